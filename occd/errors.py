@@ -1,0 +1,105 @@
+"""What can go wrong on our side. What goes wrong in *their* program is an `Outcome`, never one of these.
+
+    OccdError
+    ├── ConfigError            the configuration cannot work; the message names the setting
+    ├── SandboxUnavailable     no isolation is possible on this machine; `remedy` mends it
+    ├── SandboxFailed          a jail could not be made or watched; the attempt may be repeated
+    ├── BrokerError
+    │   ├── QueueFull          the queue is at its bound; retry after `retry_after_s`
+    │   └── Poisoned           a message that is not ours, or no longer readable
+    ├── StateError
+    │   ├── UnknownSubmission  nothing is known under this id
+    │   ├── Finished           the submission has its result; drop what you were doing
+    │   ├── Stale              a later attempt has begun; this one may write no more
+    │   ├── Conflict           the idempotency key was used with another body
+    │   ├── NotInteractive     stdin for a submission that takes none, or whose stdin has ended
+    │   └── StdinFull          the program has not read what it was sent; `unread` bytes wait
+    ├── Rejected               the client asked for something that cannot be; lists fields
+    └── DataFolderError        the data folder is in use, too new, or unusable
+
+`occd/web/problems.py` maps those that a client can cause to HTTP statuses and problem types.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class OccdError(Exception):
+    pass
+
+
+class ConfigError(OccdError):
+    pass
+
+
+class SandboxUnavailable(OccdError):
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(f"{message}. {remedy}")
+        self.remedy = remedy
+
+
+class SandboxFailed(OccdError):
+    pass
+
+
+class BrokerError(OccdError):
+    pass
+
+
+class QueueFull(BrokerError):
+    def __init__(self, queue: str, retry_after_s: int) -> None:
+        super().__init__(f"{queue} is full")
+        self.retry_after_s = retry_after_s
+
+
+class Poisoned(BrokerError):
+    pass
+
+
+class StateError(OccdError):
+    pass
+
+
+class UnknownSubmission(StateError):
+    pass
+
+
+class Finished(StateError):
+    pass
+
+
+class Stale(StateError):
+    pass
+
+
+class Conflict(StateError):
+    pass
+
+
+class NotInteractive(StateError):
+    pass
+
+
+class StdinFull(StateError):
+    def __init__(self, unread: int) -> None:
+        super().__init__(f"{unread} bytes of stdin wait to be read by the program")
+        self.unread = unread
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    field: str
+    message: str
+
+
+class Rejected(OccdError):
+    """`kind` is the stable problem type, `errors` name each field that is wrong."""
+
+    def __init__(self, kind: str, detail: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.errors = tuple(errors)
+
+
+class DataFolderError(OccdError):
+    pass

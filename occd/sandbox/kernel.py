@@ -1,0 +1,91 @@
+"""The few system calls that Python lacks, and the mount namespace that occd keeps to itself.
+
+Every mount of ours is made in a private mount namespace: it dies with the last process of ours
+that stands in it, SIGKILL included, so a crash can leave no mount behind. Without root the same is
+had from a user namespace in which we are uid 0.
+"""
+
+import ctypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 32, 4096, 16384, 1 << 19
+_MNT_DETACH = 2
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    _check(
+        _libc.mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            kind.encode() if kind else None,
+            ctypes.c_ulong(flags),
+            os.fsencode(options) if options else None,
+        ),
+        f"mount {target}",
+    )
+
+
+def unmount(target: str) -> None:
+    """Detach a mount; the kernel frees it when its last user has gone."""
+    _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"umount {target}")
+
+
+def bind(source: str, target: str, flags: int) -> None:
+    """Show `source` at `target` too, with `flags` (for example MS_RDONLY) of its own."""
+    mount(source, target, None, MS_BIND)
+    if flags:
+        mount("none", target, None, MS_BIND | MS_REMOUNT | flags)
+
+
+@dataclass(frozen=True, slots=True)
+class HostUser:
+    """Who we are outside of every user namespace of ours."""
+
+    uid: int
+    gid: int
+
+    @property
+    def slot_uids(self) -> range | None:
+        """Host uids that jails can be given; None when we may only use our own."""
+        if self.uid != 0:
+            return None
+        inside, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
+        last = inside + count
+        first = 900_000 if last > 1_000_000 else last - SLOTS
+        return range(first, first + SLOTS) if count > SLOTS else None
+
+
+SLOTS = 1000
+_host_user: HostUser | None = None
+
+
+def enter_private_mounts() -> HostUser:
+    """Move this process to a mount namespace of its own, once. Call it before any thread is started:
+    a user namespace cannot be entered later, and older threads would stay behind.
+
+    Raises OSError where the kernel forbids it (see `occd doctor`).
+    """
+    global _host_user  # a fact about the process itself, true for all of its modules
+    if _host_user is not None:
+        return _host_user
+    user = HostUser(os.geteuid(), os.getegid())
+    _check(_libc.unshare(_CLONE_NEWNS | (0 if user.uid == 0 else _CLONE_NEWUSER)), "unshare")
+    if user.uid != 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user.uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {user.gid} 1")
+    mount("none", "/", None, MS_REC | MS_SLAVE)
+    _host_user = user
+    return user

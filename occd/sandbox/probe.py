@@ -1,0 +1,100 @@
+"""Which language versions answer, inside the jail. What the jail does not show does not count."""
+
+import glob
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import trio
+
+from occd.errors import SandboxFailed
+from occd.languages import Available, Installed, Language
+from occd.model import Limits
+from occd.sandbox import Job, Sandbox
+
+_AT_ONCE = 4
+_PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
+
+
+async def probe_languages(
+    sandbox: Sandbox, root: Path, cache: Path | None, only: str | None = None
+) -> Available:
+    """Ask every candidate of every language (or of `only`) for its version.
+
+    Answers are kept in the file `cache` under a fingerprint of the binary and the question, so that
+    only what has changed is asked again.
+    """
+    known = _load(cache)
+    found: dict[str, dict[str, str | None]] = {}
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def ask(language: Language, binary: str) -> None:
+        key = _fingerprint(root, language, binary)
+        if key not in known:
+            async with limiter:
+                known[key] = await _version(sandbox, language, binary)
+        found.setdefault(language.id, {})[binary] = known[key]
+
+    async with trio.open_nursery() as nursery:
+        for language in sandbox.languages.values():
+            if only in (None, language.id):
+                for binary in _candidates(root, language):
+                    nursery.start_soon(ask, language, binary)
+    if cache:
+        _save(cache, known)
+    return {name: versions for name, each in found.items() if (versions := _newest_first(each))}
+
+
+def _candidates(root: Path, language: Language) -> list[str]:
+    found = [path for pattern in language.candidates for path in sorted(glob.glob(str(root) + pattern))]
+    return ["/" + str(Path(path).relative_to(root)) for path in found]
+
+
+def _newest_first(answers: dict[str, str | None]) -> tuple[Installed, ...]:
+    """One binary for each version: of two names for the same, the shorter."""
+    by_version: dict[str, Installed] = {}
+    for binary in sorted(answers, key=len):
+        if version := answers[binary]:
+            by_version.setdefault(version, Installed(version, binary))
+    return tuple(sorted(by_version.values(), key=lambda each: each.order, reverse=True))
+
+
+async def _version(sandbox: Sandbox, language: Language, binary: str) -> str | None:
+    stdin_send, stdin = trio.open_memory_channel[bytes](0)
+    stdin_send.close()
+    argv = language.argv(language.version, binary, language.file_name, (), (), _PROBE_LIMITS.memory)
+    job = Job("run", argv, tuple(language.env.items()), _PROBE_LIMITS)
+    try:
+        async with sandbox.cell(language, (), Limits()) as cell:
+            outcome = await cell.run(job, stdin, lambda _stream, _data: None, trio.Event())
+    except SandboxFailed:
+        return None
+    text = (outcome.stdout + outcome.stderr).decode(errors="replace")
+    answer = re.search(language.version_pattern, text)
+    return answer[1] if answer and outcome.succeeded else None
+
+
+def _fingerprint(root: Path, language: Language, binary: str) -> str:
+    # Links like /etc/alternatives are absolute, so they are followed on the machine, not in `root`.
+    real = os.path.realpath(binary)
+    found = os.stat(real)
+    parts: Sequence[object] = (binary, real, found.st_mtime_ns, found.st_size, asdict(language))
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def _load(cache: Path | None) -> dict[str, str | None]:
+    with suppress(OSError, ValueError):  # absent or damaged: ask again
+        if cache:
+            loaded: dict[str, str | None] = json.loads(cache.read_text())
+            return loaded
+    return {}
+
+
+def _save(cache: Path, known: dict[str, str | None]) -> None:
+    with suppress(OSError):  # it only saves time
+        cache.write_text(json.dumps(known))

@@ -1,0 +1,504 @@
+"""One client connection: hypercorn's HTTP/1.1 and WebSocket protocols, behind our limits.
+
+What hypercorn does well (h11 and wsproto to ASGI and back) is used as it is. What its trio
+worker does badly (connections share fate, sends never give up) is replaced by `Connection`.
+`server.py` opens with the list of defects and where each is contained.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+from time import time
+from typing import Any
+from wsgiref.handlers import format_date_time
+
+import h11
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Body, Data, EndBody, Request, Response, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.ws_stream import (
+    ASGIWebsocketState,
+    FrameTooLargeError,
+    WebsocketBuffer,
+    WSStream,
+)
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
+from hypercorn.utils import parse_socket_addr
+from wsproto.connection import ConnectionState as WebSocketState
+from wsproto.events import CloseConnection, Message
+from wsproto.frame_protocol import CloseReason
+
+log = structlog.get_logger()
+
+RECEIVE_BYTES = 2**16
+HEADERS_MAX = 100
+BODY_MIN_BYTES_PER_S = 2**16
+LINGER_S = 2.0
+LEAVE_S = 10.0
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+PROBLEM_TYPES = {
+    400: "bad-request",
+    403: "forbidden",
+    408: "request-timeout",
+    413: "too-large",
+    431: "headers-too-large",
+    501: "not-implemented",
+    503: "unavailable",
+    505: "http-version-not-supported",
+}
+
+
+@dataclass(frozen=True)
+class EdgeLimits:
+    """What one client may ask of us. Sizes in bytes, times in seconds.
+
+    A body may take `body_timeout_s` and one second more for each 64 KiB that came. The last two
+    count from the last progress: an idle keep-alive connection, and a send of which the client
+    takes nothing.
+    """
+
+    body_max_bytes: int = 16 * 2**20
+    head_max_bytes: int = 32 * 1024
+    frame_max_bytes: int = 16 * 2**20 + 65536
+    connections_max: int = 20000
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+    send_timeout_s: float = 30.0
+
+
+class EdgeConfig(Config):
+    """hypercorn's settings: no log of its own, no version in `Server`."""
+
+    def __init__(self, limits: EdgeLimits) -> None:
+        self.accesslog = None
+        self.errorlog = None
+        self.keep_alive_max_requests = sys.maxsize
+        self.websocket_max_message_size = limits.frame_max_bytes
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        return [(b"date", format_date_time(time()).encode()), (b"server", b"occd")]
+
+
+def problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and body of an error that the server itself answers; it ends the connection."""
+    title = HTTPStatus(status).phrase
+    body = json.dumps({"type": PROBLEM_TYPES[status], "title": title, "status": status}).encode()
+    return [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ], body
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, with the place that raised it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+class LimitedH11(h11.Connection):
+    """h11 with our limits and clock.
+
+    A breach looks to hypercorn like any other malformed request, so there is one way for it to
+    be answered: `RemoteProtocolError` with the status to send.
+    """
+
+    def __init__(self, limits: EdgeLimits, reading: trio.CancelScope) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_max_bytes)
+        self.idle = True
+        self._limits = limits
+        self._reading = reading
+        self._refusal: int | None = None
+        self._body_bytes = 0
+        self._allow(limits.head_timeout_s)
+
+    def refuse(self, status: int) -> None:
+        self._refusal = status
+        # Private, but else h11 and hypercorn would take what the application still answers.
+        self._process_error(self.their_role)
+
+    def unclock(self) -> None:
+        self._allow(math.inf)
+
+    def receive_data(self, data: bytes) -> None:
+        if self.idle and data:
+            self.idle = False
+            self._allow(self._limits.head_timeout_s)
+        super().receive_data(data)
+
+    def next_event(self) -> Any:
+        if self._refusal is None:
+            event = super().next_event()
+            self._account(event)
+        if self._refusal is not None:
+            raise h11.RemoteProtocolError("refused", error_status_hint=self._refusal)
+        return event
+
+    def start_next_cycle(self) -> None:
+        super().start_next_cycle()
+        self._body_bytes = 0
+        self.idle = not self.trailing_data[0]
+        self._allow(self._limits.keep_alive_s if self.idle else self._limits.head_timeout_s)
+
+    def _allow(self, seconds: float) -> None:
+        self._reading.deadline = trio.current_time() + seconds
+
+    def _account(self, event: object) -> None:
+        if isinstance(event, h11.Request):
+            self._allow(self._limits.body_timeout_s)
+            if status := head_fault(event, self._limits):
+                self.refuse(status)
+        elif isinstance(event, h11.Data):
+            self._body_bytes += len(event.data)
+            self._reading.deadline += len(event.data) / BODY_MIN_BYTES_PER_S
+            if self._body_bytes > self._limits.body_max_bytes:
+                self.refuse(413)
+        elif isinstance(event, h11.EndOfMessage):
+            self.unclock()
+
+
+def head_fault(request: h11.Request, limits: EdgeLimits) -> int | None:
+    """The status that refuses this head, for what h11 lets through."""
+    headers = list(request.headers)
+    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in headers)
+    names = [name for name, _ in headers]
+    if request.http_version not in {b"1.0", b"1.1"}:
+        return 505
+    if len(headers) > HEADERS_MAX or size > limits.head_max_bytes:
+        return 431
+    if b"transfer-encoding" in names and b"content-length" in names:
+        return 400  # h11 lets the former win; a proxy may have let the latter
+    if not request.target.startswith((b"/", b"http://", b"https://")) and request.target != b"*":
+        return 400
+    for name, value in headers:
+        if name == b"content-length" and int(value) > limits.body_max_bytes:
+            return 413
+        if name.startswith((b"sec-websocket-", b"connection")) and not value.isascii():
+            return 400
+    return None
+
+
+class MessageBuffer(WebsocketBuffer):
+    """Counts bytes before it takes them; hypercorn counts characters, afterwards."""
+
+    overflowed = False
+    size = 0
+
+    def extend(self, event: Message[Any]) -> None:
+        data = event.data
+        self.size += len(data.encode() if isinstance(data, str) else data)
+        if self.size > self.max_length:
+            self.overflowed = True
+            raise FrameTooLargeError
+        super().extend(event)
+
+    def clear(self) -> None:
+        super().clear()
+        self.size = 0
+
+
+class WebSocket(WSStream):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.buffer: MessageBuffer = MessageBuffer(self.config.websocket_max_message_size)
+        self._decided = trio.Event()
+
+    async def handle(self, event: StreamEvent) -> None:
+        if isinstance(event, Request):
+            # Without an offer there is no permessage-deflate, which triples a connection's memory.
+            kept = [h for h in event.headers if h[0] != b"sec-websocket-extensions"]
+            event = replace(event, headers=kept)
+        elif isinstance(event, Data):
+            # A client may send its first frame before it has our answer.
+            await self._decided.wait()
+            if not self.handshake.accepted:
+                return
+        await super().handle(event)
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        await super().app_send(message)
+        if self.state is not ASGIWebsocketState.HANDSHAKE:
+            self._decided.set()
+
+    async def going_away(self) -> None:
+        if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
+            await self._send_wsproto_event(CloseConnection(code=CloseReason.GOING_AWAY))
+
+    async def _handle_events(self) -> None:
+        await super()._handle_events()
+        if self.buffer.overflowed:
+            # Otherwise the client could go on, and hypercorn would keep what it sends.
+            await self.send(StreamClosed(stream_id=self.stream_id))
+        elif self.closed and self.connection.state is WebSocketState.OPEN:
+            await self._send_wsproto_event(CloseConnection(code=CloseReason.PROTOCOL_ERROR))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        if status_code not in PROBLEM_TYPES:
+            return await super()._send_error_response(status_code)
+        headers, body = problem(status_code)
+        await self.send(Response(self.stream_id, headers, status_code))
+        await self.send(Body(self.stream_id, body))
+        await self.send(EndBody(self.stream_id))
+        return None
+
+
+class Protocol(H11Protocol):
+    """hypercorn's, without HTTP/2 and with `LimitedH11` and `WebSocket` in their places."""
+
+    connection: LimitedH11 | H11WSConnection
+
+    def use(self, connection: LimitedH11) -> None:
+        self.connection = self._h11 = connection
+
+    async def refuse(self, status: int) -> None:
+        self._h11.refuse(status)
+        await self._handle_events()
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        stopping = self.context.terminated.is_set()
+        if stopping and isinstance(event, Response) and event.status_code >= 200:
+            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
+        await super().stream_send(event)
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Upgrades to h2c are ignored, as RFC 9110 allows; HTTP/2 itself is refused by its head."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        kind = WebSocket if wants_websocket(request) else HTTPStream
+        self.stream = kind(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        if kind is WebSocket:
+            self.connection = H11WSConnection(self._h11)
+            self._h11.unclock()
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method=request.method.decode(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        if self.stream is not None and self.stream.closed:
+            await self.send(Closed())  # a refused handshake; hypercorn would wait for ever
+
+    async def _send_error_response(self, status_code: int) -> None:
+        headers, body = problem(status_code if status_code in PROBLEM_TYPES else 400)
+        headers += self.config.response_headers("h11")
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+def wants_websocket(request: h11.Request) -> bool:
+    tokens = {
+        (name, token.strip().lower())
+        for name, value in request.headers
+        if name in {b"connection", b"upgrade"}
+        for token in value.split(b",")
+    }
+    wanted = {(b"connection", b"upgrade"), (b"upgrade", b"websocket")}
+    return request.method == b"GET" and wanted <= tokens
+
+
+class Apps(TaskGroup):
+    """Runs the application for a connection; its exceptions go no further than a log line."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        super().__init__()
+        self._nursery = nursery
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        into, out = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
+
+        async def put(message: ASGIReceiveEvent) -> None:
+            with suppress(trio.BrokenResourceError):
+                await into.send(message)
+
+        self.spawn(self._run, app, scope, out, send)
+        return put
+
+    async def _run(
+        self,
+        app: AppWrapper,
+        scope: Any,
+        out: trio.MemoryReceiveChannel[ASGIReceiveEvent],
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> None:
+        # Closed when the application returns: else the rest of a body would wait for it for ever.
+        with out:
+            try:
+                await app(scope, out.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+            except* Exception as group:
+                log.error("application-failed", path=scope["path"], error=describe(group))
+        await send(None)
+
+
+class Connection:
+    """One client, from accept to close; replaces hypercorn's trio `TCPServer`."""
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: EdgeConfig,
+        context: WorkerContext,
+        limits: EdgeLimits,
+        state: ConnectionState,
+        stream: trio.SocketStream,
+    ) -> None:
+        self._app = app
+        self._config = config
+        self._context = context
+        self._limits = limits
+        self._state = state
+        self._stream = stream
+        self._reading = trio.CancelScope()
+        self._h11 = LimitedH11(limits, self._reading)
+        self._send_lock = trio.Lock()
+        self._hung_up = False
+        self._protocol: Protocol
+
+    @property
+    def idle(self) -> bool:
+        """No byte of a request has come since the last answer."""
+        return self._h11.idle
+
+    def hang_up(self) -> None:
+        """Stop reading, tell the application that the client is gone, and close."""
+        self._hung_up = True
+        self._reading.cancel()
+
+    def abort(self) -> None:
+        """Close at once; a send in progress fails, shielded or not."""
+        self._stream.socket.close()
+
+    async def going_away(self) -> None:
+        """Close a WebSocket with 1001, and anything else as it is."""
+        stream = self._protocol.stream
+        if isinstance(stream, WebSocket) and not self._send_lock.locked():
+            await stream.going_away()
+        self.hang_up()
+
+    async def run(self) -> None:
+        """Serve until either side closes. Raises what a defect in hypercorn raises."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._protocol = self._open_protocol(nursery)
+                await self._read()
+                await self._time_out()
+                # An application that does not take the news would stay for ever.
+                nursery.cancel_scope.deadline = trio.current_time() + LEAVE_S
+                nursery.start_soon(self._protocol.handle, Closed())
+                await self._linger()
+                self.abort()
+        finally:
+            self.abort()
+
+    def _open_protocol(self, nursery: trio.Nursery) -> Protocol:
+        sock = self._stream.socket
+        protocol = Protocol(
+            self._app,
+            self._config,
+            self._context,
+            Apps(nursery),
+            ConnectionState(self._state.copy()),
+            False,
+            parse_socket_addr(sock.family, sock.getpeername()),
+            parse_socket_addr(sock.family, sock.getsockname()),
+            self._send,
+        )
+        protocol.use(self._h11)
+        return protocol
+
+    async def _read(self) -> None:
+        """Until the client is done, a limit of time is over, or `hang_up`."""
+        with self._reading, suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            data: bytes | bytearray = b"-"
+            while data:
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+                await self._protocol.handle(RawData(bytes(data)))
+            self._hung_up = True
+
+    async def _time_out(self) -> None:
+        if self._reading.cancelled_caught and not self._hung_up and not self.idle:
+            await self._protocol.refuse(408)
+
+    async def _linger(self) -> None:
+        """Let the client read our last words.
+
+        Closing while input is unread resets the connection, and what we sent is lost with it.
+        """
+        if self._protocol.connection.their_state not in {None, h11.SEND_BODY, h11.ERROR}:
+            return
+        with (
+            trio.move_on_after(LINGER_S),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(RECEIVE_BYTES):
+                pass
+
+    async def _send(self, event: Event) -> None:
+        """hypercorn's way out. What cannot be sent is dropped, and the application hears of it."""
+        if isinstance(event, Closed):
+            self.hang_up()
+        elif isinstance(event, RawData) and event.data:
+            # Half a message would garble the next one, so a handler's cancellation must wait.
+            # It cannot wait for ever: no progress ends it, and so does `abort`.
+            with trio.CancelScope(shield=True):
+                async with self._send_lock:
+                    await self._write(memoryview(event.data))
+
+    async def _write(self, data: memoryview) -> None:
+        try:
+            while data:
+                with trio.fail_after(self._limits.send_timeout_s):
+                    data = data[await self._stream.socket.send(data) :]
+        except trio.TooSlowError:
+            # Reset, so that the kernel does not keep the unread output for minutes.
+            with suppress(OSError):
+                self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            self.abort()
+            self.hang_up()
+        except (OSError, trio.ClosedResourceError):
+            self.hang_up()
+
+
+__all__ = ["Connection", "EdgeConfig", "EdgeLimits", "describe", "problem"]

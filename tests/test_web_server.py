@@ -1,0 +1,840 @@
+"""The HTTP edge holds its promises to hostile clients, and no client can break another's."""
+
+import os
+import random
+import resource
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from quart import request, websocket
+from quart_trio import QuartTrio
+from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    WebSocketConnection,
+    open_websocket_url,
+)
+
+from occd.web import edge
+from occd.web.server import EdgeLimits, serve
+
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bKdPyn3u98cTfZJSh4TNeQ==\r\n"
+)
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+H2C = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n\r\n"
+)
+EXPECT = b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@dataclass
+class Seen:
+    """What the application noticed."""
+
+    started: trio.Event = field(default_factory=trio.Event)
+    release: trio.Event = field(default_factory=trio.Event)
+    cancelled: trio.Event = field(default_factory=trio.Event)
+    published: trio.Event = field(default_factory=trio.Event)
+
+
+def make_app(seen: Seen) -> QuartTrio:
+    app = QuartTrio("edge-test")
+
+    @app.get("/")
+    async def hello() -> str:
+        await trio.lowlevel.checkpoint()
+        return "hello"
+
+    @app.post("/echo")
+    async def echo() -> Any:
+        return await request.get_data()
+
+    @app.post("/deaf")
+    async def deaf() -> str:
+        await trio.lowlevel.checkpoint()
+        return "did not look"
+
+    @app.route("/wait", methods=["GET", "POST"])
+    async def wait() -> str:
+        seen.started.set()
+        try:
+            await seen.release.wait()
+        except trio.Cancelled:
+            seen.cancelled.set()
+            raise
+        return "waited"
+
+    @app.get("/publish")
+    async def publish() -> str:
+        async def later() -> None:
+            with trio.CancelScope(shield=True):
+                await seen.release.wait()
+                seen.published.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(later)
+            seen.started.set()
+        return "published"
+
+    @app.get("/big")
+    async def big() -> bytes:
+        seen.started.set()
+        return bytes(64 * 2**20)
+
+    @app.websocket("/ws")
+    async def talk() -> None:
+        while True:
+            message = await websocket.receive()
+            if message == "boom":
+                raise RuntimeError("boom")
+            if message == "bye":
+                return
+            await websocket.send(message)
+
+    @app.websocket("/ws/refused")
+    async def refused() -> Any:
+        await trio.lowlevel.checkpoint()
+        return "no", 401
+
+    @app.websocket("/ws/silent")
+    async def silent() -> None:
+        await websocket.accept()
+        seen.started.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            seen.cancelled.set()
+
+    @app.websocket("/ws/flood")
+    async def flood() -> None:
+        try:
+            while True:
+                await websocket.send(bytes(2**20))
+                seen.started.set()
+        finally:
+            seen.cancelled.set()
+
+    return app
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+class Client:
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.buffer = b""
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def more(self) -> bool:
+        data = b""
+        with suppress(trio.BrokenResourceError):
+            data = bytes(await self.stream.receive_some(65536))
+        self.buffer += data
+        return bool(data)
+
+    async def take(self, size: int) -> bytes:
+        while len(self.buffer) < size:
+            assert await self.more(), f"closed after {self.buffer!r}"
+        taken, self.buffer = self.buffer[:size], self.buffer[size:]
+        return taken
+
+    async def answer(self, *, head_only: bool = False) -> Answer:
+        while b"\r\n\r\n" not in self.buffer:
+            assert await self.more(), f"closed after {self.buffer!r}"
+        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        headers = dict(line.split(b": ", 1) for line in lines)
+        size = 0 if head_only else int(headers.get(b"content-length", b"0"))
+        return Answer(int(status.split()[1]), headers, await self.take(size))
+
+    async def rest(self) -> bytes:
+        """Until the server closes."""
+        while await self.more():
+            pass
+        return self.buffer
+
+
+class Bound:
+    """Where `serve` reports its addresses."""
+
+    def __init__(self) -> None:
+        self.ready = trio.Event()
+        self.addresses: list[str] = []
+
+    def started(self, addresses: list[str]) -> None:
+        self.addresses = addresses
+        self.ready.set()
+
+
+@dataclass
+class Running:
+    seen: Seen = field(default_factory=Seen)
+    bound: Any = field(default_factory=Bound)
+    stopping: trio.Event = field(default_factory=trio.Event)
+    stopped: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    clients: list[Client] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return int(self.bound.addresses[0].rpartition(":")[2])
+
+    async def run(self, limits: EdgeLimits, grace_s: float) -> None:
+        with self.scope:
+            await serve(
+                make_app(self.seen),
+                ["127.0.0.1:0"],
+                limits,
+                stopping=self.stopping,
+                grace_s=grace_s,
+                task_status=self.bound,
+            )
+        self.stopped.set()
+
+    async def connect(self) -> Client:
+        client = Client(await trio.open_tcp_stream("127.0.0.1", self.port))
+        self.clients.append(client)
+        return client
+
+    async def ask(self, data: bytes) -> Answer:
+        client = await self.connect()
+        await client.send(data)
+        return await client.answer()
+
+    def websocket(self, path: str = "/ws") -> Any:
+        return open_websocket_url(f"ws://127.0.0.1:{self.port}{path}")
+
+    async def assert_alive(self) -> None:
+        assert (await self.ask(GET)).body == b"hello"
+
+
+@asynccontextmanager
+async def running(grace_s: float = 0.5, **limits: Any) -> AsyncIterator[Running]:
+    web = Running()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(web.run, EdgeLimits(**limits), grace_s)
+            await web.bound.ready.wait()
+            try:
+                yield web
+            finally:
+                for client in web.clients:
+                    client.stream.socket.close()
+            web.stopping.set()
+
+
+async def close_code(client: WebSocketConnection) -> int:
+    with pytest.raises(ConnectionClosed) as closed:
+        await client.get_message()
+    assert closed.value.reason is not None
+    return closed.value.reason.code
+
+
+def assert_problem(answer: Answer, status: int, kind: bytes) -> None:
+    assert answer.status == status
+    assert answer.headers[b"content-type"] == b"application/problem+json"
+    assert b'"type": "%s"' % kind in answer.body
+
+
+# The eight defects.
+
+
+async def test_a_frame_sent_before_the_handshake_is_answered_is_delivered() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(UPGRADE + b"\r\n\x81\x82\0\0\0\0hi")
+        assert (await client.answer()).status == 101
+        assert await client.take(4) == b"\x81\x02hi"
+
+
+async def test_garbage_after_an_upgrade_ends_only_its_own_connection() -> None:
+    async with running() as web, web.websocket() as other:
+        client = await web.connect()
+        await client.send(UPGRADE + b"\r\nx\xff\xffgarbage")
+        assert (await client.answer()).status == 101
+        assert (await client.rest())[:4] == b"\x88\x02\x03\xea"  # close 1002
+        await other.send_message("still here")
+        assert await other.get_message() == "still here"
+
+
+async def test_early_bytes_to_a_refused_websocket_end_only_their_own_connection() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(UPGRADE.replace(b"/ws", b"/ws/refused") + b"\r\n\x81\x82\0\0\0\0hi")
+        assert b" 401 " in await client.rest()
+        await web.assert_alive()
+
+
+@pytest.mark.parametrize("name", [b"Sec-WebSocket-Protocol", b"Connection"])
+async def test_a_websocket_header_that_is_not_ascii_gets_400(name: bytes) -> None:
+    async with running() as web, web.websocket() as other:
+        assert_problem(await web.ask(UPGRADE + name + b": caf\xe9\r\n\r\n"), 400, b"bad-request")
+        await other.send_message("still here")
+        assert await other.get_message() == "still here"
+
+
+@pytest.mark.parametrize("settings", [b"!!!\xff", b"A", b"", b"AAMAAABkAARAAAAAAAIAAAAA"])
+async def test_an_upgrade_to_http2_is_ignored(settings: bytes) -> None:
+    async with running() as web:
+        answer = await web.ask(
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: " + settings + b"\r\n\r\n"
+        )
+        assert (answer.status, answer.body) == (200, b"hello")
+
+
+async def test_http2_with_prior_knowledge_gets_505() -> None:
+    async with running() as web:
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)
+        assert_problem(await web.ask(preface), 505, b"http-version-not-supported")
+        await web.assert_alive()
+
+
+@pytest.mark.parametrize("path", [b"/echo", b"/deaf", b"/none", b"/wait"])
+@pytest.mark.parametrize("before", [b"", b"5\r\nhello\r\n"])
+async def test_a_bad_chunk_header_ends_only_its_own_connection(path: bytes, before: bytes) -> None:
+    async with running() as web, web.websocket() as other:
+        client = await web.connect()
+        await client.send(CHUNKED.replace(b"/echo", path) + before + b"ZZ\r\n")
+        assert_problem(await client.answer(), 400, b"bad-request")
+        assert await client.rest() == b""
+        await other.send_message("still here")
+        assert await other.get_message() == "still here"
+
+
+async def test_a_bad_chunk_header_after_the_answer_ends_only_its_own_connection() -> None:
+    async with running() as web, web.websocket() as other:
+        client = await web.connect()
+        await client.send(CHUNKED.replace(b"/echo", b"/deaf") + b"5\r\nhello\r\n")
+        assert (await client.answer()).body == b"did not look"
+        await client.send(b"ZZ\r\n")
+        assert await client.rest() == b""
+        await other.send_message("still here")
+        assert await other.get_message() == "still here"
+
+
+async def test_whatever_hypercorn_raises_ends_only_its_own_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*args: object) -> None:
+        raise AttributeError("as in #225")
+
+    async with running() as web, web.websocket() as other:
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(edge.Protocol, "_create_stream", broken)
+            client = await web.connect()
+            await client.send(GET)
+            assert await client.rest() == b""
+        assert [line["event"] for line in logs] == ["connection-failed"]
+        assert "AttributeError: as in #225" in logs[0]["error"]
+        await other.send_message("still here")
+        assert await other.get_message() == "still here"
+
+
+@pytest.mark.parametrize("path", [b"/big", b"/ws/flood"])
+async def test_a_client_that_does_not_read_is_given_up(path: bytes) -> None:
+    async with running(send_timeout_s=0.3) as web:
+        client = await web.connect()
+        head = UPGRADE.replace(b"/ws", path) + b"\r\n"
+        await client.send(head if b"ws" in path else GET.replace(b"/ ", path + b" "))
+        await web.seen.started.wait()
+        if path == b"/ws/flood":
+            await web.seen.cancelled.wait()
+        web.stopping.set()
+        with trio.fail_after(5):
+            await web.stopped.wait()
+
+
+@pytest.mark.parametrize("path", [b"/big", b"/ws/flood"])
+async def test_a_client_that_does_not_read_cannot_delay_the_stop_beyond_grace(path: bytes) -> None:
+    async with running(grace_s=0.2) as web:
+        client = await web.connect()
+        head = UPGRADE.replace(b"/ws", path) + b"\r\n"
+        await client.send(head if b"ws" in path else GET.replace(b"/ ", path + b" "))
+        await web.seen.started.wait()
+        web.stopping.set()
+        with trio.fail_after(5):
+            await web.stopped.wait()
+
+
+async def test_a_client_that_does_not_read_cannot_delay_a_cancellation() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(UPGRADE.replace(b"/ws", b"/ws/flood") + b"\r\n")
+        await web.seen.started.wait()
+        web.scope.cancel()
+        with trio.fail_after(5):
+            await web.stopped.wait()
+
+
+async def test_an_idle_websocket_is_closed_with_1001_at_the_deadline() -> None:
+    async with running(grace_s=0.1) as web, web.websocket("/ws/silent") as client:
+        web.stopping.set()
+        assert await close_code(client) == 1001
+
+
+async def test_an_exception_in_a_websocket_handler_closes_with_1011() -> None:
+    async with running() as web, web.websocket() as client:
+        await client.send_message("boom")
+        assert await close_code(client) == 1011
+
+
+async def test_a_websocket_handler_that_returns_closes_with_1000() -> None:
+    async with running() as web, web.websocket() as client:
+        await client.send_message("bye")
+        assert await close_code(client) == 1000
+
+
+async def test_a_client_that_leaves_cancels_its_http_handler() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(GET.replace(b"/ ", b"/wait "))
+        await web.seen.started.wait()
+        await client.stream.aclose()
+        await web.seen.cancelled.wait()
+        await web.assert_alive()
+
+
+async def test_what_a_handler_shields_goes_on_when_its_client_leaves() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(GET.replace(b"/ ", b"/publish "))
+        await web.seen.started.wait()
+        await client.stream.aclose()
+        await web.assert_alive()
+        web.seen.release.set()
+        await web.seen.published.wait()
+
+
+# Limits.
+
+
+async def test_a_declared_body_above_the_limit_gets_413_unread() -> None:
+    async with running(body_max_bytes=1000) as web:
+        head = EXPECT.replace(b"/echo", b"/wait").replace(b"2", b"1001")
+        assert_problem(await web.ask(head), 413, b"too-large")
+        assert not web.seen.started.is_set()
+
+
+async def test_a_chunked_body_above_the_limit_gets_413_while_it_streams() -> None:
+    async with running(body_max_bytes=1000) as web:
+        client = await web.connect()
+        await client.send(CHUNKED + b"3e8\r\n" + bytes(1000) + b"\r\n")
+        await client.send(b"1\r\nx\r\n")
+        assert_problem(await client.answer(), 413, b"too-large")
+        assert await client.rest() == b""
+
+
+async def test_a_client_that_sends_on_still_reads_its_413() -> None:
+    async with running(body_max_bytes=1000) as web:
+        client = await web.connect()
+        await client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
+        await client.send(bytes(2_000_000))
+        assert_problem(await client.answer(), 413, b"too-large")
+
+
+async def test_a_body_at_the_limit_passes() -> None:
+    async with running(body_max_bytes=1000) as web:
+        chunk = b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n"
+        assert (await web.ask(CHUNKED + chunk)).body == b"x" * 1000
+
+
+@pytest.mark.parametrize("ended", [b"", b"\r\n\r\n"])
+async def test_a_head_above_the_limit_gets_431(ended: bytes) -> None:
+    async with running(head_max_bytes=2000) as web:
+        head = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2000 + ended
+        assert_problem(await web.ask(head), 431, b"headers-too-large")
+        await web.assert_alive()
+
+
+async def test_too_many_headers_get_431() -> None:
+    async with running() as web:
+        head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 100 + b"\r\n"
+        assert_problem(await web.ask(head), 431, b"headers-too-large")
+
+
+@pytest.mark.parametrize("message", ["x" * 1001, "é" * 501, b"x" * 1001])
+async def test_a_message_above_the_limit_closes_with_1009(message: str | bytes) -> None:
+    async with running(frame_max_bytes=1000) as web, web.websocket() as client:
+        await client.send_message(message)
+        assert await close_code(client) == 1009
+
+
+async def test_a_client_that_ignores_1009_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "LINGER_S", 0.1)
+    async with running(frame_max_bytes=1000) as web:
+        client = await web.connect()
+        await client.send(UPGRADE + b"\r\n")
+        assert (await client.answer()).status == 101
+        await client.send(b"\x82\xff" + (2**40).to_bytes(8, "big") + bytes(4))
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send(bytes(2**30))
+
+
+async def test_a_message_at_the_limit_passes() -> None:
+    async with running(frame_max_bytes=1000) as web, web.websocket() as client:
+        for _ in range(3):
+            await client.send_message("é" * 500)
+            assert await client.get_message() == "é" * 500
+
+
+async def test_a_connection_too_many_is_turned_away_with_503_and_one_log_line() -> None:
+    async with running(connections_max=2) as web:
+        first, second = await web.connect(), await web.connect()
+        for client in (first, second):
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+        with capture_logs() as logs:
+            for _ in range(5):
+                third = await web.connect()
+                assert_problem(await third.answer(), 503, b"unavailable")
+        assert [line["event"] for line in logs] == ["too-many-connections"]
+        await first.stream.aclose()
+        with suppress(AssertionError):
+            while (await (await web.connect()).answer()).status == 503:
+                pass
+        await second.send(GET)
+        assert (await second.answer()).status == 200
+
+
+async def test_a_host_out_of_descriptors_does_not_end_the_accept_loop() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running() as web:
+        with trio.socket.socket() as sock:
+            lowest_free = os.dup(0)
+            os.close(lowest_free)
+            with capture_logs() as logs:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+                try:
+                    await sock.connect(("127.0.0.1", web.port))
+                    await wait_all_tasks_blocked(0.05)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert logs[0]["event"] == "accept-failed"
+            client = Client(trio.SocketStream(sock))
+            await client.send(GET)
+            assert (await client.answer()).body == b"hello"
+
+
+async def test_a_head_that_trickles_gets_408() -> None:
+    async with running(head_timeout_s=0.3) as web:
+        client = await web.connect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trickle, client, b"GET / HTTP/1.1\r\nX: ")
+            assert_problem(await client.answer(), 408, b"request-timeout")
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_second_head_that_trickles_gets_408() -> None:
+    async with running(head_timeout_s=0.3) as web:
+        client = await web.connect()
+        await client.send(GET + b"GET / HT")
+        assert (await client.answer()).status == 200
+        assert_problem(await client.answer(), 408, b"request-timeout")
+
+
+@pytest.mark.parametrize(
+    "kind", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nfff\r\n"]
+)
+async def test_a_body_that_trickles_gets_408(kind: bytes) -> None:
+    async with running(body_timeout_s=0.3) as web:
+        client = await web.connect()
+        async with trio.open_nursery() as nursery:
+            head = b"POST /echo HTTP/1.1\r\nHost: a\r\n" + kind
+            nursery.start_soon(trickle, client, head)
+            assert_problem(await client.answer(), 408, b"request-timeout")
+            nursery.cancel_scope.cancel()
+
+
+async def trickle(client: Client, head: bytes) -> None:
+    await client.send(head)
+    with suppress(trio.BrokenResourceError):
+        while True:
+            await client.send(b"x")
+            await trio.sleep(0.02)
+
+
+async def test_a_handler_may_take_longer_than_a_body() -> None:
+    async with running(body_timeout_s=0.1, head_timeout_s=0.1, keep_alive_s=0.1) as web:
+        client = await web.connect()
+        await client.send(GET.replace(b"/ ", b"/wait "))
+        with trio.move_on_after(0.4):
+            await client.more()
+        assert not client.buffer
+        web.seen.release.set()
+        assert (await client.answer()).body == b"waited"
+
+
+async def test_a_websocket_may_be_idle_for_longer_than_any_timeout() -> None:
+    async with running(body_timeout_s=0.1, head_timeout_s=0.1, keep_alive_s=0.1) as web:
+        client = await web.connect()
+        await client.send(UPGRADE + b"\r\n")
+        assert (await client.answer()).status == 101
+        with trio.move_on_after(0.4):
+            await client.more()
+        await client.send(b"\x81\x82\0\0\0\0hi")
+        assert await client.take(4) == b"\x81\x02hi"
+
+
+@pytest.mark.parametrize("requests", [0, 1])
+async def test_a_connection_that_says_nothing_is_closed(requests: int) -> None:
+    async with running(head_timeout_s=0.2, keep_alive_s=0.2) as web:
+        client = await web.connect()
+        if requests:
+            await client.send(GET)
+            await client.answer()
+        assert await client.rest() == b""
+
+
+async def test_a_handler_that_ignores_a_disconnect_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(edge, "LEAVE_S", 0.2)
+    async with running() as web, web.websocket("/ws/silent") as client:
+        for _ in range(100):
+            await client.send_message("fills the handler's queue")
+        await web.seen.started.wait()
+        await client.aclose()
+        await web.seen.cancelled.wait()
+
+
+# HTTP as it should be.
+
+
+@pytest.mark.parametrize(
+    ("wire", "status"),
+    [
+        (b"GET /\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX\x00: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: b\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET ?x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
+        (CHUNKED.replace(b"Host", b"Content-Length: 5\r\nHost"), 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (UPGRADE.replace(b"13", b"8") + b"\r\n", 400),
+        (UPGRADE.replace(b"Key", b"Kex") + b"\r\n", 400),
+    ],
+)
+async def test_a_malformed_request_gets_its_status_and_a_close(wire: bytes, status: int) -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(wire)
+        answer = await client.answer()
+        assert answer.status == status
+        assert answer.headers[b"content-type"] == b"application/problem+json"
+        assert await client.rest() == b""
+        await web.assert_alive()
+
+
+async def test_an_unknown_method_is_the_applications_to_refuse() -> None:
+    async with running() as web:
+        assert (await web.ask(GET.replace(b"GET", b"BREW"))).status == 405
+
+
+async def test_requests_sent_ahead_are_answered_in_order() -> None:
+    async with running() as web:
+        client = await web.connect()
+        body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+        await client.send(body + b"one"[:2] + GET + body + b"tw")
+        assert [(await client.answer()).body for _ in range(3)] == [b"on", b"hello", b"tw"]
+
+
+async def test_the_answer_to_head_has_no_body() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(GET.replace(b"GET", b"HEAD") + GET)
+        assert (await client.answer(head_only=True)).headers[b"content-length"] == b"5"
+        assert (await client.answer()).body == b"hello"
+
+
+async def test_a_client_that_expects_100_gets_it() -> None:
+    async with running() as web:
+        client = await web.connect()
+        head = (
+            b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        )
+        await client.send(head)
+        assert (await client.answer()).status == 100
+        await client.send(b"hi")
+        assert (await client.answer()).body == b"hi"
+
+
+async def test_the_server_header_has_no_version() -> None:
+    async with running() as web:
+        assert (await web.ask(GET)).headers[b"server"] == b"occd"
+
+
+async def test_compression_of_messages_is_declined() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+        assert b"sec-websocket-extensions" not in (await client.answer()).headers
+
+
+async def test_a_refused_websocket_is_closed() -> None:
+    async with running() as web:
+        with pytest.raises(ConnectionRejected) as rejected:
+            async with web.websocket("/ws/refused"):
+                pass
+        assert rejected.value.status_code == 401
+        client = await web.connect()
+        await client.send(UPGRADE.replace(b"/ws", b"/nowhere") + b"\r\n")
+        assert b" 404 " in await client.rest()
+
+
+# Starting and stopping.
+
+
+async def test_it_says_where_it_listens() -> None:
+    stopping = trio.Event()
+    async with trio.open_nursery() as nursery:
+        where = ["127.0.0.1:0", "[::1]:0"]
+        bound = await nursery.start(partial(serve, make_app(Seen()), where, stopping=stopping))
+        assert [b.rpartition(":")[0] for b in bound] == ["127.0.0.1", "[::1]"]
+        for b in bound:
+            host, _, port = b.rpartition(":")
+            async with await trio.open_tcp_stream(host.strip("[]"), int(port)) as stream:
+                await stream.send_all(GET)
+                assert (await Client(stream).answer()).body == b"hello"
+        stopping.set()
+
+
+async def test_an_address_in_use_is_an_error_that_names_it() -> None:
+    async with running() as web:
+        where = f"127.0.0.1:{web.port}"
+        with pytest.raises(OSError, match=f"cannot listen on {where}: Address already in use"):
+            await serve(make_app(Seen()), ["127.0.0.1:0", where], stopping=trio.Event())
+
+
+@pytest.mark.parametrize("where", ["8000", ":8000", "localhost", "a:b", "a:70000"])
+async def test_what_is_not_an_address_is_an_error_that_names_it(where: str) -> None:
+    with pytest.raises(ValueError, match=f"'{where}' is not an address"):
+        await serve(make_app(Seen()), [where], stopping=trio.Event())
+
+
+async def test_a_request_in_flight_finishes_after_the_stop() -> None:
+    async with running(grace_s=10) as web:
+        client = await web.connect()
+        await client.send(GET.replace(b"/ ", b"/wait "))
+        await web.seen.started.wait()
+        idle = await web.connect()
+        await idle.send(GET)
+        await idle.answer()
+        web.stopping.set()
+        assert await idle.rest() == b""
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await web.connect()
+        web.seen.release.set()
+        answer = await client.answer()
+        assert (answer.body, answer.headers[b"connection"]) == (b"waited", b"close")
+        with trio.fail_after(5):
+            await web.stopped.wait()
+
+
+async def test_idle_connections_do_not_hold_the_stop() -> None:
+    async with running(grace_s=1000) as web:
+        fresh, used = await web.connect(), await web.connect()
+        await used.send(GET)
+        await used.answer()
+        web.stopping.set()
+        await web.stopped.wait()
+        assert await fresh.rest() == b""
+        assert await used.rest() == b""
+
+
+async def test_a_handler_that_does_not_finish_is_cancelled_at_the_deadline() -> None:
+    async with running(grace_s=0.1) as web:
+        client = await web.connect()
+        await client.send(GET.replace(b"/ ", b"/wait "))
+        await web.seen.started.wait()
+        web.stopping.set()
+        await web.stopped.wait()
+        assert web.seen.cancelled.is_set()
+
+
+# Everything at once.
+
+SEEDS = [
+    GET,
+    GET + GET,
+    CHUNKED + b"5\r\nhello\r\n0\r\n\r\n",
+    b"POST /deaf HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789",
+    UPGRADE + b"\r\n\x81\x82\0\0\0\0hi\x89\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xe8",
+    UPGRADE.replace(b"/ws", b"/ws/silent") + b"\r\n\x82\xfe\x01\x00\0\0\0\0" + bytes(256),
+    UPGRADE.replace(b"/ws", b"/ws/refused") + b"\r\nxx",
+    H2C,
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(20),
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+]
+
+
+def mutated(rng: random.Random) -> bytes:
+    data = bytearray(rng.choice(SEEDS))
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(data) + 1)
+        change = rng.randrange(4)
+        if change == 0:
+            data[at : at + 1] = rng.randbytes(1)
+        elif change == 1:
+            data[at:at] = rng.choice([b"\r\n", b"\0", b"\xff", b":", b"\r\n\r\n", rng.randbytes(9)])
+        elif change == 2:
+            del data[at : at + rng.randrange(20)]
+        else:
+            data[at:at] = rng.choice(SEEDS)
+    return bytes(data)
+
+
+async def hostile_session(web: Running, rng: random.Random) -> None:
+    client = await web.connect()
+    data = mutated(rng)
+    cut = rng.randrange(len(data) + 1)
+    with suppress(trio.BrokenResourceError):
+        await client.send(data[:cut])
+        if rng.random() < 0.5:
+            await trio.sleep(rng.random() / 100)
+        await client.send(data[cut:])
+        if rng.random() < 0.3:
+            await client.stream.send_eof()
+    with trio.move_on_after(rng.random() / 10):
+        await client.rest()
+    await client.stream.aclose()
+
+
+async def test_no_hostile_session_hurts_another() -> None:
+    rng = random.Random(20261123)
+    with capture_logs() as logs:
+        async with running() as web, web.websocket() as witness:
+            for _ in range(15):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(20):
+                        nursery.start_soon(hostile_session, web, random.Random(rng.random()))
+                await web.assert_alive()
+                await witness.send_message("still here")
+                assert await witness.get_message() == "still here"
+    assert [line for line in logs if line["log_level"] == "error"] == []

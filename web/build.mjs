@@ -1,0 +1,98 @@
+// Bundles src/ into ../static. CI builds again and compares, so the same sources must give the same
+// bytes under the same names. A chunk is therefore named after what it holds, and its content hash
+// goes into the query, where it still defeats stale caches.
+import * as esbuild from 'esbuild'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+
+const here = fileURLToPath(new URL('.', import.meta.url))
+const out = join(here, '../static')
+const testOut = join(here, 'node_modules/.occd-test')
+
+const common = {
+  absWorkingDir: here,
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  charset: 'utf8',
+  logLevel: 'warning',
+}
+
+const page = {
+  ...common,
+  entryPoints: ['src/app.ts', 'src/app.css', 'src/favicon.svg'],
+  outdir: out,
+  loader: { '.svg': 'copy' },
+  entryNames: '[name]',
+  chunkNames: '[name]~[hash]',
+  splitting: true,
+  minify: true,
+  legalComments: 'none',
+  metafile: true,
+  write: false,
+}
+
+/** app.js, mode-python.js …; shared chunks are called after the biggest package in them. */
+function stableName(path, inputs) {
+  const name = basename(path)
+  const [stem, hash] = name.split('~')
+  if (hash === undefined) return name
+  if (stem !== 'chunk') return `${stem}.js`
+  const [biggest] = Object.entries(inputs).sort(([, a], [, b]) => b.bytesInOutput - a.bytesInOutput)
+  const source = biggest[0].replace(/^.*node_modules\//, '')
+  const named = source.match(/^@([^/]+)\/([^/]+)/)
+  return `chunk-${named ? `${named[1]}-${named[2]}` : basename(source).replace(/\.\w+$/, '')}.js`
+}
+
+function renamed({ outputFiles, metafile }) {
+  const names = new Map()
+  for (const [path, { inputs }] of Object.entries(metafile.outputs)) {
+    const name = stableName(path, inputs)
+    if ([...names.values()].includes(name)) throw new Error(`two outputs would be called ${name}`)
+    names.set(basename(path), name)
+  }
+  return outputFiles.map((file) => {
+    const name = names.get(basename(file.path))
+    if (!name.endsWith('.js')) return [name, file.contents]
+    const text = file.text.replace(/[\w-]+~(\w+)\.js/g, (old, hash) => `${names.get(old)}?v=${hash}`)
+    return [name, Buffer.from(text)]
+  })
+}
+
+async function emit(result) {
+  const files = renamed(result)
+  await mkdir(out, { recursive: true })
+  // Only what a build makes is removed: static/ may hold other files.
+  for (const name of await readdir(out)) {
+    if (/^((app|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
+  }
+  for (const [name, contents] of files) await writeFile(join(out, name), contents)
+  const sizes = files.map(([name, c]) => [name, c.length, gzipSync(c).length]).sort((a, b) => b[2] - a[2])
+  for (const [name, raw, gz] of sizes) console.log(`${name.padEnd(32)} ${kb(raw)} ${kb(gz)} gz`)
+  console.log(`${'total'.padEnd(32)} ${kb(sum(sizes, 1))} ${kb(sum(sizes, 2))} gz`)
+}
+
+const kb = (n) => `${(n / 1000).toFixed(1).padStart(7)} kB`
+const sum = (rows, i) => rows.reduce((total, row) => total + row[i], 0)
+
+if (process.argv.includes('--test')) {
+  const tests = (await readdir(join(here, 'test'))).filter((name) => name.endsWith('.test.ts'))
+  await rm(testOut, { recursive: true, force: true })
+  await esbuild.build({
+    ...common,
+    entryPoints: tests.map((name) => `test/${name}`),
+    outdir: testOut,
+    outExtension: { '.js': '.mjs' },
+    platform: 'node',
+  })
+} else if (process.argv.includes('--watch')) {
+  const context = await esbuild.context({
+    ...page,
+    plugins: [{ name: 'emit', setup: (build) => build.onEnd((r) => (r.errors.length ? undefined : emit(r))) }],
+  })
+  await context.watch()
+} else {
+  await emit(await esbuild.build(page))
+}

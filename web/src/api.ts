@@ -1,0 +1,35 @@
+import type { Language, Problem } from './messages'
+
+export class ProblemError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail ?? problem.title)
+  }
+}
+
+async function get(path: string): Promise<unknown> {
+  const response = await fetch(path, { headers: { accept: 'application/json' } })
+  const body: unknown = await response.json().catch(() => null)
+  if (response.ok) return body
+  const problem = (body ?? {}) as Partial<Problem>
+  throw new ProblemError({
+    ...problem,
+    type: problem.type ?? 'about:blank',
+    title: problem.title ?? `The server answered ${response.status}`,
+    status: response.status,
+  })
+}
+
+export async function languages(): Promise<Language[]> {
+  return ((await get('/api/v1/languages')) as { languages: Language[] }).languages
+}
+
+/** Null when programs can run here, else what stands in the way and what would help. */
+export async function unready(): Promise<Problem | null> {
+  try {
+    await get('/readyz')
+    return null
+  } catch (error) {
+    if (error instanceof ProblemError) return error.problem
+    throw error
+  }
+}

@@ -1,0 +1,36 @@
+import { languages, unready } from './api'
+import { delay } from './backoff'
+import type { Language, Problem } from './messages'
+import { showBanner } from './status'
+
+const recheck = 15_000
+
+/** Gets the languages, however long the server takes, and says what is wrong until nothing is. */
+export function watchCatalogue(found: (languages: Language[]) => void): void {
+  let known = ''
+  let tries = 0
+
+  async function look(): Promise<void> {
+    try {
+      const [offered, problem] = await Promise.all([languages(), unready()])
+      tries = 0
+      // The same list again must not disturb what is being written.
+      if (JSON.stringify(offered) !== known) {
+        known = JSON.stringify(offered)
+        found(offered)
+      }
+      showBanner(problem !== null ? remedy(problem) : offered.length === 0 ? 'No language can run on this server yet.' : '')
+      if (problem !== null || offered.length === 0) setTimeout(look, recheck)
+    } catch (error) {
+      showBanner(`The server cannot be reached: ${error instanceof Error ? error.message : error}. Trying again…`)
+      setTimeout(look, delay(tries++))
+    }
+  }
+
+  void look()
+}
+
+function remedy(problem: Problem): string {
+  const what = problem.title.replace(/\.$/, '')
+  return problem.detail ? `${what}. ${problem.detail}` : `${what}.`
+}

@@ -1,0 +1,93 @@
+import { closeBrackets, closeBracketsKeymap } from '@codemirror/autocomplete'
+import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
+import { bracketMatching, indentOnInput } from '@codemirror/language'
+import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
+import { Compartment, EditorState, Prec } from '@codemirror/state'
+import {
+  EditorView,
+  drawSelection,
+  highlightActiveLine,
+  highlightActiveLineGutter,
+  highlightSpecialChars,
+  keymap,
+  lineNumbers,
+} from '@codemirror/view'
+import { loadMode } from './modes'
+import { theme } from './theme'
+import { typeover } from './typeover'
+
+export interface Editor {
+  /** Shows this language's text: the one it had here before, with its history, or `text`. */
+  open(language: string, mode: string, text: string): void
+  text(): string
+  /** Replaces the text in a way that can be undone. */
+  replace(text: string): void
+  focus(): void
+}
+
+export interface EditorEvents {
+  run(): void
+  changed(): void
+}
+
+export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents): Editor {
+  const mode = new Compartment()
+  const states = new Map<string, EditorState>()
+  let opened = ''
+
+  const extensions = [
+    EditorView.cspNonce.of(nonce),
+    EditorView.contentAttributes.of({ 'aria-label': 'Program', 'aria-describedby': 'editor-hint' }),
+    lineNumbers(),
+    highlightActiveLineGutter(),
+    highlightSpecialChars(),
+    history(),
+    drawSelection(),
+    EditorState.allowMultipleSelections.of(true),
+    indentOnInput(),
+    bracketMatching(),
+    closeBrackets(),
+    highlightActiveLine(),
+    highlightSelectionMatches(),
+    theme,
+    typeover,
+    mode.of([]),
+    Prec.highest(
+      keymap.of([
+        {
+          key: 'Mod-Enter',
+          run() {
+            on.run()
+            return true
+          },
+        },
+      ]),
+    ),
+    keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
+    EditorView.updateListener.of((update) => {
+      if (update.docChanged) on.changed()
+    }),
+  ]
+
+  const view = new EditorView({ parent, state: EditorState.create({ extensions }) })
+
+  return {
+    open(language, modeName, text) {
+      if (opened !== '') states.set(opened, view.state)
+      opened = language
+      view.setState(states.get(language) ?? EditorState.create({ doc: text, extensions }))
+      // Without its colours a program can be written and run all the same.
+      loadMode(modeName).then(
+        (extension) => {
+          if (opened === language) view.dispatch({ effects: mode.reconfigure(extension) })
+        },
+        (error: unknown) => console.warn(`no editor mode ${modeName}:`, error),
+      )
+    },
+    text: () => view.state.doc.toString(),
+    replace(text) {
+      view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true })
+    },
+    focus: () => view.focus(),
+  }
+}

@@ -1,0 +1,65 @@
+import type { Language } from './messages'
+import type { Store } from './store'
+
+export interface Choice {
+  language: Language
+  /** Undefined where there is nothing to choose: the server's newest. */
+  version: string | undefined
+}
+
+export interface Picker {
+  fill(languages: Language[]): void
+  choice(): Choice | null
+}
+
+export function newPicker(
+  languageSelect: HTMLSelectElement,
+  versionSelect: HTMLSelectElement,
+  versionField: HTMLElement,
+  store: Store,
+  picked: (language: Language) => void,
+): Picker {
+  let known: Language[] = []
+
+  const current = () => known.find((language) => language.id === languageSelect.value) ?? null
+
+  function show(): void {
+    const language = current()
+    if (language === null) return
+    versionField.hidden = language.versions.length < 2
+    versionSelect.replaceChildren(...language.versions.map((version) => new Option(version)))
+    const before = store.get(`version:${language.id}`)
+    if (before !== null && language.versions.includes(before)) versionSelect.value = before
+    picked(language)
+  }
+
+  languageSelect.addEventListener('change', () => {
+    store.set('language', languageSelect.value)
+    show()
+  })
+  versionSelect.addEventListener('change', () => {
+    store.set(`version:${languageSelect.value}`, versionSelect.value)
+  })
+
+  return {
+    fill(languages) {
+      known = languages
+      languageSelect.replaceChildren(...languages.map((language) => new Option(label(language), language.id)))
+      const before = store.get('language')
+      const fallback = languages.find((language) => language.id === 'python') ?? languages[0]
+      const chosen = languages.find((language) => language.id === before) ?? fallback
+      if (chosen !== undefined) languageSelect.value = chosen.id
+      languageSelect.disabled = languages.length === 0
+      show()
+    },
+    choice() {
+      const language = current()
+      if (language === null) return null
+      return { language, version: language.versions.length > 1 ? versionSelect.value : undefined }
+    },
+  }
+}
+
+function label({ name, versions }: Language): string {
+  return versions.length === 1 ? `${name} ${versions[0]}` : name
+}

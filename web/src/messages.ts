@@ -1,0 +1,77 @@
+// What the server and the page say to each other; the words are those of docs and /openapi.json.
+
+export type Data = string | { base64: string }
+export type StageName = 'compile' | 'run'
+export type Stream = 'stdout' | 'stderr'
+
+export interface Language {
+  id: string
+  name: string
+  versions: string[]
+  file_name: string
+  editor_mode: string
+  example: string
+  hello?: string
+  example_stdin?: string
+}
+
+export interface Submission {
+  language: string
+  version?: string
+  source: string
+  stdin: string
+  interactive: boolean
+}
+
+export interface Problem {
+  type: string
+  title: string
+  status: number
+  detail?: string | null
+  retry_after?: number
+  errors?: { field: string; message: string }[]
+}
+
+export interface Outcome {
+  exit_code: number | null
+  signal: string | null
+  limit: 'cpu_time' | 'wall_time' | 'memory' | 'output' | null
+  stdout_truncated: boolean
+  stderr_truncated: boolean
+  cpu_time: number | null
+  wall_time: number | null
+  memory: number | null
+}
+
+export interface Result {
+  id: string
+  verdict: string
+  message: string | null
+  compile: Outcome | null
+  run: Outcome | null
+  attempts: number
+}
+
+export type Event =
+  | { name: 'queued'; position: number | null; estimate_s: number | null }
+  | { name: 'started'; attempt: number; version: string | null; node: string | null }
+  | { name: 'stage'; stage: StageName; phase: 'start' | 'end'; outcome: Outcome | null }
+  | { name: 'output'; stage: StageName; stream: Stream; data: Data }
+  | { name: 'finished'; result: Result }
+
+export type ServerFrame =
+  | { type: 'accepted'; ref: string; id: string }
+  | { type: 'done'; ref?: string; id: string }
+  | { type: 'error'; ref?: string; id?: string; problem: Problem }
+  | { type: 'event'; id: string; seq: number; time: string; event: Event }
+
+export type ClientFrame =
+  | { type: 'submit'; ref: string; submission: Submission }
+  | { type: 'subscribe'; ref: string; id: string; after: number }
+  | { type: 'stdin'; ref: string; id: string; data: string; offset: number; eof: boolean }
+  | { type: 'cancel'; ref: string; id: string }
+
+/** The last part of a problem's type, whatever base address it is given under. */
+export function kind(problem: Problem): string {
+  return problem.type.split(/[/#:]/).pop() ?? ''
+}

@@ -1,0 +1,1 @@
+export { java as mode } from '@codemirror/lang-java'

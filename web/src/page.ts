@@ -1,0 +1,45 @@
+// The elements that templates/index.html promises.
+
+function find<E extends HTMLElement>(id: string, type: new () => E): E {
+  const element = document.getElementById(id)
+  if (!(element instanceof type)) throw new Error(`the page has no ${type.name} #${id}`)
+  return element
+}
+
+export const page = {
+  banner: find('banner', HTMLElement),
+  language: find('language', HTMLSelectElement),
+  version: find('version', HTMLSelectElement),
+  versionField: find('version-field', HTMLElement),
+  status: find('status', HTMLElement),
+  fileName: find('file-name', HTMLElement),
+  restore: find('restore', HTMLButtonElement),
+  editor: find('editor', HTMLElement),
+  run: find('run', HTMLButtonElement),
+  stop: find('stop', HTMLButtonElement),
+  runKey: find('run-key', HTMLElement),
+  verdict: find('verdict', HTMLElement),
+  detail: find('detail', HTMLElement),
+  stdin: find('stdin', HTMLTextAreaElement),
+  stdinFirst: find('stdin-first', HTMLElement),
+  interactive: find('interactive', HTMLInputElement),
+  result: find('result', HTMLElement),
+  cpuTime: find('cpu-time', HTMLElement),
+  wallTime: find('wall-time', HTMLElement),
+  memory: find('memory', HTMLElement),
+  copy: find('copy', HTMLButtonElement),
+  compilePart: find('compile-part', HTMLElement),
+  compileOutput: find('compile-output', HTMLElement),
+  output: find('output', HTMLElement),
+  live: find('live', HTMLFormElement),
+  liveInput: find('live-input', HTMLInputElement),
+  send: find('send', HTMLButtonElement),
+  eof: find('eof', HTMLButtonElement),
+}
+
+/** Unlike `disabled`, this keeps the keyboard focus where it is. */
+export function enable(button: HTMLButtonElement, enabled: boolean): void {
+  button.setAttribute('aria-disabled', String(!enabled))
+}
+
+export const enabled = (button: HTMLButtonElement) => button.getAttribute('aria-disabled') !== 'true'

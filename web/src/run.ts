@@ -1,0 +1,240 @@
+import { add, again, newInput, next, taken } from './input'
+import type { Input } from './input'
+import type { ClientFrame, Data, Event, Problem, Result, ServerFrame, StageName, Stream, Submission } from './messages'
+import { kind } from './messages'
+
+/** What is to be seen of a run. */
+export interface RunView {
+  clear(): void
+  sending(): void
+  queued(position: number | null, estimate: number | null): void
+  started(attempt: number): void
+  stage(stage: StageName): void
+  output(stage: StageName, stream: Stream, data: Data): void
+  finished(result: Result): void
+  refused(problem: Problem): void
+  /** The run goes on elsewhere, but we can no longer see it. */
+  lost(problem: Problem): void
+}
+
+export interface Run {
+  submission: Submission | null
+  interactive: boolean
+  submitRef: string
+  submits: number
+  subscribeRef: string | null
+  stdinRef: string | null
+  id: string | null
+  after: number
+  cancelled: boolean
+  input: Input
+}
+
+export interface Runner {
+  current(): Run | null
+  submit(submission: Submission): void
+  /** Follows a submission made before the page was loaded again. */
+  resume(id: string, interactive: boolean, offset: number): void
+  cancel(): void
+  type(data: string, eof: boolean): void
+  opened(): void
+  closed(code: number): void
+  frame(frame: ServerFrame): void
+}
+
+const tooLarge: Problem = {
+  type: 'too-large',
+  title: 'Too large to send',
+  status: 413,
+  detail: 'The program and its input are larger than this server takes.',
+}
+
+const unanswered: Problem = {
+  type: 'unanswered',
+  title: 'The connection broke each time the program was sent',
+  status: 503,
+  detail: 'Your program is still here. Try again in a moment.',
+}
+
+// A submission whose answer was lost may be running already. Sending it again runs it twice at
+// worst; more often than this, something about it breaks the connection.
+const mostSubmits = 3
+const stdinFullPause = 300
+const subscribePause = 1000
+
+export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView): Runner {
+  let current: Run | null = null
+  let refs = 0
+  const newRef = () => `r${++refs}`
+
+  function begin(start: Partial<Run>): Run {
+    return (current = {
+      submission: null,
+      interactive: false,
+      submitRef: newRef(),
+      submits: 0,
+      subscribeRef: null,
+      stdinRef: null,
+      id: null,
+      after: 0,
+      cancelled: false,
+      input: newInput(),
+      ...start,
+    })
+  }
+
+  function end(): void {
+    current = null
+  }
+
+  function gone(): void {
+    end()
+    view.finished({ id: '', verdict: 'cancelled', message: null, compile: null, run: null, attempts: 0 })
+  }
+
+  function sendSubmission(run: Run): void {
+    if (run.submission === null) return
+    if (send({ type: 'submit', ref: run.submitRef, submission: run.submission })) run.submits += 1
+  }
+
+  function subscribe(run: Run): void {
+    if (run.id === null) return
+    run.subscribeRef = newRef()
+    send({ type: 'subscribe', ref: run.subscribeRef, id: run.id, after: run.after })
+  }
+
+  function sendCancel(run: Run): void {
+    if (run.id !== null) send({ type: 'cancel', ref: newRef(), id: run.id })
+  }
+
+  function sendInput(run: Run): void {
+    if (run.id === null) return
+    const message = next(run.input)
+    if (message === null) return
+    run.stdinRef = newRef()
+    if (!send({ type: 'stdin', ref: run.stdinRef, id: run.id, ...message })) again(run.input)
+  }
+
+  function accepted(run: Run, id: string): void {
+    run.id = id
+    if (run.cancelled) sendCancel(run)
+    sendInput(run)
+  }
+
+  function done(run: Run, ref: string | undefined): void {
+    if (ref !== run.stdinRef) return
+    run.stdinRef = null
+    taken(run.input)
+    sendInput(run)
+  }
+
+  function later(run: Run, action: () => void, pause: number): void {
+    setTimeout(() => {
+      if (current === run) action()
+    }, pause)
+  }
+
+  function failed(run: Run, ref: string | undefined, problem: Problem): void {
+    if (ref === run.submitRef && run.id === null) {
+      end()
+      view.refused(problem)
+    } else if (ref === run.subscribeRef) {
+      if (kind(problem) === 'events-reset' && run.after > 0) {
+        run.after = 0
+        view.clear()
+        subscribe(run)
+      } else if (problem.status >= 500) {
+        later(run, () => subscribe(run), subscribePause)
+      } else {
+        end()
+        view.lost(problem)
+      }
+    } else if (ref === run.stdinRef) {
+      run.stdinRef = null
+      if (kind(problem) !== 'stdin-full') return // It reads no more: the verdict will say why.
+      again(run.input)
+      later(run, () => sendInput(run), stdinFullPause)
+    }
+  }
+
+  function happened(event: Event): void {
+    switch (event.name) {
+      case 'queued':
+        return view.queued(event.position, event.estimate_s)
+      case 'started':
+        if (event.attempt > 1) view.clear()
+        return view.started(event.attempt)
+      case 'stage':
+        if (event.phase === 'start') view.stage(event.stage)
+        return
+      case 'output':
+        return view.output(event.stage, event.stream, event.data)
+      case 'finished':
+        end()
+        return view.finished(event.result)
+    }
+  }
+
+  return {
+    current: () => current,
+    submit(submission) {
+      if (current !== null) return
+      const started = begin({ submission, interactive: submission.interactive })
+      view.sending()
+      sendSubmission(started)
+    },
+    resume(id, interactive, offset) {
+      const resumed = begin({ id, interactive, input: newInput(offset) })
+      view.sending()
+      subscribe(resumed)
+    },
+    cancel() {
+      const run = current
+      if (run === null) return
+      run.cancelled = true
+      if (run.id !== null) return sendCancel(run)
+      if (run.submits === 0) gone() // Never sent: there is nothing at the server to cancel.
+    },
+    type(data, eof) {
+      const run = current
+      if (run === null) return
+      add(run.input, data, eof)
+      sendInput(run)
+    },
+    opened() {
+      const run = current
+      if (run === null) return
+      if (run.id === null) return sendSubmission(run)
+      subscribe(run)
+      if (run.cancelled) sendCancel(run)
+      sendInput(run)
+    },
+    closed(code) {
+      const run = current
+      if (run === null) return
+      run.stdinRef = null
+      again(run.input)
+      if (run.id !== null || run.submits === 0) return
+      if (run.cancelled) return gone()
+      if (code === 1009 || run.submits >= mostSubmits) {
+        end()
+        view.refused(code === 1009 ? tooLarge : unanswered)
+      }
+    },
+    frame(frame) {
+      const run = current
+      if (run === null) return
+      if (frame.type === 'accepted') {
+        if (frame.ref === run.submitRef) accepted(run, frame.id)
+      } else if (frame.type === 'done') {
+        done(run, frame.ref)
+      } else if (frame.type === 'error') {
+        failed(run, frame.ref, frame.problem)
+      } else if (frame.type === 'event') {
+        if (frame.id !== run.id || frame.seq <= run.after) return
+        run.after = frame.seq
+        happened(frame.event)
+      }
+    },
+  }
+}

@@ -1,0 +1,51 @@
+import type { Data } from './messages'
+
+// ESC followed by a control sequence, an operating system command, another string, or one character.
+const escapes =
+  /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])/g
+// The same, begun and not ended: its rest may come with the next piece.
+const unfinished = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)$/
+// A longer one is shown as it is, so that an escape never ended cannot swallow the output.
+const longestEscape = 4096
+
+export interface Reader {
+  read(data: Data): string
+  /** What was held back, when nothing more will come. */
+  end(): string
+}
+
+/** One stream's pieces as text that can be shown: bytes decoded over the seams, escapes left out. */
+export function newReader(): Reader {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+  let held = ''
+
+  function decode(data: Data): string {
+    // A string is whole characters: bytes still waiting for their rest will not get it.
+    if (typeof data === 'string') return decoder.decode() + data
+    const bytes = Uint8Array.from(atob(data.base64), (char) => char.charCodeAt(0))
+    return decoder.decode(bytes, { stream: true })
+  }
+
+  function strip(text: string): string {
+    if (!text.includes('\x1b')) return text
+    const tail = text.slice(-longestEscape).match(unfinished)
+    if (tail !== null) {
+      held = tail[0]
+      text = text.slice(0, -held.length)
+    }
+    return text.replace(escapes, '')
+  }
+
+  return {
+    read(data) {
+      const text = held + decode(data)
+      held = ''
+      return strip(text)
+    },
+    end() {
+      const rest = held + decoder.decode()
+      held = ''
+      return rest.replace(escapes, '')
+    },
+  }
+}
