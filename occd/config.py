@@ -113,7 +113,9 @@ class Config(BaseSettings):
     def _refuse_what_cannot_work(self) -> "Config":
         if self.rabbitmq or self.redis:
             which = "rabbitmq" if self.rabbitmq else "redis"
-            raise ValueError(f"{which}: this version has only the embedded broker and state; remove it")
+            raise ValueError(
+                f"{which}: this version has only the embedded broker and state; remove it"
+            )
         if set(self.roles) != set(ROLES):
             raise ValueError(
                 f"roles: {','.join(self.roles)} cannot stand alone: split roles meet in RabbitMQ and "
@@ -123,7 +125,9 @@ class Config(BaseSettings):
         ceiling, default = self.ceilings, Limits()
         for name in CeilingConfig.model_fields:
             if getattr(ceiling, name) < getattr(default, name):
-                raise ValueError(f"ceilings.{name} is below the default of {getattr(default, name)}")
+                raise ValueError(
+                    f"ceilings.{name} is below the default of {getattr(default, name)}"
+                )
         return self
 
 
@@ -161,9 +165,14 @@ def _explain(error: ValidationError | SettingsError) -> str:
         return str(error)
     return "\n".join(
         f"{'.'.join(map(str, each['loc']))}: unknown setting" if each["type"] == "extra_forbidden"
-        else ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, "))))
+        else _explain_one(".".join(map(str, each["loc"])), each["msg"])
         for each in error.errors()
     )  # fmt: skip
+
+
+def _explain_one(where: str, message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def _refuse_unknown_environment() -> None:

@@ -11,6 +11,8 @@
     │   ├── UnknownSubmission  nothing is known under this id
     │   ├── Finished           the submission has its result; drop what you were doing
     │   ├── Stale              a later attempt has begun; this one may write no more
+    │   ├── Exhausted          all attempts are used up
+    │   ├── EventsReset        `after` lies beyond the log: start again at 0
     │   ├── Conflict           the idempotency key was used with another body
     │   ├── NotInteractive     stdin for a submission that takes none, or whose stdin has ended
     │   └── StdinFull          the program has not read what it was sent; `unread` bytes wait
@@ -69,6 +71,14 @@ class Finished(StateError):
 
 
 class Stale(StateError):
+    pass
+
+
+class Exhausted(StateError):
+    pass
+
+
+class EventsReset(StateError):
     pass
 
 

@@ -82,7 +82,9 @@ class Language:
         return argv
 
     def _class_name(self, stem: str, main: str, files: Sequence[File]) -> str:
-        text = next((file.content for file in files if file.name == main), b"").decode(errors="replace")
+        text = next((file.content for file in files if file.name == main), b"").decode(
+            errors="replace"
+        )
         package = self.package_pattern and re.search(self.package_pattern, text, re.MULTILINE)
         name = Path(stem).name
         return f"{package[1]}.{name}" if package else name
@@ -148,7 +150,9 @@ def _load(path: Path) -> Language:
         values.setdefault("aliases", [])
         values.setdefault("env", {})
         values["limits"] = replace(Limits(), **values.get("limits", {}))
-        values["compile_limits"] = replace(Limits(), **_COMPILE_LIMITS | values.get("compile_limits", {}))
+        values["compile_limits"] = replace(
+            Limits(), **_COMPILE_LIMITS | values.get("compile_limits", {})
+        )
         known = {field.name for field in fields(Language)}
         if unknown := values.keys() - known:
             raise ValueError(f"unknown key {', '.join(sorted(unknown))}")

@@ -2,7 +2,7 @@
 // bytes under the same names. A chunk is therefore named after what it holds, and its content hash
 // goes into the query, where it still defeats stale caches.
 import * as esbuild from 'esbuild'
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
@@ -61,8 +61,17 @@ function renamed({ outputFiles, metafile }) {
   })
 }
 
+/** The notices that the bundled packages' licences want to be kept with copies. */
+async function notices({ metafile }) {
+  const packages = Object.keys(metafile.inputs).map((path) => path.match(/^node_modules\/(@[^/]+\/[^/]+|[^/]+)/)?.[1])
+  const texts = [...new Set(packages.filter(Boolean))].sort().map(async (name) => {
+    return `${name}\n\n${await readFile(join(here, 'node_modules', name, 'LICENSE'), 'utf8')}`
+  })
+  return Buffer.from((await Promise.all(texts)).join('\n\n----\n\n'))
+}
+
 async function emit(result) {
-  const files = renamed(result)
+  const files = [...renamed(result), ['third-party.txt', await notices(result)]]
   await mkdir(out, { recursive: true })
   // Only what a build makes is removed: static/ may hold other files.
   for (const name of await readdir(out)) {

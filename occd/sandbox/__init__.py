@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from occd.config import Config
+from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language
 from occd.model import File, Limits, Outcome, StageName, Stream
 
@@ -64,14 +65,38 @@ class Sandbox(Protocol):
         `language`, before anything else was known."""
 
 
+def no_stdin() -> trio.MemoryReceiveChannel[bytes]:
+    send, receive = trio.open_memory_channel[bytes](0)
+    send.close()
+    return receive
+
+
+async def trial(sandbox: Sandbox) -> None:
+    """Run one real job: all that a jail needs, this needs.
+
+    Raises SandboxUnavailable when it does not come out as it should.
+    """
+    language = next(iter(sandbox.languages.values()))
+    job = Job("run", ["/bin/true"], (), Limits())
+    try:
+        async with sandbox.cell(language, (), Limits()) as cell:
+            outcome = await cell.run(job, no_stdin(), lambda _stream, _data: None, trio.Event())
+    except SandboxFailed as error:
+        raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
+    if not outcome.succeeded:
+        raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
+
+
 @asynccontextmanager
-async def open_sandbox(config: Config, cache: Path | None = None) -> AsyncIterator[Sandbox]:
+async def open_sandbox(
+    config: Config, cache: Path | None = None, only: str | None = None
+) -> AsyncIterator[Sandbox]:
     """The sandbox that the configuration names. `cache` is a file in which the probed language
-    versions are kept until a compiler changes.
+    versions are kept until a compiler changes; `only` is the one language to probe.
 
     Raises SandboxUnavailable, which names the remedy, when this machine cannot isolate programs.
     """
     from occd.sandbox.nsjail import open_nsjail
 
-    async with open_nsjail(config, cache) as sandbox:
+    async with open_nsjail(config, cache, only) as sandbox:
         yield sandbox

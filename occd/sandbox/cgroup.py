@@ -69,8 +69,9 @@ class Group(ABC):
         """
         with trio.move_on_after(_REMOVE_TIMEOUT_S):
             for folder in self._folders:
-                while not _removed(folder):
-                    await trio.sleep(0.002)  # the kernel tells nobody when the last one has gone
+                # The kernel tells nobody when the last process has gone.
+                while not _removed(folder):  # noqa: ASYNC110
+                    await trio.sleep(0.002)
             return
         raise SandboxFailed(f"processes in {self._folders[0]} do not end")
 
@@ -232,7 +233,9 @@ def _usable_v2(parent: Path, *, make: bool = False) -> Cgroups | None:
     wanted = " ".join(f"+{name}" for name in _V2_CONTROLLERS)
     try:
         if make:
-            if not set(_V2_CONTROLLERS) <= set((parent.parent / "cgroup.controllers").read_text().split()):
+            if not set(_V2_CONTROLLERS) <= set(
+                (parent.parent / "cgroup.controllers").read_text().split()
+            ):
                 return None
             (parent.parent / "cgroup.subtree_control").write_text(wanted)
             parent.mkdir(exist_ok=True)

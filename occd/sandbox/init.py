@@ -100,7 +100,10 @@ class Control:
                 return None
             data += part
         _, guarded, _, status, wall_ns, cpu_ns, peak = _END.unpack(data)
-        reasons: dict[int, Literal["memory", "cpu_time"]] = {ord("m"): "memory", ord("c"): "cpu_time"}
+        reasons: dict[int, Literal["memory", "cpu_time"]] = {
+            ord("m"): "memory",
+            ord("c"): "cpu_time",
+        }
         return End(status, reasons.get(guarded), wall_ns / 1e9, cpu_ns / 1e9, peak)
 
     def close(self) -> None:

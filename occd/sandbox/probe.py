@@ -15,7 +15,7 @@ import trio
 from occd.errors import SandboxFailed
 from occd.languages import Available, Installed, Language
 from occd.model import Limits
-from occd.sandbox import Job, Sandbox
+from occd.sandbox import Job, Sandbox, no_stdin
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
@@ -30,15 +30,18 @@ async def probe_languages(
     only what has changed is asked again.
     """
     known = _load(cache)
-    found: dict[str, dict[str, str | None]] = {}
+    found: dict[str, dict[str, str]] = {}
     limiter = trio.CapacityLimiter(_AT_ONCE)
 
     async def ask(language: Language, binary: str) -> None:
         key = _fingerprint(root, language, binary)
-        if key not in known:
+        version = known.get(key)
+        if version is None:
             async with limiter:
-                known[key] = await _version(sandbox, language, binary)
-        found.setdefault(language.id, {})[binary] = known[key]
+                version = await _version(sandbox, language, binary)
+        if version is not None:
+            known[key] = version
+            found.setdefault(language.id, {})[binary] = version
 
     async with trio.open_nursery() as nursery:
         for language in sandbox.languages.values():
@@ -47,31 +50,30 @@ async def probe_languages(
                     nursery.start_soon(ask, language, binary)
     if cache:
         _save(cache, known)
-    return {name: versions for name, each in found.items() if (versions := _newest_first(each))}
+    return {name: _newest_first(each) for name, each in found.items()}
 
 
 def _candidates(root: Path, language: Language) -> list[str]:
-    found = [path for pattern in language.candidates for path in sorted(glob.glob(str(root) + pattern))]
+    found = [
+        path for pattern in language.candidates for path in sorted(glob.glob(str(root) + pattern))
+    ]
     return ["/" + str(Path(path).relative_to(root)) for path in found]
 
 
-def _newest_first(answers: dict[str, str | None]) -> tuple[Installed, ...]:
+def _newest_first(answers: dict[str, str]) -> tuple[Installed, ...]:
     """One binary for each version: of two names for the same, the shorter."""
     by_version: dict[str, Installed] = {}
     for binary in sorted(answers, key=len):
-        if version := answers[binary]:
-            by_version.setdefault(version, Installed(version, binary))
+        by_version.setdefault(answers[binary], Installed(answers[binary], binary))
     return tuple(sorted(by_version.values(), key=lambda each: each.order, reverse=True))
 
 
 async def _version(sandbox: Sandbox, language: Language, binary: str) -> str | None:
-    stdin_send, stdin = trio.open_memory_channel[bytes](0)
-    stdin_send.close()
     argv = language.argv(language.version, binary, language.file_name, (), (), _PROBE_LIMITS.memory)
     job = Job("run", argv, tuple(language.env.items()), _PROBE_LIMITS)
     try:
         async with sandbox.cell(language, (), Limits()) as cell:
-            outcome = await cell.run(job, stdin, lambda _stream, _data: None, trio.Event())
+            outcome = await cell.run(job, no_stdin(), lambda _stream, _data: None, trio.Event())
     except SandboxFailed:
         return None
     text = (outcome.stdout + outcome.stderr).decode(errors="replace")
@@ -87,14 +89,14 @@ def _fingerprint(root: Path, language: Language, binary: str) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
-def _load(cache: Path | None) -> dict[str, str | None]:
+def _load(cache: Path | None) -> dict[str, str]:
     with suppress(OSError, ValueError):  # absent or damaged: ask again
         if cache:
-            loaded: dict[str, str | None] = json.loads(cache.read_text())
+            loaded: dict[str, str] = json.loads(cache.read_text())
             return loaded
     return {}
 
 
-def _save(cache: Path, known: dict[str, str | None]) -> None:
+def _save(cache: Path, known: dict[str, str]) -> None:
     with suppress(OSError):  # it only saves time
         cache.write_text(json.dumps(known))

@@ -33,7 +33,12 @@ def build_rootfs(root: Path) -> None:
     for device in policy["devices"]:
         _at(root, Path("/dev", device)).touch()
         kernel.bind(f"/dev/{device}", f"{root}/dev/{device}", 0)
-    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+    for name, target in (
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ):
         (root / "dev" / name).symlink_to(target)
     for name, text in policy["written"].items():
         _at(root, Path(name)).write_text(text.lstrip())
@@ -43,7 +48,9 @@ def build_rootfs(root: Path) -> None:
 def shown_folders() -> list[Path]:
     """The machine's folders that every program can read: nothing secret may lie below them."""
     policy = tomllib.loads((data_folder("sandbox") / "policy/rootfs.toml").read_text())
-    return [Path(path) for pattern in policy["folders"] + policy["links"] for path in glob.glob(pattern)]
+    return [
+        Path(path) for pattern in policy["folders"] + policy["links"] for path in glob.glob(pattern)
+    ]
 
 
 def _at(root: Path, path: Path) -> Path:

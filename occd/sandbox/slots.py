@@ -28,7 +28,9 @@ def lease(folder: Path, user: HostUser) -> Slot:
     """Take a free slot. Raises SandboxFailed when all are taken."""
     uids = user.slot_uids
     for number in range(SLOTS):
-        lock = os.open(folder / f"{number}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        lock = os.open(
+            folder / f"{number}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

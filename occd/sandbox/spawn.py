@@ -17,7 +17,7 @@ class Process:
         # are far above the few small numbers that children use.
         actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in fds.items()]
         self.pid = os.posix_spawn(
-            argv[0], argv, {}, file_actions=actions, setsigmask=[], setsigdef=[signal.SIGPIPE]
+            argv[0], list(argv), {}, file_actions=actions, setsigmask=[], setsigdef=[signal.SIGPIPE]
         )
         self._pidfd = os.pidfd_open(self.pid)
         self.returncode: int | None = None

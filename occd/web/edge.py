@@ -5,8 +5,6 @@ worker does badly (connections share fate, sends never give up) is replaced by `
 `server.py` opens with the list of defects and where each is contained.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import socket
@@ -50,8 +48,10 @@ log = structlog.get_logger()
 RECEIVE_BYTES = 2**16
 HEADERS_MAX = 100
 BODY_MIN_BYTES_PER_S = 2**16
-LINGER_S = 2.0
-LEAVE_S = 10.0
+LINGER_S = 2.0  # for a client to read our last words and close
+LEAVE_S = 10.0  # for a handler to end when its client has gone
+LOOK_S = 1.0  # between looks for a client whose input nobody takes
+TCP_ESTABLISHED = 1
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 PROBLEM_TYPES = {
@@ -237,6 +237,9 @@ class WebSocket(WSStream):
         await super().handle(event)
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
+        if self.closed:
+            # hypercorn drops it without a checkpoint: a handler that only sends would spin.
+            await trio.lowlevel.checkpoint()
         await super().app_send(message)
         if self.state is not ASGIWebsocketState.HANDSHAKE:
             self._decided.set()
@@ -316,9 +319,11 @@ class Protocol(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         headers, body = problem(status_code if status_code in PROBLEM_TYPES else 400)
         headers += self.config.response_headers("h11")
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+        # In one piece: between two sends the application could answer too, and spoil h11's state.
+        wire = self._h11.send(h11.Response(status_code=status_code, headers=headers))
+        with suppress(h11.LocalProtocolError):  # HEAD
+            wire += self._h11.send(h11.Data(data=body)) + self._h11.send(h11.EndOfMessage())
+        await self.send(RawData(wire))
 
 
 def wants_websocket(request: h11.Request) -> bool:
@@ -335,9 +340,10 @@ def wants_websocket(request: h11.Request) -> bool:
 class Apps(TaskGroup):
     """Runs the application for a connection; its exceptions go no further than a log line."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, look: Callable[[], None]) -> None:
         super().__init__()
         self._nursery = nursery
+        self._look = look
 
     async def spawn_app(
         self,
@@ -350,9 +356,15 @@ class Apps(TaskGroup):
 
         async def put(message: ASGIReceiveEvent) -> None:
             with suppress(trio.BrokenResourceError):
-                await into.send(message)
+                while not await put_soon(into, message):
+                    self._look()
 
-        self.spawn(self._run, app, scope, out, send)
+        async def send_unless_cancelled(message: ASGISendEvent | None) -> None:
+            # All that follows is shielded: a handler that only sends would never be cancelled.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await send(message)
+
+        self.spawn(self._run, app, scope, out, send_unless_cancelled)
         return put
 
     async def _run(
@@ -369,6 +381,16 @@ class Apps(TaskGroup):
             except* Exception as group:
                 log.error("application-failed", path=scope["path"], error=describe(group))
         await send(None)
+
+
+async def put_soon(into: trio.MemorySendChannel[Any], message: Any) -> bool:
+    with suppress(trio.WouldBlock):
+        into.send_nowait(message)
+        return True
+    with trio.move_on_after(LOOK_S):
+        await into.send(message)
+        return True
+    return False
 
 
 class Connection:
@@ -437,7 +459,7 @@ class Connection:
             self._app,
             self._config,
             self._context,
-            Apps(nursery),
+            Apps(nursery, self._look_for_client),
             ConnectionState(self._state.copy()),
             False,
             parse_socket_addr(sock.family, sock.getpeername()),
@@ -455,6 +477,13 @@ class Connection:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
                 await self._protocol.handle(RawData(bytes(data)))
             self._hung_up = True
+
+    def _look_for_client(self) -> None:
+        """Called while the application takes no input, so that nobody reads the end of file."""
+        with suppress(OSError):
+            tcp_info = self._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            if tcp_info[0] != TCP_ESTABLISHED:
+                self.hang_up()
 
     async def _time_out(self) -> None:
         if self._reading.cancelled_caught and not self._hung_up and not self.idle:

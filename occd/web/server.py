@@ -4,8 +4,8 @@ Theory of operation
 ===================
 `serve` accepts; each accepted socket becomes a `Connection` (edge.py) in a task of its own, which
 drives hypercorn's protocol classes. hypercorn's `worker_serve` and `TCPServer` are not used: in
-hypercorn 0.18.0 an exception in one connection ends all of them (upstream #225, #329). The defects
-of docs and measurements, and where each is contained:
+hypercorn 0.18.0 an exception in one connection ends all of them (upstream #225, #329). Its
+defects, and where each is contained:
 
 1. Bytes after a WebSocket upgrade's head ended the process (#225). `WebSocket.handle` keeps them
    until the application has accepted, so that an early first frame is simply delivered.
@@ -24,8 +24,9 @@ of docs and measurements, and where each is contained:
 8. A client that leaves mid-request cancels its HTTP handler. That is Quart's doing and mostly
    wanted; what must not be cut short (publishing) the application runs in a nursery of its own.
 
-Also: a handler that ignores a disconnect is cancelled 10 s later (its client could otherwise leave
-it behind for ever by filling its queue); a message over `frame_max_bytes` ends the connection
+Also: a handler that ignores a disconnect is cancelled 10 s later, and a client that leaves while
+the handler takes no input is noticed within a second (filling the queue and leaving would otherwise
+leave the handler behind for ever); a message over `frame_max_bytes` ends the connection
 (hypercorn sends 1009, then goes on storing); a refused handshake closes.
 
 Limits of size are h11 errors, raised while the request is parsed (`LimitedH11`), so a chunked body
@@ -37,10 +38,8 @@ at the deadline WebSockets get 1001 and a quarter of a second; then sockets clos
 cancelled. A handler that shields itself must limit its shield.
 """
 
-from __future__ import annotations
-
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -251,7 +250,7 @@ async def lifespan(app: ASGIWrapper) -> AsyncIterator[LifespanState]:
 
 
 @contextmanager
-def websocket_guard(app: Quart) -> Any:
+def websocket_guard(app: Quart) -> Iterator[ASGIFramework]:
     """Gives `app` such that an exception in a WebSocket handler closes with 1011, not 1000.
 
     An exception for which the application has an error handler counts as handled: there the

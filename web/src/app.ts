@@ -85,7 +85,7 @@ function showControls(): void {
   enable(page.run, current === null && language !== null)
   enable(page.stop, current !== null && !current.cancelled)
   page.live.hidden = !(current === null ? page.interactive.checked : current.interactive)
-  page.stdinFirst.hidden = !page.interactive.checked
+  page.stdinLabel.textContent = page.interactive.checked ? 'First input (stdin)' : 'Input (stdin)'
   const typing = current !== null && current.interactive && !current.input.ended
   page.liveInput.disabled = !typing
   enable(page.send, typing)
@@ -110,6 +110,7 @@ function resume(): void {
 page.run.addEventListener('click', run)
 page.stop.addEventListener('click', () => {
   if (!enabled(page.stop)) return
+  results.stopping()
   runner.cancel()
   showControls()
 })
@@ -159,5 +160,6 @@ showControls()
 resume()
 watchCatalogue((languages) => {
   picker.fill(languages)
+  if (runner.current() === null) results.idle(languages.length > 0)
   showControls()
 })

@@ -1,9 +1,9 @@
-import { languages, unready } from './api'
+import { ProblemError, languages, unready } from './api'
 import { delay } from './backoff'
 import type { Language, Problem } from './messages'
 import { showBanner } from './status'
 
-const recheck = 15_000
+const recheck = 5_000
 
 /** Gets the languages, however long the server takes, and says what is wrong until nothing is. */
 export function watchCatalogue(found: (languages: Language[]) => void): void {
@@ -22,7 +22,7 @@ export function watchCatalogue(found: (languages: Language[]) => void): void {
       showBanner(problem !== null ? remedy(problem) : offered.length === 0 ? 'No language can run on this server yet.' : '')
       if (problem !== null || offered.length === 0) setTimeout(look, recheck)
     } catch (error) {
-      showBanner(`The server cannot be reached: ${error instanceof Error ? error.message : error}. Trying again…`)
+      showBanner(error instanceof ProblemError ? remedy(error.problem) : 'The server cannot be reached. Trying again…')
       setTimeout(look, delay(tries++))
     }
   }

@@ -21,7 +21,7 @@ export const page = {
   verdict: find('verdict', HTMLElement),
   detail: find('detail', HTMLElement),
   stdin: find('stdin', HTMLTextAreaElement),
-  stdinFirst: find('stdin-first', HTMLElement),
+  stdinLabel: find('stdin-label', HTMLElement),
   interactive: find('interactive', HTMLInputElement),
   result: find('result', HTMLElement),
   cpuTime: find('cpu-time', HTMLElement),

@@ -7,6 +7,8 @@ import { decisive, refusal, verdict } from './verdict'
 import type { Tone, Verdict } from './verdict'
 
 export interface Results extends RunView {
+  idle(ready: boolean): void
+  stopping(): void
   echo(text: string): void
 }
 
@@ -82,6 +84,10 @@ export function newResults(changed: () => void): Results {
   return {
     clear,
     echo: (text) => output.echo(text),
+    idle(ready) {
+      if (page.verdict.dataset['tone'] === 'idle') say('idle', ready ? 'Ready' : 'Cannot run programs now')
+    },
+    stopping: () => say('busy', 'Stopping…'),
     sending() {
       clear()
       say('busy', 'Sending…')
@@ -89,7 +95,7 @@ export function newResults(changed: () => void): Results {
     },
     queued(position, estimate) {
       const place = position && position > 0 ? `, ${ordinal(position)} in line` : ''
-      const wait = estimate && estimate >= 1 ? `about ${Math.ceil(estimate)} s to wait` : ''
+      const wait = estimate && estimate >= 1 ? `About ${Math.ceil(estimate)} s to wait.` : ''
       say('busy', `Queued${place}`, wait)
       changed()
     },

@@ -1,0 +1,3 @@
+from occd.cli import main
+
+main()

@@ -1,0 +1,165 @@
+"""The command line. Heavy modules are imported by the commands that need them: `occd run` starts
+no web server."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from occd import __version__
+from occd.config import ROLES, Config, load_config
+from occd.errors import OccdError
+from occd.log import set_up_logging
+
+OURS = 125
+"""The exit code that says: the fault is ours, not the program's."""
+
+
+class _Group(click.Group):
+    """Errors that we know end in one line, not in a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except OccdError as error:
+            click.echo(f"occd: {error}", err=True)
+            context.exit(OURS)
+        except BaseExceptionGroup as group:
+            if not (known := _only_known(group)):
+                raise
+            for each in known:
+                click.echo(f"occd: {each}", err=True)
+            context.exit(OURS)
+
+
+def _only_known(group: BaseExceptionGroup) -> list[BaseException]:
+    """The errors in a group, if all of them are ours."""
+    leaves: list[BaseException] = []
+    for each in group.exceptions:
+        leaves += _only_known(each) or [] if isinstance(each, BaseExceptionGroup) else [each]
+    return leaves if all(isinstance(leaf, OccdError) for leaf in leaves) else []
+
+
+@click.group(cls=_Group, invoke_without_command=True)
+@click.version_option(__version__, prog_name="occd")
+@click.option(
+    "--roles", metavar="ROLE,…", help=f"What to serve: all, or some of {', '.join(ROLES)}."
+)
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen (default 127.0.0.1:8000).")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where to keep everything (default ./data)."
+)
+@click.option(
+    "--config",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="A folder of YAML files (default ./config).",
+)
+@click.pass_context
+def main(
+    context: click.Context,
+    roles: str | None,
+    listen: str | None,
+    data_dir: Path | None,
+    folder: Path | None,
+) -> None:
+    """Compile and run programs in a sandbox, and show their output live.
+
+    `occd --roles all` serves; the commands below do one thing each.
+    """
+    set_up_logging()
+    flags: dict[str, Any] = {"listen": listen, "data_dir": data_dir}
+    if roles is not None:
+        flags["roles"] = ROLES if roles == "all" else tuple(roles.split(","))
+    context.obj = load_config(
+        folder, {name: each for name, each in flags.items() if each is not None}
+    )
+    if context.invoked_subcommand:
+        return
+    if roles is None:
+        click.echo(context.get_help())
+        context.exit()
+    from occd import app
+
+    _enter()
+    trio.run(app.run, context.obj)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--stdin",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Read its stdin from this file.",
+)
+@click.option("--language", help="Its language, where the suffix does not tell.")
+@click.argument("args", nargs=-1)
+@click.pass_obj
+def run(
+    config: Config, file: Path, stdin: Path | None, language: str | None, args: tuple[str, ...]
+) -> None:
+    """Run one program in the sandbox, with this terminal's stdin, stdout and stderr.
+
+    Exits with its exit code, 124 when it hit a limit, 128+n when signal n killed it, 125 when the
+    fault is ours. Its arguments follow `--`.
+    """
+    from occd.run import run_file
+
+    _enter()
+    sys.exit(trio.run(run_file, config, file, stdin, language, args))
+
+
+@main.command()
+@click.pass_obj
+def languages(config: Config) -> None:
+    """List what can run here, and what to install for the rest."""
+    from occd.sandbox import open_sandbox
+
+    async def show() -> None:
+        async with open_sandbox(config) as sandbox:
+            for language in sandbox.languages.values():
+                versions = ", ".join(
+                    each.version for each in sandbox.available.get(language.id, ())
+                )
+                mend = f"not here; to have it: {language.install}"
+                click.echo(f"{language.id:12} {language.name:12} {versions or mend}")
+
+    _enter()
+    trio.run(show)
+
+
+@main.command()
+@click.pass_obj
+def doctor(config: Config) -> None:
+    """Tell how this machine can isolate programs, and how to mend what is missing."""
+    from occd.sandbox.doctor import examine
+
+    _enter()
+    findings = trio.run(examine, config)
+    for finding in findings:
+        click.echo(f"{finding.grade.value:5} {finding.text}")
+        if finding.remedy:
+            click.echo(f"      → {finding.remedy}")
+    safe = all(finding.safe for finding in findings)
+    click.echo("Programs can be run here safely." if safe else "Programs can NOT be run here.")
+    sys.exit(0 if safe else 1)
+
+
+@main.command("check-config")
+@click.pass_obj
+def check_config(config: Config) -> None:
+    """Check the configuration and show what it comes to; secrets are not shown."""
+    import yaml
+
+    click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+def _enter() -> None:
+    """Move to private mounts while there is one thread; what hinders it is told by who needs it."""
+    from occd.sandbox.kernel import enter_private_mounts
+
+    with suppress(OSError):
+        enter_private_mounts()

@@ -1,0 +1,263 @@
+"""execute: takes submissions from the queue, one for each slot, and runs their stages.
+
+An attempt is counted before anything of it happens and acknowledged after its result is queued, so
+that a death in between brings the submission back. Failures of ours hand the message back and count
+as an attempt; the last one becomes `internal_error`. What their program does is never our failure.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+import trio
+
+from occd import wire
+from occd.broker import Broker, Delivery
+from occd.config import Config
+from occd.errors import Exhausted, Finished, OccdError, Poisoned, Stale, StateError
+from occd.languages import Installed, Language, find, pick
+from occd.model import (
+    MAX_ATTEMPTS,
+    Event,
+    Outcome,
+    Result,
+    Stage,
+    StageName,
+    Submission,
+    Verdict,
+    judge,
+)
+from occd.roles.eventlog import EventLog
+from occd.sandbox import Cell, Job, Sandbox
+from occd.state import Offer, State
+
+log = structlog.get_logger()
+
+_ANNOUNCE_EVERY_S = 5.0
+_RETRY_S = 0.5
+_HAND_BACK_S = 2.0
+_INTERNAL = "The server could not run this program. That is our fault, not yours."
+
+
+class Execute:
+    def __init__(self, config: Config, broker: Broker, state: State, sandbox: Sandbox) -> None:
+        self._config = config
+        self._broker = broker
+        self._state = state
+        self._sandbox = sandbox
+        self.stopping = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take submissions until `stopping` is set, then finish those that run and return. Cancelling
+        hands the rest back."""
+        node = self._config.execute.node
+        offered = {
+            name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
+        }
+        async with trio.open_nursery() as background:
+            await background.start(self._announce, Offer(node, offered))
+            async with trio.open_nursery() as handlers:
+                await self._take(handlers, task_status)
+            background.cancel_scope.cancel()
+        await self._state.withdraw(node)
+
+    async def _announce(self, offer: Offer, *, task_status: trio.TaskStatus[None]) -> None:
+        while True:
+            await self._state.announce(offer)
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            await trio.sleep(_ANNOUNCE_EVERY_S)
+
+    async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        queue, slots = self._config.queue.submission_queue, self._config.execute.slots
+        async with self._broker.consume(queue, slots) as deliveries, trio.open_nursery() as intake:
+            intake.start_soon(_cancel_when, self.stopping, intake.cancel_scope)
+            task_status.started()
+            async for delivery in deliveries:
+                handlers.start_soon(self._handle, delivery)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        """Run one submission to an end of its delivery, whatever happens."""
+        try:
+            submission = wire.decode_submission(delivery.body)
+        except Poisoned as error:
+            log.warning("poisoned message", key=delivery.key, reason=str(error))
+            await delivery.reject(str(error))
+            return
+        try:
+            await self._attempt(submission)
+        except Finished:
+            await delivery.ack()
+        except Exception:
+            log.exception("attempt failed", id=submission.id)
+            await trio.sleep(_RETRY_S)
+            await delivery.hand_back()
+        except BaseException:
+            with trio.move_on_after(_HAND_BACK_S, shield=True):
+                await delivery.hand_back()
+            raise
+        else:
+            await delivery.ack()
+
+    async def _attempt(self, submission: Submission) -> None:
+        """One attempt, from its start to its result in the queue. Raises Finished when there is
+        nothing (more) to do, OccdError when it has to be repeated."""
+        language = find(self._sandbox.languages.values(), submission.language)
+        versions = self._sandbox.available.get(language.id, ()) if language else ()
+        installed = pick(versions, submission.version)
+        node = self._config.execute.node
+        try:
+            attempt = await self._state.begin(
+                submission, installed.version if installed else "", node
+            )
+        except Exhausted:
+            result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=MAX_ATTEMPTS)
+            await self._publish(submission, MAX_ATTEMPTS, result)
+            return
+        started_at = time.time()
+        if language is None or installed is None:
+            name = " ".join(filter(None, (submission.language, submission.version)))
+            result = Result(
+                Verdict.INTERNAL_ERROR, f"{name} is not installed on this server any more"
+            )
+        else:
+            run = _Run(self._state, self._sandbox, submission, attempt, language, installed)
+            result = replace(await run.stages(), version=installed.version)
+        await self._publish(
+            submission, attempt, replace(result, attempts=attempt, started_at=started_at)
+        )
+
+    async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
+        message = wire.ResultMessage(
+            submission.id, attempt, replace(result, finished_at=time.time())
+        )
+        queue = self._config.queue.execution_queue
+        await self._broker.publish(
+            queue, wire.encode_result(message), key=submission.id, owner=None
+        )
+
+
+class _Run:
+    """One attempt's stages."""
+
+    def __init__(
+        self,
+        state: State,
+        sandbox: Sandbox,
+        submission: Submission,
+        attempt: int,
+        language: Language,
+        installed: Installed,
+    ) -> None:
+        self._state = state
+        self._sandbox = sandbox
+        self._submission = submission
+        self._attempt = attempt
+        self._language = language
+        self._binary = installed.binary
+        self._log = EventLog(self._append)
+        self._stop = trio.Event()
+        self._cancelled = False
+        self._superseded: StateError | None = None
+
+    async def stages(self) -> Result:
+        """Compile and run. Raises Finished when a later attempt has taken over."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_for_cancel)
+            async with trio.open_nursery() as appending:
+                appending.start_soon(self._log.run)
+                try:
+                    result = await self._compile_and_run()
+                finally:
+                    self._log.close()
+            nursery.cancel_scope.cancel()
+        if self._superseded:
+            raise Finished(self._submission.id) from self._superseded
+        return result
+
+    async def _compile_and_run(self) -> Result:
+        submission, language = self._submission, self._language
+        compiled: Outcome | None = None
+        async with self._sandbox.cell(language, submission.files, submission.limits) as cell:
+            if language.compile:
+                compiled = await self._stage(cell, "compile")
+                if self._cancelled or not compiled.succeeded:
+                    verdict = judge(compiled, None, cancelled=self._cancelled)
+                    return Result(verdict, compile=compiled)
+            run = await self._stage(cell, "run")
+        return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
+
+    async def _stage(self, cell: Cell, stage: StageName) -> Outcome:
+        self._log.put(stage, Stage(stage, "start"))
+        send, stdin = trio.open_memory_channel[bytes](0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._feed if stage == "run" else _close, send)
+            with stdin:
+                outcome = await cell.run(self._job(stage), stdin, self._log.emit, self._stop)
+            nursery.cancel_scope.cancel()
+        # The log has the output already; what the stage cost is what remains to be told.
+        self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
+        return outcome
+
+    def _job(self, stage: StageName) -> Job:
+        submission, language = self._submission, self._language
+        compiling = stage == "compile"
+        limits = language.compile_limits if compiling else submission.limits
+        template = language.compile if compiling else language.run
+        assert template is not None
+        argv = language.argv(
+            template,
+            self._binary,
+            submission.main,
+            submission.files,
+            submission.compile_args,
+            limits.memory,
+        )
+        if compiling:
+            return Job(stage, argv, tuple(language.env.items()), limits)
+        env = (*language.env.items(), *submission.env)
+        return Job(stage, [*argv, *submission.args], env, limits)
+
+    async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
+        """The submission's stdin, then, if it is interactive, what clients send until they end it."""
+        with suppress(trio.BrokenResourceError):  # the program reads no more
+            async with send:
+                if self._submission.stdin:
+                    await send.send(self._submission.stdin)
+                if not self._submission.interactive:
+                    return
+                offset, ended = 0, False
+                while not ended:
+                    stdin = await self._state.stdin(self._submission.id, offset)
+                    if stdin.data:
+                        await send.send(stdin.data)
+                    offset, ended = offset + len(stdin.data), stdin.ended
+
+    async def _watch_for_cancel(self) -> None:
+        await self._state.cancelled(self._submission.id)
+        self._cancelled = True
+        self._stop.set()
+
+    async def _append(self, events: Sequence[Event]) -> None:
+        """Store events, however long it takes: an outage of state is not the program's fault."""
+        while not self._superseded:
+            try:
+                await self._state.append(self._submission.id, self._attempt, events)
+                return
+            except (Stale, Finished) as error:
+                self._superseded = error
+                self._stop.set()
+            except OccdError as error:
+                log.warning("events wait for state", id=self._submission.id, error=str(error))
+                await trio.sleep(_RETRY_S)
+
+
+async def _close(send: trio.MemorySendChannel[bytes]) -> None:
+    await send.aclose()
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

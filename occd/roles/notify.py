@@ -1,0 +1,82 @@
+"""notify: stores results, which tells everyone who waits, and ends what nobody could run."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from occd import wire
+from occd.broker import DEAD, Broker, Delivery
+from occd.config import Config
+from occd.errors import Poisoned
+from occd.model import Result, Verdict
+from occd.state import State
+
+log = structlog.get_logger()
+
+_PREFETCH = 32
+_RETRY_S = 0.5
+_DEAD = "The server gave up on this submission. That is our fault, not yours."
+
+
+class Notify:
+    def __init__(self, config: Config, broker: Broker, state: State) -> None:
+        self._config = config
+        self._broker = broker
+        self._state = state
+        self.stopping = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Store results until `stopping` is set and those in hand are stored."""
+        queues = self._config.queue
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._consume, queues.execution_queue, self._store)
+            await nursery.start(self._consume, queues.submission_queue + DEAD, self._give_up)
+            task_status.started()
+
+    async def _consume(
+        self,
+        queue: str,
+        handle: Callable[[Delivery], Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        async with (
+            trio.open_nursery() as handlers,
+            self._broker.consume(queue, _PREFETCH) as deliveries,
+            trio.open_nursery() as intake,
+        ):
+            intake.start_soon(_cancel_when, self.stopping, intake.cancel_scope)
+            task_status.started()
+            async for delivery in deliveries:
+                handlers.start_soon(self._handle, handle, delivery)
+
+    async def _handle(
+        self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
+    ) -> None:
+        try:
+            await handle(delivery)
+        except Poisoned as error:
+            log.warning("poisoned message", key=delivery.key, reason=str(error))
+            await delivery.reject(str(error))
+        except Exception:
+            log.exception("a result waits for state", key=delivery.key)
+            await trio.sleep(_RETRY_S)
+            await delivery.hand_back()
+        else:
+            await delivery.ack()
+
+    async def _store(self, delivery: Delivery) -> None:
+        message = wire.decode_result(delivery.body)
+        await self._state.finish(message.id, message.attempt, message.result)
+
+    async def _give_up(self, delivery: Delivery) -> None:
+        log.error("dead letter", key=delivery.key, reason=delivery.reason)
+        result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
+        await self._state.finish(delivery.key, None, result)
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -1,0 +1,217 @@
+"""submit: decides what may run here, records it, and queues it before it answers."""
+
+import time
+from typing import Any
+
+import structlog
+import trio
+
+from occd import wire
+from occd.broker import Broker
+from occd.config import CeilingConfig, Config
+from occd.errors import BrokerError, FieldError, OccdError, Rejected
+from occd.languages import Installed, Language, find, pick
+from occd.model import File, Limits, Record, Submission, new_id
+from occd.state import State
+from occd.web.schema import LimitsRequest, SubmissionRequest
+
+log = structlog.get_logger()
+
+_SWEEP_EVERY_S = 10.0
+_SWEEP_OLDER_S = 30.0
+_ACCEPT_TIMEOUT_S = 30.0
+
+
+class Submit:
+    def __init__(
+        self, config: Config, broker: Broker, state: State, languages: dict[str, Language]
+    ) -> None:
+        self._config = config
+        self._broker = broker
+        self._state = state
+        self._languages = languages
+        self.stopping = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Queue what somebody recorded and then died, until `stopping` is set."""
+        task_status.started()
+        while not self.stopping.is_set():
+            await self._sweep()
+            with trio.move_on_after(_SWEEP_EVERY_S):
+                await self.stopping.wait()
+
+    async def submit(self, request: SubmissionRequest, *, key: str | None, digest: str) -> Record:
+        """Returns when the submission is queued for certain. The client's leaving changes nothing.
+
+        Raises Rejected, Conflict, QueueFull, or DataFolderError.
+        """
+        if self.stopping.is_set():
+            raise Rejected("shutting-down", "the server is stopping")
+        submission = await self._admit(request)
+        with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
+            created = await self._state.create(submission, key, digest)
+            if not created.published:
+                await self._publish(submission if created.id == submission.id else None, created.id)
+            if created.id == submission.id:
+                return Record(submission, "queued", 0, None, None)
+            return await self._state.get(created.id)
+        raise BrokerError("the broker took too long")
+
+    async def get(self, id: str) -> Record:
+        return await self._state.get(id)
+
+    async def settled(self, id: str) -> Record:
+        return await self._state.settled(id)
+
+    async def cancel(self, id: str) -> tuple[Record, bool]:
+        with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
+            cancelling = await self._state.cancel(id)
+        return await self._state.get(id), cancelling
+
+    async def languages(self) -> list[dict[str, Any]]:
+        """Those that some execute node can run now."""
+        offered = await self._offered()
+        return [
+            {
+                "id": language.id,
+                "name": language.name,
+                "versions": [each.version for each in offered[language.id]],
+                "aliases": list(language.aliases),
+                "file_name": language.file_name,
+                "editor_mode": language.editor_mode,
+                "flags": {"compiled": language.compile is not None},
+                "hello": language.hello.lstrip(),
+                "example": language.example.lstrip(),
+                "example_stdin": language.example_stdin,
+                "limits": _limits_json(language.limits),
+            }
+            for language in self._languages.values()
+            if language.id in offered
+        ]
+
+    def limits(self) -> dict[str, Any]:
+        http = self._config.http
+        return {
+            "defaults": _limits_json(Limits()),
+            "ceilings": self._config.ceilings.model_dump(),
+            "body_bytes": http.body_max_bytes,
+            "sources_bytes": http.sources_max_bytes,
+            "wait_s": http.wait_max_s,
+            "queue": self._config.queue.length_max,
+            "results_kept_s": self._config.results.keep_s,
+        }
+
+    async def _publish(self, submission: Submission | None, id: str) -> None:
+        submission = submission or (await self._state.get(id)).submission
+        queue, body = self._config.queue.submission_queue, wire.encode_submission(submission)
+        try:
+            await self._broker.publish(queue, body, key=id, owner=submission.user_id)
+        except OccdError:
+            await self._state.discard(id)  # noqa: ASYNC120  (its only caller shields and bounds it)
+            raise
+        await self._state.published(id)
+
+    async def _sweep(self) -> None:
+        try:
+            for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
+                await self._publish(submission, submission.id)
+        except OccdError as error:
+            log.warning("the sweep will try again", error=str(error))
+
+    async def _admit(self, request: SubmissionRequest) -> Submission:
+        if request.sources_bytes > self._config.http.sources_max_bytes:
+            most = self._config.http.sources_max_bytes
+            raise Rejected("too-large", f"source and files exceed {most} bytes")
+        language = await self._language(request)
+        files = [File(file.name, file.content) for file in request.files]
+        if request.source is not None:
+            main = language.source_name(request.source)
+            if any(file.name == main for file in files):
+                raise _invalid("files", f"{main} is the name of source itself")
+            files.insert(0, File(main, request.source))
+        else:
+            main = language.main_of(files)
+        _refuse_file_as_folder(files)
+        return Submission(
+            id=new_id(),
+            language=language.id,
+            version=request.version,
+            main=main,
+            files=tuple(files),
+            stdin=request.stdin,
+            args=tuple(request.args),
+            env=tuple(request.env.items()),
+            compile_args=tuple(request.compile_args),
+            limits=_resolve(request.limits, language.limits, self._config.ceilings),
+            interactive=request.interactive,
+            user_id=request.user_id,
+            created_at=time.time(),
+        )
+
+    async def _language(self, request: SubmissionRequest) -> Language:
+        language = find(self._languages.values(), request.language)
+        if language is None:
+            raise _invalid(
+                "language",
+                f"{request.language!r} is unknown: see /api/v1/languages",
+                "unknown-language",
+            )
+        versions = (await self._offered()).get(language.id)
+        if not versions:
+            message = f"{language.name} is not installed on this server"
+            raise _invalid("language", message, "language-unavailable")
+        if not pick(versions, request.version):
+            have = ", ".join(each.version for each in versions)
+            raise _invalid(
+                "version", f"{request.version} is not here; there is {have}", "unknown-version"
+            )
+        if request.compile_args and not language.compile:
+            raise _invalid("compile_args", f"{language.name} is not compiled")
+        return language
+
+    async def _offered(self) -> dict[str, list[Installed]]:
+        """Versions by language, newest first, over all nodes."""
+        found: dict[str, set[Installed]] = {}
+        for offer in await self._state.offers():
+            for name, versions in offer.languages.items():
+                found.setdefault(name, set()).update(Installed(version, "") for version in versions)
+        return {
+            name: sorted(each, key=lambda installed: installed.order, reverse=True)
+            for name, each in found.items()
+        }
+
+
+def _invalid(field: str, message: str, kind: str = "invalid") -> Rejected:
+    return Rejected(kind, f"{field}: {message}", [FieldError(field, message)])
+
+
+def _resolve(asked: LimitsRequest, default: Limits, ceiling: CeilingConfig) -> Limits:
+    """Defaults filled in. Raises Rejected naming each limit beyond its ceiling."""
+    chosen = {name: value for name, value in asked.model_dump().items() if value is not None}
+    errors = [
+        FieldError(
+            f"limits.{name}", f"{value} is above this server's ceiling of {getattr(ceiling, name)}"
+        )
+        for name, value in chosen.items()
+        if value > getattr(ceiling, name)
+    ]
+    if errors:
+        detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
+        raise Rejected("limit-above-ceiling", detail, errors)
+    values = _limits_json(default) | chosen
+    if "wall_time" not in chosen:
+        values["wall_time"] = min(max(10.0, 2 * values["cpu_time"]), ceiling.wall_time)
+    return Limits(**values)
+
+
+def _limits_json(limits: Limits) -> dict[str, Any]:
+    return {name: getattr(limits, name) for name in LimitsRequest.model_fields}
+
+
+def _refuse_file_as_folder(files: list[File]) -> None:
+    names = {file.name for file in files}
+    for name in names:
+        parts = name.split("/")
+        for end in range(1, len(parts)):
+            if (folder := "/".join(parts[:end])) in names:
+                raise _invalid("files", f"{folder} is both a file and a folder")

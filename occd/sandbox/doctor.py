@@ -1,0 +1,112 @@
+"""`occd doctor`: what isolation this machine gives, and how to mend what is missing."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from occd.config import Config
+from occd.data import data_folder
+from occd.errors import SandboxUnavailable
+from occd.sandbox import kernel, open_sandbox
+from occd.sandbox.cgroup import find_cgroups
+
+
+class Grade(Enum):
+    OK = "ok"
+    WEAK = "weak"
+    BAD = "BAD"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    grade: Grade
+    text: str
+    remedy: str = ""
+
+    @property
+    def safe(self) -> bool:
+        return self.grade is not Grade.BAD
+
+
+async def examine(config: Config) -> list[Finding]:
+    """Look at each thing that a jail needs, then run a job."""
+    findings = [*_files(), *_namespaces(), *_uids(), *_cgroups()]
+    try:
+        async with open_sandbox(config) as sandbox:
+            findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
+            found = len(sandbox.available)
+            grade = Grade.OK if found else Grade.WEAK
+            remedy = "" if found else "`occd languages` tells what to install"
+            findings.append(
+                Finding(grade, f"{found} of {len(sandbox.languages)} languages", remedy)
+            )
+    except SandboxUnavailable as error:
+        findings.append(Finding(Grade.BAD, str(error), error.remedy))
+    return findings
+
+
+def _files() -> Iterator[Finding]:
+    init = data_folder("sandbox") / "bin/occd-init"
+    if not os.access(init, os.X_OK):
+        yield Finding(
+            Grade.BAD, f"{init} is missing", "Install occd again with a C compiler: pip install ."
+        )
+
+
+def _namespaces() -> Iterator[Finding]:
+    try:
+        user = kernel.enter_private_mounts()
+    except OSError as error:
+        yield Finding(Grade.BAD, f"no mount namespace of our own: {error}", _namespace_remedy())
+        return
+    who = "root" if user.uid == 0 else f"user {user.uid}, by a user namespace"
+    yield Finding(Grade.OK, f"namespaces as {who}")
+
+
+def _namespace_remedy() -> str:
+    settings = {
+        "/proc/sys/kernel/unprivileged_userns_clone": (
+            "0",
+            "sysctl -w kernel.unprivileged_userns_clone=1",
+        ),
+        "/proc/sys/user/max_user_namespaces": ("0", "sysctl -w user.max_user_namespaces=10000"),
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    }
+    for path, (bad, remedy) in settings.items():
+        if Path(path).exists() and Path(path).read_text().strip() == bad:
+            return f"As root: {remedy}"
+    if Path("/.dockerenv").exists():
+        return "In a container: a seccomp profile that allows user namespaces (docs/operating.md)"
+    return "Run as root, or allow unprivileged user namespaces"
+
+
+def _uids() -> Iterator[Finding]:
+    try:
+        own = kernel.enter_private_mounts().slot_uids is not None
+    except OSError:
+        return
+    if own:
+        yield Finding(Grade.OK, "each job has a host user id of its own")
+    else:
+        remedy = (
+            "Run as root to give each job a host user id; namespaces and seccomp hold either way"
+        )
+        yield Finding(Grade.WEAK, "all jobs run as one host user id", remedy)
+
+
+def _cgroups() -> Iterator[Finding]:
+    found = find_cgroups()
+    if found:
+        yield Finding(Grade.OK, f"memory, processes and CPU time by cgroup v{found.version}")
+        return
+    remedy = (
+        "Run as root, or give this user a cgroup: systemd-run --user --scope -p Delegate=yes occd …"
+    )
+    yield Finding(
+        Grade.WEAK, "no cgroup is ours: memory and CPU time are sampled every 10 ms", remedy
+    )

@@ -1,0 +1,193 @@
+"""The state of one process: submissions, events and stdin in SQLite, who waits for them in memory."""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from occd.config import Config
+from occd.model import Event, Record, Recorded, Result, Submission
+from occd.sqlite import Database
+from occd.state import OFFER_TTL_S, Created, Offer, Stdin, sql
+
+_EXPIRE_EVERY_S = 60.0
+_RATE_WINDOW_S = 60.0
+
+
+@dataclass(slots=True)
+class _Signals:
+    """Wakes those who wait for something of a submission; holds nothing while nobody waits."""
+
+    _events: dict[str, trio.Event] = field(default_factory=dict)
+    _waiting: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def expected(self, key: str) -> Iterator[trio.Event]:
+        """An event that the next `send` sets. Take it first and look second, so that nothing that
+        happens in between is missed."""
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            yield self._events.setdefault(key, trio.Event())
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+                self._events.pop(key, None)
+
+    def send(self, key: str) -> None:
+        event = self._events.pop(key, None)
+        if event is not None:
+            event.set()
+
+
+class EmbeddedState:
+    def __init__(self, database: Database, keep_s: float) -> None:
+        self._database = database
+        self._keep_s = keep_s
+        self._queued = 0
+        self._finishes: deque[float] = deque()
+        self._log = _Signals()
+        self._end = _Signals()
+        self._cancel = _Signals()
+        self._stdin = _Signals()
+        self._offers: dict[str, tuple[float, Offer]] = {}
+
+    async def load(self) -> None:
+        await self._database.migrate("state", sql.MIGRATIONS)
+        self._queued = await self._database.read(sql.count_queued)
+
+    async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
+        position, estimate = self._queued, self._estimate()
+        created, new = await self._database.write(
+            lambda db: sql.create(db, submission, key, digest, position, estimate)
+        )
+        self._queued += new
+        return created
+
+    async def published(self, id: str) -> None:
+        await self._database.write(lambda db: sql.set_published(db, id))
+
+    async def discard(self, id: str) -> None:
+        self._queued -= await self._database.write(lambda db: sql.discard(db, id))
+
+    async def unpublished(self, before: float) -> Sequence[Submission]:
+        return await self._database.read(lambda db: sql.unpublished(db, before))
+
+    async def begin(self, submission: Submission, version: str, node: str) -> int:
+        attempt, was_queued = await self._database.write(
+            lambda db: sql.begin(db, submission, version, node)
+        )
+        self._queued -= was_queued
+        self._log.send(submission.id)
+        return attempt
+
+    async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
+        await self._database.write(lambda db: sql.append(db, id, attempt, events))
+        self._log.send(id)
+
+    async def finish(self, id: str, attempt: int | None, result: Result) -> bool:
+        done, was_queued = await self._database.write(
+            lambda db: sql.finish(db, id, attempt, result), durable=True
+        )
+        self._queued -= was_queued
+        if done:
+            self._finishes.append(time.monotonic())
+            self._announce_end(id)
+        return done
+
+    async def get(self, id: str) -> Record:
+        return await self._database.read(lambda db: sql.get(db, id))
+
+    async def settled(self, id: str) -> Record:
+        while True:
+            with self._end.expected(id) as ended:
+                record = await self.get(id)
+                if record.result:
+                    return record
+                await ended.wait()
+
+    async def watch(self, id: str, after: int) -> Sequence[Recorded]:
+        while True:
+            with self._log.expected(id) as grown:
+                events, ended = await self._database.read(lambda db: sql.events(db, id, after))
+                if events or ended:
+                    return events
+                await grown.wait()
+
+    async def cancel(self, id: str) -> bool:
+        status = await self._database.write(lambda db: sql.cancel(db, id), durable=True)
+        if status == "queued":
+            self._queued -= 1
+            self._announce_end(id)
+        self._cancel.send(id)
+        return status != "finished"
+
+    async def cancelled(self, id: str) -> None:
+        while True:
+            with self._cancel.expected(id) as asked:
+                if await self._database.read(lambda db: sql.is_cancelled(db, id)):
+                    return
+                await asked.wait()
+
+    async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
+        await self._database.write(lambda db: sql.send_stdin(db, id, data, offset, end=end))
+        self._stdin.send(id)
+
+    async def stdin(self, id: str, offset: int) -> Stdin:
+        while True:
+            with self._stdin.expected(id) as sent:
+                stdin = await self._database.write(lambda db: sql.stdin(db, id, offset))
+                if stdin.data or stdin.ended:
+                    return stdin
+                await sent.wait()
+
+    async def announce(self, offer: Offer) -> None:
+        self._offers[offer.node] = (trio.current_time() + OFFER_TTL_S, offer)
+
+    async def withdraw(self, node: str) -> None:
+        self._offers.pop(node, None)
+
+    async def offers(self) -> Sequence[Offer]:
+        now = trio.current_time()
+        return [offer for until, offer in self._offers.values() if until > now]
+
+    async def check(self) -> None:
+        await self._database.write(sql.check)
+
+    async def expire(self) -> None:
+        """Remove what finished too long ago, a little at a time so that nobody waits for it."""
+        while True:
+            expired = partial(sql.expire, before=time.time() - self._keep_s)
+            while await self._database.write(expired):  # noqa: ASYNC110  (a little at a time)
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(_EXPIRE_EVERY_S)
+
+    def _announce_end(self, id: str) -> None:
+        self._log.send(id)
+        self._end.send(id)
+
+    def _estimate(self) -> float | None:
+        """Seconds until a new submission starts, by the rate of the last minute."""
+        now = time.monotonic()
+        while self._finishes and self._finishes[0] < now - _RATE_WINDOW_S:
+            self._finishes.popleft()
+        if not self._queued:
+            return 0.0
+        if not self._finishes:
+            return None
+        rate = len(self._finishes) / max(now - self._finishes[0], 1.0)
+        return round(self._queued / rate, 1)
+
+
+@asynccontextmanager
+async def open_embedded(config: Config, database: Database) -> AsyncIterator[EmbeddedState]:
+    state = EmbeddedState(database, config.results.keep_s)
+    await state.load()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(state.expire)
+        yield state
+        nursery.cancel_scope.cancel()

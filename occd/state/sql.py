@@ -1,0 +1,308 @@
+"""The embedded state's tables and steps: plain functions of a connection, each run in a transaction."""
+
+import sqlite3
+import time
+from collections.abc import Sequence
+
+from occd import wire
+from occd.errors import (
+    Conflict,
+    EventsReset,
+    Exhausted,
+    FieldError,
+    Finished,
+    NotInteractive,
+    Rejected,
+    Stale,
+    StdinFull,
+    UnknownSubmission,
+)
+from occd.model import (
+    MAX_ATTEMPTS,
+    Ended,
+    Event,
+    Queued,
+    Record,
+    Recorded,
+    Result,
+    Started,
+    Status,
+    Submission,
+    Verdict,
+)
+from occd.state import STDIN_UNREAD_MAX, Created, Stdin
+
+MIGRATIONS = (
+    """
+    CREATE TABLE submissions (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        body BLOB NOT NULL,
+        status TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        last_seq INTEGER NOT NULL DEFAULT 0,
+        published INTEGER NOT NULL DEFAULT 0,
+        cancelled INTEGER NOT NULL DEFAULT 0,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        finished_at REAL,
+        result BLOB,
+        key TEXT UNIQUE,
+        digest TEXT,
+        stdin_sent INTEGER NOT NULL DEFAULT 0,
+        stdin_read INTEGER NOT NULL DEFAULT 0,
+        stdin_ended INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX unpublished ON submissions (created_at) WHERE published = 0;
+    CREATE INDEX finished ON submissions (finished_at) WHERE finished_at IS NOT NULL;
+    CREATE INDEX queued ON submissions (number) WHERE status = 'queued';
+    CREATE TABLE events (
+        submission INTEGER NOT NULL REFERENCES submissions ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        time REAL NOT NULL,
+        event BLOB NOT NULL,
+        PRIMARY KEY (submission, seq)
+    );
+    CREATE TABLE stdin (
+        submission INTEGER NOT NULL REFERENCES submissions ON DELETE CASCADE,
+        start INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (submission, start)
+    )
+    """,
+)
+_WATCH_BYTES = 2**20
+_EXPIRE_ROWS = 200
+
+
+def create(
+    db: sqlite3.Connection,
+    submission: Submission,
+    key: str | None,
+    digest: str,
+    position: int,
+    estimate_s: float | None,
+) -> tuple[Created, bool]:
+    if key is not None:
+        earlier = db.execute(
+            "SELECT id, published, digest FROM submissions WHERE key = ?", [key]
+        ).fetchone()
+        if earlier:
+            if earlier[2] != digest:
+                raise Conflict("this idempotency key was used with another submission")
+            return Created(earlier[0], bool(earlier[1])), False
+    number = _insert(db, submission, key, digest)
+    _append(db, number, 0, [Queued(position, estimate_s)])
+    return Created(submission.id, published=False), True
+
+
+def set_published(db: sqlite3.Connection, id: str) -> None:
+    db.execute("UPDATE submissions SET published = 1 WHERE id = ?", [id])
+
+
+def discard(db: sqlite3.Connection, id: str) -> int:
+    statement = "DELETE FROM submissions WHERE id = ? AND published = 0 AND status = 'queued'"
+    return db.execute(statement, [id]).rowcount
+
+
+def unpublished(db: sqlite3.Connection, before: float) -> list[Submission]:
+    statement = "SELECT body FROM submissions WHERE published = 0 AND created_at < ? LIMIT 100"
+    return [wire.decode_submission(body) for (body,) in db.execute(statement, [before])]
+
+
+def count_queued(db: sqlite3.Connection) -> int:
+    count: int = db.execute("SELECT count(*) FROM submissions WHERE status = 'queued'").fetchone()[
+        0
+    ]
+    return count
+
+
+def begin(
+    db: sqlite3.Connection, submission: Submission, version: str, node: str
+) -> tuple[int, bool]:
+    """The attempt, and whether the submission was queued until now."""
+    row = db.execute(
+        "SELECT number, status, attempts, last_seq FROM submissions WHERE id = ?", [submission.id]
+    ).fetchone()
+    if row is None:
+        number, status, attempts, last_seq = _insert(db, submission, None, ""), "forgotten", 0, 0
+    else:
+        number, status, attempts, last_seq = row
+    if status == "finished":
+        raise Finished(submission.id)
+    if attempts >= MAX_ATTEMPTS:
+        raise Exhausted(submission.id)
+    db.execute(
+        "UPDATE submissions SET status = 'running', attempts = attempts + 1, published = 1, "
+        "stdin_read = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
+        [time.time(), number],
+    )
+    _append(db, number, last_seq, [Started(attempts + 1, version, node)])
+    return attempts + 1, status == "queued"
+
+
+def append(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[Event]) -> None:
+    number, status, attempts, last_seq = _find(db, id)
+    if status == "finished":
+        raise Finished(id)
+    if attempts != attempt:
+        raise Stale(id)
+    _append(db, number, last_seq, events)
+
+
+def finish(
+    db: sqlite3.Connection, id: str, attempt: int | None, result: Result
+) -> tuple[bool, bool]:
+    """Whether this was its end, and whether it was queued until now."""
+    try:
+        number, status, attempts, last_seq = _find(db, id)
+    except UnknownSubmission:
+        return False, False
+    if status == "finished" or attempt not in (None, attempts):
+        return False, False
+    _finish(db, number, last_seq, result)
+    return True, status == "queued"
+
+
+def get(db: sqlite3.Connection, id: str) -> Record:
+    row = db.execute(
+        "SELECT body, status, attempts, started_at, result FROM submissions WHERE id = ?", [id]
+    ).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    body, status, attempts, started_at, result = row
+    loaded = wire.load_result(result) if result else None
+    return Record(wire.decode_submission(body), status, attempts, started_at, loaded)
+
+
+def events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[Recorded], bool]:
+    """Events beyond `after`, and whether none will follow them."""
+    number, status, _, last_seq = _find(db, id)
+    if after > last_seq:
+        raise EventsReset(id)
+    found: list[Recorded] = []
+    size = 0
+    statement = "SELECT seq, time, event FROM events WHERE submission = ? AND seq > ? ORDER BY seq"
+    for seq, at, event in db.execute(statement, [number, after]):
+        found.append(Recorded(seq, at, wire.load_event(event)))
+        size += len(event)
+        if size > _WATCH_BYTES:
+            return found, False
+    return found, status == "finished"
+
+
+def cancel(db: sqlite3.Connection, id: str) -> Status:
+    """The status it had; what was queued is finished now."""
+    number, status, attempts, last_seq = _find(db, id)
+    if status != "finished":
+        db.execute("UPDATE submissions SET cancelled = 1 WHERE number = ?", [number])
+    if status == "queued":
+        result = Result(Verdict.CANCELLED, attempts=attempts, finished_at=time.time())
+        _finish(db, number, last_seq, result)
+    return status
+
+
+def is_cancelled(db: sqlite3.Connection, id: str) -> bool:
+    row = db.execute("SELECT cancelled FROM submissions WHERE id = ?", [id]).fetchone()
+    return bool(row and row[0])
+
+
+def send_stdin(
+    db: sqlite3.Connection, id: str, data: bytes, offset: int | None, *, end: bool
+) -> None:
+    row = db.execute(
+        "SELECT number, status, stdin_sent, stdin_read, stdin_ended, body FROM submissions WHERE id = ?",
+        [id],
+    ).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    number, status, sent, read, ended, body = row
+    if status == "finished":
+        raise Finished(id)
+    if not wire.decode_submission(body).interactive:
+        raise NotInteractive("this submission was not made with interactive: true")
+    if offset is not None and offset > sent:
+        message = f"{offset} leaves a gap: {sent} bytes have come so far"
+        raise Rejected("stdin-gap", message, [FieldError("offset", message)])
+    data = data if offset is None else data[sent - offset :]
+    if ended and data:
+        raise NotInteractive("its stdin has ended")
+    if sent - read + len(data) > STDIN_UNREAD_MAX:
+        raise StdinFull(sent - read)
+    if data:
+        db.execute("INSERT INTO stdin VALUES (?, ?, ?)", [number, sent, data])
+    db.execute(
+        "UPDATE submissions SET stdin_sent = ?, stdin_ended = ? WHERE number = ?",
+        [sent + len(data), ended or end, number],
+    )
+
+
+def stdin(db: sqlite3.Connection, id: str, offset: int) -> Stdin:
+    row = db.execute(
+        "SELECT number, stdin_sent, stdin_ended FROM submissions WHERE id = ?", [id]
+    ).fetchone()
+    if row is None:
+        return Stdin(b"", ended=True)
+    number, sent, ended = row
+    db.execute("UPDATE submissions SET stdin_read = ? WHERE number = ?", [offset, number])
+    chunks = db.execute(
+        "SELECT data FROM stdin WHERE submission = ? AND start >= ? ORDER BY start",
+        [number, offset],
+    )
+    data = b"".join(chunk for (chunk,) in chunks)
+    assert offset + len(data) == sent  # reads end where a chunk does
+    return Stdin(data, bool(ended))
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Write something: a full or read-only disk must show."""
+    db.execute("UPDATE versions SET version = version WHERE component = 'state'")
+
+
+def expire(db: sqlite3.Connection, before: float) -> bool:
+    """Remove some of what finished before a time; whether there may be more."""
+    statement = (
+        "DELETE FROM submissions WHERE number IN "
+        "(SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?)"
+    )
+    return db.execute(statement, [before, _EXPIRE_ROWS]).rowcount == _EXPIRE_ROWS
+
+
+def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
+    cursor = db.execute(
+        "INSERT INTO submissions (id, body, status, created_at, key, digest) "
+        "VALUES (?, ?, 'queued', ?, ?, ?)",
+        [submission.id, wire.encode_submission(submission), submission.created_at, key, digest],
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _find(db: sqlite3.Connection, id: str) -> tuple[int, Status, int, int]:
+    row = db.execute(
+        "SELECT number, status, attempts, last_seq FROM submissions WHERE id = ?", [id]
+    ).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    number, status, attempts, last_seq = row
+    return number, status, attempts, last_seq
+
+
+def _append(db: sqlite3.Connection, number: int, last_seq: int, events: Sequence[Event]) -> None:
+    now = time.time()
+    rows = [
+        (number, seq, now, wire.store_event(event))
+        for seq, event in enumerate(events, start=last_seq + 1)
+    ]
+    db.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+    db.execute(
+        "UPDATE submissions SET last_seq = ? WHERE number = ?", [last_seq + len(events), number]
+    )
+
+
+def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) -> None:
+    _append(db, number, last_seq, [Ended(result)])
+    db.execute(
+        "UPDATE submissions SET status = 'finished', finished_at = ?, result = ? WHERE number = ?",
+        [result.finished_at, wire.store_result(result), number],
+    )

@@ -1,0 +1,47 @@
+"""The HTTP and WebSocket edge. It knows no broker, state or sandbox: roles hand it services."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from occd.model import Record, Recorded
+from occd.web.schema import SubmissionRequest
+
+
+class SubmitService(Protocol):
+    """What the API asks of the role submit."""
+
+    async def submit(
+        self, request: SubmissionRequest, *, key: str | None, digest: str
+    ) -> Record: ...
+
+    async def get(self, id: str) -> Record: ...
+
+    async def settled(self, id: str) -> Record: ...
+
+    async def cancel(self, id: str) -> tuple[Record, bool]:
+        """The record, and whether there was anything to cancel."""
+
+    async def languages(self) -> list[dict[str, Any]]: ...
+
+    def limits(self) -> dict[str, Any]: ...
+
+
+class FollowService(Protocol):
+    """What a WebSocket asks of the role ws."""
+
+    async def submit(
+        self, request: SubmissionRequest, *, key: str | None, digest: str
+    ) -> Record: ...
+
+    async def get(self, id: str) -> Record: ...
+
+    async def watch(self, id: str, after: int) -> Sequence[Recorded]: ...
+
+    async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None: ...
+
+    async def cancel(self, id: str) -> tuple[Record, bool]: ...
+
+
+class Health(Protocol):
+    async def problems(self) -> list[str]:
+        """Why a job would not run now, with what mends it; empty when one would."""

@@ -1,0 +1,101 @@
+"""The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
+
+import hashlib
+import math
+import re
+
+import trio
+from quart import Blueprint, Response, request
+
+from occd.config import HttpConfig
+from occd.errors import FieldError, Rejected, UnknownSubmission
+from occd.model import Record
+from occd.web import SubmitService
+from occd.web.json import dump
+from occd.web.origin import check_origin
+from occd.web.schema import parse_json, parse_submission, record_json
+
+
+def api_routes(service: SubmitService, config: HttpConfig) -> Blueprint:
+    api = Blueprint("api", __name__)
+
+    @api.before_request
+    async def same_origin() -> None:
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            check_origin(request.headers, config)
+
+    @api.post("/submissions")
+    async def submit() -> Response:
+        wait = _wait(config)
+        body = await request.get_data()
+        assert isinstance(body, bytes)
+        wanted = parse_submission(parse_json(body))
+        digest = hashlib.sha256(body).hexdigest()
+        record = await service.submit(wanted, key=idempotency_key(), digest=digest)
+        return await _answer(record, wait)
+
+    @api.get("/submissions/<id>")
+    async def look(id: str) -> Response:
+        wait = _wait(config)
+        record = await service.get(checked_id(id))
+        return await _answer(record, wait, pending_status=200)
+
+    @api.delete("/submissions/<id>")
+    async def cancel(id: str) -> Response:
+        record, cancelling = await service.cancel(checked_id(id))
+        return _json(record_json(record), 202 if cancelling else 200)
+
+    @api.get("/languages")
+    async def languages() -> Response:
+        return _json({"languages": await service.languages()})
+
+    @api.get("/limits")
+    async def limits() -> Response:
+        return _json(service.limits())
+
+    async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
+        if record.result is None and wait:
+            with trio.move_on_after(wait):
+                record = await service.settled(record.submission.id)
+        status = 200 if record.result else pending_status
+        response = _json(record_json(record), status)
+        response.headers["Location"] = f"/api/v1/submissions/{record.submission.id}"
+        return response
+
+    return api
+
+
+def checked_id(id: object) -> str:
+    """Raises UnknownSubmission for what no submission was ever called."""
+    if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id):
+        raise UnknownSubmission("no such id")
+    return id
+
+
+def idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+        message = "must be 1 to 255 visible ASCII characters"
+        raise Rejected(
+            "bad-request", f"Idempotency-Key {message}", [FieldError("Idempotency-Key", message)]
+        )
+    return key
+
+
+def _wait(config: HttpConfig) -> float:
+    """`?wait=` in seconds, at most what the server allows."""
+    given = request.args.get("wait")
+    if given is None:
+        return 0.0
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        message = "must be a number of seconds, 0 or more"
+        raise Rejected("invalid", f"wait: {message}", [FieldError("wait", message)])
+    return min(seconds, config.wait_max_s)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(dump(value), status, content_type="application/json")

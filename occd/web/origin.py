@@ -1,0 +1,19 @@
+"""Which pages may use the server: its own, and those that are listed. A program (no Origin) may."""
+
+from urllib.parse import urlsplit
+
+from werkzeug.datastructures import Headers
+
+from occd.config import HttpConfig
+from occd.errors import Rejected
+
+
+def check_origin(headers: Headers, config: HttpConfig) -> None:
+    """Raises Rejected when a browser sent this from a foreign page."""
+    origin = headers.get("Origin")
+    if origin is None or origin in config.origins or origin in config.cors_origins:
+        return
+    if origin == "null" or urlsplit(origin).netloc != headers.get("Host"):
+        raise Rejected(
+            "forbidden-origin", "Pages of another origin may not use this server: see http.origins"
+        )

@@ -1,0 +1,111 @@
+"""The editor's page and its files, with the headers that keep a page from doing what ours does not."""
+
+import gzip
+import hashlib
+import mimetypes
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from quart import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
+
+from occd import __version__
+from occd.data import data_folder
+
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
+    "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Static:
+    body: bytes
+    zipped: bytes
+    etag: str
+    type: str
+
+
+def page_routes() -> Blueprint:
+    pages = Blueprint("pages", __name__)
+    files = _load_static(data_folder("static"))
+    # A handful of templates, all ours: no loader looks for changes.
+    jinja = Environment(
+        loader=FileSystemLoader(data_folder("templates")),
+        autoescape=select_autoescape(),
+        auto_reload=False,
+    )
+
+    def static_url(path: str) -> str:
+        return f"/static/{path}?v={files[path].etag}"
+
+    @pages.get("/")
+    async def index() -> Response:
+        nonce = secrets.token_urlsafe(16)
+        page = jinja.get_template("index.html").render(
+            nonce=nonce, version=__version__, static=static_url
+        )
+        response = Response(page, content_type="text/html; charset=utf-8")
+        response.headers["Content-Security-Policy"] = _CSP.format(nonce=nonce)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+    @pages.get("/static/<path:path>")
+    async def static(path: str) -> Response:
+        file = files.get(path)
+        if file is None:
+            raise NotFound
+        return _serve(file)
+
+    @pages.get("/favicon.ico")
+    async def favicon() -> Response:
+        return _serve(files["favicon.svg"])
+
+    return pages
+
+
+def _serve(file: _Static) -> Response:
+    # `v` names the content, so what it names never changes; without it browsers ask again.
+    kept = "public, max-age=31536000, immutable" if "v" in request.args else "no-cache"
+    headers = {"Cache-Control": kept, "ETag": f'"{file.etag}"', "Vary": "Accept-Encoding"}
+    if request.headers.get("If-None-Match") == headers["ETag"]:
+        return Response(b"", 304, headers)
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        return Response(
+            file.zipped, 200, headers | {"Content-Encoding": "gzip"}, content_type=file.type
+        )
+    return Response(file.body, 200, headers, content_type=file.type)
+
+
+def _load_static(folder: Path) -> dict[str, _Static]:
+    return {
+        path.relative_to(folder).as_posix(): _load(path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def _load(path: Path) -> _Static:
+    body = path.read_bytes()
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    kind = {".js": "text/javascript", ".svg": "image/svg+xml"}.get(path.suffix, kind)
+    if kind.startswith("text/"):
+        kind += "; charset=utf-8"
+    return _Static(
+        body, gzip.compress(body, 6, mtime=0), hashlib.sha256(body).hexdigest()[:16], kind
+    )
+
+
+async def secure(response: Response) -> Response:
+    """Headers of every response. What is no page gets a policy under which it can do nothing."""
+    response.headers.setdefault(
+        "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

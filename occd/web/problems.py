@@ -1,0 +1,88 @@
+"""Errors as RFC 9457 problem details: one table from error to HTTP status and problem type.
+
+A problem never holds a trace or a path of ours. `type` is stable and relative: `invalid`, `not-yet`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from quart import Response
+
+from occd.errors import (
+    Conflict,
+    DataFolderError,
+    EventsReset,
+    Finished,
+    NotInteractive,
+    OccdError,
+    QueueFull,
+    Rejected,
+    StdinFull,
+    UnknownSubmission,
+)
+from occd.web.json import dump
+
+_TABLE: dict[type[OccdError], tuple[int, str, str]] = {
+    UnknownSubmission: (404, "unknown-submission", "There is no such submission (any more)"),
+    Conflict: (409, "idempotency-conflict", "This Idempotency-Key was used with another body"),
+    EventsReset: (409, "events-reset", "The event log is shorter than that: start again at 0"),
+    NotInteractive: (409, "not-interactive", "This submission takes no stdin now"),
+    Finished: (409, "finished", "This submission has finished"),
+    StdinFull: (429, "stdin-full", "The program has not read what it was sent"),
+    QueueFull: (503, "queue-full", "The queue is full, try again later"),
+    DataFolderError: (503, "unavailable", "The server cannot record submissions now"),
+}
+_REJECTED = {
+    "bad-json": (400, "This is not JSON"),
+    "bad-request": (400, "This request makes no sense"),
+    "forbidden-origin": (403, "This origin may not use the server"),
+    "too-large": (413, "This is too large"),
+    "stdin-gap": (409, "Some stdin is missing before this"),
+    "shutting-down": (503, "The server is stopping, try again"),
+    "too-many": (429, "That is too many at once"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    errors: list[dict[str, str]] = field(default_factory=list)
+    retry_after: int | None = None
+
+    def json(self) -> dict[str, Any]:
+        """Without what is empty."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in fields.items() if value not in ("", [], None)}
+
+    def response(self) -> Response:
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
+        return Response(
+            dump(self.json()), self.status, headers, content_type="application/problem+json"
+        )
+
+
+def problem_of(error: OccdError) -> Problem:
+    if isinstance(error, Rejected):
+        status, title = _REJECTED.get(error.kind, (422, "This submission cannot be run"))
+        errors = [{"field": each.field, "message": each.message} for each in error.errors]
+        retry = 5 if status == 503 else None
+        return Problem(error.kind, title, status, str(error), errors, retry)
+    for kind, (status, type_, title) in _TABLE.items():
+        if isinstance(error, kind):
+            retry = (
+                error.retry_after_s
+                if isinstance(error, QueueFull)
+                else 5
+                if status == 503
+                else None
+            )
+            detail = "" if status in (404, 503) else str(error)
+            return Problem(type_, title, status, detail, retry_after=retry)
+    return internal_problem()
+
+
+def internal_problem() -> Problem:
+    return Problem("internal", "Something went wrong on our side", 500)

@@ -1,0 +1,89 @@
+"""Every route of the server, on one screen.
+
+POST   /api/v1/submissions          submit           api.py
+GET    /api/v1/submissions/{id}     look, or wait
+DELETE /api/v1/submissions/{id}     cancel
+GET    /api/v1/languages · /limits
+WS     /api/v1/ws                   follow, type     socket.py
+GET    /  /static/{path}            the editor       pages.py
+GET    /healthz · /readyz           for supervisors
+"""
+
+from dataclasses import dataclass
+
+import trio
+from quart import Response
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from occd.config import Config
+from occd.errors import OccdError
+from occd.web import FollowService, Health, SubmitService
+from occd.web.api import api_routes
+from occd.web.json import dump
+from occd.web.pages import page_routes, secure
+from occd.web.problems import Problem, internal_problem, problem_of
+from occd.web.socket import socket_routes
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    submit: SubmitService
+    follow: FollowService
+    health: Health
+    stopping: trio.Event
+    """Set when WebSockets are to be closed with 1001."""
+
+
+def make_app(config: Config, services: Services) -> QuartTrio:
+    app = QuartTrio("occd", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = config.http.body_max_bytes
+    app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None  # server.py's business
+    api = api_routes(services.submit, config.http)
+    app.register_blueprint(api, url_prefix="/api/v1")
+    app.register_blueprint(
+        socket_routes(services.follow, services.stopping, config.http), url_prefix="/api/v1"
+    )
+    app.register_blueprint(page_routes())
+    _health_routes(app, services.health)
+    _error_handlers(app)
+    app.after_request(secure)
+    return app
+
+
+def _health_routes(app: QuartTrio, health: Health) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return Response('{"status":"ok"}', content_type="application/json")
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        problems = await health.problems()
+        if problems:
+            title = "Programs cannot be run here now"
+            return Problem("not-ready", title, 503, "; ".join(problems), retry_after=5).response()
+        return Response(dump({"status": "ready"}), content_type="application/json")
+
+
+def _error_handlers(app: QuartTrio) -> None:
+    @app.errorhandler(OccdError)
+    async def ours(error: OccdError) -> Response:
+        problem = problem_of(error)
+        if problem.status == 500:
+            app.logger.error("request failed", exc_info=error)
+        return problem.response()
+
+    @app.errorhandler(HTTPException)
+    async def http(error: HTTPException) -> Response:
+        status = error.code or 500
+        kinds = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+        response = Problem(kinds.get(status, "error"), error.name, status).response()
+        for name, value in error.get_headers():
+            if name.lower() == "allow":
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    async def unexpected(error: Exception) -> Response:
+        app.logger.error("request failed", exc_info=error)
+        return internal_problem().response()

@@ -1,0 +1,299 @@
+"""The JSON of the native API: requests become `SubmissionRequest`, records and events become JSON.
+
+What a field may hold is here; what a submission may ask for on this server (languages, ceilings) is
+decided in `occd/roles/submit.py`.
+"""
+
+import base64
+import binascii
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from occd.errors import FieldError, Rejected
+from occd.model import Event, Outcome, Record, Recorded
+
+_ARGUMENT_BYTES = 128 * 1024
+"""Arguments and environment together; Linux takes no single string that is longer."""
+_FILES_MAX = 200
+_NOT_YET: dict[str, tuple[object, ...]] = {
+    "network": (False,),
+    "tty": (None,),
+    "artifacts": (None, []),
+    "trace": (False,),
+    "tests": (None, []),
+    "interactor": (None,),
+    "stop_on_failure": (False,),
+    "callback_url": (None,),
+}
+"""Fields of the design that have no meaning yet, and the values that ask for nothing."""
+
+
+def _bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError(
+                "text", "has a lone surrogate; send bytes as base64"
+            ) from None
+    if isinstance(value, dict) and set(value) == {"base64"} and isinstance(value["base64"], str):
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, ValueError):
+            raise PydanticCustomError("base64", "is not base64") from None
+    raise PydanticCustomError("text", 'must be a string or {{"base64": "…"}}')
+
+
+def _word(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("nul", "has a NUL")
+    return value
+
+
+def _file_name(name: str) -> str:
+    parts = name.split("/")
+    if not name or len(name.encode()) > 255 or len(parts) > 16:
+        raise PydanticCustomError("name", "must have 1 to 255 bytes and at most 16 parts")
+    if any(part in ("", ".", "..") or part.startswith("-") for part in parts):
+        raise PydanticCustomError(
+            "name", 'must be relative, without "..", empty parts or a leading "-"'
+        )
+    if re.search(r"[\0-\x1f\x7f\\]", name):
+        raise PydanticCustomError("name", "has a control character or a backslash")
+    return name
+
+
+def _env_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+        raise PydanticCustomError("name", "must be letters, digits and underscores")
+    return name
+
+
+Bytes = Annotated[bytes, BeforeValidator(_bytes)]
+Word = Annotated[str, AfterValidator(_word)]
+Words = Annotated[list[Word], Field(max_length=1000)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FileRequest(_Model):
+    name: Annotated[str, AfterValidator(_file_name)]
+    content: Bytes
+
+
+class LimitsRequest(_Model):
+    """Finite and positive; what is left out has its default."""
+
+    cpu_time: float | None = Field(None, gt=0, allow_inf_nan=False)
+    wall_time: float | None = Field(None, gt=0, allow_inf_nan=False)
+    memory: int | None = Field(None, ge=2**20)
+    processes: int | None = Field(None, ge=1)
+    output: int | None = Field(None, ge=1)
+    file_size: int | None = Field(None, ge=1)
+
+
+class SubmissionRequest(_Model):
+    language: Annotated[Word, Field(min_length=1, max_length=64)]
+    version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$", max_length=64)] | None = None
+    source: Bytes | None = None
+    files: Annotated[list[FileRequest], Field(max_length=_FILES_MAX)] = []
+    stdin: Bytes = b""
+    args: Words = []
+    env: dict[Annotated[str, AfterValidator(_env_name)], Word] = {}
+    compile_args: Words = []
+    limits: LimitsRequest = LimitsRequest()
+    interactive: bool = False
+    user_id: Annotated[Word, Field(max_length=256)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "SubmissionRequest":
+        if self.source is None and not self.files:
+            raise PydanticCustomError("missing", "needs source or files")
+        if self.source is not None and not self.source:
+            raise PydanticCustomError("empty", "source is empty")
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("twice", "two files have the same name")
+        words = (*self.args, *self.env, *self.env.values(), *self.compile_args)
+        if sum(len(word.encode()) + 1 for word in words) > _ARGUMENT_BYTES:
+            raise PydanticCustomError(
+                "long", f"args, env and compile_args exceed {_ARGUMENT_BYTES} bytes"
+            )
+        return self
+
+    @property
+    def sources_bytes(self) -> int:
+        return len(self.source or b"") + sum(len(file.content) for file in self.files)
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Raises Rejected of kind bad-json for all that RFC 8259 does not call JSON, and for duplicate keys."""
+    try:
+        return json.loads(
+            body, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+        )
+    except UnicodeDecodeError as error:
+        raise Rejected("bad-json", "the body is not UTF-8") from error
+    except RecursionError as error:
+        raise Rejected("bad-json", "the body is nested too deeply") from error
+    except ValueError as error:
+        raise Rejected("bad-json", f"the body is not JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
+
+
+def parse_submission(value: object) -> SubmissionRequest:
+    """Raises Rejected naming every field that is wrong, unknown, or not yet supported."""
+    if not isinstance(value, dict):
+        raise Rejected("invalid", "a submission is a JSON object")
+    later = sorted(
+        name for name, empty in _NOT_YET.items() if name in value and value[name] not in empty
+    )
+    if later:
+        errors = [FieldError(name, "is not supported yet") for name in later]
+        raise Rejected("not-yet", f"{', '.join(later)}: not supported yet", errors)
+    try:
+        return SubmissionRequest.model_validate(
+            {name: each for name, each in value.items() if name not in _NOT_YET}
+        )
+    except ValidationError as error:
+        errors = [
+            _field_error(each) for each in error.errors(include_url=False, include_input=False)
+        ]
+        detail = "; ".join(f"{each.field}: {each.message}" for each in errors[:5])
+        raise Rejected("invalid", detail, errors[:100]) from None
+
+
+def _field_error(error: Any) -> FieldError:
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    unknown = error["type"] == "extra_forbidden"
+    # A name that somebody sent may be long, and need not be text.
+    where = where[:200].encode(errors="backslashreplace").decode() or "submission"
+    return FieldError(where, "is not a field of a submission" if unknown else error["msg"])
+
+
+def stdin_bytes(value: object) -> bytes:
+    """The `data` of a stdin frame."""
+    try:
+        return _bytes(value)
+    except PydanticCustomError as error:
+        raise Rejected(
+            "invalid", f"data {error.message()}", [FieldError("data", error.message())]
+        ) from None
+
+
+def text(data: bytes) -> str | dict[str, str]:
+    """A string where the bytes are UTF-8, else {"base64": …}."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def timestamp(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+
+
+def outcome_json(outcome: Outcome | None) -> dict[str, Any] | None:
+    if outcome is None:
+        return None
+    return {
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "limit": outcome.limit,
+        "stdout": text(outcome.stdout),
+        "stderr": text(outcome.stderr),
+        "stdout_truncated": outcome.stdout_truncated,
+        "stderr_truncated": outcome.stderr_truncated,
+        "cpu_time": round(outcome.cpu_time, 6),
+        "wall_time": round(outcome.wall_time, 6),
+        "memory": outcome.memory,
+    }
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """A submission as the API shows it: what is not known yet is null."""
+    submission, result = record.submission, record.result
+    return {
+        "id": submission.id,
+        "status": record.status,
+        "verdict": result.verdict if result else None,
+        "message": result.message if result else None,
+        "score": None,
+        "language": {"id": submission.language, "version": result.version if result else None},
+        "compile": outcome_json(result.compile) if result else None,
+        "run": outcome_json(result.run) if result else None,
+        "tests": [],
+        "artifacts": [],
+        "attempts": record.attempts,
+        "created_at": timestamp(submission.created_at),
+        "started_at": timestamp(record.started_at),
+        "finished_at": timestamp(result.finished_at) if result else None,
+    }
+
+
+def event_json(id: str, recorded: Recorded, record: Record | None) -> dict[str, Any]:
+    """The frame of one event. `record` is the finished submission, for the event `finished`."""
+    event = recorded.event
+    return {
+        "type": "event",
+        "id": id,
+        "seq": recorded.seq,
+        "time": timestamp(recorded.time),
+        "event": {"name": event.name} | _event_fields(event, record),
+    }
+
+
+def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
+    match event.name:
+        case "queued":
+            return {"position": event.position, "estimate_s": event.estimate_s}
+        case "started":
+            return {"attempt": event.attempt, "version": event.version, "node": event.node}
+        case "stage":
+            outcome = outcome_json(event.outcome)
+            for measured_only in ("stdout", "stderr"):
+                if outcome:
+                    del outcome[measured_only]
+            return {"stage": event.stage, "test": None, "phase": event.phase, "outcome": outcome}
+        case "output":
+            return {
+                "stage": event.stage,
+                "test": None,
+                "stream": event.stream,
+                "data": text(event.data),
+            }
+        case "finished":
+            return {"result": record_json(record) if record else None}

@@ -1,0 +1,220 @@
+"""The WebSocket: clients submit, follow, type and cancel over one connection.
+
+Frames of a client are handled in the order in which they come; every subscription sends from a task
+of its own, straight from the event log, so a slow reader costs one batch of events and slows nobody.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+import trio
+from quart import Blueprint, Websocket, websocket
+
+from occd.config import HttpConfig
+from occd.errors import FieldError, OccdError, Rejected
+from occd.web import FollowService
+from occd.web.api import checked_id
+from occd.web.json import dump
+from occd.web.origin import check_origin
+from occd.web.problems import Problem, internal_problem, problem_of
+from occd.web.schema import event_json, parse_json, parse_submission, stdin_bytes
+
+log = structlog.get_logger()
+
+_SUBSCRIPTIONS_MAX = 1000
+_SLOW_S = 10.0
+_REF_BYTES = 256
+GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
+
+
+def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConfig) -> Blueprint:
+    routes = Blueprint("socket", __name__)
+
+    @routes.websocket("/ws")
+    async def ws() -> Any:
+        try:
+            check_origin(websocket.headers, config)
+        except Rejected as error:
+            return problem_of(error).response()
+        await websocket.accept()
+        # The proxy is of this task only; other tasks need the object.
+        socket = websocket._get_current_object()  # type: ignore[attr-defined]
+        try:
+            await _Session(service, socket).run(stopping)
+        except Exception:
+            # The application's error handler would answer, which on a WebSocket reads as 1000.
+            log.exception("a WebSocket failed")
+            await socket.close(INTERNAL_ERROR, "something went wrong on our side")
+        return None
+
+    return routes
+
+
+class _Session:
+    def __init__(self, service: FollowService, socket: Websocket) -> None:
+        self._service = service
+        self._socket = socket
+        self._sending = trio.Lock()
+        self._closed = False
+        self._followed: dict[str, trio.CancelScope] = {}
+        self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
+            "submit": self._submit,
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "stdin": self._stdin,
+            "cancel": self._cancel,
+        }
+
+    async def run(self, stopping: trio.Event) -> None:
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._goodbye, stopping)
+            while not self._closed:
+                await self._handle(await self._socket.receive())
+
+    async def _goodbye(self, stopping: trio.Event) -> None:
+        await stopping.wait()
+        await self._close(GOING_AWAY, "the server is stopping")
+
+    async def _handle(self, text: str | bytes) -> None:
+        if isinstance(text, bytes):
+            await self._close(UNSUPPORTED, "frames are JSON text")
+            return
+        frame: dict[str, Any] = {}
+        try:
+            frame = _parse(text)
+            await self._handlers[frame["type"]](frame)
+        except OccdError as error:
+            await self._answer(frame, _error(frame, problem_of(error)))
+        except Exception:
+            log.exception("a frame failed")
+            await self._answer(frame, _error(frame, internal_problem()))
+
+    async def _answer(self, frame: dict[str, Any], answer: dict[str, Any]) -> None:
+        await self._send(answer | ({"ref": frame["ref"]} if "ref" in frame else {}))
+
+    async def _submit(self, frame: dict[str, Any]) -> None:
+        self._check_room()
+        wanted = frame.get("submission")
+        request = parse_submission(wanted)
+        key = _optional(frame, "idempotency_key", str)
+        digest = hashlib.sha256(dump(wanted).encode()).hexdigest()
+        record = await self._service.submit(request, key=key, digest=digest)
+        id = record.submission.id
+        # The answer goes first: only then does the client know whose events these are.
+        await self._answer(frame, {"type": "accepted", "id": id})
+        self._follow(id, 0)
+
+    async def _subscribe(self, frame: dict[str, Any]) -> None:
+        id, after = checked_id(frame.get("id")), _optional(frame, "after", int) or 0
+        if after < 0:
+            raise _wrong("after", "must be 0 or more")
+        await self._service.get(id)
+        self._check_room()
+        await self._answer(frame, {"type": "done", "id": id})
+        self._follow(id, after)
+
+    async def _unsubscribe(self, frame: dict[str, Any]) -> None:
+        id = checked_id(frame.get("id"))
+        if scope := self._followed.pop(id, None):
+            scope.cancel()
+        await self._answer(frame, {"type": "done", "id": id})
+
+    async def _stdin(self, frame: dict[str, Any]) -> None:
+        id = checked_id(frame.get("id"))
+        data = stdin_bytes(frame.get("data", ""))
+        end, offset = _optional(frame, "eof", bool) or False, _optional(frame, "offset", int)
+        if offset is not None and offset < 0:
+            raise _wrong("offset", "must be 0 or more")
+        await self._service.send_stdin(id, data, offset, end=end)
+        await self._answer(frame, {"type": "done", "id": id})
+
+    async def _cancel(self, frame: dict[str, Any]) -> None:
+        id = checked_id(frame.get("id"))
+        await self._service.cancel(id)
+        await self._answer(frame, {"type": "done", "id": id})
+
+    def _check_room(self) -> None:
+        if len(self._followed) >= _SUBSCRIPTIONS_MAX:
+            raise Rejected(
+                "too-many", f"one connection follows at most {_SUBSCRIPTIONS_MAX} submissions"
+            )
+
+    def _follow(self, id: str, after: int) -> None:
+        """Send the events of a submission; following it already, start over at `after`."""
+        if scope := self._followed.pop(id, None):
+            scope.cancel()
+        self._followed[id] = scope = trio.CancelScope()
+        self._nursery.start_soon(self._send_events, id, after, scope)
+
+    async def _send_events(self, id: str, after: int, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                while events := await self._service.watch(id, after):
+                    for recorded in events:
+                        ended = recorded.event.name == "finished"
+                        record = await self._service.get(id) if ended else None
+                        await self._send(event_json(id, recorded, record))
+                        after = recorded.seq
+                        if ended:
+                            return
+            except OccdError as error:
+                await self._send(_error({"id": id}, problem_of(error)))
+            finally:
+                if self._followed.get(id) is scope:
+                    del self._followed[id]
+
+    async def _send(self, frame: dict[str, Any]) -> None:
+        async with self._sending:
+            if self._closed:
+                return
+            began = trio.current_time()
+            # Not to be cut off half-way: what follows would be garbage. The server bounds it.
+            with trio.CancelScope(shield=True):
+                await self._socket.send(dump(frame))
+        if trio.current_time() - began > _SLOW_S:
+            await self._close(TRY_AGAIN_LATER, "you read too slowly; come back and resume")
+
+    async def _close(self, code: int, reason: str) -> None:
+        async with self._sending:
+            if not self._closed:
+                self._closed = True
+                await self._socket.close(code, reason)
+        self._nursery.cancel_scope.cancel()
+
+
+def _parse(text: str) -> dict[str, Any]:
+    frame = parse_json(text)
+    if not isinstance(frame, dict):
+        raise Rejected("bad-request", "a frame is a JSON object")
+    if not isinstance(frame.get("type"), str) or frame["type"] not in _TYPES:
+        known = ", ".join(_TYPES)
+        raise Rejected(
+            "bad-request", f"type must be one of {known}", [FieldError("type", "is unknown")]
+        )
+    ref = frame.get("ref")
+    if ref is not None and len(dump(ref)) > _REF_BYTES:
+        del frame["ref"]
+        raise _wrong("ref", f"is longer than {_REF_BYTES} bytes")
+    return frame
+
+
+_TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "cancel")
+
+
+def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
+    value = frame.get(name)
+    if value is not None and type(value) is not kind:
+        raise _wrong(name, f"must be {kind.__name__}")
+    return value
+
+
+def _wrong(field: str, message: str) -> Rejected:
+    return Rejected("bad-request", f"{field} {message}", [FieldError(field, message)])
+
+
+def _error(frame: dict[str, Any], problem: Problem) -> dict[str, Any]:
+    id = frame.get("id")
+    named = {"id": id} if isinstance(id, str) else {}
+    return {"type": "error", "problem": problem.json()} | named

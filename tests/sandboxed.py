@@ -1,0 +1,136 @@
+"""Runs programs through the real sandbox, for the suites that attack it and those that use it."""
+
+import os
+import textwrap
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from occd.languages import Language
+from occd.model import File, Limits, Outcome, StageName, Stream
+from occd.sandbox import Cell, Job, Sandbox
+
+SHORT = Limits(cpu_time=3.0, wall_time=6.0)
+PYTHON = "/usr/bin/python3.11"
+
+PRELUDE = """\
+import ctypes, errno, os, signal, socket, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def tell(attempt, *args):
+    try:
+        print("DONE", attempt(*args), flush=True)
+    except OSError as error:
+        print(errno.errorcode[error.errno], flush=True)
+def syscall(number, *args):
+    ctypes.set_errno(0)
+    result = libc.syscall(number, *args)
+    print(errno.errorcode[ctypes.get_errno()] if result == -1 else f"DONE {result}", flush=True)
+"""
+"""What hostile Python programs start with: `tell` and `syscall` print DONE or the name of the error."""
+
+
+@dataclass
+class Feed:
+    """What a stage is fed and gives back while it runs."""
+
+    stdin: bytes = b""
+    keep_open: bool = False
+    stop: trio.Event = field(default_factory=trio.Event)
+    seen: dict[Stream, bytearray] = field(
+        default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
+    )
+    output: trio.Event = field(default_factory=trio.Event)
+
+    def emit(self, stream: Stream, data: bytes) -> None:
+        self.seen[stream] += data
+        self.output.set()
+
+
+async def run_in(
+    cell: Cell,
+    argv: Sequence[str],
+    limits: Limits = SHORT,
+    *,
+    stage: StageName = "run",
+    env: Sequence[tuple[str, str]] = (),
+    feed: Feed | None = None,
+) -> Outcome:
+    feed = feed or Feed()
+    send, stdin = trio.open_memory_channel[bytes](1)
+    with send:
+        if feed.stdin:
+            send.send_nowait(feed.stdin)
+        if not feed.keep_open:
+            send.close()
+        return await cell.run(Job(stage, argv, env, limits), stdin, feed.emit, feed.stop)
+
+
+@dataclass(frozen=True)
+class Lab:
+    sandbox: Sandbox
+
+    def language(self, name: str) -> tuple[Language, str]:
+        """The language and its newest binary; absence is a failure that says what to install."""
+        language = self.sandbox.languages[name]
+        assert name in self.sandbox.available, f"{language.name} is missing: {language.install}"
+        return language, self.sandbox.available[name][0].binary
+
+    @asynccontextmanager
+    async def cell(self, *files: File, limits: Limits = SHORT) -> AsyncIterator[Cell]:
+        async with self.sandbox.cell(self.language("python")[0], files, limits) as cell:
+            yield cell
+
+    async def python(
+        self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None
+    ) -> Outcome:
+        """Run a hostile Python program."""
+        main = File("main.py", (PRELUDE + textwrap.dedent(source)).encode())
+        async with self.cell(main, limits=limits) as cell:
+            return await run_in(cell, [PYTHON, "main.py"], limits, feed=feed)
+
+    async def c(self, source: str, limits: Limits = SHORT) -> Outcome:
+        """Compile and run a hostile C program."""
+        return (await self.program("c", textwrap.dedent(source), limits=limits))[-1]
+
+    async def program(
+        self,
+        name: str,
+        source: str,
+        *,
+        stdin: str = "",
+        args: Sequence[str] = (),
+        env: Sequence[tuple[str, str]] = (),
+        limits: Limits | None = None,
+    ) -> list[Outcome]:
+        """Run a program as a submission is run. Gives each stage's outcome; the last is the end."""
+        language, binary = self.language(name)
+        files = [File(language.source_name(source.encode()), source.encode())]
+        limits = limits or replace(language.limits, wall_time=30.0)
+        outcomes = []
+        async with self.sandbox.cell(language, files, limits) as cell:
+            if language.compile:
+                wanted = language.compile_limits
+                argv = language.argv(
+                    language.compile, binary, files[0].name, files, (), wanted.memory
+                )
+                fixed = tuple(language.env.items())
+                outcomes.append(await run_in(cell, argv, wanted, stage="compile", env=fixed))
+                if not outcomes[0].succeeded:
+                    return outcomes
+            argv = language.argv(language.run, binary, files[0].name, files, (), limits.memory)
+            both = (*language.env.items(), *env)
+            feed = Feed(stdin.encode())
+            outcomes.append(await run_in(cell, [*argv, *args], limits, env=both, feed=feed))
+        return outcomes
+
+
+def open_descriptors() -> dict[str, str]:
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:
+            pass  # the one that listed the others
+    return found
