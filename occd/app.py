@@ -20,10 +20,11 @@ from typing import Protocol
 
 import structlog
 import trio
+from quart_trio import QuartTrio
 
 from occd.broker import Broker, open_broker
 from occd.config import Config
-from occd.errors import OccdError, SandboxUnavailable
+from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.languages import load_languages
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
@@ -108,12 +109,13 @@ class Health:
 async def run(config: Config, *, say: Callable[[str], None] = print) -> None:
     """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
     stop, cancel = trio.Event(), trio.CancelScope()
-    with cancel:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(_watch_signals, stop, cancel)
+    async with trio.open_nursery() as nursery:
+        # Outside of what it cancels: a third signal must not meet Python's own handlers.
+        await nursery.start(_watch_signals, stop, cancel)
+        with cancel:
             async with _opened(config) as (broker, state, sandbox, remedy):
                 await _serve(config, broker, state, sandbox, remedy, stop, say)
-            nursery.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -164,13 +166,8 @@ async def _serve(
         for role in reversed(roles):  # consumers first
             await nursery.start(role.run)
         bound: list[str] = await nursery.start(
-            lambda task_status: serve(
-                make_app(config, services),
-                [config.listen],
-                limits,
-                stopping=server_stopping,
-                grace_s=config.grace_s,
-                task_status=task_status,
+            lambda task_status: _listen(
+                config, make_app(config, services), limits, server_stopping, task_status
             )
         )
         _tune_collector()
@@ -179,6 +176,26 @@ async def _serve(
         log.info("stopping", grace_s=config.grace_s)
         await _stop_in_order(roles, config.grace_s)
         server_stopping.set()
+
+
+async def _listen(
+    config: Config,
+    app: QuartTrio,
+    limits: EdgeLimits,
+    stopping: trio.Event,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    try:
+        await serve(
+            app,
+            [config.listen],
+            limits,
+            stopping=stopping,
+            grace_s=config.grace_s,
+            task_status=task_status,
+        )
+    except (OSError, ValueError) as error:  # what happens later comes in groups
+        raise ConfigError(f"listen: {error.args[-1]}") from error
 
 
 async def _stop_in_order(roles: list[Running], grace_s: float) -> None:

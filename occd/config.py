@@ -52,8 +52,9 @@ class QueueConfig(_Section):
 
 
 class ExecuteConfig(_Section):
-    slots: int = Field(default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=500)
-    """How many programs run at once."""
+    slots: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1, le=500)
+    """How many programs run at once. Twice the processors, as starting and storing one is mostly waiting;
+    a contest, where programs must not share a processor, sets fewer."""
     node: str = Field(default_factory=lambda: os.uname().nodename)
 
 

@@ -16,7 +16,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -122,35 +122,37 @@ class Database:
 @asynccontextmanager
 async def open_database(folder: Path) -> AsyncIterator[Database]:
     """Raises DataFolderError when the folder is in use by another process or cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(folder):
-            path = folder / "occd.db"
+    path = folder / "occd.db"
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            stack.callback(os.close, _lock(folder))
             with closing(_connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-            database = Database(path)
-            async with database._running():
-                yield database
-    except (OSError, sqlite3.Error) as error:
-        raise DataFolderError(f"the data folder {folder} cannot be used: {error}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise DataFolderError(f"the data folder {folder} cannot be used: {error}") from error
+        database = Database(path)
+        async with database._running():
+            yield database
 
 
-@contextmanager
-def _locked(folder: Path):  # type: ignore[no-untyped-def]
+def _lock(folder: Path) -> int:
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.truncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
-        yield
     except BlockingIOError:
         owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
         raise DataFolderError(
             f"the data folder {folder} is in use by another occd (process {owner}); "
             "stop that one, or choose another with --data-dir"
         ) from None
-    finally:
+    except OSError:
         os.close(lock)
+        raise
+    return lock
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -161,20 +163,31 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _commit(connection: sqlite3.Connection, batch: Sequence[_Write[Any]]) -> None:
-    durable = any(write.durable for write in batch)
+    """All in one transaction; when that fails (a full disk, above all), in one each, so that what is
+    too big fails alone."""
     try:
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        connection.execute("BEGIN IMMEDIATE")
-        for write in batch:
-            write.result = outcome.capture(_in_savepoint, connection, write.work)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:  # a full disk, above all: then nothing of the batch is done
+        _transact(connection, batch)
+    except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        for write in batch:
-            write.result = outcome.Error(
-                DataFolderError(f"cannot write to the data folder: {error}")
-            )
+        if len(batch) > 1:
+            for write in batch:
+                _commit(connection, [write])
+        else:
+            failed = DataFolderError(f"cannot write to the data folder: {error}")
+            batch[0].result = outcome.Error(failed)
+
+
+def _transact(connection: sqlite3.Connection, batch: Sequence[_Write[Any]]) -> None:
+    durable = any(write.durable for write in batch)
+    connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    connection.execute("BEGIN IMMEDIATE")
+    for write in batch:
+        write.result = outcome.capture(_in_savepoint, connection, write.work)
+        match write.result:  # a full disk may have undone everything before as well
+            case outcome.Error(error=sqlite3.OperationalError() as error):
+                raise error
+    connection.execute("COMMIT")
 
 
 def _in_savepoint(connection: sqlite3.Connection, work: Work[T]) -> T:

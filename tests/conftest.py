@@ -60,23 +60,21 @@ def _ownerless_jails() -> list[str]:
     on this machine have theirs."""
     user = kernel.enter_private_mounts()
     uids = user.slot_uids or range(0)
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, Path]] = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
             if (uid := process.stat().st_uid) in uids:
-                found.append((uid - uids.start, f"{process}: {(process / 'comm').read_text()}"))
+                found.append((uid - uids.start, process))
     for parent in (groups := find_cgroups()) and groups.parents or ():
         for group in parent.glob("occd-[0-9]*/"):
-            found.append((int(group.name.split("-")[1]), str(group)))
-    return [what for slot, what in found if _is_free(host_folder(user) / str(slot))]
+            found.append((int(group.name.split("-")[1]), group))
+    return [str(path) for slot, path in found if _is_ownerless(host_folder(user) / str(slot), path)]
 
 
-def _is_free(lock: Path) -> bool:
-    try:
-        with lock.open() as file:
+def _is_ownerless(lock: Path, found: Path) -> bool:
+    with lock.open() as file:
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
-        return True
-    return True
+        except BlockingIOError:
+            return False
+        return found.exists()  # else its owner ended between the listing and the lock

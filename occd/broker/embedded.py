@@ -127,10 +127,13 @@ class EmbeddedBroker:
         self, queue: str, prefetch: int
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Delivery]]:
         send, receive = trio.open_memory_channel[Delivery](0)
-        async with trio.open_nursery() as nursery, receive:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deliver, self._queue(queue), prefetch, send)
-            yield receive
-            nursery.cancel_scope.cancel()
+            try:
+                yield receive
+            finally:
+                nursery.cancel_scope.cancel()  # before closing, which would fail what is on its way
+                receive.close()
 
     async def _deliver(
         self, queue: _Queue, prefetch: int, send: trio.MemorySendChannel[Delivery]

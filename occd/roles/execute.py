@@ -47,6 +47,7 @@ class Execute:
         self._broker = broker
         self._state = state
         self._sandbox = sandbox
+        self._running: set[str] = set()
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -86,6 +87,10 @@ class Execute:
             log.warning("poisoned message", key=delivery.key, reason=str(error))
             await delivery.reject(str(error))
             return
+        if submission.id in self._running:  # queued twice: the delivery in hand answers for both
+            await delivery.ack()
+            return
+        self._running.add(submission.id)
         try:
             await self._attempt(submission)
         except Finished:
@@ -93,13 +98,17 @@ class Execute:
         except Exception:
             log.exception("attempt failed", id=submission.id)
             await trio.sleep(_RETRY_S)
+            self._running.discard(submission.id)
             await delivery.hand_back()
         except BaseException:
+            self._running.discard(submission.id)
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 await delivery.hand_back()
             raise
         else:
             await delivery.ack()
+        finally:
+            self._running.discard(submission.id)
 
     async def _attempt(self, submission: Submission) -> None:
         """One attempt, from its start to its result in the queue. Raises Finished when there is

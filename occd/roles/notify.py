@@ -17,6 +17,7 @@ log = structlog.get_logger()
 
 _PREFETCH = 32
 _RETRY_S = 0.5
+_DRAIN_S = 0.1
 _DEAD = "The server gave up on this submission. That is our fault, not yours."
 
 
@@ -25,10 +26,11 @@ class Notify:
         self._config = config
         self._broker = broker
         self._state = state
+        self._taken = 0
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Store results until `stopping` is set and those in hand are stored."""
+        """Store results until `stopping` is set and those that had been queued are stored."""
         queues = self._config.queue
         async with trio.open_nursery() as nursery:
             await nursery.start(self._consume, queues.execution_queue, self._store)
@@ -47,10 +49,20 @@ class Notify:
             self._broker.consume(queue, _PREFETCH) as deliveries,
             trio.open_nursery() as intake,
         ):
-            intake.start_soon(_cancel_when, self.stopping, intake.cancel_scope)
+            intake.start_soon(self._end_intake, intake.cancel_scope)
             task_status.started()
             async for delivery in deliveries:
+                self._taken += 1
                 handlers.start_soon(self._handle, handle, delivery)
+
+    async def _end_intake(self, scope: trio.CancelScope) -> None:
+        """When stopping, and nothing has come for a moment: what ran last is waited for."""
+        await self.stopping.wait()
+        before = -1
+        while before != self._taken:
+            before = self._taken
+            await trio.sleep(_DRAIN_S)
+        scope.cancel()
 
     async def _handle(
         self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
@@ -75,8 +87,3 @@ class Notify:
         log.error("dead letter", key=delivery.key, reason=delivery.reason)
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
         await self._state.finish(delivery.key, None, result)
-
-
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

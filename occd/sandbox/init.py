@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -45,13 +46,14 @@ def signal_name(number: int) -> str:
         return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
-def encode_go(argv: Sequence[str], env: Sequence[str], limits: Limits, *, guard: bool) -> bytes:
+def encode_go(argv: Sequence[str], env: Sequence[str], limits: Limits, groups: int) -> bytes:
+    """`groups` open files of control groups come along; with none, init samples usage itself."""
     strings = b"".join(os.fsencode(word) + b"\0" for word in (*argv, *env))
     head = _GO.pack(
         len(argv),
         len(env),
         len(strings),
-        guard,
+        groups,
         limits.file_size,
         limits.open_files,
         limits.processes + 1,  # init itself
@@ -77,9 +79,12 @@ class Control:
         pid: int = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
         return pid
 
-    async def go(self, message: bytes) -> None:
-        """Let the program start; returns when it is about to."""
+    async def go(self, message: bytes, groups: Sequence[int]) -> None:
+        """Let the program start, in the control groups whose files are open as `groups`; returns when
+        it is about to."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", groups))] if groups else []
         try:
+            message = message[await self._socket.sendmsg([message], rights) :]
             while message:
                 message = message[await self._socket.send(message) :]
             started = await self._socket.recv(1)

@@ -22,7 +22,14 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +135,7 @@ class _Cell:
     ) -> Outcome:
         group = self._host.cgroups.create(name, job.limits) if self._host.cgroups else None
         try:
-            with _Jail(self._host.jail_argv(self._slot, box), self._slot.uid) as jail:
+            async with _Jail(self._host.jail_argv(self._slot, box), self._slot.uid) as jail:
                 return await jail.run(job, group, stdin, emit, stop)
         finally:
             if group:
@@ -179,7 +186,7 @@ class _Jail:
         self._argv = argv
         self._uid = uid
 
-    def __enter__(self) -> "_Jail":
+    async def __aenter__(self) -> "_Jail":
         with ExitStack() as theirs, ExitStack() as ours:
             ours_control, control = socket.socketpair()
             theirs.callback(control.close)
@@ -204,8 +211,12 @@ class _Jail:
             self._ours = ours.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._kill()
+        self._control.close()  # at which an init that we do not know yet ends by itself
+        # nsjail then reaps it and ends. Killed before that, it would leave a process to nobody.
+        with trio.move_on_after(_END_TIMEOUT_S, shield=True):
+            await self._process.wait()
         if self._pidfd is not None:
             os.close(self._pidfd)
         self._ours.close()
@@ -250,10 +261,11 @@ class _Jail:
             with trio.fail_after(_SETUP_TIMEOUT_S):
                 pid = await self._control.ready()
                 self._pidfd = os.pidfd_open(pid)
-                if group:
-                    group.add(pid)
                 env = [f"{name}={value}" for name, value in (_ENV | dict(job.env)).items()]
-                await self._control.go(encode_go(job.argv, env, job.limits, guard=group is None))
+                joinable: AbstractContextManager[list[int]] = nullcontext([])
+                with group.joinable() if group else joinable as files:
+                    message = encode_go(job.argv, env, job.limits, len(files))
+                    await self._control.go(message, files)
         except (SandboxFailed, trio.TooSlowError, ProcessLookupError) as error:
             raise SandboxFailed(
                 f"{error or 'the jail took too long to set up'}{self._said()}"
@@ -266,11 +278,9 @@ class _Jail:
 
     def _kill(self) -> None:
         """End the jail: the death of its init ends every process in it."""
-        if self._pidfd is None:
-            self._process.kill()
-            return
         with suppress(ProcessLookupError):  # it has ended by itself
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            if self._pidfd is not None:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
 
 async def _feed(stdin: trio.MemoryReceiveChannel[bytes], pipe: trio.lowlevel.FdStream) -> None:
@@ -351,6 +361,7 @@ class _Nsjail:
         self._host = host
         self.languages = languages
         self.available: Available = {}
+        self._cleared: set[str] = set()
 
     @property
     def isolation(self) -> list[str]:
@@ -364,14 +375,19 @@ class _Nsjail:
             "weaker: no cgroup is ours to use, so memory and CPU time are sampled every 10 ms",
         ]  # fmt: skip
 
+    def _clear_leftovers(self, slot: Slot) -> None:
+        """What a killed process left under this name goes when we first use it; later it was ours."""
+        if self._host.cgroups and slot.name not in self._cleared:
+            self._cleared.add(slot.name)
+            self._host.cgroups.clear(f"{slot.name}-")
+
     @asynccontextmanager
     async def cell(
         self, language: Language, files: Sequence[File], limits: Limits
     ) -> AsyncIterator[Cell]:
         slot = lease(self._host.folder, self._host.user)
         try:
-            if self._host.cgroups:
-                self._host.cgroups.clear(f"{slot.name}-")
+            self._clear_leftovers(slot)
             cell = _Cell(self._host, slot, limits)
             try:
                 cell.open(files)

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
+# A child inherits what we ignore: Python ignores SIGPIPE and SIGXFSZ, nohup SIGHUP.
+_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
 
 class Process:
     """A child of ours. `returncode` is as in `subprocess`: negative for a signal."""
@@ -17,7 +20,7 @@ class Process:
         # are far above the few small numbers that children use.
         actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in fds.items()]
         self.pid = os.posix_spawn(
-            argv[0], list(argv), {}, file_actions=actions, setsigmask=[], setsigdef=[signal.SIGPIPE]
+            argv[0], list(argv), {}, file_actions=actions, setsigmask=[], setsigdef=_SIGNALS
         )
         self._pidfd = os.pidfd_open(self.pid)
         self.returncode: int | None = None

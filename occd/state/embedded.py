@@ -62,10 +62,14 @@ class EmbeddedState:
 
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         position, estimate = self._queued, self._estimate()
-        created, new = await self._database.write(
-            lambda db: sql.create(db, submission, key, digest, position, estimate)
-        )
-        self._queued += new
+        self._queued += 1  # before it is written, so that no other is told the same position
+        new = False
+        try:
+            created, new = await self._database.write(
+                lambda db: sql.create(db, submission, key, digest, position, estimate)
+            )
+        finally:
+            self._queued -= not new
         return created
 
     async def published(self, id: str) -> None:

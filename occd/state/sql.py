@@ -227,7 +227,7 @@ def send_stdin(
     data = data if offset is None else data[sent - offset :]
     if ended and data:
         raise NotInteractive("its stdin has ended")
-    if sent - read + len(data) > STDIN_UNREAD_MAX:
+    if data and sent - read + len(data) > STDIN_UNREAD_MAX:
         raise StdinFull(sent - read)
     if data:
         db.execute("INSERT INTO stdin VALUES (?, ?, ?)", [number, sent, data])
@@ -246,11 +246,12 @@ def stdin(db: sqlite3.Connection, id: str, offset: int) -> Stdin:
     number, sent, ended = row
     db.execute("UPDATE submissions SET stdin_read = ? WHERE number = ?", [offset, number])
     chunks = db.execute(
-        "SELECT data FROM stdin WHERE submission = ? AND start >= ? ORDER BY start",
-        [number, offset],
+        "SELECT start, data FROM stdin WHERE submission = :number AND start >= coalesce("
+        "(SELECT max(start) FROM stdin WHERE submission = :number AND start <= :offset), 0) "
+        "ORDER BY start",
+        {"number": number, "offset": offset},
     )
-    data = b"".join(chunk for (chunk,) in chunks)
-    assert offset + len(data) == sent  # reads end where a chunk does
+    data = b"".join(chunk[max(0, offset - start) :] for start, chunk in chunks)
     return Stdin(data, bool(ended))
 
 

@@ -62,10 +62,17 @@ def _bytes(value: object) -> bytes:
 def _word(value: str) -> str:
     if "\0" in value:
         raise PydanticCustomError("nul", "has a NUL")
+    _refuse_surrogates(value)
     return value
 
 
+def _refuse_surrogates(value: str) -> None:
+    if re.search("[\ud800-\udfff]", value):
+        raise PydanticCustomError("text", "has a lone surrogate")
+
+
 def _file_name(name: str) -> str:
+    _refuse_surrogates(name)
     parts = name.split("/")
     if not name or len(name.encode()) > 255 or len(parts) > 16:
         raise PydanticCustomError("name", "must have 1 to 255 bytes and at most 16 parts")
@@ -146,8 +153,9 @@ class SubmissionRequest(_Model):
 def parse_json(body: bytes | str) -> Any:
     """Raises Rejected of kind bad-json for all that RFC 8259 does not call JSON, and for duplicate keys."""
     try:
+        text = body.decode() if isinstance(body, bytes) else body  # json would take UTF-16 too
         return json.loads(
-            body, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+            text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
         )
     except UnicodeDecodeError as error:
         raise Rejected("bad-json", "the body is not UTF-8") from error

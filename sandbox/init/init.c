@@ -5,16 +5,17 @@
  * SIGSEGV" from "return 139". So this process is PID 1, and theirs is its child.
  *
  * It talks to occd over one stream socket, whose number is argv[1]:
- *   init -> occd  "R"           the jail stands. occd reads our host pid from the socket's
- *                               credentials and puts us into the job's cgroup.
+ *   init -> occd  "R"           the jail stands; occd reads our host pid from the credentials.
  *   occd -> init  struct go, then argc + envc strings, each NUL-terminated. argv may be unknown
- *                 until then: a jail can be prepared before its job is.
+ *                 until then: a jail can be prepared before its job is. With it come open files
+ *                 of the job's cgroups, which we join: a thread that moves itself by v1's `tasks`
+ *                 waits for nobody, while being moved costs an RCU grace period (7 ms).
  *   init -> occd  "S"           sent just before the program is started.
  *   init -> occd  struct end    the first process ended, or a guard (below) ended it.
  * End of file on the socket means that occd died: we exit, and the kernel kills the namespace.
  *
  * We run as the jail's user, so their program could ptrace us; PR_SET_DUMPABLE 0 forbids that.
- * Without cgroups (go.guard) we sum memory and CPU time of the namespace every 10 ms ourselves.
+ * Without cgroups we sum memory and CPU time of the namespace every 10 ms ourselves.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -37,7 +38,7 @@
 
 struct go { /* mirrored by occd/sandbox/init.py */
     uint32_t argc, envc, length; /* length: bytes of the strings */
-    uint32_t guard;              /* 1: no cgroup limits us, sample */
+    uint32_t groups;             /* files of cgroups that came along; 0: none limits us, sample */
     uint64_t file_size, open_files, processes, stack, memory, cpu_ns;
 };
 
@@ -48,6 +49,8 @@ struct end {
     int32_t status; /* as from waitpid */
     uint64_t wall_ns, cpu_ns, peak_bytes;
 };
+
+#define GROUPS_MAX 8
 
 static int control;
 
@@ -65,6 +68,26 @@ static void read_all(void *buffer, size_t length) {
         if (n < 0) fail("read");
         at += n;
         length -= (size_t)n;
+    }
+}
+
+static void read_go(struct go *go) {
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(GROUPS_MAX * sizeof(int))];
+    } extra;
+    struct iovec into = {.iov_base = go, .iov_len = sizeof *go};
+    struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
+    ssize_t n = recvmsg(control, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL);
+    if (n == 0) _exit(0); /* occd is gone, or discards a prepared jail */
+    if (n != sizeof *go) fail("recvmsg");
+    struct cmsghdr *came = CMSG_FIRSTHDR(&message);
+    for (uint32_t i = 0; i < go->groups; i++) {
+        int fd;
+        if (!came || came->cmsg_len < CMSG_LEN((i + 1) * sizeof fd)) fail("missing cgroup");
+        memcpy(&fd, CMSG_DATA(came) + i * sizeof fd, sizeof fd);
+        if (write(fd, "0", 1) != 1) fail("cannot join a cgroup");
+        close(fd);
     }
 }
 
@@ -88,7 +111,7 @@ static void start(const struct go *go, char **argv, char **envp) {
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     limit(RLIMIT_STACK, go->stack);
-    if (go->guard) limit(RLIMIT_NPROC, go->processes);
+    if (go->groups == 0) limit(RLIMIT_NPROC, go->processes);
     environ = envp;
     execvp(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
@@ -159,13 +182,13 @@ static struct end supervise(const struct go *go, pid_t program, int signals) {
     struct end end = {.type = 'X', .status = SIGKILL};
     uint64_t memory = 0, cpu_ns = 0;
     for (;;) {
-        poll(fds, 2, go->guard ? 10 : -1);
+        poll(fds, 2, go->groups ? -1 : 10);
         if (fds[0].revents) _exit(0);
         if (fds[1].revents) {
             struct signalfd_siginfo info;
             if (read(signals, &info, sizeof info) > 0 && reap(program, &end.status)) return end;
         }
-        if (!go->guard) continue;
+        if (go->groups) continue;
         sample(&memory, &cpu_ns);
         if (memory > end.peak_bytes) end.peak_bytes = memory;
         if (cpu_ns > end.cpu_ns) end.cpu_ns = cpu_ns;
@@ -183,7 +206,7 @@ int main(int argc, char **argv) {
     if (write(control, "R", 1) != 1) fail("write");
 
     struct go go;
-    read_all(&go, sizeof go);
+    read_go(&go);
     char *text = malloc(go.length), **words = calloc(go.argc + go.envc + 2, sizeof *words);
     if (!text || !words) fail("malloc");
     read_all(text, go.length);

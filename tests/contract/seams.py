@@ -1,0 +1,91 @@
+"""The implementations that the contract suites run over. A new one is a class here and a name in
+`SEAMS`; the suites themselves know none of them."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import trio
+
+from occd.broker import Broker, open_broker
+from occd.config import Config, QueueConfig, ResultsConfig
+from occd.sqlite import open_database
+from occd.state import State, open_state
+
+SOON_S = 30.0
+"""Long enough for a busy machine; only a broken promise takes it."""
+
+QUIET_S = 0.15
+"""How long nothing must come to be believed."""
+
+
+class BrokerSeam(Protocol):
+    def open(self, length_max: int = 1000) -> AbstractAsyncContextManager[Broker]:
+        """What an earlier open left is there."""
+
+    def crash(self) -> None:
+        """The next open finds what the sudden death of all our processes now would leave."""
+
+
+class StateSeam(Protocol):
+    def open(self, keep_s: float = 3600.0) -> AbstractAsyncContextManager[State]: ...
+
+    def crash(self) -> None: ...
+
+    def hasten(self, *, offer_ttl_s: float) -> None:
+        """Let offers be believed for a shorter time, and expiry look often."""
+
+
+class _Embedded:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+        self._lives = 0
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / f"life{self._lives}"
+
+    def crash(self) -> None:
+        """The files as they are at this moment, taken while the writer is idle: a crash image."""
+        before = self._data
+        self._lives += 1
+        shutil.copytree(before, self._data)
+
+
+class EmbeddedBrokerSeam(_Embedded):
+    @asynccontextmanager
+    async def open(self, length_max: int = 1000) -> AsyncIterator[Broker]:
+        config = Config(data_dir=self._data, queue=QueueConfig(length_max=length_max))
+        async with open_database(self._data) as database, open_broker(config, database) as broker:
+            yield broker
+
+
+class EmbeddedStateSeam(_Embedded):
+    @asynccontextmanager
+    async def open(self, keep_s: float = 3600.0) -> AsyncIterator[State]:
+        config = Config(data_dir=self._data, results=ResultsConfig(keep_s=keep_s))
+        async with open_database(self._data) as database, open_state(config, database) as state:
+            yield state
+
+    def hasten(self, *, offer_ttl_s: float) -> None:
+        self._monkeypatch.setattr("occd.state.embedded.OFFER_TTL_S", offer_ttl_s)
+        self._monkeypatch.setattr("occd.state.embedded._EXPIRE_EVERY_S", 0.05)
+
+
+BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {
+    "embedded": EmbeddedBrokerSeam
+}
+STATE_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], StateSeam]] = {
+    "embedded": EmbeddedStateSeam
+}
+
+
+async def ticks(counted: list[float]) -> None:
+    """Note when the loop was free."""
+    while True:
+        counted.append(trio.current_time())
+        await trio.sleep(0.01)

@@ -1,0 +1,382 @@
+"""What every broker promises (`occd/broker/__init__.py`), over every implementation."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from seams import BROKER_SEAMS, QUIET_S, SOON_S, BrokerSeam
+
+from occd.broker import DEAD, DELIVERY_LIMIT, Broker, Delivery
+from occd.errors import QueueFull
+
+Q = "submission_queue"
+Deliveries = trio.MemoryReceiveChannel[Delivery]
+
+
+@pytest.fixture(params=BROKER_SEAMS)
+def seam(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> BrokerSeam:
+    return BROKER_SEAMS[request.param](tmp_path, monkeypatch)
+
+
+async def put(broker: Broker, *bodies: str, owner: str | None = None, queue: str = Q) -> None:
+    for body in bodies:
+        await broker.publish(queue, body.encode(), key=f"key-{body}", owner=owner)
+
+
+async def take(deliveries: Deliveries, count: int = 1) -> list[Delivery]:
+    with trio.fail_after(SOON_S):
+        return [await deliveries.receive() for _ in range(count)]
+
+
+async def drain(broker: Broker, count: int, queue: str = Q) -> list[str]:
+    """Take and acknowledge so many, one at a time."""
+    found = []
+    async with broker.consume(queue, 1) as deliveries:
+        for _ in range(count):
+            (delivery,) = await take(deliveries)
+            found.append(delivery.body.decode())
+            await delivery.ack()
+    return found
+
+
+async def assert_quiet(deliveries: Deliveries) -> None:
+    with trio.move_on_after(QUIET_S):
+        delivery = await deliveries.receive()
+        pytest.fail(f"{delivery.body!r} should not have come")
+
+
+async def assert_empty(broker: Broker, queue: str = Q) -> None:
+    async with broker.consume(queue, 10) as deliveries:
+        await assert_quiet(deliveries)
+
+
+async def test_a_delivery_carries_body_key_and_no_reason(seam: BrokerSeam) -> None:
+    async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
+        await broker.publish(Q, b"\x00\xff body", key="the-id", owner=None)
+        (delivery,) = await take(deliveries)
+        assert (delivery.body, delivery.key, delivery.reason) == (b"\x00\xff body", "the-id", None)
+        await delivery.ack()
+
+
+async def test_what_was_published_survives_a_crash(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a", "b", "c")
+        seam.crash()
+    async with seam.open() as broker:
+        assert await drain(broker, 3) == ["a", "b", "c"]
+
+
+async def test_what_was_delivered_and_not_ended_comes_again_after_a_crash(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a", "b", "c")
+        async with broker.consume(Q, 3) as deliveries:
+            first, _, _ = await take(deliveries, 3)
+            await first.ack()
+            seam.crash()
+    async with seam.open() as broker:
+        assert sorted(await drain(broker, 2)) == ["b", "c"]
+        await assert_empty(broker)
+
+
+async def test_what_was_acknowledged_never_comes_again(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a")
+        assert await drain(broker, 1) == ["a"]
+        await assert_empty(broker)
+        seam.crash()
+    async with seam.open() as broker:
+        await assert_empty(broker)
+
+
+async def test_hand_back_returns_a_message_to_the_head(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a", "b")
+        async with broker.consume(Q, 1) as deliveries:
+            (a,) = await take(deliveries)
+            await a.hand_back()
+            (again,) = await take(deliveries)
+            assert again.body == b"a"
+            await again.ack()
+        assert await drain(broker, 1) == ["b"]
+
+
+async def test_hand_back_puts_its_owner_first_again(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a1", "a2", owner="A")
+        await put(broker, "b1", owner="B")
+        async with broker.consume(Q, 1) as deliveries:
+            (a1,) = await take(deliveries)
+            await a1.hand_back()
+        assert await drain(broker, 3) == ["a1", "b1", "a2"]
+
+
+async def test_prefetch_bounds_what_is_out(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, *"abcde")
+        async with broker.consume(Q, 2) as deliveries:
+            first, second = await take(deliveries, 2)
+            await assert_quiet(deliveries)
+            await first.ack()
+            (third,) = await take(deliveries)
+            assert third.body == b"c"
+            await assert_quiet(deliveries)
+            await second.hand_back()
+            await take(deliveries)
+
+
+async def test_leaving_the_consumer_returns_what_was_not_taken(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, *"abc")
+        async with broker.consume(Q, 3) as deliveries:
+            (a,) = await take(deliveries)
+            await trio.sleep(QUIET_S)  # the next one is on its way to us
+        await a.ack()
+        assert await drain(broker, 2) == ["b", "c"]
+
+
+async def test_leaving_by_an_error_returns_what_was_not_taken(seam: BrokerSeam) -> None:
+    class Oops(Exception):
+        pass
+
+    async with seam.open() as broker:
+        await put(broker, *"ab")
+        with pytest.RaisesGroup(Oops, allow_unwrapped=True, flatten_subgroups=True):
+            async with broker.consume(Q, 1):
+                await trio.sleep(QUIET_S)
+                raise Oops
+        assert await drain(broker, 2) == ["a", "b"]
+
+
+@pytest.mark.parametrize("end", ["ack", "hand_back", "reject"])
+async def test_what_was_taken_can_be_ended_after_leaving_the_consumer(
+    seam: BrokerSeam, end: str
+) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a")
+        async with broker.consume(Q, 1) as deliveries:
+            (a,) = await take(deliveries)
+        await {"ack": a.ack, "hand_back": a.hand_back, "reject": lambda: a.reject("no")}[end]()
+        if end == "ack":
+            await assert_empty(broker)
+            await assert_empty(broker, Q + DEAD)
+        else:
+            assert await drain(broker, 1, Q if end == "hand_back" else Q + DEAD) == ["a"]
+
+
+async def test_a_waiting_consumer_gets_what_is_published_later(seam: BrokerSeam) -> None:
+    async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
+        await assert_quiet(deliveries)
+        await put(broker, "late")
+        (late,) = await take(deliveries)
+        assert late.body == b"late"
+        await late.ack()
+
+
+async def test_two_consumers_share_and_never_both_get_one(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, *map(str, range(20)))
+        async with broker.consume(Q, 10) as left, broker.consume(Q, 10) as right:
+            found = await take(left, 10) + await take(right, 10)
+            await assert_quiet(left)
+            await assert_quiet(right)
+        assert sorted(int(each.body) for each in found) == list(range(20))
+
+
+async def test_queues_do_not_mix(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a", queue="one")
+        await put(broker, "b", queue="two")
+        assert await drain(broker, 1, "two") == ["b"]
+        assert await drain(broker, 1, "one") == ["a"]
+
+
+async def test_order_within_an_owner_is_the_order_of_publishing(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        names = [f"{number:02}" for number in range(40)]
+        await put(broker, *names, owner="A")
+        assert await drain(broker, 20) == names[:20]
+        seam.crash()
+    async with seam.open() as broker:
+        assert await drain(broker, 20) == names[20:]
+
+
+async def test_an_owner_with_one_message_is_served_second(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, *(f"a{number}" for number in range(100)), owner="A")
+        await put(broker, "b", owner="B")
+        assert await drain(broker, 3) == ["a0", "b", "a1"]
+
+
+async def test_owners_take_turns_also_after_a_crash(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        for owner in "ABC":
+            await put(broker, f"{owner}1", f"{owner}2", owner=owner)
+        await put(broker, "-1", "-2", owner=None)
+        seam.crash()
+    async with seam.open() as broker:
+        served = await drain(broker, 8)
+        assert sorted(served[:4]) == ["-1", "A1", "B1", "C1"]
+        assert sorted(served[4:]) == ["-2", "A2", "B2", "C2"]
+
+
+async def test_a_full_queue_refuses_and_has_room_again_after_an_ack(seam: BrokerSeam) -> None:
+    async with seam.open(length_max=3) as broker:
+        await put(broker, "a", "b", "c")
+        with pytest.raises(QueueFull) as refused:
+            await put(broker, "d")
+        assert refused.value.retry_after_s > 0
+        await put(broker, "elsewhere", queue="another")
+        async with broker.consume(Q, 1) as deliveries:
+            (a,) = await take(deliveries)
+            with pytest.raises(QueueFull):
+                await put(broker, "d")  # what is out still counts
+            await a.ack()
+        await put(broker, "d")
+        with pytest.raises(QueueFull):
+            await put(broker, "e")
+        assert await drain(broker, 3) == ["b", "c", "d"]
+
+
+async def test_the_bound_counts_what_a_crash_left(seam: BrokerSeam) -> None:
+    async with seam.open(length_max=2) as broker:
+        await put(broker, "a", "b")
+        seam.crash()
+    async with seam.open(length_max=2) as broker:
+        with pytest.raises(QueueFull):
+            await put(broker, "c")
+        await drain(broker, 1)
+        await put(broker, "c")
+
+
+async def test_concurrent_publishers_never_pass_the_bound(seam: BrokerSeam) -> None:
+    accepted: list[str] = []
+
+    async def publish(broker: Broker, body: str) -> None:
+        try:
+            await put(broker, body)
+            accepted.append(body)
+        except QueueFull:
+            pass
+
+    async with seam.open(length_max=10) as broker:
+        async with trio.open_nursery() as nursery:
+            for number in range(30):
+                nursery.start_soon(publish, broker, str(number))
+        assert len(accepted) == 10
+        assert sorted(await drain(broker, 10)) == sorted(accepted)
+
+
+async def test_a_rejected_message_is_a_dead_letter_with_its_reason(seam: BrokerSeam) -> None:
+    async with seam.open(length_max=1) as broker:
+        await broker.publish(Q, b"bad", key="the-id", owner="A")
+        async with broker.consume(Q, 1) as deliveries:
+            (bad,) = await take(deliveries)
+            await bad.reject("cannot be read")
+        await put(broker, "room again")
+        seam.crash()
+    async with seam.open() as broker:
+        async with broker.consume(Q + DEAD, 1) as deliveries:
+            (dead,) = await take(deliveries)
+            assert (dead.body, dead.key, dead.reason) == (b"bad", "the-id", "cannot be read")
+            await dead.ack()
+        await assert_empty(broker, Q + DEAD)
+        assert await drain(broker, 1) == ["room again"]
+
+
+async def test_handing_back_is_no_delivery(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a")
+        async with broker.consume(Q, 1) as deliveries:
+            for _ in range(DELIVERY_LIMIT + 10):
+                (a,) = await take(deliveries)
+                assert a.reason is None
+                await a.hand_back()
+
+
+async def test_what_was_only_prefetched_is_no_delivery(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a", "b")
+        for _ in range(DELIVERY_LIMIT + 10):
+            async with broker.consume(Q, 2) as deliveries:
+                (a,) = await take(deliveries)
+            await a.hand_back()
+        assert await drain(broker, 2) == ["a", "b"]
+
+
+async def test_a_message_that_kills_us_is_dead_lettered_at_the_limit(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "killer")
+        seam.crash()
+    for _ in range(DELIVERY_LIMIT):
+        async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
+            (killer,) = await take(deliveries)
+            assert killer.reason is None
+            seam.crash()
+    async with seam.open() as broker, broker.consume(Q + DEAD, 1) as dead_letters:
+        await assert_empty(broker)
+        (dead,) = await take(dead_letters)
+        assert (dead.body, dead.key) == (b"killer", "key-killer")
+        assert dead.reason is not None
+        assert str(DELIVERY_LIMIT) in dead.reason
+        await dead.ack()
+
+
+class Model:
+    """What must come still: per owner in order, and each exactly once."""
+
+    def __init__(self, seam: BrokerSeam) -> None:
+        self.seam = seam
+        self.published = 0
+        self.waiting: dict[str, list[str]] = {owner: [] for owner in "AB"}
+        self.dead: list[str] = []
+
+    async def life(self, steps: str) -> None:
+        """One life of the broker, from an open to a crash."""
+        async with self.seam.open() as broker:
+            for step in steps:
+                await self._step(broker, step)
+            self.seam.crash()
+
+    async def _step(self, broker: Broker, step: str) -> None:
+        if step in self.waiting:
+            self.published += 1
+            self.waiting[step].append(f"{step}{self.published}")
+            await put(broker, self.waiting[step][-1], owner=step)
+        elif any(self.waiting.values()):
+            async with broker.consume(Q, 1) as deliveries:
+                (delivery,) = await take(deliveries)
+                body = delivery.body.decode()
+                assert body == self.waiting[body[0]][0]
+                if step == "k":
+                    self.waiting[body[0]].pop(0)
+                    await delivery.ack()
+                elif step == "h":
+                    await delivery.hand_back()
+                elif step == "r":
+                    self.dead.append(self.waiting[body[0]].pop(0))
+                    await delivery.reject("rejected")
+            if step == "t":  # taken, and the consumer left before it was done
+                await delivery.hand_back()
+
+
+@pytest.mark.parametrize("name", BROKER_SEAMS)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lives=st.lists(st.text("ABkhrt", max_size=12), max_size=4))
+async def test_nothing_is_lost_doubled_or_reordered_over_many_crashes(
+    name: str, lives: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
+        model = Model(BROKER_SEAMS[name](Path(folder), monkeypatch))
+        for steps in ("AB", *lives):
+            await model.life(steps)
+        async with model.seam.open() as broker:
+            left = sum(map(len, model.waiting.values()))
+            served = await drain(broker, left)
+            for owner, bodies in model.waiting.items():
+                assert [each for each in served if each[0] == owner] == bodies
+            assert sorted(await drain(broker, len(model.dead), Q + DEAD)) == sorted(model.dead)

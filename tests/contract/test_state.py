@@ -1,0 +1,806 @@
+"""What every state promises (`occd/state/__init__.py`), over every implementation."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+import trio
+from seams import QUIET_S, SOON_S, STATE_SEAMS, StateSeam
+
+from occd.errors import (
+    Conflict,
+    EventsReset,
+    Exhausted,
+    Finished,
+    NotInteractive,
+    Rejected,
+    Stale,
+    StdinFull,
+    UnknownSubmission,
+)
+from occd.model import (
+    MAX_ATTEMPTS,
+    Ended,
+    Event,
+    File,
+    Outcome,
+    Output,
+    Queued,
+    Recorded,
+    Result,
+    Started,
+    Submission,
+    Verdict,
+    new_id,
+)
+from occd.state import STDIN_UNREAD_MAX, Offer, State, Stdin
+
+OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
+
+
+@pytest.fixture(params=STATE_SEAMS)
+def seam(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> StateSeam:
+    return STATE_SEAMS[request.param](tmp_path, monkeypatch)
+
+
+def make(*, interactive: bool = False, created_at: float | None = None) -> Submission:
+    return Submission(
+        id=new_id(),
+        language="python",
+        version=None,
+        main="main.py",
+        files=(File("main.py", b"print(1)\xff"),),
+        interactive=interactive,
+        created_at=time.time() if created_at is None else created_at,
+    )
+
+
+def result(verdict: Verdict = Verdict.OK, *, attempt: int = 1, at: float | None = None) -> Result:
+    finished_at = time.time() if at is None else at
+    return Result(verdict, run=OUTCOME, attempts=attempt, finished_at=finished_at)
+
+
+def output(data: bytes) -> Output:
+    return Output("run", "stdout", data)
+
+
+async def created(state: State, *, interactive: bool = False) -> Submission:
+    submission = make(interactive=interactive)
+    await state.create(submission, None, "")
+    return submission
+
+
+async def begun(state: State, *, interactive: bool = False) -> Submission:
+    submission = await created(state, interactive=interactive)
+    assert await state.begin(submission, "3.11", "node") == 1
+    return submission
+
+
+async def finished(state: State) -> Submission:
+    submission = await begun(state)
+    assert await state.finish(submission.id, 1, result())
+    return submission
+
+
+async def log(state: State, id: str, after: int = 0) -> list[Recorded]:
+    """All events beyond `after` of a submission that has finished, as a client would follow them."""
+    found: list[Recorded] = []
+    with trio.fail_after(SOON_S):
+        while events := await state.watch(id, after):
+            found += events
+            after = events[-1].seq
+    return found
+
+
+async def recorded(state: State, id: str) -> list[Event]:
+    """What has been appended so far; there is something."""
+    with trio.fail_after(SOON_S):
+        return [each.event for each in await state.watch(id, 0)]
+
+
+class Waiting:
+    """A call that waits, watched from outside."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+
+    async def run(self, call: Callable[[], Awaitable[object]]) -> None:
+        await call()
+        self.done.set()
+
+    async def assert_still(self) -> None:
+        with trio.move_on_after(QUIET_S):
+            await self.done.wait()
+            pytest.fail("it should wait")
+
+    async def assert_ends(self) -> None:
+        with trio.fail_after(SOON_S):
+            await self.done.wait()
+
+
+async def assert_waits_for(call: Callable[[], Awaitable[object]], cause: Awaitable[object]) -> None:
+    """`call` waits until `cause`, and then returns."""
+    waiting = Waiting()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.run, call)
+        await waiting.assert_still()
+        await cause
+        await waiting.assert_ends()
+
+
+# create, published, discard
+
+
+async def test_a_created_submission_is_queued_and_survives_a_crash(seam: StateSeam) -> None:
+    submission = make()
+    async with seam.open() as state:
+        made = await state.create(submission, "key", "digest")
+        assert (made.id, made.published) == (submission.id, False)
+        seam.crash()
+    async with seam.open() as state:
+        record = await state.get(submission.id)
+        assert record.submission == submission
+        assert (record.status, record.attempts, record.started_at, record.result) == (
+            "queued",
+            0,
+            None,
+            None,
+        )
+        assert await recorded(state, submission.id) == [Queued(0, 0.0)]
+
+
+async def test_create_gives_the_earlier_submission_for_the_same_key_and_digest(
+    seam: StateSeam,
+) -> None:
+    first, again = make(), make()
+    async with seam.open() as state:
+        await state.create(first, "key", "digest")
+        repeated = await state.create(again, "key", "digest")
+        assert (repeated.id, repeated.published) == (first.id, False)
+        await state.published(first.id)
+        seam.crash()
+    async with seam.open() as state:
+        repeated = await state.create(again, "key", "digest")
+        assert (repeated.id, repeated.published) == (first.id, True)
+        with pytest.raises(UnknownSubmission):
+            await state.get(again.id)
+
+
+async def test_create_with_the_same_key_and_another_digest_conflicts(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        await state.create(make(), "key", "digest")
+        with pytest.raises(Conflict):
+            await state.create(make(), "key", "other")
+
+
+async def test_create_without_a_key_is_always_new(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        first, second = await created(state), await created(state)
+        assert {(await state.get(each.id)).status for each in (first, second)} == {"queued"}
+
+
+async def test_concurrent_creates_with_one_key_make_one_submission(seam: StateSeam) -> None:
+    ids = set()
+
+    async def create(state: State) -> None:
+        ids.add((await state.create(make(), "key", "digest")).id)
+
+    async with seam.open() as state:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(create, state)
+        assert len(ids) == 1
+        assert len(await state.unpublished(time.time() + 60)) == 1
+
+
+async def test_unpublished_names_old_ones_that_no_broker_confirmed(seam: StateSeam) -> None:
+    old, confirmed, running = (make(created_at=time.time() - 100) for _ in range(3))
+    new = make()
+    async with seam.open() as state:
+        for submission in (old, confirmed, running, new):
+            await state.create(submission, None, "")
+        await state.published(confirmed.id)
+        await state.begin(running, "3", "node")
+        seam.crash()
+    async with seam.open() as state:
+        assert await state.unpublished(time.time() - 30) == [old]
+
+
+async def test_discard_forgets_what_the_broker_did_not_take(seam: StateSeam) -> None:
+    submission = make()
+    async with seam.open() as state:
+        await state.create(submission, "key", "digest")
+        await state.discard(submission.id)
+        with pytest.raises(UnknownSubmission):
+            await state.get(submission.id)
+        again = make()
+        assert (await state.create(again, "key", "other")).id == again.id
+
+
+async def test_discard_keeps_what_was_published(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        await state.published(submission.id)
+        await state.discard(submission.id)
+        await state.discard("unknown")
+        assert (await state.get(submission.id)).status == "queued"
+
+
+async def test_queued_tells_how_many_wait_before_it(seam: StateSeam) -> None:
+    async def position(state: State, submission: Submission) -> int:
+        (event,) = await recorded(state, submission.id)
+        assert isinstance(event, Queued)
+        return event.position
+
+    async with seam.open() as state:
+        waiting = [await created(state) for _ in range(6)]
+        assert [await position(state, each) for each in waiting] == list(range(6))
+        await state.begin(waiting[0], "3", "node")
+        await state.cancel(waiting[1].id)
+        await state.discard(waiting[2].id)
+        await state.finish(waiting[3].id, None, result(Verdict.INTERNAL_ERROR))
+        assert await position(state, await created(state)) == 2
+        await state.begin(waiting[0], "3", "node")  # running already: no longer counted
+        seam.crash()
+    async with seam.open() as state:
+        assert await position(state, await created(state)) == 3
+
+
+async def test_concurrent_creates_have_different_positions(seam: StateSeam) -> None:
+    submissions = [make() for _ in range(10)]
+    async with seam.open() as state:
+        async with trio.open_nursery() as nursery:
+            for each in submissions:
+                nursery.start_soon(state.create, each, None, "")
+            nursery.start_soon(state.create, make(), "key", "digest")
+            nursery.start_soon(state.create, make(), "key", "digest")
+        events = [(await recorded(state, each.id))[0] for each in submissions]
+        positions = [event.position for event in events if isinstance(event, Queued)]
+        assert len(set(positions)) == len(positions) == 10
+        (last,) = await recorded(state, (await created(state)).id)
+        assert isinstance(last, Queued)
+        assert last.position == 11
+
+
+# begin, append, finish
+
+
+async def test_begin_counts_starts_and_appends_started(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        assert await state.begin(submission, "3.11", "n1") == 1
+        first = (await state.get(submission.id)).started_at
+        assert first is not None
+        assert await state.begin(submission, "3.12", "n2") == 2
+        seam.crash()
+    async with seam.open() as state:
+        record = await state.get(submission.id)
+        assert (record.status, record.attempts, record.started_at) == ("running", 2, first)
+        assert await recorded(state, submission.id) == [
+            Queued(0, 0.0),
+            Started(1, "3.11", "n1"),
+            Started(2, "3.12", "n2"),
+        ]
+
+
+async def test_begin_is_exhausted_after_three_starts(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            assert await state.begin(submission, "3", "node") == attempt
+        with pytest.raises(Exhausted):
+            await state.begin(submission, "3", "node")
+        assert (await state.get(submission.id)).attempts == MAX_ATTEMPTS
+        assert await state.finish(submission.id, MAX_ATTEMPTS, result(Verdict.INTERNAL_ERROR))
+
+
+async def test_begin_refuses_what_has_finished(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await finished(state)
+        with pytest.raises(Finished):
+            await state.begin(submission, "3", "node")
+        assert (await state.get(submission.id)).attempts == 1
+
+
+async def test_begin_works_for_a_forgotten_submission(seam: StateSeam) -> None:
+    submission = make()
+    async with seam.open() as state:
+        assert await state.begin(submission, "3", "node") == 1
+        await state.append(submission.id, 1, [output(b"x")])
+        assert await state.finish(submission.id, 1, result())
+        assert (await state.get(submission.id)).submission == submission
+        assert [each.seq for each in await log(state, submission.id)] == [1, 2, 3]
+        assert await state.unpublished(time.time() + 60) == []
+
+
+async def test_only_the_latest_attempt_may_append(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        await state.append(submission.id, 1, [output(b"first")])
+        await state.begin(submission, "3", "node")
+        with pytest.raises(Stale):
+            await state.append(submission.id, 1, [output(b"stale")])
+        await state.append(submission.id, 2, [output(b"second")])
+        events = await recorded(state, submission.id)
+        assert [each.data for each in events if isinstance(each, Output)] == [b"first", b"second"]
+
+
+async def test_nothing_is_appended_after_the_end_or_to_the_unknown(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await finished(state)
+        with pytest.raises(Finished):
+            await state.append(submission.id, 1, [output(b"late")])
+        with pytest.raises(UnknownSubmission):
+            await state.append("unknown", 1, [output(b"x")])
+
+
+async def test_events_are_numbered_from_1_without_gaps_whoever_appends(seam: StateSeam) -> None:
+    async def append(state: State, id: str, name: int) -> None:
+        for number in range(10):
+            await state.append(
+                id, 1, [output(f"{name} {number} {part}".encode()) for part in "ab"]
+            )
+
+    async with seam.open() as state:
+        submission = await begun(state)
+        async with trio.open_nursery() as nursery:
+            for name in range(20):
+                nursery.start_soon(append, state, submission.id, name)
+        await state.finish(submission.id, 1, result())
+        events = await log(state, submission.id)
+        assert [each.seq for each in events] == list(range(1, len(events) + 1))
+        texts = [each.event.data.decode() for each in events if isinstance(each.event, Output)]
+        for name in range(20):
+            own = [text for text in texts if text.split()[0] == str(name)]
+            assert own == [f"{name} {number} {part}" for number in range(10) for part in "ab"]
+        firsts = [at for at, text in enumerate(texts) if text.endswith("a")]
+        assert all(texts[at + 1] == texts[at][:-1] + "b" for at in firsts)  # one append is one step
+
+
+async def test_finish_stores_the_result_and_ends_the_log_at_once(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        last = result(Verdict.RUNTIME_ERROR)
+        assert await state.finish(submission.id, 1, last)
+        seam.crash()
+    async with seam.open() as state:
+        record = await state.get(submission.id)
+        assert (record.status, record.result) == ("finished", last)
+        assert [each.event.name for each in await log(state, submission.id)] == [
+            "queued",
+            "started",
+            "finished",
+        ]
+        assert (await log(state, submission.id))[-1].event == Ended(last)
+
+
+async def test_a_redelivered_result_changes_nothing(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        first = result()
+        assert await state.finish(submission.id, 1, first)
+        for attempt in (1, None):
+            assert not await state.finish(submission.id, attempt, result(Verdict.TIME_LIMIT))
+        assert (await state.get(submission.id)).result == first
+        assert len(await log(state, submission.id)) == 3
+
+
+async def test_of_many_results_exactly_one_is_stored(seam: StateSeam) -> None:
+    done: list[float] = []
+
+    async def finish(state: State, id: str, at: float) -> None:
+        if await state.finish(id, 1, result(at=at)):
+            done.append(at)
+
+    now = time.time()
+    async with seam.open() as state:
+        submission = await begun(state)
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(finish, state, submission.id, now + number)
+        stored = (await state.get(submission.id)).result
+        assert stored is not None
+        assert done == [stored.finished_at]
+
+
+async def test_a_stale_attempts_result_is_dropped(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        await state.begin(submission, "3", "node")
+        assert not await state.finish(submission.id, 1, result(Verdict.TIME_LIMIT))
+        assert (await state.get(submission.id)).result is None
+        assert await state.finish(submission.id, 2, result(attempt=2))
+
+
+async def test_a_result_of_any_attempt_ends_what_still_waits(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        assert await state.finish(submission.id, None, result(Verdict.INTERNAL_ERROR))
+        assert (await state.get(submission.id)).status == "finished"
+        assert not await state.finish("unknown", None, result())
+
+
+# get, settled, watch
+
+
+async def test_what_nobody_created_is_unknown_to_everyone(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        calls: Sequence[Callable[[], Awaitable[object]]] = [
+            lambda: state.get("unknown"),
+            lambda: state.settled("unknown"),
+            lambda: state.watch("unknown", 0),
+            lambda: state.cancel("unknown"),
+            lambda: state.send_stdin("unknown", b"x", None, end=False),
+        ]
+        for call in calls:
+            with pytest.raises(UnknownSubmission):
+                await call()
+
+
+async def test_settled_waits_for_the_result(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        await assert_waits_for(
+            lambda: state.settled(submission.id), state.finish(submission.id, 1, result())
+        )
+        record = await state.settled(submission.id)
+        assert record.result is not None
+        assert record.result.verdict == Verdict.OK
+
+
+async def test_watch_waits_for_events_and_resumes_after_any_of_them(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        await assert_waits_for(
+            lambda: state.watch(submission.id, 2), state.append(submission.id, 1, [output(b"3")])
+        )
+        await assert_waits_for(
+            lambda: state.watch(submission.id, 3), state.begin(submission, "3", "node")
+        )
+        await assert_waits_for(
+            lambda: state.watch(submission.id, 4), state.finish(submission.id, 2, result())
+        )
+        whole = await log(state, submission.id)
+        for after in range(6):
+            assert await log(state, submission.id, after) == whole[after:]
+
+
+async def test_watch_gives_nothing_after_the_end(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await finished(state)
+        with trio.fail_after(SOON_S):
+            assert list(await state.watch(submission.id, 3)) == []
+
+
+async def test_watch_beyond_the_log_is_a_reset(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        running, ended = await begun(state), await finished(state)
+        with pytest.raises(EventsReset):
+            await state.watch(running.id, 3)
+        with pytest.raises(EventsReset):
+            await state.watch(ended.id, 4)
+
+
+async def test_watch_gives_a_long_log_in_parts(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        for number in range(100):
+            await state.append(submission.id, 1, [output(bytes([number]) * 32_768)])
+        await state.finish(submission.id, 1, result())
+        part = await state.watch(submission.id, 0)
+        assert 2**19 < sum(len(e.event.data) for e in part if isinstance(e.event, Output)) < 2**21
+        events = await log(state, submission.id)
+        assert [each.seq for each in events] == list(range(1, 104))
+
+
+async def test_many_watchers_see_the_same_log(seam: StateSeam) -> None:
+    seen: list[list[Recorded]] = []
+
+    async def follow(state: State, id: str) -> None:
+        seen.append(await log(state, id))
+
+    async with seam.open() as state:
+        submission = await created(state)
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(follow, state, submission.id)
+            await state.begin(submission, "3", "node")
+            for number in range(30):
+                await state.append(submission.id, 1, [output(b"%d" % number)])
+            await state.finish(submission.id, 1, result())
+        assert len(seen) == 10
+        assert all(each == seen[0] for each in seen)
+        assert [each.seq for each in seen[0]] == list(range(1, 34))
+
+
+# cancel
+
+
+async def test_cancelling_what_waits_ends_it_at_once(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        await assert_waits_for(lambda: state.settled(submission.id), state.cancel(submission.id))
+        seam.crash()
+    async with seam.open() as state:
+        record = await state.get(submission.id)
+        assert record.result is not None
+        assert record.result.verdict == Verdict.CANCELLED
+        assert [each.event.name for each in await log(state, submission.id)] == [
+            "queued",
+            "finished",
+        ]
+        with pytest.raises(Finished):
+            await state.begin(submission, "3", "node")
+
+
+async def test_cancelling_what_runs_tells_its_attempt(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission, other = await begun(state), await begun(state)
+        unrelated = Waiting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(unrelated.run, lambda: state.cancelled(other.id))
+            await assert_waits_for(
+                lambda: state.cancelled(submission.id), state.cancel(submission.id)
+            )
+            await unrelated.assert_still()
+            nursery.cancel_scope.cancel()
+        assert (await state.get(submission.id)).status == "running"
+        assert await state.finish(submission.id, 1, result(Verdict.CANCELLED))
+
+
+async def test_a_cancel_is_remembered_for_the_next_attempt(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        assert await state.cancel(submission.id)
+        seam.crash()
+    async with seam.open() as state:
+        assert await state.begin(submission, "3", "node") == 2
+        with trio.fail_after(SOON_S):
+            await state.cancelled(submission.id)
+
+
+async def test_cancelling_what_has_finished_changes_nothing(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await finished(state)
+        before = await state.get(submission.id)
+        assert not await state.cancel(submission.id)
+        assert await state.get(submission.id) == before
+
+
+async def test_cancelling_twice_is_cancelling_once(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        running, queued = await begun(state), await created(state)
+        assert await state.cancel(running.id)
+        assert await state.cancel(running.id)
+        assert await state.cancel(queued.id)
+        assert not await state.cancel(queued.id)
+
+
+# stdin
+
+
+async def read_stdin(state: State, id: str, offset: int = 0) -> Stdin:
+    with trio.fail_after(SOON_S):
+        return await state.stdin(id, offset)
+
+
+async def test_stdin_is_a_log_by_offset_that_survives_a_crash(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        await state.send_stdin(submission.id, b"one\xff", 0, end=False)
+        await state.send_stdin(submission.id, b"two", None, end=False)
+        assert await read_stdin(state, submission.id) == Stdin(b"one\xfftwo", ended=False)
+        await state.send_stdin(submission.id, b"three", 7, end=True)
+        assert await read_stdin(state, submission.id, 7) == Stdin(b"three", ended=True)
+        assert await read_stdin(state, submission.id, 12) == Stdin(b"", ended=True)
+        seam.crash()
+    async with seam.open() as state:
+        await state.begin(submission, "3", "node")
+        assert await read_stdin(state, submission.id) == Stdin(b"one\xfftwothree", ended=True)
+
+
+async def test_stdin_can_be_read_from_any_byte(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        await state.send_stdin(submission.id, b"abc", None, end=False)
+        await state.send_stdin(submission.id, b"def", None, end=False)
+        for offset in range(6):
+            expected = Stdin(b"abcdef"[offset:], ended=False)
+            assert await read_stdin(state, submission.id, offset) == expected
+
+
+async def test_stdin_waits_for_more(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        await assert_waits_for(
+            lambda: state.stdin(submission.id, 0),
+            state.send_stdin(submission.id, b"x", None, end=False),
+        )
+        await assert_waits_for(
+            lambda: state.stdin(submission.id, 1),
+            state.send_stdin(submission.id, b"", None, end=True),
+        )
+
+
+async def test_stdin_sent_before_the_start_is_kept(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state, interactive=True)
+        await state.send_stdin(submission.id, b"early", 0, end=False)
+        await state.begin(submission, "3", "node")
+        assert (await read_stdin(state, submission.id)).data == b"early"
+
+
+async def test_repeated_stdin_is_dropped(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        await state.send_stdin(submission.id, b"abc", 0, end=False)
+        await state.send_stdin(submission.id, b"abc", 0, end=False)
+        await state.send_stdin(submission.id, b"b", 1, end=False)
+        await state.send_stdin(submission.id, b"bcde", 1, end=True)
+        await state.send_stdin(submission.id, b"de", 3, end=True)
+        assert await read_stdin(state, submission.id) == Stdin(b"abcde", ended=True)
+
+
+async def test_a_gap_in_stdin_is_refused(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        await state.send_stdin(submission.id, b"abc", 0, end=False)
+        with pytest.raises(Rejected) as refused:
+            await state.send_stdin(submission.id, b"x", 4, end=False)
+        assert (refused.value.kind, refused.value.errors[0].field) == ("stdin-gap", "offset")
+        assert (await read_stdin(state, submission.id)).data == b"abc"
+
+
+async def test_stdin_after_its_end_is_refused(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        await state.send_stdin(submission.id, b"abc", 0, end=True)
+        with pytest.raises(NotInteractive):
+            await state.send_stdin(submission.id, b"d", 3, end=False)
+
+
+async def test_stdin_is_refused_where_it_has_no_meaning(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        batch, ended = await begun(state), await begun(state, interactive=True)
+        with pytest.raises(NotInteractive):
+            await state.send_stdin(batch.id, b"x", None, end=False)
+        await state.finish(ended.id, 1, result())
+        with pytest.raises(Finished):
+            await state.send_stdin(ended.id, b"x", None, end=False)
+
+
+async def test_unread_stdin_is_bounded_and_has_room_again_after_a_read(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        half = bytes(STDIN_UNREAD_MAX // 2)
+        await state.send_stdin(submission.id, half, None, end=False)
+        await state.send_stdin(submission.id, half, None, end=False)
+        with pytest.raises(StdinFull) as full:
+            await state.send_stdin(submission.id, b"x", None, end=False)
+        assert full.value.unread == STDIN_UNREAD_MAX
+        first = await read_stdin(state, submission.id)
+        with pytest.raises(StdinFull):  # only what lies before a read's offset counts as read
+            await state.send_stdin(submission.id, b"x", None, end=False)
+        read = Waiting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                read.run, lambda: read_stdin(state, submission.id, len(first.data))
+            )
+            await read.assert_still()
+            await state.send_stdin(submission.id, b"x", None, end=False)
+            await read.assert_ends()
+
+
+async def test_stdin_can_end_however_much_a_new_attempt_has_to_read(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        chunk = bytes(STDIN_UNREAD_MAX)
+        for number in range(3):
+            await state.send_stdin(submission.id, chunk, None, end=False)
+            await read_stdin(state, submission.id, number * len(chunk))
+            with trio.move_on_after(QUIET_S):
+                await state.stdin(submission.id, (number + 1) * len(chunk))
+        await state.begin(submission, "3", "node")
+        await state.send_stdin(submission.id, chunk, 2 * len(chunk), end=False)  # a repeat
+        await state.send_stdin(submission.id, b"", None, end=True)
+        assert await read_stdin(state, submission.id) == Stdin(3 * chunk, ended=True)
+
+
+async def test_stdin_of_what_is_forgotten_has_ended(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        assert await read_stdin(state, "unknown") == Stdin(b"", ended=True)
+
+
+# offers
+
+
+async def test_offers_are_believed_until_withdrawn(seam: StateSeam) -> None:
+    one = Offer("n1", {"python": ("3.12", "3.11")})
+    two = Offer("n2", {"c": ("12",)})
+    async with seam.open() as state:
+        assert list(await state.offers()) == []
+        await state.announce(one)
+        await state.announce(two)
+        await state.announce(one)
+        assert sorted(await state.offers(), key=lambda each: each.node) == [one, two]
+        await state.withdraw("n1")
+        await state.withdraw("unknown")
+        assert list(await state.offers()) == [two]
+
+
+async def test_an_offer_that_is_not_repeated_is_forgotten(seam: StateSeam) -> None:
+    seam.hasten(offer_ttl_s=0.3)
+    async with seam.open() as state:
+        await state.announce(Offer("gone", {}))
+        await state.announce(Offer("kept", {}))
+        with trio.fail_after(SOON_S):
+            while len(await state.offers()) > 1:
+                await state.announce(Offer("kept", {}))
+                await trio.sleep(0.02)
+        assert [each.node for each in await state.offers()] == ["kept"]
+
+
+# expiry
+
+
+async def test_results_and_events_expire_after_their_time_and_the_unfinished_never(
+    seam: StateSeam,
+) -> None:
+    seam.hasten(offer_ttl_s=15)
+    ancient = make(created_at=1.0)
+    async with seam.open(keep_s=3600) as state:
+        await state.create(ancient, None, "")
+        running, fresh, old = await begun(state), await finished(state), await begun(state)
+        await state.finish(old.id, 1, result(at=time.time() - 3601))
+        with trio.fail_after(SOON_S):
+            await _forgotten(state, old.id)
+        with pytest.raises(UnknownSubmission):
+            await state.watch(old.id, 0)
+        assert (await state.get(ancient.id)).status == "queued"
+        assert (await state.get(running.id)).status == "running"
+        assert (await state.get(fresh.id)).status == "finished"
+
+
+async def test_expiry_frees_the_idempotency_key(seam: StateSeam) -> None:
+    seam.hasten(offer_ttl_s=15)
+    submission, again = make(), make()
+    async with seam.open(keep_s=0.05) as state:
+        await state.create(submission, "key", "digest")
+        await state.begin(submission, "3", "node")
+        await state.finish(submission.id, 1, result())
+        with trio.fail_after(SOON_S):
+            await _forgotten(state, submission.id)
+        assert (await state.create(again, "key", "other")).id == again.id
+
+
+async def test_a_crash_does_not_keep_things_from_expiring(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        many = [make() for _ in range(450)]  # more than one step of expiry removes
+        async with trio.open_nursery() as nursery:
+            for each in many:
+                nursery.start_soon(state.begin, each, "3", "node")
+        async with trio.open_nursery() as nursery:
+            for each in many:
+                nursery.start_soon(state.finish, each.id, 1, result(at=1.0))
+        seam.crash()
+    async with seam.open() as state:
+        with trio.fail_after(SOON_S):
+            for each in many:
+                await _forgotten(state, each.id)
+
+
+async def _forgotten(state: State, id: str) -> None:
+    while True:
+        try:
+            await state.get(id)
+        except UnknownSubmission:
+            return
+        await trio.sleep(0.02)
+
+
+async def test_check_passes_while_a_submission_could_be_recorded(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        await state.check()

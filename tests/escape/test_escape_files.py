@@ -1,0 +1,288 @@
+"""Hostile programs that read or write files they should not."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sandboxed import Feed, Lab
+
+from occd.config import Config
+from occd.sandbox import open_sandbox
+
+SECRET = "occd-secret-4f1c9a"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/shadow",
+        "/etc/sudoers",
+        "/etc/ssh",
+        "/etc/hostname",
+        "/root",
+        "/home",
+        "/work",
+        "/var/lib",
+        "/run/occd",
+        "/sys",
+        "/boot",
+        "/opt/../root/.ssh",
+        "/dev/mem",
+        "/dev/kmem",
+        "/dev/kmsg",
+        "/dev/port",
+        "/dev/fuse",
+        "/dev/kvm",
+        "/dev/tty",
+        "/dev/ptmx",
+        "/dev/sda",
+        "/proc/kcore",
+        "/proc/kmsg",
+        "/var/run/docker.sock",
+    ],
+)
+async def test_reading_the_machines_files_finds_nothing(lab: Lab, path: str) -> None:
+    outcome = await lab.python(
+        f"""
+        def look(path):
+            return os.listdir(path) if os.path.isdir(path) else os.read(os.open(path, os.O_RDONLY), 9)
+        tell(look, {path!r})
+        """
+    )
+    assert outcome.stdout.decode().strip() in {"ENOENT", "EACCES", "EPERM"}, outcome
+
+
+async def test_reading_passwd_shows_no_user_of_the_machine(lab: Lab) -> None:
+    outcome = await lab.python("print(open('/etc/passwd').read())")
+    names = [line.split(":")[0] for line in outcome.stdout.decode().split()]
+    assert set(names) & {"root", "box", "nobody"} == {"root", "box", "nobody"}
+    assert "daemon" not in names
+
+
+async def test_reading_the_data_and_config_folders_finds_nothing(
+    nothing_left_over: None, language_cache: Path, tmp_path: Path
+) -> None:
+    folders = [tmp_path / "data", tmp_path / "config"]
+    for folder in folders:
+        folder.mkdir(mode=0o777)
+        (folder / "secret").write_text(SECRET)
+    config = Config(data_dir=folders[0], config_dir=folders[1])
+    async with open_sandbox(config, language_cache) as sandbox:
+        for folder in folders:
+            outcome = await Lab(sandbox).python(f"tell(open, {str(folder / 'secret')!r})")
+            assert outcome.stdout == b"ENOENT\n"
+
+
+async def test_searching_every_readable_file_finds_no_secret(lab: Lab, tmp_path: Path) -> None:
+    """Neither what lies in the daemon's temporary folder nor anything of its jails' making."""
+    (tmp_path / "secret").write_text(SECRET)
+    outcome = await lab.python(
+        """
+        for folder, folders, files in os.walk("/"):
+            if folder in ("/usr", "/proc", "/etc/alternatives"): folders.clear(); continue
+            for name in files:
+                path = os.path.join(folder, name)
+                if os.path.isfile(path): print(path)
+        """
+    )
+    found = outcome.stdout.decode().split()
+    allowed = ("/etc/", "/box/main.py", "/.occd-init", "/opt/occd/", "/lib", "/bin", "/sbin")
+    assert [path for path in found if not path.startswith(allowed)] == []
+    assert not any("shadow" in path or "occd-secret" in path for path in found)
+
+
+async def test_reading_the_daemons_environment_finds_no_secret(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCCD_TEST_SECRET", SECRET)
+    outcome = await lab.python(
+        """
+        print(dict(os.environ))
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            for name in ("environ", "cmdline", "maps", "mem"):
+                try: print(pid, name, open(f"/proc/{pid}/{name}", "rb").read(10**6))
+                except OSError as error: print(pid, name, error.strerror)
+        """
+    )
+    assert outcome.exit_code == 0, outcome
+    assert b"1 environ Permission denied" in outcome.stdout
+    assert b"1 mem Permission denied" in outcome.stdout
+    assert SECRET.encode() not in outcome.stdout
+
+
+@pytest.mark.parametrize("name", ["root", "cwd", "exe", "fd", "ns/pid", "environ", "fdinfo"])
+async def test_looking_into_init_is_refused(lab: Lab, name: str) -> None:
+    outcome = await lab.python(
+        f"""
+        def look(path):
+            return os.readlink(path) if os.path.islink(path) else (
+                os.listdir(path) if os.path.isdir(path) else open(path, "rb").read())
+        tell(look, "/proc/1/{name}")
+        """
+    )
+    assert outcome.stdout.decode().strip() in {"EACCES", "EPERM"}, outcome
+
+
+async def test_mountinfo_tells_no_path_of_a_secret(lab: Lab, tmp_path: Path) -> None:
+    outcome = await lab.python("print(open('/proc/self/mountinfo').read())")
+    shown = outcome.stdout.decode()
+    assert str(tmp_path) not in shown
+    assert str(Path(__file__).parents[2]) not in shown
+    assert os.uname().nodename not in shown
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/usr", "/usr/bin", "/etc", "/dev", "/opt/occd/types", "/proc", "/var/tmp", "/run"]
+)
+async def test_writing_outside_its_box_is_refused(lab: Lab, path: str) -> None:
+    outcome = await lab.python(f"tell(open, os.path.join({path!r}, 'planted'), 'w')")
+    assert outcome.stdout.decode().strip() in {"EROFS", "EACCES", "ENOENT", "EPERM"}, outcome
+
+
+@pytest.mark.parametrize("path", ["/.occd-init", "/etc/passwd", "/usr/bin/python3.11", "/bin/sh"])
+async def test_changing_a_shown_file_is_refused(lab: Lab, path: str) -> None:
+    outcome = await lab.python(
+        f"""
+        for attempt in (lambda p: open(p, "r+b"), os.unlink, lambda p: os.chmod(p, 0o777),
+                        lambda p: os.rename(p, p + "x"), lambda p: os.truncate(p, 0),
+                        lambda p: os.link(p, "/box/linked"), lambda p: os.chown(p, 1000, 1000)):
+            tell(attempt, {path!r})
+        """
+    )
+    said = set(outcome.stdout.decode().split())
+    assert said <= {"EROFS", "EACCES", "EPERM", "EXDEV", "ETXTBSY"}, outcome
+
+
+@pytest.mark.parametrize("folder", ["/box", "/tmp", "/dev/shm"])
+async def test_its_own_folders_can_be_written(lab: Lab, folder: str) -> None:
+    outcome = await lab.python(f"os.chdir({folder!r}); open('mine', 'w').write('x'); print('fine')")
+    assert outcome.stdout == b"fine\n"
+
+
+@pytest.mark.parametrize("folder", ["/box", "/tmp", "/dev/shm"])
+async def test_device_node_cannot_be_made(lab: Lab, folder: str) -> None:
+    outcome = await lab.python(
+        f"tell(os.mknod, {folder!r} + '/mem', 0o20666, os.makedev(1, 1))"
+    )
+    assert outcome.stdout == b"EPERM\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/modprobe",
+        "/proc/sys/vm/overcommit_memory",
+        "/proc/sys/fs/file-max",
+        "/proc/sysrq-trigger",
+        "/proc/sys/kernel/ns_last_pid",
+        "/proc/self/uid_map",
+        "/proc/self/setgroups",
+    ],
+)
+async def test_writing_kernel_settings_is_refused(lab: Lab, path: str) -> None:
+    outcome = await lab.python(f"tell(lambda: os.write(os.open({path!r}, os.O_WRONLY), b'1'))")
+    assert outcome.stdout.decode().strip() in {"EACCES", "EPERM", "EROFS", "ENOENT"}, outcome
+
+
+@pytest.mark.parametrize("folder", ["/sys/fs/cgroup", "/sys", "/sys/kernel/debug"])
+async def test_control_groups_and_sysfs_are_not_there(lab: Lab, folder: str) -> None:
+    outcome = await lab.python(f"tell(os.listdir, {folder!r})")
+    assert outcome.stdout == b"ENOENT\n"
+
+
+async def test_setuid_programs_gain_nothing(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        import glob, stat, subprocess
+        found = [path for path in glob.glob("/usr/bin/*") if os.lstat(path).st_mode & stat.S_ISUID]
+        print(len(found) > 0, os.stat("/usr/bin/su").st_mode & stat.S_ISUID > 0)
+        for number in (0, 1, 65534): tell(os.setuid, number)
+        print(subprocess.run(["/usr/bin/su", "-c", "id -u"], capture_output=True).returncode != 0)
+        print(open("/proc/self/status").read())
+        """
+    )
+    assert outcome.exit_code == 0, outcome
+    said = outcome.stdout.decode()
+    assert said.startswith("True True\nEINVAL\nEINVAL\nEINVAL\nTrue\n"), said
+    assert "NoNewPrivs:\t1" in said
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert f"{kind}:\t0000000000000000" in said, kind
+
+
+async def test_own_setuid_program_gains_nothing(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        import shutil, subprocess
+        shutil.copy("/usr/bin/id", "mine"); os.chmod("mine", 0o6755)
+        print(subprocess.run(["./mine", "-u"], capture_output=True).stdout)
+        """
+    )
+    assert outcome.stdout == b"b'1000\\n'\n"
+
+
+async def test_stdout_cannot_be_used_to_reach_a_file_of_the_host(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        for number in (0, 1, 2): print(os.readlink(f"/proc/self/fd/{number}").split(":")[0])
+        """,
+        feed=Feed(stdin=b"x"),
+    )
+    assert outcome.stdout == b"pipe\npipe\npipe\n"
+
+
+async def test_deep_and_unreadable_folders_do_not_hold_the_cleanup_up(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        for _ in range(2000):
+            os.mkdir("d"); os.chdir("d")
+        for number in range(200): open(f"{number}", "w").close(); os.chmod(f"{number}", 0)
+        os.chdir("/box"); os.chmod("d", 0); os.chmod("/tmp", 0) if os.access("/tmp", 0) else None
+        print("planted")
+        """
+        .replace("os.chmod(\"/tmp\", 0) if os.access(\"/tmp\", 0) else None", "os.chmod('.', 0)")
+    )
+    assert outcome.stdout == b"planted\n", outcome
+
+
+async def test_filling_the_disk_gets_enospc(lab: Lab) -> None:
+    limits = replace(lab.sandbox.languages["python"].limits, box=4 * 2**20, file_size=2**30)
+    outcome = await lab.python(
+        """
+        def fill(path):
+            with open(path, "wb", buffering=0) as file:
+                while True: file.write(bytes(2**16))
+        tell(fill, "filler"); print(os.path.getsize("filler"))
+        """,
+        limits,
+    )
+    said = outcome.stdout.decode().split()
+    assert said[0] == "ENOSPC"
+    assert int(said[1]) <= 4 * 2**20
+
+
+async def test_exhausting_inodes_gets_enospc(lab: Lab) -> None:
+    limits = replace(lab.sandbox.languages["python"].limits, cpu_time=10.0, wall_time=20.0)
+    outcome = await lab.python(
+        """
+        def fill():
+            for number in range(70_000): os.mkdir(f"/tmp/{number}")
+        tell(fill)
+        """,
+        limits,
+    )
+    assert outcome.stdout == b"ENOSPC\n", outcome
+
+
+async def test_one_file_beyond_the_limit_gets_sigxfsz(lab: Lab) -> None:
+    limits = replace(lab.sandbox.languages["python"].limits, file_size=2**20)
+    outcome = await lab.c(
+        """
+        #include <stdio.h>
+        static char block[65536];
+        int main(void) { FILE *f = fopen("big", "w"); for (;;) fwrite(block, sizeof block, 1, f); }
+        """,
+        limits,
+    )
+    assert outcome.signal == "SIGXFSZ"

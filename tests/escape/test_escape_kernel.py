@@ -1,0 +1,170 @@
+"""System calls that have been ways out of sandboxes. Numbers are those of x86-64."""
+
+import platform
+from dataclasses import replace
+
+import pytest
+from sandboxed import SHORT, Lab
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="system call numbers are those of x86-64"
+)
+
+DENIED = {
+    "mount": (165, 'b"none", b"/tmp", b"tmpfs", 0, 0'),
+    "umount": (166, 'b"/tmp", 2'),
+    "pivot_root": (155, 'b"/tmp", b"/tmp"'),
+    "chroot": (161, 'b"/tmp"'),
+    "move_mount": (429, "-100, b'/tmp', -100, b'/box', 0"),
+    "open_tree": (428, "-100, b'/', 1"),
+    "fsopen": (430, "b'tmpfs', 0"),
+    "mount_setattr": (442, "-100, b'/', 0, 0, 0"),
+    "unshare_user": (272, "0x10000000"),
+    "unshare_mount": (272, "0x20000"),
+    "unshare_net": (272, "0x40000000"),
+    "setns": (308, "0, 0"),
+    "clone_newuser": (56, "0x10000000 | 17, 0, 0, 0, 0"),
+    "clone_newpid": (56, "0x20000000 | 17, 0, 0, 0, 0"),
+    "swapon": (167, 'b"/box/swap", 0'),
+    "keyctl": (250, "0, -3, 1"),
+    "add_key": (248, "b'user', b'name', b'value', 5, -3"),
+    "request_key": (249, "b'user', b'name', 0, -3"),
+    "bpf": (321, "0, 0, 0"),
+    "perf_event_open": (298, "0, 0, -1, -1, 0"),
+    "userfaultfd": (323, "0"),
+    "fanotify_init": (300, "0, 0"),
+    "open_by_handle_at": (304, "-100, 0, 0"),
+    "name_to_handle_at": (303, "-100, b'/', 0, 0, 0"),
+    "init_module": (175, "0, 0, b''"),
+    "finit_module": (313, "0, b'', 0"),
+    "delete_module": (176, "b'x', 0"),
+    "kexec_load": (246, "0, 0, 0, 0"),
+    "reboot": (169, "0xfee1dead, 672274793, 0x1234567, 0"),
+    "syslog": (103, "3, 0, 0"),
+    "acct": (163, "b'/box/acct'"),
+    "quotactl": (179, "0, 0, 0, 0"),
+    "iopl": (172, "3"),
+    "ioperm": (173, "0x378, 3, 1"),
+    "modify_ldt": (154, "0, 0, 0"),
+    "settimeofday": (164, "0, 0"),
+    "clock_settime": (227, "0, 0"),
+    "kcmp": (312, "1, 1, 0, 0, 0"),
+    "pidfd_getfd": (438, "0, 0, 0"),
+    "personality_read_implies_exec": (135, "0x0400000"),
+    "vhangup": (153, ""),
+    "sethostname": (170, "b'x', 1"),
+}
+ABSENT = {
+    "clone3": (435, "0, 0"),
+    "io_uring_setup": (425, "1, 0"),
+    "io_uring_enter": (426, "0, 0, 0, 0, 0, 0"),
+    "io_uring_register": (427, "0, 0, 0, 0"),
+}
+
+
+@pytest.mark.parametrize("name", DENIED)
+async def test_dangerous_system_call_is_refused(lab: Lab, name: str) -> None:
+    number, arguments = DENIED[name]
+    outcome = await lab.python(f"syscall({number}, {arguments})")
+    assert outcome.stdout == b"EPERM\n", outcome
+
+
+@pytest.mark.parametrize("name", ABSENT)
+async def test_call_that_libraries_do_without_is_absent(lab: Lab, name: str) -> None:
+    number, arguments = ABSENT[name]
+    outcome = await lab.python(f"syscall({number}, {arguments})")
+    assert outcome.stdout == b"ENOSYS\n", outcome
+
+
+async def test_high_bits_do_not_smuggle_flags_past_the_policy(lab: Lab) -> None:
+    """The kernel reads 32 bits of these arguments; a filter that compares 64 is fooled."""
+    outcome = await lab.python(
+        """
+        high = 1 << 40
+        for number, *arguments in (
+            (41, ctypes.c_ulong(high | socket.AF_PACKET), 3, 0),
+            (41, ctypes.c_ulong(high | socket.AF_VSOCK), 1, 0),
+            (135, ctypes.c_ulong(high | 0x0400000)),
+            (16, 0, ctypes.c_ulong(high | 0x5412), b"x"),
+        ): syscall(number, *arguments)
+        """
+    )
+    assert outcome.stdout == b"EPERM\n" * 4, outcome
+
+
+async def test_clone_with_high_bits_makes_no_namespace(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        before = os.readlink("/proc/self/ns/user")
+        pid = libc.syscall(56, ctypes.c_ulong(1 << 40 | 0x10000000 | 17), 0, 0, 0, 0)
+        if pid == 0: os._exit(os.readlink("/proc/self/ns/user") != before)
+        print("refused" if pid == -1 else os.waitstatus_to_exitcode(os.wait()[1]))
+        """
+    )
+    assert outcome.stdout in (b"refused\n", b"0\n"), outcome
+
+
+@pytest.mark.parametrize("request_number", [0x5412, 0x541C], ids=["TIOCSTI", "TIOCLINUX"])
+async def test_typing_into_a_terminal_is_refused(lab: Lab, request_number: int) -> None:
+    outcome = await lab.python(f"syscall(16, 0, {request_number}, b'x')")
+    assert outcome.stdout == b"EPERM\n"
+
+
+async def test_32_bit_system_call_ends_the_program(lab: Lab) -> None:
+    outcome = await lab.c(
+        """
+        int main(void) {
+            int result;
+            __asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
+            return 0;
+        }
+        """
+    )
+    assert (outcome.exit_code, outcome.signal) == (None, "SIGSYS")
+
+
+async def test_x32_system_call_does_not_work(lab: Lab) -> None:
+    outcome = await lab.c(
+        """
+        #define _GNU_SOURCE
+        #include <unistd.h>
+        #include <sys/syscall.h>
+        int main(void) { return syscall(0x40000000 | SYS_getpid) > 0 ? 42 : 0; }
+        """
+    )
+    assert outcome.exit_code != 42
+
+
+async def test_coredump_is_not_written(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        if os.fork() == 0: os.abort()
+        _, status = os.wait(); print(os.WCOREDUMP(status), os.listdir("."))
+        """
+    )
+    assert outcome.stdout == b"False ['main.py']\n"
+
+
+async def test_threads_start_although_clone3_is_absent(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        threads = [threading.Thread(target=print, args=("fine",)) for _ in range(3)]
+        for thread in threads: thread.start(); thread.join()
+        """
+    )
+    assert outcome.stdout == b"fine\n" * 3
+
+
+async def test_programs_may_trace_their_own_children(lab: Lab) -> None:
+    """Sanitizers and debuggers need it."""
+    outcome = await lab.python(
+        """
+        pid = os.fork()
+        if pid == 0:
+            libc.ptrace(0, 0, 0, 0); os.kill(os.getpid(), signal.SIGSTOP); os._exit(5)
+        os.waitpid(pid, 0); libc.ptrace(7, pid, 0, 0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        """,
+        replace(SHORT, wall_time=5.0),
+    )
+    assert outcome.stdout == b"5\n", outcome

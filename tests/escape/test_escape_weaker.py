@@ -1,0 +1,187 @@
+"""The same promises where less is ours: without control groups, and as a normal user."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sandboxed import SHORT, Lab
+
+import occd.sandbox.nsjail
+from occd.config import Config
+from occd.sandbox import open_sandbox
+
+MIB = 2**20
+SMALL = replace(SHORT, memory=64 * MIB, wall_time=15.0)
+
+
+@pytest.fixture
+async def lab(
+    nothing_left_over: None, language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Lab]:
+    """Without control groups."""
+    monkeypatch.setattr(occd.sandbox.nsjail, "find_cgroups", lambda: None)
+    async with open_sandbox(Config(), language_cache) as sandbox:
+        assert any("no cgroup" in line for line in sandbox.isolation)
+        yield Lab(sandbox)
+
+
+MEMORY_BOMBS = {
+    "heap": "blocks = []\nwhile True: blocks.append(bytearray(2**20))",
+    "children_only": """
+for _ in range(8):
+    if os.fork() == 0:
+        block = bytearray(16 * 2**20); time.sleep(60)
+time.sleep(60)
+""",
+    "tmp": """
+with open("/tmp/x", "wb", buffering=0) as file:
+    for _ in range(63): file.write(bytes(2**20))
+time.sleep(60)
+""",
+    "anonymous_shared": """
+import mmap
+block = mmap.mmap(-1, 2**27)
+for at in range(0, 2**27, 4096): block[at] = 1
+time.sleep(60)
+""",
+    "memfd": """
+number = os.memfd_create("x")
+for _ in range(128): os.write(number, bytes(2**20))
+time.sleep(60)
+""",
+}
+
+
+@pytest.mark.parametrize("name", MEMORY_BOMBS)
+async def test_memory_bomb_ends_as_memory_limit(lab: Lab, name: str) -> None:
+    outcome = await lab.python(MEMORY_BOMBS[name], replace(SMALL, file_size=2**30, wall_time=5.0))
+    assert (outcome.limit, outcome.signal) == ("memory", "SIGKILL"), outcome
+
+
+async def test_busy_loop_ends_at_the_cpu_time(lab: Lab) -> None:
+    outcome = await lab.python("while True: pass", replace(SMALL, cpu_time=0.5))
+    assert (outcome.limit, outcome.signal) == ("cpu_time", "SIGKILL"), outcome
+    assert 0.4 <= outcome.cpu_time < 2.0
+
+
+async def test_cpu_time_spread_over_children_is_summed(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        for _ in range(20):
+            if os.fork() == 0:
+                while True: pass
+        time.sleep(60)
+        """,
+        replace(SMALL, memory=256 * MIB, cpu_time=0.8),
+    )
+    assert outcome.limit == "cpu_time", outcome
+
+
+async def test_fork_bomb_is_stopped(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        count = 1
+        while True:
+            try:
+                if os.fork() == 0: time.sleep(60)
+                count += 1
+            except OSError: break
+        print(count, flush=True)
+        while True:
+            try: os.fork()
+            except OSError: time.sleep(0.01)
+        """,
+        replace(SMALL, memory=512 * MIB, processes=20, cpu_time=2.0, wall_time=2.0),
+    )
+    assert outcome.limit in ("cpu_time", "wall_time"), outcome
+    assert outcome.stdout == b"20\n"
+
+
+async def test_weakening_the_guard_does_not_free_the_program(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        import resource
+        for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_CPU, resource.RLIMIT_DATA):
+            try: resource.prlimit(1, kind, (0, 0))
+            except OSError: pass
+        blocks = []
+        while len(blocks) < 200: blocks.append(bytearray(2**20))
+        time.sleep(60)
+        """,
+        SMALL,
+    )
+    assert outcome.limit == "memory", outcome
+
+
+async def test_a_good_program_runs_and_is_measured(lab: Lab) -> None:
+    outcome = await lab.python("block = b'x' * (30 * 2**20); time.sleep(0.2); print('fine')")
+    assert outcome.succeeded, outcome
+    assert outcome.stdout == b"fine\n"
+    assert 30 * MIB < outcome.memory < 60 * MIB
+
+
+AS_NOBODY = """
+import sys, trio
+from dataclasses import replace
+sys.path.insert(0, sys.argv[1])
+from sandboxed import *
+from occd.config import Config
+from occd.sandbox import open_sandbox
+
+async def main():
+    async with open_sandbox(Config()) as sandbox:
+        print(*sandbox.isolation, sep="\\n")
+        lab = Lab(sandbox)
+        for source in (
+            "print('fine')",
+            "tell(open, '/etc/shadow')",
+            "tell(os.kill, 1, 0); print(os.getuid())",
+            "blocks = []\\nwhile True: blocks.append(bytearray(2**20))",
+            "while True: pass",
+            "time.sleep(60)",
+            "tell(socket.create_connection, ('127.0.0.1', 80), 2)",
+            "tell(open, '/proc/1/environ')",
+        ):
+            end = await lab.python(source, replace(SHORT, memory=64 * 2**20, cpu_time=1.0, wall_time=2.0))
+            print(end.stdout, end.exit_code, end.signal, end.limit)
+        print((await lab.program("c", "int main(void) { return 5; }"))[-1].exit_code)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_normal_user_gets_the_same_outcomes(nothing_left_over: None, tmp_path: Path) -> None:
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    script = [_python_for_all(), "-c", AS_NOBODY, str(Path(__file__).parents[1])]
+    ended = subprocess.run(
+        [*nobody, *script],
+        cwd="/",
+        env={"PYTHONPATH": os.pathsep.join(["/".join(Path(__file__).parts[:-3])[1:], *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert any("one host user id" in line for line in lines)
+    assert lines[-9:] == [
+        r"b'fine\n' 0 None None",
+        r"b'ENOENT\n' 0 None None",
+        r"b'DONE None\n1000\n' 0 None None",
+        "b'' None SIGKILL memory",
+        "b'' None SIGKILL cpu_time",
+        "b'' None SIGKILL wall_time",
+        r"b'ENETUNREACH\n' 0 None None",
+        r"b'EACCES\n' 0 None None",
+        "5",
+    ]
+
+
+def _python_for_all() -> str:
+    """An interpreter that a normal user may start: a virtual environment's may lie in /root."""
+    return sys.executable

@@ -1,0 +1,231 @@
+"""A real server for tests, `occd --roles all` in a process of its own, and plain clients for it."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import trio
+from trio_websocket import WebSocketConnection, wrap_client_stream
+
+OCCD = str(Path(sys.executable).with_name("occd"))
+API = "/api/v1"
+PATIENCE_S = 60.0
+"""How long something may take that takes a moment on a quiet machine."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    output: Path
+    log: Path
+    port: int = 0
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        """`headers` are written as names of Python: `content_type`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * PATIENCE_S)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
+                connection.request(method, path, body or None, named)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, b"", **headers)
+
+    def post(self, body: bytes | dict[str, Any], query: str = "", **headers: str) -> Answer:
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        return self.request("POST", f"{API}/submissions{query}", body, **headers)
+
+    def submit(self, source: str, **fields: Any) -> str:
+        """The id of a program that was accepted."""
+        answer = self.post({"language": "python", "source": source} | fields)
+        assert answer.status == 202, answer.body
+        return str(answer.json()["id"])
+
+    def run(self, source: str, **fields: Any) -> dict[str, Any]:
+        """The result of a program."""
+        return self.result(self.submit(source, **fields))
+
+    def look(self, id: str) -> dict[str, Any]:
+        answer = self.get(f"{API}/submissions/{id}")
+        assert answer.status == 200, answer.body
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def result(self, id: str) -> dict[str, Any]:
+        result: dict[str, Any] = self.get(f"{API}/submissions/{id}?wait={PATIENCE_S}").json()
+        assert result["status"] == "finished"
+        return result
+
+    def wait_running(self, id: str) -> None:
+        while self.look(id)["status"] == "queued":
+            time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """End as a supervisor would; the exit code."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory in use."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) * 1024
+
+
+def start(data_dir: Path, *args: str, **settings: str) -> Server:
+    """A process that may or may not come to serve. `settings` as in `execute__slots="1"`."""
+    environment = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
+    environment |= {f"OCCD_{name.upper()}": value for name, value in settings.items()}
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    output, log = data_dir.with_suffix(".out"), data_dir.with_suffix(".log")
+    with output.open("wb") as out, log.open("ab") as err:
+        process = subprocess.Popen(
+            [OCCD, "--roles=all", f"--data-dir={data_dir}", *(args or ["--listen=127.0.0.1:0"])],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            cwd=data_dir.parent,
+            env=environment,
+        )
+    return Server(process, data_dir, output, log)
+
+
+def wait_open(server: Server) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (said := re.search(r"open http://127\.0\.0\.1:(\d+)/", server.output.read_text())):
+        assert server.process.poll() is None, server.log.read_text()
+        assert time.monotonic() < deadline, "it does not come up"
+        time.sleep(0.02)
+    server.port = int(said[1])
+
+
+@contextmanager
+def serving(data_dir: Path, **settings: str) -> Iterator[Server]:
+    """A server for as long as the context lasts; it ends well and complained of nothing."""
+    server = start(data_dir, **settings)
+    try:
+        wait_open(server)
+        yield server
+        assert server.stop() == 0
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+        print(server.log.read_text()[-5000:])
+
+
+@dataclass
+class Client:
+    """A WebSocket. Frames that nobody asked for yet wait in `frames`."""
+
+    socket: WebSocketConnection
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    refs: Iterator[int] = field(default_factory=count)
+
+    async def receive(self) -> dict[str, Any]:
+        with trio.fail_after(PATIENCE_S):
+            message = await self.socket.get_message()
+        assert isinstance(message, str)
+        frame: dict[str, Any] = json.loads(message)
+        return frame
+
+    async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Send a frame; the answer to it, while other frames are kept."""
+        ref = f"ref-{next(self.refs)}"
+        await self.socket.send_message(json.dumps({"type": kind, "ref": ref} | fields))
+        while (frame := await self.receive()).get("ref") != ref:
+            self.frames.append(frame)
+        return frame
+
+    async def submit(self, source: str, **fields: Any) -> str:
+        submission = {"language": "python", "source": source} | fields
+        answer = await self.ask("submit", submission=submission)
+        assert answer["type"] == "accepted", answer
+        return str(answer["id"])
+
+    async def next_event(self, id: str) -> dict[str, Any]:
+        """The next event frame of a submission."""
+        for frame in self.frames:
+            if frame["type"] == "event" and frame["id"] == id:
+                self.frames.remove(frame)
+                return frame
+        while not ((frame := await self.receive())["type"] == "event" and frame["id"] == id):
+            self.frames.append(frame)
+        return frame
+
+    async def until(self, id: str, name: str) -> list[dict[str, Any]]:
+        """Event frames up to the first of this name."""
+        found = [await self.next_event(id)]
+        while found[-1]["event"]["name"] != name:
+            found.append(await self.next_event(id))
+        return found
+
+    async def until_output(self, id: str, wanted: str) -> str:
+        """What the program wrote, until it has written `wanted`."""
+        seen = ""
+        while wanted not in seen:
+            event = (await self.next_event(id))["event"]
+            assert event["name"] != "finished", event
+            seen += event["data"] if event["name"] == "output" else ""
+        return seen
+
+
+@asynccontextmanager
+async def connected(server: Server, **headers: str) -> AsyncIterator[Client]:
+    stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+    async with talking(stream, server, **headers) as client:
+        yield client
+        with trio.move_on_after(PATIENCE_S):
+            await client.socket.aclose()
+
+
+@asynccontextmanager
+async def talking(
+    stream: trio.SocketStream, server: Server, **headers: str
+) -> AsyncIterator[Client]:
+    """Unlike `open_websocket` this closes the stream in every case."""
+    async with stream, trio.open_nursery() as nursery:
+        socket = await wrap_client_stream(
+            nursery,
+            stream,
+            f"127.0.0.1:{server.port}",
+            f"{API}/ws",
+            extra_headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+            max_message_size=64 * 2**20,
+        )
+        yield Client(socket)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,325 @@
+"""The command line, and how the daemon starts, stops and comes back."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from serving import API, OCCD, PATIENCE_S, serving, start, wait_open
+
+Done = subprocess.CompletedProcess[bytes]
+SLEEPS = "import time; time.sleep(60)"
+
+
+def occd(
+    *args: str | Path,
+    cwd: Path,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> Done:
+    clean = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
+    return subprocess.run(
+        [OCCD, *args],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env=clean | dict(environment or {}),
+        timeout=2 * PATIENCE_S,
+        check=False,
+    )
+
+
+def assert_refused(done: Done, *words: str) -> None:
+    """One clear line, or few, and no traceback."""
+    said = done.stderr.decode()
+    assert done.returncode != 0
+    assert "Traceback" not in said
+    assert said.count("\n") <= 3, said
+    for word in words:
+        assert word in said
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write(folder: Path, source: str, name: str = "program.py") -> str:
+    (folder / name).write_text(source)
+    return name
+
+
+# occd run
+
+
+def test_run_keeps_stdout_and_stderr_apart_and_gives_the_exit_code(folder: Path) -> None:
+    program = write(folder, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
+    done = occd("run", program, cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_run_passes_stdin_and_arguments_as_they_are(folder: Path) -> None:
+    program = write(
+        folder,
+        "import sys; print(sys.argv[1:]); sys.stdout.flush(); "
+        "sys.stdout.buffer.write(sys.stdin.buffer.read())",
+    )
+    every = bytes(range(256)) * 1000
+    done = occd("run", program, "--", "-x", "--stdin", "a b", "$HOME", cwd=folder, stdin=every)
+    assert done.stdout == b"['-x', '--stdin', 'a b', '$HOME']\n" + every
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_run_takes_stdin_from_a_file(folder: Path) -> None:
+    program = write(folder, "print(input())")
+    write(folder, "from a file\n", "input.txt")
+    done = occd("run", program, "--stdin", "input.txt", cwd=folder, stdin=b"from the pipe\n")
+    assert done.stdout == b"from a file\n"
+
+
+def test_run_shows_lines_while_the_program_runs(folder: Path) -> None:
+    program = write(folder, "import time\nfor n in range(5): print(n, flush=True); time.sleep(0.3)")
+    with subprocess.Popen(
+        [OCCD, "run", program], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        arrivals = [time.monotonic() for _ in process.stdout]
+    assert len(arrivals) == 5
+    assert arrivals[-1] - arrivals[0] > 0.8
+
+
+def test_run_lets_a_person_answer_a_prompt(folder: Path) -> None:
+    program = write(folder, "print('hello', input('name? '))")
+    with subprocess.Popen(
+        [OCCD, "run", program], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.read(6) == b"name? "
+        process.stdin.write(b"you\n")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello you\n"
+
+
+def test_run_exits_124_on_a_limit_and_says_which(folder: Path) -> None:
+    done = occd("run", write(folder, "while True: print('x' * 1000)"), cwd=folder)
+    assert (done.returncode, len(done.stdout)) == (124, 2**20)
+    assert b"output" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL])
+def test_run_exits_128_and_the_signal(folder: Path, number: signal.Signals) -> None:
+    program = write(folder, f"import os; os.kill(os.getpid(), {number.value})")
+    done = occd("run", program, cwd=folder)
+    assert done.returncode == 128 + number
+    assert number.name.encode() in done.stderr
+
+
+def test_run_shows_compile_errors_on_stderr(folder: Path) -> None:
+    done = occd("run", write(folder, "int main(void) { return }", "bad.c"), cwd=folder)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert b"bad.c:1" in done.stderr
+
+
+def test_run_exits_125_when_the_fault_is_not_the_programs(folder: Path) -> None:
+    for args, word in [
+        (["missing.py"], "missing.py"),
+        ([write(folder, "", "x.unknown")], ".unknown"),
+        ([write(folder, "", "x.py"), "--stdin", "missing.txt"], "missing.txt"),
+        (["x.py", "--language", "cobol"], "cobol"),
+    ]:
+        done = occd("run", *args, cwd=folder)
+        assert done.returncode == 125
+        assert_refused(done, word)
+
+
+def test_run_survives_a_reader_that_leaves(folder: Path) -> None:
+    program = write(folder, "for n in range(100_000): print(n)")
+    with subprocess.Popen(
+        [OCCD, "run", program],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+# What it tells
+
+
+def test_languages_lists_versions(folder: Path) -> None:
+    done = occd("languages", cwd=folder)
+    assert done.returncode == 0
+    line = next(line for line in done.stdout.decode().splitlines() if line.startswith("python "))
+    assert line.split()[:2] == ["python", "Python"]
+    assert line.split()[2].startswith("3.")
+
+
+def test_doctor_finds_that_programs_can_be_run_here(folder: Path) -> None:
+    done = occd("doctor", cwd=folder)
+    assert done.returncode == 0, done.stdout
+    assert b"a trial job ran" in done.stdout
+    assert b"BAD" not in done.stdout
+
+
+def test_without_roles_it_explains_itself(folder: Path) -> None:
+    done = occd(cwd=folder)
+    assert done.returncode == 0
+    assert b"occd --roles all" in done.stdout
+    assert occd("--version", cwd=folder).stdout.startswith(b"occd, version ")
+
+
+# Configuration
+
+
+def test_check_config_shows_what_files_environment_and_flags_come_to(folder: Path) -> None:
+    (folder / "config").mkdir()
+    write(folder, "grace_s: 7\nexecute: {slots: 3, node: here}\n", "config/any.yaml")
+    write(folder, "listen: 127.0.0.1:7000\n", "config/other.yaml")
+    environment = {"OCCD_EXECUTE__SLOTS": "5", "OCCD_LISTEN": "127.0.0.1:7001"}
+    flags = ["--listen", "127.0.0.1:7002"]
+    done = occd(*flags, "check-config", cwd=folder, environment=environment)
+    assert done.returncode == 0, done.stderr
+    for line in ("grace_s: 7.0", "  slots: 5", "  node: here", "listen: 127.0.0.1:7002"):
+        assert line in done.stdout.decode().splitlines()
+
+
+def test_what_is_wrong_with_the_configuration_is_told_by_name(folder: Path) -> None:
+    (folder / "config").mkdir()
+    write(folder, "colour: red\nexecute: {slot: 1}\n", "config/bad.yaml")
+    done = occd("check-config", cwd=folder)
+    assert_refused(done, "colour: unknown setting", "execute.slot: unknown setting")
+    assert done.returncode == 125
+    done = occd("--roles", "all", cwd=folder, environment={"OCCD_FOO": "1"})
+    assert_refused(done, "OCCD_FOO: unknown setting")
+
+
+def test_a_config_folder_that_is_not_there_is_refused(folder: Path) -> None:
+    assert_refused(occd("--config", "nowhere", "check-config", cwd=folder), "nowhere")
+
+
+def test_one_role_alone_is_refused_and_told_what_it_needs(folder: Path) -> None:
+    done = occd("--roles", "submit", "--listen", "127.0.0.1:0", cwd=folder)
+    assert_refused(done, "rabbitmq.url", "redis.url", "--roles all")
+
+
+def test_an_unknown_role_is_refused(folder: Path) -> None:
+    assert_refused(occd("--roles", "submit,dance", cwd=folder), "roles")
+
+
+# The daemon
+
+
+def test_two_processes_cannot_share_a_data_folder(folder: Path) -> None:
+    with serving(folder / "data") as server:
+        second = start(folder / "data")
+        assert second.process.wait(PATIENCE_S) != 0
+        said = second.log.read_text()
+        assert f"in use by another occd (process {server.process.pid})" in said
+        assert "Traceback" not in said
+        assert server.run("print(1)")["verdict"] == "ok"
+
+
+def test_a_taken_port_is_told_in_a_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = start(folder / "data", f"--listen={address}")
+        assert server.process.wait(PATIENCE_S) != 0
+        said = server.log.read_text()
+        assert address in said
+        assert "Traceback" not in said
+        assert said.count("\n") <= 2, said
+
+
+def test_a_data_folder_of_a_newer_version_is_refused(folder: Path) -> None:
+    with serving(folder / "data"):
+        pass
+    with closing(sqlite3.connect(folder / "data/occd.db")) as database, database:
+        database.execute("UPDATE versions SET version = version + 1")
+    server = start(folder / "data")
+    assert server.process.wait(PATIENCE_S) != 0
+    said = server.log.read_text()
+    assert "newer occd" in said
+    assert "Traceback" not in said
+
+
+def test_sigterm_lets_programs_finish_and_results_outlive_it(folder: Path) -> None:
+    with serving(folder / "data") as server:
+        id = server.submit("import time; time.sleep(1.5); print('done')")
+        server.wait_running(id)
+        server.signal(signal.SIGTERM)
+        assert server.stop() == 0
+    with serving(folder / "data") as server:
+        result = server.look(id)
+        assert (result["verdict"], result["attempts"]) == ("ok", 1)
+        assert result["run"]["stdout"] == "done\n"
+
+
+def test_what_waits_at_sigterm_is_run_at_the_next_start(folder: Path) -> None:
+    with serving(folder / "data", execute__slots="1") as server:
+        running = server.submit("import time; time.sleep(1)")
+        waiting = [server.submit(f"print({n})") for n in range(3)]
+        server.wait_running(running)
+        assert server.stop() == 0
+    with serving(folder / "data") as server:
+        assert [server.result(id)["run"]["stdout"] for id in waiting] == ["0\n", "1\n", "2\n"]
+        assert {server.look(id)["attempts"] for id in waiting} == {1}
+
+
+def test_a_second_signal_ends_at_once_and_the_program_is_run_again(folder: Path) -> None:
+    with serving(folder / "data", grace_s="60") as server:
+        id = server.submit("import time; time.sleep(5); print('done')")
+        server.wait_running(id)
+        server.signal(signal.SIGTERM)
+        while server.log.read_text().count("stopping") == 0:
+            time.sleep(0.02)
+        began = time.monotonic()
+        server.signal(signal.SIGINT)
+        assert server.stop() == 0
+        assert time.monotonic() - began < 4
+    with serving(folder / "data") as server:
+        assert server.result(id)["run"]["stdout"] == "done\n"
+
+
+def test_what_outlasts_the_grace_is_run_again(folder: Path) -> None:
+    with serving(folder / "data", grace_s="0.2") as server:
+        id = server.submit("import time; time.sleep(3); print('done')")
+        server.wait_running(id)
+        assert server.stop() == 0
+    with serving(folder / "data") as server:
+        assert server.result(id)["run"]["stdout"] == "done\n"
+
+
+def test_a_stopping_server_refuses_and_answers_who_waits(folder: Path) -> None:
+    with serving(folder / "data") as server:
+        id = server.submit("import time; time.sleep(2); print('done')")
+        server.wait_running(id)
+        server.signal(signal.SIGTERM)
+        refused = server.post({"language": "python", "source": "print(1)"})
+        assert (refused.status, refused.json()["type"]) == (503, "shutting-down")
+        assert refused.headers["Retry-After"]
+        assert server.get(f"{API}/submissions/{id}?wait=60").json()["verdict"] == "ok"
+
+
+def test_sigkill_loses_nothing_that_was_accepted(folder: Path) -> None:
+    server = start(folder / "data", execute__slots="1")
+    wait_open(server)
+    ids = [server.submit(f"import time; time.sleep(0.5); print({n})") for n in range(3)]
+    server.wait_running(ids[0])
+    server.process.kill()
+    server.process.wait()
+    with serving(folder / "data") as server:
+        assert [server.result(id)["run"]["stdout"] for id in ids] == ["0\n", "1\n", "2\n"]

@@ -1,0 +1,217 @@
+"""What an attempt's output becomes on its way into the event log (`occd/roles/eventlog.py`)."""
+
+import codecs
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from occd.model import Event, Output, Stage, Stream
+from occd.roles.eventlog import EventLog, unfinished
+
+EVENT_BYTES = 32 * 1024
+
+
+class Store:
+    """An event store that notes when it was given what; `gate` closed, it is slow."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[float, list[Event]]] = []
+        self.gate = trio.Event()
+        self.gate.set()
+
+    async def append(self, events: Sequence[Event]) -> None:
+        await self.gate.wait()
+        self.batches.append((trio.current_time(), list(events)))
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for _, batch in self.batches for event in batch]
+
+    def data(self, stream: Stream = "stdout") -> list[bytes]:
+        return [e.data for e in self.events if isinstance(e, Output) and e.stream == stream]
+
+
+def logged(scenario: Callable[[EventLog, Store], Awaitable[None]]) -> Store:
+    """Run a scenario to the end of its log, in a time of its own."""
+    store = Store()
+
+    async def main() -> None:
+        log = EventLog(store.append)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(log.run)
+            await scenario(log, store)
+            log.close()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    return store
+
+
+text_or_bytes = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=20).map(str.encode),
+    st.sampled_from([b"\xf0\x9f", b"\x98\x80", b"\xe2\x82", b"\xac", b"\x80" * 5]),
+    st.integers(1, 3).map(lambda times: ("x" + "€" * 11_000 * times).encode()),
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), text_or_bytes, st.booleans())),
+)
+def test_any_emits_join_again_to_exactly_what_was_written(
+    emits: list[tuple[Stream, bytes, bool]],
+) -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        for stream, data, pause in emits:
+            log.emit(stream, data)
+            if pause:
+                await trio.sleep(0.03)
+
+    store = logged(scenario)
+    for stream in ("stdout", "stderr"):
+        written = b"".join(data for name, data, _ in emits if name == stream)
+        assert b"".join(store.data(stream)) == written
+        assert all(0 < len(data) <= EVENT_BYTES for data in store.data(stream))
+
+
+@given(st.text(min_size=1), st.integers(1, 30_000), st.data())
+def test_no_event_splits_a_character(some: str, times: int, data: st.DataObject) -> None:
+    whole = (some * times).encode()[: 2**18].decode(errors="ignore").encode()
+    cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=8).map(sorted))
+
+    async def scenario(log: EventLog, store: Store) -> None:
+        for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+            log.emit("stdout", whole[start:end])
+            await trio.sleep(0.03)
+
+    events = logged(scenario).data()
+    assert b"".join(events) == whole
+    for event in events:
+        event.decode()
+
+
+@given(st.lists(st.one_of(st.integers(0, 3), st.sampled_from(["start", "end"])), max_size=30))
+def test_stages_and_output_keep_their_order(
+    steps: list[int | str],
+) -> None:
+    expected: list[tuple[str, bytes]] = []
+
+    async def scenario(log: EventLog, store: Store) -> None:
+        for number, step in enumerate(steps):
+            if step == "start" or step == "end":
+                stage = Stage("compile" if number % 2 else "run", step)
+                expected.append((stage.stage, step.encode()))
+                log.put(stage.stage, stage)
+            else:
+                expected.append(("", b"%d," % number))
+                log.emit("stdout", b"%d," % number)
+            if step == 3:
+                await trio.sleep(0.03)
+
+    store = logged(scenario)
+    found = [
+        ("", event.data) if isinstance(event, Output) else (event.stage, event.phase.encode())
+        for event in store.events
+        if isinstance(event, Output | Stage)
+    ]
+    assert _joined(found) == _joined(expected)
+
+
+def _joined(steps: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Neighbouring output is one."""
+    joined: list[tuple[str, bytes]] = []
+    for stage, what in steps:
+        if joined and not stage and not joined[-1][0]:
+            joined[-1] = ("", joined[-1][1] + what)
+        else:
+            joined.append((stage, what))
+    return joined
+
+
+def test_output_belongs_to_the_stage_that_wrote_it() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        log.put("compile", Stage("compile", "start"))
+        log.emit("stderr", b"warning \xe2\x82")
+        log.put("compile", Stage("compile", "end"))
+        log.put("run", Stage("run", "start"))
+        log.emit("stderr", b"\xac hello")
+
+    outputs = [event for event in logged(scenario).events if isinstance(event, Output)]
+    assert [(each.stage, each.data) for each in outputs] == [
+        ("compile", b"warning \xe2\x82"),
+        ("run", b"\xac hello"),
+    ]
+
+
+def test_the_first_output_leaves_at_once_and_what_follows_goes_together() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        began = trio.current_time()
+        for _ in range(20):
+            log.emit("stdout", b"x")
+            await trio.sleep(0.001)
+        await trio.sleep(1)
+        times = [at - began for at, _ in store.batches]
+        assert times == pytest.approx([0, 0.02], abs=0.002)
+
+    assert logged(scenario).data() == [b"x", b"x" * 19]
+
+
+def test_a_full_event_does_not_wait() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        log.emit("stdout", b"first")
+        await trio.sleep(0.001)
+        log.emit("stdout", b"x" * EVENT_BYTES)
+        await trio.sleep(0.001)
+        assert store.data() == [b"first", b"x" * EVENT_BYTES]
+
+    logged(scenario)
+
+
+def test_a_slow_store_blocks_nobody_and_gets_everything_in_order() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        store.gate = trio.Event()
+        began = trio.current_time()
+        for number in range(1000):
+            log.emit("stdout", b"%d " % number)
+        log.put("run", Stage("run", "end"))
+        assert trio.current_time() == began
+        await trio.sleep(10)
+        assert store.batches == []
+        store.gate.set()
+
+    store = logged(scenario)
+    assert b"".join(store.data()) == b"".join(b"%d " % number for number in range(1000))
+    assert store.events[-1] == Stage("run", "end")
+
+
+def test_half_a_character_waits_for_its_rest_but_not_beyond_the_end() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        log.emit("stdout", b"\xe2")
+        await trio.sleep(1)
+        assert store.data() == []
+        log.emit("stdout", b"\x82")
+        await trio.sleep(1)
+        assert store.data() == []
+        log.emit("stdout", b"\xac\xf0\x9f")
+        await trio.sleep(1)
+        assert store.data() == ["€".encode()]
+
+    assert logged(scenario).data() == ["€".encode(), b"\xf0\x9f"]
+
+
+def test_a_log_without_output_ends() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        await trio.sleep(1)
+
+    assert logged(scenario).batches == []
+
+
+@given(st.one_of(st.binary(max_size=12), st.text(max_size=4).map(str.encode)), st.integers(0, 3))
+def test_unfinished_is_what_an_incremental_decoder_keeps(data: bytes, cut: int) -> None:
+    data = data[: len(data) - cut]
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data)
+    assert unfinished(data) == len(decoder.getstate()[0])

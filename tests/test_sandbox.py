@@ -1,0 +1,224 @@
+"""What the sandbox promises about an honest or unlucky program: exact ends, usage, limits, layers."""
+
+import os
+import time
+from dataclasses import replace
+
+import pytest
+import trio
+from sandboxed import PYTHON, SHORT, Feed, Lab, run_in
+
+from occd.config import Config
+from occd.errors import SandboxUnavailable
+from occd.model import File, Outcome
+from occd.sandbox import open_sandbox
+
+MIB = 2**20
+
+
+def ending(outcome: Outcome) -> tuple[int | None, str | None, str | None]:
+    return outcome.exit_code, outcome.signal, outcome.limit
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("abort()", "SIGABRT"),
+        ("kill(getpid(), SIGTERM)", "SIGTERM"),
+        ("kill(getpid(), SIGINT)", "SIGINT"),
+        ("kill(getpid(), SIGKILL)", "SIGKILL"),
+        ("kill(getpid(), SIGRTMIN + 2)", "SIGRTMIN+2"),
+        ("*(volatile int *)0 = 1", "SIGSEGV"),
+        ("raise(SIGFPE)", "SIGFPE"),
+        ("raise(SIGPIPE)", "SIGPIPE"),
+    ],
+)
+async def test_signal_that_ended_the_program_is_named(
+    lab: Lab, statement: str, expected: str
+) -> None:
+    outcome = await lab.c(
+        f"""
+        #include <signal.h>
+        #include <stdlib.h>
+        #include <unistd.h>
+        int main(void) {{ {statement}; return 0; }}
+        """
+    )
+    assert ending(outcome) == (None, expected, None)
+
+
+@pytest.mark.parametrize("code", [0, 1, 125, 127, 137, 139, 255])
+async def test_exit_code_is_never_taken_for_a_signal(lab: Lab, code: int) -> None:
+    outcome = await lab.python(f"sys.exit({code})")
+    assert ending(outcome) == (code, None, None)
+
+
+async def test_program_that_cannot_be_started_exits_127(lab: Lab) -> None:
+    async with lab.cell() as cell:
+        outcome = await run_in(cell, ["./absent"])
+    assert ending(outcome) == (127, None, None)
+    assert b"./absent" in outcome.stderr
+
+
+async def test_memory_and_cpu_time_are_what_the_program_used(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        block = bytearray(100 * 2**20)
+        for at in range(0, len(block), 4096): block[at] = 1
+        while time.process_time() < 0.5: pass
+        """
+    )
+    assert outcome.succeeded, outcome
+    assert 100 * MIB < outcome.memory < 140 * MIB
+    assert 0.5 <= outcome.cpu_time < 1.0
+    assert outcome.wall_time >= outcome.cpu_time * 0.9
+
+
+async def test_cpu_time_counts_children_that_have_ended(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        for _ in range(4):
+            if os.fork() == 0:
+                while time.process_time() < 0.2: pass
+                os._exit(0)
+        for _ in range(4): os.wait()
+        """
+    )
+    assert outcome.succeeded, outcome
+    assert 0.8 <= outcome.cpu_time < 2.0
+
+
+async def test_output_before_a_kill_is_kept(lab: Lab) -> None:
+    limits = replace(SHORT, wall_time=0.7)
+    outcome = await lab.python("print('before', flush=True); time.sleep(60)", limits)
+    assert ending(outcome) == (None, "SIGKILL", "wall_time")
+    assert outcome.stdout == b"before\n"
+    assert not outcome.stdout_truncated
+
+
+async def test_output_of_exactly_the_limit_is_complete(lab: Lab) -> None:
+    limits = replace(SHORT, output=5000)
+    outcome = await lab.python("print('x' * 4999)", limits)
+    assert outcome.succeeded, outcome
+    assert len(outcome.stdout) == 5000
+    assert not outcome.stdout_truncated
+
+
+async def test_stop_kills_soon_and_keeps_the_output(lab: Lab) -> None:
+    feed = Feed(keep_open=True)
+    outcomes: list[tuple[Outcome, float]] = []
+
+    async def watch() -> None:
+        outcome = await lab.python("print('partial', flush=True); time.sleep(60)", feed=feed)
+        outcomes.append((outcome, time.monotonic()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await feed.output.wait()
+        asked = time.monotonic()
+        feed.stop.set()
+    ((outcome, ended),) = outcomes
+    assert ended - asked < 1.0  # 100 ms is promised; this machine may be busy
+    assert ending(outcome) == (None, "SIGKILL", None)
+    assert outcome.stdout == b"partial\n"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.3])
+async def test_cancelling_a_run_at_any_moment_leaves_nothing(lab: Lab, delay: float) -> None:
+    async with lab.cell() as cell:
+        with trio.move_on_after(delay):
+            await run_in(cell, [PYTHON, "-c", "import time; time.sleep(60)"])
+        assert (await run_in(cell, ["/bin/true"])).succeeded  # the cell is still good
+
+
+async def test_stdin_closed_early_is_no_error(lab: Lab) -> None:
+    feed = Feed(stdin=b"x" * 10 * MIB)
+    outcome = await lab.python("os.close(0); time.sleep(0.2); print('fine')", feed=feed)
+    assert outcome.succeeded, outcome
+    assert outcome.stdout == b"fine\n"
+
+
+async def test_unread_stdin_does_not_hold_the_end_up(lab: Lab) -> None:
+    outcome = await lab.python("print('fine')", feed=Feed(stdin=b"x" * 10 * MIB))
+    assert outcome.succeeded, outcome
+
+
+async def test_large_stdin_arrives_whole(lab: Lab) -> None:
+    outcome = await lab.python(
+        "print(len(sys.stdin.buffer.read()))", feed=Feed(stdin=b"x" * 10 * MIB)
+    )
+    assert outcome.stdout == b"10485760\n"
+
+
+async def test_run_sees_the_compiled_tree_and_not_another_runs_writes(lab: Lab) -> None:
+    change = "open('made', 'a').write('!'); print(open('made').read(), open('source').read())"
+    async with lab.cell(File("source", b"text")) as cell:
+        made = await run_in(
+            cell, [PYTHON, "-c", "open('made', 'w').write('compiled')"], stage="compile"
+        )
+        assert made.succeeded, made
+        for _ in range(2):
+            outcome = await run_in(cell, [PYTHON, "-c", change])
+            assert outcome.stdout == b"compiled! text\n", outcome
+
+
+async def test_two_runs_of_one_cell_at_once_are_apart(lab: Lab) -> None:
+    source = (
+        "import os, sys, time; name = sys.argv[1]; open(name, 'w').close(); time.sleep(0.5)\n"
+        "pids = [pid for pid in os.listdir('/proc') if pid.isdigit()]\n"
+        "print(name, sorted(os.listdir('.')), sorted(os.listdir('/tmp')), len(pids))\n"
+        "open('/tmp/left', 'w').close()"
+    )
+    outcomes: list[bytes] = []
+    async with lab.cell() as cell, trio.open_nursery() as nursery:
+
+        async def run(name: str) -> None:
+            outcomes.append((await run_in(cell, [PYTHON, "-c", source, name])).stdout)
+
+        nursery.start_soon(run, "a")
+        nursery.start_soon(run, "b")
+    assert sorted(outcomes) == [b"a ['a'] [] 2\n", b"b ['b'] [] 2\n"]
+
+
+async def test_files_in_folders_belong_to_the_program(lab: Lab) -> None:
+    async with lab.cell(File("one/two/data.txt", b"text")) as cell:
+        source = "import os; os.rename('one/two/data.txt', 'one/moved'); print(open('one/moved').read())"
+        outcome = await run_in(cell, [PYTHON, "-c", source])
+    assert outcome.stdout == b"text\n", outcome
+
+
+async def test_environment_is_ours_and_the_jobs_only(lab: Lab) -> None:
+    async with lab.cell() as cell:
+        outcome = await run_in(cell, ["/usr/bin/env"], env=[("GIVEN", "a b"), ("HOME", "/tmp")])
+    assert dict(line.split("=", 1) for line in outcome.stdout.decode().splitlines()) == {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/tmp",
+        "TMPDIR": "/tmp",
+        "LANG": "C.UTF-8",
+        "GIVEN": "a b",
+    }
+
+
+async def test_program_inherits_only_the_three_standard_streams(lab: Lab) -> None:
+    outcome = await lab.python("print(sorted(os.listdir('/proc/self/fd'), key=int))")
+    assert outcome.stdout == b"['0', '1', '2', '3']\n"  # 3 is the listing itself
+
+
+async def test_many_cells_at_once_all_come_out_right(lab: Lab) -> None:
+    seen: list[bytes] = []
+
+    async def run(number: int) -> None:
+        seen.append((await lab.python(f"print({number})")).stdout)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(12):
+            nursery.start_soon(run, number)
+    assert sorted(map(int, seen)) == list(range(12))
+
+
+async def test_secret_folder_where_programs_read_is_refused() -> None:
+    config = Config(data_dir="/usr/local/share/occd-data")  # type: ignore[arg-type]
+    with pytest.raises(SandboxUnavailable, match="/usr/local/share/occd-data"):
+        async with open_sandbox(config):
+            pass
+    assert not os.path.exists("/usr/local/share/occd-data")

@@ -1,0 +1,122 @@
+"""Imports point one way, siblings keep to themselves, and nothing heavy is imported early."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import occd
+
+PACKAGE = Path(occd.__file__).parent
+LAYERS = (
+    {"__main__"},
+    {"app", "cli", "run"},
+    {"roles"},
+    {"web", "broker", "state", "sandbox"},
+    {"wire", "sqlite", "config", "languages", "log"},
+    {"data"},
+    {"model"},
+    {"errors"},
+    {"__init__"},
+)
+"""From top to bottom: a part imports only what stands below it."""
+WITHIN = {("cli", "app"), ("cli", "run"), ("languages", "config"), ("roles.ws", "roles.submit")}
+"""The only imports between neighbours of one layer."""
+DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
+"""Imported inside the branch that needs them."""
+
+
+def module_name(path: Path) -> str:
+    """Without `occd.`: `web.api`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(tree: ast.AST) -> Iterator[str]:
+    """The parts of occd that are imported, as names of modules."""
+    for name in imports(tree):
+        if name.split(".")[0] == "occd":
+            inner = name.removeprefix("occd").removeprefix(".")
+            while inner and inner not in MODULES:
+                inner = inner.rpartition(".")[0]
+            yield inner or "__init__"
+
+
+def layer(module: str) -> int:
+    part = module.split(".")[0]
+    return next(number for number, parts in enumerate(LAYERS) if part in parts)
+
+
+def allowed(importer: str, imported: str) -> bool:
+    if (importer, imported) in WITHIN or layer(importer) < layer(imported):
+        return True
+    packages = importer.split(".")[0], imported.split(".")[0]
+    return packages[0] == packages[1] != "roles" or imported == "roles.eventlog"
+
+
+def test_every_part_has_its_layer() -> None:
+    for name in MODULES:
+        layer(name)
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{importer} imports {imported}"
+        for importer, tree in MODULES.items()
+        for imported in ours(tree)
+        if not allowed(importer, imported)
+    ]
+    assert wrong == []
+
+
+def test_only_app_names_the_roles() -> None:
+    naming = {
+        importer
+        for importer, tree in MODULES.items()
+        for imported in ours(tree)
+        if imported.startswith("roles.") and not importer.startswith("roles")
+    }
+    assert naming == {"app"}
+
+
+def test_drivers_are_imported_where_they_are_chosen() -> None:
+    early = [
+        f"{name} imports {imported}"
+        for name, tree in MODULES.items()
+        for node in tree.body
+        for imported in imports(node)
+        if isinstance(node, ast.Import | ast.ImportFrom) and imported.split(".")[0] in DRIVERS
+    ]
+    assert early == []
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("occd", {"trio", "pydantic", "click", *DRIVERS}),
+        ("occd.cli", {"quart", "hypercorn", "sqlite3", *DRIVERS}),
+        ("occd.run", {"quart", "hypercorn", "sqlite3", *DRIVERS}),
+        ("occd.app", DRIVERS),
+    ],
+)
+def test_importing_a_module_leaves_these_out(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert absent & set(done.stdout.split()) == set()
+    assert done.stderr == ""
