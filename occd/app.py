@@ -33,7 +33,7 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox, trial
 from occd.sqlite import open_database
 from occd.state import State, open_state
-from occd.web.edge import EdgeLimits
+from occd.web.http11 import EdgeLimits
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
 

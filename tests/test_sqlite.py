@@ -331,7 +331,10 @@ async def test_tables_of_an_older_version_are_brought_up_to_date(tmp_path: Path)
 
 
 async def test_a_step_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    steps = (*NOTES, "ALTER TABLE notes ADD COLUMN more TEXT; INSERT INTO notes (body, x) VALUES (1)")
+    steps = (
+        *NOTES,
+        "ALTER TABLE notes ADD COLUMN more TEXT; INSERT INTO notes (body, x) VALUES (1)",
+    )
     async with open_database(tmp_path) as database:
         await database.migrate("notes", NOTES)
         with pytest.raises((DataFolderError, sqlite3.Error)):

@@ -22,7 +22,8 @@ from trio_websocket import (
 )
 
 from occd.web import edge
-from occd.web.server import EdgeLimits, serve
+from occd.web.http11 import EdgeLimits
+from occd.web.server import serve
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

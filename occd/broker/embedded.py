@@ -7,17 +7,23 @@ served in the order in which they came.
 import sqlite3
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+import structlog
 import trio
 
 from occd.broker import DEAD, DELIVERY_LIMIT, Delivery
 from occd.config import Config
-from occd.errors import QueueFull
-from occd.sqlite import Database
+from occd.errors import DataFolderError, QueueFull
+from occd.sqlite import Database, Work
+
+T = TypeVar("T")
+log = structlog.get_logger()
 
 _RETRY_AFTER_S = 5
+_RETRY_S = 0.5
 
 _MIGRATIONS = (
     """
@@ -56,14 +62,14 @@ class _Queue:
         self.changed.set()
         self.changed = trio.Event()
 
-    async def take(self) -> int:
+    async def take(self) -> tuple[int, str]:
         while not self.waiting:
             await self.changed.wait()
         owner, numbers = self.waiting.popitem(last=False)
         number = numbers.popleft()
         if numbers:
             self.waiting[owner] = numbers
-        return number
+        return number, owner
 
 
 @dataclass(slots=True)
@@ -141,8 +147,12 @@ class EmbeddedBroker:
         free = trio.Semaphore(prefetch)
         while True:
             await free.acquire()
-            number = await queue.take()
-            delivery, deliveries = await self._begin(queue, free, number)
+            number, owner = await queue.take()
+            try:
+                delivery, deliveries = await self._begin(queue, free, number)
+            except BaseException:
+                queue.put(number, owner, first=True)
+                raise
             if deliveries > DELIVERY_LIMIT and not queue.name.endswith(DEAD):
                 await delivery.reject(f"delivered {deliveries - 1} times without an end")
                 continue
@@ -160,27 +170,35 @@ class EmbeddedBroker:
             "UPDATE messages SET deliveries = deliveries + 1 WHERE number = ? "
             "RETURNING owner, body, key, reason, deliveries"
         )
-        owner, body, key, reason, deliveries = await self._database.write(
+        owner, body, key, reason, deliveries = await self._write(
             lambda db: db.execute(statement, [number]).fetchall()[0]
         )
         return _Delivery(self, queue, free, number, owner, body, key, reason), deliveries
 
     async def delete(self, number: int) -> None:
-        await self._database.write(
-            lambda db: _run(db, "DELETE FROM messages WHERE number = ?", number)
-        )
+        await self._write(lambda db: _run(db, "DELETE FROM messages WHERE number = ?", number))
 
     async def undeliver(self, number: int) -> None:
         statement = "UPDATE messages SET deliveries = deliveries - 1 WHERE number = ?"
-        await self._database.write(lambda db: _run(db, statement, number))
+        with suppress(DataFolderError):  # then it counts as a delivery, and comes back all the same
+            await self._database.write(lambda db: _run(db, statement, number))
 
     async def bury(self, queue: _Queue, number: int, owner: str, reason: str) -> None:
         dead = self._queue(queue.name + DEAD)
         statement = "UPDATE messages SET queue = ?, reason = ?, deliveries = 0 WHERE number = ?"
-        await self._database.write(lambda db: _run(db, statement, dead.name, reason, number))
+        await self._write(lambda db: _run(db, statement, dead.name, reason, number))
         queue.length -= 1
         dead.length += 1
         dead.put(number, owner)
+
+    async def _write(self, work: Work[T]) -> T:
+        """Write what a delivery in hand needs, however long the disk is full."""
+        while True:
+            try:
+                return await self._database.write(work)
+            except DataFolderError as error:
+                log.warning("the queue waits for the data folder", error=str(error))
+                await trio.sleep(_RETRY_S)
 
     def _queue(self, name: str) -> _Queue:
         return self._queues.setdefault(name, _Queue(name))

@@ -142,10 +142,14 @@ class Execute:
         message = wire.ResultMessage(
             submission.id, attempt, replace(result, finished_at=time.time())
         )
-        queue = self._config.queue.execution_queue
-        await self._broker.publish(
-            queue, wire.encode_result(message), key=submission.id, owner=None
-        )
+        queue, body = self._config.queue.execution_queue, wire.encode_result(message)
+        while True:  # the work is done: an outage of the broker must not make us do it again
+            try:
+                await self._broker.publish(queue, body, key=submission.id, owner=None)
+                return
+            except OccdError as error:
+                log.warning("a result waits for the broker", id=submission.id, error=str(error))
+                await trio.sleep(_RETRY_S)
 
 
 class _Run:

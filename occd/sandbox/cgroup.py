@@ -75,7 +75,8 @@ class Group(ABC):
         fds: list[int] = []
         try:
             for folder in self._folders:
-                fds.append(os.open(f"{folder}/{self._join_file}", os.O_WRONLY | os.O_CLOEXEC))
+                # One by one, so that those before a failure are closed.
+                fds.append(os.open(f"{folder}/{self._join_file}", os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
             yield fds
         finally:
             for fd in fds:

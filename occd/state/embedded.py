@@ -61,7 +61,7 @@ class EmbeddedState:
         self._queued = await self._database.read(sql.count_queued)
 
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
-        position, estimate = self._queued, self._estimate()
+        position, estimate = self._queued + 1, self._estimate()
         self._queued += 1  # before it is written, so that no other is told the same position
         new = False
         try:

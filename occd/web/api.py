@@ -31,7 +31,9 @@ def api_routes(service: SubmitService, config: HttpConfig) -> Blueprint:
         assert isinstance(body, bytes)
         wanted = parse_submission(parse_json(body))
         digest = hashlib.sha256(body).hexdigest()
-        record = await service.submit(wanted, key=idempotency_key(), digest=digest)
+        record = await service.submit(
+            wanted, key=checked_key(request.headers.get("Idempotency-Key")), digest=digest
+        )
         return await _answer(record, wait)
 
     @api.get("/submissions/<id>")
@@ -72,14 +74,14 @@ def checked_id(id: object) -> str:
     return id
 
 
-def idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        message = "must be 1 to 255 visible ASCII characters"
-        raise Rejected(
-            "bad-request", f"Idempotency-Key {message}", [FieldError("Idempotency-Key", message)]
-        )
-    return key
+def checked_key(key: object) -> str | None:
+    """An idempotency key, if there is one."""
+    if key is None or (isinstance(key, str) and re.fullmatch(r"[\x21-\x7e]{1,255}", key)):
+        return key
+    message = "must be 1 to 255 visible ASCII characters"
+    raise Rejected(
+        "bad-request", f"the idempotency key {message}", [FieldError("idempotency_key", message)]
+    )
 
 
 def _wait(config: HttpConfig) -> float:

@@ -29,7 +29,7 @@ the handler takes no input is noticed within a second (filling the queue and lea
 leave the handler behind for ever); a message over `frame_max_bytes` ends the connection
 (hypercorn sends 1009, then goes on storing); a refused handshake closes.
 
-Limits of size are h11 errors, raised while the request is parsed (`LimitedH11`), so a chunked body
+Limits of size are h11 errors, raised while the request is parsed (`http11.LimitedH11`), so a chunked body
 is cut off as it streams. That is the guard of the whole process. Quart's MAX_CONTENT_LENGTH,
 if at or below it, gives the application's own 413 for a declared length.
 
@@ -59,7 +59,8 @@ from hypercorn.utils import repr_socket_addr
 from quart import Quart, websocket
 from quart.signals import got_websocket_exception
 
-from occd.web.edge import Connection, EdgeConfig, EdgeLimits, describe, problem
+from occd.web.edge import Connection, EdgeConfig, describe
+from occd.web.http11 import EdgeLimits, problem
 
 log = structlog.get_logger()
 

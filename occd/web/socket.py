@@ -15,7 +15,7 @@ from quart import Blueprint, Websocket, websocket
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, Rejected
 from occd.web import FollowService
-from occd.web.api import checked_id
+from occd.web.api import checked_id, checked_key
 from occd.web.json import dump
 from occd.web.origin import check_origin
 from occd.web.problems import Problem, internal_problem, problem_of
@@ -98,7 +98,7 @@ class _Session:
         self._check_room()
         wanted = frame.get("submission")
         request = parse_submission(wanted)
-        key = _optional(frame, "idempotency_key", str)
+        key = checked_key(frame.get("idempotency_key"))
         digest = hashlib.sha256(dump(wanted).encode()).hexdigest()
         record = await self._service.submit(request, key=key, digest=digest)
         id = record.submission.id

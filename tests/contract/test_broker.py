@@ -1,6 +1,8 @@
 """What every broker promises (`occd/broker/__init__.py`), over every implementation."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, BrokerSeam
 
-from occd.broker import DEAD, DELIVERY_LIMIT, Broker, Delivery
-from occd.errors import QueueFull
+from occd.broker import DEAD, DELIVERY_LIMIT, Broker, Delivery, open_broker
+from occd.config import Config
+from occd.errors import DataFolderError, QueueFull
+from occd.sqlite import Database, open_database
 
 Q = "submission_queue"
 Deliveries = trio.MemoryReceiveChannel[Delivery]
@@ -380,3 +384,40 @@ async def test_nothing_is_lost_doubled_or_reordered_over_many_crashes(
             for owner, bodies in model.waiting.items():
                 assert [each for each in served if each[0] == owner] == bodies
             assert sorted(await drain(broker, len(model.dead), Q + DEAD)) == sorted(model.dead)
+
+
+async def test_a_full_disk_delays_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the embedded broker: deliveries wait for room, and none fails."""
+    monkeypatch.setattr("occd.broker.embedded._RETRY_S", 0.01)
+    config = Config(data_dir=tmp_path)
+    async with open_database(tmp_path) as database, open_broker(config, database) as broker:
+        await put(broker, "a", "b", "c")
+        async with broker.consume(Q, 1) as deliveries:
+            (a,) = await take(deliveries)
+            with full(monkeypatch):
+                await a.hand_back()
+                await assert_quiet(deliveries)
+            (a,) = await take(deliveries)
+            assert a.body == b"a"
+            async with trio.open_nursery() as nursery:
+                with full(monkeypatch):
+                    nursery.start_soon(a.ack)
+                    await assert_quiet(deliveries)
+                    with pytest.raises(DataFolderError):
+                        await put(broker, "d")
+        with full(monkeypatch):
+            await assert_empty(broker)  # leaves while a delivery waits for room
+        assert await drain(broker, 2) == ["b", "c"]
+
+
+@contextmanager
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    async def refuse(self: Database, work: object, *, durable: bool = False) -> None:
+        await trio.lowlevel.checkpoint()
+        raise DataFolderError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", refuse)
+        yield

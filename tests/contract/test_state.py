@@ -340,9 +340,7 @@ async def test_nothing_is_appended_after_the_end_or_to_the_unknown(seam: StateSe
 async def test_events_are_numbered_from_1_without_gaps_whoever_appends(seam: StateSeam) -> None:
     async def append(state: State, id: str, name: int) -> None:
         for number in range(10):
-            await state.append(
-                id, 1, [output(f"{name} {number} {part}".encode()) for part in "ab"]
-            )
+            await state.append(id, 1, [output(f"{name} {number} {part}".encode()) for part in "ab"])
 
     async with seam.open() as state:
         submission = await begun(state)
@@ -686,9 +684,7 @@ async def test_unread_stdin_is_bounded_and_has_room_again_after_a_read(seam: Sta
             await state.send_stdin(submission.id, b"x", None, end=False)
         read = Waiting()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                read.run, lambda: read_stdin(state, submission.id, len(first.data))
-            )
+            nursery.start_soon(read.run, lambda: read_stdin(state, submission.id, len(first.data)))
             await read.assert_still()
             await state.send_stdin(submission.id, b"x", None, end=False)
             await read.assert_ends()

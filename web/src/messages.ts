@@ -66,7 +66,7 @@ export type ServerFrame =
   | { type: 'event'; id: string; seq: number; time: string; event: Event }
 
 export type ClientFrame =
-  | { type: 'submit'; ref: string; submission: Submission }
+  | { type: 'submit'; ref: string; idempotency_key: string; submission: Submission }
   | { type: 'subscribe'; ref: string; id: string; after: number }
   | { type: 'stdin'; ref: string; id: string; data: string; offset: number; eof: boolean }
   | { type: 'cancel'; ref: string; id: string }

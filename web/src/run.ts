@@ -21,6 +21,8 @@ export interface Run {
   submission: Submission | null
   interactive: boolean
   submitRef: string
+  // Makes sending it again harmless: the server knows it by this.
+  key: string
   submits: number
   subscribeRef: string | null
   stdinRef: string | null
@@ -56,11 +58,15 @@ const unanswered: Problem = {
   detail: 'Your program is still here. Try again in a moment.',
 }
 
-// A submission whose answer was lost may be running already. Sending it again runs it twice at
-// worst; more often than this, something about it breaks the connection.
+// A submission whose answer was lost may be running already; its key makes sending it again
+// harmless. When it is lost more often than this, something about it breaks the connection.
 const mostSubmits = 3
 const stdinFullPause = 300
 const subscribePause = 1000
+
+function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-')
+}
 
 export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView): Runner {
   let current: Run | null = null
@@ -72,6 +78,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       submission: null,
       interactive: false,
       submitRef: newRef(),
+      key: newKey(),
       submits: 0,
       subscribeRef: null,
       stdinRef: null,
@@ -94,7 +101,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
 
   function sendSubmission(run: Run): void {
     if (run.submission === null) return
-    if (send({ type: 'submit', ref: run.submitRef, submission: run.submission })) run.submits += 1
+    if (send({ type: 'submit', ref: run.submitRef, idempotency_key: run.key, submission: run.submission })) run.submits += 1
   }
 
   function subscribe(run: Run): void {

@@ -1,0 +1,136 @@
+"""HTTP/1.1 as we take it: h11 behind our sizes and times, and what we answer when they are exceeded."""
+
+import json
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import h11
+import trio
+
+HEADERS_MAX = 100
+BODY_MIN_BYTES_PER_S = 2**16
+
+PROBLEM_TYPES = {
+    400: "bad-request",
+    403: "forbidden",
+    408: "request-timeout",
+    413: "too-large",
+    431: "headers-too-large",
+    501: "not-implemented",
+    503: "unavailable",
+    505: "http-version-not-supported",
+}
+
+
+@dataclass(frozen=True)
+class EdgeLimits:
+    """What one client may ask of us. Sizes in bytes, times in seconds.
+
+    A body may take `body_timeout_s` and one second more for each 64 KiB that came. The last two
+    count from the last progress: an idle keep-alive connection, and a send of which the client
+    takes nothing.
+    """
+
+    body_max_bytes: int = 16 * 2**20
+    head_max_bytes: int = 32 * 1024
+    frame_max_bytes: int = 16 * 2**20 + 65536
+    connections_max: int = 20000
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+    send_timeout_s: float = 30.0
+
+
+def problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and body of an error that the server itself answers; it ends the connection."""
+    title = HTTPStatus(status).phrase
+    body = json.dumps({"type": PROBLEM_TYPES[status], "title": title, "status": status}).encode()
+    return [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ], body
+
+
+class LimitedH11(h11.Connection):
+    """h11 with our limits and clock.
+
+    A breach looks to hypercorn like any other malformed request, so there is one way for it to
+    be answered: `RemoteProtocolError` with the status to send.
+    """
+
+    def __init__(self, limits: EdgeLimits, reading: trio.CancelScope) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_max_bytes)
+        self.idle = True
+        self._limits = limits
+        self._reading = reading
+        self._refusal: int | None = None
+        self._body_bytes = 0
+        self._allow(limits.head_timeout_s)
+
+    def refuse(self, status: int) -> None:
+        self._refusal = status
+        # Private, but else h11 and hypercorn would take what the application still answers.
+        self._process_error(self.their_role)
+
+    def unclock(self) -> None:
+        self._allow(math.inf)
+
+    def receive_data(self, data: bytes) -> None:
+        if self.idle and data:
+            self.idle = False
+            self._allow(self._limits.head_timeout_s)
+        super().receive_data(data)
+
+    def next_event(self) -> Any:
+        if self._refusal is None:
+            event = super().next_event()
+            self._account(event)
+        if self._refusal is not None:
+            raise h11.RemoteProtocolError("refused", error_status_hint=self._refusal)
+        return event
+
+    def start_next_cycle(self) -> None:
+        super().start_next_cycle()
+        self._body_bytes = 0
+        self.idle = not self.trailing_data[0]
+        self._allow(self._limits.keep_alive_s if self.idle else self._limits.head_timeout_s)
+
+    def _allow(self, seconds: float) -> None:
+        self._reading.deadline = trio.current_time() + seconds
+
+    def _account(self, event: object) -> None:
+        if isinstance(event, h11.Request):
+            self._allow(self._limits.body_timeout_s)
+            if status := head_fault(event, self._limits):
+                self.refuse(status)
+        elif isinstance(event, h11.Data):
+            self._body_bytes += len(event.data)
+            self._reading.deadline += len(event.data) / BODY_MIN_BYTES_PER_S
+            if self._body_bytes > self._limits.body_max_bytes:
+                self.refuse(413)
+        elif isinstance(event, h11.EndOfMessage):
+            self.unclock()
+
+
+def head_fault(request: h11.Request, limits: EdgeLimits) -> int | None:
+    """The status that refuses this head, for what h11 lets through."""
+    headers = list(request.headers)
+    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in headers)
+    names = [name for name, _ in headers]
+    if request.http_version not in {b"1.0", b"1.1"}:
+        return 505
+    if len(headers) > HEADERS_MAX or size > limits.head_max_bytes:
+        return 431
+    if b"transfer-encoding" in names and b"content-length" in names:
+        return 400  # h11 lets the former win; a proxy may have let the latter
+    if not request.target.startswith((b"/", b"http://", b"https://")) and request.target != b"*":
+        return 400
+    for name, value in headers:
+        if name == b"content-length" and int(value) > limits.body_max_bytes:
+            return 413
+        if name.startswith((b"sec-websocket-", b"connection")) and not value.isascii():
+            return 400
+    return None
