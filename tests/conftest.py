@@ -43,10 +43,10 @@ async def lab(nothing_left_over: None, language_cache: Path) -> AsyncIterator[La
 @pytest.fixture
 def nothing_left_over(language_cache: Path) -> Iterator[None]:
     """The test leaves no process, mount, control group, folder or descriptor of a jail behind."""
-    before = _lasting()
+    before, others = _lasting(), _ownerless_jails()
     yield
     assert _lasting() == before
-    assert _ownerless_jails() == []
+    assert _ownerless_jails() - others == set()
 
 
 def _lasting() -> tuple[list[str], list[str], dict[str, str]]:
@@ -55,7 +55,7 @@ def _lasting() -> tuple[list[str], list[str], dict[str, str]]:
     return mounts, os.listdir(shared / "mnt"), open_descriptors()
 
 
-def _ownerless_jails() -> list[str]:
+def _ownerless_jails() -> set[str]:
     """Processes and control groups in the name of a slot that nobody holds: other tests and daemons
     on this machine have theirs."""
     user = kernel.enter_private_mounts()
@@ -65,10 +65,11 @@ def _ownerless_jails() -> list[str]:
         with suppress(FileNotFoundError, ProcessLookupError):
             if (uid := process.stat().st_uid) in uids:
                 found.append((uid - uids.start, process))
-    for parent in (groups := find_cgroups()) and groups.parents or ():
-        for group in parent.glob("occd-[0-9]*/"):
-            found.append((int(group.name.split("-")[1]), group))
-    return [str(path) for slot, path in found if _is_ownerless(host_folder(user) / str(slot), path)]
+    if groups := find_cgroups():
+        for parent in groups.parents:
+            found += [(int(each.name.split("-")[1]), each) for each in parent.glob("occd-[0-9]*/")]
+    locks = host_folder(user)
+    return {str(path) for slot, path in found if _is_ownerless(locks / str(slot), path)}
 
 
 def _is_ownerless(lock: Path, found: Path) -> bool:

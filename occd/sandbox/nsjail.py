@@ -1,10 +1,7 @@
 """Jails made by nsjail.
 
 Theory of operation. All of an occd process's jails share one read-only root (`rootfs.py`). A cell
-leases a slot (a host uid and a name) and holds `base`, a small tmpfs with the submission's files.
-The compile stage has `base` as its box; afterwards it is sealed, and every run stage's box is an
-overlay of it with a tmpfs of its own. We write into a tree only before any program of theirs could;
-after that nothing of ours opens a name in it.
+leases a slot (a host uid and a name, `slots.py`) and holds the trees its stages work in (`box.py`).
 
 For each stage nsjail makes the namespaces, drops every privilege, loads the seccomp policy and starts
 `/.occd-init`, which reports over a socket. We put init into a control group, tell it what to start,
@@ -41,6 +38,7 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language, load_languages
 from occd.model import File, LimitName, Limits, Outcome, Stream
 from occd.sandbox import Cell, Emit, Job, kernel, trial
+from occd.sandbox.box import INODES, SAFE, Boxes
 from occd.sandbox.cgroup import Cgroups, Group, find_cgroups
 from occd.sandbox.init import Control, End, encode_go
 from occd.sandbox.probe import probe_languages
@@ -49,7 +47,6 @@ from occd.sandbox.slots import Slot, host_folder, lease
 from occd.sandbox.spawn import Process
 
 _USER = 1000  # inside
-_INODES = 65_536
 _TMP = 64 * 2**20
 _SETUP_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
@@ -77,8 +74,8 @@ class _Host:
             self.nsjail, "--quiet", "--log_fd", str(_LOG_FD), "--nice_level", "0",
             "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
             "--chroot", str(self.root),  "--cwd", "/box", "--bindmount", f"{box}:/box",
-            "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={_INODES},mode=1777",
-            "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={_INODES},mode=1777",
+            "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
+            "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--seccomp_policy", str(data_folder("sandbox") / "policy/seccomp.kafel"),
             "--iface_no_lo", "--disable_rlimits", "--time_limit", "0",
             "--pass_fd", str(_CONTROL_FD), "--", INIT, str(_CONTROL_FD),
@@ -86,42 +83,18 @@ class _Host:
 
 
 class _Cell:
-    def __init__(self, host: _Host, slot: Slot, limits: Limits) -> None:
+    def __init__(self, host: _Host, slot: Slot, boxes: Boxes) -> None:
         self._host = host
         self._slot = slot
-        self._box_size = limits.box
-        self._folder = host.workspace / slot.name
-        self._base = self._folder / "base"
+        self._boxes = boxes
         self._runs = 0
-        self._mounted: list[Path] = []
-
-    def open(self, files: Sequence[File]) -> None:
-        self._folder.mkdir(mode=0o711)
-        self._mount_tmpfs(self._base, _SAFE)
-        for file in files:
-            path = self._base / file.name
-            for folder in reversed(path.relative_to(self._base).parents[:-1]):
-                self._own(self._base / folder, folder=True)
-            path.write_bytes(file.content)
-            self._own(path)
-
-    def close(self) -> None:
-        for path in reversed(self._mounted):
-            kernel.unmount(str(path))
-        shutil.rmtree(self._folder)
 
     async def run(
         self, job: Job, stdin: trio.MemoryReceiveChannel[bytes], emit: Emit, stop: trio.Event
     ) -> Outcome:
         self._runs += 1
         name = f"{self._slot.name}-{self._runs}"
-        if job.stage == "compile":
-            outcome = await self._run_in(self._base, name, job, stdin, emit, stop)
-            kernel.mount(
-                "none", str(self._base), None, kernel.MS_REMOUNT | kernel.MS_RDONLY | _SAFE
-            )
-            return outcome
-        with self._layer() as box:
+        with self._boxes.box(job.stage) as box:
             return await self._run_in(box, name, job, stdin, emit, stop)
 
     async def _run_in(
@@ -141,42 +114,6 @@ class _Cell:
             if group:
                 with trio.CancelScope(shield=True):  # bounded by remove() itself
                     await group.remove()
-
-    @contextmanager
-    def _layer(self):  # type: ignore[no-untyped-def]
-        """A writable box over the sealed tree, for one run."""
-        layer, box = self._folder / f"layer{self._runs}", self._folder / f"box{self._runs}"
-        self._mount_tmpfs(layer, _SAFE)
-        for name in ("upper", "work"):
-            self._own(layer / name, folder=True)
-        box.mkdir()
-        options = f"lowerdir={self._base},upperdir={layer}/upper,workdir={layer}/work"
-        if self._host.user.uid != 0:
-            options += ",userxattr"
-        kernel.mount("overlay", str(box), "overlay", _SAFE, options)
-        self._mounted.append(box)
-        try:
-            yield box
-        finally:
-            for path in (box, layer):
-                kernel.unmount(str(path))
-                self._mounted.remove(path)
-
-    def _mount_tmpfs(self, path: Path, flags: int) -> None:
-        path.mkdir()
-        owner = f"uid={self._slot.uid},gid={self._slot.uid},mode=755"
-        kernel.mount(
-            "tmpfs", str(path), "tmpfs", flags, f"size={self._box_size},nr_inodes={_INODES},{owner}"
-        )
-        self._mounted.append(path)
-
-    def _own(self, path: Path, *, folder: bool = False) -> None:
-        if folder:
-            path.mkdir(exist_ok=True)
-        os.chown(path, self._slot.uid, self._slot.uid)
-
-
-_SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
 class _Jail:
@@ -388,12 +325,13 @@ class _Nsjail:
         slot = lease(self._host.folder, self._host.user)
         try:
             self._clear_leftovers(slot)
-            cell = _Cell(self._host, slot, limits)
+            folder = self._host.workspace / slot.name
+            unprivileged = self._host.user.uid != 0
+            boxes = Boxes(folder, slot.uid, limits.box, files, unprivileged=unprivileged)
             try:
-                cell.open(files)
-                yield cell
+                yield _Cell(self._host, slot, boxes)
             finally:
-                cell.close()
+                boxes.close()
         except OSError as error:
             raise SandboxFailed(f"the cell could not be made or removed: {error}") from error
         finally:
@@ -450,7 +388,7 @@ def _workspace(folder: Path) -> Path:
     """A new folder on a file system that only this process's mount namespace shows."""
     mnt = folder / "mnt"
     if not os.path.ismount(mnt):
-        kernel.mount("tmpfs", str(mnt), "tmpfs", _SAFE, "mode=711,size=1m")
+        kernel.mount("tmpfs", str(mnt), "tmpfs", SAFE, "mode=711,size=1m")
     workspace = Path(tempfile.mkdtemp(dir=mnt))
     workspace.chmod(0o711)
     return workspace

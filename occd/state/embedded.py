@@ -54,11 +54,13 @@ class EmbeddedState:
         self._end = _Signals()
         self._cancel = _Signals()
         self._stdin = _Signals()
+        self._cancelled: set[str] = set()
         self._offers: dict[str, tuple[float, Offer]] = {}
 
     async def load(self) -> None:
         await self._database.migrate("state", sql.MIGRATIONS)
         self._queued = await self._database.read(sql.count_queued)
+        self._cancelled = await self._database.read(sql.cancelled)
 
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         position, estimate = self._queued + 1, self._estimate()
@@ -127,13 +129,15 @@ class EmbeddedState:
         if status == "queued":
             self._queued -= 1
             self._announce_end(id)
-        self._cancel.send(id)
+        if status == "running":
+            self._cancelled.add(id)
+            self._cancel.send(id)
         return status != "finished"
 
     async def cancelled(self, id: str) -> None:
         while True:
             with self._cancel.expected(id) as asked:
-                if await self._database.read(lambda db: sql.is_cancelled(db, id)):
+                if id in self._cancelled:
                     return
                 await asked.wait()
 
@@ -171,6 +175,7 @@ class EmbeddedState:
             await trio.sleep(_EXPIRE_EVERY_S)
 
     def _announce_end(self, id: str) -> None:
+        self._cancelled.discard(id)
         self._log.send(id)
         self._end.send(id)
 

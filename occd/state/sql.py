@@ -202,9 +202,10 @@ def cancel(db: sqlite3.Connection, id: str) -> Status:
     return status
 
 
-def is_cancelled(db: sqlite3.Connection, id: str) -> bool:
-    row = db.execute("SELECT cancelled FROM submissions WHERE id = ?", [id]).fetchone()
-    return bool(row and row[0])
+def cancelled(db: sqlite3.Connection) -> set[str]:
+    """Those that were to be cancelled and have not ended yet."""
+    rows = db.execute("SELECT id FROM submissions WHERE cancelled = 1 AND status <> 'finished'")
+    return {id for (id,) in rows}
 
 
 def send_stdin(
@@ -238,12 +239,10 @@ def send_stdin(
 
 
 def stdin(db: sqlite3.Connection, id: str, offset: int) -> Stdin:
-    row = db.execute(
-        "SELECT number, stdin_sent, stdin_ended FROM submissions WHERE id = ?", [id]
-    ).fetchone()
+    row = db.execute("SELECT number, stdin_ended FROM submissions WHERE id = ?", [id]).fetchone()
     if row is None:
         return Stdin(b"", ended=True)
-    number, sent, ended = row
+    number, ended = row
     db.execute("UPDATE submissions SET stdin_read = ? WHERE number = ?", [offset, number])
     chunks = db.execute(
         "SELECT start, data FROM stdin WHERE submission = :number AND start >= coalesce("

@@ -144,27 +144,47 @@ static uint64_t used_bytes(const char *mount) {
     return statvfs(mount, &s) == 0 ? (uint64_t)(s.f_blocks - s.f_bfree) * s.f_frsize : 0;
 }
 
-/* Private memory of every process but ourselves plus the writable file systems, and their CPU time. */
+/* The bytes behind `name` in a text of the kernel's that counts kilobytes. */
+static uint64_t kilobytes(const char *text, const char *name) {
+    const char *line = strstr(text, name);
+    unsigned long long value;
+    return line && sscanf(line + strlen(name), "%llu", &value) == 1 ? value * 1024u : 0;
+}
+
+/* Shared memory that a process has touched: its share of it, or all where the share is not told. */
+static uint64_t shared_bytes(const char *pid) {
+    char text[4096];
+    uint64_t all = read_proc(pid, "status", text, sizeof text) ? kilobytes(text, "\nRssShmem:") : 0;
+    if (all < 1u << 20 || !read_proc(pid, "smaps_rollup", text, sizeof text)) return all;
+    return strstr(text, "\nPss_Shmem:") ? kilobytes(text, "\nPss_Shmem:") : all;
+}
+
+/* Memory of every process but ourselves and of the writable file systems, and their CPU time. Files
+ * there that are mapped would count twice, hence the larger of the two. */
 static void sample(uint64_t *memory, uint64_t *cpu_ns) {
     struct rusage usage;
     char text[1024];
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
-    *memory = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm");
+    uint64_t files = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm"), mapped = 0;
+    *memory = 0;
     *cpu_ns = reaped_cpu_ns(&usage);
     DIR *proc = opendir("/proc");
-    if (!proc) return;
+    if (!proc) fail("opendir /proc"); /* a guard that cannot see must not stand by */
     for (struct dirent *e; (e = readdir(proc));) {
-        unsigned long long resident, shared, user, system;
+        unsigned long long resident, shared, user, system, of_children[2];
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || strcmp(e->d_name, "1") == 0) continue;
         if (read_proc(e->d_name, "statm", text, sizeof text) &&
             sscanf(text, "%*u %llu %llu", &resident, &shared) == 2 && resident > shared)
             *memory += (resident - shared) * page;
+        mapped += shared_bytes(e->d_name);
         char *rest;
         if (read_proc(e->d_name, "stat", text, sizeof text) && (rest = strrchr(text, ')')) &&
-            sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) == 2)
-            *cpu_ns += (user + system) * tick;
+            sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &user, &system,
+                   &of_children[0], &of_children[1]) == 4)
+            *cpu_ns += (user + system + of_children[0] + of_children[1]) * tick;
     }
     closedir(proc);
+    *memory += mapped > files ? mapped : files;
 }
 
 static int reap(pid_t program, int *status) {

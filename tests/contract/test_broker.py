@@ -164,7 +164,7 @@ async def test_what_was_taken_can_be_ended_after_leaving_the_consumer(
         await put(broker, "a")
         async with broker.consume(Q, 1) as deliveries:
             (a,) = await take(deliveries)
-        await {"ack": a.ack, "hand_back": a.hand_back, "reject": lambda: a.reject("no")}[end]()
+        await (a.reject("no") if end == "reject" else getattr(a, end)())
         if end == "ack":
             await assert_empty(broker)
             await assert_empty(broker, Q + DEAD)

@@ -133,7 +133,8 @@ async def test_mountinfo_tells_no_path_of_a_secret(lab: Lab, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/usr", "/usr/bin", "/etc", "/dev", "/opt/occd/types", "/proc", "/var/tmp", "/run"]
+    "path",
+    ["/", "/usr", "/usr/bin", "/etc", "/dev", "/opt/occd/types", "/proc", "/var/tmp", "/run"],
 )
 async def test_writing_outside_its_box_is_refused(lab: Lab, path: str) -> None:
     outcome = await lab.python(f"tell(open, os.path.join({path!r}, 'planted'), 'w')")
@@ -162,9 +163,7 @@ async def test_its_own_folders_can_be_written(lab: Lab, folder: str) -> None:
 
 @pytest.mark.parametrize("folder", ["/box", "/tmp", "/dev/shm"])
 async def test_device_node_cannot_be_made(lab: Lab, folder: str) -> None:
-    outcome = await lab.python(
-        f"tell(os.mknod, {folder!r} + '/mem', 0o20666, os.makedev(1, 1))"
-    )
+    outcome = await lab.python(f"tell(os.mknod, {folder!r} + '/mem', 0o20666, os.makedev(1, 1))")
     assert outcome.stdout == b"EPERM\n"
 
 
@@ -240,8 +239,7 @@ async def test_deep_and_unreadable_folders_do_not_hold_the_cleanup_up(lab: Lab) 
         for number in range(200): open(f"{number}", "w").close(); os.chmod(f"{number}", 0)
         os.chdir("/box"); os.chmod("d", 0); os.chmod("/tmp", 0) if os.access("/tmp", 0) else None
         print("planted")
-        """
-        .replace("os.chmod(\"/tmp\", 0) if os.access(\"/tmp\", 0) else None", "os.chmod('.', 0)")
+        """.replace('os.chmod("/tmp", 0) if os.access("/tmp", 0) else None', "os.chmod('.', 0)")
     )
     assert outcome.stdout == b"planted\n", outcome
 

@@ -3,9 +3,12 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -153,7 +156,9 @@ async def test_ignoring_every_signal_does_not_help(lab: Lab) -> None:
 
 
 async def test_stopping_itself_ends_at_the_wall_time(lab: Lab) -> None:
-    outcome = await lab.python("os.kill(os.getpid(), signal.SIGSTOP)", replace(BRIEF, wall_time=0.5))
+    outcome = await lab.python(
+        "os.kill(os.getpid(), signal.SIGSTOP)", replace(BRIEF, wall_time=0.5)
+    )
     assert (outcome.signal, outcome.limit) == ("SIGKILL", "wall_time")
 
 
@@ -259,7 +264,7 @@ async def test_program_does_not_see_another_cells_processes(lab: Lab) -> None:
     assert seen == [b"2\n"] * 3
 
 
-async def test_killing_the_daemon_kills_its_programs(lab: Lab) -> None:
+async def test_killing_the_daemon_kills_its_programs(lab: Lab, language_cache: Path) -> None:
     """SIGKILL of the process that runs the sandbox, with its program running."""
     script = """
 import sys, trio
@@ -277,42 +282,32 @@ async def main():
                                   Limits(wall_time=300.0), feed=feed)
 trio.run(main)
 """
-    await daemon_killed_while_running(script)
+    await daemon_killed_while_running(script, language_cache)
     async with trio.open_nursery() as nursery:  # whoever gets its slot next clears its groups
         for _ in range(8):
             nursery.start_soon(lab.python, "time.sleep(0.5)")
 
 
-async def daemon_killed_while_running(script: str) -> None:
-    import sys
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", script, os.path.dirname(os.path.dirname(__file__)), f"{folder}/c"]
-        async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(
-                lambda task_status: trio.run_process(
-                    command, stdout=subprocess.PIPE, check=False, task_status=task_status
-                )
-            )
-            assert process.stdout is not None
-            assert await process.stdout.receive_some() .startswith(b"up")
-            jailed = _descendants(process.pid)
-            assert len(jailed) >= 3  # nsjail, init and the program
-            process.kill()
+async def daemon_killed_while_running(script: str, cache: Path) -> None:
+    command = [sys.executable, "-c", script, str(Path(__file__).parents[1]), str(cache)]
+    async with trio.open_nursery() as nursery:
+        process: trio.Process = await nursery.start(
+            partial(trio.run_process, command, stdout=subprocess.PIPE, check=False)
+        )
+        assert process.stdout is not None
+        assert (await process.stdout.receive_some()).startswith(b"up")
+        jailed = [os.pidfd_open(pid) for pid in _descendants(process.pid)]
+        assert len(jailed) >= 3  # nsjail, init and the program
+        process.kill()
     with trio.fail_after(5):
-        while any(_is_running(pid) for pid in jailed):
-            await trio.sleep(0.02)
+        for pidfd in jailed:
+            await trio.lowlevel.wait_readable(pidfd)  # it has ended
+            os.close(pidfd)
 
 
 def _descendants(pid: int) -> list[int]:
     children = [int(each) for each in _read(f"/proc/{pid}/task/{pid}/children").split()]
     return children + [below for child in children for below in _descendants(child)]
-
-
-def _is_running(pid: int) -> bool:
-    status = _read(f"/proc/{pid}/stat")
-    return bool(status) and status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _read(path: str) -> str:

@@ -72,7 +72,7 @@ while True:
 
 @pytest.mark.parametrize("name", MEMORY_BOMBS)
 async def test_memory_bomb_ends_as_memory_limit(lab: Lab, name: str) -> None:
-    outcome = await lab.python(MEMORY_BOMBS[name], replace(SMALL, file_size=2**30))
+    outcome = await lab.python(MEMORY_BOMBS[name], replace(SMALL, file_size=2**30, wall_time=4.0))
     assert outcome.limit == "memory", outcome
     assert outcome.memory <= SMALL.memory + MIB
 

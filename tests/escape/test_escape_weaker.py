@@ -56,9 +56,14 @@ time.sleep(60)
 }
 
 
-@pytest.mark.parametrize("name", MEMORY_BOMBS)
+def _memory_bombs() -> list[object]:
+    unseen = pytest.mark.xfail(strict=True, reason="memory that no process maps is not sampled")
+    return [pytest.param(name, marks=[unseen] * (name == "memfd")) for name in MEMORY_BOMBS]
+
+
+@pytest.mark.parametrize("name", _memory_bombs())
 async def test_memory_bomb_ends_as_memory_limit(lab: Lab, name: str) -> None:
-    outcome = await lab.python(MEMORY_BOMBS[name], replace(SMALL, file_size=2**30, wall_time=5.0))
+    outcome = await lab.python(MEMORY_BOMBS[name], replace(SMALL, file_size=2**30, wall_time=3.0))
     assert (outcome.limit, outcome.signal) == ("memory", "SIGKILL"), outcome
 
 
@@ -77,6 +82,20 @@ async def test_cpu_time_spread_over_children_is_summed(lab: Lab) -> None:
         time.sleep(60)
         """,
         replace(SMALL, memory=256 * MIB, cpu_time=0.8),
+    )
+    assert outcome.limit == "cpu_time", outcome
+
+
+async def test_cpu_time_of_short_children_is_summed(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        while True:
+            if os.fork() == 0:
+                while time.process_time() < 0.03: pass
+                os._exit(0)
+            os.wait()
+        """,
+        replace(SMALL, cpu_time=0.5),
     )
     assert outcome.limit == "cpu_time", outcome
 
@@ -157,11 +176,11 @@ trio.run(main)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_normal_user_gets_the_same_outcomes(nothing_left_over: None, tmp_path: Path) -> None:
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    script = [_python_for_all(), "-c", AS_NOBODY, str(Path(__file__).parents[1])]
+    script = [sys.executable, "-c", AS_NOBODY, str(Path(__file__).parents[1])]
     ended = subprocess.run(
         [*nobody, *script],
         cwd="/",
-        env={"PYTHONPATH": os.pathsep.join(["/".join(Path(__file__).parts[:-3])[1:], *sys.path])},
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=90,
@@ -180,8 +199,3 @@ def test_normal_user_gets_the_same_outcomes(nothing_left_over: None, tmp_path: P
         r"b'EACCES\n' 0 None None",
         "5",
     ]
-
-
-def _python_for_all() -> str:
-    """An interpreter that a normal user may start: a virtual environment's may lie in /root."""
-    return sys.executable

@@ -28,7 +28,7 @@ const view = EditorView.theme({
   '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground, ::selection': {
     backgroundColor: 'var(--selection)',
   },
-  '.cm-gutters': { backgroundColor: 'transparent', color: 'var(--faint)', border: 'none' },
+  '.cm-gutters': { backgroundColor: 'var(--surface)', color: 'var(--faint)', border: 'none' },
   '.cm-lineNumbers .cm-gutterElement': { padding: '0 8px 0 14px', minWidth: '34px' },
   '&.cm-focused .cm-activeLine': { backgroundColor: 'var(--active-line)' },
   '.cm-activeLine, .cm-activeLineGutter': { backgroundColor: 'transparent' },

@@ -1,0 +1,74 @@
+"""Programs whose end is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """`stdout` is what a run that ends by itself has printed, `share` how often it is chosen."""
+
+    name: str
+    verdict: str
+    source: str
+    share: int = 1
+    language: str = "python"
+    stdout: str | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    cancel: bool = False
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"language": self.language, "source": self.source, "limits": dict(self.limits)}
+
+    def fault(self, seen: dict[str, Any]) -> str | None:
+        """What is wrong with a result, if something is."""
+        told = f"{self.name} {seen['id']}: {seen['verdict']}, attempts {seen['attempts']}"
+        if seen["verdict"] == "internal_error":
+            return None if seen["attempts"] == 3 else told
+        if seen["verdict"] != self.verdict:
+            run = seen["run"] or seen["compile"] or {}
+            return told + f" {run | {'stdout': str(run.get('stdout'))[:200]}}"
+        if self.stdout is not None and seen["run"]["stdout"] != self.stdout:
+            return told + ": another output"
+        return None
+
+
+LINES = Program(
+    "lines",
+    "ok",
+    "for n in range(200): print(n, flush=n % 20 == 0)",
+    share=5,
+    stdout="".join(f"{n}\n" for n in range(200)),
+)
+SLEEP = Program(
+    "sleep", "ok", "import time; time.sleep(0.3); print('awake')", share=3, stdout="awake\n"
+)
+C = Program(
+    "c",
+    "ok",
+    '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }',
+    language="c",
+    share=2,
+    stdout="hello\n",
+)
+BAD_C = Program("bad c", "compile_error", "int main(void) { return", language="c")
+FAIL = Program("fail", "runtime_error", "import sys; print('no'); sys.exit(3)", stdout="no\n")
+SPIN = Program("spin", "time_limit", "while True: pass", limits={"cpu_time": 0.3})
+CANCEL = Program(
+    "cancel",
+    "cancelled",
+    "import time; print('on', flush=True); time.sleep(100)",
+    limits={"wall_time": 200},
+    cancel=True,
+)
+SIGNAL = Program("signal", "runtime_error", "import os; os.kill(os.getpid(), 11)")
+ABORT = Program("abort", "runtime_error", "import os; os.abort()")
+BIG = Program("big", "memory_limit", "x = bytearray(10**9); x[::4096] = b'x' * len(x[::4096])")
+FLOOD = Program(
+    "flood",
+    "output_limit",
+    "import sys\nwhile True: sys.stdout.write('x' * 65536)",
+    limits={"output": 200_000},
+)

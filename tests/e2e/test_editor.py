@@ -1,0 +1,343 @@
+"""The editor's page in a real browser, against a real server."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
+from serving import Server, serving
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESK, PHONE = (1440, 900), (390, 844)
+PATIENCE_MS = 30_000
+ASKS = """\
+name = input("name? ")
+print("hello", name)
+while True:
+    try:
+        print("got", input())
+    except EOFError:
+        break
+print("bye")
+"""
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("editor") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Editor:
+    page: Page
+    home: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """The page, when a program can be run; all that goes wrong from now on is noted."""
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._heard)
+        self.page.on("request", self._asked)
+        self.page.goto(self.home)
+        self.expect_ready()
+
+    def _heard(self, said: ConsoleMessage) -> None:
+        # Chromium's own editing wraps what `fill` inserts in a styled span, and the policy tells.
+        by_nobody = (
+            said.text.startswith("Applying inline style") and said.location["lineNumber"] == 0
+        )
+        if said.type in ("error", "warning") and not by_nobody:
+            self.complaints.append(said.text)
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith(self.home):
+            self.complaints.append(request.url)
+
+    def expect_ready(self) -> None:
+        expect(self.part("run")).to_have_attribute("aria-disabled", "false")
+
+    def part(self, name: str) -> Locator:
+        return self.page.get_by_test_id(name)
+
+    def write(self, source: str) -> None:
+        self.page.locator(".cm-content").fill(source)
+
+    def run(self, source: str) -> None:
+        self.write(source)
+        self.part("run").click()
+
+    def expect_verdict(self, tone: str, text: str = "") -> None:
+        expect(self.part("verdict")).to_have_attribute("data-tone", tone)
+        expect(self.part("verdict")).to_contain_text(text)
+
+    def expect_output(self, text: str) -> None:
+        expect(self.part("output")).to_contain_text(text)
+
+    def output(self) -> str:
+        return self.part("output").inner_text()
+
+
+def new_context(browser: Browser, size: tuple[int, int], dark: bool = False) -> BrowserContext:
+    width, height = size
+    return browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if dark else "light",
+        has_touch=size == PHONE,
+    )
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with new_context(browser, DESK) as context:
+        yield context
+
+
+@pytest.fixture
+def editor(context: BrowserContext, server: Server) -> Iterator[Editor]:
+    editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+    editor.open()
+    yield editor
+    assert editor.complaints == []
+
+
+def test_the_example_runs_as_the_page_opens(editor: Editor) -> None:
+    expect(editor.part("language")).to_have_value("python")
+    expect(editor.part("banner")).to_be_hidden()
+    editor.part("run").click()
+    editor.expect_verdict("good")
+    editor.expect_output("4 words: fox brown quick the")
+
+
+def test_run_shows_output_verdict_and_usage(editor: Editor) -> None:
+    editor.run("print('hello')")
+    editor.expect_verdict("good")
+    assert editor.output() == "hello\n"
+    expect(editor.part("cpu-time")).to_contain_text("ms")
+    expect(editor.part("wall-time")).to_contain_text("ms")
+    expect(editor.part("memory")).to_contain_text("MiB")
+    expect(editor.part("run")).to_have_attribute("aria-disabled", "false")
+    expect(editor.part("stop")).to_have_attribute("aria-disabled", "true")
+
+
+def test_the_page_asks_nobody_but_its_own_server(editor: Editor) -> None:
+    policy = editor.page.request.get(editor.home).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    editor.run("print(1)")
+    editor.expect_verdict("good")  # the fixture looks at requests and console
+
+
+def test_lines_are_seen_while_the_program_runs(editor: Editor) -> None:
+    editor.run("import time\nfor n in range(10): print('line', n, flush=True); time.sleep(0.2)")
+    seen: set[int] = set()
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while 10 not in seen and time.monotonic() < deadline:
+        seen.add(editor.output().count("line"))
+    assert len(seen - {0}) >= 5
+    editor.expect_verdict("good")
+
+
+def test_the_program_reads_the_input_box(editor: Editor) -> None:
+    editor.part("stdin").fill("one\ntwo\n")
+    editor.run("import sys; print([line for line in sys.stdin])")
+    editor.expect_output(r"['one\n', 'two\n']")
+
+
+def test_a_person_can_answer_a_running_program(editor: Editor) -> None:
+    editor.part("interactive").check()
+    editor.part("stdin").fill("")
+    editor.run(ASKS)
+    editor.expect_output("name? ")
+    editor.part("live-input").fill("you")
+    editor.part("send").click()
+    editor.expect_output("hello you")
+    editor.part("live-input").fill("é😀")
+    editor.part("live-input").press("Enter")
+    editor.expect_output("got é😀")
+    editor.part("eof").click()
+    editor.expect_verdict("good")
+    assert editor.output() == "name? you\nhello you\né😀\ngot é😀\nbye\n"
+
+
+def test_control_d_ends_the_input(editor: Editor) -> None:
+    editor.part("interactive").check()
+    editor.part("stdin").fill("")
+    editor.run(ASKS)
+    editor.expect_output("name? ")
+    editor.part("live-input").press("Control+d")
+    editor.expect_verdict("bad")
+    editor.expect_output("EOFError")
+
+
+def test_stop_ends_the_program_and_keeps_its_output(editor: Editor) -> None:
+    editor.run("import time; print('before', flush=True); time.sleep(60)")
+    editor.expect_output("before")
+    editor.part("stop").click()
+    editor.expect_verdict("stopped")
+    assert editor.output() == "before\n"
+    editor.run("print('after')")
+    editor.expect_verdict("good")
+    assert editor.output() == "after\n"
+
+
+def test_a_compile_error_is_shown_as_the_compilers(editor: Editor) -> None:
+    editor.part("language").select_option("c")
+    editor.run("int main(void) { return }")
+    editor.expect_verdict("bad", "ompile")
+    expect(editor.part("compile-output")).to_contain_text("main.c:1")
+    editor.run('#include <stdio.h>\nint main(void) { puts("fine"); }')
+    editor.expect_verdict("good")
+    editor.expect_output("fine")
+    expect(editor.part("compile-output")).to_be_hidden()
+
+
+def test_stdout_and_stderr_are_told_apart(editor: Editor) -> None:
+    editor.run("import sys; print('out', flush=True); print('err', file=sys.stderr)")
+    editor.expect_verdict("good")
+    output = editor.part("output")
+    expect(output.locator(".stdout")).to_have_text("out\n")
+    expect(output.locator(".stderr")).to_have_text("err\n")
+
+    def colour(selector: str) -> object:
+        return output.locator(selector).evaluate("each => getComputedStyle(each).color")
+
+    assert colour(".stdout") != colour(".stderr")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("raise SystemExit(3)", "3"),
+        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("while True: print('x' * 1000)", "utput"),
+    ],
+)
+def test_a_failure_says_what_happened(editor: Editor, source: str, text: str) -> None:
+    editor.run(source)
+    editor.expect_verdict("bad", text)
+
+
+def test_what_a_program_prints_is_text_and_nothing_else(editor: Editor) -> None:
+    editor.run("print('<img src=x onerror=alert(1)><script>alert(2)</script>\\x1b[31m&amp;')")
+    editor.expect_verdict("good")
+    assert "<script>alert(2)</script>" in editor.output()
+    assert editor.part("output").locator("img, script").count() == 0
+
+
+def test_switching_languages_keeps_each_program(editor: Editor) -> None:
+    editor.write("print('mine')")
+    editor.part("language").select_option("javascript")
+    expect(editor.page.locator(".cm-content")).not_to_contain_text("mine")
+    editor.run("console.log(6 * 7)")
+    editor.expect_output("42")
+    editor.part("language").select_option("python")
+    expect(editor.page.locator(".cm-content")).to_contain_text("print('mine')")
+
+
+def test_a_reload_keeps_the_program_and_goes_on_following(editor: Editor) -> None:
+    editor.run("import time; print('one', flush=True); time.sleep(2.5); print('two')")
+    editor.expect_output("one")
+    editor.page.reload()
+    editor.expect_output("two")
+    editor.expect_verdict("good")
+    expect(editor.page.locator(".cm-content")).to_contain_text("time.sleep(2.5)")
+    assert editor.output() == "one\ntwo\n"
+
+
+def test_a_long_line_scrolls_beneath_the_line_numbers(editor: Editor) -> None:
+    editor.write("x = 1 " + "# a long comment " * 50)
+    gutter = editor.page.locator(".cm-gutters")
+    colour = gutter.evaluate("each => getComputedStyle(each).backgroundColor")
+    assert colour not in ("transparent", "rgba(0, 0, 0, 0)")
+
+
+def test_control_enter_runs(editor: Editor) -> None:
+    editor.write("print('by key')")
+    editor.page.locator(".cm-content").press("Control+Enter")
+    editor.expect_output("by key")
+    editor.expect_verdict("good")
+    assert editor.page.locator(".cm-content").inner_text().strip() == "print('by key')"
+
+
+def test_the_keyboard_alone_gets_everywhere(editor: Editor) -> None:
+    editor.page.locator(".cm-content").click()
+    editor.page.keyboard.press("Escape")
+    editor.page.keyboard.press("Tab")
+    reached = set()
+    for _ in range(12):
+        reached.add(editor.page.evaluate("document.activeElement.dataset.testid"))
+        editor.page.keyboard.press("Tab")
+    assert {"run", "stdin", "interactive"} <= reached
+
+
+def test_much_output_leaves_the_page_usable(editor: Editor) -> None:
+    editor.run("for n in range(60_000): print('line', n)")
+    editor.expect_verdict("good")
+    editor.expect_output("line 59999")
+    editor.run("print('next')")
+    editor.expect_verdict("good")
+    assert editor.output() == "next\n"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_lies_beyond_the_edge(
+    browser: Browser, server: Server, tmp_path: Path, size: tuple[int, int], dark: bool
+) -> None:
+    with new_context(browser, size, dark) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        editor.open()
+        editor.page.screenshot(path=tmp_path / "open.png", full_page=True)
+        editor.run(
+            "import sys\nprint('x' * 500, flush=True)\nprint('oops', file=sys.stderr)\n"
+            f"# {'a long comment ' * 30}"
+        )
+        editor.expect_verdict("good")
+        editor.page.screenshot(path=tmp_path / "run.png", full_page=True)
+        editor.part("language").select_option("c")
+        editor.run("int main(void) { return }")
+        editor.expect_verdict("bad")
+        editor.page.screenshot(path=tmp_path / "compile-error.png", full_page=True)
+        editor.part("interactive").check()
+        widths = editor.page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        editor.page.screenshot(path=tmp_path / "interactive.png", full_page=True)
+        assert widths == [size[0], size[0]]
+        for name in ("run", "stop", "language", "stdin", "output"):
+            box = editor.part(name).bounding_box()
+            assert box
+            assert 0 <= box["x"] <= box["x"] + box["width"] <= size[0]
+        assert editor.complaints == []
