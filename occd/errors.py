@@ -75,7 +75,9 @@ class Stale(StateError):
 
 
 class Exhausted(StateError):
-    pass
+    def __init__(self, id: str, attempts: int) -> None:
+        super().__init__(f"{id} was begun {attempts} times")
+        self.attempts = attempts
 
 
 class EventsReset(StateError):

@@ -1,6 +1,5 @@
 """Fixtures shared by all suites. The sandbox is opened for each test, its languages probed once."""
 
-import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -13,7 +12,7 @@ from sandboxed import Lab, open_descriptors
 from occd.config import Config
 from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
-from occd.sandbox.slots import host_folder
+from occd.sandbox.slots import Slot, host_folder, lease
 
 
 def pytest_sessionstart() -> None:
@@ -41,12 +40,27 @@ async def lab(nothing_left_over: None, language_cache: Path) -> AsyncIterator[La
 
 
 @pytest.fixture
-def nothing_left_over(language_cache: Path) -> Iterator[None]:
+def nothing_left_over(language_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The test leaves no process, mount, control group, folder or descriptor of a jail behind."""
-    before, others = _lasting(), _ownerless_jails()
+    theirs: dict[Slot, set[str]] = {}
+    found: set[str] = set()
+    release = Slot.release
+
+    def look_after_lease(folder: Path, user: kernel.HostUser) -> Slot:
+        slot = lease(folder, user)
+        theirs[slot] = _named_after(slot)  # what a killed owner left
+        return slot
+
+    def look_and_release(slot: Slot) -> None:  # while it is leased, what comes in its name is ours
+        found.update(_named_after(slot) - theirs.pop(slot))
+        release(slot)
+
+    monkeypatch.setattr("occd.sandbox.nsjail.lease", look_after_lease)
+    monkeypatch.setattr(Slot, "release", look_and_release)
+    before = _lasting()
     yield
     assert _lasting() == before
-    assert _ownerless_jails() - others == set()
+    assert found == set()
 
 
 def _lasting() -> tuple[list[str], list[str], dict[str, str]]:
@@ -55,27 +69,13 @@ def _lasting() -> tuple[list[str], list[str], dict[str, str]]:
     return mounts, os.listdir(shared / "mnt"), open_descriptors()
 
 
-def _ownerless_jails() -> set[str]:
-    """Processes and control groups in the name of a slot that nobody holds: other tests and daemons
-    on this machine have theirs."""
-    user = kernel.enter_private_mounts()
-    uids = user.slot_uids or range(0)
-    found: list[tuple[int, Path]] = []
+def _named_after(slot: Slot) -> set[str]:
+    """Processes and control groups."""
+    groups = find_cgroups()
+    parents = groups.parents if groups else ()
+    found = {str(each) for parent in parents for each in parent.glob(f"{slot.name}-*/")}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            if (uid := process.stat().st_uid) in uids:
-                found.append((uid - uids.start, process))
-    if groups := find_cgroups():
-        for parent in groups.parents:
-            found += [(int(each.name.split("-")[1]), each) for each in parent.glob("occd-[0-9]*/")]
-    locks = host_folder(user)
-    return {str(path) for slot, path in found if _is_ownerless(locks / str(slot), path)}
-
-
-def _is_ownerless(lock: Path, found: Path) -> bool:
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return found.exists()  # else its owner ended between the listing and the lock
+            if slot.uid != 0 and process.stat().st_uid == slot.uid:
+                found.add(str(process))
+    return found

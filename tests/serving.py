@@ -105,7 +105,13 @@ class Server:
         return int(found[1]) * 1024
 
 
-def start(data_dir: Path, *args: str, **settings: str) -> Server:
+def start(
+    data_dir: Path,
+    *args: str,
+    program: Path | str = OCCD,
+    cwd: Path | None = None,
+    **settings: str,
+) -> Server:
     """A process that may or may not come to serve. `settings` as in `execute__slots="1"`."""
     environment = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
     environment |= {f"OCCD_{name.upper()}": value for name, value in settings.items()}
@@ -113,11 +119,11 @@ def start(data_dir: Path, *args: str, **settings: str) -> Server:
     output, log = data_dir.with_suffix(".out"), data_dir.with_suffix(".log")
     with output.open("wb") as out, log.open("ab") as err:
         process = subprocess.Popen(
-            [OCCD, "--roles=all", f"--data-dir={data_dir}", *(args or ["--listen=127.0.0.1:0"])],
+            [program, "--roles=all", f"--data-dir={data_dir}", *(args or ["--listen=127.0.0.1:0"])],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            cwd=data_dir.parent,
+            cwd=cwd or data_dir.parent,
             env=environment,
         )
     return Server(process, data_dir, output, log)
@@ -133,9 +139,11 @@ def wait_open(server: Server) -> None:
 
 
 @contextmanager
-def serving(data_dir: Path, **settings: str) -> Iterator[Server]:
+def serving(
+    data_dir: Path, *, program: Path | str = OCCD, cwd: Path | None = None, **settings: str
+) -> Iterator[Server]:
     """A server for as long as the context lasts; it ends well and complained of nothing."""
-    server = start(data_dir, **settings)
+    server = start(data_dir, program=program, cwd=cwd, **settings)
     try:
         wait_open(server)
         yield server

@@ -140,6 +140,7 @@ def test_output_belongs_to_the_stage_that_wrote_it() -> None:
         log.put("compile", Stage("compile", "end"))
         log.put("run", Stage("run", "start"))
         log.emit("stderr", b"\xac hello")
+        await trio.lowlevel.checkpoint()
 
     outputs = [event for event in logged(scenario).events if isinstance(event, Output)]
     assert [(each.stage, each.data) for each in outputs] == [

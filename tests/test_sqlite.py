@@ -51,7 +51,7 @@ class Hold:
         assert self._let_go.wait(SOON_S)
 
     async def held(self) -> None:
-        while not self._holding.is_set():
+        while not self._holding.is_set():  # noqa: ASYNC110
             await trio.sleep(0.001)
 
     def let_go(self) -> None:

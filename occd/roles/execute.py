@@ -19,7 +19,6 @@ from occd.config import Config
 from occd.errors import Exhausted, Finished, OccdError, Poisoned, Stale, StateError
 from occd.languages import Installed, Language, find, pick
 from occd.model import (
-    MAX_ATTEMPTS,
     Event,
     Outcome,
     Result,
@@ -47,7 +46,7 @@ class Execute:
         self._broker = broker
         self._state = state
         self._sandbox = sandbox
-        self._running: set[str] = set()
+        self._running: dict[str, int] = {}  # 0 until its attempt has begun
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -90,7 +89,7 @@ class Execute:
         if submission.id in self._running:  # queued twice: the delivery in hand answers for both
             await delivery.ack()
             return
-        self._running.add(submission.id)
+        self._running[submission.id] = 0
         try:
             await self._attempt(submission)
         except Finished:
@@ -98,17 +97,19 @@ class Execute:
         except Exception:
             log.exception("attempt failed", id=submission.id)
             await trio.sleep(_RETRY_S)
-            self._running.discard(submission.id)
+            del self._running[submission.id]
             await delivery.hand_back()
         except BaseException:
-            self._running.discard(submission.id)
+            attempt = self._running.pop(submission.id)
             with trio.move_on_after(_HAND_BACK_S, shield=True):
+                if attempt:
+                    await self._state.excuse(submission.id, attempt)
                 await delivery.hand_back()
             raise
         else:
             await delivery.ack()
         finally:
-            self._running.discard(submission.id)
+            self._running.pop(submission.id, None)
 
     async def _attempt(self, submission: Submission) -> None:
         """One attempt, from its start to its result in the queue. Raises Finished when there is
@@ -121,10 +122,11 @@ class Execute:
             attempt = await self._state.begin(
                 submission, installed.version if installed else "", node
             )
-        except Exhausted:
-            result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=MAX_ATTEMPTS)
-            await self._publish(submission, MAX_ATTEMPTS, result)
+        except Exhausted as error:
+            result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
+            await self._publish(submission, error.attempts, result)
             return
+        self._running[submission.id] = attempt
         started_at = time.time()
         if language is None or installed is None:
             name = " ".join(filter(None, (submission.language, submission.version)))

@@ -34,7 +34,8 @@ class Notify:
         queues = self._config.queue
         async with trio.open_nursery() as nursery:
             await nursery.start(self._consume, queues.execution_queue, self._store)
-            await nursery.start(self._consume, queues.submission_queue + DEAD, self._give_up)
+            for queue in (queues.submission_queue, queues.execution_queue):
+                await nursery.start(self._consume, queue + DEAD, self._give_up)
             task_status.started()
 
     async def _consume(

@@ -18,7 +18,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
     ExitStack,
@@ -232,7 +232,7 @@ async def _feed(stdin: trio.MemoryReceiveChannel[bytes], pipe: trio.lowlevel.FdS
 class _Watch:
     """The limits of one running stage, and why it was killed if it was."""
 
-    def __init__(self, limits: Limits, emit: Emit, kill) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, limits: Limits, emit: Emit, kill: Callable[[], None]) -> None:
         self._limits = limits
         self._emit = emit
         self._kill_jail = kill
@@ -362,7 +362,7 @@ def refuse_exposed_folders(config: Config) -> None:
 
 
 @contextmanager
-def _open_host(config: Config):  # type: ignore[no-untyped-def]
+def _open_host(config: Config) -> Iterator[_Host]:
     try:
         user = kernel.enter_private_mounts()
         folder = host_folder(user)

@@ -63,6 +63,10 @@ class State(Protocol):
         Raises Finished, or Exhausted when all attempts are used up.
         """
 
+    async def excuse(self, id: str, attempt: int) -> None:
+        """This attempt was cut off by a drain of ours: it does not count towards the last one. Its
+        number stays used, so that clients clear what it showed."""
+
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
         """Append events in order. Raises Stale, Finished or UnknownSubmission."""
 

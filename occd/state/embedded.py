@@ -91,6 +91,9 @@ class EmbeddedState:
         self._log.send(submission.id)
         return attempt
 
+    async def excuse(self, id: str, attempt: int) -> None:
+        await self._database.write(lambda db: sql.excuse(db, id, attempt))
+
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
         await self._database.write(lambda db: sql.append(db, id, attempt, events))
         self._log.send(id)

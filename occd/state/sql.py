@@ -40,6 +40,7 @@ MIGRATIONS = (
         body BLOB NOT NULL,
         status TEXT NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
+        excused INTEGER NOT NULL DEFAULT 0,
         last_seq INTEGER NOT NULL DEFAULT 0,
         published INTEGER NOT NULL DEFAULT 0,
         cancelled INTEGER NOT NULL DEFAULT 0,
@@ -122,16 +123,16 @@ def begin(
 ) -> tuple[int, bool]:
     """The attempt, and whether the submission was queued until now."""
     row = db.execute(
-        "SELECT number, status, attempts, last_seq FROM submissions WHERE id = ?", [submission.id]
+        "SELECT number, status, attempts, excused, last_seq FROM submissions WHERE id = ?",
+        [submission.id],
     ).fetchone()
     if row is None:
-        number, status, attempts, last_seq = _insert(db, submission, None, ""), "forgotten", 0, 0
-    else:
-        number, status, attempts, last_seq = row
+        row = _insert(db, submission, None, ""), "forgotten", 0, 0, 0
+    number, status, attempts, excused, last_seq = row
     if status == "finished":
         raise Finished(submission.id)
-    if attempts >= MAX_ATTEMPTS:
-        raise Exhausted(submission.id)
+    if attempts - excused >= MAX_ATTEMPTS:
+        raise Exhausted(submission.id, attempts)
     db.execute(
         "UPDATE submissions SET status = 'running', attempts = attempts + 1, published = 1, "
         "stdin_read = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
@@ -139,6 +140,12 @@ def begin(
     )
     _append(db, number, last_seq, [Started(attempts + 1, version, node)])
     return attempts + 1, status == "queued"
+
+
+def excuse(db: sqlite3.Connection, id: str, attempt: int) -> None:
+    db.execute(
+        "UPDATE submissions SET excused = excused + 1 WHERE id = ? AND attempts = ?", [id, attempt]
+    )
 
 
 def append(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[Event]) -> None:

@@ -98,10 +98,10 @@ class Daemon:
         self.lives += 1
         self.url = ""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OCCD_")}
+        argv = [sys.executable, "-m", "occd", "--roles", "all", "--listen", "127.0.0.1:0"]
         with self._output.open("wb") as out, (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "occd", "--roles", "all", "--listen", "127.0.0.1:0"]
-                + ["--data-dir", str(self.data)],
+                [*argv, "--data-dir", str(self.data)],
                 env=environment | {"OCCD_EXECUTE__SLOTS": str(self.slots)},
                 cwd=self.folder,
                 stdout=out,
@@ -130,7 +130,7 @@ class Daemon:
         killed_at = time.monotonic()
         await trio.to_thread.run_sync(self.process.wait)
         with trio.move_on_after(10):
-            while any(proc.alive for proc in theirs):
+            while any(proc.alive for proc in theirs):  # noqa: ASYNC110
                 await trio.sleep(0.01)
         return time.monotonic() - killed_at
 
@@ -139,7 +139,7 @@ class Daemon:
         assert self.process
         self.process.terminate()
         with trio.fail_after(START_TIMEOUT_S):
-            while self.process.poll() is None:
+            while self.process.poll() is None:  # noqa: ASYNC110
                 await trio.sleep(0.02)
         assert self.process.returncode == 0, self.told()
 

@@ -56,7 +56,7 @@ class Storm:
         while True:
             try:
                 status, answer = await request(self.daemon.url, method, path, body, key)
-            except GONE + (ValueError,):  # ValueError: there is no daemon that has a URL yet
+            except (*GONE, ValueError):  # ValueError: there is no daemon that has a URL yet
                 await trio.sleep(0.05)
                 continue
             if status in (200, 202):

@@ -33,8 +33,11 @@ async def put(broker: Broker, *bodies: str, owner: str | None = None, queue: str
 
 
 async def take(deliveries: Deliveries, count: int = 1) -> list[Delivery]:
-    with trio.fail_after(SOON_S):
-        return [await deliveries.receive() for _ in range(count)]
+    found = []
+    for _ in range(count):
+        with trio.fail_after(SOON_S):
+            found.append(await deliveries.receive())
+    return found
 
 
 async def drain(broker: Broker, count: int, queue: str = Q) -> list[str]:

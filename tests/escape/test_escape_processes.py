@@ -283,9 +283,6 @@ async def main():
 trio.run(main)
 """
     await daemon_killed_while_running(script, language_cache)
-    async with trio.open_nursery() as nursery:  # whoever gets its slot next clears its groups
-        for _ in range(8):
-            nursery.start_soon(lab.python, "time.sleep(0.5)")
 
 
 async def daemon_killed_while_running(script: str, cache: Path) -> None:

@@ -121,7 +121,7 @@ FLOODS = {
     "stderr": "while True: os.write(2, b'x' * 65536)",
     "both": "while True: os.write(1, b'x' * 999); os.write(2, b'y' * 999)",
     "one_byte_at_a_time": "while True: os.write(1, b'x')",
-    "one_line_of_a_gigabyte": "os.write(1, b'x' * 2**30)",
+    "one_giant_line": "os.write(1, b'x' * 2**28)",
     "by_children": """
 for _ in range(8): os.fork()
 while True: os.write(1, b'x' * 65536)

@@ -201,8 +201,7 @@ def _call(argv: Sequence[str], cwd: Path | None = None) -> str:
         cwd=cwd,
         env=os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=_STEP_TIMEOUT_S,
     )

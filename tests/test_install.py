@@ -1,0 +1,89 @@
+"""What people install holds everything: it works far from the checkout, with nothing beside it."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from serving import API, serving
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def quiet(*argv: str | Path, cwd: Path) -> str:
+    """What a command prints; it succeeds."""
+    clean = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
+    done = subprocess.run(
+        argv, cwd=cwd, env=clean, text=True, check=False, capture_output=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from it."""
+    folder: Path = tmp_path_factory.mktemp("dist")
+    quiet(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `occd` of an empty environment into which the wheel was installed."""
+    folder: Path = tmp_path_factory.mktemp("environment")
+    quiet(sys.executable, "-m", "venv", folder, cwd=folder)
+    (wheel,) = built.glob("*.whl")
+    pip = folder / "bin/pip"
+    quiet(pip, "--disable-pip-version-check", "-q", "install", wheel, cwd=folder)
+    quiet(pip, "check", cwd=folder)
+    return folder / "bin/occd"
+
+
+def tracked(*folders: str) -> set[str]:
+    """What the checkout holds of these folders."""
+    listed = quiet("git", "ls-files", "-z", *folders, cwd=ROOT)
+    return set(filter(None, listed.split("\0")))
+
+
+def test_the_sdist_holds_what_a_build_needs(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    missing = tracked("occd", "templates", "static", "sandbox", "web", "packaging") - held
+    assert missing == set()
+    assert {"LICENSE", "README.md", "pyproject.toml"} <= held
+    assert not any(name.startswith(("web/node_modules", ".venv", "data/")) for name in held)
+
+
+def test_the_wheel_holds_the_data_folders_and_the_jails_init(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    assert tracked("occd") <= held
+    data = tracked("templates", "static", "sandbox/languages", "sandbox/policy")
+    assert {f"occd/_data/{name}" for name in data} <= held
+    assert "occd/_data/sandbox/bin/occd-init" in held
+    assert not any(name.startswith(("tests/", "web/", "templates/")) for name in held)
+
+
+def test_it_runs_programs_from_anywhere(installed: Path, tmp_path: Path) -> None:
+    assert quiet(installed, "--version", cwd=Path("/")).startswith("occd, version ")
+    assert "a trial job ran" in quiet(installed, "doctor", cwd=Path("/"))
+    (tmp_path / "hello.py").write_text("print('hello')")
+    assert quiet(installed, "run", tmp_path / "hello.py", cwd=Path("/")) == "hello\n"
+
+
+def test_it_serves_the_page_and_its_files(installed: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", program=installed, cwd=Path("/")) as server:
+        page = server.get("/")
+        assert page.status == 200
+        assert b'data-testid="run"' in page.body
+        for name in tracked("static"):
+            answer = server.get(f"/{name}")
+            assert (answer.status, answer.body) == (200, (ROOT / name).read_bytes())
+        assert server.get(f"{API}/languages").status == 200
+        assert server.run("print(1)")["run"]["stdout"] == "1\n"
