@@ -50,11 +50,13 @@ class Submit:
         submission = await self._admit(request)
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             created = await self._state.create(submission, key, digest)
-            if not created.published:
-                await self._publish(submission if created.id == submission.id else None, created.id)
             if created.id == submission.id:
+                await self._publish_new(submission)
                 return Record(submission, "queued", 0, None, None)
-            return await self._state.get(created.id)
+            record = await self._state.get(created.id)
+            if not created.published:
+                await self._publish(record.submission)
+            return record
         raise BrokerError("the broker took too long")
 
     async def get(self, id: str) -> Record:
@@ -101,20 +103,24 @@ class Submit:
             "results_kept_s": self._config.results.keep_s,
         }
 
-    async def _publish(self, submission: Submission | None, id: str) -> None:
-        submission = submission or (await self._state.get(id)).submission
-        queue, body = self._config.queue.submission_queue, wire.encode_submission(submission)
+    async def _publish_new(self, submission: Submission) -> None:
+        """What the broker does not take is forgotten: its client is told so. Only who recorded it may
+        forget it; a repetition of the same request may have published it meanwhile."""
         try:
-            await self._broker.publish(queue, body, key=id, owner=submission.user_id)
+            await self._publish(submission)
         except OccdError:
-            await self._state.discard(id)  # noqa: ASYNC120  (its only caller shields and bounds it)
+            await self._state.discard(submission.id)  # noqa: ASYNC120  (submit() shields and bounds it)
             raise
-        await self._state.published(id)
+
+    async def _publish(self, submission: Submission) -> None:
+        queue, body = self._config.queue.submission_queue, wire.encode_submission(submission)
+        await self._broker.publish(queue, body, key=submission.id, owner=submission.user_id)
+        await self._state.published(submission.id)
 
     async def _sweep(self) -> None:
         try:
             for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
-                await self._publish(submission, submission.id)
+                await self._publish(submission)
         except OccdError as error:
             log.warning("the sweep will try again", error=str(error))
 

@@ -113,7 +113,7 @@ async def run_soak(daemon: Daemon, count: int) -> None:
     daemon.launch()
     await daemon.ready()
     await Soak(daemon, mixed(50, seed)).run()  # what is made once and kept is there now
-    before = await settled(daemon, Holdings(1000, 1000, 0))
+    before = await at_rest(daemon)
     resident = resident_mib(daemon.pid)
 
     soak, began = Soak(daemon, mixed(count, seed + 1)), time.monotonic()
@@ -145,17 +145,23 @@ async def run_soak(daemon: Daemon, count: int) -> None:
     assert daemon.leftovers() == []
 
 
+async def at_rest(daemon: Daemon) -> Holdings:
+    """What it holds when nothing has changed for longer than an idle thread lives."""
+    last, since = Holdings.of(daemon.pid), trio.current_time()
+    while trio.current_time() - since < 12 or last.children:
+        await trio.sleep(0.2)
+        now = Holdings.of(daemon.pid)
+        if now != last:
+            last, since = now, trio.current_time()
+    return last
+
+
 async def settled(daemon: Daemon, wanted: Holdings) -> Holdings:
     """What it holds when idle threads and closing connections have gone, at best `wanted`."""
-    last = Holdings.of(daemon.pid)
-    steady_since = trio.current_time()
     with trio.move_on_after(SETTLE_S):
-        while not last.within(wanted) or trio.current_time() - steady_since < 12:
+        while not Holdings.of(daemon.pid).within(wanted):  # noqa: ASYNC110
             await trio.sleep(0.2)
-            now = Holdings.of(daemon.pid)
-            if now != last:
-                last, steady_since = now, trio.current_time()
-    return last
+    return Holdings.of(daemon.pid)
 
 
 async def test_200_submissions_leave_the_daemon_as_it_was(daemon: Daemon) -> None:

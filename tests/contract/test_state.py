@@ -149,7 +149,7 @@ async def test_a_created_submission_is_queued_and_survives_a_crash(seam: StateSe
             None,
             None,
         )
-        assert await recorded(state, submission.id) == [Queued(0, 0.0)]
+        assert await recorded(state, submission.id) == [Queued(1, 0.0)]
 
 
 async def test_create_gives_the_earlier_submission_for_the_same_key_and_digest(
@@ -229,7 +229,7 @@ async def test_discard_keeps_what_was_published(seam: StateSeam) -> None:
         assert (await state.get(submission.id)).status == "queued"
 
 
-async def test_queued_tells_how_many_wait_before_it(seam: StateSeam) -> None:
+async def test_queued_tells_its_place_among_those_that_wait(seam: StateSeam) -> None:
     async def position(state: State, submission: Submission) -> int:
         (event,) = await recorded(state, submission.id)
         assert isinstance(event, Queued)
@@ -237,16 +237,16 @@ async def test_queued_tells_how_many_wait_before_it(seam: StateSeam) -> None:
 
     async with seam.open() as state:
         waiting = [await created(state) for _ in range(6)]
-        assert [await position(state, each) for each in waiting] == list(range(6))
+        assert [await position(state, each) for each in waiting] == list(range(1, 7))
         await state.begin(waiting[0], "3", "node")
         await state.cancel(waiting[1].id)
         await state.discard(waiting[2].id)
         await state.finish(waiting[3].id, None, result(Verdict.INTERNAL_ERROR))
-        assert await position(state, await created(state)) == 2
+        assert await position(state, await created(state)) == 3
         await state.begin(waiting[0], "3", "node")  # running already: no longer counted
         seam.crash()
     async with seam.open() as state:
-        assert await position(state, await created(state)) == 3
+        assert await position(state, await created(state)) == 4
 
 
 async def test_concurrent_creates_have_different_positions(seam: StateSeam) -> None:
@@ -262,7 +262,7 @@ async def test_concurrent_creates_have_different_positions(seam: StateSeam) -> N
         assert len(set(positions)) == len(positions) == 10
         (last,) = await recorded(state, (await created(state)).id)
         assert isinstance(last, Queued)
-        assert last.position == 11
+        assert last.position == 12
 
 
 # begin, append, finish
@@ -280,7 +280,7 @@ async def test_begin_counts_starts_and_appends_started(seam: StateSeam) -> None:
         record = await state.get(submission.id)
         assert (record.status, record.attempts, record.started_at) == ("running", 2, first)
         assert await recorded(state, submission.id) == [
-            Queued(0, 0.0),
+            Queued(1, 0.0),
             Started(1, "3.11", "n1"),
             Started(2, "3.12", "n2"),
         ]
@@ -295,6 +295,20 @@ async def test_begin_is_exhausted_after_three_starts(seam: StateSeam) -> None:
             await state.begin(submission, "3", "node")
         assert (await state.get(submission.id)).attempts == MAX_ATTEMPTS
         assert await state.finish(submission.id, MAX_ATTEMPTS, result(Verdict.INTERNAL_ERROR))
+
+
+async def test_an_excused_attempt_keeps_its_number_and_does_not_count(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        for attempt in range(1, MAX_ATTEMPTS + 3):
+            assert await state.begin(submission, "3", "node") == attempt
+            if attempt <= 2:
+                await state.excuse(submission.id, attempt)
+        with pytest.raises(Exhausted) as exhausted:
+            await state.begin(submission, "3", "node")
+        assert exhausted.value.attempts == MAX_ATTEMPTS + 2
+        with pytest.raises(Stale):
+            await state.append(submission.id, 1, [output(b"x")])
 
 
 async def test_begin_refuses_what_has_finished(seam: StateSeam) -> None:
