@@ -94,8 +94,9 @@ class Execute:
             await self._attempt(submission)
         except Finished:
             await delivery.ack()
-        except Exception:
-            log.exception("attempt failed", id=submission.id)
+        except Exception as error:
+            ours = isinstance(error, OccdError)  # a failure that we know needs no traceback
+            log.error("attempt failed", id=submission.id, error=str(error), exc_info=not ours)
             await trio.sleep(_RETRY_S)
             del self._running[submission.id]
             await delivery.hand_back()

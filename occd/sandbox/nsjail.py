@@ -43,7 +43,7 @@ from occd.sandbox.cgroup import Cgroups, Group, find_cgroups
 from occd.sandbox.init import Control, End, encode_go
 from occd.sandbox.probe import probe_languages
 from occd.sandbox.rootfs import INIT, build_rootfs, shown_folders
-from occd.sandbox.slots import Slot, host_folder, lease
+from occd.sandbox.slots import Slot, host_folder, lease, ownerless
 from occd.sandbox.spawn import Process
 
 _USER = 1000  # inside
@@ -312,8 +312,13 @@ class _Nsjail:
             "weaker: no cgroup is ours to use, so memory and CPU time are sampled every 10 ms",
         ]  # fmt: skip
 
-    def _clear_leftovers(self, slot: Slot) -> None:
-        """What a killed process left under this name goes when we first use it; later it was ours."""
+    def clear_leftovers(self) -> None:
+        """What killed processes of ours left in the name of slots that nobody holds now."""
+        for slot in ownerless(self._host.folder, self._host.user):
+            self._clear(slot)
+
+    def _clear(self, slot: Slot) -> None:
+        """At the first use; what is left later in this name is what we just left ourselves."""
         if self._host.cgroups and slot.name not in self._cleared:
             self._cleared.add(slot.name)
             self._host.cgroups.clear(f"{slot.name}-")
@@ -324,7 +329,7 @@ class _Nsjail:
     ) -> AsyncIterator[Cell]:
         slot = lease(self._host.folder, self._host.user)
         try:
-            self._clear_leftovers(slot)
+            self._clear(slot)
             folder = self._host.workspace / slot.name
             unprivileged = self._host.user.uid != 0
             boxes = Boxes(folder, slot.uid, limits.box, files, unprivileged=unprivileged)
@@ -345,6 +350,7 @@ async def open_nsjail(
     refuse_exposed_folders(config)
     with _open_host(config) as host:
         sandbox = _Nsjail(host, load_languages())
+        sandbox.clear_leftovers()
         await trial(sandbox)
         sandbox.available = await probe_languages(sandbox, host.root, cache, only)
         yield sandbox

@@ -4,6 +4,7 @@ machine never share one. A lease is a lock on a file: the kernel gives it back w
 import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +27,32 @@ class Slot:
 
 def lease(folder: Path, user: HostUser) -> Slot:
     """Take a free slot. Raises SandboxFailed when all are taken."""
-    uids = user.slot_uids
     for number in range(SLOTS):
-        lock = os.open(
-            folder / f"{number}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            continue
-        return Slot(f"occd-{number}", uids[number] if uids else 0, lock)
+        if slot := _try_lease(folder, user, number):
+            return slot
     raise SandboxFailed(f"all {SLOTS} slots of this machine are in use")
+
+
+def ownerless(folder: Path, user: HostUser) -> Iterator[Slot]:
+    """Every slot that was ever used and that nobody holds now, leased while it is looked at."""
+    for number in sorted(int(path.name) for path in folder.glob("[0-9]*")):
+        if slot := _try_lease(folder, user, number):
+            try:
+                yield slot
+            finally:
+                slot.release()
+
+
+def _try_lease(folder: Path, user: HostUser, number: int) -> Slot | None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(folder / f"{number}", flags, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    uids = user.slot_uids
+    return Slot(f"occd-{number}", uids[number] if uids else 0, lock)
 
 
 def host_folder(user: HostUser) -> Path:

@@ -117,12 +117,13 @@ async def look_back(storm: Storm) -> None:
     """Everything once more, from the last daemon."""
     for id, program in storm.accepted.items():
         seen = await storm.ask("GET", f"/submissions/{id}")
-        storm.see(seen)
-        storm.faults += filter(None, [program.fault(seen)])
+        if seen["status"] == "finished":
+            storm.see(seen)
+            storm.faults += filter(None, [program.fault(seen)])
     for key, id in storm.random.sample(sorted(storm.by_key.items()), 10):
         again = await storm.ask("POST", "/submissions", storm.accepted[id].body, key)
         storm.note(again["id"], key, storm.accepted[id])
-    for id, log in (await events_of(storm.daemon.url, list(storm.accepted))).items():
+    for id, log in (await events_of(storm.daemon.url, list(storm.results))).items():
         storm.faults += log_faults(id, log, storm.results[id])
 
 
