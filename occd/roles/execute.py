@@ -30,6 +30,7 @@ from occd.model import (
 )
 from occd.roles.eventlog import EventLog
 from occd.sandbox import Cell, Job, Sandbox
+from occd.scopes import cancel_when
 from occd.state import Offer, State
 
 log = structlog.get_logger()
@@ -73,7 +74,7 @@ class Execute:
     async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         queue, slots = self._config.queue.submission_queue, self._config.execute.slots
         async with self._broker.consume(queue, slots) as deliveries, trio.open_nursery() as intake:
-            intake.start_soon(_cancel_when, self.stopping, intake.cancel_scope)
+            intake.start_soon(cancel_when, self.stopping, intake.cancel_scope)
             task_status.started()
             async for delivery in deliveries:
                 handlers.start_soon(self._handle, delivery)
@@ -91,15 +92,7 @@ class Execute:
             return
         self._running[submission.id] = 0
         try:
-            await self._attempt(submission)
-        except Finished:
-            await delivery.ack()
-        except Exception as error:
-            ours = isinstance(error, OccdError)  # a failure that we know needs no traceback
-            log.error("attempt failed", id=submission.id, error=str(error), exc_info=not ours)
-            await trio.sleep(_RETRY_S)
-            del self._running[submission.id]
-            await delivery.hand_back()
+            ended = await self._try(submission)
         except BaseException:
             attempt = self._running.pop(submission.id)
             with trio.move_on_after(_HAND_BACK_S, shield=True):
@@ -107,10 +100,21 @@ class Execute:
                     await self._state.excuse(submission.id, attempt)
                 await delivery.hand_back()
             raise
-        else:
-            await delivery.ack()
-        finally:
-            self._running.pop(submission.id, None)
+        del self._running[submission.id]
+        await (delivery.ack() if ended else delivery.hand_back())
+
+    async def _try(self, submission: Submission) -> bool:
+        """Whether the submission's delivery has served its purpose."""
+        try:
+            await self._attempt(submission)
+        except Finished:
+            return True
+        except Exception as error:
+            ours = isinstance(error, OccdError)  # a failure that we know needs no traceback
+            log.error("attempt failed", id=submission.id, error=str(error), exc_info=not ours)
+            await trio.sleep(_RETRY_S)
+            return False
+        return True
 
     async def _attempt(self, submission: Submission) -> None:
         """One attempt, from its start to its result in the queue. Raises Finished when there is
@@ -272,8 +276,3 @@ class _Run:
 
 async def _close(send: trio.MemorySendChannel[bytes]) -> None:
     await send.aclose()
-
-
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

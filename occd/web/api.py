@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from contextlib import suppress
 
 import trio
 from quart import Blueprint, Response, request
@@ -10,13 +11,14 @@ from quart import Blueprint, Response, request
 from occd.config import HttpConfig
 from occd.errors import FieldError, Rejected, UnknownSubmission
 from occd.model import Record
+from occd.scopes import cancel_when
 from occd.web import SubmitService
 from occd.web.json import dump
 from occd.web.origin import check_origin
 from occd.web.schema import parse_json, parse_submission, record_json
 
 
-def api_routes(service: SubmitService, config: HttpConfig) -> Blueprint:
+def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig) -> Blueprint:
     api = Blueprint("api", __name__)
 
     @api.before_request
@@ -55,10 +57,19 @@ def api_routes(service: SubmitService, config: HttpConfig) -> Blueprint:
     async def limits() -> Response:
         return _json(service.limits())
 
+    async def _settled(id: str, wait: float) -> Record:
+        """What is known when it has finished, the time is up, or the server stops."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
+            nursery.cancel_scope.deadline = trio.current_time() + wait
+            with suppress(UnknownSubmission):  # for `get` to say, outside of a nursery
+                await service.settled(id)
+            nursery.cancel_scope.cancel()
+        return await service.get(id)
+
     async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
         if record.result is None and wait:
-            with trio.move_on_after(wait):
-                record = await service.settled(record.submission.id)
+            record = await _settled(record.submission.id, wait)
         status = 200 if record.result else pending_status
         response = _json(record_json(record), status)
         response.headers["Location"] = f"/api/v1/submissions/{record.submission.id}"

@@ -32,14 +32,14 @@ class Services:
     follow: FollowService
     health: Health
     stopping: trio.Event
-    """Set when WebSockets are to be closed with 1001."""
+    """Set when nothing more will happen: waiting ends, WebSockets are closed with 1001."""
 
 
 def make_app(config: Config, services: Services) -> QuartTrio:
     app = QuartTrio("occd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.http.body_max_bytes
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None  # server.py's business
-    api = api_routes(services.submit, config.http)
+    api = api_routes(services.submit, services.stopping, config.http)
     app.register_blueprint(api, url_prefix="/api/v1")
     app.register_blueprint(
         socket_routes(services.follow, services.stopping, config.http), url_prefix="/api/v1"

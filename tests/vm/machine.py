@@ -79,7 +79,8 @@ def run(image: Image, job: Path, command: str, timeout_s: int) -> Finished:
 def _boot(image: Image, drive: Path, timeout_s: int) -> str:
     """What the machine printed until it powered off."""
     argv = [
-        "nice", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt",
+        "nice", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi",
+        "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt",  # a newer one is slower to emulate
         "-smp", "2", "-m", "1024", "-nic", "none", "-display", "none", "-serial", "stdio",
         "-monitor", "none", "-no-reboot", "-snapshot",
         "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
