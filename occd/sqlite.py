@@ -31,6 +31,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 _READERS = 4
 _BATCH = 500
+_PATIENCE_S = 0.005
 
 
 @dataclass(slots=True)
@@ -47,19 +48,27 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[list[_Write[Any]]] = queue.SimpleQueue()
+        self._unhurried: list[_Write[Any]] = []
+        self._unhurried_came = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
         self._limiter = trio.CapacityLimiter(_READERS)
         self._readers: list[sqlite3.Connection] = []
         self._writer = threading.Thread(target=self._run_writer, name="occd-writer", daemon=True)
 
-    async def write(self, work: Work[T], *, durable: bool = False) -> T:
-        """Run `work` in the writer thread; return when it is committed, `durable`: on disk.
+    async def write(self, work: Work[T], *, durable: bool = False, hurry: bool = True) -> T:
+        """Run `work` in the writer thread; return when it is committed, `durable`: on disk. Without
+        `hurry` it may wait a few milliseconds for another to go along with: waking a thread costs
+        more than most works.
 
         Not cancellable, so that a caller knows: when it returns it is done, when it raises it is not.
         """
         write = _Write(work, durable)
-        self._writes.put(write)
+        self._unhurried.append(write)
+        if hurry:
+            self._send()
+        else:
+            self._unhurried_came.set()
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         assert write.result is not None
         return write.result.unwrap()
@@ -76,6 +85,20 @@ class Database:
         Raises DataFolderError when they are of a newer version than this program knows.
         """
         await self.write(lambda connection: _migrate(connection, component, steps), durable=True)
+
+    def _send(self) -> None:
+        self._writes.put(self._unhurried)
+        self._unhurried = []
+
+    async def _send_unhurried(self, scope: trio.CancelScope) -> None:
+        """Runs until `scope` is cancelled and nothing else cancels it: what waits cannot be, either."""
+        with scope:
+            while True:
+                await self._unhurried_came.wait()
+                await trio.sleep(_PATIENCE_S)
+                self._unhurried_came = trio.Event()
+                if self._unhurried:
+                    self._send()
 
     def _read(self, work: Work[T]) -> T:
         try:
@@ -95,24 +118,28 @@ class Database:
 
     def _take(self) -> list[_Write[Any]]:
         """What waits, at least one; empty when it is time to end."""
-        batch = []
-        write = self._writes.get()
-        while write is not None:
-            batch.append(write)
-            if len(batch) == _BATCH or self._writes.empty():
-                return batch
-            write = self._writes.get()
-        if batch:
-            self._writes.put(None)
+        batch = self._writes.get()
+        while batch and len(batch) < _BATCH and not self._writes.empty():
+            more = self._writes.get()
+            if not more:
+                self._writes.put(more)  # the end, which comes last
+                break
+            batch += more
         return batch
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
         self._writer.start()
         try:
-            yield
+            async with trio.open_nursery() as nursery:
+                sending = trio.CancelScope(shield=True)
+                nursery.start_soon(self._send_unhurried, sending)
+                try:
+                    yield
+                finally:
+                    sending.cancel()
         finally:
-            self._writes.put(None)
+            self._writes.put([])  # the end
             with trio.CancelScope(shield=True):  # the writer ends after a last commit: milliseconds
                 await trio.to_thread.run_sync(self._writer.join)
             for reader in self._readers:

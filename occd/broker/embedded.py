@@ -84,9 +84,9 @@ class _Delivery:
     reason: str | None
 
     async def ack(self) -> None:
+        self._free.release()  # it has ended; that it is written down, the next need not wait for
         await self._broker.delete(self._number)
         self._queue.length -= 1
-        self._free.release()
 
     async def hand_back(self) -> None:
         await self._broker.undeliver(self._number)
@@ -176,7 +176,8 @@ class EmbeddedBroker:
         return _Delivery(self, queue, free, number, owner, body, key, reason), deliveries
 
     async def delete(self, number: int) -> None:
-        await self._write(lambda db: _run(db, "DELETE FROM messages WHERE number = ?", number))
+        statement = "DELETE FROM messages WHERE number = ?"
+        await self._write(lambda db: _run(db, statement, number), hurry=False)
 
     async def undeliver(self, number: int) -> None:
         statement = "UPDATE messages SET deliveries = deliveries - 1 WHERE number = ?"
@@ -191,11 +192,11 @@ class EmbeddedBroker:
         dead.length += 1
         dead.put(number, owner)
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], *, hurry: bool = True) -> T:
         """Write what a delivery in hand needs, however long the disk is full."""
         while True:
             try:
-                return await self._database.write(work)
+                return await self._database.write(work, hurry=hurry)
             except DataFolderError as error:
                 log.warning("the queue waits for the data folder", error=str(error))
                 await trio.sleep(_RETRY_S)

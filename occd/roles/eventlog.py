@@ -26,19 +26,21 @@ class EventLog:
         self._output: dict[Stream, bytearray] = {}
         self._more = trio.Event()
         self._hurry = trio.Event()
+        self._gathering = False
         self._closed = False
 
     def put(self, stage: StageName, event: Event) -> None:
-        """Append an event after all output that came before it, without waiting for more."""
+        """Append an event after all output that came before it. A moment later, if nothing follows: what
+        follows the start of a stage most often does so at once."""
         self._take_output(ended=True)
         self._stage = stage
         self._ready.append(event)
-        self._wake(hurry=True)
+        self._more.set()
 
     def emit(self, stream: Stream, data: bytes) -> None:
         waiting = self._output.setdefault(stream, bytearray())
         waiting += data
-        self._wake(hurry=len(waiting) >= _EVENT_BYTES)
+        self._wake(hurry=not self._gathering or len(waiting) >= _EVENT_BYTES)
 
     def close(self) -> None:
         """Nothing follows: `run` returns when all is appended."""
@@ -49,14 +51,22 @@ class EventLog:
     async def run(self) -> None:
         while not (self._closed and not self._ready):
             await self._more.wait()
+            if not self._output:
+                await self._hurried()
             self._more, self._hurry = trio.Event(), trio.Event()
             self._take_output(ended=False)
             if self._ready:
                 events, self._ready = self._ready, []
+                self._gathering = True
                 await self._append(events)
-            if not self._closed:
-                with trio.move_on_after(_GATHER_S):
-                    await self._hurry.wait()
+                await self._hurried()
+                self._gathering = False
+
+    async def _hurried(self) -> None:
+        """Wait a moment for more to come, unless there is a reason not to."""
+        if not self._closed:
+            with trio.move_on_after(_GATHER_S):
+                await self._hurry.wait()
 
     def _wake(self, *, hurry: bool) -> None:
         self._more.set()

@@ -54,11 +54,13 @@ class EmbeddedState:
         self._end = _Signals()
         self._cancel = _Signals()
         self._stdin = _Signals()
+        self._unfinished: set[str] = set()
         self._cancelled: set[str] = set()
         self._offers: dict[str, tuple[float, Offer]] = {}
 
     async def load(self) -> None:
         await self._database.migrate("state", sql.MIGRATIONS)
+        self._unfinished = await self._database.read(sql.unfinished)
         self._queued = await self._database.read(sql.count_queued)
         self._cancelled = await self._database.read(sql.cancelled)
 
@@ -72,13 +74,16 @@ class EmbeddedState:
             )
         finally:
             self._queued -= not new
+        if new:
+            self._unfinished.add(submission.id)
         return created
 
     async def published(self, id: str) -> None:
-        await self._database.write(lambda db: sql.set_published(db, id))
+        await self._database.write(lambda db: sql.set_published(db, id), hurry=False)
 
     async def discard(self, id: str) -> None:
         self._queued -= await self._database.write(lambda db: sql.discard(db, id))
+        self._announce_end(id)
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
         return await self._database.read(lambda db: sql.unpublished(db, before))
@@ -88,6 +93,7 @@ class EmbeddedState:
             lambda db: sql.begin(db, submission, version, node)
         )
         self._queued -= was_queued
+        self._unfinished.add(submission.id)
         self._log.send(submission.id)
         return attempt
 
@@ -112,12 +118,10 @@ class EmbeddedState:
         return await self._database.read(lambda db: sql.get(db, id))
 
     async def settled(self, id: str) -> Record:
-        while True:
+        while id in self._unfinished:
             with self._end.expected(id) as ended:
-                record = await self.get(id)
-                if record.result:
-                    return record
                 await ended.wait()
+        return await self.get(id)
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
         while True:
@@ -178,6 +182,7 @@ class EmbeddedState:
             await trio.sleep(_EXPIRE_EVERY_S)
 
     def _announce_end(self, id: str) -> None:
+        self._unfinished.discard(id)
         self._cancelled.discard(id)
         self._log.send(id)
         self._end.send(id)

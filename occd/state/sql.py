@@ -118,6 +118,10 @@ def count_queued(db: sqlite3.Connection) -> int:
     return count
 
 
+def unfinished(db: sqlite3.Connection) -> set[str]:
+    return {id for (id,) in db.execute("SELECT id FROM submissions WHERE status <> 'finished'")}
+
+
 def begin(
     db: sqlite3.Connection, submission: Submission, version: str, node: str
 ) -> tuple[int, bool]:

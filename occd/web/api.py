@@ -59,13 +59,14 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
 
     async def _settled(id: str, wait: float) -> Record:
         """What is known when it has finished, the time is up, or the server stops."""
+        record: Record | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
             nursery.cancel_scope.deadline = trio.current_time() + wait
             with suppress(UnknownSubmission):  # for `get` to say, outside of a nursery
-                await service.settled(id)
+                record = await service.settled(id)
             nursery.cancel_scope.cancel()
-        return await service.get(id)
+        return record or await service.get(id)
 
     async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
         if record.result is None and wait:

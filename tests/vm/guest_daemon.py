@@ -1,12 +1,15 @@
-"""Run inside the virtual machine: the whole of occd, and its sudden death."""
+"""Run inside the virtual machine: the whole of occd, and its sudden death.
+
+This process stays outside of private mounts: the daemon would take itself for root there.
+"""
 
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import serving
+from guest_lab import groups, jailed
 
 from occd.sandbox.cgroup import find_cgroups
 
@@ -15,24 +18,6 @@ ENDED_S = 5.0
 """A second is promised; time is slow in here."""
 
 FORKED = "import os, time\nos.fork()\ntime.sleep(600)"
-
-
-def jailed() -> list[str]:
-    """The processes that live in a pid namespace below ours: nobody else in this machine has any."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            status = (process / "status").read_text()
-            (pids,) = [line for line in status.splitlines() if line.startswith("NSpid:")]
-            if len(pids.split()) > 2:
-                found.append(f"{status.partition(chr(10))[0]} {pids}")
-    return found
-
-
-def groups() -> list[str]:
-    found = find_cgroups()
-    parents = found.parents if found else ()
-    return [group.name for parent in parents for group in parent.glob("occd-[0-9]*/")]
 
 
 def wait_until_jailed(count: int) -> None:
@@ -51,8 +36,7 @@ def kill_in_the_middle(server: serving.Server) -> None:
 
 def test_we_are_whom_the_host_wanted() -> None:
     """Else the others would prove less than they seem to."""
-    _, outside, _ = map(int, Path("/proc/self/uid_map").read_text().split())
-    assert outside == int(os.environ["OCCD_VM_UID"])
+    assert os.getuid() == int(os.environ["OCCD_VM_UID"])
 
 
 def test_death_of_the_daemon_ends_its_jails_and_the_next_one_clears(tmp_path: Path) -> None:
