@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import trio
@@ -80,8 +80,8 @@ class HttpClient:
         self._idle.append(stream)
 
 
-@asynccontextmanager
-async def daemon(folder: str) -> AsyncIterator[int]:
+@contextmanager
+def daemon(folder: str) -> Iterator[int]:
     command = [sys.executable, "-m", "occd", "--roles", "all", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen([*command, "--data-dir", folder], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -158,7 +158,7 @@ async def main() -> None:
         file.write_bytes(SOURCE)
         sandbox = await stack.enter_async_context(open_sandbox(load_config(), only="python"))
         binary = sandbox.available["python"][0].binary
-        port = await stack.enter_async_context(daemon(str(folder / "data")))
+        port = stack.enter_context(daemon(str(folder / "data")))
         kinds: dict[str, Run] = {
             "bare": lambda: bare(binary, str(file)),
             "sandbox": lambda: sandboxed(sandbox, binary),
