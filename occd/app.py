@@ -13,7 +13,7 @@ This is the one module that names concrete classes.
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -106,7 +106,7 @@ class Health:
             self._tried_at = trio.current_time()
 
 
-async def run(config: Config, *, say: Callable[[str], None] = print) -> None:
+async def run(config: Config) -> None:
     """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
     stop, cancel = trio.Event(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
@@ -114,7 +114,7 @@ async def run(config: Config, *, say: Callable[[str], None] = print) -> None:
         await nursery.start(_watch_signals, stop, cancel)
         with cancel:
             async with _opened(config) as (broker, state, sandbox, remedy):
-                await _serve(config, broker, state, sandbox, remedy, stop, say)
+                await _serve(config, broker, state, sandbox, remedy, stop)
         nursery.cancel_scope.cancel()
 
 
@@ -143,7 +143,6 @@ async def _serve(
     sandbox: Sandbox | None,
     remedy: str | None,
     stop: trio.Event,
-    say: Callable[[str], None],
 ) -> None:
     submit = Submit(config, broker, state, load_languages())
     ws = Ws(state, submit)
@@ -171,7 +170,7 @@ async def _serve(
             )
         )
         _tune_collector()
-        _introduce(bound, sandbox, remedy, say)
+        _introduce(bound, sandbox, remedy)
         await stop.wait()
         log.info("stopping", grace_s=config.grace_s)
         await _stop_in_order(roles, config.grace_s)
@@ -226,19 +225,22 @@ def _tune_collector() -> None:
     sys.setswitchinterval(0.001)  # the SQLite thread gives the GIL back often and wants it soon
 
 
-def _introduce(
-    bound: list[str], sandbox: Sandbox | None, remedy: str | None, say: Callable[[str], None]
-) -> None:
+def _introduce(bound: list[str], sandbox: Sandbox | None, remedy: str | None) -> None:
     if sandbox:
         names = [
             f"{language.name} {', '.join(each.version for each in sandbox.available[language.id])}"
             for language in sandbox.languages.values()
             if language.id in sandbox.available
         ]
-        say(f"occd: languages: {'; '.join(names) or 'none (see: occd languages)'}")
+        _say(f"occd: languages: {'; '.join(names) or 'none (see: occd languages)'}")
         for line in sandbox.isolation:
-            say(f"occd: isolation: {line}")
+            _say(f"occd: isolation: {line}")
     else:
-        say(f"occd: NO PROGRAM WILL BE RUN: {remedy}")
+        _say(f"occd: NO PROGRAM WILL BE RUN: {remedy}")
     for address in bound:
-        say(f"occd: open http://{address}/")
+        _say(f"occd: open http://{address}/")
+
+
+def _say(line: str) -> None:
+    """Seen at once where stdout is a file or a pipe, too."""
+    print(line, flush=True)

@@ -9,6 +9,7 @@ and a slot's next owner clears what a killed one left.
 import contextlib
 import errno
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ _ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("memory", "pids", "cpuacct")
 _V2_CONTROLLERS = ("memory", "pids")
 _REMOVE_TIMEOUT_S = 5.0
+_DYING_LOOKS, _DYING_LOOK_S = 100, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,10 @@ def _kill_and_remove(folder: Path) -> None:
         for pid in (folder / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), 9)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+    for _ in range(_DYING_LOOKS):
+        if _removed(str(folder)):
+            return
+        time.sleep(_DYING_LOOK_S)  # killed a moment ago: it is gone within milliseconds
 
 
 class _V1Group(Group):

@@ -25,7 +25,6 @@ _EXIT = "occd-vm: exit status"
 _START = """\
 export PATH=/job/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp USER=somebody LANG=C.UTF-8
 export PYTHONPATH=/job/packages:/job:/job/tests:/job/tests/vm
-export PYTHONUNBUFFERED=1  # the tests wait for what the daemon prints into a file
 (sleep {timeout}; busybox poweroff -f) &
 cd /job
 sh -u ./command </dev/null
