@@ -122,7 +122,7 @@ class EmbeddedBroker:
         target.length += 1
         row = (queue, key, owner or "", body)
         try:
-            number = await self._database.write(lambda db: _insert(db, row), durable=True)
+            number = await self._database.write(lambda db: _insert(db, row))
         except BaseException:
             target.length -= 1
             raise

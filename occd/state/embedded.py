@@ -70,7 +70,10 @@ class EmbeddedState:
         new = False
         try:
             created, new = await self._database.write(
-                lambda db: sql.create(db, submission, key, digest, position, estimate)
+                # On disk, and with it the promise: a power cut that takes the message away takes the
+                # mark `published` too, so the sweep publishes again.
+                lambda db: sql.create(db, submission, key, digest, position, estimate),
+                durable=True,
             )
         finally:
             self._queued -= not new
