@@ -42,7 +42,6 @@ class HttpConfig(_Section):
     wait_max_s: float = Field(60, ge=0)
     origins: tuple[str, ...] = ()
     """Origins besides our own that may open WebSockets, as in https://example.org."""
-    cors_origins: tuple[str, ...] = ()
 
 
 class QueueConfig(_Section):

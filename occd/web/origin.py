@@ -11,7 +11,7 @@ from occd.errors import Rejected
 def check_origin(headers: Headers, config: HttpConfig) -> None:
     """Raises Rejected when a browser sent this from a foreign page."""
     origin = headers.get("Origin")
-    if origin is None or origin in config.origins or origin in config.cors_origins:
+    if origin is None or origin in config.origins:
         return
     if origin == "null" or urlsplit(origin).netloc != headers.get("Host"):
         raise Rejected(
