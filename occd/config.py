@@ -45,8 +45,6 @@ class HttpConfig(_Section):
 
 
 class QueueConfig(_Section):
-    submission_queue: str = "submission_queue"
-    execution_queue: str = "execution_queue"
     length_max: int = Field(100_000, ge=1)
 
 
@@ -54,7 +52,6 @@ class ExecuteConfig(_Section):
     slots: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1, le=500)
     """How many programs run at once. Twice the processors, as starting and storing one is mostly waiting;
     a contest, where programs must not share a processor, sets fewer."""
-    node: str = Field(default_factory=lambda: os.uname().nodename)
 
 
 class SandboxConfig(_Section):
@@ -79,14 +76,33 @@ class ResultsConfig(_Section):
     """How long a finished submission is kept, counted from its end."""
 
 
-class RabbitmqConfig(_Section):
+class _Remote(_Section):
+    """A server of somebody's. Its password may come from a file, such as a mounted secret, instead of
+    the URL; `ca_file`, `cert_file` and `key_file` are for TLS."""
+
     url: SecretStr
-    submission_queue: str = "submission_queue"
-    execution_queue: str = "execution_queue"
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
 
 
-class RedisConfig(_Section):
-    url: SecretStr
+class RabbitmqConfig(_Remote):
+    """`amqp://` or `amqps://`. Present: the queues lie there."""
+
+    submission_queue: str = Field("submission_queue", min_length=1, max_length=200)
+    execution_queue: str = Field("execution_queue", min_length=1, max_length=200)
+    queue_type: Literal["quorum", "classic"] = "quorum"
+    lanes: int = Field(8, ge=1, le=64)
+    """Into how many queues the owners of submissions are spread, so that they take turns."""
+
+
+class RedisConfig(_Remote):
+    """`redis://` or `rediss://`; with Sentinel `redis+sentinel://HOST:PORT,HOST:PORT/NAME`. Present: what
+    is known of submissions lies there."""
+
+    prefix: str = Field("occd", pattern=r"^[\w:.-]{1,64}$")
+    """Every key starts with it."""
 
 
 class Config(BaseSettings):
@@ -98,6 +114,13 @@ class Config(BaseSettings):
     listen: Annotated[str, Field(pattern=r"^.+:\d+$")] = "127.0.0.1:8000"
     data_dir: Path = Path("data")
     config_dir: Path = Path("config")
+    node: str = Field(
+        default_factory=lambda: f"{os.uname().nodename}:{os.getpid()}", min_length=1, max_length=200
+    )
+    """This process's name among those that share a broker and a state; no two may have the same."""
+    languages: tuple[str, ...] = ()
+    """Ids of the languages that this installation promises, whether or not a node that runs them is up.
+    Empty: whatever the execute node finds. Needed when roles are apart."""
     grace_s: float = Field(10, ge=0)
     """How long a stopping process lets its programs and requests finish."""
     http: HttpConfig = HttpConfig()
@@ -111,16 +134,16 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_what_cannot_work(self) -> "Config":
-        if self.rabbitmq or self.redis:
-            which = "rabbitmq" if self.rabbitmq else "redis"
+        needed = {
+            "rabbitmq.url": self.rabbitmq,
+            "redis.url": self.redis,
+            "languages (those that this installation promises)": self.languages,
+        }
+        missing = [name for name, given in needed.items() if not given]
+        if missing and set(self.roles) != set(ROLES):
             raise ValueError(
-                f"{which}: this version has only the embedded broker and state; remove it"
-            )
-        if set(self.roles) != set(ROLES):
-            raise ValueError(
-                f"roles: {','.join(self.roles)} cannot stand alone: split roles meet in RabbitMQ and "
-                "Redis, so they need rabbitmq.url and redis.url, which this version does not have yet; "
-                "use --roles all"
+                f"{', '.join(missing)} must be set, because the roles {','.join(self.roles)} are apart "
+                "from the others, whom they meet in RabbitMQ and Redis; or use --roles all"
             )
         ceiling, default = self.ceilings, Limits()
         for name in CeilingConfig.model_fields:
@@ -129,6 +152,14 @@ class Config(BaseSettings):
                     f"ceilings.{name} is below the default of {getattr(default, name)}"
                 )
         return self
+
+    @property
+    def submission_queue(self) -> str:
+        return self.rabbitmq.submission_queue if self.rabbitmq else "submission_queue"
+
+    @property
+    def execution_queue(self) -> str:
+        return self.rabbitmq.execution_queue if self.rabbitmq else "execution_queue"
 
 
 def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:

@@ -3,7 +3,7 @@
 # Elsewhere it says what to install; a test whose tool is missing then fails and names it.
 set -eu
 packages="g++ openjdk-17-jdk-headless nodejs node-typescript golang-go rustc ruby php-cli perl bash
- lua5.4 sqlite3 chromium wrk"
+ lua5.4 sqlite3 chromium wrk rabbitmq-server redis-server nginx-light iproute2"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"

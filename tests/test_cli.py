@@ -187,13 +187,13 @@ def test_without_roles_it_explains_itself(folder: Path) -> None:
 
 def test_check_config_shows_what_files_environment_and_flags_come_to(folder: Path) -> None:
     (folder / "config").mkdir()
-    write(folder, "grace_s: 7\nexecute: {slots: 3, node: here}\n", "config/any.yaml")
+    write(folder, "grace_s: 7\nexecute: {slots: 3}\nnode: here\n", "config/any.yaml")
     write(folder, "listen: 127.0.0.1:7000\n", "config/other.yaml")
     environment = {"OCCD_EXECUTE__SLOTS": "5", "OCCD_LISTEN": "127.0.0.1:7001"}
     flags = ["--listen", "127.0.0.1:7002"]
     done = occd(*flags, "check-config", cwd=folder, environment=environment)
     assert done.returncode == 0, done.stderr
-    for line in ("grace_s: 7.0", "  slots: 5", "  node: here", "listen: 127.0.0.1:7002"):
+    for line in ("grace_s: 7.0", "  slots: 5", "node: here", "listen: 127.0.0.1:7002"):
         assert line in done.stdout.decode().splitlines()
 
 

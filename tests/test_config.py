@@ -28,12 +28,12 @@ def test_without_a_folder_everything_has_a_default(
 def test_the_environment_wins_over_files_and_flags_over_both(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "a.yaml").write_text("grace_s: 1\nlisten: a:1\nexecute: {slots: 1, node: file}\n")
+    (folder / "a.yaml").write_text("grace_s: 1\nlisten: a:1\nexecute: {slots: 1}\nnode: file\n")
     monkeypatch.setenv("OCCD_EXECUTE__SLOTS", "2")
     monkeypatch.setenv("OCCD_LISTEN", "b:2")
     config = load_config(flags={"listen": "c:3"})
     assert (config.grace_s, config.listen) == (1, "c:3")
-    assert (config.execute.slots, config.execute.node) == (2, "file")
+    assert (config.execute.slots, config.node) == (2, "file")
 
 
 def test_files_of_a_folder_add_up(folder: Path) -> None:
@@ -71,6 +71,11 @@ def test_a_section_that_is_no_json_in_the_environment_is_refused(
 
 def test_secrets_are_not_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCCD_REDIS__URL", "redis://:secret@host")
+    config = load_config()
+    assert config.redis
+    assert config.redis.url.get_secret_value() == "redis://:secret@host"
+    assert "secret" not in f"{config} {config.model_dump(mode='json')}"
+    monkeypatch.setenv("OCCD_REDIS__COLOUR", "red")
     with pytest.raises(ConfigError) as error:
         load_config()
     assert "secret" not in str(error.value)
@@ -95,7 +100,7 @@ def test_a_ceiling_below_the_default_is_refused(folder: Path, name: str) -> None
         ("ceilings: {memory: 1}", "ceilings.memory"),
         ("- a", "a.yaml"),
         ("a: [", "a.yaml"),
-        ("roles: [submit]", "roles"),
+        ("roles: [submit]", "rabbitmq.url"),
         ("roles: [dance]", "roles"),
         ("sandbox: {kind: none}", "sandbox.kind"),
     ],
@@ -115,3 +120,38 @@ def test_what_is_wrong_in_the_environment_is_named(
         load_config()
     key = name.removeprefix("OCCD_").replace("__", ".").lower()
     assert f"{name}: unknown" in str(error.value) or f"{key}: unknown" in str(error.value)
+
+
+RABBITMQ = "rabbitmq: {url: amqp://localhost}\n"
+REDIS = "redis: {url: redis://localhost}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        ("", "rabbitmq.url"),
+        (RABBITMQ, "redis.url"),
+        (REDIS, "rabbitmq.url"),
+        (RABBITMQ + REDIS, "languages"),
+    ],
+)
+def test_split_roles_are_refused_until_they_have_where_to_meet(
+    folder: Path, files: str, missing: str
+) -> None:
+    (folder / "a.yaml").write_text(files)
+    with pytest.raises(ConfigError, match=rf"{missing}.* must be set"):
+        load_config(flags={"roles": ("submit",)})
+
+
+def test_split_roles_with_rabbitmq_redis_and_languages_are_taken(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RABBITMQ + REDIS + "languages: [python]\n")
+    assert load_config(flags={"roles": ("submit", "ws")}).languages == ("python",)
+
+
+def test_the_customers_file_names_the_queues(folder: Path) -> None:
+    (folder / "rabbitmq.yaml").write_text(
+        "rabbitmq:\n  url: amqp://guest:guest@localhost:5672/\n"
+        "  submission_queue: ours\n  execution_queue: theirs\n"
+    )
+    config = load_config()
+    assert (config.submission_queue, config.execution_queue) == ("ours", "theirs")

@@ -53,7 +53,7 @@ class Execute:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take submissions until `stopping` is set, then finish those that run and return. Cancelling
         hands the rest back."""
-        node = self._config.execute.node
+        node = self._config.node
         offered = {
             name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
         }
@@ -72,7 +72,7 @@ class Execute:
             await trio.sleep(_ANNOUNCE_EVERY_S)
 
     async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
-        queue, slots = self._config.queue.submission_queue, self._config.execute.slots
+        queue, slots = self._config.submission_queue, self._config.execute.slots
         async with self._broker.consume(queue, slots) as deliveries, trio.open_nursery() as intake:
             intake.start_soon(cancel_when, self.stopping, intake.cancel_scope)
             task_status.started()
@@ -122,7 +122,7 @@ class Execute:
         language = find(self._sandbox.languages.values(), submission.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, submission.version)
-        node = self._config.execute.node
+        node = self._config.node
         try:
             attempt = await self._state.begin(
                 submission, installed.version if installed else "", node
@@ -149,7 +149,7 @@ class Execute:
         message = wire.ResultMessage(
             submission.id, attempt, replace(result, finished_at=time.time())
         )
-        queue, body = self._config.queue.execution_queue, wire.encode_result(message)
+        queue, body = self._config.execution_queue, wire.encode_result(message)
         while True:  # the work is done: an outage of the broker must not make us do it again
             try:
                 await self._broker.publish(queue, body, key=submission.id, owner=None)

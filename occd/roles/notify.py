@@ -31,10 +31,10 @@ class Notify:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Store results until `stopping` is set and those that had been queued are stored."""
-        queues = self._config.queue
+        submissions, results = self._config.submission_queue, self._config.execution_queue
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._consume, queues.execution_queue, self._store)
-            for queue in (queues.submission_queue, queues.execution_queue):
+            await nursery.start(self._consume, results, self._store)
+            for queue in (submissions, results):
                 await nursery.start(self._consume, queue + DEAD, self._give_up)
             task_status.started()
 

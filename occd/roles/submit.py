@@ -113,7 +113,7 @@ class Submit:
             raise
 
     async def _publish(self, submission: Submission) -> None:
-        queue, body = self._config.queue.submission_queue, wire.encode_submission(submission)
+        queue, body = self._config.submission_queue, wire.encode_submission(submission)
         await self._broker.publish(queue, body, key=submission.id, owner=submission.user_id)
         await self._state.published(submission.id)
 
