@@ -163,10 +163,10 @@ class Submit:
                 "unknown-language",
             )
         versions = (await self._offered()).get(language.id)
-        if not versions:
+        if versions is None:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
-        if not pick(versions, request.version):
+        if versions and not pick(versions, request.version):
             have = ", ".join(each.version for each in versions)
             raise _invalid(
                 "version", f"{request.version} is not here; there is {have}", "unknown-version"
@@ -176,11 +176,15 @@ class Submit:
         return language
 
     async def _offered(self) -> dict[str, list[Installed]]:
-        """Versions by language, newest first, over all nodes."""
-        found: dict[str, set[Installed]] = {}
+        """Versions by language, newest first, over all nodes. What is promised is here even while no
+        node is; and where there are promises, nothing else is."""
+        promised = self._config.languages
+        found: dict[str, set[Installed]] = {name: set() for name in promised}
         for offer in await self._state.offers():
             for name, versions in offer.languages.items():
-                found.setdefault(name, set()).update(Installed(version, "") for version in versions)
+                if not promised or name in promised:
+                    answers = {Installed(version, "") for version in versions}
+                    found.setdefault(name, set()).update(answers)
         return {
             name: sorted(each, key=lambda installed: installed.order, reverse=True)
             for name, each in found.items()
