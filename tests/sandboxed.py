@@ -10,7 +10,7 @@ import trio
 
 from occd.languages import Language
 from occd.model import File, Limits, Outcome, StageName, Stream
-from occd.sandbox import Cell, Job, Sandbox
+from occd.sandbox import Cell, Job, Sandbox, no_signals
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
 PYTHON = "/usr/bin/python3.11"
@@ -64,7 +64,9 @@ async def run_in(
             send.send_nowait(feed.stdin)
         if not feed.keep_open:
             send.close()
-        return await cell.run(Job(stage, argv, env, limits), stdin, feed.emit, feed.stop)
+        return await cell.run(
+            Job(stage, argv, env, limits), stdin, feed.emit, feed.stop, no_signals()
+        )
 
 
 @dataclass(frozen=True)

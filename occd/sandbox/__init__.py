@@ -35,9 +35,15 @@ class Job:
 
 class Cell(Protocol):
     async def run(
-        self, job: Job, stdin: trio.MemoryReceiveChannel[bytes], emit: Emit, stop: trio.Event
+        self,
+        job: Job,
+        stdin: trio.MemoryReceiveChannel[bytes],
+        emit: Emit,
+        stop: trio.Event,
+        signals: trio.MemoryReceiveChannel[int],
     ) -> Outcome:
         """Run one stage to its end, or until `stop` is set, which kills it and keeps what it printed.
+        The program gets the signals that come by `signals`.
 
         A chunk is taken from `stdin` when the program has room for it; the channel's end is the
         program's end of file. Cancelling kills the jail and leaves nothing.
@@ -71,6 +77,12 @@ def no_stdin() -> trio.MemoryReceiveChannel[bytes]:
     return receive
 
 
+def no_signals() -> trio.MemoryReceiveChannel[int]:
+    send, receive = trio.open_memory_channel[int](0)
+    send.close()
+    return receive
+
+
 async def trial(sandbox: Sandbox) -> None:
     """Run one real job: all that a jail needs, this needs.
 
@@ -80,7 +92,9 @@ async def trial(sandbox: Sandbox) -> None:
     job = Job("run", ["/bin/true"], (), Limits())
     try:
         async with sandbox.cell(language, (), Limits()) as cell:
-            outcome = await cell.run(job, no_stdin(), lambda _stream, _data: None, trio.Event())
+            outcome = await cell.run(
+                job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
+            )
     except SandboxFailed as error:
         raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
     if not outcome.succeeded:

@@ -74,7 +74,12 @@ class _Cell:
         self._runs = 0
 
     async def run(
-        self, job: Job, stdin: trio.MemoryReceiveChannel[bytes], emit: Emit, stop: trio.Event
+        self,
+        job: Job,
+        stdin: trio.MemoryReceiveChannel[bytes],
+        emit: Emit,
+        stop: trio.Event,
+        signals: trio.MemoryReceiveChannel[int],
     ) -> Outcome:
         self._runs += 1
         name = f"{self._slot.name}-{self._runs}"
