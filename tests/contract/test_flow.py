@@ -1,4 +1,4 @@
-"""What execute and notify promise together over the embedded broker and state, whatever the sandbox
+"""What execute and notify promise together over every state, whatever the sandbox
 does: it is a fake here, so that it can fail."""
 
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from seams import QUIET_S, SOON_S
+from seams import QUIET_S, SOON_S, STATE_SEAMS
 
 from occd import wire
 from occd.broker import Broker, open_broker
@@ -19,9 +19,9 @@ from occd.languages import Available, Installed, Language, load_languages
 from occd.model import Event, File, Limits, Outcome, Record, Result, Submission, Verdict, new_id
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Emit, Job
+from occd.sandbox import Cell, Emit, Job, no_signals
 from occd.sqlite import open_database
-from occd.state import State, open_state
+from occd.state import State
 
 FINE = Outcome(0, None, None, b"done\n", b"", False, False, 0.0, 0.0, 0)
 Q = "submission_queue"
@@ -34,6 +34,7 @@ class FakeSandbox:
     behave: Callable[[Emit, trio.Event], Awaitable[Outcome]]
     isolation: Sequence[str] = ()
     runs: int = 0
+    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
     languages: dict[str, Language] = field(default_factory=load_languages)
     available: Available = field(
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
@@ -46,8 +47,14 @@ class FakeSandbox:
         yield self
 
     async def run(
-        self, job: Job, stdin: trio.MemoryReceiveChannel[bytes], emit: Emit, stop: trio.Event
+        self,
+        job: Job,
+        stdin: trio.MemoryReceiveChannel[bytes],
+        emit: Emit,
+        stop: trio.Event,
+        signals: trio.MemoryReceiveChannel[int],
     ) -> Outcome:
+        self.signals = signals
         self.runs += 1
         emit("stdout", b"done\n")
         return await self.behave(emit, stop)
@@ -105,15 +112,19 @@ async def fail(emit: Emit, stop: trio.Event) -> Outcome:
     raise SandboxFailed("the jail could not be made")
 
 
-@pytest.fixture
-async def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Flow]:
+@pytest.fixture(params=STATE_SEAMS)
+async def flow(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Flow]:
+    """The embedded broker, with every state."""
     monkeypatch.setattr("occd.roles.execute._RETRY_S", 0.01)
     monkeypatch.setattr("occd.roles.notify._RETRY_S", 0.01)
     config = Config(data_dir=tmp_path, execute=ExecuteConfig(slots=2))
+    state_seam = STATE_SEAMS[request.param](tmp_path / "state", monkeypatch)
     async with (
         open_database(tmp_path) as database,
         open_broker(config, database) as broker,
-        open_state(config, database) as state,
+        state_seam.open() as state,
     ):
         yield Flow(config, broker, state, FakeSandbox(end_well))
 
@@ -182,6 +193,25 @@ async def test_copies_at_any_moment_give_one_result(flow: Flow) -> None:
         assert (await flow.settled(submission))[1] == result
 
 
+async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
+    started = trio.Event()
+
+    async def until_signalled(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        assert [await flow.sandbox.signals.receive() for _ in range(2)] == [2, 18]
+        return FINE
+
+    flow.sandbox.behave = until_signalled
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+        await flow.state.send_signal(submission.id, "SIGINT")
+        await flow.state.send_signal(submission.id, "SIGCONT")
+        _, result = await flow.settled(submission)
+        assert result.verdict == Verdict.OK
+
+
 async def test_a_cancelled_run_is_stopped_and_keeps_its_output(flow: Flow) -> None:
     started = trio.Event()
 
@@ -246,9 +276,11 @@ async def test_an_outage_of_state_is_never_a_verdict(
         refuse_often()
         await append(id, attempt, events)
 
-    async def finish_seldom(id: str, attempt: int | None, result: Result) -> bool:
+    async def finish_seldom(
+        id: str, attempt: int | None, result: Result, submission: Submission | None
+    ) -> bool:
         refuse_often()
-        return await finish(id, attempt, result)
+        return await finish(id, attempt, result, submission)
 
     monkeypatch.setattr(flow.state, "append", append_seldom)
     monkeypatch.setattr(flow.state, "finish", finish_seldom)
@@ -297,6 +329,8 @@ async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(fl
             await stopped.wait()
         await trio.sleep(QUIET_S)
         assert (await flow.state.get(submission.id)).status == "running"
-        assert await flow.state.finish(submission.id, 2, Result(Verdict.OK, finished_at=1.0))
+        assert await flow.state.finish(
+            submission.id, 2, Result(Verdict.OK, finished_at=time.time())
+        )
         names = await flow.names(submission)
         assert names[-2:] == ["started", "finished"]
