@@ -2,8 +2,9 @@
 `SEAMS`; the suites themselves know none of them."""
 
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -37,6 +38,9 @@ class StateSeam(Protocol):
     def open(self, keep_s: float = 3600.0) -> AbstractAsyncContextManager[State]: ...
 
     def crash(self) -> None: ...
+
+    def empty(self) -> None:
+        """Everything is gone that the open state keeps where it could get lost."""
 
     def hasten(self, *, node_ttl_s: float) -> None:
         """Let nodes be believed for a shorter time, and expiry look often."""
@@ -74,6 +78,12 @@ class EmbeddedStateSeam(_Embedded):
         async with open_database(self._data) as database, open_state(config, database) as state:
             yield state
 
+    def empty(self) -> None:
+        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+            db.execute("PRAGMA foreign_keys=ON")
+            with db:
+                db.execute("DELETE FROM submissions")
+
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.embedded.NODE_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded._EXPIRE_EVERY_S", 0.05)
@@ -96,6 +106,9 @@ class RedisStateSeam:
         config = Config(redis=self._redis, results=ResultsConfig(keep_s=keep_s))
         async with open_state(config, None) as state:
             yield state
+
+    def empty(self) -> None:
+        self._server.do("FLUSHALL")
 
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.redis.NODE_TTL_S", node_ttl_s)

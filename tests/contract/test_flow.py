@@ -3,18 +3,24 @@ does: it is a fake here, so that it can fail."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import trio
-from seams import QUIET_S, SOON_S, STATE_SEAMS
+from seams import QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 
 from occd import wire
 from occd.broker import Broker, open_broker
 from occd.config import Config, ExecuteConfig
-from occd.errors import BrokerError, DataFolderError, SandboxFailed
+from occd.errors import (
+    BrokerError,
+    DataFolderError,
+    EventsReset,
+    SandboxFailed,
+    UnknownSubmission,
+)
 from occd.languages import Available, Installed, Language, load_languages
 from occd.model import Event, File, Limits, Outcome, Record, Result, Submission, Verdict, new_id
 from occd.roles.execute import Execute
@@ -66,6 +72,7 @@ class Flow:
     broker: Broker
     state: State
     sandbox: FakeSandbox
+    seam: StateSeam
 
     async def submit(self) -> Submission:
         submission = Submission(
@@ -126,7 +133,7 @@ async def flow(
         open_broker(config, database) as broker,
         state_seam.open() as state,
     ):
-        yield Flow(config, broker, state, FakeSandbox(end_well))
+        yield Flow(config, broker, state, FakeSandbox(end_well), state_seam)
 
 
 async def test_a_submission_goes_from_queued_to_finished(flow: Flow) -> None:
@@ -307,6 +314,75 @@ async def test_an_outage_of_the_broker_runs_nothing_twice(
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, result.attempts, flow.sandbox.runs) == (Verdict.OK, 1, 1)
+
+
+async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
+    started, emptied = trio.Event(), trio.Event()
+
+    async def talk(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        await emptied.wait()
+        for _ in range(3):
+            emit("stdout", b"and on\n")
+            await trio.sleep(0.03)
+        assert not stop.is_set()
+        return FINE
+
+    flow.sandbox.behave = talk
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+            # until all that came before is there
+            while len(await flow.state.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        flow.seam.empty()
+        emptied.set()
+        with trio.fail_after(SOON_S):
+            while True:  # until its next words have recorded it anew
+                with suppress(UnknownSubmission):
+                    record = await flow.state.settled(submission.id)
+                    break
+                await trio.sleep(0.01)
+        assert record.result == replace(
+            Result(Verdict.OK, run=FINE),
+            version="3.11.2",
+            attempts=1,
+            started_at=record.result.started_at if record.result else None,
+            finished_at=record.result.finished_at if record.result else 0,
+        )
+        names = await flow.names(submission)
+        assert (names[0], names[-1], names.count("finished")) == ("started", "finished", 1)
+        assert "output" in names
+        with pytest.raises(EventsReset):
+            await flow.state.watch(submission.id, 100)
+        assert flow.sandbox.runs == 1
+
+
+async def test_of_two_attempts_after_an_emptying_exactly_one_result_stays(flow: Flow) -> None:
+    started, go = trio.Event(), trio.Event()
+
+    async def wait(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        await go.wait()
+        emit("stdout", b"late\n")
+        await stop.wait()
+        return FINE
+
+    flow.sandbox.behave = wait
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+        await trio.sleep(QUIET_S)  # what it has said by now is appended
+        flow.seam.empty()
+        stale = Result(Verdict.TIME_LIMIT, attempts=7, finished_at=time.time())
+        assert await flow.state.finish(submission.id, 7, stale, submission)
+        go.set()  # the other attempt learns that there is a result, and is stopped
+        await trio.sleep(QUIET_S)
+        _, result = await flow.settled(submission)
+        assert result == stale
+        assert await flow.names(submission) == ["finished"]
 
 
 async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(flow: Flow) -> None:
