@@ -174,11 +174,16 @@ class Submit:
                 f"{request.language!r} is unknown: see /api/v1/languages",
                 "unknown-language",
             )
-        versions = (await self._offered()).get(language.id)
-        if not versions:
+        offered = await self._offered()
+        versions = offered.get(language.id, [])
+        if not offered and language.id not in self._config.languages:
+            # None that we know of, which need not be the client's fault: they may be about to come, or
+            # cannot tell us.
+            raise Rejected("no-nodes", "no node that runs programs is there now")
+        if not versions and language.id not in self._config.languages:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
-        if not pick(versions, request.version):
+        if versions and not pick(versions, request.version):
             have = ", ".join(each.version for each in versions)
             raise _invalid(
                 "version", f"{request.version} is not here; there is {have}", "unknown-version"

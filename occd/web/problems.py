@@ -43,6 +43,7 @@ _REJECTED = {
     "too-large": (413, "This is too large"),
     "stdin-gap": (409, "Some stdin is missing before this"),
     "shutting-down": (503, "The server is stopping, try again"),
+    "no-nodes": (503, "Nothing runs programs here now, try again"),
     "too-many": (429, "That is too many at once"),
 }
 
