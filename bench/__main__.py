@@ -15,7 +15,7 @@ import trio
 from bench.measure import SOURCE, HttpClient, Run, daemon, percentile, rate, timed
 from occd.config import load_config
 from occd.model import File, Limits
-from occd.sandbox import Job, Sandbox, no_stdin, open_sandbox
+from occd.sandbox import Job, Sandbox, no_signals, no_stdin, open_sandbox
 from occd.sandbox.kernel import enter_private_mounts
 from occd.sandbox.spawn import Process
 
@@ -41,7 +41,9 @@ async def sandboxed(sandbox: Sandbox, binary: str) -> None:
     language = sandbox.languages["python"]
     job = Job("run", [binary, "main.py"], tuple(language.env.items()), Limits())
     async with sandbox.cell(language, [File("main.py", SOURCE.encode())], Limits()) as cell:
-        outcome = await cell.run(job, no_stdin(), lambda _stream, _data: None, trio.Event())
+        outcome = await cell.run(
+            job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
+        )
     assert outcome.succeeded, outcome
 
 

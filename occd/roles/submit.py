@@ -12,7 +12,8 @@ from occd.config import CeilingConfig, Config
 from occd.errors import BrokerError, FieldError, OccdError, Rejected
 from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Record, Submission, new_id
-from occd.state import State
+from occd.roles.heartbeat import announce
+from occd.state import Node, State
 from occd.web.schema import LimitsRequest, SubmissionRequest
 
 log = structlog.get_logger()
@@ -30,20 +31,31 @@ class Submit:
         self._broker = broker
         self._state = state
         self._languages = languages
+        self._started_at = time.time()
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Queue what somebody recorded and then died, until `stopping` is set."""
-        task_status.started()
-        while not self.stopping.is_set():
-            await self._sweep()
-            with trio.move_on_after(_SWEEP_EVERY_S):
-                await self.stopping.wait()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(announce, self._state, self._describe)
+            task_status.started()
+            while not self.stopping.is_set():
+                await self._sweep()
+                with trio.move_on_after(_SWEEP_EVERY_S):
+                    await self.stopping.wait()
+            nursery.cancel_scope.cancel()
+
+    @property
+    def node(self) -> str:
+        return self._config.node
+
+    def _describe(self) -> Node:
+        return Node(self.node, ("submit",), started_at=self._started_at)
 
     async def submit(self, request: SubmissionRequest, *, key: str | None, digest: str) -> Record:
         """Returns when the submission is queued for certain. The client's leaving changes nothing.
 
-        Raises Rejected, Conflict, QueueFull, or DataFolderError.
+        Raises Rejected, Conflict, QueueFull, StateUnavailable, or DataFolderError.
         """
         if self.stopping.is_set():
             raise Rejected("shutting-down", "the server is stopping")
@@ -162,7 +174,12 @@ class Submit:
                 f"{request.language!r} is unknown: see /api/v1/languages",
                 "unknown-language",
             )
-        versions = (await self._offered()).get(language.id)
+        offered = await self._offered()
+        versions = offered.get(language.id)
+        if not offered:
+            # None that we know of, which need not be the client's fault: they may be about to come, or
+            # cannot tell us.
+            raise Rejected("no-nodes", "no node that runs programs is there now")
         if versions is None:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
@@ -180,8 +197,8 @@ class Submit:
         node is; and where there are promises, nothing else is."""
         promised = self._config.languages
         found: dict[str, set[Installed]] = {name: set() for name in promised}
-        for offer in await self._state.offers():
-            for name, versions in offer.languages.items():
+        for node in await self._state.nodes():
+            for name, versions in node.languages.items():
                 if not promised or name in promised:
                     answers = {Installed(version, "") for version in versions}
                     found.setdefault(name, set()).update(answers)

@@ -162,13 +162,23 @@ def append(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[Event
 
 
 def finish(
-    db: sqlite3.Connection, id: str, attempt: int | None, result: Result
+    db: sqlite3.Connection,
+    id: str,
+    attempt: int | None,
+    result: Result,
+    submission: Submission | None,
 ) -> tuple[bool, bool]:
     """Whether this was its end, and whether it was queued until now."""
     try:
         number, status, attempts, last_seq = _find(db, id)
     except UnknownSubmission:
-        return False, False
+        if submission is None:
+            return False, False
+        number = _insert(db, submission, None, "")
+        statement = "UPDATE submissions SET attempts = ?, published = 1 WHERE number = ?"
+        db.execute(statement, [attempt or 0, number])
+        _finish(db, number, 0, result)
+        return True, False
     if status == "finished" or attempt not in (None, attempts):
         return False, False
     _finish(db, number, last_seq, result)

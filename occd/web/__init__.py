@@ -1,6 +1,7 @@
 """The HTTP and WebSocket edge. It knows no broker, state or sandbox: roles hand it services."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from occd.model import Record, Recorded
@@ -39,7 +40,12 @@ class FollowService(Protocol):
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None: ...
 
+    async def send_signal(self, id: str, signal: str) -> None: ...
+
     async def cancel(self, id: str) -> tuple[Record, bool]: ...
+
+    def connected(self) -> AbstractContextManager[None]:
+        """While a connection is there; it is counted."""
 
 
 class Health(Protocol):

@@ -42,7 +42,8 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         # The proxy is of this task only; other tasks need the object.
         socket = websocket._get_current_object()  # type: ignore[attr-defined]
         try:
-            await _Session(service, socket).run(stopping)
+            with service.connected():
+                await _Session(service, socket).run(stopping)
         except Exception:
             # The application's error handler would answer, which on a WebSocket reads as 1000.
             log.exception("a WebSocket failed")
@@ -64,6 +65,7 @@ class _Session:
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
             "stdin": self._stdin,
+            "signal": self._signal,
             "cancel": self._cancel,
         }
 
@@ -128,6 +130,13 @@ class _Session:
         if offset is not None and offset < 0:
             raise _wrong("offset", "must be 0 or more")
         await self._service.send_stdin(id, data, offset, end=end)
+        await self._answer(frame, {"type": "done", "id": id})
+
+    async def _signal(self, frame: dict[str, Any]) -> None:
+        id, name = checked_id(frame.get("id")), frame.get("signal")
+        if name not in SIGNALS:
+            raise _wrong("signal", f"must be one of {', '.join(SIGNALS)}")
+        await self._service.send_signal(id, name)
         await self._answer(frame, {"type": "done", "id": id})
 
     async def _cancel(self, frame: dict[str, Any]) -> None:
@@ -200,7 +209,12 @@ def _parse(text: str) -> dict[str, Any]:
     return frame
 
 
-_TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "cancel")
+_TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "signal", "cancel")
+SIGNALS = (
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGCONT",
+    "SIGTSTP",
+)  # fmt: skip
+"""Those that a client may send to its program."""
 
 
 def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:

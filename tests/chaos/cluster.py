@@ -196,6 +196,7 @@ def cluster(
         )
         stack.callback(rabbitmq.close)
         rabbitmq.start()
+        (folder / "redis").mkdir()
         redis = RedisServer(folder / "redis", host=redis_host.address, prefix=redis_host.prefix)
         stack.callback(redis.kill)
         redis.start()

@@ -2,16 +2,20 @@
 `SEAMS`; the suites themselves know none of them."""
 
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import pytest
 import trio
+from pydantic import SecretStr
+from redis_server import shared_redis
 
 from occd.broker import Broker, open_broker
-from occd.config import Config, QueueConfig, ResultsConfig
+from occd.config import Config, QueueConfig, RedisConfig, ResultsConfig
 from occd.sqlite import open_database
 from occd.state import State, open_state
 
@@ -35,8 +39,11 @@ class StateSeam(Protocol):
 
     def crash(self) -> None: ...
 
-    def hasten(self, *, offer_ttl_s: float) -> None:
-        """Let offers be believed for a shorter time, and expiry look often."""
+    def empty(self) -> None:
+        """Everything is gone that the open state keeps where it could get lost."""
+
+    def hasten(self, *, node_ttl_s: float) -> None:
+        """Let nodes be believed for a shorter time, and expiry look often."""
 
 
 class _Embedded:
@@ -71,16 +78,48 @@ class EmbeddedStateSeam(_Embedded):
         async with open_database(self._data) as database, open_state(config, database) as state:
             yield state
 
-    def hasten(self, *, offer_ttl_s: float) -> None:
-        self._monkeypatch.setattr("occd.state.embedded.OFFER_TTL_S", offer_ttl_s)
+    def empty(self) -> None:
+        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+            db.execute("PRAGMA foreign_keys=ON")
+            with db:
+                db.execute("DELETE FROM submissions")
+
+    def hasten(self, *, node_ttl_s: float) -> None:
+        self._monkeypatch.setattr("occd.state.embedded.NODE_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded._EXPIRE_EVERY_S", 0.05)
+
+
+class RedisStateSeam:
+    """A prefix of its own on the session's server; a crash is that server's SIGKILL."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._server = shared_redis()
+        self._redis = RedisConfig(url=SecretStr(self._server.url), prefix=f"t-{uuid4().hex[:12]}")
+        self._monkeypatch = monkeypatch
+
+    def crash(self) -> None:
+        self._server.kill()
+        self._server.start()
+
+    @asynccontextmanager
+    async def open(self, keep_s: float = 3600.0) -> AsyncIterator[State]:
+        config = Config(redis=self._redis, results=ResultsConfig(keep_s=keep_s))
+        async with open_state(config, None) as state:
+            yield state
+
+    def empty(self) -> None:
+        self._server.do("FLUSHALL")
+
+    def hasten(self, *, node_ttl_s: float) -> None:
+        self._monkeypatch.setattr("occd.state.redis.NODE_TTL_S", node_ttl_s)
 
 
 BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {
     "embedded": EmbeddedBrokerSeam
 }
 STATE_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], StateSeam]] = {
-    "embedded": EmbeddedStateSeam
+    "embedded": EmbeddedStateSeam,
+    "redis": RedisStateSeam,
 }
 
 
