@@ -99,6 +99,9 @@ class Health:
                 found.append(self._failure)
         return found
 
+    async def warnings(self) -> list[str]:
+        return list(await self._state.warnings())
+
     async def _try(self, sandbox: Sandbox) -> None:
         async with self._trying:
             if not self._failure and trio.current_time() - self._tried_at < _TRIAL_EVERY_S:

@@ -51,3 +51,6 @@ class FollowService(Protocol):
 class Health(Protocol):
     async def problems(self) -> list[str]:
         """Why a job would not run now, with what mends it; empty when one would."""
+
+    async def warnings(self) -> list[str]:
+        """What would lose submissions in a disaster, though a job would run now."""

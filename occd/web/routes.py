@@ -67,7 +67,10 @@ def _health_routes(app: QuartTrio, health: Health) -> None:
         if problems:
             title = "Programs cannot be run here now"
             return Problem("not-ready", title, 503, "; ".join(problems), retry_after=5).response()
-        return Response(dump({"status": "ready"}), content_type="application/json")
+        answer: dict[str, object] = {"status": "ready"}
+        if warnings := await health.warnings():
+            answer["warnings"] = warnings
+        return Response(dump(answer), content_type="application/json")
 
 
 def _error_handlers(app: QuartTrio) -> None:
