@@ -336,9 +336,12 @@ class RedisState:
         await self._link.run(("SET", self._all("check"), time.time(), "EX", 60))
 
     async def warnings(self) -> Sequence[str]:
-        info, keep = await self._link.run(
-            ("INFO", "persistence"), ("INFO", "memory"), certain=False
-        )
+        try:
+            info, keep = await self._link.run(
+                ("INFO", "persistence"), ("INFO", "memory"), certain=False
+            )
+        except StateUnavailable as error:
+            return [f"whether Redis keeps what it is told cannot be seen: {error}"]
         found = []
         if b"aof_enabled:0" in info:
             found.append(
