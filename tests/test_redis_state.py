@@ -4,6 +4,7 @@ slow, emptied, or one of us dies between two steps."""
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -435,8 +436,10 @@ async def live(state: State) -> None:
     await state.watch(submission.id, 0)
     await state.finish(submission.id, 1, result())
     await state.settled(submission.id)
+    waiting = replace(waiting, owner="me")
     await state.create(waiting, None, "")
     await state.cancel(waiting.id)
+    assert len(await state.owned("me", None, 9)) == 1
     await state.create(refused, "another", "digest")
     await state.discard(refused.id)
     await state.unpublished(time.time() + 60)

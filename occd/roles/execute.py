@@ -24,6 +24,7 @@ from occd.errors import (
     Poisoned,
     Stale,
     StateError,
+    StateUnavailable,
     UnknownSubmission,
 )
 from occd.languages import Installed, Language, find, pick
@@ -135,9 +136,7 @@ class Execute:
         installed = pick(versions, submission.version)
         node = self._config.node
         try:
-            attempt = await self._state.begin(
-                submission, installed.version if installed else "", node
-            )
+            attempt = await self._begin(submission, installed.version if installed else "")
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
             await self._publish(submission, error.attempts, result)
@@ -156,6 +155,16 @@ class Execute:
         await self._publish(
             submission, attempt, replace(result, attempts=attempt, started_at=started_at)
         )
+
+    async def _begin(self, submission: Submission, version: str) -> int:
+        """However long it takes: handing back in an outage would count as a delivery with some brokers,
+        and so end in a verdict."""
+        while True:
+            try:
+                return await self._state.begin(submission, version, self._config.node)
+            except StateUnavailable as error:
+                log.warning("a start waits for state", id=submission.id, error=str(error))
+                await trio.sleep(_RETRY_S)
 
     async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
         message = wire.ResultMessage(

@@ -9,7 +9,7 @@ import trio
 from occd import wire
 from occd.broker import DEAD, Broker, Delivery
 from occd.config import Config
-from occd.errors import OccdError, Poisoned
+from occd.errors import OccdError, Poisoned, StateUnavailable
 from occd.model import Result, Verdict
 from occd.roles.heartbeat import announce
 from occd.state import Node, State
@@ -77,7 +77,7 @@ class Notify:
         self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
     ) -> None:
         try:
-            await handle(delivery)
+            await self._patiently(handle, delivery)
         except Poisoned as error:
             log.warning("poisoned message", key=delivery.key, reason=str(error))
             await delivery.reject(str(error))
@@ -90,6 +90,17 @@ class Notify:
             await delivery.hand_back()
         else:
             await delivery.ack()
+
+    async def _patiently(
+        self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
+    ) -> None:
+        """However long state is away: handing back would count as a delivery with some brokers."""
+        while True:
+            try:
+                return await handle(delivery)
+            except StateUnavailable as error:
+                log.warning("a result waits for state", key=delivery.key, error=str(error))
+                await trio.sleep(_RETRY_S)
 
     async def _store(self, delivery: Delivery) -> None:
         message = wire.decode_result(delivery.body)

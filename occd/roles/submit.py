@@ -1,6 +1,8 @@
 """submit: decides what may run here, records it, and queues it before it answers."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -11,7 +13,7 @@ from occd.broker import Broker
 from occd.config import CeilingConfig, Config
 from occd.errors import BrokerError, FieldError, OccdError, Rejected
 from occd.languages import Installed, Language, find, pick
-from occd.model import File, Limits, Record, Submission, new_id
+from occd.model import File, Limits, Record, Submission, Summary, new_id
 from occd.roles.heartbeat import announce
 from occd.state import Node, State
 from occd.web.schema import LimitsRequest, SubmissionRequest
@@ -52,14 +54,18 @@ class Submit:
     def _describe(self) -> Node:
         return Node(self.node, ("submit",), started_at=self._started_at)
 
-    async def submit(self, request: SubmissionRequest, *, key: str | None, digest: str) -> Record:
+    async def submit(
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
+    ) -> Record:
         """Returns when the submission is queued for certain. The client's leaving changes nothing.
 
         Raises Rejected, Conflict, QueueFull, StateUnavailable, or DataFolderError.
         """
         if self.stopping.is_set():
             raise Rejected("shutting-down", "the server is stopping")
-        submission = await self._admit(request)
+        submission = replace(await self._admit(request), owner=owner)
+        if owner and key:
+            key = f"{owner} {key}"  # as no key without an owner can be
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             created = await self._state.create(submission, key, digest)
             if created.id == submission.id:
@@ -73,6 +79,9 @@ class Submit:
 
     async def get(self, id: str) -> Record:
         return await self._state.get(id)
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        return await self._state.owned(owner, before, limit)
 
     async def settled(self, id: str) -> Record:
         return await self._state.settled(id)
@@ -126,7 +135,9 @@ class Submit:
 
     async def _publish(self, submission: Submission) -> None:
         queue, body = self._config.submission_queue, wire.encode_submission(submission)
-        await self._broker.publish(queue, body, key=submission.id, owner=submission.user_id)
+        await self._broker.publish(
+            queue, body, key=submission.id, owner=submission.owner or submission.user_id
+        )
         await self._state.published(submission.id)
 
     async def _sweep(self) -> None:

@@ -48,8 +48,10 @@ class Ws:
             started_at=self._started_at,
         )
 
-    async def submit(self, request: SubmissionRequest, *, key: str | None, digest: str) -> Record:
-        return await self._submit.submit(request, key=key, digest=digest)
+    async def submit(
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
+    ) -> Record:
+        return await self._submit.submit(request, key=key, digest=digest, owner=owner)
 
     async def get(self, id: str) -> Record:
         return await self._state.get(id)

@@ -5,13 +5,15 @@ be reached for some seconds: the step may then have happened, and can be repeate
 as soon as there is something to say; an outage only makes them wait longer.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from occd.config import Config
-from occd.model import Event, Record, Recorded, Result, Submission
+from occd.errors import FieldError, Rejected
+from occd.model import Event, Record, Recorded, Result, Submission, Summary
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
@@ -55,6 +57,17 @@ class Node:
     seen_at: float = 0.0
 
 
+def read_cursor(text: str | None) -> tuple[float, str]:
+    """Time and id before which a page begins, from `Summary.cursor`. Raises Rejected."""
+    if text is None:
+        return 1e12, ""
+    at, _, id = text.partition("~")
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,9})?", at):
+        message = "is not one that a list gave"
+        raise Rejected("bad-request", f"cursor {message}", [FieldError("cursor", message)])
+    return float(at), id
+
+
 class State(Protocol):
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         """Record a submission as queued and append `queued`. Idempotent per key: the same key with
@@ -92,6 +105,10 @@ class State(Protocol):
 
     async def get(self, id: str) -> Record:
         """Raises UnknownSubmission."""
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        """An owner's submissions, newest first; `before` is the `cursor` of the last one of the page
+        before."""
 
     async def settled(self, id: str) -> Record:
         """Wait until it is finished. Raises UnknownSubmission."""

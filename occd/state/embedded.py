@@ -11,9 +11,9 @@ import trio
 
 from occd.config import Config
 from occd.errors import Finished, NotRunning, Rejected
-from occd.model import Event, Record, Recorded, Result, Submission
+from occd.model import Event, Record, Recorded, Result, Submission, Summary
 from occd.sqlite import Database
-from occd.state import NODE_TTL_S, SIGNALS_MAX, Created, Node, Stdin, merged, sql
+from occd.state import NODE_TTL_S, SIGNALS_MAX, Created, Node, Stdin, merged, read_cursor, sql
 from occd.state.wakeups import Wakeups
 
 _EXPIRE_EVERY_S = 60.0
@@ -100,6 +100,10 @@ class EmbeddedState:
 
     async def get(self, id: str) -> Record:
         return await self._database.read(lambda db: sql.get(db, id))
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        at, id = read_cursor(before)
+        return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
 
     async def settled(self, id: str) -> Record:
         while id in self._unfinished:

@@ -8,6 +8,7 @@ the step, by the sweep, or by looking whether the submission itself agrees. Ever
     PREFIX:{ID} :e :i :s   a submission, its events, stdin, signals
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
     PREFIX:queued          ids by creation, those that wait
+    PREFIX:o:OWNER         an owner's ids by creation
     PREFIX:k:DIGEST        an idempotency key: the id that was reserved for it
     PREFIX:{done}:N        how many finished in the N-th ten seconds
     PREFIX:nodes           what nodes say of themselves
@@ -52,6 +53,7 @@ from occd.model import (
     Result,
     Started,
     Submission,
+    Summary,
     Verdict,
 )
 from occd.state import (
@@ -62,6 +64,7 @@ from occd.state import (
     Node,
     Stdin,
     merged,
+    read_cursor,
 )
 from occd.state.redis_connect import Command, Redis, Reply
 from occd.state.redis_link import Link, open_link
@@ -80,6 +83,11 @@ _YOUNG_S = 60.0
 _HEAL_EVERY_S = 60.0
 _HEAL_AT_ONCE = 200
 _START_S = 30.0
+_TIES = 32
+"""How many of one owner's are looked over at most that were created in the same microsecond, or are gone."""
+
+_OWNER_S = 7 * 24 * 3600
+_SUMMARY = ("language", "status", "verdict", "started_at", "finished_at")
 
 
 class RedisState:
@@ -115,10 +123,11 @@ class RedisState:
             wire.encode_submission(submission),
             created_at,
             name,
-            "",
+            submission.language,
             int(submission.interactive),
             _stored(event),
         )
+        await self._index(submission)
         return Created(id, published=made[0] == b"was there" and made[1] == b"1")
 
     async def published(self, id: str) -> None:
@@ -160,7 +169,7 @@ class RedisState:
                     self._channel(id),
                     wire.encode_submission(submission),
                     submission.created_at,
-                    "",
+                    submission.language,
                     int(submission.interactive),
                     secrets.token_hex(8),
                     MAX_ATTEMPTS,
@@ -171,6 +180,7 @@ class RedisState:
                 ),
                 ("ZREM", self._all("queued"), id),
                 ("ZREM", self._all("unpublished"), id),
+                *self._index_commands(submission),
             )
         )[0]
         match said:
@@ -194,7 +204,7 @@ class RedisState:
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
-        said, key, _ = await self._step(
+        said, key = await self._step(
             "finish",
             id,
             self._channel(id),
@@ -203,12 +213,15 @@ class RedisState:
             result.finished_at,
             self._expiry(result),
             _stored(Ended(result)),
+            result.verdict,
             wire.encode_submission(submission) if submission else "",
             submission.created_at if submission else "",
-            "",
+            submission.language if submission else "",
         )
         done: bool = said == b"done"
         await self._after_end(id, key, result if done else None)
+        if submission and done:
+            await self._index(submission)
         return done
 
     async def get(self, id: str) -> Record:
@@ -216,6 +229,23 @@ class RedisState:
         if record is None:
             raise UnknownSubmission(id)
         return record
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        at, before_id = read_cursor(before)
+        key, wanted = self._owner_key(owner), limit + _TIES
+        command = ("ZRANGE", key, at, "-inf", "BYSCORE", "REV", "LIMIT", 0, wanted, "WITHSCORES")
+        (found,) = await self._link.run(command, certain=False)
+        ids = [
+            (float(score), id.decode())
+            for id, score in zip(found[::2], found[1::2], strict=True)
+            if (float(score), id.decode()) < (at, before_id)
+        ]
+        looks = [("HMGET", self._keys(id)[0], *_SUMMARY) for _, id in ids]
+        told = await self._link.run(*looks, certain=False) if looks else []
+        known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
+        if gone := {id for _, id in ids} - {id for _, id, _ in known}:
+            await self._link.run(("ZREM", key, *gone))
+        return [_summary(at, id, each) for at, id, each in known[:limit]]
 
     async def settled(self, id: str) -> Record:
         with self._news.topic(self._channel(id)) as topic:
@@ -251,6 +281,7 @@ class RedisState:
             result.finished_at,
             self._expiry(result),
             _stored(Ended(result)),
+            result.verdict,
         )
         if said == b"unknown":
             raise UnknownSubmission(id)
@@ -336,9 +367,12 @@ class RedisState:
         await self._link.run(("SET", self._all("check"), time.time(), "EX", 60))
 
     async def warnings(self) -> Sequence[str]:
-        info, keep = await self._link.run(
-            ("INFO", "persistence"), ("INFO", "memory"), certain=False
-        )
+        try:
+            info, keep = await self._link.run(
+                ("INFO", "persistence"), ("INFO", "memory"), certain=False
+            )
+        except StateUnavailable as error:
+            return [f"whether Redis keeps what it is told cannot be seen: {error}"]
         found = []
         if b"aof_enabled:0" in info:
             found.append(
@@ -405,6 +439,18 @@ class RedisState:
         found = [_recorded(seq, text) for seq, text in enumerate(rest[1:], start=after + 1)]
         return found if found or ended else None
 
+    async def _index(self, submission: Submission) -> None:
+        if commands := self._index_commands(submission):
+            await self._link.run(*commands)
+
+    def _index_commands(self, submission: Submission) -> list[Command]:
+        """Name it among its owner's, who are remembered longer than anything waits and is kept."""
+        if submission.owner is None:
+            return []
+        key = self._owner_key(submission.owner)
+        lasts = int(self._keep_s) + _OWNER_S
+        return [("ZADD", key, submission.created_at, submission.id), ("EXPIRE", key, lasts)]
+
     async def _after_end(self, id: str, key: bytes, result: Result | None) -> None:
         """What an end means elsewhere. Repeated with the end itself, so that it happens for certain."""
         commands: list[Command] = [
@@ -454,6 +500,9 @@ class RedisState:
 
     def _all(self, name: str) -> str:
         return f"{self._prefix}:{name}"
+
+    def _owner_key(self, owner: str) -> str:
+        return f"{self._prefix}:o:{owner}"
 
     def _channel(self, id: str) -> str:
         return f"{self._prefix}:e:{id}"
@@ -531,6 +580,20 @@ def _record(found: list[Reply]) -> tuple[Record | None, bool]:
     started = float(started_at) if started_at else None
     name: Any = status.decode()
     return Record(submission, name, int(attempts), started, result), published == b"1"
+
+
+def _summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
+    language, status, verdict, started_at, finished_at = (each and each.decode() for each in told)
+    name: Any = status
+    return Summary(
+        id,
+        language or "",
+        name,
+        Verdict(verdict) if verdict else None,
+        created_at,
+        float(started_at) if started_at else None,
+        float(finished_at) if finished_at else None,
+    )
 
 
 def _stored(event: Event) -> bytes:

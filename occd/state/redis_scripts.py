@@ -39,19 +39,20 @@ local function tell(what, id)
   local inbox = get('inbox')
   if inbox then redis.call('PUBLISH', inbox, what .. id) end
 end
-local function finish(channel, event, at, expire_at, nonce)
-  redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce)
+local function finish(channel, event, at, expire_at, nonce, verdict)
+  redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce,
+             'verdict', verdict)
   append(channel, 1, {event})
   for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, expire_at) end
 end
 """
 
 _SOURCES = {
-    # channel, body, created_at, key, owner, interactive, event
+    # channel, body, created_at, key, language, interactive, event
     "create": """
 if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
 redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
-           'key', ARGV[4], 'owner', ARGV[5], 'interactive', ARGV[6])
+           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6])
 append(ARGV[1], 0, {ARGV[7]})
 return {'new'}
 """,
@@ -60,11 +61,11 @@ if redis.call('EXISTS', H) == 1 then redis.call('HSET', H, 'published', 1) end
 """,
     "discard": """
 if get('status') ~= 'queued' or get('published') then return {'kept'} end
-local key, owner = get('key'), get('owner')
+local key = get('key')
 redis.call('DEL', H, E, I, S)
-return {'gone', key, owner}
+return {'gone', key}
 """,
-    # channel, body, created_at, owner, interactive, nonce, most attempts, now, inbox, event before and
+    # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
     # after the attempt's number
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
@@ -72,10 +73,10 @@ for attempt = attempts, 1, -1 do
   if get('begun' .. attempt) == ARGV[6] then return {'begun', attempt} end
 end
 if not status then
-  redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'owner', ARGV[4],
+  redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
              'interactive', ARGV[5])
 end
-if status == 'finished' then return {'finished', get('key'), get('owner')} end
+if status == 'finished' then return {'finished', get('key')} end
 if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
 attempts = attempts + 1
 redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1, 'stdin_read', 0,
@@ -104,31 +105,36 @@ for at = 5, #ARGV do events[#events + 1] = ARGV[at] end
 append(ARGV[1], 0, events)
 return {'done'}
 """,
-    # channel, attempt or nothing, nonce, now, expires at, event, body if nothing is known, created_at, owner
+    # channel, attempt or nothing, nonce, now, expires at, event, verdict, body if nothing is known,
+    # created_at, language
     "finish": """
 local status = get('status')
 if not status then
-  if ARGV[7] == '' then return {'dropped', '', ''} end
-  redis.call('HSET', H, 'body', ARGV[7], 'attempts', ARGV[2], 'created_at', ARGV[8], 'key', '',
-             'owner', ARGV[9], 'published', 1)
+  if ARGV[8] == '' then return {'dropped', ''} end
+  redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
+             'language', ARGV[10], 'published', 1)
 elseif status == 'finished' then
-  return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key'), get('owner')}
+  return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key')}
 elseif ARGV[2] ~= '' and ARGV[2] ~= get('attempts') then
-  return {'dropped', '', ''}
+  return {'dropped', ''}
 end
-finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3])
-return {'done', get('key'), get('owner')}
+finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+return {'done', get('key')}
 """,
-    # channel, id, nonce, now, expires at, event
+    # channel, id, nonce, now, expires at, event, verdict
     "cancel": """
 local status = get('status')
 if not status then return {'unknown'} end
 if status == 'finished' then
-  return {get('finished_by') == ARGV[3] and 'queued' or 'finished', get('key'), get('owner')}
+  return {get('finished_by') == ARGV[3] and 'queued' or 'finished', get('key')}
 end
 redis.call('HSET', H, 'cancelled', 1)
-if status == 'queued' then finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3]) else tell('c', ARGV[2]) end
-return {status, get('key'), get('owner')}
+if status == 'queued' then
+  finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+else
+  tell('c', ARGV[2])
+end
+return {status, get('key')}
 """,
     "get": """
 local found = redis.call('HMGET', H, 'body', 'status', 'attempts', 'started_at', 'published')

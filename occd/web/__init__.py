@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from occd.model import Record, Recorded
+from occd.model import Record, Recorded, Summary
 from occd.web.schema import SubmissionRequest
 
 
@@ -12,10 +12,12 @@ class SubmitService(Protocol):
     """What the API asks of the role submit."""
 
     async def submit(
-        self, request: SubmissionRequest, *, key: str | None, digest: str
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
     ) -> Record: ...
 
     async def get(self, id: str) -> Record: ...
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]: ...
 
     async def settled(self, id: str) -> Record: ...
 
@@ -31,7 +33,7 @@ class FollowService(Protocol):
     """What a WebSocket asks of the role ws."""
 
     async def submit(
-        self, request: SubmissionRequest, *, key: str | None, digest: str
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
     ) -> Record: ...
 
     async def get(self, id: str) -> Record: ...

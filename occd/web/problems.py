@@ -39,6 +39,7 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
 _REJECTED = {
     "bad-json": (400, "This is not JSON"),
     "bad-request": (400, "This request makes no sense"),
+    "unauthorized": (401, "This needs a secret of yours"),
     "forbidden-origin": (403, "This origin may not use the server"),
     "too-large": (413, "This is too large"),
     "stdin-gap": (409, "Some stdin is missing before this"),

@@ -2,6 +2,7 @@
 WebSocket; every process tells its health.
 
 POST   /api/v1/submissions          submit           api.py
+GET    /api/v1/submissions          one's own
 GET    /api/v1/submissions/{id}     look, or wait
 DELETE /api/v1/submissions/{id}     cancel
 GET    /api/v1/languages · /limits

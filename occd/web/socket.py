@@ -18,6 +18,7 @@ from occd.web import FollowService
 from occd.web.api import checked_id, checked_key
 from occd.web.json import dump
 from occd.web.origin import check_origin
+from occd.web.owner import owner_by, owner_of
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.schema import event_json, parse_json, parse_submission, stdin_bytes
 
@@ -36,6 +37,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
     async def ws() -> Any:
         try:
             check_origin(websocket.headers, config)
+            owner = owner_of(websocket.headers)
         except Rejected as error:
             return problem_of(error).response()
         await websocket.accept()
@@ -43,7 +45,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         socket = websocket._get_current_object()  # type: ignore[attr-defined]
         try:
             with service.connected():
-                await _Session(service, socket).run(stopping)
+                await _Session(service, socket, owner).run(stopping)
         except Exception:
             # The application's error handler would answer, which on a WebSocket reads as 1000.
             log.exception("a WebSocket failed")
@@ -54,7 +56,8 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
 
 
 class _Session:
-    def __init__(self, service: FollowService, socket: Websocket) -> None:
+    def __init__(self, service: FollowService, socket: Websocket, owner: str | None) -> None:
+        self._owner = owner
         self._service = service
         self._socket = socket
         self._sending = trio.Lock()
@@ -102,7 +105,8 @@ class _Session:
         request = parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
         digest = hashlib.sha256(dump(wanted).encode()).hexdigest()
-        record = await self._service.submit(request, key=key, digest=digest)
+        owner = owner_by(frame.get("bearer")) or self._owner
+        record = await self._service.submit(request, key=key, digest=digest, owner=owner)
         id = record.submission.id
         # The answer goes first: only then does the client know whose events these are.
         await self._answer(frame, {"type": "accepted", "id": id})

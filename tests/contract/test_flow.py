@@ -6,19 +6,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from seams import QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 
 from occd import wire
-from occd.broker import Broker, open_broker
+from occd.broker import Broker, Delivery, open_broker
 from occd.config import Config, ExecuteConfig
 from occd.errors import (
     BrokerError,
     DataFolderError,
     EventsReset,
     SandboxFailed,
+    StateUnavailable,
     UnknownSubmission,
 )
 from occd.languages import Available, Installed, Language, load_languages
@@ -296,6 +298,39 @@ async def test_an_outage_of_state_is_never_a_verdict(
         _, result = await flow.settled(submission)
         assert (result.verdict, result.attempts) == (Verdict.OK, 1)
         assert (await flow.names(submission))[-3:] == ["output", "stage", "finished"]
+
+
+async def test_an_outage_of_state_hands_nothing_back(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some brokers count that, and give up on what comes back too often."""
+    handed_back = 0
+
+    async def hand_back(delivery: Delivery) -> None:
+        nonlocal handed_back
+        handed_back += 1
+        await trio.lowlevel.checkpoint()
+
+    def after_outage(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        calls = 0
+
+        async def attempt(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls <= 60:
+                await trio.lowlevel.checkpoint()
+                raise StateUnavailable("away", 5)
+            return await call(*args)
+
+        return attempt
+
+    monkeypatch.setattr("occd.broker.embedded._Delivery.hand_back", hand_back)
+    monkeypatch.setattr(flow.state, "begin", after_outage(flow.state.begin))
+    monkeypatch.setattr(flow.state, "finish", after_outage(flow.state.finish))
+    async with flow.running():
+        _, result = await flow.settled(await flow.submit())
+        assert (result.verdict, result.attempts) == (Verdict.OK, 1)
+    assert handed_back == 0
 
 
 async def test_an_outage_of_the_broker_runs_nothing_twice(

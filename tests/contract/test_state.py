@@ -746,6 +746,64 @@ async def test_stdin_of_what_is_forgotten_has_ended(seam: StateSeam) -> None:
         assert await read_stdin(state, "unknown") == Stdin(b"", ended=True)
 
 
+# list
+
+
+def of_owner(owner: str, at: float) -> Submission:
+    return replace(make(created_at=at), owner=owner)
+
+
+async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: StateSeam) -> None:
+    start = time.time() - 100
+    mine = [of_owner("me", start + number // 2) for number in range(9)]  # two at a time
+    async with seam.open() as state:
+        for each in (*mine, of_owner("another", start + 3), make(created_at=start + 3)):
+            await state.create(each, None, "")
+        await state.begin(mine[8], "3", "node")
+        await state.finish(mine[8].id, 1, result(Verdict.TIME_LIMIT))
+        seam.crash()
+    async with seam.open() as state:
+        found = list(await state.owned("me", None, 4))
+        while page := await state.owned("me", found[-1].cursor, 4):
+            found += page
+        wanted = sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
+        assert [each.id for each in found] == [each.id for each in wanted]
+        first, second, *_ = found
+        assert (first.id, first.status, first.verdict) == (mine[8].id, "finished", "time_limit")
+        assert (first.language, first.created_at) == ("python", mine[8].created_at)
+        assert first.started_at
+        assert first.finished_at
+        assert (second.status, second.verdict, second.finished_at) == ("queued", None, None)
+        assert list(await state.owned("nobody", None, 4)) == []
+        with pytest.raises(Rejected):
+            await state.owned("me", "no cursor", 4)
+
+
+async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSeam) -> None:
+    seam.hasten(node_ttl_s=15)
+    kept, gone, discarded = (of_owner("me", time.time()) for _ in range(3))
+    async with seam.open() as state:
+        for each in (kept, gone, discarded):
+            await state.create(each, None, "")
+        await state.discard(discarded.id)
+        await state.finish(gone.id, None, result(at=1.0))
+        with trio.fail_after(SOON_S):
+            await _forgotten(state, gone.id)
+        assert [each.id for each in await state.owned("me", None, 9)] == [kept.id]
+
+
+async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
+    begun_anew, ended_anew = (of_owner("me", time.time() + number) for number in range(2))
+    async with seam.open() as state:
+        await state.begin(begun_anew, "3", "node")
+        await state.finish(ended_anew.id, 1, result(), ended_anew)
+        listed = await state.owned("me", None, 9)
+        assert [(each.id, each.status) for each in listed] == [
+            (ended_anew.id, "finished"),
+            (begun_anew.id, "running"),
+        ]
+
+
 # signals
 
 
