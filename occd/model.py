@@ -61,6 +61,8 @@ class Submission:
     interactive: bool = False
     user_id: str | None = None
     created_at: float = 0.0
+    retry_of: str | None = None
+    """The submission that this one repeats, because an operator requeued it."""
 
 
 @dataclass(frozen=True, slots=True)

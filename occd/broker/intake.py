@@ -247,6 +247,7 @@ class Intake:
 
     def _return(self, arrival: Arrival) -> None:
         """It was not served, nor has it taken a slot."""
+        self._turn.give_back(arrival.lane)
         if self._ours(arrival):
             self._channel.basic_nack(arrival.tag, requeue=True)
 

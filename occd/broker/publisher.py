@@ -73,7 +73,7 @@ class Publisher:
     async def settle(self) -> None:
         """Wait until everything is confirmed that was published before."""
         settled = trio.Event()
-        while not settled.is_set():
+        while not (settled.is_set() or self._link.ended.is_set()):
             self._link.post(lambda: None if self._waiting else self._link.tell(settled.set))
             with trio.move_on_after(0.02):
                 await settled.wait()

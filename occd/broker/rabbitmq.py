@@ -174,21 +174,23 @@ class RabbitmqBroker:
         try:
             yield receive
         finally:
+            self._consuming.post(intake.stop)  # first, or what goes back would be taken again
             with suppress(trio.WouldBlock, trio.ClosedResourceError):
                 while True:
                     delivery = receive.receive_nowait()
                     assert isinstance(delivery, _Delivery)
                     delivery.return_soon()
             receive.close()
-            self._consuming.post(intake.stop)
 
     async def depths(self) -> Mapping[str, int]:
-        found: dict[str, int] = {}
+        of: dict[str, str] = {}  # queue by lane, each once
+        for queue in self._declared:
+            for name in self._topology.declarations(queue):
+                of[name] = queue if name in self._topology.lanes(queue) else name
+        found = dict.fromkeys(of.values(), 0)
         async with open_talk(self._consuming) as talk:
-            for queue in self._declared:
-                for name in self._topology.declarations(queue):
-                    base = queue if name in self._topology.lanes(queue) else name
-                    found[base] = found.get(base, 0) + await talk.depth(name)
+            for name, queue in of.items():
+                found[queue] += await talk.depth(name)
         return found
 
     async def kept(self, queue: str) -> Sequence[Kept]:

@@ -77,14 +77,14 @@ class Notify:
             log.exception("a result waits for state", key=delivery.key)
             await trio.sleep(_RETRY_S)
             await delivery.hand_back()
-        else:
-            await delivery.ack()
 
     async def _store(self, delivery: Delivery) -> None:
         message = wire.decode_result(delivery.body)
         await self._state.finish(message.id, message.attempt, message.result)
+        await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:
         log.error("dead letter", key=delivery.key, reason=delivery.reason)
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
         await self._state.finish(delivery.key, None, result)
+        await delivery.keep()  # for `occd queues`

@@ -21,7 +21,7 @@ from occd.config import Config, QueueConfig, RabbitmqConfig, ResultsConfig
 from occd.sqlite import open_database
 from occd.state import State, open_state
 
-SOON_S = 30.0
+SOON_S = 10.0
 """Long enough for a busy machine; only a broken promise takes it."""
 
 QUIET_S = 0.15
