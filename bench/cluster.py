@@ -111,8 +111,8 @@ class Servers:
 # clients
 
 
-async def post(port: int, body: Mapping[str, Any], query: str = "") -> dict[str, Any]:
-    return await ask(port, "POST", f"/api/v1/submissions{query}", json.dumps(body).encode())
+async def post(port: int, body: Mapping[str, Any]) -> Any:
+    return await ask(port, "POST", "/api/v1/submissions", json.dumps(body).encode())
 
 
 async def ask(port: int, method: str, path: str, body: bytes = b"") -> Any:

@@ -187,6 +187,27 @@ def _ago(then: float) -> str:
     )
 
 
+@main.group(invoke_without_command=True)
+@click.pass_context
+def queues(context: click.Context) -> None:
+    """List the queues, how many messages wait there, and the dead letters that are kept."""
+    from occd.queues import show
+
+    if context.invoked_subcommand is None:
+        for line in trio.run(show, context.obj):
+            click.echo(line)
+
+
+@queues.command()
+@click.argument("id")
+@click.pass_obj
+def requeue(config: Config, id: str) -> None:
+    """Run a kept dead letter again, as a new submission, whose id is printed."""
+    from occd.queues import requeue
+
+    click.echo(trio.run(requeue, config, id))
+
+
 @main.command("check-config")
 @click.pass_obj
 def check_config(config: Config) -> None:

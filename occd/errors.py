@@ -6,6 +6,7 @@
     ├── SandboxFailed          a jail could not be made or watched; the attempt may be repeated
     ├── BrokerError
     │   ├── QueueFull          the queue is at its bound; retry after `retry_after_s`
+    │   ├── BrokerUnavailable  the server of queues cannot be reached now; retry after `retry_after_s`
     │   └── Poisoned           a message that is not ours, or no longer readable
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
@@ -53,6 +54,14 @@ class BrokerError(OccdError):
 class QueueFull(BrokerError):
     def __init__(self, queue: str, retry_after_s: int) -> None:
         super().__init__(f"{queue} is full")
+        self.retry_after_s = retry_after_s
+
+
+class BrokerUnavailable(BrokerError):
+    """What was to be queued may be queued all the same: nobody was left to say."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
         self.retry_after_s = retry_after_s
 
 

@@ -63,6 +63,8 @@ class Submission:
     created_at: float = 0.0
     owner: str | None = None
     """Whose it is: the hash of a secret that its client made, or nobody's."""
+    retry_of: str | None = None
+    """The submission that this one repeats, because an operator requeued it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ OBJECT = [
     "tests",
     "artifacts",
     "attempts",
+    "retry_of",
     "created_at",
     "started_at",
     "finished_at",

@@ -88,8 +88,6 @@ class Notify:
             )
             await trio.sleep(_RETRY_S)
             await delivery.hand_back()
-        else:
-            await delivery.ack()
 
     async def _patiently(
         self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
@@ -105,8 +103,10 @@ class Notify:
     async def _store(self, delivery: Delivery) -> None:
         message = wire.decode_result(delivery.body)
         await self._state.finish(message.id, message.attempt, message.result, message.submission)
+        await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:
         log.error("dead letter", key=delivery.key, reason=delivery.reason)
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
         await self._state.finish(delivery.key, None, result)
+        await delivery.keep()  # for `occd queues`

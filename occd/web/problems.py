@@ -9,6 +9,7 @@ from typing import Any
 from quart import Response
 
 from occd.errors import (
+    BrokerUnavailable,
     Conflict,
     DataFolderError,
     EventsReset,
@@ -34,6 +35,7 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     StdinFull: (429, "stdin-full", "The program has not read what it was sent"),
     QueueFull: (503, "queue-full", "The queue is full, try again later"),
     StateUnavailable: (503, "unavailable", "The server cannot reach what it knows now"),
+    BrokerUnavailable: (503, "unavailable", "The server cannot queue submissions now"),
     DataFolderError: (503, "unavailable", "The server cannot record submissions now"),
 }
 _REJECTED = {
@@ -80,7 +82,7 @@ def problem_of(error: OccdError) -> Problem:
         if isinstance(error, kind):
             retry = (
                 error.retry_after_s
-                if isinstance(error, QueueFull | StateUnavailable)
+                if isinstance(error, QueueFull | BrokerUnavailable | StateUnavailable)
                 else 5
                 if status == 503
                 else None

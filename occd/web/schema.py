@@ -266,6 +266,7 @@ def record_json(record: Record) -> dict[str, Any]:
         "tests": [],
         "artifacts": [],
         "attempts": record.attempts,
+        "retry_of": submission.retry_of,
         "created_at": timestamp(submission.created_at),
         "started_at": timestamp(record.started_at),
         "finished_at": timestamp(result.finished_at) if result else None,

@@ -70,7 +70,7 @@ class Host:
     @property
     def prefix(self) -> tuple[str, ...]:
         # `ip netns exec` would hide the control groups below a new /sys.
-        return ("nsenter", f"--net=/run/netns/occd{self.number}", "--")
+        return ("/usr/bin/nsenter", f"--net=/run/netns/occd{self.number}", "--")
 
     def cut(self) -> None:
         run("ip", "link", "set", f"occd{self.number}", "down")

@@ -3,6 +3,8 @@
 
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -12,14 +14,17 @@ from uuid import uuid4
 import pytest
 import trio
 from pydantic import SecretStr
+from rabbitmq_server import shared
 from redis_server import shared_redis
 
 from occd.broker import Broker, open_broker
-from occd.config import Config, QueueConfig, RedisConfig, ResultsConfig
+from occd.broker.amqp import Link
+from occd.broker.rabbitmq import RabbitmqBroker
+from occd.config import Config, QueueConfig, RabbitmqConfig, RedisConfig, ResultsConfig
 from occd.sqlite import open_database
 from occd.state import State, open_state
 
-SOON_S = 30.0
+SOON_S = 10.0
 """Long enough for a busy machine; only a broken promise takes it."""
 
 QUIET_S = 0.15
@@ -27,6 +32,9 @@ QUIET_S = 0.15
 
 
 class BrokerSeam(Protocol):
+    exact: bool
+    """Bounds and turns are exact, not only kept about."""
+
     def open(self, length_max: int = 1000) -> AbstractAsyncContextManager[Broker]:
         """What an earlier open left is there."""
 
@@ -64,11 +72,56 @@ class _Embedded:
 
 
 class EmbeddedBrokerSeam(_Embedded):
+    exact = True
+
     @asynccontextmanager
     async def open(self, length_max: int = 1000) -> AsyncIterator[Broker]:
         config = Config(data_dir=self._data, queue=QueueConfig(length_max=length_max))
         async with open_database(self._data) as database, open_broker(config, database) as broker:
             yield broker
+
+
+class RabbitmqBrokerSeam:
+    """A virtual host of the session's own RabbitMQ. The first `length_max` stays: queues that exist
+    cannot be declared otherwise."""
+
+    exact = False
+    _last_url: str | None = None
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        if RabbitmqBrokerSeam._last_url:
+            shared().delete_vhost(RabbitmqBrokerSeam._last_url)
+        self.url = RabbitmqBrokerSeam._last_url = shared().add_vhost()
+        self._length_max = 0
+        self._open: RabbitmqBroker | None = None
+
+    @asynccontextmanager
+    async def open(self, length_max: int = 1000) -> AsyncIterator[Broker]:
+        self._length_max = self._length_max or length_max
+        config = Config(
+            rabbitmq=RabbitmqConfig(url=SecretStr(self.url)),
+            queue=QueueConfig(length_max=self._length_max),
+        )
+        async with open_broker(config, None) as broker:
+            assert isinstance(broker, RabbitmqBroker)
+            self._open = broker
+            yield broker
+
+    def crash(self) -> None:
+        """The connections end without a word, after what was written to them; RabbitMQ has noticed."""
+        assert self._open
+        for link in (self._open._publishing, self._open._consuming):
+            aborted = threading.Event()
+
+            def abort(link: Link = link, aborted: threading.Event = aborted) -> None:
+                link._stopping = True
+                link._abort()
+                aborted.set()
+
+            time.sleep(0.01)  # acknowledgements are on their way, in this thread's absence
+            link.post(abort)
+            aborted.wait(SOON_S)
+        time.sleep(0.02)
 
 
 class EmbeddedStateSeam(_Embedded):
@@ -115,7 +168,8 @@ class RedisStateSeam:
 
 
 BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {
-    "embedded": EmbeddedBrokerSeam
+    "embedded": EmbeddedBrokerSeam,
+    "rabbitmq": RabbitmqBrokerSeam,
 }
 STATE_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], StateSeam]] = {
     "embedded": EmbeddedStateSeam,

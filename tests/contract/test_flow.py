@@ -1,4 +1,4 @@
-"""What execute and notify promise together over every state, whatever the sandbox
+"""What execute and notify promise together over every broker and state, whatever the sandbox
 does: it is a fake here, so that it can fail."""
 
 import time
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import trio
-from seams import QUIET_S, SOON_S, STATE_SEAMS, StateSeam
+from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 
 from occd import wire
-from occd.broker import Broker, Delivery, open_broker
+from occd.broker import Broker, Delivery
 from occd.config import Config, ExecuteConfig
 from occd.errors import (
     BrokerError,
@@ -28,7 +28,6 @@ from occd.model import Event, File, Limits, Outcome, Record, Result, Submission,
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.sandbox import Cell, Emit, Job, no_signals
-from occd.sqlite import open_database
 from occd.state import State
 
 FINE = Outcome(0, None, None, b"done\n", b"", False, False, 0.0, 0.0, 0)
@@ -121,18 +120,25 @@ async def fail(emit: Emit, stop: trio.Event) -> Outcome:
     raise SandboxFailed("the jail could not be made")
 
 
-@pytest.fixture(params=STATE_SEAMS)
+SEAMS = {
+    "embedded": ("embedded", "embedded"),
+    "embedded broker": ("embedded", "redis"),
+    "cluster": ("rabbitmq", "redis"),
+}
+
+
+@pytest.fixture(params=SEAMS)
 async def flow(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Flow]:
-    """The embedded broker, with every state."""
     monkeypatch.setattr("occd.roles.execute._RETRY_S", 0.01)
     monkeypatch.setattr("occd.roles.notify._RETRY_S", 0.01)
     config = Config(data_dir=tmp_path, execute=ExecuteConfig(slots=2))
-    state_seam = STATE_SEAMS[request.param](tmp_path / "state", monkeypatch)
+    broker_name, state_name = SEAMS[request.param]
+    broker_seam = BROKER_SEAMS[broker_name](tmp_path / "broker", monkeypatch)
+    state_seam = STATE_SEAMS[state_name](tmp_path / "state", monkeypatch)
     async with (
-        open_database(tmp_path) as database,
-        open_broker(config, database) as broker,
+        broker_seam.open() as broker,
         state_seam.open() as state,
     ):
         yield Flow(config, broker, state, FakeSandbox(end_well), state_seam)
