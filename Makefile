@@ -57,7 +57,7 @@ bench-cluster: $(DEV)
 # In a private network of its own, so as root. SEED= repeats a run.
 chaos: $(DEV)
 	for form in faults empty drain; do \
-		unshare --net --mount $(BIN)/python tests/chaos/chaos.py --form $$form --seconds $(SECONDS) $(SEED:%=--seed %) \
+		PYTHONPATH=tests unshare --net --mount $(BIN)/python tests/chaos/chaos.py --form $$form --seconds $(SECONDS) $(SEED:%=--seed %) \
 			|| exit 1; \
 	done
 

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from cluster import Cluster, Node, cluster, enter_private_network
+from cluster import Cluster, Node, Server, cluster, enter_private_network
 from daemons import GONE, events_of, log_faults, request
 from programs import BAD_C, CANCEL, FAIL, LINES, SLEEP, SPIN, C, Program
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
 CLIENTS = 10
-EVERY_S, HOLD_S, RESTART_S = 10.0, 5.0, 1.0
+HOLD_S, RESTART_S = 5.0, 1.0
 FINISH_S = 240.0
 SILENT_S = 15.0
 """A WebSocket that says nothing for longer than any program is silent is given up for another."""
@@ -49,6 +49,7 @@ GONE_WS = (*GONE, ConnectionClosed, HandshakeError)
 class Chaos:
     cluster: Cluster
     random: random.Random
+    every_s: float
     over: bool = False
     numbers: int = 0
     emptied_at: float | None = None
@@ -81,7 +82,7 @@ class Chaos:
         if known != id:
             self.faults.append(f"{key} made both {known} and {id}")
         self.accepted[id] = program
-        self.accepted_at[id] = time.monotonic()
+        self.accepted_at[id] = began
 
     async def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> Any:
         """Until some submit node answers; 503 asks to come again, and so does 404 of what a Redis that
@@ -124,10 +125,10 @@ class Chaos:
             self.faults.append(f"{id}: its client saw finished more than once")
 
     async def _follow_on(self, node: Node, id: str, log: list[dict[str, Any]]) -> None:
-        with trio.fail_after(SILENT_S):
-            connection = open_websocket_url(f"{node.url.replace('http', 'ws')}/api/v1/ws")
-            socket = await connection.__aenter__()
-        try:
+        url = f"{node.url.replace('http', 'ws')}/api/v1/ws"
+        async with open_websocket_url(
+            url, connect_timeout=SILENT_S, disconnect_timeout=1
+        ) as socket:
             after = log[-1]["seq"] if log else 0
             await socket.send_message(json.dumps({"type": "subscribe", "id": id, "after": after}))
             while not log or log[-1]["event"]["name"] != "finished":
@@ -135,16 +136,11 @@ class Chaos:
                     frame = json.loads(await socket.get_message())
                 if frame["type"] == "event":
                     log.append(frame)
-                elif frame["type"] == "error" and not self._expected(frame["problem"], log):
-                    self.faults.append(f"{id}: {frame}")
-                    await trio.sleep(1)
-                    return
                 elif frame["type"] == "error":
+                    if not self._expected(frame["problem"], log):
+                        self.faults.append(f"{id}: {frame}")
                     await trio.sleep(0.2)
                     return
-        finally:
-            with trio.move_on_after(1, shield=True):
-                await connection.__aexit__(None, None, None)
 
     def _expected(self, problem: dict[str, Any], log: list[dict[str, Any]]) -> bool:
         """What a client mends by coming again."""
@@ -161,7 +157,7 @@ class Chaos:
         until = time.monotonic() + seconds
         middle = time.monotonic() + seconds / 2
         while time.monotonic() < until:
-            with trio.move_on_after(EVERY_S):
+            with trio.move_on_after(self.every_s):
                 if empty and not self.emptied_at and time.monotonic() > middle:
                     self.emptied_at = time.monotonic()
                     self.cluster.redis.do("FLUSHALL")
@@ -177,16 +173,16 @@ class Chaos:
         how = self.random.choice(["kill", "hold", "cut"])
         self.say(name, how)
         self.done[how] += 1
-        server = self.cluster.rabbitmq if name == "rabbitmq" else self.cluster.redis
+        servers: dict[str, Server] = {
+            "rabbitmq": self.cluster.rabbitmq,
+            "redis": self.cluster.redis,
+        }
         host = node.host if node else self.cluster.hosts[name]
-        what = node or server
+        what: Server = node or servers[name]
         if how == "kill":
             what.kill()
             await trio.sleep(RESTART_S)
-            if node:
-                node.start()
-            else:
-                server.launch()
+            what.launch()
         elif how == "hold":
             what.pause()
             await self._shielded(what.resume)
@@ -208,7 +204,7 @@ class Chaos:
                 self.done["stop"] += 1
                 if code := await node.stop():
                     self.faults.append(f"{node.name} ended with {code}: {node.told()}")
-                node.start()
+                node.launch()
                 await node.ready()
 
     def say(self, name: str, what: str) -> None:
@@ -229,7 +225,8 @@ class Chaos:
         for node in self.cluster.of("ws"):
             mine = ids[:: 1 + len(ids) // 200]
             for id, log in (await events_of(node.url, mine)).items():
-                self.faults += log_faults(id, log, self.results[id])
+                whole = not self.emptied_at or self.accepted_at[id] > self.emptied_at
+                self.faults += log_faults(id, log, self.results[id], whole=whole)
 
     def report(self) -> None:
         attempts = Counter(seen["attempts"] for seen in self.results.values())
@@ -259,9 +256,9 @@ class Chaos:
         )
 
 
-async def main(seconds: float, seed: int, form: str, folder: Path) -> bool:
+async def main(seconds: float, every_s: float, seed: int, form: str, folder: Path) -> bool:
     with cluster(folder, execute__slots="2") as running:
-        chaos = Chaos(running, random.Random(seed))
+        chaos = Chaos(running, random.Random(seed), every_s)
         await running.start()
         chaos.started = time.monotonic()
         async with trio.open_nursery() as nursery:
@@ -288,6 +285,7 @@ async def main(seconds: float, seed: int, form: str, folder: Path) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--every", type=float, default=10, help="seconds from fault to fault")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--form", choices=["faults", "empty", "drain"], default="faults")
     options = parser.parse_args()
@@ -295,4 +293,4 @@ if __name__ == "__main__":
     print(f"seed {seed}", flush=True)
     enter_private_network()
     with tempfile.TemporaryDirectory(prefix="occd-chaos-") as name:
-        sys.exit(not trio.run(main, options.seconds, seed, options.form, Path(name)))
+        sys.exit(not trio.run(main, options.seconds, options.every, seed, options.form, Path(name)))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Protocol
 
 import trio
-from daemons import Proc, descendants
 from rabbitmq_server import RabbitmqServer
 from redis_server import RedisServer
 
@@ -27,9 +26,9 @@ _NETWORK = "10.213.77"
 
 
 class Server(Protocol):
-    """RabbitMQ and Redis, as their test modules start them."""
+    """What is disturbed: nodes, and RabbitMQ and Redis as their test modules start them."""
 
-    def start(self) -> None: ...
+    def launch(self) -> None: ...
     def kill(self) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -98,7 +97,7 @@ class Node:
     def url(self) -> str:
         return f"http://{self.host.address}:8000"
 
-    def start(self) -> None:
+    def launch(self) -> None:
         self.lives += 1
         self.folder.mkdir(exist_ok=True)
         command = [
@@ -156,9 +155,6 @@ class Node:
                 await trio.sleep(0.02)
         return code
 
-    def jailed(self) -> list[Proc]:
-        return descendants(self.pid) if self.process and self.process.poll() is None else []
-
 
 @dataclass
 class Cluster:
@@ -172,7 +168,7 @@ class Cluster:
 
     async def start(self) -> None:
         for node in self.nodes:
-            node.start()
+            node.launch()
         for node in self.nodes:
             await node.ready()
 
