@@ -12,7 +12,7 @@ import pytest
 import trio
 from pydantic import SecretStr
 from redis_server import RedisServer, free_port, redis_server
-from test_redis_state import begun, output
+from test_redis_state import begun, live, output
 
 from occd.config import RedisConfig
 from occd.errors import ConfigError, StateUnavailable, UnknownSubmission
@@ -188,6 +188,19 @@ async def test_a_user_without_rights_is_told_which(server: RedisServer) -> None:
     said = await refused(url=f"redis://poor:word@127.0.0.1:{server.port}")
     assert "ACL" in said
     assert "~occd*" in said
+
+
+async def test_the_rights_that_the_docs_name_are_enough(server: RedisServer) -> None:
+    rights = ("~occd:*", "&occd:*", "+@all", "-@admin")
+    server.do("ACL", "SETUSER", "ours", "on", ">word", "resetchannels", *rights)
+    async with opened(f"redis://ours:word@127.0.0.1:{server.port}") as state:
+        await live(state)
+        assert list(await state.warnings()) == []
+    server.do("FLUSHALL")
+    server.do("ACL", "SETUSER", "ours", "-@dangerous")
+    async with opened(f"redis://ours:word@127.0.0.1:{server.port}") as state:
+        await live(state)
+        assert "cannot be seen" in (await state.warnings())[0]
 
 
 async def test_what_is_not_durable_is_a_warning(server: RedisServer) -> None:
