@@ -22,7 +22,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
-from typing import Any
 
 import structlog
 import trio
@@ -70,12 +69,22 @@ from occd.state.redis_connect import Command, Redis, Reply
 from occd.state.redis_link import Link, open_link
 from occd.state.redis_news import News, Topic, open_news
 from occd.state.redis_scripts import SHAS
+from occd.state.redis_values import (
+    BUCKET_S,
+    BUCKETS,
+    SUMMARY_FIELDS,
+    estimate,
+    load_event,
+    load_node,
+    load_record,
+    load_summary,
+    node_field,
+    store_event,
+)
 
 log = structlog.get_logger()
 
 _WATCH_BYTES = 2**20
-_BUCKET_S = 10
-_BUCKETS = 6
 _RETRY_S = 0.5
 _YOUNG_S = 60.0
 """What is so young may be under way: nobody heals it yet."""
@@ -87,7 +96,6 @@ _TIES = 32
 """How many of one owner's are looked over at most that were created in the same microsecond, or are gone."""
 
 _OWNER_S = 7 * 24 * 3600
-_SUMMARY = ("language", "status", "verdict", "started_at", "finished_at")
 
 
 class RedisState:
@@ -115,7 +123,7 @@ class RedisState:
             self._script("enqueue", [self._all("queued")], id, created_at),
             ("ZADD", self._all("unpublished"), created_at, id),
         )
-        event = Queued(position, _estimate(position - 1, counts))
+        event = Queued(position, estimate(position - 1, counts))
         made = await self._step(
             "create",
             id,
@@ -125,7 +133,7 @@ class RedisState:
             name,
             submission.language,
             int(submission.interactive),
-            _stored(event),
+            store_event(event),
         )
         await self._index(submission)
         return Created(id, published=made[0] == b"was there" and made[1] == b"1")
@@ -150,7 +158,7 @@ class RedisState:
         (found,) = await self._link.run(command, certain=False)
         submissions = []
         for id, score in zip(found[::2], found[1::2], strict=True):
-            record, published = _record(await self._step("get", id.decode(), certain=False))
+            record, published = load_record(await self._step("get", id.decode(), certain=False))
             if record and record.status == "queued" and not published:
                 submissions.append(record.submission)
             elif record or float(score) < time.time() - _YOUNG_S:
@@ -159,7 +167,7 @@ class RedisState:
 
     async def begin(self, submission: Submission, version: str, node: str) -> int:
         id = submission.id
-        before, mark, after = _stored(Started(0, version, node)).partition(b'"attempt":0')
+        before, mark, after = store_event(Started(0, version, node)).partition(b'"attempt":0')
         assert mark
         said, *rest = (
             await self._link.run(
@@ -195,7 +203,7 @@ class RedisState:
         await self._step("excuse", id, attempt)
 
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
-        stored = map(_stored, events)
+        stored = map(store_event, events)
         said, *_ = await self._step(
             "append", id, self._channel(id), attempt, self._me, self._next(), *stored
         )
@@ -212,7 +220,7 @@ class RedisState:
             secrets.token_hex(8),
             result.finished_at,
             self._expiry(result),
-            _stored(Ended(result)),
+            store_event(Ended(result)),
             result.verdict,
             wire.encode_submission(submission) if submission else "",
             submission.created_at if submission else "",
@@ -225,7 +233,7 @@ class RedisState:
         return done
 
     async def get(self, id: str) -> Record:
-        record, _ = _record(await self._step("get", id, certain=False))
+        record, _ = load_record(await self._step("get", id, certain=False))
         if record is None:
             raise UnknownSubmission(id)
         return record
@@ -240,18 +248,18 @@ class RedisState:
             for id, score in zip(found[::2], found[1::2], strict=True)
             if (float(score), id.decode()) < (at, before_id)
         ]
-        looks = [("HMGET", self._keys(id)[0], *_SUMMARY) for _, id in ids]
+        looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for _, id in ids]
         told = await self._link.run(*looks, certain=False) if looks else []
         known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
         if gone := {id for _, id in ids} - {id for _, id, _ in known}:
             await self._link.run(("ZREM", key, *gone))
-        return [_summary(at, id, each) for at, id, each in known[:limit]]
+        return [load_summary(at, id, each) for at, id, each in known[:limit]]
 
     async def settled(self, id: str) -> Record:
         with self._news.topic(self._channel(id)) as topic:
             while True:
                 before = topic.session, topic.ended
-                record, _ = _record(await self._patiently("get", id))
+                record, _ = load_record(await self._patiently("get", id))
                 if record is None:
                     raise UnknownSubmission(id)
                 if record.result:
@@ -280,7 +288,7 @@ class RedisState:
             secrets.token_hex(8),
             result.finished_at,
             self._expiry(result),
-            _stored(Ended(result)),
+            store_event(Ended(result)),
             result.verdict,
         )
         if said == b"unknown":
@@ -353,15 +361,15 @@ class RedisState:
 
     async def announce(self, node: Node) -> None:
         key, text = self._all("nodes"), json.dumps(asdict(node))
-        await self._link.run(self._script("announce", [key], _node_field(node), text))
+        await self._link.run(self._script("announce", [key], node_field(node), text))
 
     async def withdraw(self, node: Node) -> None:
-        await self._link.run(("HDEL", self._all("nodes"), _node_field(node)))
+        await self._link.run(("HDEL", self._all("nodes"), node_field(node)))
 
     async def nodes(self) -> Sequence[Node]:
         command = self._script("nodes", [self._all("nodes")], NODE_TTL_S)
         (told,) = await self._link.run(command, certain=False)
-        return merged(_node(each) for each in sorted(told))
+        return merged(load_node(each) for each in sorted(told))
 
     async def check(self) -> None:
         await self._link.run(("SET", self._all("check"), time.time(), "EX", 60))
@@ -418,7 +426,7 @@ class RedisState:
         id = found[0].decode()
         if id == submission.id:
             return id, None
-        record, published = _record(await self._step("get", id))
+        record, published = load_record(await self._step("get", id))
         if found[1].decode() == digest:
             return id, published if record else None  # its creator may have died in between
         if record or float(found[2]) > now - _YOUNG_S:
@@ -436,7 +444,7 @@ class RedisState:
         if after > last:
             raise EventsReset(id)
         topic.seen(session, tail, last, ended=ended)
-        found = [_recorded(seq, text) for seq, text in enumerate(rest[1:], start=after + 1)]
+        found = [load_event(seq, text) for seq, text in enumerate(rest[1:], start=after + 1)]
         return found if found or ended else None
 
     async def _index(self, submission: Submission) -> None:
@@ -461,8 +469,8 @@ class RedisState:
             at = result.finished_at if result else time.time()
             commands.append(("PEXPIREAT", key, int(1000 * (at + self._keep_s)), "NX"))
         if result:
-            bucket = f"{self._prefix}:{{done}}:{int(time.time()) // _BUCKET_S}"
-            commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * _BUCKET_S * _BUCKETS)]
+            bucket = f"{self._prefix}:{{done}}:{int(time.time()) // BUCKET_S}"
+            commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * BUCKET_S * BUCKETS)]
         await self._link.run(*commands)
 
     async def _patiently(self, step: str, id: str, *args: str | bytes | float) -> list[Reply]:
@@ -491,8 +499,8 @@ class RedisState:
         return ("EVALSHA", SHAS[name], len(keys), *keys, *args)
 
     def _rate(self) -> Command:
-        now = int(time.time()) // _BUCKET_S
-        return ("MGET", *(f"{self._prefix}:{{done}}:{now - back}" for back in range(_BUCKETS)))
+        now = int(time.time()) // BUCKET_S
+        return ("MGET", *(f"{self._prefix}:{{done}}:{now - back}" for back in range(BUCKETS)))
 
     def _keys(self, id: str) -> list[str]:
         base = f"{self._prefix}:{{{id}}}"
@@ -531,7 +539,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[RedisS
     answer for half a minute."""
     redis = Redis(config)
     me = f"{config.prefix}:x:{secrets.token_hex(8)}"
-    async with open_link(redis) as link, open_news(redis, me, _recorded) as news:
+    async with open_link(redis) as link, open_news(redis, me, load_event) as news:
         state = RedisState(config.prefix, keep_s, link, news, me)
         await _reach(state)
         for line in await state.warnings():
@@ -564,62 +572,3 @@ def _refuse(id: str, said: bytes) -> None:
             raise Finished(id)
         case b"stale":
             raise Stale(id)
-
-
-def _record(found: list[Reply]) -> tuple[Record | None, bool]:
-    """And whether the broker has it."""
-    if found[0] == b"unknown":
-        return None, False
-    _, body, status, attempts, started_at, published, last = found
-    result = None
-    if last:
-        ended = _recorded(0, last).event
-        assert isinstance(ended, Ended)
-        result = ended.result
-    submission = wire.decode_submission(body)
-    started = float(started_at) if started_at else None
-    name: Any = status.decode()
-    return Record(submission, name, int(attempts), started, result), published == b"1"
-
-
-def _summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
-    language, status, verdict, started_at, finished_at = (each and each.decode() for each in told)
-    name: Any = status
-    return Summary(
-        id,
-        language or "",
-        name,
-        Verdict(verdict) if verdict else None,
-        created_at,
-        float(started_at) if started_at else None,
-        float(finished_at) if finished_at else None,
-    )
-
-
-def _stored(event: Event) -> bytes:
-    return b"%.6f %s" % (time.time(), wire.store_event(event))
-
-
-def _recorded(seq: int, stored: bytes) -> Recorded:
-    at, _, event = stored.partition(b" ")
-    return Recorded(seq, float(at), wire.load_event(event))
-
-
-def _estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:
-    """Seconds until what comes after so many starts, by the rate of the last minute."""
-    if not waiting:
-        return 0.0
-    finished = sum(int(count) for count in counts if count)
-    return round(waiting * _BUCKET_S * _BUCKETS / finished, 1) if finished else None
-
-
-def _node_field(node: Node) -> str:
-    return f"{node.name} {','.join(node.roles)}"
-
-
-def _node(told: bytes) -> Node:
-    at, _, text = told.partition(b" ")
-    fields = json.loads(text)
-    languages = {name: tuple(each) for name, each in fields.pop("languages").items()}
-    fields |= {"roles": tuple(fields["roles"]), "seen_at": float(at)}
-    return Node(languages=languages, **fields)
