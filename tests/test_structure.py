@@ -42,6 +42,7 @@ ADAPTERS = {
     "state.redis_connect",
     "state.redis_link",
     "state.redis_news",
+    "state.redis_values",
 }
 """These are themselves imported so, and name their driver at the top."""
 
