@@ -77,6 +77,12 @@ def _named_after(slot: Slot) -> set[str]:
     found = {str(each) for parent in parents for each in parent.glob(f"{slot.name}-*/")}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            if slot.uid != 0 and process.stat().st_uid == slot.uid:
+            if slot.uid != 0 and process.stat().st_uid == slot.uid and not _dead_orphan(process):
                 found.add(str(process))
     return found
+
+
+def _dead_orphan(process: Path) -> bool:
+    """A zombie that the machine's init is to reap, not we."""
+    state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+    return state == "Z" and int(parent) != os.getpid()

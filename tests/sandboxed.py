@@ -42,6 +42,7 @@ class Feed:
         default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
     )
     output: trio.Event = field(default_factory=trio.Event)
+    signals: trio.MemoryReceiveChannel[int] | None = None
 
     def emit(self, stream: Stream, data: bytes) -> None:
         self.seen[stream] += data
@@ -64,7 +65,8 @@ async def run_in(
             send.send_nowait(feed.stdin)
         if not feed.keep_open:
             send.close()
-        return await cell.run(Job(stage, argv, env, limits), stdin, feed.emit, feed.stop)
+        job = Job(stage, argv, env, limits)
+        return await cell.run(job, stdin, feed.emit, feed.stop, feed.signals)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What the sandbox promises about an honest or unlucky program: exact ends, usage, limits, layers."""
 
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +123,82 @@ async def test_stop_kills_soon_and_keeps_the_output(lab: Lab) -> None:
     assert ended - asked < 1.0  # 100 ms is promised; this machine may be busy
     assert ending(outcome) == (None, "SIGKILL", None)
     assert outcome.stdout == b"partial\n"
+
+
+async def signalled(lab: Lab, source: str, *numbers: signal.Signals) -> Outcome:
+    """Run a program and send it signals, the next whenever it has printed something."""
+    send, signals = trio.open_memory_channel[int](0)
+    feed = Feed(keep_open=True, signals=signals)
+    outcomes: list[Outcome] = []
+
+    async def run() -> None:
+        with signals:
+            outcomes.append(await lab.python(source, feed=feed))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        for number in numbers:
+            await feed.output.wait()
+            feed.output = trio.Event()
+            await send.send(number)
+    return outcomes[0]
+
+
+async def test_a_signal_reaches_the_program_which_may_handle_it(lab: Lab) -> None:
+    outcome = await signalled(
+        lab,
+        """
+        signal.signal(signal.SIGINT, lambda *_: print("caught", flush=True))
+        print("ready", flush=True)
+        signal.pause()
+        signal.pause()
+        """,
+        signal.SIGINT,
+        signal.SIGTERM,
+    )
+    assert ending(outcome) == (None, "SIGTERM", None)
+    assert outcome.stdout == b"ready\ncaught\n"
+
+
+async def test_a_signal_reaches_the_programs_children_as_from_a_terminal(lab: Lab) -> None:
+    outcome = await signalled(
+        lab,
+        """
+        child = os.fork()
+        if child == 0: print("ready", flush=True); time.sleep(60)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+        signal.SIGINT,
+    )
+    assert outcome.stdout == b"ready\n1\n" or outcome.stdout == b"ready\n-2\n", outcome
+
+
+async def test_a_program_in_a_session_of_its_own_gets_its_signals_too(lab: Lab) -> None:
+    source = (
+        "if os.fork(): os.wait(); os._exit(0)\nos.setsid(); print('x', flush=True); time.sleep(60)"
+    )
+    outcome = await signalled(lab, source, signal.SIGKILL)
+    assert ending(outcome) == (None, "SIGKILL", None)
+
+
+async def test_what_is_killed_leaves_nothing_to_the_next_in_its_place(lab: Lab) -> None:
+    left = "for folder in ('/box', '/tmp', '/dev/shm'): open(folder + '/left', 'w').close()\n"
+    look = "print([os.path.exists(f + '/left') for f in ('/box', '/tmp', '/dev/shm')])"
+    for wait in ("time.sleep(60)", "os.abort()", "bytearray(2**31)"):
+        await lab.python(left + wait, replace(SHORT, wall_time=0.5, memory=64 * MIB))
+        assert (await lab.python(look)).stdout == b"[False, False, False]\n"
+
+
+async def test_an_idle_jail_that_somebody_killed_costs_no_attempt(lab: Lab) -> None:
+    assert (await lab.python("")).succeeded
+    for process in (Path("/proc") / pid for pid in _children()):
+        os.kill(int(process.name), signal.SIGKILL)
+    assert (await lab.python("")).succeeded
+
+
+def _children() -> list[str]:
+    return Path("/proc/self/task", str(os.getpid()), "children").read_text().split()
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.3])

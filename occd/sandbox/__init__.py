@@ -35,12 +35,18 @@ class Job:
 
 class Cell(Protocol):
     async def run(
-        self, job: Job, stdin: trio.MemoryReceiveChannel[bytes], emit: Emit, stop: trio.Event
+        self,
+        job: Job,
+        stdin: trio.MemoryReceiveChannel[bytes],
+        emit: Emit,
+        stop: trio.Event,
+        signals: trio.MemoryReceiveChannel[int] | None = None,
     ) -> Outcome:
         """Run one stage to its end, or until `stop` is set, which kills it and keeps what it printed.
 
         A chunk is taken from `stdin` when the program has room for it; the channel's end is the
-        program's end of file. Cancelling kills the jail and leaves nothing.
+        program's end of file. `signals` are sent to the program and its process group, as a terminal
+        would. Cancelling kills the jail and leaves nothing.
 
         Raises SandboxFailed when the jail could not be made or watched.
         """

@@ -1,101 +1,84 @@
-"""The file trees of one cell: what a stage has as its working folder.
+"""The working folders of jails. A jail shows as its box what is mounted at its launcher's `Place` at the
+moment when it is made, which may be before its job is known.
 
-Without a compile stage every run gets a small file system of its own with the submission's files.
-The compile stage gets such a one too; afterwards it is sealed, and every run's box is an overlay of
-it with a fresh file system on top. We write into a tree only before any program of theirs could.
+Without a compile stage the box is a small file system that we fill with the submission's files. The
+compile stage gets such a one too; afterwards it is sealed, and every run's box is an overlay of it
+with a fresh file system on top. We write into a tree only before any program of theirs could.
 """
 
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from occd.model import File, StageName
+from occd.model import File
 from occd.sandbox import kernel
 
-INODES = 65_536
+BOX_BYTES, INODES = 64 * 2**20, 65_536
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
-class Boxes:
-    """`folder` is ours alone; `uid` owns what is in the boxes, each of at most `size` bytes."""
+class Place:
+    """A mount point. What is taken away from it lives on in the jails that were made with it."""
 
-    def __init__(
-        self, folder: Path, uid: int, size: int, files: Sequence[File], *, unprivileged: bool
-    ) -> None:
-        self._folder = folder
+    def __init__(self, path: Path, uid: int, *, unprivileged: bool) -> None:
+        """`uid` owns what is in the boxes."""
+        self.path = path
         self._uid = uid
-        self._size = size
-        self._files = files
         self._unprivileged = unprivileged
-        self._compiled: Path | None = None
-        self._made = 0
-        folder.mkdir(mode=0o711)
+        path.mkdir()
 
-    def close(self) -> None:
-        if self._compiled:
-            kernel.unmount(str(self._compiled))
-        shutil.rmtree(self._folder)
+    def lay_empty(self) -> None:
+        _mount_tmpfs(self.path, BOX_BYTES, self._uid)
 
-    @contextmanager
-    def box(self, stage: StageName) -> Iterator[Path]:
-        """A working folder for one stage. What the compile stage leaves stays until `close`."""
-        self._made += 1
-        path = self._folder / f"box{self._made}"
-        if stage == "compile":
-            self._mount(path)
-            self._compiled = path
-            self._fill(path)
-            yield path
-            kernel.mount("none", str(path), None, kernel.MS_REMOUNT | kernel.MS_RDONLY | SAFE)
-            return
-        with self._mounted(path):
-            if self._compiled is None:
-                self._fill(path)
-                yield path
-            else:
-                with self._overlay(path, self._compiled) as box:
-                    yield box
+    def fill(self, files: Sequence[File], size: int) -> None:
+        """Write the files into the empty box, which is given its size in bytes."""
+        if size != BOX_BYTES:
+            kernel.mount("none", str(self.path), None, kernel.MS_REMOUNT | SAFE, f"size={size}")
+        for file in files:
+            path = self.path / file.name
+            for folder in reversed(path.relative_to(self.path).parents[:-1]):
+                self._own_folder(self.path / folder)
+            path.write_bytes(file.content)
+            os.chown(path, self._uid, self._uid)
 
-    @contextmanager
-    def _overlay(self, layer: Path, lower: Path) -> Iterator[Path]:
+    def move_to(self, target: Path) -> None:
+        target.mkdir()
+        kernel.mount(str(self.path), str(target), None, kernel.MS_MOVE)
+
+    def lay_over(self, lower: Path, size: int) -> None:
+        """Instead of what lies here, a tree that is `lower` at first, with `size` bytes for changes."""
+        layer = self.path
+        kernel.mount("none", str(layer), None, kernel.MS_REMOUNT | SAFE, f"size={size}")
         for name in ("upper", "work"):
             self._own_folder(layer / name)
-        box = layer / "box"
-        box.mkdir()
         options = f"lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work"
         if self._unprivileged:
             options += ",userxattr"
-        kernel.mount("overlay", str(box), "overlay", SAFE, options)
-        try:
-            yield box
-        finally:
-            kernel.unmount(str(box))
+        kernel.mount("overlay", str(self.path), "overlay", SAFE, options)
 
-    @contextmanager
-    def _mounted(self, path: Path) -> Iterator[None]:
-        self._mount(path)
-        try:
-            yield
-        finally:
-            kernel.unmount(str(path))
+    def renew(self) -> None:
+        """Take away whatever lies here, for an empty box. What the jails have, they keep."""
+        self._clear()
+        self.lay_empty()
 
-    def _mount(self, path: Path) -> None:
-        path.mkdir()
-        owner = f"uid={self._uid},gid={self._uid},mode=755"
-        kernel.mount(
-            "tmpfs", str(path), "tmpfs", SAFE, f"size={self._size},nr_inodes={INODES},{owner}"
-        )
+    def close(self) -> None:
+        self._clear()
+        self.path.rmdir()
 
-    def _fill(self, box: Path) -> None:
-        for file in self._files:
-            path = box / file.name
-            for folder in reversed(path.relative_to(box).parents[:-1]):
-                self._own_folder(box / folder)
-            path.write_bytes(file.content)
-            os.chown(path, self._uid, self._uid)
+    def _clear(self) -> None:
+        while os.path.ismount(self.path):
+            kernel.unmount(str(self.path))
 
     def _own_folder(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
         os.chown(path, self._uid, self._uid)
+
+
+def seal(tree: Path) -> None:
+    """Nothing in it changes any more; no process that could write is left."""
+    kernel.mount("none", str(tree), None, kernel.MS_REMOUNT | kernel.MS_RDONLY | SAFE)
+
+
+def _mount_tmpfs(path: Path, size: int, uid: int) -> None:
+    owner = f"uid={uid},gid={uid},mode=755"
+    kernel.mount("tmpfs", str(path), "tmpfs", SAFE, f"size={size},nr_inodes={INODES},{owner}")

@@ -141,7 +141,7 @@ class _V1Group(Group):
         with contextlib.suppress(OSError):  # absent without swap accounting; then:
             _write(f"{self._memory}/memory.memsw.limit_in_bytes", limits.memory)
         _write(f"{self._memory}/memory.swappiness", 0)
-        _write(f"{pids}/pids.max", limits.processes + 1)
+        _write(f"{pids}/pids.max", limits.processes)
 
     def cpu_time(self) -> float:
         return int(_read(f"{self._cpuacct}/cpuacct.usage")) / 1e9
@@ -162,7 +162,7 @@ class _V2Group(Group):
         with contextlib.suppress(FileNotFoundError):  # a kernel without swap
             _write(f"{self._folder}/memory.swap.max", 0)
         _write(f"{self._folder}/memory.oom.group", 1)
-        _write(f"{self._folder}/pids.max", limits.processes + 1)
+        _write(f"{self._folder}/pids.max", limits.processes)
 
     def cpu_time(self) -> float:
         return _read_keyed(f"{self._folder}/cpu.stat", "usage_usec") / 1e6

@@ -1,9 +1,12 @@
 """Jails made by nsjail.
 
-Theory of operation. All of an occd process's jails share one read-only root (`rootfs.py`). A cell
-leases a slot (a host uid and a name, `slots.py`) and holds the trees its stages work in (`box.py`).
+Theory of operation. All of an occd process's jails share one read-only root (`rootfs.py`). A `_Seat` is
+what outlives a submission: a leased slot (a host uid and a name, `slots.py`) and a launcher
+(`launcher.py`), whose next jail stands ready. A cell takes a seat, or makes one, and gives it back.
 
-Each stage runs in a jail of its own (`jail.py`), its limits held by a control group (`cgroup.py`).
+Each stage runs in a jail of its own (`jail.py`), in a box of its own (`box.py`), its limits held by a
+control group (`cgroup.py`). What a jail is to show is laid at its place before the jail is told its
+job, and taken away from there before its program starts: the next jail can never show it.
 
 nsjail's own cgroup, rlimit and time options are not used: the first leak groups and must be told of
 the limits before the job is known, the others are init's and ours (measured: docs/architecture.md).
@@ -28,9 +31,10 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language, load_languages
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Emit, Job, kernel, trial
-from occd.sandbox.box import INODES, SAFE, Boxes
-from occd.sandbox.cgroup import Cgroups, find_cgroups
-from occd.sandbox.jail import CONTROL_FD, LOG_FD, Jail
+from occd.sandbox.box import INODES, SAFE, Place, seal
+from occd.sandbox.cgroup import Cgroups, Group, find_cgroups
+from occd.sandbox.jail import run_in_jail
+from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher
 from occd.sandbox.probe import probe_languages
 from occd.sandbox.rootfs import INIT, build_rootfs, shown_folders
 from occd.sandbox.slots import Slot, host_folder, lease, ownerless
@@ -53,9 +57,13 @@ class _Host:
     def root(self) -> Path:
         return self.workspace / "root"
 
+    @property
+    def tether(self) -> str:
+        return str(data_folder("sandbox") / "bin/occd-init")
+
     def jail_argv(self, slot: Slot, box: Path) -> list[str]:
         return [
-            self.nsjail, "--quiet", "--log_fd", str(LOG_FD), "--nice_level", "0",
+            self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD), "--nice_level", "0",
             "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
             "--chroot", str(self.root),  "--cwd", "/box", "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
@@ -66,46 +74,137 @@ class _Host:
         ]  # fmt: skip
 
 
-class _Cell:
-    def __init__(self, host: _Host, slot: Slot, boxes: Boxes) -> None:
+class _Seat:
+    """A slot with launchers: one, but for a cell that runs several stages at once."""
+
+    def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
-        self._slot = slot
-        self._boxes = boxes
+        self.slot = slot
+        self.folder = host.workspace / slot.name
+        self.folder.mkdir(mode=0o711)
+        self._idle: list[tuple[Launcher, Place]] = []
+        self._made = 0
+
+    @asynccontextmanager
+    async def launcher(self) -> AsyncIterator[tuple[Launcher, Place]]:
+        """One whose jail stands, an empty box at its place. It is kept for the next time, unless
+        something goes wrong."""
+        if not (idle := await self._take()):
+            idle = self._make()
+        launcher, place = idle
+        try:
+            await launcher.ready()
+            yield launcher, place
+        except BaseException:
+            await self._end(launcher, place)
+            raise
+        self._idle.append((launcher, place))
+
+    async def _take(self) -> tuple[Launcher, Place] | None:
+        """An idle one that stands; those that somebody killed meanwhile are cleared away."""
+        while self._idle:
+            launcher, place = self._idle.pop()
+            try:
+                await launcher.ready()
+            except SandboxFailed:
+                await self._end(launcher, place)
+            except BaseException:
+                await self._end(launcher, place)
+                raise
+            else:
+                return launcher, place
+        return None
+
+    async def reduce(self, number: int) -> None:
+        """Keep at most so many launchers."""
+        while len(self._idle) > number:
+            await self._end(*self._idle.pop())
+
+    async def close(self) -> None:
+        await self.reduce(0)
+        self.folder.rmdir()
+        self.slot.release()
+
+    def _make(self) -> tuple[Launcher, Place]:
+        self._made += 1
+        unprivileged = self._host.user.uid != 0
+        path = self.folder / f"box{self._made}"
+        place = Place(path, self.slot.uid, unprivileged=unprivileged)
+        place.lay_empty()
+        return Launcher(self._host.jail_argv(self.slot, place.path), self._host.tether), place
+
+    async def _end(self, launcher: Launcher, place: Place) -> None:
+        await launcher.close()
+        place.close()
+
+
+class _Cell:
+    def __init__(self, host: _Host, seat: _Seat, files: Sequence[File], box: int) -> None:
+        self._host = host
+        self._seat = seat
+        self._files = files
+        self._box = box
         self._runs = 0
+        self._compiled: Path | None = None
 
     async def run(
-        self, job: Job, stdin: trio.MemoryReceiveChannel[bytes], emit: Emit, stop: trio.Event
-    ) -> Outcome:
-        self._runs += 1
-        name = f"{self._slot.name}-{self._runs}"
-        with self._boxes.box(job.stage) as box:
-            return await self._run_in(box, name, job, stdin, emit, stop)
-
-    async def _run_in(
         self,
-        box: Path,
-        name: str,
         job: Job,
         stdin: trio.MemoryReceiveChannel[bytes],
         emit: Emit,
         stop: trio.Event,
+        signals: trio.MemoryReceiveChannel[int] | None = None,
     ) -> Outcome:
-        group = self._host.cgroups.create(name, job.limits) if self._host.cgroups else None
+        self._runs += 1
+        slot = self._seat.slot
+        name = f"{slot.name}-{self._runs}"
+        async with self._group(name, job) as group, self._seat.launcher() as (launcher, place):
+            await self._prepare(launcher, place, job)
+            outcome = await run_in_jail(launcher, slot.uid, job, group, stdin, emit, stop, signals)
+        if job.stage == "compile":
+            assert self._compiled
+            seal(self._compiled)
+        return outcome
+
+    async def _prepare(self, launcher: Launcher, place: Place, job: Job) -> None:
+        """Give the jail that stands its box, and lay an empty one for the next."""
+        if self._compiled:
+            place.lay_over(self._compiled, self._box)
+            await launcher.discard()
+        else:
+            place.fill(self._files, self._box)
+        if job.stage == "compile":
+            self._compiled = self._seat.folder / "compiled"
+            place.move_to(self._compiled)
+        place.renew()
+
+    @asynccontextmanager
+    async def _group(self, name: str, job: Job) -> AsyncIterator[Group | None]:
+        if self._host.cgroups is None:
+            yield None
+            return
+        group = self._host.cgroups.create(name, job.limits)
         try:
-            async with Jail(self._host.jail_argv(self._slot, box), self._slot.uid) as jail:
-                return await jail.run(job, group, stdin, emit, stop)
+            yield group
         finally:
-            if group:
-                with trio.CancelScope(shield=True):  # bounded by remove() itself
-                    await group.remove()
+            with trio.CancelScope(shield=True):  # bounded by remove() itself
+                await group.remove()
+
+    def close(self) -> None:
+        if self._compiled:
+            kernel.unmount(str(self._compiled))
+            self._compiled.rmdir()
 
 
 class _Nsjail:
-    def __init__(self, host: _Host, languages: dict[str, Language]) -> None:
+    def __init__(self, host: _Host, languages: dict[str, Language], keep_max: int) -> None:
+        """`keep_max` seats wait for the next cell when nothing runs."""
         self._host = host
         self.languages = languages
         self.available: Available = {}
         self._cleared: set[str] = set()
+        self._keep_max = keep_max
+        self._idle: list[_Seat] = []
 
     @property
     def isolation(self) -> list[str]:
@@ -134,20 +233,39 @@ class _Nsjail:
     async def cell(
         self, language: Language, files: Sequence[File], limits: Limits
     ) -> AsyncIterator[Cell]:
+        try:
+            seat = self._idle.pop() if self._idle else self._make_seat()
+            cell = _Cell(self._host, seat, files, limits.box)
+            try:
+                yield cell
+            except BaseException:
+                cell.close()
+                await seat.close()
+                raise
+            cell.close()
+            await seat.reduce(1)
+            await self._keep(seat)
+        except OSError as error:
+            raise SandboxFailed(f"the cell could not be made or removed: {error}") from error
+
+    def _make_seat(self) -> _Seat:
         slot = lease(self._host.folder, self._host.user)
         try:
             self._clear(slot)
-            folder = self._host.workspace / slot.name
-            unprivileged = self._host.user.uid != 0
-            boxes = Boxes(folder, slot.uid, limits.box, files, unprivileged=unprivileged)
-            try:
-                yield _Cell(self._host, slot, boxes)
-            finally:
-                boxes.close()
-        except OSError as error:
-            raise SandboxFailed(f"the cell could not be made or removed: {error}") from error
-        finally:
+            return _Seat(self._host, slot)
+        except BaseException:
             slot.release()
+            raise
+
+    async def _keep(self, seat: _Seat) -> None:
+        if len(self._idle) < self._keep_max:
+            self._idle.append(seat)
+        else:
+            await seat.close()
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
 
 
 @asynccontextmanager
@@ -156,11 +274,14 @@ async def open_nsjail(
 ) -> AsyncIterator[_Nsjail]:
     refuse_exposed_folders(config)
     with _open_host(config) as host:
-        sandbox = _Nsjail(host, load_languages())
+        sandbox = _Nsjail(host, load_languages(), config.execute.slots)
         sandbox.clear_leftovers()
-        await trial(sandbox)
-        sandbox.available = await probe_languages(sandbox, host.root, cache, only)
-        yield sandbox
+        try:
+            await trial(sandbox)
+            sandbox.available = await probe_languages(sandbox, host.root, cache, only)
+            yield sandbox
+        finally:
+            await sandbox.close()
 
 
 def refuse_exposed_folders(config: Config) -> None:

@@ -31,9 +31,15 @@ class Process:
             self._reap()
         return self.returncode
 
+    def terminate(self) -> None:
+        self._send(signal.SIGTERM)
+
     def kill(self) -> None:
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
         if self.returncode is None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self._pidfd, number)
 
     def close(self) -> None:
         """Kill, reap and forget; for the way out when nobody can wait any more."""

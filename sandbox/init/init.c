@@ -4,15 +4,22 @@
  * SIGSEGV, kill(getpid(), SIGTERM) is survived), and nsjail's exit code cannot tell "killed by
  * SIGSEGV" from "return 139". So this process is PID 1, and theirs is its child.
  *
- * It talks to occd over one stream socket, whose number is argv[1]:
- *   init -> occd  "R"           the jail stands; occd reads our host pid from the credentials.
+ * It talks to occd over one SOCK_SEQPACKET socket, whose number is argv[1]:
+ *   init -> occd  struct hello  the jail stands; occd reads our host pid from the credentials.
  *   occd -> init  struct go, then argc + envc strings, each NUL-terminated. argv may be unknown
- *                 until then: a jail can be prepared before its job is. With it come open files
- *                 of the job's cgroups, which we join: a thread that moves itself by v1's `tasks`
+ *                 until then: a jail is prepared before its job is known. With it come open files:
+ *                 the program's stdin, stdout and stderr, then those of the job's cgroups, which
+ *                 the program joins before it is one: a thread that moves itself by v1's `tasks`
  *                 waits for nobody, while being moved costs an RCU grace period (7 ms).
- *   init -> occd  "S"           sent just before the program is started.
- *   init -> occd  struct end    the first process ended, or a guard (below) ended it.
+ *   occd -> init  one byte      the number of a signal for the program, while it runs.
+ *   init -> occd  struct end    the first process ended, or a guard (below) ended it, and no other
+ *                 process of the jail is left; then we exit.
+ * nsjail makes one jail after another, and all of them talk over the same socket. So `go` repeats the
+ * number that this init said hello with: what was meant for one that died is not taken for ours.
  * End of file on the socket means that occd died: we exit, and the kernel kills the namespace.
+ *
+ * Called as `occd-init tether PID PROGRAM ARGS...`, outside of any jail, it becomes that program, which
+ * is killed when its parent PID, occd, dies.
  *
  * We run as the jail's user, so their program could ptrace us; PR_SET_DUMPABLE 0 forbids that.
  * Without cgroups we sum memory and CPU time of the namespace every 10 ms ourselves.
@@ -28,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -36,21 +44,29 @@
 #include <time.h>
 #include <unistd.h>
 
-struct go { /* mirrored by occd/sandbox/init.py */
-    uint32_t argc, envc, length; /* length: bytes of the strings */
-    uint32_t groups;             /* files of cgroups that came along; 0: none limits us, sample */
+struct hello { /* all three are mirrored by occd/sandbox/init.py */
+    uint8_t type; /* 'R' */
+    uint8_t pad[7];
+    uint64_t number;
+};
+
+struct go {
+    uint64_t number;
+    uint32_t argc, envc;
+    uint32_t groups; /* files of cgroups that came along; 0: none limits us, sample */
+    uint32_t pad;
     uint64_t file_size, open_files, processes, stack, memory, cpu_ns;
 };
 
 struct end {
-    uint8_t type; /* 'X' */
+    uint8_t type; /* 'X', or 'F': it could not be started, which is no fault of the program */
     uint8_t guarded; /* 0, 'm' (memory) or 'c' (CPU time): a guard ended it */
     uint16_t pad;
     int32_t status; /* as from waitpid */
     uint64_t wall_ns, cpu_ns, peak_bytes;
 };
 
-#define GROUPS_MAX 8
+enum { STDIO = 3, FILES_MAX = STDIO + 8 };
 
 static int control;
 
@@ -59,35 +75,28 @@ static void fail(const char *what) {
     _exit(125);
 }
 
-static void read_all(void *buffer, size_t length) {
-    char *at = buffer;
-    while (length > 0) {
-        ssize_t n = read(control, at, length);
-        if (n == 0) _exit(0); /* occd is gone, or discards a prepared jail */
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) fail("read");
-        at += n;
-        length -= (size_t)n;
-    }
-}
-
-static void read_go(struct go *go) {
-    union {
-        struct cmsghdr aligned;
-        char bytes[CMSG_SPACE(GROUPS_MAX * sizeof(int))];
-    } extra;
-    struct iovec into = {.iov_base = go, .iov_len = sizeof *go};
-    struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
-    ssize_t n = recvmsg(control, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL);
-    if (n == 0) _exit(0); /* occd is gone, or discards a prepared jail */
-    if (n != sizeof *go) fail("recvmsg");
-    struct cmsghdr *came = CMSG_FIRSTHDR(&message);
-    for (uint32_t i = 0; i < go->groups; i++) {
-        int fd;
-        if (!came || came->cmsg_len < CMSG_LEN((i + 1) * sizeof fd)) fail("missing cgroup");
-        memcpy(&fd, CMSG_DATA(came) + i * sizeof fd, sizeof fd);
-        if (write(fd, "0", 1) != 1) fail("cannot join a cgroup");
-        close(fd);
+/* The next message for us, with its strings behind it, and the files that came along. */
+static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
+    for (;;) {
+        ssize_t size = recv(control, NULL, 0, MSG_PEEK | MSG_TRUNC);
+        if (size == 0) _exit(0); /* occd is gone, or discards this jail */
+        if (size < 0 && errno == EINTR) continue;
+        struct go *go = size < 0 ? NULL : malloc((size_t)size + 1);
+        if (!go) fail("cannot receive");
+        union {
+            struct cmsghdr aligned;
+            char bytes[CMSG_SPACE(FILES_MAX * sizeof(int))];
+        } extra;
+        struct iovec into = {.iov_base = go, .iov_len = (size_t)size};
+        struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
+        if (recvmsg(control, &message, MSG_CMSG_CLOEXEC) != size) fail("recvmsg");
+        ((char *)go)[size] = 0; /* so that the last string ends, whatever came */
+        struct cmsghdr *came = CMSG_FIRSTHDR(&message);
+        size_t count = came ? (came->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+        if (count) memcpy(files, CMSG_DATA(came), count * sizeof(int));
+        if ((size_t)size >= sizeof *go && go->number == number && count == STDIO + go->groups) return go;
+        for (size_t i = 0; i < count; i++) close(files[i]); /* it was for one that died */
+        free(go);
     }
 }
 
@@ -97,21 +106,32 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* In the child, before it is the program: what fails here is not the program's doing. */
+static void fail_to_start(const char *what) {
+    struct end end = {.type = 'F'};
+    fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
+    write(control, &end, sizeof end) == sizeof end ? _exit(125) : _exit(126);
+}
+
 static void limit(int which, uint64_t value) {
     struct rlimit old, new = {value, value};
     if (getrlimit(which, &old) == 0 && old.rlim_max < value) new.rlim_cur = new.rlim_max = old.rlim_max;
-    if (setrlimit(which, &new) != 0) fail("setrlimit");
+    if (setrlimit(which, &new) != 0) fail_to_start("setrlimit");
 }
 
-static void start(const struct go *go, char **argv, char **envp) {
+static void start(const struct go *go, const int *files, char **argv, char **envp) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
+    for (uint32_t i = 0; i < go->groups; i++)
+        if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     limit(RLIMIT_STACK, go->stack);
     if (go->groups == 0) limit(RLIMIT_NPROC, go->processes);
+    for (int fd = 0; fd < STDIO; fd++)
+        if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
     environ = envp;
     execvp(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
@@ -197,13 +217,21 @@ static int reap(pid_t program, int *status) {
     return ended;
 }
 
+/* To the program's group, as a terminal would; to the program where it has left that. */
+static void forward_signal(pid_t program) {
+    uint8_t number;
+    ssize_t size = recv(control, &number, 1, 0);
+    if (size == 0 || (size < 0 && errno != EINTR)) _exit(0);
+    if (size == 1 && kill(-program, number) != 0) kill(program, number);
+}
+
 static struct end supervise(const struct go *go, pid_t program, int signals) {
     struct pollfd fds[2] = {{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
     struct end end = {.type = 'X', .status = SIGKILL};
     uint64_t memory = 0, cpu_ns = 0;
     for (;;) {
         poll(fds, 2, go->groups ? -1 : 10);
-        if (fds[0].revents) _exit(0);
+        if (fds[0].revents) forward_signal(program);
         if (fds[1].revents) {
             struct signalfd_siginfo info;
             if (read(signals, &info, sizeof info) > 0 && reap(program, &end.status)) return end;
@@ -217,22 +245,18 @@ static struct end supervise(const struct go *go, pid_t program, int signals) {
     }
 }
 
-int main(int argc, char **argv) {
-    if (argc != 2) return 125;
-    control = atoi(argv[1]);
-    prctl(PR_SET_DUMPABLE, 0);
-    fcntl(control, F_SETFD, FD_CLOEXEC);
-    signal(SIGPIPE, SIG_IGN);
-    if (write(control, "R", 1) != 1) fail("write");
+/* Nothing of the program is left when this returns. */
+static void end_all(void) {
+    kill(-1, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) continue;
+}
 
-    struct go go;
-    read_go(&go);
-    char *text = malloc(go.length), **words = calloc(go.argc + go.envc + 2, sizeof *words);
-    if (!text || !words) fail("malloc");
-    read_all(text, go.length);
-    char **envp = words + go.argc + 1;
-    for (uint32_t i = 0; i < go.argc + go.envc; i++, text += strlen(text) + 1)
-        words[i < go.argc ? i : i + 1] = text;
+static struct end run(const struct go *go, int *files) {
+    char *text = (char *)(go + 1), **words = calloc(go->argc + go->envc + 2, sizeof *words);
+    if (!words) fail("calloc");
+    char **envp = words + go->argc + 1;
+    for (uint32_t i = 0; i < go->argc + go->envc; i++, text += strlen(text) + 1)
+        words[i < go->argc ? i : i + 1] = text;
 
     sigset_t watched;
     sigemptyset(&watched);
@@ -240,22 +264,46 @@ int main(int argc, char **argv) {
     sigprocmask(SIG_BLOCK, &watched, NULL);
     int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) fail("signalfd");
-    if (write(control, "S", 1) != 1) fail("write");
-    signal(SIGPIPE, SIG_DFL);
     uint64_t started = now_ns();
     pid_t program = fork();
     if (program < 0) fail("fork");
-    if (program == 0) start(&go, words, envp);
-    signal(SIGPIPE, SIG_IGN);
-    for (int fd = 0; fd < 3; fd++) close(fd); /* ends of pipes that only the program should hold */
+    if (program == 0) {
+        signal(SIGPIPE, SIG_DFL);
+        start(go, files, words, envp);
+    }
+    for (uint32_t i = 0; i < STDIO + go->groups; i++) close(files[i]); /* only the program holds them */
 
-    struct end end = supervise(&go, program, signals);
+    struct end end = supervise(go, program, signals);
     end.wall_ns = now_ns() - started;
-    kill(-1, SIGKILL);
+    end_all();
     struct rusage usage;
     uint64_t cpu_ns = reaped_cpu_ns(&usage), peak = (uint64_t)usage.ru_maxrss * 1024u;
     if (cpu_ns > end.cpu_ns) end.cpu_ns = cpu_ns;
     if (peak > end.peak_bytes) end.peak_bytes = peak;
-    if (write(control, &end, sizeof end) != sizeof end) return 125;
-    return 0;
+    return end;
+}
+
+static int tether(pid_t occd, char **argv) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != occd) return 125; /* it died before we asked */
+    execv(argv[0], argv);
+    fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
+    return 125;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 3 && strcmp(argv[1], "tether") == 0) return tether(atoi(argv[2]), argv + 3);
+    if (argc != 2) return 125;
+    control = atoi(argv[1]);
+    prctl(PR_SET_DUMPABLE, 0);
+    fcntl(control, F_SETFD, FD_CLOEXEC);
+    signal(SIGPIPE, SIG_IGN);
+    struct hello hello = {.type = 'R'};
+    if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");
+    if (write(control, &hello, sizeof hello) != sizeof hello) fail("write");
+
+    int files[FILES_MAX];
+    struct go *go = receive_go(hello.number, files);
+    struct end end = run(go, files);
+    return write(control, &end, sizeof end) == sizeof end ? 0 : 125;
 }

@@ -46,7 +46,12 @@ class FakeSandbox:
         yield self
 
     async def run(
-        self, job: Job, stdin: trio.MemoryReceiveChannel[bytes], emit: Emit, stop: trio.Event
+        self,
+        job: Job,
+        stdin: trio.MemoryReceiveChannel[bytes],
+        emit: Emit,
+        stop: trio.Event,
+        signals: trio.MemoryReceiveChannel[int] | None = None,
     ) -> Outcome:
         self.runs += 1
         emit("stdout", b"done\n")
