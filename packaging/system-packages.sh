@@ -4,6 +4,7 @@
 set -eu
 packages="g++ openjdk-17-jdk-headless nodejs node-typescript golang-go rustc ruby php-cli perl bash
  lua5.4 sqlite3 chromium wrk rabbitmq-server redis-server nginx-light iproute2"
+command -v kubectl >/dev/null || packages="$packages kubernetes-client"  # others than Debian call it kubectl
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
