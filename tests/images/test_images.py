@@ -6,6 +6,7 @@ No registry of images is reached: `base.py` makes what ours stand on from Debian
 import importlib.util
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import trio
 from base import BASE, STAND_INS, build, make_base, make_stand_ins
 from engine import Engine, ToolFailed, engine, engine_folder
 from machine import make_job
-from serving import Client, Server, connected
+from serving import PATIENCE_S, Client, Server, connected
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (
@@ -203,13 +204,10 @@ def at(port: int) -> Server:
 
 
 def wait_healthy(docker: Engine, name: str) -> None:
-    docker.inside(lambda: trio.run(_wait_healthy, docker, name))
-
-
-async def _wait_healthy(docker: Engine, name: str) -> None:
-    with trio.fail_after(90):
-        while docker.docker("inspect", "--format", "{{.State.Health.Status}}", name) != "healthy\n":
-            await trio.sleep(0.5)
+    deadline = time.monotonic() + PATIENCE_S
+    while docker.docker("inspect", "--format", "{{.State.Health.Status}}", name) != "healthy\n":
+        assert time.monotonic() < deadline, docker.docker("logs", name)
+        time.sleep(0.5)
 
 
 async def follow_live(server: Server) -> None:
