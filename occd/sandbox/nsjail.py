@@ -23,6 +23,7 @@ from contextlib import (
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import trio
 
 from occd.config import Config
@@ -39,8 +40,11 @@ from occd.sandbox.probe import probe_languages
 from occd.sandbox.rootfs import INIT, build_rootfs, shown_folders
 from occd.sandbox.slots import Slot, host_folder, lease, ownerless
 
+log = structlog.get_logger()
+
 _USER = 1000  # inside
 _TMP = 64 * 2**20
+_CLOSE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ class _Seat:
             await launcher.ready()
             yield launcher, place
         except BaseException:
-            await self._end(launcher, place)
+            with trio.move_on_after(_CLOSE_S, shield=True):
+                await self._end(launcher, place)
             raise
         self._idle.append((launcher, place))
 
@@ -106,13 +111,13 @@ class _Seat:
             launcher, place = self._idle.pop()
             try:
                 await launcher.ready()
-            except SandboxFailed:
-                await self._end(launcher, place)
-            except BaseException:
-                await self._end(launcher, place)
-                raise
-            else:
                 return launcher, place
+            except trio.Cancelled:
+                self._idle.append((launcher, place))
+                raise
+            except SandboxFailed as error:
+                log.warning("an idle nsjail had ended", slot=self.slot.name, error=str(error))
+            await self._end(launcher, place)
         return None
 
     async def reduce(self, number: int) -> None:
@@ -239,8 +244,9 @@ class _Nsjail:
             try:
                 yield cell
             except BaseException:
-                cell.close()
-                await seat.close()
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    cell.close()
+                    await seat.close()
                 raise
             cell.close()
             await seat.reduce(1)
@@ -281,7 +287,8 @@ async def open_nsjail(
             sandbox.available = await probe_languages(sandbox, host.root, cache, only)
             yield sandbox
         finally:
-            await sandbox.close()
+            with trio.move_on_after(_CLOSE_S, shield=True):
+                await sandbox.close()
 
 
 def refuse_exposed_folders(config: Config) -> None:
