@@ -116,6 +116,15 @@ def test_ours_have_no_privilege(ours: dict[str, Any]) -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["read_only"] is True
         assert not {"privileged", "cap_add", "user", "devices", "pid"} & set(service)
+    loosened = {
+        name: set(each["security_opt"]) - {"no-new-privileges"} for name, each in ours.items()
+    }
+    assert loosened.pop("execute") == {
+        "seccomp=./seccomp.json",
+        "systempaths=unconfined",
+        "apparmor=unconfined",
+    }
+    assert set().union(*loosened.values()) == set()
 
 
 def test_nginx_lets_occd_answer_for_what_is_too_big_or_takes_long() -> None:
