@@ -35,11 +35,12 @@ def test_the_base_is_pinned_and_nobody_is_root() -> None:
     bases = [rest.split(" AS ") for name, rest in dockerfile() if name == "FROM"]
     assert bases == [
         ["debian:bookworm-slim", "build"],
-        ["debian:bookworm-slim", "small"],
-        ["small", "full"],
+        ["debian:bookworm-slim", "base"],
+        ["base", "small"],
+        ["base", "full"],
     ]
     users = [rest for name, rest in dockerfile() if name == "USER"]
-    assert users == ["1000:1000", "root", "1000:1000"]
+    assert users == ["1000:1000", "1000:1000"]
 
 
 def test_the_full_image_installs_what_each_language_names() -> None:
