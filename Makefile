@@ -1,14 +1,15 @@
-# make run | test | test-all | lint | bench | web. Everything lives in .venv; see CONTRIBUTING.md.
+# make run | test | test-all | lint | bench | bench-cluster | chaos | web. Everything lives in .venv; see CONTRIBUTING.md.
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8000
 DATA_DIR ?= data
 ROLES ?= all
+SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEV := $(VENV)/.dev
 
-.PHONY: run setup dev test test-all lint bench web clean
+.PHONY: run setup dev test test-all lint bench bench-cluster chaos web clean
 
 $(SETUP): pyproject.toml packaging/build_init.py sandbox/init/init.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
@@ -48,6 +49,17 @@ test-all: lint
 
 bench: $(DEV)
 	$(BIN)/python -m bench
+
+# PARTS="latency live" measures only those.
+bench-cluster: $(DEV)
+	PYTHONPATH=tests $(BIN)/python -m bench.cluster $(PARTS)
+
+# In a private network of its own, so as root. SEED= repeats a run.
+chaos: $(DEV)
+	for form in faults empty drain; do \
+		unshare --net --mount $(BIN)/python tests/chaos/chaos.py --form $$form --seconds $(SECONDS) $(SEED:%=--seed %) \
+			|| exit 1; \
+	done
 
 web: web/node_modules
 	cd web && npm run build

@@ -5,31 +5,23 @@ alone; *http* is `POST /submissions?wait=` on a daemon of its own. The machine d
 take turns and the figures to quote are the ratios to bare.
 """
 
-import json
 import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import trio
 
+from bench.measure import SOURCE, HttpClient, Run, daemon, percentile, rate, timed
 from occd.config import load_config
 from occd.model import File, Limits
-from occd.sandbox import Job, Sandbox, no_stdin, open_sandbox
+from occd.sandbox import Job, Sandbox, no_signals, no_stdin, open_sandbox
 from occd.sandbox.kernel import enter_private_mounts
 from occd.sandbox.spawn import Process
 
-SOURCE = b'print("Hello, world!")\n'
 ALONE_RUNS = 150
 SECONDS = 6.0
 CLIENTS = (1, 2, 8, 32)
-Run = Callable[[], Awaitable[None]]
 
 
 async def bare(binary: str, file: str) -> None:
@@ -48,79 +40,11 @@ async def bare(binary: str, file: str) -> None:
 async def sandboxed(sandbox: Sandbox, binary: str) -> None:
     language = sandbox.languages["python"]
     job = Job("run", [binary, "main.py"], tuple(language.env.items()), Limits())
-    async with sandbox.cell(language, [File("main.py", SOURCE)], Limits()) as cell:
-        outcome = await cell.run(job, no_stdin(), lambda _stream, _data: None, trio.Event())
-    assert outcome.succeeded, outcome
-
-
-class HttpClient:
-    """Connections kept open, and no more of HTTP than this needs: its work is on the same cores."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._idle: list[trio.SocketStream] = []
-        body = json.dumps({"language": "python", "source": SOURCE.decode()})
-        self._request = (
-            f"POST /api/v1/submissions?wait=60 HTTP/1.1\r\nHost: bench\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
-
-    async def run(self) -> None:
-        stream = (
-            self._idle.pop() if self._idle else await trio.open_tcp_stream("127.0.0.1", self._port)
+    async with sandbox.cell(language, [File("main.py", SOURCE.encode())], Limits()) as cell:
+        outcome = await cell.run(
+            job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
         )
-        await stream.send_all(self._request)
-        answer = b""
-        while not answer.endswith(b'"}'):
-            part = await stream.receive_some(65_536)
-            assert part, answer
-            answer += part
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        assert b'"verdict":"ok"' in answer, answer
-        self._idle.append(stream)
-
-
-@contextmanager
-def daemon(folder: str) -> Iterator[int]:
-    command = [sys.executable, "-m", "occd", "--roles", "all", "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen([*command, "--data-dir", folder], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if found := re.search(r"open http://127\.0\.0\.1:(\d+)", line):
-                yield int(found[1])
-                break
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-
-
-async def timed(run: Run) -> float:
-    started = time.perf_counter()
-    await run()
-    return time.perf_counter() - started
-
-
-async def rate(run: Run, clients: int, seconds: float) -> float:
-    """Runs per second by so many clients at once."""
-    done = 0
-
-    async def client() -> None:
-        nonlocal done
-        while time.perf_counter() < until:
-            await run()
-            done += 1
-
-    started = time.perf_counter()
-    until = started + seconds
-    async with trio.open_nursery() as nursery:
-        for _ in range(clients):
-            nursery.start_soon(client)
-    return done / (time.perf_counter() - started)
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+    assert outcome.succeeded, outcome
 
 
 async def alone(kinds: dict[str, Run]) -> None:
@@ -155,10 +79,10 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         file = folder / "main.py"
-        file.write_bytes(SOURCE)
+        file.write_text(SOURCE)
         sandbox = await stack.enter_async_context(open_sandbox(load_config(), only="python"))
         binary = sandbox.available["python"][0].binary
-        port = stack.enter_context(daemon(str(folder / "data")))
+        port, _ = stack.enter_context(daemon(str(folder / "data")))
         kinds: dict[str, Run] = {
             "bare": lambda: bare(binary, str(file)),
             "sandbox": lambda: sandboxed(sandbox, binary),

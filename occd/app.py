@@ -1,11 +1,12 @@
 """START HERE: opens what the configuration names, starts the roles, and stops them in order.
 
 Theory of operation. Everything is a context inside the one before: data folder, broker, state,
-sandbox, roles, HTTP edge. A role is a task that says when it is ready, ends when its `stopping` is
-set and its work is done, and is cancelled at the deadline. The first SIGTERM or SIGINT drains in flow
-order (submit refuses, execute finishes what runs, notify stores what that gave, ws says goodbye); the
-second cancels. A role that dies takes the process with it: a supervisor restarts it, and nothing
-that was accepted is lost.
+sandbox, roles, HTTP edge. A process has the roles that it was told to have, and opens only what they
+need: the data folder for the embedded broker and state, the sandbox for execute. A role is a task
+that says when it is ready, ends when its `stopping` is set and its work is done, and is cancelled at
+the deadline. The first SIGTERM or SIGINT drains in flow order (submit refuses, execute finishes what
+runs, notify stores what that gave, ws says goodbye); the second cancels. A role that dies takes the
+process with it: a supervisor restarts it, and nothing that was accepted is lost.
 
 This is the one module that names concrete classes.
 """
@@ -15,7 +16,8 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -23,9 +25,9 @@ import trio
 from quart_trio import QuartTrio
 
 from occd.broker import Broker, open_broker
-from occd.config import Config
+from occd.config import ROLES, Config
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
-from occd.languages import load_languages
+from occd.languages import Language, load_languages
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit
@@ -72,27 +74,33 @@ class Running:
 
 
 class Health:
-    """Ready means that a job would run: it can be recorded, and one ran lately."""
+    """Ready means that a job would run: it can be recorded and queued, and, where programs are run, one
+    ran lately."""
 
-    def __init__(self, state: State, sandbox: Sandbox | None, remedy: str | None) -> None:
-        self._state = state
-        self._sandbox = sandbox
-        self._remedy = remedy
+    def __init__(self, opened: "Opened") -> None:
+        self._broker = opened.broker
+        self._state = opened.state
+        self._sandbox = opened.sandbox
+        self._remedy = opened.remedy
         self._tried_at = trio.current_time()
         self._failure: str | None = None
         self._trying = trio.Lock()
 
     async def problems(self) -> list[str]:
         found = [self._remedy] if self._remedy else []
-        try:
-            await self._state.check()
-        except OccdError as error:
-            found.append(str(error))
+        for check in (self._broker.check, self._state.check):
+            try:
+                await check()
+            except OccdError as error:
+                found.append(str(error))
         if self._sandbox:
             await self._try(self._sandbox)
             if self._failure:
                 found.append(self._failure)
         return found
+
+    async def warnings(self) -> list[str]:
+        return list(await self._state.warnings())
 
     async def _try(self, sandbox: Sandbox) -> None:
         async with self._trying:
@@ -106,6 +114,18 @@ class Health:
             self._tried_at = trio.current_time()
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the roles of this process share. `remedy` says why no program is run here although execute
+    is one of the roles."""
+
+    broker: Broker
+    state: State
+    languages: dict[str, Language]
+    sandbox: Sandbox | None = None
+    remedy: str | None = None
+
+
 async def run(config: Config) -> None:
     """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
     stop, cancel = trio.Event(), trio.CancelScope()
@@ -113,47 +133,57 @@ async def run(config: Config) -> None:
         # Outside of what it cancels: a third signal must not meet Python's own handlers.
         await nursery.start(_watch_signals, stop, cancel)
         with cancel:
-            async with _opened(config) as (broker, state, sandbox, remedy):
-                await _serve(config, broker, state, sandbox, remedy, stop)
+            async with _opened(config) as opened:
+                await _serve(config, opened, stop)
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def _opened(
-    config: Config,
-) -> AsyncIterator[tuple[Broker, State, Sandbox | None, str | None]]:
+async def _opened(config: Config) -> AsyncIterator[Opened]:
+    languages = load_languages()
+    if unknown := sorted(set(config.languages) - languages.keys()):
+        known = ", ".join(languages)
+        raise ConfigError(f"languages: {', '.join(unknown)}: not known; there are {known}")
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(config.data_dir))
+        database = None
+        if config.rabbitmq is None or config.redis is None:
+            database = await stack.enter_async_context(open_database(config.data_dir))
         broker = await stack.enter_async_context(open_broker(config, database))
         state = await stack.enter_async_context(open_state(config, database))
-        cache = config.data_dir / "languages.json"
-        try:
-            sandbox = await stack.enter_async_context(open_sandbox(config, cache))
-        except SandboxUnavailable as error:
-            log.error("no program will be run", reason=str(error))
-            yield broker, state, None, str(error)
-        else:
-            yield broker, state, sandbox, None
+        opened = Opened(broker, state, languages)
+        if "execute" in config.roles:
+            try:
+                sandbox = await stack.enter_async_context(open_sandbox(config, _cache(config)))
+                opened = replace(opened, sandbox=sandbox, remedy=_broken_promise(config, sandbox))
+            except SandboxUnavailable as error:
+                opened = replace(opened, remedy=str(error))
+        yield opened
 
 
-async def _serve(
-    config: Config,
-    broker: Broker,
-    state: State,
-    sandbox: Sandbox | None,
-    remedy: str | None,
-    stop: trio.Event,
-) -> None:
-    submit = Submit(config, broker, state, load_languages())
-    ws = Ws(state, submit)
-    roles = [
-        Running("submit", submit),
-        Running("notify", Notify(config, broker, state)),
-        Running("ws", ws),
-    ]
-    if sandbox:
-        roles.insert(1, Running("execute", Execute(config, broker, state, sandbox)))
-    services = Services(submit, ws, Health(state, sandbox, remedy), ws.stopping)
+def _cache(config: Config) -> Path:
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return config.data_dir / "languages.json"
+
+
+def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
+    """What was promised to run here does not: then nothing is taken that others could run."""
+    absent = [sandbox.languages[id] for id in config.languages if id not in sandbox.available]
+    if not absent:
+        return None
+    remedies = "; ".join(f"{language.name}: {language.install}" for language in absent)
+    return f"languages that are promised are not installed on this node. {remedies}"
+
+
+async def _serve(config: Config, opened: Opened, stop: trio.Event) -> None:
+    submit = Submit(config, opened.broker, opened.state, opened.languages)
+    ws = Ws(opened.state, submit)
+    roles = [Running(name, role) for name, role in _roles(config, opened, submit, ws).items()]
+    services = Services(
+        submit if "submit" in config.roles else None,
+        ws if "ws" in config.roles else None,
+        Health(opened),
+        ws.stopping,
+    )
     server_stopping = trio.Event()
     limits = EdgeLimits(
         body_max_bytes=config.http.body_max_bytes,
@@ -170,11 +200,27 @@ async def _serve(
             )
         )
         _tune_collector()
-        _introduce(bound, sandbox, remedy)
+        _introduce(config, bound, opened)
         await stop.wait()
         log.info("stopping", grace_s=config.grace_s)
+        submit.stopping.set()  # ws submits through it, also where it is no role of this process
         await _stop_in_order(roles, config.grace_s)
+        ws.stopping.set()  # the end of all waiting, also where ws is no role of this process
         server_stopping.set()
+
+
+def _roles(config: Config, opened: Opened, submit: Submit, ws: Ws) -> dict[str, Role]:
+    """Those of this process, in flow order."""
+    roles: dict[str, Role] = {}
+    if "submit" in config.roles:
+        roles["submit"] = submit
+    if opened.sandbox and not opened.remedy:
+        roles["execute"] = Execute(config, opened.broker, opened.state, opened.sandbox)
+    if "notify" in config.roles:
+        roles["notify"] = Notify(config, opened.broker, opened.state)
+    if "ws" in config.roles:
+        roles["ws"] = ws
+    return roles
 
 
 async def _listen(
@@ -225,20 +271,24 @@ def _tune_collector() -> None:
     sys.setswitchinterval(0.001)  # the SQLite thread gives the GIL back often and wants it soon
 
 
-def _introduce(bound: list[str], sandbox: Sandbox | None, remedy: str | None) -> None:
-    if sandbox:
+def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
+    if opened.remedy:
+        log.error("no program will be run", reason=opened.remedy)
+        _say(f"occd: NO PROGRAM WILL BE RUN: {opened.remedy}")
+    elif opened.sandbox:
         names = [
-            f"{language.name} {', '.join(each.version for each in sandbox.available[language.id])}"
-            for language in sandbox.languages.values()
-            if language.id in sandbox.available
+            f"{language.name} {', '.join(each.version for each in opened.sandbox.available[name])}"
+            for name, language in opened.sandbox.languages.items()
+            if name in opened.sandbox.available
         ]
         _say(f"occd: languages: {'; '.join(names) or 'none (see: occd languages)'}")
-        for line in sandbox.isolation:
+        for line in opened.sandbox.isolation:
             _say(f"occd: isolation: {line}")
-    else:
-        _say(f"occd: NO PROGRAM WILL BE RUN: {remedy}")
+    if set(config.roles) != set(ROLES):
+        _say(f"occd: roles: {', '.join(config.roles)}")
     for address in bound:
-        _say(f"occd: open http://{address}/")
+        _say(f"occd: open http://{address}/" if "submit" in config.roles else
+             f"occd: ready: http://{address}/readyz")  # fmt: skip
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 no web server."""
 
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import trio
 
 from occd import __version__
 from occd.config import ROLES, Config, load_config
-from occd.errors import OccdError
+from occd.errors import ConfigError, OccdError
 from occd.log import set_up_logging
 
 OURS = 125
@@ -146,6 +147,65 @@ def doctor(config: Config) -> None:
     safe = all(finding.safe for finding in findings)
     click.echo("Programs can be run here safely." if safe else "Programs can NOT be run here.")
     sys.exit(0 if safe else 1)
+
+
+@main.command()
+@click.pass_obj
+def nodes(config: Config) -> None:
+    """List the processes that share this configuration's Redis, and what each holds."""
+    from occd.state import open_state
+
+    if config.redis is None:
+        raise ConfigError("redis.url: must be set; a server without Redis is the only node it has")
+
+    async def show() -> None:
+        async with open_state(config, None) as state:
+            for node in await state.nodes():
+                languages = ", ".join(
+                    f"{name} {'/'.join(versions)}" for name, versions in node.languages.items()
+                )
+                click.echo(
+                    f"{node.name}: {','.join(node.roles)}; {node.running} running, "
+                    f"{node.connections} connections following {node.following}; "
+                    f"up {_ago(node.started_at)}, seen {_ago(node.seen_at)} ago"
+                )
+                if languages:
+                    click.echo(f"      {languages}")
+
+    trio.run(show)
+
+
+def _ago(then: float) -> str:
+    seconds = max(0, round(time.time() - then))
+    hours, minutes = seconds // 3600, seconds // 60
+    return (
+        f"{hours} h {minutes % 60} min"
+        if hours
+        else f"{minutes} min"
+        if minutes
+        else f"{seconds} s"
+    )
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def queues(context: click.Context) -> None:
+    """List the queues, how many messages wait there, and the dead letters that are kept."""
+    from occd.queues import show
+
+    if context.invoked_subcommand is None:
+        for line in trio.run(show, context.obj):
+            click.echo(line)
+
+
+@queues.command()
+@click.argument("id")
+@click.pass_obj
+def requeue(config: Config, id: str) -> None:
+    """Run a kept dead letter again, as a new submission, whose id is printed."""
+    from occd.queues import requeue
+
+    click.echo(trio.run(requeue, config, id))
 
 
 @main.command("check-config")

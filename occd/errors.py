@@ -6,6 +6,7 @@
     ├── SandboxFailed          a jail could not be made or watched; the attempt may be repeated
     ├── BrokerError
     │   ├── QueueFull          the queue is at its bound; retry after `retry_after_s`
+    │   ├── BrokerUnavailable  the server of queues cannot be reached now; retry after `retry_after_s`
     │   └── Poisoned           a message that is not ours, or no longer readable
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
@@ -15,7 +16,9 @@
     │   ├── EventsReset        `after` lies beyond the log: start again at 0
     │   ├── Conflict           the idempotency key was used with another body
     │   ├── NotInteractive     stdin for a submission that takes none, or whose stdin has ended
-    │   └── StdinFull          the program has not read what it was sent; `unread` bytes wait
+    │   ├── NotRunning         a signal for a program that does not run now
+    │   ├── StdinFull          the program has not read what it was sent; `unread` bytes wait
+    │   └── StateUnavailable   it cannot be reached or takes nothing; retry after `retry_after_s`
     ├── Rejected               the client asked for something that cannot be; lists fields
     └── DataFolderError        the data folder is in use, too new, or unusable
 
@@ -51,6 +54,14 @@ class BrokerError(OccdError):
 class QueueFull(BrokerError):
     def __init__(self, queue: str, retry_after_s: int) -> None:
         super().__init__(f"{queue} is full")
+        self.retry_after_s = retry_after_s
+
+
+class BrokerUnavailable(BrokerError):
+    """What was to be queued may be queued all the same: nobody was left to say."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
@@ -92,10 +103,24 @@ class NotInteractive(StateError):
     pass
 
 
+class NotRunning(StateError):
+    pass
+
+
 class StdinFull(StateError):
     def __init__(self, unread: int) -> None:
         super().__init__(f"{unread} bytes of stdin wait to be read by the program")
         self.unread = unread
+
+
+class StateUnavailable(StateError):
+    """The message is one line that says what to do about it. Whether the step happened is unknown; it
+    can be repeated. `final`: waiting alone will not mend it."""
+
+    def __init__(self, message: str, retry_after_s: int, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.final = final
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,10 @@ class Submission:
     interactive: bool = False
     user_id: str | None = None
     created_at: float = 0.0
+    owner: str | None = None
+    """Whose it is: the hash of a secret that its client made, or nobody's."""
+    retry_of: str | None = None
+    """The submission that this one repeats, because an operator requeued it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,24 @@ class Recorded:
     seq: int
     time: float
     event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A submission in a list: without what it was given and what it wrote."""
+
+    id: str
+    language: str
+    status: Status
+    verdict: Verdict | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def cursor(self) -> str:
+        """Where a list goes on after this one."""
+        return f"{self.created_at!r}~{self.id}"
 
 
 @dataclass(frozen=True, slots=True)

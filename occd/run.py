@@ -12,7 +12,7 @@ from occd.config import Config
 from occd.errors import OccdError
 from occd.languages import Language, find, for_file, load_languages
 from occd.model import File, Outcome, Stream
-from occd.sandbox import Job, Sandbox, no_stdin, open_sandbox
+from occd.sandbox import Job, Sandbox, no_signals, no_stdin, open_sandbox
 
 _CHUNK = 65_536
 
@@ -83,7 +83,11 @@ async def _run(
         if language.compile:
             compile_job = job(language.compile, compiling=True)
             compiled = await cell.run(
-                compile_job, no_stdin(), lambda _stream, data: emit("stderr", data), trio.Event()
+                compile_job,
+                no_stdin(),
+                lambda _stream, data: emit("stderr", data),
+                trio.Event(),
+                no_signals(),
             )
             if not compiled.succeeded:
                 return compiled
@@ -92,7 +96,7 @@ async def _run(
             nursery.start_soon(_read, stdin_fd, send)
             with stdin:
                 outcome = await cell.run(
-                    job(language.run, compiling=False), stdin, emit, trio.Event()
+                    job(language.run, compiling=False), stdin, emit, trio.Event(), no_signals()
                 )
             nursery.cancel_scope.cancel()
     return outcome

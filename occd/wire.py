@@ -26,11 +26,14 @@ class SubmissionMessage:
 @dataclass(frozen=True, slots=True)
 @with_config(_BYTES)
 class ResultMessage:
-    """`attempt` is the fence: a result of an attempt that is not the current one is dropped."""
+    """`attempt` is the fence: a result of an attempt that is not the current one is dropped. The
+    submission, without its files and stdin, is for a state that has forgotten it; older senders leave it
+    out."""
 
     id: str
     attempt: int
     result: Result
+    submission: Submission | None = None
     v: Literal[1] = 1
 
 

@@ -10,7 +10,7 @@ import trio
 
 from occd.languages import Language
 from occd.model import File, Limits, Outcome, StageName, Stream
-from occd.sandbox import Cell, Job, Sandbox
+from occd.sandbox import Cell, Job, Sandbox, no_signals
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
 PYTHON = "/usr/bin/python3.11"
@@ -42,7 +42,7 @@ class Feed:
         default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
     )
     output: trio.Event = field(default_factory=trio.Event)
-    signals: trio.MemoryReceiveChannel[int] | None = None
+    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
 
     def emit(self, stream: Stream, data: bytes) -> None:
         self.seen[stream] += data

@@ -110,6 +110,7 @@ def start(
     *args: str,
     program: Path | str = OCCD,
     cwd: Path | None = None,
+    roles: str = "all",
     **settings: str,
 ) -> Server:
     """A process that may or may not come to serve. `settings` as in `execute__slots="1"`."""
@@ -120,7 +121,12 @@ def start(
     output, log = data_dir.with_suffix(".out"), data_dir.with_suffix(".log")
     with output.open("wb") as out, log.open("ab") as err:
         process = subprocess.Popen(
-            [program, "--roles=all", f"--data-dir={data_dir}", *(args or ["--listen=127.0.0.1:0"])],
+            [
+                program,
+                f"--roles={roles}",
+                f"--data-dir={data_dir}",
+                *(args or ["--listen=127.0.0.1:0"]),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -132,7 +138,8 @@ def start(
 
 def wait_open(server: Server) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while not (said := re.search(r"open http://127\.0\.0\.1:(\d+)/", server.output.read_text())):
+    address = r"(?:open|ready:) http://127\.0\.0\.1:(\d+)/"
+    while not (said := re.search(address, server.output.read_text())):
         assert server.process.poll() is None, server.log.read_text()
         assert time.monotonic() < deadline, "it does not come up"
         time.sleep(0.02)
@@ -141,10 +148,15 @@ def wait_open(server: Server) -> None:
 
 @contextmanager
 def serving(
-    data_dir: Path, *, program: Path | str = OCCD, cwd: Path | None = None, **settings: str
+    data_dir: Path,
+    *,
+    program: Path | str = OCCD,
+    cwd: Path | None = None,
+    roles: str = "all",
+    **settings: str,
 ) -> Iterator[Server]:
     """A server for as long as the context lasts; it ends well and complained of nothing."""
-    server = start(data_dir, program=program, cwd=cwd, **settings)
+    server = start(data_dir, program=program, cwd=cwd, roles=roles, **settings)
     try:
         wait_open(server)
         yield server

@@ -28,6 +28,7 @@ OBJECT = [
     "tests",
     "artifacts",
     "attempts",
+    "retry_of",
     "created_at",
     "started_at",
     "finished_at",
@@ -573,3 +574,64 @@ def test_a_full_queue_is_told_with_when_to_come_back(narrow: Server) -> None:
         delete(narrow, id)
         narrow.result(id)
     assert narrow.run("print(1)")["verdict"] == "ok"
+
+
+# owners
+
+SECRET = {"authorization": "Bearer " + "s" * 22}
+
+
+def listed(server: Server, query: str = "", **headers: str) -> dict[str, Any]:
+    answer = server.get(f"{API}/submissions{query}", **headers)
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_owners_list_their_own_newest_first_by_pages(server: Server) -> None:
+    mine = [server.post(HELLO, **SECRET).json()["id"] for _ in range(5)]
+    other = {"authorization": "Bearer " + "o" * 22}
+    theirs = server.post(HELLO, **other).json()["id"]
+    nobodys = server.post(HELLO).json()["id"]
+    server.result(mine[0])
+    page = listed(server, "?limit=2", **SECRET)
+    found = page["submissions"]
+    while page["cursor"]:
+        page = listed(server, f"?limit=2&cursor={page['cursor']}", **SECRET)
+        found += page["submissions"]
+    assert [each["id"] for each in found] == mine[::-1]
+    assert (found[-1]["status"], found[-1]["verdict"]) == ("finished", "ok")
+    assert found[-1]["language"] == {"id": "python"}
+    assert [each["id"] for each in listed(server, **other)["submissions"]] == [theirs]
+    assert server.look(nobodys)["id"] == nobodys  # who knows an id may look
+
+
+def test_a_list_is_for_owners_and_a_secret_must_be_long(server: Server) -> None:
+    assert_problem(server.get(f"{API}/submissions"), 401, "unauthorized")
+    short = {"authorization": "Bearer short"}
+    assert_problem(server.get(f"{API}/submissions", **short), 401, "unauthorized")
+    assert_problem(server.post(HELLO, **short), 401, "unauthorized")
+    assert_problem(server.get(f"{API}/submissions?limit=0", **SECRET), 422, "invalid")
+    assert_problem(server.get(f"{API}/submissions?cursor=x", **SECRET), 400, "bad-request")
+
+
+def test_an_idempotency_key_is_its_owners(server: Server) -> None:
+    key = {"idempotency_key": "the-key-of-several"}
+    other = {"authorization": "Bearer " + "o" * 22}
+    ids = [server.post(HELLO, **key, **whose).json()["id"] for whose in (SECRET, other, {}, SECRET)]
+    assert (len(set(ids)), ids[0]) == (3, ids[3])
+
+
+async def test_a_websocket_has_an_owner_by_header_or_by_frame(server: Server) -> None:
+    whose = {"authorization": "Bearer " + "w" * 22}
+    async with connected(server, **whose) as client:
+        by_header = await client.submit("print(1)")
+        await client.until(by_header, "finished")
+    async with connected(server) as client:
+        answer = await client.ask("submit", submission=HELLO, bearer="w" * 22)
+        assert answer["type"] == "accepted"
+        await client.until(answer["id"], "finished")
+        refused = await client.ask("submit", submission=HELLO, bearer="short")
+        assert refused["problem"]["type"] == "unauthorized"
+    found = listed(server, **whose)["submissions"]
+    assert [each["id"] for each in found] == [answer["id"], by_header]

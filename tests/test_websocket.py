@@ -249,6 +249,20 @@ async def test_a_program_that_is_not_interactive_takes_no_messages(client: Clien
     await client.ask("cancel", id=id)
 
 
+async def test_signals_are_for_what_runs_and_only_some_are_allowed(client: Client) -> None:
+    running = await client.submit("input(); print('on')", interactive=True)
+    await client.until(running, "started")
+    assert (await client.ask("signal", id=running, signal="SIGCONT"))["type"] == "done"
+    for wrong in ("SIGSEGV", "INT", 2, None):
+        answer = await client.ask("signal", id=running, signal=wrong)
+        assert_problem(answer, 400, "bad-request")
+        assert "SIGTSTP" in answer["problem"]["detail"]
+    await client.ask("stdin", id=running, data="", eof=True)
+    await client.until(running, "finished")
+    assert_problem(await client.ask("signal", id=running, signal="SIGINT"), 409, "finished")
+    assert_problem(await client.ask("signal", id="x", signal="SIGINT"), 404, "unknown-submission")
+
+
 async def test_a_program_that_does_not_read_fills_its_stdin(client: Client) -> None:
     id = await client.submit(SLEEPS, interactive=True)
     await client.until(id, "stage")

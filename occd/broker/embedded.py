@@ -5,16 +5,18 @@ served in the order in which they came.
 """
 
 import sqlite3
+import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
 import trio
 
-from occd.broker import DEAD, DELIVERY_LIMIT, Delivery
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
 from occd.config import Config
 from occd.errors import DataFolderError, QueueFull
 from occd.sqlite import Database, Work
@@ -37,6 +39,7 @@ _MIGRATIONS = (
         reason TEXT
     )
     """,
+    "ALTER TABLE messages ADD COLUMN kept_at REAL",
 )
 
 
@@ -97,6 +100,10 @@ class _Delivery:
         await self._broker.bury(self._queue, self._number, self._owner, reason)
         self._free.release()
 
+    async def keep(self) -> None:
+        await self._broker.preserve(self._queue, self._number)
+        self._free.release()
+
 
 class EmbeddedBroker:
     def __init__(self, database: Database, length_max: int) -> None:
@@ -112,6 +119,8 @@ class EmbeddedBroker:
             ).fetchall()
         )
         for queue, number, owner in rows:
+            if queue.endswith(KEPT):  # nobody is served these
+                continue
             self._queue(queue).length += 1
             self._queue(queue).put(number, owner)
 
@@ -192,6 +201,26 @@ class EmbeddedBroker:
         dead.length += 1
         dead.put(number, owner)
 
+    async def preserve(self, queue: _Queue, number: int) -> None:
+        await self._write(lambda db: _keep(db, queue.name.removesuffix(DEAD) + KEPT, number))
+        queue.length -= 1
+
+    async def depths(self) -> Mapping[str, int]:
+        kept = await self._database.read(_count_kept)
+        return kept | {
+            name: sum(map(len, queue.waiting.values())) for name, queue in self._queues.items()
+        }
+
+    async def kept(self, queue: str) -> Sequence[Kept]:
+        return await self._database.read(lambda db: _kept(db, queue))
+
+    async def take_kept(self, queue: str, key: str) -> None:
+        statement = "DELETE FROM messages WHERE queue = ? AND key = ?"
+        await self._database.write(lambda db: _run(db, statement, queue + KEPT, key), durable=True)
+
+    async def check(self) -> None:
+        """It shares the data folder with state, whose check writes to it."""
+
     async def _write(self, work: Work[T], *, hurry: bool = True) -> T:
         """Write what a delivery in hand needs, however long the disk is full."""
         while True:
@@ -213,6 +242,58 @@ def _insert(db: sqlite3.Connection, row: tuple[str, str, str, bytes]) -> int:
 
 def _run(db: sqlite3.Connection, statement: str, *values: object) -> None:
     db.execute(statement, values)
+
+
+def _keep(db: sqlite3.Connection, kept: str, number: int) -> None:
+    """The newest has the highest number, so that those which go are the lowest."""
+    db.execute(
+        "UPDATE messages SET queue = ?, kept_at = ?, deliveries = 0,"
+        " number = (SELECT max(number) + 1 FROM messages) WHERE number = ?",
+        [kept, time.time(), number],
+    )
+    db.execute(
+        "DELETE FROM messages WHERE queue = ? AND number NOT IN"
+        " (SELECT number FROM messages WHERE queue = ? ORDER BY number DESC LIMIT ?)",
+        [kept, kept, KEPT_MAX],
+    )
+
+
+def _kept(db: sqlite3.Connection, queue: str) -> list[Kept]:
+    rows = db.execute(
+        "SELECT key, reason, kept_at, body FROM messages WHERE queue = ? ORDER BY number",
+        [queue + KEPT],
+    )
+    return [Kept(*row) for row in rows]
+
+
+def _count_kept(db: sqlite3.Connection) -> dict[str, int]:
+    return {name: count for name, count in _count(db).items() if name.endswith(KEPT)}
+
+
+def _count(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT queue, count(*) FROM messages GROUP BY queue").fetchall())
+
+
+class EmbeddedLook:
+    """Reads the file of a daemon that may be running. What is being delivered counts as waiting: only
+    the daemon knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "occd.db"
+
+    async def depths(self) -> Mapping[str, int]:
+        return await trio.to_thread.run_sync(self._read, _count)
+
+    async def kept(self, queue: str) -> Sequence[Kept]:
+        return await trio.to_thread.run_sync(self._read, lambda db: _kept(db, queue))
+
+    def _read(self, work: Work[T]) -> T:
+        try:
+            uri = f"{self._path.absolute().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
+                return work(connection)
+        except sqlite3.Error as error:
+            raise DataFolderError(f"{self._path} cannot be read: {error}") from error
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from signal import Signals
 
 import structlog
 import trio
@@ -16,7 +17,16 @@ import trio
 from occd import wire
 from occd.broker import Broker, Delivery
 from occd.config import Config
-from occd.errors import Exhausted, Finished, OccdError, Poisoned, Stale, StateError
+from occd.errors import (
+    Exhausted,
+    Finished,
+    OccdError,
+    Poisoned,
+    Stale,
+    StateError,
+    StateUnavailable,
+    UnknownSubmission,
+)
 from occd.languages import Installed, Language, find, pick
 from occd.model import (
     Event,
@@ -29,13 +39,13 @@ from occd.model import (
     judge,
 )
 from occd.roles.eventlog import EventLog
+from occd.roles.heartbeat import announce
 from occd.sandbox import Cell, Job, Sandbox
 from occd.scopes import cancel_when
-from occd.state import Offer, State
+from occd.state import Node, State
 
 log = structlog.get_logger()
 
-_ANNOUNCE_EVERY_S = 5.0
 _RETRY_S = 0.5
 _HAND_BACK_S = 2.0
 _INTERNAL = "The server could not run this program. That is our fault, not yours."
@@ -48,28 +58,29 @@ class Execute:
         self._state = state
         self._sandbox = sandbox
         self._running: dict[str, int] = {}  # 0 until its attempt has begun
+        self._started_at = time.time()
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take submissions until `stopping` is set, then finish those that run and return. Cancelling
         hands the rest back."""
-        node = self._config.node
-        offered = {
-            name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
-        }
         async with trio.open_nursery() as background:
-            await background.start(self._announce, Offer(node, offered))
+            await background.start(announce, self._state, self._describe)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, task_status)
             background.cancel_scope.cancel()
-        await self._state.withdraw(node)
 
-    async def _announce(self, offer: Offer, *, task_status: trio.TaskStatus[None]) -> None:
-        while True:
-            await self._state.announce(offer)
-            task_status.started()
-            task_status = trio.TASK_STATUS_IGNORED
-            await trio.sleep(_ANNOUNCE_EVERY_S)
+    def _describe(self) -> Node:
+        languages = {
+            name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
+        }
+        return Node(
+            self._config.node,
+            ("execute",),
+            languages,
+            running=len(self._running),
+            started_at=self._started_at,
+        )
 
     async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         queue, slots = self._config.submission_queue, self._config.execute.slots
@@ -97,7 +108,8 @@ class Execute:
             attempt = self._running.pop(submission.id)
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 if attempt:
-                    await self._state.excuse(submission.id, attempt)
+                    with suppress(OccdError):  # then it counts, which is the lesser evil
+                        await self._state.excuse(submission.id, attempt)
                 await delivery.hand_back()
             raise
         del self._running[submission.id]
@@ -124,9 +136,7 @@ class Execute:
         installed = pick(versions, submission.version)
         node = self._config.node
         try:
-            attempt = await self._state.begin(
-                submission, installed.version if installed else "", node
-            )
+            attempt = await self._begin(submission, installed.version if installed else "")
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
             await self._publish(submission, error.attempts, result)
@@ -139,15 +149,29 @@ class Execute:
                 Verdict.INTERNAL_ERROR, f"{name} is not installed on this server any more"
             )
         else:
-            run = _Run(self._state, self._sandbox, submission, attempt, language, installed)
+            run = _Run(self._state, self._sandbox, submission, attempt, language, installed, node)
             result = replace(await run.stages(), version=installed.version)
+            attempt = run.attempt
         await self._publish(
             submission, attempt, replace(result, attempts=attempt, started_at=started_at)
         )
 
+    async def _begin(self, submission: Submission, version: str) -> int:
+        """However long it takes: handing back in an outage would count as a delivery with some brokers,
+        and so end in a verdict."""
+        while True:
+            try:
+                return await self._state.begin(submission, version, self._config.node)
+            except StateUnavailable as error:
+                log.warning("a start waits for state", id=submission.id, error=str(error))
+                await trio.sleep(_RETRY_S)
+
     async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
         message = wire.ResultMessage(
-            submission.id, attempt, replace(result, finished_at=time.time())
+            submission.id,
+            attempt,
+            replace(result, finished_at=time.time()),
+            replace(submission, files=(), stdin=b""),
         )
         queue, body = self._config.execution_queue, wire.encode_result(message)
         while True:  # the work is done: an outage of the broker must not make us do it again
@@ -170,13 +194,17 @@ class _Run:
         attempt: int,
         language: Language,
         installed: Installed,
+        node: str,
     ) -> None:
         self._state = state
         self._sandbox = sandbox
         self._submission = submission
-        self._attempt = attempt
+        self.attempt = attempt
+        """Another one when state was emptied meanwhile."""
         self._language = language
-        self._binary = installed.binary
+        self._installed = installed
+        self._node = node
+        self._signals_seen = 0
         self._log = EventLog(self._append)
         self._stop = trio.Event()
         self._cancelled = False
@@ -212,10 +240,14 @@ class _Run:
     async def _stage(self, cell: Cell, stage: StageName) -> Outcome:
         self._log.put(stage, Stage(stage, "start"))
         send, stdin = trio.open_memory_channel[bytes](0)
+        send_signal, signals = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._feed if stage == "run" else _close, send)
-            with stdin:
-                outcome = await cell.run(self._job(stage), stdin, self._log.emit, self._stop)
+            nursery.start_soon(self._signal, send_signal)
+            with stdin, signals:
+                outcome = await cell.run(
+                    self._job(stage), stdin, self._log.emit, self._stop, signals
+                )
             nursery.cancel_scope.cancel()
         # The log has the output already; what the stage cost is what remains to be told.
         self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
@@ -229,7 +261,7 @@ class _Run:
         assert template is not None
         argv = language.argv(
             template,
-            self._binary,
+            self._installed.binary,
             submission.main,
             submission.files,
             submission.compile_args,
@@ -255,6 +287,16 @@ class _Run:
                         await send.send(stdin.data)
                     offset, ended = offset + len(stdin.data), stdin.ended
 
+    async def _signal(self, send: trio.MemorySendChannel[int]) -> None:
+        """The signals that clients send, to the stage that runs when they come."""
+        with suppress(trio.BrokenResourceError):  # the stage has ended
+            async with send:
+                while True:
+                    id, seen = self._submission.id, self._signals_seen
+                    for name in await self._state.signals(id, seen):
+                        self._signals_seen += 1
+                        await send.send(Signals[name])
+
     async def _watch_for_cancel(self) -> None:
         await self._state.cancelled(self._submission.id)
         self._cancelled = True
@@ -264,14 +306,30 @@ class _Run:
         """Store events, however long it takes: an outage of state is not the program's fault."""
         while not self._superseded:
             try:
-                await self._state.append(self._submission.id, self._attempt, events)
+                await self._state.append(self._submission.id, self.attempt, events)
                 return
+            except UnknownSubmission:
+                await self._begin_again()
             except (Stale, Finished) as error:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:
                 log.warning("events wait for state", id=self._submission.id, error=str(error))
                 await trio.sleep(_RETRY_S)
+
+    async def _begin_again(self) -> None:
+        """State was emptied. It counts this attempt anew; the program runs on."""
+        log.warning("state has forgotten what runs; recording it anew", id=self._submission.id)
+        try:
+            self.attempt = await self._state.begin(
+                self._submission, self._installed.version, self._node
+            )
+        except (Finished, Exhausted) as error:
+            self._superseded = error
+            self._stop.set()
+        except OccdError as error:
+            log.warning("events wait for state", id=self._submission.id, error=str(error))
+            await trio.sleep(_RETRY_S)
 
 
 async def _close(send: trio.MemorySendChannel[bytes]) -> None:

@@ -9,9 +9,10 @@ import trio
 from occd import wire
 from occd.broker import DEAD, Broker, Delivery
 from occd.config import Config
-from occd.errors import Poisoned
+from occd.errors import OccdError, Poisoned, StateUnavailable
 from occd.model import Result, Verdict
-from occd.state import State
+from occd.roles.heartbeat import announce
+from occd.state import Node, State
 
 log = structlog.get_logger()
 
@@ -27,16 +28,23 @@ class Notify:
         self._broker = broker
         self._state = state
         self._taken = 0
+        self._started_at = time.time()
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Store results until `stopping` is set and those that had been queued are stored."""
         submissions, results = self._config.submission_queue, self._config.execution_queue
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._consume, results, self._store)
-            for queue in (submissions, results):
-                await nursery.start(self._consume, queue + DEAD, self._give_up)
-            task_status.started()
+        async with trio.open_nursery() as background:
+            await background.start(announce, self._state, self._describe)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._consume, results, self._store)
+                for queue in (submissions, results):
+                    await nursery.start(self._consume, queue + DEAD, self._give_up)
+                task_status.started()
+            background.cancel_scope.cancel()
+
+    def _describe(self) -> Node:
+        return Node(self._config.node, ("notify",), started_at=self._started_at)
 
     async def _consume(
         self,
@@ -69,22 +77,36 @@ class Notify:
         self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
     ) -> None:
         try:
-            await handle(delivery)
+            await self._patiently(handle, delivery)
         except Poisoned as error:
             log.warning("poisoned message", key=delivery.key, reason=str(error))
             await delivery.reject(str(error))
-        except Exception:
-            log.exception("a result waits for state", key=delivery.key)
+        except Exception as error:
+            ours = isinstance(error, OccdError)  # a failure that we know needs no traceback
+            log.error(
+                "a result waits for state", key=delivery.key, error=str(error), exc_info=not ours
+            )
             await trio.sleep(_RETRY_S)
             await delivery.hand_back()
-        else:
-            await delivery.ack()
+
+    async def _patiently(
+        self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
+    ) -> None:
+        """However long state is away: handing back would count as a delivery with some brokers."""
+        while True:
+            try:
+                return await handle(delivery)
+            except StateUnavailable as error:
+                log.warning("a result waits for state", key=delivery.key, error=str(error))
+                await trio.sleep(_RETRY_S)
 
     async def _store(self, delivery: Delivery) -> None:
         message = wire.decode_result(delivery.body)
-        await self._state.finish(message.id, message.attempt, message.result)
+        await self._state.finish(message.id, message.attempt, message.result, message.submission)
+        await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:
         log.error("dead letter", key=delivery.key, reason=delivery.reason)
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
         await self._state.finish(delivery.key, None, result)
+        await delivery.keep()  # for `occd queues`

@@ -1,6 +1,8 @@
 """submit: decides what may run here, records it, and queues it before it answers."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -11,8 +13,9 @@ from occd.broker import Broker
 from occd.config import CeilingConfig, Config
 from occd.errors import BrokerError, FieldError, OccdError, Rejected
 from occd.languages import Installed, Language, find, pick
-from occd.model import File, Limits, Record, Submission, new_id
-from occd.state import State
+from occd.model import File, Limits, Record, Submission, Summary, new_id
+from occd.roles.heartbeat import announce
+from occd.state import Node, State
 from occd.web.schema import LimitsRequest, SubmissionRequest
 
 log = structlog.get_logger()
@@ -30,24 +33,39 @@ class Submit:
         self._broker = broker
         self._state = state
         self._languages = languages
+        self._started_at = time.time()
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Queue what somebody recorded and then died, until `stopping` is set."""
-        task_status.started()
-        while not self.stopping.is_set():
-            await self._sweep()
-            with trio.move_on_after(_SWEEP_EVERY_S):
-                await self.stopping.wait()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(announce, self._state, self._describe)
+            task_status.started()
+            while not self.stopping.is_set():
+                await self._sweep()
+                with trio.move_on_after(_SWEEP_EVERY_S):
+                    await self.stopping.wait()
+            nursery.cancel_scope.cancel()
 
-    async def submit(self, request: SubmissionRequest, *, key: str | None, digest: str) -> Record:
+    @property
+    def node(self) -> str:
+        return self._config.node
+
+    def _describe(self) -> Node:
+        return Node(self.node, ("submit",), started_at=self._started_at)
+
+    async def submit(
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
+    ) -> Record:
         """Returns when the submission is queued for certain. The client's leaving changes nothing.
 
-        Raises Rejected, Conflict, QueueFull, or DataFolderError.
+        Raises Rejected, Conflict, QueueFull, StateUnavailable, or DataFolderError.
         """
         if self.stopping.is_set():
             raise Rejected("shutting-down", "the server is stopping")
-        submission = await self._admit(request)
+        submission = replace(await self._admit(request), owner=owner)
+        if owner and key:
+            key = f"{owner} {key}"  # as no key without an owner can be
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             created = await self._state.create(submission, key, digest)
             if created.id == submission.id:
@@ -61,6 +79,9 @@ class Submit:
 
     async def get(self, id: str) -> Record:
         return await self._state.get(id)
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        return await self._state.owned(owner, before, limit)
 
     async def settled(self, id: str) -> Record:
         return await self._state.settled(id)
@@ -114,7 +135,9 @@ class Submit:
 
     async def _publish(self, submission: Submission) -> None:
         queue, body = self._config.submission_queue, wire.encode_submission(submission)
-        await self._broker.publish(queue, body, key=submission.id, owner=submission.user_id)
+        await self._broker.publish(
+            queue, body, key=submission.id, owner=submission.owner or submission.user_id
+        )
         await self._state.published(submission.id)
 
     async def _sweep(self) -> None:
@@ -162,11 +185,16 @@ class Submit:
                 f"{request.language!r} is unknown: see /api/v1/languages",
                 "unknown-language",
             )
-        versions = (await self._offered()).get(language.id)
-        if not versions:
+        offered = await self._offered()
+        versions = offered.get(language.id)
+        if not offered:
+            # None that we know of, which need not be the client's fault: they may be about to come, or
+            # cannot tell us.
+            raise Rejected("no-nodes", "no node that runs programs is there now")
+        if versions is None:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
-        if not pick(versions, request.version):
+        if versions and not pick(versions, request.version):
             have = ", ".join(each.version for each in versions)
             raise _invalid(
                 "version", f"{request.version} is not here; there is {have}", "unknown-version"
@@ -176,11 +204,15 @@ class Submit:
         return language
 
     async def _offered(self) -> dict[str, list[Installed]]:
-        """Versions by language, newest first, over all nodes."""
-        found: dict[str, set[Installed]] = {}
-        for offer in await self._state.offers():
-            for name, versions in offer.languages.items():
-                found.setdefault(name, set()).update(Installed(version, "") for version in versions)
+        """Versions by language, newest first, over all nodes. What is promised is here even while no
+        node is; and where there are promises, nothing else is."""
+        promised = self._config.languages
+        found: dict[str, set[Installed]] = {name: set() for name in promised}
+        for node in await self._state.nodes():
+            for name, versions in node.languages.items():
+                if not promised or name in promised:
+                    answers = {Installed(version, "") for version in versions}
+                    found.setdefault(name, set()).update(answers)
         return {
             name: sorted(each, key=lambda installed: installed.order, reverse=True)
             for name, each in found.items()

@@ -1,13 +1,16 @@
 """ws: lets clients follow submissions and feed their stdin. Any node serves any client, because all
 that a connection needs lies in state."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
 from occd.model import Record, Recorded
+from occd.roles.heartbeat import announce
 from occd.roles.submit import Submit
-from occd.state import State
+from occd.state import Node, State
 from occd.web.schema import SubmissionRequest
 
 
@@ -15,24 +18,56 @@ class Ws:
     def __init__(self, state: State, submit: Submit) -> None:
         self._state = state
         self._submit = submit
+        self._connections = 0
+        self._following = 0
+        self._started_at = time.time()
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connections watch `stopping` themselves and close with 1001."""
-        task_status.started()
-        await self.stopping.wait()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(announce, self._state, self._describe)
+            task_status.started()
+            await self.stopping.wait()
+            nursery.cancel_scope.cancel()
 
-    async def submit(self, request: SubmissionRequest, *, key: str | None, digest: str) -> Record:
-        return await self._submit.submit(request, key=key, digest=digest)
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        self._connections += 1
+        try:
+            yield
+        finally:
+            self._connections -= 1
+
+    def _describe(self) -> Node:
+        return Node(
+            self._submit.node,
+            ("ws",),
+            connections=self._connections,
+            following=self._following,
+            started_at=self._started_at,
+        )
+
+    async def submit(
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
+    ) -> Record:
+        return await self._submit.submit(request, key=key, digest=digest, owner=owner)
 
     async def get(self, id: str) -> Record:
         return await self._state.get(id)
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
-        return await self._state.watch(id, after)
+        self._following += 1
+        try:
+            return await self._state.watch(id, after)
+        finally:
+            self._following -= 1
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
         await self._state.send_stdin(id, data, offset, end=end)
+
+    async def send_signal(self, id: str, signal: str) -> None:
+        await self._state.send_signal(id, signal)
 
     async def cancel(self, id: str) -> tuple[Record, bool]:
         return await self._submit.cancel(id)

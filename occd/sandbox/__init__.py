@@ -40,7 +40,7 @@ class Cell(Protocol):
         stdin: trio.MemoryReceiveChannel[bytes],
         emit: Emit,
         stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int] | None = None,
+        signals: trio.MemoryReceiveChannel[int],
     ) -> Outcome:
         """Run one stage to its end, or until `stop` is set, which kills it and keeps what it printed.
 
@@ -77,6 +77,12 @@ def no_stdin() -> trio.MemoryReceiveChannel[bytes]:
     return receive
 
 
+def no_signals() -> trio.MemoryReceiveChannel[int]:
+    send, receive = trio.open_memory_channel[int](0)
+    send.close()
+    return receive
+
+
 async def trial(sandbox: Sandbox) -> None:
     """Run one real job: all that a jail needs, this needs.
 
@@ -86,7 +92,9 @@ async def trial(sandbox: Sandbox) -> None:
     job = Job("run", ["/bin/true"], (), Limits())
     try:
         async with sandbox.cell(language, (), Limits()) as cell:
-            outcome = await cell.run(job, no_stdin(), lambda _stream, _data: None, trio.Event())
+            outcome = await cell.run(
+                job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
+            )
     except SandboxFailed as error:
         raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
     if not outcome.succeeded:

@@ -34,7 +34,7 @@ async def run_in_jail(
     stdin: trio.MemoryReceiveChannel[bytes],
     emit: Emit,
     stop: trio.Event,
-    signals: trio.MemoryReceiveChannel[int] | None,
+    signals: trio.MemoryReceiveChannel[int],
 ) -> Outcome:
     """Run a stage in the jail that stands; when this returns nothing of it is left. `uid` is what the
     jail's user is to us.
@@ -60,8 +60,7 @@ async def run_in_jail(
             watchers.start_soon(_feed, stdin, stdin_pipe)
             watchers.start_soon(watch.wall_time)
             watchers.start_soon(watch.stopped, stop)
-            if signals:
-                watchers.start_soon(_forward, signals, launcher)
+            watchers.start_soon(_forward, signals, launcher)
             if group:
                 watchers.start_soon(watch.cpu_time, group)
             end = await watch.end(launcher)

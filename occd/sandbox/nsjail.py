@@ -158,7 +158,7 @@ class _Cell:
         stdin: trio.MemoryReceiveChannel[bytes],
         emit: Emit,
         stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int] | None = None,
+        signals: trio.MemoryReceiveChannel[int],
     ) -> Outcome:
         self._runs += 1
         slot = self._seat.slot

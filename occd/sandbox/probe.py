@@ -15,7 +15,7 @@ import trio
 from occd.errors import SandboxFailed
 from occd.languages import Available, Installed, Language
 from occd.model import Limits
-from occd.sandbox import Job, Sandbox, no_stdin
+from occd.sandbox import Job, Sandbox, no_signals, no_stdin
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
@@ -73,7 +73,9 @@ async def _version(sandbox: Sandbox, language: Language, binary: str) -> str | N
     job = Job("run", argv, tuple(language.env.items()), _PROBE_LIMITS)
     try:
         async with sandbox.cell(language, (), Limits()) as cell:
-            outcome = await cell.run(job, no_stdin(), lambda _stream, _data: None, trio.Event())
+            outcome = await cell.run(
+                job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
+            )
     except SandboxFailed:
         return None
     text = (outcome.stdout + outcome.stderr).decode(errors="replace")

@@ -1,19 +1,26 @@
 """The state seam: what is known of submissions, their events, and what their programs are to be sent.
 
-Every method is one atomic step. Waiting methods return as soon as there is something to say.
+Every method is one atomic step and, where state lies elsewhere, raises StateUnavailable when that cannot
+be reached for some seconds: the step may then have happened, and can be repeated. Waiting methods return
+as soon as there is something to say; an outage only makes them wait longer.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from occd.config import Config
-from occd.model import Event, Record, Recorded, Result, Submission
+from occd.errors import FieldError, Rejected
+from occd.model import Event, Record, Recorded, Result, Submission, Summary
 from occd.sqlite import Database
 
-OFFER_TTL_S = 15.0
-"""What an execute node announced is believed for so long."""
+NODE_TTL_S = 15.0
+"""What a node said of itself is believed for so long."""
+
+SIGNALS_MAX = 1000
+"""How many signals one attempt is sent at most."""
 
 STDIN_UNREAD_MAX = 2**20
 
@@ -35,11 +42,30 @@ class Stdin:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """The languages an execute node can run, with their versions newest first."""
+class Node:
+    """What a process of ours is and holds. Each of its roles tells of itself; `nodes` gives the whole."""
 
-    node: str
-    languages: Mapping[str, tuple[str, ...]]
+    name: str
+    roles: tuple[str, ...]
+    languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What an execute node can run, with versions newest first."""
+    running: int = 0
+    connections: int = 0
+    following: int = 0
+    """How many submissions its connections follow."""
+    started_at: float = 0.0
+    seen_at: float = 0.0
+
+
+def read_cursor(text: str | None) -> tuple[float, str]:
+    """Time and id before which a page begins, from `Summary.cursor`. Raises Rejected."""
+    if text is None:
+        return 1e12, ""
+    at, _, id = text.partition("~")
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,9})?", at):
+        message = "is not one that a list gave"
+        raise Rejected("bad-request", f"cursor {message}", [FieldError("cursor", message)])
+    return float(at), id
 
 
 class State(Protocol):
@@ -70,12 +96,19 @@ class State(Protocol):
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
         """Append events in order. Raises Stale, Finished or UnknownSubmission."""
 
-    async def finish(self, id: str, attempt: int | None, result: Result) -> bool:
+    async def finish(
+        self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
+    ) -> bool:
         """Store the result and append `finished`, at once. False, and nothing changes, when it has
-        one already or `attempt` is stale; None is any attempt."""
+        one already or `attempt` is stale; None is any attempt. What has been forgotten is recorded
+        anew from `submission`, if that is given."""
 
     async def get(self, id: str) -> Record:
         """Raises UnknownSubmission."""
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        """An owner's submissions, newest first; `before` is the `cursor` of the last one of the page
+        before."""
 
     async def settled(self, id: str) -> Record:
         """Wait until it is finished. Raises UnknownSubmission."""
@@ -103,21 +136,66 @@ class State(Protocol):
     async def stdin(self, id: str, offset: int) -> Stdin:
         """Wait for stdin from `offset` on; what lies before it counts as read by the program."""
 
-    async def announce(self, offer: Offer) -> None:
-        """An execute node can run these languages; repeated well within OFFER_TTL_S."""
+    async def send_signal(self, id: str, signal: str) -> None:
+        """Send the running attempt a signal, by name.
 
-    async def withdraw(self, node: str) -> None:
-        """It takes no more submissions."""
+        Raises UnknownSubmission, Finished, NotRunning, or Rejected for too many.
+        """
 
-    async def offers(self) -> Sequence[Offer]: ...
+    async def signals(self, id: str, seen: int) -> Sequence[str]:
+        """Wait for signals to the running attempt, after the first `seen` of them. For the process
+        that began it, as are `cancelled` and `stdin`."""
+
+    async def announce(self, node: Node) -> None:
+        """What a role of a node is and holds; repeated well within NODE_TTL_S."""
+
+    async def withdraw(self, node: Node) -> None:
+        """That role of it ends."""
+
+    async def nodes(self) -> Sequence[Node]:
+        """All that announced themselves of late, by name."""
 
     async def check(self) -> None:
         """Raises StateError or DataFolderError when a submission could not be recorded now."""
 
+    async def warnings(self) -> Sequence[str]:
+        """What works but is not as safe as it should be, one line each with what mends it."""
+
+
+def merged(told: Iterable[Node]) -> list[Node]:
+    """One node for each name, from what its roles told."""
+    found: dict[str, Node] = {}
+    for each in told:
+        other = found.get(each.name)
+        found[each.name] = (
+            each
+            if other is None
+            else replace(
+                each,
+                roles=tuple(sorted({*each.roles, *other.roles})),
+                languages={**other.languages, **each.languages},
+                running=each.running + other.running,
+                connections=each.connections + other.connections,
+                following=each.following + other.following,
+                started_at=min(each.started_at, other.started_at),
+                seen_at=max(each.seen_at, other.seen_at),
+            )
+        )
+    return [found[name] for name in sorted(found)]
+
 
 @asynccontextmanager
-async def open_state(config: Config, database: Database) -> AsyncIterator[State]:
-    from occd.state.embedded import open_embedded
+async def open_state(config: Config, database: Database | None) -> AsyncIterator[State]:
+    """Redis where the configuration names one; then no database is needed. Raises ConfigError or
+    StateUnavailable when it cannot be used."""
+    if config.redis:
+        from occd.state.redis import open_redis
 
-    async with open_embedded(config, database) as state:
-        yield state
+        async with open_redis(config.redis, config.results.keep_s) as redis:
+            yield redis
+    else:
+        from occd.state.embedded import open_embedded
+
+        assert database is not None
+        async with open_embedded(config, database) as embedded:
+            yield embedded

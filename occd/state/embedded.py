@@ -2,46 +2,22 @@
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import trio
 
 from occd.config import Config
-from occd.model import Event, Record, Recorded, Result, Submission
+from occd.errors import Finished, NotRunning, Rejected
+from occd.model import Event, Record, Recorded, Result, Submission, Summary
 from occd.sqlite import Database
-from occd.state import OFFER_TTL_S, Created, Offer, Stdin, sql
+from occd.state import NODE_TTL_S, SIGNALS_MAX, Created, Node, Stdin, merged, read_cursor, sql
+from occd.state.wakeups import Wakeups
 
 _EXPIRE_EVERY_S = 60.0
 _RATE_WINDOW_S = 60.0
-
-
-@dataclass(slots=True)
-class _Signals:
-    """Wakes those who wait for something of a submission; holds nothing while nobody waits."""
-
-    _events: dict[str, trio.Event] = field(default_factory=dict)
-    _waiting: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def expected(self, key: str) -> Iterator[trio.Event]:
-        """An event that the next `send` sets. Take it first and look second, so that nothing that
-        happens in between is missed."""
-        self._waiting[key] = self._waiting.get(key, 0) + 1
-        try:
-            yield self._events.setdefault(key, trio.Event())
-        finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-                self._events.pop(key, None)
-
-    def send(self, key: str) -> None:
-        event = self._events.pop(key, None)
-        if event is not None:
-            event.set()
 
 
 class EmbeddedState:
@@ -50,13 +26,15 @@ class EmbeddedState:
         self._keep_s = keep_s
         self._queued = 0
         self._finishes: deque[float] = deque()
-        self._log = _Signals()
-        self._end = _Signals()
-        self._cancel = _Signals()
-        self._stdin = _Signals()
+        self._log = Wakeups()
+        self._end = Wakeups()
+        self._cancel = Wakeups()
+        self._stdin = Wakeups()
         self._unfinished: set[str] = set()
         self._cancelled: set[str] = set()
-        self._offers: dict[str, tuple[float, Offer]] = {}
+        self._signals: dict[str, list[str]] = {}
+        self._signalled = Wakeups()
+        self._nodes: dict[tuple[str, tuple[str, ...]], tuple[float, Node]] = {}
 
     async def load(self) -> None:
         await self._database.migrate("state", sql.MIGRATIONS)
@@ -97,6 +75,7 @@ class EmbeddedState:
         )
         self._queued -= was_queued
         self._unfinished.add(submission.id)
+        self._signals[submission.id] = []
         self._log.send(submission.id)
         return attempt
 
@@ -107,9 +86,11 @@ class EmbeddedState:
         await self._database.write(lambda db: sql.append(db, id, attempt, events))
         self._log.send(id)
 
-    async def finish(self, id: str, attempt: int | None, result: Result) -> bool:
+    async def finish(
+        self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
+    ) -> bool:
         done, was_queued = await self._database.write(
-            lambda db: sql.finish(db, id, attempt, result), durable=True
+            lambda db: sql.finish(db, id, attempt, result, submission), durable=True
         )
         self._queued -= was_queued
         if done:
@@ -119,6 +100,10 @@ class EmbeddedState:
 
     async def get(self, id: str) -> Record:
         return await self._database.read(lambda db: sql.get(db, id))
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        at, id = read_cursor(before)
+        return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
 
     async def settled(self, id: str) -> Record:
         while id in self._unfinished:
@@ -163,15 +148,39 @@ class EmbeddedState:
                     return stdin
                 await sent.wait()
 
-    async def announce(self, offer: Offer) -> None:
-        self._offers[offer.node] = (trio.current_time() + OFFER_TTL_S, offer)
+    async def send_signal(self, id: str, signal: str) -> None:
+        record = await self.get(id)
+        if record.status == "finished":
+            raise Finished(id)
+        sent = self._signals.get(id)
+        if sent is None:
+            raise NotRunning(id)
+        if len(sent) >= SIGNALS_MAX:
+            raise Rejected("too-many", f"one attempt takes at most {SIGNALS_MAX} signals")
+        sent.append(signal)
+        self._signalled.send(id)
 
-    async def withdraw(self, node: str) -> None:
-        self._offers.pop(node, None)
+    async def signals(self, id: str, seen: int) -> Sequence[str]:
+        while True:
+            with self._signalled.expected(id) as sent:
+                if signals := self._signals.get(id, [])[seen:]:
+                    return signals
+                await sent.wait()
 
-    async def offers(self) -> Sequence[Offer]:
+    async def announce(self, node: Node) -> None:
+        until = trio.current_time() + NODE_TTL_S
+        self._nodes[node.name, node.roles] = until, replace(node, seen_at=time.time())
+
+    async def withdraw(self, node: Node) -> None:
+        self._nodes.pop((node.name, node.roles), None)
+
+    async def nodes(self) -> Sequence[Node]:
         now = trio.current_time()
-        return [offer for until, offer in self._offers.values() if until > now]
+        self._nodes = {key: each for key, each in self._nodes.items() if each[0] > now}
+        return merged(node for _, node in self._nodes.values())
+
+    async def warnings(self) -> Sequence[str]:
+        return ()
 
     async def check(self) -> None:
         await self._database.write(sql.check)
@@ -187,6 +196,7 @@ class EmbeddedState:
     def _announce_end(self, id: str) -> None:
         self._unfinished.discard(id)
         self._cancelled.discard(id)
+        self._signals.pop(id, None)
         self._log.send(id)
         self._end.send(id)
 

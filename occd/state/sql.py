@@ -28,6 +28,7 @@ from occd.model import (
     Started,
     Status,
     Submission,
+    Summary,
     Verdict,
 )
 from occd.state import STDIN_UNREAD_MAX, Created, Stdin
@@ -70,6 +71,10 @@ MIGRATIONS = (
         data BLOB NOT NULL,
         PRIMARY KEY (submission, start)
     )
+    """,
+    """
+    ALTER TABLE submissions ADD COLUMN owner TEXT;
+    CREATE INDEX owned ON submissions (owner, created_at, id) WHERE owner IS NOT NULL
     """,
 )
 _WATCH_BYTES = 2**20
@@ -162,13 +167,23 @@ def append(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[Event
 
 
 def finish(
-    db: sqlite3.Connection, id: str, attempt: int | None, result: Result
+    db: sqlite3.Connection,
+    id: str,
+    attempt: int | None,
+    result: Result,
+    submission: Submission | None,
 ) -> tuple[bool, bool]:
     """Whether this was its end, and whether it was queued until now."""
     try:
         number, status, attempts, last_seq = _find(db, id)
     except UnknownSubmission:
-        return False, False
+        if submission is None:
+            return False, False
+        number = _insert(db, submission, None, "")
+        statement = "UPDATE submissions SET attempts = ?, published = 1 WHERE number = ?"
+        db.execute(statement, [attempt or 0, number])
+        _finish(db, number, 0, result)
+        return True, False
     if status == "finished" or attempt not in (None, attempts):
         return False, False
     _finish(db, number, last_seq, result)
@@ -184,6 +199,22 @@ def get(db: sqlite3.Connection, id: str) -> Record:
     body, status, attempts, started_at, result = row
     loaded = wire.load_result(result) if result else None
     return Record(wire.decode_submission(body), status, attempts, started_at, loaded)
+
+
+def owned(
+    db: sqlite3.Connection, owner: str, before: float, before_id: str, limit: int
+) -> list[Summary]:
+    rows = db.execute(
+        "SELECT id, json_extract(CAST(body AS TEXT), '$.submission.language'), status, "
+        "json_extract(CAST(result AS TEXT), '$.result.verdict'), created_at, started_at, finished_at "
+        "FROM submissions WHERE owner = ? AND (created_at, id) < (?, ?) "
+        "ORDER BY created_at DESC, id DESC LIMIT ?",
+        [owner, before, before_id, limit],
+    )
+    return [
+        Summary(id, language, status, Verdict(verdict) if verdict else None, *times)
+        for id, language, status, verdict, *times in rows
+    ]
 
 
 def events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[Recorded], bool]:
@@ -281,9 +312,16 @@ def expire(db: sqlite3.Connection, before: float) -> bool:
 
 def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
     cursor = db.execute(
-        "INSERT INTO submissions (id, body, status, created_at, key, digest) "
-        "VALUES (?, ?, 'queued', ?, ?, ?)",
-        [submission.id, wire.encode_submission(submission), submission.created_at, key, digest],
+        "INSERT INTO submissions (id, body, status, created_at, key, digest, owner) "
+        "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
+        [
+            submission.id,
+            wire.encode_submission(submission),
+            submission.created_at,
+            key,
+            digest,
+            submission.owner,
+        ],
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid

@@ -1,9 +1,10 @@
 """The HTTP and WebSocket edge. It knows no broker, state or sandbox: roles hand it services."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from occd.model import Record, Recorded
+from occd.model import Record, Recorded, Summary
 from occd.web.schema import SubmissionRequest
 
 
@@ -11,10 +12,12 @@ class SubmitService(Protocol):
     """What the API asks of the role submit."""
 
     async def submit(
-        self, request: SubmissionRequest, *, key: str | None, digest: str
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
     ) -> Record: ...
 
     async def get(self, id: str) -> Record: ...
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]: ...
 
     async def settled(self, id: str) -> Record: ...
 
@@ -30,7 +33,7 @@ class FollowService(Protocol):
     """What a WebSocket asks of the role ws."""
 
     async def submit(
-        self, request: SubmissionRequest, *, key: str | None, digest: str
+        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
     ) -> Record: ...
 
     async def get(self, id: str) -> Record: ...
@@ -39,9 +42,17 @@ class FollowService(Protocol):
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None: ...
 
+    async def send_signal(self, id: str, signal: str) -> None: ...
+
     async def cancel(self, id: str) -> tuple[Record, bool]: ...
+
+    def connected(self) -> AbstractContextManager[None]:
+        """While a connection is there; it is counted."""
 
 
 class Health(Protocol):
     async def problems(self) -> list[str]:
         """Why a job would not run now, with what mends it; empty when one would."""
+
+    async def warnings(self) -> list[str]:
+        """What would lose submissions in a disaster, though a job would run now."""

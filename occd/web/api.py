@@ -15,7 +15,15 @@ from occd.scopes import cancel_when
 from occd.web import SubmitService
 from occd.web.json import dump
 from occd.web.origin import check_origin
-from occd.web.schema import parse_json, parse_submission, record_json
+from occd.web.owner import needed, owner_of
+from occd.web.schema import (
+    parse_json,
+    parse_submission,
+    record_json,
+    summary_json,
+)
+
+_LIST_MAX = 100
 
 
 def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig) -> Blueprint:
@@ -28,15 +36,25 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
 
     @api.post("/submissions")
     async def submit() -> Response:
-        wait = _wait(config)
+        wait, owner = _wait(config), owner_of(request.headers)
         body = await request.get_data()
         assert isinstance(body, bytes)
         wanted = parse_submission(parse_json(body))
         digest = hashlib.sha256(body).hexdigest()
         record = await service.submit(
-            wanted, key=checked_key(request.headers.get("Idempotency-Key")), digest=digest
+            wanted,
+            key=checked_key(request.headers.get("Idempotency-Key")),
+            digest=digest,
+            owner=owner,
         )
         return await _answer(record, wait)
+
+    @api.get("/submissions")
+    async def own() -> Response:
+        owner, limit = needed(owner_of(request.headers)), _limit()
+        found = await service.owned(owner, request.args.get("cursor"), limit)
+        more = found[-1].cursor if len(found) == limit else None
+        return _json({"submissions": [summary_json(each) for each in found], "cursor": more})
 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
@@ -109,6 +127,15 @@ def _wait(config: HttpConfig) -> float:
         message = "must be a number of seconds, 0 or more"
         raise Rejected("invalid", f"wait: {message}", [FieldError("wait", message)])
     return min(seconds, config.wait_max_s)
+
+
+def _limit() -> int:
+    """`?limit=`, how many at once."""
+    given = request.args.get("limit", "20")
+    if not re.fullmatch(r"\d{1,3}", given) or not 1 <= int(given) <= _LIST_MAX:
+        message = f"must be 1 to {_LIST_MAX}"
+        raise Rejected("invalid", f"limit: {message}", [FieldError("limit", message)])
+    return int(given)
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -9,14 +9,17 @@ from typing import Any
 from quart import Response
 
 from occd.errors import (
+    BrokerUnavailable,
     Conflict,
     DataFolderError,
     EventsReset,
     Finished,
     NotInteractive,
+    NotRunning,
     OccdError,
     QueueFull,
     Rejected,
+    StateUnavailable,
     StdinFull,
     UnknownSubmission,
 )
@@ -28,17 +31,22 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     EventsReset: (409, "events-reset", "The event log is shorter than that: start again at 0"),
     NotInteractive: (409, "not-interactive", "This submission takes no stdin now"),
     Finished: (409, "finished", "This submission has finished"),
+    NotRunning: (409, "not-running", "This submission does not run now"),
     StdinFull: (429, "stdin-full", "The program has not read what it was sent"),
     QueueFull: (503, "queue-full", "The queue is full, try again later"),
+    StateUnavailable: (503, "unavailable", "The server cannot reach what it knows now"),
+    BrokerUnavailable: (503, "unavailable", "The server cannot queue submissions now"),
     DataFolderError: (503, "unavailable", "The server cannot record submissions now"),
 }
 _REJECTED = {
     "bad-json": (400, "This is not JSON"),
     "bad-request": (400, "This request makes no sense"),
+    "unauthorized": (401, "This needs a secret of yours"),
     "forbidden-origin": (403, "This origin may not use the server"),
     "too-large": (413, "This is too large"),
     "stdin-gap": (409, "Some stdin is missing before this"),
     "shutting-down": (503, "The server is stopping, try again"),
+    "no-nodes": (503, "Nothing runs programs here now, try again"),
     "too-many": (429, "That is too many at once"),
 }
 
@@ -74,7 +82,7 @@ def problem_of(error: OccdError) -> Problem:
         if isinstance(error, kind):
             retry = (
                 error.retry_after_s
-                if isinstance(error, QueueFull)
+                if isinstance(error, QueueFull | BrokerUnavailable | StateUnavailable)
                 else 5
                 if status == 503
                 else None

@@ -1,6 +1,8 @@
-"""Every route of the server, on one screen.
+"""Every route of the server, on one screen. The role submit serves the API and the pages, ws the
+WebSocket; every process tells its health.
 
 POST   /api/v1/submissions          submit           api.py
+GET    /api/v1/submissions          one's own
 GET    /api/v1/submissions/{id}     look, or wait
 DELETE /api/v1/submissions/{id}     cancel
 GET    /api/v1/languages · /limits
@@ -28,8 +30,10 @@ from occd.web.socket import socket_routes
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    submit: SubmitService
-    follow: FollowService
+    """What this process serves; None where the role is another process's."""
+
+    submit: SubmitService | None
+    follow: FollowService | None
     health: Health
     stopping: trio.Event
     """Set when nothing more will happen: waiting ends, WebSockets are closed with 1001."""
@@ -39,12 +43,14 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     app = QuartTrio("occd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.http.body_max_bytes
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None  # server.py's business
-    api = api_routes(services.submit, services.stopping, config.http)
-    app.register_blueprint(api, url_prefix="/api/v1")
-    app.register_blueprint(
-        socket_routes(services.follow, services.stopping, config.http), url_prefix="/api/v1"
-    )
-    app.register_blueprint(page_routes())
+    prefix = "/api/v1"
+    if services.submit:
+        api = api_routes(services.submit, services.stopping, config.http)
+        app.register_blueprint(api, url_prefix=prefix)
+        app.register_blueprint(page_routes())
+    if services.follow:
+        socket = socket_routes(services.follow, services.stopping, config.http)
+        app.register_blueprint(socket, url_prefix=prefix)
     _health_routes(app, services.health)
     _error_handlers(app)
     app.after_request(secure)
@@ -62,7 +68,10 @@ def _health_routes(app: QuartTrio, health: Health) -> None:
         if problems:
             title = "Programs cannot be run here now"
             return Problem("not-ready", title, 503, "; ".join(problems), retry_after=5).response()
-        return Response(dump({"status": "ready"}), content_type="application/json")
+        answer: dict[str, object] = {"status": "ready"}
+        if warnings := await health.warnings():
+            answer["warnings"] = warnings
+        return Response(dump(answer), content_type="application/json")
 
 
 def _error_handlers(app: QuartTrio) -> None:

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from occd.errors import FieldError, Rejected
-from occd.model import Event, Outcome, Record, Recorded
+from occd.model import Event, Outcome, Record, Recorded, Summary
 
 _ARGUMENT_BYTES = 128 * 1024
 """Arguments and environment together; Linux takes no single string that is longer."""
@@ -266,9 +266,23 @@ def record_json(record: Record) -> dict[str, Any]:
         "tests": [],
         "artifacts": [],
         "attempts": record.attempts,
+        "retry_of": submission.retry_of,
         "created_at": timestamp(submission.created_at),
         "started_at": timestamp(record.started_at),
         "finished_at": timestamp(result.finished_at) if result else None,
+    }
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """A submission in a list."""
+    return {
+        "id": summary.id,
+        "status": summary.status,
+        "verdict": summary.verdict,
+        "language": {"id": summary.language},
+        "created_at": timestamp(summary.created_at),
+        "started_at": timestamp(summary.started_at),
+        "finished_at": timestamp(summary.finished_at),
     }
 
 

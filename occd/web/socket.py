@@ -18,6 +18,7 @@ from occd.web import FollowService
 from occd.web.api import checked_id, checked_key
 from occd.web.json import dump
 from occd.web.origin import check_origin
+from occd.web.owner import owner_by, owner_of
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.schema import event_json, parse_json, parse_submission, stdin_bytes
 
@@ -36,13 +37,15 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
     async def ws() -> Any:
         try:
             check_origin(websocket.headers, config)
+            owner = owner_of(websocket.headers)
         except Rejected as error:
             return problem_of(error).response()
         await websocket.accept()
         # The proxy is of this task only; other tasks need the object.
         socket = websocket._get_current_object()  # type: ignore[attr-defined]
         try:
-            await _Session(service, socket).run(stopping)
+            with service.connected():
+                await _Session(service, socket, owner).run(stopping)
         except Exception:
             # The application's error handler would answer, which on a WebSocket reads as 1000.
             log.exception("a WebSocket failed")
@@ -53,7 +56,8 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
 
 
 class _Session:
-    def __init__(self, service: FollowService, socket: Websocket) -> None:
+    def __init__(self, service: FollowService, socket: Websocket, owner: str | None) -> None:
+        self._owner = owner
         self._service = service
         self._socket = socket
         self._sending = trio.Lock()
@@ -64,6 +68,7 @@ class _Session:
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
             "stdin": self._stdin,
+            "signal": self._signal,
             "cancel": self._cancel,
         }
 
@@ -100,7 +105,8 @@ class _Session:
         request = parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
         digest = hashlib.sha256(dump(wanted).encode()).hexdigest()
-        record = await self._service.submit(request, key=key, digest=digest)
+        owner = owner_by(frame.get("bearer")) or self._owner
+        record = await self._service.submit(request, key=key, digest=digest, owner=owner)
         id = record.submission.id
         # The answer goes first: only then does the client know whose events these are.
         await self._answer(frame, {"type": "accepted", "id": id})
@@ -128,6 +134,13 @@ class _Session:
         if offset is not None and offset < 0:
             raise _wrong("offset", "must be 0 or more")
         await self._service.send_stdin(id, data, offset, end=end)
+        await self._answer(frame, {"type": "done", "id": id})
+
+    async def _signal(self, frame: dict[str, Any]) -> None:
+        id, name = checked_id(frame.get("id")), frame.get("signal")
+        if name not in SIGNALS:
+            raise _wrong("signal", f"must be one of {', '.join(SIGNALS)}")
+        await self._service.send_signal(id, name)
         await self._answer(frame, {"type": "done", "id": id})
 
     async def _cancel(self, frame: dict[str, Any]) -> None:
@@ -200,7 +213,12 @@ def _parse(text: str) -> dict[str, Any]:
     return frame
 
 
-_TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "cancel")
+_TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "signal", "cancel")
+SIGNALS = (
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGCONT",
+    "SIGTSTP",
+)  # fmt: skip
+"""Those that a client may send to its program."""
 
 
 def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:

@@ -2,20 +2,29 @@
 `SEAMS`; the suites themselves know none of them."""
 
 import shutil
+import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import pytest
 import trio
+from pydantic import SecretStr
+from rabbitmq_server import shared
+from redis_server import shared_redis
 
 from occd.broker import Broker, open_broker
-from occd.config import Config, QueueConfig, ResultsConfig
+from occd.broker.amqp import Link
+from occd.broker.rabbitmq import RabbitmqBroker
+from occd.config import Config, QueueConfig, RabbitmqConfig, RedisConfig, ResultsConfig
 from occd.sqlite import open_database
 from occd.state import State, open_state
 
-SOON_S = 30.0
+SOON_S = 10.0
 """Long enough for a busy machine; only a broken promise takes it."""
 
 QUIET_S = 0.15
@@ -23,6 +32,9 @@ QUIET_S = 0.15
 
 
 class BrokerSeam(Protocol):
+    exact: bool
+    """Bounds and turns are exact, not only kept about."""
+
     def open(self, length_max: int = 1000) -> AbstractAsyncContextManager[Broker]:
         """What an earlier open left is there."""
 
@@ -35,8 +47,11 @@ class StateSeam(Protocol):
 
     def crash(self) -> None: ...
 
-    def hasten(self, *, offer_ttl_s: float) -> None:
-        """Let offers be believed for a shorter time, and expiry look often."""
+    def empty(self) -> None:
+        """Everything is gone that the open state keeps where it could get lost."""
+
+    def hasten(self, *, node_ttl_s: float) -> None:
+        """Let nodes be believed for a shorter time, and expiry look often."""
 
 
 class _Embedded:
@@ -57,11 +72,56 @@ class _Embedded:
 
 
 class EmbeddedBrokerSeam(_Embedded):
+    exact = True
+
     @asynccontextmanager
     async def open(self, length_max: int = 1000) -> AsyncIterator[Broker]:
         config = Config(data_dir=self._data, queue=QueueConfig(length_max=length_max))
         async with open_database(self._data) as database, open_broker(config, database) as broker:
             yield broker
+
+
+class RabbitmqBrokerSeam:
+    """A virtual host of the session's own RabbitMQ. The first `length_max` stays: queues that exist
+    cannot be declared otherwise."""
+
+    exact = False
+    _last_url: str | None = None
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        if RabbitmqBrokerSeam._last_url:
+            shared().delete_vhost(RabbitmqBrokerSeam._last_url)
+        self.url = RabbitmqBrokerSeam._last_url = shared().add_vhost()
+        self._length_max = 0
+        self._open: RabbitmqBroker | None = None
+
+    @asynccontextmanager
+    async def open(self, length_max: int = 1000) -> AsyncIterator[Broker]:
+        self._length_max = self._length_max or length_max
+        config = Config(
+            rabbitmq=RabbitmqConfig(url=SecretStr(self.url)),
+            queue=QueueConfig(length_max=self._length_max),
+        )
+        async with open_broker(config, None) as broker:
+            assert isinstance(broker, RabbitmqBroker)
+            self._open = broker
+            yield broker
+
+    def crash(self) -> None:
+        """The connections end without a word, after what was written to them; RabbitMQ has noticed."""
+        assert self._open
+        for link in (self._open._publishing, self._open._consuming):
+            aborted = threading.Event()
+
+            def abort(link: Link = link, aborted: threading.Event = aborted) -> None:
+                link._stopping = True
+                link._abort()
+                aborted.set()
+
+            time.sleep(0.01)  # acknowledgements are on their way, in this thread's absence
+            link.post(abort)
+            aborted.wait(SOON_S)
+        time.sleep(0.02)
 
 
 class EmbeddedStateSeam(_Embedded):
@@ -71,16 +131,49 @@ class EmbeddedStateSeam(_Embedded):
         async with open_database(self._data) as database, open_state(config, database) as state:
             yield state
 
-    def hasten(self, *, offer_ttl_s: float) -> None:
-        self._monkeypatch.setattr("occd.state.embedded.OFFER_TTL_S", offer_ttl_s)
+    def empty(self) -> None:
+        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+            db.execute("PRAGMA foreign_keys=ON")
+            with db:
+                db.execute("DELETE FROM submissions")
+
+    def hasten(self, *, node_ttl_s: float) -> None:
+        self._monkeypatch.setattr("occd.state.embedded.NODE_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded._EXPIRE_EVERY_S", 0.05)
 
 
+class RedisStateSeam:
+    """A prefix of its own on the session's server; a crash is that server's SIGKILL."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._server = shared_redis()
+        self._redis = RedisConfig(url=SecretStr(self._server.url), prefix=f"t-{uuid4().hex[:12]}")
+        self._monkeypatch = monkeypatch
+
+    def crash(self) -> None:
+        self._server.kill()
+        self._server.start()
+
+    @asynccontextmanager
+    async def open(self, keep_s: float = 3600.0) -> AsyncIterator[State]:
+        config = Config(redis=self._redis, results=ResultsConfig(keep_s=keep_s))
+        async with open_state(config, None) as state:
+            yield state
+
+    def empty(self) -> None:
+        self._server.do("FLUSHALL")
+
+    def hasten(self, *, node_ttl_s: float) -> None:
+        self._monkeypatch.setattr("occd.state.redis.NODE_TTL_S", node_ttl_s)
+
+
 BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {
-    "embedded": EmbeddedBrokerSeam
+    "embedded": EmbeddedBrokerSeam,
+    "rabbitmq": RabbitmqBrokerSeam,
 }
 STATE_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], StateSeam]] = {
-    "embedded": EmbeddedStateSeam
+    "embedded": EmbeddedStateSeam,
+    "redis": RedisStateSeam,
 }
 
 

@@ -1,7 +1,8 @@
 """What every broker promises (`occd/broker/__init__.py`), over every implementation."""
 
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, BrokerSeam
 
-from occd.broker import DEAD, DELIVERY_LIMIT, Broker, Delivery, open_broker
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, Broker, Delivery, Kept, open_broker
 from occd.config import Config
 from occd.errors import DataFolderError, QueueFull
 from occd.sqlite import Database, open_database
@@ -117,9 +118,13 @@ async def test_hand_back_puts_its_owner_first_again(seam: BrokerSeam) -> None:
         await put(broker, "a1", "a2", owner="A")
         await put(broker, "b1", owner="B")
         async with broker.consume(Q, 1) as deliveries:
-            (a1,) = await take(deliveries)
-            await a1.hand_back()
-        assert await drain(broker, 3) == ["a1", "b1", "a2"]
+            (first,) = await take(deliveries)
+            await first.hand_back()
+        served = await drain(broker, 3)
+        assert sorted(served) == ["a1", "a2", "b1"]
+        assert served.index("a1") < served.index("a2")
+        if seam.exact:
+            assert served == ["a1", "b1", "a2"]
 
 
 async def test_prefetch_bounds_what_is_out(seam: BrokerSeam) -> None:
@@ -216,28 +221,44 @@ async def test_an_owner_with_one_message_is_served_second(seam: BrokerSeam) -> N
     async with seam.open() as broker:
         await put(broker, *(f"a{number}" for number in range(100)), owner="A")
         await put(broker, "b", owner="B")
-        assert await drain(broker, 3) == ["a0", "b", "a1"]
+        served = await drain(broker, 3)
+        assert sorted(served) == ["a0", "a1", "b"]
+        assert served[2] == "a1"
+        if seam.exact:
+            assert served == ["a0", "b", "a1"]
 
 
 async def test_owners_take_turns_also_after_a_crash(seam: BrokerSeam) -> None:
     async with seam.open() as broker:
-        for owner in "ABC":
+        for owner in "ABF":  # who have lanes of their own, as has nobody
             await put(broker, f"{owner}1", f"{owner}2", owner=owner)
         await put(broker, "-1", "-2", owner=None)
         seam.crash()
     async with seam.open() as broker:
         served = await drain(broker, 8)
-        assert sorted(served[:4]) == ["-1", "A1", "B1", "C1"]
-        assert sorted(served[4:]) == ["-2", "A2", "B2", "C2"]
+        assert sorted(served[:4]) == ["-1", "A1", "B1", "F1"]
+        assert sorted(served[4:]) == ["-2", "A2", "B2", "F2"]
 
 
-async def test_a_full_queue_refuses_and_has_room_again_after_an_ack(seam: BrokerSeam) -> None:
+async def test_a_full_queue_refuses_and_has_room_again_when_it_is_served(seam: BrokerSeam) -> None:
+    async with seam.open(length_max=10) as broker:
+        with pytest.raises(QueueFull) as refused:
+            await put(broker, *map(str, range(20)))
+        accepted = (await broker.depths())[Q]
+        assert refused.value.retry_after_s > 0
+        assert accepted == 10 if seam.exact else 10 <= accepted <= 12
+        await put(broker, "elsewhere", queue="another")
+        await drain(broker, 5)
+        await put(broker, "again")
+        bodies = [*map(str, range(5, accepted)), "again"]
+        assert await drain(broker, len(bodies)) == bodies
+
+
+async def test_the_bound_counts_what_is_out(seam: BrokerSeam) -> None:
+    if not seam.exact:
+        return  # RabbitMQ counts what waits
     async with seam.open(length_max=3) as broker:
         await put(broker, "a", "b", "c")
-        with pytest.raises(QueueFull) as refused:
-            await put(broker, "d")
-        assert refused.value.retry_after_s > 0
-        await put(broker, "elsewhere", queue="another")
         async with broker.consume(Q, 1) as deliveries:
             (a,) = await take(deliveries)
             with pytest.raises(QueueFull):
@@ -251,16 +272,18 @@ async def test_a_full_queue_refuses_and_has_room_again_after_an_ack(seam: Broker
 
 async def test_the_bound_counts_what_a_crash_left(seam: BrokerSeam) -> None:
     async with seam.open(length_max=2) as broker:
-        await put(broker, "a", "b")
+        with pytest.raises(QueueFull):
+            await put(broker, *"abcd")
         seam.crash()
     async with seam.open(length_max=2) as broker:
         with pytest.raises(QueueFull):
-            await put(broker, "c")
-        await drain(broker, 1)
-        await put(broker, "c")
+            await put(broker, "e")
+        await drain(broker, 2)
+        await put(broker, "e")
 
 
-async def test_concurrent_publishers_never_pass_the_bound(seam: BrokerSeam) -> None:
+async def test_concurrent_publishers_do_not_pass_the_bound(seam: BrokerSeam) -> None:
+    """Over RabbitMQ by what was on its way when it was reached."""
     accepted: list[str] = []
 
     async def publish(broker: Broker, body: str) -> None:
@@ -274,8 +297,10 @@ async def test_concurrent_publishers_never_pass_the_bound(seam: BrokerSeam) -> N
         async with trio.open_nursery() as nursery:
             for number in range(30):
                 nursery.start_soon(publish, broker, str(number))
-        assert len(accepted) == 10
-        assert sorted(await drain(broker, 10)) == sorted(accepted)
+        with pytest.raises(QueueFull):
+            await put(broker, "late")
+        assert len(accepted) == 10 or not seam.exact
+        assert sorted(await drain(broker, len(accepted))) == sorted(accepted)
 
 
 async def test_a_rejected_message_is_a_dead_letter_with_its_reason(seam: BrokerSeam) -> None:
@@ -312,7 +337,7 @@ async def test_what_was_only_prefetched_is_no_delivery(seam: BrokerSeam) -> None
             async with broker.consume(Q, 2) as deliveries:
                 (a,) = await take(deliveries)
             await a.hand_back()
-        assert await drain(broker, 2) == ["a", "b"]
+        assert sorted(await drain(broker, 2)) == ["a", "b"]
 
 
 async def test_a_message_that_kills_us_is_dead_lettered_at_the_limit(seam: BrokerSeam) -> None:
@@ -331,6 +356,104 @@ async def test_a_message_that_kills_us_is_dead_lettered_at_the_limit(seam: Broke
         assert dead.reason is not None
         assert str(DELIVERY_LIMIT) in dead.reason
         await dead.ack()
+
+
+async def bury(broker: Broker, *bodies: str) -> None:
+    """Publish and reject them."""
+    for body in bodies:
+        await put(broker, body)
+        async with broker.consume(Q, 1) as deliveries:
+            (delivery,) = await take(deliveries)
+            await delivery.reject(f"{body} is bad")
+
+
+async def keep(broker: Broker, count: int) -> None:
+    async with broker.consume(Q + DEAD, 1) as deliveries:
+        for _ in range(count):
+            (dead,) = await take(deliveries)
+            await dead.keep()
+
+
+async def kept(broker: Broker, count: int) -> Sequence[Kept]:
+    """What is kept, once it is so many: the last one may be on its way still."""
+    with trio.fail_after(SOON_S):
+        while len(found := await broker.kept(Q)) != count:
+            await trio.sleep(0.01)
+    return found
+
+
+async def test_a_kept_dead_letter_can_be_looked_at_again_and_again(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        assert await broker.kept(Q) == []
+        before = time.time()
+        await bury(broker, "a", "b")
+        await keep(broker, 2)
+        await assert_empty(broker, Q + DEAD)
+        seam.crash()
+    async with seam.open() as broker:
+        for _ in range(3):
+            a, b = await kept(broker, 2)
+            assert (a.key, a.reason, a.body) == ("key-a", "a is bad", b"a")
+            assert (b.key, b.reason, b.body) == ("key-b", "b is bad", b"b")
+            assert before - 1 <= a.time <= b.time <= time.time() + 1
+
+
+async def test_taking_a_kept_dead_letter_leaves_the_others(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await bury(broker, "a", "b", "c")
+        await keep(broker, 3)
+        await kept(broker, 3)
+        await broker.take_kept(Q, "key-b")
+        await broker.take_kept(Q, "nobody")
+        assert [each.key for each in await kept(broker, 2)] == ["key-a", "key-c"]
+        seam.crash()
+    async with seam.open() as broker:
+        assert [each.key for each in await kept(broker, 2)] == ["key-a", "key-c"]
+
+
+async def test_only_the_last_ones_are_kept(
+    seam: BrokerSeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.broker.embedded.KEPT_MAX", 3)
+    monkeypatch.setattr("occd.broker.topology.KEPT_MAX", 3)
+    async with seam.open() as broker:
+        await bury(broker, *"abcde")
+        await keep(broker, 5)
+        found = await kept(broker, 3)
+        assert [each.body for each in found] == [b"c", b"d", b"e"]
+
+
+async def test_depths_tell_what_waits_in_which_queue(seam: BrokerSeam) -> None:
+    async def wait_for(**expected: int) -> None:
+        names = {"waiting": Q, "dead": Q + DEAD, "kept": Q + KEPT}
+        with trio.fail_after(SOON_S):
+            while True:
+                depths = await broker.depths()
+                if all(depths.get(names[each], 0) == expected[each] for each in expected):
+                    break
+                await trio.sleep(0.01)
+
+    async with seam.open() as broker:
+        await wait_for(waiting=0, dead=0, kept=0)
+        await bury(broker, "a", "b")
+        await keep(broker, 1)
+        for owner in "ABF":
+            await put(broker, f"{owner}1", f"{owner}2", owner=owner)
+        await wait_for(waiting=6, dead=1, kept=1)
+        async with broker.consume(Q, 2) as deliveries:
+            one, two = await take(deliveries, 2)
+            await wait_for(waiting=4)
+            await one.ack()
+            await two.hand_back()
+        await wait_for(waiting=5)
+
+
+async def test_a_broker_that_works_passes_its_check(seam: BrokerSeam) -> None:
+    async with seam.open(length_max=1) as broker:
+        await broker.check()
+        with pytest.raises(QueueFull):
+            await put(broker, *"abc")
+        await broker.check()  # full is no fault
 
 
 class Model:
@@ -371,12 +494,27 @@ class Model:
                 await delivery.hand_back()
 
 
-@pytest.mark.parametrize("name", BROKER_SEAMS)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(lives=st.lists(st.text("ABkhrt", max_size=12), max_size=4))
-async def test_nothing_is_lost_doubled_or_reordered_over_many_crashes(
-    name: str, lives: list[str]
+LIVES = st.lists(st.text("ABkhrt", max_size=12), max_size=4)
+ANY_TIME = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@settings(ANY_TIME, max_examples=25)
+@given(lives=LIVES)
+async def test_embedded_loses_doubles_and_reorders_nothing_over_many_crashes(
+    lives: list[str],
 ) -> None:
+    await live("embedded", lives)
+
+
+@settings(ANY_TIME, max_examples=8)
+@given(lives=LIVES)
+async def test_rabbitmq_loses_doubles_and_reorders_nothing_over_many_crashes(
+    lives: list[str],
+) -> None:
+    await live("rabbitmq", lives)
+
+
+async def live(name: str, lives: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
         model = Model(BROKER_SEAMS[name](Path(folder), monkeypatch))
         for steps in ("AB", *lives):

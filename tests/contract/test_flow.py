@@ -1,27 +1,34 @@
-"""What execute and notify promise together over the embedded broker and state, whatever the sandbox
+"""What execute and notify promise together over every broker and state, whatever the sandbox
 does: it is a fake here, so that it can fail."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
-from seams import QUIET_S, SOON_S
+from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 
 from occd import wire
-from occd.broker import Broker, open_broker
+from occd.broker import Broker, Delivery
 from occd.config import Config, ExecuteConfig
-from occd.errors import BrokerError, DataFolderError, SandboxFailed
+from occd.errors import (
+    BrokerError,
+    DataFolderError,
+    EventsReset,
+    SandboxFailed,
+    StateUnavailable,
+    UnknownSubmission,
+)
 from occd.languages import Available, Installed, Language, load_languages
 from occd.model import Event, File, Limits, Outcome, Record, Result, Submission, Verdict, new_id
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Emit, Job
-from occd.sqlite import open_database
-from occd.state import State, open_state
+from occd.sandbox import Cell, Emit, Job, no_signals
+from occd.state import State
 
 FINE = Outcome(0, None, None, b"done\n", b"", False, False, 0.0, 0.0, 0)
 Q = "submission_queue"
@@ -34,6 +41,7 @@ class FakeSandbox:
     behave: Callable[[Emit, trio.Event], Awaitable[Outcome]]
     isolation: Sequence[str] = ()
     runs: int = 0
+    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
     languages: dict[str, Language] = field(default_factory=load_languages)
     available: Available = field(
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
@@ -51,8 +59,9 @@ class FakeSandbox:
         stdin: trio.MemoryReceiveChannel[bytes],
         emit: Emit,
         stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int] | None = None,
+        signals: trio.MemoryReceiveChannel[int],
     ) -> Outcome:
+        self.signals = signals
         self.runs += 1
         emit("stdout", b"done\n")
         return await self.behave(emit, stop)
@@ -64,6 +73,7 @@ class Flow:
     broker: Broker
     state: State
     sandbox: FakeSandbox
+    seam: StateSeam
 
     async def submit(self) -> Submission:
         submission = Submission(
@@ -110,17 +120,28 @@ async def fail(emit: Emit, stop: trio.Event) -> Outcome:
     raise SandboxFailed("the jail could not be made")
 
 
-@pytest.fixture
-async def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Flow]:
+SEAMS = {
+    "embedded": ("embedded", "embedded"),
+    "embedded broker": ("embedded", "redis"),
+    "cluster": ("rabbitmq", "redis"),
+}
+
+
+@pytest.fixture(params=SEAMS)
+async def flow(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Flow]:
     monkeypatch.setattr("occd.roles.execute._RETRY_S", 0.01)
     monkeypatch.setattr("occd.roles.notify._RETRY_S", 0.01)
     config = Config(data_dir=tmp_path, execute=ExecuteConfig(slots=2))
+    broker_name, state_name = SEAMS[request.param]
+    broker_seam = BROKER_SEAMS[broker_name](tmp_path / "broker", monkeypatch)
+    state_seam = STATE_SEAMS[state_name](tmp_path / "state", monkeypatch)
     async with (
-        open_database(tmp_path) as database,
-        open_broker(config, database) as broker,
-        open_state(config, database) as state,
+        broker_seam.open() as broker,
+        state_seam.open() as state,
     ):
-        yield Flow(config, broker, state, FakeSandbox(end_well))
+        yield Flow(config, broker, state, FakeSandbox(end_well), state_seam)
 
 
 async def test_a_submission_goes_from_queued_to_finished(flow: Flow) -> None:
@@ -187,6 +208,25 @@ async def test_copies_at_any_moment_give_one_result(flow: Flow) -> None:
         assert (await flow.settled(submission))[1] == result
 
 
+async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
+    started = trio.Event()
+
+    async def until_signalled(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        assert [await flow.sandbox.signals.receive() for _ in range(2)] == [2, 18]
+        return FINE
+
+    flow.sandbox.behave = until_signalled
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+        await flow.state.send_signal(submission.id, "SIGINT")
+        await flow.state.send_signal(submission.id, "SIGCONT")
+        _, result = await flow.settled(submission)
+        assert result.verdict == Verdict.OK
+
+
 async def test_a_cancelled_run_is_stopped_and_keeps_its_output(flow: Flow) -> None:
     started = trio.Event()
 
@@ -251,9 +291,11 @@ async def test_an_outage_of_state_is_never_a_verdict(
         refuse_often()
         await append(id, attempt, events)
 
-    async def finish_seldom(id: str, attempt: int | None, result: Result) -> bool:
+    async def finish_seldom(
+        id: str, attempt: int | None, result: Result, submission: Submission | None
+    ) -> bool:
         refuse_often()
-        return await finish(id, attempt, result)
+        return await finish(id, attempt, result, submission)
 
     monkeypatch.setattr(flow.state, "append", append_seldom)
     monkeypatch.setattr(flow.state, "finish", finish_seldom)
@@ -262,6 +304,39 @@ async def test_an_outage_of_state_is_never_a_verdict(
         _, result = await flow.settled(submission)
         assert (result.verdict, result.attempts) == (Verdict.OK, 1)
         assert (await flow.names(submission))[-3:] == ["output", "stage", "finished"]
+
+
+async def test_an_outage_of_state_hands_nothing_back(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some brokers count that, and give up on what comes back too often."""
+    handed_back = 0
+
+    async def hand_back(delivery: Delivery) -> None:
+        nonlocal handed_back
+        handed_back += 1
+        await trio.lowlevel.checkpoint()
+
+    def after_outage(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        calls = 0
+
+        async def attempt(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls <= 60:
+                await trio.lowlevel.checkpoint()
+                raise StateUnavailable("away", 5)
+            return await call(*args)
+
+        return attempt
+
+    monkeypatch.setattr("occd.broker.embedded._Delivery.hand_back", hand_back)
+    monkeypatch.setattr(flow.state, "begin", after_outage(flow.state.begin))
+    monkeypatch.setattr(flow.state, "finish", after_outage(flow.state.finish))
+    async with flow.running():
+        _, result = await flow.settled(await flow.submit())
+        assert (result.verdict, result.attempts) == (Verdict.OK, 1)
+    assert handed_back == 0
 
 
 async def test_an_outage_of_the_broker_runs_nothing_twice(
@@ -280,6 +355,75 @@ async def test_an_outage_of_the_broker_runs_nothing_twice(
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, result.attempts, flow.sandbox.runs) == (Verdict.OK, 1, 1)
+
+
+async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
+    started, emptied = trio.Event(), trio.Event()
+
+    async def talk(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        await emptied.wait()
+        for _ in range(3):
+            emit("stdout", b"and on\n")
+            await trio.sleep(0.03)
+        assert not stop.is_set()
+        return FINE
+
+    flow.sandbox.behave = talk
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+            # until all that came before is there
+            while len(await flow.state.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        flow.seam.empty()
+        emptied.set()
+        with trio.fail_after(SOON_S):
+            while True:  # until its next words have recorded it anew
+                with suppress(UnknownSubmission):
+                    record = await flow.state.settled(submission.id)
+                    break
+                await trio.sleep(0.01)
+        assert record.result == replace(
+            Result(Verdict.OK, run=FINE),
+            version="3.11.2",
+            attempts=1,
+            started_at=record.result.started_at if record.result else None,
+            finished_at=record.result.finished_at if record.result else 0,
+        )
+        names = await flow.names(submission)
+        assert (names[0], names[-1], names.count("finished")) == ("started", "finished", 1)
+        assert "output" in names
+        with pytest.raises(EventsReset):
+            await flow.state.watch(submission.id, 100)
+        assert flow.sandbox.runs == 1
+
+
+async def test_of_two_attempts_after_an_emptying_exactly_one_result_stays(flow: Flow) -> None:
+    started, go = trio.Event(), trio.Event()
+
+    async def wait(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        await go.wait()
+        emit("stdout", b"late\n")
+        await stop.wait()
+        return FINE
+
+    flow.sandbox.behave = wait
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+        await trio.sleep(QUIET_S)  # what it has said by now is appended
+        flow.seam.empty()
+        stale = Result(Verdict.TIME_LIMIT, attempts=7, finished_at=time.time())
+        assert await flow.state.finish(submission.id, 7, stale, submission)
+        go.set()  # the other attempt learns that there is a result, and is stopped
+        await trio.sleep(QUIET_S)
+        _, result = await flow.settled(submission)
+        assert result == stale
+        assert await flow.names(submission) == ["finished"]
 
 
 async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(flow: Flow) -> None:
@@ -302,6 +446,8 @@ async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(fl
             await stopped.wait()
         await trio.sleep(QUIET_S)
         assert (await flow.state.get(submission.id)).status == "running"
-        assert await flow.state.finish(submission.id, 2, Result(Verdict.OK, finished_at=1.0))
+        assert await flow.state.finish(
+            submission.id, 2, Result(Verdict.OK, finished_at=time.time())
+        )
         names = await flow.names(submission)
         assert names[-2:] == ["started", "finished"]

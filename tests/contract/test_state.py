@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from occd.errors import (
     Exhausted,
     Finished,
     NotInteractive,
+    NotRunning,
     Rejected,
     Stale,
     StdinFull,
@@ -34,7 +36,7 @@ from occd.model import (
     Verdict,
     new_id,
 )
-from occd.state import STDIN_UNREAD_MAX, Offer, State, Stdin
+from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, Node, State, Stdin
 
 OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
 
@@ -427,6 +429,26 @@ async def test_a_stale_attempts_result_is_dropped(seam: StateSeam) -> None:
         assert await state.finish(submission.id, 2, result(attempt=2))
 
 
+async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None:
+    submission = make()
+    async with seam.open() as state:
+        first = result(attempt=2)
+        assert await state.finish(submission.id, 2, first, submission)
+        for attempt in (1, 2, None):
+            assert not await state.finish(submission.id, attempt, result(), submission)
+        seam.crash()
+    async with seam.open() as state:
+        record = await state.get(submission.id)
+        assert (record.submission, record.status, record.attempts) == (submission, "finished", 2)
+        assert record.result == first
+        assert [each.event for each in await log(state, submission.id)] == [Ended(first)]
+        with pytest.raises(EventsReset):
+            await state.watch(submission.id, 7)
+        with pytest.raises(Finished):
+            await state.begin(submission, "3", "node")
+        assert await state.unpublished(time.time() + 60) == []
+
+
 async def test_a_result_of_any_attempt_ends_what_still_waits(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
@@ -724,33 +746,160 @@ async def test_stdin_of_what_is_forgotten_has_ended(seam: StateSeam) -> None:
         assert await read_stdin(state, "unknown") == Stdin(b"", ended=True)
 
 
-# offers
+# list
 
 
-async def test_offers_are_believed_until_withdrawn(seam: StateSeam) -> None:
-    one = Offer("n1", {"python": ("3.12", "3.11")})
-    two = Offer("n2", {"c": ("12",)})
+def of_owner(owner: str, at: float) -> Submission:
+    return replace(make(created_at=at), owner=owner)
+
+
+async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: StateSeam) -> None:
+    start = time.time() - 100
+    mine = [of_owner("me", start + number // 2) for number in range(9)]  # two at a time
     async with seam.open() as state:
-        assert list(await state.offers()) == []
-        await state.announce(one)
+        for each in (*mine, of_owner("another", start + 3), make(created_at=start + 3)):
+            await state.create(each, None, "")
+        await state.begin(mine[8], "3", "node")
+        await state.finish(mine[8].id, 1, result(Verdict.TIME_LIMIT))
+        seam.crash()
+    async with seam.open() as state:
+        found = list(await state.owned("me", None, 4))
+        while page := await state.owned("me", found[-1].cursor, 4):
+            found += page
+        wanted = sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
+        assert [each.id for each in found] == [each.id for each in wanted]
+        first, second, *_ = found
+        assert (first.id, first.status, first.verdict) == (mine[8].id, "finished", "time_limit")
+        assert (first.language, first.created_at) == ("python", mine[8].created_at)
+        assert first.started_at
+        assert first.finished_at
+        assert (second.status, second.verdict, second.finished_at) == ("queued", None, None)
+        assert list(await state.owned("nobody", None, 4)) == []
+        with pytest.raises(Rejected):
+            await state.owned("me", "no cursor", 4)
+
+
+async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSeam) -> None:
+    seam.hasten(node_ttl_s=15)
+    kept, gone, discarded = (of_owner("me", time.time()) for _ in range(3))
+    async with seam.open() as state:
+        for each in (kept, gone, discarded):
+            await state.create(each, None, "")
+        await state.discard(discarded.id)
+        await state.finish(gone.id, None, result(at=1.0))
+        with trio.fail_after(SOON_S):
+            await _forgotten(state, gone.id)
+        assert [each.id for each in await state.owned("me", None, 9)] == [kept.id]
+
+
+async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
+    begun_anew, ended_anew = (of_owner("me", time.time() + number) for number in range(2))
+    async with seam.open() as state:
+        await state.begin(begun_anew, "3", "node")
+        await state.finish(ended_anew.id, 1, result(), ended_anew)
+        listed = await state.owned("me", None, 9)
+        assert [(each.id, each.status) for each in listed] == [
+            (ended_anew.id, "finished"),
+            (begun_anew.id, "running"),
+        ]
+
+
+# signals
+
+
+async def test_signals_reach_the_running_attempt_in_order(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        await assert_waits_for(
+            lambda: state.signals(submission.id, 0), state.send_signal(submission.id, "SIGINT")
+        )
+        await state.send_signal(submission.id, "SIGTERM")
+        assert list(await state.signals(submission.id, 0)) == ["SIGINT", "SIGTERM"]
+        assert list(await state.signals(submission.id, 1)) == ["SIGTERM"]
+
+
+async def test_a_new_attempt_gets_no_signals_of_an_earlier_one(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        await state.send_signal(submission.id, "SIGTSTP")
+        await state.begin(submission, "3", "node")
+        waiting = Waiting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waiting.run, lambda: state.signals(submission.id, 0))
+            await waiting.assert_still()
+            await state.send_signal(submission.id, "SIGINT")
+            await waiting.assert_ends()
+        assert list(await state.signals(submission.id, 0)) == ["SIGINT"]
+
+
+async def test_signals_are_refused_where_nothing_runs(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        queued, ended = await created(state), await finished(state)
+        with pytest.raises(NotRunning):
+            await state.send_signal(queued.id, "SIGINT")
+        with pytest.raises(Finished):
+            await state.send_signal(ended.id, "SIGINT")
+        with pytest.raises(UnknownSubmission):
+            await state.send_signal("unknown", "SIGINT")
+
+
+async def test_signals_to_one_attempt_are_bounded(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        for _ in range(SIGNALS_MAX):
+            await state.send_signal(submission.id, "SIGCONT")
+        with pytest.raises(Rejected) as refused:
+            await state.send_signal(submission.id, "SIGCONT")
+        assert refused.value.kind == "too-many"
+
+
+# nodes
+
+
+def seen(node: Node) -> Node:
+    """Without the time, which differs."""
+    assert abs(node.seen_at - time.time()) < SOON_S
+    return replace(node, seen_at=0.0)
+
+
+async def test_nodes_are_believed_until_withdrawn(seam: StateSeam) -> None:
+    one = Node("n1", ("execute",), {"python": ("3.12", "3.11")}, running=2, started_at=5.0)
+    two = Node("n2", ("execute",), {"c": ("12",)})
+    async with seam.open() as state:
+        assert list(await state.nodes()) == []
         await state.announce(two)
         await state.announce(one)
-        assert sorted(await state.offers(), key=lambda each: each.node) == [one, two]
-        await state.withdraw("n1")
-        await state.withdraw("unknown")
-        assert list(await state.offers()) == [two]
+        await state.announce(one)
+        assert [seen(each) for each in await state.nodes()] == [one, two]
+        await state.withdraw(one)
+        await state.withdraw(Node("unknown", ("ws",)))
+        assert [seen(each) for each in await state.nodes()] == [two]
 
 
-async def test_an_offer_that_is_not_repeated_is_forgotten(seam: StateSeam) -> None:
-    seam.hasten(offer_ttl_s=0.3)
+async def test_the_roles_of_a_node_are_one_node(seam: StateSeam) -> None:
+    execute = Node("n1", ("execute",), {"c": ("12",)}, running=2, started_at=5.0)
+    ws = Node("n1", ("ws",), connections=3, following=4, started_at=4.0)
     async with seam.open() as state:
-        await state.announce(Offer("gone", {}))
-        await state.announce(Offer("kept", {}))
+        await state.announce(ws)
+        await state.announce(execute)
+        (node,) = await state.nodes()
+        both = Node("n1", ("execute", "ws"), {"c": ("12",)}, 2, 3, 4, started_at=4.0)
+        assert seen(node) == both
+        await state.withdraw(ws)
+        assert [seen(each) for each in await state.nodes()] == [execute]
+
+
+async def test_a_node_that_falls_silent_is_forgotten(seam: StateSeam) -> None:
+    seam.hasten(node_ttl_s=0.3)
+    gone, kept = Node("gone", ("ws",)), Node("kept", ("ws",))
+    async with seam.open() as state:
+        await state.announce(gone)
+        await state.announce(kept)
         with trio.fail_after(SOON_S):
-            while len(await state.offers()) > 1:
-                await state.announce(Offer("kept", {}))
+            while len(await state.nodes()) > 1:
+                await state.announce(kept)
                 await trio.sleep(0.02)
-        assert [each.node for each in await state.offers()] == ["kept"]
+        assert [each.name for each in await state.nodes()] == ["kept"]
 
 
 # expiry
@@ -759,7 +908,7 @@ async def test_an_offer_that_is_not_repeated_is_forgotten(seam: StateSeam) -> No
 async def test_results_and_events_expire_after_their_time_and_the_unfinished_never(
     seam: StateSeam,
 ) -> None:
-    seam.hasten(offer_ttl_s=15)
+    seam.hasten(node_ttl_s=15)
     ancient = make(created_at=1.0)
     async with seam.open(keep_s=3600) as state:
         await state.create(ancient, None, "")
@@ -775,7 +924,7 @@ async def test_results_and_events_expire_after_their_time_and_the_unfinished_nev
 
 
 async def test_expiry_frees_the_idempotency_key(seam: StateSeam) -> None:
-    seam.hasten(offer_ttl_s=15)
+    seam.hasten(node_ttl_s=15)
     submission, again = make(), make()
     async with seam.open(keep_s=0.05) as state:
         await state.create(submission, "key", "digest")
@@ -809,6 +958,11 @@ async def _forgotten(state: State, id: str) -> None:
         except UnknownSubmission:
             return
         await trio.sleep(0.02)
+
+
+async def test_warnings_name_nothing_where_all_is_durable(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        assert list(await state.warnings()) == []
 
 
 async def test_check_passes_while_a_submission_could_be_recorded(seam: StateSeam) -> None:

@@ -1,0 +1,96 @@
+"""What the benches share: a client, a daemon, and the ways to time."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import trio
+
+SOURCE = 'print("Hello, world!")\n'
+Run = Callable[[], Awaitable[None]]
+
+
+class HttpClient:
+    """Connections kept open, and no more of HTTP than this needs: its work is on the same cores."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[trio.SocketStream] = []
+        body = json.dumps({"language": "python", "source": SOURCE})
+        self._request = (
+            f"POST /api/v1/submissions?wait=60 HTTP/1.1\r\nHost: bench\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+    async def run(self) -> None:
+        stream = (
+            self._idle.pop() if self._idle else await trio.open_tcp_stream("127.0.0.1", self._port)
+        )
+        await stream.send_all(self._request)
+        answer = b""
+        while not answer.endswith(b'"}'):
+            part = await stream.receive_some(65_536)
+            assert part, answer
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert b'"verdict":"ok"' in answer, answer
+        self._idle.append(stream)
+
+
+@contextmanager
+def daemon(
+    folder: str, roles: str = "all", environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, int]]:
+    """The port and the process id of one that serves."""
+    command = [sys.executable, "-m", "occd", "--roles", roles, "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--data-dir", folder],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | dict(environment or {}),
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if found := re.search(r"(?:open|ready:) http://127\.0\.0\.1:(\d+)", line):
+                yield int(found[1]), process.pid
+                break
+        else:
+            raise SystemExit(f"occd --roles {roles} did not start")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+async def timed(run: Run) -> float:
+    started = time.perf_counter()
+    await run()
+    return time.perf_counter() - started
+
+
+async def rate(run: Run, clients: int, seconds: float) -> float:
+    """Runs per second by so many clients at once."""
+    done = 0
+
+    async def client() -> None:
+        nonlocal done
+        while time.perf_counter() < until:
+            await run()
+            done += 1
+
+    started = time.perf_counter()
+    until = started + seconds
+    async with trio.open_nursery() as nursery:
+        for _ in range(clients):
+            nursery.start_soon(client)
+    return done / (time.perf_counter() - started)
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]

@@ -1,0 +1,296 @@
+"""The broker between processes: RabbitMQ, through pika.
+
+Theory of operation. There are two connections, each with a thread that owns it (`amqp.Link`): one
+publishes, one consumes and asks. RabbitMQ stops reading from a connection that publishes while it is
+short of memory or disk; acknowledgements, which relieve it, must not wait in the same line.
+
+*Publishing* (`publisher.py`) returns at the confirm of a persistent message that was routed to a queue;
+any number are on their way at once. When the connection is lost, what is not confirmed is published
+again, so that a message may be there twice but is never missing. A publisher waits for some seconds and
+is then told BrokerUnavailable.
+
+*Consuming* (`intake.py`) takes as many messages as there are slots, from lanes in turn. Each delivery is
+ended by its role through the owner thread, which lives until the broker is closed: while roles drain,
+acknowledgements and heartbeats flow. When the connection is lost, what was being delivered is stale: it
+comes again, to whomever, and its end here changes nothing.
+
+*Dead letters* lie in `q.dead`: moved there by RabbitMQ at the delivery limit, or by `reject`, which
+publishes a copy with the reason and acknowledges the original once that is confirmed: at no moment is
+the message nowhere. `keep` moves them on to `q.kept` in the same way.
+
+Queues are declared when the broker is opened, and again after each reconnect: a server that lost its
+data gets them back.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pika
+import structlog
+import trio
+
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
+from occd.broker.amqp import Link, Talk, open_link, open_talk, parameters
+from occd.broker.intake import Arrival, Intake, Turn
+from occd.broker.publisher import Publisher, Unroutable
+from occd.broker.topology import Topology
+from occd.config import Config
+from occd.errors import BrokerError, OccdError
+
+log = structlog.get_logger()
+
+_REASON = "occd-reason"
+_RETRY_S = 0.5
+_FLUSH_S = 2.0
+_RETURNS_MAX = DELIVERY_LIMIT // 2
+"""What was returned so often is published anew: RabbitMQ counts a return as a delivery."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    _broker: "RabbitmqBroker"
+    _queue: str
+    _intake: Intake
+    _arrival: Arrival
+
+    @property
+    def body(self) -> bytes:
+        return self._arrival.body
+
+    @property
+    def key(self) -> str:
+        return _key(self._arrival.properties)
+
+    @property
+    def reason(self) -> str | None:
+        return _reason(self._arrival.properties)
+
+    async def ack(self) -> None:
+        self._end(self._intake.ack)
+        await trio.lowlevel.checkpoint()
+
+    async def hand_back(self) -> None:
+        if self._arrival.deliveries < _RETURNS_MAX:
+            self._end(self._intake.hand_back)
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._move(self._arrival.lane, {})
+
+    async def reject(self, reason: str) -> None:
+        await self._move(self._queue + DEAD, {_REASON: reason[:1000]})
+
+    async def keep(self) -> None:
+        reason = {_REASON: self.reason[:1000]} if self.reason else {}
+        await self._move(self._queue.removesuffix(DEAD) + KEPT, reason)
+
+    def return_soon(self) -> None:
+        """It was not taken by anyone."""
+        if self._arrival.deliveries < _RETURNS_MAX:
+            self._end(self._intake.hand_back)
+        else:
+            self._broker.start_soon(self.hand_back)
+
+    async def _move(self, queue: str, headers: dict[str, str]) -> None:
+        """Publish a copy, then acknowledge. However long it takes, unless it has become stale."""
+        while not self._stale:
+            try:
+                await self._broker.copy(queue, self._arrival, headers)
+                break
+            except BrokerError as error:
+                log.warning("a message waits to be moved", key=self.key, to=queue, error=str(error))
+                await trio.sleep(_RETRY_S)
+        self._end(self._intake.ack)
+
+    @property
+    def _stale(self) -> bool:
+        return not self._arrival.channel.is_open
+
+    def _end(self, end: Any) -> None:
+        self._intake.link.post(end, self._arrival)
+
+
+class RabbitmqBroker:
+    def __init__(
+        self, topology: Topology, publishing: Link, consuming: Link, nursery: trio.Nursery
+    ) -> None:
+        self._topology = topology
+        self._publisher = Publisher(publishing)
+        self._publishing = publishing
+        self._consuming = consuming
+        self._nursery = nursery
+        self._declared: dict[str, None] = {}
+        self._missing = trio.Event()
+        self._turns: dict[str, Turn] = {}
+
+    async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
+        if queue not in self._declared:
+            await self.declare(queue)
+        lane = self._topology.lane(queue, owner)
+        try:
+            await self._publish(lane, body, key)
+        except Unroutable:  # somebody deleted it
+            await self.declare(queue)  # noqa: ASYNC120
+            await self._publish(lane, body, key)  # noqa: ASYNC120
+
+    async def _publish(self, lane: str, body: bytes, key: str) -> None:
+        properties = pika.BasicProperties(
+            content_type="application/json", delivery_mode=2, correlation_id=key
+        )
+        await self._publisher.publish(lane, body, properties)
+
+    async def copy(self, queue: str, arrival: Arrival, headers: Mapping[str, str]) -> None:
+        """Publish what came to another queue, or to the same anew."""
+        old = arrival.properties
+        properties = pika.BasicProperties(
+            content_type=old.content_type,
+            delivery_mode=2,
+            correlation_id=old.correlation_id,
+            headers=dict(headers),
+            timestamp=int(datetime.now(UTC).timestamp()),
+        )
+        await self._publisher.publish(queue, arrival.body, properties)
+
+    @asynccontextmanager
+    async def consume(
+        self, queue: str, prefetch: int
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[Delivery]]:
+        if queue not in self._declared:
+            await self.declare(queue)
+        send, receive = trio.open_memory_channel[Delivery](prefetch)  # never full: so many slots
+        turn = self._turns.setdefault(queue, Turn(self._topology.lanes(queue)))
+
+        def deliver(intake: Intake, arrival: Arrival) -> None:
+            delivery = _Delivery(self, queue, intake, arrival)
+            try:
+                send.send_nowait(delivery)
+            except trio.BrokenResourceError:  # it was on its way when the consumer left
+                delivery.return_soon()
+
+        intake = Intake(self._consuming, turn, prefetch, deliver, self._missing_one)
+        self._consuming.post(intake.start)
+        try:
+            yield receive
+        finally:
+            self._consuming.post(intake.stop)  # first, or what goes back would be taken again
+            with suppress(trio.WouldBlock, trio.ClosedResourceError):
+                while True:
+                    delivery = receive.receive_nowait()
+                    assert isinstance(delivery, _Delivery)
+                    delivery.return_soon()
+            receive.close()
+
+    async def depths(self) -> Mapping[str, int]:
+        of: dict[str, str] = {}  # queue by lane, each once
+        for queue in self._declared:
+            for name in self._topology.declarations(queue):
+                of[name] = queue if name in self._topology.lanes(queue) else name
+        found = dict.fromkeys(of.values(), 0)
+        async with open_talk(self._consuming) as talk:
+            for name, queue in of.items():
+                found[queue] += await talk.depth(name)
+        return found
+
+    async def kept(self, queue: str) -> Sequence[Kept]:
+        async with open_talk(self._consuming) as talk:
+            return [kept for _, kept in await self._all_kept(talk, queue)]
+
+    async def take_kept(self, queue: str, key: str) -> None:
+        async with open_talk(self._consuming) as talk:
+            for tag, kept in await self._all_kept(talk, queue):
+                if kept.key == key:
+                    talk.ack(tag)
+
+    async def _all_kept(self, talk: Talk, queue: str) -> list[tuple[int, Kept]]:
+        """They go back when the talk ends."""
+        found: list[tuple[int, Kept]] = []
+        for _ in range(KEPT_MAX + 1):
+            got = await talk.get(queue + KEPT)
+            if got is None:
+                break
+            tag, properties, body = got
+            time = float(properties.timestamp or 0)
+            found.append((tag, Kept(_key(properties), _reason(properties), time, body)))
+        return found
+
+    async def check(self) -> None:
+        async with open_talk(self._publishing) as talk:
+            await talk.depth(self._topology.queues[0])
+        if self._publishing.blocked:
+            raise BrokerError(f"RabbitMQ at {self._publishing.where} takes no messages now")
+
+    async def declare(self, *queues: str) -> None:
+        """With their lanes, dead letters and kept ones."""
+        async with open_talk(self._consuming) as talk:
+            for queue in queues:
+                for name, arguments in self._topology.declarations(queue).items():
+                    await talk.declare(name, arguments)
+                self._declared[queue] = None
+
+    async def keep_declared(self) -> None:
+        """After each reconnect, and when a queue turned out to be missing."""
+        while True:
+            await self._missing.wait()
+            self._missing = trio.Event()
+            try:
+                await self.declare(*self._declared)
+            except OccdError as error:
+                log.error("the queues cannot be declared", error=str(error))
+
+    async def settle(self) -> None:
+        await self._publisher.settle()
+
+    def start_soon(self, call: Any) -> None:
+        with suppress(RuntimeError):  # closing: it goes back with the connection
+            self._nursery.start_soon(call)
+
+    def _missing_one(self) -> None:
+        self._missing.set()
+
+    def watch_reconnects(self) -> None:
+        def tell(_connection: Any) -> None:
+            self._consuming.tell(self._missing_one)
+
+        self._consuming.post(self._consuming.up.append, tell)
+
+
+def _key(properties: Any) -> str:
+    """The submission's id, or whatever a foreign message has there."""
+    key = properties.correlation_id
+    return key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(key or "")
+
+
+def _reason(properties: Any) -> str | None:
+    """Why a dead letter is one: what we wrote, or what RabbitMQ did."""
+    headers = properties.headers if isinstance(properties.headers, dict) else {}
+    if isinstance(headers.get(_REASON), str):
+        return str(headers[_REASON])
+    match headers.get("x-death"):
+        case [{"reason": "delivery_limit"}, *_]:
+            return f"delivered {DELIVERY_LIMIT} times without an end"
+        case [{"reason": reason}, *_]:
+            return str(reason)
+    return None
+
+
+@asynccontextmanager
+async def open_rabbitmq(config: Config) -> AsyncIterator[RabbitmqBroker]:
+    """Raises ConfigError or BrokerUnavailable, each with what to do."""
+    assert config.rabbitmq
+    where = parameters(config.rabbitmq)
+    async with (
+        open_link("publishing", where) as publishing,
+        open_link("consuming", where) as consuming,
+        trio.open_nursery() as nursery,
+    ):
+        topology = Topology.of(config)
+        broker = RabbitmqBroker(topology, publishing, consuming, nursery)
+        await broker.declare(*topology.queues)
+        broker.watch_reconnects()
+        nursery.start_soon(broker.keep_declared)
+        yield broker
+        with trio.move_on_after(_FLUSH_S, shield=True):
+            await broker.settle()
+        nursery.cancel_scope.cancel()

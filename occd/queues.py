@@ -1,0 +1,98 @@
+"""`occd queues`: what waits, and the dead letters that were dealt with; `requeue` gives one another try."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from occd import wire
+from occd.broker import DEAD, KEPT, Broker, Kept, open_broker, open_look
+from occd.config import Config
+from occd.errors import OccdError, Poisoned, UnknownSubmission
+from occd.model import Submission, new_id
+from occd.sqlite import open_database
+from occd.state import State, open_state
+
+
+async def show(config: Config) -> list[str]:
+    """Lines to print. A daemon may be running; nothing of it is touched."""
+    async with open_look(config) as look:
+        depths = await look.depths()
+        letters = [(queue, each) for queue in _queues(config) for each in await look.kept(queue)]
+    names = [queue + suffix for queue in _queues(config) for suffix in ("", DEAD, KEPT)]
+    names += sorted(depths.keys() - set(names))
+    return [*(f"{name:36} {depths.get(name, 0):8}" for name in names), *_describe(letters)]
+
+
+async def requeue(config: Config, id: str) -> str:
+    """Submit the kept dead letter of this id anew; gives the new submission's id.
+
+    Raises UnknownSubmission or Poisoned when there is nothing that could be submitted.
+    """
+    async with _opened(config) as (broker, state):
+        queue, letter = await _find(config, broker, id)
+        submission = await _submission(config, state, queue, letter)
+        retry = replace(submission, id=new_id(), created_at=time.time(), retry_of=id)
+        await state.create(retry, None, "")
+        try:
+            body = wire.encode_submission(retry)
+            target = config.submission_queue
+            await broker.publish(target, body, key=retry.id, owner=retry.user_id)
+        except OccdError:
+            await state.discard(retry.id)  # noqa: ASYNC120  (nothing cancels this command but its end)
+            raise
+        await state.published(retry.id)
+        await broker.take_kept(queue, id)
+        return retry.id
+
+
+@asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[tuple[Broker, State]]:
+    async with AsyncExitStack() as stack:
+        database: Any = None
+        if not (config.rabbitmq and config.redis):
+            database = await stack.enter_async_context(open_database(config.data_dir))
+        broker = await stack.enter_async_context(open_broker(config, database))
+        yield broker, await stack.enter_async_context(open_state(config, database))
+
+
+async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept]:
+    for queue in _queues(config):
+        for letter in await broker.kept(queue):
+            if letter.key == id:
+                return queue, letter
+    raise UnknownSubmission(f"no dead letter {id} is kept; those that are: occd queues")
+
+
+async def _submission(config: Config, state: State, queue: str, letter: Kept) -> Submission:
+    """From the message itself where that can be read: it is complete, and state may have forgotten."""
+    unread = f"{letter.reason}; and nothing is known of it any more"
+    if queue == config.submission_queue:
+        try:
+            return wire.decode_submission(letter.body)
+        except Poisoned as error:
+            unread = f"{error}; and nothing is known of it any more"
+    try:
+        return (await state.get(letter.key)).submission
+    except UnknownSubmission:
+        raise Poisoned(f"{letter.key} cannot be submitted again: {unread}") from None
+
+
+def _queues(config: Config) -> tuple[str, str]:
+    return config.submission_queue, config.execution_queue
+
+
+def _describe(letters: list[tuple[str, Kept]]) -> Iterator[str]:
+    if letters:
+        yield ""
+        yield "dead letters that are kept; to run one again: occd queues requeue ID"
+    for queue, letter in letters:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.time))
+        reason = _printable(letter.reason or "-")
+        yield f"{_printable(letter.key) or '-':24} {when}  {queue}  {len(letter.body)} bytes  {reason}"
+
+
+def _printable(text: str) -> str:
+    """Somebody else may have written it: nothing that moves the terminal's cursor."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -1,0 +1,35 @@
+"""Every role tells the others every few seconds what it is and holds; who falls silent is forgotten."""
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from occd.errors import OccdError
+from occd.state import Node, State
+
+log = structlog.get_logger()
+
+_EVERY_S = 5.0
+_WITHDRAW_S = 1.0
+
+
+async def announce(
+    state: State, describe: Callable[[], Node], *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Until it is cancelled; then it withdraws, if that can be done at once."""
+    try:
+        while True:
+            try:
+                await state.announce(describe())
+            except OccdError as error:
+                log.warning("the others were not told of this node", reason=str(error))
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            await trio.sleep(_EVERY_S)
+    finally:
+        with trio.move_on_after(_WITHDRAW_S, shield=True):
+            try:
+                await state.withdraw(describe())
+            except OccdError as error:
+                log.info("this node is forgotten when its time is up", reason=str(error))

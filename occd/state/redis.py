@@ -1,0 +1,625 @@
+"""The state of many processes: all of it in Redis.
+
+Theory of operation. What belongs to one submission changes in one step, a script over keys that share
+its hash tag. What lies elsewhere (who waits, who is unpublished, idempotency keys, owners) changes in
+steps of its own, before or after, in an order that lets a death in between be healed: by the repetition of
+the step, by the sweep, or by looking whether the submission itself agrees. Every step can be repeated.
+
+    PREFIX:{ID} :e :i :s   a submission, its events, stdin, signals
+    PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
+    PREFIX:queued          ids by creation, those that wait
+    PREFIX:o:OWNER         an owner's ids by creation
+    PREFIX:k:DIGEST        an idempotency key: the id that was reserved for it
+    PREFIX:{done}:N        how many finished in the N-th ten seconds
+    PREFIX:nodes           what nodes say of themselves
+    PREFIX:e:ID PREFIX:x:… channels: towards followers, towards the process that runs it
+"""
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from hashlib import sha256
+from typing import Any
+
+import structlog
+import trio
+
+from occd import wire
+from occd.config import RedisConfig
+from occd.errors import (
+    Conflict,
+    EventsReset,
+    Exhausted,
+    FieldError,
+    Finished,
+    NotInteractive,
+    NotRunning,
+    Rejected,
+    Stale,
+    StateUnavailable,
+    StdinFull,
+    UnknownSubmission,
+)
+from occd.model import (
+    MAX_ATTEMPTS,
+    Ended,
+    Event,
+    Queued,
+    Record,
+    Recorded,
+    Result,
+    Started,
+    Submission,
+    Summary,
+    Verdict,
+)
+from occd.state import (
+    NODE_TTL_S,
+    SIGNALS_MAX,
+    STDIN_UNREAD_MAX,
+    Created,
+    Node,
+    Stdin,
+    merged,
+    read_cursor,
+)
+from occd.state.redis_connect import Command, Redis, Reply
+from occd.state.redis_link import Link, open_link
+from occd.state.redis_news import News, Topic, open_news
+from occd.state.redis_scripts import SHAS
+
+log = structlog.get_logger()
+
+_WATCH_BYTES = 2**20
+_BUCKET_S = 10
+_BUCKETS = 6
+_RETRY_S = 0.5
+_YOUNG_S = 60.0
+"""What is so young may be under way: nobody heals it yet."""
+
+_HEAL_EVERY_S = 60.0
+_HEAL_AT_ONCE = 200
+_START_S = 30.0
+_TIES = 32
+"""How many of one owner's are looked over at most that were created in the same microsecond, or are gone."""
+
+_OWNER_S = 7 * 24 * 3600
+_SUMMARY = ("language", "status", "verdict", "started_at", "finished_at")
+
+
+class RedisState:
+    """Use `open_redis`."""
+
+    def __init__(self, prefix: str, keep_s: float, link: Link, news: News, me: str) -> None:
+        self._prefix = prefix
+        self._keep_s = keep_s
+        self._link = link
+        self._news = news
+        self._me = me
+        self._number = 0
+
+    async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
+        name = ""
+        if key is not None:
+            name = f"{self._prefix}:k:{sha256(key.encode()).hexdigest()}"
+            id, published = await self._reserve(name, submission, digest)
+            if published is not None:
+                return Created(id, published)
+            submission = replace(submission, id=id)
+        id, created_at = submission.id, submission.created_at
+        counts, position, _ = await self._link.run(
+            self._rate(),
+            self._script("enqueue", [self._all("queued")], id, created_at),
+            ("ZADD", self._all("unpublished"), created_at, id),
+        )
+        event = Queued(position, _estimate(position - 1, counts))
+        made = await self._step(
+            "create",
+            id,
+            self._channel(id),
+            wire.encode_submission(submission),
+            created_at,
+            name,
+            submission.language,
+            int(submission.interactive),
+            _stored(event),
+        )
+        await self._index(submission)
+        return Created(id, published=made[0] == b"was there" and made[1] == b"1")
+
+    async def published(self, id: str) -> None:
+        await self._link.run(
+            self._step_command("published", id), ("ZREM", self._all("unpublished"), id)
+        )
+
+    async def discard(self, id: str) -> None:
+        said, *rest = await self._step("discard", id)
+        if said == b"gone":
+            await self._link.run(
+                ("ZREM", self._all("queued"), id),
+                ("ZREM", self._all("unpublished"), id),
+                *([self._script("release", [rest[0].decode()], id)] if rest[0] else []),
+            )
+
+    async def unpublished(self, before: float) -> Sequence[Submission]:
+        key = self._all("unpublished")
+        command = ("ZRANGE", key, "-inf", f"({before}", "BYSCORE", "LIMIT", 0, 100, "WITHSCORES")
+        (found,) = await self._link.run(command, certain=False)
+        submissions = []
+        for id, score in zip(found[::2], found[1::2], strict=True):
+            record, published = _record(await self._step("get", id.decode(), certain=False))
+            if record and record.status == "queued" and not published:
+                submissions.append(record.submission)
+            elif record or float(score) < time.time() - _YOUNG_S:
+                await self._link.run(("ZREM", key, id))
+        return submissions
+
+    async def begin(self, submission: Submission, version: str, node: str) -> int:
+        id = submission.id
+        before, mark, after = _stored(Started(0, version, node)).partition(b'"attempt":0')
+        assert mark
+        said, *rest = (
+            await self._link.run(
+                self._step_command(
+                    "begin",
+                    id,
+                    self._channel(id),
+                    wire.encode_submission(submission),
+                    submission.created_at,
+                    submission.language,
+                    int(submission.interactive),
+                    secrets.token_hex(8),
+                    MAX_ATTEMPTS,
+                    time.time(),
+                    self._me,
+                    before + mark[:-1],
+                    after,
+                ),
+                ("ZREM", self._all("queued"), id),
+                ("ZREM", self._all("unpublished"), id),
+                *self._index_commands(submission),
+            )
+        )[0]
+        match said:
+            case b"begun":
+                return int(rest[0])
+            case b"exhausted":
+                raise Exhausted(id, int(rest[0]))
+        await self._after_end(id, rest[0], None)
+        raise Finished(id)
+
+    async def excuse(self, id: str, attempt: int) -> None:
+        await self._step("excuse", id, attempt)
+
+    async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
+        stored = map(_stored, events)
+        said, *_ = await self._step(
+            "append", id, self._channel(id), attempt, self._me, self._next(), *stored
+        )
+        _refuse(id, said)
+
+    async def finish(
+        self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
+    ) -> bool:
+        said, key = await self._step(
+            "finish",
+            id,
+            self._channel(id),
+            "" if attempt is None else attempt,
+            secrets.token_hex(8),
+            result.finished_at,
+            self._expiry(result),
+            _stored(Ended(result)),
+            result.verdict,
+            wire.encode_submission(submission) if submission else "",
+            submission.created_at if submission else "",
+            submission.language if submission else "",
+        )
+        done: bool = said == b"done"
+        await self._after_end(id, key, result if done else None)
+        if submission and done:
+            await self._index(submission)
+        return done
+
+    async def get(self, id: str) -> Record:
+        record, _ = _record(await self._step("get", id, certain=False))
+        if record is None:
+            raise UnknownSubmission(id)
+        return record
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        at, before_id = read_cursor(before)
+        key, wanted = self._owner_key(owner), limit + _TIES
+        command = ("ZRANGE", key, at, "-inf", "BYSCORE", "REV", "LIMIT", 0, wanted, "WITHSCORES")
+        (found,) = await self._link.run(command, certain=False)
+        ids = [
+            (float(score), id.decode())
+            for id, score in zip(found[::2], found[1::2], strict=True)
+            if (float(score), id.decode()) < (at, before_id)
+        ]
+        looks = [("HMGET", self._keys(id)[0], *_SUMMARY) for _, id in ids]
+        told = await self._link.run(*looks, certain=False) if looks else []
+        known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
+        if gone := {id for _, id in ids} - {id for _, id, _ in known}:
+            await self._link.run(("ZREM", key, *gone))
+        return [_summary(at, id, each) for at, id, each in known[:limit]]
+
+    async def settled(self, id: str) -> Record:
+        with self._news.topic(self._channel(id)) as topic:
+            while True:
+                before = topic.session, topic.ended
+                record, _ = _record(await self._patiently("get", id))
+                if record is None:
+                    raise UnknownSubmission(id)
+                if record.result:
+                    return record
+                while before == (topic.session, topic.ended):
+                    await topic.changed()
+
+    async def watch(self, id: str, after: int) -> Sequence[Recorded]:
+        with self._news.topic(self._channel(id)) as topic:
+            while True:
+                known = topic.beyond(after)
+                if known is None and not topic.current(after):
+                    known = await self._look(topic, id, after)
+                if known is not None:
+                    return known
+                if topic.current(after) or not topic.session:
+                    await topic.changed()
+
+    async def cancel(self, id: str) -> bool:
+        result = Result(Verdict.CANCELLED, finished_at=time.time())
+        said, *rest = await self._step(
+            "cancel",
+            id,
+            self._channel(id),
+            id,
+            secrets.token_hex(8),
+            result.finished_at,
+            self._expiry(result),
+            _stored(Ended(result)),
+            result.verdict,
+        )
+        if said == b"unknown":
+            raise UnknownSubmission(id)
+        if said != b"running":
+            await self._after_end(id, rest[0], result if said == b"queued" else None)
+        return bool(said != b"finished")
+
+    async def cancelled(self, id: str) -> None:
+        while True:
+            with self._news.inbox.expected(f"c{id}") as told:
+                command = ("HGET", self._keys(id)[0], "cancelled")
+                if await self._patiently_run(command):
+                    return
+                await told.wait()
+
+    async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
+        said, *rest = await self._step(
+            "send_stdin",
+            id,
+            id,
+            "" if offset is None else offset,
+            int(end),
+            STDIN_UNREAD_MAX,
+            self._me,
+            self._next(),
+            data,
+        )
+        match said:
+            case b"not interactive":
+                raise NotInteractive("this submission was not made with interactive: true")
+            case b"ended":
+                raise NotInteractive("its stdin has ended")
+            case b"full":
+                raise StdinFull(int(rest[0]))
+            case b"gap":
+                message = f"{offset} leaves a gap: {rest[0]} bytes have come so far"
+                raise Rejected("stdin-gap", message, [FieldError("offset", message)])
+        _refuse(id, said)
+
+    async def stdin(self, id: str, offset: int) -> Stdin:
+        while True:
+            with self._news.inbox.expected(f"i{id}") as told:
+                said, *rest = await self._patiently("stdin", id, offset)
+                if said == b"unknown":
+                    return Stdin(b"", ended=True)
+                data, ended = rest[0], rest[1] == b"1"
+                if data or ended:
+                    return Stdin(data, ended)
+                await told.wait()
+
+    async def send_signal(self, id: str, signal: str) -> None:
+        said, *_ = await self._step(
+            "send_signal", id, id, signal, SIGNALS_MAX, self._me, self._next()
+        )
+        match said:
+            case b"queued":
+                raise NotRunning(id)
+            case b"too many":
+                raise Rejected("too-many", f"one attempt takes at most {SIGNALS_MAX} signals")
+        _refuse(id, said)
+
+    async def signals(self, id: str, seen: int) -> Sequence[str]:
+        while True:
+            with self._news.inbox.expected(f"s{id}") as told:
+                found = await self._patiently_run(("LRANGE", self._keys(id)[3], seen, -1))
+                if found:
+                    return [each.decode() for each in found]
+                await told.wait()
+
+    async def announce(self, node: Node) -> None:
+        key, text = self._all("nodes"), json.dumps(asdict(node))
+        await self._link.run(self._script("announce", [key], _node_field(node), text))
+
+    async def withdraw(self, node: Node) -> None:
+        await self._link.run(("HDEL", self._all("nodes"), _node_field(node)))
+
+    async def nodes(self) -> Sequence[Node]:
+        command = self._script("nodes", [self._all("nodes")], NODE_TTL_S)
+        (told,) = await self._link.run(command, certain=False)
+        return merged(_node(each) for each in sorted(told))
+
+    async def check(self) -> None:
+        await self._link.run(("SET", self._all("check"), time.time(), "EX", 60))
+
+    async def warnings(self) -> Sequence[str]:
+        try:
+            info, keep = await self._link.run(
+                ("INFO", "persistence"), ("INFO", "memory"), certain=False
+            )
+        except StateUnavailable as error:
+            return [f"whether Redis keeps what it is told cannot be seen: {error}"]
+        found = []
+        if b"aof_enabled:0" in info:
+            found.append(
+                "Redis keeps no append-only file: when it dies, what it knows of submissions since its "
+                "last snapshot is lost; set `appendonly yes` and `appendfsync always`"
+            )
+        elif (await self._setting("appendfsync")) not in (b"always", None):
+            found.append(
+                "Redis does not write through (appendfsync is not always): a power cut loses what it "
+                "was told in the last second or more; set `appendfsync always`"
+            )
+        if b"maxmemory:0\r" not in keep and b"maxmemory_policy:noeviction" not in keep:
+            found.append(
+                "Redis forgets submissions when its memory is full (maxmemory-policy); set "
+                "`maxmemory-policy noeviction`"
+            )
+        return found
+
+    async def heal(self) -> None:
+        """Take those out of the count of who waits that do not wait (any more): somebody died in
+        between."""
+        key = self._all("queued")
+        while True:
+            await trio.sleep(_HEAL_EVERY_S)
+            try:
+                command = ("ZRANGE", key, "-inf", time.time() - _YOUNG_S, "BYSCORE", "LIMIT", 0)
+                (ids,) = await self._link.run((*command, _HEAL_AT_ONCE), certain=False)
+                looks = [("HGET", self._keys(id.decode())[0], "status") for id in ids]
+                states = await self._link.run(*looks, certain=False) if ids else []
+                gone = [id for id, status in zip(ids, states, strict=True) if status != b"queued"]
+                if gone:
+                    await self._link.run(("ZREM", key, *gone))
+            except StateUnavailable as error:
+                log.warning("healing will try again", error=str(error))
+
+    async def _reserve(
+        self, name: str, submission: Submission, digest: str
+    ) -> tuple[str, bool | None]:
+        """The id under which to create, or that of an earlier submission and whether it is published."""
+        now = time.time()
+        reserve = self._script("reserve", [name], submission.id, digest, now)
+        (found,) = await self._link.run(reserve)
+        id = found[0].decode()
+        if id == submission.id:
+            return id, None
+        record, published = _record(await self._step("get", id))
+        if found[1].decode() == digest:
+            return id, published if record else None  # its creator may have died in between
+        if record or float(found[2]) > now - _YOUNG_S:
+            raise Conflict("this idempotency key was used with another submission")
+        await self._link.run(self._script("release", [name], id))
+        return await self._reserve(name, submission, digest)
+
+    async def _look(self, topic: Topic, id: str, after: int) -> list[Recorded] | None:
+        """The events beyond `after`; none when it has ended there, None when none has come."""
+        session, tail = topic.session, topic.tail
+        said, *rest = await self._patiently("events", id, after, _WATCH_BYTES)
+        if said == b"unknown":
+            raise UnknownSubmission(id)
+        last, ended = int(rest[0]), said == b"finished"
+        if after > last:
+            raise EventsReset(id)
+        topic.seen(session, tail, last, ended=ended)
+        found = [_recorded(seq, text) for seq, text in enumerate(rest[1:], start=after + 1)]
+        return found if found or ended else None
+
+    async def _index(self, submission: Submission) -> None:
+        if commands := self._index_commands(submission):
+            await self._link.run(*commands)
+
+    def _index_commands(self, submission: Submission) -> list[Command]:
+        """Name it among its owner's, who are remembered longer than anything waits and is kept."""
+        if submission.owner is None:
+            return []
+        key = self._owner_key(submission.owner)
+        lasts = int(self._keep_s) + _OWNER_S
+        return [("ZADD", key, submission.created_at, submission.id), ("EXPIRE", key, lasts)]
+
+    async def _after_end(self, id: str, key: bytes, result: Result | None) -> None:
+        """What an end means elsewhere. Repeated with the end itself, so that it happens for certain."""
+        commands: list[Command] = [
+            ("ZREM", self._all("queued"), id),
+            ("ZREM", self._all("unpublished"), id),
+        ]
+        if key:
+            at = result.finished_at if result else time.time()
+            commands.append(("PEXPIREAT", key, int(1000 * (at + self._keep_s)), "NX"))
+        if result:
+            bucket = f"{self._prefix}:{{done}}:{int(time.time()) // _BUCKET_S}"
+            commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * _BUCKET_S * _BUCKETS)]
+        await self._link.run(*commands)
+
+    async def _patiently(self, step: str, id: str, *args: str | bytes | float) -> list[Reply]:
+        found: list[Reply] = await self._patiently_run(self._step_command(step, id, *args))
+        return found
+
+    async def _patiently_run(self, command: Command) -> Reply:
+        """However long it takes: who waits goes on when Redis is back."""
+        while True:
+            try:
+                return (await self._link.run(command, certain=False))[0]
+            except StateUnavailable:
+                await trio.sleep(_RETRY_S)
+
+    async def _step(
+        self, name: str, id: str, *args: str | bytes | float, certain: bool = True
+    ) -> list[Reply]:
+        command = self._step_command(name, id, *args)
+        found: list[Reply] = (await self._link.run(command, certain=certain))[0]
+        return found
+
+    def _step_command(self, name: str, id: str, *args: str | bytes | float) -> Command:
+        return self._script(name, self._keys(id), *args)
+
+    def _script(self, name: str, keys: Sequence[str], *args: str | bytes | float) -> Command:
+        return ("EVALSHA", SHAS[name], len(keys), *keys, *args)
+
+    def _rate(self) -> Command:
+        now = int(time.time()) // _BUCKET_S
+        return ("MGET", *(f"{self._prefix}:{{done}}:{now - back}" for back in range(_BUCKETS)))
+
+    def _keys(self, id: str) -> list[str]:
+        base = f"{self._prefix}:{{{id}}}"
+        return [base, f"{base}:e", f"{base}:i", f"{base}:s"]
+
+    def _all(self, name: str) -> str:
+        return f"{self._prefix}:{name}"
+
+    def _owner_key(self, owner: str) -> str:
+        return f"{self._prefix}:o:{owner}"
+
+    def _channel(self, id: str) -> str:
+        return f"{self._prefix}:e:{id}"
+
+    def _expiry(self, result: Result) -> int:
+        """In Redis's milliseconds."""
+        return int(1000 * (result.finished_at + self._keep_s))
+
+    def _next(self) -> int:
+        """A number above that of every earlier step of this process, taken as the step is sent."""
+        self._number += 1
+        return self._number
+
+    async def _setting(self, name: str) -> bytes | None:
+        """Of the server's configuration, which not every server shows."""
+        try:
+            (found,) = await self._link.run(("CONFIG", "GET", name), certain=False)
+        except StateUnavailable:
+            return None
+        return found[1] if found else None
+
+
+@asynccontextmanager
+async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[RedisState]:
+    """Raises ConfigError for what cannot be, StateUnavailable when Redis refuses us, or does not
+    answer for half a minute."""
+    redis = Redis(config)
+    me = f"{config.prefix}:x:{secrets.token_hex(8)}"
+    async with open_link(redis) as link, open_news(redis, me, _recorded) as news:
+        state = RedisState(config.prefix, keep_s, link, news, me)
+        await _reach(state)
+        for line in await state.warnings():
+            log.warning(line)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(state.heal)
+            yield state
+            nursery.cancel_scope.cancel()
+
+
+async def _reach(state: RedisState) -> None:
+    """Wait for Redis to come up, but not for what waiting does not mend."""
+    deadline = trio.current_time() + _START_S
+    while True:
+        try:
+            await state.check()
+            return
+        except StateUnavailable as error:
+            if error.final or trio.current_time() > deadline:
+                raise
+            log.warning("waiting for Redis", reason=str(error))
+        await trio.sleep(_RETRY_S)
+
+
+def _refuse(id: str, said: bytes) -> None:
+    match said:
+        case b"unknown":
+            raise UnknownSubmission(id)
+        case b"finished":
+            raise Finished(id)
+        case b"stale":
+            raise Stale(id)
+
+
+def _record(found: list[Reply]) -> tuple[Record | None, bool]:
+    """And whether the broker has it."""
+    if found[0] == b"unknown":
+        return None, False
+    _, body, status, attempts, started_at, published, last = found
+    result = None
+    if last:
+        ended = _recorded(0, last).event
+        assert isinstance(ended, Ended)
+        result = ended.result
+    submission = wire.decode_submission(body)
+    started = float(started_at) if started_at else None
+    name: Any = status.decode()
+    return Record(submission, name, int(attempts), started, result), published == b"1"
+
+
+def _summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
+    language, status, verdict, started_at, finished_at = (each and each.decode() for each in told)
+    name: Any = status
+    return Summary(
+        id,
+        language or "",
+        name,
+        Verdict(verdict) if verdict else None,
+        created_at,
+        float(started_at) if started_at else None,
+        float(finished_at) if finished_at else None,
+    )
+
+
+def _stored(event: Event) -> bytes:
+    return b"%.6f %s" % (time.time(), wire.store_event(event))
+
+
+def _recorded(seq: int, stored: bytes) -> Recorded:
+    at, _, event = stored.partition(b" ")
+    return Recorded(seq, float(at), wire.load_event(event))
+
+
+def _estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:
+    """Seconds until what comes after so many starts, by the rate of the last minute."""
+    if not waiting:
+        return 0.0
+    finished = sum(int(count) for count in counts if count)
+    return round(waiting * _BUCKET_S * _BUCKETS / finished, 1) if finished else None
+
+
+def _node_field(node: Node) -> str:
+    return f"{node.name} {','.join(node.roles)}"
+
+
+def _node(told: bytes) -> Node:
+    at, _, text = told.partition(b" ")
+    fields = json.loads(text)
+    languages = {name: tuple(each) for name, each in fields.pop("languages").items()}
+    fields |= {"roles": tuple(fields["roles"]), "seen_at": float(at)}
+    return Node(languages=languages, **fields)

@@ -1,0 +1,238 @@
+"""The steps that Redis carries out at once, in Lua.
+
+Each touches the keys of one submission only, which share the hash tag {id}, or one other key; so each
+would work on a cluster too. KEYS of a submission are always these four:
+
+    1  a hash: what is known     2  a list: its events, of which the n-th is number n
+    3  a string: its stdin       4  a list: signals for the attempt that runs
+
+Each can be repeated after a lost connection: a step that is not idempotent by itself is given a nonce, or
+a number that rises with each step of its sender (the link keeps the order), and knows itself again.
+Answers start with a word.
+"""
+
+from hashlib import sha1
+
+_PRELUDE = """
+local H, E, I, S = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local function get(field) return redis.call('HGET', H, field) end
+-- Append events and tell them to those who follow: 'first ended count[ lengths]' and a line's end, then
+-- the events themselves, unless they are so many that whoever wants them had better fetch them.
+local function append(channel, ended, events)
+  local count, size = 0, 0
+  for _, event in ipairs(events) do
+    count, size = redis.call('RPUSH', E, event), size + #event
+  end
+  local head = {count - #events + 1, ended, #events}
+  if size > 65536 then
+    redis.call('PUBLISH', channel, table.concat(head, ' ') .. '\\n')
+  else
+    for _, event in ipairs(events) do head[#head + 1] = #event end
+    redis.call('PUBLISH', channel, table.concat(head, ' ') .. '\\n' .. table.concat(events))
+  end
+end
+local function now()
+  local time = redis.call('TIME')
+  return time[1] + time[2] / 1000000
+end
+local function tell(what, id)
+  local inbox = get('inbox')
+  if inbox then redis.call('PUBLISH', inbox, what .. id) end
+end
+local function finish(channel, event, at, expire_at, nonce, verdict)
+  redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce,
+             'verdict', verdict)
+  append(channel, 1, {event})
+  for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, expire_at) end
+end
+"""
+
+_SOURCES = {
+    # channel, body, created_at, key, language, interactive, event
+    "create": """
+if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
+redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
+           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6])
+append(ARGV[1], 0, {ARGV[7]})
+return {'new'}
+""",
+    "published": """
+if redis.call('EXISTS', H) == 1 then redis.call('HSET', H, 'published', 1) end
+""",
+    "discard": """
+if get('status') ~= 'queued' or get('published') then return {'kept'} end
+local key = get('key')
+redis.call('DEL', H, E, I, S)
+return {'gone', key}
+""",
+    # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
+    # after the attempt's number
+    "begin": """
+local status, attempts = get('status'), tonumber(get('attempts') or 0)
+for attempt = attempts, 1, -1 do
+  if get('begun' .. attempt) == ARGV[6] then return {'begun', attempt} end
+end
+if not status then
+  redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
+             'interactive', ARGV[5])
+end
+if status == 'finished' then return {'finished', get('key')} end
+if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
+attempts = attempts + 1
+redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1, 'stdin_read', 0,
+           'inbox', ARGV[9], 'begun' .. attempts, ARGV[6])
+redis.call('HSETNX', H, 'started_at', ARGV[8])
+redis.call('DEL', S)
+append(ARGV[1], 0, {ARGV[10] .. attempts .. ARGV[11]})
+return {'begun', attempts}
+""",
+    # attempt
+    "excuse": """
+if get('attempts') == ARGV[1] and redis.call('HSETNX', H, 'excused' .. ARGV[1], 1) == 1 then
+  redis.call('HINCRBY', H, 'excused', 1)
+end
+""",
+    # channel, attempt, sender, its number, events...
+    "append": """
+local status = get('status')
+if not status then return {'unknown'} end
+if status == 'finished' then return {'finished'} end
+if get('attempts') ~= ARGV[2] then return {'stale'} end
+if tonumber(get('sent ' .. ARGV[3]) or 0) >= tonumber(ARGV[4]) then return {'done'} end
+redis.call('HSET', H, 'sent ' .. ARGV[3], ARGV[4])
+local events = {}
+for at = 5, #ARGV do events[#events + 1] = ARGV[at] end
+append(ARGV[1], 0, events)
+return {'done'}
+""",
+    # channel, attempt or nothing, nonce, now, expires at, event, verdict, body if nothing is known,
+    # created_at, language
+    "finish": """
+local status = get('status')
+if not status then
+  if ARGV[8] == '' then return {'dropped', ''} end
+  redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
+             'language', ARGV[10], 'published', 1)
+elseif status == 'finished' then
+  return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key')}
+elseif ARGV[2] ~= '' and ARGV[2] ~= get('attempts') then
+  return {'dropped', ''}
+end
+finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+return {'done', get('key')}
+""",
+    # channel, id, nonce, now, expires at, event, verdict
+    "cancel": """
+local status = get('status')
+if not status then return {'unknown'} end
+if status == 'finished' then
+  return {get('finished_by') == ARGV[3] and 'queued' or 'finished', get('key')}
+end
+redis.call('HSET', H, 'cancelled', 1)
+if status == 'queued' then
+  finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+else
+  tell('c', ARGV[2])
+end
+return {status, get('key')}
+""",
+    "get": """
+local found = redis.call('HMGET', H, 'body', 'status', 'attempts', 'started_at', 'published')
+if not found[1] then return {'unknown'} end
+local last = found[2] == 'finished' and redis.call('LINDEX', E, -1) or ''
+return {'known', found[1], found[2], found[3], found[4] or '', found[5] or '0', last}
+""",
+    # after, bytes at most
+    "events": """
+local status, last = get('status'), redis.call('LLEN', E)
+if not status then return {'unknown'} end
+local after, size, found = tonumber(ARGV[1]), 0, {status, last}
+while after < last and size <= tonumber(ARGV[2]) do
+  for _, event in ipairs(redis.call('LRANGE', E, after, after + 15)) do
+    if size > tonumber(ARGV[2]) then break end
+    found[#found + 1], size, after = event, size + #event, after + 1
+  end
+end
+return found
+""",
+    # id, offset or nothing, ends, most unread, sender, its number, data
+    "send_stdin": """
+local status = get('status')
+if not status then return {'unknown'} end
+if status == 'finished' then return {'finished'} end
+if get('interactive') ~= '1' then return {'not interactive'} end
+if ARGV[2] == '' and tonumber(get('sent ' .. ARGV[5]) or 0) >= tonumber(ARGV[6]) then return {'done'} end
+local sent, data = redis.call('STRLEN', I), ARGV[7]
+if ARGV[2] ~= '' then
+  local offset = tonumber(ARGV[2])
+  if offset > sent then return {'gap', sent} end
+  data = string.sub(data, sent - offset + 1)
+end
+if data ~= '' then
+  if get('stdin_ended') then return {'ended'} end
+  local unread = sent - tonumber(get('stdin_read') or 0)
+  if unread + #data > tonumber(ARGV[4]) then return {'full', unread} end
+  redis.call('APPEND', I, data)
+end
+if ARGV[3] == '1' then redis.call('HSET', H, 'stdin_ended', 1) end
+redis.call('HSET', H, 'sent ' .. ARGV[5], ARGV[6])
+tell('i', ARGV[1])
+return {'done'}
+""",
+    # offset
+    "stdin": """
+if redis.call('EXISTS', H) == 0 then return {'unknown'} end
+redis.call('HSET', H, 'stdin_read', ARGV[1])
+return {'known', redis.call('GETRANGE', I, ARGV[1], -1), get('stdin_ended') or '0'}
+""",
+    # id, signal, most at once, sender, its number
+    "send_signal": """
+local status = get('status')
+if not status then return {'unknown'} end
+if status ~= 'running' then return {status} end
+if tonumber(get('sent ' .. ARGV[4]) or 0) >= tonumber(ARGV[5]) then return {'done'} end
+if redis.call('LLEN', S) >= tonumber(ARGV[3]) then return {'too many'} end
+redis.call('HSET', H, 'sent ' .. ARGV[4], ARGV[5])
+redis.call('RPUSH', S, ARGV[2])
+tell('s', ARGV[1])
+return {'done'}
+""",
+    # The keys below are no submission's: KEYS[1] is what the name says.
+    # An idempotency key: id and digest and time of whoever was first. id, digest, now
+    "reserve": """
+local earlier = redis.call('HMGET', KEYS[1], 'id', 'digest', 'at')
+if earlier[1] then return earlier end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'digest', ARGV[2], 'at', ARGV[3])
+return {ARGV[1], ARGV[2], ARGV[3]}
+""",
+    # id
+    "release": """
+if redis.call('HGET', KEYS[1], 'id') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+""",
+    # Those that wait. id, created_at; gives how many there are with it
+    "enqueue": """
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+return redis.call('ZCARD', KEYS[1])
+""",
+    # Nodes. name, what it says of itself
+    "announce": """
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.3f', now()) .. ' ' .. ARGV[2])
+""",
+    # seconds that they are believed
+    "nodes": """
+local oldest, found = now() - tonumber(ARGV[1]), {}
+local said = redis.call('HGETALL', KEYS[1])
+for at = 1, #said, 2 do
+  if tonumber(string.match(said[at + 1], '^%S+')) < oldest then
+    redis.call('HDEL', KEYS[1], said[at])
+  else
+    found[#found + 1] = said[at + 1]
+  end
+end
+return found
+""",
+}
+
+SCRIPTS = {name: _PRELUDE + source for name, source in _SOURCES.items()}
+SHAS = {name: sha1(text.encode()).hexdigest() for name, text in SCRIPTS.items()}  # noqa: S324
+"""By which a script is called: Redis's own name for it, no protection of anything."""

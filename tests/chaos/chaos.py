@@ -1,0 +1,298 @@
+"""`make chaos`: a cluster under steady load while everything in it is killed, held and cut off in turn.
+
+Clients submit with idempotency keys, repeat what was not answered, follow over WebSockets of any ws node
+and reconnect. At the end every accepted submission has one result, its events have no gap, and each
+client saw `finished` once. Three forms: faults (the default); `--empty`, in which Redis also loses
+all it knows once in the middle; `--drain`, in which every node is stopped in order instead, and nothing may
+take a second attempt.
+
+Run as root; it makes a private network namespace for itself (`cluster.py`).
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import trio
+from cluster import Cluster, Node, cluster, enter_private_network
+from daemons import GONE, events_of, log_faults, request
+from programs import BAD_C, CANCEL, FAIL, LINES, SLEEP, SPIN, C, Program
+from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
+
+CLIENTS = 10
+EVERY_S, HOLD_S, RESTART_S = 10.0, 5.0, 1.0
+FINISH_S = 240.0
+SILENT_S = 15.0
+"""A WebSocket that says nothing for longer than any program is silent is given up for another."""
+
+LONG = Program(
+    "long",
+    "ok",
+    "import time\nfor n in range(25): print(n, flush=True); time.sleep(0.2)",
+    share=2,
+    stdout="".join(f"{n}\n" for n in range(25)),
+)
+PROGRAMS = (LINES, SLEEP, C, BAD_C, FAIL, SPIN, CANCEL, LONG)
+GONE_WS = (*GONE, ConnectionClosed, HandshakeError)
+
+
+@dataclass
+class Chaos:
+    cluster: Cluster
+    random: random.Random
+    over: bool = False
+    numbers: int = 0
+    emptied_at: float | None = None
+    started: float = 0.0
+    accepted: dict[str, Program] = field(default_factory=dict)
+    accepted_at: dict[str, float] = field(default_factory=dict)
+    by_key: dict[str, str] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    finished_at: dict[str, float] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    resets: int = 0
+    reconnects: int = 0
+    done: Counter[str] = field(default_factory=Counter)
+
+    async def client(self) -> None:
+        while not self.over:
+            self.numbers += 1
+            key = f"key-{self.numbers}"
+            (program,) = self.random.choices(PROGRAMS, [each.share for each in PROGRAMS])
+            began = time.monotonic()
+            seen = await self.ask("POST", "/submissions", program.body, key)
+            self.note(seen["id"], key, program, began)
+            if program.cancel:
+                await trio.sleep(self.random.random())
+                await self.ask("DELETE", f"/submissions/{seen['id']}")
+            await self.follow(seen["id"])
+
+    def note(self, id: str, key: str, program: Program, began: float) -> None:
+        known = self.by_key.setdefault(key, id)
+        if known != id:
+            self.faults.append(f"{key} made both {known} and {id}")
+        self.accepted[id] = program
+        self.accepted_at[id] = time.monotonic()
+
+    async def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> Any:
+        """Until some submit node answers; 503 asks to come again, and so does 404 of what a Redis that
+        was emptied has to be told again."""
+        while True:
+            node = self.random.choice(self.cluster.of("submit"))
+            try:
+                with trio.fail_after(SILENT_S):
+                    status, answer = await request(node.url, method, path, body, key)
+            except (*GONE, ValueError):
+                await trio.sleep(0.05)
+                continue
+            if status in (200, 202):
+                return answer
+            if not (status == 503 or (status == 404 and self.emptied_at)):
+                self.faults.append(f"{method} {path}: {status} {answer}")
+            await trio.sleep(0.1)
+
+    async def follow(self, id: str) -> None:
+        """Over one WebSocket after another, until `finished`."""
+        log: list[dict[str, Any]] = []
+        while not log or log[-1]["event"]["name"] != "finished":
+            node = self.random.choice(self.cluster.of("ws"))
+            try:
+                await self._follow_on(node, id, log)
+            except GONE_WS:
+                self.reconnects += 1
+                await trio.sleep(0.05)
+            except BaseExceptionGroup as group:
+                if group.split(GONE_WS)[1]:
+                    raise
+                self.reconnects += 1
+        self.finished_at[id] = time.monotonic()
+        result = log[-1]["event"]["result"]
+        self.results[id] = result
+        self.faults += filter(None, [self.accepted[id].fault(result)])
+        if [frame["seq"] for frame in log] != list(range(1, len(log) + 1)):
+            self.faults.append(f"{id}: its client saw a gap")
+        if sum(frame["event"]["name"] == "finished" for frame in log) != 1:
+            self.faults.append(f"{id}: its client saw finished more than once")
+
+    async def _follow_on(self, node: Node, id: str, log: list[dict[str, Any]]) -> None:
+        with trio.fail_after(SILENT_S):
+            connection = open_websocket_url(f"{node.url.replace('http', 'ws')}/api/v1/ws")
+            socket = await connection.__aenter__()
+        try:
+            after = log[-1]["seq"] if log else 0
+            await socket.send_message(json.dumps({"type": "subscribe", "id": id, "after": after}))
+            while not log or log[-1]["event"]["name"] != "finished":
+                with trio.fail_after(SILENT_S):
+                    frame = json.loads(await socket.get_message())
+                if frame["type"] == "event":
+                    log.append(frame)
+                elif frame["type"] == "error" and not self._expected(frame["problem"], log):
+                    self.faults.append(f"{id}: {frame}")
+                    await trio.sleep(1)
+                    return
+                elif frame["type"] == "error":
+                    await trio.sleep(0.2)
+                    return
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await connection.__aexit__(None, None, None)
+
+    def _expected(self, problem: dict[str, Any], log: list[dict[str, Any]]) -> bool:
+        """What a client mends by coming again."""
+        if problem["type"] == "events-reset" and self.emptied_at:
+            self.resets += 1
+            log.clear()
+            return True
+        forgotten = problem["type"] == "unknown-submission" and self.emptied_at is not None
+        return forgotten or problem["status"] == 503
+
+    # What is done to them
+
+    async def disturb(self, seconds: float, *, empty: bool) -> None:
+        until = time.monotonic() + seconds
+        middle = time.monotonic() + seconds / 2
+        while time.monotonic() < until:
+            with trio.move_on_after(EVERY_S):
+                if empty and not self.emptied_at and time.monotonic() > middle:
+                    self.emptied_at = time.monotonic()
+                    self.cluster.redis.do("FLUSHALL")
+                    self.say("redis", "emptied")
+                else:
+                    await self._disturb_one()
+                await trio.sleep_forever()
+
+    async def _disturb_one(self) -> None:
+        names = [*(node.name for node in self.cluster.nodes), "rabbitmq", "redis"]
+        name = self.random.choice(names)
+        node = next((node for node in self.cluster.nodes if node.name == name), None)
+        how = self.random.choice(["kill", "hold", "cut"])
+        self.say(name, how)
+        self.done[how] += 1
+        server = self.cluster.rabbitmq if name == "rabbitmq" else self.cluster.redis
+        host = node.host if node else self.cluster.hosts[name]
+        what = node or server
+        if how == "kill":
+            what.kill()
+            await trio.sleep(RESTART_S)
+            if node:
+                node.start()
+            else:
+                server.launch()
+        elif how == "hold":
+            what.pause()
+            await self._shielded(what.resume)
+        else:
+            host.cut()
+            await self._shielded(host.mend)
+
+    async def _shielded(self, mend: Callable[[], None]) -> None:
+        with trio.CancelScope(shield=True):  # five seconds
+            await trio.sleep(HOLD_S)
+            mend()
+
+    async def drain_all(self, seconds: float) -> None:
+        """Every node in turn is stopped in order and started again, until the time is up."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for node in self.cluster.nodes:
+                self.say(node.name, "stop")
+                self.done["stop"] += 1
+                if code := await node.stop():
+                    self.faults.append(f"{node.name} ended with {code}: {node.told()}")
+                node.start()
+                await node.ready()
+
+    def say(self, name: str, what: str) -> None:
+        print(f"{time.monotonic() - self.started:6.1f} s  {what} {name}", flush=True)
+
+    # What is seen afterwards
+
+    async def look_back(self) -> None:
+        """Everything once more, from the whole cluster at rest."""
+        excused = {
+            id for id, at in self.finished_at.items() if self.emptied_at and at <= self.emptied_at
+        }
+        ids = [id for id in self.results if id not in excused]
+        for id in ids:
+            seen = await self.ask("GET", f"/submissions/{id}")
+            if seen != self.results[id]:
+                self.faults.append(f"{id}: two results: {self.results[id]} and {seen}")
+        for node in self.cluster.of("ws"):
+            mine = ids[:: 1 + len(ids) // 200]
+            for id, log in (await events_of(node.url, mine)).items():
+                self.faults += log_faults(id, log, self.results[id])
+
+    def report(self) -> None:
+        attempts = Counter(seen["attempts"] for seen in self.results.values())
+        verdicts = Counter(seen["verdict"] for seen in self.results.values())
+        lost = self.accepted.keys() - self.results.keys()
+        finishes = sorted(self.finished_at.values())
+        stall = max((b - a for a, b in pairwise(finishes)), default=0.0)
+        longest = max(
+            (self.finished_at[id] - self.accepted_at[id] for id in self.finished_at), default=0.0
+        )
+        again = sum((number - 1) * count for number, count in attempts.items() if number > 1)
+        print(
+            f"accepted {len(self.accepted)}, finished {len(self.results)}, lost {len(lost)}, "
+            f"faults {len(self.faults)}, redelivered {again}, attempts {dict(sorted(attempts.items()))}, "
+            f"{dict(verdicts)}, done {dict(self.done)}, reconnects {self.reconnects}, events-reset "
+            f"{self.resets}, longest without a finish {stall:.1f} s, longest submission {longest:.1f} s"
+        )
+        for fault in self.faults[:20]:
+            print("FAULT", fault)
+        if lost:
+            print("LOST", sorted(lost)[:20])
+
+    @property
+    def good(self) -> bool:
+        return (
+            not self.faults and self.results.keys() == self.accepted.keys() and bool(self.accepted)
+        )
+
+
+async def main(seconds: float, seed: int, form: str, folder: Path) -> bool:
+    with cluster(folder, execute__slots="2") as running:
+        chaos = Chaos(running, random.Random(seed))
+        await running.start()
+        chaos.started = time.monotonic()
+        async with trio.open_nursery() as nursery:
+            for _ in range(CLIENTS):
+                nursery.start_soon(chaos.client)
+            if form == "drain":
+                await chaos.drain_all(seconds)
+            else:
+                await chaos.disturb(seconds, empty=form == "empty")
+            chaos.over = True
+            nursery.cancel_scope.deadline = trio.current_time() + FINISH_S
+        await chaos.look_back()
+        if form == "drain" and (again := [s for s in chaos.results.values() if s["attempts"] > 1]):
+            chaos.faults.append(f"{len(again)} took a second attempt")
+        for node in running.nodes:
+            if code := await node.stop():
+                chaos.faults.append(f"{node.name} ended with {code}: {node.told()}")
+            if "Traceback" in node.told():
+                chaos.faults.append(f"{node.name} complained: {node.told()}")
+        chaos.report()
+        return chaos.good
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--form", choices=["faults", "empty", "drain"], default="faults")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else time.time_ns() % 10**9
+    print(f"seed {seed}", flush=True)
+    enter_private_network()
+    with tempfile.TemporaryDirectory(prefix="occd-chaos-") as name:
+        sys.exit(not trio.run(main, options.seconds, seed, options.form, Path(name)))

@@ -1,0 +1,129 @@
+"""The whole daemon over a real Redis: what a client sees when Redis is killed, emptied or full."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from redis_server import RedisServer, redis_server
+from serving import API, OCCD, PATIENCE_S, Server, connected, serving, start
+
+WAITS = "print('ready', flush=True); print(input(), flush=True); print(input())"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("redis-daemon")
+    with serving(folder / "data", redis__url=redis.url, node="n1") as server:
+        yield server
+
+
+def test_a_program_runs_and_is_known_in_redis(server: Server, redis: RedisServer) -> None:
+    result = server.run("print(6 * 7)")
+    assert (result["verdict"], result["run"]["stdout"]) == ("ok", "42\n")
+    assert redis.command("EXISTS", f"occd:{{{result['id']}}}") == ":1"
+    assert server.get("/readyz").status == 200
+
+
+def test_nodes_lists_what_runs(server: Server, redis: RedisServer) -> None:
+    command, environment = [OCCD, "nodes"], os.environ | {"OCCD_REDIS__URL": redis.url}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("n1: execute,notify,submit,ws; 0 running")
+    assert "python 3" in done.stdout
+    environment.pop("OCCD_REDIS__URL")
+    refused = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert (refused.returncode, "redis.url" in refused.stderr) == (125, True)
+
+
+async def test_a_program_that_runs_while_redis_restarts_is_followed_to_its_end(
+    server: Server, redis: RedisServer
+) -> None:
+    async with connected(server) as client:
+        id = await client.submit(WAITS, interactive=True)
+        await client.until_output(id, "ready\n")
+        redis.kill()
+        with trio.move_on_after(0.3):
+            await client.receive()
+        redis.start()
+        assert (await client.ask("stdin", id=id, data="one\n"))["type"] == "done"
+        await client.until_output(id, "one\n")
+        await client.ask("stdin", id=id, data="two\n")
+        frames = await client.until(id, "finished")
+        assert frames[-1]["event"]["result"]["run"]["stdout"] == "ready\none\ntwo\n"
+
+
+async def test_a_program_that_runs_while_redis_is_emptied_ends_with_its_whole_output(
+    server: Server, redis: RedisServer
+) -> None:
+    source = "import time; print(1, flush=True); time.sleep(1); print(2, flush=True)"
+    async with connected(server) as client:
+        id = await client.submit(source)
+        await client.until_output(id, "1\n")
+        redis.do("FLUSHALL")
+        while (frame := await client.receive())["type"] != "error":
+            assert frame["event"]["name"] != "finished"
+        assert frame["problem"]["type"] == "events-reset"
+        await client.ask("subscribe", id=id, after=0)
+        frames = await client.until(id, "finished")
+        assert frames[0]["event"]["name"] == "started"
+        assert frames[-1]["event"]["result"]["run"]["stdout"] == "1\n2\n"
+
+
+def wait_for_nodes(server: Server) -> None:
+    """Until they have told an emptied Redis of themselves again."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not server.get(f"{API}/languages").json()["languages"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_while_no_node_is_known_a_submission_is_not_its_clients_fault(
+    server: Server, redis: RedisServer
+) -> None:
+    redis.command("DEL", "occd:nodes")
+    answer = server.post({"language": "python", "source": "1"})
+    assert (answer.status, answer.json()["type"]) == (503, "no-nodes")
+    wait_for_nodes(server)
+    assert server.run("print(1)")["verdict"] == "ok"
+
+
+def test_a_full_or_dead_redis_is_a_clear_503_that_heals(server: Server, redis: RedisServer) -> None:
+    wait_for_nodes(server)
+    redis.do("CONFIG", "SET", "maxmemory", "1")
+    answer = server.post({"language": "python", "source": "1"})
+    assert (answer.status, answer.json()["type"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"]
+    ready = server.get("/readyz")
+    assert (ready.status, "maxmemory" in ready.json()["detail"]) == (503, True)
+    redis.do("CONFIG", "SET", "maxmemory", "0")
+    assert server.run("print(1)")["verdict"] == "ok"
+    redis.kill()
+    ready = server.get("/readyz")
+    assert (ready.status, "cannot be reached" in ready.json()["detail"]) == (503, True)
+    assert server.post({"language": "python", "source": "1"}).status == 503
+    assert server.get("/healthz").status == 200
+    redis.start()
+    assert server.run("print(1)")["verdict"] == "ok"
+    assert server.get("/readyz").status == 200
+
+
+def test_a_wrong_password_ends_the_start_in_one_line(tmp_path: Path) -> None:
+    with redis_server("requirepass right") as closed:
+        url = f"redis://:wrong-word@127.0.0.1:{closed.port}"
+        server = start(tmp_path / "data", redis__url=url)
+        assert server.process.wait(30) == 125
+        said = server.log.read_text()
+        assert "redis.password_file" in said
+        assert "wrong-word" not in said
+        assert "Traceback" not in said

@@ -1,0 +1,480 @@
+"""The state in Redis: what several processes see of one another, and what happens when Redis is away,
+slow, emptied, or one of us dies between two steps."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from statistics import median
+
+import pytest
+import trio
+from pydantic import SecretStr
+from redis_server import RedisServer, free_port, redis_server
+
+from occd.config import RedisConfig
+from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission
+from occd.model import (
+    File,
+    Output,
+    Queued,
+    Recorded,
+    Result,
+    Submission,
+    Verdict,
+    new_id,
+)
+from occd.state import Node, State
+from occd.state.redis import RedisState, open_redis
+from occd.state.redis_connect import Command, Reply
+from occd.state.redis_link import Link
+
+SOON_S = 30.0
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with redis_server() as running:
+        yield running
+
+
+@asynccontextmanager
+async def opened(server: RedisServer, keep_s: float = 3600) -> AsyncIterator[RedisState]:
+    async with open_redis(RedisConfig(url=SecretStr(server.url)), keep_s) as state:
+        yield state
+
+
+def make(*, interactive: bool = False) -> Submission:
+    files = (File("main.py", b"print(1)"),)
+    return Submission(
+        new_id(),
+        "python",
+        None,
+        "main.py",
+        files,
+        interactive=interactive,
+        created_at=time.time(),
+    )
+
+
+def output(data: bytes) -> Output:
+    return Output("run", "stdout", data)
+
+
+def result() -> Result:
+    return Result(Verdict.OK, attempts=1, finished_at=time.time())
+
+
+async def begun(state: State, *, interactive: bool = False) -> Submission:
+    submission = make(interactive=interactive)
+    await state.create(submission, None, "")
+    assert await state.begin(submission, "3.11", "node") == 1
+    return submission
+
+
+async def follow(state: State, id: str, found: list[Recorded]) -> None:
+    """To the end."""
+    after = 0
+    while events := await state.watch(id, after):
+        found += events
+        after = events[-1].seq
+
+
+async def follow_stdin(state: State, id: str, chunks: list[bytes]) -> None:
+    """To the end."""
+    offset, ended = 0, False
+    while not ended:
+        stdin = await state.stdin(id, offset)
+        chunks.append(stdin.data)
+        offset, ended = offset + len(stdin.data), stdin.ended
+
+
+def outputs(found: list[Recorded]) -> list[bytes]:
+    return [each.event.data for each in found if isinstance(each.event, Output)]
+
+
+# several processes
+
+
+async def test_what_one_process_does_another_sees(server: RedisServer) -> None:
+    async with opened(server) as here, opened(server) as there:
+        submission = await begun(here, interactive=True)
+        found: list[Recorded] = []
+        chunks: list[bytes] = []
+        signals: list[str] = []
+        cancelled = trio.Event()
+
+        async def run() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow_stdin, here, submission.id, chunks)
+                while len(signals) < 2:
+                    signals.extend(await here.signals(submission.id, len(signals)))
+                await here.cancelled(submission.id)
+                cancelled.set()
+
+        with trio.fail_after(SOON_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, there, submission.id, found)
+                nursery.start_soon(run)
+                await here.append(submission.id, 1, [output(b"one"), output(b"two")])
+                await there.send_stdin(submission.id, b"a", None, end=False)
+                await there.send_stdin(submission.id, b"b", None, end=True)
+                await there.send_signal(submission.id, "SIGINT")
+                await there.send_signal(submission.id, "SIGTERM")
+                await there.cancel(submission.id)
+                await cancelled.wait()
+                assert await here.finish(submission.id, 1, result())
+            assert (await there.settled(submission.id)).result
+        assert outputs(found) == [b"one", b"two"]
+        assert [each.seq for each in found] == [1, 2, 3, 4, 5]
+        assert (b"".join(chunks), signals) == (b"ab", ["SIGINT", "SIGTERM"])
+
+
+async def test_output_and_stdin_cross_within_milliseconds(server: RedisServer) -> None:
+    async with opened(server) as here, opened(server) as there:
+        submission = await begun(here, interactive=True)
+        told: dict[str, list[float]] = {"output": [], "stdin": []}
+        sent = 0.0
+
+        async def watch() -> None:
+            after = 2
+            while True:
+                after = (await there.watch(submission.id, after))[-1].seq
+                told["output"].append(time.monotonic() - sent)
+
+        async def read() -> None:
+            offset = 0
+            while True:
+                offset += len((await here.stdin(submission.id, offset)).data)
+                told["stdin"].append(time.monotonic() - sent)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            nursery.start_soon(read)
+            await trio.sleep(0.1)
+            for _ in range(50):
+                sent = time.monotonic()
+                await here.append(submission.id, 1, [output(b"x")])
+                await trio.sleep(0.01)
+                sent = time.monotonic()
+                await there.send_stdin(submission.id, b"x", None, end=False)
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        assert median(told["output"]) < 0.02  # 1 ms on a quiet machine
+        assert median(told["stdin"]) < 0.02
+
+
+async def test_positions_count_over_all_processes(server: RedisServer) -> None:
+    async with opened(server) as here, opened(server) as there:
+        positions = []
+        for state in (here, there, here, there):
+            submission = make()
+            await state.create(submission, None, "")
+            (event,) = await there.watch(submission.id, 0)
+            assert isinstance(event.event, Queued)
+            positions.append(event.event.position)
+        assert positions == [1, 2, 3, 4]
+
+
+async def test_followers_who_are_up_to_date_cost_no_reads(server: RedisServer) -> None:
+    async with opened(server) as state:
+        submission = await begun(state)
+        found: list[Recorded] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(follow, state, submission.id, found)
+            await trio.sleep(0.3)
+            before = _calls(server)
+            for number in range(10):
+                await state.append(submission.id, 1, [output(b"%d" % number)])
+                await trio.sleep(0.01)
+            assert _calls(server) - before < 20
+            await state.finish(submission.id, 1, result())
+        assert len(found) == 20 * 13
+
+
+def _calls(server: RedisServer) -> int:
+    """How many scripts have been run."""
+    for line in server.command("INFO", "commandstats").splitlines():
+        if line.startswith("cmdstat_evalsha:"):
+            return int(line.split("calls=")[1].split(",")[0])
+    return 0
+
+
+# outages
+
+
+async def test_a_restart_loses_and_doubles_nothing_and_who_waits_goes_on(
+    server: RedisServer,
+) -> None:
+    async with opened(server) as here, opened(server) as there:
+        submission = await begun(here, interactive=True)
+        found: list[Recorded] = []
+        chunks: list[bytes] = []
+        cancelled = trio.Event()
+
+        async def wait_for_cancel() -> None:
+            await here.cancelled(submission.id)
+            cancelled.set()
+
+        async def kill_often() -> None:
+            for _ in range(4):
+                await trio.sleep(0.15)
+                server.kill()
+                await trio.sleep(0.1)
+                server.start()
+
+        with trio.fail_after(SOON_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, there, submission.id, found)
+                nursery.start_soon(follow_stdin, here, submission.id, chunks)
+                nursery.start_soon(wait_for_cancel)
+                nursery.start_soon(kill_often)
+                for number in range(150):
+                    await here.append(submission.id, 1, [output(b"%d" % number)])
+                    await there.send_stdin(submission.id, b"%d " % number, None, end=False)
+                    await trio.sleep(0.005)
+                await there.send_stdin(submission.id, b"", None, end=True)
+                await there.cancel(submission.id)
+                await cancelled.wait()
+                assert await here.finish(submission.id, 1, result())
+        assert outputs(found) == [b"%d" % number for number in range(150)]
+        assert [each.seq for each in found] == list(range(1, 154))
+        assert b"".join(chunks) == b"".join(b"%d " % number for number in range(150))
+
+
+async def test_a_held_redis_holds_up_nobody_else(server: RedisServer) -> None:
+    gaps: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            began = time.monotonic()
+            await trio.sleep(0.01)
+            gaps.append(time.monotonic() - began)
+
+    async with opened(server) as state:
+        submission = await begun(state)
+        found: list[Recorded] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, state, submission.id, found)
+            await trio.sleep(0.1)
+            async with trio.open_nursery() as ticking:
+                ticking.start_soon(tick)
+                server.pause()
+                nursery.start_soon(state.append, submission.id, 1, [output(b"held")])
+                await trio.sleep(5)
+                server.resume()
+                ticking.cancel_scope.cancel()
+            assert max(gaps) < 0.5
+            with trio.fail_after(SOON_S):
+                while not outputs(found):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                await state.finish(submission.id, 1, result())
+        assert outputs(found) == [b"held"]
+
+
+async def test_a_long_outage_is_said_within_seconds_and_can_be_left(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("occd.state.redis_link._PATIENCE_S", 0.5)
+    async with opened(server) as state:
+        submission = await begun(state)
+        server.kill()
+        for _ in range(2):
+            with trio.fail_after(5), pytest.raises(StateUnavailable) as failed:
+                await state.append(submission.id, 1, [output(b"x")])
+            assert "cannot be reached" in str(failed.value)
+        with trio.move_on_after(0.3) as scope:  # waiting outlasts it, and can be given up
+            await state.watch(submission.id, 2)
+        assert scope.cancelled_caught
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+async def test_scripts_that_redis_forgot_are_sent_again(server: RedisServer) -> None:
+    async with opened(server) as state:
+        submission = await begun(state)
+        server.do("SCRIPT", "FLUSH")
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(state.append, submission.id, 1, [output(b"%d" % number)])
+        await state.finish(submission.id, 1, result())
+        found: list[Recorded] = []
+        await follow(state, submission.id, found)
+        assert sorted(outputs(found), key=int) == [b"%d" % number for number in range(20)]
+
+
+async def test_an_emptied_redis_resets_those_who_follow(server: RedisServer) -> None:
+    async with opened(server) as state:
+        submission = await begun(state)
+        reset = trio.Event()
+
+        async def follow_to_reset() -> None:
+            with pytest.raises(EventsReset):
+                await state.watch(submission.id, 2)
+            reset.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow_to_reset)
+            await trio.sleep(0.1)
+            server.do("FLUSHALL")
+            with pytest.raises(UnknownSubmission):
+                await state.append(submission.id, 1, [output(b"x")])
+            assert await state.begin(submission, "3", "node") == 1
+            with trio.fail_after(SOON_S):
+                await reset.wait()
+        assert [each.seq for each in await state.watch(submission.id, 0)] == [1]
+
+
+# every step can be repeated, and a death between two is healed
+
+
+async def test_every_step_can_be_repeated(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if each first answer had been lost."""
+    run = Link.run
+
+    async def run_twice(link: Link, *commands: Command, certain: bool = True) -> list[Reply]:
+        await run(link, *commands, certain=certain)
+        return await run(link, *commands, certain=certain)
+
+    async with opened(server) as state:
+        monkeypatch.setattr(Link, "run", run_twice)
+        submission, waiting = make(interactive=True), make()
+        assert (await state.create(submission, "key", "digest")).id == submission.id
+        await state.published(submission.id)
+        assert await state.begin(submission, "3", "n") == 1
+        await state.excuse(submission.id, 1)
+        for attempt in (2, 3, 4):
+            assert await state.begin(submission, "3", "n") == attempt
+        await state.append(submission.id, 4, [output(b"a"), output(b"b")])
+        await state.send_stdin(submission.id, b"x", None, end=False)
+        await state.send_stdin(submission.id, b"y", None, end=True)
+        assert (await state.stdin(submission.id, 0)).data == b"xy"
+        await state.send_signal(submission.id, "SIGINT")
+        assert list(await state.signals(submission.id, 0)) == ["SIGINT"]
+        assert await state.finish(submission.id, 4, result())
+        assert not await state.finish(submission.id, 4, result())
+        await state.create(waiting, None, "")
+        assert await state.cancel(waiting.id)
+        assert not await state.cancel(waiting.id)
+        found: list[Recorded] = []
+        await follow(state, submission.id, found)
+        assert [each.event.name for each in found] == [
+            "queued", "started", "started", "started", "started", "output", "output", "finished"
+        ]  # fmt: skip
+
+
+async def fails(*_: object, **__: object) -> list[Reply]:
+    await trio.lowlevel.checkpoint()
+    raise StateUnavailable("died here", 5)
+
+
+async def test_a_key_whose_holder_died_before_it_created_is_used_on(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(server) as state:
+        first, second = make(), make()
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "_step", fails)
+            with pytest.raises(StateUnavailable):
+                await state.create(first, "key", "digest")
+        with pytest.raises(Conflict):
+            await state.create(second, "key", "other")
+        made = await state.create(second, "key", "digest")
+        assert (made.id, made.published) == (first.id, False)
+        assert (await state.get(first.id)).submission.files == second.files
+        assert [each.id for each in await state.unpublished(time.time() + 60)] == [first.id]
+
+
+async def test_a_key_that_leads_nowhere_is_free_again_after_a_while(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(server) as state:
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "_step", fails)
+            with pytest.raises(StateUnavailable):
+                await state.create(make(), "key", "digest")
+        monkeypatch.setattr("occd.state.redis._YOUNG_S", -1.0)
+        other = make()
+        assert (await state.create(other, "key", "other")).id == other.id
+
+
+async def test_those_that_wait_no_more_are_counted_no_more(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.state.redis._YOUNG_S", -1.0)
+    monkeypatch.setattr("occd.state.redis._HEAL_EVERY_S", 0.05)
+    async with opened(server) as state:
+        kept = make()
+        await state.create(kept, None, "")
+        server.command("ZADD", "occd:queued", "1", "dead", "2", "gone")
+        server.command("ZADD", "occd:unpublished", "1", "dead")
+        with trio.fail_after(SOON_S):
+            while server.command("ZCARD", "occd:queued") != ":1":  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert [each.id for each in await state.unpublished(time.time() + 60)] == [kept.id]
+        assert server.command("ZCARD", "occd:unpublished") == ":1"
+
+
+# keys
+
+
+async def live(state: State) -> None:
+    """Use everything."""
+    submission, waiting, refused = make(interactive=True), make(), make()
+    await state.create(submission, "key", "digest")
+    await state.published(submission.id)
+    await state.begin(submission, "3", "node")
+    await state.append(submission.id, 1, [output(b"x")])
+    await state.send_stdin(submission.id, b"x", None, end=True)
+    await state.stdin(submission.id, 0)
+    await state.send_signal(submission.id, "SIGINT")
+    await state.signals(submission.id, 0)
+    await state.cancel(submission.id)
+    await state.cancelled(submission.id)
+    await state.watch(submission.id, 0)
+    await state.finish(submission.id, 1, result())
+    await state.settled(submission.id)
+    waiting = replace(waiting, owner="me")
+    await state.create(waiting, None, "")
+    await state.cancel(waiting.id)
+    assert len(await state.owned("me", None, 9)) == 1
+    await state.create(refused, "another", "digest")
+    await state.discard(refused.id)
+    await state.unpublished(time.time() + 60)
+    await state.announce(Node("n", ("ws",)))
+    await state.nodes()
+    await state.withdraw(Node("n", ("ws",)))
+    await state.check()
+
+
+async def test_every_step_would_work_on_a_cluster() -> None:
+    """Of one node that has all slots: keys of two slots in a command are refused all the same."""
+    with redis_server("cluster-enabled yes", f"cluster-port {free_port()}") as server:
+        server.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        async with opened(server) as state:
+            await live(state)
+
+
+async def test_every_key_has_the_prefix_and_goes_in_time(server: RedisServer) -> None:
+    async with opened(server, keep_s=100) as state:
+        await live(state)
+        keys = server.command("KEYS", "*").split()[2::2]
+        assert all(key.startswith("occd:") for key in keys)
+        lasting = {key for key in keys if server.command("TTL", key) == ":-1"}
+        assert lasting <= {"occd:nodes"}
+
+
+async def test_nobody_is_left_subscribed(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.state.redis_news._LINGER_S", 0.05)
+    async with opened(server) as state:
+        submission = await begun(state)
+        await state.finish(submission.id, 1, result())
+        await state.settled(submission.id)
+        with trio.fail_after(SOON_S):
+            while server.command("PUBSUB", "CHANNELS", "occd:e:*") != "*0":  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert len(await state.watch(submission.id, 0)) == 3

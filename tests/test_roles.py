@@ -1,0 +1,289 @@
+"""Roles in processes of their own, over a real RabbitMQ and a real Redis, behind a real nginx."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from rabbitmq_server import shared as shared_rabbitmq
+from redis_server import free_port, shared_redis
+from serving import API, OCCD, PATIENCE_S, Server, connected, serving, start
+
+HELLO = 'print("Hello, world!")'
+ECHO = "import sys\nfor line in sys.stdin: print('got', line.strip(), flush=True)"
+SERVED = {
+    "submit": ("/", f"{API}/languages"),
+    "execute": (),
+    "notify": (),
+    "ws": (),
+}
+
+
+@dataclass(frozen=True)
+class Installation:
+    settings: dict[str, Any]
+    submits: list[Server]
+    executes: list[Server]
+    notifies: list[Server]
+    sockets: list[Server]
+    folder: Path
+
+    @contextmanager
+    def another(self, name: str, roles: str, **settings: str) -> Iterator[Server]:
+        with serving(self.folder / name, roles=roles, **self.settings | settings) as server:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def meeting() -> Iterator[dict[str, Any]]:
+    """Settings with which roles meet."""
+    rabbitmq = shared_rabbitmq()
+    url = rabbitmq.add_vhost()
+    yield {
+        "rabbitmq__url": url,
+        "redis__url": shared_redis().url,
+        "redis__prefix": f"roles-{os.getpid()}",
+        "languages": '["python"]',
+    }
+    rabbitmq.delete_vhost(url)
+
+
+@pytest.fixture(scope="module")
+def installation(
+    meeting: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    folder = tmp_path_factory.mktemp("installation")
+    with ExitStack() as stack:
+
+        def role(name: str, number: int) -> Server:
+            at = folder / f"{name}{number}"
+            return stack.enter_context(serving(at, roles=name, **meeting))
+
+        notifies = [role("notify", 1)]
+        executes = [role("execute", number) for number in (1, 2)]
+        submits = [role("submit", number) for number in (1, 2)]
+        sockets = [role("ws", number) for number in (1, 2)]
+        yield Installation(meeting, submits, executes, notifies, sockets, folder)
+
+
+@pytest.fixture(scope="module")
+def front(installation: Installation) -> Iterator[Server]:
+    """nginx before all of them, without sticky sessions; as a server to be asked."""
+    with nginx(installation) as port:
+        yield replace(installation.submits[0], port=port)
+
+
+@contextmanager
+def nginx(installation: Installation) -> Iterator[int]:
+    program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    assert program, "nginx is missing; to have it: apt-get install nginx-light"
+    folder, port = installation.folder / "nginx", free_port()
+    folder.mkdir()
+    submits = "".join(f"server 127.0.0.1:{each.port};" for each in installation.submits)
+    sockets = "".join(f"server 127.0.0.1:{each.port};" for each in installation.sockets)
+    (folder / "nginx.conf").write_text(
+        f"""
+        daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
+        events {{}}
+        http {{
+            access_log off;
+            client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+            fastcgi_temp_path {folder}/1; uwsgi_temp_path {folder}/2; scgi_temp_path {folder}/3;
+            client_max_body_size 32m;
+            upstream submit {{ {submits} }}
+            upstream ws {{ {sockets} }}
+            server {{
+                listen 127.0.0.1:{port};
+                proxy_set_header Host $http_host;
+                proxy_read_timeout 120s;
+                location / {{ proxy_pass http://submit; }}
+                location {API}/ws {{
+                    proxy_pass http://ws; proxy_http_version 1.1;
+                    proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
+                }}
+            }}
+        }}
+        """
+    )
+    process = subprocess.Popen([program, "-c", str(folder / "nginx.conf"), "-p", str(folder)])
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (folder / "pid").exists():
+            assert process.poll() is None, (folder / "error.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_submission_goes_through_all_roles(front: Server) -> None:
+    for _ in range(4):  # so that each submit node has one
+        result = front.run(HELLO)
+        assert result["verdict"] == "ok"
+        assert result["run"]["stdout"] == "Hello, world!\n"
+
+
+def test_every_node_answers_for_every_submission(installation: Installation) -> None:
+    one, two = installation.submits
+    id = one.submit(HELLO)
+    assert two.result(id) == one.result(id)
+
+
+def test_an_idempotency_key_holds_on_every_node(installation: Installation) -> None:
+    one, two = installation.submits
+    body = {"language": "python", "source": HELLO}
+    first, again = (each.post(body, idempotency_key="a-key") for each in (one, two))
+    assert first.json()["id"] == again.json()["id"]
+    other = two.post(body | {"source": "print(2)"}, idempotency_key="a-key")
+    assert other.status == 409
+
+
+def test_each_role_tells_its_health_and_serves_nothing_else(installation: Installation) -> None:
+    groups = {
+        "submit": installation.submits,
+        "execute": installation.executes,
+        "notify": installation.notifies,
+        "ws": installation.sockets,
+    }
+    for name, servers in groups.items():
+        for server in servers:
+            assert server.get("/healthz").status == 200
+            assert server.get("/readyz").status == 200, server.get("/readyz").body
+            for path in ("/", f"{API}/languages"):
+                assert server.get(path).status == (200 if path in SERVED[name] else 404)
+
+
+async def test_a_client_that_moves_to_another_ws_node_misses_nothing(
+    installation: Installation,
+) -> None:
+    one, two = installation.sockets
+    source = "import time\nfor n in range(20): print(n, flush=True); time.sleep(0.05)"
+    async with connected(one) as client:
+        id = await client.submit(source)
+        seen = await client.until(id, "output")
+    async with connected(two) as client:
+        await client.ask("subscribe", id=id, after=seen[-1]["seq"])
+        seen += await client.until(id, "finished")
+    assert [frame["seq"] for frame in seen] == list(range(1, len(seen) + 1))
+    printed = "".join(f["event"]["data"] for f in seen if f["event"]["name"] == "output")
+    assert printed == "".join(f"{n}\n" for n in range(20))
+
+
+async def test_stdin_from_any_ws_node_reaches_the_program_soon(installation: Installation) -> None:
+    one, two = installation.sockets
+    async with connected(one) as client, connected(two) as other:
+        id = await client.submit(ECHO, interactive=True)
+        await client.until(id, "stage")
+        await other.ask("subscribe", id=id, after=0)
+        took = []
+        for number in range(20):
+            began = trio.current_time()
+            await other.ask("stdin", id=id, data=f"{number}\n")
+            await client.until_output(id, f"got {number}\n")
+            took.append(trio.current_time() - began)
+        await other.ask("stdin", id=id, data="", eof=True)
+        assert (await client.until(id, "finished"))[-1]["event"]["result"]["verdict"] == "ok"
+    assert sorted(took)[10] < 0.1  # 10 ms is promised, on a machine with nothing else to do
+
+
+async def test_a_signal_from_any_ws_node_reaches_the_program(installation: Installation) -> None:
+    one, two = installation.sockets
+    source = "import signal\nprint('on', flush=True)\nsignal.pause()"
+    async with connected(one) as client, connected(two) as other:
+        id = await client.submit(source)
+        await client.until_output(id, "on")
+        assert (await other.ask("signal", id=id, signal="SIGINT"))["type"] == "done"
+        result = (await client.until(id, "finished"))[-1]["event"]["result"]
+    assert "KeyboardInterrupt" in result["run"]["stderr"]
+
+
+async def test_a_cancel_from_any_node_ends_the_program(installation: Installation) -> None:
+    one, two = installation.sockets
+    async with connected(one) as client, connected(two) as other:
+        id = await client.submit("import time; print('on', flush=True); time.sleep(100)")
+        await client.until_output(id, "on")
+        began = trio.current_time()
+        assert (await other.ask("cancel", id=id))["type"] == "done"
+        result = (await client.until(id, "finished"))[-1]["event"]["result"]
+    assert result["verdict"] == "cancelled"
+    assert result["run"]["stdout"] == "on\n"
+    assert trio.current_time() - began < 1  # 100 ms is promised
+
+
+async def test_a_websocket_through_nginx_follows_and_types(front: Server) -> None:
+    async with connected(front) as client:
+        id = await client.submit(ECHO, interactive=True)
+        await client.ask("stdin", id=id, data="a\n", eof=True)
+        assert "got a\n" in await client.until_output(id, "got a\n")
+
+
+def test_a_promised_language_is_taken_while_no_execute_node_is_up(
+    meeting: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = meeting | {"redis__prefix": f"{meeting['redis__prefix']}-alone"}
+    url = shared_rabbitmq().add_vhost()
+    settings["rabbitmq__url"] = url
+    with serving(tmp_path / "submit", roles="submit", **settings) as submit:
+        id = submit.submit(HELLO)
+        assert submit.post({"language": "c", "source": "int main;"}).status == 422
+        names = [each["id"] for each in submit.get(f"{API}/languages").json()["languages"]]
+        assert names == ["python"]
+        with (
+            serving(tmp_path / "execute", roles="execute", **settings),
+            serving(tmp_path / "notify", roles="notify", **settings),
+        ):
+            assert submit.result(id)["verdict"] == "ok"
+    shared_rabbitmq().delete_vhost(url)
+
+
+def test_an_execute_node_that_lacks_a_promised_language_takes_nothing(
+    meeting: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("upper", "work"):
+        (tmp_path / name).mkdir()
+    layers = f"lowerdir=/usr,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    hidden = f"mount -t overlay -o {layers} none /usr && rm /usr/bin/lua*"
+    without_lua = tmp_path / "occd"
+    without_lua.write_text(
+        f'#!/bin/sh\nexec unshare --mount sh -c \'{hidden} && exec "$@"\' - {OCCD} "$@"\n'
+    )
+    without_lua.chmod(0o755)
+    url = shared_rabbitmq().add_vhost()
+    settings = {"languages": '["python", "lua"]', "redis__prefix": "lacking", "rabbitmq__url": url}
+    with (
+        serving(tmp_path / "submit", roles="submit", **meeting | settings) as submit,
+        serving(
+            tmp_path / "x", roles="execute", program=without_lua, **meeting | settings
+        ) as execute,
+    ):
+        answer = execute.get("/readyz")
+        assert answer.status == 503
+        assert "lua5.4" in answer.json()["detail"]
+        assert execute.get("/healthz").status == 200
+        id = submit.submit(HELLO)
+        time.sleep(1)  # for what must not happen
+        assert submit.look(id)["status"] == "queued"
+    shared_rabbitmq().delete_vhost(url)
+
+
+def test_a_promise_of_no_language_is_refused(meeting: dict[str, Any], tmp_path: Path) -> None:
+    server = start(tmp_path / "execute", roles="execute", **meeting | {"languages": '["cobol"]'})
+    assert server.process.wait(PATIENCE_S) == 125
+    assert "languages: cobol" in server.log.read_text()
+
+
+@pytest.mark.parametrize("role", ["submit", "execute", "notify", "ws"])
+def test_a_role_that_is_told_to_stop_ends_well(
+    installation: Installation, role: str, tmp_path: Path
+) -> None:
+    with installation.another(f"more-{role}", role) as server:
+        assert server.stop() == 0
