@@ -3,7 +3,6 @@
 No registry of images is reached: `base.py` makes what ours stand on from Debian's packages.
 """
 
-import importlib.util
 import json
 import shutil
 import time
@@ -27,12 +26,6 @@ COMPOSE = (
 LANGUAGES = {path.stem for path in (ROOT / "sandbox/languages").glob("*.toml")}
 
 pytestmark = pytest.mark.long
-
-apart = pytest.mark.skipif(
-    importlib.util.find_spec("occd.broker.rabbitmq") is None
-    or importlib.util.find_spec("occd.state.redis") is None,
-    reason="the roles cannot be apart yet",
-)
 
 # These need what a container lacks; what they promise is tested elsewhere.
 _NOT_IN_A_CONTAINER = {
@@ -143,7 +136,6 @@ def test_all_in_one(docker: Engine) -> None:
     docker.docker("rm", "--volumes", "alone")
 
 
-@apart
 def test_every_role_in_a_container_of_its_own(docker: Engine) -> None:
     compose(docker, "up", "--no-build", "--detach", "--wait")
     try:
@@ -178,7 +170,6 @@ def test_every_role_in_a_container_of_its_own(docker: Engine) -> None:
     assert compose(docker, "ps", "--quiet") == ""
 
 
-@apart
 def test_execute_reaches_only_the_broker_and_the_state(docker: Engine) -> None:
     compose(docker, "up", "--no-build", "--detach", "--wait", "execute")
     try:
