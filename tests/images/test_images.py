@@ -94,10 +94,19 @@ def test_the_small_image_has_no_compiler(docker: Engine) -> None:
     assert docker.docker("run", "--rm", "--entrypoint", "sh", "occd:small", "-c", look) == "1000\n"
 
 
-def test_without_the_profile_nothing_runs_and_doctor_says_why(docker: Engine) -> None:
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ((), "a seccomp profile that allows user namespaces"),
+        ((f"--security-opt=seccomp={ROOT}/packaging/seccomp.json",), "systempaths=unconfined"),
+    ],
+)
+def test_with_less_nothing_runs_and_doctor_says_why(
+    docker: Engine, given: tuple[str, ...], remedy: str
+) -> None:
     with pytest.raises(ToolFailed) as failed:
-        docker.docker("run", "--rm", "occd:full", "doctor")
-    assert "a seccomp profile that allows user namespaces" in str(failed.value)
+        docker.docker("run", "--rm", *given, "occd:full", "doctor")
+    assert remedy in str(failed.value)
     assert "Programs can NOT be run here." in str(failed.value)
 
 
