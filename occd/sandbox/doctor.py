@@ -43,8 +43,14 @@ async def examine(config: Config) -> list[Finding]:
                 Finding(grade, f"{found} of {len(sandbox.languages)} languages", remedy)
             )
     except SandboxUnavailable as error:
-        findings.append(Finding(Grade.BAD, str(error), error.remedy))
+        findings.append(Finding(Grade.BAD, str(error), _trial_remedy(error)))
     return findings
+
+
+def _trial_remedy(error: SandboxUnavailable) -> str:
+    if "/proc has overmounts" in str(error):  # nsjail's words
+        return "In a container: systempaths=unconfined, or procMount: Unmasked (docs/operating.md)"
+    return error.remedy
 
 
 def _files() -> Iterator[Finding]:

@@ -1,0 +1,231 @@
+"""The manifests are well-formed, agree with the code, and give nobody more than they need.
+
+Without a cluster: what `kubectl kustomize` makes is checked against the API's schemas. KEDA's objects
+are not part of the API; only their fields are looked at.
+"""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from packaged import accepted, kustomized
+
+from occd.config import ROLES, RabbitmqConfig
+from occd.languages import load_languages
+
+VERSION = "1.33"  # the first in which all that is asked for is switched on by default
+FOLDERS = ("base", "with-keda")
+KEDA = {"ScaledObject", "TriggerAuthentication"}
+BROKER_AND_STATE = {"rabbitmq", "redis"}
+
+
+@pytest.fixture(scope="module")
+def base() -> list[dict[str, Any]]:
+    return kustomized("base")
+
+
+@pytest.fixture(scope="module")
+def with_keda() -> list[dict[str, Any]]:
+    return kustomized("with-keda")
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
+
+
+def contents(secret: dict[str, Any]) -> dict[str, str]:
+    plain: dict[str, str] = dict(secret.get("stringData", {}))
+    for name, encoded in secret.get("data", {}).items():
+        plain[name] = base64.b64decode(encoded).decode()
+    return plain
+
+
+@pytest.fixture(scope="module")
+def pods(base: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The pod of each role."""
+    deployments = of_kind(base, "Deployment")
+    return {name: each["spec"]["template"]["spec"] for name, each in deployments.items()}
+
+
+@pytest.fixture(scope="module")
+def containers(pods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: pod["containers"][0] for name, pod in pods.items()}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_object_fits_the_schemas(folder: str) -> None:
+    for each in kustomized(folder):
+        if each["kind"] not in KEDA:
+            kubernetes_validate.validate(each, VERSION, strict=True)
+
+
+def test_each_role_is_a_deployment(containers: dict[str, dict[str, Any]]) -> None:
+    assert set(containers) == set(ROLES)
+    for role, container in containers.items():
+        assert container["args"] == ["--roles", role]
+        assert container["image"].endswith("/occd:full" if role == "execute" else "/occd:small")
+
+
+def test_every_setting_is_one_of_ours(
+    base: list[dict[str, Any]], pods: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    (secret,) = of_kind(base, "Secret").values()
+    settings = contents(secret)
+    (files,) = of_kind(base, "ConfigMap").values()
+    for name, text in files["data"].items():
+        (tmp_path / name).write_text(text)
+    for role, pod in pods.items():
+        (container,) = pod["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
+        assert "env" not in container
+        config = accepted(tmp_path, settings, container["args"])
+        assert config.roles == (role,)
+        assert config.rabbitmq is not None
+        assert config.redis is not None
+        assert set(config.languages) == set(load_languages())
+        (config_volume,) = [each for each in pod["volumes"] if each["name"] == "config"]
+        assert config_volume["configMap"]["name"] == files["metadata"]["name"]
+        assert _stops_after(container) + config.grace_s < pod["terminationGracePeriodSeconds"]
+
+
+def _stops_after(container: dict[str, Any]) -> float:
+    if "lifecycle" not in container:
+        return 0
+    tool, duration = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert tool == "sleep"
+    return float(duration)
+
+
+def test_the_example_secrets_are_nobodys(with_keda: list[dict[str, Any]]) -> None:
+    for secret in of_kind(with_keda, "Secret").values():
+        for value in contents(secret).values():
+            assert "REPLACE-ME@" in value
+
+
+def test_no_variable_comes_from_service_links(pods: dict[str, dict[str, Any]]) -> None:
+    for pod in pods.values():
+        assert pod["enableServiceLinks"] is False
+        assert pod["automountServiceAccountToken"] is False
+
+
+def test_ports_and_probes(containers: dict[str, dict[str, Any]]) -> None:
+    for container in containers.values():
+        assert container["ports"] == [{"name": "http", "containerPort": 8000}]
+        paths = {
+            kind: container[f"{kind}Probe"]["httpGet"]
+            for kind in ("startup", "liveness", "readiness")
+        }
+        assert paths == {
+            "startup": {"path": "/healthz", "port": "http"},
+            "liveness": {"path": "/healthz", "port": "http"},
+            "readiness": {"path": "/readyz", "port": "http"},
+        }
+
+
+def test_clients_come_in_by_submit_and_ws(base: list[dict[str, Any]]) -> None:
+    services = of_kind(base, "Service")
+    assert set(services) == {"submit", "ws"}
+    for name, service in services.items():
+        assert service["spec"]["selector"]["app.kubernetes.io/name"] == name
+        assert service["spec"]["ports"][0]["targetPort"] == "http"
+    (ingress,) = of_kind(base, "Ingress").values()
+    (rule,) = ingress["spec"]["rules"]
+    routes = {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
+    assert routes == {"/api/v1/ws": "ws", "/": "submit"}
+
+
+def test_nothing_has_a_privilege(pods: dict[str, dict[str, Any]]) -> None:
+    for role, pod in pods.items():
+        security = pod["securityContext"]
+        assert (security["runAsNonRoot"], security["runAsUser"]) == (True, 1000)
+        (container,) = pod["containers"]
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["readOnlyRootFilesystem"] is True
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        assert own["seccompProfile"]["type"] == (
+            "Localhost" if role == "execute" else "RuntimeDefault"
+        )
+        assert ("procMount" in own) == (role == "execute")
+        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+
+
+def test_execute_unmasks_proc_in_a_user_namespace_only(pods: dict[str, dict[str, Any]]) -> None:
+    """The API server refuses it otherwise."""
+    assert pods["execute"]["hostUsers"] is False
+    assert pods["execute"]["containers"][0]["securityContext"]["procMount"] == "Unmasked"
+
+
+def test_memory_is_limited_and_every_role_may_be_disrupted_one_by_one(
+    base: list[dict[str, Any]], containers: dict[str, dict[str, Any]]
+) -> None:
+    budgets = of_kind(base, "PodDisruptionBudget")
+    assert set(budgets) == set(ROLES)
+    for role, container in containers.items():
+        assert "memory" in container["resources"]["limits"]
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+        assert budgets[role]["spec"]["maxUnavailable"] == 1
+        assert budgets[role]["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == role
+
+
+def selects(selector: dict[str, Any], role: str) -> bool:
+    labels = {"app.kubernetes.io/name": role, "app.kubernetes.io/part-of": "occd"}
+    wanted = selector.get("matchLabels", {}).items() <= labels.items()
+    return wanted and all(
+        labels[each["key"]] in each["values"] for each in selector.get("matchExpressions", ())
+    )
+
+
+def test_execute_is_reached_by_nobody_and_reaches_the_broker_and_the_state(
+    base: list[dict[str, Any]],
+) -> None:
+    policies = [each["spec"] for each in of_kind(base, "NetworkPolicy").values()]
+    mine = [each for each in policies if selects(each["podSelector"], "execute")]
+    assert {kind for each in mine for kind in each["policyTypes"]} == {"Ingress", "Egress"}
+    assert not any("ingress" in each for each in mine)
+    reached: set[str] = set()
+    for rule in (rule for each in mine for rule in each.get("egress", ())):
+        (target,) = rule["to"]
+        ports = {each["port"] for each in rule["ports"]}
+        if "podSelector" in target:
+            reached.add(target["podSelector"]["matchLabels"]["app.kubernetes.io/name"])
+        else:
+            assert ports == {53}
+    assert reached == BROKER_AND_STATE
+
+
+def test_keda_counts_the_lanes_and_not_the_dead(with_keda: list[dict[str, Any]]) -> None:
+    (scaled,) = of_kind(with_keda, "ScaledObject").values()
+    assert scaled["spec"]["scaleTargetRef"] == {"name": "execute"}
+    assert "replicas" not in of_kind(with_keda, "Deployment")["execute"]["spec"]
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["type"] == "rabbitmq"
+    metadata = trigger["metadata"]
+    assert set(metadata) == {"protocol", "useRegex", "queueName", "operation", "mode", "value"}
+    assert all(isinstance(each, str) for each in metadata.values())  # KEDA wants nothing else
+    queue = RabbitmqConfig.model_fields["submission_queue"].default
+    found = re.compile(metadata["queueName"])
+    assert all(found.search(name) for name in (queue, f"{queue}.1", f"{queue}.63"))
+    assert not any(found.search(name) for name in (f"{queue}.dead", "execution_queue", f"x{queue}"))
+
+
+def test_keda_expects_of_a_pod_what_it_has_slots(
+    with_keda: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    (files,) = of_kind(with_keda, "ConfigMap").values()
+    (tmp_path / "occd.yaml").write_text(files["data"]["occd.yaml"])
+    config = accepted(tmp_path, {}, ["--roles", ",".join(ROLES)])
+    (scaled,) = of_kind(with_keda, "ScaledObject").values()
+    assert scaled["spec"]["triggers"][0]["metadata"]["value"] == str(config.execute.slots)
+
+
+def test_kedas_secret_is_found(with_keda: list[dict[str, Any]]) -> None:
+    (scaled,) = of_kind(with_keda, "ScaledObject").values()
+    (authentication,) = of_kind(with_keda, "TriggerAuthentication").values()
+    (reference,) = authentication["spec"]["secretTargetRef"]
+    assert scaled["spec"]["triggers"][0]["authenticationRef"]["name"] == "occd-rabbitmq"
+    assert reference["parameter"] == "host"
+    assert reference["key"] in contents(of_kind(with_keda, "Secret")[reference["name"]])
