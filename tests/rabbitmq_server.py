@@ -66,10 +66,10 @@ class RabbitmqServer:
 
     def start(self) -> None:
         self.launch()
-        assert self._node
-        self._wait_open(self._node)
+        self.wait_open()
 
     def launch(self) -> None:
+        """Call it from the main thread: what it starts dies with the thread that started it."""
         if self._names is None:
             self._names = self._spawn(
                 shutil.which("epmd") or "/usr/bin/epmd", "-port", f"{self._epmd}"
@@ -91,6 +91,12 @@ class RabbitmqServer:
     def resume(self) -> None:
         assert self._node
         self._node.send_signal(signal.SIGCONT)
+
+    def heal(self) -> None:
+        """Whatever a test did to it, it runs again."""
+        if self._node is None:
+            self.start()
+        self.resume()
 
     def close(self) -> None:
         self.kill()
@@ -184,7 +190,9 @@ class RabbitmqServer:
                 start_new_session=True,
             )
 
-    def _wait_open(self, node: subprocess.Popen[bytes]) -> None:
+    def wait_open(self) -> None:
+        node = self._node
+        assert node
         deadline = time.monotonic() + PATIENCE_S
         while True:
             assert node.poll() is None, (self.folder / "output").read_text()[-2000:]

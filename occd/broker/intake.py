@@ -25,6 +25,7 @@ from typing import Any
 import structlog
 from pika import spec
 
+from occd.broker import DELIVERY_LIMIT
 from occd.broker.amqp import Link
 
 log = structlog.get_logger()
@@ -33,6 +34,9 @@ _EMPTY_S = 0.05
 """For so long a lane that was found empty is not asked again."""
 
 _REOPEN_S = 0.5
+
+RETURNS_MAX = DELIVERY_LIMIT // 2
+"""What was returned so often is published anew: RabbitMQ counts a return as a delivery."""
 
 
 class Arrival:
@@ -73,7 +77,8 @@ class Turn:
 
 
 class Intake:
-    """`deliver` is called in Trio's thread with what came; `missing` when a queue is not there."""
+    """Calls in Trio's thread `deliver` with what came, `renew` with what should be published anew and
+    acknowledged, `missing` when a queue is not there."""
 
     def __init__(
         self,
@@ -81,19 +86,21 @@ class Intake:
         turn: Turn,
         slots: int,
         deliver: Callable[["Intake", Arrival], None],
+        renew: Callable[["Intake", Arrival], None],
         missing: Callable[[], None],
     ) -> None:
         self.link = link
         self._turn = turn
         self._slots = slots
         self._deliver = deliver
+        self._renew = renew
         self._missing = missing
         self._free = slots
         self._held: deque[Arrival] = deque()  # over one queue, after a reconnect
         self._channel: Any = None
         self._out = 0  # of this channel, not ended
         self._tags = count(1)
-        self._consumers: dict[str, str] = {}  # lane by consumer tag
+        self._consumers: list[str] = []  # tags, which end with the number of the lane
         self._hungry = self._getting = self._ended = False
         self._empty_until: dict[str, float] = {}
 
@@ -136,13 +143,21 @@ class Intake:
             channel.close()
             return
         self._channel, self._out = channel, 0
+        # A quorum queue may deliver after it said that the consumer is cancelled. pika would drop that,
+        # which then belonged to this channel for ever; so all that comes is ours to end.
+        channel._on_deliver = self._came
         channel.add_on_close_callback(self._closed)
-        channel.add_on_cancel_callback(lambda _: channel.close())  # the queue was deleted
+        channel.add_on_cancel_callback(lambda _: self._cancelled(channel))
         channel.add_callback(lambda _: self._got_none(), [spec.Basic.GetEmpty], False)
         channel.basic_qos(prefetch_count=self._slots, callback=lambda _: self._go_on())
 
     def _down(self) -> None:
         self._forget_channel()
+
+    def _cancelled(self, channel: Any) -> None:
+        """By RabbitMQ: a queue was deleted. Start again, once for all lanes."""
+        if channel.is_open:
+            channel.close()
 
     def _closed(self, channel: Any, reason: Exception) -> None:
         if channel is not self._channel:
@@ -168,9 +183,9 @@ class Intake:
         self._free += len(self._held)
         self._held.clear()
 
-    def _came(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        lane = self._consumers.get(method.consumer_tag, self._turn.lanes[0])
-        self._take(Arrival(lane, channel, method, properties, body))
+    def _came(self, frame: Any, header: Any, body: bytes) -> None:
+        lane = self._turn.lanes[int(frame.method.consumer_tag.rpartition(".")[2])]
+        self._take(Arrival(lane, self._channel, frame.method, header.properties, body))
 
     def _got(self, lane: str, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._getting = False
@@ -222,15 +237,15 @@ class Intake:
 
     def _feed(self) -> None:
         self._hungry = True
-        for lane in self._turn.lanes:
-            tag = f"occd.{next(self._tags)}"
-            self._consumers[tag] = lane
-            self._channel.basic_consume(lane, self._came, consumer_tag=tag)
+        for number, lane in enumerate(self._turn.lanes):
+            tag = f"occd.{next(self._tags)}.{number}"
+            self._consumers.append(tag)
+            self._channel.basic_consume(lane, _never, consumer_tag=tag)
 
     def _starve(self) -> None:
         """Cancel the consumers. What is already on its way from them is handed back."""
         self._hungry = False
-        tags, self._consumers = list(self._consumers), {}
+        tags, self._consumers = self._consumers, []
         if self._channel is not None and self._channel.is_open:
             for tag in tags:
                 self._channel.basic_cancel(tag)
@@ -248,7 +263,10 @@ class Intake:
     def _return(self, arrival: Arrival) -> None:
         """It was not served, nor has it taken a slot."""
         self._turn.give_back(arrival.lane)
-        if self._ours(arrival):
+        if arrival.deliveries >= RETURNS_MAX:
+            self._free -= 1  # until it is ended
+            self.link.tell(self._renew, self, arrival)
+        elif self._ours(arrival):
             self._channel.basic_nack(arrival.tag, requeue=True)
 
     def _close_when_done(self) -> None:
@@ -261,3 +279,7 @@ class Intake:
 
     def _is_empty(self, lane: str) -> bool:
         return self._empty_until.get(lane, 0.0) > time.monotonic()
+
+
+def _never(*_delivery: Any) -> None:
+    """All deliveries go to `Intake._came`."""

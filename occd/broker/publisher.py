@@ -1,5 +1,6 @@
 """Publishing with pipelined confirms: many messages are on their way at once, each has its answer."""
 
+import re
 from collections.abc import Iterator
 from itertools import count, takewhile
 from typing import Any
@@ -8,13 +9,15 @@ import pika
 import structlog
 import trio
 
-from occd.broker.amqp import PATIENCE_S, RETRY_AFTER_S, Link, explain
+from occd.broker.amqp import PATIENCE_S, Link
+from occd.broker.server import RETRY_AFTER_S, explain
 from occd.errors import BrokerError, BrokerUnavailable, QueueFull
 
 log = structlog.get_logger()
 
 _TRIES = 3
 _REOPEN_S = 0.5
+_TOO_LARGE = re.compile(r"larger than (?:configured )?max size (\d+)")
 
 
 class Unroutable(BrokerError):
@@ -131,13 +134,21 @@ class Publisher:
         if self._link.connection is None or not self._link.connection.is_open:
             return
         log.warning("RabbitMQ closed the channel for publishing", reason=str(reason))
-        text = explain(reason, self._link._parameters)
-        for message in list(self._waiting.values()):
-            message.tries += 1
-            if message.tries >= _TRIES:
-                message.error = BrokerError(str(text))
-                self._end(message)
+        refused = BrokerError(str(explain(reason, self._link.parameters)))
+        for message in self._guilty(str(reason)):
+            message.error = refused
+            self._end(message)
         self._link.later(_REOPEN_S, self._reopen)
+
+    def _guilty(self, reason: str) -> list[Message]:
+        """Those that it was about, as far as can be told. What has been tried often enough, otherwise:
+        one of them would close the channel again and again."""
+        waiting = list(self._waiting.values())
+        if too_large := _TOO_LARGE.search(reason):
+            return [each for each in waiting if len(each.body) > int(too_large[1])]
+        for message in waiting:
+            message.tries += 1
+        return [each for each in waiting if each.tries >= _TRIES]
 
     def _reopen(self) -> None:
         if self._channel is None and self._link.connection is not None:
@@ -162,7 +173,7 @@ class Publisher:
         for tag in tags:
             message = self._sent.pop(tag, None)
             if message:
-                if not taken:
+                if not taken:  # it is full, or just being deleted
                     message.error = QueueFull(message.queue, RETRY_AFTER_S)
                 self._end(message)
 

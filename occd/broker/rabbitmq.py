@@ -33,9 +33,11 @@ import structlog
 import trio
 
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
-from occd.broker.amqp import Link, Talk, open_link, open_talk, parameters
-from occd.broker.intake import Arrival, Intake, Turn
+from occd.broker.amqp import Link, open_link
+from occd.broker.intake import RETURNS_MAX, Arrival, Intake, Turn
 from occd.broker.publisher import Publisher, Unroutable
+from occd.broker.server import parameters
+from occd.broker.talk import Talk, open_talk
 from occd.broker.topology import Topology
 from occd.config import Config
 from occd.errors import BrokerError, OccdError
@@ -44,9 +46,8 @@ log = structlog.get_logger()
 
 _REASON = "occd-reason"
 _RETRY_S = 0.5
+_ROUTE_TRIES = 3
 _FLUSH_S = 2.0
-_RETURNS_MAX = DELIVERY_LIMIT // 2
-"""What was returned so often is published anew: RabbitMQ counts a return as a delivery."""
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class _Delivery:
         await trio.lowlevel.checkpoint()
 
     async def hand_back(self) -> None:
-        if self._arrival.deliveries < _RETURNS_MAX:
+        if self._arrival.deliveries < RETURNS_MAX:
             self._end(self._intake.hand_back)
             await trio.lowlevel.checkpoint()
         else:
@@ -88,7 +89,7 @@ class _Delivery:
 
     def return_soon(self) -> None:
         """It was not taken by anyone."""
-        if self._arrival.deliveries < _RETURNS_MAX:
+        if self._arrival.deliveries < RETURNS_MAX:
             self._end(self._intake.hand_back)
         else:
             self._broker.start_soon(self.hand_back)
@@ -129,11 +130,12 @@ class RabbitmqBroker:
         if queue not in self._declared:
             await self.declare(queue)
         lane = self._topology.lane(queue, owner)
-        try:
-            await self._publish(lane, body, key)
-        except Unroutable:  # somebody deleted it
-            await self.declare(queue)  # noqa: ASYNC120
-            await self._publish(lane, body, key)  # noqa: ASYNC120
+        for _ in range(_ROUTE_TRIES):
+            with suppress(Unroutable):
+                return await self._publish(lane, body, key)
+            await self.declare(queue)  # somebody deleted it, and that may take a moment
+            await trio.sleep(_RETRY_S)
+        return await self._publish(lane, body, key)
 
     async def _publish(self, lane: str, body: bytes, key: str) -> None:
         properties = pika.BasicProperties(
@@ -169,7 +171,10 @@ class RabbitmqBroker:
             except trio.BrokenResourceError:  # it was on its way when the consumer left
                 delivery.return_soon()
 
-        intake = Intake(self._consuming, turn, prefetch, deliver, self._missing_one)
+        def renew(intake: Intake, arrival: Arrival) -> None:
+            _Delivery(self, queue, intake, arrival).return_soon()
+
+        intake = Intake(self._consuming, turn, prefetch, deliver, renew, self._missing_one)
         self._consuming.post(intake.start)
         try:
             yield receive
