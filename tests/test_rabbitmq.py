@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pika
 import pytest
@@ -26,6 +26,7 @@ from occd.broker.rabbitmq import RabbitmqBroker
 from occd.broker.topology import Topology
 from occd.config import Config, ExecuteConfig, QueueConfig, RabbitmqConfig
 from occd.errors import BrokerError, BrokerUnavailable, ConfigError
+from occd.languages import Installed, load_languages
 from occd.model import File, Submission, Verdict, new_id
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
@@ -211,6 +212,50 @@ async def test_what_was_being_delivered_at_a_loss_comes_again_and_its_end_does_n
         (b,) = await take(deliveries)
         await b.ack()
         await assert_quiet(deliveries)
+
+
+class BusySandbox:
+    """Runs a Python program for ever."""
+
+    languages: ClassVar = {"python": load_languages()["python"]}
+    available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
+
+    @asynccontextmanager
+    async def cell(self, *_: Any) -> AsyncIterator["BusySandbox"]:
+        yield self
+
+    async def run(self, *_: Any) -> None:
+        await trio.sleep_forever()
+
+
+async def test_what_is_delivered_again_while_it_runs_still_comes_back_if_we_end(
+    url: str, tmp_path: Path
+) -> None:
+    config = configure(url).model_copy(update={"execute": ExecuteConfig(slots=2)})
+    sandbox: Any = BusySandbox()
+    ours = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
+    async with (
+        open_database(tmp_path) as database,
+        open_broker(config, None) as broker,
+        open_state(config, database) as state,
+    ):
+        assert isinstance(broker, RabbitmqBroker)
+        await state.create(ours, None, "")
+        await broker.publish(Q, wire.encode_submission(ours), key=ours.id, owner=None)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(Execute(config, broker, state, sandbox).run)
+            with trio.fail_after(SOON_S):
+                while len(await state.watch(ours.id, 0)) < 2:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            for _ in range(2):
+                lose(broker)
+                await trio.sleep(1)  # until it has been delivered again, which nobody can see
+            assert (await state.get(ours.id)).attempts == 1
+            nursery.cancel_scope.cancel()
+        async with broker.consume(Q, 1) as deliveries:
+            (again,) = await take(deliveries)
+            assert again.key == ours.id
+            await again.ack()
 
 
 @pytest.mark.parametrize("end", ["hand_back", "keep"])

@@ -8,7 +8,7 @@ as an attempt; the last one becomes `internal_error`. What their program does is
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from signal import Signals
 
 import structlog
@@ -51,13 +51,22 @@ _HAND_BACK_S = 2.0
 _INTERNAL = "The server could not run this program. That is our fault, not yours."
 
 
+@dataclass(slots=True)
+class _Held:
+    """A submission in hand: the delivery that would come again if we died, and its attempt, 0 until it has
+    begun."""
+
+    delivery: Delivery
+    attempt: int = 0
+
+
 class Execute:
     def __init__(self, config: Config, broker: Broker, state: State, sandbox: Sandbox) -> None:
         self._config = config
         self._broker = broker
         self._state = state
         self._sandbox = sandbox
-        self._running: dict[str, int] = {}  # 0 until its attempt has begun
+        self._running: dict[str, _Held] = {}
         self._started_at = time.time()
         self.stopping = trio.Event()
 
@@ -98,27 +107,30 @@ class Execute:
             log.warning("poisoned message", key=delivery.key, reason=str(error))
             await delivery.reject(str(error))
             return
-        if submission.id in self._running:  # queued twice: the delivery in hand answers for both
-            await delivery.ack()
+        if held := self._running.get(submission.id):
+            # Queued twice, or delivered anew because the connection was lost: then the older delivery is
+            # nobody's any more, and this one is all that brings the submission back.
+            older, held.delivery = held.delivery, delivery
+            await older.ack()
             return
-        self._running[submission.id] = 0
+        held = self._running[submission.id] = _Held(delivery)
         try:
-            ended = await self._try(submission)
+            ended = await self._try(submission, held)
         except BaseException:
-            attempt = self._running.pop(submission.id)
+            del self._running[submission.id]
             with trio.move_on_after(_HAND_BACK_S, shield=True):
-                if attempt:
+                if held.attempt:
                     with suppress(OccdError):  # then it counts, which is the lesser evil
-                        await self._state.excuse(submission.id, attempt)
-                await delivery.hand_back()
+                        await self._state.excuse(submission.id, held.attempt)
+                await held.delivery.hand_back()
             raise
         del self._running[submission.id]
-        await (delivery.ack() if ended else delivery.hand_back())
+        await (held.delivery.ack() if ended else held.delivery.hand_back())
 
-    async def _try(self, submission: Submission) -> bool:
+    async def _try(self, submission: Submission, held: _Held) -> bool:
         """Whether the submission's delivery has served its purpose."""
         try:
-            await self._attempt(submission)
+            await self._attempt(submission, held)
         except Finished:
             return True
         except Exception as error:
@@ -128,7 +140,7 @@ class Execute:
             return False
         return True
 
-    async def _attempt(self, submission: Submission) -> None:
+    async def _attempt(self, submission: Submission, held: _Held) -> None:
         """One attempt, from its start to its result in the queue. Raises Finished when there is
         nothing (more) to do, OccdError when it has to be repeated."""
         language = find(self._sandbox.languages.values(), submission.language)
@@ -141,7 +153,7 @@ class Execute:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
             await self._publish(submission, error.attempts, result)
             return
-        self._running[submission.id] = attempt
+        held.attempt = attempt
         started_at = time.time()
         if language is None or installed is None:
             name = " ".join(filter(None, (submission.language, submission.version)))
