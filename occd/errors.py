@@ -7,6 +7,7 @@
     ├── BrokerError
     │   ├── QueueFull          the queue is at its bound; retry after `retry_after_s`
     │   ├── BrokerUnavailable  the server of queues cannot be reached now; retry after `retry_after_s`
+    │   ├── MessageTooLarge    the server of queues will never take a message of this size
     │   └── Poisoned           a message that is not ours, or no longer readable
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
@@ -63,6 +64,10 @@ class BrokerUnavailable(BrokerError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class MessageTooLarge(BrokerError):
+    pass
 
 
 class Poisoned(BrokerError):

@@ -25,7 +25,7 @@ from occd.broker import DEAD, Broker, Delivery, open_broker
 from occd.broker.rabbitmq import RabbitmqBroker
 from occd.broker.topology import Topology
 from occd.config import Config, ExecuteConfig, QueueConfig, RabbitmqConfig
-from occd.errors import BrokerError, BrokerUnavailable, ConfigError
+from occd.errors import BrokerError, BrokerUnavailable, ConfigError, MessageTooLarge
 from occd.languages import Installed, load_languages
 from occd.model import File, Submission, Verdict, new_id
 from occd.roles.execute import Execute
@@ -581,12 +581,12 @@ def undecodable(url: str, queue: str) -> None:
 
 async def test_a_message_that_rabbitmq_finds_too_large_fails_alone(url: str) -> None:
     async with opened(url) as broker:
-        failed: list[BrokerError] = []
+        failed: list[MessageTooLarge] = []
 
         async def too_large() -> None:
             try:
                 await broker.publish(Q, b"x" * 34_000_000, key="large", owner=None)
-            except BrokerError as error:
+            except MessageTooLarge as error:
                 failed.append(error)
 
         async with trio.open_nursery() as nursery:

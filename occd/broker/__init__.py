@@ -76,8 +76,8 @@ class Broker(Look, Protocol):
         submission's id; owners take turns.
 
         Raises QueueFull when the queue is at its bound, BrokerUnavailable when nobody confirmed it
-        within some seconds; then it may have been queued all the same. May be cancelled, with the same
-        doubt.
+        within some seconds (then it may have been queued all the same), MessageTooLarge. May be
+        cancelled, with the same doubt.
         """
 
     def consume(

@@ -11,7 +11,7 @@ import trio
 
 from occd.broker.amqp import PATIENCE_S, Link
 from occd.broker.server import RETRY_AFTER_S, explain
-from occd.errors import BrokerError, BrokerUnavailable, QueueFull
+from occd.errors import BrokerError, BrokerUnavailable, MessageTooLarge, QueueFull
 
 log = structlog.get_logger()
 
@@ -53,8 +53,8 @@ class Publisher:
         link.post(self._start)
 
     async def publish(self, queue: str, body: bytes, properties: Any) -> None:
-        """Raises QueueFull, Unroutable, BrokerUnavailable, or BrokerError for what RabbitMQ never
-        takes. `properties` are ours from now on."""
+        """Raises QueueFull, Unroutable, BrokerUnavailable, MessageTooLarge, or BrokerError for what
+        else RabbitMQ never takes. `properties` are ours from now on."""
         message = Message(next(self._serials), queue, body, properties)
         properties.message_id = str(message.serial)  # a message that is returned is known by it
         self._link.post(self._take, message)
@@ -134,7 +134,8 @@ class Publisher:
         if self._link.connection is None or not self._link.connection.is_open:
             return
         log.warning("RabbitMQ closed the channel for publishing", reason=str(reason))
-        refused = BrokerError(str(explain(reason, self._link.parameters)))
+        kind = MessageTooLarge if _TOO_LARGE.search(str(reason)) else BrokerError
+        refused = kind(str(explain(reason, self._link.parameters)))
         for message in self._guilty(str(reason)):
             message.error = refused
             self._end(message)

@@ -20,6 +20,7 @@ from occd.config import Config
 from occd.errors import (
     Exhausted,
     Finished,
+    MessageTooLarge,
     OccdError,
     Poisoned,
     Stale,
@@ -48,6 +49,7 @@ log = structlog.get_logger()
 
 _RETRY_S = 0.5
 _HAND_BACK_S = 2.0
+_CUT_BYTES = 65_536
 _INTERNAL = "The server could not run this program. That is our fault, not yours."
 
 
@@ -179,17 +181,23 @@ class Execute:
                 await trio.sleep(_RETRY_S)
 
     async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
-        message = wire.ResultMessage(
-            submission.id,
-            attempt,
-            replace(result, finished_at=time.time()),
-            replace(submission, files=(), stdin=b""),
-        )
-        queue, body = self._config.execution_queue, wire.encode_result(message)
+        queue = self._config.execution_queue
+        result = replace(result, finished_at=time.time())
+        known = replace(submission, files=(), stdin=b"")
+        body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
         while True:  # the work is done: an outage of the broker must not make us do it again
             try:
                 await self._broker.publish(queue, body, key=submission.id, owner=None)
                 return
+            except MessageTooLarge as error:
+                log.error("a result is cut", id=submission.id, bytes=len(body), error=str(error))
+                cut = replace(
+                    result,
+                    message="The output was cut: this server's queues take nothing so large.",
+                    compile=_cut(result.compile),
+                    run=_cut(result.run),
+                )
+                body = wire.encode_result(wire.ResultMessage(submission.id, attempt, cut, known))
             except OccdError as error:
                 log.warning("a result waits for the broker", id=submission.id, error=str(error))
                 await trio.sleep(_RETRY_S)
@@ -342,6 +350,16 @@ class _Run:
         except OccdError as error:
             log.warning("events wait for state", id=self._submission.id, error=str(error))
             await trio.sleep(_RETRY_S)
+
+
+def _cut(outcome: Outcome | None) -> Outcome | None:
+    return outcome and replace(
+        outcome,
+        stdout=outcome.stdout[:_CUT_BYTES],
+        stderr=outcome.stderr[:_CUT_BYTES],
+        stdout_truncated=outcome.stdout_truncated or len(outcome.stdout) > _CUT_BYTES,
+        stderr_truncated=outcome.stderr_truncated or len(outcome.stderr) > _CUT_BYTES,
+    )
 
 
 async def _close(send: trio.MemorySendChannel[bytes]) -> None:

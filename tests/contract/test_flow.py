@@ -19,6 +19,7 @@ from occd.errors import (
     BrokerError,
     DataFolderError,
     EventsReset,
+    MessageTooLarge,
     SandboxFailed,
     StateUnavailable,
     UnknownSubmission,
@@ -355,6 +356,30 @@ async def test_an_outage_of_the_broker_runs_nothing_twice(
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, result.attempts, flow.sandbox.runs) == (Verdict.OK, 1, 1)
+
+
+async def test_a_result_that_the_queues_never_take_is_cut_and_keeps_its_verdict(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = flow.broker.publish
+
+    async def take_small(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
+        if len(body) > 200_000:
+            raise MessageTooLarge("as RabbitMQ says")
+        await publish(queue, body, key=key, owner=owner)
+
+    async def say_much(emit: Emit, stop: trio.Event) -> Outcome:
+        await trio.lowlevel.checkpoint()
+        return replace(FINE, stdout=b"x" * 300_000)
+
+    monkeypatch.setattr(flow.broker, "publish", take_small)
+    flow.sandbox.behave = say_much
+    async with flow.running():
+        _, result = await flow.settled(await flow.submit())
+    assert (result.verdict, result.attempts) == (Verdict.OK, 1)
+    assert result.run
+    assert (len(result.run.stdout), result.run.stdout_truncated) == (65_536, True)
+    assert result.message
 
 
 async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
