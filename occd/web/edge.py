@@ -385,20 +385,20 @@ class Connection:
         elif isinstance(event, RawData) and event.data:
             # Half a message would garble the next one, so a handler's cancellation must wait.
             # It cannot wait for ever: no progress ends it, and so does `abort`.
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True) as scope:
                 async with self._send_lock:
-                    await self._write(memoryview(event.data))
+                    await self._write(memoryview(event.data), scope)
+            if scope.cancelled_caught:
+                # Reset, so that the kernel does not keep the unread output for minutes.
+                with suppress(OSError):
+                    self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                self.abort()
+                self.hang_up()
 
-    async def _write(self, data: memoryview) -> None:
+    async def _write(self, data: memoryview, scope: trio.CancelScope) -> None:
         try:
             while data:
-                with trio.fail_after(self._limits.send_timeout_s):
-                    data = data[await self._stream.socket.send(data) :]
-        except trio.TooSlowError:
-            # Reset, so that the kernel does not keep the unread output for minutes.
-            with suppress(OSError):
-                self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            self.abort()
-            self.hang_up()
+                scope.deadline = trio.current_time() + self._limits.send_timeout_s
+                data = data[await self._stream.socket.send(data) :]
         except (OSError, trio.ClosedResourceError):
             self.hang_up()

@@ -183,9 +183,7 @@ class _Session:
             if self._closed:
                 return
             began = trio.current_time()
-            # Not to be cut off half-way: what follows would be garbage. The server bounds it.
-            with trio.CancelScope(shield=True):
-                await self._socket.send(dump(frame))
+            await self._socket.send(dump(frame))  # never half of it: see edge.py
         if trio.current_time() - began > _SLOW_S:
             await self._close(TRY_AGAIN_LATER, "you read too slowly; come back and resume")
 
