@@ -217,12 +217,14 @@ static int reap(pid_t program, int *status) {
     return ended;
 }
 
-/* To the program's group, as a terminal would; to the program where it has left that. */
+/* To the group that the program was started in, as a terminal would, and to the program if it has left that. */
 static void forward_signal(pid_t program) {
     uint8_t number;
     ssize_t size = recv(control, &number, 1, 0);
     if (size == 0 || (size < 0 && errno != EINTR)) _exit(0);
-    if (size == 1 && kill(-program, number) != 0) kill(program, number);
+    if (size != 1) return;
+    kill(-program, number);
+    if (getpgid(program) != program) kill(program, number);
 }
 
 static struct end supervise(const struct go *go, pid_t program, int signals) {
