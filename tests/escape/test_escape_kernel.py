@@ -59,6 +59,7 @@ ABSENT = {
     "io_uring_setup": (425, "1, 0"),
     "io_uring_enter": (426, "0, 0, 0, 0, 0, 0"),
     "io_uring_register": (427, "0, 0, 0, 0"),
+    "io_setup": (206, "1, ctypes.byref(ctypes.c_ulong(0))"),
 }
 
 
