@@ -182,6 +182,22 @@ async def test_a_program_in_a_session_of_its_own_gets_its_signals_too(lab: Lab) 
     assert ending(outcome) == (None, "SIGKILL", None)
 
 
+async def test_a_program_that_left_its_group_with_others_in_it_gets_its_signals(lab: Lab) -> None:
+    outcome = await signalled(
+        lab,
+        """
+        if os.fork() == 0: signal.pause()  # stays in the group
+        other = os.fork()
+        if other == 0: signal.pause()
+        os.setpgid(other, other); os.setpgid(0, other)
+        print("ready", flush=True)
+        time.sleep(60)
+        """,
+        signal.SIGTERM,
+    )
+    assert ending(outcome) == (None, "SIGTERM", None)
+
+
 async def test_what_is_killed_leaves_nothing_to_the_next_in_its_place(lab: Lab) -> None:
     left = "for folder in ('/box', '/tmp', '/dev/shm'): open(folder + '/left', 'w').close()\n"
     look = "print([os.path.exists(f + '/left') for f in ('/box', '/tmp', '/dev/shm')])"

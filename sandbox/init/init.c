@@ -19,7 +19,7 @@
  * End of file on the socket means that occd died: we exit, and the kernel kills the namespace.
  *
  * Called as `occd-init tether PID PROGRAM ARGS...`, outside of any jail, it becomes that program, which
- * is killed when its parent PID, occd, dies.
+ * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails.
  *
  * We run as the jail's user, so their program could ptrace us; PR_SET_DUMPABLE 0 forbids that.
  * Without cgroups we sum memory and CPU time of the namespace every 10 ms ourselves.
@@ -217,12 +217,14 @@ static int reap(pid_t program, int *status) {
     return ended;
 }
 
-/* To the program's group, as a terminal would; to the program where it has left that. */
+/* To the group that the program was started in, as a terminal would, and to the program if it has left that. */
 static void forward_signal(pid_t program) {
     uint8_t number;
     ssize_t size = recv(control, &number, 1, 0);
     if (size == 0 || (size < 0 && errno != EINTR)) _exit(0);
-    if (size == 1 && kill(-program, number) != 0) kill(program, number);
+    if (size != 1) return;
+    kill(-program, number);
+    if (getpgid(program) != program) kill(program, number);
 }
 
 static struct end supervise(const struct go *go, pid_t program, int signals) {
@@ -285,6 +287,10 @@ static struct end run(const struct go *go, int *files) {
 
 static int tether(pid_t occd, char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* No core files, and no handler of core dumps: it would run outside of the jail, as root, for as long as it
+     * likes. The kernel spares us that at 1, not at 0. Only a normal user whose hard limit is 0 cannot have it. */
+    struct rlimit one = {1, 1};
+    setrlimit(RLIMIT_CORE, &one);
     if (getppid() != occd) return 125; /* it died before we asked */
     execv(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));

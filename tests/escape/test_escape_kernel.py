@@ -59,6 +59,7 @@ ABSENT = {
     "io_uring_setup": (425, "1, 0"),
     "io_uring_enter": (426, "0, 0, 0, 0, 0, 0"),
     "io_uring_register": (427, "0, 0, 0, 0"),
+    "io_setup": (206, "1, ctypes.byref(ctypes.c_ulong(0))"),
 }
 
 
@@ -143,6 +144,24 @@ async def test_coredump_is_not_written(lab: Lab) -> None:
         """
     )
     assert outcome.stdout == b"False ['main.py']\n"
+
+
+async def test_crash_starts_no_core_dump_handler_of_the_machine(lab: Lab) -> None:
+    """systemd-coredump, apport and the like run outside of the jail, as root. The kernel starts them
+    whatever the limit is, 0 included, but for 1."""
+    outcome = await lab.python(
+        """
+        import resource
+        print(resource.getrlimit(resource.RLIMIT_CORE))
+        for limit in (0, 0), (0, 1):
+            try: resource.setrlimit(resource.RLIMIT_CORE, limit)
+            except (OSError, ValueError) as error: print("refused")
+            try: resource.prlimit(0, resource.RLIMIT_CORE, limit)
+            except (OSError, ValueError) as error: print("refused")
+        syscall(160, resource.RLIMIT_CORE, bytes(16))
+        """
+    )
+    assert outcome.stdout == b"(1, 1)\n" + b"refused\n" * 4 + b"EPERM\n", outcome
 
 
 async def test_threads_start_although_clone3_is_absent(lab: Lab) -> None:

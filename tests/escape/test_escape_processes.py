@@ -96,6 +96,67 @@ async def test_changing_inits_limits_is_refused(lab: Lab) -> None:
     assert b"DONE" not in outcome.stdout, outcome
 
 
+async def test_lowering_inits_priority_is_refused(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        tell(os.setpriority, os.PRIO_PROCESS, 1, 19)
+        tell(os.setpriority, os.PRIO_USER, 0, 19)
+        os.setpgid(0, 1)  # init's group
+        tell(os.setpriority, os.PRIO_PGRP, 0, 19)
+        idle = os.sched_param(0)
+        tell(os.sched_setscheduler, 1, os.SCHED_IDLE, idle)
+        tell(os.sched_setparam, 1, idle)
+        tell(os.sched_setaffinity, 1, {0})
+        for who in ((1, 1), (2, 0), (3, 0)): syscall(251, *who, 3 << 13)  # ioprio_set
+        syscall(314, 1, bytes([48]) + bytes(47), 0)  # sched_setattr
+        """
+    )
+    assert outcome.stdout == b"EPERM\n" * 10, outcome
+
+
+async def test_lowering_its_own_priority_is_fine(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        tell(os.nice, 5)
+        tell(os.sched_setaffinity, 0, {0})
+        tell(os.sched_setscheduler, 0, os.SCHED_IDLE, os.sched_param(0))
+        """
+    )
+    assert outcome.stdout == b"DONE 5\nDONE None\nDONE None\n", outcome
+
+
+async def test_writing_to_inits_files_in_proc_is_refused(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        for folder, _, names in os.walk("/proc/1"):
+            for name in names:
+                try: os.open(os.path.join(folder, name), os.O_WRONLY)
+                except OSError: continue
+                print(folder, name)
+        """
+    )
+    assert (outcome.exit_code, outcome.stdout) == (0, b""), outcome
+
+
+async def test_crowding_init_off_its_processor_delays_no_end(lab: Lab) -> None:
+    started = time.monotonic()
+    outcome = await lab.python(
+        """
+        try: os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0)); os.sched_setaffinity(1, {0})
+        except OSError: pass
+        try:
+            while True:
+                if os.fork() == 0:
+                    os.sched_setaffinity(0, {0})
+                    while True: pass
+        except OSError: time.sleep(60)
+        """,
+        replace(SHORT, cpu_time=1.0, processes=200, memory=2**31, wall_time=30.0),
+    )
+    assert outcome.limit == "cpu_time", outcome
+    assert time.monotonic() - started < 15
+
+
 @pytest.mark.parametrize("name", ["RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_STACK"])
 async def test_own_limits_cannot_be_raised(lab: Lab, name: str) -> None:
     outcome = await lab.python(
