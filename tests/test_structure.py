@@ -79,6 +79,7 @@ def allowed(importer: str, imported: str) -> bool:
         return True
     packages = importer.split(".")[0], imported.split(".")[0]
     return packages[0] == packages[1] != "roles" or imported in (
+        "roles.attempt",
         "roles.eventlog",
         "roles.heartbeat",
     )

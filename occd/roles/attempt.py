@@ -1,0 +1,178 @@
+"""One attempt at a submission: runs its stages, appends what they give as it comes, and feeds them what
+clients send.
+
+An outage of state never becomes a verdict: output waits in memory, and what was forgotten is recorded
+anew. A later attempt that has taken over ends this one.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from signal import Signals
+
+import structlog
+import trio
+
+from occd.errors import Exhausted, Finished, OccdError, Stale, StateError, UnknownSubmission
+from occd.languages import Installed, Language
+from occd.model import Event, Outcome, Result, Stage, StageName, Submission, judge
+from occd.roles.eventlog import EventLog
+from occd.sandbox import Cell, Job, Sandbox
+from occd.state import State
+
+log = structlog.get_logger()
+
+_RETRY_S = 0.5
+
+
+class Attempt:
+    """One attempt's stages, and what clients send to them."""
+
+    def __init__(
+        self,
+        state: State,
+        sandbox: Sandbox,
+        submission: Submission,
+        number: int,
+        language: Language,
+        installed: Installed,
+        node: str,
+    ) -> None:
+        self._state = state
+        self._sandbox = sandbox
+        self._submission = submission
+        self.number = number
+        """Another one when state was emptied meanwhile."""
+        self._language = language
+        self._installed = installed
+        self._node = node
+        self._signals_seen = 0
+        self._log = EventLog(self._append)
+        self._stop = trio.Event()
+        self._cancelled = False
+        self._superseded: StateError | None = None
+
+    async def stages(self) -> Result:
+        """Compile and run. Raises Finished when a later attempt has taken over."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_for_cancel)
+            async with trio.open_nursery() as appending:
+                appending.start_soon(self._log.run)
+                try:
+                    result = await self._compile_and_run()
+                finally:
+                    self._log.close()
+            nursery.cancel_scope.cancel()
+        if self._superseded:
+            raise Finished(self._submission.id) from self._superseded
+        return result
+
+    async def _compile_and_run(self) -> Result:
+        submission, language = self._submission, self._language
+        compiled: Outcome | None = None
+        async with self._sandbox.cell(language, submission.files, submission.limits) as cell:
+            if language.compile:
+                compiled = await self._stage(cell, "compile")
+                if self._cancelled or not compiled.succeeded:
+                    verdict = judge(compiled, None, cancelled=self._cancelled)
+                    return Result(verdict, compile=compiled)
+            run = await self._stage(cell, "run")
+        return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
+
+    async def _stage(self, cell: Cell, stage: StageName) -> Outcome:
+        self._log.put(stage, Stage(stage, "start"))
+        send, stdin = trio.open_memory_channel[bytes](0)
+        send_signal, signals = trio.open_memory_channel[int](0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._feed if stage == "run" else _close, send)
+            nursery.start_soon(self._signal, send_signal)
+            with stdin, signals:
+                outcome = await cell.run(
+                    self._job(stage), stdin, self._log.emit, self._stop, signals
+                )
+            nursery.cancel_scope.cancel()
+        # The log has the output already; what the stage cost is what remains to be told.
+        self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
+        return outcome
+
+    def _job(self, stage: StageName) -> Job:
+        submission, language = self._submission, self._language
+        compiling = stage == "compile"
+        limits = language.compile_limits if compiling else submission.limits
+        template = language.compile if compiling else language.run
+        assert template is not None
+        argv = language.argv(
+            template,
+            self._installed.binary,
+            submission.main,
+            submission.files,
+            submission.compile_args,
+            limits.memory,
+        )
+        if compiling:
+            return Job(stage, argv, tuple(language.env.items()), limits)
+        env = (*language.env.items(), *submission.env)
+        return Job(stage, [*argv, *submission.args], env, limits)
+
+    async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
+        """The submission's stdin, then, if it is interactive, what clients send until they end it."""
+        with suppress(trio.BrokenResourceError):  # the program reads no more
+            async with send:
+                if self._submission.stdin:
+                    await send.send(self._submission.stdin)
+                if not self._submission.interactive:
+                    return
+                offset, ended = 0, False
+                while not ended:
+                    stdin = await self._state.stdin(self._submission.id, offset)
+                    if stdin.data:
+                        await send.send(stdin.data)
+                    offset, ended = offset + len(stdin.data), stdin.ended
+
+    async def _signal(self, send: trio.MemorySendChannel[int]) -> None:
+        """The signals that clients send, to the stage that runs when they come."""
+        with suppress(trio.BrokenResourceError):  # the stage has ended
+            async with send:
+                while True:
+                    id, seen = self._submission.id, self._signals_seen
+                    for name in await self._state.signals(id, seen):
+                        self._signals_seen += 1
+                        await send.send(Signals[name])
+
+    async def _watch_for_cancel(self) -> None:
+        await self._state.cancelled(self._submission.id)
+        self._cancelled = True
+        self._stop.set()
+
+    async def _append(self, events: Sequence[Event]) -> None:
+        """Store events, however long it takes: an outage of state is not the program's fault."""
+        while not self._superseded:
+            try:
+                await self._state.append(self._submission.id, self.number, events)
+                return
+            except UnknownSubmission:
+                await self._begin_again()
+            except (Stale, Finished) as error:
+                self._superseded = error
+                self._stop.set()
+            except OccdError as error:
+                log.warning("events wait for state", id=self._submission.id, error=str(error))
+                await trio.sleep(_RETRY_S)
+
+    async def _begin_again(self) -> None:
+        """State was emptied. It counts this attempt anew; the program runs on."""
+        log.warning("state has forgotten what runs; recording it anew", id=self._submission.id)
+        try:
+            self.number = await self._state.begin(
+                self._submission, self._installed.version, self._node
+            )
+        except (Finished, Exhausted) as error:
+            self._superseded = error
+            self._stop.set()
+        except OccdError as error:
+            log.warning("events wait for state", id=self._submission.id, error=str(error))
+            await trio.sleep(_RETRY_S)
+
+
+async def _close(send: trio.MemorySendChannel[bytes]) -> None:
+    await send.aclose()
