@@ -151,7 +151,7 @@ class Node:
         assert self.process
         self.process.terminate()
         with trio.fail_after(STOP_S):
-            while (code := self.process.poll()) is None:
+            while (code := self.process.poll()) is None:  # noqa: ASYNC110
                 await trio.sleep(0.02)
         return code
 

@@ -377,7 +377,7 @@ async def keep(broker: Broker, count: int) -> None:
 async def kept(broker: Broker, count: int) -> Sequence[Kept]:
     """What is kept, once it is so many: the last one may be on its way still."""
     with trio.fail_after(SOON_S):
-        while len(found := await broker.kept(Q)) != count:
+        while len(found := await broker.kept(Q)) != count:  # noqa: ASYNC110
             await trio.sleep(0.01)
     return found
 
