@@ -11,7 +11,7 @@ import trio
 from sandboxed import PYTHON, SHORT, Feed, Lab, run_in
 
 from occd.config import Config
-from occd.errors import SandboxUnavailable
+from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Outcome
 from occd.sandbox import open_sandbox
 
@@ -206,15 +206,72 @@ async def test_what_is_killed_leaves_nothing_to_the_next_in_its_place(lab: Lab) 
         assert (await lab.python(look)).stdout == b"[False, False, False]\n"
 
 
-async def test_an_idle_jail_that_somebody_killed_costs_no_attempt(lab: Lab) -> None:
+async def test_an_idle_nsjail_that_somebody_killed_costs_no_attempt(lab: Lab) -> None:
     assert (await lab.python("")).succeeded
-    for process in (Path("/proc") / pid for pid in _children()):
-        os.kill(int(process.name), signal.SIGKILL)
+    for pid in children(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
     assert (await lab.python("")).succeeded
 
 
-def _children() -> list[str]:
-    return Path("/proc/self/task", str(os.getpid()), "children").read_text().split()
+async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(lab: Lab) -> None:
+    async with lab.cell() as cell:
+        assert (await run_in(cell, ["/bin/true"])).succeeded
+        (init,) = await standing_inits()
+        os.kill(init, signal.SIGSTOP)
+        ((launcher, _),) = cell._seat._idle  # type: ignore[attr-defined]
+        await launcher.send_signal(signal.SIGTERM)  # a late one
+        for pid in (*children(os.getpid()), init):
+            pidfd = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGKILL)
+            await trio.lowlevel.wait_readable(pidfd)  # it has ended
+            os.close(pidfd)
+        assert (await run_in(cell, ["/bin/true"])).succeeded
+
+
+async def test_an_idle_init_that_somebody_killed_gives_no_verdict(lab: Lab) -> None:
+    assert (await lab.python("")).succeeded
+    before = await standing_inits()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(5):
+        while set(await standing_inits()) & set(before):  # noqa: ASYNC110  (the kernel tells nobody)
+            await trio.sleep(0.01)
+    with pytest.raises(SandboxFailed):
+        await lab.python("")
+    assert (await lab.python("")).succeeded
+
+
+@pytest.mark.parametrize("victim", ["nsjail", "init"])
+async def test_a_jail_that_somebody_killed_gives_no_verdict(lab: Lab, victim: str) -> None:
+    feed = Feed(keep_open=True)
+
+    async def kill() -> None:
+        await feed.output.wait()
+        (nsjail,) = children(os.getpid())
+        (init,) = children(nsjail)
+        if victim == "nsjail":
+            os.kill(nsjail, signal.SIGKILL)
+        os.kill(init, signal.SIGKILL)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kill)
+        with pytest.raises(SandboxFailed):
+            await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
+    assert (await lab.python("")).succeeded
+
+
+async def standing_inits() -> list[int]:
+    """Those of idle jails, when all have said hello."""
+    with trio.fail_after(5):
+        while True:
+            found = [pid for nsjail in children(os.getpid()) for pid in children(nsjail)]
+            if found and all(b"init) S" in Path(f"/proc/{pid}/stat").read_bytes() for pid in found):
+                return found
+            await trio.sleep(0.01)
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.3])

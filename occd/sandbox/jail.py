@@ -53,6 +53,7 @@ async def run_in_jail(
             message = encode_go(launcher.number, job.argv, env, job.limits, len(groups))
             await launcher.go(message, [*files, *groups])
         watch = _Watch(job.limits, emit, launcher.kill)
+        failed: SandboxFailed | None = None
         started = time.monotonic()
         async with trio.open_nursery() as pipes, trio.open_nursery() as watchers:
             pipes.start_soon(watch.read, "stdout", stdout_pipe)
@@ -63,9 +64,15 @@ async def run_in_jail(
             watchers.start_soon(_forward, signals, launcher)
             if group:
                 watchers.start_soon(watch.cpu_time, group)
-            end = await watch.end(launcher)
+            try:
+                end = await watch.end(launcher)
+            except SandboxFailed as error:
+                failed = error  # raised below: the nurseries would wrap it
+                pipes.cancel_scope.cancel()
             wall_time = time.monotonic() - started
             watchers.cancel_scope.cancel()
+        if failed:
+            raise failed
         return watch.outcome(end, group, wall_time)
 
 
@@ -102,6 +109,7 @@ class _Watch:
         self._emit = emit
         self._kill_jail = kill
         self._ending = trio.CancelScope()
+        self._killed = False
         self._broken: LimitName | None = None
         self._seen: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._truncated: set[Stream] = set()
@@ -111,13 +119,18 @@ class _Watch:
         self._end_jail()
 
     def _end_jail(self) -> None:
+        self._killed = True
         self._ending.deadline = min(self._ending.deadline, trio.current_time() + _END_TIMEOUT_S)
         self._kill_jail()
 
     async def end(self, launcher: Launcher) -> End | None:
-        """As `launcher.end`; what we killed has to end soon."""
+        """As `launcher.end`; what we killed has to end soon. Raises SandboxFailed when somebody else
+        killed the jail, the kernel for want of memory perhaps: the program is not to blame."""
         with self._ending:
-            return await launcher.end()
+            end = await launcher.end()
+            if end is None and not self._killed:
+                raise SandboxFailed("the jail's init was killed, not by us")
+            return end
         raise SandboxFailed(f"a jail does not end although its init was killed{launcher.said()}")
 
     async def read(self, stream: Stream, pipe: trio.lowlevel.FdStream) -> None:

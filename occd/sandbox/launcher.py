@@ -123,6 +123,9 @@ class Launcher:
         self._process.terminate()  # it kills and reaps its jail, then ends
         with trio.move_on_after(_END_TIMEOUT_S, shield=True):
             await self._process.wait()
+            self.kill()  # its jail outlives an nsjail that was killed
+            if self._pidfd is not None:
+                await trio.lowlevel.wait_readable(self._pidfd)
         self._control.close()  # at which an init that is left after all ends by itself
         self._forget_pid()
         self._ours.close()
@@ -135,9 +138,12 @@ class Launcher:
         return ""
 
     async def _receive(self) -> Hello | End | None:
-        data, ancillary, _, _ = await self._control.recvmsg(
-            MESSAGE_MAX, socket.CMSG_SPACE(_CREDENTIALS.size)
-        )
+        try:
+            data, ancillary, _, _ = await self._control.recvmsg(
+                MESSAGE_MAX, socket.CMSG_SPACE(_CREDENTIALS.size)
+            )
+        except ConnectionResetError:  # as at end of file, but with something of ours unread
+            data, ancillary = b"", []
         if not data:
             raise SandboxFailed(f"nsjail has ended{self.said()}")
         message = decode(data)

@@ -100,6 +100,24 @@ async def test_cpu_time_of_short_children_is_summed(lab: Lab) -> None:
     assert outcome.limit == "cpu_time", outcome
 
 
+@pytest.mark.xfail(strict=True, reason="what a child used goes with it when SIGCHLD is ignored")
+async def test_cpu_time_of_children_that_nobody_waits_for_is_summed(lab: Lab) -> None:
+    outcome = await lab.python(
+        """
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        for _ in range(20):
+            pid = os.fork()
+            if pid == 0:
+                while time.process_time() < 0.1: pass
+                os._exit(0)
+            try: os.waitpid(pid, 0)
+            except ChildProcessError: pass
+        """,
+        replace(SMALL, cpu_time=0.5),
+    )
+    assert outcome.limit == "cpu_time", outcome
+
+
 async def test_fork_bomb_is_stopped(lab: Lab) -> None:
     outcome = await lab.python(
         """
