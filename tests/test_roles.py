@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 import trio
+from pydantic import SecretStr
 from rabbitmq_server import shared as shared_rabbitmq
 from redis_server import free_port, shared_redis
 from serving import API, OCCD, PATIENCE_S, Server, connected, serving, start
+
+from occd.broker import open_broker
+from occd.config import Config, RabbitmqConfig
 
 HELLO = 'print("Hello, world!")'
 ECHO = "import sys\nfor line in sys.stdin: print('got', line.strip(), flush=True)"
@@ -242,6 +246,50 @@ def test_a_promised_language_is_taken_while_no_execute_node_is_up(
             serving(tmp_path / "notify", roles="notify", **settings),
         ):
             assert submit.result(id)["verdict"] == "ok"
+    shared_rabbitmq().delete_vhost(url)
+
+
+async def bury(settings: dict[str, Any]) -> None:
+    """Take the next submission and give it up."""
+    rabbitmq = RabbitmqConfig(url=SecretStr(settings["rabbitmq__url"]))
+    async with (
+        open_broker(Config(rabbitmq=rabbitmq), None) as broker,
+        broker.consume("submission_queue", 1) as deliveries,
+    ):
+        with trio.fail_after(PATIENCE_S):
+            await (await deliveries.receive()).reject("it was too hard for the test")
+
+
+def test_a_dead_letter_is_listed_and_run_again_as_a_new_submission(
+    meeting: dict[str, Any], tmp_path: Path
+) -> None:
+    url = shared_rabbitmq().add_vhost()
+    settings = meeting | {"redis__prefix": f"dead-{os.getpid()}", "rabbitmq__url": url}
+
+    def queues(*args: str) -> str:
+        environment = {f"OCCD_{name.upper()}": value for name, value in settings.items()}
+        command = [OCCD, "--data-dir", str(tmp_path / "none"), "queues", *args]
+        return subprocess.run(
+            command, env=os.environ | environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    with (
+        serving(tmp_path / "submit", roles="submit", **settings) as submit,
+        serving(tmp_path / "notify", roles="notify", **settings),
+    ):
+        id = submit.submit(HELLO)
+        trio.run(bury, settings)
+        result = submit.result(id)
+        assert (result["verdict"], result["attempts"]) == ("internal_error", 0)
+        listed = queues()
+        assert id in listed
+        assert "too hard for the test" in listed
+        again = queues("requeue", id).strip()
+        assert id not in queues()
+        with serving(tmp_path / "execute", roles="execute", **settings):
+            retried = submit.result(again)
+        assert (retried["verdict"], retried["retry_of"]) == ("ok", id)
+        assert submit.look(id)["verdict"] == "internal_error"
     shared_rabbitmq().delete_vhost(url)
 
 
