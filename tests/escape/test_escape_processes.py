@@ -118,12 +118,12 @@ async def test_lowering_its_own_priority_is_fine(lab: Lab) -> None:
     outcome = await lab.python(
         """
         before = os.nice(0)
-        tell(lambda: os.nice(5) - before)
+        tell(lambda: os.nice(5) - before in (5, 19 - before))
         tell(os.sched_setaffinity, 0, {0})
         tell(os.sched_setscheduler, 0, os.SCHED_IDLE, os.sched_param(0))
         """
     )
-    assert outcome.stdout == b"DONE 5\nDONE None\nDONE None\n", outcome
+    assert outcome.stdout == b"DONE True\nDONE None\nDONE None\n", outcome
 
 
 async def test_writing_to_inits_files_in_proc_is_refused(lab: Lab) -> None:
