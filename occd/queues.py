@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 from occd import wire
 from occd.broker import DEAD, KEPT, Broker, Kept, open_broker, open_look
@@ -38,7 +37,8 @@ async def requeue(config: Config, id: str) -> str:
         try:
             body = wire.encode_submission(retry)
             target = config.submission_queue
-            await broker.publish(target, body, key=retry.id, owner=retry.user_id)
+            owner = retry.owner or retry.user_id
+            await broker.publish(target, body, key=retry.id, owner=owner)
         except OccdError:
             await state.discard(retry.id)  # noqa: ASYNC120  (nothing cancels this command but its end)
             raise
@@ -50,7 +50,7 @@ async def requeue(config: Config, id: str) -> str:
 @asynccontextmanager
 async def _opened(config: Config) -> AsyncIterator[tuple[Broker, State]]:
     async with AsyncExitStack() as stack:
-        database: Any = None
+        database = None
         if not (config.rabbitmq and config.redis):
             database = await stack.enter_async_context(open_database(config.data_dir))
         broker = await stack.enter_async_context(open_broker(config, database))
