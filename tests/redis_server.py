@@ -16,8 +16,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
+
+import redis
 
 _PATIENCE_S = 20.0
+_EMPTY = """
+local finished = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local id = string.match(key, '{(.+)}$')
+  if id and redis.call('TYPE', key).ok == 'hash' and redis.call('HGET', key, 'status') == 'finished' then
+    finished[#finished + 1] = id
+  end
+end
+redis.call('FLUSHALL')
+return finished
+"""
 
 
 class RedisServer:
@@ -97,6 +111,12 @@ class RedisServer:
             client.sendall("".join(parts).encode())
             answer = client.recv(65536).decode()
         return answer.strip()
+
+    def empty(self) -> set[str]:
+        """FLUSHALL; the submissions that were finished at that moment."""
+        with redis.Redis.from_url(self.url) as client:
+            found = client.eval(_EMPTY, 0)
+        return {id.decode() for id in cast(list[bytes], found)}
 
     def do(self, *words: str) -> None:
         answer = self.command(*words)

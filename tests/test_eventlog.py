@@ -205,6 +205,19 @@ def test_half_a_character_waits_for_its_rest_but_not_beyond_the_end() -> None:
     assert logged(scenario).data() == ["€".encode(), b"\xf0\x9f"]
 
 
+def test_a_look_appends_nothing_at_once_and_keeps_the_order() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        await trio.sleep(1)
+        log.look()
+        await trio.sleep(1)
+        log.emit("stdout", b"x")
+        log.look()
+        await trio.sleep(1)
+
+    store = logged(scenario)
+    assert [len(events) for _, events in store.batches] == [0, 1]
+
+
 def test_a_log_without_output_ends() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         await trio.sleep(1)

@@ -88,6 +88,43 @@ def wait_for_nodes(server: Server) -> None:
         time.sleep(0.1)
 
 
+async def test_a_silent_program_is_known_again_soon_after_redis_was_emptied(
+    server: Server, redis: RedisServer
+) -> None:
+    wait_for_nodes(server)
+    async with connected(server) as client:
+        id = await client.submit(WAITS, interactive=True)
+        await client.until_output(id, "ready\n")
+        await client.ask("stdin", id=id, data="one\n")
+        await client.until_output(id, "one\n")
+        redis.do("FLUSHALL")
+        while (frame := await client.receive())["type"] != "error":
+            pass
+        assert frame["problem"]["type"] == "events-reset"
+        await client.ask("subscribe", id=id, after=0)
+        assert (await client.ask("stdin", id=id, data="two\n"))["type"] == "done"
+        frames = await client.until(id, "finished")
+        assert frames[-1]["event"]["result"]["run"]["stdout"] == "ready\none\ntwo\n"
+
+
+async def test_a_silent_program_can_be_cancelled_soon_after_redis_was_emptied(
+    server: Server, redis: RedisServer
+) -> None:
+    wait_for_nodes(server)
+    async with connected(server) as client:
+        id = await client.submit("import time; print(1, flush=True); time.sleep(30)")
+        await client.until_output(id, "1\n")
+        redis.do("FLUSHALL")
+        with trio.fail_after(PATIENCE_S):
+            while (frame := await client.receive())["type"] != "error":
+                pass
+            assert frame["problem"]["type"] == "events-reset"
+            await client.ask("subscribe", id=id, after=0)
+            await client.ask("cancel", id=id)
+            frames = await client.until(id, "finished")
+        assert frames[-1]["event"]["result"]["verdict"] == "cancelled"
+
+
 def test_while_no_node_is_known_a_submission_is_not_its_clients_fault(
     server: Server, redis: RedisServer
 ) -> None:

@@ -282,12 +282,41 @@ async def test_a_long_outage_is_said_within_seconds_and_can_be_left(
         server.kill()
         for _ in range(2):
             with trio.fail_after(5), pytest.raises(StateUnavailable) as failed:
-                await state.append(submission.id, 1, [output(b"x")])
+                await state.published(submission.id)
             assert "cannot be reached" in str(failed.value)
         with trio.move_on_after(0.3) as scope:  # waiting outlasts it, and can be given up
             await state.watch(submission.id, 2)
         assert scope.cancelled_caught
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+async def test_starts_and_output_that_redis_takes_late_happen_once(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent to a Redis that stands still is carried out when it goes on, however often that was."""
+    monkeypatch.setattr("occd.state.redis_link._PATIENCE_S", 0.1)
+    monkeypatch.setattr("occd.state.redis_connect._ANSWER_S", 0.3)
+    monkeypatch.setattr("occd.state.redis._RETRY_S", 0.05)
+    async with opened(server) as state:
+        running, waiting = await begun(state, interactive=True), make()
+        await state.create(waiting, None, "")
+        started: list[int] = []
+
+        async def start() -> None:
+            started.append(await state.begin(waiting, "3", "node"))
+
+        async with trio.open_nursery() as nursery:
+            server.pause()
+            nursery.start_soon(state.append, running.id, 1, [output(b"late")])
+            nursery.start_soon(start)
+            for _ in range(3):  # others give up, one after another
+                with pytest.raises(StateUnavailable):
+                    await state.send_stdin(running.id, b"in", 0, end=False)
+            server.resume()
+        assert started == [1]
+        found: list[Recorded] = list(await state.watch(running.id, 2))
+        assert outputs(found) == [b"late"]
+        assert len(await state.watch(waiting.id, 0)) == 2
 
 
 async def test_scripts_that_redis_forgot_are_sent_again(server: RedisServer) -> None:
@@ -323,6 +352,27 @@ async def test_an_emptied_redis_resets_those_who_follow(server: RedisServer) -> 
             with trio.fail_after(SOON_S):
                 await reset.wait()
         assert [each.seq for each in await state.watch(submission.id, 0)] == [1]
+
+
+async def test_an_emptied_redis_resets_who_follows_what_had_not_begun(server: RedisServer) -> None:
+    """The new log's numbers are the old one's."""
+    async with opened(server) as here, opened(server) as there:
+        submission = make()
+        await here.create(submission, None, "")
+        (queued,) = await here.watch(submission.id, 0)
+        with trio.fail_after(SOON_S):
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def follow_to_reset() -> None:
+                    with pytest.raises(EventsReset):
+                        await here.watch(submission.id, queued.seq)
+
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                server.do("FLUSHALL")
+                assert await there.begin(submission, "3", "node") == 1
+        (started,) = await here.watch(submission.id, 0)
+        assert (started.seq, started.event.name) == (1, "started")
 
 
 # every step can be repeated, and a death between two is healed

@@ -18,7 +18,7 @@ from occd.languages import Installed, Language
 from occd.model import Event, Outcome, Result, Stage, StageName, Submission, judge
 from occd.roles.eventlog import EventLog
 from occd.sandbox import Cell, Job, Sandbox
-from occd.state import State
+from occd.state import State, Taken
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Attempt:
         self._language = language
         self._installed = installed
         self._node = node
-        self._signals_seen = 0
+        self._taken = Taken()
         self._log = EventLog(self._append)
         self._stop = trio.Event()
         self._cancelled = False
@@ -66,6 +66,10 @@ class Attempt:
         if self._superseded:
             raise Finished(self._submission.id) from self._superseded
         return result
+
+    def remind(self) -> None:
+        """See that state knows of this attempt: its program may be silent for long."""
+        self._log.look()
 
     async def _compile_and_run(self) -> Result:
         submission, language = self._submission, self._language
@@ -122,21 +126,24 @@ class Attempt:
                     await send.send(self._submission.stdin)
                 if not self._submission.interactive:
                     return
-                offset, ended = 0, False
+                ended = False
                 while not ended:
+                    offset = self._taken.stdin
                     stdin = await self._state.stdin(self._submission.id, offset)
+                    self._taken = replace(self._taken, stdin=offset + len(stdin.data))
                     if stdin.data:
                         await send.send(stdin.data)
-                    offset, ended = offset + len(stdin.data), stdin.ended
+                    ended = stdin.ended
 
     async def _signal(self, send: trio.MemorySendChannel[int]) -> None:
         """The signals that clients send, to the stage that runs when they come."""
         with suppress(trio.BrokenResourceError):  # the stage has ended
             async with send:
                 while True:
-                    id, seen = self._submission.id, self._signals_seen
-                    for name in await self._state.signals(id, seen):
-                        self._signals_seen += 1
+                    seen = self._taken.signals
+                    for name in await self._state.signals(self._submission.id, seen):
+                        seen += 1
+                        self._taken = replace(self._taken, signals=seen)
                         await send.send(Signals[name])
 
     async def _watch_for_cancel(self) -> None:
@@ -145,33 +152,28 @@ class Attempt:
         self._stop.set()
 
     async def _append(self, events: Sequence[Event]) -> None:
-        """Store events, however long it takes: an outage of state is not the program's fault."""
+        """Store events, however long it takes: what is wrong with state is not the program's fault."""
         while not self._superseded:
             try:
-                await self._state.append(self._submission.id, self.number, events)
+                await self._record(events)
                 return
-            except UnknownSubmission:
-                await self._begin_again()
-            except (Stale, Finished) as error:
+            except (Stale, Finished, Exhausted) as error:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:
                 log.warning("events wait for state", id=self._submission.id, error=str(error))
                 await trio.sleep(_RETRY_S)
 
-    async def _begin_again(self) -> None:
-        """State was emptied. It counts this attempt anew; the program runs on."""
-        log.warning("state has forgotten what runs; recording it anew", id=self._submission.id)
+    async def _record(self, events: Sequence[Event]) -> None:
+        """A state that was emptied counts this attempt anew; the program runs on."""
+        submission = self._submission
         try:
-            self.number = await self._state.begin(
-                self._submission, self._installed.version, self._node
-            )
-        except (Finished, Exhausted) as error:
-            self._superseded = error
-            self._stop.set()
-        except OccdError as error:
-            log.warning("events wait for state", id=self._submission.id, error=str(error))
-            await trio.sleep(_RETRY_S)
+            await self._state.append(submission.id, self.number, events)
+        except UnknownSubmission:
+            log.warning("state has forgotten what runs; recording it anew", id=submission.id)
+            version = self._installed.version
+            self.number = await self._state.begin(submission, version, self._node, self._taken)
+            await self._state.append(submission.id, self.number, events)
 
 
 async def _close(send: trio.MemorySendChannel[bytes]) -> None:

@@ -27,6 +27,7 @@ class EventLog:
         self._more = trio.Event()
         self._hurry = trio.Event()
         self._gathering = False
+        self._looking = False
         self._closed = False
 
     def put(self, stage: StageName, event: Event) -> None:
@@ -42,6 +43,11 @@ class EventLog:
         waiting += data
         self._wake(hurry=not self._gathering or len(waiting) >= _EVENT_BYTES)
 
+    def look(self) -> None:
+        """Append nothing, which tells what became of the log."""
+        self._looking = True
+        self._wake(hurry=True)
+
     def close(self) -> None:
         """Nothing follows: `run` returns when all is appended."""
         self._take_output(ended=True)
@@ -55,7 +61,8 @@ class EventLog:
                 await self._hurried()
             self._more, self._hurry = trio.Event(), trio.Event()
             self._take_output(ended=False)
-            if self._ready:
+            if self._ready or self._looking:
+                self._looking = False
                 events, self._ready = self._ready, []
                 self._gathering = True
                 await self._append(events)

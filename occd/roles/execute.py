@@ -21,7 +21,6 @@ from occd.errors import (
     MessageTooLarge,
     OccdError,
     Poisoned,
-    StateUnavailable,
 )
 from occd.languages import find, pick
 from occd.model import (
@@ -46,11 +45,11 @@ _INTERNAL = "The server could not run this program. That is our fault, not yours
 
 @dataclass(slots=True)
 class _Held:
-    """A submission in hand: the delivery that would come again if we died, and its attempt, 0 until it has
+    """A submission in hand: the delivery that would come again if we died, and its attempt once that has
     begun."""
 
     delivery: Delivery
-    attempt: int = 0
+    attempt: Attempt | None = None
 
 
 class Execute:
@@ -67,7 +66,7 @@ class Execute:
         """Take submissions until `stopping` is set, then finish those that run and return. Cancelling
         hands the rest back."""
         async with trio.open_nursery() as background:
-            await background.start(announce, self._state, self._describe)
+            await background.start(announce, self._state, self._describe, self._remind)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, task_status)
             background.cancel_scope.cancel()
@@ -83,6 +82,11 @@ class Execute:
             running=len(self._running),
             started_at=self._started_at,
         )
+
+    def _remind(self) -> None:
+        for held in self._running.values():
+            if held.attempt:
+                held.attempt.remind()
 
     async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         queue, slots = self._config.submission_queue, self._config.execute.slots
@@ -114,7 +118,7 @@ class Execute:
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 if held.attempt:
                     with suppress(OccdError):  # then it counts, which is the lesser evil
-                        await self._state.excuse(submission.id, held.attempt)
+                        await self._state.excuse(submission.id, held.attempt.number)
                 await held.delivery.hand_back()
             raise
         del self._running[submission.id]
@@ -141,12 +145,12 @@ class Execute:
         installed = pick(versions, submission.version)
         node = self._config.node
         try:
-            attempt = await self._begin(submission, installed.version if installed else "")
+            version = installed.version if installed else ""
+            number = await self._state.begin(submission, version, node)
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
             await self._publish(submission, error.attempts, result)
             return
-        held.attempt = attempt
         started_at = time.time()
         if language is None or installed is None:
             name = " ".join(filter(None, (submission.language, submission.version)))
@@ -154,24 +158,14 @@ class Execute:
                 Verdict.INTERNAL_ERROR, f"{name} is not installed on this server any more"
             )
         else:
-            run = Attempt(
-                self._state, self._sandbox, submission, attempt, language, installed, node
+            held.attempt = Attempt(
+                self._state, self._sandbox, submission, number, language, installed, node
             )
-            result = replace(await run.stages(), version=installed.version)
-            attempt = run.number
+            result = replace(await held.attempt.stages(), version=installed.version)
+            number = held.attempt.number
         await self._publish(
-            submission, attempt, replace(result, attempts=attempt, started_at=started_at)
+            submission, number, replace(result, attempts=number, started_at=started_at)
         )
-
-    async def _begin(self, submission: Submission, version: str) -> int:
-        """However long it takes: handing back in an outage would count as a delivery with some brokers,
-        and so end in a verdict."""
-        while True:
-            try:
-                return await self._state.begin(submission, version, self._config.node)
-            except StateUnavailable as error:
-                log.warning("a start waits for state", id=submission.id, error=str(error))
-                await trio.sleep(_RETRY_S)
 
     async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
         queue = self._config.execution_queue

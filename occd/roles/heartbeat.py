@@ -15,13 +15,19 @@ _WITHDRAW_S = 1.0
 
 
 async def announce(
-    state: State, describe: Callable[[], Node], *, task_status: trio.TaskStatus[None]
+    state: State,
+    describe: Callable[[], Node],
+    forgotten: Callable[[], None] = lambda: None,
+    *,
+    task_status: trio.TaskStatus[None],
 ) -> None:
-    """Until it is cancelled; then it withdraws, if that can be done at once."""
+    """Until it is cancelled; then it withdraws, if that can be done at once. Calls `forgotten` when state
+    has, which it tells apart from the first time by that alone: then there is nothing to remember."""
     try:
         while True:
             try:
-                await state.announce(describe())
+                if not await state.announce(describe()):
+                    forgotten()
             except OccdError as error:
                 log.warning("the others were not told of this node", reason=str(error))
             task_status.started()

@@ -2,7 +2,8 @@
 
 Every method is one atomic step and, where state lies elsewhere, raises StateUnavailable when that cannot
 be reached for some seconds: the step may then have happened, and can be repeated. Waiting methods return
-as soon as there is something to say; an outage only makes them wait longer.
+as soon as there is something to say; an outage only makes them wait longer, and so it does `begin` and
+`append`, which happen once however often they have to be sent.
 """
 
 import re
@@ -39,6 +40,17 @@ class Stdin:
 
     data: bytes
     ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How much of what clients sent to an attempt it has taken: bytes of stdin, and signals."""
+
+    stdin: int = 0
+    signals: int = 0
+
+
+NOTHING = Taken()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +94,11 @@ class State(Protocol):
     async def unpublished(self, before: float) -> Sequence[Submission]:
         """Submissions created before a time that no broker confirmed: someone died in between."""
 
-    async def begin(self, submission: Submission, version: str, node: str) -> int:
+    async def begin(
+        self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
+    ) -> int:
         """Count a start and append `started`; gives the attempt, from now on the only writer. Works
-        also when the submission has been forgotten.
+        also when the submission has been forgotten: what clients send goes on after what was `taken`.
 
         Raises Finished, or Exhausted when all attempts are used up.
         """
@@ -94,7 +108,7 @@ class State(Protocol):
         number stays used, so that clients clear what it showed."""
 
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
-        """Append events in order. Raises Stale, Finished or UnknownSubmission."""
+        """Append events in order; with none, only look. Raises Stale, Finished or UnknownSubmission."""
 
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
@@ -146,8 +160,9 @@ class State(Protocol):
         """Wait for signals to the running attempt, after the first `seen` of them. For the process
         that began it, as are `cancelled` and `stdin`."""
 
-    async def announce(self, node: Node) -> None:
-        """What a role of a node is and holds; repeated well within NODE_TTL_S."""
+    async def announce(self, node: Node) -> bool:
+        """What a role of a node is and holds; repeated well within NODE_TTL_S. Whether it was known until
+        now: if it should have been, state may have forgotten more."""
 
     async def withdraw(self, node: Node) -> None:
         """That role of it ends."""

@@ -13,7 +13,18 @@ from occd.config import Config
 from occd.errors import Finished, NotRunning, Rejected
 from occd.model import Event, Record, Recorded, Result, Submission, Summary
 from occd.sqlite import Database
-from occd.state import NODE_TTL_S, SIGNALS_MAX, Created, Node, Stdin, merged, read_cursor, sql
+from occd.state import (
+    NODE_TTL_S,
+    NOTHING,
+    SIGNALS_MAX,
+    Created,
+    Node,
+    Stdin,
+    Taken,
+    merged,
+    read_cursor,
+    sql,
+)
 from occd.state.wakeups import Wakeups
 
 _EXPIRE_EVERY_S = 60.0
@@ -69,13 +80,15 @@ class EmbeddedState:
     async def unpublished(self, before: float) -> Sequence[Submission]:
         return await self._database.read(lambda db: sql.unpublished(db, before))
 
-    async def begin(self, submission: Submission, version: str, node: str) -> int:
+    async def begin(
+        self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
+    ) -> int:
         attempt, was_queued = await self._database.write(
-            lambda db: sql.begin(db, submission, version, node)
+            lambda db: sql.begin(db, submission, version, node, taken)
         )
         self._queued -= was_queued
         self._unfinished.add(submission.id)
-        self._signals[submission.id] = []
+        self._signals[submission.id] = [""] * taken.signals  # so that their numbers go on
         self._log.send(submission.id)
         return attempt
 
@@ -167,9 +180,11 @@ class EmbeddedState:
                     return signals
                 await sent.wait()
 
-    async def announce(self, node: Node) -> None:
-        until = trio.current_time() + NODE_TTL_S
-        self._nodes[node.name, node.roles] = until, replace(node, seen_at=time.time())
+    async def announce(self, node: Node) -> bool:
+        now, key = trio.current_time(), (node.name, node.roles)
+        known = key in self._nodes and self._nodes[key][0] > now
+        self._nodes[key] = now + NODE_TTL_S, replace(node, seen_at=time.time())
+        return known
 
     async def withdraw(self, node: Node) -> None:
         self._nodes.pop((node.name, node.roles), None)

@@ -57,11 +57,13 @@ from occd.model import (
 )
 from occd.state import (
     NODE_TTL_S,
+    NOTHING,
     SIGNALS_MAX,
     STDIN_UNREAD_MAX,
     Created,
     Node,
     Stdin,
+    Taken,
     merged,
     read_cursor,
 )
@@ -165,12 +167,16 @@ class RedisState:
                 await self._link.run(("ZREM", key, id))
         return submissions
 
-    async def begin(self, submission: Submission, version: str, node: str) -> int:
+    async def begin(
+        self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
+    ) -> int:
         id = submission.id
         before, mark, after = store_event(Started(0, version, node)).partition(b'"attempt":0')
         assert mark
         said, *rest = (
-            await self._link.run(
+            await self._surely(
+                "a start waits for state",
+                id,
                 self._step_command(
                     "begin",
                     id,
@@ -185,6 +191,8 @@ class RedisState:
                     self._me,
                     before + mark[:-1],
                     after,
+                    taken.stdin,
+                    taken.signals,
                 ),
                 ("ZREM", self._all("queued"), id),
                 ("ZREM", self._all("unpublished"), id),
@@ -203,10 +211,16 @@ class RedisState:
         await self._step("excuse", id, attempt)
 
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
-        stored = map(store_event, events)
-        said, *_ = await self._step(
-            "append", id, self._channel(id), attempt, self._me, self._next(), *stored
+        step = self._step_command(
+            "append",
+            id,
+            self._channel(id),
+            attempt,
+            self._me,
+            self._next(),
+            *map(store_event, events),
         )
+        ((said, *_),) = await self._surely("events wait for state", id, step)
         _refuse(id, said)
 
     async def finish(
@@ -269,10 +283,14 @@ class RedisState:
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
         with self._news.topic(self._channel(id)) as topic:
+            log = topic.log
             while True:
                 known = topic.beyond(after)
                 if known is None and not topic.current(after):
                     known = await self._look(topic, id, after)
+                if log not in (0, topic.log):
+                    raise EventsReset(id)
+                log = topic.log
                 if known is not None:
                     return known
                 if topic.current(after) or not topic.session:
@@ -333,11 +351,8 @@ class RedisState:
         while True:
             with self._news.inbox.expected(f"i{id}") as told:
                 said, *rest = await self._patiently("stdin", id, offset)
-                if said == b"unknown":
-                    return Stdin(b"", ended=True)
-                data, ended = rest[0], rest[1] == b"1"
-                if data or ended:
-                    return Stdin(data, ended)
+                if said == b"known" and (rest[0] or rest[1] == b"1"):
+                    return Stdin(rest[0], ended=rest[1] == b"1")
                 await told.wait()
 
     async def send_signal(self, id: str, signal: str) -> None:
@@ -354,14 +369,14 @@ class RedisState:
     async def signals(self, id: str, seen: int) -> Sequence[str]:
         while True:
             with self._news.inbox.expected(f"s{id}") as told:
-                found = await self._patiently_run(("LRANGE", self._keys(id)[3], seen, -1))
-                if found:
+                if found := await self._patiently("signals", id, seen):
                     return [each.decode() for each in found]
                 await told.wait()
 
-    async def announce(self, node: Node) -> None:
+    async def announce(self, node: Node) -> bool:
         key, text = self._all("nodes"), json.dumps(asdict(node))
-        await self._link.run(self._script("announce", [key], node_field(node), text))
+        (known,) = await self._link.run(self._script("announce", [key], node_field(node), text))
+        return bool(known == b"known")
 
     async def withdraw(self, node: Node) -> None:
         await self._link.run(("HDEL", self._all("nodes"), node_field(node)))
@@ -440,11 +455,12 @@ class RedisState:
         said, *rest = await self._patiently("events", id, after, _WATCH_BYTES)
         if said == b"unknown":
             raise UnknownSubmission(id)
-        last, ended = int(rest[0]), said == b"finished"
+        last, which, *stored = rest
+        last, ended = int(last), said == b"finished"
         if after > last:
             raise EventsReset(id)
-        topic.seen(session, tail, last, ended=ended)
-        found = [load_event(seq, text) for seq, text in enumerate(rest[1:], start=after + 1)]
+        topic.seen(session, tail, int(which), last, ended=ended)
+        found = [load_event(seq, text) for seq, text in enumerate(stored, start=after + 1)]
         return found if found or ended else None
 
     async def _index(self, submission: Submission) -> None:
@@ -483,6 +499,15 @@ class RedisState:
             try:
                 return (await self._link.run(command, certain=False))[0]
             except StateUnavailable:
+                await trio.sleep(_RETRY_S)
+
+    async def _surely(self, waits: str, id: str, *commands: Command) -> list[Reply]:
+        """However long it takes, the very same: a step that Redis took late knows itself again."""
+        while True:
+            try:
+                return await self._link.run(*commands)
+            except StateUnavailable as error:
+                log.warning(waits, id=id, error=str(error))
                 await trio.sleep(_RETRY_S)
 
     async def _step(

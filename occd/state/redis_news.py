@@ -51,6 +51,8 @@ class Topic:
     followers: int = 0
     session: int = 0
     """Not 0 while everything that is appended will be told; another number after each interruption."""
+    log: int = 0
+    """Which log this is; another number when it began anew; 0 is unknown."""
     tail: int = -1
     """The number of the last event that is known; -1 is unknown."""
     ended: bool = False
@@ -72,18 +74,19 @@ class Topic:
         """Whether somebody who knows the log up to `after` has nothing to look for."""
         return self.session > 0 and self.tail == after
 
-    def seen(self, session: int, tail: int, last: int, *, ended: bool) -> None:
+    def seen(self, session: int, tail: int, log: int, last: int, *, ended: bool) -> None:
         """Somebody looked; `session` and `tail` are what they were before."""
+        self._learn(log)
         if session and session == self.session:
             self.tail = last if self.tail == tail else max(self.tail, last)
             self.ended = self.ended or ended
 
     def told(self, text: bytes, decode: Decode) -> None:
         head, _, body = text.partition(b"\n")
-        first, ended, count, *lengths = map(int, head.split())
-        if first <= self.tail or not lengths:  # the log began anew; or fetch it
+        log, first, ended, count, *lengths = map(int, head.split())
+        self._learn(log)
+        if first <= self.tail or not lengths:  # somebody looked before we were told; or fetch it
             self.forget()
-            self.ended = False
         for number, length in enumerate(lengths):
             self.recent.append(decode(first + number, body[:length]))
             body = body[length:]
@@ -94,6 +97,11 @@ class Topic:
             self.recent_bytes = len(text)
         self.tail, self.ended, self.idle = first + count - 1, bool(ended), 0
         self.wake()
+
+    def _learn(self, log: int) -> None:
+        if log != self.log:
+            self.log, self.tail, self.ended = log, -1, False
+            self.forget()
 
     def forget(self) -> None:
         self.recent.clear()

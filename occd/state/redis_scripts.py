@@ -16,24 +16,30 @@ from hashlib import sha1
 _PRELUDE = """
 local H, E, I, S = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local function get(field) return redis.call('HGET', H, field) end
--- Append events and tell them to those who follow: 'first ended count[ lengths]' and a line's end, then
--- the events themselves, unless they are so many that whoever wants them had better fetch them.
+local function now()
+  local time = redis.call('TIME')
+  return time[1] + time[2] / 1000000
+end
+-- Append events and tell them to those who follow: 'log first ended count[ lengths]' and a line's end,
+-- then the events themselves, unless they are so many that whoever wants them had better fetch them. A log
+-- that began anew has another number.
 local function append(channel, ended, events)
   local count, size = 0, 0
   for _, event in ipairs(events) do
     count, size = redis.call('RPUSH', E, event), size + #event
   end
-  local head = {count - #events + 1, ended, #events}
+  local log = get('log')
+  if not log then
+    log = string.format('%.0f', now() * 1000000)
+    redis.call('HSET', H, 'log', log)
+  end
+  local head = {log, count - #events + 1, ended, #events}
   if size > 65536 then
     redis.call('PUBLISH', channel, table.concat(head, ' ') .. '\\n')
   else
     for _, event in ipairs(events) do head[#head + 1] = #event end
     redis.call('PUBLISH', channel, table.concat(head, ' ') .. '\\n' .. table.concat(events))
   end
-end
-local function now()
-  local time = redis.call('TIME')
-  return time[1] + time[2] / 1000000
 end
 local function tell(what, id)
   local inbox = get('inbox')
@@ -66,7 +72,7 @@ redis.call('DEL', H, E, I, S)
 return {'gone', key}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
-    # after the attempt's number
+    # after the attempt's number, bytes of stdin and signals that it has taken if it was forgotten
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
@@ -76,10 +82,13 @@ if not status then
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
              'interactive', ARGV[5])
 end
+local first_stdin, first_signal = 0, 0
+if not status then first_stdin, first_signal = ARGV[12], ARGV[13] end
 if status == 'finished' then return {'finished', get('key')} end
 if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
 attempts = attempts + 1
-redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1, 'stdin_read', 0,
+redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1,
+           'first_stdin', first_stdin, 'stdin_read', first_stdin, 'first_signal', first_signal,
            'inbox', ARGV[9], 'begun' .. attempts, ARGV[6])
 redis.call('HSETNX', H, 'started_at', ARGV[8])
 redis.call('DEL', S)
@@ -92,17 +101,18 @@ if get('attempts') == ARGV[1] and redis.call('HSETNX', H, 'excused' .. ARGV[1], 
   redis.call('HINCRBY', H, 'excused', 1)
 end
 """,
-    # channel, attempt, sender, its number, events...
+    # channel, attempt, sender, its number, events... The sender may try for as long as it takes, while
+    # what it sends to stdin goes on: so the two are numbered apart.
     "append": """
 local status = get('status')
 if not status then return {'unknown'} end
 if status == 'finished' then return {'finished'} end
 if get('attempts') ~= ARGV[2] then return {'stale'} end
-if tonumber(get('sent ' .. ARGV[3]) or 0) >= tonumber(ARGV[4]) then return {'done'} end
-redis.call('HSET', H, 'sent ' .. ARGV[3], ARGV[4])
+if tonumber(get('appended ' .. ARGV[3]) or 0) >= tonumber(ARGV[4]) then return {'done'} end
+redis.call('HSET', H, 'appended ' .. ARGV[3], ARGV[4])
 local events = {}
 for at = 5, #ARGV do events[#events + 1] = ARGV[at] end
-append(ARGV[1], 0, events)
+if #events > 0 then append(ARGV[1], 0, events) end
 return {'done'}
 """,
     # channel, attempt or nothing, nonce, now, expires at, event, verdict, body if nothing is known,
@@ -146,7 +156,7 @@ return {'known', found[1], found[2], found[3], found[4] or '', found[5] or '0', 
     "events": """
 local status, last = get('status'), redis.call('LLEN', E)
 if not status then return {'unknown'} end
-local after, size, found = tonumber(ARGV[1]), 0, {status, last}
+local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log')}
 while after < last and size <= tonumber(ARGV[2]) do
   for _, event in ipairs(redis.call('LRANGE', E, after, after + 15)) do
     if size > tonumber(ARGV[2]) then break end
@@ -162,7 +172,7 @@ if not status then return {'unknown'} end
 if status == 'finished' then return {'finished'} end
 if get('interactive') ~= '1' then return {'not interactive'} end
 if ARGV[2] == '' and tonumber(get('sent ' .. ARGV[5]) or 0) >= tonumber(ARGV[6]) then return {'done'} end
-local sent, data = redis.call('STRLEN', I), ARGV[7]
+local sent, data = (get('first_stdin') or 0) + redis.call('STRLEN', I), ARGV[7]
 if ARGV[2] ~= '' then
   local offset = tonumber(ARGV[2])
   if offset > sent then return {'gap', sent} end
@@ -183,7 +193,12 @@ return {'done'}
     "stdin": """
 if redis.call('EXISTS', H) == 0 then return {'unknown'} end
 redis.call('HSET', H, 'stdin_read', ARGV[1])
-return {'known', redis.call('GETRANGE', I, ARGV[1], -1), get('stdin_ended') or '0'}
+local data = redis.call('GETRANGE', I, ARGV[1] - (get('first_stdin') or 0), -1)
+return {'known', data, get('stdin_ended') or '0'}
+""",
+    # seen
+    "signals": """
+return redis.call('LRANGE', S, ARGV[1] - (get('first_signal') or 0), -1)
 """,
     # id, signal, most at once, sender, its number
     "send_signal": """
@@ -216,7 +231,8 @@ return redis.call('ZCARD', KEYS[1])
 """,
     # Nodes. name, what it says of itself
     "announce": """
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.3f', now()) .. ' ' .. ARGV[2])
+local new = redis.call('HSET', KEYS[1], ARGV[1], string.format('%.3f', now()) .. ' ' .. ARGV[2])
+return new == 1 and 'new' or 'known'
 """,
     # seconds that they are believed
     "nodes": """

@@ -31,7 +31,7 @@ from occd.model import (
     Summary,
     Verdict,
 )
-from occd.state import STDIN_UNREAD_MAX, Created, Stdin
+from occd.state import STDIN_UNREAD_MAX, Created, Stdin, Taken
 
 MIGRATIONS = (
     """
@@ -128,7 +128,7 @@ def unfinished(db: sqlite3.Connection) -> set[str]:
 
 
 def begin(
-    db: sqlite3.Connection, submission: Submission, version: str, node: str
+    db: sqlite3.Connection, submission: Submission, version: str, node: str, taken: Taken
 ) -> tuple[int, bool]:
     """The attempt, and whether the submission was queued until now."""
     row = db.execute(
@@ -137,6 +137,7 @@ def begin(
     ).fetchone()
     if row is None:
         row = _insert(db, submission, None, ""), "forgotten", 0, 0, 0
+        db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
     number, status, attempts, excused, last_seq = row
     if status == "finished":
         raise Finished(submission.id)
@@ -144,8 +145,8 @@ def begin(
         raise Exhausted(submission.id, attempts)
     db.execute(
         "UPDATE submissions SET status = 'running', attempts = attempts + 1, published = 1, "
-        "stdin_read = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
-        [time.time(), number],
+        "stdin_read = ?, started_at = coalesce(started_at, ?) WHERE number = ?",
+        [taken.stdin, time.time(), number],
     )
     _append(db, number, last_seq, [Started(attempts + 1, version, node)])
     return attempts + 1, status == "queued"
@@ -283,7 +284,7 @@ def send_stdin(
 def stdin(db: sqlite3.Connection, id: str, offset: int) -> Stdin:
     row = db.execute("SELECT number, stdin_ended FROM submissions WHERE id = ?", [id]).fetchone()
     if row is None:
-        return Stdin(b"", ended=True)
+        return Stdin(b"", ended=False)
     number, ended = row
     db.execute("UPDATE submissions SET stdin_read = ? WHERE number = ?", [offset, number])
     chunks = db.execute(

@@ -48,14 +48,20 @@ GONE_WS = (*GONE, ConnectionClosed, HandshakeError)
 @dataclass
 class Chaos:
     cluster: Cluster
+    fault_random: random.Random
+    """Its own, so that a seed gives the same faults in the same order, whatever the clients do."""
     random: random.Random
     every_s: float
     over: bool = False
     numbers: int = 0
     emptied_at: float | None = None
+    known_only_to_redis: set[str] = field(default_factory=set)
+    """What was finished when Redis was emptied; it may be recorded anew, or be gone."""
     started: float = 0.0
     accepted: dict[str, Program] = field(default_factory=dict)
     accepted_at: dict[str, float] = field(default_factory=dict)
+    cancelled_at: dict[str, float] = field(default_factory=dict)
+    excused: set[str] = field(default_factory=set)
     by_key: dict[str, str] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     finished_at: dict[str, float] = field(default_factory=dict)
@@ -74,8 +80,9 @@ class Chaos:
             self.note(seen["id"], key, program, began)
             if program.cancel:
                 await trio.sleep(self.random.random())
-                await self.ask("DELETE", f"/submissions/{seen['id']}")
-            await self.follow(seen["id"])
+                await self.cancel(seen["id"])
+            if seen["id"] not in self.excused:
+                await self.follow(seen["id"])
 
     def note(self, id: str, key: str, program: Program, began: float) -> None:
         known = self.by_key.setdefault(key, id)
@@ -84,27 +91,50 @@ class Chaos:
         self.accepted[id] = program
         self.accepted_at[id] = began
 
+    async def cancel(self, id: str) -> None:
+        while id not in self.excused:
+            asked_at = time.monotonic()
+            if await self._ask_once("DELETE", f"/submissions/{id}"):
+                self.cancelled_at[id] = asked_at
+                return
+
     async def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> Any:
-        """Until some submit node answers; 503 asks to come again, and so does 404 of what a Redis that
-        was emptied has to be told again."""
-        while True:
-            node = self.random.choice(self.cluster.of("submit"))
-            try:
-                with trio.fail_after(SILENT_S):
-                    status, answer = await request(node.url, method, path, body, key)
-            except (*GONE, ValueError):
-                await trio.sleep(0.05)
-                continue
-            if status in (200, 202):
-                return answer
-            if not (status == 503 or (status == 404 and self.emptied_at)):
-                self.faults.append(f"{method} {path}: {status} {answer}")
-            await trio.sleep(0.1)
+        """Until some submit node answers."""
+        while not (answer := await self._ask_once(method, path, body, key)):
+            pass
+        return answer
+
+    async def _ask_once(
+        self, method: str, path: str, body: Any = None, key: str | None = None
+    ) -> Any:
+        """None asks to come again, after a moment: so say 503, and 404 of what a Redis that was emptied
+        has to be told again."""
+        node = self.random.choice(self.cluster.of("submit"))
+        try:
+            with trio.fail_after(SILENT_S):
+                status, answer = await request(node.url, method, path, body, key)
+        except (*GONE, ValueError):
+            await trio.sleep(0.05)
+            return None
+        if status in (200, 202):
+            return answer
+        if not (status == 503 or (status == 404 and self._forgotten(path.rpartition("/")[2]))):
+            self.faults.append(f"{method} {path}: {status} {answer}")
+        await trio.sleep(0.1)
+        return None
+
+    def _forgotten(self, id: str) -> bool:
+        """Whether Redis may have forgotten it; if it was finished by then, it is excused."""
+        if id in self.known_only_to_redis:
+            self.excused.add(id)
+        return self.emptied_at is not None and self.accepted_at[id] <= self.emptied_at
 
     async def follow(self, id: str) -> None:
         """Over one WebSocket after another, until `finished`."""
         log: list[dict[str, Any]] = []
         while not log or log[-1]["event"]["name"] != "finished":
+            if id in self.excused:
+                return
             node = self.random.choice(self.cluster.of("ws"))
             try:
                 await self._follow_on(node, id, log)
@@ -138,23 +168,24 @@ class Chaos:
                 if frame["type"] == "event":
                     log.append(frame)
                 elif frame["type"] == "error":
-                    if not self._expected(frame["problem"], log):
+                    if not self._expected(id, frame["problem"], log):
                         self.faults.append(f"{id}: {frame}")
                     await trio.sleep(0.2)
                     return
 
     def _forgotten_cancel(self, id: str, result: dict[str, Any]) -> bool:
         """A cancel that Redis had been told of went with all else that it knew."""
-        under_way = self.emptied_at is not None and self.accepted_at[id] <= self.emptied_at
-        return under_way and self.accepted[id].cancel and result["verdict"] == "ok"
+        asked_at = self.cancelled_at.get(id)
+        told_before = asked_at is not None and asked_at <= (self.emptied_at or 0.0)
+        return told_before and result["verdict"] == "ok"
 
-    def _expected(self, problem: dict[str, Any], log: list[dict[str, Any]]) -> bool:
+    def _expected(self, id: str, problem: dict[str, Any], log: list[dict[str, Any]]) -> bool:
         """What a client mends by coming again."""
         if problem["type"] == "events-reset" and self.emptied_at:
             self.resets += 1
             log.clear()
             return True
-        forgotten = problem["type"] == "unknown-submission" and self.emptied_at is not None
+        forgotten = problem["type"] == "unknown-submission" and self._forgotten(id)
         return forgotten or problem["status"] == 503
 
     # What is done to them
@@ -165,8 +196,8 @@ class Chaos:
         while time.monotonic() < until:
             with trio.move_on_after(self.every_s):
                 if empty and not self.emptied_at and time.monotonic() > middle:
+                    self.known_only_to_redis = self.cluster.redis.empty()
                     self.emptied_at = time.monotonic()
-                    self.cluster.redis.do("FLUSHALL")
                     self.say("redis", "emptied")
                 else:
                     await self._disturb_one()
@@ -174,9 +205,9 @@ class Chaos:
 
     async def _disturb_one(self) -> None:
         names = [*(node.name for node in self.cluster.nodes), "rabbitmq", "redis"]
-        name = self.random.choice(names)
+        name = self.fault_random.choice(names)
         node = next((node for node in self.cluster.nodes if node.name == name), None)
-        how = self.random.choice(["kill", "hold", "cut"])
+        how = self.fault_random.choice(["kill", "hold", "cut"])
         self.say(name, how)
         self.done[how] += 1
         servers: dict[str, Server] = {
@@ -220,10 +251,7 @@ class Chaos:
 
     async def look_back(self) -> None:
         """Everything once more, from the whole cluster at rest."""
-        excused = {
-            id for id, at in self.finished_at.items() if self.emptied_at and at <= self.emptied_at
-        }
-        ids = [id for id in self.results if id not in excused]
+        ids = [id for id in self.results if id not in self.known_only_to_redis]
         for id in ids:
             seen = await self.ask("GET", f"/submissions/{id}")
             if seen != self.results[id]:
@@ -237,7 +265,6 @@ class Chaos:
     def report(self) -> None:
         attempts = Counter(seen["attempts"] for seen in self.results.values())
         verdicts = Counter(seen["verdict"] for seen in self.results.values())
-        lost = self.accepted.keys() - self.results.keys()
         finishes = sorted(self.finished_at.values())
         stall = max((b - a for a, b in pairwise(finishes)), default=0.0)
         longest = max(
@@ -245,26 +272,29 @@ class Chaos:
         )
         again = sum((number - 1) * count for number, count in attempts.items() if number > 1)
         print(
-            f"accepted {len(self.accepted)}, finished {len(self.results)}, lost {len(lost)}, "
+            f"accepted {len(self.accepted)}, finished {len(self.results)}, lost {len(self.lost)}, "
+            f"excused {len(self.excused)}, "
             f"faults {len(self.faults)}, redelivered {again}, attempts {dict(sorted(attempts.items()))}, "
             f"{dict(verdicts)}, done {dict(self.done)}, reconnects {self.reconnects}, events-reset "
             f"{self.resets}, longest without a finish {stall:.1f} s, longest submission {longest:.1f} s"
         )
         for fault in self.faults[:20]:
             print("FAULT", fault)
-        if lost:
-            print("LOST", sorted(lost)[:20])
+        if self.lost:
+            print("LOST", sorted(self.lost)[:20])
+
+    @property
+    def lost(self) -> set[str]:
+        return self.accepted.keys() - self.results.keys() - self.excused
 
     @property
     def good(self) -> bool:
-        return (
-            not self.faults and self.results.keys() == self.accepted.keys() and bool(self.accepted)
-        )
+        return not self.faults and not self.lost and bool(self.accepted)
 
 
 async def main(seconds: float, every_s: float, seed: int, form: str, folder: Path) -> bool:
     with cluster(folder, execute__slots="2") as running:
-        chaos = Chaos(running, random.Random(seed), every_s)
+        chaos = Chaos(running, random.Random(seed), random.Random(seed), every_s)
         await running.start()
         chaos.started = time.monotonic()
         async with trio.open_nursery() as nursery:

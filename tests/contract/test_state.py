@@ -36,7 +36,7 @@ from occd.model import (
     Verdict,
     new_id,
 )
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, Node, State, Stdin
+from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, Node, State, Stdin, Taken
 
 OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
 
@@ -349,8 +349,20 @@ async def test_nothing_is_appended_after_the_end_or_to_the_unknown(seam: StateSe
         submission = await finished(state)
         with pytest.raises(Finished):
             await state.append(submission.id, 1, [output(b"late")])
-        with pytest.raises(UnknownSubmission):
-            await state.append("unknown", 1, [output(b"x")])
+        for nothing_or_something in ([], [output(b"x")]):
+            with pytest.raises(UnknownSubmission):
+                await state.append("unknown", 1, nothing_or_something)
+
+
+async def test_appending_nothing_adds_nothing(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        before = await state.watch(submission.id, 0)
+        await state.append(submission.id, 1, [])
+        assert await state.watch(submission.id, 0) == before
+        with trio.move_on_after(QUIET_S) as scope:
+            await state.watch(submission.id, len(before))
+        assert scope.cancelled_caught
 
 
 async def test_events_are_numbered_from_1_without_gaps_whoever_appends(seam: StateSeam) -> None:
@@ -741,9 +753,25 @@ async def test_stdin_can_end_however_much_a_new_attempt_has_to_read(seam: StateS
         assert await read_stdin(state, submission.id) == Stdin(3 * chunk, ended=True)
 
 
-async def test_stdin_of_what_is_forgotten_has_ended(seam: StateSeam) -> None:
+async def test_what_clients_send_goes_on_after_an_emptying(seam: StateSeam) -> None:
+    """From what the program had taken; whoever waits for more is not told that none comes."""
     async with seam.open() as state:
-        assert await read_stdin(state, "unknown") == Stdin(b"", ended=True)
+        submission = await begun(state, interactive=True)
+        await state.send_stdin(submission.id, b"taken", 0, end=False)
+        await state.send_signal(submission.id, "SIGINT")
+        assert (await state.stdin(submission.id, 0)).data == b"taken"
+        assert list(await state.signals(submission.id, 0)) == ["SIGINT"]
+        seam.empty()
+        with trio.move_on_after(QUIET_S) as scope:
+            await state.stdin(submission.id, 5)
+        assert scope.cancelled_caught
+        await state.begin(submission, "3", "node", Taken(stdin=5, signals=1))
+        with pytest.raises(Rejected):
+            await state.send_stdin(submission.id, b"a gap", 6, end=False)
+        await state.send_stdin(submission.id, b"ken and more", 2, end=True)
+        await state.send_signal(submission.id, "SIGTERM")
+        assert await state.stdin(submission.id, 5) == Stdin(b" and more", ended=True)
+        assert list(await state.signals(submission.id, 1)) == ["SIGTERM"]
 
 
 # list
@@ -867,13 +895,14 @@ async def test_nodes_are_believed_until_withdrawn(seam: StateSeam) -> None:
     two = Node("n2", ("execute",), {"c": ("12",)})
     async with seam.open() as state:
         assert list(await state.nodes()) == []
-        await state.announce(two)
-        await state.announce(one)
-        await state.announce(one)
+        assert not await state.announce(two)
+        assert not await state.announce(one)
+        assert await state.announce(one)
         assert [seen(each) for each in await state.nodes()] == [one, two]
         await state.withdraw(one)
         await state.withdraw(Node("unknown", ("ws",)))
         assert [seen(each) for each in await state.nodes()] == [two]
+        assert not await state.announce(one)
 
 
 async def test_the_roles_of_a_node_are_one_node(seam: StateSeam) -> None:
