@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pika
 import pytest
 import trio
 from pydantic import SecretStr
@@ -18,6 +19,7 @@ from redis_server import free_port, shared_redis
 from serving import API, OCCD, PATIENCE_S, Server, connected, serving, start
 
 from occd.broker import open_broker
+from occd.broker.topology import Topology
 from occd.config import Config, RabbitmqConfig
 
 HELLO = 'print("Hello, world!")'
@@ -249,6 +251,17 @@ def test_a_promised_language_is_taken_while_no_execute_node_is_up(
     shared_rabbitmq().delete_vhost(url)
 
 
+def lanes_in_use(url: str) -> list[str]:
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    lanes = Topology(RabbitmqConfig(url=SecretStr(url)), 1).lanes("submission_queue")
+    waiting = {
+        lane: channel.queue_declare(lane, passive=True).method.message_count for lane in lanes
+    }
+    connection.close()
+    return [lane for lane, count in waiting.items() if count]
+
+
 async def bury(settings: dict[str, Any]) -> None:
     """Take the next submission and give it up."""
     rabbitmq = RabbitmqConfig(url=SecretStr(settings["rabbitmq__url"]))
@@ -277,7 +290,9 @@ def test_a_dead_letter_is_listed_and_run_again_as_a_new_submission(
         serving(tmp_path / "submit", roles="submit", **settings) as submit,
         serving(tmp_path / "notify", roles="notify", **settings),
     ):
-        id = submit.submit(HELLO)
+        body = {"language": "python", "source": HELLO, "user_id": "somebody"}
+        id = submit.post(body, authorization="Bearer nobody-else-knows-this-one").json()["id"]
+        turn = lanes_in_use(url)
         trio.run(bury, settings)
         result = submit.result(id)
         assert (result["verdict"], result["attempts"]) == ("internal_error", 0)
@@ -285,6 +300,7 @@ def test_a_dead_letter_is_listed_and_run_again_as_a_new_submission(
         assert id in listed
         assert "too hard for the test" in listed
         again = queues("requeue", id).strip()
+        assert lanes_in_use(url) == turn == ["submission_queue.4"]
         assert id not in queues()
         with serving(tmp_path / "execute", roles="execute", **settings):
             retried = submit.result(again)
