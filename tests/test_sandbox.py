@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,22 +266,26 @@ async def standing_inits() -> list[int]:
     with trio.fail_after(5):
         while True:
             found = [pid for nsjail in nsjails() for pid in children(nsjail)]
-            if found and all(b"init) S" in Path(f"/proc/{pid}/stat").read_bytes() for pid in found):
+            if found and all("init) S" in of_process(pid, "stat") for pid in found):
                 return found
             await trio.sleep(0.01)
 
 
 def nsjails() -> list[int]:
     """Ours; the servers of other tests are children of this process too."""
-    return [
-        pid
-        for pid in children(os.getpid())
-        if Path(f"/proc/{pid}/comm").read_text().strip() == "nsjail"
-    ]
+    mine = children(os.getpid())
+    return [pid for pid in mine if of_process(pid, "comm").strip() == "nsjail"]
 
 
 def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(each) for each in of_process(pid, f"task/{pid}/children").split()]
+
+
+def of_process(pid: int, name: str) -> str:
+    """Nothing when it has just gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/{name}").read_text()
+    return ""
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.3])
