@@ -149,23 +149,38 @@ def test_output_belongs_to_the_stage_that_wrote_it() -> None:
     ]
 
 
-def test_the_first_output_leaves_at_once_and_what_follows_goes_together() -> None:
+def test_the_first_line_leaves_at_once_and_what_follows_goes_together() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         began = trio.current_time()
         for _ in range(20):
-            log.emit("stdout", b"x")
+            log.emit("stdout", b"x\n")
             await trio.sleep(0.001)
         await trio.sleep(1)
         times = [at - began for at, _ in store.batches]
-        assert times == pytest.approx([0, 0.02], abs=0.002)
+        assert times == pytest.approx([0, 0.02], abs=0.0005)
 
-    assert logged(scenario).data() == [b"x", b"x" * 19]
+    assert logged(scenario).data() == [b"x\n", b"x\n" * 19]
+
+
+def test_a_line_written_in_two_parts_is_one_event_and_a_prompt_hardly_waits() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        for _ in range(3):
+            log.emit("stdout", b"6")
+            await trio.sleep(0.0001)
+            log.emit("stdout", b"\n")
+            await trio.sleep(0.05)
+        began = trio.current_time()
+        log.emit("stdout", b"name? ")
+        await trio.sleep(1)
+        assert store.batches[-1][0] - began == pytest.approx(0.002, abs=0.0005)
+
+    assert logged(scenario).data() == [b"6\n"] * 3 + [b"name? "]
 
 
 def test_a_full_event_does_not_wait() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         log.emit("stdout", b"first")
-        await trio.sleep(0.001)
+        await trio.sleep(0.003)
         log.emit("stdout", b"x" * EVENT_BYTES)
         await trio.sleep(0.001)
         assert store.data() == [b"first", b"x" * EVENT_BYTES]

@@ -1,4 +1,4 @@
-"""From a running program to its event log: the first output at once, then at most one event each
+"""From a running program to its event log: the first line at once, then at most one event each
 20 ms or 32 KiB a stream, and never a split UTF-8 sequence.
 
 Nothing here blocks the program: while state is slow or gone its output waits in memory, at most the
@@ -13,6 +13,10 @@ import trio
 from occd.model import Event, Output, StageName, Stream
 
 _GATHER_S = 0.02
+_LINE_S = 0.002
+"""What ends in the middle of a line is most often followed at once: an unbuffered print of Python writes
+the end of its line by itself."""
+
 _EVENT_BYTES = 32 * 1024
 
 
@@ -41,7 +45,8 @@ class EventLog:
     def emit(self, stream: Stream, data: bytes) -> None:
         waiting = self._output.setdefault(stream, bytearray())
         waiting += data
-        self._wake(hurry=not self._gathering or len(waiting) >= _EVENT_BYTES)
+        line = not self._gathering and waiting.endswith(b"\n")
+        self._wake(hurry=line or len(waiting) >= _EVENT_BYTES)
 
     def look(self) -> None:
         """Append nothing, which tells what became of the log."""
@@ -57,8 +62,7 @@ class EventLog:
     async def run(self) -> None:
         while not (self._closed and not self._ready):
             await self._more.wait()
-            if not self._output:
-                await self._hurried()
+            await self._hurried(_LINE_S if self._output else _GATHER_S)
             self._more, self._hurry = trio.Event(), trio.Event()
             self._take_output(ended=False)
             if self._ready or self._looking:
@@ -66,13 +70,15 @@ class EventLog:
                 events, self._ready = self._ready, []
                 self._gathering = True
                 await self._append(events)
-                await self._hurried()
+                await self._hurried(_GATHER_S)
                 self._gathering = False
+                if self._output:
+                    self._hurry.set()
 
-    async def _hurried(self) -> None:
+    async def _hurried(self, at_most: float) -> None:
         """Wait a moment for more to come, unless there is a reason not to."""
         if not self._closed:
-            with trio.move_on_after(_GATHER_S):
+            with trio.move_on_after(at_most):
                 await self._hurry.wait()
 
     def _wake(self, *, hurry: bool) -> None:
