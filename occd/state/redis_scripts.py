@@ -156,7 +156,7 @@ return {'known', found[1], found[2], found[3], found[4] or '', found[5] or '0', 
     "events": """
 local status, last = get('status'), redis.call('LLEN', E)
 if not status then return {'unknown'} end
-local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log')}
+local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log') or 0}
 while after < last and size <= tonumber(ARGV[2]) do
   for _, event in ipairs(redis.call('LRANGE', E, after, after + 15)) do
     if size > tonumber(ARGV[2]) then break end

@@ -3,6 +3,7 @@ a network namespace of its own."""
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,23 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def run_chaos(form: str, seconds: int, every: int, tmp_path: Path) -> None:
-    """Fails with what it printed, which has the seed that repeats it."""
+Run = Callable[[str, int, int], None]
+
+
+@pytest.fixture
+def run_chaos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A form, for so many seconds, with so many from fault to fault."""
+
+    def run(form: str, seconds: int, every: int) -> None:
+        printed = chaos(form, seconds, every, tmp_path)
+        with capsys.disabled():
+            print("", *printed.splitlines()[:1], *printed.splitlines()[-1:], sep="\n")
+
+    return run
+
+
+def chaos(form: str, seconds: int, every: int, tmp_path: Path) -> str:
+    """Fails with what it printed, which has the seed that repeats the faults."""
     command = ["unshare", "--net", "--mount", sys.executable, str(HERE / "chaos.py")]
     options = [f"--form={form}", f"--seconds={seconds}", f"--every={every}"]
     done = subprocess.run(
@@ -24,32 +40,32 @@ def run_chaos(form: str, seconds: int, every: int, tmp_path: Path) -> None:
         timeout=seconds + 600,
         check=False,
     )
-    print(done.stdout[-6000:])
     assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
 
 
-def test_whatever_is_killed_held_or_cut_off_each_submission_ends_once(tmp_path: Path) -> None:
-    run_chaos("faults", 40, 6, tmp_path)
+def test_whatever_is_killed_held_or_cut_off_each_submission_ends_once(run_chaos: Run) -> None:
+    run_chaos("faults", 40, 6)
 
 
-def test_after_redis_was_emptied_what_was_unfinished_ends_once(tmp_path: Path) -> None:
-    run_chaos("empty", 30, 6, tmp_path)
+def test_after_redis_was_emptied_what_was_unfinished_ends_once(run_chaos: Run) -> None:
+    run_chaos("empty", 30, 6)
 
 
-def test_an_orderly_stop_of_any_role_costs_nobody_an_attempt(tmp_path: Path) -> None:
-    run_chaos("drain", 1, 1, tmp_path)
-
-
-@pytest.mark.long
-def test_chaos_for_five_minutes(tmp_path: Path) -> None:
-    run_chaos("faults", 300, 10, tmp_path)
+def test_an_orderly_stop_of_any_role_costs_nobody_an_attempt(run_chaos: Run) -> None:
+    run_chaos("drain", 1, 1)
 
 
 @pytest.mark.long
-def test_chaos_with_an_emptied_redis_for_two_minutes(tmp_path: Path) -> None:
-    run_chaos("empty", 120, 10, tmp_path)
+def test_chaos_for_five_minutes(run_chaos: Run) -> None:
+    run_chaos("faults", 300, 10)
 
 
 @pytest.mark.long
-def test_orderly_stops_for_two_minutes(tmp_path: Path) -> None:
-    run_chaos("drain", 120, 10, tmp_path)
+def test_chaos_with_an_emptied_redis_for_two_minutes(run_chaos: Run) -> None:
+    run_chaos("empty", 120, 10)
+
+
+@pytest.mark.long
+def test_orderly_stops_for_two_minutes(run_chaos: Run) -> None:
+    run_chaos("drain", 120, 10)
