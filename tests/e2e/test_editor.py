@@ -77,7 +77,7 @@ class Editor:
         self.expect_ready()
 
     def _heard(self, said: ConsoleMessage) -> None:
-        # Chromium's own editing wraps what `fill` inserts in a styled span, and the policy tells.
+        # Chromium's own editing wraps what is inserted in a styled span, and the policy tells.
         by_nobody = (
             said.text.startswith("Applying inline style") and said.location["lineNumber"] == 0
         )
@@ -95,7 +95,12 @@ class Editor:
         return self.page.get_by_test_id(name)
 
     def write(self, source: str) -> None:
-        self.page.locator(".cm-content").fill(source)
+        """As a person replaces it: `fill` selects behind the back of CodeMirror, which may render just then
+        and put its own selection there again."""
+        self.page.locator(".cm-content").focus()
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.insert_text(source)
+        expect(self.page.locator(".cm-line")).to_have_text(source.split("\n"))
 
     def run(self, source: str) -> None:
         self.write(source)
