@@ -13,15 +13,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
+import messages
 import pika
 import pytest
 import trio
+from messages import Deliveries, Q, put
 from pydantic import SecretStr
 from rabbitmq_server import RabbitmqServer, shared
 from serving import OCCD, serving
 
 from occd import wire
-from occd.broker import DEAD, Broker, Delivery, open_broker
+from occd.broker import DEAD, Broker, open_broker
 from occd.broker.rabbitmq import RabbitmqBroker
 from occd.broker.topology import Topology
 from occd.config import Config, ExecuteConfig, QueueConfig, RabbitmqConfig
@@ -35,8 +37,8 @@ from occd.state import open_state
 
 SOON_S = 30.0
 QUIET_S = 0.2
-Q, RESULTS = "submission_queue", "execution_queue"
-Deliveries = trio.MemoryReceiveChannel[Delivery]
+RESULTS = "execution_queue"
+take = partial(messages.take, within=SOON_S)  # RabbitMQ may have to start
 
 
 @pytest.fixture
@@ -65,19 +67,6 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[RabbitmqBroker]:
     async with open_broker(configure(url, **settings), None) as broker:
         assert isinstance(broker, RabbitmqBroker)
         yield broker
-
-
-async def put(broker: Broker, *bodies: str, owner: str | None = None, queue: str = Q) -> None:
-    for body in bodies:
-        await broker.publish(queue, body.encode(), key=f"key-{body}", owner=owner)
-
-
-async def take(deliveries: Deliveries, count: int = 1) -> list[Delivery]:
-    found = []
-    for _ in range(count):
-        with trio.fail_after(SOON_S):
-            found.append(await deliveries.receive())
-    return found
 
 
 async def assert_quiet(deliveries: Deliveries) -> None:
@@ -518,8 +507,10 @@ class NoSandbox:
     """Nothing comes so far that it would be run, but for what cannot be."""
 
     isolation = ()
-    languages: dict[str, Any] = {}  # noqa: RUF012
-    available: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.languages: dict[str, Any] = {}
+        self.available: dict[str, Any] = {}
 
 
 async def test_foreign_messages_stop_nobody_and_are_kept_with_a_reason(

@@ -10,15 +10,13 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from messages import Deliveries, Q, put, take
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, BrokerSeam
 
-from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, Broker, Delivery, Kept, open_broker
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, Broker, Kept, open_broker
 from occd.config import Config
 from occd.errors import DataFolderError, QueueFull
 from occd.sqlite import Database, open_database
-
-Q = "submission_queue"
-Deliveries = trio.MemoryReceiveChannel[Delivery]
 
 
 @pytest.fixture(params=BROKER_SEAMS)
@@ -26,19 +24,6 @@ def seam(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> BrokerSeam:
     return BROKER_SEAMS[request.param](tmp_path, monkeypatch)
-
-
-async def put(broker: Broker, *bodies: str, owner: str | None = None, queue: str = Q) -> None:
-    for body in bodies:
-        await broker.publish(queue, body.encode(), key=f"key-{body}", owner=owner)
-
-
-async def take(deliveries: Deliveries, count: int = 1) -> list[Delivery]:
-    found = []
-    for _ in range(count):
-        with trio.fail_after(SOON_S):
-            found.append(await deliveries.receive())
-    return found
 
 
 async def drain(broker: Broker, count: int, queue: str = Q) -> list[str]:
