@@ -235,7 +235,7 @@ def timestamp(seconds: float | None) -> str | None:
 
 
 def outcome_json(outcome: Outcome | None, *, output: bool) -> dict[str, Any] | None:
-    """Without its `output` the fields that hold it are null: an empty string would say that there was none."""
+    """Without its `output` the fields that hold it are null: "" would say that there was none."""
     if outcome is None:
         return None
     return {
