@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -223,6 +223,22 @@ class Client:
             assert event["name"] != "finished", event
             seen += event["data"] if event["name"] == "output" else ""
         return seen
+
+
+def output(frames: Sequence[dict[str, Any]], stream: str = "stdout") -> str:
+    """What the output events of a stream say, joined."""
+    events = [frame["event"] for frame in frames]
+    return "".join(
+        event["data"] for event in events if event["name"] == "output" and event["stream"] == stream
+    )
+
+
+def without_output(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as the event `finished` has it."""
+    return result | {
+        stage: result[stage] and result[stage] | {"stdout": None, "stderr": None}
+        for stage in ("compile", "run")
+    }
 
 
 @asynccontextmanager

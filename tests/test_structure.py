@@ -13,7 +13,7 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"app", "cli", "queues", "run"},
+    {"app", "cli", "health", "queues", "run"},
     {"roles"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "config", "languages", "log"},
@@ -24,6 +24,7 @@ LAYERS = (
 )
 """From top to bottom: a part imports only what stands below it."""
 WITHIN = {
+    ("app", "health"),
     ("cli", "app"),
     ("cli", "queues"),
     ("cli", "run"),

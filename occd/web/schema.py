@@ -234,15 +234,16 @@ def timestamp(seconds: float | None) -> str | None:
     )
 
 
-def outcome_json(outcome: Outcome | None) -> dict[str, Any] | None:
+def outcome_json(outcome: Outcome | None, *, output: bool) -> dict[str, Any] | None:
+    """Without its `output` the fields that hold it are null: "" would say that there was none."""
     if outcome is None:
         return None
     return {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "limit": outcome.limit,
-        "stdout": text(outcome.stdout),
-        "stderr": text(outcome.stderr),
+        "stdout": text(outcome.stdout) if output else None,
+        "stderr": text(outcome.stderr) if output else None,
         "stdout_truncated": outcome.stdout_truncated,
         "stderr_truncated": outcome.stderr_truncated,
         "cpu_time": round(outcome.cpu_time, 6),
@@ -251,7 +252,7 @@ def outcome_json(outcome: Outcome | None) -> dict[str, Any] | None:
     }
 
 
-def record_json(record: Record) -> dict[str, Any]:
+def record_json(record: Record, *, output: bool = True) -> dict[str, Any]:
     """A submission as the API shows it: what is not known yet is null."""
     submission, result = record.submission, record.result
     return {
@@ -261,8 +262,8 @@ def record_json(record: Record) -> dict[str, Any]:
         "message": result.message if result else None,
         "score": None,
         "language": {"id": submission.language, "version": result.version if result else None},
-        "compile": outcome_json(result.compile) if result else None,
-        "run": outcome_json(result.run) if result else None,
+        "compile": outcome_json(result.compile, output=output) if result else None,
+        "run": outcome_json(result.run, output=output) if result else None,
         "tests": [],
         "artifacts": [],
         "attempts": record.attempts,
@@ -287,7 +288,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def event_json(id: str, recorded: Recorded, record: Record | None) -> dict[str, Any]:
-    """The frame of one event. `record` is the finished submission, for the event `finished`."""
+    """The frame of one event. `record` is the finished submission, for the event `finished`. The frame has
+    no output but that of the event `output`: each byte goes over the connection once."""
     event = recorded.event
     return {
         "type": "event",
@@ -305,10 +307,7 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
         case "started":
             return {"attempt": event.attempt, "version": event.version, "node": event.node}
         case "stage":
-            outcome = outcome_json(event.outcome)
-            for measured_only in ("stdout", "stderr"):
-                if outcome:
-                    del outcome[measured_only]
+            outcome = outcome_json(event.outcome, output=False)
             return {"stage": event.stage, "test": None, "phase": event.phase, "outcome": outcome}
         case "output":
             return {
@@ -318,4 +317,4 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
                 "data": text(event.data),
             }
         case "finished":
-            return {"result": record_json(record) if record else None}
+            return {"result": record_json(record, output=False) if record else None}

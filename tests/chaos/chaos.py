@@ -26,6 +26,7 @@ import trio
 from cluster import Cluster, Node, Server, cluster, enter_private_network
 from daemons import GONE, events_of, log_faults, request
 from programs import BAD_C, CANCEL, FAIL, LINES, SLEEP, SPIN, C, Program
+from serving import without_output
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
 CLIENTS = 10
@@ -254,8 +255,11 @@ class Chaos:
         ids = [id for id in self.results if id not in self.known_only_to_redis]
         for id in ids:
             seen = await self.ask("GET", f"/submissions/{id}")
-            if seen != self.results[id]:
+            if without_output(seen) != self.results[id]:
                 self.faults.append(f"{id}: two results: {self.results[id]} and {seen}")
+            elif not self._forgotten_cancel(id, seen):
+                self.faults += filter(None, [self.accepted[id].fault(seen)])
+            self.results[id] = seen
         for node in self.cluster.of("ws"):
             mine = ids[:: 1 + len(ids) // 200]
             for id, log in (await events_of(node.url, mine)).items():

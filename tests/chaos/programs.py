@@ -23,14 +23,14 @@ class Program:
         return {"language": self.language, "source": self.source, "limits": dict(self.limits)}
 
     def fault(self, seen: dict[str, Any]) -> str | None:
-        """What is wrong with a result, if something is."""
+        """What is wrong with a result, if something is; that of an event comes without its output."""
         told = f"{self.name} {seen['id']}: {seen['verdict']}, attempts {seen['attempts']}"
         if seen["verdict"] == "internal_error":
             return None if seen["attempts"] == 3 else told
         if seen["verdict"] != self.verdict:
             run = seen["run"] or seen["compile"] or {}
             return told + f" {run | {'stdout': str(run.get('stdout'))[:200]}}"
-        if self.stdout is not None and seen["run"]["stdout"] != self.stdout:
+        if self.stdout is not None and seen["run"]["stdout"] not in (None, self.stdout):
             return told + ": another output"
         return None
 

@@ -14,7 +14,7 @@ import trio
 from base import BASE, STAND_INS, build, make_base, make_stand_ins
 from engine import Engine, ToolFailed, engine, engine_folder
 from machine import make_job
-from serving import PATIENCE_S, Client, Server, connected
+from serving import PATIENCE_S, Client, Server, connected, output
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (
@@ -215,11 +215,10 @@ async def follow_live(server: Server) -> None:
     id = server.submit("print('name?', flush=True); print('hello', input())", interactive=True)
     async with connected(server) as client:
         assert (await client.ask("subscribe", id=id, after=0))["type"] == "done"
-        await client.until_output(id, "name?")  # while the program waits for us
+        await client.until_output(id, "name?\n")  # while the program waits for us
         answer = await client.ask("stdin", id=id, data="you\n", offset=0, eof=True)
         assert answer["type"] == "done"
-        result = (await client.until(id, "finished"))[-1]["event"]["result"]
-    assert result["run"]["stdout"] == "name?\nhello you\n"
+        assert output(await client.until(id, "finished")) == "hello you\n"
 
 
 async def nodes_of(server: Server, number: int) -> set[str]:
