@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run
 from sandboxed import PYTHON
+
+from faults.conftest import Run
 
 SANITIZERS = {
     "address": ("char *p = malloc(4); p[4] = 1;", "heap-buffer-overflow"),
@@ -24,7 +25,7 @@ SANITIZERS = {
 def run(run_fault: Run) -> Any:
     """The result of a program in a language."""
 
-    def run(language: str, source: str, **fields: Any) -> dict[str, Any]:
+    def run(language: str, source: str, **fields: Any) -> Any:
         changes = {
             "language": language,
             "source": textwrap.dedent(source).lstrip(),
