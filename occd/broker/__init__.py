@@ -86,6 +86,10 @@ class Broker(Look, Protocol):
         """Deliver messages, at most `prefetch` at once unended. Leaving the context ends the intake;
         what was not taken goes back, and what was taken can still be ended."""
 
+    async def withdraw(self, queue: str, key: str) -> None:
+        """Nobody wants this message any more: give its place in the queue free, where that can be done.
+        RabbitMQ gives nothing out of turn; there, as in a race, it is delivered all the same."""
+
     async def take_kept(self, queue: str, key: str) -> None:
         """Forget the kept dead letters of this key. Nothing happens when there are none."""
 

@@ -31,7 +31,7 @@ from occd.model import (
     Summary,
     Verdict,
 )
-from occd.state import STDIN_UNREAD_MAX, Created, Stdin, Taken
+from occd.state import STDIN_UNREAD_MAX, WAITS_S, Created, Stdin, Taken
 
 MIGRATIONS = (
     """
@@ -75,6 +75,10 @@ MIGRATIONS = (
     """
     ALTER TABLE submissions ADD COLUMN owner TEXT;
     CREATE INDEX owned ON submissions (owner, created_at, id) WHERE owner IS NOT NULL
+    """,
+    """
+    CREATE TABLE withdrawn (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX withdrawn_until ON withdrawn (until)
     """,
 )
 _WATCH_BYTES = 2**20
@@ -136,6 +140,8 @@ def begin(
         [submission.id],
     ).fetchone()
     if row is None:
+        if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
+            raise Finished(submission.id)
         row = _insert(db, submission, None, ""), "forgotten", 0, 0, 0
         db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
     number, status, attempts, excused, last_seq = row
@@ -303,11 +309,17 @@ def check(db: sqlite3.Connection) -> None:
 
 
 def expire(db: sqlite3.Connection, before: float) -> bool:
-    """Remove some of what finished before a time; whether there may be more."""
-    statement = (
-        "DELETE FROM submissions WHERE number IN "
-        "(SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?)"
+    """Remove some of what finished before a time; whether there may be more. What was cancelled before it
+    began may still lie in a queue: that it is not to run is remembered."""
+    now = time.time()
+    old = "SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    db.execute(
+        f"INSERT OR REPLACE INTO withdrawn SELECT id, ? FROM submissions WHERE number IN ({old})"  # noqa: S608
+        " AND cancelled AND started_at IS NULL",
+        [now + WAITS_S, before, _EXPIRE_ROWS],
     )
+    db.execute("DELETE FROM withdrawn WHERE until < ?", [now])
+    statement = f"DELETE FROM submissions WHERE number IN ({old})"  # noqa: S608
     return db.execute(statement, [before, _EXPIRE_ROWS]).rowcount == _EXPIRE_ROWS
 
 

@@ -540,9 +540,7 @@ async def test_a_full_disk_delays_and_loses_nothing(
 
 @contextmanager
 def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    async def refuse(
-        self: Database, work: object, *, durable: bool = False, hurry: bool = True
-    ) -> None:
+    async def refuse(self: Database, work: object, **_options: object) -> None:
         await trio.lowlevel.checkpoint()
         raise DataFolderError("the disk is full")
 
