@@ -1,9 +1,9 @@
-"""The state seam: what is known of submissions, their events, and what their programs are to be sent.
+"""The state seam: submissions, their events and results, and the input and signals for their programs.
 
-Every method is one atomic step and, where state lies elsewhere, raises StateUnavailable when that cannot
-be reached for some seconds: the step may then have happened, and can be repeated. Waiting methods return
-as soon as there is something to say; an outage only makes them wait longer, and so it does `begin` and
-`append`, which happen once however often they have to be sent.
+Every method is one atomic step. A method raises StateUnavailable when the server of state cannot be
+reached for some seconds: the step may then have happened, and the caller can repeat it. Three kinds of
+method never raise it, and wait out the outage instead: methods that wait for news, `begin`, and `append`.
+The latter two happen once, however often they have to be sent.
 """
 
 import re
@@ -18,17 +18,18 @@ from occd.model import Event, Record, Recorded, Result, Submission, Summary
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
-"""What a node said of itself is believed for so long."""
+"""Seconds after its last announcement at which a node is forgotten."""
 
 SIGNALS_MAX = 1000
-"""How many signals one attempt is sent at most."""
+"""The number of signals that one attempt can be sent."""
 
 STDIN_UNREAD_MAX = 2**20
+"""Bytes of stdin that may wait for the program to read them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """`id` is an earlier submission's when the idempotency key was seen before."""
+    """`id` is that of an earlier submission when the idempotency key was used before."""
 
     id: str
     published: bool
@@ -36,7 +37,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Stdin:
-    """What the program was sent from some offset on; `ended` after its last byte."""
+    """The program's input from some offset on. `ended` says that nothing follows `data`."""
 
     data: bytes
     ended: bool
@@ -44,7 +45,7 @@ class Stdin:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How much of what clients sent to an attempt it has taken: bytes of stdin, and signals."""
+    """The bytes of stdin and the number of signals that an attempt has taken from its clients."""
 
     stdin: int = 0
     signals: int = 0
@@ -55,16 +56,16 @@ NOTHING = Taken()
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a process of ours is and holds. Each of its roles tells of itself; `nodes` gives the whole."""
+    """A process of ours: its roles and its load. Each role announces itself; `nodes` merges them."""
 
     name: str
     roles: tuple[str, ...]
     languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What an execute node can run, with versions newest first."""
+    """The languages that an execute node can run, with versions newest first."""
     running: int = 0
     connections: int = 0
     following: int = 0
-    """How many submissions its connections follow."""
+    """The number of submissions that its connections follow."""
     started_at: float = 0.0
     seen_at: float = 0.0
 

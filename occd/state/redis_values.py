@@ -1,4 +1,4 @@
-"""How what Redis holds is written and read: plain functions of its replies."""
+"""Encodes the values that Redis holds, and decodes the replies of Redis."""
 
 import json
 import time
@@ -12,14 +12,14 @@ from occd.state.redis_connect import Reply
 
 BUCKET_S = 10
 BUCKETS = 6
-"""By how many counts of so many seconds each the rate is told."""
+"""The rate of finished submissions is measured over BUCKETS counters of BUCKET_S seconds each."""
 
 SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
-"""What a list tells, from the hash of a submission."""
+"""The fields of a submission's hash that a list shows."""
 
 
 def load_record(found: list[Reply]) -> tuple[Record | None, bool]:
-    """And whether the broker has it."""
+    """The record, None when Redis knows none, and whether the broker has the submission."""
     if found[0] == b"unknown":
         return None, False
     _, body, status, attempts, started_at, published, last = found
