@@ -23,6 +23,7 @@ log = structlog.get_logger()
 _SWEEP_EVERY_S = 10.0
 _SWEEP_OLDER_S = 30.0
 _ACCEPT_TIMEOUT_S = 30.0
+_OFFERED_S = 1.0
 
 
 class Submit:
@@ -33,6 +34,8 @@ class Submit:
         self._broker = broker
         self._state = state
         self._languages = languages
+        self._known_offers: dict[str, list[Installed]] = {}
+        self._offered_until = 0.0
         self._started_at = time.time()
         self.stopping = trio.Event()
 
@@ -70,11 +73,10 @@ class Submit:
             created = await self._state.create(submission, key, digest)
             if created.id == submission.id:
                 await self._publish_new(submission)
-                return Record(submission, "queued", 0, None, None)
-            record = await self._state.get(created.id)
+                return _new(submission)
             if not created.published:
-                await self._publish(record.submission)
-            return record
+                await self._publish(await self._state.submission(created.id))
+            return await self._state.get(created.id)
         raise BrokerError("the broker took too long")
 
     async def get(self, id: str) -> Record:
@@ -204,8 +206,16 @@ class Submit:
         return language
 
     async def _offered(self) -> dict[str, list[Installed]]:
-        """Versions by language, newest first, over all nodes. What is promised is here even while no
-        node is; and where there are promises, nothing else is."""
+        """Versions by language, newest first, over all nodes, as they were a second ago at most. What is
+        promised is here even while no node is; and where there are promises, nothing else is."""
+        now = trio.current_time()
+        if now > self._offered_until:
+            self._known_offers = await self._offers()
+            # Who waits for the first node should not wait longer.
+            self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
+        return self._known_offers
+
+    async def _offers(self) -> dict[str, list[Installed]]:
         promised = self._config.languages
         found: dict[str, set[Installed]] = {name: set() for name in promised}
         for node in await self._state.nodes():
@@ -229,6 +239,17 @@ def _main(language: Language, files: Sequence[File]) -> str:
         )
         raise _invalid("files", message)
     return main
+
+
+def _new(submission: Submission) -> Record:
+    return Record(
+        submission.id,
+        submission.language,
+        "queued",
+        0,
+        submission.created_at,
+        retry_of=submission.retry_of,
+    )
 
 
 def _invalid(field: str, message: str, kind: str = "invalid") -> Rejected:
