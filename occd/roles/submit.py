@@ -158,12 +158,12 @@ class Submit:
         language = await self._language(request)
         files = [File(file.name, file.content) for file in request.files]
         if request.source is not None:
-            main = language.source_name(request.source)
+            main = language.source_name(request.source, files)
             if any(file.name == main for file in files):
                 raise _invalid("files", f"{main} is the name of source itself")
             files.insert(0, File(main, request.source))
         else:
-            main = language.main_of(files)
+            main = _main(language, files)
         _refuse_file_as_folder(files)
         return Submission(
             id=new_id(),
@@ -229,6 +229,18 @@ class Submit:
             name: sorted(each, key=lambda installed: installed.order, reverse=True)
             for name, each in found.items()
         }
+
+
+def _main(language: Language, files: Sequence[File]) -> str:
+    main = language.main_of(files)
+    if main is None:
+        suffixes = " or ".join(language.sources)
+        message = (
+            f"none is {language.name}: call the main one {language.file_name}, "
+            f"or let its name end in {suffixes}"
+        )
+        raise _invalid("files", message)
+    return main
 
 
 def _new(submission: Submission) -> Record:
