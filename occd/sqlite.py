@@ -186,7 +186,7 @@ class Database:
                 self._file.check_place()
                 connection = connection or self._file.connect()
                 _commit(connection, batch)
-            except BaseException as error:  # nobody may wait for ever for a thread that died
+            except Exception as error:  # nobody may wait for ever for a thread that died
                 for write in batch:
                     if not write.committed:
                         write.result = outcome.Error(error)

@@ -42,7 +42,7 @@ def readiness(server: Server) -> tuple[int, str]:
 
 async def until_ready(server: Server) -> None:
     with trio.fail_after(PATIENCE_S):
-        while readiness(server)[0] != 200:
+        while readiness(server)[0] != 200:  # noqa: ASYNC110
             await trio.sleep(0.1)
 
 
