@@ -27,12 +27,13 @@ from quart_trio import QuartTrio
 from occd.broker import Broker, open_broker
 from occd.config import ROLES, Config
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
+from occd.health import Health
 from occd.languages import Language, load_languages
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit
 from occd.roles.ws import Ws
-from occd.sandbox import Sandbox, open_sandbox, trial
+from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, open_state
 from occd.web.http11 import EdgeLimits
@@ -40,8 +41,6 @@ from occd.web.routes import Services, make_app
 from occd.web.server import serve
 
 log = structlog.get_logger()
-
-_TRIAL_EVERY_S = 30.0
 
 
 class Role(Protocol):
@@ -71,47 +70,6 @@ class Running:
     async def stop(self) -> None:
         self.role.stopping.set()
         await self.done.wait()
-
-
-class Health:
-    """Ready means that a job would run: it can be recorded and queued, and, where programs are run, one
-    ran lately."""
-
-    def __init__(self, opened: "Opened") -> None:
-        self._broker = opened.broker
-        self._state = opened.state
-        self._sandbox = opened.sandbox
-        self._remedy = opened.remedy
-        self._tried_at = trio.current_time()
-        self._failure: str | None = None
-        self._trying = trio.Lock()
-
-    async def problems(self) -> list[str]:
-        found = [self._remedy] if self._remedy else []
-        for check in (self._broker.check, self._state.check):
-            try:
-                await check()
-            except OccdError as error:
-                found.append(str(error))
-        if self._sandbox:
-            await self._try(self._sandbox)
-            if self._failure:
-                found.append(self._failure)
-        return found
-
-    async def warnings(self) -> list[str]:
-        return list(await self._state.warnings())
-
-    async def _try(self, sandbox: Sandbox) -> None:
-        async with self._trying:
-            if not self._failure and trio.current_time() - self._tried_at < _TRIAL_EVERY_S:
-                return
-            try:
-                await trial(sandbox)
-                self._failure = None
-            except SandboxUnavailable as error:
-                self._failure = str(error)
-            self._tried_at = trio.current_time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +139,7 @@ async def _serve(config: Config, opened: Opened, stop: trio.Event) -> None:
     services = Services(
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
-        Health(opened),
+        Health(opened.broker, opened.state, opened.sandbox, opened.remedy),
         ws.stopping,
     )
     server_stopping = trio.Event()

@@ -13,20 +13,22 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"app", "cli", "queues", "run"},
+    {"app", "cli", "health", "queues", "run"},
     {"roles"},
     {"web", "broker", "state", "sandbox"},
-    {"wire", "sqlite", "config", "languages", "log"},
-    {"data", "scopes"},
+    {"wire", "sqlite", "datafile", "config", "languages", "log"},
+    {"data", "scopes", "trouble"},
     {"model"},
     {"errors"},
     {"__init__"},
 )
 """From top to bottom: a part imports only what stands below it."""
 WITHIN = {
+    ("app", "health"),
     ("cli", "app"),
     ("cli", "queues"),
     ("cli", "run"),
+    ("sqlite", "datafile"),
     ("languages", "config"),
     ("roles.ws", "roles.submit"),
 }
