@@ -31,7 +31,7 @@ def test_colours_are_shown_and_can_be_read(browser: Browser, server: Server) -> 
         "      '\\x1b[1;4;38;2;250;250;250mwhite\\x1b[0m \\x1b[97;103mboth\\x1b[0m')"
     )
     for scheme in ("light", "dark"):
-        with browser.new_context(color_scheme=scheme) as context:  # type: ignore[arg-type]
+        with browser.new_context(color_scheme=scheme) as context:
             editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
             editor.open()
             editor.run(source)
