@@ -17,7 +17,7 @@ LAYERS = (
     {"roles"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "config", "languages", "log"},
-    {"data", "scopes"},
+    {"data", "scopes", "utf8"},
     {"model"},
     {"errors"},
     {"__init__"},
