@@ -39,6 +39,7 @@ class Place:
             for folder in reversed(path.relative_to(self.path).parents[:-1]):
                 self._own_folder(self.path / folder)
             path.write_bytes(file.content)
+            path.chmod(0o755 if file.content.startswith(b"#!") else 0o644)
             os.chown(path, self._uid, self._uid)
 
     def move_to(self, target: Path) -> None:

@@ -56,7 +56,7 @@ def _bytes(value: object) -> bytes:
             return base64.b64decode(value["base64"], validate=True)
         except (binascii.Error, ValueError):
             raise PydanticCustomError("base64", "is not base64") from None
-    raise PydanticCustomError("text", 'must be a string or {{"base64": "…"}}')
+    raise PydanticCustomError("text", 'must be a string or {"base64": "…"}')
 
 
 def _word(value: str) -> str:
@@ -133,8 +133,6 @@ class SubmissionRequest(_Model):
     def _whole(self) -> "SubmissionRequest":
         if self.source is None and not self.files:
             raise PydanticCustomError("missing", "needs source or files")
-        if self.source is not None and not self.source:
-            raise PydanticCustomError("empty", "source is empty")
         names = [file.name for file in self.files]
         if len(set(names)) < len(names):
             raise PydanticCustomError("twice", "two files have the same name")
