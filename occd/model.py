@@ -2,7 +2,7 @@
 sizes bytes. Nothing here knows JSON: `occd/wire.py` does."""
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -86,6 +86,9 @@ class Outcome:
     def succeeded(self) -> bool:
         return self.exit_code == 0 and self.limit is None
 
+    def without_output(self) -> "Outcome":
+        return replace(self, stdout=b"", stderr=b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -99,6 +102,13 @@ class Result:
     attempts: int = 0
     started_at: float | None = None
     finished_at: float = 0.0
+
+    def without_output(self) -> "Result":
+        return replace(
+            self,
+            compile=self.compile and self.compile.without_output(),
+            run=self.run and self.run.without_output(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +182,18 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a submission now."""
+    """What is known of a submission now, without what it was given."""
 
-    submission: Submission
+    id: str
+    language: str
     status: Status
     attempts: int
-    started_at: float | None
-    result: Result | None
+    created_at: float
+    started_at: float | None = None
+    retry_of: str | None = None
+    result: Result | None = None
+    result_bytes: int = 0
+    """How many bytes the result takes where it is stored, also when it was left out for its size."""
 
 
 def new_id() -> str:
@@ -195,7 +210,7 @@ def judge(compiled: Outcome | None, run: Outcome | None, *, cancelled: bool) -> 
     match last.limit:
         case "memory":
             return Verdict.MEMORY_LIMIT
-        case "output":
+        case "output" if run is not None:  # a compiler that is stopped so had too many complaints
             return Verdict.OUTPUT_LIMIT
         case "cpu_time" | "wall_time":
             return Verdict.TIME_LIMIT

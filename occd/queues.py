@@ -74,7 +74,7 @@ async def _submission(config: Config, state: State, queue: str, letter: Kept) ->
         except Poisoned as error:
             unread = f"{error}; and nothing is known of it any more"
     try:
-        return (await state.get(letter.key)).submission
+        return await state.submission(letter.key)
     except UnknownSubmission:
         raise Poisoned(f"{letter.key} cannot be submitted again: {unread}") from None
 

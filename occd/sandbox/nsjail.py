@@ -173,8 +173,10 @@ class _Cell:
     async def _prepare(self, launcher: Launcher, place: Place, job: Job) -> None:
         """Give the jail that stands its box, and lay an empty one for the next."""
         if self._compiled:
-            place.lay_over(self._compiled, self._box)
-            await launcher.discard()
+            if not await trio.to_thread.run_sync(place.copy, self._compiled, self._box):
+                place.renew()
+                place.lay_over(self._compiled, self._box)
+                await launcher.discard()  # it shows what lay there before
         else:
             place.fill(self._files, self._box)
         if job.stage == "compile":

@@ -7,7 +7,7 @@ from typing import Any
 
 from occd import wire
 from occd.model import Ended, Event, Record, Recorded, Summary, Verdict
-from occd.state import Node
+from occd.state import Node, recorded
 from occd.state.redis_connect import Reply
 
 BUCKET_S = 10
@@ -18,20 +18,28 @@ SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
 """The fields of a submission's hash that a list shows."""
 
 
-def load_record(found: list[Reply]) -> tuple[Record | None, bool]:
-    """The record, None when Redis knows none, and whether the broker has the submission."""
+def load_record(id: str, found: list[Reply]) -> Record | None:
+    """None when Redis knows no such submission."""
     if found[0] == b"unknown":
-        return None, False
-    _, body, status, attempts, started_at, published, last = found
+        return None
+    _, language, status, attempts, created_at, started_at, retry_of, size, last = found
     result = None
     if last:
-        ended = load_event(0, last).event
+        ended = wire.load_event(last.partition(b" ")[2])
         assert isinstance(ended, Ended)
         result = ended.result
-    submission = wire.decode_submission(body)
-    started = float(started_at) if started_at else None
     name: Any = status.decode()
-    return Record(submission, name, int(attempts), started, result), published == b"1"
+    return Record(
+        id,
+        language.decode(),
+        name,
+        int(attempts),
+        float(created_at),
+        float(started_at) if started_at else None,
+        retry_of.decode() or None,
+        result,
+        int(size),
+    )
 
 
 def load_summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
@@ -54,7 +62,7 @@ def store_event(event: Event) -> bytes:
 
 def load_event(seq: int, stored: bytes) -> Recorded:
     at, _, event = stored.partition(b" ")
-    return Recorded(seq, float(at), wire.load_event(event))
+    return recorded(seq, float(at), wire.load_event(event))
 
 
 def estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:

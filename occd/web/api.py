@@ -13,6 +13,7 @@ from occd.errors import FieldError, Rejected, UnknownSubmission
 from occd.model import Record
 from occd.scopes import cancel_when
 from occd.web import SubmitService
+from occd.web.compressed import compress_once, respond
 from occd.web.json import dump
 from occd.web.origin import check_origin
 from occd.web.owner import needed, owner_of
@@ -69,7 +70,8 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
 
     @api.get("/languages")
     async def languages() -> Response:
-        return _json({"languages": await service.languages()})
+        body = dump({"languages": await service.languages()}).encode()
+        return respond(body, "application/json", compress_once)
 
     @api.get("/limits")
     async def limits() -> Response:
@@ -88,10 +90,10 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
 
     async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
         if record.result is None and wait:
-            record = await _settled(record.submission.id, wait)
+            record = await _settled(record.id, wait)
         status = 200 if record.result else pending_status
         response = _json(record_json(record), status)
-        response.headers["Location"] = f"/api/v1/submissions/{record.submission.id}"
+        response.headers["Location"] = f"/api/v1/submissions/{record.id}"
         return response
 
     return api
