@@ -19,6 +19,7 @@ LAYERS = (
     {"wire", "sqlite", "config", "languages", "log"},
     {"data", "scopes"},
     {"model"},
+    {"rules"},
     {"errors"},
     {"__init__"},
 )

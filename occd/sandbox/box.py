@@ -7,14 +7,18 @@ with a fresh file system on top. We write into a tree only before any program of
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from occd import rules
 from occd.model import File
 from occd.sandbox import kernel
 
 BOX_BYTES, INODES = 64 * 2**20, 65_536
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Place:
@@ -34,12 +38,9 @@ class Place:
         """Write the files into the empty box, which is given its size in bytes."""
         if size != BOX_BYTES:
             kernel.mount("none", str(self.path), None, kernel.MS_REMOUNT | SAFE, f"size={size}")
-        for file in files:
-            path = self.path / file.name
-            for folder in reversed(path.relative_to(self.path).parents[:-1]):
-                self._own_folder(self.path / folder)
-            path.write_bytes(file.content)
-            os.chown(path, self._uid, self._uid)
+        with _opened(self.path) as box:
+            for file in files:
+                self._write(box, file)
 
     def move_to(self, target: Path) -> None:
         target.mkdir()
@@ -70,8 +71,42 @@ class Place:
             kernel.unmount(str(self.path))
 
     def _own_folder(self, path: Path) -> None:
-        path.mkdir(exist_ok=True)
+        path.mkdir()
         os.chown(path, self._uid, self._uid)
+
+    def _write(self, box: int, file: File) -> None:
+        """Part by part from the box's descriptor: no part of a stranger's name is looked up from anywhere
+        else, followed as a link, or overwritten."""
+        rules.file_name(file.name)
+        *folders, name = file.name.split("/")
+        with ExitStack() as stack:
+            folder = box
+            for each in folders:
+                folder = stack.enter_context(self._folder(each, folder))
+            fd = os.open(name, _NEW_FILE, 0o644, dir_fd=folder)
+            with open(fd, "wb", buffering=0) as opened:
+                os.fchown(fd, self._uid, self._uid)
+                unwritten = memoryview(file.content)
+                while unwritten:
+                    unwritten = unwritten[opened.write(unwritten) :]
+
+    @contextmanager
+    def _folder(self, name: str, parent: int) -> Iterator[int]:
+        """The folder of that name, made if it is not there."""
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=parent)
+        with _opened(name, parent) as folder:
+            os.fchown(folder, self._uid, self._uid)
+            yield folder
+
+
+@contextmanager
+def _opened(folder: Path | str, parent: int | None = None) -> Iterator[int]:
+    fd = os.open(folder, _FOLDER, dir_fd=parent)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def seal(tree: Path) -> None:

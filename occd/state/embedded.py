@@ -74,8 +74,9 @@ class EmbeddedState:
         await self._database.write(lambda db: sql.set_published(db, id), hurry=False)
 
     async def discard(self, id: str) -> None:
-        self._queued -= await self._database.write(lambda db: sql.discard(db, id))
-        self._announce_end(id)
+        if await self._database.write(lambda db: sql.discard(db, id)):
+            self._queued -= 1
+            self._announce_end(id)
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
         return await self._database.read(lambda db: sql.unpublished(db, before))

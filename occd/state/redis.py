@@ -18,7 +18,7 @@ the step, by the sweep, or by looking whether the submission itself agrees. Ever
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -41,6 +41,7 @@ from occd.errors import (
     StateUnavailable,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.model import (
     MAX_ATTEMPTS,
@@ -55,6 +56,7 @@ from occd.model import (
     Summary,
     Verdict,
 )
+from occd.rules import Broken
 from occd.state import (
     NODE_TTL_S,
     NOTHING,
@@ -160,9 +162,17 @@ class RedisState:
         (found,) = await self._link.run(command, certain=False)
         submissions = []
         for id, score in zip(found[::2], found[1::2], strict=True):
-            record, published = load_record(await self._step("get", id.decode(), certain=False))
+            told = await self._step("get", id.decode(), certain=False)
+            try:
+                record, published = load_record(told)
+            except Unreadable as error:
+                log.warning("a damaged submission cannot be queued", id=id, reason=str(error))
+                continue
             if record and record.status == "queued" and not published:
-                submissions.append(record.submission)
+                if record.whole:
+                    submissions.append(record.submission)
+                else:
+                    log.warning("a submission waits for a version that can read it", id=id)
             elif record or float(score) < time.time() - _YOUNG_S:
                 await self._link.run(("ZREM", key, id))
         return submissions
@@ -267,7 +277,7 @@ class RedisState:
         known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
         if gone := {id for _, id in ids} - {id for _, id, _ in known}:
             await self._link.run(("ZREM", key, *gone))
-        return [load_summary(at, id, each) for at, id, each in known[:limit]]
+        return list(_readable(known[:limit]))
 
     async def settled(self, id: str) -> Record:
         with self._news.topic(self._channel(id)) as topic:
@@ -587,6 +597,15 @@ async def _reach(state: RedisState) -> None:
                 raise
             log.warning("waiting for Redis", reason=str(error))
         await trio.sleep(_RETRY_S)
+
+
+def _readable(known: Sequence[tuple[float, str, list[bytes | None]]]) -> Iterator[Summary]:
+    """One that is damaged does not take the others from the list."""
+    for at, id, told in known:
+        try:
+            yield load_summary(at, id, told)
+        except (Unreadable, Broken) as error:
+            log.warning("a damaged submission is left out of a list", id=id, reason=str(error))
 
 
 def _refuse(id: str, said: bytes) -> None:

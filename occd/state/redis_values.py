@@ -1,12 +1,23 @@
 """How what Redis holds is written and read: plain functions of its replies."""
 
 import json
+import re
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import get_args
 
-from occd import wire
-from occd.model import Ended, Event, Record, Recorded, Summary, Verdict
+from occd import rules, wire
+from occd.errors import Unreadable
+from occd.model import (
+    Ended,
+    Event,
+    Record,
+    Recorded,
+    Status,
+    Summary,
+    Unknown,
+    known_verdict,
+)
 from occd.state import Node
 from occd.state.redis_connect import Reply
 
@@ -17,35 +28,67 @@ BUCKETS = 6
 SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
 """What a list tells, from the hash of a submission."""
 
+_STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
+
 
 def load_record(found: list[Reply]) -> tuple[Record | None, bool]:
-    """And whether the broker has it."""
+    """And whether the broker has it. Raises Unreadable."""
     if found[0] == b"unknown":
         return None, False
     _, body, status, attempts, started_at, published, last = found
+    submission, whole = wire.load_submission(body)
     result = None
-    if last:
+    if status == b"finished":
         ended = load_event(0, last).event
-        assert isinstance(ended, Ended)
+        if not isinstance(ended, Ended):
+            raise Unreadable("the last event of what has finished is no result")
         result = ended.result
-    submission = wire.decode_submission(body)
-    started = float(started_at) if started_at else None
-    name: Any = status.decode()
-    return Record(submission, name, int(attempts), started, result), published == b"1"
+    record = Record(
+        submission, _status(status), _count(attempts), _moment(started_at), result, whole
+    )
+    return record, published == b"1"
 
 
 def load_summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
-    language, status, verdict, started_at, finished_at = (each and each.decode() for each in told)
-    name: Any = status
+    """Raises Unreadable."""
+    language, status, verdict, started_at, finished_at = told
     return Summary(
         id,
-        language or "",
-        name,
-        Verdict(verdict) if verdict else None,
+        _text(language),
+        _status(status),
+        known_verdict(_text(verdict)),
         created_at,
-        float(started_at) if started_at else None,
-        float(finished_at) if finished_at else None,
+        _moment(started_at),
+        _moment(finished_at),
     )
+
+
+def _text(told: bytes | None) -> str:
+    return (told or b"").decode(errors="backslashreplace")
+
+
+def _status(told: bytes | None) -> Status:
+    status = _STATUSES.get(told or b"")
+    if status is None:
+        raise Unreadable("no status of ours")
+    return status
+
+
+def _count(told: bytes) -> int:
+    if not re.fullmatch(rb"\d{1,9}", told):
+        raise Unreadable("no count of ours")
+    return int(told)
+
+
+def _moment(told: bytes | None) -> float | None:
+    if not told:
+        return None
+    try:
+        seconds = float(told)
+        rules.moment(seconds)
+    except ValueError:
+        raise Unreadable("no time of ours") from None
+    return seconds
 
 
 def store_event(event: Event) -> bytes:
@@ -54,7 +97,10 @@ def store_event(event: Event) -> bytes:
 
 def load_event(seq: int, stored: bytes) -> Recorded:
     at, _, event = stored.partition(b" ")
-    return Recorded(seq, float(at), wire.load_event(event))
+    try:
+        return Recorded(seq, _moment(at) or 0.0, wire.load_event(event))
+    except Unreadable:
+        return Recorded(seq, 0.0, Unknown())
 
 
 def estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:

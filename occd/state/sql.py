@@ -4,6 +4,8 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
+import structlog
+
 from occd import wire
 from occd.errors import (
     Conflict,
@@ -12,6 +14,7 @@ from occd.errors import (
     FieldError,
     Finished,
     NotInteractive,
+    Poisoned,
     Rejected,
     Stale,
     StdinFull,
@@ -30,8 +33,11 @@ from occd.model import (
     Submission,
     Summary,
     Verdict,
+    known_verdict,
 )
 from occd.state import STDIN_UNREAD_MAX, Created, Stdin, Taken
+
+log = structlog.get_logger()
 
 MIGRATIONS = (
     """
@@ -113,7 +119,13 @@ def discard(db: sqlite3.Connection, id: str) -> int:
 
 def unpublished(db: sqlite3.Connection, before: float) -> list[Submission]:
     statement = "SELECT body FROM submissions WHERE published = 0 AND created_at < ? LIMIT 100"
-    return [wire.decode_submission(body) for (body,) in db.execute(statement, [before])]
+    found = []
+    for (body,) in db.execute(statement, [before]):
+        try:
+            found.append(wire.decode_submission(body))
+        except Poisoned as error:
+            log.warning("a submission waits for a version that can read it", reason=str(error))
+    return found
 
 
 def count_queued(db: sqlite3.Connection) -> int:
@@ -198,8 +210,9 @@ def get(db: sqlite3.Connection, id: str) -> Record:
     if row is None:
         raise UnknownSubmission(id)
     body, status, attempts, started_at, result = row
-    loaded = wire.load_result(result) if result else None
-    return Record(wire.decode_submission(body), status, attempts, started_at, loaded)
+    loaded = None if result is None else wire.load_result(result)
+    submission, whole = wire.load_submission(body)
+    return Record(submission, status, attempts, started_at, loaded, whole)
 
 
 def owned(
@@ -213,7 +226,7 @@ def owned(
         [owner, before, before_id, limit],
     )
     return [
-        Summary(id, language, status, Verdict(verdict) if verdict else None, *times)
+        Summary(id, language, status, known_verdict(verdict), *times)
         for id, language, status, verdict, *times in rows
     ]
 
@@ -263,7 +276,7 @@ def send_stdin(
     number, status, sent, read, ended, body = row
     if status == "finished":
         raise Finished(id)
-    if not wire.decode_submission(body).interactive:
+    if not wire.load_submission(body)[0].interactive:
         raise NotInteractive("this submission was not made with interactive: true")
     if offset is not None and offset > sent:
         message = f"{offset} leaves a gap: {sent} bytes have come so far"

@@ -1,5 +1,6 @@
 """What every state promises (`occd/state/__init__.py`), over every implementation."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 import trio
 from seams import QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 
+from occd import wire
 from occd.errors import (
     Conflict,
     EventsReset,
@@ -20,6 +22,7 @@ from occd.errors import (
     Stale,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.model import (
     MAX_ATTEMPTS,
@@ -29,10 +32,12 @@ from occd.model import (
     Outcome,
     Output,
     Queued,
+    Record,
     Recorded,
     Result,
     Started,
     Submission,
+    Unknown,
     Verdict,
     new_id,
 )
@@ -229,6 +234,8 @@ async def test_discard_keeps_what_was_published(seam: StateSeam) -> None:
         await state.discard(submission.id)
         await state.discard("unknown")
         assert (await state.get(submission.id)).status == "queued"
+        with trio.move_on_after(QUIET_S):  # nor is its end announced, which has not come
+            raise AssertionError(await state.settled(submission.id))
 
 
 async def test_queued_tells_its_place_among_those_that_wait(seam: StateSeam) -> None:
@@ -879,6 +886,54 @@ async def test_signals_to_one_attempt_are_bounded(seam: StateSeam) -> None:
         with pytest.raises(Rejected) as refused:
             await state.send_signal(submission.id, "SIGCONT")
         assert refused.value.kind == "too-many"
+
+
+# what somebody else wrote
+
+
+async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
+    seam: StateSeam,
+) -> None:
+    later, ours = (make(created_at=time.time() - 100) for _ in range(2))
+    message = json.loads(wire.encode_submission(later))
+    message["submission"]["tests"] = [{"stdin": "1"}]
+    async with seam.open() as state:
+        for submission in (later, ours):
+            await state.create(submission, None, "")
+        assert (await state.get(later.id)).whole
+        seam.damage(later.id, json.dumps(message).encode())
+        assert await state.get(later.id) == Record(later, "queued", 0, None, None, whole=False)
+        assert await state.unpublished(time.time() - 30) == [ours]
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b'{"submission": {"id": "../x"}}'])
+async def test_a_damaged_submission_is_one_error_and_stops_nobody(
+    seam: StateSeam, body: bytes
+) -> None:
+    damaged, ours = (replace(make(created_at=time.time() - 100), owner="me") for _ in range(2))
+    async with seam.open() as state:
+        for submission in (damaged, ours):
+            await state.create(submission, None, "")
+        seam.damage(damaged.id, body)
+        with pytest.raises(Unreadable):
+            await state.get(damaged.id)
+        assert await state.unpublished(time.time() - 30) == [ours]
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff", b"1e999 {}", b'{"result": {"verdict": "graded"}}'])
+async def test_a_damaged_end_is_one_error_and_still_the_end(seam: StateSeam, end: bytes) -> None:
+    async with seam.open() as state:
+        submission = await finished(state)
+        seam.damage_end(submission.id, end)
+    async with seam.open() as state:
+        with pytest.raises(Unreadable):
+            await state.get(submission.id)
+        with pytest.raises(Unreadable):
+            await state.settled(submission.id)
+        *_, last = await log(state, submission.id)
+        assert (last.seq, last.event) == (3, Unknown())
+        with trio.fail_after(SOON_S):
+            assert list(await state.watch(submission.id, 3)) == []
 
 
 # nodes
