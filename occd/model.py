@@ -6,7 +6,7 @@ What somebody else may have written (a request, a message of a queue, what Redis
 """
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -124,6 +124,9 @@ class Outcome:
     def succeeded(self) -> bool:
         return self.exit_code == 0 and self.limit is None
 
+    def without_output(self) -> "Outcome":
+        return replace(self, stdout=b"", stderr=b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -141,6 +144,13 @@ class Result:
     def __post_init__(self) -> None:
         rules.check("started_at", rules.moment, self.started_at)
         rules.check("finished_at", rules.moment, self.finished_at)
+
+    def without_output(self) -> "Result":
+        return replace(
+            self,
+            compile=self.compile and self.compile.without_output(),
+            run=self.run and self.run.without_output(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,16 +235,18 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a submission now."""
+    """What is known of a submission now, without what it was given."""
 
-    submission: Submission
+    id: str
+    language: str
     status: Status
     attempts: int
-    started_at: float | None
-    result: Result | None
-    whole: bool = True
-    """False when a later version of occd asked for more than this one can read: the submission may be
-    shown, but not queued."""
+    created_at: float
+    started_at: float | None = None
+    retry_of: str | None = None
+    result: Result | None = None
+    result_bytes: int = 0
+    """How many bytes the result takes where it is stored, also when it was left out for its size."""
 
 
 def new_id() -> str:
@@ -251,7 +263,7 @@ def judge(compiled: Outcome | None, run: Outcome | None, *, cancelled: bool) -> 
     match last.limit:
         case "memory":
             return Verdict.MEMORY_LIMIT
-        case "output":
+        case "output" if run is not None:  # a compiler that is stopped so had too many complaints
             return Verdict.OUTPUT_LIMIT
         case "cpu_time" | "wall_time":
             return Verdict.TIME_LIMIT

@@ -74,12 +74,9 @@ async def _submission(config: Config, state: State, queue: str, letter: Kept) ->
         except Poisoned as error:
             unread = f"{error}; and nothing is known of it any more"
     try:
-        record = await state.get(letter.key)
+        return await state.submission(letter.key)
     except UnknownSubmission:
         raise Poisoned(f"{letter.key} cannot be submitted again: {unread}") from None
-    if not record.whole:
-        raise Poisoned(f"{letter.key} was written by a later version of occd: requeue it with that")
-    return record.submission
 
 
 def _queues(config: Config) -> tuple[str, str]:

@@ -8,7 +8,7 @@ was asked for. Version 1 is written while version 1 can say it. A submission tha
 written as version 2, which readers of version 1 refuse too.
 
 A *result* and an *event* are read leniently: unknown fields are dropped, because a verdict that lacks a
-detail is better than no verdict. So is a submission that is only shown: one in state, or beside a result.
+detail is better than no verdict. So is the submission beside a result, which nobody runs.
 
 Values keep the rules of the model, whoever wrote them (`occd/rules.py`).
 """
@@ -100,12 +100,6 @@ class ResultMessage:
 
 @dataclass(frozen=True, slots=True)
 @with_config(_LENIENT)
-class _SubmissionRecord:
-    submission: Submission
-
-
-@dataclass(frozen=True, slots=True)
-@with_config(_LENIENT)
 class _EventRecord:
     event: Annotated[Event, Field(discriminator="name")]
 
@@ -120,7 +114,6 @@ M = TypeVar("M")
 
 _submission = TypeAdapter(SubmissionMessage)
 _result = TypeAdapter(ResultMessage)
-_stored_submission = TypeAdapter(_SubmissionRecord)
 _event = TypeAdapter(_EventRecord)
 _stored_result = TypeAdapter(_ResultRecord)
 
@@ -151,15 +144,6 @@ def encode_result(message: ResultMessage) -> bytes:
 def decode_result(body: bytes) -> ResultMessage:
     """Raises Poisoned."""
     return _decode(_result, body)
-
-
-def load_submission(stored: bytes) -> tuple[Submission, bool]:
-    """To show it, and whether this is the whole: a later version may have asked for more. Raises
-    Unreadable."""
-    try:
-        return _submission.validate_json(stored).submission, True
-    except ValidationError:
-        return _load(_stored_submission, stored).submission, False
 
 
 def store_event(event: Event) -> bytes:

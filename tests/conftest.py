@@ -14,10 +14,19 @@ from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
 from occd.sandbox.slots import Slot, host_folder, lease
 
+_LONG_S = 3600
+"""Seconds for a test marked `long`; the soak and 200 kills take ten minutes each on a quiet machine."""
+
 
 def pytest_sessionstart() -> None:
     with suppress(OSError):  # what needs it will fail and say why
         kernel.enter_private_mounts()  # before a test starts a thread that would stay outside
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_LONG_S))
 
 
 @pytest.fixture(scope="session")

@@ -482,7 +482,7 @@ async def test_a_key_whose_holder_died_before_it_created_is_used_on(
             await state.create(second, "key", "other")
         made = await state.create(second, "key", "digest")
         assert (made.id, made.published) == (first.id, False)
-        assert (await state.get(first.id)).submission.files == second.files
+        assert (await state.submission(first.id)).files == second.files
         assert [each.id for each in await state.unpublished(time.time() + 60)] == [first.id]
 
 

@@ -328,12 +328,6 @@ def test_a_submission_with_an_unknown_field_is_refused_by_its_name(path: list[An
         wire.decode_submission(body)
 
 
-def test_a_submission_that_is_only_shown_may_have_unknown_fields() -> None:
-    assert wire.load_submission(wire.encode_submission(SUBMISSION)) == (SUBMISSION, True)
-    for path in UNKNOWN_FIELDS.values():
-        assert wire.load_submission(changed(message(), path, None)) == (SUBMISSION, False)
-
-
 def test_a_result_of_a_later_version_is_read_without_what_it_adds() -> None:
     known = replace(SUBMISSION, files=())
     sent = wire.ResultMessage("id", 2, Result(Verdict.OK, run=OUTCOME), known)

@@ -11,21 +11,22 @@ from occd.config import Config
 from occd.sqlite import Database
 
 DELIVERY_LIMIT = 50
-"""After so many deliveries without an acknowledgement a message is dead-lettered: it kills us."""
+"""The number of deliveries without an acknowledgement after which a message becomes a dead letter. Such
+a message kills the process that takes it."""
 
 DEAD = ".dead"
-"""The queue `q` has its dead letters in `q.dead`."""
+"""The dead letters of the queue `q` lie in the queue `q.dead`."""
 
 KEPT = ".kept"
-"""Those that were dealt with are kept in `q.kept`, for `occd queues`."""
+"""notify moves each dead letter of `q` that it has dealt with to `q.kept`, where `occd queues` shows it."""
 
 KEPT_MAX = 1000
-"""So many, the last ones."""
+"""The number of dead letters that `q.kept` holds. A further one pushes out the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A dead letter that was dealt with; `time` is when."""
+    """A dead letter that notify has dealt with at `time`."""
 
     key: str
     reason: str | None
@@ -34,8 +35,9 @@ class Kept:
 
 
 class Delivery(Protocol):
-    """A message in our hands. Exactly one of the four ends it; after a crash it comes again. So it does
-    when the connection to the server of queues was lost: then its end changes nothing."""
+    """A message that this process has taken and not ended. Call exactly one of `ack`, `hand_back`,
+    `reject` and `keep`. After a crash or a lost connection the broker delivers the message again, and a
+    late call does nothing."""
 
     @property
     def body(self) -> bytes: ...
@@ -45,53 +47,55 @@ class Delivery(Protocol):
 
     @property
     def reason(self) -> str | None:
-        """Why a dead letter is one."""
+        """Why the message became a dead letter; None for other messages."""
 
     async def ack(self) -> None: ...
 
     async def hand_back(self) -> None:
-        """Return it to the head of its queue, as if it had not been delivered. RabbitMQ, which counts
-        every return, gets it anew at the tail when half of the delivery limit is used up."""
+        """Return the message to the head of its queue, as if it had not been delivered. RabbitMQ counts
+        each return as a delivery: when half of the delivery limit is used up, the message is published
+        anew at the tail of the queue."""
 
     async def reject(self, reason: str) -> None:
-        """Move it to the dead letters."""
+        """Move the message to the dead letters."""
 
     async def keep(self) -> None:
-        """This dead letter is dealt with: keep it among the last KEPT_MAX of its kind."""
+        """Move a dead letter that was dealt with to `q.kept`, which holds the last KEPT_MAX."""
 
 
 class Look(Protocol):
-    """What can be seen without taking part."""
+    """Reads the queues and changes nothing."""
 
     async def depths(self) -> Mapping[str, int]:
-        """How many messages wait, by queue. Dead and kept ones have queues of their own."""
+        """The number of messages that wait in each queue, the queues of dead and kept ones included."""
 
     async def kept(self, queue: str) -> Sequence[Kept]:
-        """The dead letters of `queue` that were dealt with, oldest first."""
+        """The kept dead letters of `queue`, oldest first."""
 
 
 class Broker(Look, Protocol):
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
-        """Return when the message would survive a crash of every process of ours. `key` is the
+        """Return once the message would survive a crash of every process of ours. `key` is the
         submission's id; owners take turns.
 
-        Raises QueueFull when the queue is at its bound, BrokerUnavailable when nobody confirmed it
-        within some seconds (then it may have been queued all the same), MessageTooLarge. May be
-        cancelled, with the same doubt.
+        Raises QueueFull when the queue is at its bound, MessageTooLarge, and BrokerUnavailable when no
+        confirmation came within some seconds. After BrokerUnavailable or a cancellation the message may
+        be in the queue all the same.
         """
 
     def consume(
         self, queue: str, prefetch: int
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Delivery]]:
-        """Deliver messages, at most `prefetch` at once unended. Leaving the context ends the intake;
-        what was not taken goes back, and what was taken can still be ended."""
+        """Deliver messages; at most `prefetch` of them are not ended at any time. Leaving the context
+        stops delivery. Messages that nobody received from the channel go back to the queue; the others
+        can still be ended."""
 
     async def take_kept(self, queue: str, key: str) -> None:
-        """Forget the kept dead letters of this key. Nothing happens when there are none."""
+        """Delete the kept dead letters of this key, if there are any."""
 
     async def check(self) -> None:
-        """Raises BrokerError when nothing could be queued now. A queue that is full passes: that is
-        for the client to hear, and for this process to mend by working on."""
+        """Raises BrokerError when no message could be queued now. A full queue is no error here: its
+        clients are told so, and this process empties it by working on."""
 
 
 @asynccontextmanager
@@ -113,7 +117,7 @@ async def open_broker(config: Config, database: Database | None) -> AsyncIterato
 
 @asynccontextmanager
 async def open_look(config: Config) -> AsyncIterator[Look]:
-    """For a look at the queues of a daemon that runs, or does not."""
+    """Reads the queues whether a daemon runs or not."""
     if config.rabbitmq:
         async with open_broker(config, None) as broker:
             yield broker

@@ -1,19 +1,19 @@
 """Consuming from RabbitMQ: one `Intake` for each consumer, on a channel of its own.
 
-An intake has `slots`, and takes no message that it has no slot for: a message in the hands of a busy node
-is lost to an idle one. Over one queue RabbitMQ sees to that, by the consumer's prefetch. Over lanes it
-is in one of two moods:
+An intake has `slots` and takes a message only while a slot is free: an idle node cannot have a message
+that a busy one holds. With one queue, the consumer's prefetch is enough. With several lanes the intake is
+in one of two states:
 
-*hungry*: a slot is free and nothing was there. Each lane has a consumer, so that whatever comes is here
-at once. What comes for the last slot together with others sends those back.
+*waiting*: a slot is free and every lane was empty. Each lane has a consumer, so that a new message arrives
+at once. If several messages arrive for the last free slot, the intake returns all but the first.
 
-*fetching*: as soon as no slot is free, the consumers are cancelled. When one becomes free, messages are
-got one by one from the lanes in turn; when all are empty it is hungry again. A busy node stays here, one
-`basic.get` for each message.
+*fetching*: the consumers are cancelled as soon as no slot is free. When a slot becomes free, the intake gets
+one message with `basic.get`, from the lanes in turn; if all lanes are empty, the intake waits again. A busy
+node stays in this state.
 
-Quorum queues count every return as a delivery, whyever it came back. A message goes back unserved only
-where a hungry node turns busy, hence about once a node while it waits; what was returned very often is
-published anew instead, which starts its count again.
+A quorum queue counts every return as a delivery. An intake returns a message unserved only when it turns from
+waiting to fetching, so about once per node. A message that was returned RETURNS_MAX times is published anew,
+which starts its count again.
 """
 
 import time
@@ -31,16 +31,16 @@ from occd.broker.amqp import Link
 log = structlog.get_logger()
 
 _EMPTY_S = 0.05
-"""For so long a lane that was found empty is not asked again."""
+"""Seconds for which a lane that was empty is not asked again."""
 
 _REOPEN_S = 0.5
 
 RETURNS_MAX = DELIVERY_LIMIT // 2
-"""What was returned so often is published anew: RabbitMQ counts a return as a delivery."""
+"""The number of returns after which a message is published anew: RabbitMQ counts a return as a delivery."""
 
 
 class Arrival:
-    """A message as it came. Ended by the functions of its Intake, in the owner thread."""
+    """A message as RabbitMQ delivered it. Its Intake ends it, in the owner thread."""
 
     __slots__ = ("body", "channel", "deliveries", "lane", "properties", "tag")
 
@@ -53,11 +53,11 @@ class Arrival:
         headers = properties.headers or {}
         found = headers.get("x-delivery-count") if isinstance(headers, dict) else None
         self.deliveries = int(found) if isinstance(found, int) else 0
-        """How often it had been delivered before; classic queues do not tell."""
+        """The number of earlier deliveries; 0 with classic queues, which do not count them."""
 
 
 class Turn:
-    """Whose turn it is among the lanes; lasts longer than an intake."""
+    """The lane whose turn it is. A new intake goes on with the turn of the last one."""
 
     def __init__(self, lanes: Sequence[str]) -> None:
         self.lanes = lanes
@@ -77,8 +77,8 @@ class Turn:
 
 
 class Intake:
-    """Calls in Trio's thread `deliver` with what came, `renew` with what should be published anew and
-    acknowledged, `missing` when a queue is not there."""
+    """Calls three functions in Trio's thread: `deliver` with a message, `renew` with a message to publish
+    anew and acknowledge, `missing` when a queue does not exist."""
 
     def __init__(
         self,
@@ -101,10 +101,10 @@ class Intake:
         self._out = 0  # of this channel, not ended
         self._tags = count(1)
         self._consumers: list[str] = []  # tags, which end with the number of the lane
-        self._hungry = self._getting = self._ended = False
+        self._waiting = self._getting = self._ended = False
         self._empty_until: dict[str, float] = {}
 
-    # What Trio asks for, called in the owner thread.
+    # Called for Trio, in the owner thread.
 
     def start(self) -> None:
         self.link.up.append(self._up)
@@ -113,10 +113,10 @@ class Intake:
             self._up(self.link.connection)
 
     def stop(self) -> None:
-        """Take no more. What is out can still be ended."""
+        """Take no more messages. Those that were delivered can still be ended."""
         self._ended = True
         self.link.up.remove(self._up)
-        self._starve()
+        self._cancel_consumers()
         while self._held:
             self._return(self._held.popleft())
         self._close_when_done()
@@ -133,7 +133,7 @@ class Intake:
             self._channel.basic_nack(arrival.tag, requeue=True)
         self._freed()
 
-    # What the connection brings.
+    # Called by the connection.
 
     def _up(self, connection: Any) -> None:
         connection.channel(on_open_callback=self._opened)
@@ -143,8 +143,8 @@ class Intake:
             channel.close()
             return
         self._channel, self._out = channel, 0
-        # A quorum queue may deliver after it said that the consumer is cancelled. pika would drop that,
-        # which then belonged to this channel for ever; so all that comes is ours to end.
+        # A quorum queue may deliver a message after it confirmed the consumer's cancellation. pika would
+        # drop that message, which would then belong to this channel for ever.
         channel._on_deliver = self._came
         channel.add_on_close_callback(self._closed)
         channel.add_on_cancel_callback(lambda _: self._cancelled(channel))
@@ -155,7 +155,7 @@ class Intake:
         self._forget_channel()
 
     def _cancelled(self, channel: Any) -> None:
-        """By RabbitMQ: a queue was deleted. Start again, once for all lanes."""
+        """RabbitMQ cancelled a consumer because its queue was deleted. Start again, once for all lanes."""
         if channel.is_open:
             channel.close()
 
@@ -175,11 +175,12 @@ class Intake:
             self._up(self.link.connection)
 
     def _forget_channel(self) -> None:
-        """What is out comes again. Its slots are not free: its work goes on until its end."""
+        """RabbitMQ delivers again what was not ended. The slots of those messages stay taken, since their
+        work goes on."""
         self._channel, self._out = None, 0
         self._consumers.clear()
         self._empty_until.clear()
-        self._hungry = self._getting = False
+        self._waiting = self._getting = False
         self._free += len(self._held)
         self._held.clear()
 
@@ -198,7 +199,7 @@ class Intake:
         self._close_when_done()
         self._go_on()
 
-    # The moods.
+    # The two states.
 
     def _take(self, arrival: Arrival) -> None:
         self._out += 1
@@ -212,7 +213,7 @@ class Intake:
             return
         self.link.tell(self._deliver, self, arrival)
         if self._free == 0 and len(self._turn.lanes) > 1:
-            self._starve()
+            self._cancel_consumers()
 
     def _freed(self) -> None:
         self._free += 1
@@ -222,38 +223,38 @@ class Intake:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._ended or self._channel is None or not self._channel.is_open or self._hungry:
+        if self._ended or self._channel is None or not self._channel.is_open or self._waiting:
             return
         if len(self._turn.lanes) == 1:
-            self._feed()
+            self._start_consumers()
         elif self._free > 0 and not self._getting:
             lane = self._turn.take(self._is_empty)
             if lane is None:
-                self._feed()
+                self._start_consumers()
             else:
                 self._getting = True
                 self._empty_until[lane] = time.monotonic() + _EMPTY_S  # unless something comes
                 self._channel.basic_get(lane, lambda *found, lane=lane: self._got(lane, *found))
 
-    def _feed(self) -> None:
-        self._hungry = True
+    def _start_consumers(self) -> None:
+        self._waiting = True
         for number, lane in enumerate(self._turn.lanes):
             tag = f"occd.{next(self._tags)}.{number}"
             self._consumers.append(tag)
             self._channel.basic_consume(lane, _never, consumer_tag=tag)
 
-    def _starve(self) -> None:
-        """Cancel the consumers. What is already on its way from them is handed back."""
-        self._hungry = False
+    def _cancel_consumers(self) -> None:
+        """Cancel the consumers. Messages that are already on their way are handed back."""
+        self._waiting = False
         tags, self._consumers = self._consumers, []
         if self._channel is not None and self._channel.is_open:
             for tag in tags:
                 self._channel.basic_cancel(tag)
 
-    # Ends.
+    # Ending a message.
 
     def _ours(self, arrival: Arrival) -> bool:
-        """Whether it can still be ended: a message of a lost connection comes again."""
+        """Whether the message can still be ended. One of a lost connection is delivered again."""
         if arrival.channel is not self._channel or not arrival.channel.is_open:
             log.debug("stale delivery", key=str(arrival.properties.correlation_id))
             return False
@@ -261,7 +262,7 @@ class Intake:
         return True
 
     def _return(self, arrival: Arrival) -> None:
-        """It was not served, nor has it taken a slot."""
+        """Return a message that was not served and has taken no slot."""
         self._turn.give_back(arrival.lane)
         if arrival.deliveries >= RETURNS_MAX:
             self._free -= 1  # until it is ended

@@ -79,7 +79,7 @@ class Attempt:
                 compiled = await self._stage(cell, "compile")
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
-                    return Result(verdict, compile=compiled)
+                    return Result(verdict, language.hint(compiled), compile=compiled)
             run = await self._stage(cell, "run")
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
@@ -95,6 +95,8 @@ class Attempt:
                     self._job(stage), stdin, self._log.emit, self._stop, signals
                 )
             nursery.cancel_scope.cancel()
+        if stage == "run":
+            outcome = self._language.judged(outcome)
         # The log has the output already; what the stage cost is what remains to be told.
         self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
         return outcome

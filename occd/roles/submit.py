@@ -25,6 +25,7 @@ _SWEEP_EVERY_S = 10.0
 _SWEEP_OLDER_S = 30.0
 _ACCEPT_TIMEOUT_S = 30.0
 _RETRY_AFTER_S = 5
+_OFFERED_S = 1.0
 
 
 class Submit:
@@ -35,6 +36,8 @@ class Submit:
         self._broker = broker
         self._state = state
         self._languages = languages
+        self._known_offers: dict[str, list[Installed]] = {}
+        self._offered_until = 0.0
         self._started_at = time.time()
         self.stopping = trio.Event()
 
@@ -72,12 +75,10 @@ class Submit:
             created = await self._state.create(submission, key, digest)
             if created.id == submission.id:
                 await self._publish_new(submission)
-                return Record(submission, "queued", 0, None, None)
-            record = await self._state.get(created.id)
-            if not created.published:  # the same request, whole: what state told may be less
-                at = record.submission.created_at
-                await self._publish(replace(submission, id=created.id, created_at=at))
-            return record
+                return _new(submission)
+            if not created.published:  # by the same request: so this is the same submission, whole
+                await self._publish(replace(submission, id=created.id))
+            return await self._state.get(created.id)
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
     async def get(self, id: str) -> Record:
@@ -188,8 +189,16 @@ class Submit:
         return language
 
     async def _offered(self) -> dict[str, list[Installed]]:
-        """Versions by language, newest first, over all nodes. What is promised is here even while no
-        node is; and where there are promises, nothing else is."""
+        """Versions by language, newest first, over all nodes, as they were a second ago at most. What is
+        promised is here even while no node is; and where there are promises, nothing else is."""
+        now = trio.current_time()
+        if now > self._offered_until:
+            self._known_offers = await self._offers()
+            # Who waits for the first node should not wait longer.
+            self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
+        return self._known_offers
+
+    async def _offers(self) -> dict[str, list[Installed]]:
         promised = self._config.languages
         found: dict[str, set[Installed]] = {name: set() for name in promised}
         for node in await self._state.nodes():
@@ -207,12 +216,12 @@ def _submission(request: SubmissionRequest, language: Language, limits: Limits) 
     """Raises Broken for a whole that no submission can be, though each field is right."""
     files = [File(file.name, file.content) for file in request.files]
     if request.source is not None:
-        main = language.source_name(request.source)
+        main = language.source_name(request.source, files)
         if any(file.name == main for file in files):
             raise Broken(f"{main} is the name of source itself", "files")
         files.insert(0, File(main, request.source))
     else:
-        main = language.main_of(files)
+        main = _main(language, files)
     return Submission(
         id=new_id(),
         language=language.id,
@@ -227,6 +236,29 @@ def _submission(request: SubmissionRequest, language: Language, limits: Limits) 
         interactive=request.interactive,
         user_id=request.user_id,
         created_at=time.time(),
+    )
+
+
+def _main(language: Language, files: Sequence[File]) -> str:
+    main = language.main_of(files)
+    if main is None:
+        suffixes = " or ".join(language.sources)
+        message = (
+            f"none is {language.name}: call the main one {language.file_name}, "
+            f"or let its name end in {suffixes}"
+        )
+        raise _invalid("files", message)
+    return main
+
+
+def _new(submission: Submission) -> Record:
+    return Record(
+        submission.id,
+        submission.language,
+        "queued",
+        0,
+        submission.created_at,
+        retry_of=submission.retry_of,
     )
 
 

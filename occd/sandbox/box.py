@@ -83,8 +83,9 @@ class Place:
             folder = box
             for each in folders:
                 folder = stack.enter_context(self._folder(each, folder))
-            fd = os.open(name, _NEW_FILE, 0o644, dir_fd=folder)
+            fd = os.open(name, _NEW_FILE, dir_fd=folder)
             with open(fd, "wb", buffering=0) as opened:
+                os.fchmod(fd, 0o755 if file.content.startswith(b"#!") else 0o644)
                 os.fchown(fd, self._uid, self._uid)
                 unwritten = memoryview(file.content)
                 while unwritten:

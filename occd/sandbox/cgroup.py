@@ -140,6 +140,10 @@ class _V1Group(Group):
         _write(f"{self._memory}/memory.limit_in_bytes", limits.memory)
         with contextlib.suppress(OSError):  # absent without swap accounting; then:
             _write(f"{self._memory}/memory.memsw.limit_in_bytes", limits.memory)
+        with contextlib.suppress(
+            OSError
+        ):  # absent where v1 is going away; then nobody counts these:
+            _write(f"{self._memory}/memory.kmem.tcp.limit_in_bytes", limits.memory)
         _write(f"{self._memory}/memory.swappiness", 0)
         _write(f"{pids}/pids.max", limits.processes)
 

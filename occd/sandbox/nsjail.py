@@ -37,7 +37,7 @@ from occd.sandbox.cgroup import Cgroups, Group, find_cgroups
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher
 from occd.sandbox.probe import probe_languages
-from occd.sandbox.rootfs import INIT, build_rootfs, shown_folders
+from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
 from occd.sandbox.slots import Slot, host_folder, lease, ownerless
 
 log = structlog.get_logger()
@@ -55,11 +55,9 @@ class _Host:
     user: kernel.HostUser
     folder: Path
     workspace: Path
+    root: Path
+    proc: list[str]
     cgroups: Cgroups | None
-
-    @property
-    def root(self) -> Path:
-        return self.workspace / "root"
 
     @property
     def tether(self) -> str:
@@ -69,11 +67,11 @@ class _Host:
         return [
             self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD), "--nice_level", "0",
             "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
-            "--chroot", str(self.root),  "--cwd", "/box", "--bindmount", f"{box}:/box",
+            "--chroot", str(self.root),  "--cwd", "/box", *self.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--seccomp_policy", str(data_folder("sandbox") / "policy/seccomp.kafel"),
-            "--iface_no_lo", "--disable_rlimits", "--time_limit", "0",
+            "--disable_rlimits", "--time_limit", "0",
             "--pass_fd", str(CONTROL_FD), "--", INIT, str(CONTROL_FD),
         ]  # fmt: skip
 
@@ -313,11 +311,18 @@ def _open_host(config: Config) -> Iterator[_Host]:
             f"this machine does not let us isolate programs ({error})",
             "Run as root, or allow unprivileged user namespaces; `occd doctor` tells more",
         ) from error
+    root = workspace / "root"
+    root.mkdir(mode=0o755)
+    build_rootfs(root)
     host = _Host(
-        config.sandbox.nsjail or _bundled_nsjail(), user, folder, workspace, find_cgroups()
+        nsjail=config.sandbox.nsjail or _bundled_nsjail(),
+        user=user,
+        folder=folder,
+        workspace=workspace,
+        root=root,
+        proc=proc_mounts(root),
+        cgroups=find_cgroups(),
     )
-    host.root.mkdir(mode=0o755)
-    build_rootfs(host.root)
     try:
         yield host
     finally:

@@ -1,9 +1,9 @@
-"""The state seam: what is known of submissions, their events, and what their programs are to be sent.
+"""The state seam: submissions, their events and results, and the input and signals for their programs.
 
-Every method is one atomic step and, where state lies elsewhere, raises StateUnavailable when that cannot
-be reached for some seconds: the step may then have happened, and can be repeated. Waiting methods return
-as soon as there is something to say; an outage only makes them wait longer, and so it does `begin` and
-`append`, which happen once however often they have to be sent.
+Every method is one atomic step. A method raises StateUnavailable when the server of state cannot be
+reached for some seconds: the step may then have happened, and the caller can repeat it. Three kinds of
+method never raise it, and wait out the outage instead: methods that wait for news, `begin`, and `append`.
+The latter two happen once, however often they have to be sent.
 """
 
 import re
@@ -14,21 +14,25 @@ from typing import Protocol
 
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import Event, Record, Recorded, Result, Submission, Summary
+from occd.model import Ended, Event, Record, Recorded, Result, Status, Submission, Summary
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
-"""What a node said of itself is believed for so long."""
+"""Seconds after its last announcement at which a node is forgotten."""
 
 SIGNALS_MAX = 1000
-"""How many signals one attempt is sent at most."""
+"""The number of signals that one attempt can be sent."""
 
 STDIN_UNREAD_MAX = 2**20
+"""Bytes of stdin that may wait for the program to read them."""
+
+WATCH_BYTES = 2**18
+"""How much of a log is given at once, but for the last event of a piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """`id` is an earlier submission's when the idempotency key was seen before."""
+    """`id` is that of an earlier submission when the idempotency key was used before."""
 
     id: str
     published: bool
@@ -36,7 +40,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Stdin:
-    """What the program was sent from some offset on; `ended` after its last byte."""
+    """The program's input from some offset on. `ended` says that nothing follows `data`."""
 
     data: bytes
     ended: bool
@@ -44,7 +48,7 @@ class Stdin:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How much of what clients sent to an attempt it has taken: bytes of stdin, and signals."""
+    """The bytes of stdin and the number of signals that an attempt has taken from its clients."""
 
     stdin: int = 0
     signals: int = 0
@@ -55,16 +59,16 @@ NOTHING = Taken()
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a process of ours is and holds. Each of its roles tells of itself; `nodes` gives the whole."""
+    """A process of ours: its roles and its load. Each role announces itself; `nodes` merges them."""
 
     name: str
     roles: tuple[str, ...]
     languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What an execute node can run, with versions newest first."""
+    """The languages that an execute node can run, with versions newest first."""
     running: int = 0
     connections: int = 0
     following: int = 0
-    """How many submissions its connections follow."""
+    """The number of submissions that its connections follow."""
     started_at: float = 0.0
     seen_at: float = 0.0
 
@@ -92,7 +96,8 @@ class State(Protocol):
         """Forget a submission that the broker did not take. Does nothing when it was published."""
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
-        """Submissions created before a time that no broker confirmed: someone died in between."""
+        """Submissions created before a time that no broker confirmed: someone died in between. Those that
+        this version cannot read wait for one that can."""
 
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
@@ -117,19 +122,29 @@ class State(Protocol):
         one already or `attempt` is stale; None is any attempt. What has been forgotten is recorded
         anew from `submission`, if that is given."""
 
-    async def get(self, id: str) -> Record:
-        """Raises UnknownSubmission."""
+    async def get(self, id: str, most: int | None = None) -> Record:
+        """What is known. A result that takes more than `most` bytes where it is stored is left out; the
+        record says how many it takes. Raises UnknownSubmission."""
+
+    async def status(self, id: str) -> Status:
+        """No more than that, which costs little however large the submission is. Raises
+        UnknownSubmission."""
+
+    async def submission(self, id: str) -> Submission:
+        """What its client asked for, whole. Raises UnknownSubmission, or Poisoned when this version cannot
+        read it."""
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         """An owner's submissions, newest first; `before` is the `cursor` of the last one of the page
         before."""
 
-    async def settled(self, id: str) -> Record:
-        """Wait until it is finished. Raises UnknownSubmission."""
+    async def settled(self, id: str, most: int | None = None) -> Record:
+        """Wait until it is finished; gives the record as `get` does. Raises UnknownSubmission."""
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
-        """Wait for events with seq > `after`; gives them in order, about a megabyte at most. None are
-        given exactly when the event `finished` is not after `after`: nothing follows it.
+        """Wait for events with seq > `after`; gives them in order, about WATCH_BYTES at most. None are
+        given exactly when the event `finished` is not after `after`: nothing follows it. The result in
+        `finished` is without output, which the events before have.
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log.
         """
@@ -175,6 +190,13 @@ class State(Protocol):
 
     async def warnings(self) -> Sequence[str]:
         """What works but is not as safe as it should be, one line each with what mends it."""
+
+
+def recorded(seq: int, at: float, event: Event) -> Recorded:
+    """An event as followers are told of it: the end without the output, whatever was stored."""
+    if isinstance(event, Ended):
+        event = Ended(event.result.without_output())
+    return Recorded(seq, at, event)
 
 
 def merged(told: Iterable[Node]) -> list[Node]:

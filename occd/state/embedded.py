@@ -11,7 +11,7 @@ import trio
 
 from occd.config import Config
 from occd.errors import Finished, NotRunning, Rejected
-from occd.model import Event, Record, Recorded, Result, Submission, Summary
+from occd.model import Event, Record, Recorded, Result, Status, Submission, Summary
 from occd.sqlite import Database
 from occd.state import (
     NODE_TTL_S,
@@ -112,18 +112,24 @@ class EmbeddedState:
             self._announce_end(id)
         return done
 
-    async def get(self, id: str) -> Record:
-        return await self._database.read(lambda db: sql.get(db, id))
+    async def get(self, id: str, most: int | None = None) -> Record:
+        return await self._database.read(lambda db: sql.get(db, id, most))
+
+    async def status(self, id: str) -> Status:
+        return await self._database.read(lambda db: sql.status(db, id))
+
+    async def submission(self, id: str) -> Submission:
+        return await self._database.read(lambda db: sql.submission(db, id))
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         at, id = read_cursor(before)
         return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
 
-    async def settled(self, id: str) -> Record:
+    async def settled(self, id: str, most: int | None = None) -> Record:
         while id in self._unfinished:
             with self._end.expected(id) as ended:
                 await ended.wait()
-        return await self.get(id)
+        return await self.get(id, most)
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
         while True:
@@ -163,8 +169,7 @@ class EmbeddedState:
                 await sent.wait()
 
     async def send_signal(self, id: str, signal: str) -> None:
-        record = await self.get(id)
-        if record.status == "finished":
+        if await self.status(id) == "finished":
             raise Finished(id)
         sent = self._signals.get(id)
         if sent is None:

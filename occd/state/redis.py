@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
+from typing import cast
 
 import structlog
 import trio
@@ -36,6 +37,7 @@ from occd.errors import (
     Finished,
     NotInteractive,
     NotRunning,
+    Poisoned,
     Rejected,
     Stale,
     StateUnavailable,
@@ -52,6 +54,7 @@ from occd.model import (
     Recorded,
     Result,
     Started,
+    Status,
     Submission,
     Summary,
     Verdict,
@@ -62,6 +65,7 @@ from occd.state import (
     NOTHING,
     SIGNALS_MAX,
     STDIN_UNREAD_MAX,
+    WATCH_BYTES,
     Created,
     Node,
     Stdin,
@@ -88,7 +92,6 @@ from occd.state.redis_values import (
 
 log = structlog.get_logger()
 
-_WATCH_BYTES = 2**20
 _RETRY_S = 0.5
 _YOUNG_S = 60.0
 """What is so young may be under way: nobody heals it yet."""
@@ -138,6 +141,7 @@ class RedisState:
             submission.language,
             int(submission.interactive),
             store_event(event),
+            submission.retry_of or "",
         )
         await self._index(submission)
         return Created(id, published=made[0] == b"was there" and made[1] == b"1")
@@ -162,18 +166,14 @@ class RedisState:
         (found,) = await self._link.run(command, certain=False)
         submissions = []
         for id, score in zip(found[::2], found[1::2], strict=True):
-            told = await self._step("get", id.decode(), certain=False)
-            try:
-                record, published = load_record(told)
-            except Unreadable as error:
-                log.warning("a damaged submission cannot be queued", id=id, reason=str(error))
-                continue
-            if record and record.status == "queued" and not published:
-                if record.whole:
-                    submissions.append(record.submission)
-                else:
-                    log.warning("a submission waits for a version that can read it", id=id)
-            elif record or float(score) < time.time() - _YOUNG_S:
+            look = ("HMGET", self._keys(id.decode())[0], "status", "published", "body")
+            ((status, published, body),) = await self._link.run(look, certain=False)
+            if status == b"queued" and published != b"1":
+                try:
+                    submissions.append(wire.decode_submission(body or b""))
+                except Poisoned as error:
+                    log.warning("a submission cannot be queued", id=id, reason=str(error))
+            elif status or float(score) < time.time() - _YOUNG_S:
                 await self._link.run(("ZREM", key, id))
         return submissions
 
@@ -203,6 +203,7 @@ class RedisState:
                     after,
                     taken.stdin,
                     taken.signals,
+                    submission.retry_of or "",
                 ),
                 ("ZREM", self._all("queued"), id),
                 ("ZREM", self._all("unpublished"), id),
@@ -249,6 +250,7 @@ class RedisState:
             wire.encode_submission(submission) if submission else "",
             submission.created_at if submission else "",
             submission.language if submission else "",
+            (submission.retry_of or "") if submission else "",
         )
         done: bool = said == b"done"
         await self._after_end(id, key, result if done else None)
@@ -256,11 +258,17 @@ class RedisState:
             await self._index(submission)
         return done
 
-    async def get(self, id: str) -> Record:
-        record, _ = load_record(await self._step("get", id, certain=False))
+    async def get(self, id: str, most: int | None = None) -> Record:
+        record = load_record(id, await self._step("get", id, _any(most), certain=False))
         if record is None:
             raise UnknownSubmission(id)
         return record
+
+    async def status(self, id: str) -> Status:
+        return cast(Status, (await self._known(id, "status")).decode())
+
+    async def submission(self, id: str) -> Submission:
+        return wire.decode_submission(await self._known(id, "body"))
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         at, before_id = read_cursor(before)
@@ -279,14 +287,14 @@ class RedisState:
             await self._link.run(("ZREM", key, *gone))
         return list(_readable(known[:limit]))
 
-    async def settled(self, id: str) -> Record:
+    async def settled(self, id: str, most: int | None = None) -> Record:
         with self._news.topic(self._channel(id)) as topic:
             while True:
                 before = topic.session, topic.ended
-                record, _ = load_record(await self._patiently("get", id))
+                record = load_record(id, await self._patiently("get", id, _any(most)))
                 if record is None:
                     raise UnknownSubmission(id)
-                if record.result:
+                if record.status == "finished":
                     return record
                 while before == (topic.session, topic.ended):
                     await topic.changed()
@@ -451,10 +459,11 @@ class RedisState:
         id = found[0].decode()
         if id == submission.id:
             return id, None
-        record, published = load_record(await self._step("get", id))
-        if found[1].decode() == digest:
-            return id, published if record else None  # its creator may have died in between
-        if record or float(found[2]) > now - _YOUNG_S:
+        look = ("HMGET", self._keys(id)[0], "status", "published")
+        ((known, published),) = await self._link.run(look)
+        if found[1].decode() == digest:  # its creator may have died in between
+            return id, published == b"1" if known else None
+        if known or float(found[2]) > now - _YOUNG_S:
             raise Conflict("this idempotency key was used with another submission")
         await self._link.run(self._script("release", [name], id))
         return await self._reserve(name, submission, digest)
@@ -462,7 +471,7 @@ class RedisState:
     async def _look(self, topic: Topic, id: str, after: int) -> list[Recorded] | None:
         """The events beyond `after`; none when it has ended there, None when none has come."""
         session, tail = topic.session, topic.tail
-        said, *rest = await self._patiently("events", id, after, _WATCH_BYTES)
+        said, *rest = await self._patiently("events", id, after, WATCH_BYTES)
         if said == b"unknown":
             raise UnknownSubmission(id)
         last, which, *stored = rest
@@ -498,6 +507,13 @@ class RedisState:
             bucket = f"{self._prefix}:{{done}}:{int(time.time()) // BUCKET_S}"
             commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * BUCKET_S * BUCKETS)]
         await self._link.run(*commands)
+
+    async def _known(self, id: str, field: str) -> bytes:
+        (found,) = await self._link.run(("HGET", self._keys(id)[0], field), certain=False)
+        if found is None:
+            raise UnknownSubmission(id)
+        value: bytes = found
+        return value
 
     async def _patiently(self, step: str, id: str, *args: str | bytes | float) -> list[Reply]:
         found: list[Reply] = await self._patiently_run(self._step_command(step, id, *args))
@@ -606,6 +622,10 @@ def _readable(known: Sequence[tuple[float, str, list[bytes | None]]]) -> Iterato
             yield load_summary(at, id, told)
         except (Unreadable, Broken) as error:
             log.warning("a damaged submission is left out of a list", id=id, reason=str(error))
+
+
+def _any(most: int | None) -> str | int:
+    return "" if most is None else most
 
 
 def _refuse(id: str, said: bytes) -> None:

@@ -54,11 +54,11 @@ end
 """
 
 _SOURCES = {
-    # channel, body, created_at, key, language, interactive, event
+    # channel, body, created_at, key, language, interactive, event, retry_of
     "create": """
 if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
 redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
-           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6])
+           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6], 'retry_of', ARGV[8])
 append(ARGV[1], 0, {ARGV[7]})
 return {'new'}
 """,
@@ -72,7 +72,7 @@ redis.call('DEL', H, E, I, S)
 return {'gone', key}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
-    # after the attempt's number, bytes of stdin and signals that it has taken if it was forgotten
+    # after the attempt's number, bytes of stdin and signals that it has taken if it was forgotten, retry_of
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
@@ -80,7 +80,7 @@ for attempt = attempts, 1, -1 do
 end
 if not status then
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
-             'interactive', ARGV[5])
+             'interactive', ARGV[5], 'retry_of', ARGV[14])
 end
 local first_stdin, first_signal = 0, 0
 if not status then first_stdin, first_signal = ARGV[12], ARGV[13] end
@@ -116,13 +116,13 @@ if #events > 0 then append(ARGV[1], 0, events) end
 return {'done'}
 """,
     # channel, attempt or nothing, nonce, now, expires at, event, verdict, body if nothing is known,
-    # created_at, language
+    # created_at, language, retry_of
     "finish": """
 local status = get('status')
 if not status then
   if ARGV[8] == '' then return {'dropped', ''} end
   redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
-             'language', ARGV[10], 'published', 1)
+             'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11])
 elseif status == 'finished' then
   return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key')}
 elseif ARGV[2] ~= '' and ARGV[2] ~= get('attempts') then
@@ -146,11 +146,16 @@ else
 end
 return {status, get('key')}
 """,
+    # bytes of the result at most, or nothing. An older node wrote no retry_of; in the body no string of
+    # a client's can hold quotes without a backslash.
     "get": """
-local found = redis.call('HMGET', H, 'body', 'status', 'attempts', 'started_at', 'published')
-if not found[1] then return {'unknown'} end
+local found = redis.call('HMGET', H, 'language', 'status', 'attempts', 'created_at', 'started_at', 'retry_of')
+if not found[2] then return {'unknown'} end
 local last = found[2] == 'finished' and redis.call('LINDEX', E, -1) or ''
-return {'known', found[1], found[2], found[3], found[4] or '', found[5] or '0', last}
+local size = #last
+if ARGV[1] ~= '' and size > tonumber(ARGV[1]) then last = '' end
+local retry_of = found[6] or string.match(get('body'), '"retry_of":"([%w_-]+)"') or ''
+return {'known', found[1], found[2], found[3], found[4], found[5] or '', retry_of, size, last}
 """,
     # after, bytes at most
     "events": """
@@ -160,6 +165,10 @@ local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log') or 0}
 while after < last and size <= tonumber(ARGV[2]) do
   for _, event in ipairs(redis.call('LRANGE', E, after, after + 15)) do
     if size > tonumber(ARGV[2]) then break end
+    -- Only an end is as long as that. Followers have had its output.
+    if #event > 131072 then
+      event = string.gsub(event, '("std%a+":")[^"]*', '%1')
+    end
     found[#found + 1], size, after = event, size + #event, after + 1
   end
 end

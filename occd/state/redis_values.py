@@ -1,4 +1,4 @@
-"""How what Redis holds is written and read: plain functions of its replies."""
+"""Encodes the values that Redis holds, and decodes the replies of Redis."""
 
 import json
 import re
@@ -18,35 +18,41 @@ from occd.model import (
     Unknown,
     known_verdict,
 )
-from occd.state import Node
+from occd.state import Node, recorded
 from occd.state.redis_connect import Reply
 
 BUCKET_S = 10
 BUCKETS = 6
-"""By how many counts of so many seconds each the rate is told."""
+"""The rate of finished submissions is measured over BUCKETS counters of BUCKET_S seconds each."""
 
 SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
-"""What a list tells, from the hash of a submission."""
+"""The fields of a submission's hash that a list shows."""
 
 _STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
 
 
-def load_record(found: list[Reply]) -> tuple[Record | None, bool]:
-    """And whether the broker has it. Raises Unreadable."""
+def load_record(id: str, found: list[Reply]) -> Record | None:
+    """None when Redis knows no such submission. Raises Unreadable."""
     if found[0] == b"unknown":
-        return None, False
-    _, body, status, attempts, started_at, published, last = found
-    submission, whole = wire.load_submission(body)
+        return None
+    _, language, status, attempts, created_at, started_at, retry_of, size, last = found
     result = None
-    if status == b"finished":
-        ended = load_event(0, last).event
+    if last or (status == b"finished" and not size):
+        ended = wire.load_event(last.partition(b" ")[2])
         if not isinstance(ended, Ended):
             raise Unreadable("the last event of what has finished is no result")
         result = ended.result
-    record = Record(
-        submission, _status(status), _count(attempts), _moment(started_at), result, whole
+    return Record(
+        id,
+        _text(language),
+        _status(status),
+        _count(attempts),
+        _moment(created_at) or 0.0,
+        _moment(started_at),
+        _text(retry_of) or None,
+        result,
+        size,
     )
-    return record, published == b"1"
 
 
 def load_summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
@@ -98,7 +104,7 @@ def store_event(event: Event) -> bytes:
 def load_event(seq: int, stored: bytes) -> Recorded:
     at, _, event = stored.partition(b" ")
     try:
-        return Recorded(seq, _moment(at) or 0.0, wire.load_event(event))
+        return recorded(seq, _moment(at) or 0.0, wire.load_event(event))
     except Unreadable:
         return Recorded(seq, 0.0, Unknown())
 

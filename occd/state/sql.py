@@ -1,6 +1,7 @@
 """The embedded state's tables and steps: plain functions of a connection, each run in a transaction."""
 
 import sqlite3
+import sys
 import time
 from collections.abc import Sequence
 
@@ -35,7 +36,7 @@ from occd.model import (
     Verdict,
     known_verdict,
 )
-from occd.state import STDIN_UNREAD_MAX, Created, Stdin, Taken
+from occd.state import STDIN_UNREAD_MAX, WATCH_BYTES, Created, Stdin, Taken, recorded
 
 log = structlog.get_logger()
 
@@ -82,8 +83,18 @@ MIGRATIONS = (
     ALTER TABLE submissions ADD COLUMN owner TEXT;
     CREATE INDEX owned ON submissions (owner, created_at, id) WHERE owner IS NOT NULL
     """,
+    """
+    ALTER TABLE submissions ADD COLUMN language TEXT;
+    ALTER TABLE submissions ADD COLUMN interactive INTEGER;
+    ALTER TABLE submissions ADD COLUMN retry_of TEXT;
+    ALTER TABLE submissions ADD COLUMN verdict TEXT;
+    UPDATE submissions SET
+        language = json_extract(CAST(body AS TEXT), '$.submission.language'),
+        interactive = json_extract(CAST(body AS TEXT), '$.submission.interactive'),
+        retry_of = json_extract(CAST(body AS TEXT), '$.submission.retry_of'),
+        verdict = json_extract(CAST(result AS TEXT), '$.result.verdict')
+    """,
 )
-_WATCH_BYTES = 2**20
 _EXPIRE_ROWS = 200
 
 
@@ -203,24 +214,37 @@ def finish(
     return True, status == "queued"
 
 
-def get(db: sqlite3.Connection, id: str) -> Record:
+def get(db: sqlite3.Connection, id: str, most: int | None) -> Record:
     row = db.execute(
-        "SELECT body, status, attempts, started_at, result FROM submissions WHERE id = ?", [id]
+        "SELECT language, status, attempts, created_at, started_at, retry_of, "
+        "CASE WHEN length(result) <= ? THEN result END, length(result) FROM submissions WHERE id = ?",
+        [sys.maxsize if most is None else most, id],
     ).fetchone()
     if row is None:
         raise UnknownSubmission(id)
-    body, status, attempts, started_at, result = row
+    language, status, attempts, created_at, started_at, retry_of, result, size = row
     loaded = None if result is None else wire.load_result(result)
-    submission, whole = wire.load_submission(body)
-    return Record(submission, status, attempts, started_at, loaded, whole)
+    return Record(
+        id, language, status, attempts, created_at, started_at, retry_of, loaded, size or 0
+    )
+
+
+def status(db: sqlite3.Connection, id: str) -> Status:
+    return _find(db, id)[1]
+
+
+def submission(db: sqlite3.Connection, id: str) -> Submission:
+    row = db.execute("SELECT body FROM submissions WHERE id = ?", [id]).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    return wire.decode_submission(row[0])
 
 
 def owned(
     db: sqlite3.Connection, owner: str, before: float, before_id: str, limit: int
 ) -> list[Summary]:
     rows = db.execute(
-        "SELECT id, json_extract(CAST(body AS TEXT), '$.submission.language'), status, "
-        "json_extract(CAST(result AS TEXT), '$.result.verdict'), created_at, started_at, finished_at "
+        "SELECT id, language, status, verdict, created_at, started_at, finished_at "
         "FROM submissions WHERE owner = ? AND (created_at, id) < (?, ?) "
         "ORDER BY created_at DESC, id DESC LIMIT ?",
         [owner, before, before_id, limit],
@@ -240,9 +264,9 @@ def events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[Recorded],
     size = 0
     statement = "SELECT seq, time, event FROM events WHERE submission = ? AND seq > ? ORDER BY seq"
     for seq, at, event in db.execute(statement, [number, after]):
-        found.append(Recorded(seq, at, wire.load_event(event)))
+        found.append(recorded(seq, at, wire.load_event(event)))
         size += len(event)
-        if size > _WATCH_BYTES:
+        if size > WATCH_BYTES:
             return found, False
     return found, status == "finished"
 
@@ -268,15 +292,16 @@ def send_stdin(
     db: sqlite3.Connection, id: str, data: bytes, offset: int | None, *, end: bool
 ) -> None:
     row = db.execute(
-        "SELECT number, status, stdin_sent, stdin_read, stdin_ended, body FROM submissions WHERE id = ?",
+        "SELECT number, status, stdin_sent, stdin_read, stdin_ended, interactive "
+        "FROM submissions WHERE id = ?",
         [id],
     ).fetchone()
     if row is None:
         raise UnknownSubmission(id)
-    number, status, sent, read, ended, body = row
+    number, status, sent, read, ended, interactive = row
     if status == "finished":
         raise Finished(id)
-    if not wire.load_submission(body)[0].interactive:
+    if not interactive:
         raise NotInteractive("this submission was not made with interactive: true")
     if offset is not None and offset > sent:
         message = f"{offset} leaves a gap: {sent} bytes have come so far"
@@ -326,8 +351,8 @@ def expire(db: sqlite3.Connection, before: float) -> bool:
 
 def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
     cursor = db.execute(
-        "INSERT INTO submissions (id, body, status, created_at, key, digest, owner) "
-        "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
+        "INSERT INTO submissions (id, body, status, created_at, key, digest, owner, language, "
+        "interactive, retry_of) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
         [
             submission.id,
             wire.encode_submission(submission),
@@ -335,6 +360,9 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
             key,
             digest,
             submission.owner,
+            submission.language,
+            submission.interactive,
+            submission.retry_of,
         ],
     )
     assert cursor.lastrowid is not None
@@ -364,8 +392,9 @@ def _append(db: sqlite3.Connection, number: int, last_seq: int, events: Sequence
 
 
 def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) -> None:
-    _append(db, number, last_seq, [Ended(result)])
+    _append(db, number, last_seq, [Ended(result.without_output())])
     db.execute(
-        "UPDATE submissions SET status = 'finished', finished_at = ?, result = ? WHERE number = ?",
-        [result.finished_at, wire.store_result(result), number],
+        "UPDATE submissions SET status = 'finished', finished_at = ?, verdict = ?, result = ? "
+        "WHERE number = ?",
+        [result.finished_at, result.verdict, wire.store_result(result), number],
     )

@@ -88,10 +88,10 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
 
     async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
         if record.result is None and wait:
-            record = await _settled(record.submission.id, wait)
+            record = await _settled(record.id, wait)
         status = 200 if record.result else pending_status
         response = _json(record_json(record), status)
-        response.headers["Location"] = f"/api/v1/submissions/{record.submission.id}"
+        response.headers["Location"] = f"/api/v1/submissions/{record.id}"
         return response
 
     return api

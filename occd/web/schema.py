@@ -54,7 +54,7 @@ def _bytes(value: object) -> bytes:
             return base64.b64decode(value["base64"], validate=True)
         except (binascii.Error, ValueError):
             raise PydanticCustomError("base64", "is not base64") from None
-    raise PydanticCustomError("text", 'must be a string or {{"base64": "…"}}')
+    raise PydanticCustomError("text", 'must be a string or {"base64": "…"}')
 
 
 def _kept(rule: Callable[[str], object]) -> AfterValidator:
@@ -114,8 +114,6 @@ class SubmissionRequest(_Model):
     def _whole(self) -> "SubmissionRequest":
         if self.source is None and not self.files:
             raise PydanticCustomError("missing", "needs source or files")
-        if self.source is not None and not self.source:
-            raise PydanticCustomError("empty", "source is empty")
         return self
 
     @property
@@ -227,21 +225,21 @@ def outcome_json(outcome: Outcome | None, *, output: bool) -> dict[str, Any] | N
 
 def record_json(record: Record, *, output: bool = True) -> dict[str, Any]:
     """A submission as the API shows it: what is not known yet is null."""
-    submission, result = record.submission, record.result
+    result = record.result
     return {
-        "id": submission.id,
+        "id": record.id,
         "status": record.status,
         "verdict": result.verdict if result else None,
         "message": result.message if result else None,
         "score": None,
-        "language": {"id": submission.language, "version": result.version if result else None},
+        "language": {"id": record.language, "version": result.version if result else None},
         "compile": outcome_json(result.compile, output=output) if result else None,
         "run": outcome_json(result.run, output=output) if result else None,
         "tests": [],
         "artifacts": [],
         "attempts": record.attempts,
-        "retry_of": submission.retry_of,
-        "created_at": timestamp(submission.created_at),
+        "retry_of": record.retry_of,
+        "created_at": timestamp(record.created_at),
         "started_at": timestamp(record.started_at),
         "finished_at": timestamp(result.finished_at) if result else None,
     }

@@ -6,6 +6,7 @@ of its own, straight from the event log, so a slow reader costs one batch of eve
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, Rejected
+from occd.model import Record, Recorded
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key
 from occd.web.json import dump
@@ -107,7 +109,7 @@ class _Session:
         digest = hashlib.sha256(dump(wanted).encode()).hexdigest()
         owner = owner_by(frame.get("bearer")) or self._owner
         record = await self._service.submit(request, key=key, digest=digest, owner=owner)
-        id = record.submission.id
+        id = record.id
         # The answer goes first: only then does the client know whose events these are.
         await self._answer(frame, {"type": "accepted", "id": id})
         self._follow(id, 0)
@@ -116,7 +118,7 @@ class _Session:
         id, after = checked_id(frame.get("id")), _optional(frame, "after", int) or 0
         if after < 0:
             raise _wrong("after", "must be 0 or more")
-        await self._service.get(id)
+        await self._service.known(id)
         self._check_room()
         await self._answer(frame, {"type": "done", "id": id})
         self._follow(id, after)
@@ -166,17 +168,21 @@ class _Session:
             try:
                 while events := await self._service.watch(id, after):
                     for recorded in events:
-                        ended = recorded.event.name == "finished"
-                        record = await self._service.get(id) if ended else None
-                        await self._send(event_json(id, recorded, record))
+                        await self._send(event_json(id, recorded, await self._record(id, recorded)))
                         after = recorded.seq
-                        if ended:
+                        if recorded.event.name == "finished":
                             return
             except OccdError as error:
                 await self._send(_error({"id": id}, problem_of(error)))
             finally:
                 if self._followed.get(id) is scope:
                     del self._followed[id]
+
+    async def _record(self, id: str, recorded: Recorded) -> Record | None:
+        """What an end tells: the record, whose result is in the event already."""
+        if recorded.event.name != "finished":
+            return None
+        return replace(await self._service.get(id, most=0), result=recorded.event.result)
 
     async def _send(self, frame: dict[str, Any]) -> None:
         async with self._sending:

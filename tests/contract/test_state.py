@@ -18,6 +18,7 @@ from occd.errors import (
     Finished,
     NotInteractive,
     NotRunning,
+    Poisoned,
     Rejected,
     Stale,
     StdinFull,
@@ -32,7 +33,6 @@ from occd.model import (
     Outcome,
     Output,
     Queued,
-    Record,
     Recorded,
     Result,
     Started,
@@ -41,7 +41,7 @@ from occd.model import (
     Verdict,
     new_id,
 )
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, Node, State, Stdin, Taken
+from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Stdin, Taken
 
 OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
 
@@ -53,7 +53,9 @@ def seam(
     return STATE_SEAMS[request.param](tmp_path, monkeypatch)
 
 
-def make(*, interactive: bool = False, created_at: float | None = None) -> Submission:
+def make(
+    *, interactive: bool = False, created_at: float | None = None, retry_of: str | None = None
+) -> Submission:
     return Submission(
         id=new_id(),
         language="python",
@@ -62,6 +64,7 @@ def make(*, interactive: bool = False, created_at: float | None = None) -> Submi
         files=(File("main.py", b"print(1)\xff"),),
         interactive=interactive,
         created_at=time.time() if created_at is None else created_at,
+        retry_of=retry_of,
     )
 
 
@@ -142,14 +145,16 @@ async def assert_waits_for(call: Callable[[], Awaitable[object]], cause: Awaitab
 
 
 async def test_a_created_submission_is_queued_and_survives_a_crash(seam: StateSeam) -> None:
-    submission = make()
+    submission = make(retry_of="another")
     async with seam.open() as state:
         made = await state.create(submission, "key", "digest")
         assert (made.id, made.published) == (submission.id, False)
         seam.crash()
     async with seam.open() as state:
         record = await state.get(submission.id)
-        assert record.submission == submission
+        assert (record.id, record.language) == (submission.id, "python")
+        assert (record.created_at, record.retry_of) == (submission.created_at, submission.retry_of)
+        assert await state.submission(submission.id) == submission
         assert (record.status, record.attempts, record.started_at, record.result) == (
             "queued",
             0,
@@ -334,7 +339,7 @@ async def test_begin_works_for_a_forgotten_submission(seam: StateSeam) -> None:
         assert await state.begin(submission, "3", "node") == 1
         await state.append(submission.id, 1, [output(b"x")])
         assert await state.finish(submission.id, 1, result())
-        assert (await state.get(submission.id)).submission == submission
+        assert await state.submission(submission.id) == submission
         assert [each.seq for each in await log(state, submission.id)] == [1, 2, 3]
         assert await state.unpublished(time.time() + 60) == []
 
@@ -407,7 +412,58 @@ async def test_finish_stores_the_result_and_ends_the_log_at_once(seam: StateSeam
             "started",
             "finished",
         ]
-        assert (await log(state, submission.id))[-1].event == Ended(last)
+        assert (await log(state, submission.id))[-1].event == Ended(last.without_output())
+
+
+async def test_a_long_output_is_in_the_result_and_not_in_the_end(seam: StateSeam) -> None:
+    long = replace(OUTCOME, stdout=b"\0" * 2**20, stderr=b'"stdout":"' * 2**16)
+    last = Result(Verdict.OK, compile=long, run=long, attempts=1, finished_at=time.time())
+    async with seam.open() as state:
+        submission = await begun(state)
+        assert await state.finish(submission.id, 1, last)
+        assert (await log(state, submission.id))[-1].event == Ended(last.without_output())
+        assert (await state.get(submission.id)).result == last
+
+
+async def test_a_result_that_is_too_long_is_left_out_and_its_size_told(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        assert (await state.get(submission.id, 0)).result_bytes == 0
+        last = result()
+        assert await state.finish(submission.id, 1, last)
+        size = (await state.get(submission.id)).result_bytes
+        assert size > 100
+        for look in (state.get, state.settled):
+            assert (await look(submission.id, size)).result == last
+            record = await look(submission.id, size - 1)
+            assert (record.status, record.result, record.result_bytes) == ("finished", None, size)
+
+
+async def test_status_follows_a_submission(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        assert await state.status(submission.id) == "queued"
+        await state.begin(submission, "3", "node")
+        assert await state.status(submission.id) == "running"
+        await state.finish(submission.id, 1, result())
+        assert await state.status(submission.id) == "finished"
+
+
+async def test_small_questions_do_not_read_what_was_submitted(
+    seam: StateSeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        monkeypatch.setattr(wire, "decode_submission", pytest.fail)
+        await state.send_stdin(submission.id, b"x", None, end=False)
+        await state.send_signal(submission.id, "SIGINT")
+        await state.status(submission.id)
+        await state.watch(submission.id, 0)
+        await state.get(submission.id)
+        await state.finish(submission.id, 1, result())
+        await state.settled(submission.id)
+        monkeypatch.setattr(wire, "load_result", pytest.fail)
+        await state.get(submission.id, 0)
 
 
 async def test_a_redelivered_result_changes_nothing(seam: StateSeam) -> None:
@@ -458,9 +514,12 @@ async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None
         seam.crash()
     async with seam.open() as state:
         record = await state.get(submission.id)
-        assert (record.submission, record.status, record.attempts) == (submission, "finished", 2)
+        assert await state.submission(submission.id) == submission
+        assert (record.status, record.attempts) == ("finished", 2)
         assert record.result == first
-        assert [each.event for each in await log(state, submission.id)] == [Ended(first)]
+        assert [each.event for each in await log(state, submission.id)] == [
+            Ended(first.without_output())
+        ]
         with pytest.raises(EventsReset):
             await state.watch(submission.id, 7)
         with pytest.raises(Finished):
@@ -483,6 +542,8 @@ async def test_what_nobody_created_is_unknown_to_everyone(seam: StateSeam) -> No
     async with seam.open() as state:
         calls: Sequence[Callable[[], Awaitable[object]]] = [
             lambda: state.get("unknown"),
+            lambda: state.status("unknown"),
+            lambda: state.submission("unknown"),
             lambda: state.settled("unknown"),
             lambda: state.watch("unknown", 0),
             lambda: state.cancel("unknown"),
@@ -544,7 +605,8 @@ async def test_watch_gives_a_long_log_in_parts(seam: StateSeam) -> None:
             await state.append(submission.id, 1, [output(bytes([number]) * 32_768)])
         await state.finish(submission.id, 1, result())
         part = await state.watch(submission.id, 0)
-        assert 2**19 < sum(len(e.event.data) for e in part if isinstance(e.event, Output)) < 2**21
+        size = sum(len(e.event.data) for e in part if isinstance(e.event, Output))
+        assert WATCH_BYTES / 2 < size < WATCH_BYTES * 2
         events = await log(state, submission.id)
         assert [each.seq for each in events] == list(range(1, 104))
 
@@ -900,9 +962,11 @@ async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
     async with seam.open() as state:
         for submission in (later, ours):
             await state.create(submission, None, "")
-        assert (await state.get(later.id)).whole
         seam.damage(later.id, json.dumps(message).encode())
-        assert await state.get(later.id) == Record(later, "queued", 0, None, None, whole=False)
+        record = await state.get(later.id)
+        assert (record.id, record.language, record.status) == (later.id, "python", "queued")
+        with pytest.raises(Poisoned, match=r"submission\.tests"):
+            await state.submission(later.id)
         assert await state.unpublished(time.time() - 30) == [ours]
 
 
@@ -915,8 +979,9 @@ async def test_a_damaged_submission_is_one_error_and_stops_nobody(
         for submission in (damaged, ours):
             await state.create(submission, None, "")
         seam.damage(damaged.id, body)
-        with pytest.raises(Unreadable):
-            await state.get(damaged.id)
+        with pytest.raises(Poisoned):
+            await state.submission(damaged.id)
+        assert (await state.get(damaged.id)).status == "queued"
         assert await state.unpublished(time.time() - 30) == [ours]
 
 

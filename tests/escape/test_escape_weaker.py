@@ -213,7 +213,7 @@ def test_normal_user_gets_the_same_outcomes(nothing_left_over: None) -> None:
         "b'' None SIGKILL memory",
         "b'' None SIGKILL cpu_time",
         "b'' None SIGKILL wall_time",
-        r"b'ENETUNREACH\n' 0 None None",
+        r"b'ECONNREFUSED\n' 0 None None",
         r"b'EACCES\n' 0 None None",
         "5",
     ]
