@@ -5,21 +5,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import structlog
 import trio
 
 from occd import wire
 from occd.broker import Broker
 from occd.config import CeilingConfig, Config
-from occd.errors import BrokerUnavailable, FieldError, OccdError, Rejected
+from occd.errors import BrokerUnavailable, FieldError, OccdError, Rejected, StateUnavailable
 from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Record, Submission, Summary, new_id
 from occd.roles.heartbeat import announce
 from occd.rules import Broken
 from occd.state import Node, State
+from occd.trouble import Trouble
 from occd.web.schema import LimitsRequest, SubmissionRequest
-
-log = structlog.get_logger()
 
 _SWEEP_EVERY_S = 10.0
 _SWEEP_OLDER_S = 30.0
@@ -39,6 +37,7 @@ class Submit:
         self._known_offers: dict[str, list[Installed]] = {}
         self._offered_until = 0.0
         self._started_at = time.time()
+        self._trouble = Trouble("the sweep will try again")
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -93,7 +92,11 @@ class Submit:
     async def cancel(self, id: str) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             cancelling = await self._state.cancel(id)
-        return await self._state.get(id), cancelling
+            record = await self._state.get(id)
+            if cancelling and record.result:  # it waited: its place is somebody else's now
+                await self._broker.withdraw(self._config.submission_queue, id)
+            return record, cancelling
+        raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 
     async def languages(self) -> list[dict[str, Any]]:
         """Those that some execute node can run now."""
@@ -145,11 +148,9 @@ class Submit:
         await self._state.published(submission.id)
 
     async def _sweep(self) -> None:
-        try:
+        with self._trouble.survived():
             for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
                 await self._publish(submission)
-        except OccdError as error:
-            log.warning("the sweep will try again", error=str(error))
 
     async def _admit(self, request: SubmissionRequest) -> Submission:
         if request.sources_bytes > self._config.http.sources_max_bytes:

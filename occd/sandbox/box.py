@@ -2,8 +2,9 @@
 moment when it is made, which may be before its job is known.
 
 Without a compile stage the box is a small file system that we fill with the submission's files. The
-compile stage gets such a one too; afterwards it is sealed, and every run's box is an overlay of it
-with a fresh file system on top. We write into a tree only before any program of theirs could.
+compile stage gets such a one too; afterwards it is sealed. Every run's box then holds a copy of it
+(`tree.py`), or, where that would be large, is an overlay of it with a fresh file system on top. We write
+into a tree only before any program of theirs could.
 """
 
 import os
@@ -14,11 +15,10 @@ from pathlib import Path
 from occd import rules
 from occd.model import File
 from occd.sandbox import kernel
+from occd.sandbox.tree import BYTES_MAX, NEW, TooLarge, copy_tree, opened
 
 BOX_BYTES, INODES = 64 * 2**20, 65_536
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Place:
@@ -37,10 +37,21 @@ class Place:
     def fill(self, files: Sequence[File], size: int) -> None:
         """Write the files into the empty box, which is given its size in bytes."""
         if size != BOX_BYTES:
-            kernel.mount("none", str(self.path), None, kernel.MS_REMOUNT | SAFE, f"size={size}")
-        with _opened(self.path) as box:
+            self._resize(size)
+        with opened(self.path) as box:
             for file in files:
                 self._write(box, file)
+
+    def copy(self, tree: Path, size: int) -> bool:
+        """Write a copy of a sealed tree into the empty box, with `size` bytes for changes beside it. False
+        when the tree is too large for that: then the box is of no use."""
+        self._resize(size + BYTES_MAX)
+        try:
+            copied = copy_tree(tree, self.path, self._uid)
+        except TooLarge:
+            return False
+        self._resize(size + copied)
+        return True
 
     def move_to(self, target: Path) -> None:
         target.mkdir()
@@ -49,7 +60,7 @@ class Place:
     def lay_over(self, lower: Path, size: int) -> None:
         """Instead of what lies here, a tree that is `lower` at first, with `size` bytes for changes."""
         layer = self.path
-        kernel.mount("none", str(layer), None, kernel.MS_REMOUNT | SAFE, f"size={size}")
+        self._resize(size)
         for name in ("upper", "work"):
             self._own_folder(layer / name)
         options = f"lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work"
@@ -70,6 +81,9 @@ class Place:
         while os.path.ismount(self.path):
             kernel.unmount(str(self.path))
 
+    def _resize(self, size: int) -> None:
+        kernel.mount("none", str(self.path), None, kernel.MS_REMOUNT | SAFE, f"size={size}")
+
     def _own_folder(self, path: Path) -> None:
         path.mkdir()
         os.chown(path, self._uid, self._uid)
@@ -83,31 +97,21 @@ class Place:
             folder = box
             for each in folders:
                 folder = stack.enter_context(self._folder(each, folder))
-            fd = os.open(name, _NEW_FILE, dir_fd=folder)
-            with open(fd, "wb", buffering=0) as opened:
-                os.fchmod(fd, 0o755 if file.content.startswith(b"#!") else 0o644)
-                os.fchown(fd, self._uid, self._uid)
-                unwritten = memoryview(file.content)
-                while unwritten:
-                    unwritten = unwritten[opened.write(unwritten) :]
+            new = stack.enter_context(opened(name, NEW, folder))
+            os.fchmod(new, 0o755 if file.content.startswith(b"#!") else 0o644)
+            os.fchown(new, self._uid, self._uid)
+            unwritten = memoryview(file.content)
+            while unwritten:
+                unwritten = unwritten[os.write(new, unwritten) :]
 
     @contextmanager
     def _folder(self, name: str, parent: int) -> Iterator[int]:
         """The folder of that name, made if it is not there."""
         with suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=parent)
-        with _opened(name, parent) as folder:
+        with opened(name, folder=parent) as folder:
             os.fchown(folder, self._uid, self._uid)
             yield folder
-
-
-@contextmanager
-def _opened(folder: Path | str, parent: int | None = None) -> Iterator[int]:
-    fd = os.open(folder, _FOLDER, dir_fd=parent)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def seal(tree: Path) -> None:
