@@ -26,6 +26,7 @@ from quart_trio import QuartTrio
 
 from occd.broker import Broker, open_broker
 from occd.config import ROLES, Config
+from occd.descriptors import share_descriptors
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.languages import Language, load_languages
@@ -86,13 +87,14 @@ class Opened:
 
 async def run(config: Config) -> None:
     """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
+    connections_max = share_descriptors(config)
     stop, cancel = trio.Event(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
         # Outside of what it cancels: a third signal must not meet Python's own handlers.
         await nursery.start(_watch_signals, stop, cancel)
         with cancel:
             async with _opened(config) as opened:
-                await _serve(config, opened, stop)
+                await _serve(config, opened, connections_max, stop)
         nursery.cancel_scope.cancel()
 
 
@@ -132,7 +134,7 @@ def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
     return f"languages that are promised are not installed on this node. {remedies}"
 
 
-async def _serve(config: Config, opened: Opened, stop: trio.Event) -> None:
+async def _serve(config: Config, opened: Opened, connections_max: int, stop: trio.Event) -> None:
     submit = Submit(config, opened.broker, opened.state, opened.languages)
     ws = Ws(opened.state, submit)
     roles = [Running(name, role) for name, role in _roles(config, opened, submit, ws).items()]
@@ -146,7 +148,7 @@ async def _serve(config: Config, opened: Opened, stop: trio.Event) -> None:
     limits = EdgeLimits(
         body_max_bytes=config.http.body_max_bytes,
         frame_max_bytes=config.http.body_max_bytes + 65_536,
-        connections_max=config.http.connections_max,
+        connections_max=connections_max,
         head_timeout_s=config.http.head_timeout_s,
     )
     async with trio.open_nursery() as nursery:
