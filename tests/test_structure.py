@@ -17,7 +17,7 @@ LAYERS = (
     {"roles"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "datafile", "config", "languages", "log"},
-    {"data", "scopes", "trouble"},
+    {"data", "scopes", "trouble", "utf8"},
     {"model"},
     {"errors"},
     {"__init__"},

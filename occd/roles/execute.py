@@ -38,6 +38,7 @@ from occd.sandbox import Sandbox
 from occd.scopes import cancel_when
 from occd.state import Node, State
 from occd.trouble import Trouble
+from occd.utf8 import cut
 
 log = structlog.get_logger()
 
@@ -189,13 +190,13 @@ class Execute:
                 return
             except MessageTooLarge as error:
                 log.error("a result is cut", id=submission.id, bytes=len(body), error=str(error))
-                cut = replace(
+                result = replace(
                     result,
                     message="The output was cut: this server's queues take nothing so large.",
                     compile=_cut(result.compile),
                     run=_cut(result.run),
                 )
-                body = wire.encode_result(wire.ResultMessage(submission.id, attempt, cut, known))
+                body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
             except OccdError as error:
                 self._trouble.tell(error, id=submission.id)
                 await trio.sleep(_RETRY_S)
@@ -204,8 +205,8 @@ class Execute:
 def _cut(outcome: Outcome | None) -> Outcome | None:
     return outcome and replace(
         outcome,
-        stdout=outcome.stdout[:_CUT_BYTES],
-        stderr=outcome.stderr[:_CUT_BYTES],
+        stdout=cut(outcome.stdout, _CUT_BYTES),
+        stderr=cut(outcome.stderr, _CUT_BYTES),
         stdout_truncated=outcome.stdout_truncated or len(outcome.stdout) > _CUT_BYTES,
         stderr_truncated=outcome.stderr_truncated or len(outcome.stderr) > _CUT_BYTES,
     )
