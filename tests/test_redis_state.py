@@ -113,7 +113,7 @@ async def test_a_strange_message_on_a_channel_hurts_nobody(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, state, submission.id, found)
             with trio.fail_after(SOON_S):
-                while len(found) < 2:
+                while len(found) < 2:  # noqa: ASYNC110
                     await trio.sleep(0.01)
             with redis.Redis.from_url(server.url) as client:
                 for channel in (f"occd:e:{submission.id}", state._me):
@@ -121,7 +121,7 @@ async def test_a_strange_message_on_a_channel_hurts_nobody(
             await state.append(submission.id, 1, [output(b"after")])
             with trio.fail_after(SOON_S):
                 await state.finish(submission.id, 1, result())
-                while len(found) < 4:
+                while len(found) < 4:  # noqa: ASYNC110
                     await trio.sleep(0.01)
         assert [each.seq for each in found] == [1, 2, 3, 4]
         assert outputs(found) == [b"after"]

@@ -321,7 +321,7 @@ async def test_a_message_that_breaks_a_rule_or_asks_for_what_is_not_known_runs_n
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.INTERNAL_ERROR
         with trio.fail_after(SOON_S):
-            while not (kept := await flow.broker.kept(Q)):
+            while not (kept := await flow.broker.kept(Q)):  # noqa: ASYNC110
                 await trio.sleep(0.02)
         assert field in (kept[0].reason or "")
         assert flow.sandbox.runs == 0
