@@ -134,7 +134,8 @@ class _Seat:
         path = self.folder / f"box{self._made}"
         place = Place(path, self.slot.uid, unprivileged=unprivileged)
         place.lay_empty()
-        return Launcher(self._host.jail_argv(self.slot, place.path), self._host.tether), place
+        argv = self._host.jail_argv(self.slot, place.path)
+        return Launcher(argv, self._host.tether, self.slot.uid), place
 
     async def _end(self, launcher: Launcher, place: Place) -> None:
         await launcher.close()
