@@ -38,6 +38,7 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, open_state
+from occd.web.host import Hosts
 from occd.web.http11 import EdgeLimits
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
@@ -258,6 +259,10 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
             _say(f"occd: isolation: {line}")
     if set(config.roles) != set(ROLES):
         _say(f"occd: roles: {', '.join(config.roles)}")
+    if {"submit", "ws"} & set(config.roles) and Hosts(config).any:
+        _say(
+            "occd: hosts: every name is answered, also that of a page that rebinds DNS; set http.hosts"
+        )
     for address in bound:
         _say(f"occd: open http://{address}/" if "submit" in config.roles else
              f"occd: ready: http://{address}/readyz")  # fmt: skip
