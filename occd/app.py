@@ -36,7 +36,7 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, open_state
-from occd.web.http11 import EdgeLimits
+from occd.web.http11 import edge_limits
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
 
@@ -143,18 +143,12 @@ async def _serve(config: Config, opened: Opened, stop: trio.Event) -> None:
         ws.stopping,
     )
     server_stopping = trio.Event()
-    limits = EdgeLimits(
-        body_max_bytes=config.http.body_max_bytes,
-        frame_max_bytes=config.http.body_max_bytes + 65_536,
-        connections_max=config.http.connections_max,
-        head_timeout_s=config.http.head_timeout_s,
-    )
     async with trio.open_nursery() as nursery:
         for role in reversed(roles):  # consumers first
             await nursery.start(role.run)
         bound: list[str] = await nursery.start(
             lambda task_status: _listen(
-                config, make_app(config, services), limits, server_stopping, task_status
+                config, make_app(config, services), server_stopping, task_status
             )
         )
         _tune_collector()
@@ -184,7 +178,6 @@ def _roles(config: Config, opened: Opened, submit: Submit, ws: Ws) -> dict[str, 
 async def _listen(
     config: Config,
     app: QuartTrio,
-    limits: EdgeLimits,
     stopping: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
@@ -192,7 +185,7 @@ async def _listen(
         await serve(
             app,
             [config.listen],
-            limits,
+            edge_limits(config.http),
             stopping=stopping,
             grace_s=config.grace_s,
             task_status=task_status,

@@ -13,6 +13,7 @@ GET    /healthz · /readyz           for supervisors
 
 from dataclasses import dataclass
 
+import structlog
 import trio
 from quart import Response
 from quart_trio import QuartTrio
@@ -26,6 +27,8 @@ from occd.web.json import dump
 from occd.web.pages import page_routes, secure
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.socket import socket_routes
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def _error_handlers(app: QuartTrio) -> None:
     async def ours(error: OccdError) -> Response:
         problem = problem_of(error)
         if problem.status == 500:
-            app.logger.error("request failed", exc_info=error)
+            log.error("a request failed", exc_info=error)
         return problem.response()
 
     @app.errorhandler(HTTPException)
@@ -94,5 +97,5 @@ def _error_handlers(app: QuartTrio) -> None:
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        app.logger.error("request failed", exc_info=error)
+        log.error("a request failed", exc_info=error)
         return internal_problem().response()
