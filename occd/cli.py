@@ -12,7 +12,7 @@ import trio
 
 from occd import __version__
 from occd.config import ROLES, Config, load_config
-from occd.errors import ConfigError, OccdError
+from occd.errors import ConfigError, OccdError, leaves
 from occd.log import set_up_logging
 
 OURS = 125
@@ -29,19 +29,11 @@ class _Group(click.Group):
             click.echo(f"occd: {error}", err=True)
             context.exit(OURS)
         except BaseExceptionGroup as group:
-            if not (known := _only_known(group)):
+            if not all(isinstance(each, OccdError) for each in leaves(group)):
                 raise
-            for each in known:
+            for each in leaves(group):
                 click.echo(f"occd: {each}", err=True)
             context.exit(OURS)
-
-
-def _only_known(group: BaseExceptionGroup) -> list[BaseException]:
-    """The errors in a group, if all of them are ours."""
-    leaves: list[BaseException] = []
-    for each in group.exceptions:
-        leaves += _only_known(each) or [] if isinstance(each, BaseExceptionGroup) else [each]
-    return leaves if all(isinstance(leaf, OccdError) for leaf in leaves) else []
 
 
 @click.group(cls=_Group, invoke_without_command=True)

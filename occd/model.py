@@ -210,7 +210,7 @@ def judge(compiled: Outcome | None, run: Outcome | None, *, cancelled: bool) -> 
     match last.limit:
         case "memory":
             return Verdict.MEMORY_LIMIT
-        case "output":
+        case "output" if run is not None:  # a compiler that is stopped so had too many complaints
             return Verdict.OUTPUT_LIMIT
         case "cpu_time" | "wall_time":
             return Verdict.TIME_LIMIT

@@ -64,13 +64,12 @@ async def _run(
     stdin_fd: int,
     output: trio.MemorySendChannel[tuple[Stream, bytes]],
 ) -> Outcome:
-    main = language.source_name(source) if language.file_name_pattern else name
-    files = [File(main, source)]
+    files = [File(name, source)]
     binary = sandbox.available[language.id][0].binary
 
     def job(template: tuple[str, ...], *, compiling: bool) -> Job:
         limits = language.compile_limits if compiling else language.limits
-        argv = language.argv(template, binary, main, files, (), limits.memory)
+        argv = language.argv(template, binary, name, files, (), limits.memory)
         env = tuple(language.env.items())
         return Job(
             "compile" if compiling else "run", [*argv, *(() if compiling else args)], env, limits

@@ -1,5 +1,5 @@
-"""The whole edge with its broker and state in this process, without execute. It is for what only the inside
-shows, such as the cost of a step. Clients are sockets of other threads, so that they cost the loop nothing."""
+"""The whole edge with its broker and state in this process, without execute: for what only the inside shows,
+such as the cost of a step. Clients are sockets of other threads, so that they cost the loop nothing."""
 
 import json
 import socket
@@ -41,7 +41,7 @@ class Ready:
 
 @dataclass(eq=False)
 class Steps(trio.abc.Instrument):
-    """CPU seconds of this thread from one checkpoint of a task to its next."""
+    """CPU seconds of this thread from one checkpoint of a task of the server to its next."""
 
     longest: float = 0.0
     where: str = ""
@@ -52,7 +52,7 @@ class Steps(trio.abc.Instrument):
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         took = time.thread_time() - self._began
-        if took > self.longest:
+        if took > self.longest and "test_" not in task.name and "fixture" not in task.name:
             self.longest, self.where = took, task.name
 
 

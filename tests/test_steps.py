@@ -3,22 +3,39 @@
 import json
 import random
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from in_process import UPGRADE, Edge, edge, frame
 
+T = TypeVar("T")
 STEP_S = 0.05
 MIB = 2**20
 BODY = 16 * MIB
+
+
+REPEATS = 3
+"""Another process on the same processor makes a step cost more; what is too long is so each time."""
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Edge]:
     async with edge(tmp_path / "data") as server:
         yield server
-        assert server.steps.longest < STEP_S, server.steps
+
+
+async def in_short_steps(server: Edge, do: Callable[[], Awaitable[T]]) -> T:
+    longest = []
+    for _ in range(REPEATS):
+        server.steps.longest = 0.0
+        done = await do()
+        longest.append(server.steps.longest)
+        if longest[-1] < STEP_S:
+            return done
+    pytest.fail(f"{longest} in {server.steps.where}")
 
 
 def filled(before: bytes, piece: bytes, after: bytes, size: int = BODY) -> bytes:
@@ -101,7 +118,7 @@ GOOD["many arguments"] = GOOD["many arguments"].replace("\\u0000", "a")
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_body_is_refused_in_short_steps(server: Edge, name: str) -> None:
     body, allowed = HOSTILE[name]
-    status, problem = await server.post(body)
+    status, problem = await in_short_steps(server, partial(server.post, body))
     assert status in allowed, problem
     assert len(json.dumps(problem)) < 20_000
     assert len(problem.get("errors", [])) <= 100
@@ -112,14 +129,16 @@ async def test_a_hostile_frame_is_refused_in_short_steps(server: Edge, name: str
     body, _ = HOSTILE[name]
     submit = b'{"type":"submit","submission":%b}' % body
     last = frame(b'{"type":"cancel","id":"x","ref":"last"}')
-    said = await server.exchange(UPGRADE + frame(submit[:BODY]) + last, b'"ref":"last"')
+    data = UPGRADE + frame(submit[:BODY]) + last
+    said = await in_short_steps(server, partial(server.exchange, data, b'"ref":"last"'))
     assert b'"status":4' in said.partition(b'"ref":"last"')[0]
     assert len(said) < 30_000
 
 
 @pytest.mark.parametrize("name", GOOD)
 async def test_a_long_submission_is_taken_in_short_steps(server: Edge, name: str) -> None:
-    status, accepted = await server.post(GOOD[name].encode())
+    body = GOOD[name].encode()
+    status, accepted = await in_short_steps(server, partial(server.post, body))
     assert status == 202, accepted
     wanted = json.loads(GOOD[name])
     submission = await server.state.submission(accepted["id"])
@@ -127,8 +146,9 @@ async def test_a_long_submission_is_taken_in_short_steps(server: Edge, name: str
         assert submission.files[0].content == wanted["source"].encode()
         assert submission.stdin == wanted.get("stdin", "").encode()
     assert list(submission.args) == wanted.get("args", [])
-    submit = b'{"type":"submit","submission":%b}' % GOOD[name].encode()
-    assert await server.exchange(UPGRADE + frame(submit), b'"type":"accepted"')
+    data = UPGRADE + frame(b'{"type":"submit","submission":%b}' % body)
+    said = await in_short_steps(server, partial(server.exchange, data, b'"type":"accepted"'))
+    assert b'"type":"accepted"' in said
 
 
 async def test_documents_of_random_parts_are_answered_in_short_steps(server: Edge) -> None:
@@ -140,5 +160,6 @@ async def test_documents_of_random_parts_are_answered_in_short_steps(server: Edg
             part = rng.choice(parts)
             at = rng.choice([0, rng.randrange(len(part))])
             body += part[at : at + rng.choice([50, 5000, 200_000])]
-        status, _ = await server.post(rng.choice([b"", START + b","]) + body)
+        body = rng.choice([b"", START + b","]) + body
+        status, _ = await in_short_steps(server, partial(server.post, body))
         assert 400 <= status < 500

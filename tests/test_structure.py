@@ -16,8 +16,8 @@ LAYERS = (
     {"app", "cli", "health", "queues", "run"},
     {"roles"},
     {"web", "broker", "state", "sandbox"},
-    {"wire", "sqlite", "config", "languages", "log"},
-    {"data", "scopes"},
+    {"wire", "sqlite", "datafile", "config", "languages", "log"},
+    {"data", "scopes", "trouble", "utf8"},
     {"model"},
     {"errors"},
     {"__init__"},
@@ -28,6 +28,7 @@ WITHIN = {
     ("cli", "app"),
     ("cli", "queues"),
     ("cli", "run"),
+    ("sqlite", "datafile"),
     ("languages", "config"),
     ("roles.ws", "roles.submit"),
 }

@@ -5,24 +5,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import structlog
 import trio
 
 from occd import wire
 from occd.broker import Broker
 from occd.config import CeilingConfig, Config
-from occd.errors import BrokerError, FieldError, OccdError, Rejected
+from occd.errors import BrokerError, FieldError, OccdError, Rejected, StateUnavailable
 from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Record, Submission, Summary, new_id
 from occd.roles.heartbeat import announce
 from occd.state import Node, State
+from occd.trouble import Trouble
 from occd.web.schema import LimitsRequest, SubmissionRequest
-
-log = structlog.get_logger()
 
 _SWEEP_EVERY_S = 10.0
 _SWEEP_OLDER_S = 30.0
 _ACCEPT_TIMEOUT_S = 30.0
+_RETRY_AFTER_S = 5
 _OFFERED_S = 1.0
 
 
@@ -37,6 +36,7 @@ class Submit:
         self._known_offers: dict[str, list[Installed]] = {}
         self._offered_until = 0.0
         self._started_at = time.time()
+        self._trouble = Trouble("the sweep will try again")
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -91,7 +91,11 @@ class Submit:
     async def cancel(self, id: str) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             cancelling = await self._state.cancel(id)
-        return await self._state.get(id), cancelling
+            record = await self._state.get(id)
+            if cancelling and record.result:  # it waited: its place is somebody else's now
+                await self._broker.withdraw(self._config.submission_queue, id)
+            return record, cancelling
+        raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 
     async def languages(self) -> list[dict[str, Any]]:
         """Those that some execute node can run now."""
@@ -143,11 +147,9 @@ class Submit:
         await self._state.published(submission.id)
 
     async def _sweep(self) -> None:
-        try:
+        with self._trouble.survived():
             for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
                 await self._publish(submission)
-        except OccdError as error:
-            log.warning("the sweep will try again", error=str(error))
 
     async def _admit(self, request: SubmissionRequest) -> Submission:
         if request.sources_bytes > self._config.http.sources_max_bytes:
@@ -156,12 +158,12 @@ class Submit:
         language = await self._language(request)
         files = [File(file.name, file.content) for file in request.files]
         if request.source is not None:
-            main = language.source_name(request.source)
+            main = language.source_name(request.source, files)
             if any(file.name == main for file in files):
                 raise _invalid("files", f"{main} is the name of source itself")
             files.insert(0, File(main, request.source))
         else:
-            main = language.main_of(files)
+            main = _main(language, files)
         _refuse_file_as_folder(files)
         return Submission(
             id=new_id(),
@@ -227,6 +229,18 @@ class Submit:
             name: sorted(each, key=lambda installed: installed.order, reverse=True)
             for name, each in found.items()
         }
+
+
+def _main(language: Language, files: Sequence[File]) -> str:
+    main = language.main_of(files)
+    if main is None:
+        suffixes = " or ".join(language.sources)
+        message = (
+            f"none is {language.name}: call the main one {language.file_name}, "
+            f"or let its name end in {suffixes}"
+        )
+        raise _invalid("files", message)
+    return main
 
 
 def _new(submission: Submission) -> Record:

@@ -84,9 +84,18 @@ class Group(ABC):
             for fd in fds:
                 os.close(fd)
 
+    @contextmanager
+    def cpu_time_file(self) -> Iterator[int]:
+        """An open file that tells the CPU time of all processes that were ever in the group."""
+        fd = os.open(self._cpu_time_path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @property
     @abstractmethod
-    def cpu_time(self) -> float:
-        """Seconds used so far by all processes that were ever in the group."""
+    def _cpu_time_path(self) -> str: ...
 
     @abstractmethod
     def usage(self) -> Usage: ...
@@ -147,12 +156,13 @@ class _V1Group(Group):
         _write(f"{self._memory}/memory.swappiness", 0)
         _write(f"{pids}/pids.max", limits.processes)
 
-    def cpu_time(self) -> float:
-        return int(_read(f"{self._cpuacct}/cpuacct.usage")) / 1e9
+    @property
+    def _cpu_time_path(self) -> str:
+        return f"{self._cpuacct}/cpuacct.usage"
 
     def usage(self) -> Usage:
         return Usage(
-            self.cpu_time(),
+            int(_read(self._cpu_time_path)) / 1e9,
             int(_read(f"{self._memory}/memory.max_usage_in_bytes")),
             _read_keyed(f"{self._memory}/memory.oom_control", "oom_kill"),
         )
@@ -168,8 +178,9 @@ class _V2Group(Group):
         _write(f"{self._folder}/memory.oom.group", 1)
         _write(f"{self._folder}/pids.max", limits.processes)
 
-    def cpu_time(self) -> float:
-        return _read_keyed(f"{self._folder}/cpu.stat", "usage_usec") / 1e6
+    @property
+    def _cpu_time_path(self) -> str:
+        return f"{self._folder}/cpu.stat"
 
     def usage(self) -> Usage:
         try:
@@ -177,7 +188,7 @@ class _V2Group(Group):
         except FileNotFoundError:  # before Linux 5.19
             peak = 0
         kills = _read_keyed(f"{self._folder}/memory.events", "oom_kill")
-        return Usage(self.cpu_time(), peak, kills)
+        return Usage(_read_keyed(self._cpu_time_path, "usage_usec") / 1e6, peak, kills)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from occd.data import data_folder
 from occd.sandbox import kernel
 
 INIT = "/.occd-init"
+_OURS = Path("/opt/occd")  # what the commands of languages need: `sandbox/shown`
 _NOTHING = "/.occd-empty"
 _EMPTY = ("proc", "tmp", "dev", "dev/shm", "box", "etc", "run", "var")
 _SHOWN = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
@@ -50,6 +51,18 @@ def build_rootfs(root: Path) -> None:
     for name, text in policy["written"].items():
         _at(root, Path(name)).write_text(text.lstrip())
     shutil.copy(data_folder("sandbox") / "bin/occd-init", _at(root, Path(INIT)))
+    _copy_readable(data_folder("sandbox") / "shown", _at(root, _OURS))
+
+
+def _copy_readable(source: Path, target: Path) -> None:
+    """Whatever umask our files were installed with, programs can read these."""
+    target.mkdir(mode=0o755)
+    for each in source.iterdir():
+        if each.is_dir():
+            _copy_readable(each, target / each.name)
+        else:
+            shutil.copyfile(each, target / each.name)
+            (target / each.name).chmod(0o644)
 
 
 def proc_mounts(root: Path) -> list[str]:

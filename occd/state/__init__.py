@@ -26,6 +26,10 @@ SIGNALS_MAX = 1000
 STDIN_UNREAD_MAX = 2**20
 """Bytes of stdin that may wait for the program to read them."""
 
+WAITS_S = 7 * 24 * 3600.0
+"""Nothing waits in a queue for longer: so long it is known that somebody cancelled what waits there, when
+all else about it has been forgotten."""
+
 WATCH_BYTES = 2**18
 """How much of a log is given at once, but for the last event of a piece."""
 
@@ -104,7 +108,8 @@ class State(Protocol):
         """Count a start and append `started`; gives the attempt, from now on the only writer. Works
         also when the submission has been forgotten: what clients send goes on after what was `taken`.
 
-        Raises Finished, or Exhausted when all attempts are used up.
+        Raises Finished, also when it was cancelled before it began and has been forgotten since, or
+        Exhausted when all attempts are used up.
         """
 
     async def excuse(self, id: str, attempt: int) -> None:

@@ -6,6 +6,7 @@ steps of its own, before or after, in an order that lets a death in between be h
 the step, by the sweep, or by looking whether the submission itself agrees. Every step can be repeated.
 
     PREFIX:{ID} :e :i :s   a submission, its events, stdin, signals
+    PREFIX:{ID}:c          it was cancelled before it began
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
     PREFIX:queued          ids by creation, those that wait
     PREFIX:o:OWNER         an owner's ids by creation
@@ -62,6 +63,7 @@ from occd.state import (
     NOTHING,
     SIGNALS_MAX,
     STDIN_UNREAD_MAX,
+    WAITS_S,
     WATCH_BYTES,
     Created,
     Node,
@@ -86,6 +88,7 @@ from occd.state.redis_values import (
     node_field,
     store_event,
 )
+from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
@@ -96,10 +99,8 @@ _YOUNG_S = 60.0
 _HEAL_EVERY_S = 60.0
 _HEAL_AT_ONCE = 200
 _START_S = 30.0
-_TIES = 32
-"""How many of one owner's are looked over at most that were created in the same microsecond, or are gone."""
-
-_OWNER_S = 7 * 24 * 3600
+_SPARE = 32
+"""So many more are looked up than a page has: some may be gone, or created in the same microsecond."""
 
 
 class RedisState:
@@ -112,6 +113,8 @@ class RedisState:
         self._news = news
         self._me = me
         self._number = 0
+        self._starts = Trouble("a start waits for state")
+        self._events = Trouble("events wait for state")
 
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         name = ""
@@ -179,7 +182,7 @@ class RedisState:
         assert mark
         said, *rest = (
             await self._surely(
-                "a start waits for state",
+                self._starts,
                 id,
                 self._step_command(
                     "begin",
@@ -225,7 +228,7 @@ class RedisState:
             self._next(),
             *map(store_event, events),
         )
-        ((said, *_),) = await self._surely("events wait for state", id, step)
+        ((said, *_),) = await self._surely(self._events, id, step)
         _refuse(id, said)
 
     async def finish(
@@ -266,20 +269,28 @@ class RedisState:
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         at, before_id = read_cursor(before)
-        key, wanted = self._owner_key(owner), limit + _TIES
-        command = ("ZRANGE", key, at, "-inf", "BYSCORE", "REV", "LIMIT", 0, wanted, "WITHSCORES")
-        (found,) = await self._link.run(command, certain=False)
-        ids = [
-            (float(score), id.decode())
-            for id, score in zip(found[::2], found[1::2], strict=True)
-            if (float(score), id.decode()) < (at, before_id)
-        ]
-        looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for _, id in ids]
-        told = await self._link.run(*looks, certain=False) if looks else []
-        known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
-        if gone := {id for _, id in ids} - {id for _, id, _ in known}:
-            await self._link.run(("ZREM", key, *gone))
-        return [load_summary(at, id, each) for at, id, each in known[:limit]]
+        key, wanted = self._owner_key(owner), limit + _SPARE
+        page: list[Summary] = []
+        passed = 0  # of those that stay in the index
+        while len(page) < limit:
+            part = ("LIMIT", passed, wanted, "WITHSCORES")
+            (found,) = await self._link.run(
+                ("ZRANGE", key, at, "-inf", "BYSCORE", "REV", *part), certain=False
+            )
+            ids = [
+                (float(score), id.decode())
+                for id, score in zip(found[::2], found[1::2], strict=True)
+            ]
+            if not ids:
+                break
+            looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for _, id in ids]
+            told = await self._link.run(*looks, certain=False)
+            known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
+            if gone := {id for _, id in ids} - {id for _, id, _ in known}:
+                await self._link.run(("ZREM", key, *gone))
+            passed += len(known)
+            page += [load_summary(*each) for each in known if each[:2] < (at, before_id)]
+        return page[:limit]
 
     async def settled(self, id: str, most: int | None = None) -> Record:
         with self._news.topic(self._channel(id)) as topic:
@@ -320,6 +331,7 @@ class RedisState:
             self._expiry(result),
             store_event(Ended(result)),
             result.verdict,
+            self._expiry(result, WAITS_S),
         )
         if said == b"unknown":
             raise UnknownSubmission(id)
@@ -430,9 +442,10 @@ class RedisState:
         """Take those out of the count of who waits that do not wait (any more): somebody died in
         between."""
         key = self._all("queued")
+        trouble = Trouble("healing will try again")
         while True:
             await trio.sleep(_HEAL_EVERY_S)
-            try:
+            with trouble.survived():
                 command = ("ZRANGE", key, "-inf", time.time() - _YOUNG_S, "BYSCORE", "LIMIT", 0)
                 (ids,) = await self._link.run((*command, _HEAL_AT_ONCE), certain=False)
                 looks = [("HGET", self._keys(id.decode())[0], "status") for id in ids]
@@ -440,15 +453,14 @@ class RedisState:
                 gone = [id for id, status in zip(ids, states, strict=True) if status != b"queued"]
                 if gone:
                     await self._link.run(("ZREM", key, *gone))
-            except StateUnavailable as error:
-                log.warning("healing will try again", error=str(error))
 
     async def _reserve(
         self, name: str, submission: Submission, digest: str
     ) -> tuple[str, bool | None]:
         """The id under which to create, or that of an earlier submission and whether it is published."""
         now = time.time()
-        reserve = self._script("reserve", [name], submission.id, digest, now)
+        lasts = int(self._keep_s + WAITS_S)
+        reserve = self._script("reserve", [name], submission.id, digest, now, lasts)
         (found,) = await self._link.run(reserve)
         id = found[0].decode()
         if id == submission.id:
@@ -481,12 +493,16 @@ class RedisState:
             await self._link.run(*commands)
 
     def _index_commands(self, submission: Submission) -> list[Command]:
-        """Name it among its owner's, who are remembered longer than anything waits and is kept."""
+        """Name it among its owner's. Nothing waits and is kept for longer than they are remembered."""
         if submission.owner is None:
             return []
         key = self._owner_key(submission.owner)
-        lasts = int(self._keep_s) + _OWNER_S
-        return [("ZADD", key, submission.created_at, submission.id), ("EXPIRE", key, lasts)]
+        lasts = int(self._keep_s + WAITS_S)
+        return [
+            ("ZADD", key, submission.created_at, submission.id),
+            ("ZREMRANGEBYSCORE", key, "-inf", f"({time.time() - lasts}"),
+            ("EXPIRE", key, lasts),
+        ]
 
     async def _after_end(self, id: str, key: bytes, result: Result | None) -> None:
         """What an end means elsewhere. Repeated with the end itself, so that it happens for certain."""
@@ -496,7 +512,7 @@ class RedisState:
         ]
         if key:
             at = result.finished_at if result else time.time()
-            commands.append(("PEXPIREAT", key, int(1000 * (at + self._keep_s)), "NX"))
+            commands.append(("PEXPIREAT", key, int(1000 * (at + self._keep_s)), "LT"))
         if result:
             bucket = f"{self._prefix}:{{done}}:{int(time.time()) // BUCKET_S}"
             commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * BUCKET_S * BUCKETS)]
@@ -521,14 +537,17 @@ class RedisState:
             except StateUnavailable:
                 await trio.sleep(_RETRY_S)
 
-    async def _surely(self, waits: str, id: str, *commands: Command) -> list[Reply]:
+    async def _surely(self, trouble: Trouble, id: str, *commands: Command) -> list[Reply]:
         """However long it takes, the very same: a step that Redis took late knows itself again."""
         while True:
             try:
-                return await self._link.run(*commands)
+                done = await self._link.run(*commands)
             except StateUnavailable as error:
-                log.warning(waits, id=id, error=str(error))
+                trouble.tell(error, id=id)
                 await trio.sleep(_RETRY_S)
+            else:
+                trouble.over()
+                return done
 
     async def _step(
         self, name: str, id: str, *args: str | bytes | float, certain: bool = True
@@ -549,7 +568,7 @@ class RedisState:
 
     def _keys(self, id: str) -> list[str]:
         base = f"{self._prefix}:{{{id}}}"
-        return [base, f"{base}:e", f"{base}:i", f"{base}:s"]
+        return [base, f"{base}:e", f"{base}:i", f"{base}:s", f"{base}:c"]
 
     def _all(self, name: str) -> str:
         return f"{self._prefix}:{name}"
@@ -560,9 +579,9 @@ class RedisState:
     def _channel(self, id: str) -> str:
         return f"{self._prefix}:e:{id}"
 
-    def _expiry(self, result: Result) -> int:
+    def _expiry(self, result: Result, longer_s: float = 0.0) -> int:
         """In Redis's milliseconds."""
-        return int(1000 * (result.finished_at + self._keep_s))
+        return int(1000 * (result.finished_at + self._keep_s + longer_s))
 
     def _next(self) -> int:
         """A number above that of every earlier step of this process, taken as the step is sent."""
@@ -591,8 +610,10 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[RedisS
             log.warning(line)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(state.heal)
-            yield state
-            nursery.cancel_scope.cancel()
+            try:
+                yield state
+            finally:
+                nursery.cancel_scope.cancel()
 
 
 async def _reach(state: RedisState) -> None:

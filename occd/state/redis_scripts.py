@@ -1,10 +1,11 @@
 """The steps that Redis carries out at once, in Lua.
 
 Each touches the keys of one submission only, which share the hash tag {id}, or one other key; so each
-would work on a cluster too. KEYS of a submission are always these four:
+would work on a cluster too. KEYS of a submission are always these five:
 
     1  a hash: what is known     2  a list: its events, of which the n-th is number n
     3  a string: its stdin       4  a list: signals for the attempt that runs
+    5  a string: it was cancelled before it began; outlives the others, as its message may
 
 Each can be repeated after a lost connection: a step that is not idempotent by itself is given a nonce, or
 a number that rises with each step of its sender (the link keeps the order), and knows itself again.
@@ -14,7 +15,7 @@ Answers start with a word.
 from hashlib import sha1
 
 _PRELUDE = """
-local H, E, I, S = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local H, E, I, S, C = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local function get(field) return redis.call('HGET', H, field) end
 local function now()
   local time = redis.call('TIME')
@@ -49,7 +50,7 @@ local function finish(channel, event, at, expire_at, nonce, verdict)
   redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce,
              'verdict', verdict)
   append(channel, 1, {event})
-  for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, expire_at) end
+  for _, key in ipairs({H, E, I, S}) do redis.call('PEXPIREAT', key, expire_at) end
 end
 """
 
@@ -79,6 +80,7 @@ for attempt = attempts, 1, -1 do
   if get('begun' .. attempt) == ARGV[6] then return {'begun', attempt} end
 end
 if not status then
+  if redis.call('EXISTS', C) == 1 then return {'finished', ''} end
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
              'interactive', ARGV[5], 'retry_of', ARGV[14])
 end
@@ -131,7 +133,7 @@ end
 finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
 return {'done', get('key')}
 """,
-    # channel, id, nonce, now, expires at, event, verdict
+    # channel, id, nonce, now, expires at, event, verdict, forgotten for ever at
     "cancel": """
 local status = get('status')
 if not status then return {'unknown'} end
@@ -141,6 +143,7 @@ end
 redis.call('HSET', H, 'cancelled', 1)
 if status == 'queued' then
   finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+  redis.call('SET', C, 1, 'PXAT', ARGV[8])
 else
   tell('c', ARGV[2])
 end
@@ -222,11 +225,13 @@ tell('s', ARGV[1])
 return {'done'}
 """,
     # The keys below are no submission's: KEYS[1] is what the name says.
-    # An idempotency key: id and digest and time of whoever was first. id, digest, now
+    # An idempotency key: id and digest and time of whoever was first. id, digest, now, seconds to keep it
+    # unless its submission's end says sooner
     "reserve": """
 local earlier = redis.call('HMGET', KEYS[1], 'id', 'digest', 'at')
 if earlier[1] then return earlier end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'digest', ARGV[2], 'at', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
 return {ARGV[1], ARGV[2], ARGV[3]}
 """,
     # id

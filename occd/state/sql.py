@@ -32,7 +32,7 @@ from occd.model import (
     Summary,
     Verdict,
 )
-from occd.state import STDIN_UNREAD_MAX, WATCH_BYTES, Created, Stdin, Taken, recorded
+from occd.state import STDIN_UNREAD_MAX, WAITS_S, WATCH_BYTES, Created, Stdin, Taken, recorded
 
 MIGRATIONS = (
     """
@@ -87,6 +87,10 @@ MIGRATIONS = (
         interactive = json_extract(CAST(body AS TEXT), '$.submission.interactive'),
         retry_of = json_extract(CAST(body AS TEXT), '$.submission.retry_of'),
         verdict = json_extract(CAST(result AS TEXT), '$.result.verdict')
+    """,
+    """
+    CREATE TABLE withdrawn (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX withdrawn_until ON withdrawn (until)
     """,
 )
 _EXPIRE_ROWS = 200
@@ -147,6 +151,8 @@ def begin(
         [submission.id],
     ).fetchone()
     if row is None:
+        if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
+            raise Finished(submission.id)
         row = _insert(db, submission, None, ""), "forgotten", 0, 0, 0
         db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
     number, status, attempts, excused, last_seq = row
@@ -329,11 +335,17 @@ def check(db: sqlite3.Connection) -> None:
 
 
 def expire(db: sqlite3.Connection, before: float) -> bool:
-    """Remove some of what finished before a time; whether there may be more."""
-    statement = (
-        "DELETE FROM submissions WHERE number IN "
-        "(SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?)"
+    """Remove some of what finished before a time; whether there may be more. What was cancelled before it
+    began may still lie in a queue: that it is not to run is remembered."""
+    now = time.time()
+    old = "SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    db.execute(
+        f"INSERT OR REPLACE INTO withdrawn SELECT id, ? FROM submissions WHERE number IN ({old})"  # noqa: S608
+        " AND cancelled AND started_at IS NULL",
+        [now + WAITS_S, before, _EXPIRE_ROWS],
     )
+    db.execute("DELETE FROM withdrawn WHERE until < ?", [now])
+    statement = f"DELETE FROM submissions WHERE number IN ({old})"  # noqa: S608
     return db.execute(statement, [before, _EXPIRE_ROWS]).rowcount == _EXPIRE_ROWS
 
 

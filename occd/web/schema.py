@@ -63,7 +63,7 @@ def _bytes(value: object) -> bytes:
             return base64.b64decode(value["base64"], validate=True)
         except (binascii.Error, ValueError):
             raise PydanticCustomError("base64", "is not base64") from None
-    raise PydanticCustomError("text", 'must be a string or {{"base64": "…"}}')
+    raise PydanticCustomError("text", 'must be a string or {"base64": "…"}')
 
 
 def _short(value: object) -> object:
@@ -150,8 +150,6 @@ class SubmissionRequest(_Model):
     def _whole(self) -> "SubmissionRequest":
         if self.source is None and not self.files:
             raise PydanticCustomError("missing", "needs source or files")
-        if self.source is not None and not self.source:
-            raise PydanticCustomError("empty", "source is empty")
         names = [file.name for file in self.files]
         if len(set(names)) < len(names):
             raise PydanticCustomError("twice", "two files have the same name")
@@ -179,13 +177,12 @@ async def parse_submission(value: object) -> SubmissionRequest:
         errors = [FieldError(name, "is not supported yet") for name in later]
         raise Rejected("not-yet", f"{', '.join(later)}: not supported yet", errors)
     try:
-        return SubmissionRequest.model_validate(
-            {
-                name: await _unpacked(name, each)
-                for name, each in value.items()
-                if name not in _NOT_YET
-            }
-        )
+        fields = {
+            name: await _unpacked(name, each)
+            for name, each in value.items()
+            if name not in _NOT_YET
+        }
+        return SubmissionRequest.model_validate(fields)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise _invalid([_field_error(each) for each in found[:_ERRORS_SHOWN]]) from None

@@ -679,6 +679,25 @@ async def test_cancelling_what_has_finished_changes_nothing(seam: StateSeam) -> 
         assert await state.get(submission.id) == before
 
 
+async def test_what_was_cancelled_before_it_began_never_begins_not_even_forgotten(
+    seam: StateSeam,
+) -> None:
+    """Its message may lie in a queue for longer than its record is kept."""
+    seam.hasten(node_ttl_s=15)
+    waiting, never_known = make(), make()
+    async with seam.open(keep_s=0.05) as state:
+        await state.create(waiting, None, "")
+        assert await state.cancel(waiting.id)
+        with trio.fail_after(SOON_S):
+            await _forgotten(state, waiting.id)
+        for _ in range(2):  # a message may come twice
+            with pytest.raises(Finished):
+                await state.begin(waiting, "3", "node")
+        with pytest.raises(UnknownSubmission):
+            await state.get(waiting.id)
+        assert await state.begin(never_known, "3", "node") == 1
+
+
 async def test_cancelling_twice_is_cancelling_once(seam: StateSeam) -> None:
     async with seam.open() as state:
         running, queued = await begun(state), await created(state)
@@ -881,6 +900,38 @@ async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSe
         with trio.fail_after(SOON_S):
             await _forgotten(state, gone.id)
         assert [each.id for each in await state.owned("me", None, 9)] == [kept.id]
+
+
+async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSeam) -> None:
+    seam.hasten(node_ttl_s=15)
+    kept = [of_owner("me", time.time() - 100 - number) for number in range(3)]
+    gone = [of_owner("me", time.time() - number / 10) for number in range(100)]
+    async with seam.open() as state:
+        for each in (*kept, *gone):
+            await state.create(each, None, "")
+        for each in gone:
+            await state.finish(each.id, None, result(at=1.0))
+        with trio.fail_after(SOON_S):
+            for each in gone:
+                await _forgotten(state, each.id)
+        for _ in range(2):
+            assert [each.id for each in await state.owned("me", None, 2)] == [
+                each.id for each in kept[:2]
+            ]
+
+
+async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSeam) -> None:
+    now = time.time()
+    many = [of_owner("me", now) for _ in range(90)]
+    async with seam.open() as state:
+        for each in many:
+            await state.create(each, None, "")
+        found: list[str] = []
+        cursor = None
+        while page := await state.owned("me", cursor, 7):
+            found += [each.id for each in page]
+            cursor = page[-1].cursor
+        assert sorted(found) == sorted(each.id for each in many)
 
 
 async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
