@@ -129,9 +129,9 @@ async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
             await serve(
                 app,
                 [config.listen],
-                edge_limits(config.http),
+                edge_limits(config.http, 1000),
                 stopping=stopping,
-                grace_s=0.5,
+                left_s=lambda: 0.5,
                 task_status=task_status,
             )
 

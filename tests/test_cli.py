@@ -66,6 +66,19 @@ def write(folder: Path, source: str, name: str = "program.py") -> str:
 # occd run
 
 
+def test_a_stop_takes_its_grace_once(folder: Path) -> None:
+    """Programs and those who talk to us have it together."""
+    with serving(folder / "data", grace_s="6") as server:
+        server.wait_running(server.submit(SLEEPS))
+        with socket.create_connection(("127.0.0.1", server.port)) as half:
+            half.sendall(b"POST /api/v1/submissions HTTP/1.1\r\nHost: localhost\r\nContent-")
+            half.sendall(b"Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+            server.get("/healthz")  # what came before has come
+            began = time.monotonic()
+            assert server.stop() == 0
+        assert 6 <= time.monotonic() - began < 11.5
+
+
 def test_run_keeps_stdout_and_stderr_apart_and_gives_the_exit_code(folder: Path) -> None:
     program = write(folder, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
     done = occd("run", program, cwd=folder)

@@ -13,7 +13,7 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"app", "cli", "health", "queues", "run"},
+    {"app", "cli", "descriptors", "health", "queues", "run"},
     {"roles"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "datafile", "config", "languages", "log"},
@@ -24,6 +24,7 @@ LAYERS = (
 )
 """From top to bottom: a part imports only what stands below it."""
 WITHIN = {
+    ("app", "descriptors"),
     ("app", "health"),
     ("cli", "app"),
     ("cli", "queues"),

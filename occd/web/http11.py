@@ -45,11 +45,11 @@ class EdgeLimits:
     send_timeout_s: float = 30.0
 
 
-def edge_limits(config: HttpConfig) -> EdgeLimits:
+def edge_limits(config: HttpConfig, connections_max: int) -> EdgeLimits:
     return EdgeLimits(
         body_max_bytes=config.body_max_bytes,
         frame_max_bytes=config.body_max_bytes + 65_536,
-        connections_max=config.connections_max,
+        connections_max=connections_max,
         head_timeout_s=config.head_timeout_s,
     )
 

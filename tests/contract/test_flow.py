@@ -1,6 +1,7 @@
 """What execute and notify promise together over every broker and state, whatever the sandbox
 does: it is a fake here, so that it can fail."""
 
+import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -162,6 +163,30 @@ async def test_our_third_failure_is_an_internal_error(flow: Flow) -> None:
     async with flow.running():
         record, result = await flow.settled(await flow.submit())
         assert (result.verdict, record.attempts, flow.sandbox.runs) == ("internal_error", 3, 3)
+
+
+async def test_a_lack_of_descriptors_is_no_attempt_of_the_program(flow: Flow) -> None:
+    async def lack(emit: Emit, stop: trio.Event) -> Outcome:
+        if flow.sandbox.runs > 5:
+            return await end_well(emit, stop)
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        except OSError as error:
+            raise SandboxFailed("the jail could not be made") from error
+
+    flow.sandbox.behave = lack
+    async with flow.running():
+        _, result = await flow.settled(await flow.submit())
+        assert (result.verdict, flow.sandbox.runs) == (Verdict.OK, 6)
+
+
+async def test_the_log_names_what_failed(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
+    flow.sandbox.behave = fail
+    async with flow.running():
+        await flow.settled(await flow.submit())
+    said = capsys.readouterr().out
+    assert "the jail could not be made" in said
+    assert "sub-exception" not in said
 
 
 async def test_our_second_failure_is_mended_by_the_third_attempt(flow: Flow) -> None:
