@@ -19,6 +19,7 @@ LAYERS = (
     {"wire", "sqlite", "datafile", "config", "languages", "log"},
     {"data", "scopes", "trouble", "utf8"},
     {"model"},
+    {"rules"},
     {"errors"},
     {"__init__"},
 )

@@ -1,12 +1,12 @@
 """The JSON of the native API: requests become `SubmissionRequest`, records and events become JSON.
 
-What a field may hold is here; what a submission may ask for on this server (languages, ceilings) is
-decided in `occd/roles/submit.py`.
+What a field may hold is here, by the rules of `occd/rules.py`. The model checks the whole; what a
+submission may ask for on this server (languages, ceilings) is decided in `occd/roles/submit.py`.
 """
 
 import base64
 import binascii
-import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -23,13 +23,19 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from occd import rules
 from occd.errors import FieldError, Rejected
 from occd.model import Event, Outcome, Record, Recorded, Summary
 from occd.web.longjson import LongText, base64_bytes
 
-_ARGUMENT_BYTES = 128 * 1024
-"""Arguments and environment together; Linux takes no single string that is longer."""
-_COUNTS = {"": 100, "files": 200, "args": 1000, "compile_args": 1000, "env": 1000, "limits": 100}
+_COUNTS = {
+    "": 100,
+    "files": rules.FILES_MAX,
+    "args": rules.WORDS_MAX,
+    "compile_args": rules.WORDS_MAX,
+    "env": rules.WORDS_MAX,
+    "limits": 100,
+}
 """How many entries a submission and its fields may have. Counted before anything is validated, since an error
 takes a hundred times as long to make as the entry that is wrong."""
 
@@ -70,46 +76,27 @@ def _short(value: object) -> object:
     """A long text where a word is wanted, if it may be one."""
     if not isinstance(value, LongText):
         return value
-    if len(value.data) > _ARGUMENT_BYTES:
-        raise PydanticCustomError("long", f"is longer than {_ARGUMENT_BYTES} bytes")
+    if len(value.data) > rules.WORDS_BYTES_MAX:
+        raise PydanticCustomError("long", f"is longer than {rules.WORDS_BYTES_MAX} bytes")
     return str(value)
 
 
-def _word(value: str) -> str:
-    if "\0" in value:
-        raise PydanticCustomError("nul", "has a NUL")
-    _refuse_surrogates(value)
-    return value
+def _kept(rule: Callable[[str], object]) -> AfterValidator:
+    """A rule of the model, for a field of a request."""
 
+    def check(value: str) -> str:
+        try:
+            rule(value)
+        except rules.Broken as error:
+            raise PydanticCustomError("rule", "{broken}", {"broken": error.message}) from None
+        return value
 
-def _refuse_surrogates(value: str) -> None:
-    if re.search("[\ud800-\udfff]", value):
-        raise PydanticCustomError("text", "has a lone surrogate")
-
-
-def _file_name(name: str) -> str:
-    _refuse_surrogates(name)
-    parts = name.split("/")
-    if not name or len(name.encode()) > 255 or len(parts) > 16:
-        raise PydanticCustomError("name", "must have 1 to 255 bytes and at most 16 parts")
-    if any(part in ("", ".", "..") or part.startswith("-") for part in parts):
-        raise PydanticCustomError(
-            "name", 'must be relative, without "..", empty parts or a leading "-"'
-        )
-    if re.search(r"[\0-\x1f\x7f\\]", name):
-        raise PydanticCustomError("name", "has a control character or a backslash")
-    return name
-
-
-def _env_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
-        raise PydanticCustomError("name", "must be letters, digits and underscores")
-    return name
+    return AfterValidator(check)
 
 
 Bytes = Annotated[bytes, BeforeValidator(_bytes)]
 Text = Annotated[str, BeforeValidator(_short)]
-Word = Annotated[Text, AfterValidator(_word)]
+Word = Annotated[Text, _kept(rules.text)]
 Words = Annotated[list[Word], FailFast()]
 
 
@@ -118,46 +105,38 @@ class _Model(BaseModel):
 
 
 class FileRequest(_Model):
-    name: Annotated[Text, AfterValidator(_file_name)]
+    name: Annotated[Text, _kept(rules.file_name)]
     content: Bytes
 
 
 class LimitsRequest(_Model):
-    """Finite and positive; what is left out has its default."""
+    """What is left out has its default."""
 
-    cpu_time: float | None = Field(None, gt=0, allow_inf_nan=False)
-    wall_time: float | None = Field(None, gt=0, allow_inf_nan=False)
-    memory: int | None = Field(None, ge=2**20)
-    processes: int | None = Field(None, ge=1)
-    output: int | None = Field(None, ge=1)
-    file_size: int | None = Field(None, ge=1)
+    cpu_time: float | None = Field(None, ge=rules.LEAST["cpu_time"], allow_inf_nan=False)
+    wall_time: float | None = Field(None, ge=rules.LEAST["wall_time"], allow_inf_nan=False)
+    memory: int | None = Field(None, ge=rules.LEAST["memory"])
+    processes: int | None = Field(None, ge=rules.LEAST["processes"])
+    output: int | None = Field(None, ge=rules.LEAST["output"])
+    file_size: int | None = Field(None, ge=rules.LEAST["file_size"])
 
 
 class SubmissionRequest(_Model):
-    language: Annotated[Word, Field(min_length=1, max_length=64)]
-    version: Annotated[Text, Field(pattern=r"^\d+(\.\d+)*$", max_length=64)] | None = None
+    language: Annotated[Word, Field(min_length=1, max_length=rules.LANGUAGE_MAX)]
+    version: Annotated[Text, _kept(rules.version)] | None = None
     source: Bytes | None = None
     files: Annotated[list[FileRequest], FailFast()] = []
     stdin: Bytes = b""
     args: Words = []
-    env: dict[Annotated[str, AfterValidator(_env_name)], Word] = {}
+    env: dict[Annotated[str, _kept(rules.env_name)], Word] = {}
     compile_args: Words = []
     limits: LimitsRequest = LimitsRequest()
     interactive: bool = False
-    user_id: Annotated[Word, Field(max_length=256)] | None = None
+    user_id: Annotated[Word, Field(max_length=rules.USER_ID_MAX)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "SubmissionRequest":
         if self.source is None and not self.files:
             raise PydanticCustomError("missing", "needs source or files")
-        names = [file.name for file in self.files]
-        if len(set(names)) < len(names):
-            raise PydanticCustomError("twice", "two files have the same name")
-        words = (*self.args, *self.env, *self.env.values(), *self.compile_args)
-        if sum(len(word.encode()) + 1 for word in words) > _ARGUMENT_BYTES:
-            raise PydanticCustomError(
-                "long", f"args, env and compile_args exceed {_ARGUMENT_BYTES} bytes"
-            )
         return self
 
     @property
@@ -353,3 +332,5 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
             }
         case "finished":
             return {"result": record_json(record, output=False) if record else None}
+        case "unknown":
+            return {}

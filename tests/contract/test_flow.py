@@ -2,6 +2,7 @@
 does: it is a fake here, so that it can fail."""
 
 import errno
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -249,6 +250,9 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
         with trio.fail_after(SOON_S):
             await started.wait()
         await flow.state.send_signal(submission.id, "SIGINT")
+        await flow.state.send_signal(
+            submission.id, "SIGNOBODYKNOWS"
+        )  # a later version may send some
         await flow.state.send_signal(submission.id, "SIGCONT")
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.OK
@@ -292,6 +296,36 @@ async def test_a_poisoned_message_ends_its_submission_as_internal_error(
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.INTERNAL_ERROR
         await flow.settled(await flow.submit())  # and nothing else is the worse for it
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("files", [{"name": "../../x", "content": ""}]),
+        ("main", "../main.py"),
+        ("limits", {"wall_time": 1e9}),
+        ("compile_args", ["-x"] * 1001),
+        ("retry_of", "../x"),
+        ("tests", [{"stdin": "1"}]),
+    ],
+)
+async def test_a_message_that_breaks_a_rule_or_asks_for_what_is_not_known_runs_nothing(
+    flow: Flow, field: str, value: object
+) -> None:
+    async with flow.running():
+        submission = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
+        await flow.state.create(submission, None, "")
+        message = json.loads(wire.encode_submission(submission))
+        message["submission"][field] = value
+        await flow.publish(submission, json.dumps(message).encode())
+        _, result = await flow.settled(submission)
+        assert result.verdict == Verdict.INTERNAL_ERROR
+        with trio.fail_after(SOON_S):
+            while not (kept := await flow.broker.kept(Q)):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert field in (kept[0].reason or "")
+        assert flow.sandbox.runs == 0
+        await flow.settled(await flow.submit())
 
 
 async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> None:
