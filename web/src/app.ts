@@ -81,16 +81,14 @@ const socket = openSocket('/api/v1/ws', {
   },
   wanted: () => runner.current() !== null,
 })
-const showProgramContest = newContest(
-  page.programContest,
-  () => settle(() => program?.draft.keepMine()),
-  () => settle(() => program?.draft.takeTheirs()),
-)
-const showInputContest = newContest(
-  page.inputContest,
-  () => settle(() => input?.keepMine()),
-  () => settle(() => input?.takeTheirs()),
-)
+const showProgramContest = newContest(page.programContest, (choice) => {
+  settle(() => program?.draft[choice]())
+  editor.focus()
+})
+const showInputContest = newContest(page.inputContest, (choice) => {
+  settle(() => input?.[choice]())
+  page.stdin.focus()
+})
 
 function open(picked: Language): void {
   save()
@@ -150,6 +148,13 @@ function settle(choose: () => void): void {
   noteEdits()
   choose()
   showDrafts()
+}
+
+function look(): void {
+  settle(() => {
+    program?.draft.look()
+    input?.look()
+  })
 }
 
 function noteEdits(): void {
@@ -286,12 +291,7 @@ page.tryNow.addEventListener('click', () => {
 })
 page.stdin.addEventListener('input', edited)
 page.version.addEventListener('change', showAge)
-store.watch(() =>
-  settle(() => {
-    program?.draft.look()
-    input?.look()
-  }),
-)
+store.watch(look)
 page.interactive.checked = store.get('interactive') === 'yes'
 page.interactive.addEventListener('change', () => {
   store.set('interactive', page.interactive.checked ? 'yes' : null)
@@ -335,6 +335,10 @@ addEventListener('pagehide', () => {
   input?.leave()
   remember()
 })
+// A page that comes back as it was has heard of no other tab meanwhile; one in the background may be
+// ended without a word.
+addEventListener('pageshow', look)
+document.addEventListener('visibilitychange', save)
 
 function runs(key: KeyboardEvent): boolean {
   return key.key === 'Enter' && (mac ? key.metaKey : key.ctrlKey)
