@@ -1,7 +1,9 @@
 """The HTTP API of a running server."""
 
 import base64
+import gzip
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -547,6 +549,23 @@ def test_fields_of_later_versions_are_allowed_where_they_ask_for_nothing(server:
         "callback_url": None,
     }
     assert server.run("print(1)", **fields)["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("path", ["/", f"{API}/languages", "/static/app.js"])
+def test_text_for_browsers_is_compressed_for_those_that_take_it(server: Server, path: str) -> None:
+    plain = server.get(path)
+    assert "Content-Encoding" not in plain.headers
+    for refused in ("identity", "br", "gzip;q=0, *;q=0"):
+        assert "Content-Encoding" not in server.get(path, accept_encoding=refused).headers
+    zipped = server.get(path, accept_encoding="br, gzip;q=0.8")
+    assert zipped.headers["Content-Encoding"] == "gzip"
+    assert len(zipped.body) < len(plain.body) / 2
+    assert {plain.headers["Vary"], zipped.headers["Vary"]} == {"Accept-Encoding"}
+
+    def text(body: bytes) -> bytes:
+        return re.sub(rb'nonce="[^"]+"', b"", body)  # a new one each time
+
+    assert text(gzip.decompress(zipped.body)) == text(plain.body)
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", ""])

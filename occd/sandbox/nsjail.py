@@ -138,7 +138,8 @@ class _Seat:
         place = Place(path, self.slot.uid, unprivileged=unprivileged)
         try:
             place.lay_empty()
-            return Launcher(self._host.jail_argv(self.slot, place.path), self._host.tether), place
+            argv = self._host.jail_argv(self.slot, place.path)
+            return Launcher(argv, self._host.tether, self.slot.uid), place
         except BaseException:
             place.close()
             raise
@@ -179,8 +180,10 @@ class _Cell:
     async def _prepare(self, launcher: Launcher, place: Place, job: Job) -> None:
         """Give the jail that stands its box, and lay an empty one for the next."""
         if self._compiled:
-            place.lay_over(self._compiled, self._box)
-            await launcher.discard()
+            if not await trio.to_thread.run_sync(place.copy, self._compiled, self._box):
+                place.renew()
+                place.lay_over(self._compiled, self._box)
+                await launcher.discard()  # it shows what lay there before
         else:
             place.fill(self._files, self._box)
         if job.stage == "compile":

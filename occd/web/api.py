@@ -13,6 +13,7 @@ from occd.errors import FieldError, Rejected, UnknownSubmission
 from occd.model import Record
 from occd.scopes import cancel_when
 from occd.web import SubmitService
+from occd.web.compressed import compress_once, respond
 from occd.web.json import dump
 from occd.web.origin import check_origin
 from occd.web.owner import needed, owner_of
@@ -69,7 +70,8 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
 
     @api.get("/languages")
     async def languages() -> Response:
-        return _json({"languages": await service.languages()})
+        body = dump({"languages": await service.languages()}).encode()
+        return respond(body, "application/json", compress_once)
 
     @api.get("/limits")
     async def limits() -> Response:

@@ -30,6 +30,7 @@ def ends_well(result: dict[str, Any], stdout: str) -> None:
         ("go-package-in-folder", "7\n"),
         ("typescript-mts", "5\n"),
         ("typescript-standin-types", ""),
+        ("rename-folder-that-was-sent", ""),
         ("helper-script-not-executable", "helped\n"),
     ],
 )
