@@ -86,8 +86,9 @@ def _open_pidfd(pid: int) -> int | None:
 class Launcher:
     """One nsjail and the jail that it has made last."""
 
-    def __init__(self, argv: Sequence[str], tether: str) -> None:
-        """`argv` is nsjail's; `tether` is the path of occd-init on this machine."""
+    def __init__(self, argv: Sequence[str], tether: str, uid: int) -> None:
+        """`argv` is nsjail's; `tether` is the path of occd-init on this machine; `uid` is whose account the
+        kernel counts to what programs make it keep."""
         with ExitStack() as theirs, ExitStack() as ours:
             control, inits = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(inits.close)
@@ -101,7 +102,7 @@ class Launcher:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             theirs.callback(os.close, null)
             self._process = Process(
-                [tether, "tether", str(os.getpid()), *argv],
+                [tether, "tether", str(os.getpid()), str(uid), *argv],
                 {0: null, 1: log, 2: log, CONTROL_FD: inits.fileno(), LOG_FD: log},
             )
             ours.callback(self._process.close)

@@ -1,13 +1,13 @@
 """The JSON of the native API: requests become `SubmissionRequest`, records and events become JSON.
 
-What a field may hold is here; what a submission may ask for on this server (languages, ceilings) is
-decided in `occd/roles/submit.py`.
+What a field may hold is here, by the rules of `occd/rules.py`. The model checks the whole; what a
+submission may ask for on this server (languages, ceilings) is decided in `occd/roles/submit.py`.
 """
 
 import base64
 import binascii
 import json
-import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
@@ -22,12 +22,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from occd import rules
 from occd.errors import FieldError, Rejected
 from occd.model import Event, Outcome, Record, Recorded, Summary
 
-_ARGUMENT_BYTES = 128 * 1024
-"""Arguments and environment together; Linux takes no single string that is longer."""
-_FILES_MAX = 200
 _NOT_YET: dict[str, tuple[object, ...]] = {
     "network": (False,),
     "tty": (None,),
@@ -59,41 +57,22 @@ def _bytes(value: object) -> bytes:
     raise PydanticCustomError("text", 'must be a string or {"base64": "…"}')
 
 
-def _word(value: str) -> str:
-    if "\0" in value:
-        raise PydanticCustomError("nul", "has a NUL")
-    _refuse_surrogates(value)
-    return value
+def _kept(rule: Callable[[str], object]) -> AfterValidator:
+    """A rule of the model, for a field of a request."""
 
+    def check(value: str) -> str:
+        try:
+            rule(value)
+        except rules.Broken as error:
+            raise PydanticCustomError("rule", "{broken}", {"broken": error.message}) from None
+        return value
 
-def _refuse_surrogates(value: str) -> None:
-    if re.search("[\ud800-\udfff]", value):
-        raise PydanticCustomError("text", "has a lone surrogate")
-
-
-def _file_name(name: str) -> str:
-    _refuse_surrogates(name)
-    parts = name.split("/")
-    if not name or len(name.encode()) > 255 or len(parts) > 16:
-        raise PydanticCustomError("name", "must have 1 to 255 bytes and at most 16 parts")
-    if any(part in ("", ".", "..") or part.startswith("-") for part in parts):
-        raise PydanticCustomError(
-            "name", 'must be relative, without "..", empty parts or a leading "-"'
-        )
-    if re.search(r"[\0-\x1f\x7f\\]", name):
-        raise PydanticCustomError("name", "has a control character or a backslash")
-    return name
-
-
-def _env_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
-        raise PydanticCustomError("name", "must be letters, digits and underscores")
-    return name
+    return AfterValidator(check)
 
 
 Bytes = Annotated[bytes, BeforeValidator(_bytes)]
-Word = Annotated[str, AfterValidator(_word)]
-Words = Annotated[list[Word], Field(max_length=1000)]
+Word = Annotated[str, _kept(rules.text)]
+Words = Annotated[list[Word], Field(max_length=rules.WORDS_MAX)]
 
 
 class _Model(BaseModel):
@@ -101,46 +80,40 @@ class _Model(BaseModel):
 
 
 class FileRequest(_Model):
-    name: Annotated[str, AfterValidator(_file_name)]
+    name: Annotated[str, _kept(rules.file_name)]
     content: Bytes
 
 
 class LimitsRequest(_Model):
-    """Finite and positive; what is left out has its default."""
+    """What is left out has its default."""
 
-    cpu_time: float | None = Field(None, gt=0, allow_inf_nan=False)
-    wall_time: float | None = Field(None, gt=0, allow_inf_nan=False)
-    memory: int | None = Field(None, ge=2**20)
-    processes: int | None = Field(None, ge=1)
-    output: int | None = Field(None, ge=1)
-    file_size: int | None = Field(None, ge=1)
+    cpu_time: float | None = Field(None, ge=rules.LEAST["cpu_time"], allow_inf_nan=False)
+    wall_time: float | None = Field(None, ge=rules.LEAST["wall_time"], allow_inf_nan=False)
+    memory: int | None = Field(None, ge=rules.LEAST["memory"])
+    processes: int | None = Field(None, ge=rules.LEAST["processes"])
+    output: int | None = Field(None, ge=rules.LEAST["output"])
+    file_size: int | None = Field(None, ge=rules.LEAST["file_size"])
 
 
 class SubmissionRequest(_Model):
-    language: Annotated[Word, Field(min_length=1, max_length=64)]
-    version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$", max_length=64)] | None = None
+    language: Annotated[Word, Field(min_length=1, max_length=rules.LANGUAGE_MAX)]
+    version: Annotated[str, _kept(rules.version)] | None = None
     source: Bytes | None = None
-    files: Annotated[list[FileRequest], Field(max_length=_FILES_MAX)] = []
+    files: Annotated[list[FileRequest], Field(max_length=rules.FILES_MAX)] = []
     stdin: Bytes = b""
     args: Words = []
-    env: dict[Annotated[str, AfterValidator(_env_name)], Word] = {}
+    env: Annotated[
+        dict[Annotated[str, _kept(rules.env_name)], Word], Field(max_length=rules.WORDS_MAX)
+    ] = {}
     compile_args: Words = []
     limits: LimitsRequest = LimitsRequest()
     interactive: bool = False
-    user_id: Annotated[Word, Field(max_length=256)] | None = None
+    user_id: Annotated[Word, Field(max_length=rules.USER_ID_MAX)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "SubmissionRequest":
         if self.source is None and not self.files:
             raise PydanticCustomError("missing", "needs source or files")
-        names = [file.name for file in self.files]
-        if len(set(names)) < len(names):
-            raise PydanticCustomError("twice", "two files have the same name")
-        words = (*self.args, *self.env, *self.env.values(), *self.compile_args)
-        if sum(len(word.encode()) + 1 for word in words) > _ARGUMENT_BYTES:
-            raise PydanticCustomError(
-                "long", f"args, env and compile_args exceed {_ARGUMENT_BYTES} bytes"
-            )
         return self
 
     @property
@@ -316,3 +289,5 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
             }
         case "finished":
             return {"result": record_json(record, output=False) if record else None}
+        case "unknown":
+            return {}

@@ -24,8 +24,9 @@
  * number that this init said hello with: what was meant for one that died is not taken for ours.
  * End of file on the socket means that occd died: we exit, and the kernel kills the namespace.
  *
- * Called as `occd-init tether PID PROGRAM ARGS...`, outside of any jail, it becomes that program, which
- * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails.
+ * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, it becomes that program, which
+ * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails. The kernel counts
+ * what their users keep to the account of UID.
  *
  * We run as the jail's user, so their program could ptrace us or open our files; PR_SET_DUMPABLE 0 forbids
  * both. All our files are close-on-exec. The time is asked for, not told by a timer that could be disarmed.
@@ -36,6 +37,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -386,18 +388,77 @@ static struct end run(const struct go *go, int *files) {
     return end;
 }
 
-static int tether(pid_t occd, char **argv) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    /* No core files, and no handler of core dumps: it would run outside of the jail, as root, for as long as it
-     * likes. The kernel spares us that at 1, not at 0. Only a normal user whose hard limit is 0 cannot have it. */
-    struct rlimit one = {1, 1};
-    setrlimit(RLIMIT_CORE, &one);
+/* Every id of ours as itself. */
+static void map_ids(pid_t pid, const char *name) {
+    char path[64], text[8192];
+    size_t size = 0;
+    unsigned inside, count;
+    snprintf(path, sizeof path, "/proc/self/%s", name);
+    FILE *ours = fopen(path, "re");
+    if (!ours) fail(path);
+    while (size < sizeof text - 64 && fscanf(ours, "%u %*u %u", &inside, &count) == 2)
+        size += (size_t)sprintf(text + size, "%u %u %u\n", inside, inside, count);
+    fclose(ours);
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    int theirs = open(path, O_WRONLY | O_CLOEXEC);
+    if (theirs < 0 || write(theirs, text, size) != (ssize_t)size) fail(path);
+}
+
+/* Where the administrator has settings read-only, as in containers, the machine's bound stays. */
+static void bound(const char *setting, const char *value) {
+    int fd = open(setting, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (write(fd, value, strlen(value)) < 0) fprintf(stderr, "occd-init: %s: %s\n", setting, strerror(errno));
+    close(fd);
+}
+
+static void lower(int which, rlim_t value) {
+    struct rlimit now;
+    if (getrlimit(which, &now) != 0 || (now.rlim_max != RLIM_INFINITY && now.rlim_max <= value)) return;
+    now.rlim_cur = now.rlim_max = value;
+    setrlimit(which, &now);
+}
+
+/* Into a user namespace that `uid` has made. The kernel counts signals, timers, message queues and inotify to a
+ * process's user, to the user who made its namespace, and so on outwards: root would pay for every jail, and run out. */
+static void enter_account(uid_t uid) {
+    lower(RLIMIT_SIGPENDING, 256);
+    lower(RLIMIT_MSGQUEUE, 192 << 10);
+    lower(RLIMIT_MEMLOCK, 8 << 20);
+    int entered[2], status;
+    if (pipe2(entered, O_CLOEXEC) != 0) fail("pipe2");
+    pid_t helper = fork(); /* maps ids from outside, where we may */
+    if (helper < 0) fail("fork");
+    if (helper == 0) {
+        char byte;
+        close(entered[1]);
+        if (read(entered[0], &byte, 1) != 1) _exit(1);
+        map_ids(getppid(), "uid_map");
+        map_ids(getppid(), "gid_map");
+        _exit(0);
+    }
+    if (setegid(uid) != 0 || seteuid(uid) != 0 || unshare(CLONE_NEWUSER) != 0) fail("cannot make a user namespace");
+    if (write(entered[1], "", 1) != 1 || waitpid(helper, &status, 0) != helper || status != 0) fail("cannot map ids");
+    close(entered[0]);
+    close(entered[1]);
+    if (seteuid(0) != 0 || setegid(0) != 0) fail("cannot be root in a user namespace");
+    bound("/proc/sys/user/max_inotify_instances", "16");
+    bound("/proc/sys/user/max_inotify_watches", "4096");
+}
+
+static int tether(pid_t occd, uid_t uid, char **argv) {
     /* The stack may grow as far as memory goes, if we may say so. */
     struct rlimit stack;
     if (getrlimit(RLIMIT_STACK, &stack) == 0) {
         stack.rlim_max = RLIM_INFINITY;
         setrlimit(RLIMIT_STACK, &stack);
     }
+    enter_account(uid);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user would have undone it */
+    /* No core files, and no handler of core dumps: it would run outside of the jail, as root, for as long as it
+     * likes. The kernel spares us that at 1, not at 0. Only a normal user whose hard limit is 0 cannot have it. */
+    struct rlimit one = {1, 1};
+    setrlimit(RLIMIT_CORE, &one);
     if (getppid() != occd) return 125; /* it died before we asked */
     execv(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
@@ -405,7 +466,8 @@ static int tether(pid_t occd, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 3 && strcmp(argv[1], "tether") == 0) return tether(atoi(argv[2]), argv + 3);
+    if (argc > 4 && strcmp(argv[1], "tether") == 0)
+        return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc != 2) return 125;
     control = atoi(argv[1]);
     prctl(PR_SET_DUMPABLE, 0);
