@@ -1,6 +1,8 @@
 """The command line. Heavy modules are imported by the commands that need them: `occd run` starts
 no web server."""
 
+import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -12,11 +14,12 @@ import trio
 
 from occd import __version__
 from occd.config import ROLES, Config, load_config
-from occd.errors import ConfigError, OccdError
+from occd.errors import ConfigError, OccdError, leaves
 from occd.log import set_up_logging
 
 OURS = 125
 """The exit code that says: the fault is ours, not the program's."""
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class _Group(click.Group):
@@ -28,20 +31,16 @@ class _Group(click.Group):
         except OccdError as error:
             click.echo(f"occd: {error}", err=True)
             context.exit(OURS)
+        except KeyboardInterrupt:
+            context.exit(INTERRUPTED)
         except BaseExceptionGroup as group:
-            if not (known := _only_known(group)):
+            if group.subgroup(KeyboardInterrupt):
+                context.exit(INTERRUPTED)
+            if not all(isinstance(each, OccdError) for each in leaves(group)):
                 raise
-            for each in known:
+            for each in leaves(group):
                 click.echo(f"occd: {each}", err=True)
             context.exit(OURS)
-
-
-def _only_known(group: BaseExceptionGroup) -> list[BaseException]:
-    """The errors in a group, if all of them are ours."""
-    leaves: list[BaseException] = []
-    for each in group.exceptions:
-        leaves += _only_known(each) or [] if isinstance(each, BaseExceptionGroup) else [each]
-    return leaves if all(isinstance(leaf, OccdError) for leaf in leaves) else []
 
 
 @click.group(cls=_Group, invoke_without_command=True)
@@ -71,6 +70,7 @@ def main(
 
     `occd --roles all` serves; the commands below do one thing each.
     """
+    _open_standard_streams()
     set_up_logging()
     flags: dict[str, Any] = {"listen": listen, "data_dir": data_dir}
     if roles is not None:
@@ -215,6 +215,17 @@ def check_config(config: Config) -> None:
     import yaml
 
     click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+def _open_standard_streams() -> None:
+    """A closed one (`<&-`) is empty. What we open next would take its number."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r"))  # noqa: SIM115
 
 
 def _enter() -> None:

@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from occd.errors import ConfigError
 from occd.model import Limits
+from occd.rules import BYTES_MAX, MOST
 
 Role = Literal["submit", "execute", "notify", "ws"]
 ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
@@ -35,7 +36,7 @@ class _Section(BaseModel):
 
 
 class HttpConfig(_Section):
-    body_max_bytes: int = Field(16 * _MIB, ge=1024)
+    body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
     connections_max: int = Field(20_000, ge=1)
     head_timeout_s: float = Field(10, gt=0)
@@ -63,12 +64,12 @@ class SandboxConfig(_Section):
 class CeilingConfig(_Section):
     """The most that a submission may ask for; seconds and bytes."""
 
-    cpu_time: float = Field(60, gt=0)
-    wall_time: float = Field(300, gt=0)
-    memory: int = Field(2048 * _MIB, ge=16 * _MIB)
-    processes: int = Field(512, ge=1)
-    output: int = Field(16 * _MIB, ge=1)
-    file_size: int = Field(256 * _MIB, ge=1)
+    cpu_time: float = Field(60, gt=0, le=MOST["cpu_time"])
+    wall_time: float = Field(300, gt=0, le=MOST["wall_time"])
+    memory: int = Field(2048 * _MIB, ge=16 * _MIB, le=MOST["memory"])
+    processes: int = Field(512, ge=1, le=MOST["processes"])
+    output: int = Field(16 * _MIB, ge=1, le=MOST["output"])
+    file_size: int = Field(256 * _MIB, ge=1, le=MOST["file_size"])
 
 
 class ResultsConfig(_Section):

@@ -11,6 +11,7 @@
     │   └── Poisoned           a message that is not ours, or no longer readable
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
+    │   ├── Unreadable         what is stored was damaged, or a later version of occd wrote it
     │   ├── Finished           the submission has its result; drop what you were doing
     │   ├── Stale              a later attempt has begun; this one may write no more
     │   ├── Exhausted          all attempts are used up
@@ -21,12 +22,14 @@
     │   ├── StdinFull          the program has not read what it was sent; `unread` bytes wait
     │   └── StateUnavailable   it cannot be reached or takes nothing; retry after `retry_after_s`
     ├── Rejected               the client asked for something that cannot be; lists fields
-    └── DataFolderError        the data folder is in use, too new, or unusable
+    └── DataFolderError        the data folder is in use, too new, full, or unusable
+        └── DataFileDamaged    what is in its file is not what was written
 
 `occd/web/problems.py` maps those that a client can cause to HTTP statuses and problem types.
 """
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -79,6 +82,10 @@ class StateError(OccdError):
 
 
 class UnknownSubmission(StateError):
+    pass
+
+
+class Unreadable(StateError):
     pass
 
 
@@ -145,3 +152,34 @@ class Rejected(OccdError):
 
 class DataFolderError(OccdError):
     pass
+
+
+class DataFileDamaged(DataFolderError):
+    pass
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors of a group, however deep; any other error is the only one."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in leaves(each)]
+    return [error]
+
+
+def in_words(error: BaseException) -> str:
+    """What failed, without how the tasks stood around it."""
+    return "; ".join(str(each) or type(each).__name__ for each in leaves(error))
+
+
+def out_of_descriptors(error: BaseException) -> bool:
+    """Whether it came of this process, or this machine, having no descriptor left."""
+    return any(
+        isinstance(each, OSError) and each.errno in (errno.EMFILE, errno.ENFILE)
+        for leaf in leaves(error)
+        for each in _history(leaf)
+    )
+
+
+def _history(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -4,22 +4,24 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from occd.data import data_folder
 from occd.errors import ConfigError
-from occd.model import File, Limits
+from occd.model import File, Limits, Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
     """How programs of one language are compiled and run.
 
-    The argv arrays hold these words: `{bin}` one of `candidates`, `{file}` the main file, `{stem}`
-    the same without its suffix, `{class}` the stem with the package it declares, `{memory}` the
-    memory limit in bytes; and, each alone in an element, `{sources}` every file with one of
-    `sources` as its suffix and `{compile_args}`. The program's arguments follow `run`.
+    The argv arrays hold these words: `{bin}` one of `candidates`, `{file}` the main file, `{folder}`
+    the folder of the main file, `{output}` the main file with the suffix that `outputs` gives for its
+    own, `{program}` a name for the compiled program that no sent file has, `{memory}` the memory
+    limit in bytes; and, each alone in an element, `{sources}` every file with one of `sources` as its
+    suffix and `{compile_args}`. The program's arguments follow `run`.
     """
 
     id: str
@@ -35,7 +37,9 @@ class Language:
     compile: tuple[str, ...] | None
     sources: tuple[str, ...]
     file_name_pattern: str | None
-    package_pattern: str | None
+    outputs: Mapping[str, str]
+    out_of_memory: str | None
+    hints: Mapping[str, str]
     env: Mapping[str, str]
     limits: Limits
     compile_limits: Limits
@@ -45,18 +49,26 @@ class Language:
     example_stdin: str
     example_output: str
 
-    def source_name(self, source: bytes) -> str:
-        """The usual file name for this source (Java: its public class's)."""
+    def source_name(self, source: bytes, others: Sequence[File] = ()) -> str:
+        """A file name for this source: the one that its text asks for (Java: the public class's), if
+        that is short and no other file's, else the usual one."""
         if self.file_name_pattern:
-            found = re.search(self.file_name_pattern, source.decode(errors="replace"), re.MULTILINE)
-            if found:
-                return found[1] + Path(self.file_name).suffix
+            text = source[:_LOOKED_AT].decode(errors="replace")
+            matches = re.finditer(self.file_name_pattern, text, re.MULTILINE)
+            stem = next((match[1] for match in matches if match[1]), None)
+            name = f"{stem}{Path(self.file_name).suffix}" if stem else self.file_name
+            if len(name.encode()) <= _NAME_BYTES and all(name != other.name for other in others):
+                return name
         return self.file_name
 
-    def main_of(self, files: Sequence[File]) -> str:
-        """The file to run when only `files` were given: the one with the usual name, else the first."""
+    def main_of(self, files: Sequence[File]) -> str | None:
+        """The file to run when only `files` were given: the one with the usual name, else the first
+        with one of the language's suffixes, else the only one. None when that does not tell."""
         names = [file.name for file in files]
-        return self.file_name if self.file_name in names else names[0]
+        if self.file_name in names:
+            return self.file_name
+        own = [name for name in names if name.endswith(self.sources)]
+        return own[0] if own else names[0] if len(names) == 1 else None
 
     def argv(
         self,
@@ -67,9 +79,15 @@ class Language:
         compile_args: Sequence[str],
         memory: int,
     ) -> list[str]:
-        stem = main.removesuffix(Path(main).suffix)
-        words = {"{bin}": binary, "{file}": main, "{stem}": stem, "{memory}": str(memory)}
-        words["{class}"] = self._class_name(stem, main, files)
+        suffix = Path(main).suffix
+        words = {
+            "bin": binary,
+            "file": main,
+            "folder": str(Path(main).parent),
+            "output": main.removesuffix(suffix) + self.outputs.get(suffix, suffix),
+            "program": _program_name(files),
+            "memory": str(memory),
+        }
         sources = [file.name for file in files if file.name.endswith(self.sources)] or [main]
         argv: list[str] = []
         for element in template:
@@ -78,16 +96,45 @@ class Language:
             elif element == "{compile_args}":
                 argv += compile_args
             else:
-                argv.append(re.sub(r"\{\w+\}", lambda word: words[word[0]], element))
+                argv.append(_WORD.sub(lambda word: words[word[1]], element))
         return argv
 
-    def _class_name(self, stem: str, main: str, files: Sequence[File]) -> str:
-        text = next((file.content for file in files if file.name == main), b"").decode(
-            errors="replace"
+    def judged(self, run: Outcome) -> Outcome:
+        """The outcome of a run. A runtime that failed and says that its memory is full has met the
+        memory limit, as one that was killed for it has."""
+        full = self.out_of_memory and _failed(run) and re.search(self.out_of_memory, _end_of(run))
+        return replace(run, limit="memory") if full else run
+
+    def hint(self, compiled: Outcome) -> str | None:
+        """What a compile stage that failed does not say clearly enough itself."""
+        if compiled.limit == "output":
+            return f"The compiler was stopped when its messages had {self.compile_limits.output} bytes."
+        if not _failed(compiled):
+            return None
+        said = _end_of(compiled)
+        return next(
+            (hint for pattern, hint in self.hints.items() if re.search(pattern, said)), None
         )
-        package = self.package_pattern and re.search(self.package_pattern, text, re.MULTILINE)
-        name = Path(stem).name
-        return f"{package[1]}.{name}" if package else name
+
+
+_WORD = re.compile(r"\{(\w+)\}")
+_LOOKED_AT = 65_536
+_NAME_BYTES = 100
+_END_BYTES = 4096
+
+
+def _program_name(files: Sequence[File]) -> str:
+    taken = {file.name.partition("/")[0].lstrip(".") for file in files}
+    names = chain(["main"], (f"main{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
+
+
+def _failed(outcome: Outcome) -> bool:
+    return outcome.limit is None and not outcome.succeeded
+
+
+def _end_of(outcome: Outcome) -> str:
+    return outcome.stderr[-_END_BYTES:].decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +171,19 @@ def load_languages(folder: Path | None = None) -> dict[str, Language]:
     languages = {each.id: each for each in sorted(loaded, key=lambda each: each.name.lower())}
     taken: dict[str, str] = {}
     for language in languages.values():
-        for name in (language.id, *language.aliases):
+        for name in sorted(_names(language)):
             if taken.setdefault(name, language.id) != language.id:
                 raise ConfigError(f"languages: {name} names both {taken[name]} and {language.id}")
     return languages
 
 
 def find(languages: Iterable[Language], name: str) -> Language | None:
-    return next((each for each in languages if name == each.id or name in each.aliases), None)
+    """The language that has this id, name or alias, in upper or lower case."""
+    return next((each for each in languages if name.lower() in _names(each)), None)
+
+
+def _names(language: Language) -> set[str]:
+    return {name.lower() for name in (language.id, language.name, *language.aliases)}
 
 
 def for_file(languages: Iterable[Language], path: Path) -> Language | None:
@@ -145,10 +197,11 @@ _COMPILE_LIMITS = {"cpu_time": 30.0, "wall_time": 60.0, "memory": 2**30, "file_s
 def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
-        for name in ("file_name_pattern", "package_pattern", "compile"):
+        for name in ("file_name_pattern", "out_of_memory", "compile"):
             values.setdefault(name, None)
         values.setdefault("aliases", [])
-        values.setdefault("env", {})
+        for name in ("env", "outputs", "hints"):
+            values.setdefault(name, {})
         values["limits"] = replace(Limits(), **values.get("limits", {}))
         values["compile_limits"] = replace(
             Limits(), **_COMPILE_LIMITS | values.get("compile_limits", {})
@@ -157,6 +210,21 @@ def _load(path: Path) -> Language:
         if unknown := values.keys() - known:
             raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return Language(**values | lists)
-    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+        language = Language(**values | lists)
+        _check(language)
+        return language
+    except (tomllib.TOMLDecodeError, TypeError, ValueError, re.error) as error:
         raise ConfigError(f"{path.name}: {error}") from error
+
+
+_WORDS = {"bin", "file", "folder", "output", "program", "memory"}
+_ALONE = {"{sources}", "{compile_args}"}
+
+
+def _check(language: Language) -> None:
+    """Raises ValueError for a word that means nothing, re.error for what is no pattern."""
+    for element in (*language.version, *(language.compile or ()), *language.run):
+        if element not in _ALONE and (unknown := set(_WORD.findall(element)) - _WORDS):
+            raise ValueError(f"{{{unknown.pop()}}} is not a word of the argv arrays")
+    for pattern in (language.file_name_pattern, language.out_of_memory, *language.hints):
+        re.compile(pattern or "")

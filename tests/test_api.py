@@ -1,7 +1,9 @@
 """The HTTP API of a running server."""
 
 import base64
+import gzip
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -424,7 +426,6 @@ BAD = [
     Bad("no language", {"source": "1"}, field="language"),
     Bad("no source", {"language": "python"}, field="submission"),
     Bad("no files", {"language": "python", "files": []}, field="submission"),
-    bad_field("source", ""),
     bad_field("source", None),
     bad_field("source", 5),
     bad_field("source", ["a"]),
@@ -550,6 +551,23 @@ def test_fields_of_later_versions_are_allowed_where_they_ask_for_nothing(server:
     assert server.run("print(1)", **fields)["verdict"] == "ok"
 
 
+@pytest.mark.parametrize("path", ["/", f"{API}/languages", "/static/app.js"])
+def test_text_for_browsers_is_compressed_for_those_that_take_it(server: Server, path: str) -> None:
+    plain = server.get(path)
+    assert "Content-Encoding" not in plain.headers
+    for refused in ("identity", "br", "gzip;q=0, *;q=0"):
+        assert "Content-Encoding" not in server.get(path, accept_encoding=refused).headers
+    zipped = server.get(path, accept_encoding="br, gzip;q=0.8")
+    assert zipped.headers["Content-Encoding"] == "gzip"
+    assert len(zipped.body) < len(plain.body) / 2
+    assert {plain.headers["Vary"], zipped.headers["Vary"]} == {"Accept-Encoding"}
+
+    def text(body: bytes) -> bytes:
+        return re.sub(rb'nonce="[^"]+"', b"", body)  # a new one each time
+
+    assert text(gzip.decompress(zipped.body)) == text(plain.body)
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", ""])
 def test_a_foreign_page_cannot_submit(server: Server, origin: str) -> None:
     assert_problem(server.post(HELLO, origin=origin), 403, "forbidden-origin")
@@ -575,6 +593,17 @@ def test_a_full_queue_is_told_with_when_to_come_back(narrow: Server) -> None:
         delete(narrow, id)
         narrow.result(id)
     assert narrow.run("print(1)")["verdict"] == "ok"
+
+
+def test_what_was_cancelled_while_it_waited_leaves_its_place_to_others(narrow: Server) -> None:
+    busy = narrow.submit(SLEEPS)
+    narrow.wait_running(busy)
+    for _ in range(10):  # a queue of two: one runs, one waits
+        waiting = narrow.submit(SLEEPS)
+        assert delete(narrow, waiting).json()["verdict"] == "cancelled"
+    honest = narrow.submit("print(1)")
+    delete(narrow, busy)
+    assert narrow.result(honest)["verdict"] == "ok"
 
 
 # owners

@@ -1,6 +1,5 @@
 """What an attempt's output becomes on its way into the event log (`occd/roles/eventlog.py`)."""
 
-import codecs
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occd.model import Event, Output, Stage, Stream
-from occd.roles.eventlog import EventLog, unfinished
+from occd.roles.eventlog import EventLog
 
 EVENT_BYTES = 32 * 1024
 
@@ -240,9 +239,42 @@ def test_a_log_without_output_ends() -> None:
     assert logged(scenario).batches == []
 
 
-@given(st.one_of(st.binary(max_size=12), st.text(max_size=4).map(str.encode)), st.integers(0, 3))
-def test_unfinished_is_what_an_incremental_decoder_keeps(data: bytes, cut: int) -> None:
-    data = data[: len(data) - cut]
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    decoder.decode(data)
-    assert unfinished(data) == len(decoder.getstate()[0])
+def test_streams_keep_the_order_in_which_they_were_written() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        for number in range(1, 5):
+            log.emit("stdout", b"out %d\n" % number)
+            log.emit("stderr", b"err %d" % number)
+            log.emit("stderr", b"\n")
+
+    outputs = [event for event in logged(scenario).events if isinstance(event, Output)]
+    assert [each.data for each in outputs] == [
+        b"%s %d\n" % (name, number) for number in range(1, 5) for name in (b"out", b"err")
+    ]
+
+
+def test_a_character_that_the_other_stream_cuts_in_two_is_whole() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        log.emit("stdout", b"a\xe2\x82")
+        log.emit("stderr", b"b")
+        log.emit("stdout", b"\xac")
+
+    outputs = [event for event in logged(scenario).events if isinstance(event, Output)]
+    assert [(each.stream, each.data) for each in outputs] == [
+        ("stdout", b"a"),
+        ("stderr", b"b"),
+        ("stdout", "€".encode()),
+    ]
+
+
+def test_a_program_that_changes_its_stream_at_every_byte_makes_few_events() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        for number in range(100_000):
+            log.emit("stdout", b"x")
+            log.emit("stderr", b"y")
+            if number % 1000 == 0:
+                await trio.sleep(0.03)
+
+    store = logged(scenario)
+    assert len(store.events) < 5000
+    assert b"".join(store.data("stdout")) == b"x" * 100_000
+    assert b"".join(store.data("stderr")) == b"y" * 100_000

@@ -64,7 +64,7 @@ def test_the_wheel_holds_the_data_folders_and_the_jails_init(built: Path) -> Non
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     assert tracked("occd") <= held
-    data = tracked("templates", "static", "sandbox/languages", "sandbox/policy")
+    data = tracked("templates", "static", "sandbox/languages", "sandbox/policy", "sandbox/shown")
     assert {f"occd/_data/{name}" for name in data} <= held
     assert "occd/_data/sandbox/bin/occd-init" in held
     assert not any(name.startswith(("tests/", "web/", "templates/")) for name in held)

@@ -36,7 +36,7 @@ TABLE = [
     (KILLED, None, Verdict.COMPILE_ERROR),
     (limited("cpu_time"), None, Verdict.TIME_LIMIT),
     (limited("memory"), None, Verdict.MEMORY_LIMIT),
-    (limited("output"), None, Verdict.OUTPUT_LIMIT),
+    (limited("output"), None, Verdict.COMPILE_ERROR),
 ]
 
 

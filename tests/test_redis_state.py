@@ -1,6 +1,8 @@
 """The state in Redis: what several processes see of one another, and what happens when Redis is away,
 slow, emptied, or one of us dies between two steps."""
 
+import os
+import resource
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -8,6 +10,7 @@ from dataclasses import replace
 from statistics import median
 
 import pytest
+import redis
 import trio
 from pydantic import SecretStr
 from redis_server import RedisServer, free_port, redis_server
@@ -91,6 +94,54 @@ async def follow_stdin(state: State, id: str, chunks: list[bytes]) -> None:
 
 def outputs(found: list[Recorded]) -> list[bytes]:
     return [each.event.data for each in found if isinstance(each.event, Output)]
+
+
+# what somebody else wrote
+
+STRANGE = [
+    b"", b"\n", b"\xff", b"hello", b"1 2 3\n", b"9 1 0 1 x\n{}", b"9 1 1 7\n", b"1e9 1 0 0\n", b"\0" * 9999,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", STRANGE)
+async def test_a_strange_message_on_a_channel_hurts_nobody(
+    server: RedisServer, text: bytes
+) -> None:
+    async with opened(server) as state:
+        submission = await begun(state)
+        found: list[Recorded] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, state, submission.id, found)
+            with trio.fail_after(SOON_S):
+                while len(found) < 2:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            with redis.Redis.from_url(server.url) as client:
+                for channel in (f"occd:e:{submission.id}", state._me):
+                    assert client.publish(channel, text) == 1
+            await state.append(submission.id, 1, [output(b"after")])
+            with trio.fail_after(SOON_S):
+                await state.finish(submission.id, 1, result())
+                while len(found) < 4:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+        assert [each.seq for each in found] == [1, 2, 3, 4]
+        assert outputs(found) == [b"after"]
+
+
+async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
+    server: RedisServer,
+) -> None:
+    async with opened(server) as state:
+        mine = [replace(make(), owner="me") for _ in range(3)]
+        for each in mine:
+            await state.create(each, None, "")
+        with redis.Redis.from_url(server.url) as client:
+            client.hset(f"occd:{{{mine[0].id}}}", "status", "exploded")
+            client.hset(
+                f"occd:{{{mine[1].id}}}", mapping={"verdict": "graded", "language": b"\xff"}
+            )
+        told = {each.id: each for each in await state.owned("me", None, 10)}
+        assert set(told) == {mine[1].id, mine[2].id}
+        assert (told[mine[1].id].verdict, told[mine[2].id].verdict) == (None, None)
 
 
 # several processes
@@ -433,7 +484,7 @@ async def test_a_key_whose_holder_died_before_it_created_is_used_on(
             await state.create(second, "key", "other")
         made = await state.create(second, "key", "digest")
         assert (made.id, made.published) == (first.id, False)
-        assert (await state.get(first.id)).submission.files == second.files
+        assert (await state.submission(first.id)).files == second.files
         assert [each.id for each in await state.unpublished(time.time() + 60)] == [first.id]
 
 
@@ -514,6 +565,60 @@ async def test_every_key_has_the_prefix_and_goes_in_time(server: RedisServer) ->
         assert all(key.startswith("occd:") for key in keys)
         lasting = {key for key in keys if server.command("TTL", key) == ":-1"}
         assert lasting <= {"occd:nodes"}
+
+
+async def test_an_owners_index_keeps_none_that_nothing_can_be_known_of(
+    server: RedisServer,
+) -> None:
+    async with opened(server, keep_s=100) as state:
+        server.command("ZADD", "occd:o:me", str(time.time() - 8 * 24 * 3600), "ancient")
+        server.command("ZADD", "occd:o:me", str(time.time() - 6 * 24 * 3600), "may wait")
+        await state.create(replace(make(), owner="me"), None, "")
+        assert server.command("ZCARD", "occd:o:me") == ":2"
+        assert server.command("ZSCORE", "occd:o:me", "ancient") == "$-1"
+
+
+async def test_an_idempotency_key_goes_whatever_became_of_its_submission(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(server, keep_s=100) as state:
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "_step", fails)
+            with pytest.raises(StateUnavailable):
+                await state.create(make(), "key", "digest")
+        (key,) = server.command("KEYS", "occd:k:*").split()[2::2]
+        assert 100 < int(server.command("TTL", key)[1:]) <= 100 + 7 * 24 * 3600
+        ended = make()
+        await state.create(ended, "another", "digest")
+        await state.finish(ended.id, None, result())
+        (other,) = {*server.command("KEYS", "occd:k:*").split()[2::2]} - {key}
+        assert 0 < int(server.command("TTL", other)[1:]) <= 100
+
+
+async def test_a_process_with_thousands_of_descriptors_is_told_all_the_same(
+    server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    null = os.open(os.devnull, os.O_RDONLY)
+    taken = [os.dup(null) for _ in range(1500)]
+    try:
+        async with opened(server) as state:
+            assert state._news._alarmed.fileno() > 1024
+            submission, found = await begun(state), list[Recorded]()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, state, submission.id, found)
+                with trio.fail_after(SOON_S):
+                    while len(found) < 2:  # noqa: ASYNC110  (the follower listens now)
+                        await trio.sleep(0.01)
+                    await state.append(submission.id, 1, [output(b"x")])
+                    await state.finish(submission.id, 1, result())
+        assert [each.event.name for each in found][-2:] == ["output", "finished"]
+        assert "mistake" not in capsys.readouterr().out  # connecting anew all the time serves, too
+    finally:
+        for each in (null, *taken):
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_nobody_is_left_subscribed(

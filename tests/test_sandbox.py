@@ -13,8 +13,8 @@ from sandboxed import PYTHON, SHORT, Feed, Lab, run_in
 
 from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
-from occd.model import File, Outcome
-from occd.sandbox import open_sandbox
+from occd.model import File, Outcome, Stream
+from occd.sandbox import Job, no_signals, open_sandbox
 
 MIB = 2**20
 
@@ -149,10 +149,9 @@ async def test_a_signal_reaches_the_program_which_may_handle_it(lab: Lab) -> Non
     outcome = await signalled(
         lab,
         """
-        signal.signal(signal.SIGINT, lambda *_: print("caught", flush=True))
-        print("ready", flush=True)
-        signal.pause()
-        signal.pause()
+        signal.signal(signal.SIGINT, lambda *_: os.write(1, b"caught\\n"))
+        os.write(1, b"ready\\n")  # print may not be entered again while it runs
+        while True: time.sleep(0.01)  # a signal just before signal.pause would be waited for twice
         """,
         signal.SIGINT,
         signal.SIGTERM,
@@ -220,7 +219,7 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         (init,) = await standing_inits()
         os.kill(init, signal.SIGSTOP)
         ((launcher, _),) = cell._seat._idle  # type: ignore[attr-defined]
-        await launcher.send_signal(signal.SIGTERM)  # a late one
+        os.write(launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
         for pid in (*nsjails(), init):
             pidfd = os.pidfd_open(pid)
             os.kill(pid, signal.SIGKILL)
@@ -388,3 +387,47 @@ async def test_secret_folder_where_programs_read_is_refused() -> None:
     with pytest.raises(SandboxUnavailable, match="/usr/local/share/occd-data"):
         async with open_sandbox(config):
             pass
+
+
+async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab) -> None:
+    """Each piece is written when the one before has been seen, so the order is certain."""
+    told: list[tuple[Stream, bytes]] = []
+    send, stdin = trio.open_memory_channel[bytes](1)
+
+    def emit(stream: Stream, data: bytes) -> None:
+        told.append((stream, data))
+        send.send_nowait(b"\n")
+
+    source = "import os\nfor number in range(20): os.write(1 + number % 2, b'%d' % number); os.read(0, 1)"
+    job = Job("run", [PYTHON, "-c", source], (), SHORT)
+    async with lab.cell() as cell:
+        with send:
+            outcome = await cell.run(job, stdin, emit, trio.Event(), no_signals())
+    assert outcome.succeeded, outcome
+    streams: list[Stream] = ["stdout", "stderr"]
+    assert told == [(streams[number % 2], b"%d" % number) for number in range(20)]
+
+
+async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None:
+    """As the kernel keeps one open that lies between two sockets."""
+    feed = Feed(keep_open=True)
+    held: list[int] = []
+    outcomes: list[Outcome] = []
+
+    async def run() -> None:
+        source = "print('first', flush=True); time.sleep(1); os.write(1, b'last\\n'); sys.exit(7)"
+        outcomes.append(await lab.python(source, feed=feed))
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await feed.output.wait()
+            (nsjail,) = nsjails()
+            (init,) = children(nsjail)
+            for program in children(init):
+                held += [os.open(f"/proc/{program}/fd/{number}", os.O_WRONLY) for number in (1, 2)]
+    for fd in held:
+        os.close(fd)
+    assert held
+    assert ending(outcomes[0]) == (7, None, None)
+    assert outcomes[0].stdout == b"first\nlast\n"

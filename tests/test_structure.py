@@ -13,21 +13,24 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"app", "cli", "health", "queues", "run"},
+    {"app", "cli", "descriptors", "health", "queues", "run"},
     {"roles"},
     {"web", "broker", "state", "sandbox"},
-    {"wire", "sqlite", "config", "languages", "log"},
-    {"data", "scopes"},
+    {"wire", "sqlite", "datafile", "config", "languages", "log"},
+    {"data", "scopes", "trouble", "utf8"},
     {"model"},
+    {"rules"},
     {"errors"},
     {"__init__"},
 )
 """From top to bottom: a part imports only what stands below it."""
 WITHIN = {
+    ("app", "descriptors"),
     ("app", "health"),
     ("cli", "app"),
     ("cli", "queues"),
     ("cli", "run"),
+    ("sqlite", "datafile"),
     ("languages", "config"),
     ("roles.ws", "roles.submit"),
 }

@@ -1,4 +1,4 @@
-// Bundles src/ into ../static. CI builds again and compares, so the same sources must give the same
+// Bundles src/ into ../static, or into the folder after --out. CI builds again and compares, so the same sources must give the same
 // bytes under the same names. A chunk is therefore named after what it holds, and its content hash
 // goes into the query, where it still defeats stale caches.
 import * as esbuild from 'esbuild'
@@ -8,8 +8,13 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const out = join(here, '../static')
+const out = option('--out') ?? join(here, '../static')
 const testOut = join(here, 'node_modules/.occd-test')
+
+function option(name) {
+  const at = process.argv.indexOf(name)
+  return at === -1 ? undefined : process.argv[at + 1]
+}
 
 const common = {
   absWorkingDir: here,

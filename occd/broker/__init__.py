@@ -90,6 +90,10 @@ class Broker(Look, Protocol):
         stops delivery. Messages that nobody received from the channel go back to the queue; the others
         can still be ended."""
 
+    async def withdraw(self, queue: str, key: str) -> None:
+        """Nobody wants this message any more: give its place in the queue free, where that can be done.
+        RabbitMQ gives nothing out of turn; there, as in a race, it is delivered all the same."""
+
     async def take_kept(self, queue: str, key: str) -> None:
         """Delete the kept dead letters of this key, if there are any."""
 

@@ -6,24 +6,22 @@ served in the order in which they came.
 
 import sqlite3
 import time
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
 import trio
 
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
 from occd.config import Config
 from occd.errors import DataFolderError, QueueFull
 from occd.sqlite import Database, Work
+from occd.trouble import Trouble
 
 T = TypeVar("T")
-log = structlog.get_logger()
-
 _RETRY_AFTER_S = 5
 _RETRY_S = 0.5
 
@@ -45,34 +43,55 @@ _MIGRATIONS = (
 
 @dataclass(slots=True)
 class _Queue:
-    """The numbers of the messages that wait, by owner; the first owner is the next to be served.
+    """The messages that wait, number and key, by owner; the first owner is the next to be served.
 
     `length` also counts what is being delivered and what is being written.
     """
 
     name: str
-    waiting: OrderedDict[str, deque[int]] = field(default_factory=OrderedDict)
+    waiting: OrderedDict[str, OrderedDict[int, str]] = field(default_factory=OrderedDict)
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By key: its owner and number, the later one where a message came twice."""
     length: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
 
-    def put(self, number: int, owner: str, *, first: bool = False) -> None:
-        numbers = self.waiting.setdefault(owner, deque())
+    def put(self, number: int, owner: str, key: str, *, first: bool = False) -> None:
+        messages = self.waiting.setdefault(owner, OrderedDict())
+        messages[number] = key
+        self.places[key] = owner, number
         if first:
-            numbers.appendleft(number)
+            messages.move_to_end(number, last=False)
             self.waiting.move_to_end(owner, last=False)
-        else:
-            numbers.append(number)
         self.changed.set()
         self.changed = trio.Event()
 
-    async def take(self) -> tuple[int, str]:
+    async def take(self) -> tuple[int, str, str]:
+        """The number, owner and key of the next."""
         while not self.waiting:
             await self.changed.wait()
-        owner, numbers = self.waiting.popitem(last=False)
-        number = numbers.popleft()
-        if numbers:
-            self.waiting[owner] = numbers
-        return number, owner
+        owner = next(iter(self.waiting))
+        number, key = next(iter(self.waiting[owner].items()))
+        self._leave(owner, number, key)
+        if owner in self.waiting:
+            self.waiting.move_to_end(owner)
+        return number, owner, key
+
+    def withdraw(self, key: str) -> int | None:
+        """The number of the message that waits no more; None when none did."""
+        if key not in self.places:
+            return None
+        owner, number = self.places[key]
+        self._leave(owner, number, key)
+        self.length -= 1
+        return number
+
+    def _leave(self, owner: str, number: int, key: str) -> None:
+        messages = self.waiting[owner]
+        del messages[number]
+        if not messages:
+            del self.waiting[owner]
+        if self.places.get(key) == (owner, number):
+            del self.places[key]
 
 
 @dataclass(slots=True)
@@ -88,20 +107,33 @@ class _Delivery:
 
     async def ack(self) -> None:
         self._free.release()  # it has ended; that it is written down, the next need not wait for
-        await self._broker.delete(self._number)
-        self._queue.length -= 1
+        try:
+            await self._broker.delete(self._number)
+        finally:
+            self._queue.length -= 1
 
     async def hand_back(self) -> None:
-        await self._broker.undeliver(self._number)
-        self._queue.put(self._number, self._owner, first=True)
-        self._free.release()
+        try:
+            await self._broker.undeliver(self._number)
+        finally:
+            self._put_back()
 
     async def reject(self, reason: str) -> None:
-        await self._broker.bury(self._queue, self._number, self._owner, reason)
-        self._free.release()
+        await self._end(self._broker.bury(self._queue, self._number, self._owner, self.key, reason))
 
     async def keep(self) -> None:
-        await self._broker.preserve(self._queue, self._number)
+        await self._end(self._broker.preserve(self._queue, self._number))
+
+    async def _end(self, end: Awaitable[None]) -> None:
+        try:
+            await end
+        except BaseException:
+            self._put_back()
+            raise
+        self._free.release()
+
+    def _put_back(self) -> None:
+        self._queue.put(self._number, self._owner, self.key, first=True)
         self._free.release()
 
 
@@ -110,19 +142,20 @@ class EmbeddedBroker:
         self._database = database
         self._length_max = length_max
         self._queues: dict[str, _Queue] = {}
+        self._trouble = Trouble("the queue waits for the data folder")
 
     async def load(self) -> None:
         await self._database.migrate("broker", _MIGRATIONS)
         rows = await self._database.read(
             lambda db: db.execute(
-                "SELECT queue, number, owner FROM messages ORDER BY number"
+                "SELECT queue, number, owner, key FROM messages ORDER BY number"
             ).fetchall()
         )
-        for queue, number, owner in rows:
+        for queue, number, owner, key in rows:
             if queue.endswith(KEPT):  # nobody is served these
                 continue
             self._queue(queue).length += 1
-            self._queue(queue).put(number, owner)
+            self._queue(queue).put(number, owner, key)
 
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         target = self._queue(queue)
@@ -131,11 +164,13 @@ class EmbeddedBroker:
         target.length += 1
         row = (queue, key, owner or "", body)
         try:
-            number = await self._database.write(lambda db: _insert(db, row))
+            await self._database.write(
+                lambda db: _insert(db, row),
+                then=lambda number: target.put(number, owner or "", key),
+            )
         except BaseException:
             target.length -= 1
             raise
-        target.put(number, owner or "")
 
     @asynccontextmanager
     async def consume(
@@ -156,11 +191,11 @@ class EmbeddedBroker:
         free = trio.Semaphore(prefetch)
         while True:
             await free.acquire()
-            number, owner = await queue.take()
+            number, owner, key = await queue.take()
             try:
                 delivery, deliveries = await self._begin(queue, free, number)
             except BaseException:
-                queue.put(number, owner, first=True)
+                queue.put(number, owner, key, first=True)
                 raise
             if deliveries > DELIVERY_LIMIT and not queue.name.endswith(DEAD):
                 await delivery.reject(f"delivered {deliveries - 1} times without an end")
@@ -193,17 +228,24 @@ class EmbeddedBroker:
         with suppress(DataFolderError):  # then it counts as a delivery, and comes back all the same
             await self._database.write(lambda db: _run(db, statement, number))
 
-    async def bury(self, queue: _Queue, number: int, owner: str, reason: str) -> None:
+    async def bury(self, queue: _Queue, number: int, owner: str, key: str, reason: str) -> None:
         dead = self._queue(queue.name + DEAD)
         statement = "UPDATE messages SET queue = ?, reason = ?, deliveries = 0 WHERE number = ?"
         await self._write(lambda db: _run(db, statement, dead.name, reason, number))
         queue.length -= 1
         dead.length += 1
-        dead.put(number, owner)
+        dead.put(number, owner, key)
 
     async def preserve(self, queue: _Queue, number: int) -> None:
         await self._write(lambda db: _keep(db, queue.name.removesuffix(DEAD) + KEPT, number))
         queue.length -= 1
+
+    async def withdraw(self, queue: str, key: str) -> None:
+        number = self._queue(queue).withdraw(key)
+        if number is not None:
+            statement = "DELETE FROM messages WHERE number = ?"
+            with suppress(DataFolderError):  # then it comes after a restart, and is refused
+                await self._database.write(lambda db: _run(db, statement, number), hurry=False)
 
     async def depths(self) -> Mapping[str, int]:
         kept = await self._database.read(_count_kept)
@@ -225,10 +267,13 @@ class EmbeddedBroker:
         """Write what a delivery in hand needs, however long the disk is full."""
         while True:
             try:
-                return await self._database.write(work, hurry=hurry)
+                done = await self._database.write(work, hurry=hurry)
             except DataFolderError as error:
-                log.warning("the queue waits for the data folder", error=str(error))
+                self._trouble.tell(error)
                 await trio.sleep(_RETRY_S)
+            else:
+                self._trouble.over()
+                return done
 
     def _queue(self, name: str) -> _Queue:
         return self._queues.setdefault(name, _Queue(name))

@@ -29,7 +29,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pika
-import structlog
 import trio
 
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
@@ -40,9 +39,8 @@ from occd.broker.server import parameters
 from occd.broker.talk import Talk, open_talk
 from occd.broker.topology import Topology
 from occd.config import Config
-from occd.errors import BrokerError, OccdError
-
-log = structlog.get_logger()
+from occd.errors import BrokerError
+from occd.trouble import Trouble
 
 _REASON = "occd-reason"
 _RETRY_S = 0.5
@@ -99,9 +97,10 @@ class _Delivery:
         while not self._stale:
             try:
                 await self._broker.copy(queue, self._arrival, headers)
+                self._broker.moving.over()
                 break
             except BrokerError as error:
-                log.warning("a message waits to be moved", key=self.key, to=queue, error=str(error))
+                self._broker.moving.tell(error, key=self.key, to=queue)
                 await trio.sleep(_RETRY_S)
         self._end(self._intake.ack)
 
@@ -123,6 +122,7 @@ class RabbitmqBroker:
         self._consuming = consuming
         self._nursery = nursery
         self._declared: dict[str, None] = {}
+        self.moving = Trouble("a message waits to be moved")
         self._missing = trio.Event()
         self._turns: dict[str, Turn] = {}
 
@@ -202,6 +202,9 @@ class RabbitmqBroker:
         async with open_talk(self._consuming) as talk:
             return [kept for _, kept in await self._all_kept(talk, queue)]
 
+    async def withdraw(self, queue: str, key: str) -> None:
+        """It keeps its place until its turn, when `begin` refuses it."""
+
     async def take_kept(self, queue: str, key: str) -> None:
         async with open_talk(self._consuming) as talk:
             for tag, kept in await self._all_kept(talk, queue):
@@ -236,13 +239,12 @@ class RabbitmqBroker:
 
     async def keep_declared(self) -> None:
         """After each reconnect, and when a queue turned out to be missing."""
+        trouble = Trouble("the queues cannot be declared")
         while True:
             await self._missing.wait()
             self._missing = trio.Event()
-            try:
+            with trouble.survived():
                 await self.declare(*self._declared)
-            except OccdError as error:
-                log.error("the queues cannot be declared", error=str(error))
 
     async def settle(self) -> None:
         await self._publisher.settle()
@@ -295,7 +297,9 @@ async def open_rabbitmq(config: Config) -> AsyncIterator[RabbitmqBroker]:
         await broker.declare(*topology.queues)
         broker.watch_reconnects()
         nursery.start_soon(broker.keep_declared)
-        yield broker
-        with trio.move_on_after(_FLUSH_S, shield=True):
-            await broker.settle()
-        nursery.cancel_scope.cancel()
+        try:
+            yield broker
+        finally:
+            with trio.move_on_after(_FLUSH_S, shield=True):
+                await broker.settle()
+            nursery.cancel_scope.cancel()

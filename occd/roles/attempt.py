@@ -19,6 +19,7 @@ from occd.model import Event, Outcome, Result, Stage, StageName, Submission, jud
 from occd.roles.eventlog import EventLog
 from occd.sandbox import Cell, Job, Sandbox
 from occd.state import State, Taken
+from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class Attempt:
         self._installed = installed
         self._node = node
         self._taken = Taken()
+        self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._stop = trio.Event()
         self._cancelled = False
@@ -79,7 +81,7 @@ class Attempt:
                 compiled = await self._stage(cell, "compile")
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
-                    return Result(verdict, compile=compiled)
+                    return Result(verdict, language.hint(compiled), compile=compiled)
             run = await self._stage(cell, "run")
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
@@ -95,6 +97,8 @@ class Attempt:
                     self._job(stage), stdin, self._log.emit, self._stop, signals
                 )
             nursery.cancel_scope.cancel()
+        if stage == "run":
+            outcome = self._language.judged(outcome)
         # The log has the output already; what the stage cost is what remains to be told.
         self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
         return outcome
@@ -144,7 +148,8 @@ class Attempt:
                     for name in await self._state.signals(self._submission.id, seen):
                         seen += 1
                         self._taken = replace(self._taken, signals=seen)
-                        await send.send(Signals[name])
+                        if number := Signals.__members__.get(name):
+                            await send.send(number)
 
     async def _watch_for_cancel(self) -> None:
         await self._state.cancelled(self._submission.id)
@@ -156,12 +161,13 @@ class Attempt:
         while not self._superseded:
             try:
                 await self._record(events)
+                self._trouble.over()
                 return
             except (Stale, Finished, Exhausted) as error:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:
-                log.warning("events wait for state", id=self._submission.id, error=str(error))
+                self._trouble.tell(error, id=self._submission.id)
                 await trio.sleep(_RETRY_S)
 
     async def _record(self, events: Sequence[Event]) -> None:

@@ -21,6 +21,9 @@ from occd.errors import (
     MessageTooLarge,
     OccdError,
     Poisoned,
+    in_words,
+    leaves,
+    out_of_descriptors,
 )
 from occd.languages import find, pick
 from occd.model import (
@@ -34,6 +37,8 @@ from occd.roles.heartbeat import announce
 from occd.sandbox import Sandbox
 from occd.scopes import cancel_when
 from occd.state import Node, State
+from occd.trouble import Trouble
+from occd.utf8 import cut
 
 log = structlog.get_logger()
 
@@ -59,6 +64,7 @@ class Execute:
         self._state = state
         self._sandbox = sandbox
         self._running: dict[str, _Held] = {}
+        self._trouble = Trouble("a result waits for the broker")
         self._started_at = time.time()
         self.stopping = trio.Event()
 
@@ -131,8 +137,13 @@ class Execute:
         except Finished:
             return True
         except Exception as error:
-            ours = isinstance(error, OccdError)  # a failure that we know needs no traceback
-            log.error("attempt failed", id=submission.id, error=str(error), exc_info=not ours)
+            known = all(isinstance(each, OccdError) for each in leaves(error))
+            log.error(  # a failure that we know needs no traceback
+                "attempt failed", id=submission.id, error=in_words(error), exc_info=not known
+            )
+            if held.attempt and out_of_descriptors(error):  # the program has no part in that
+                with suppress(OccdError):
+                    await self._state.excuse(submission.id, held.attempt.number)
             await trio.sleep(_RETRY_S)
             return False
         return True
@@ -175,26 +186,27 @@ class Execute:
         while True:  # the work is done: an outage of the broker must not make us do it again
             try:
                 await self._broker.publish(queue, body, key=submission.id, owner=None)
+                self._trouble.over()
                 return
             except MessageTooLarge as error:
                 log.error("a result is cut", id=submission.id, bytes=len(body), error=str(error))
-                cut = replace(
+                result = replace(
                     result,
                     message="The output was cut: this server's queues take nothing so large.",
                     compile=_cut(result.compile),
                     run=_cut(result.run),
                 )
-                body = wire.encode_result(wire.ResultMessage(submission.id, attempt, cut, known))
+                body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
             except OccdError as error:
-                log.warning("a result waits for the broker", id=submission.id, error=str(error))
+                self._trouble.tell(error, id=submission.id)
                 await trio.sleep(_RETRY_S)
 
 
 def _cut(outcome: Outcome | None) -> Outcome | None:
     return outcome and replace(
         outcome,
-        stdout=outcome.stdout[:_CUT_BYTES],
-        stderr=outcome.stderr[:_CUT_BYTES],
+        stdout=cut(outcome.stdout, _CUT_BYTES),
+        stderr=cut(outcome.stderr, _CUT_BYTES),
         stdout_truncated=outcome.stdout_truncated or len(outcome.stdout) > _CUT_BYTES,
         stderr_truncated=outcome.stderr_truncated or len(outcome.stderr) > _CUT_BYTES,
     )

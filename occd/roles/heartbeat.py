@@ -7,6 +7,7 @@ import trio
 
 from occd.errors import OccdError
 from occd.state import Node, State
+from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
@@ -23,13 +24,12 @@ async def announce(
 ) -> None:
     """Until it is cancelled; then it withdraws, if that can be done at once. Calls `forgotten` when state
     has, which it tells apart from the first time by that alone: then there is nothing to remember."""
+    trouble = Trouble("the others were not told of this node")
     try:
         while True:
-            try:
+            with trouble.survived():
                 if not await state.announce(describe()):
                     forgotten()
-            except OccdError as error:
-                log.warning("the others were not told of this node", reason=str(error))
             task_status.started()
             task_status = trio.TASK_STATUS_IGNORED
             await trio.sleep(_EVERY_S)

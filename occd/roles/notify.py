@@ -9,10 +9,18 @@ import trio
 from occd import wire
 from occd.broker import DEAD, Broker, Delivery
 from occd.config import Config
-from occd.errors import OccdError, Poisoned, StateUnavailable
+from occd.errors import (
+    DataFolderError,
+    OccdError,
+    Poisoned,
+    StateUnavailable,
+    in_words,
+    leaves,
+)
 from occd.model import Result, Verdict
 from occd.roles.heartbeat import announce
 from occd.state import Node, State
+from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
@@ -28,6 +36,7 @@ class Notify:
         self._broker = broker
         self._state = state
         self._taken = 0
+        self._trouble = Trouble("a result waits for state")
         self._started_at = time.time()
         self.stopping = trio.Event()
 
@@ -82,9 +91,12 @@ class Notify:
             log.warning("poisoned message", key=delivery.key, reason=str(error))
             await delivery.reject(str(error))
         except Exception as error:
-            ours = isinstance(error, OccdError)  # a failure that we know needs no traceback
-            log.error(
-                "a result waits for state", key=delivery.key, error=str(error), exc_info=not ours
+            known = all(isinstance(each, OccdError) for each in leaves(error))
+            log.error(  # a failure that we know needs no traceback
+                "a result waits for state",
+                key=delivery.key,
+                error=in_words(error),
+                exc_info=not known,
             )
             await trio.sleep(_RETRY_S)
             await delivery.hand_back()
@@ -95,10 +107,13 @@ class Notify:
         """However long state is away: handing back would count as a delivery with some brokers."""
         while True:
             try:
-                return await handle(delivery)
-            except StateUnavailable as error:
-                log.warning("a result waits for state", key=delivery.key, error=str(error))
+                await handle(delivery)
+            except (StateUnavailable, DataFolderError) as error:
+                self._trouble.tell(error, key=delivery.key)
                 await trio.sleep(_RETRY_S)
+            else:
+                self._trouble.over()
+                return
 
     async def _store(self, delivery: Delivery) -> None:
         message = wire.decode_result(delivery.body)
@@ -106,7 +121,7 @@ class Notify:
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:
-        log.error("dead letter", key=delivery.key, reason=delivery.reason)
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
         await self._state.finish(delivery.key, None, result)
+        log.error("dead letter", key=delivery.key, reason=delivery.reason)
         await delivery.keep()  # for `occd queues`

@@ -5,24 +5,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import structlog
 import trio
 
 from occd import wire
 from occd.broker import Broker
 from occd.config import CeilingConfig, Config
-from occd.errors import BrokerError, FieldError, OccdError, Rejected
+from occd.errors import BrokerUnavailable, FieldError, OccdError, Rejected, StateUnavailable
 from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Record, Submission, Summary, new_id
 from occd.roles.heartbeat import announce
+from occd.rules import Broken
 from occd.state import Node, State
+from occd.trouble import Trouble
 from occd.web.schema import LimitsRequest, SubmissionRequest
-
-log = structlog.get_logger()
 
 _SWEEP_EVERY_S = 10.0
 _SWEEP_OLDER_S = 30.0
 _ACCEPT_TIMEOUT_S = 30.0
+_RETRY_AFTER_S = 5
+_OFFERED_S = 1.0
 
 
 class Submit:
@@ -33,7 +34,10 @@ class Submit:
         self._broker = broker
         self._state = state
         self._languages = languages
+        self._known_offers: dict[str, list[Installed]] = {}
+        self._offered_until = 0.0
         self._started_at = time.time()
+        self._trouble = Trouble("the sweep will try again")
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -70,12 +74,11 @@ class Submit:
             created = await self._state.create(submission, key, digest)
             if created.id == submission.id:
                 await self._publish_new(submission)
-                return Record(submission, "queued", 0, None, None)
-            record = await self._state.get(created.id)
-            if not created.published:
-                await self._publish(record.submission)
-            return record
-        raise BrokerError("the broker took too long")
+                return _new(submission)
+            if not created.published:  # by the same request: so this is the same submission, whole
+                await self._publish(replace(submission, id=created.id))
+            return await self._state.get(created.id)
+        raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
     async def get(self, id: str) -> Record:
         return await self._state.get(id)
@@ -89,7 +92,11 @@ class Submit:
     async def cancel(self, id: str) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             cancelling = await self._state.cancel(id)
-        return await self._state.get(id), cancelling
+            record = await self._state.get(id)
+            if cancelling and record.result:  # it waited: its place is somebody else's now
+                await self._broker.withdraw(self._config.submission_queue, id)
+            return record, cancelling
+        raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 
     async def languages(self) -> list[dict[str, Any]]:
         """Those that some execute node can run now."""
@@ -141,41 +148,20 @@ class Submit:
         await self._state.published(submission.id)
 
     async def _sweep(self) -> None:
-        try:
+        with self._trouble.survived():
             for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
                 await self._publish(submission)
-        except OccdError as error:
-            log.warning("the sweep will try again", error=str(error))
 
     async def _admit(self, request: SubmissionRequest) -> Submission:
         if request.sources_bytes > self._config.http.sources_max_bytes:
             most = self._config.http.sources_max_bytes
             raise Rejected("too-large", f"source and files exceed {most} bytes")
         language = await self._language(request)
-        files = [File(file.name, file.content) for file in request.files]
-        if request.source is not None:
-            main = language.source_name(request.source)
-            if any(file.name == main for file in files):
-                raise _invalid("files", f"{main} is the name of source itself")
-            files.insert(0, File(main, request.source))
-        else:
-            main = language.main_of(files)
-        _refuse_file_as_folder(files)
-        return Submission(
-            id=new_id(),
-            language=language.id,
-            version=request.version,
-            main=main,
-            files=tuple(files),
-            stdin=request.stdin,
-            args=tuple(request.args),
-            env=tuple(request.env.items()),
-            compile_args=tuple(request.compile_args),
-            limits=_resolve(request.limits, language.limits, self._config.ceilings),
-            interactive=request.interactive,
-            user_id=request.user_id,
-            created_at=time.time(),
-        )
+        limits = _resolve(request.limits, language.limits, self._config.ceilings)
+        try:
+            return _submission(request, language, limits)
+        except Broken as error:
+            raise _invalid(error.field or "submission", error.message) from None
 
     async def _language(self, request: SubmissionRequest) -> Language:
         language = find(self._languages.values(), request.language)
@@ -204,8 +190,16 @@ class Submit:
         return language
 
     async def _offered(self) -> dict[str, list[Installed]]:
-        """Versions by language, newest first, over all nodes. What is promised is here even while no
-        node is; and where there are promises, nothing else is."""
+        """Versions by language, newest first, over all nodes, as they were a second ago at most. What is
+        promised is here even while no node is; and where there are promises, nothing else is."""
+        now = trio.current_time()
+        if now > self._offered_until:
+            self._known_offers = await self._offers()
+            # Who waits for the first node should not wait longer.
+            self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
+        return self._known_offers
+
+    async def _offers(self) -> dict[str, list[Installed]]:
         promised = self._config.languages
         found: dict[str, set[Installed]] = {name: set() for name in promised}
         for node in await self._state.nodes():
@@ -217,6 +211,56 @@ class Submit:
             name: sorted(each, key=lambda installed: installed.order, reverse=True)
             for name, each in found.items()
         }
+
+
+def _submission(request: SubmissionRequest, language: Language, limits: Limits) -> Submission:
+    """Raises Broken for a whole that no submission can be, though each field is right."""
+    files = [File(file.name, file.content) for file in request.files]
+    if request.source is not None:
+        main = language.source_name(request.source, files)
+        if any(file.name == main for file in files):
+            raise Broken(f"{main} is the name of source itself", "files")
+        files.insert(0, File(main, request.source))
+    else:
+        main = _main(language, files)
+    return Submission(
+        id=new_id(),
+        language=language.id,
+        version=request.version,
+        main=main,
+        files=tuple(files),
+        stdin=request.stdin,
+        args=tuple(request.args),
+        env=tuple(request.env.items()),
+        compile_args=tuple(request.compile_args),
+        limits=limits,
+        interactive=request.interactive,
+        user_id=request.user_id,
+        created_at=time.time(),
+    )
+
+
+def _main(language: Language, files: Sequence[File]) -> str:
+    main = language.main_of(files)
+    if main is None:
+        suffixes = " or ".join(language.sources)
+        message = (
+            f"none is {language.name}: call the main one {language.file_name}, "
+            f"or let its name end in {suffixes}"
+        )
+        raise _invalid("files", message)
+    return main
+
+
+def _new(submission: Submission) -> Record:
+    return Record(
+        submission.id,
+        submission.language,
+        "queued",
+        0,
+        submission.created_at,
+        retry_of=submission.retry_of,
+    )
 
 
 def _invalid(field: str, message: str, kind: str = "invalid") -> Rejected:
@@ -244,12 +288,3 @@ def _resolve(asked: LimitsRequest, default: Limits, ceiling: CeilingConfig) -> L
 
 def _limits_json(limits: Limits) -> dict[str, Any]:
     return {name: getattr(limits, name) for name in LimitsRequest.model_fields}
-
-
-def _refuse_file_as_folder(files: list[File]) -> None:
-    names = {file.name for file in files}
-    for name in names:
-        parts = name.split("/")
-        for end in range(1, len(parts)):
-            if (folder := "/".join(parts[:end])) in names:
-                raise _invalid("files", f"{folder} is both a file and a folder")

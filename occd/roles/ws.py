@@ -53,8 +53,11 @@ class Ws:
     ) -> Record:
         return await self._submit.submit(request, key=key, digest=digest, owner=owner)
 
-    async def get(self, id: str) -> Record:
-        return await self._state.get(id)
+    async def get(self, id: str, most: int | None = None) -> Record:
+        return await self._state.get(id, most)
+
+    async def known(self, id: str) -> None:
+        await self._state.status(id)
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
         self._following += 1
@@ -69,5 +72,5 @@ class Ws:
     async def send_signal(self, id: str, signal: str) -> None:
         await self._state.send_signal(id, signal)
 
-    async def cancel(self, id: str) -> tuple[Record, bool]:
-        return await self._submit.cancel(id)
+    async def cancel(self, id: str) -> bool:
+        return await self._state.cancel(id)

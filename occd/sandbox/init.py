@@ -10,10 +10,11 @@ from typing import Literal
 from occd.model import Limits
 
 _HELLO = struct.Struct("=B7xQ")
-_GO = struct.Struct("=Q4I6Q")
+_GO = struct.Struct("=Q4I7Q")
 _END = struct.Struct("=BBHiQQQ")
 MESSAGE_MAX = _END.size
-_GUARDS: dict[int, Literal["memory", "cpu_time"]] = {ord("m"): "memory", ord("c"): "cpu_time"}
+_Guard = Literal["memory", "cpu_time", "wall_time"]
+_GUARDS: dict[int, _Guard] = {ord("m"): "memory", ord("c"): "cpu_time", ord("w"): "wall_time"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class End:
     """The exact end of the jail's first process. `status` is as from waitpid."""
 
     status: int
-    guarded: Literal["memory", "cpu_time"] | None
+    guarded: _Guard | None
+    """The limit at which init ended the program."""
     wall_time: float
     cpu_time: float
     peak: int
@@ -53,19 +55,21 @@ def signal_name(number: int) -> str:
 def encode_go(
     number: int, argv: Sequence[str], env: Sequence[str], limits: Limits, groups: int
 ) -> bytes:
-    """`groups` open files of control groups come along; with none, init samples usage itself."""
+    """`groups` open files of control groups come along, and one that tells the CPU time used in them; with
+    none, init samples usage itself."""
     head = _GO.pack(
         number,
         len(argv),
         len(env),
         groups,
-        0,
+        os.cpu_count() or 1,
         limits.file_size,
         limits.open_files,
         limits.processes + 1,  # init itself
         limits.memory,  # a stack may grow as far as memory goes, as contest programs expect
         limits.memory,
         int(limits.cpu_time * 1e9),
+        int(limits.wall_time * 1e9),
     )
     return head + b"".join(os.fsencode(word) + b"\0" for word in (*argv, *env))
 

@@ -1,16 +1,19 @@
-"""One stage in a jail that stands ready: start it, feed it, read it, watch its limits, and tell how it
-ended.
+"""One stage in a jail that stands ready: start it, feed it, read it, and tell how it ended.
 
 nsjail made the namespaces, dropped every privilege, loaded the seccomp policy and started init
-(`launcher.py`). Init lets the program join the job's control group and become what the job says, and
-reports over a socket; to end a jail we kill its init, and the kernel kills the rest. When occd dies,
-init sees the socket close and does the same.
+(`launcher.py`). Init lets the program join the job's control group and become what the job says, holds its
+wall time and CPU time, and reports over a socket when nothing of the program is left. We read the output,
+hold its limit, and ask init for the end. An init that does not answer is killed, and the kernel kills the
+rest. When occd dies, init sees the socket close and does the same.
+
+The verdict is made from what the program used. When we notice has no part in it: this process may be busy.
 """
 
 import os
+import signal
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, nullcontext
+from contextlib import AsyncExitStack, ExitStack, suppress
+from dataclasses import replace
 
 import trio
 
@@ -19,10 +22,16 @@ from occd.model import LimitName, Limits, Outcome, Stream
 from occd.sandbox import Emit, Job
 from occd.sandbox.cgroup import Group
 from occd.sandbox.init import End, encode_go
-from occd.sandbox.launcher import Launcher
+from occd.sandbox.launcher import Jail, Launcher
+from occd.sandbox.output import Output
+
+_ANSWER_S = 2.0
+"""How long an init may take that was asked to end its program."""
+
+_OVERDUE_S = 15.0
+"""How long after the wall time an init is given up that should have ended its program by itself."""
 
 _END_TIMEOUT_S = 10.0
-_READ = 65_536
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 
 
@@ -41,142 +50,148 @@ async def run_in_jail(
 
     Raises SandboxFailed when it could not be started or does not end.
     """
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as ours:
         with ExitStack() as theirs:
-            ours, files = _pipes(uid, theirs)
-            stdin_pipe, stdout_pipe, stderr_pipe = [
-                await stack.enter_async_context(trio.lowlevel.FdStream(fd)) for fd in ours
-            ]
-            joinable: AbstractContextManager[list[int]] = nullcontext([])
-            groups = theirs.enter_context(group.joinable() if group else joinable)
+            stdin_pipe, streams, files = _pipes(uid, ours, theirs)
+            groups = theirs.enter_context(group.joinable()) if group else []
+            cpu_time = [theirs.enter_context(group.cpu_time_file())] if group else []
             env = [f"{name}={value}" for name, value in (_ENV | dict(job.env)).items()]
-            message = encode_go(launcher.number, job.argv, env, job.limits, len(groups))
-            await launcher.go(message, [*files, *groups])
-        watch = _Watch(job.limits, emit, launcher.kill)
+            message = encode_go(launcher.jail.number, job.argv, env, job.limits, len(groups))
+            started = time.monotonic()
+            await launcher.go(message, [*files, *groups, *cpu_time])
+        ending = _Ending(launcher, job.limits)
+        output = Output(streams, job.limits.output, emit, ending.ask)
         failed: SandboxFailed | None = None
-        started = time.monotonic()
-        async with trio.open_nursery() as pipes, trio.open_nursery() as watchers:
-            pipes.start_soon(watch.read, "stdout", stdout_pipe)
-            pipes.start_soon(watch.read, "stderr", stderr_pipe)
+        async with trio.open_nursery() as watchers:
+            watchers.start_soon(output.read)
             watchers.start_soon(_feed, stdin, stdin_pipe)
-            watchers.start_soon(watch.wall_time)
-            watchers.start_soon(watch.stopped, stop)
-            watchers.start_soon(_forward, signals, launcher)
-            if group:
-                watchers.start_soon(watch.cpu_time, group)
+            watchers.start_soon(_forward, signals, launcher.jail)
+            watchers.start_soon(ending.stopped, stop)
             try:
-                end = await watch.end(launcher)
+                end = await ending.wait()
             except SandboxFailed as error:
-                failed = error  # raised below: the nurseries would wrap it
-                pipes.cancel_scope.cancel()
+                failed = error  # raised below: the nursery would wrap it
             wall_time = time.monotonic() - started
             watchers.cancel_scope.cancel()
         if failed:
             raise failed
-        return watch.outcome(end, group, wall_time)
+        output.drain()
+        return _outcome(job.limits, end, group, output, wall_time)
 
 
-def _pipes(uid: int, theirs: ExitStack) -> tuple[list[int], list[int]]:
-    """Our ends and the program's ends of its stdin, stdout and stderr; `theirs` closes the latter."""
-    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
-    ours = [pipes[0][1], pipes[1][0], pipes[2][0]]
-    files = [pipes[0][0], pipes[1][1], pipes[2][1]]
-    for fd in files:
-        theirs.callback(os.close, fd)
-        os.fchown(fd, uid, uid)  # so that /dev/stdin and the like can be opened
-    return ours, files
+def _pipes(
+    uid: int, ours: AsyncExitStack, theirs: ExitStack
+) -> tuple[trio.lowlevel.FdStream, dict[Stream, int], list[int]]:
+    """Our ends of the program's stdin, stdout and stderr, and the program's ends. Each is closed by the stack
+    whose it is."""
+
+    def pipe(*, written_by_us: bool) -> tuple[int, int]:
+        read, write = os.pipe2(os.O_CLOEXEC)
+        our, their = (write, read) if written_by_us else (read, write)
+        theirs.callback(os.close, their)
+        if not written_by_us:
+            ours.callback(os.close, our)
+            os.set_blocking(our, False)
+        os.fchown(their, uid, uid)  # so that /dev/stdin and the like can be opened
+        return our, their
+
+    our_stdin, stdin = pipe(written_by_us=True)
+    stream = trio.lowlevel.FdStream(our_stdin)
+    ours.push_async_callback(stream.aclose)
+    our_stdout, stdout = pipe(written_by_us=False)
+    our_stderr, stderr = pipe(written_by_us=False)
+    return stream, {"stdout": our_stdout, "stderr": our_stderr}, [stdin, stdout, stderr]
 
 
-async def _forward(signals: trio.MemoryReceiveChannel[int], launcher: Launcher) -> None:
+async def _forward(signals: trio.MemoryReceiveChannel[int], jail: Jail) -> None:
     async for number in signals:
-        await launcher.send_signal(number)
+        jail.send_signal(number)
 
 
 async def _feed(stdin: trio.MemoryReceiveChannel[bytes], pipe: trio.lowlevel.FdStream) -> None:
-    try:
+    with suppress(trio.BrokenResourceError):  # what the program does not want is not our concern
         async with pipe:
             async for chunk in stdin:
                 await pipe.send_all(chunk)
-    except trio.BrokenResourceError:
-        pass  # the program closed its stdin; what it does not want is not our concern
 
 
-class _Watch:
-    """The limits of one running stage, and why it was killed if it was."""
+class _Ending:
+    """The end of one jail: awaited, asked for, and forced when init does not answer."""
 
-    def __init__(self, limits: Limits, emit: Emit, kill: Callable[[], None]) -> None:
-        self._limits = limits
-        self._emit = emit
-        self._kill_jail = kill
-        self._ending = trio.CancelScope()
-        self._killed = False
-        self._broken: LimitName | None = None
-        self._seen: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-        self._truncated: set[Stream] = set()
+    def __init__(self, launcher: Launcher, limits: Limits) -> None:
+        self._launcher = launcher
+        self._jail = launcher.jail
+        self._asked = False
+        self._patience = trio.CancelScope(
+            deadline=trio.current_time() + limits.wall_time + _OVERDUE_S
+        )
 
-    def _kill(self, limit: LimitName) -> None:
-        self._broken = self._broken or limit
-        self._end_jail()
-
-    def _end_jail(self) -> None:
-        self._killed = True
-        self._ending.deadline = min(self._ending.deadline, trio.current_time() + _END_TIMEOUT_S)
-        self._kill_jail()
-
-    async def end(self, launcher: Launcher) -> End | None:
-        """As `launcher.end`; what we killed has to end soon. Raises SandboxFailed when somebody else
-        killed the jail, the kernel for want of memory perhaps: the program is not to blame."""
-        with self._ending:
-            end = await launcher.end()
-            if end is None and not self._killed:
-                raise SandboxFailed("the jail's init was killed, not by us")
-            return end
-        raise SandboxFailed(f"a jail does not end although its init was killed{launcher.said()}")
-
-    async def read(self, stream: Stream, pipe: trio.lowlevel.FdStream) -> None:
-        """Read to the end whatever happens: a program never waits for us. Past the limit it is killed
-        and the rest dropped."""
-        seen = self._seen[stream]
-        while data := await pipe.receive_some(_READ):
-            kept = data[: self._limits.output - len(seen)]
-            if kept:
-                seen += kept
-                self._emit(stream, bytes(kept))
-            if len(kept) < len(data):
-                self._truncated.add(stream)
-                self._kill("output")
-
-    async def wall_time(self) -> None:
-        await trio.sleep(self._limits.wall_time)
-        self._kill("wall_time")
-
-    async def cpu_time(self, group: Group) -> None:
-        """Look again when the limit could be reached at the earliest, all processors being busy."""
-        processors = os.cpu_count() or 1
-        # The kernel tells nobody when a group has used so much.
-        while (left := self._limits.cpu_time - group.cpu_time()) > 0:  # noqa: ASYNC110
-            await trio.sleep(max(left / processors, 0.002))
-        self._kill("cpu_time")
+    def ask(self) -> None:
+        """Have init end the program and report, as the program's end by SIGKILL."""
+        if not self._asked:
+            self._asked = True
+            self._patience.deadline = trio.current_time() + _ANSWER_S
+            self._jail.send_signal(signal.SIGKILL)
 
     async def stopped(self, stop: trio.Event) -> None:
         await stop.wait()
-        self._end_jail()
+        self.ask()
 
-    def outcome(self, end: End | None, group: Group | None, wall_time: float) -> Outcome:
-        usage = group.usage() if group else None
-        limit = self._broken or (end.guarded if end else None)
-        if usage and usage.oom_kills:
-            limit = "memory"
-        exact = end if end and not end.guarded else None
-        return Outcome(
-            exit_code=exact.exit_code if exact else None,
-            signal=exact.signal if exact else "SIGKILL",
-            limit=limit,
-            stdout=bytes(self._seen["stdout"]),
-            stderr=bytes(self._seen["stderr"]),
-            stdout_truncated="stdout" in self._truncated,
-            stderr_truncated="stderr" in self._truncated,
-            cpu_time=usage.cpu_time if usage else end.cpu_time if end else 0.0,
-            wall_time=end.wall_time if end else wall_time,
-            memory=(usage.memory if usage else 0) or (end.peak if end else 0),
+    async def wait(self) -> End | None:
+        """As `launcher.end`. None only for an init that did not answer us.
+
+        Raises SandboxFailed when somebody else killed the jail, the kernel for want of memory perhaps: the
+        program is not to blame.
+        """
+        with self._patience:
+            end = await self._launcher.end()
+            if end is None:
+                raise SandboxFailed("the jail's init was killed, not by us")
+            return end
+        self._jail.kill()
+        with trio.move_on_after(_END_TIMEOUT_S):
+            return await self._launcher.end()
+        raise SandboxFailed(
+            f"a jail does not end although its init was killed{self._launcher.said()}"
         )
+
+
+def _outcome(
+    limits: Limits, end: End | None, group: Group | None, output: Output, wall_time: float
+) -> Outcome:
+    """`wall_time` is what we measured, for want of a report."""
+    usage = group.usage() if group else None
+    if end is None:
+        end = End(signal.SIGKILL, None, wall_time, cpu_time=0.0, peak=0)
+    if usage:
+        end = replace(end, cpu_time=usage.cpu_time, peak=usage.memory or end.peak)
+        # The group's peak is never beyond its limit: the kernel killed for what would have been.
+        out_of_memory = usage.oom_kills > 0
+    else:
+        out_of_memory = end.peak > limits.memory
+    stdout, stderr = output["stdout"], output["stderr"]
+    return Outcome(
+        exit_code=None if end.guarded else end.exit_code,
+        signal="SIGKILL" if end.guarded else end.signal,
+        limit="memory"
+        if out_of_memory
+        else "output"
+        if output.truncated
+        else _time_limit(limits, end),
+        stdout=bytes(stdout.data),
+        stderr=bytes(stderr.data),
+        stdout_truncated=stdout.truncated,
+        stderr_truncated=stderr.truncated,
+        cpu_time=end.cpu_time,
+        wall_time=end.wall_time,
+        memory=end.peak,
+    )
+
+
+def _time_limit(limits: Limits, end: End) -> LimitName | None:
+    """The one at which init ended the program, else the one that the program went beyond."""
+    if end.guarded:
+        return end.guarded
+    if end.cpu_time > limits.cpu_time:
+        return "cpu_time"
+    return "wall_time" if end.wall_time > limits.wall_time else None

@@ -7,8 +7,8 @@ takes the report. An init that died without one (we killed it, above all) is fol
 the next jail, which nsjail makes only when nothing of the last one is left. What a jail shows as its
 box is what is mounted at the launcher's place at the moment when the jail is made (`box.py`).
 
-nsjail is tethered to us: it dies when we do, and its jail with it. Its log is a pipe, so that one that
-fails again and again stands still when the pipe is full.
+nsjail is tethered to us: it dies when we do, and its jail with it. Its log is a pipe, which we empty for
+each jail that is made; so one that fails again and again stands still when the pipe is full.
 """
 
 import os
@@ -33,13 +33,62 @@ _END_TIMEOUT_S = 10.0
 _CREDENTIALS = struct.Struct("=iII")
 _SEND_BUFFER = 2**20  # a job's arguments go in one message
 _LOG = 65_536
+_KEPT = 4096
+
+
+class Jail:
+    """A jail that nsjail has made. What is sent through it can reach no other."""
+
+    def __init__(self, number: int, pid: int, control: int) -> None:
+        """`number` is what its init answers to, `pid` its init's, `control` our end of its socket."""
+        self.number = number
+        self._control = control
+        self._pidfd = _open_pidfd(pid)
+        self._over = False
+
+    def send_signal(self, number: int) -> None:
+        """To the program and its process group, as a terminal would; without effect when it has ended.
+
+        What init has not read when it ends is read by the next init, which takes nothing of the kind before
+        it has its job. So nothing may be sent when this jail is over."""
+        if not self._over:
+            with suppress(OSError):  # init has ended, or does not read: then `kill` remains
+                os.write(self._control, bytes([number]))
+
+    def kill(self) -> None:
+        """The death of its init ends every process in it."""
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):  # it has ended by itself
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def over(self) -> None:
+        """Nothing is left of its program."""
+        self._over = True
+
+    async def gone(self) -> None:
+        if self._pidfd is not None:
+            await trio.lowlevel.wait_readable(self._pidfd)
+
+    def close(self) -> None:
+        self._over = True
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """None when it has just gone."""
+    with suppress(ProcessLookupError):
+        return os.pidfd_open(pid)
+    return None
 
 
 class Launcher:
     """One nsjail and the jail that it has made last."""
 
-    def __init__(self, argv: Sequence[str], tether: str) -> None:
-        """`argv` is nsjail's; `tether` is the path of occd-init on this machine."""
+    def __init__(self, argv: Sequence[str], tether: str, uid: int) -> None:
+        """`argv` is nsjail's; `tether` is the path of occd-init on this machine; `uid` is whose account the
+        kernel counts to what programs make it keep."""
         with ExitStack() as theirs, ExitStack() as ours:
             control, inits = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(inits.close)
@@ -53,35 +102,40 @@ class Launcher:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             theirs.callback(os.close, null)
             self._process = Process(
-                [tether, "tether", str(os.getpid()), *argv],
+                [tether, "tether", str(os.getpid()), str(uid), *argv],
                 {0: null, 1: log, 2: log, CONTROL_FD: inits.fileno(), LOG_FD: log},
             )
             ours.callback(self._process.close)
             self._control = trio.socket.from_stdlib_socket(control)
-            self._pidfd: int | None = None
-            self._hello: Hello | None = None
+            self._said = b""
+            self._jail: Jail | None = None
+            self._stands = False
             self._ours = ours.pop_all()
 
     async def ready(self) -> None:
         """Wait until a jail stands. Raises SandboxFailed when none comes to."""
         with trio.move_on_after(_SETUP_TIMEOUT_S):
-            while self._hello is None:
-                message = await self._receive()  # or what nobody waited for of the last one
-                if isinstance(message, Hello):
-                    self._hello = message
+            while not self._stands:
+                await self._receive()  # or what nobody waited for of the last one
             return
         raise SandboxFailed(f"the jail took too long to set up{self.said()}")
 
     async def discard(self) -> None:
         """Let the jail that stands go, for one that shows what lies at the place now."""
         await self.ready()
-        self.kill()
-        self._hello = None
+        self.jail.kill()
+        self._stands = False
         await self.ready()
+
+    @property
+    def jail(self) -> Jail:
+        """The one that stands, or was given its job last."""
+        assert self._jail
+        return self._jail
 
     async def go(self, message: bytes, files: Sequence[int]) -> None:
         """Give the jail that stands its job, with the open files that init expects."""
-        self._hello = None
+        self._stands = False
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))]
         try:
             await self._control.sendmsg([message], rights)
@@ -90,12 +144,6 @@ class Launcher:
                 f"the jail ended before its program started: {error}{self.said()}"
             ) from error
 
-    @property
-    def number(self) -> int:
-        """What the init of the jail that stands answers to."""
-        assert self._hello
-        return self._hello.number
-
     async def end(self) -> End | None:
         """Wait for the end; nothing of the program is left then. None when init died without a report,
         as it does when we end a jail. Raises SandboxFailed when the program could not be started."""
@@ -103,39 +151,33 @@ class Launcher:
         if message is None:
             raise SandboxFailed(f"the program could not be started{self.said()}")
         if isinstance(message, Hello):
-            self._hello = message
             return None
+        self.jail.over()
         return message
-
-    async def send_signal(self, number: int) -> None:
-        """To the program; without effect when it has ended."""
-        with suppress(OSError):
-            await self._control.send(bytes([number]))
-
-    def kill(self) -> None:
-        """End the jail: the death of its init ends every process in it."""
-        with suppress(ProcessLookupError):  # it has ended by itself
-            if self._pidfd is not None:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def close(self) -> None:
         """End nsjail and its jail; nothing of them is left then."""
         self._process.terminate()  # it kills and reaps its jail, then ends
         with trio.move_on_after(_END_TIMEOUT_S, shield=True):
             await self._process.wait()
-            self.kill()  # its jail outlives an nsjail that was killed
-            if self._pidfd is not None:
-                await trio.lowlevel.wait_readable(self._pidfd)
+            if self._jail:
+                self._jail.kill()  # it outlives an nsjail that was killed
+                await self._jail.gone()
         self._control.close()  # at which an init that is left after all ends by itself
-        self._forget_pid()
+        if self._jail:
+            self._jail.close()
         self._ours.close()
 
     def said(self) -> str:
-        """What nsjail logged since the last time, for the operator."""
+        """What nsjail logged last, once, for the operator."""
+        self._read_log()
+        said, self._said = self._said.decode(errors="replace").strip(), b""
+        return said and f": {said}"
+
+    def _read_log(self) -> None:
+        """nsjail stands still when nobody reads what it logs. It logs little for each jail that it makes."""
         with suppress(BlockingIOError):
-            if log := os.read(self._log, _LOG):
-                return f": {log.decode(errors='replace').strip()}"
-        return ""
+            self._said = (self._said + os.read(self._log, _LOG))[-_KEPT:]
 
     async def _receive(self) -> Hello | End | None:
         try:
@@ -144,17 +186,15 @@ class Launcher:
             )
         except ConnectionResetError:  # as at end of file, but with something of ours unread
             data, ancillary = b"", []
+        self._read_log()
         if not data:
             raise SandboxFailed(f"nsjail has ended{self.said()}")
         message = decode(data)
         if isinstance(message, Hello):
-            self._forget_pid()
+            if self._jail:
+                self._jail.close()
+                self._jail = None
             pid = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
-            with suppress(ProcessLookupError):
-                self._pidfd = os.pidfd_open(pid)
+            self._jail = Jail(message.number, pid, self._control.fileno())
+            self._stands = True
         return message
-
-    def _forget_pid(self) -> None:
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None

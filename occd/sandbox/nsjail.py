@@ -33,11 +33,11 @@ from occd.languages import Available, Language, load_languages
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Emit, Job, kernel, trial
 from occd.sandbox.box import INODES, SAFE, Place, seal
-from occd.sandbox.cgroup import Cgroups, Group, find_cgroups
+from occd.sandbox.cgroup import Cgroups, Group, find_cgroups, remove
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher
 from occd.sandbox.probe import probe_languages
-from occd.sandbox.rootfs import INIT, build_rootfs, shown_folders
+from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
 from occd.sandbox.slots import Slot, host_folder, lease, ownerless
 
 log = structlog.get_logger()
@@ -55,11 +55,9 @@ class _Host:
     user: kernel.HostUser
     folder: Path
     workspace: Path
+    root: Path
+    proc: list[str]
     cgroups: Cgroups | None
-
-    @property
-    def root(self) -> Path:
-        return self.workspace / "root"
 
     @property
     def tether(self) -> str:
@@ -69,11 +67,11 @@ class _Host:
         return [
             self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD), "--nice_level", "0",
             "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
-            "--chroot", str(self.root),  "--cwd", "/box", "--bindmount", f"{box}:/box",
+            "--chroot", str(self.root),  "--cwd", "/box", *self.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--seccomp_policy", str(data_folder("sandbox") / "policy/seccomp.kafel"),
-            "--iface_no_lo", "--disable_rlimits", "--time_limit", "0",
+            "--disable_rlimits", "--time_limit", "0",
             "--pass_fd", str(CONTROL_FD), "--", INIT, str(CONTROL_FD),
         ]  # fmt: skip
 
@@ -84,6 +82,7 @@ class _Seat:
     def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
         self.slot = slot
+        self.share = host.cgroups.make_share(slot.name) if host.cgroups else None
         self.folder = host.workspace / slot.name
         self.folder.mkdir(mode=0o711)
         self._idle: list[tuple[Launcher, Place]] = []
@@ -127,6 +126,8 @@ class _Seat:
 
     async def close(self) -> None:
         await self.reduce(0)
+        if self.share:
+            await remove(self.share)
         self.folder.rmdir()
         self.slot.release()
 
@@ -135,8 +136,13 @@ class _Seat:
         unprivileged = self._host.user.uid != 0
         path = self.folder / f"box{self._made}"
         place = Place(path, self.slot.uid, unprivileged=unprivileged)
-        place.lay_empty()
-        return Launcher(self._host.jail_argv(self.slot, place.path), self._host.tether), place
+        try:
+            place.lay_empty()
+            argv = self._host.jail_argv(self.slot, place.path)
+            return Launcher(argv, self._host.tether, self.slot.uid), place
+        except BaseException:
+            place.close()
+            raise
 
     async def _end(self, launcher: Launcher, place: Place) -> None:
         await launcher.close()
@@ -174,8 +180,10 @@ class _Cell:
     async def _prepare(self, launcher: Launcher, place: Place, job: Job) -> None:
         """Give the jail that stands its box, and lay an empty one for the next."""
         if self._compiled:
-            place.lay_over(self._compiled, self._box)
-            await launcher.discard()
+            if not await trio.to_thread.run_sync(place.copy, self._compiled, self._box):
+                place.renew()
+                place.lay_over(self._compiled, self._box)
+                await launcher.discard()  # it shows what lay there before
         else:
             place.fill(self._files, self._box)
         if job.stage == "compile":
@@ -188,7 +196,7 @@ class _Cell:
         if self._host.cgroups is None:
             yield None
             return
-        group = self._host.cgroups.create(name, job.limits)
+        group = self._host.cgroups.create(name, job.limits, self._seat.share)
         try:
             yield group
         finally:
@@ -214,13 +222,17 @@ class _Nsjail:
     @property
     def isolation(self) -> list[str]:
         own_uids = self._host.user.slot_uids is not None
-        version = self._host.cgroups.version if self._host.cgroups else None
+        cgroups = self._host.cgroups
+        version = cgroups.version if cgroups else None
+        shares_cpu = cgroups is not None and cgroups.shares_cpu
         return [
             "nsjail: user, mount, pid, network, ipc, uts and cgroup namespaces, seccomp deny-list",
             "a host user id for each job" if own_uids else
             "weaker: all jobs run as one host user id (occd is not root)",
             f"limits and usage by cgroup v{version}" if version else
             "weaker: no cgroup is ours to use, so memory and CPU time are sampled every 10 ms",
+            "the processors shared by job" if shares_cpu else
+            "weaker: a job that starts many sessions takes the processors from its neighbours",
         ]  # fmt: skip
 
     def clear_leftovers(self) -> None:
@@ -260,6 +272,7 @@ class _Nsjail:
             self._clear(slot)
             return _Seat(self._host, slot)
         except BaseException:
+            self._cleared.discard(slot.name)
             slot.release()
             raise
 
@@ -313,14 +326,25 @@ def _open_host(config: Config) -> Iterator[_Host]:
             f"this machine does not let us isolate programs ({error})",
             "Run as root, or allow unprivileged user namespaces; `occd doctor` tells more",
         ) from error
+    root = workspace / "root"
+    root.mkdir(mode=0o755)
+    build_rootfs(root)
+    found = find_cgroups()
+    cgroups = found if found and found.claim() else None
     host = _Host(
-        config.sandbox.nsjail or _bundled_nsjail(), user, folder, workspace, find_cgroups()
+        nsjail=config.sandbox.nsjail or _bundled_nsjail(),
+        user=user,
+        folder=folder,
+        workspace=workspace,
+        root=root,
+        proc=proc_mounts(root),
+        cgroups=cgroups,
     )
-    host.root.mkdir(mode=0o755)
-    build_rootfs(host.root)
     try:
         yield host
     finally:
+        if cgroups:
+            cgroups.leave()
         kernel.unmount(str(host.root))
         shutil.rmtree(workspace, ignore_errors=True)
 

@@ -3,36 +3,44 @@ bind mounts, then shown to each jail with a single mount instead of twenty."""
 
 import glob
 import shutil
-import stat
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from occd.data import data_folder
 from occd.sandbox import kernel
 
 INIT = "/.occd-init"
-_EMPTY = ("proc", "tmp", "dev", "dev/shm", "box", "etc", "run", "var/tmp")
+_OURS = Path("/opt/occd")  # what the commands of languages need: `sandbox/shown`
+_NOTHING = "/.occd-empty"
+_EMPTY = ("proc", "tmp", "dev", "dev/shm", "box", "etc", "run", "var")
 _SHOWN = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+# Read-only, so that nobody changes a device's times; one can write to a device all the same.
+_DEVICE = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NOEXEC
 
 
 def build_rootfs(root: Path) -> None:
     """Make the root at `root`, an empty folder in our private mounts."""
-    policy = tomllib.loads((data_folder("sandbox") / "policy/rootfs.toml").read_text())
+    policy = _policy()
     # No flags here: nsjail makes its copy read-only, and may not where another flag is locked.
     kernel.mount("tmpfs", str(root), "tmpfs", 0, "mode=755,size=16m")
     for name in _EMPTY:
         (root / name).mkdir(parents=True)
+    (root / "var/tmp").symlink_to("/tmp")
+    _at(root, Path(_NOTHING)).touch()
     for link in map(Path, policy["links"]):
         if link.is_symlink():
             _at(root, link).symlink_to(link.readlink())
         elif link.is_dir():
             _show(root, link)
-    for pattern in policy["folders"] + policy["files"]:
-        for path in glob.glob(pattern):
-            _show(root, Path(path))
+    for folder in _found(policy["folders"]):
+        _show(root, folder)
+    for file in _found(policy["files"]):
+        shutil.copy(file, _at(root, file))  # with its mode: what is private stays so
     for device in policy["devices"]:
         _at(root, Path("/dev", device)).touch()
-        kernel.bind(f"/dev/{device}", f"{root}/dev/{device}", 0)
+        kernel.bind(f"/dev/{device}", f"{root}/dev/{device}", _DEVICE)
     for name, target in (
         ("fd", "/proc/self/fd"),
         ("stdin", "fd/0"),
@@ -43,14 +51,51 @@ def build_rootfs(root: Path) -> None:
     for name, text in policy["written"].items():
         _at(root, Path(name)).write_text(text.lstrip())
     shutil.copy(data_folder("sandbox") / "bin/occd-init", _at(root, Path(INIT)))
+    _copy_readable(data_folder("sandbox") / "shown", _at(root, _OURS))
+
+
+def _copy_readable(source: Path, target: Path) -> None:
+    """Whatever umask our files were installed with, programs can read these."""
+    target.mkdir(mode=0o755)
+    for each in source.iterdir():
+        if each.is_dir():
+            _copy_readable(each, target / each.name)
+        else:
+            shutil.copyfile(each, target / each.name)
+            (target / each.name).chmod(0o644)
+
+
+def proc_mounts(root: Path) -> list[str]:
+    """nsjail's arguments for a jail's /proc. Its processes are its user's to write to, as everywhere; the
+    machine's settings are read-only, and what tells of the machine alone is covered."""
+    policy = _policy()
+    mounts = [
+        "--disable_proc",
+        "--mount",
+        "none:/proc:proc:",
+        "--bindmount_ro",
+        "/proc/sys:/proc/sys",
+    ]
+    for names, cover in ((policy["proc_files"], _NOTHING), (policy["proc_folders"], "/proc")):
+        for name in names:
+            if Path("/proc", name).exists():
+                mounts += ["--bindmount_ro", f"{root}{cover}:/proc/{name}"]
+    return mounts
 
 
 def shown_folders() -> list[Path]:
     """The machine's folders that every program can read: nothing secret may lie below them."""
-    policy = tomllib.loads((data_folder("sandbox") / "policy/rootfs.toml").read_text())
-    return [
-        Path(path) for pattern in policy["folders"] + policy["links"] for path in glob.glob(pattern)
-    ]
+    policy = _policy()
+    return list(_found(policy["folders"] + policy["links"]))
+
+
+def _policy() -> dict[str, Any]:
+    return tomllib.loads((data_folder("sandbox") / "policy/rootfs.toml").read_text())
+
+
+def _found(patterns: list[str]) -> Iterator[Path]:
+    for pattern in patterns:
+        yield from (path for path in map(Path, glob.glob(pattern)) if path.exists())
 
 
 def _at(root: Path, path: Path) -> Path:
@@ -59,10 +104,7 @@ def _at(root: Path, path: Path) -> Path:
     return target
 
 
-def _show(root: Path, path: Path) -> None:
-    target = _at(root, path)
-    if stat.S_ISDIR(path.stat().st_mode):
-        target.mkdir(exist_ok=True)
-    else:
-        target.touch()
-    kernel.bind(str(path), str(target), _SHOWN)
+def _show(root: Path, folder: Path) -> None:
+    target = _at(root, folder)
+    target.mkdir(exist_ok=True)
+    kernel.bind(str(folder), str(target), _SHOWN)

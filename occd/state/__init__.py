@@ -14,7 +14,7 @@ from typing import Protocol
 
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import Event, Record, Recorded, Result, Submission, Summary
+from occd.model import Ended, Event, Record, Recorded, Result, Status, Submission, Summary
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
@@ -25,6 +25,13 @@ SIGNALS_MAX = 1000
 
 STDIN_UNREAD_MAX = 2**20
 """Bytes of stdin that may wait for the program to read them."""
+
+WAITS_S = 7 * 24 * 3600.0
+"""Nothing waits in a queue for longer: so long it is known that somebody cancelled what waits there, when
+all else about it has been forgotten."""
+
+WATCH_BYTES = 2**18
+"""How much of a log is given at once, but for the last event of a piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,8 @@ class State(Protocol):
         """Forget a submission that the broker did not take. Does nothing when it was published."""
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
-        """Submissions created before a time that no broker confirmed: someone died in between."""
+        """Submissions created before a time that no broker confirmed: someone died in between. Those that
+        this version cannot read wait for one that can."""
 
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
@@ -101,7 +109,8 @@ class State(Protocol):
         """Count a start and append `started`; gives the attempt, from now on the only writer. Works
         also when the submission has been forgotten: what clients send goes on after what was `taken`.
 
-        Raises Finished, or Exhausted when all attempts are used up.
+        Raises Finished, also when it was cancelled before it began and has been forgotten since, or
+        Exhausted when all attempts are used up.
         """
 
     async def excuse(self, id: str, attempt: int) -> None:
@@ -118,19 +127,29 @@ class State(Protocol):
         one already or `attempt` is stale; None is any attempt. What has been forgotten is recorded
         anew from `submission`, if that is given."""
 
-    async def get(self, id: str) -> Record:
-        """Raises UnknownSubmission."""
+    async def get(self, id: str, most: int | None = None) -> Record:
+        """What is known. A result that takes more than `most` bytes where it is stored is left out; the
+        record says how many it takes. Raises UnknownSubmission."""
+
+    async def status(self, id: str) -> Status:
+        """No more than that, which costs little however large the submission is. Raises
+        UnknownSubmission."""
+
+    async def submission(self, id: str) -> Submission:
+        """What its client asked for, whole. Raises UnknownSubmission, or Poisoned when this version cannot
+        read it."""
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         """An owner's submissions, newest first; `before` is the `cursor` of the last one of the page
         before."""
 
-    async def settled(self, id: str) -> Record:
-        """Wait until it is finished. Raises UnknownSubmission."""
+    async def settled(self, id: str, most: int | None = None) -> Record:
+        """Wait until it is finished; gives the record as `get` does. Raises UnknownSubmission."""
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
-        """Wait for events with seq > `after`; gives them in order, about a megabyte at most. None are
-        given exactly when the event `finished` is not after `after`: nothing follows it.
+        """Wait for events with seq > `after`; gives them in order, about WATCH_BYTES at most. None are
+        given exactly when the event `finished` is not after `after`: nothing follows it. The result in
+        `finished` is without output, which the events before have.
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log.
         """
@@ -176,6 +195,13 @@ class State(Protocol):
 
     async def warnings(self) -> Sequence[str]:
         """What works but is not as safe as it should be, one line each with what mends it."""
+
+
+def recorded(seq: int, at: float, event: Event) -> Recorded:
+    """An event as followers are told of it: the end without the output, whatever was stored."""
+    if isinstance(event, Ended):
+        event = Ended(event.result.without_output())
+    return Recorded(seq, at, event)
 
 
 def merged(told: Iterable[Node]) -> list[Node]:

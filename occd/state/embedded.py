@@ -2,17 +2,18 @@
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import trio
 
 from occd.config import Config
-from occd.errors import Finished, NotRunning, Rejected
-from occd.model import Event, Record, Recorded, Result, Submission, Summary
-from occd.sqlite import Database
+from occd.errors import DataFolderError, Finished, NotRunning, Rejected
+from occd.model import Event, Record, Recorded, Result, Status, Submission, Summary
+from occd.sqlite import Database, Work
 from occd.state import (
     NODE_TTL_S,
     NOTHING,
@@ -26,8 +27,12 @@ from occd.state import (
     sql,
 )
 from occd.state.wakeups import Wakeups
+from occd.trouble import Trouble
+
+T = TypeVar("T")
 
 _EXPIRE_EVERY_S = 60.0
+_RETRY_S = 0.5
 _RATE_WINDOW_S = 60.0
 
 
@@ -45,6 +50,7 @@ class EmbeddedState:
         self._cancelled: set[str] = set()
         self._signals: dict[str, list[str]] = {}
         self._signalled = Wakeups()
+        self._trouble = Trouble("programs and their output wait for the data folder")
         self._nodes: dict[tuple[str, tuple[str, ...]], tuple[float, Node]] = {}
 
     async def load(self) -> None:
@@ -56,26 +62,30 @@ class EmbeddedState:
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         position, estimate = self._queued + 1, self._estimate()
         self._queued += 1  # before it is written, so that no other is told the same position
-        new = False
         try:
             created, new = await self._database.write(
                 # On disk, and with it the promise: a power cut that takes the message away takes the
                 # mark `published` too, so the sweep publishes again.
                 lambda db: sql.create(db, submission, key, digest, position, estimate),
                 durable=True,
+                then=lambda made: self._unfinished.add(submission.id) if made[1] else None,
             )
-        finally:
-            self._queued -= not new
-        if new:
-            self._unfinished.add(submission.id)
+        except BaseException:
+            self._queued -= 1
+            raise
+        self._queued -= not new
         return created
 
     async def published(self, id: str) -> None:
         await self._database.write(lambda db: sql.set_published(db, id), hurry=False)
 
     async def discard(self, id: str) -> None:
-        self._queued -= await self._database.write(lambda db: sql.discard(db, id))
-        self._announce_end(id)
+        def forget(gone: int) -> None:
+            if gone:
+                self._queued -= 1
+                self._announce_end(id)
+
+        await self._database.write(lambda db: sql.discard(db, id), then=forget)
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
         return await self._database.read(lambda db: sql.unpublished(db, before))
@@ -83,46 +93,59 @@ class EmbeddedState:
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
-        attempt, was_queued = await self._database.write(
-            lambda db: sql.begin(db, submission, version, node, taken)
+        def begun(found: tuple[int, bool]) -> None:
+            _, was_queued = found
+            self._queued -= was_queued
+            self._unfinished.add(submission.id)
+            self._signals[submission.id] = [""] * taken.signals  # so that their numbers go on
+            self._log.send(submission.id)
+
+        attempt, _ = await self._surely(
+            lambda db: sql.begin(db, submission, version, node, taken), begun
         )
-        self._queued -= was_queued
-        self._unfinished.add(submission.id)
-        self._signals[submission.id] = [""] * taken.signals  # so that their numbers go on
-        self._log.send(submission.id)
         return attempt
 
     async def excuse(self, id: str, attempt: int) -> None:
         await self._database.write(lambda db: sql.excuse(db, id, attempt))
 
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
-        await self._database.write(lambda db: sql.append(db, id, attempt, events))
-        self._log.send(id)
+        await self._surely(
+            lambda db: sql.append(db, id, attempt, events), lambda _: self._log.send(id)
+        )
 
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
-        done, was_queued = await self._database.write(
-            lambda db: sql.finish(db, id, attempt, result, submission), durable=True
+        def finished(found: tuple[bool, bool]) -> None:
+            done, was_queued = found
+            self._queued -= was_queued
+            if done:
+                self._finishes.append(time.monotonic())
+                self._announce_end(id)
+
+        done, _ = await self._database.write(
+            lambda db: sql.finish(db, id, attempt, result, submission), durable=True, then=finished
         )
-        self._queued -= was_queued
-        if done:
-            self._finishes.append(time.monotonic())
-            self._announce_end(id)
         return done
 
-    async def get(self, id: str) -> Record:
-        return await self._database.read(lambda db: sql.get(db, id))
+    async def get(self, id: str, most: int | None = None) -> Record:
+        return await self._database.read(lambda db: sql.get(db, id, most))
+
+    async def status(self, id: str) -> Status:
+        return await self._database.read(lambda db: sql.status(db, id))
+
+    async def submission(self, id: str) -> Submission:
+        return await self._database.read(lambda db: sql.submission(db, id))
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         at, id = read_cursor(before)
         return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
 
-    async def settled(self, id: str) -> Record:
+    async def settled(self, id: str, most: int | None = None) -> Record:
         while id in self._unfinished:
             with self._end.expected(id) as ended:
                 await ended.wait()
-        return await self.get(id)
+        return await self.get(id, most)
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
         while True:
@@ -133,13 +156,17 @@ class EmbeddedState:
                 await grown.wait()
 
     async def cancel(self, id: str) -> bool:
-        status = await self._database.write(lambda db: sql.cancel(db, id), durable=True)
-        if status == "queued":
-            self._queued -= 1
-            self._announce_end(id)
-        if status == "running":
-            self._cancelled.add(id)
-            self._cancel.send(id)
+        def cancelled(status: str) -> None:
+            if status == "queued":
+                self._queued -= 1
+                self._announce_end(id)
+            if status == "running":
+                self._cancelled.add(id)
+                self._cancel.send(id)
+
+        status = await self._database.write(
+            lambda db: sql.cancel(db, id), durable=True, then=cancelled
+        )
         return status != "finished"
 
     async def cancelled(self, id: str) -> None:
@@ -156,14 +183,13 @@ class EmbeddedState:
     async def stdin(self, id: str, offset: int) -> Stdin:
         while True:
             with self._stdin.expected(id) as sent:
-                stdin = await self._database.write(lambda db: sql.stdin(db, id, offset))
+                stdin = await self._surely(lambda db: sql.stdin(db, id, offset))
                 if stdin.data or stdin.ended:
                     return stdin
                 await sent.wait()
 
     async def send_signal(self, id: str, signal: str) -> None:
-        record = await self.get(id)
-        if record.status == "finished":
+        if await self.status(id) == "finished":
             raise Finished(id)
         sent = self._signals.get(id)
         if sent is None:
@@ -198,15 +224,30 @@ class EmbeddedState:
         return ()
 
     async def check(self) -> None:
+        await self._database.check()
         await self._database.write(sql.check)
 
     async def expire(self) -> None:
         """Remove what finished too long ago, a little at a time so that nobody waits for it."""
+        trouble = Trouble("what is too old stays in the data folder for now")
         while True:
-            expired = partial(sql.expire, before=time.time() - self._keep_s)
-            while await self._database.write(expired):  # noqa: ASYNC110  (a little at a time)
-                await trio.lowlevel.checkpoint()
-            await trio.sleep(_EXPIRE_EVERY_S)
+            with trouble.survived():
+                expired = partial(sql.expire, before=time.time() - self._keep_s)
+                while await self._database.write(expired):  # noqa: ASYNC110  (a little at a time)
+                    await trio.lowlevel.checkpoint()
+            await trio.sleep(min(_EXPIRE_EVERY_S, max(1.0, self._keep_s)))
+
+    async def _surely(self, work: Work[T], then: Callable[[T], None] = lambda _: None) -> T:
+        """However long the data folder takes nothing: a program that runs must not feel it."""
+        while True:
+            try:
+                done = await self._database.write(work, then=then)
+            except DataFolderError as error:
+                self._trouble.tell(error)
+                await trio.sleep(_RETRY_S)
+            else:
+                self._trouble.over()
+                return done
 
     def _announce_end(self, id: str) -> None:
         self._unfinished.discard(id)

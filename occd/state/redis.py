@@ -6,6 +6,7 @@ steps of its own, before or after, in an order that lets a death in between be h
 the step, by the sweep, or by looking whether the submission itself agrees. Every step can be repeated.
 
     PREFIX:{ID} :e :i :s   a submission, its events, stdin, signals
+    PREFIX:{ID}:c          it was cancelled before it began
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
     PREFIX:queued          ids by creation, those that wait
     PREFIX:o:OWNER         an owner's ids by creation
@@ -18,10 +19,11 @@ the step, by the sweep, or by looking whether the submission itself agrees. Ever
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
+from typing import cast
 
 import structlog
 import trio
@@ -36,11 +38,13 @@ from occd.errors import (
     Finished,
     NotInteractive,
     NotRunning,
+    Poisoned,
     Rejected,
     Stale,
     StateUnavailable,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.model import (
     MAX_ATTEMPTS,
@@ -51,15 +55,19 @@ from occd.model import (
     Recorded,
     Result,
     Started,
+    Status,
     Submission,
     Summary,
     Verdict,
 )
+from occd.rules import Broken
 from occd.state import (
     NODE_TTL_S,
     NOTHING,
     SIGNALS_MAX,
     STDIN_UNREAD_MAX,
+    WAITS_S,
+    WATCH_BYTES,
     Created,
     Node,
     Stdin,
@@ -83,10 +91,10 @@ from occd.state.redis_values import (
     node_field,
     store_event,
 )
+from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
-_WATCH_BYTES = 2**20
 _RETRY_S = 0.5
 _YOUNG_S = 60.0
 """What is so young may be under way: nobody heals it yet."""
@@ -94,10 +102,8 @@ _YOUNG_S = 60.0
 _HEAL_EVERY_S = 60.0
 _HEAL_AT_ONCE = 200
 _START_S = 30.0
-_TIES = 32
-"""How many of one owner's are looked over at most that were created in the same microsecond, or are gone."""
-
-_OWNER_S = 7 * 24 * 3600
+_SPARE = 32
+"""So many more are looked up than a page has: some may be gone, or created in the same microsecond."""
 
 
 class RedisState:
@@ -110,6 +116,8 @@ class RedisState:
         self._news = news
         self._me = me
         self._number = 0
+        self._starts = Trouble("a start waits for state")
+        self._events = Trouble("events wait for state")
 
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         name = ""
@@ -136,6 +144,7 @@ class RedisState:
             submission.language,
             int(submission.interactive),
             store_event(event),
+            submission.retry_of or "",
         )
         await self._index(submission)
         return Created(id, published=made[0] == b"was there" and made[1] == b"1")
@@ -160,10 +169,14 @@ class RedisState:
         (found,) = await self._link.run(command, certain=False)
         submissions = []
         for id, score in zip(found[::2], found[1::2], strict=True):
-            record, published = load_record(await self._step("get", id.decode(), certain=False))
-            if record and record.status == "queued" and not published:
-                submissions.append(record.submission)
-            elif record or float(score) < time.time() - _YOUNG_S:
+            look = ("HMGET", self._keys(id.decode())[0], "status", "published", "body")
+            ((status, published, body),) = await self._link.run(look, certain=False)
+            if status == b"queued" and published != b"1":
+                try:
+                    submissions.append(wire.decode_submission(body or b""))
+                except Poisoned as error:
+                    log.warning("a submission cannot be queued", id=id, reason=str(error))
+            elif status or float(score) < time.time() - _YOUNG_S:
                 await self._link.run(("ZREM", key, id))
         return submissions
 
@@ -175,7 +188,7 @@ class RedisState:
         assert mark
         said, *rest = (
             await self._surely(
-                "a start waits for state",
+                self._starts,
                 id,
                 self._step_command(
                     "begin",
@@ -193,6 +206,7 @@ class RedisState:
                     after,
                     taken.stdin,
                     taken.signals,
+                    submission.retry_of or "",
                 ),
                 ("ZREM", self._all("queued"), id),
                 ("ZREM", self._all("unpublished"), id),
@@ -220,7 +234,7 @@ class RedisState:
             self._next(),
             *map(store_event, events),
         )
-        ((said, *_),) = await self._surely("events wait for state", id, step)
+        ((said, *_),) = await self._surely(self._events, id, step)
         _refuse(id, said)
 
     async def finish(
@@ -239,6 +253,7 @@ class RedisState:
             wire.encode_submission(submission) if submission else "",
             submission.created_at if submission else "",
             submission.language if submission else "",
+            (submission.retry_of or "") if submission else "",
         )
         done: bool = said == b"done"
         await self._after_end(id, key, result if done else None)
@@ -246,37 +261,51 @@ class RedisState:
             await self._index(submission)
         return done
 
-    async def get(self, id: str) -> Record:
-        record, _ = load_record(await self._step("get", id, certain=False))
+    async def get(self, id: str, most: int | None = None) -> Record:
+        record = load_record(id, await self._step("get", id, _any(most), certain=False))
         if record is None:
             raise UnknownSubmission(id)
         return record
 
+    async def status(self, id: str) -> Status:
+        return cast(Status, (await self._known(id, "status")).decode())
+
+    async def submission(self, id: str) -> Submission:
+        return wire.decode_submission(await self._known(id, "body"))
+
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         at, before_id = read_cursor(before)
-        key, wanted = self._owner_key(owner), limit + _TIES
-        command = ("ZRANGE", key, at, "-inf", "BYSCORE", "REV", "LIMIT", 0, wanted, "WITHSCORES")
-        (found,) = await self._link.run(command, certain=False)
-        ids = [
-            (float(score), id.decode())
-            for id, score in zip(found[::2], found[1::2], strict=True)
-            if (float(score), id.decode()) < (at, before_id)
-        ]
-        looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for _, id in ids]
-        told = await self._link.run(*looks, certain=False) if looks else []
-        known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
-        if gone := {id for _, id in ids} - {id for _, id, _ in known}:
-            await self._link.run(("ZREM", key, *gone))
-        return [load_summary(at, id, each) for at, id, each in known[:limit]]
+        key, wanted = self._owner_key(owner), limit + _SPARE
+        page: list[Summary] = []
+        passed = 0  # of those that stay in the index
+        while len(page) < limit:
+            part = ("LIMIT", passed, wanted, "WITHSCORES")
+            (found,) = await self._link.run(
+                ("ZRANGE", key, at, "-inf", "BYSCORE", "REV", *part), certain=False
+            )
+            ids = [
+                (float(score), id.decode())
+                for id, score in zip(found[::2], found[1::2], strict=True)
+            ]
+            if not ids:
+                break
+            looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for _, id in ids]
+            told = await self._link.run(*looks, certain=False)
+            known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
+            if gone := {id for _, id in ids} - {id for _, id, _ in known}:
+                await self._link.run(("ZREM", key, *gone))
+            passed += len(known)
+            page += _readable(each for each in known if each[:2] < (at, before_id))
+        return page[:limit]
 
-    async def settled(self, id: str) -> Record:
+    async def settled(self, id: str, most: int | None = None) -> Record:
         with self._news.topic(self._channel(id)) as topic:
             while True:
                 before = topic.session, topic.ended
-                record, _ = load_record(await self._patiently("get", id))
+                record = load_record(id, await self._patiently("get", id, _any(most)))
                 if record is None:
                     raise UnknownSubmission(id)
-                if record.result:
+                if record.status == "finished":
                     return record
                 while before == (topic.session, topic.ended):
                     await topic.changed()
@@ -308,6 +337,7 @@ class RedisState:
             self._expiry(result),
             store_event(Ended(result)),
             result.verdict,
+            self._expiry(result, WAITS_S),
         )
         if said == b"unknown":
             raise UnknownSubmission(id)
@@ -418,9 +448,10 @@ class RedisState:
         """Take those out of the count of who waits that do not wait (any more): somebody died in
         between."""
         key = self._all("queued")
+        trouble = Trouble("healing will try again")
         while True:
             await trio.sleep(_HEAL_EVERY_S)
-            try:
+            with trouble.survived():
                 command = ("ZRANGE", key, "-inf", time.time() - _YOUNG_S, "BYSCORE", "LIMIT", 0)
                 (ids,) = await self._link.run((*command, _HEAL_AT_ONCE), certain=False)
                 looks = [("HGET", self._keys(id.decode())[0], "status") for id in ids]
@@ -428,23 +459,23 @@ class RedisState:
                 gone = [id for id, status in zip(ids, states, strict=True) if status != b"queued"]
                 if gone:
                     await self._link.run(("ZREM", key, *gone))
-            except StateUnavailable as error:
-                log.warning("healing will try again", error=str(error))
 
     async def _reserve(
         self, name: str, submission: Submission, digest: str
     ) -> tuple[str, bool | None]:
         """The id under which to create, or that of an earlier submission and whether it is published."""
         now = time.time()
-        reserve = self._script("reserve", [name], submission.id, digest, now)
+        lasts = int(self._keep_s + WAITS_S)
+        reserve = self._script("reserve", [name], submission.id, digest, now, lasts)
         (found,) = await self._link.run(reserve)
         id = found[0].decode()
         if id == submission.id:
             return id, None
-        record, published = load_record(await self._step("get", id))
-        if found[1].decode() == digest:
-            return id, published if record else None  # its creator may have died in between
-        if record or float(found[2]) > now - _YOUNG_S:
+        look = ("HMGET", self._keys(id)[0], "status", "published")
+        ((known, published),) = await self._link.run(look)
+        if found[1].decode() == digest:  # its creator may have died in between
+            return id, published == b"1" if known else None
+        if known or float(found[2]) > now - _YOUNG_S:
             raise Conflict("this idempotency key was used with another submission")
         await self._link.run(self._script("release", [name], id))
         return await self._reserve(name, submission, digest)
@@ -452,7 +483,7 @@ class RedisState:
     async def _look(self, topic: Topic, id: str, after: int) -> list[Recorded] | None:
         """The events beyond `after`; none when it has ended there, None when none has come."""
         session, tail = topic.session, topic.tail
-        said, *rest = await self._patiently("events", id, after, _WATCH_BYTES)
+        said, *rest = await self._patiently("events", id, after, WATCH_BYTES)
         if said == b"unknown":
             raise UnknownSubmission(id)
         last, which, *stored = rest
@@ -468,12 +499,16 @@ class RedisState:
             await self._link.run(*commands)
 
     def _index_commands(self, submission: Submission) -> list[Command]:
-        """Name it among its owner's, who are remembered longer than anything waits and is kept."""
+        """Name it among its owner's. Nothing waits and is kept for longer than they are remembered."""
         if submission.owner is None:
             return []
         key = self._owner_key(submission.owner)
-        lasts = int(self._keep_s) + _OWNER_S
-        return [("ZADD", key, submission.created_at, submission.id), ("EXPIRE", key, lasts)]
+        lasts = int(self._keep_s + WAITS_S)
+        return [
+            ("ZADD", key, submission.created_at, submission.id),
+            ("ZREMRANGEBYSCORE", key, "-inf", f"({time.time() - lasts}"),
+            ("EXPIRE", key, lasts),
+        ]
 
     async def _after_end(self, id: str, key: bytes, result: Result | None) -> None:
         """What an end means elsewhere. Repeated with the end itself, so that it happens for certain."""
@@ -483,11 +518,18 @@ class RedisState:
         ]
         if key:
             at = result.finished_at if result else time.time()
-            commands.append(("PEXPIREAT", key, int(1000 * (at + self._keep_s)), "NX"))
+            commands.append(("PEXPIREAT", key, int(1000 * (at + self._keep_s)), "LT"))
         if result:
             bucket = f"{self._prefix}:{{done}}:{int(time.time()) // BUCKET_S}"
             commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * BUCKET_S * BUCKETS)]
         await self._link.run(*commands)
+
+    async def _known(self, id: str, field: str) -> bytes:
+        (found,) = await self._link.run(("HGET", self._keys(id)[0], field), certain=False)
+        if found is None:
+            raise UnknownSubmission(id)
+        value: bytes = found
+        return value
 
     async def _patiently(self, step: str, id: str, *args: str | bytes | float) -> list[Reply]:
         found: list[Reply] = await self._patiently_run(self._step_command(step, id, *args))
@@ -501,14 +543,17 @@ class RedisState:
             except StateUnavailable:
                 await trio.sleep(_RETRY_S)
 
-    async def _surely(self, waits: str, id: str, *commands: Command) -> list[Reply]:
+    async def _surely(self, trouble: Trouble, id: str, *commands: Command) -> list[Reply]:
         """However long it takes, the very same: a step that Redis took late knows itself again."""
         while True:
             try:
-                return await self._link.run(*commands)
+                done = await self._link.run(*commands)
             except StateUnavailable as error:
-                log.warning(waits, id=id, error=str(error))
+                trouble.tell(error, id=id)
                 await trio.sleep(_RETRY_S)
+            else:
+                trouble.over()
+                return done
 
     async def _step(
         self, name: str, id: str, *args: str | bytes | float, certain: bool = True
@@ -529,7 +574,7 @@ class RedisState:
 
     def _keys(self, id: str) -> list[str]:
         base = f"{self._prefix}:{{{id}}}"
-        return [base, f"{base}:e", f"{base}:i", f"{base}:s"]
+        return [base, f"{base}:e", f"{base}:i", f"{base}:s", f"{base}:c"]
 
     def _all(self, name: str) -> str:
         return f"{self._prefix}:{name}"
@@ -540,9 +585,9 @@ class RedisState:
     def _channel(self, id: str) -> str:
         return f"{self._prefix}:e:{id}"
 
-    def _expiry(self, result: Result) -> int:
+    def _expiry(self, result: Result, longer_s: float = 0.0) -> int:
         """In Redis's milliseconds."""
-        return int(1000 * (result.finished_at + self._keep_s))
+        return int(1000 * (result.finished_at + self._keep_s + longer_s))
 
     def _next(self) -> int:
         """A number above that of every earlier step of this process, taken as the step is sent."""
@@ -571,8 +616,10 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[RedisS
             log.warning(line)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(state.heal)
-            yield state
-            nursery.cancel_scope.cancel()
+            try:
+                yield state
+            finally:
+                nursery.cancel_scope.cancel()
 
 
 async def _reach(state: RedisState) -> None:
@@ -587,6 +634,19 @@ async def _reach(state: RedisState) -> None:
                 raise
             log.warning("waiting for Redis", reason=str(error))
         await trio.sleep(_RETRY_S)
+
+
+def _readable(known: Iterable[tuple[float, str, list[bytes | None]]]) -> Iterator[Summary]:
+    """One that is damaged does not take the others from the list."""
+    for at, id, told in known:
+        try:
+            yield load_summary(at, id, told)
+        except (Unreadable, Broken) as error:
+            log.warning("a damaged submission is left out of a list", id=id, reason=str(error))
+
+
+def _any(most: int | None) -> str | int:
+    return "" if most is None else most
 
 
 def _refuse(id: str, said: bytes) -> None:

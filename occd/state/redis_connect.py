@@ -125,11 +125,14 @@ class Redis:
             return self._open(self._hosts[0], self._password())
         host, port = self._master()
         connection = self._open((host, port), self._password())
-        with self.answering():
-            role = connection.exchange([("ROLE",)])[0]
+        try:
+            with self.answering():
+                role = connection.exchange([("ROLE",)])[0]
             if isinstance(role, Exception) or role[0] != b"master":
-                connection.close()
                 raise Lost(f"{host}:{port} is not the master (yet)")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @contextmanager
@@ -220,9 +223,14 @@ class Redis:
             driver_info=None,
             **self._verify,
         )
-        with self.answering():
-            driver.connect()
-        return Connection(driver)
+        connection = Connection(driver)
+        try:
+            with self.answering():
+                driver.connect()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _password(self) -> str | None:
         path = self._config.password_file

@@ -176,7 +176,11 @@ class Link:
     def _connected(self) -> Connection:
         if self._connection is None:
             connection = self._redis.connect()
-            self._teach(connection)
+            try:
+                self._teach(connection)
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
 

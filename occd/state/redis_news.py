@@ -183,7 +183,8 @@ class News:
             except (Lost, OccdError) as error:
                 self._trouble(error)
             except Exception as error:
-                log.exception("a mistake of ours in listening to Redis")
+                if not self._down:
+                    log.exception("a mistake of ours in listening to Redis")
                 self._trouble(error)
             pause = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
             failures += 1
@@ -203,6 +204,9 @@ class News:
             everything = sorted(self._subscribed, key=lambda each: each != self._channel)
             for at in range(0, len(everything), _AT_ONCE):
                 connection.send([("SUBSCRIBE", *everything[at : at + _AT_ONCE])])
+            poller = select.poll()  # not select(), which fails for descriptors from 1024 on
+            poller.register(connection.socket, select.POLLIN)
+            poller.register(self._alarmed, select.POLLIN)
             asked_life = False
             while not self._closing.is_set():
                 messages = self._read(connection)
@@ -211,13 +215,13 @@ class News:
                     self._token.run_sync_soon(self._deliver, messages)
                 timeout = _ANSWER_S if asked_life else _SILENCE_S
                 timeout = 0 if len(messages) == _AT_ONCE else timeout  # more may be in hand
-                ready, _, _ = select.select([connection.socket, self._alarmed], [], [], timeout)
+                ready = [descriptor for descriptor, _ in poller.poll(1000 * timeout)]
                 if not ready and timeout:
                     if asked_life:
                         raise Lost(f"Redis at {self._redis.at} is silent")
                     connection.send([("PING",)])
                     asked_life = True
-                if self._alarmed in ready:
+                if self._alarmed.fileno() in ready:
                     self._alarmed.recv(4096)
                     connection.send(self._take_asked())
 
@@ -250,11 +254,21 @@ class News:
             if kind == b"message":
                 text = rest[0]
                 if channel == self._channel:
-                    self.inbox.send(text.decode())
+                    self.inbox.send(text.decode(errors="replace"))
                 elif topic := self._topics.get(channel):
-                    topic.told(text, self._decode)
+                    self._tell(topic, text)
             elif kind == b"subscribe":
                 self._confirmed(channel)
+
+    def _tell(self, topic: Topic, text: bytes) -> None:
+        """Everybody who may use Redis can publish: after words that are not ours, followers look."""
+        try:
+            topic.told(text, self._decode)
+        except ValueError as error:
+            log.warning("Redis told something that occd did not write", reason=str(error)[:200])
+            topic.tail, topic.ended = -1, False
+            topic.forget()
+            topic.wake()
 
     def _confirmed(self, channel: bytes) -> None:
         if channel == self._channel:
@@ -278,17 +292,19 @@ class News:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
-                yield
-                nursery.cancel_scope.cancel()
+                try:
+                    yield
+                finally:
+                    nursery.cancel_scope.cancel()
         finally:
             self._closing.set()
             self._ask("UNSUBSCRIBE", b"")
-            with trio.CancelScope(
-                shield=True
-            ):  # it ends after the time-outs of one attempt at most
-                await trio.to_thread.run_sync(self._thread.join)
-            self._alarm.close()
-            self._alarmed.close()
+            try:
+                with trio.CancelScope(shield=True):  # it ends after the time-outs of one attempt
+                    await trio.to_thread.run_sync(self._thread.join)
+            finally:
+                self._alarm.close()
+                self._alarmed.close()
 
 
 @asynccontextmanager

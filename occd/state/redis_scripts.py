@@ -1,10 +1,11 @@
 """The steps that Redis carries out at once, in Lua.
 
 Each touches the keys of one submission only, which share the hash tag {id}, or one other key; so each
-would work on a cluster too. KEYS of a submission are always these four:
+would work on a cluster too. KEYS of a submission are always these five:
 
     1  a hash: what is known     2  a list: its events, of which the n-th is number n
     3  a string: its stdin       4  a list: signals for the attempt that runs
+    5  a string: it was cancelled before it began; outlives the others, as its message may
 
 Each can be repeated after a lost connection: a step that is not idempotent by itself is given a nonce, or
 a number that rises with each step of its sender (the link keeps the order), and knows itself again.
@@ -14,7 +15,7 @@ Answers start with a word.
 from hashlib import sha1
 
 _PRELUDE = """
-local H, E, I, S = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local H, E, I, S, C = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local function get(field) return redis.call('HGET', H, field) end
 local function now()
   local time = redis.call('TIME')
@@ -49,16 +50,16 @@ local function finish(channel, event, at, expire_at, nonce, verdict)
   redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce,
              'verdict', verdict)
   append(channel, 1, {event})
-  for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, expire_at) end
+  for _, key in ipairs({H, E, I, S}) do redis.call('PEXPIREAT', key, expire_at) end
 end
 """
 
 _SOURCES = {
-    # channel, body, created_at, key, language, interactive, event
+    # channel, body, created_at, key, language, interactive, event, retry_of
     "create": """
 if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
 redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
-           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6])
+           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6], 'retry_of', ARGV[8])
 append(ARGV[1], 0, {ARGV[7]})
 return {'new'}
 """,
@@ -72,15 +73,16 @@ redis.call('DEL', H, E, I, S)
 return {'gone', key}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
-    # after the attempt's number, bytes of stdin and signals that it has taken if it was forgotten
+    # after the attempt's number, bytes of stdin and signals that it has taken if it was forgotten, retry_of
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
   if get('begun' .. attempt) == ARGV[6] then return {'begun', attempt} end
 end
 if not status then
+  if redis.call('EXISTS', C) == 1 then return {'finished', ''} end
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
-             'interactive', ARGV[5])
+             'interactive', ARGV[5], 'retry_of', ARGV[14])
 end
 local first_stdin, first_signal = 0, 0
 if not status then first_stdin, first_signal = ARGV[12], ARGV[13] end
@@ -116,13 +118,13 @@ if #events > 0 then append(ARGV[1], 0, events) end
 return {'done'}
 """,
     # channel, attempt or nothing, nonce, now, expires at, event, verdict, body if nothing is known,
-    # created_at, language
+    # created_at, language, retry_of
     "finish": """
 local status = get('status')
 if not status then
   if ARGV[8] == '' then return {'dropped', ''} end
   redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
-             'language', ARGV[10], 'published', 1)
+             'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11])
 elseif status == 'finished' then
   return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key')}
 elseif ARGV[2] ~= '' and ARGV[2] ~= get('attempts') then
@@ -131,7 +133,7 @@ end
 finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
 return {'done', get('key')}
 """,
-    # channel, id, nonce, now, expires at, event, verdict
+    # channel, id, nonce, now, expires at, event, verdict, forgotten for ever at
     "cancel": """
 local status = get('status')
 if not status then return {'unknown'} end
@@ -141,16 +143,22 @@ end
 redis.call('HSET', H, 'cancelled', 1)
 if status == 'queued' then
   finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+  redis.call('SET', C, 1, 'PXAT', ARGV[8])
 else
   tell('c', ARGV[2])
 end
 return {status, get('key')}
 """,
+    # bytes of the result at most, or nothing. An older node wrote no retry_of; in the body no string of
+    # a client's can hold quotes without a backslash.
     "get": """
-local found = redis.call('HMGET', H, 'body', 'status', 'attempts', 'started_at', 'published')
-if not found[1] then return {'unknown'} end
+local found = redis.call('HMGET', H, 'language', 'status', 'attempts', 'created_at', 'started_at', 'retry_of')
+if not found[2] then return {'unknown'} end
 local last = found[2] == 'finished' and redis.call('LINDEX', E, -1) or ''
-return {'known', found[1], found[2], found[3], found[4] or '', found[5] or '0', last}
+local size = #last
+if ARGV[1] ~= '' and size > tonumber(ARGV[1]) then last = '' end
+local retry_of = found[6] or string.match(get('body'), '"retry_of":"([%w_-]+)"') or ''
+return {'known', found[1], found[2], found[3], found[4], found[5] or '', retry_of, size, last}
 """,
     # after, bytes at most
     "events": """
@@ -160,6 +168,10 @@ local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log') or 0}
 while after < last and size <= tonumber(ARGV[2]) do
   for _, event in ipairs(redis.call('LRANGE', E, after, after + 15)) do
     if size > tonumber(ARGV[2]) then break end
+    -- Only an end is as long as that. Followers have had its output.
+    if #event > 131072 then
+      event = string.gsub(event, '("std%a+":")[^"]*', '%1')
+    end
     found[#found + 1], size, after = event, size + #event, after + 1
   end
 end
@@ -213,11 +225,13 @@ tell('s', ARGV[1])
 return {'done'}
 """,
     # The keys below are no submission's: KEYS[1] is what the name says.
-    # An idempotency key: id and digest and time of whoever was first. id, digest, now
+    # An idempotency key: id and digest and time of whoever was first. id, digest, now, seconds to keep it
+    # unless its submission's end says sooner
     "reserve": """
 local earlier = redis.call('HMGET', KEYS[1], 'id', 'digest', 'at')
 if earlier[1] then return earlier end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'digest', ARGV[2], 'at', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
 return {ARGV[1], ARGV[2], ARGV[3]}
 """,
     # id

@@ -1,8 +1,11 @@
 """The embedded state's tables and steps: plain functions of a connection, each run in a transaction."""
 
 import sqlite3
+import sys
 import time
 from collections.abc import Sequence
+
+import structlog
 
 from occd import wire
 from occd.errors import (
@@ -12,6 +15,7 @@ from occd.errors import (
     FieldError,
     Finished,
     NotInteractive,
+    Poisoned,
     Rejected,
     Stale,
     StdinFull,
@@ -30,8 +34,11 @@ from occd.model import (
     Submission,
     Summary,
     Verdict,
+    known_verdict,
 )
-from occd.state import STDIN_UNREAD_MAX, Created, Stdin, Taken
+from occd.state import STDIN_UNREAD_MAX, WAITS_S, WATCH_BYTES, Created, Stdin, Taken, recorded
+
+log = structlog.get_logger()
 
 MIGRATIONS = (
     """
@@ -76,8 +83,22 @@ MIGRATIONS = (
     ALTER TABLE submissions ADD COLUMN owner TEXT;
     CREATE INDEX owned ON submissions (owner, created_at, id) WHERE owner IS NOT NULL
     """,
+    """
+    ALTER TABLE submissions ADD COLUMN language TEXT;
+    ALTER TABLE submissions ADD COLUMN interactive INTEGER;
+    ALTER TABLE submissions ADD COLUMN retry_of TEXT;
+    ALTER TABLE submissions ADD COLUMN verdict TEXT;
+    UPDATE submissions SET
+        language = json_extract(CAST(body AS TEXT), '$.submission.language'),
+        interactive = json_extract(CAST(body AS TEXT), '$.submission.interactive'),
+        retry_of = json_extract(CAST(body AS TEXT), '$.submission.retry_of'),
+        verdict = json_extract(CAST(result AS TEXT), '$.result.verdict')
+    """,
+    """
+    CREATE TABLE withdrawn (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX withdrawn_until ON withdrawn (until)
+    """,
 )
-_WATCH_BYTES = 2**20
 _EXPIRE_ROWS = 200
 
 
@@ -113,7 +134,13 @@ def discard(db: sqlite3.Connection, id: str) -> int:
 
 def unpublished(db: sqlite3.Connection, before: float) -> list[Submission]:
     statement = "SELECT body FROM submissions WHERE published = 0 AND created_at < ? LIMIT 100"
-    return [wire.decode_submission(body) for (body,) in db.execute(statement, [before])]
+    found = []
+    for (body,) in db.execute(statement, [before]):
+        try:
+            found.append(wire.decode_submission(body))
+        except Poisoned as error:
+            log.warning("a submission waits for a version that can read it", reason=str(error))
+    return found
 
 
 def count_queued(db: sqlite3.Connection) -> int:
@@ -136,6 +163,8 @@ def begin(
         [submission.id],
     ).fetchone()
     if row is None:
+        if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
+            raise Finished(submission.id)
         row = _insert(db, submission, None, ""), "forgotten", 0, 0, 0
         db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
     number, status, attempts, excused, last_seq = row
@@ -191,29 +220,43 @@ def finish(
     return True, status == "queued"
 
 
-def get(db: sqlite3.Connection, id: str) -> Record:
+def get(db: sqlite3.Connection, id: str, most: int | None) -> Record:
     row = db.execute(
-        "SELECT body, status, attempts, started_at, result FROM submissions WHERE id = ?", [id]
+        "SELECT language, status, attempts, created_at, started_at, retry_of, "
+        "CASE WHEN length(result) <= ? THEN result END, length(result) FROM submissions WHERE id = ?",
+        [sys.maxsize if most is None else most, id],
     ).fetchone()
     if row is None:
         raise UnknownSubmission(id)
-    body, status, attempts, started_at, result = row
-    loaded = wire.load_result(result) if result else None
-    return Record(wire.decode_submission(body), status, attempts, started_at, loaded)
+    language, status, attempts, created_at, started_at, retry_of, result, size = row
+    loaded = None if result is None else wire.load_result(result)
+    return Record(
+        id, language, status, attempts, created_at, started_at, retry_of, loaded, size or 0
+    )
+
+
+def status(db: sqlite3.Connection, id: str) -> Status:
+    return _find(db, id)[1]
+
+
+def submission(db: sqlite3.Connection, id: str) -> Submission:
+    row = db.execute("SELECT body FROM submissions WHERE id = ?", [id]).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    return wire.decode_submission(row[0])
 
 
 def owned(
     db: sqlite3.Connection, owner: str, before: float, before_id: str, limit: int
 ) -> list[Summary]:
     rows = db.execute(
-        "SELECT id, json_extract(CAST(body AS TEXT), '$.submission.language'), status, "
-        "json_extract(CAST(result AS TEXT), '$.result.verdict'), created_at, started_at, finished_at "
+        "SELECT id, language, status, verdict, created_at, started_at, finished_at "
         "FROM submissions WHERE owner = ? AND (created_at, id) < (?, ?) "
         "ORDER BY created_at DESC, id DESC LIMIT ?",
         [owner, before, before_id, limit],
     )
     return [
-        Summary(id, language, status, Verdict(verdict) if verdict else None, *times)
+        Summary(id, language, status, known_verdict(verdict), *times)
         for id, language, status, verdict, *times in rows
     ]
 
@@ -227,9 +270,9 @@ def events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[Recorded],
     size = 0
     statement = "SELECT seq, time, event FROM events WHERE submission = ? AND seq > ? ORDER BY seq"
     for seq, at, event in db.execute(statement, [number, after]):
-        found.append(Recorded(seq, at, wire.load_event(event)))
+        found.append(recorded(seq, at, wire.load_event(event)))
         size += len(event)
-        if size > _WATCH_BYTES:
+        if size > WATCH_BYTES:
             return found, False
     return found, status == "finished"
 
@@ -255,15 +298,16 @@ def send_stdin(
     db: sqlite3.Connection, id: str, data: bytes, offset: int | None, *, end: bool
 ) -> None:
     row = db.execute(
-        "SELECT number, status, stdin_sent, stdin_read, stdin_ended, body FROM submissions WHERE id = ?",
+        "SELECT number, status, stdin_sent, stdin_read, stdin_ended, interactive "
+        "FROM submissions WHERE id = ?",
         [id],
     ).fetchone()
     if row is None:
         raise UnknownSubmission(id)
-    number, status, sent, read, ended, body = row
+    number, status, sent, read, ended, interactive = row
     if status == "finished":
         raise Finished(id)
-    if not wire.decode_submission(body).interactive:
+    if not interactive:
         raise NotInteractive("this submission was not made with interactive: true")
     if offset is not None and offset > sent:
         message = f"{offset} leaves a gap: {sent} bytes have come so far"
@@ -303,18 +347,24 @@ def check(db: sqlite3.Connection) -> None:
 
 
 def expire(db: sqlite3.Connection, before: float) -> bool:
-    """Remove some of what finished before a time; whether there may be more."""
-    statement = (
-        "DELETE FROM submissions WHERE number IN "
-        "(SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?)"
+    """Remove some of what finished before a time; whether there may be more. What was cancelled before it
+    began may still lie in a queue: that it is not to run is remembered."""
+    now = time.time()
+    old = "SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    db.execute(
+        f"INSERT OR REPLACE INTO withdrawn SELECT id, ? FROM submissions WHERE number IN ({old})"  # noqa: S608
+        " AND cancelled AND started_at IS NULL",
+        [now + WAITS_S, before, _EXPIRE_ROWS],
     )
+    db.execute("DELETE FROM withdrawn WHERE until < ?", [now])
+    statement = f"DELETE FROM submissions WHERE number IN ({old})"  # noqa: S608
     return db.execute(statement, [before, _EXPIRE_ROWS]).rowcount == _EXPIRE_ROWS
 
 
 def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
     cursor = db.execute(
-        "INSERT INTO submissions (id, body, status, created_at, key, digest, owner) "
-        "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
+        "INSERT INTO submissions (id, body, status, created_at, key, digest, owner, language, "
+        "interactive, retry_of) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
         [
             submission.id,
             wire.encode_submission(submission),
@@ -322,6 +372,9 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
             key,
             digest,
             submission.owner,
+            submission.language,
+            submission.interactive,
+            submission.retry_of,
         ],
     )
     assert cursor.lastrowid is not None
@@ -351,8 +404,9 @@ def _append(db: sqlite3.Connection, number: int, last_seq: int, events: Sequence
 
 
 def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) -> None:
-    _append(db, number, last_seq, [Ended(result)])
+    _append(db, number, last_seq, [Ended(result.without_output())])
     db.execute(
-        "UPDATE submissions SET status = 'finished', finished_at = ?, result = ? WHERE number = ?",
-        [result.finished_at, wire.store_result(result), number],
+        "UPDATE submissions SET status = 'finished', finished_at = ?, verdict = ?, result = ? "
+        "WHERE number = ?",
+        [result.finished_at, result.verdict, wire.store_result(result), number],
     )

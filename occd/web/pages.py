@@ -1,6 +1,5 @@
 """The editor's page and its files, with the headers that keep a page from doing what ours does not."""
 
-import gzip
 import hashlib
 import mimetypes
 import secrets
@@ -13,6 +12,7 @@ from werkzeug.exceptions import NotFound
 
 from occd import __version__
 from occd.data import data_folder
+from occd.web.compressed import compress, respond
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
@@ -47,10 +47,8 @@ def page_routes() -> Blueprint:
         page = jinja.get_template("index.html").render(
             nonce=nonce, version=__version__, static=static_url
         )
-        response = Response(page, content_type="text/html; charset=utf-8")
-        response.headers["Content-Security-Policy"] = _CSP.format(nonce=nonce)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
+        headers = {"Content-Security-Policy": _CSP.format(nonce=nonce), "Cache-Control": "no-cache"}
+        return respond(page.encode(), "text/html; charset=utf-8", compress, headers)
 
     @pages.get("/static/<path:path>")
     async def static(path: str) -> Response:
@@ -72,11 +70,7 @@ def _serve(file: _Static) -> Response:
     headers = {"Cache-Control": kept, "ETag": f'"{file.etag}"', "Vary": "Accept-Encoding"}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(b"", 304, headers)
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
-        return Response(
-            file.zipped, 200, headers | {"Content-Encoding": "gzip"}, content_type=file.type
-        )
-    return Response(file.body, 200, headers, content_type=file.type)
+    return respond(file.body, file.type, lambda _: file.zipped, headers)
 
 
 def _load_static(folder: Path) -> dict[str, _Static]:
@@ -93,9 +87,7 @@ def _load(path: Path) -> _Static:
     kind = {".js": "text/javascript", ".svg": "image/svg+xml"}.get(path.suffix, kind)
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
-    return _Static(
-        body, gzip.compress(body, 6, mtime=0), hashlib.sha256(body).hexdigest()[:16], kind
-    )
+    return _Static(body, compress(body), hashlib.sha256(body).hexdigest()[:16], kind)
 
 
 async def secure(response: Response) -> Response:

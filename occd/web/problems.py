@@ -9,6 +9,7 @@ from typing import Any
 from quart import Response
 
 from occd.errors import (
+    BrokerError,
     BrokerUnavailable,
     Conflict,
     DataFolderError,
@@ -23,6 +24,7 @@ from occd.errors import (
     StateUnavailable,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.web.json import dump
 
@@ -38,6 +40,8 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     QueueFull: (503, "queue-full", "The queue is full, try again later"),
     StateUnavailable: (503, "unavailable", "The server cannot reach what it knows now"),
     BrokerUnavailable: (503, "unavailable", "The server cannot queue submissions now"),
+    BrokerError: (503, "unavailable", "The server cannot queue submissions now"),
+    Unreadable: (500, "unreadable", "What is stored of this submission cannot be read"),
     DataFolderError: (503, "unavailable", "The server cannot record submissions now"),
 }
 _REJECTED = {

@@ -10,25 +10,34 @@
  *                 until then: a jail is prepared before its job is known. With it come open files:
  *                 the program's stdin, stdout and stderr, then those of the job's cgroups, which
  *                 the program joins before it is one: a thread that moves itself by v1's `tasks`
- *                 waits for nobody, while being moved costs an RCU grace period (7 ms).
+ *                 waits for nobody, while being moved costs an RCU grace period (7 ms). With
+ *                 cgroups the last file is one that tells the CPU time that the job has used.
  *   occd -> init  one byte      the number of a signal for the program, while it runs.
  *   init -> occd  struct end    the first process ended, or a guard (below) ended it, and no other
  *                 process of the jail is left; then we exit.
+ *
+ * The guards: wall time and CPU time are held here, counted from the program's start, so that a daemon
+ * that is busy changes no verdict. Without cgroups we sum memory and CPU time of the namespace every
+ * 10 ms ourselves, and hold the memory too.
+ *
  * nsjail makes one jail after another, and all of them talk over the same socket. So `go` repeats the
  * number that this init said hello with: what was meant for one that died is not taken for ours.
  * End of file on the socket means that occd died: we exit, and the kernel kills the namespace.
  *
- * Called as `occd-init tether PID PROGRAM ARGS...`, outside of any jail, it becomes that program, which
- * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails.
+ * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, it becomes that program, which
+ * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails. The kernel counts
+ * what their users keep to the account of UID.
  *
- * We run as the jail's user, so their program could ptrace us; PR_SET_DUMPABLE 0 forbids that.
- * Without cgroups we sum memory and CPU time of the namespace every 10 ms ourselves.
+ * We run as the jail's user, so their program could ptrace us or open our files; PR_SET_DUMPABLE 0 forbids
+ * both. All our files are close-on-exec. The time is asked for, not told by a timer that could be disarmed.
+ * The program has a session of its own, hence a share of the processors apart from ours (autogroup).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,25 +63,35 @@ struct go {
     uint64_t number;
     uint32_t argc, envc;
     uint32_t groups; /* files of cgroups that came along; 0: none limits us, sample */
-    uint32_t pad;
-    uint64_t file_size, open_files, processes, stack, memory, cpu_ns;
+    uint32_t processors; /* of the machine: so many times faster than the clock can CPU time pass */
+    uint64_t file_size, open_files, processes, stack, memory, cpu_ns, wall_ns;
 };
 
 struct end {
     uint8_t type; /* 'X', or 'F': it could not be started, which is no fault of the program */
-    uint8_t guarded; /* 0, 'm' (memory) or 'c' (CPU time): a guard ended it */
+    uint8_t guarded; /* 0, 'm' (memory), 'c' (CPU time) or 'w' (wall time): a guard ended it */
     uint16_t pad;
     int32_t status; /* as from waitpid */
     uint64_t wall_ns, cpu_ns, peak_bytes;
 };
 
+struct usage {
+    uint64_t memory, cpu_ns;
+    uint64_t mapped_files; /* of the process that maps most */
+};
+
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
+enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000 };
 
 static int control;
 
 static void fail(const char *what) {
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
     _exit(125);
+}
+
+static size_t files_of(const struct go *go) {
+    return STDIO + go->groups + (go->groups ? 1 : 0);
 }
 
 /* The next message for us, with its strings behind it, and the files that came along. */
@@ -94,7 +113,7 @@ static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
         struct cmsghdr *came = CMSG_FIRSTHDR(&message);
         size_t count = came ? (came->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
         if (count) memcpy(files, CMSG_DATA(came), count * sizeof(int));
-        if ((size_t)size >= sizeof *go && go->number == number && count == STDIO + go->groups) return go;
+        if ((size_t)size >= sizeof *go && go->number == number && count == files_of(go)) return go;
         for (size_t i = 0; i < count; i++) close(files[i]); /* it was for one that died */
         free(go);
     }
@@ -119,16 +138,24 @@ static void limit(int which, uint64_t value) {
     if (setrlimit(which, &new) != 0) fail_to_start("setrlimit");
 }
 
+/* What the program begins with and may raise: `ulimit -s unlimited` is the first line of many solutions. */
+static void begin_with(int which, uint64_t value) {
+    struct rlimit limits;
+    if (getrlimit(which, &limits) != 0) fail_to_start("getrlimit");
+    limits.rlim_cur = value < limits.rlim_max ? value : limits.rlim_max;
+    if (setrlimit(which, &limits) != 0) fail_to_start("setrlimit");
+}
+
 static void start(const struct go *go, const int *files, char **argv, char **envp) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    setpgid(0, 0);
+    setsid();
     for (uint32_t i = 0; i < go->groups; i++)
         if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
-    limit(RLIMIT_STACK, go->stack);
+    begin_with(RLIMIT_STACK, go->stack);
     if (go->groups == 0) limit(RLIMIT_NPROC, go->processes);
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
@@ -171,40 +198,82 @@ static uint64_t kilobytes(const char *text, const char *name) {
     return line && sscanf(line + strlen(name), "%llu", &value) == 1 ? value * 1024u : 0;
 }
 
+static int has_memory(const char *task, char *status, size_t size) {
+    return read_proc(task, "status", status, size) && strstr(status, "\nVmRSS:");
+}
+
+/* The status of a process that has memory, and the name under /proc of a thread that tells of it: the first
+ * thread may have ended before the others, and tells nothing then. Threads come and go while we look. */
+static int find_memory(const char *pid, char *task, size_t task_size, char *status, size_t size) {
+    snprintf(task, task_size, "%.20s", pid);
+    if (has_memory(task, status, size)) return 1;
+    char folder[64];
+    snprintf(folder, sizeof folder, "/proc/%.20s/task", pid);
+    int found = 0;
+    for (int pass = 0; pass < 8 && !found; pass++) {
+        DIR *threads = opendir(folder);
+        if (!threads) return 0;
+        int others = 0;
+        for (struct dirent *e; !found && (e = readdir(threads));) {
+            if (e->d_name[0] == '.' || strcmp(e->d_name, pid) == 0) continue;
+            others++;
+            snprintf(task, task_size, "%.20s/task/%.20s", pid, e->d_name);
+            found = has_memory(task, status, size);
+        }
+        closedir(threads);
+        if (!others) return found; /* a zombie */
+    }
+    return found;
+}
+
 /* Shared memory that a process has touched: its share of it, or all where the share is not told. */
-static uint64_t shared_bytes(const char *pid) {
+static uint64_t shared_bytes(const char *task, const char *status) {
     char text[4096];
-    uint64_t all = read_proc(pid, "status", text, sizeof text) ? kilobytes(text, "\nRssShmem:") : 0;
-    if (all < 1u << 20 || !read_proc(pid, "smaps_rollup", text, sizeof text)) return all;
+    uint64_t all = kilobytes(status, "\nRssShmem:");
+    if (all < 1u << 20 || !read_proc(task, "smaps_rollup", text, sizeof text)) return all;
     return strstr(text, "\nPss_Shmem:") ? kilobytes(text, "\nPss_Shmem:") : all;
 }
 
-/* Memory of every process but ourselves and of the writable file systems, and their CPU time. Files
- * there that are mapped would count twice, hence the larger of the two. */
-static void sample(uint64_t *memory, uint64_t *cpu_ns) {
-    struct rusage usage;
-    char text[1024];
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
-    uint64_t files = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm"), mapped = 0;
-    *memory = 0;
-    *cpu_ns = reaped_cpu_ns(&usage);
+/* Memory of every process but ourselves, with its page tables, and of the writable file systems, and their
+ * CPU time. Files there that are mapped would count twice, hence the larger of the two. */
+static struct usage sample(void) {
+    struct rusage reaped;
+    struct usage usage = {.cpu_ns = reaped_cpu_ns(&reaped)};
+    char status[4096], text[1024], task[64];
+    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t files = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm"), shared = 0;
     DIR *proc = opendir("/proc");
     if (!proc) fail("opendir /proc"); /* a guard that cannot see must not stand by */
     for (struct dirent *e; (e = readdir(proc));) {
-        unsigned long long resident, shared, user, system, of_children[2];
+        unsigned long long user, system, of_children[2];
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || strcmp(e->d_name, "1") == 0) continue;
-        if (read_proc(e->d_name, "statm", text, sizeof text) &&
-            sscanf(text, "%*u %llu %llu", &resident, &shared) == 2 && resident > shared)
-            *memory += (resident - shared) * page;
-        mapped += shared_bytes(e->d_name);
+        if (find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
+            usage.memory += kilobytes(status, "\nRssAnon:") + kilobytes(status, "\nVmPTE:") + kilobytes(status, "\nVmSwap:");
+            shared += shared_bytes(task, status);
+            uint64_t mapped = kilobytes(status, "\nRssFile:");
+            if (mapped > usage.mapped_files) usage.mapped_files = mapped;
+        }
         char *rest;
         if (read_proc(e->d_name, "stat", text, sizeof text) && (rest = strrchr(text, ')')) &&
             sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &user, &system,
                    &of_children[0], &of_children[1]) == 4)
-            *cpu_ns += (user + system + of_children[0] + of_children[1]) * tick;
+            usage.cpu_ns += (user + system + of_children[0] + of_children[1]) * tick;
     }
     closedir(proc);
-    *memory += mapped > files ? mapped : files;
+    usage.memory += shared > files ? shared : files;
+    return usage;
+}
+
+/* The CPU time in `file`: v1's cpuacct.usage is a number of nanoseconds, v2's cpu.stat has a line for it. */
+static uint64_t told_cpu_ns(int file) {
+    char text[1024];
+    unsigned long long value;
+    ssize_t n = pread(file, text, sizeof text - 1, 0);
+    if (n <= 0) fail("cannot read the CPU time");
+    text[n] = 0;
+    if (sscanf(text, "usage_usec %llu", &value) == 1) return value * 1000u;
+    if (sscanf(text, "%llu", &value) != 1) fail("cannot understand the CPU time");
+    return value;
 }
 
 static int reap(pid_t program, int *status) {
@@ -227,22 +296,47 @@ static void forward_signal(pid_t program) {
     if (getpgid(program) != program) kill(program, number);
 }
 
-static struct end supervise(const struct go *go, pid_t program, int signals) {
+/* What of the job's usage is beyond its limit, and when to look again at the earliest. */
+static uint8_t guard(const struct go *go, int cpu_file, struct end *end, struct usage *most, uint64_t *look) {
+    uint64_t cpu_ns;
+    if (go->groups == 0) {
+        struct usage now = sample();
+        if (now.mapped_files > most->mapped_files) most->mapped_files = now.mapped_files;
+        if (now.memory > end->peak_bytes) end->peak_bytes = now.memory;
+        if (now.cpu_ns > end->cpu_ns) end->cpu_ns = now.cpu_ns;
+        *look = now_ns() + SAMPLE_NS;
+        if (now.memory > go->memory) return 'm';
+        cpu_ns = end->cpu_ns;
+    } else {
+        cpu_ns = told_cpu_ns(cpu_file);
+        uint64_t left = cpu_ns < go->cpu_ns ? (go->cpu_ns - cpu_ns) / go->processors : 0;
+        *look = now_ns() + (left > LOOK_NS ? left : LOOK_NS);
+    }
+    return cpu_ns > go->cpu_ns ? 'c' : 0;
+}
+
+static void wait_until(uint64_t then, struct pollfd fds[2]) {
+    uint64_t now = now_ns(), left = then > now ? then - now : 0;
+    struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
+    ppoll(fds, 2, &timeout, NULL);
+}
+
+static struct end supervise(const struct go *go, pid_t program, int signals, int cpu_file, uint64_t started,
+                            struct usage *most) {
     struct pollfd fds[2] = {{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
     struct end end = {.type = 'X', .status = SIGKILL};
-    uint64_t memory = 0, cpu_ns = 0;
+    uint64_t ends = started + go->wall_ns;
+    uint64_t look = started + (go->groups ? go->cpu_ns / go->processors : SAMPLE_NS);
     for (;;) {
-        poll(fds, 2, go->groups ? -1 : 10);
+        wait_until(look < ends ? look : ends, fds);
         if (fds[0].revents) forward_signal(program);
         if (fds[1].revents) {
             struct signalfd_siginfo info;
             if (read(signals, &info, sizeof info) > 0 && reap(program, &end.status)) return end;
         }
-        if (go->groups) continue;
-        sample(&memory, &cpu_ns);
-        if (memory > end.peak_bytes) end.peak_bytes = memory;
-        if (cpu_ns > end.cpu_ns) end.cpu_ns = cpu_ns;
-        end.guarded = memory > go->memory ? 'm' : cpu_ns > go->cpu_ns ? 'c' : 0;
+        uint64_t now = now_ns();
+        if (now >= look) end.guarded = guard(go, cpu_file, &end, most, &look);
+        if (!end.guarded && now >= ends) end.guarded = 'w';
         if (end.guarded) return end;
     }
 }
@@ -251,6 +345,13 @@ static struct end supervise(const struct go *go, pid_t program, int signals) {
 static void end_all(void) {
     kill(-1, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) continue;
+}
+
+/* What a process may have held between two samples. The kernel counts mapped files too, which are nobody's
+ * memory. A program that ended before the first sample has hardly had the time to go beyond its limit. */
+static uint64_t unsampled_peak(uint64_t resident, const struct usage *most, uint64_t limit) {
+    if (most->mapped_files == 0) return resident < limit ? resident : limit;
+    return resident > most->mapped_files ? resident - most->mapped_files : 0;
 }
 
 static struct end run(const struct go *go, int *files) {
@@ -275,18 +376,85 @@ static struct end run(const struct go *go, int *files) {
     }
     for (uint32_t i = 0; i < STDIO + go->groups; i++) close(files[i]); /* only the program holds them */
 
-    struct end end = supervise(go, program, signals);
+    struct usage most = {0};
+    struct end end = supervise(go, program, signals, go->groups ? files[STDIO + go->groups] : -1, started, &most);
     end.wall_ns = now_ns() - started;
     end_all();
-    struct rusage usage;
-    uint64_t cpu_ns = reaped_cpu_ns(&usage), peak = (uint64_t)usage.ru_maxrss * 1024u;
+    struct rusage reaped;
+    uint64_t cpu_ns = reaped_cpu_ns(&reaped), peak = (uint64_t)reaped.ru_maxrss * 1024u;
     if (cpu_ns > end.cpu_ns) end.cpu_ns = cpu_ns;
+    if (go->groups == 0) peak = unsampled_peak(peak, &most, go->memory);
     if (peak > end.peak_bytes) end.peak_bytes = peak;
     return end;
 }
 
-static int tether(pid_t occd, char **argv) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+/* Every id of ours as itself. */
+static void map_ids(pid_t pid, const char *name) {
+    char path[64], text[8192];
+    size_t size = 0;
+    unsigned inside, count;
+    snprintf(path, sizeof path, "/proc/self/%s", name);
+    FILE *ours = fopen(path, "re");
+    if (!ours) fail(path);
+    while (size < sizeof text - 64 && fscanf(ours, "%u %*u %u", &inside, &count) == 2)
+        size += (size_t)sprintf(text + size, "%u %u %u\n", inside, inside, count);
+    fclose(ours);
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    int theirs = open(path, O_WRONLY | O_CLOEXEC);
+    if (theirs < 0 || write(theirs, text, size) != (ssize_t)size) fail(path);
+}
+
+/* Where the administrator has settings read-only, as in containers, the machine's bound stays. */
+static void bound(const char *setting, const char *value) {
+    int fd = open(setting, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (write(fd, value, strlen(value)) < 0) fprintf(stderr, "occd-init: %s: %s\n", setting, strerror(errno));
+    close(fd);
+}
+
+static void lower(int which, rlim_t value) {
+    struct rlimit now;
+    if (getrlimit(which, &now) != 0 || (now.rlim_max != RLIM_INFINITY && now.rlim_max <= value)) return;
+    now.rlim_cur = now.rlim_max = value;
+    setrlimit(which, &now);
+}
+
+/* Into a user namespace that `uid` has made. The kernel counts signals, timers, message queues and inotify to a
+ * process's user, to the user who made its namespace, and so on outwards: root would pay for every jail, and run out. */
+static void enter_account(uid_t uid) {
+    lower(RLIMIT_SIGPENDING, 256);
+    lower(RLIMIT_MSGQUEUE, 192 << 10);
+    lower(RLIMIT_MEMLOCK, 8 << 20);
+    int entered[2], status;
+    if (pipe2(entered, O_CLOEXEC) != 0) fail("pipe2");
+    pid_t helper = fork(); /* maps ids from outside, where we may */
+    if (helper < 0) fail("fork");
+    if (helper == 0) {
+        char byte;
+        close(entered[1]);
+        if (read(entered[0], &byte, 1) != 1) _exit(1);
+        map_ids(getppid(), "uid_map");
+        map_ids(getppid(), "gid_map");
+        _exit(0);
+    }
+    if (setegid(uid) != 0 || seteuid(uid) != 0 || unshare(CLONE_NEWUSER) != 0) fail("cannot make a user namespace");
+    if (write(entered[1], "", 1) != 1 || waitpid(helper, &status, 0) != helper || status != 0) fail("cannot map ids");
+    close(entered[0]);
+    close(entered[1]);
+    if (seteuid(0) != 0 || setegid(0) != 0) fail("cannot be root in a user namespace");
+    bound("/proc/sys/user/max_inotify_instances", "16");
+    bound("/proc/sys/user/max_inotify_watches", "4096");
+}
+
+static int tether(pid_t occd, uid_t uid, char **argv) {
+    /* The stack may grow as far as memory goes, if we may say so. */
+    struct rlimit stack;
+    if (getrlimit(RLIMIT_STACK, &stack) == 0) {
+        stack.rlim_max = RLIM_INFINITY;
+        setrlimit(RLIMIT_STACK, &stack);
+    }
+    enter_account(uid);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user would have undone it */
     /* No core files, and no handler of core dumps: it would run outside of the jail, as root, for as long as it
      * likes. The kernel spares us that at 1, not at 0. Only a normal user whose hard limit is 0 cannot have it. */
     struct rlimit one = {1, 1};
@@ -298,7 +466,8 @@ static int tether(pid_t occd, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 3 && strcmp(argv[1], "tether") == 0) return tether(atoi(argv[2]), argv + 3);
+    if (argc > 4 && strcmp(argv[1], "tether") == 0)
+        return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc != 2) return 125;
     control = atoi(argv[1]);
     prctl(PR_SET_DUMPABLE, 0);

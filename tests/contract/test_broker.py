@@ -538,11 +538,30 @@ async def test_a_full_disk_delays_and_loses_nothing(
         assert await drain(broker, 2) == ["b", "c"]
 
 
+async def test_what_is_withdrawn_gives_its_place_to_another(seam: BrokerSeam) -> None:
+    async with seam.open(length_max=3) as broker:
+        await put(broker, "a", "b", "c")
+        await broker.withdraw(Q, "key-b")
+        await broker.withdraw(Q, "key-b")
+        await broker.withdraw(Q, "key-unknown")
+        if not seam.exact:  # RabbitMQ gives nothing out of turn
+            assert await drain(broker, 3) == ["a", "b", "c"]
+            return
+        await put(broker, "d")
+        with pytest.raises(QueueFull):
+            await put(broker, "e")
+        assert (await broker.depths())[Q] == 3
+        seam.crash()
+        assert await drain(broker, 3) == ["a", "c", "d"]
+        await assert_empty(broker)
+    async with seam.open(length_max=3) as broker:
+        assert await drain(broker, 3) == ["a", "c", "d"]
+        await assert_empty(broker)
+
+
 @contextmanager
 def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    async def refuse(
-        self: Database, work: object, *, durable: bool = False, hurry: bool = True
-    ) -> None:
+    async def refuse(self: Database, work: object, **_options: object) -> None:
         await trio.lowlevel.checkpoint()
         raise DataFolderError("the disk is full")
 

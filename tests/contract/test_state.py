@@ -1,5 +1,6 @@
 """What every state promises (`occd/state/__init__.py`), over every implementation."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 import trio
 from seams import QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 
+from occd import wire
 from occd.errors import (
     Conflict,
     EventsReset,
@@ -16,10 +18,12 @@ from occd.errors import (
     Finished,
     NotInteractive,
     NotRunning,
+    Poisoned,
     Rejected,
     Stale,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.model import (
     MAX_ATTEMPTS,
@@ -33,10 +37,11 @@ from occd.model import (
     Result,
     Started,
     Submission,
+    Unknown,
     Verdict,
     new_id,
 )
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, Node, State, Stdin, Taken
+from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Stdin, Taken
 
 OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
 
@@ -48,7 +53,9 @@ def seam(
     return STATE_SEAMS[request.param](tmp_path, monkeypatch)
 
 
-def make(*, interactive: bool = False, created_at: float | None = None) -> Submission:
+def make(
+    *, interactive: bool = False, created_at: float | None = None, retry_of: str | None = None
+) -> Submission:
     return Submission(
         id=new_id(),
         language="python",
@@ -57,6 +64,7 @@ def make(*, interactive: bool = False, created_at: float | None = None) -> Submi
         files=(File("main.py", b"print(1)\xff"),),
         interactive=interactive,
         created_at=time.time() if created_at is None else created_at,
+        retry_of=retry_of,
     )
 
 
@@ -137,14 +145,16 @@ async def assert_waits_for(call: Callable[[], Awaitable[object]], cause: Awaitab
 
 
 async def test_a_created_submission_is_queued_and_survives_a_crash(seam: StateSeam) -> None:
-    submission = make()
+    submission = make(retry_of="another")
     async with seam.open() as state:
         made = await state.create(submission, "key", "digest")
         assert (made.id, made.published) == (submission.id, False)
         seam.crash()
     async with seam.open() as state:
         record = await state.get(submission.id)
-        assert record.submission == submission
+        assert (record.id, record.language) == (submission.id, "python")
+        assert (record.created_at, record.retry_of) == (submission.created_at, submission.retry_of)
+        assert await state.submission(submission.id) == submission
         assert (record.status, record.attempts, record.started_at, record.result) == (
             "queued",
             0,
@@ -229,6 +239,8 @@ async def test_discard_keeps_what_was_published(seam: StateSeam) -> None:
         await state.discard(submission.id)
         await state.discard("unknown")
         assert (await state.get(submission.id)).status == "queued"
+        with trio.move_on_after(QUIET_S):  # nor is its end announced, which has not come
+            raise AssertionError(await state.settled(submission.id))
 
 
 async def test_queued_tells_its_place_among_those_that_wait(seam: StateSeam) -> None:
@@ -327,7 +339,7 @@ async def test_begin_works_for_a_forgotten_submission(seam: StateSeam) -> None:
         assert await state.begin(submission, "3", "node") == 1
         await state.append(submission.id, 1, [output(b"x")])
         assert await state.finish(submission.id, 1, result())
-        assert (await state.get(submission.id)).submission == submission
+        assert await state.submission(submission.id) == submission
         assert [each.seq for each in await log(state, submission.id)] == [1, 2, 3]
         assert await state.unpublished(time.time() + 60) == []
 
@@ -400,7 +412,58 @@ async def test_finish_stores_the_result_and_ends_the_log_at_once(seam: StateSeam
             "started",
             "finished",
         ]
-        assert (await log(state, submission.id))[-1].event == Ended(last)
+        assert (await log(state, submission.id))[-1].event == Ended(last.without_output())
+
+
+async def test_a_long_output_is_in_the_result_and_not_in_the_end(seam: StateSeam) -> None:
+    long = replace(OUTCOME, stdout=b"\0" * 2**20, stderr=b'"stdout":"' * 2**16)
+    last = Result(Verdict.OK, compile=long, run=long, attempts=1, finished_at=time.time())
+    async with seam.open() as state:
+        submission = await begun(state)
+        assert await state.finish(submission.id, 1, last)
+        assert (await log(state, submission.id))[-1].event == Ended(last.without_output())
+        assert (await state.get(submission.id)).result == last
+
+
+async def test_a_result_that_is_too_long_is_left_out_and_its_size_told(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state)
+        assert (await state.get(submission.id, 0)).result_bytes == 0
+        last = result()
+        assert await state.finish(submission.id, 1, last)
+        size = (await state.get(submission.id)).result_bytes
+        assert size > 100
+        for look in (state.get, state.settled):
+            assert (await look(submission.id, size)).result == last
+            record = await look(submission.id, size - 1)
+            assert (record.status, record.result, record.result_bytes) == ("finished", None, size)
+
+
+async def test_status_follows_a_submission(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await created(state)
+        assert await state.status(submission.id) == "queued"
+        await state.begin(submission, "3", "node")
+        assert await state.status(submission.id) == "running"
+        await state.finish(submission.id, 1, result())
+        assert await state.status(submission.id) == "finished"
+
+
+async def test_small_questions_do_not_read_what_was_submitted(
+    seam: StateSeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        monkeypatch.setattr(wire, "decode_submission", pytest.fail)
+        await state.send_stdin(submission.id, b"x", None, end=False)
+        await state.send_signal(submission.id, "SIGINT")
+        await state.status(submission.id)
+        await state.watch(submission.id, 0)
+        await state.get(submission.id)
+        await state.finish(submission.id, 1, result())
+        await state.settled(submission.id)
+        monkeypatch.setattr(wire, "load_result", pytest.fail)
+        await state.get(submission.id, 0)
 
 
 async def test_a_redelivered_result_changes_nothing(seam: StateSeam) -> None:
@@ -451,9 +514,12 @@ async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None
         seam.crash()
     async with seam.open() as state:
         record = await state.get(submission.id)
-        assert (record.submission, record.status, record.attempts) == (submission, "finished", 2)
+        assert await state.submission(submission.id) == submission
+        assert (record.status, record.attempts) == ("finished", 2)
         assert record.result == first
-        assert [each.event for each in await log(state, submission.id)] == [Ended(first)]
+        assert [each.event for each in await log(state, submission.id)] == [
+            Ended(first.without_output())
+        ]
         with pytest.raises(EventsReset):
             await state.watch(submission.id, 7)
         with pytest.raises(Finished):
@@ -476,6 +542,8 @@ async def test_what_nobody_created_is_unknown_to_everyone(seam: StateSeam) -> No
     async with seam.open() as state:
         calls: Sequence[Callable[[], Awaitable[object]]] = [
             lambda: state.get("unknown"),
+            lambda: state.status("unknown"),
+            lambda: state.submission("unknown"),
             lambda: state.settled("unknown"),
             lambda: state.watch("unknown", 0),
             lambda: state.cancel("unknown"),
@@ -537,7 +605,8 @@ async def test_watch_gives_a_long_log_in_parts(seam: StateSeam) -> None:
             await state.append(submission.id, 1, [output(bytes([number]) * 32_768)])
         await state.finish(submission.id, 1, result())
         part = await state.watch(submission.id, 0)
-        assert 2**19 < sum(len(e.event.data) for e in part if isinstance(e.event, Output)) < 2**21
+        size = sum(len(e.event.data) for e in part if isinstance(e.event, Output))
+        assert WATCH_BYTES / 2 < size < WATCH_BYTES * 2
         events = await log(state, submission.id)
         assert [each.seq for each in events] == list(range(1, 104))
 
@@ -614,6 +683,25 @@ async def test_cancelling_what_has_finished_changes_nothing(seam: StateSeam) -> 
         before = await state.get(submission.id)
         assert not await state.cancel(submission.id)
         assert await state.get(submission.id) == before
+
+
+async def test_what_was_cancelled_before_it_began_never_begins_not_even_forgotten(
+    seam: StateSeam,
+) -> None:
+    """Its message may lie in a queue for longer than its record is kept."""
+    seam.hasten(node_ttl_s=15)
+    waiting, never_known = make(), make()
+    async with seam.open(keep_s=0.05) as state:
+        await state.create(waiting, None, "")
+        assert await state.cancel(waiting.id)
+        with trio.fail_after(SOON_S):
+            await _forgotten(state, waiting.id)
+        for _ in range(2):  # a message may come twice
+            with pytest.raises(Finished):
+                await state.begin(waiting, "3", "node")
+        with pytest.raises(UnknownSubmission):
+            await state.get(waiting.id)
+        assert await state.begin(never_known, "3", "node") == 1
 
 
 async def test_cancelling_twice_is_cancelling_once(seam: StateSeam) -> None:
@@ -820,6 +908,38 @@ async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSe
         assert [each.id for each in await state.owned("me", None, 9)] == [kept.id]
 
 
+async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSeam) -> None:
+    seam.hasten(node_ttl_s=15)
+    kept = [of_owner("me", time.time() - 100 - number) for number in range(3)]
+    gone = [of_owner("me", time.time() - number / 10) for number in range(100)]
+    async with seam.open() as state:
+        for each in (*kept, *gone):
+            await state.create(each, None, "")
+        for each in gone:
+            await state.finish(each.id, None, result(at=1.0))
+        with trio.fail_after(SOON_S):
+            for each in gone:
+                await _forgotten(state, each.id)
+        for _ in range(2):
+            assert [each.id for each in await state.owned("me", None, 2)] == [
+                each.id for each in kept[:2]
+            ]
+
+
+async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSeam) -> None:
+    now = time.time()
+    many = [of_owner("me", now) for _ in range(90)]
+    async with seam.open() as state:
+        for each in many:
+            await state.create(each, None, "")
+        found: list[str] = []
+        cursor = None
+        while page := await state.owned("me", cursor, 7):
+            found += [each.id for each in page]
+            cursor = page[-1].cursor
+        assert sorted(found) == sorted(each.id for each in many)
+
+
 async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
     begun_anew, ended_anew = (of_owner("me", time.time() + number) for number in range(2))
     async with seam.open() as state:
@@ -879,6 +999,57 @@ async def test_signals_to_one_attempt_are_bounded(seam: StateSeam) -> None:
         with pytest.raises(Rejected) as refused:
             await state.send_signal(submission.id, "SIGCONT")
         assert refused.value.kind == "too-many"
+
+
+# what somebody else wrote
+
+
+async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
+    seam: StateSeam,
+) -> None:
+    later, ours = (make(created_at=time.time() - 100) for _ in range(2))
+    message = json.loads(wire.encode_submission(later))
+    message["submission"]["tests"] = [{"stdin": "1"}]
+    async with seam.open() as state:
+        for submission in (later, ours):
+            await state.create(submission, None, "")
+        seam.damage(later.id, json.dumps(message).encode())
+        record = await state.get(later.id)
+        assert (record.id, record.language, record.status) == (later.id, "python", "queued")
+        with pytest.raises(Poisoned, match=r"submission\.tests"):
+            await state.submission(later.id)
+        assert await state.unpublished(time.time() - 30) == [ours]
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b'{"submission": {"id": "../x"}}'])
+async def test_a_damaged_submission_is_one_error_and_stops_nobody(
+    seam: StateSeam, body: bytes
+) -> None:
+    damaged, ours = (replace(make(created_at=time.time() - 100), owner="me") for _ in range(2))
+    async with seam.open() as state:
+        for submission in (damaged, ours):
+            await state.create(submission, None, "")
+        seam.damage(damaged.id, body)
+        with pytest.raises(Poisoned):
+            await state.submission(damaged.id)
+        assert (await state.get(damaged.id)).status == "queued"
+        assert await state.unpublished(time.time() - 30) == [ours]
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff", b"1e999 {}", b'{"result": {"verdict": "graded"}}'])
+async def test_a_damaged_end_is_one_error_and_still_the_end(seam: StateSeam, end: bytes) -> None:
+    async with seam.open() as state:
+        submission = await finished(state)
+        seam.damage_end(submission.id, end)
+    async with seam.open() as state:
+        with pytest.raises(Unreadable):
+            await state.get(submission.id)
+        with pytest.raises(Unreadable):
+            await state.settled(submission.id)
+        *_, last = await log(state, submission.id)
+        assert (last.seq, last.event) == (3, Unknown())
+        with trio.fail_after(SOON_S):
+            assert list(await state.watch(submission.id, 3)) == []
 
 
 # nodes

@@ -1,36 +1,14 @@
 """The editor's page in a real browser, against a real server."""
 
-import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Locator,
-    Page,
-    Request,
-    expect,
-    sync_playwright,
-)
-from serving import Server, serving
+from playwright.sync_api import Browser, expect
+from serving import Server
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESK, PHONE = (1440, 900), (390, 844)
-PATIENCE_MS = 30_000
+from e2e.editor import DESK, PATIENCE_MS, PHONE, Editor, new_context
+
 ASKS = """\
 name = input("name? ")
 print("hello", name)
@@ -41,107 +19,6 @@ while True:
         break
 print("bye")
 """
-
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists() and "CI" not in os.environ, reason="there is no /usr/bin/chromium"
-)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("editor") / "data") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Editor:
-    page: Page
-    home: str
-    complaints: list[str] = field(default_factory=list)
-
-    def open(self) -> None:
-        """The page, when a program can be run; all that goes wrong from now on is noted."""
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self._heard)
-        self.page.on("request", self._asked)
-        self.page.goto(self.home)
-        self.expect_ready()
-
-    def _heard(self, said: ConsoleMessage) -> None:
-        # Chromium's own editing wraps what is inserted in a styled span, and the policy tells.
-        by_nobody = (
-            said.text.startswith("Applying inline style") and said.location["lineNumber"] == 0
-        )
-        if said.type in ("error", "warning") and not by_nobody:
-            self.complaints.append(said.text)
-
-    def _asked(self, request: Request) -> None:
-        if not request.url.startswith(self.home):
-            self.complaints.append(request.url)
-
-    def expect_ready(self) -> None:
-        expect(self.part("run")).to_have_attribute("aria-disabled", "false")
-
-    def part(self, name: str) -> Locator:
-        return self.page.get_by_test_id(name)
-
-    def write(self, source: str) -> None:
-        """As a person replaces it: `fill` selects behind the back of CodeMirror, which may render just then
-        and put its own selection there again."""
-        self.page.locator(".cm-content").focus()
-        self.page.keyboard.press("Control+a")
-        self.page.keyboard.insert_text(source)
-        expect(self.page.locator(".cm-line")).to_have_text(source.split("\n"))
-
-    def run(self, source: str) -> None:
-        self.write(source)
-        self.part("run").click()
-
-    def expect_verdict(self, tone: str, text: str = "") -> None:
-        expect(self.part("verdict")).to_have_attribute("data-tone", tone)
-        expect(self.part("verdict")).to_contain_text(text)
-
-    def expect_output(self, text: str) -> None:
-        expect(self.part("output")).to_contain_text(text)
-
-    def expect_whole_output(self, text: str) -> None:
-        """To the last byte; what is shown may come a frame after the verdict."""
-        expect(self.part("output")).to_have_js_property("textContent", text)
-
-    def output(self) -> str:
-        return self.part("output").text_content() or ""
-
-
-def new_context(browser: Browser, size: tuple[int, int], dark: bool = False) -> BrowserContext:
-    width, height = size
-    return browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme="dark" if dark else "light",
-        has_touch=size == PHONE,
-    )
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    with new_context(browser, DESK) as context:
-        yield context
-
-
-@pytest.fixture
-def editor(context: BrowserContext, server: Server) -> Iterator[Editor]:
-    editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
-    editor.open()
-    yield editor
-    assert editor.complaints == []
 
 
 def test_the_example_runs_as_the_page_opens(editor: Editor) -> None:
@@ -348,7 +225,7 @@ def test_nothing_lies_beyond_the_edge(
         )
         editor.page.screenshot(path=tmp_path / "interactive.png", full_page=True)
         assert widths == [size[0], size[0]]
-        for name in ("run", "stop", "language", "stdin", "output"):
+        for name in ("run", "stop", "language", "stdin", "compile-output"):
             box = editor.part(name).bounding_box()
             assert box
             assert 0 <= box["x"] <= box["x"] + box["width"] <= size[0]

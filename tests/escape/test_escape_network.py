@@ -3,9 +3,12 @@
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 
 import pytest
-from sandboxed import Lab
+import trio
+from sandboxed import SHORT, Feed, Lab
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ async def test_names_do_not_resolve(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["AF_VSOCK", "AF_PACKET", "AF_ALG", "AF_NETLINK", "AF_BLUETOOTH", "AF_CAN", "AF_TIPC"]
+    "family", ["AF_VSOCK", "AF_PACKET", "AF_ALG", "AF_BLUETOOTH", "AF_CAN", "AF_TIPC"]
 )
 async def test_other_kinds_of_sockets_are_refused(lab: Lab, family: str) -> None:
     outcome = await lab.python(f"tell(socket.socket, socket.{family}, socket.SOCK_RAW)")
@@ -76,6 +79,124 @@ async def test_other_kinds_of_sockets_are_refused(lab: Lab, family: str) -> None
 async def test_raw_sockets_are_refused(lab: Lab) -> None:
     outcome = await lab.python("tell(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)")
     assert outcome.stdout == b"EPERM\n"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "AF_INET, SOCK_STREAM, 132",  # SCTP
+        "AF_INET, SOCK_STREAM, 262",  # MPTCP
+        "AF_INET, 6, 33",  # DCCP
+        "AF_INET, SOCK_DGRAM, 1",  # ICMP
+        "AF_INET, SOCK_DGRAM, 115",  # L2TP
+        "AF_INET, SOCK_DGRAM, 136",  # UDP-Lite
+        "AF_INET6, SOCK_STREAM, 132",
+        "AF_INET6, SOCK_SEQPACKET, 132",
+        "AF_INET6, SOCK_DGRAM, 58",
+    ],
+)
+async def test_protocols_that_load_kernel_modules_are_refused(lab: Lab, kind: str) -> None:
+    outcome = await lab.python(f"from socket import *\ntell(socket, {kind})")
+    assert outcome.stdout == b"EPERM\n"
+
+
+async def test_netlink_answers_about_the_jail_alone(lab: Lab) -> None:
+    """Of its protocols only the one by which getifaddrs asks; and nothing can be set by that."""
+    outcome = await lab.python(
+        """
+        import struct
+        for protocol in range(1, 32):
+            try: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+            except PermissionError: continue
+            print("DONE", protocol)
+        def ask(kind, flags, body):
+            route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+            route.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
+            answer = route.recv(65536)
+            size, kind = struct.unpack_from("=IH", answer)
+            return os.strerror(-struct.unpack_from("=i", answer, 16)[0]) if kind == 2 else kind
+        print(ask(18, 0x301, struct.pack("=BxHiII", 0, 0, 0, 0, 0)), "link shown")
+        print(ask(16, 0x605, struct.pack("=BxHiII", 0, 0, 0, 0, 0)), "for a new link")
+        print(ask(16, 5, struct.pack("=BxHiII", 0, 0, 1, 0, 1)), "for link down")
+        print(ask(24, 0x605, struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 254, 3, 0, 1, 0)), "for a route")
+        print(ask(36, 0x605, struct.pack("=BxHiIII", 0, 0, 1, 0, 0xffffffff, 0)), "for a qdisc")
+        print(socket.if_nameindex())
+        """
+    )
+    refused = "Operation not permitted for "
+    assert outcome.stdout.decode().splitlines() == [
+        "16 link shown",
+        *(refused + what for what in ("a new link", "link down", "a route", "a qdisc")),
+        "[(1, 'lo')]",
+    ], outcome
+
+
+async def test_loopback_of_its_own_works_and_is_its_own(lab: Lab) -> None:
+    """A server and its client in one program; two programs do not meet."""
+    outcome = await lab.python(
+        """
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            server = socket.create_server((address, 8080), family=family)
+            client = socket.create_connection((address, 8080)); client.send(b"hello")
+            print(server.accept()[0].recv(9))
+            one, two = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
+            one.bind((address, 8080)); two.sendto(b"hello", (address, 8080)); print(one.recv(9))
+        """
+    )
+    assert outcome.stdout == b"b'hello'\n" * 4, outcome
+    async with trio.open_nursery() as nursery:
+        feed = Feed()
+        nursery.start_soon(partial(lab.python, feed=feed), SERVER)
+        await feed.output.wait()
+        outcome = await lab.python(
+            """
+            tell(socket.create_connection, ("127.0.0.1", 8080))
+            tell(socket.create_connection, ("::1", 8080))
+            """
+        )
+        feed.stop.set()
+    assert outcome.stdout == b"ECONNREFUSED\n" * 2
+
+
+SERVER = """
+server = socket.create_server(("127.0.0.1", 8080)); server6 = socket.create_server(("::1", 8080), family=10)
+print("open", flush=True); time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["SOCK_STREAM", "SOCK_DGRAM"])
+async def test_what_waits_in_sockets_counts_as_memory(lab: Lab, kind: str) -> None:
+    """The machine has one bound for all of it (tcp_mem, udp_mem): a neighbour's connections would stall."""
+    outcome = await lab.python(
+        f"""
+        server, held, waiting = socket.create_server(("127.0.0.1", 0)), [], 0
+        def pair():
+            if socket.{kind} == socket.SOCK_STREAM:
+                return socket.create_connection(server.getsockname()), server.accept()[0]
+            one, two = (socket.socket(socket.AF_INET, socket.{kind}) for _ in range(2))
+            two.bind(("127.0.0.1", 0)); one.connect(two.getsockname())
+            return one, two
+        def fill(one):
+            for _ in range(200): one.send(bytes(2**15))
+        try:
+            for _ in range(120):
+                held.append(pair()); held[-1][0].setblocking(False)
+                try: fill(held[-1][0])
+                except BlockingIOError: pass
+        except OSError as error: print(error)
+        for one, two in held:
+            two.setblocking(False)
+            try:
+                while data := two.recv(2**16): waiting += len(data)
+            except BlockingIOError: pass
+        print(waiting)
+        """,
+        replace(SHORT, memory=16 * 2**20),
+    )
+    if outcome.limit == "memory":  # cgroup v2 ends the program
+        return
+    assert outcome.succeeded, outcome
+    assert int(outcome.stdout.split()[-1]) < 18 * 2**20, outcome
 
 
 async def test_no_route_leads_anywhere(lab: Lab) -> None:

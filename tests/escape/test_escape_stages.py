@@ -64,6 +64,129 @@ async def test_planted_names_touch_nothing_of_the_host(lab: Lab, kind: str, tmp_
     )
 
 
+@pytest.mark.parametrize("fill", ["", "open('large', 'wb').write(bytes(17 * 2**20))"])
+async def test_what_the_compile_stage_left_is_the_runs_own(lab: Lab, fill: str) -> None:
+    """Copied up to 16 MiB, an overlay beyond: the run sees the same, and can change all of it."""
+    hostile = f"""
+os.mkdir("folder"); open("folder/file", "w").write("told"); os.chmod("folder/file", 0o6751)
+os.symlink("/etc/shadow", "link"); os.symlink("../.." * 300, "long"); os.mkfifo("fifo", 0o640)
+os.mkdir("closed"); open("closed/x", "w").write("x"); os.chmod("closed/x", 0); os.chmod("closed", 0)
+{fill}
+"""
+    look = """
+import os, stat
+def of(path):
+    found = os.lstat(path)
+    return stat.filemode(found.st_mode), found.st_uid, found.st_gid
+for path in ("folder", "folder/file", "link", "fifo", "closed"): print(path, *of(path))
+print(os.readlink("link"), open("folder/file").read())
+os.chmod("closed", 0o700); print(of("closed/x")[0]); os.chmod("closed/x", 0o600)
+print(open("closed/x").read())
+os.unlink("folder/file"); os.rmdir("folder"); os.unlink("main.py"); os.rename("link", "other")
+"""
+    async with lab.cell(File("main.py", b"")) as cell:
+        compiled = await run_in(cell, [PYTHON, "-c", PRELUDE + hostile], WIDE, stage="compile")
+        assert compiled.succeeded, compiled
+        for _ in range(2):  # the first changes nothing for the second
+            looked = await run_in(cell, [PYTHON, "-c", look])
+            said = looked.stdout.decode().replace(
+                "-rwsr-s--x", "-rwxr-x--x"
+            )  # nosuid: only a letter
+            assert said == (
+                "folder drwxr-xr-x 1000 1000\nfolder/file -rwxr-x--x 1000 1000\n"
+                "link lrwxrwxrwx 1000 1000\nfifo prw-r----- 1000 1000\nclosed d--------- 1000 1000\n"
+                "/etc/shadow told\n----------\nx\n"
+            ), looked
+
+
+async def test_a_copied_tree_lets_folders_be_renamed_and_a_large_one_does_not(lab: Lab) -> None:
+    for size, said in ((1, b"DONE None\n"), (17 * 2**20, b"EXDEV\n")):
+        async with lab.cell(File("folder/x", b"")) as cell:
+            hostile = f"open('size', 'wb').write(bytes({size}))"
+            await run_in(cell, [PYTHON, "-c", hostile], WIDE, stage="compile")
+            rename = PRELUDE + "tell(os.rename, 'folder', 'renamed')"
+            outcome = await run_in(cell, [PYTHON, "-c", rename])
+            assert outcome.stdout == said
+
+
+TREES = {
+    "hard links of a large file": (
+        "open('a', 'wb').write(bytes(2**20))\nfor n in range(500): os.link('a', f'b{n}')",
+        "print(len(os.listdir('.')), os.path.getsize('b499'))",
+        "502 1048576",
+    ),
+    "a sparse file": (
+        "os.truncate(os.open('hole', os.O_CREAT | os.O_RDWR), 2**26)",
+        "print(os.path.getsize('hole'), os.stat('hole').st_blocks)",
+        "67108864 0",
+    ),
+    "many sparse files": (
+        "for n in range(1000): open(f'{n}', 'w').truncate(2**26)",
+        "print(sum(os.path.getsize(name) for name in os.listdir('.') if name != 'main.py'))",
+        str(1000 * 2**26),
+    ),
+    "a deep tree": (
+        "for _ in range(5000): os.mkdir('d'); os.chdir('d')",
+        "n = 0\nwhile os.path.isdir('d'): os.chdir('d'); n += 1\nprint(n)",
+        "5000",
+    ),
+    "a tree as deep as is copied": (
+        "for _ in range(31): os.mkdir('d'); os.chdir('d')\nopen('x', 'w').close()",
+        "n = 0\nwhile os.path.isdir('d'): os.chdir('d'); n += 1\nprint(n, os.listdir('.'))",
+        "31 ['x']",
+    ),
+    "many files": (
+        "for n in range(20_000): os.close(os.open(f'{n}', os.O_CREAT, 0o600))",
+        "print(len(os.listdir('.')))",
+        "20001",
+    ),
+    "names of all kinds": (
+        "for name in NAMES: open(name, 'w').close()",
+        "print(sorted(os.listdir(b'.')) == sorted([b'main.py', *NAMES]))",
+        "True",
+    ),
+    "a whiteout": (
+        "tell(os.mknod, 'gone', 0o20666, os.makedev(0, 0))",
+        "print(os.path.exists('gone'), os.listdir('.'))",
+        "False ['main.py']",
+    ),
+    "links in a circle and out of the tree": (
+        "os.symlink('.', 'a'); os.symlink('a/a/a', 'b'); os.symlink('/', 'c'); os.symlink('..', 'd')",
+        "print([os.readlink(name) for name in 'abcd'])",
+        "['.', 'a/a/a', '/', '..']",
+    ),
+}
+ALL_NAMES = "NAMES = [b'n' * 255, b'\\xff\\xfe', b'new\\nline', b'-rf', b' ', b'\\x01', b'upper', b'work']\n"
+WIDE = replace(SHORT, cpu_time=20.0, wall_time=60.0, file_size=2**27)
+
+
+@pytest.mark.parametrize("kind", TREES)
+async def test_a_tree_of_any_shape_reaches_the_run(lab: Lab, kind: str) -> None:
+    hostile, look, said = TREES[kind]
+    async with lab.cell(File("main.py", b"")) as cell:
+        hostile = PRELUDE + ALL_NAMES + hostile
+        compiled = await run_in(cell, [PYTHON, "-c", hostile], WIDE, stage="compile")
+        assert compiled.succeeded, compiled
+        looked = await run_in(cell, [PYTHON, "-c", PRELUDE + ALL_NAMES + look], WIDE)
+    assert looked.stdout.decode() == f"{said}\n", looked
+
+
+async def test_a_run_has_its_whole_box_beside_the_copy(lab: Lab) -> None:
+    limits = replace(SHORT, box=4 * 2**20, file_size=2**27)
+    async with lab.cell(limits=limits) as cell:
+        hostile = "open('program', 'wb').write(bytes(3 * 2**20))"
+        await run_in(cell, [PYTHON, "-c", hostile], WIDE, stage="compile")
+        fill = """
+n = 0
+try:
+    with open("filler", "wb", buffering=0) as file:
+        while True: n += file.write(bytes(2**16))
+except OSError as error: print(error.strerror, 7 * 2**19 < n <= 4 * 2**20)
+"""
+        outcome = await run_in(cell, [PYTHON, "-c", fill], WIDE)
+    assert outcome.stdout == b"No space left on device True\n"
+
+
 async def test_replacing_the_main_file_by_a_link_shows_nothing_of_the_host(lab: Lab) -> None:
     async with lab.cell(File("main.py", b"")) as cell:
         hostile = "import os; os.unlink('main.py'); os.symlink('/etc/shadow', 'main.py')"

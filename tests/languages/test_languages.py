@@ -1,9 +1,14 @@
 """Every language of `sandbox/languages`, through the real sandbox. One that is not installed fails."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 import trio
 from sandboxed import Lab
 
+from occd.data import data_folder
+from occd.errors import ConfigError
 from occd.languages import load_languages
 
 LANGUAGES = load_languages()
@@ -256,3 +261,23 @@ async def test_standard_streams_can_be_opened_by_name(lab: Lab, name: str) -> No
     }[name]
     outcome = (await lab.program(name, source, stdin="asked\n"))[-1]
     assert (outcome.stdout, outcome.stderr) == (b"asked\n", b"told\n")
+
+
+def test_the_helper_of_java_is_compiled_from_its_source(tmp_path: Path) -> None:
+    """The compiled form is committed: where occd is installed there need not be a compiler for Java."""
+    build = data_folder("sandbox") / "shown/build"
+    options = ["--release", "11", "-g:none", "-Xlint:all", "-Werror", "-d", str(tmp_path)]
+    subprocess.run(["javac", *options, build / "JavaBuild.java"], check=True)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_bytes() for path in build.glob("*.class")}
+
+
+@pytest.mark.parametrize(
+    "line", ['run = ["{bin}", "{flie}"]', 'out_of_memory = "("', 'run = 5', '[hints]\n"(" = "x"']
+)  # fmt: skip
+def test_a_language_that_makes_no_sense_is_refused_by_name(tmp_path: Path, line: str) -> None:
+    lines = (data_folder("sandbox") / "languages/bash.toml").read_text().splitlines()
+    kept = [each for each in lines if not each.startswith(line.split(" = ")[0])]
+    (tmp_path / "bad.toml").write_text("\n".join([*kept, line]))
+    with pytest.raises(ConfigError, match=r"bad\.toml: "):
+        load_languages(tmp_path)

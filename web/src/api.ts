@@ -1,4 +1,4 @@
-import type { Language, Problem } from './messages'
+import type { Language, Limits, Problem } from './messages'
 
 export class ProblemError extends Error {
   constructor(readonly problem: Problem) {
@@ -6,8 +6,12 @@ export class ProblemError extends Error {
   }
 }
 
-async function get(path: string): Promise<unknown> {
-  const response = await fetch(path, { headers: { accept: 'application/json' } })
+const patience = 10_000
+/** The server takes its time to see that it cannot start a program. */
+const readyPatience = 30_000
+
+async function get(path: string, patienceMs = patience): Promise<unknown> {
+  const response = await fetch(path, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(patienceMs) })
   const body: unknown = await response.json().catch(() => null)
   if (response.ok) return body
   const problem = (body ?? {}) as Partial<Problem>
@@ -23,10 +27,14 @@ export async function languages(): Promise<Language[]> {
   return ((await get('/api/v1/languages')) as { languages: Language[] }).languages
 }
 
+export async function limits(): Promise<Limits> {
+  return (await get('/api/v1/limits')) as Limits
+}
+
 /** Null when programs can run here, else what stands in the way and what would help. */
 export async function unready(): Promise<Problem | null> {
   try {
-    await get('/readyz')
+    await get('/readyz', readyPatience)
     return null
   } catch (error) {
     if (error instanceof ProblemError) return error.problem

@@ -1,74 +1,197 @@
-import { watchCatalogue } from './catalogue'
-import { draft, input, keepDraft, keepInput, starter } from './drafts'
+import { ProblemError, languages, unready } from './api'
+import { remedy, watchCatalogue } from './catalogue'
+import { newContest } from './contest'
+import { openVersions } from './dialog'
+import { newDraft, starter } from './drafts'
+import type { Draft } from './drafts'
 import { newEditor } from './editor'
 import { newPicker } from './languages'
+import { fingerprint } from './fingerprint'
 import type { Language } from './messages'
 import { enable, enabled, page } from './page'
 import { newResults } from './results'
 import { newRunner } from './run'
+import type { Resumed } from './run'
 import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
+import { newVersions, noVersions } from './versions'
+import type { Version, Versions } from './versions'
+import { newWatch } from './watch'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const mac = /Mac|iPhone|iPad/.test(navigator.platform)
 const saveAfter = 300
+const nobody = 'No machine that runs programs is there now. Your program is kept and will run.'
+/** For a program that waits for a person. It holds one of the server's few slots meanwhile. */
+const interactiveWall = 60
+
+/** One language's program in this tab. */
+interface Work {
+  draft: Draft
+  versions: Versions
+}
+
+/** What a page loaded again has to know of the run that it shows. */
+interface Remembered extends Resumed {
+  made: Made
+  wall: number | null
+  began: number | null
+}
+
+/** What a result was made from. */
+interface Made {
+  language: string
+  fileName: string
+  print: string
+}
 
 let language: Language | null = null
+let mostWall = 0
+let made: Made | null = null
+let asking = false
 let saving: ReturnType<typeof setTimeout> | undefined
+const works = new Map<string, Work>()
+let program: Work | null = null
+let input: Draft | null = null
 
-const results = newResults(showControls)
+const results = newResults(() => {
+  showControls()
+  remember()
+})
 const runner = newRunner((frame) => socket.send(frame), results)
-const editor = newEditor(page.editor, nonce, { run, changed: saveSoon })
+const watch = newWatch(askWhy)
+const editor = newEditor(page.editor, nonce, { run, changed: edited })
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('/api/v1/ws', {
   open() {
     showStatus(true)
     runner.opened()
+    watchRun()
   },
   closed(code) {
     showStatus(false)
     runner.closed(code)
+    watch.stop()
   },
-  frame: (frame) => runner.frame(frame),
+  frame(frame) {
+    runner.frame(frame)
+    if (frame.type !== 'event') remember()
+    watchRun()
+  },
+  wanted: () => runner.current() !== null,
+})
+const showProgramContest = newContest(page.programContest, (choice) => {
+  settle(() => program?.draft[choice]())
+  editor.focus()
+})
+const showInputContest = newContest(page.inputContest, (choice) => {
+  settle(() => input?.[choice]())
+  page.stdin.focus()
 })
 
 function open(picked: Language): void {
   save()
-  if (language === null || page.stdin.value === (language.example_stdin ?? '')) page.stdin.value = input(store, picked)
   language = picked
+  program = works.get(picked.id) ?? newWork(picked)
+  works.set(picked.id, program)
+  if (!input?.contested) input = newDraft(store, noVersions, 'stdin', picked.example_stdin ?? '')
   page.fileName.textContent = picked.file_name
-  editor.open(picked.id, picked.editor_mode, draft(store, picked))
-  page.restore.hidden = editor.text() === starter(picked)
+  program.draft.look()
+  editor.open(picked.id, picked.editor_mode, program.draft.text)
+  showDrafts()
 }
 
-function saveSoon(): void {
+function newWork(of: Language): Work {
+  const versions = newVersions(store, `versions:${of.id}`, starter(of))
+  return { versions, draft: newDraft(store, versions, `draft:${of.id}`, starter(of)) }
+}
+
+/** The editor and the input box as the drafts have them. */
+function showDrafts(): void {
+  if (program === null || input === null) return
+  if (editor.text() !== program.draft.text) editor.replace(program.draft.text)
+  if (page.stdin.value !== input.text) page.stdin.value = input.text
+  showProgramContest(program.draft.contested)
+  showInputContest(input.contested)
+  page.restore.hidden = program.draft.text === program.draft.starter
+  page.versions.hidden = earlier(program).length === 0
+  showAge()
+}
+
+function earlier({ draft, versions }: Work): Version[] {
+  return versions.list().filter((version) => version.text !== draft.text)
+}
+
+/** Marks a result that was made from something else than what is there now. */
+function showAge(): void {
+  const now = made === null ? null : makes()
+  if (made === null || now === null || made.print === now.print) results.old('')
+  else results.old(made.language === now.language ? 'From before your last change' : `From ${made.fileName}`)
+}
+
+function makes(): Made | null {
+  const choice = picker.choice()
+  if (choice === null) return null
+  const { id, file_name } = choice.language
+  const print = fingerprint(JSON.stringify([id, choice.version ?? '', editor.text(), page.stdin.value]))
+  return { language: id, fileName: file_name, print }
+}
+
+function edited(): void {
   clearTimeout(saving)
   saving = setTimeout(save, saveAfter)
 }
 
+/** What was written in the last moment is noted first, or the drafts would be shown over it. */
+function settle(choose: () => void): void {
+  noteEdits()
+  choose()
+  showDrafts()
+}
+
+function look(): void {
+  settle(() => {
+    program?.draft.look()
+    input?.look()
+  })
+}
+
+function noteEdits(): void {
+  program?.draft.edit(editor.text())
+  input?.edit(page.stdin.value)
+}
+
 function save(): void {
   clearTimeout(saving)
-  if (language === null) return
-  const text = editor.text()
-  keepDraft(store, language, text)
-  keepInput(store, language, page.stdin.value)
-  page.restore.hidden = text === starter(language)
+  noteEdits()
+  program?.draft.save()
+  input?.save()
+  showDrafts()
 }
 
 function run(): void {
   const choice = picker.choice()
-  if (choice === null || runner.current() !== null) return
+  if (choice === null || program === null) return
   save()
+  program.versions.keep(program.draft.text)
+  const interactive = page.interactive.checked
+  const wall = interactive ? Math.min(interactiveWall, mostWall) : null
+  made = makes()
+  results.countTo(wall)
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
     source: editor.text(),
     stdin: page.stdin.value,
-    interactive: page.interactive.checked,
+    interactive,
+    ...(wall === null ? {} : { limits: { wall_time: wall } }),
   })
+  socket.hurry()
+  watchRun()
+  showDrafts()
   page.result.scrollIntoView({ block: 'nearest' })
-  if (page.interactive.checked) page.liveInput.focus()
+  if (interactive) page.liveInput.focus()
 }
 
 function type(data: string, eof: boolean): void {
@@ -79,35 +202,64 @@ function type(data: string, eof: boolean): void {
   showControls()
 }
 
-/** What can be done now, and what a reload of the page would have to know. */
+/** What can be done now. */
 function showControls(): void {
   const current = runner.current()
-  enable(page.run, current === null && language !== null)
-  enable(page.stop, current !== null && !current.cancelled)
-  page.live.hidden = !(current === null ? page.interactive.checked : current.interactive)
+  const busy = current !== null && !current.over
+  enable(page.run, !busy && language !== null)
+  enable(page.stop, busy && !current.cancelled)
+  page.live.hidden = !(busy ? current.interactive : page.interactive.checked)
   page.stdinLabel.textContent = page.interactive.checked ? 'First input (stdin)' : 'Input (stdin)'
-  const typing = current !== null && current.interactive && !current.input.ended
+  const typing = busy && current.interactive && !current.input.ended
   page.liveInput.disabled = !typing
   enable(page.send, typing)
   enable(page.eof, typing)
-  document.body.classList.toggle('running', current !== null)
+  document.body.classList.toggle('running', busy)
+}
+
+function watchRun(): void {
+  if (runner.current() === null) watch.stop()
+  else watch.heard()
+}
+
+/** Nothing has been heard of the run for a while: the server may know why. */
+async function askWhy(): Promise<void> {
+  const waiting = runner.current()
+  const after = waiting?.after
+  if (waiting === null || asking) return
+  asking = true
+  try {
+    const [problem, offered] = await Promise.all([unready(), languages()])
+    const why = problem !== null ? remedy(problem) : offered.length === 0 ? nobody : ''
+    if (why !== '' && runner.current() === waiting && waiting.after === after) results.stuck(why)
+  } catch (error) {
+    // No answer at all: then the connection carries nothing either.
+    if (!(error instanceof ProblemError)) socket.renew()
+  } finally {
+    asking = false
+  }
 }
 
 function remember(): void {
-  const current = runner.current()
-  const followed = current?.id ? { id: current.id, interactive: current.interactive, offset: current.input.offset } : null
-  tab.set('following', followed && JSON.stringify(followed))
+  const shown = runner.shown()
+  if (shown === null || made === null) return tab.set('shown', null)
+  const remembered: Remembered = { ...shown, made, ...results.clock() }
+  tab.set('shown', JSON.stringify(remembered))
 }
 
 function resume(): void {
-  const followed = tab.get('following')
-  if (followed === null) return
-  tab.set('following', null)
-  const { id, interactive, offset } = JSON.parse(followed) as { id: string; interactive: boolean; offset: number }
-  runner.resume(id, interactive, offset)
+  const kept = tab.get('shown')
+  if (kept === null) return
+  tab.set('shown', null)
+  const remembered = JSON.parse(kept) as Remembered
+  made = remembered.made
+  results.countTo(remembered.wall, remembered.began)
+  runner.resume(remembered)
 }
 
-page.run.addEventListener('click', run)
+page.run.addEventListener('click', () => {
+  if (enabled(page.run)) run()
+})
 page.stop.addEventListener('click', () => {
   if (!enabled(page.stop)) return
   results.stopping()
@@ -115,13 +267,31 @@ page.stop.addEventListener('click', () => {
   showControls()
 })
 page.restore.addEventListener('click', () => {
-  if (language === null) return
+  if (language === null || program === null) return
+  program.versions.keep(editor.text())
   editor.replace(starter(language))
   page.stdin.value = language.example_stdin ?? ''
   save()
   editor.focus()
 })
-page.stdin.addEventListener('input', saveSoon)
+page.versions.addEventListener('click', () => {
+  if (program === null) return
+  const { versions } = program
+  save()
+  openVersions(earlier(program), ({ text }) => {
+    versions.keep(editor.text())
+    editor.replace(text)
+    save()
+    editor.focus()
+  })
+})
+page.tryNow.addEventListener('click', () => {
+  socket.hurry()
+  runner.hurry()
+})
+page.stdin.addEventListener('input', edited)
+page.version.addEventListener('change', showAge)
+store.watch(look)
 page.interactive.checked = store.get('interactive') === 'yes'
 page.interactive.addEventListener('change', () => {
   store.set('interactive', page.interactive.checked ? 'yes' : null)
@@ -145,21 +315,42 @@ page.liveInput.addEventListener('keydown', (key) => {
   page.liveInput.value = ''
 })
 document.addEventListener('keydown', (key) => {
-  if (key.key !== 'Enter' || !(mac ? key.metaKey : key.ctrlKey) || key.defaultPrevented) return
+  if (!runs(key) || key.defaultPrevented) return
   key.preventDefault()
   run()
 })
+// A key that is held down must not run the program again and again.
+addEventListener(
+  'keydown',
+  (key) => {
+    if (!key.repeat || !runs(key)) return
+    key.preventDefault()
+    key.stopPropagation()
+  },
+  { capture: true },
+)
 addEventListener('pagehide', () => {
   save()
+  program?.draft.leave()
+  input?.leave()
   remember()
 })
+// A page that comes back as it was has heard of no other tab meanwhile; one in the background may be
+// ended without a word.
+addEventListener('pageshow', look)
+document.addEventListener('visibilitychange', save)
+
+function runs(key: KeyboardEvent): boolean {
+  return key.key === 'Enter' && (mac ? key.metaKey : key.ctrlKey)
+}
 
 page.runKey.textContent = mac ? '⌘ Enter' : 'Ctrl Enter'
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 showControls()
 resume()
-watchCatalogue((languages) => {
-  picker.fill(languages)
-  if (runner.current() === null) results.idle(languages.length > 0)
+watchCatalogue((offered, limits) => {
+  mostWall = limits.ceilings.wall_time
+  picker.fill(offered)
+  if (runner.current() === null) results.idle(offered.length > 0)
   showControls()
 })

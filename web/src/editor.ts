@@ -17,7 +17,7 @@ import { theme } from './theme'
 import { typeover } from './typeover'
 
 export interface Editor {
-  /** Shows this language's text: the one it had here before, with its history, or `text`. */
+  /** Shows `text`, with the history that this language had here before. */
   open(language: string, mode: string, text: string): void
   text(): string
   /** Replaces the text in a way that can be undone. */
@@ -37,7 +37,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
 
   const extensions = [
     EditorView.cspNonce.of(nonce),
-    EditorView.contentAttributes.of({ 'aria-label': 'Program', 'aria-describedby': 'editor-hint' }),
+    EditorView.contentAttributes.of({ 'aria-label': 'Program', 'aria-describedby': 'editor-hint', tabindex: '0' }),
     lineNumbers(),
     highlightActiveLineGutter(),
     highlightSpecialChars(),
@@ -71,11 +71,16 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
 
   const view = new EditorView({ parent, state: EditorState.create({ extensions }) })
 
+  function replace(text: string): void {
+    view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true })
+  }
+
   return {
     open(language, modeName, text) {
       if (opened !== '') states.set(opened, view.state)
       opened = language
       view.setState(states.get(language) ?? EditorState.create({ doc: text, extensions }))
+      if (view.state.doc.toString() !== text) replace(text)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
         (extension) => {
@@ -85,9 +90,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       )
     },
     text: () => view.state.doc.toString(),
-    replace(text) {
-      view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true })
-    },
+    replace,
     focus: () => view.focus(),
   }
 }

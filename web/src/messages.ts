@@ -21,6 +21,11 @@ export interface Submission {
   source: string
   stdin: string
   interactive: boolean
+  limits?: { wall_time: number }
+}
+
+export interface Limits {
+  ceilings: { wall_time: number }
 }
 
 export interface Problem {
@@ -32,6 +37,7 @@ export interface Problem {
   errors?: { field: string; message: string }[]
 }
 
+/** How a stage ended. What it wrote came with the events `output`. */
 export interface Outcome {
   exit_code: number | null
   signal: string | null
@@ -47,6 +53,7 @@ export interface Result {
   id: string
   verdict: string
   message: string | null
+  language: { id: string } | null
   compile: Outcome | null
   run: Outcome | null
   attempts: number

@@ -1,12 +1,23 @@
+import { longestLine, newLine } from './line'
+import type { Line, Look } from './line'
 import type { Data, Stream } from './messages'
+import { colours, dark, light, plain, styled } from './sgr'
+import type { Style } from './sgr'
 import { newReader } from './text'
 import type { Reader } from './text'
 
 // Text goes into blocks of limited size: the browser lays out only the blocks in sight, and a
 // growing one is never large. That keeps both a million short lines and one endless line fluid.
 const blockRoom: Room = { chars: 16_384, most: 32_768, lines: 200 }
-const frameChars = 64 * 1024
+const frameSlices = 16
+const sliceChars = 4 * 1024
+/** What takes longer goes on in the next frame: keys and clicks come in between. */
+const frameMs = 12
 const shownBlocks = 4_000
+/** A program that colours each letter must not make a million elements: the rest goes without. */
+const mostSpans = 20_000
+const longestControl = 64
+const controls = /[\r\b\x07]|\x1b\[([0-?]{0,60})[mK]/g
 
 type Kind = Stream | 'stdin'
 interface Piece {
@@ -59,14 +70,14 @@ export function queue(pieces: Piece[], kind: Kind, text: string): void {
   else pieces.push({ kind, text })
 }
 
-/** Takes up to `chars` characters off the front. */
+/** Takes up to `chars` characters off the front, and cuts no escape in two. */
 export function take(pieces: Piece[], chars: number): Piece[] {
   const taken: Piece[] = []
   while (chars > 0 && pieces[0] !== undefined) {
     const piece = pieces[0]
     if (piece.text.length > chars) {
-      const at = wholeCharacter(piece.text, chars)
-      taken.push({ kind: piece.kind, text: piece.text.slice(0, at) })
+      const at = wholeEscape(piece.text, wholeCharacter(piece.text, chars))
+      if (at > 0) taken.push({ kind: piece.kind, text: piece.text.slice(0, at) })
       piece.text = piece.text.slice(at)
       break
     }
@@ -77,27 +88,49 @@ export function take(pieces: Piece[], chars: number): Piece[] {
   return taken
 }
 
-export function newOutput(pane: HTMLElement, changed: (empty: boolean) => void): Output {
+function wholeEscape(text: string, at: number): number {
+  const begin = text.lastIndexOf('\x1b', at - 1)
+  if (begin === -1 || begin < at - longestControl) return at
+  const end = text.slice(begin, begin + longestControl).match(/^\x1b\[[0-?]*[mK]/)?.[0].length ?? 0
+  return begin + end > at ? begin : at
+}
+
+export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: boolean) => void): Output {
   const blocks = document.createElement('div')
   let readers: Record<Stream, Reader>
+  let styles: Record<Stream, Style>
   let pending: Piece[]
   let all: string[]
+  let empty: boolean
   let block: HTMLElement | null
   let blockStream: Stream
   let room: Room
   let midLine: boolean
+  // The line that may still be written over, if it is not too long for that, and its nodes in the block.
+  let line: Line | null
+  let lineNodes: ChildNode[]
+  let stale: boolean
+  let returned: boolean
+  let spans: number
   let frame = 0
-  let pinned = true
+  let pinned = follows
   let lastTop = 0
 
   function reset(): void {
     readers = { stdout: newReader(), stderr: newReader() }
+    styles = { stdout: plain, stderr: plain }
     pending = []
     all = []
+    empty = true
     block = null
     blockStream = 'stdout'
     midLine = false
-    pinned = true
+    line = newLine()
+    lineNodes = []
+    stale = false
+    returned = false
+    spans = 0
+    pinned = follows
   }
 
   function schedule(): void {
@@ -106,7 +139,11 @@ export function newOutput(pane: HTMLElement, changed: (empty: boolean) => void):
 
   function flush(): void {
     frame = 0
-    for (const { kind, text } of take(pending, frameChars)) append(kind, text)
+    const until = performance.now() + frameMs
+    for (let slice = 0; slice < frameSlices && pending.length > 0 && performance.now() < until; slice++) {
+      for (const { kind, text } of take(pending, sliceChars)) append(kind, text)
+    }
+    if (stale) redraw()
     while (blocks.childElementCount > shownBlocks) {
       blocks.firstElementChild?.remove()
       pane.classList.add('cut')
@@ -116,22 +153,115 @@ export function newOutput(pane: HTMLElement, changed: (empty: boolean) => void):
   }
 
   function append(kind: Kind, text: string): void {
+    let from = 0
+    for (const control of text.matchAll(controls)) {
+      show(kind, text.slice(from, control.index))
+      from = control.index + control[0].length
+      obey(kind === 'stderr' ? 'stderr' : 'stdout', control[0], control[1] ?? '')
+    }
+    show(kind, text.slice(from))
+  }
+
+  /** Does what a control character or an escape asks for. */
+  function obey(stream: Stream, control: string, parameters: string): void {
+    if (control.endsWith('m')) styles[stream] = styled(styles[stream], parameters)
+    else if (stream !== blockStream) return
+    else if (line === null) returned ||= control === '\r'
+    else if (control === '\r') line.start()
+    else if (control === '\b') line.back()
+    else if (control.endsWith('K') && !line.erase(Number(parameters || '0'), styles[stream])) stale = true
+  }
+
+  /** Shows text in which no control character is left but the line's end. */
+  function show(kind: Kind, text: string): void {
     // What is typed belongs into the line that asked for it.
     const stream = kind === 'stdin' ? 'stdout' : kind
+    const look = kind === 'stdin' ? 'typed' : styles[stream]
     while (text !== '') {
       if (block === null || blockStream !== stream || full()) open(stream)
-      const end = fitting(text, room)
-      const part = text.slice(0, end)
-      text = text.slice(end)
-      put(kind, part)
-      room.chars -= part.length
-      room.most -= part.length
-      room.lines -= count(part)
-      estimate(block, room)
-      midLine = !part.endsWith('\n')
-      // What is left did not fit.
-      if (text !== '') room.lines = 0
+      if (returned && !text.startsWith('\n')) text = `\n${text}`
+      returned = false
+      const over = line !== null && (stale || !(line.atEnd || text.startsWith('\n')))
+      text = over && line !== null ? overwrite(line, look, text) : add(look, text)
     }
+  }
+
+  /** Writes into the line, up to its end. The rest is given back. */
+  function overwrite(into: Line, look: Look, text: string): string {
+    const newline = text.indexOf('\n')
+    const part = text.slice(0, Math.min(newline === -1 ? text.length : newline, longestLine))
+    const before = into.length
+    into.write(part, look)
+    stale = true
+    midLine = true
+    use(into.length - before, 0)
+    if (newline === part.length) {
+      redraw()
+      all.push(`${into.text()}\n`)
+      put(plain, '\n')
+      beginLine()
+      use(1, 1)
+      return text.slice(newline + 1)
+    }
+    if (into.length > longestLine) settle()
+    return text.slice(part.length)
+  }
+
+  /** Adds whole lines and the beginning of one, as much as fits into the block. The rest is given back. */
+  function add(look: Look, text: string): string {
+    const end = fitting(text, room)
+    const whole = text.lastIndexOf('\n', end - 1) + 1
+    if (whole > 0) {
+      const lines = text.slice(0, whole)
+      put(look, lines)
+      all.push((line?.text() ?? '') + lines)
+      beginLine()
+    }
+    const begun = text.slice(whole, end)
+    if (begun !== '') {
+      lineNodes.push(put(look, begun))
+      midLine = true
+      if (line !== null && line.length + begun.length <= longestLine) line.write(begun, look)
+      else {
+        all.push((line?.text() ?? '') + begun)
+        line = null
+        lineNodes = []
+      }
+    }
+    use(end, count(text.slice(0, end)))
+    // What is left did not fit.
+    if (end < text.length) room.lines = 0
+    return text.slice(end)
+  }
+
+  function use(chars: number, lines: number): void {
+    room.chars -= chars
+    room.most -= chars
+    room.lines -= lines
+    estimate(block, room)
+  }
+
+  function beginLine(): void {
+    line = newLine()
+    lineNodes = []
+    midLine = false
+  }
+
+  /** The line stays as it is. */
+  function settle(): void {
+    if (stale) redraw()
+    all.push(line?.text() ?? '')
+    line = null
+    lineNodes = []
+  }
+
+  function redraw(): void {
+    stale = false
+    for (const node of lineNodes) {
+      if (node instanceof HTMLElement) spans--
+      node.remove()
+    }
+    lineNodes = line?.runs().map(({ look, text }) => put(look, text)) ?? []
   }
 
   function full(): boolean {
@@ -139,6 +269,9 @@ export function newOutput(pane: HTMLElement, changed: (empty: boolean) => void):
   }
 
   function open(stream: Stream): void {
+    settle()
+    line = newLine()
+    returned = false
     const continued = block !== null && blockStream === stream
     block = document.createElement('div')
     block.className = stream
@@ -152,18 +285,18 @@ export function newOutput(pane: HTMLElement, changed: (empty: boolean) => void):
     blocks.append(block)
   }
 
-  function put(kind: Kind, text: string): void {
-    if (kind !== 'stdin') return block?.append(text)
-    const typed = document.createElement('span')
-    typed.className = 'stdin'
-    typed.textContent = text
-    block?.append(typed)
+  function put(look: Look, text: string): ChildNode {
+    const bare = look === plain || (look !== 'typed' && spans >= mostSpans)
+    const node = bare ? document.createTextNode(text) : dressed(look, text)
+    if (!bare) spans++
+    block?.append(node)
+    return node
   }
 
   function write(kind: Kind, text: string): void {
     if (text === '') return
-    if (all.length === 0) changed(false)
-    all.push(text)
+    if (empty) changed(false)
+    empty = false
     queue(pending, kind, text)
     schedule()
   }
@@ -177,7 +310,7 @@ export function newOutput(pane: HTMLElement, changed: (empty: boolean) => void):
 
   pane.addEventListener('scroll', () => {
     const atEnd = pane.scrollHeight - pane.scrollTop - pane.clientHeight < 32
-    if (atEnd) pinned = true
+    if (atEnd) pinned = follows
     else if (pane.scrollTop < lastTop) pinned = false
     lastTop = pane.scrollTop
   })
@@ -208,8 +341,27 @@ export function newOutput(pane: HTMLElement, changed: (empty: boolean) => void):
       reset()
       changed(true)
     },
-    text: () => all.join(''),
+    text() {
+      const waiting = pending.map((piece) => piece.text.replace(controls, ''))
+      return [...all, line?.text() ?? '', ...waiting].join('')
+    },
   }
+}
+
+function dressed(look: Look, text: string): HTMLElement {
+  const span = document.createElement('span')
+  span.textContent = text
+  if (look === 'typed') {
+    span.className = 'stdin'
+    return span
+  }
+  const flags = ['bold', 'faint', 'italic', 'underline', 'strike'] as const
+  span.className = ['sgr', ...flags.filter((flag) => look[flag])].join(' ')
+  for (const [theme, { fg, bg }] of [['light', colours(look, light)], ['dark', colours(look, dark)]] as const) {
+    if (fg !== null) span.style.setProperty(`--fg-${theme}`, `rgb(${fg.join(' ')})`)
+    if (bg !== null) span.style.setProperty(`--bg-${theme}`, `rgb(${bg.join(' ')})`)
+  }
+  return span
 }
 
 /** What the block will measure, for the scrollbar and for the browser to know that it is out of sight. */

@@ -3,26 +3,48 @@ import type { Outcome, Problem, Result, StageName } from './messages'
 import { newOutput } from './output'
 import { page } from './page'
 import type { RunView } from './run'
-import { decisive, refusal, verdict } from './verdict'
+import { decisive, nothing, refusal, verdict } from './verdict'
 import type { Tone, Verdict } from './verdict'
 
 export interface Results extends RunView {
+  /** Of the next run: its limit on the clock, if it is to be seen, and when its program began. */
+  countTo(wall: number | null, began?: number | null): void
+  clock(): { wall: number | null; began: number | null }
+  /** Says where an old result is from; an empty text says that it is not old. */
+  old(from: string): void
+  /** Nothing is heard of the run, and this is why. */
+  stuck(why: string): void
   idle(ready: boolean): void
   stopping(): void
   echo(text: string): void
 }
 
+const intro = 'What the program writes appears here.'
+
 /** Everything the page shows of a run. `changed` is told when one began, moved on, or ended. */
 export function newResults(changed: () => void): Results {
-  const output = newOutput(page.output, (empty) => page.output.classList.toggle('empty', empty))
-  const compileOutput = newOutput(page.compileOutput, (empty) => {
+  const output = newOutput(page.output, true, (empty) => page.output.classList.toggle('empty', empty))
+  const compileOutput = newOutput(page.compileOutput, false, (empty) => {
     page.compilePart.hidden = empty
   })
   const parts = { compile: compileOutput, run: output }
   let clock: ReturnType<typeof setInterval> | undefined
-  let since = 0
+  let wall: number | null = null
+  let began: number | null = null
+  let compiling = false
+  let busy = { text: '', detail: '' }
+  let away = false
+  let why = ''
 
   function say(tone: Tone, text: string, detail = ''): void {
+    if (tone === 'busy') busy = { text, detail }
+    away = false
+    why = ''
+    show(tone, text, detail)
+  }
+
+  function show(tone: Tone, text: string, detail: string): void {
+    page.away.hidden = !away
     page.verdict.dataset['tone'] = tone
     // Setting the same words again would have them read aloud again.
     if (page.verdict.textContent !== text) page.verdict.textContent = text
@@ -44,22 +66,24 @@ export function newResults(changed: () => void): Results {
     stopClock()
     usage(null)
     placeholder('')
+    page.result.classList.remove('compiled-only')
   }
 
   function placeholder(text: string): void {
     page.output.dataset['placeholder'] = text
   }
 
-  function startClock(): void {
+  function startClock(since: number): void {
     stopClock()
-    since = performance.now()
+    const most = wall === null || compiling ? '' : ` of ${wall} s`
     clock = setInterval(() => {
-      page.wallTime.textContent = `${((performance.now() - since) / 1000).toFixed(1)} s`
+      page.wallTime.textContent = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s${most}`
     }, 100)
   }
 
   function stopClock(): void {
     clearInterval(clock)
+    clock = undefined
   }
 
   function ended(how: Verdict): void {
@@ -79,7 +103,7 @@ export function newResults(changed: () => void): Results {
   // Browsers give the clipboard to secure pages only.
   page.copy.hidden = navigator.clipboard === undefined
   clear()
-  placeholder('What the program writes appears here.')
+  placeholder(intro)
 
   return {
     clear,
@@ -88,9 +112,47 @@ export function newResults(changed: () => void): Results {
       if (page.verdict.dataset['tone'] === 'idle') say('idle', ready ? 'Ready' : 'Cannot run programs now')
     },
     stopping: () => say('busy', 'Stopping…'),
+    countTo(most, since = null) {
+      wall = most
+      began = since
+    },
+    clock: () => ({ wall, began }),
+    old(from) {
+      page.old.textContent = from
+      page.old.hidden = from === ''
+      document.body.classList.toggle('old', from !== '')
+    },
+    stuck(reason) {
+      if (away) return
+      why = reason
+      show('busy', busy.text, reason)
+    },
     sending() {
       clear()
       say('busy', 'Sending…')
+      changed()
+    },
+    resuming() {
+      clear()
+      say('busy', 'Looking for your last run…')
+      changed()
+    },
+    away(accepted) {
+      stopClock()
+      away = true
+      const kept = accepted ? 'Your program is kept, and what it writes will be shown here.' : 'Your program is kept and will run.'
+      show('busy', 'Waiting for the server…', kept)
+    },
+    back() {
+      if (!away) return
+      const { text, detail } = busy
+      say('busy', text, detail)
+      if (began !== null) startClock(began)
+    },
+    forgotten() {
+      clear()
+      placeholder(intro)
+      say('idle', 'Ready')
       changed()
     },
     queued(position, estimate) {
@@ -100,19 +162,26 @@ export function newResults(changed: () => void): Results {
       changed()
     },
     started(attempt) {
+      if (attempt > 1) began = null
       say('busy', 'Starting…', attempt > 1 ? 'The machine it ran on was lost, so it starts again.' : '')
       changed()
     },
     stage(stage: StageName) {
-      say('busy', stage === 'compile' ? 'Compiling…' : 'Running…', page.detail.textContent)
-      startClock()
+      compiling = stage === 'compile'
+      say('busy', compiling ? 'Compiling…' : 'Running…', busy.detail)
+      if (compiling) startClock(Date.now())
+      else startClock((began ??= Date.now()))
       changed()
     },
-    output: (stage, stream, data) => parts[stage].write(stream, data),
+    output(stage, stream, data) {
+      if (why !== '') say('busy', busy.text, busy.detail)
+      parts[stage].write(stream, data)
+    },
     finished(result: Result) {
       const outcome = decisive(result)
       usage(outcome)
-      placeholder(result.run === null ? 'The program did not run.' : 'The program wrote nothing.')
+      placeholder(nothing(result))
+      page.result.classList.toggle('compiled-only', result.run === null)
       ended(verdict(result))
     },
     refused: (problem: Problem) => ended(refusal(problem)),

@@ -7,6 +7,11 @@ import { kind } from './messages'
 export interface RunView {
   clear(): void
   sending(): void
+  /** A run from before the page was loaded is looked for. */
+  resuming(): void
+  /** The connection went. `accepted`: the server has the program, and runs it without us. */
+  away(accepted: boolean): void
+  back(): void
   queued(position: number | null, estimate: number | null): void
   started(attempt: number): void
   stage(stage: StageName): void
@@ -15,6 +20,8 @@ export interface RunView {
   refused(problem: Problem): void
   /** The run goes on elsewhere, but we can no longer see it. */
   lost(problem: Problem): void
+  /** The result that was to be shown again is no longer kept. */
+  forgotten(): void
 }
 
 export interface Run {
@@ -26,17 +33,32 @@ export interface Run {
   submits: number
   subscribeRef: string | null
   stdinRef: string | null
+  cancelRef: string | null
   id: string | null
   after: number
   cancelled: boolean
+  /** It had ended before the page was loaded: its result is only shown again. */
+  over: boolean
   input: Input
+}
+
+export interface Resumed {
+  id: string
+  interactive: boolean
+  offset: number
+  over: boolean
 }
 
 export interface Runner {
   current(): Run | null
+  /** The run that is shown, as a page loaded again would have to know it. */
+  shown(): Resumed | null
+  /** Runs it now: what runs already is cancelled. */
   submit(submission: Submission): void
+  /** Sends now what waits for the server. */
+  hurry(): void
   /** Follows a submission made before the page was loaded again. */
-  resume(id: string, interactive: boolean, offset: number): void
+  resume(resumed: Resumed): void
   cancel(): void
   type(data: string, eof: boolean): void
   opened(): void
@@ -62,7 +84,10 @@ const unanswered: Problem = {
 // harmless. When it is lost more often than this, something about it breaks the connection.
 const mostSubmits = 3
 const stdinFullPause = 300
-const subscribePause = 1000
+const unavailablePause = 1000
+const awayPause = 2000
+/** What a server says that stops, starts, or has lost what it works with: the program can wait for that to pass. */
+const passing = new Set(['shutting-down', 'unavailable', 'no-nodes', 'not-ready'])
 
 function newKey(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-')
@@ -70,11 +95,14 @@ function newKey(): string {
 
 export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView): Runner {
   let current: Run | null = null
+  let shown: Run | null = null
+  // Replaced by another before they ended. Each is cancelled until the server has heard of it.
+  const replaced = new Set<Run>()
   let refs = 0
   const newRef = () => `r${++refs}`
 
   function begin(start: Partial<Run>): Run {
-    return (current = {
+    return (shown = current = {
       submission: null,
       interactive: false,
       submitRef: newRef(),
@@ -82,9 +110,11 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       submits: 0,
       subscribeRef: null,
       stdinRef: null,
+      cancelRef: null,
       id: null,
       after: 0,
       cancelled: false,
+      over: false,
       input: newInput(),
       ...start,
     })
@@ -96,7 +126,11 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
 
   function gone(): void {
     end()
-    view.finished({ id: '', verdict: 'cancelled', message: null, compile: null, run: null, attempts: 0 })
+    view.finished({ id: '', verdict: 'cancelled', message: null, language: null, compile: null, run: null, attempts: 0 })
+  }
+
+  function sendUnsent(): void {
+    if (current !== null && current.id === null && current.submits === 0) sendSubmission(current)
   }
 
   function sendSubmission(run: Run): void {
@@ -111,7 +145,36 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
   }
 
   function sendCancel(run: Run): void {
-    if (run.id !== null) send({ type: 'cancel', ref: newRef(), id: run.id })
+    if (run.id === null) return
+    run.cancelRef = newRef()
+    send({ type: 'cancel', ref: run.cancelRef, id: run.id })
+  }
+
+  function replace(run: Run): void {
+    end()
+    if (run.over || (run.id === null && run.submits === 0)) return
+    replaced.add(run)
+    if (!run.cancelled) sendCancel(run)
+    run.cancelled = true
+  }
+
+  /** True when the frame was for a run that has been replaced. */
+  function forReplaced(frame: ServerFrame): boolean {
+    if (frame.type === 'event') return false
+    for (const run of replaced) {
+      if (frame.ref === run.submitRef && run.id === null) {
+        if (frame.type !== 'accepted') return replaced.delete(run)
+        run.id = frame.id
+        sendCancel(run)
+        return true
+      }
+      if (frame.ref !== undefined && frame.ref === run.cancelRef) {
+        if (frame.type === 'error' && frame.problem.status >= 500) setTimeout(() => sendCancel(run), unavailablePause)
+        else replaced.delete(run)
+        return true
+      }
+    }
+    return false
   }
 
   function sendInput(run: Run): void {
@@ -143,6 +206,12 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
 
   function failed(run: Run, ref: string | undefined, problem: Problem): void {
     if (ref === run.submitRef && run.id === null) {
+      if (passing.has(kind(problem))) {
+        run.submits = 0 // The server says that it has not taken it.
+        if (run.cancelled) return gone()
+        view.away(false)
+        return later(run, sendUnsent, awayPause)
+      }
       end()
       view.refused(problem)
     } else if (ref === run.subscribeRef) {
@@ -151,16 +220,21 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
         view.clear()
         subscribe(run)
       } else if (problem.status >= 500) {
-        later(run, () => subscribe(run), subscribePause)
+        later(run, () => subscribe(run), unavailablePause)
       } else {
         end()
-        view.lost(problem)
+        shown = null
+        if (run.over) view.forgotten()
+        else view.lost(problem)
       }
     } else if (ref === run.stdinRef) {
       run.stdinRef = null
-      if (kind(problem) !== 'stdin-full') return // It reads no more: the verdict will say why.
+      const full = kind(problem) === 'stdin-full'
+      if (!full && problem.status < 500) return // It reads no more: the verdict will say why.
       again(run.input)
-      later(run, () => sendInput(run), stdinFullPause)
+      later(run, () => sendInput(run), full ? stdinFullPause : unavailablePause)
+    } else if (ref === run.cancelRef && problem.status >= 500) {
+      later(run, () => sendCancel(run), unavailablePause)
     }
   }
 
@@ -184,15 +258,21 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
 
   return {
     current: () => current,
+    shown() {
+      if (shown === null || shown.id === null) return null
+      return { id: shown.id, interactive: shown.interactive, offset: shown.input.offset, over: shown !== current || shown.over }
+    },
     submit(submission) {
-      if (current !== null) return
+      if (current !== null) replace(current)
       const started = begin({ submission, interactive: submission.interactive })
       view.sending()
       sendSubmission(started)
+      if (started.submits === 0) view.away(false)
     },
-    resume(id, interactive, offset) {
-      const resumed = begin({ id, interactive, input: newInput(offset) })
-      view.sending()
+    hurry: sendUnsent,
+    resume({ id, interactive, offset, over }) {
+      const resumed = begin({ id, interactive, over, input: newInput(offset) })
+      view.resuming()
       subscribe(resumed)
     },
     cancel() {
@@ -209,28 +289,37 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       sendInput(run)
     },
     opened() {
+      for (const each of replaced) {
+        if (each.id !== null) sendCancel(each)
+        else if (each.submits < mostSubmits) sendSubmission(each)
+        else replaced.delete(each)
+      }
       const run = current
       if (run === null) return
+      view.back()
       if (run.id === null) return sendSubmission(run)
       subscribe(run)
       if (run.cancelled) sendCancel(run)
       sendInput(run)
     },
     closed(code) {
+      for (const each of replaced) if (code === 1009 && each.id === null) replaced.delete(each)
       const run = current
       if (run === null) return
       run.stdinRef = null
       again(run.input)
-      if (run.id !== null || run.submits === 0) return
-      if (run.cancelled) return gone()
-      if (code === 1009 || run.submits >= mostSubmits) {
-        end()
-        view.refused(code === 1009 ? tooLarge : unanswered)
+      if (run.id === null && run.submits > 0) {
+        if (run.cancelled) return gone()
+        if (code === 1009 || run.submits >= mostSubmits) {
+          end()
+          return view.refused(code === 1009 ? tooLarge : unanswered)
+        }
       }
+      view.away(run.id !== null)
     },
     frame(frame) {
       const run = current
-      if (run === null) return
+      if (forReplaced(frame) || run === null) return
       if (frame.type === 'accepted') {
         if (frame.ref === run.submitRef) accepted(run, frame.id)
       } else if (frame.type === 'done') {

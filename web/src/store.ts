@@ -6,6 +6,8 @@ const prefix = 'occd:'
 export interface Store {
   get(key: string): string | null
   set(key: string, value: string | null): void
+  /** Tells of keys that another tab has set; null stands for all of them. */
+  watch(changed: (key: string | null) => void): void
 }
 
 export function openStore(storage: () => Storage): Store {
@@ -28,6 +30,15 @@ export function openStore(storage: () => Storage): Store {
       } catch {
         kept.set(key, value)
       }
+    },
+    watch(changed) {
+      addEventListener('storage', ({ key, storageArea }) => {
+        if (storageArea !== storage()) return
+        if (key !== null && !key.startsWith(prefix)) return
+        const name = key?.slice(prefix.length) ?? null
+        if (name !== null) kept.delete(name)
+        changed(name)
+      })
     },
   }
 }

@@ -14,7 +14,11 @@ export interface Reader {
   end(): string
 }
 
-/** One stream's pieces as text that can be shown: bytes decoded over the seams, escapes left out. */
+// Those that the output acts on (colours, and taking a line's rest away) stay in the text, if they are short.
+const kept = /^\x1b\[[0-?]{0,60}[mK]$/
+const filter = (text: string) => text.replace(escapes, (escape) => (kept.test(escape) ? escape : ''))
+
+/** One stream's pieces as text that can be shown: bytes decoded over the seams, most escapes left out. */
 export function newReader(): Reader {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
   let held = ''
@@ -33,7 +37,7 @@ export function newReader(): Reader {
       held = tail[0]
       text = text.slice(0, -held.length)
     }
-    return text.replace(escapes, '')
+    return filter(text)
   }
 
   return {
@@ -45,7 +49,7 @@ export function newReader(): Reader {
     end() {
       const rest = held + decoder.decode()
       held = ''
-      return rest.replace(escapes, '')
+      return filter(rest)
     },
   }
 }

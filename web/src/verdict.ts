@@ -27,6 +27,23 @@ export function decisive(result: Result): Outcome | null {
   return result.run ?? result.compile
 }
 
+// Languages that keep output in memory, as it goes into a pipe, and how to have it sent at once.
+const flushes: Record<string, string> = {
+  c: 'C keeps output in memory until 4 KB or the end; add fflush(stdout).',
+  cpp: 'C++ keeps output in memory until 4 KB or the end; add std::cout.flush().',
+  ruby: 'Ruby keeps output in memory until 8 KB or the end; add $stdout.flush.',
+  perl: 'Perl keeps output in memory until 8 KB or the end; add $| = 1;',
+  lua: 'Lua keeps output in memory until 4 KB or the end; add io.stdout:flush().',
+}
+
+/** The words where the program's output would be, when there is none. */
+export function nothing({ run, verdict, language }: Result): string {
+  if (run === null) return 'The program did not run.'
+  const killed = verdict === 'cancelled' || run.signal !== null || run.limit !== null
+  const flush = killed && language !== null ? flushes[language.id] : undefined
+  return flush === undefined ? 'The program wrote nothing.' : `Nothing arrived. ${flush}`
+}
+
 export function verdict(result: Result): Verdict {
   const outcome = decisive(result)
   const who = result.run === null && result.compile !== null ? 'Compiler: ' : ''

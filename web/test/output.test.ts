@@ -42,3 +42,9 @@ test('small writes of one stream go together, and the order of streams stays', (
   assert.deepEqual(take(pieces, 3).map(({ kind, text }) => [kind, text]), [['stdout', 'ab'], ['stderr', 'c']])
   assert.deepEqual(take(pieces, 3).map(({ text }) => text), ['d'])
 })
+
+test('no escape is cut in two', () => {
+  const pieces = [{ kind: 'stdout' as const, text: 'ab\x1b[31mc' }]
+  assert.deepEqual(take(pieces, 4).map(({ text }) => text), ['ab'])
+  assert.deepEqual(take(pieces, 100).map(({ text }) => text), ['\x1b[31mc'])
+})

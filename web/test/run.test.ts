@@ -5,7 +5,7 @@ import { newRunner } from '../src/run'
 import type { RunView } from '../src/run'
 
 const submission = { language: 'python', source: 'print(1)', stdin: '', interactive: true }
-const finished = { id: 'x', verdict: 'ok', message: null, compile: null, run: null, attempts: 1 }
+const finished = { id: 'x', verdict: 'ok', message: null, language: null, compile: null, run: null, attempts: 1 }
 
 function begin() {
   const sent: ClientFrame[] = []
@@ -14,6 +14,9 @@ function begin() {
   const view: RunView = {
     clear: () => seen.push('clear'),
     sending: () => seen.push('sending'),
+    resuming: () => seen.push('resuming'),
+    away: (accepted) => seen.push(accepted ? 'away, accepted' : 'away'),
+    back: () => seen.push('back'),
     queued: (position) => seen.push(`queued ${position}`),
     started: (attempt) => seen.push(`started ${attempt}`),
     stage: (stage) => seen.push(stage),
@@ -21,6 +24,7 @@ function begin() {
     finished: (result) => seen.push(result.verdict),
     refused: (problem) => seen.push(`refused ${problem.status}`),
     lost: (problem) => seen.push(`lost ${problem.status}`),
+    forgotten: () => seen.push('forgotten'),
   }
   const runner = newRunner((frame) => line.up && sent.push(frame) > 0, view)
   const take = () => sent.splice(0)
@@ -61,7 +65,7 @@ test('after a reconnect it goes on where it was, and drops what it has seen', ()
   assert.deepEqual(t.take().map((f) => f.type === 'subscribe' && f.after), [2])
   t.output(2, 'b')
   t.output(3, 'c')
-  assert.deepEqual(t.saw(), ['a', 'b', 'c'])
+  assert.deepEqual(t.saw(), ['a', 'b', 'away, accepted', 'back', 'c'])
 })
 
 test('a second attempt clears what the first one showed', () => {
@@ -81,7 +85,7 @@ test('events-reset starts again from nothing', () => {
   t.back()
   const [subscribe] = t.take()
   t.runner.frame(t.problem(subscribe!.ref, 'https://example/problems/events-reset', 409))
-  assert.deepEqual(t.saw(), ['a', 'clear'])
+  assert.deepEqual(t.saw(), ['a', 'away, accepted', 'back', 'clear'])
   assert.deepEqual(t.take().map((f) => f.type === 'subscribe' && f.after), [0])
   t.output(1, 'a')
   assert.deepEqual(t.saw(), ['a'])
@@ -96,7 +100,7 @@ test('a submission nobody answered is sent again, but not for ever', () => {
   }
   assert.deepEqual(t.take().map((f) => f.type), ['submit', 'submit', 'submit'])
   t.drop()
-  assert.deepEqual(t.saw(), ['sending', 'refused 503'])
+  assert.deepEqual(t.saw(), ['sending', 'away', 'back', 'away', 'back', 'refused 503'])
   assert.equal(t.runner.current(), null)
 })
 
@@ -112,6 +116,7 @@ test('what was submitted while offline is sent when the connection is there', ()
   t.drop()
   t.runner.submit(submission)
   assert.deepEqual(t.take(), [])
+  assert.deepEqual(t.saw(), ['sending', 'away'])
   t.back()
   assert.deepEqual(t.take().map((f) => f.type), ['submit'])
 })
@@ -154,4 +159,132 @@ test('finished is the last word', () => {
   t.output(2, 'late')
   assert.deepEqual(t.saw(), ['ok'])
   assert.equal(t.runner.current(), null)
+})
+
+test('typing survives a server that is not available for a moment', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  const t = begin()
+  t.accepted()
+  t.runner.type('a\n', false)
+  t.runner.type('b\n', false)
+  const [first] = t.take()
+  assert.ok(first?.type === 'stdin')
+  t.runner.frame(t.problem(first.ref, 'unavailable', 503))
+  assert.deepEqual(t.take(), [])
+  context.mock.timers.tick(1000)
+  const [again] = t.take()
+  assert.ok(again?.type === 'stdin' && again.data === 'a\n' && again.offset === 0)
+  t.runner.frame({ type: 'done', ref: again.ref, id: 'x' })
+  const [second] = t.take()
+  assert.ok(second?.type === 'stdin' && second.data === 'b\n' && second.offset === 2)
+})
+
+test('so does a cancel', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  const t = begin()
+  t.accepted()
+  t.runner.cancel()
+  const [cancel] = t.take()
+  t.runner.frame(t.problem(cancel!.ref, 'unavailable', 503))
+  context.mock.timers.tick(1000)
+  assert.deepEqual(t.take().map((f) => f.type), ['cancel'])
+})
+
+test('running again cancels what runs, and shows nothing more of it', () => {
+  const t = begin()
+  t.accepted()
+  t.output(1, 'old')
+  t.runner.submit({ ...submission, source: 'print(2)' })
+  const [cancel, submit] = t.take()
+  assert.ok(cancel?.type === 'cancel' && cancel.id === 'x')
+  assert.ok(submit?.type === 'submit' && submit.submission.source === 'print(2)')
+  t.output(2, 'late')
+  t.runner.frame({ type: 'done', ref: cancel.ref, id: 'x' })
+  t.runner.frame({ type: 'accepted', ref: submit.ref, id: 'y' })
+  t.event(3, { name: 'finished', result: finished })
+  assert.deepEqual(t.saw(), ['old', 'sending'])
+  assert.equal(t.runner.current()?.id, 'y')
+})
+
+test('what is replaced before the server has named it is cancelled when it has, over any outage', () => {
+  const t = begin()
+  t.runner.submit(submission)
+  const [first] = t.take()
+  assert.ok(first?.type === 'submit')
+  t.runner.submit({ ...submission, source: 'print(2)' })
+  const [second] = t.take()
+  t.drop()
+  t.back()
+  const [again, both] = t.take()
+  assert.ok(again?.type === 'submit' && again.idempotency_key === first.idempotency_key)
+  assert.ok(both?.type === 'submit' && second?.type === 'submit' && both.idempotency_key === second.idempotency_key)
+  t.runner.frame({ type: 'accepted', ref: again.ref, id: 'x' })
+  assert.deepEqual(t.take().map((f) => f.type === 'cancel' && f.id), ['x'])
+  t.runner.frame({ type: 'accepted', ref: both.ref, id: 'y' })
+  t.drop()
+  t.back()
+  const [cancel] = t.take()
+  assert.ok(cancel?.type === 'cancel' && cancel.id === 'x')
+  t.runner.frame({ type: 'done', ref: cancel.ref, id: 'x' })
+  t.drop()
+  t.back()
+  assert.deepEqual(t.take().map((f) => f.type), ['subscribe'])
+})
+
+test('a result is shown again after a reload, and its absence is no failure', () => {
+  const t = begin()
+  t.accepted()
+  t.event(1, { name: 'finished', result: finished })
+  const shown = t.runner.shown()
+  assert.deepEqual(shown, { id: 'x', interactive: true, offset: 0, over: true })
+  for (const known of [true, false]) {
+    const later = begin()
+    later.runner.resume(shown!)
+    assert.equal(later.runner.current()?.over, true)
+    const [subscribe] = later.take()
+    assert.ok(subscribe?.type === 'subscribe' && subscribe.after === 0)
+    if (known) {
+      later.output(1, 'a')
+      later.event(2, { name: 'finished', result: finished })
+    } else later.runner.frame(later.problem(subscribe.ref, 'unknown-submission', 404))
+    assert.deepEqual(later.saw(), known ? ['resuming', 'a', 'ok'] : ['resuming', 'forgotten'])
+    assert.equal(later.runner.shown()?.id, known ? 'x' : undefined)
+  }
+})
+
+test('a result that is being shown again does not stand in the way of a new run', () => {
+  const t = begin()
+  t.runner.resume({ id: 'x', interactive: false, offset: 0, over: true })
+  t.runner.submit(submission)
+  assert.deepEqual(t.take().map((f) => f.type), ['subscribe', 'submit'])
+})
+
+test('a server that cannot take a program now gets it again, until it can or nobody wants it', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  const t = begin()
+  t.runner.submit(submission)
+  for (const type of ['no-nodes', 'shutting-down', 'unavailable', 'no-nodes', 'no-nodes']) {
+    const [submit] = t.take()
+    assert.ok(submit?.type === 'submit')
+    t.saw()
+    t.runner.frame(t.problem(submit.ref, type, 503))
+    assert.deepEqual(t.saw(), ['away'])
+    context.mock.timers.tick(2000)
+  }
+  const [last] = t.take()
+  t.runner.frame(t.problem(last!.ref, 'no-nodes', 503))
+  t.runner.hurry()
+  assert.deepEqual(t.take().map((f) => f.type), ['submit'])
+  t.runner.frame(t.problem(last!.ref, 'no-nodes', 503))
+  t.runner.cancel()
+  assert.deepEqual(t.saw().pop(), 'cancelled')
+  context.mock.timers.tick(2000)
+  assert.deepEqual(t.take(), [])
+})
+
+test('a full queue is an answer', () => {
+  const t = begin()
+  t.runner.submit(submission)
+  t.runner.frame(t.problem(t.take()[0]!.ref, 'queue-full', 503))
+  assert.deepEqual(t.saw(), ['sending', 'refused 503'])
 })

@@ -18,10 +18,19 @@ test('bytes that are not UTF-8 are replaced', () => {
 
 test('escapes are left out, also when cut in two', () => {
   const reader = newReader()
-  assert.equal(reader.read('\x1b[01;31mred\x1b[0m'), 'red')
-  assert.equal(reader.read('a\x1b') + reader.read('[1') + reader.read('mb'), 'ab')
+  assert.equal(reader.read('\x1b[2Jred\x1b[?25l'), 'red')
+  assert.equal(reader.read('a\x1b') + reader.read('[1') + reader.read('Ab'), 'ab')
   assert.equal(reader.read('\x1b]0;title') + reader.read('\x07text'), 'text')
   assert.equal(reader.read('\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\'), 'link')
+})
+
+test('colours and erasing stay, whole', () => {
+  const reader = newReader()
+  assert.equal(reader.read('\x1b[01;31mred\x1b[0m\x1b[K'), '\x1b[01;31mred\x1b[0m\x1b[K')
+  assert.equal(reader.read('a\x1b'), 'a')
+  assert.equal(reader.read('[3'), '')
+  assert.equal(reader.read('1mb'), '\x1b[31mb')
+  assert.equal(reader.read(`\x1b[${'1;'.repeat(100)}mb`), 'b')
 })
 
 test('an escape that never ends does not swallow the output', () => {

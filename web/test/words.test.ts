@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { draft, keepDraft } from '../src/drafts'
+import { delay } from '../src/backoff'
+import { newDraft } from '../src/drafts'
 import { bytes, ordinal, seconds } from '../src/measures'
 import type { Outcome, Result } from '../src/messages'
 import { openStore } from '../src/store'
-import { refusal, verdict } from '../src/verdict'
+import { nothing, refusal, verdict } from '../src/verdict'
+import { noVersions } from '../src/versions'
+import { newWatch } from '../src/watch'
 
 const outcome: Outcome = {
   exit_code: 0, signal: null, limit: null, stdout_truncated: false, stderr_truncated: false,
   cpu_time: 0.01, wall_time: 0.02, memory: 8_000_000,
 }
 const result = (word: string, run: Partial<Outcome> | null, compile: Partial<Outcome> | null = null): Result => ({
-  id: 'x', verdict: word, message: null, attempts: 1,
+  id: 'x', verdict: word, message: null, language: null, attempts: 1,
   run: run && { ...outcome, ...run }, compile: compile && { ...outcome, ...compile },
 })
 
@@ -45,9 +48,42 @@ test('drafts live without storage, and only where they differ from the example',
   const store = openStore(() => {
     throw new Error('storage is forbidden')
   })
-  const language = { id: 'c', name: 'C', versions: [], file_name: 'main.c', editor_mode: 'c', example: 'old' }
-  keepDraft(store, language, 'mine')
-  assert.equal(draft(store, language), 'mine')
-  keepDraft(store, language, 'old')
-  assert.equal(draft(store, { ...language, example: 'new' }), 'new')
+  const draft = newDraft(store, noVersions, 'draft:c', 'old')
+  draft.edit('mine')
+  draft.save()
+  assert.equal(newDraft(store, noVersions, 'draft:c', 'old').text, 'mine')
+  draft.edit('old')
+  draft.save()
+  assert.equal(newDraft(store, noVersions, 'draft:c', 'new').text, 'new')
+})
+
+test('a program whose output was lost in its own memory is told so', () => {
+  const of = (word: string, run: Partial<Outcome> | null, id: string) => nothing({ ...result(word, run), language: { id } })
+  assert.match(of('time_limit', { limit: 'cpu_time' }, 'c'), /^Nothing arrived\. C keeps .* fflush\(stdout\)\.$/)
+  assert.match(of('runtime_error', { signal: 'SIGSEGV', exit_code: null }, 'cpp'), /^Nothing arrived/)
+  assert.match(of('cancelled', {}, 'ruby'), /^Nothing arrived/)
+  assert.equal(of('ok', {}, 'c'), 'The program wrote nothing.')
+  assert.equal(of('time_limit', { limit: 'cpu_time' }, 'python'), 'The program wrote nothing.')
+  assert.equal(of('compile_error', null, 'c'), 'The program did not run.')
+})
+
+test('while somebody waits, the server is tried every two seconds', () => {
+  for (let tries = 0; tries < 20; tries++) assert.ok(delay(tries, 2_000, 1) <= 2_000)
+  assert.equal(delay(20, undefined, 1), 10_000)
+})
+
+test('silence is asked about after five seconds, then ever more seldom', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  let asked = 0
+  const watch = newWatch(() => asked++)
+  const after = (s: number) => {
+    for (let n = 0; n < s; n++) context.mock.timers.tick(1000)
+    return asked
+  }
+  watch.heard()
+  assert.deepEqual([after(4), after(1), after(9), after(1), after(600)], [0, 1, 1, 2, 13])
+  watch.heard()
+  assert.deepEqual([after(4), after(1)], [13, 14])
+  watch.stop()
+  assert.equal(after(600), 14)
 })

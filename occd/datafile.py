@@ -1,0 +1,176 @@
+"""The file `occd.db` in the data folder: opening it, whether it is still there and whole, and what SQLite's
+errors mean for an operator."""
+
+import errno
+import fcntl
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from occd.errors import DataFileDamaged, DataFolderError
+
+_MAGIC = b"SQLite format 3\0"
+_ROOM_BYTES = 2**20
+"""So much must be free on the disk for us to be ready: a submission with its output and its place in the
+log."""
+
+_OPENING_S = 2.0
+_STEPS = 1000
+_DAMAGED = (
+    "stop occd, put a backup in its place or move it away (what it knew is lost then), start again"
+)
+
+
+class DataFile:
+    """Use `open_file`. Functions for the threads of `sqlite.Database`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        """Kept until the end: SQLite's locks go when any descriptor of the file is closed."""
+        self._lock = path.with_name("lock")
+        self._beside: dict[str, tuple[int, int]] = {}
+
+    def connect(self) -> sqlite3.Connection:
+        """Never makes a file. Raises sqlite3.Error, or DataFolderError when this is another file by now."""
+        self.check_place()
+        return _connect(self.path)
+
+    def remember_place(self) -> None:
+        """What lies beside the file now belongs to it as long as it is open."""
+        for path in (self._lock, *(Path(f"{self.path}{end}") for end in ("", "-wal", "-shm"))):
+            self._beside[str(path)] = _identity(os.stat(path))
+
+    def check_place(self) -> None:
+        """Raises DataFolderError when nobody would find again what is written now."""
+        for path, identity in self._beside.items():
+            try:
+                there = _identity(os.stat(path)) == identity
+            except OSError:
+                there = False
+            if not there:
+                raise DataFolderError(
+                    f"{path} was deleted, moved or replaced while occd runs, and nothing more is recorded; "
+                    "put it back, or start occd again"
+                )
+        if os.pread(self._descriptor, len(_MAGIC), 0) != _MAGIC:
+            raise DataFileDamaged(f"{self.path} is damaged: {_DAMAGED}")
+
+    def check_room(self) -> None:
+        """Raises DataFolderError when a submission would find no room. To write one page again proves
+        nothing: that page has its place."""
+        try:
+            with tempfile.TemporaryFile(dir=self.path.parent) as probe:
+                os.posix_fallocate(probe.fileno(), 0, _ROOM_BYTES)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # not with this file system
+                return
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise DataFolderError(f"{self.path.parent} cannot be written: {error}") from error
+            raise DataFolderError(
+                f"the disk of {self.path} has no room for another submission ({error.strerror}); "
+                "make room there, occd goes on by itself"
+            ) from error
+
+    def inspect(self, connection: sqlite3.Connection, at_most_s: float) -> bool:
+        """Read all of it; False when that takes longer than `at_most_s`. Raises DataFileDamaged, or
+        sqlite3.Error."""
+        deadline = time.monotonic() + at_most_s
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+        try:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return False
+        finally:
+            connection.set_progress_handler(None, 0)
+        if said != "ok":
+            words = " ".join(said.split())
+            raise DataFileDamaged(f"{self.path} is damaged ({words}): {_DAMAGED}")
+        return True
+
+
+@contextmanager
+def open_file(folder: Path) -> Iterator[DataFile]:
+    """Ours alone. Raises DataFolderError."""
+    path = folder / "occd.db"
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            stack.callback(os.close, _lock(folder))
+            if path.exists() and not path.is_file():
+                raise DataFolderError(
+                    f"{path} is no file: move it away, or choose another --data-dir"
+                )
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, descriptor)
+            file = DataFile(path, descriptor)
+            # One connection stays: when the last one is closed SQLite takes away what lies beside.
+            anchor = stack.enter_context(closing(_connect(path)))
+            anchor.execute("PRAGMA journal_mode=WAL")
+            file.inspect(anchor, _OPENING_S)
+            file.remember_place()
+        except (OSError, sqlite3.Error, DataFileDamaged) as error:
+            reason = explain(path, error, "cannot be opened") or error
+            raise DataFolderError(f"the data folder {folder} cannot be used: {reason}") from error
+        yield file
+
+
+def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | None:
+    """An error in one line that says what to do. None when the file is not its reason."""
+    if isinstance(error, DataFolderError):
+        return error
+    if not is_of_the_file(error):
+        return None
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return DataFolderError(
+            f"cannot write to the data folder: the disk of {path} is full; make room there, "
+            "occd goes on by itself"
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DataFileDamaged(f"{path} is damaged ({error}): {_DAMAGED}")
+    return DataFolderError(f"{path} {otherwise} ({error}): see whether it and its disk are well")
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Rather than of the work. SQLite tells damage by the class above all its own."""
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
+def _lock(folder: Path) -> int:
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    except BlockingIOError:
+        owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise DataFolderError(
+            f"the data folder {folder} is in use by another occd (process {owner}); "
+            "stop that one, or choose another with --data-dir"
+        ) from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10
+    )
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

@@ -1,0 +1,111 @@
+"""Both streams of a running program: read in the order in which it writes, as long as it writes, up to the
+limit of each."""
+
+import os
+from collections.abc import Callable, Mapping
+
+import trio
+
+from occd.model import Stream
+from occd.sandbox import Emit
+from occd.utf8 import unfinished
+
+_READ = 65_536
+_SEQUENCE = 4  # no UTF-8 sequence is longer
+
+
+class Output:
+    """What comes out of two pipes. Past the limit of a stream `exceeded` is called, and the rest of the
+    stream is dropped; the cut does not split a character."""
+
+    def __init__(
+        self, pipes: Mapping[Stream, int], limit: int, emit: Emit, exceeded: Callable[[], None]
+    ) -> None:
+        self._streams = {name: _Stream(name, fd, limit, emit) for name, fd in pipes.items()}
+        self._exceeded = exceeded
+
+    async def read(self) -> None:
+        """Read to the end whatever happens: a program never waits for us."""
+        async with trio.open_nursery() as nursery:
+            for stream in self._streams.values():
+                nursery.start_soon(self._read, stream)
+
+    async def _read(self, awaited: "_Stream") -> None:
+        while not awaited.ended:
+            await trio.lowlevel.wait_readable(awaited.fd)
+            self._take()
+
+    def drain(self) -> None:
+        """Take what is left when no process of the program is: the pipes hold all that was written. They
+        may have no end, since the kernel can keep a pipe open that is on its way between two sockets."""
+        while self._take():
+            pass
+        for stream in self._streams.values():
+            stream.flush()
+
+    def _take(self) -> bool:
+        """Whatever is there, stdout first: both may have been written since we looked last."""
+        took = False
+        for stream in self._streams.values():
+            took |= stream.take()
+            if stream.truncated:
+                self._exceeded()
+        return took
+
+    @property
+    def truncated(self) -> bool:
+        return any(stream.truncated for stream in self._streams.values())
+
+    def __getitem__(self, name: Stream) -> "_Stream":
+        return self._streams[name]
+
+
+class _Stream:
+    def __init__(self, name: Stream, fd: int, limit: int, emit: Emit) -> None:
+        self._name = name
+        self.fd = fd
+        self._limit = limit
+        self._emit = emit
+        self._emitted = 0
+        self.data = bytearray()
+        self.truncated = False
+        self.ended = False
+
+    def take(self) -> bool:
+        """Read once, if there is something to read."""
+        if self.ended:
+            return False
+        try:
+            read = os.read(self.fd, _READ)
+        except BlockingIOError:
+            return False
+        if not read:
+            self.ended = True
+            return False
+        if not self.truncated:
+            self._keep(read)
+        return True
+
+    def _keep(self, read: bytes) -> None:
+        room = self._limit - len(self.data)
+        self.data += read[:room]
+        if len(read) > room:
+            self.truncated = True
+            self._drop_unfinished()
+            self.flush()
+        elif len(self.data) > self._limit - _SEQUENCE:  # the cut may come in the middle of this
+            self._send(len(self.data) - unfinished(self.data))
+        else:
+            self.flush()
+
+    def _drop_unfinished(self) -> None:
+        if half := unfinished(self.data):
+            del self.data[-half:]
+
+    def flush(self) -> None:
+        self._send(len(self.data))
+
+    def _send(self, end: int) -> None:
+        if end > self._emitted:
+            self._emit(self._name, bytes(self.data[self._emitted : end]))
+            self._emitted = end

@@ -1,0 +1,100 @@
+"""A copy of the tree that a compile stage left, for one run.
+
+The tree was written by a program that may be hostile; when we read it, that program is dead and the tree
+is sealed. We go by directory descriptors and follow no link, open what is a regular file and nothing
+else, and stop at a bound of bytes, entries and depth. The copy is the run's own: it may rename, change
+and delete all of it, which an overlay does not allow for folders of its lower layer.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BYTES_MAX = 16 * 2**20
+_ENTRIES_MAX, _DEPTH_MAX = 4096, 32
+_CHUNK = 2**18
+_PAGE = os.sysconf("SC_PAGESIZE")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class TooLarge(Exception):
+    """The tree is beyond a bound; a part of it may have been copied."""
+
+
+def copy_tree(source: Path, target: Path, uid: int) -> int:
+    """Copy what lies in the folder `source` to the empty folder `target`, owned by `uid`. Gives the
+    bytes that the copy takes of its file system, at most `BYTES_MAX`.
+
+    Modes lose set-uid, set-gid and sticky bits; each name of a file with hard links becomes a file of its
+    own; times are kept; FIFOs and sockets are made anew, and whiteouts, the only devices that a program
+    can make, are left out. Raises TooLarge.
+    """
+    copy = _Copy(uid)
+    with opened(source) as from_folder, opened(target) as to_folder:
+        copy.entries(from_folder, to_folder, 1)
+    return copy.bytes
+
+
+class _Copy:
+    def __init__(self, uid: int) -> None:
+        self.bytes = 0
+        self._entries = 0
+        self._uid = uid
+
+    def entries(self, source: int, target: int, depth: int) -> None:
+        if depth > _DEPTH_MAX:
+            raise TooLarge
+        with os.scandir(source) as found:
+            for entry in found:
+                self._entries += 1
+                if self._entries > _ENTRIES_MAX:
+                    raise TooLarge
+                self._copy(entry.name, source, target, depth)
+
+    def _copy(self, name: str, source: int, target: int, depth: int) -> None:
+        found = os.stat(name, dir_fd=source, follow_symlinks=False)
+        match stat.S_IFMT(found.st_mode):
+            case stat.S_IFREG:
+                self._file(name, source, target)
+            case stat.S_IFDIR:
+                self._folder(name, source, target, depth)
+            case stat.S_IFLNK:
+                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+                os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
+            case stat.S_IFIFO | stat.S_IFSOCK as kind:
+                os.mknod(name, kind | found.st_mode & 0o777, dir_fd=target)
+                os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
+
+    def _file(self, name: str, source: int, target: int) -> None:
+        with opened(name, _READ, source) as old, opened(name, NEW, target) as new:
+            found = os.fstat(old)
+            self.bytes += -(-found.st_size // _PAGE) * _PAGE  # holes count as if they were full
+            if self.bytes > BYTES_MAX:
+                raise TooLarge
+            while data := os.read(old, _CHUNK):
+                os.write(new, data)
+            self._finish(new, found)
+
+    def _folder(self, name: str, source: int, target: int, depth: int) -> None:
+        os.mkdir(name, 0o700, dir_fd=target)
+        with opened(name, _FOLDER, source) as old, opened(name, _FOLDER, target) as new:
+            self.entries(old, new, depth + 1)
+            self._finish(new, os.fstat(old))
+
+    def _finish(self, new: int, old: os.stat_result) -> None:
+        os.fchown(new, self._uid, self._uid)
+        os.fchmod(new, old.st_mode & 0o777)
+        os.utime(new, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+@contextmanager
+def opened(path: Path | str, flags: int = _FOLDER, folder: int | None = None) -> Iterator[int]:
+    fd = os.open(path, flags, 0o600, dir_fd=folder)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

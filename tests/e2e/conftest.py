@@ -1,0 +1,47 @@
+"""One real browser and one real server for all tests of the page."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from serving import Server, serving
+
+from e2e.editor import ARGS, CHROMIUM, DESK, PATIENCE_MS, Editor, new_context
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM.exists() or "CI" in os.environ:
+        return
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.skip(reason="there is no /usr/bin/chromium"))
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("editor") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with new_context(browser, DESK) as context:
+        yield context
+
+
+@pytest.fixture
+def editor(context: BrowserContext, server: Server) -> Iterator[Editor]:
+    editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+    editor.open()
+    yield editor
+    assert editor.complaints == []

@@ -1,0 +1,98 @@
+"""The editor's page, as a person uses it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+)
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESK, PHONE = (1440, 900), (390, 844)
+PATIENCE_MS = 30_000
+
+
+@dataclass
+class Editor:
+    page: Page
+    home: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """The page, when a program can be run; all that goes wrong from now on is noted."""
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._heard)
+        self.page.on("request", self._asked)
+        self.page.goto(self.home)
+        self.expect_ready()
+
+    def _heard(self, said: ConsoleMessage) -> None:
+        # Chromium's own editing wraps what is inserted in a styled span, and the policy tells.
+        by_nobody = (
+            said.text.startswith("Applying inline style") and said.location["lineNumber"] == 0
+        )
+        if said.type in ("error", "warning") and not by_nobody:
+            self.complaints.append(said.text)
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith(self.home):
+            self.complaints.append(request.url)
+
+    def expect_ready(self) -> None:
+        expect(self.part("run")).to_have_attribute("aria-disabled", "false")
+
+    def part(self, name: str) -> Locator:
+        return self.page.get_by_test_id(name)
+
+    def write(self, source: str) -> None:
+        """As a person replaces it: `fill` selects behind the back of CodeMirror, which may render just then
+        and put its own selection there again."""
+        self.page.locator(".cm-content").focus()
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.insert_text(source)
+        self.expect_program(source)
+
+    def run(self, source: str) -> None:
+        self.write(source)
+        self.part("run").click()
+
+    def expect_verdict(self, tone: str, text: str = "") -> None:
+        expect(self.part("verdict")).to_have_attribute("data-tone", tone)
+        expect(self.part("verdict")).to_contain_text(text)
+
+    def expect_program(self, source: str) -> None:
+        expect(self.page.locator(".cm-line")).to_have_text(source.split("\n"))
+
+    def expect_output(self, text: str) -> None:
+        expect(self.part("output")).to_contain_text(text)
+
+    def expect_whole_output(self, text: str) -> None:
+        """To the last byte; what is shown may come a frame after the verdict."""
+        expect(self.part("output")).to_have_js_property("textContent", text)
+
+    def output(self) -> str:
+        return self.part("output").text_content() or ""
+
+
+def new_context(browser: Browser, size: tuple[int, int], dark: bool = False) -> BrowserContext:
+    width, height = size
+    return browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if dark else "light",
+        has_touch=size == PHONE,
+    )

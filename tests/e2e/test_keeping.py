@@ -1,0 +1,200 @@
+"""The page loses no work: not to another tab, not to a reload, not to a server that is away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+from serving import Server, serving, start, wait_open
+
+from e2e.editor import DESK, Editor, new_context
+
+Tabs = tuple[Editor, Editor]
+
+
+def another(context: BrowserContext, editor: Editor) -> Editor:
+    tab = Editor(context.new_page(), editor.home)
+    tab.open()
+    return tab
+
+
+@pytest.fixture
+def tabs(context: BrowserContext, editor: Editor) -> Iterator[Tabs]:
+    two = (editor, another(context, editor))
+    yield two
+    assert two[1].complaints == []
+
+
+def leave(tab: Editor) -> None:
+    """As by its cross, but so that we know when it has gone."""
+    tab.page.goto("about:blank")
+
+
+def save(tab: Editor) -> None:
+    """What is run is saved first."""
+    tab.part("run").click()
+    expect(tab.part("run")).to_have_attribute("aria-disabled", "false")
+
+
+# Tabs
+
+
+def test_closing_an_untouched_tab_keeps_what_another_has_saved(
+    context: BrowserContext, tabs: Tabs
+) -> None:
+    written, untouched = tabs
+    written.write("print('a week of work')")
+    leave(written)
+    leave(untouched)
+    another(context, written).expect_program("print('a week of work')")
+
+
+def test_an_untouched_tab_follows_and_may_choose_a_language_without_harm(
+    context: BrowserContext, tabs: Tabs
+) -> None:
+    written, untouched = tabs
+    written.write("print('mine')")
+    untouched.expect_program("print('mine')")
+    written.part("stdin").fill("my input")
+    expect(untouched.part("stdin")).to_have_value("my input")
+    untouched.part("language").select_option("c")
+    untouched.part("language").select_option("python")
+    leave(untouched)
+    another(context, written).expect_program("print('mine')")
+
+
+def test_of_two_tabs_that_were_written_in_a_person_chooses_and_the_other_text_is_kept(
+    context: BrowserContext, tabs: Tabs
+) -> None:
+    one, two = tabs
+    one.write("print('one')")
+    two.expect_program("print('one')")
+    two.write("print('two')")
+    expect(one.part("program-contest")).to_contain_text("Changed in another tab")
+    one.expect_program("print('one')")
+    one.part("stdin").fill("written just before")
+    one.part("program-contest").get_by_text("Take theirs").click()
+    one.expect_program("print('two')")
+    expect(one.part("stdin")).to_have_value("written just before")
+    expect(one.part("program-contest")).to_be_hidden()
+
+    one.write("print('three')")
+    expect(two.part("program-contest")).to_be_visible()
+    two.part("program-contest").get_by_text("Keep mine").click()
+    two.expect_program("print('two')")
+    expect(one.part("program-contest")).to_be_visible()
+    another(context, two).expect_program("print('two')")
+
+    one.part("versions").click()
+    one.part("versions-dialog").get_by_text("print('one')").click()
+    one.expect_program("print('one')")
+
+
+def test_a_program_that_was_pasted_over_comes_back(context: BrowserContext, editor: Editor) -> None:
+    editor.write("print('a week of work')")
+    leave(editor)
+    tab = another(context, editor)
+    tab.write("print('pasted')")
+    save(tab)
+    tab.page.reload()
+    tab.expect_ready()
+    tab.part("versions").click()
+    tab.part("versions-dialog").get_by_text("a week of work").click()
+    tab.expect_program("print('a week of work')")
+    tab.part("versions").click()
+    tab.part("versions-dialog").get_by_text("pasted").click()
+    tab.expect_program("print('pasted')")
+
+
+# Results
+
+
+def test_a_result_survives_a_reload(editor: Editor) -> None:
+    editor.run("print('out'); raise SystemExit(1)")
+    editor.expect_verdict("bad", "Exit code 1")
+    editor.page.reload()
+    editor.expect_verdict("bad", "Exit code 1")
+    editor.expect_whole_output("out\n")
+    expect(editor.part("cpu-time")).to_contain_text("ms")
+    expect(editor.part("old")).to_be_hidden()
+    editor.run("print('again')")
+    editor.expect_verdict("good")
+    editor.expect_whole_output("again\n")
+
+
+def test_an_old_result_says_so(editor: Editor) -> None:
+    editor.run("print(1)")
+    editor.expect_verdict("good")
+    expect(editor.part("old")).to_be_hidden()
+    editor.write("print(2)")
+    expect(editor.part("old")).to_have_text("From before your last change")
+    editor.page.reload()
+    expect(editor.part("old")).to_have_text("From before your last change")
+    editor.write("print(1)")
+    expect(editor.part("old")).to_be_hidden()
+    editor.part("language").select_option("c")
+    expect(editor.part("old")).to_have_text("From main.py")
+    editor.run("int main(void) { return 0; }")
+    expect(editor.part("old")).to_be_hidden()
+    editor.expect_verdict("good")
+
+
+def test_running_again_stops_what_runs_and_runs_the_text_as_it_is_now(
+    server: Server, editor: Editor
+) -> None:
+    editor.run("import time; print('first', flush=True); time.sleep(60)")
+    editor.expect_output("first")
+    editor.write("print('second')")
+    expect(editor.part("old")).to_be_visible()
+    editor.page.keyboard.press("Control+Enter")
+    editor.expect_verdict("good")
+    editor.expect_whole_output("second\n")
+    expect(editor.part("old")).to_be_hidden()
+
+
+# The server
+
+
+def test_a_server_that_is_away_is_waited_for_and_then_runs_the_program(
+    browser: Browser, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    with new_context(browser, DESK) as context:
+        with serving(data) as server:
+            port = server.port
+            editor = Editor(context.new_page(), f"http://127.0.0.1:{port}/")
+            editor.open()
+        editor.run("print('after all')")
+        editor.expect_verdict("busy", "Waiting for the server…")
+        expect(editor.part("detail")).to_have_text("Your program is kept and will run.")
+        expect(editor.part("try-now")).to_be_visible()
+        again = start(data, f"--listen=127.0.0.1:{port}")
+        try:
+            wait_open(again)
+            editor.part("try-now").click()
+            editor.expect_verdict("good")
+            editor.expect_whole_output("after all\n")
+            expect(editor.part("try-now")).to_be_hidden()
+        finally:
+            again.stop()
+
+
+def test_a_program_that_waits_for_a_person_has_a_minute_and_shows_the_clock(
+    editor: Editor,
+) -> None:
+    sent: list[str | bytes] = []
+    editor.page.on(
+        "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame))
+    )
+    editor.page.reload()
+    editor.expect_ready()
+    editor.part("interactive").check()
+    editor.part("stdin").fill("")
+    editor.run("print('hello', input('name? '))")
+    expect(editor.part("wall-time")).to_contain_text(" s of 60 s")
+    editor.page.reload()
+    expect(editor.part("wall-time")).to_contain_text(" s of 60 s")
+    editor.part("live-input").fill("you")
+    editor.part("send").click()
+    editor.expect_verdict("good")
+    assert any('"wall_time":60' in str(frame) for frame in sent)

@@ -1,0 +1,178 @@
+"""What a daemon promises when its data folder is full, gone or damaged: it says so, accepts nothing that
+would be lost, lives on, and heals when the folder does."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+from serving import PATIENCE_S, Server, connected, serving, start
+
+from occd.sandbox import kernel
+
+ECHO = "while line := input(): print('got', line)"
+BIG = "x = '''" + "x" * 400_000 + "'''"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 8 MiB, seen by this test's mount namespace alone."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    kernel.mount("none", str(folder), "tmpfs", 0, "size=8m")
+    yield folder
+    kernel.unmount(str(folder))
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def readiness(server: Server) -> tuple[int, str]:
+    answer = server.get("/readyz")
+    return answer.status, answer.json().get("detail", "")
+
+
+async def until_ready(server: Server) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while readiness(server)[0] != 200:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+
+
+def said(server: Server, line: str) -> int:
+    return server.log.read_text().count(line)
+
+
+async def test_a_full_disk_is_told_and_survived_and_loses_no_attempt(small_disk: Path) -> None:
+    with serving(small_disk / "data", results__keep_s="2") as server:
+        assert server.run("print(1)")["verdict"] == "ok"
+        assert readiness(server)[0] == 200
+        async with connected(server) as client:
+            id = await client.submit(ECHO, interactive=True, limits={"wall_time": 60})
+            await client.ask("stdin", id=id, data="one\n")
+            await client.until_output(id, "got one")
+            fill(small_disk / "filler")
+            status, detail = readiness(server)
+            assert status == 503
+            assert "occd.db" in detail
+            assert "make room" in detail
+            answer = server.post({"language": "python", "source": BIG})
+            assert (answer.status, answer.json()["type"]) == (503, "unavailable")
+            # What had finished is to be removed now, which a full disk does not allow.
+            typed = b"".join(b"%d\n" % number for number in range(20_000)).decode()
+            kinds = {(await client.ask("stdin", id=id, data=typed))["type"] for _ in range(8)}
+            assert kinds <= {"done", "error"}
+            await trio.sleep(4.5)
+            assert readiness(server)[0] == 503
+            (small_disk / "filler").unlink()
+            await until_ready(server)
+            await client.ask("stdin", id=id, data="two\n\n")
+            frames = await client.until(id, "finished")
+        result = server.look(id)
+        assert (result["verdict"], result["attempts"]) == ("ok", 1)
+        assert any("got two" in frame["event"].get("data", "") for frame in frames)
+        assert server.run(BIG + "; print(2)")["run"]["stdout"] == "2\n"
+        assert said(server, "programs and their output wait for the data folder") <= 2
+        assert said(server, "what is too old stays in the data folder") <= 2
+
+
+def test_what_is_moved_away_is_told_and_nothing_is_accepted_until_it_is_back(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        kept = server.submit("print(1)")
+        server.result(kept)
+        for gone in (data, data / "occd.db", data / "occd.db-wal", data / "lock"):
+            gone.rename(tmp_path / "elsewhere")
+            status, detail = readiness(server)
+            assert (status, str(gone) in detail, "put it back" in detail) == (503, True, True)
+            answer = server.post({"language": "python", "source": "print(1)"})
+            assert (answer.status, answer.json()["type"]) == (503, "unavailable")
+            (tmp_path / "elsewhere").rename(gone)
+            assert readiness(server)[0] == 200
+        assert server.run("print(2)")["run"]["stdout"] == "2\n"
+        assert server.result(kept)["run"]["stdout"] == "1\n"
+
+
+def test_a_deleted_folder_takes_nothing_that_a_second_daemon_would_not_find(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    with serving(data) as first:
+        assert first.run("print(1)")["verdict"] == "ok"
+        shutil.rmtree(data)
+        with serving(data) as second:  # as a supervisor starts it again
+            assert second.run("print(2)")["verdict"] == "ok"
+            status, detail = readiness(first)
+            assert (status, str(data / "lock") in detail) == (503, True)
+            assert first.post({"language": "python", "source": "print(1)"}).status == 503
+            assert readiness(second)[0] == 200
+
+
+def test_a_file_that_is_overwritten_while_it_is_used_is_told(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        ids = [server.submit("print('x' * 1000)") for _ in range(3)]
+        for id in ids:
+            server.result(id)
+        with (data / "occd.db").open("r+b") as file:
+            file.write(os.urandom(8192))
+        status, detail = readiness(server)
+        assert (status, "damaged" in detail, str(data / "occd.db") in detail) == (503, True, True)
+        answer = server.post({"language": "python", "source": "print(1)"})
+        assert answer.status == 503
+        assert server.get(f"/api/v1/submissions/{ids[0]}").status in (200, 503)
+
+
+def _garbage(file: Path) -> None:
+    file.write_bytes(os.urandom(file.stat().st_size))
+
+
+def _half(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2 // 4096 * 4096)
+
+
+def _middle(file: Path) -> None:
+    with file.open("r+b") as damaged:
+        damaged.seek(4096)
+        damaged.write(os.urandom(file.stat().st_size - 8192))
+
+
+def _folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which something is."""
+    data = tmp_path_factory.mktemp("used") / "data"
+    with serving(data) as server:
+        for id in [server.submit("print('x' * 1000)") for _ in range(5)]:
+            server.result(id)
+    return data
+
+
+@pytest.mark.parametrize("damage", [_garbage, _half, _middle, _folder])
+def test_a_damaged_file_ends_the_start_in_a_line_that_names_it(
+    tmp_path: Path, used: Path, damage: object
+) -> None:
+    assert callable(damage)
+    data = tmp_path / "data"
+    shutil.copytree(used, data)
+    damage(data / "occd.db")
+    server = start(data)
+    assert server.process.wait(PATIENCE_S) != 0
+    log = server.log.read_text()
+    assert str(data / "occd.db") in log
+    assert "move it away" in log
+    assert "Traceback" not in log
+    assert log.count("\n") == 1, log
