@@ -97,7 +97,7 @@ def _error_handlers(app: QuartTrio) -> None:
         if isinstance(error, Unreadable):
             log.error("what is stored cannot be read", path=request.path, reason=str(error))
         elif problem.status == 500:
-            app.logger.error("request failed", exc_info=error)
+            log.error("a request failed", exc_info=error)
         return problem.response()
 
     @app.errorhandler(HTTPException)
@@ -112,5 +112,5 @@ def _error_handlers(app: QuartTrio) -> None:
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        app.logger.error("request failed", exc_info=error)
+        log.error("a request failed", exc_info=error)
         return internal_problem().response()
