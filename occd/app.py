@@ -12,9 +12,10 @@ This is the one module that names concrete classes.
 """
 
 import gc
+import math
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from quart_trio import QuartTrio
 
 from occd.broker import Broker, open_broker
 from occd.config import ROLES, Config
+from occd.descriptors import share_descriptors
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.languages import Language, load_languages
@@ -36,11 +38,15 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, open_state
-from occd.web.http11 import EdgeLimits
+from occd.web.host import Hosts
+from occd.web.http11 import EdgeLimits, edge_limits
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
 
 log = structlog.get_logger()
+
+_LAST_ANSWERS_S = 1.0
+"""For those who waited for what ran until the grace was over."""
 
 
 class Role(Protocol):
@@ -86,13 +92,14 @@ class Opened:
 
 async def run(config: Config) -> None:
     """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
+    connections_max = share_descriptors(config)
     stop, cancel = trio.Event(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
         # Outside of what it cancels: a third signal must not meet Python's own handlers.
         await nursery.start(_watch_signals, stop, cancel)
         with cancel:
             async with _opened(config) as opened:
-                await _serve(config, opened, stop)
+                await _serve(config, opened, connections_max, stop)
         nursery.cancel_scope.cancel()
 
 
@@ -132,7 +139,7 @@ def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
     return f"languages that are promised are not installed on this node. {remedies}"
 
 
-async def _serve(config: Config, opened: Opened, stop: trio.Event) -> None:
+async def _serve(config: Config, opened: Opened, connections_max: int, stop: trio.Event) -> None:
     submit = Submit(config, opened.broker, opened.state, opened.languages)
     ws = Ws(opened.state, submit)
     execute = _execute(config, opened)
@@ -144,29 +151,32 @@ async def _serve(config: Config, opened: Opened, stop: trio.Event) -> None:
         Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
         ws.stopping,
     )
-    server_stopping = trio.Event()
-    limits = EdgeLimits(
-        body_max_bytes=config.http.body_max_bytes,
-        frame_max_bytes=config.http.body_max_bytes + 65_536,
-        connections_max=config.http.connections_max,
-        head_timeout_s=config.http.head_timeout_s,
-    )
+    server_stopping, deadline = trio.Event(), math.inf
+    limits = edge_limits(config.http, connections_max)
     async with trio.open_nursery() as nursery:
         for role in reversed(roles):  # consumers first
             await nursery.start(role.run)
         bound: list[str] = await nursery.start(
             lambda task_status: _listen(
-                config, make_app(config, services), limits, server_stopping, task_status
+                config,
+                make_app(config, services),
+                limits,
+                server_stopping,
+                lambda: max(_LAST_ANSWERS_S, deadline - trio.current_time()),
+                task_status,
             )
         )
         _tune_collector()
         _introduce(config, bound, opened)
         await stop.wait()
         log.info("stopping", grace_s=config.grace_s)
+        deadline = trio.current_time() + config.grace_s
         submit.stopping.set()  # ws submits through it, also where it is no role of this process
-        await _stop_in_order(roles, config.grace_s)
-        ws.stopping.set()  # the end of all waiting, also where ws is no role of this process
-        server_stopping.set()
+        try:
+            await _stop_in_order(roles, deadline)
+        finally:
+            ws.stopping.set()  # the end of all waiting, also where ws is no role of this process
+            server_stopping.set()
 
 
 def _execute(config: Config, opened: Opened) -> Execute | None:
@@ -196,6 +206,7 @@ async def _listen(
     app: QuartTrio,
     limits: EdgeLimits,
     stopping: trio.Event,
+    left_s: Callable[[], float],
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     try:
@@ -204,15 +215,14 @@ async def _listen(
             [config.listen],
             limits,
             stopping=stopping,
-            grace_s=config.grace_s,
+            left_s=left_s,
             task_status=task_status,
         )
     except (OSError, ValueError) as error:  # what happens later comes in groups
         raise ConfigError(f"listen: {error.args[-1]}") from error
 
 
-async def _stop_in_order(roles: list[Running], grace_s: float) -> None:
-    deadline = trio.current_time() + grace_s
+async def _stop_in_order(roles: list[Running], deadline: float) -> None:
     for running in roles:
         with trio.move_on_at(deadline):
             await running.stop()
@@ -254,6 +264,10 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
             _say(f"occd: isolation: {line}")
     if set(config.roles) != set(ROLES):
         _say(f"occd: roles: {', '.join(config.roles)}")
+    if {"submit", "ws"} & set(config.roles) and Hosts(config).any:
+        _say(
+            "occd: hosts: every name is answered, also that of a page that rebinds DNS; set http.hosts"
+        )
     for address in bound:
         _say(f"occd: open http://{address}/" if "submit" in config.roles else
              f"occd: ready: http://{address}/readyz")  # fmt: skip

@@ -1,6 +1,8 @@
 """The command line. Heavy modules are imported by the commands that need them: `occd run` starts
 no web server."""
 
+import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -17,6 +19,7 @@ from occd.log import set_up_logging
 
 OURS = 125
 """The exit code that says: the fault is ours, not the program's."""
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class _Group(click.Group):
@@ -28,7 +31,11 @@ class _Group(click.Group):
         except OccdError as error:
             click.echo(f"occd: {error}", err=True)
             context.exit(OURS)
+        except KeyboardInterrupt:
+            context.exit(INTERRUPTED)
         except BaseExceptionGroup as group:
+            if group.subgroup(KeyboardInterrupt):
+                context.exit(INTERRUPTED)
             if not all(isinstance(each, OccdError) for each in leaves(group)):
                 raise
             for each in leaves(group):
@@ -63,6 +70,7 @@ def main(
 
     `occd --roles all` serves; the commands below do one thing each.
     """
+    _open_standard_streams()
     set_up_logging()
     flags: dict[str, Any] = {"listen": listen, "data_dir": data_dir}
     if roles is not None:
@@ -207,6 +215,17 @@ def check_config(config: Config) -> None:
     import yaml
 
     click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+def _open_standard_streams() -> None:
+    """A closed one (`<&-`) is empty. What we open next would take its number."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r"))  # noqa: SIM115
 
 
 def _enter() -> None:

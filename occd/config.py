@@ -6,12 +6,21 @@ Every `*.yaml` file of the folder holds some of the keys below; `OCCD_EXECUTE__S
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -22,6 +31,7 @@ from pydantic_settings import (
 
 from occd.errors import ConfigError
 from occd.model import Limits
+from occd.rules import BYTES_MAX, MOST
 
 Role = Literal["submit", "execute", "notify", "ws"]
 ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
@@ -34,14 +44,28 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _host(name: str) -> str:
+    """As `occd/web/host.py` compares it."""
+    lower = name.removesuffix(".").lower()
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9_])?", lower):
+        raise ValueError(
+            f"{name[:100]!r} is not the name of a host: write occd.example.org or *.example.org, without "
+            "scheme, port and path; letters beyond ASCII as xn--…"
+        )
+    return lower
+
+
 class HttpConfig(_Section):
-    body_max_bytes: int = Field(16 * _MIB, ge=1024)
+    body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
     connections_max: int = Field(20_000, ge=1)
     head_timeout_s: float = Field(10, gt=0)
     wait_max_s: float = Field(60, ge=0)
     origins: tuple[str, ...] = ()
     """Origins besides our own that may open WebSockets, as in https://example.org."""
+    hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+    """The names under which clients come, as in occd.example.org or *.example.org. IP addresses, loopback
+    names and the address in `listen` need not be listed."""
 
 
 class QueueConfig(_Section):
@@ -63,12 +87,12 @@ class SandboxConfig(_Section):
 class CeilingConfig(_Section):
     """The most that a submission may ask for; seconds and bytes."""
 
-    cpu_time: float = Field(60, gt=0)
-    wall_time: float = Field(300, gt=0)
-    memory: int = Field(2048 * _MIB, ge=16 * _MIB)
-    processes: int = Field(512, ge=1)
-    output: int = Field(16 * _MIB, ge=1)
-    file_size: int = Field(256 * _MIB, ge=1)
+    cpu_time: float = Field(60, gt=0, le=MOST["cpu_time"])
+    wall_time: float = Field(300, gt=0, le=MOST["wall_time"])
+    memory: int = Field(2048 * _MIB, ge=16 * _MIB, le=MOST["memory"])
+    processes: int = Field(512, ge=1, le=MOST["processes"])
+    output: int = Field(16 * _MIB, ge=1, le=MOST["output"])
+    file_size: int = Field(256 * _MIB, ge=1, le=MOST["file_size"])
 
 
 class ResultsConfig(_Section):

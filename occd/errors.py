@@ -11,6 +11,7 @@
     │   └── Poisoned           a message that is not ours, or no longer readable
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
+    │   ├── Unreadable         what is stored was damaged, or a later version of occd wrote it
     │   ├── Finished           the submission has its result; drop what you were doing
     │   ├── Stale              a later attempt has begun; this one may write no more
     │   ├── Exhausted          all attempts are used up
@@ -81,6 +82,10 @@ class StateError(OccdError):
 
 
 class UnknownSubmission(StateError):
+    pass
+
+
+class Unreadable(StateError):
     pass
 
 

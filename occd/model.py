@@ -1,10 +1,16 @@
 """The words of the design as frozen values. Times are seconds since the epoch, durations seconds,
-sizes bytes. Nothing here knows JSON: `occd/wire.py` does."""
+sizes bytes. Nothing here knows JSON: `occd/wire.py` does.
+
+What somebody else may have written (a request, a message of a queue, what Redis holds) keeps the rules of
+`occd/rules.py`, or there is no such value: making one raises `rules.Broken`.
+"""
 
 import secrets
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
+
+from occd import rules
 
 Stream = Literal["stdout", "stderr"]
 StageName = Literal["compile", "run"]
@@ -25,6 +31,11 @@ class Verdict(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+def known_verdict(word: str | None) -> Verdict | None:
+    """None also for one that a later version of occd gave."""
+    return next((each for each in Verdict if each == word), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     cpu_time: float = 5.0
@@ -36,11 +47,18 @@ class Limits:
     box: int = 64 * 2**20
     open_files: int = 256
 
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            rules.limit(name, getattr(self, name))
+
 
 @dataclass(frozen=True, slots=True)
 class File:
     name: str
     content: bytes
+
+    def __post_init__(self) -> None:
+        rules.check("name", rules.file_name, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,26 @@ class Submission:
     """Whose it is: the hash of a secret that its client made, or nobody's."""
     retry_of: str | None = None
     """The submission that this one repeats, because an operator requeued it."""
+
+    def __post_init__(self) -> None:
+        rules.check("id", rules.id, self.id)
+        rules.check("language", rules.language, self.language)
+        rules.check("version", rules.version, self.version)
+        rules.check("main", rules.file_name, self.main)
+        rules.file_names([file.name for file in self.files])
+        if self.files and all(file.name != self.main for file in self.files):
+            raise rules.Broken("is none of the files", "main")
+        rules.fits((len(file.content) for file in self.files), self.limits.box)
+        if len(self.stdin) > rules.BYTES_MAX:
+            raise rules.Broken(f"exceeds {rules.BYTES_MAX} bytes", "stdin")
+        for name, _ in self.env:
+            rules.check("env", rules.env_name, name)
+        env = [word for pair in self.env for word in pair]
+        rules.words(args=self.args, env=env, compile_args=self.compile_args)
+        rules.check("user_id", rules.user_id, self.user_id)
+        rules.check("created_at", rules.moment, self.created_at)
+        rules.check("owner", rules.id, self.owner)
+        rules.check("retry_of", rules.id, self.retry_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +140,10 @@ class Result:
     attempts: int = 0
     started_at: float | None = None
     finished_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        rules.check("started_at", rules.moment, self.started_at)
+        rules.check("finished_at", rules.moment, self.finished_at)
 
     def without_output(self) -> "Result":
         return replace(
@@ -150,7 +192,14 @@ class Ended:
     name: Literal["finished"] = "finished"
 
 
-Event = Queued | Started | Stage | Output | Ended
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An event that this version of occd cannot read: a later one wrote it, or it was damaged."""
+
+    name: Literal["unknown"] = "unknown"
+
+
+Event = Queued | Started | Stage | Output | Ended | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +222,10 @@ class Summary:
     created_at: float
     started_at: float | None
     finished_at: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("created_at", "started_at", "finished_at"):
+            rules.check(name, rules.moment, getattr(self, name))
 
     @property
     def cursor(self) -> str:

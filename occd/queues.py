@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
-from occd import wire
+from occd import rules, wire
 from occd.broker import DEAD, KEPT, Broker, Kept, open_broker, open_look
 from occd.config import Config
 from occd.errors import OccdError, Poisoned, UnknownSubmission
@@ -32,7 +32,7 @@ async def requeue(config: Config, id: str) -> str:
     async with _opened(config) as (broker, state):
         queue, letter = await _find(config, broker, id)
         submission = await _submission(config, state, queue, letter)
-        retry = replace(submission, id=new_id(), created_at=time.time(), retry_of=id)
+        retry = replace(submission, id=new_id(), created_at=time.time(), retry_of=submission.id)
         await state.create(retry, None, "")
         try:
             body = wire.encode_submission(retry)
@@ -88,9 +88,18 @@ def _describe(letters: list[tuple[str, Kept]]) -> Iterator[str]:
         yield ""
         yield "dead letters that are kept; to run one again: occd queues requeue ID"
     for queue, letter in letters:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.time))
+        when = _clock(letter.time)
         reason = _printable(letter.reason or "-")
         yield f"{_printable(letter.key) or '-':24} {when}  {queue}  {len(letter.body)} bytes  {reason}"
+
+
+def _clock(seconds: float) -> str:
+    """Somebody else may have written that, too."""
+    try:
+        rules.moment(seconds)
+    except rules.Broken:
+        return f"{'-':19}"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _printable(text: str) -> str:

@@ -1,9 +1,11 @@
 """`occd run`: one program, in the same sandbox as everybody's, on this terminal."""
 
 import os
+import re
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -12,9 +14,10 @@ from occd.config import Config
 from occd.errors import OccdError
 from occd.languages import Language, find, for_file, load_languages
 from occd.model import File, Outcome, Stream
-from occd.sandbox import Job, Sandbox, no_signals, no_stdin, open_sandbox
+from occd.sandbox import Job, Sandbox, no_stdin, open_sandbox
 
 _CHUNK = 65_536
+_SIGNALS_WAITING = 16
 
 
 async def run_file(
@@ -27,6 +30,52 @@ async def run_file(
     except OSError as error:
         raise OccdError(f"cannot read {error.filename}: {error.strerror}") from error
     language = _language(file, language_name)
+    main = File(_main_name(language, file.name), source)
+    keys = _Keys()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.listen)
+        with keys.ending:
+            outcome = await _run_on_terminal(config, language, main, args, input_fd.fileno(), keys)
+        nursery.cancel_scope.cancel()
+    return 128 + keys.ended_by if keys.ended_by else _exit_code(outcome)
+
+
+class _Keys:
+    """What Ctrl-C and its like send to us goes to the stage that runs. While none does, it ends us."""
+
+    def __init__(self) -> None:
+        self.ending = trio.CancelScope()
+        self.ended_by: int | None = None
+        self._stage: trio.MemorySendChannel[int] | None = None
+
+    async def listen(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM) as arriving:
+            task_status.started()
+            async for number in arriving:
+                if self._stage:
+                    with suppress(trio.WouldBlock, trio.BrokenResourceError):
+                        self._stage.send_nowait(number)
+                else:
+                    self.ended_by = number
+                    self.ending.cancel()
+
+    @contextmanager
+    def stage(self) -> Iterator[trio.MemoryReceiveChannel[int]]:
+        """The signals for the stage that runs within."""
+        self._stage, signals = trio.open_memory_channel[int](_SIGNALS_WAITING)
+        with self._stage, signals:
+            yield signals
+        self._stage = None
+
+
+async def _run_on_terminal(
+    config: Config,
+    language: Language,
+    main: File,
+    args: tuple[str, ...],
+    stdin_fd: int,
+    keys: _Keys,
+) -> Outcome:
     async with open_sandbox(config, only=language.id) as sandbox:
         if language.id not in sandbox.available:
             raise OccdError(
@@ -36,10 +85,15 @@ async def run_file(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_print, output)
             with send:
-                outcome = await _run(
-                    sandbox, language, file.name, source, args, input_fd.fileno(), send
-                )
-    return _exit_code(outcome)
+                outcome = await _run(sandbox, language, main, args, stdin_fd, send, keys)
+    return outcome
+
+
+def _main_name(language: Language, name: str) -> str:
+    """The file's own name, unless a submission could not have it or a compiler would not know it."""
+    known = not language.compile or name.endswith(language.sources)
+    usual = re.fullmatch(r"[^-\0-\x1f\x7f\\\ud800-\udfff][^\0-\x1f\x7f\\\ud800-\udfff]*", name)
+    return name if known and usual else language.file_name
 
 
 def _language(file: Path, name: str | None) -> Language:
@@ -58,18 +112,17 @@ def _language(file: Path, name: str | None) -> Language:
 async def _run(
     sandbox: Sandbox,
     language: Language,
-    name: str,
-    source: bytes,
+    main: File,
     args: tuple[str, ...],
     stdin_fd: int,
     output: trio.MemorySendChannel[tuple[Stream, bytes]],
+    keys: _Keys,
 ) -> Outcome:
-    files = [File(name, source)]
     binary = sandbox.available[language.id][0].binary
 
     def job(template: tuple[str, ...], *, compiling: bool) -> Job:
         limits = language.compile_limits if compiling else language.limits
-        argv = language.argv(template, binary, name, files, (), limits.memory)
+        argv = language.argv(template, binary, main.name, [main], (), limits.memory)
         env = tuple(language.env.items())
         return Job(
             "compile" if compiling else "run", [*argv, *(() if compiling else args)], env, limits
@@ -78,36 +131,44 @@ async def _run(
     def emit(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
 
-    async with sandbox.cell(language, files, language.limits) as cell:
+    async with sandbox.cell(language, [main], language.limits) as cell:
         if language.compile:
             compile_job = job(language.compile, compiling=True)
-            compiled = await cell.run(
-                compile_job,
-                no_stdin(),
-                lambda _stream, data: emit("stderr", data),
-                trio.Event(),
-                no_signals(),
-            )
+            with keys.stage() as signals:
+                compiled = await cell.run(
+                    compile_job,
+                    no_stdin(),
+                    lambda _stream, data: emit("stderr", data),
+                    trio.Event(),
+                    signals,
+                )
+            if hint := language.hint(compiled):
+                emit("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
                 return compiled
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_read, stdin_fd, send)
-            with stdin:
+            with stdin, keys.stage() as signals:
                 outcome = await cell.run(
-                    job(language.run, compiling=False), stdin, emit, trio.Event(), no_signals()
+                    job(language.run, compiling=False), stdin, emit, trio.Event(), signals
                 )
             nursery.cancel_scope.cancel()
-    return outcome
+    return language.judged(outcome)
 
 
 async def _read(fd: int, send: trio.MemorySendChannel[bytes]) -> None:
     with suppress(trio.BrokenResourceError):
         async with send:
-            while data := await trio.to_thread.run_sync(
-                os.read, fd, _CHUNK, abandon_on_cancel=True
-            ):
+            while data := await trio.to_thread.run_sync(_chunk, fd, abandon_on_cancel=True):
                 await send.send(data)
+
+
+def _chunk(fd: int) -> bytes:
+    try:
+        return os.read(fd, _CHUNK)
+    except OSError as error:
+        raise OccdError(f"cannot read stdin: {error.strerror}") from error
 
 
 async def _print(output: trio.MemoryReceiveChannel[tuple[Stream, bytes]]) -> None:
@@ -115,9 +176,13 @@ async def _print(output: trio.MemoryReceiveChannel[tuple[Stream, bytes]]) -> Non
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
 
     def write(stream: Stream, data: bytes) -> None:
-        with suppress(BrokenPipeError):  # `occd run … | head`
+        try:
             streams[stream].write(data)
             streams[stream].flush()
+        except BrokenPipeError:  # `occd run … | head`
+            pass
+        except OSError as error:
+            raise OccdError(f"cannot write {stream}: {error.strerror}") from error
 
     async for stream, data in output:
         await trio.to_thread.run_sync(write, stream, data)

@@ -1,7 +1,9 @@
 """The command line, and how the daemon starts, stops and comes back."""
 
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import sqlite3
@@ -64,6 +66,19 @@ def write(folder: Path, source: str, name: str = "program.py") -> str:
 
 
 # occd run
+
+
+def test_a_stop_takes_its_grace_once(folder: Path) -> None:
+    """Programs and those who talk to us have it together."""
+    with serving(folder / "data", grace_s="6") as server:
+        server.wait_running(server.submit(SLEEPS))
+        with socket.create_connection(("127.0.0.1", server.port)) as half:
+            half.sendall(b"POST /api/v1/submissions HTTP/1.1\r\nHost: localhost\r\nContent-")
+            half.sendall(b"Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+            server.get("/healthz")  # what came before has come
+            began = time.monotonic()
+            assert server.stop() == 0
+        assert 6 <= time.monotonic() - began < 11.5
 
 
 def test_run_keeps_stdout_and_stderr_apart_and_gives_the_exit_code(folder: Path) -> None:
@@ -163,6 +178,190 @@ def test_run_survives_a_reader_that_leaves(folder: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_run_gives_a_java_file_of_any_name_to_java(folder: Path) -> None:
+    source = "public class Other { public static void main(String[] a) { System.out.println(4); } }"
+    done = occd("run", write(folder, source, "HelloWorld.java"), cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"4\n", b"")
+
+
+@pytest.mark.parametrize("name", ["-c.py", "new\nline.py", "\udcff.py", "n" * 252 + ".py"])
+def test_run_takes_a_file_of_any_name(folder: Path, name: str) -> None:
+    write(folder, "print('fine')", name)
+    assert occd("run", f"./{name}", cwd=folder).stdout == b"fine\n"
+
+
+def test_run_finds_a_language_by_any_of_its_names(folder: Path) -> None:
+    write(folder, '#include <cstdio>\nint main() { std::puts("fine"); }\n', "program.txt")
+    assert occd("run", "--language=C++", "program.txt", cwd=folder).stdout == b"fine\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_run_takes_a_closed_stream_as_an_empty_one(folder: Path, closed: str) -> None:
+    program = write(folder, "import sys; sys.exit(7 + len(sys.stdin.read()))")
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {OCCD} run {program} {closed}"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=2 * PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("streams", "word"), [("1>/dev/full", "stdout: No space"), ("0>/dev/null", "stdin: Bad file")]
+)
+def test_run_tells_in_a_line_which_stream_fails(folder: Path, streams: str, word: str) -> None:
+    program = write(folder, "print(input())")
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"echo x | exec {OCCD} run {program} {streams}"],
+        cwd=folder,
+        capture_output=True,
+        timeout=2 * PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert_refused(done, word)
+
+
+class Terminal:
+    """`occd` as the foreground of a terminal of its own: what is typed there, and what it shows."""
+
+    def __init__(self, *args: str, cwd: Path) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.execv(OCCD, [OCCD, *args])
+        self.shown = b""
+
+    def until(self, word: bytes) -> None:
+        while word not in self.shown:
+            more = self._more()
+            assert more, self.shown
+            self.shown += more
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.fd, keys)
+
+    def end(self) -> int:
+        """The exit code; `shown` is complete then."""
+        while more := self._more():
+            self.shown += more
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _more(self) -> bytes:
+        ready, _, _ = select.select([self.fd], [], [], PATIENCE_S)
+        assert ready, self.shown
+        try:
+            return os.read(self.fd, 65_536)
+        except OSError:  # EIO: nobody has the terminal open any more
+            return b""
+
+
+CTRL_C, CTRL_D, CTRL_BACKSLASH = b"\x03", b"\x04", b"\x1c"
+
+
+def test_ctrl_c_reaches_the_programs_handler(folder: Path) -> None:
+    program = write(
+        folder,
+        """
+import signal, sys, time
+def handler(number, frame): print("caught", number, flush=True); sys.exit(5)
+signal.signal(signal.SIGINT, handler)
+print("ready", flush=True)
+time.sleep(60)
+""",
+    )
+    terminal = Terminal("run", program, cwd=folder)
+    terminal.until(b"ready")
+    terminal.type(CTRL_C)
+    assert terminal.end() == 5
+    assert b"caught 2" in terminal.shown
+    assert b"Traceback" not in terminal.shown
+
+
+@pytest.mark.parametrize(
+    ("key", "number"), [(CTRL_C, signal.SIGINT), (CTRL_BACKSLASH, signal.SIGQUIT)]
+)
+def test_a_key_ends_a_program_that_has_no_handler(folder: Path, key: bytes, number: int) -> None:
+    program = write(folder, "echo ready; exec sleep 60", "program.sh")
+    terminal = Terminal("run", program, cwd=folder)
+    terminal.until(b"ready")
+    terminal.type(key)
+    assert terminal.end() == 128 + number
+    assert b"Traceback" not in terminal.shown
+    assert signal.Signals(number).name.encode() in terminal.shown
+
+
+def test_ctrl_d_is_end_of_file_and_ctrl_c_can_be_ignored(folder: Path) -> None:
+    program = write(
+        folder,
+        """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print("ready", flush=True)
+print(len(sys.stdin.read()))
+""",
+    )
+    terminal = Terminal("run", program, cwd=folder)
+    terminal.until(b"ready")
+    terminal.type(CTRL_C)
+    terminal.type(b"typed\n")
+    terminal.until(b"typed")
+    terminal.type(CTRL_D)
+    assert terminal.end() == 0
+    assert b"6\r\n" in terminal.shown
+
+
+LONG_TO_COMPILE = """
+#warning ready
+constexpr long sum() {
+    long sum = 0;
+    for (int i = 0; i < 200000; i++) for (int j = 0; j < 200000; j++) sum += j;
+    return sum;
+}
+static_assert(sum());
+"""
+
+
+def test_ctrl_c_while_it_compiles_ends_it(folder: Path) -> None:
+    terminal = Terminal("run", write(folder, LONG_TO_COMPILE, "program.cpp"), cwd=folder)
+    terminal.until(b"#warning")
+    terminal.type(CTRL_C)
+    assert terminal.end() == 128 + signal.SIGINT
+    assert b"error" not in terminal.shown
+    assert b"Traceback" not in terminal.shown
+
+
+@pytest.mark.parametrize("command", ["run program.sh", "languages", "doctor"])
+def test_ctrl_c_before_a_program_runs_ends_without_a_traceback(folder: Path, command: str) -> None:
+    write(folder, "exec sleep 60", "program.sh")
+    terminal = Terminal(*command.split(), cwd=folder)
+    children = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children")
+    while not children.read_text():  # its first jail is about to stand
+        time.sleep(0.01)
+    terminal.type(CTRL_C)
+    assert terminal.end() == 128 + signal.SIGINT
+    assert b"Traceback" not in terminal.shown
+
+
+def test_ctrl_c_lets_a_daemon_finish_its_programs(folder: Path) -> None:
+    """A terminal sends the signal to all processes of the daemon's group."""
+    leader = folder / "leader"
+    leader.write_text(f'#!/bin/sh\nexec setsid {OCCD} "$@"\n')
+    leader.chmod(0o755)
+    with serving(folder / "data", program=leader) as server:
+        id = server.submit("import time; time.sleep(1.5); print('done')")
+        server.wait_running(id)
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(PATIENCE_S) == 0
+    with serving(folder / "data") as server:
+        result = server.look(id)
+        assert (result["verdict"], result["attempts"]) == ("ok", 1), result
 
 
 # What it tells

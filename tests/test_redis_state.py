@@ -10,6 +10,7 @@ from dataclasses import replace
 from statistics import median
 
 import pytest
+import redis
 import trio
 from pydantic import SecretStr
 from redis_server import RedisServer, free_port, redis_server
@@ -93,6 +94,54 @@ async def follow_stdin(state: State, id: str, chunks: list[bytes]) -> None:
 
 def outputs(found: list[Recorded]) -> list[bytes]:
     return [each.event.data for each in found if isinstance(each.event, Output)]
+
+
+# what somebody else wrote
+
+STRANGE = [
+    b"", b"\n", b"\xff", b"hello", b"1 2 3\n", b"9 1 0 1 x\n{}", b"9 1 1 7\n", b"1e9 1 0 0\n", b"\0" * 9999,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", STRANGE)
+async def test_a_strange_message_on_a_channel_hurts_nobody(
+    server: RedisServer, text: bytes
+) -> None:
+    async with opened(server) as state:
+        submission = await begun(state)
+        found: list[Recorded] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, state, submission.id, found)
+            with trio.fail_after(SOON_S):
+                while len(found) < 2:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            with redis.Redis.from_url(server.url) as client:
+                for channel in (f"occd:e:{submission.id}", state._me):
+                    assert client.publish(channel, text) == 1
+            await state.append(submission.id, 1, [output(b"after")])
+            with trio.fail_after(SOON_S):
+                await state.finish(submission.id, 1, result())
+                while len(found) < 4:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+        assert [each.seq for each in found] == [1, 2, 3, 4]
+        assert outputs(found) == [b"after"]
+
+
+async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
+    server: RedisServer,
+) -> None:
+    async with opened(server) as state:
+        mine = [replace(make(), owner="me") for _ in range(3)]
+        for each in mine:
+            await state.create(each, None, "")
+        with redis.Redis.from_url(server.url) as client:
+            client.hset(f"occd:{{{mine[0].id}}}", "status", "exploded")
+            client.hset(
+                f"occd:{{{mine[1].id}}}", mapping={"verdict": "graded", "language": b"\xff"}
+            )
+        told = {each.id: each for each in await state.owned("me", None, 10)}
+        assert set(told) == {mine[1].id, mine[2].id}
+        assert (told[mine[1].id].verdict, told[mine[2].id].verdict) == (None, None)
 
 
 # several processes

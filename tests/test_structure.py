@@ -13,17 +13,19 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"app", "cli", "health", "queues", "run"},
+    {"app", "cli", "descriptors", "health", "queues", "run"},
     {"roles"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "datafile", "config", "languages", "log"},
     {"data", "scopes", "trouble", "utf8"},
     {"model"},
+    {"rules"},
     {"errors"},
     {"__init__"},
 )
 """From top to bottom: a part imports only what stands below it."""
 WITHIN = {
+    ("app", "descriptors"),
     ("app", "health"),
     ("cli", "app"),
     ("cli", "queues"),

@@ -204,7 +204,7 @@ class Running:
                 ["127.0.0.1:0"],
                 limits,
                 stopping=self.stopping,
-                grace_s=grace_s,
+                left_s=lambda: grace_s,
                 task_status=self.bound,
             )
         self.stopped.set()

@@ -1,19 +1,41 @@
 """What is written in queues and state reads back as it was (`occd/wire.py`)."""
 
 import json
+import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from occd import wire
-from occd.errors import Poisoned
-from occd.model import Event, Outcome, Output, Result, Submission, Verdict
+from occd import rules, wire
+from occd.errors import Poisoned, Unreadable
+from occd.model import (
+    Event,
+    File,
+    Limits,
+    Outcome,
+    Output,
+    Result,
+    Submission,
+    Unknown,
+    Verdict,
+)
 
 number = st.floats(0, 1e12, allow_nan=False)
+moment = st.floats(0, 2.5e11, allow_nan=False)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+word = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+label = word.filter(bool)
+ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+part = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\\0\x7f"),
+    min_size=1,
+    max_size=9,
+).filter(lambda part: part not in (".", "..") and part[0] != "-")
+names = st.lists(part, min_size=1, max_size=3).map("/".join)
 outcomes = st.builds(
     Outcome,
     exit_code=st.none() | st.integers(0, 255),
@@ -31,26 +53,72 @@ results = st.builds(
     compile=st.none() | outcomes,
     run=st.none() | outcomes,
     attempts=st.integers(0, 3),
-    started_at=st.none() | number,
-    finished_at=number,
+    started_at=st.none() | moment,
+    finished_at=moment,
 )
+
+
+def _limit(name: str) -> st.SearchStrategy[Any]:
+    least, most = rules.LEAST[name], rules.MOST[name]
+    whole = isinstance(getattr(Limits(), name), int)
+    return st.integers(int(least), int(most)) if whole else st.floats(least, most)
+
+
+limits = st.builds(Limits, **{name: _limit(name) for name in rules.MOST if name != "box"})
+
+
+@st.composite
+def submissions(draw: st.DrawFn) -> Submission:
+    """Every field that a submission has, with values that keep the rules."""
+    contents = draw(st.dictionaries(names, st.binary(max_size=50), min_size=1, max_size=4))
+    files = [
+        File(name, content)
+        for name, content in contents.items()
+        if not any(other.startswith(f"{name}/") for other in contents)
+    ]
+    return Submission(
+        id=draw(ids),
+        language=draw(label),
+        version=draw(st.none() | st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}", fullmatch=True)),
+        main=draw(st.sampled_from(files)).name,
+        files=tuple(files),
+        stdin=draw(st.binary()),
+        args=tuple(draw(st.lists(word, max_size=4))),
+        env=tuple(
+            (name, draw(word))
+            for name in draw(
+                st.lists(st.from_regex(r"[A-Za-z_]\w{0,9}", fullmatch=True), max_size=3)
+            )
+            if name.isascii()
+        ),
+        compile_args=tuple(draw(st.lists(word, max_size=4))),
+        limits=draw(limits),
+        interactive=draw(st.booleans()),
+        user_id=draw(st.none() | word),
+        created_at=draw(moment),
+        owner=draw(st.none() | ids),
+        retry_of=draw(st.none() | ids),
+    )
+
+
 st.register_type_strategy(float, number)
 st.register_type_strategy(str, text)
 st.register_type_strategy(Outcome, outcomes)
 st.register_type_strategy(Result, results)
 events = st.one_of([st.from_type(kind) for kind in get_args(Event)])
 
-SUBMISSION = Submission("id", "python", None, "main.py", ())
+SUBMISSION = Submission("id", "python", None, "main.py", (File("main.py", b"print(1)"),))
 RESULT = Result(Verdict.OK)
+OUTCOME = Outcome(0, None, None, b"out", b"", False, False, 0.1, 0.2, 300)
 
 
-@given(st.from_type(Submission))
+@given(submissions())
 @settings(deadline=None)
 def test_a_submission_reads_back_as_it_was(submission: Submission) -> None:
     assert wire.decode_submission(wire.encode_submission(submission)) == submission
 
 
-@given(st.builds(wire.ResultMessage, id=text, attempt=st.integers(1, 3), result=results))
+@given(st.builds(wire.ResultMessage, id=ids, attempt=st.integers(1, 3), result=results))
 @settings(deadline=None)
 def test_a_result_message_reads_back_as_it_was(message: wire.ResultMessage) -> None:
     assert wire.decode_result(wire.encode_result(message)) == message
@@ -105,7 +173,7 @@ NOT_MESSAGES = {
     "deep": b"[" * 100_000,
 }
 BAD_SUBMISSIONS = NOT_MESSAGES | {
-    "a newer version": submission_with(v=2),
+    "a newer version": submission_with(v=3),
     "an older version": submission_with(v=0),
     "a version that is text": submission_with(v="1.0"),
     "a result": result_with(),
@@ -130,14 +198,18 @@ BAD_RESULTS = NOT_MESSAGES | {
 
 @pytest.mark.parametrize("body", BAD_SUBMISSIONS.values(), ids=BAD_SUBMISSIONS)
 def test_a_poisoned_submission_is_refused_with_a_short_reason(body: bytes) -> None:
-    with pytest.raises(Poisoned, match="not a message of ours") as refused:
+    with pytest.raises(
+        Poisoned, match=r"not a message of ours|does not know the version"
+    ) as refused:
         wire.decode_submission(body)
     assert len(str(refused.value)) < 500
 
 
 @pytest.mark.parametrize("body", BAD_RESULTS.values(), ids=BAD_RESULTS)
 def test_a_poisoned_result_is_refused_with_a_short_reason(body: bytes) -> None:
-    with pytest.raises(Poisoned, match="not a message of ours") as refused:
+    with pytest.raises(
+        Poisoned, match=r"not a message of ours|does not know the version"
+    ) as refused:
         wire.decode_result(body)
     assert len(str(refused.value)) < 500
 
@@ -157,3 +229,217 @@ def test_a_damaged_message_is_poisoned_or_still_a_message(at: int, noise: bytes)
     at %= len(body)
     with suppress(Poisoned):
         assert isinstance(wire.decode_submission(body[:at] + noise + body[at:]), Submission)
+
+
+# What a queue or a store may hold that nobody of ours wrote
+
+
+def changed(tree: Any, path: list[Any], value: Any) -> bytes:
+    """A message with another value at a place in it."""
+    at = tree
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = value
+    return json.dumps(tree).encode()
+
+
+def message() -> Any:
+    return json.loads(wire.encode_submission(SUBMISSION))
+
+
+S = ["submission"]
+HOSTILE: dict[str, tuple[list[Any], Any]] = {
+    "a name that climbs": ([*S, "files", 0, "name"], "../../x"),
+    "a name that climbs from within": ([*S, "files", 0, "name"], "a/../../x"),
+    "an absolute name": ([*S, "files", 0, "name"], "/etc/cron.d/x"),
+    "an empty name": ([*S, "files", 0, "name"], ""),
+    "an empty part": ([*S, "files", 0, "name"], "a//b"),
+    "a folder": ([*S, "files", 0, "name"], "a/"),
+    "a dot": ([*S, "files", 0, "name"], "./x"),
+    "an option": ([*S, "files", 0, "name"], "-rf"),
+    "a NUL in a name": ([*S, "files", 0, "name"], "main.py\0x"),
+    "a newline in a name": ([*S, "files", 0, "name"], "main\n.py"),
+    "a long name": ([*S, "files", 0, "name"], "x" * 256),
+    "a deep name": ([*S, "files", 0, "name"], "/".join("abcdefghijklmnopq")),
+    "a main that climbs": ([*S, "main"], "../main.py"),
+    "a main that is not there": ([*S, "main"], "other.py"),
+    "two files of one name": (
+        [*S, "files"],
+        [{"name": "main.py", "content": ""}, {"name": "main.py", "content": ""}],
+    ),
+    "a file that is a folder": (
+        [*S, "files"],
+        [{"name": "main.py", "content": ""}, {"name": "main.py/x", "content": ""}],
+    ),
+    "too many files": (
+        [*S, "files"],
+        [{"name": f"f{n}", "content": ""} for n in range(rules.FILES_MAX)]
+        + [{"name": "main.py", "content": ""}],
+    ),
+    "more than the box holds": ([*S, "limits", "box"], 4095),
+    "an id that is a path": ([*S, "id"], "../id"),
+    "an id of another key": ([*S, "id"], "a}b"),
+    "a long id": ([*S, "id"], "x" * 65),
+    "an owner that is a key": ([*S, "owner"], "a b"),
+    "a retry of nothing": ([*S, "retry_of"], ""),
+    "no language": ([*S, "language"], ""),
+    "a long language": ([*S, "language"], "x" * 65),
+    "a version that is a pattern": ([*S, "version"], "3.*"),
+    "too many args": ([*S, "args"], [""] * 1001),
+    "long args": ([*S, "args"], ["x" * 128 * 1024]),
+    "a NUL in args": ([*S, "args"], ["\0"]),
+    "too many compile_args": ([*S, "compile_args"], [""] * 1001),
+    "a name of env with =": ([*S, "env"], [["A=B", ""]]),
+    "a NUL in env": ([*S, "env"], [["A", "\0"]]),
+    "too much env": ([*S, "env"], [["A", ""]] * 1001),
+    "a long user_id": ([*S, "user_id"], "x" * 257),
+    "a time that is none": ([*S, "created_at"], 1e300),
+    "a time before time": ([*S, "created_at"], -1),
+    "text for a number": ([*S, "created_at"], "0"),
+    "text for yes": ([*S, "interactive"], "yes"),
+    **{f"{name} is 0": ([*S, "limits", name], 0) for name in rules.MOST},
+    **{f"{name} is negative": ([*S, "limits", name], -1) for name in rules.MOST},
+    **{f"{name} is huge": ([*S, "limits", name], 2**62) for name in rules.MOST},
+    "endless": ([*S, "limits", "wall_time"], float("inf")),
+    "no number": ([*S, "limits", "cpu_time"], float("nan")),
+}
+
+
+@pytest.mark.parametrize(("path", "value"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_submission_is_refused_with_a_short_reason(path: list[Any], value: Any) -> None:
+    with pytest.raises(Poisoned, match="not a message of ours") as refused:
+        wire.decode_submission(changed(message(), path, value))
+    assert len(str(refused.value)) < 300
+
+
+UNKNOWN_FIELDS: dict[str, list[Any]] = {
+    "in the message": ["later"],
+    "in the submission": [*S, "tests"],
+    "in a file": [*S, "files", 0, "executable"],
+    "in the limits": [*S, "limits", "idle_time"],
+}
+
+
+@pytest.mark.parametrize("path", UNKNOWN_FIELDS.values(), ids=UNKNOWN_FIELDS)
+def test_a_submission_with_an_unknown_field_is_refused_by_its_name(path: list[Any]) -> None:
+    body = changed(message(), path, None)
+    name = ".".join(map(str, path))
+    with pytest.raises(Poisoned, match=f"does not know the field {name}"):
+        wire.decode_submission(body)
+
+
+def test_a_result_of_a_later_version_is_read_without_what_it_adds() -> None:
+    known = replace(SUBMISSION, files=())
+    sent = wire.ResultMessage("id", 2, Result(Verdict.OK, run=OUTCOME), known)
+    tree = json.loads(wire.encode_result(sent))
+    for at in (tree, tree["result"], tree["result"]["run"], tree["submission"]):
+        at["later"] = {"a": [1]}
+    assert wire.decode_result(json.dumps(tree).encode()) == sent
+
+
+HOSTILE_RESULTS: dict[str, tuple[list[Any], Any]] = {
+    "an id of another key": (["id"], "a}b"),
+    "an attempt before the first": (["attempt"], 0),
+    "an attempt that no column holds": (["attempt"], 2**63),
+    "another submission": (["submission", "id"], "victim"),
+    "a submission that climbs": (["submission", "main"], "../x"),
+    "an end that is no time": (["result", "finished_at"], 1e300),
+    "an end without end": (["result", "finished_at"], float("inf")),
+    "a start that is no number": (["result", "started_at"], float("nan")),
+    "CPU time without end": (["result", "run", "cpu_time"], float("inf")),
+}
+
+
+@pytest.mark.parametrize(("path", "value"), HOSTILE_RESULTS.values(), ids=HOSTILE_RESULTS)
+def test_a_hostile_result_is_refused(path: list[Any], value: Any) -> None:
+    sent = wire.ResultMessage("id", 1, Result(Verdict.OK, run=OUTCOME), SUBMISSION)
+    with pytest.raises(Poisoned, match="not a message of ours"):
+        wire.decode_result(changed(json.loads(wire.encode_result(sent)), path, value))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"{}",
+        b"\xff",
+        b'{"event": {"name": "graded", "score": 1}}',
+        b'{"event": {"name": "output"}}',
+    ],
+)
+def test_an_event_that_cannot_be_read_is_an_event_all_the_same(stored: bytes) -> None:
+    assert wire.load_event(stored) == Unknown()
+
+
+@pytest.mark.parametrize("stored", [b"", b"{}", b'{"result": {"verdict": "splendid"}}'])
+def test_a_result_that_cannot_be_read_is_one_error(stored: bytes) -> None:
+    with pytest.raises(Unreadable):
+        wire.load_result(stored)
+
+
+def test_a_million_faults_cost_no_more_than_a_message_of_that_size() -> None:
+    """Each fault made an object of Python's: 23 s for this one."""
+    tree = message()
+    tree["submission"]["files"] = [0] * 4_000_000
+    zeros = json.dumps(tree).encode()
+    tree["submission"]["files"] = []
+    tree["submission"] |= dict.fromkeys(map(str, range(800_000)))
+    keys = json.dumps(tree).encode()
+    for body in (zeros, keys):
+        began = time.thread_time()
+        with pytest.raises(Poisoned, match="too many parts") as refused:
+            wire.decode_submission(body)
+        assert time.thread_time() - began < 1
+        assert len(str(refused.value)) < 200
+
+
+def test_the_largest_words_are_not_too_many_parts() -> None:
+    largest = replace(SUBMISSION, args=("," * 131_000,), stdin=b"," * 2**20)
+    assert wire.decode_submission(wire.encode_submission(largest)) == largest
+
+
+hostile_text = st.sampled_from(
+    [
+        "..",
+        "/",
+        "../x",
+        "a/../../x",
+        "/etc/passwd",
+        "a\0b",
+        "-x",
+        "a//b",
+        "\\",
+        "x" * 300,
+        "é" * 130,
+        "",
+        ".",
+    ]
+)
+hostile = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | hostile_text | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=300)
+def test_whatever_is_changed_in_a_message_what_is_read_keeps_the_rules(data: st.DataObject) -> None:
+    tree = json.loads(wire.encode_submission(data.draw(submissions())))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at: Any = tree
+        while isinstance(at, dict | list) and at:
+            key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+            if not isinstance(at[key], dict | list) or data.draw(st.booleans()):
+                at[key] = data.draw(hostile)
+                break
+            at = at[key]
+    with suppress(Poisoned):
+        read = wire.decode_submission(json.dumps(tree).encode())
+        assert wire.decode_submission(wire.encode_submission(read)) == read
+        for file in read.files:
+            assert not file.name.startswith("/")
+            assert not {"", ".", ".."} & set(file.name.split("/"))
+            assert "\0" not in file.name
+        assert read.main in [file.name for file in read.files] or not read.files
+        assert 0 < read.limits.wall_time <= rules.MOST["wall_time"]

@@ -148,7 +148,8 @@ class Attempt:
                     for name in await self._state.signals(self._submission.id, seen):
                         seen += 1
                         self._taken = replace(self._taken, signals=seen)
-                        await send.send(Signals[name])
+                        if number := Signals.__members__.get(name):
+                            await send.send(number)
 
     async def _watch_for_cancel(self) -> None:
         await self._state.cancelled(self._submission.id)

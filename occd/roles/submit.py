@@ -10,10 +10,11 @@ import trio
 from occd import wire
 from occd.broker import Broker
 from occd.config import CeilingConfig, Config
-from occd.errors import BrokerError, FieldError, OccdError, Rejected, StateUnavailable
+from occd.errors import BrokerUnavailable, FieldError, OccdError, Rejected, StateUnavailable
 from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Record, Submission, Summary, new_id
 from occd.roles.heartbeat import announce
+from occd.rules import Broken
 from occd.state import Node, State
 from occd.trouble import Trouble
 from occd.web.schema import LimitsRequest, SubmissionRequest
@@ -74,10 +75,10 @@ class Submit:
             if created.id == submission.id:
                 await self._publish_new(submission)
                 return _new(submission)
-            if not created.published:
-                await self._publish(await self._state.submission(created.id))
+            if not created.published:  # by the same request: so this is the same submission, whole
+                await self._publish(replace(submission, id=created.id))
             return await self._state.get(created.id)
-        raise BrokerError("the broker took too long")
+        raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
     async def get(self, id: str) -> Record:
         return await self._state.get(id)
@@ -156,30 +157,11 @@ class Submit:
             most = self._config.http.sources_max_bytes
             raise Rejected("too-large", f"source and files exceed {most} bytes")
         language = await self._language(request)
-        files = [File(file.name, file.content) for file in request.files]
-        if request.source is not None:
-            main = language.source_name(request.source, files)
-            if any(file.name == main for file in files):
-                raise _invalid("files", f"{main} is the name of source itself")
-            files.insert(0, File(main, request.source))
-        else:
-            main = _main(language, files)
-        _refuse_file_as_folder(files)
-        return Submission(
-            id=new_id(),
-            language=language.id,
-            version=request.version,
-            main=main,
-            files=tuple(files),
-            stdin=request.stdin,
-            args=tuple(request.args),
-            env=tuple(request.env.items()),
-            compile_args=tuple(request.compile_args),
-            limits=_resolve(request.limits, language.limits, self._config.ceilings),
-            interactive=request.interactive,
-            user_id=request.user_id,
-            created_at=time.time(),
-        )
+        limits = _resolve(request.limits, language.limits, self._config.ceilings)
+        try:
+            return _submission(request, language, limits)
+        except Broken as error:
+            raise _invalid(error.field or "submission", error.message) from None
 
     async def _language(self, request: SubmissionRequest) -> Language:
         language = find(self._languages.values(), request.language)
@@ -231,6 +213,33 @@ class Submit:
         }
 
 
+def _submission(request: SubmissionRequest, language: Language, limits: Limits) -> Submission:
+    """Raises Broken for a whole that no submission can be, though each field is right."""
+    files = [File(file.name, file.content) for file in request.files]
+    if request.source is not None:
+        main = language.source_name(request.source, files)
+        if any(file.name == main for file in files):
+            raise Broken(f"{main} is the name of source itself", "files")
+        files.insert(0, File(main, request.source))
+    else:
+        main = _main(language, files)
+    return Submission(
+        id=new_id(),
+        language=language.id,
+        version=request.version,
+        main=main,
+        files=tuple(files),
+        stdin=request.stdin,
+        args=tuple(request.args),
+        env=tuple(request.env.items()),
+        compile_args=tuple(request.compile_args),
+        limits=limits,
+        interactive=request.interactive,
+        user_id=request.user_id,
+        created_at=time.time(),
+    )
+
+
 def _main(language: Language, files: Sequence[File]) -> str:
     main = language.main_of(files)
     if main is None:
@@ -279,12 +288,3 @@ def _resolve(asked: LimitsRequest, default: Limits, ceiling: CeilingConfig) -> L
 
 def _limits_json(limits: Limits) -> dict[str, Any]:
     return {name: getattr(limits, name) for name in LimitsRequest.model_fields}
-
-
-def _refuse_file_as_folder(files: list[File]) -> None:
-    names = {file.name for file in files}
-    for name in names:
-        parts = name.split("/")
-        for end in range(1, len(parts)):
-            if (folder := "/".join(parts[:end])) in names:
-                raise _invalid("files", f"{folder} is both a file and a folder")

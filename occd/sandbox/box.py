@@ -8,12 +8,14 @@ into a tree only before any program of theirs could.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from occd import rules
 from occd.model import File
 from occd.sandbox import kernel
-from occd.sandbox.tree import BYTES_MAX, TooLarge, copy_tree
+from occd.sandbox.tree import BYTES_MAX, NEW, TooLarge, copy_tree, opened
 
 BOX_BYTES, INODES = 64 * 2**20, 65_536
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -36,13 +38,9 @@ class Place:
         """Write the files into the empty box, which is given its size in bytes."""
         if size != BOX_BYTES:
             self._resize(size)
-        for file in files:
-            path = self.path / file.name
-            for folder in reversed(path.relative_to(self.path).parents[:-1]):
-                self._own_folder(self.path / folder)
-            path.write_bytes(file.content)
-            path.chmod(0o755 if file.content.startswith(b"#!") else 0o644)
-            os.chown(path, self._uid, self._uid)
+        with opened(self.path) as box:
+            for file in files:
+                self._write(box, file)
 
     def copy(self, tree: Path, size: int) -> bool:
         """Write a copy of a sealed tree into the empty box, with `size` bytes for changes beside it. False
@@ -87,8 +85,33 @@ class Place:
         kernel.mount("none", str(self.path), None, kernel.MS_REMOUNT | SAFE, f"size={size}")
 
     def _own_folder(self, path: Path) -> None:
-        path.mkdir(exist_ok=True)
+        path.mkdir()
         os.chown(path, self._uid, self._uid)
+
+    def _write(self, box: int, file: File) -> None:
+        """Part by part from the box's descriptor: no part of a stranger's name is looked up from anywhere
+        else, followed as a link, or overwritten."""
+        rules.file_name(file.name)
+        *folders, name = file.name.split("/")
+        with ExitStack() as stack:
+            folder = box
+            for each in folders:
+                folder = stack.enter_context(self._folder(each, folder))
+            new = stack.enter_context(opened(name, NEW, folder))
+            os.fchmod(new, 0o755 if file.content.startswith(b"#!") else 0o644)
+            os.fchown(new, self._uid, self._uid)
+            unwritten = memoryview(file.content)
+            while unwritten:
+                unwritten = unwritten[os.write(new, unwritten) :]
+
+    @contextmanager
+    def _folder(self, name: str, parent: int) -> Iterator[int]:
+        """The folder of that name, made if it is not there."""
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=parent)
+        with opened(name, folder=parent) as folder:
+            os.fchown(folder, self._uid, self._uid)
+            yield folder
 
 
 def seal(tree: Path) -> None:

@@ -22,8 +22,15 @@ class Process:
         # dup2 onto itself would leave close-on-exec set, and onto a source would lose it: sources
         # are far above the few small numbers that children use.
         actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in fds.items()]
+        # A group of its own: Ctrl-C in our terminal is for us to hear, and to pass on.
         self.pid = os.posix_spawn(
-            argv[0], list(argv), {}, file_actions=actions, setsigmask=[], setsigdef=_SIGNALS
+            argv[0],
+            list(argv),
+            {},
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=_SIGNALS,
         )
         self._pidfd = os.pidfd_open(self.pid)
         self.returncode: int | None = None

@@ -18,7 +18,7 @@ _CHUNK = 2**18
 _PAGE = os.sysconf("SC_PAGESIZE")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TooLarge(Exception):
@@ -34,7 +34,7 @@ def copy_tree(source: Path, target: Path, uid: int) -> int:
     can make, are left out. Raises TooLarge.
     """
     copy = _Copy(uid)
-    with _opened(source) as from_folder, _opened(target) as to_folder:
+    with opened(source) as from_folder, opened(target) as to_folder:
         copy.entries(from_folder, to_folder, 1)
     return copy.bytes
 
@@ -70,7 +70,7 @@ class _Copy:
                 os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
 
     def _file(self, name: str, source: int, target: int) -> None:
-        with _opened(name, _READ, source) as old, _opened(name, _NEW, target) as new:
+        with opened(name, _READ, source) as old, opened(name, NEW, target) as new:
             found = os.fstat(old)
             self.bytes += -(-found.st_size // _PAGE) * _PAGE  # holes count as if they were full
             if self.bytes > BYTES_MAX:
@@ -81,7 +81,7 @@ class _Copy:
 
     def _folder(self, name: str, source: int, target: int, depth: int) -> None:
         os.mkdir(name, 0o700, dir_fd=target)
-        with _opened(name, _FOLDER, source) as old, _opened(name, _FOLDER, target) as new:
+        with opened(name, _FOLDER, source) as old, opened(name, _FOLDER, target) as new:
             self.entries(old, new, depth + 1)
             self._finish(new, os.fstat(old))
 
@@ -92,7 +92,7 @@ class _Copy:
 
 
 @contextmanager
-def _opened(path: Path | str, flags: int = _FOLDER, folder: int | None = None) -> Iterator[int]:
+def opened(path: Path | str, flags: int = _FOLDER, folder: int | None = None) -> Iterator[int]:
     fd = os.open(path, flags, 0o600, dir_fd=folder)
     try:
         yield fd

@@ -100,7 +100,8 @@ class State(Protocol):
         """Forget a submission that the broker did not take. Does nothing when it was published."""
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
-        """Submissions created before a time that no broker confirmed: someone died in between."""
+        """Submissions created before a time that no broker confirmed: someone died in between. Those that
+        this version cannot read wait for one that can."""
 
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
@@ -135,7 +136,8 @@ class State(Protocol):
         UnknownSubmission."""
 
     async def submission(self, id: str) -> Submission:
-        """What its client asked for. Raises UnknownSubmission."""
+        """What its client asked for, whole. Raises UnknownSubmission, or Poisoned when this version cannot
+        read it."""
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         """An owner's submissions, newest first; `before` is the `cursor` of the last one of the page

@@ -81,8 +81,9 @@ class EmbeddedState:
 
     async def discard(self, id: str) -> None:
         def forget(gone: int) -> None:
-            self._queued -= gone
-            self._announce_end(id)
+            if gone:
+                self._queued -= 1
+                self._announce_end(id)
 
         await self._database.write(lambda db: sql.discard(db, id), then=forget)
 

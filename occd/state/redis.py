@@ -19,7 +19,7 @@ the step, by the sweep, or by looking whether the submission itself agrees. Ever
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -38,11 +38,13 @@ from occd.errors import (
     Finished,
     NotInteractive,
     NotRunning,
+    Poisoned,
     Rejected,
     Stale,
     StateUnavailable,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.model import (
     MAX_ATTEMPTS,
@@ -58,6 +60,7 @@ from occd.model import (
     Summary,
     Verdict,
 )
+from occd.rules import Broken
 from occd.state import (
     NODE_TTL_S,
     NOTHING,
@@ -169,7 +172,10 @@ class RedisState:
             look = ("HMGET", self._keys(id.decode())[0], "status", "published", "body")
             ((status, published, body),) = await self._link.run(look, certain=False)
             if status == b"queued" and published != b"1":
-                submissions.append(wire.decode_submission(body))
+                try:
+                    submissions.append(wire.decode_submission(body or b""))
+                except Poisoned as error:
+                    log.warning("a submission cannot be queued", id=id, reason=str(error))
             elif status or float(score) < time.time() - _YOUNG_S:
                 await self._link.run(("ZREM", key, id))
         return submissions
@@ -289,7 +295,7 @@ class RedisState:
             if gone := {id for _, id in ids} - {id for _, id, _ in known}:
                 await self._link.run(("ZREM", key, *gone))
             passed += len(known)
-            page += [load_summary(*each) for each in known if each[:2] < (at, before_id)]
+            page += _readable(each for each in known if each[:2] < (at, before_id))
         return page[:limit]
 
     async def settled(self, id: str, most: int | None = None) -> Record:
@@ -628,6 +634,15 @@ async def _reach(state: RedisState) -> None:
                 raise
             log.warning("waiting for Redis", reason=str(error))
         await trio.sleep(_RETRY_S)
+
+
+def _readable(known: Iterable[tuple[float, str, list[bytes | None]]]) -> Iterator[Summary]:
+    """One that is damaged does not take the others from the list."""
+    for at, id, told in known:
+        try:
+            yield load_summary(at, id, told)
+        except (Unreadable, Broken) as error:
+            log.warning("a damaged submission is left out of a list", id=id, reason=str(error))
 
 
 def _any(most: int | None) -> str | int:

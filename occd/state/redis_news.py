@@ -254,11 +254,21 @@ class News:
             if kind == b"message":
                 text = rest[0]
                 if channel == self._channel:
-                    self.inbox.send(text.decode())
+                    self.inbox.send(text.decode(errors="replace"))
                 elif topic := self._topics.get(channel):
-                    topic.told(text, self._decode)
+                    self._tell(topic, text)
             elif kind == b"subscribe":
                 self._confirmed(channel)
+
+    def _tell(self, topic: Topic, text: bytes) -> None:
+        """Everybody who may use Redis can publish: after words that are not ours, followers look."""
+        try:
+            topic.told(text, self._decode)
+        except ValueError as error:
+            log.warning("Redis told something that occd did not write", reason=str(error)[:200])
+            topic.tail, topic.ended = -1, False
+            topic.forget()
+            topic.wake()
 
     def _confirmed(self, channel: bytes) -> None:
         if channel == self._channel:

@@ -1,12 +1,23 @@
 """Encodes the values that Redis holds, and decodes the replies of Redis."""
 
 import json
+import re
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import get_args
 
-from occd import wire
-from occd.model import Ended, Event, Record, Recorded, Summary, Verdict
+from occd import rules, wire
+from occd.errors import Unreadable
+from occd.model import (
+    Ended,
+    Event,
+    Record,
+    Recorded,
+    Status,
+    Summary,
+    Unknown,
+    known_verdict,
+)
 from occd.state import Node, recorded
 from occd.state.redis_connect import Reply
 
@@ -17,43 +28,73 @@ BUCKETS = 6
 SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
 """The fields of a submission's hash that a list shows."""
 
+_STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
+
 
 def load_record(id: str, found: list[Reply]) -> Record | None:
-    """None when Redis knows no such submission."""
+    """None when Redis knows no such submission. Raises Unreadable."""
     if found[0] == b"unknown":
         return None
     _, language, status, attempts, created_at, started_at, retry_of, size, last = found
     result = None
-    if last:
+    if last or (status == b"finished" and not size):
         ended = wire.load_event(last.partition(b" ")[2])
-        assert isinstance(ended, Ended)
+        if not isinstance(ended, Ended):
+            raise Unreadable("the last event of what has finished is no result")
         result = ended.result
-    name: Any = status.decode()
     return Record(
         id,
-        language.decode(),
-        name,
-        int(attempts),
-        float(created_at),
-        float(started_at) if started_at else None,
-        retry_of.decode() or None,
+        _text(language),
+        _status(status),
+        _count(attempts),
+        _moment(created_at) or 0.0,
+        _moment(started_at),
+        _text(retry_of) or None,
         result,
-        int(size),
+        size,
     )
 
 
 def load_summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
-    language, status, verdict, started_at, finished_at = (each and each.decode() for each in told)
-    name: Any = status
+    """Raises Unreadable."""
+    language, status, verdict, started_at, finished_at = told
     return Summary(
         id,
-        language or "",
-        name,
-        Verdict(verdict) if verdict else None,
+        _text(language),
+        _status(status),
+        known_verdict(_text(verdict)),
         created_at,
-        float(started_at) if started_at else None,
-        float(finished_at) if finished_at else None,
+        _moment(started_at),
+        _moment(finished_at),
     )
+
+
+def _text(told: bytes | None) -> str:
+    return (told or b"").decode(errors="backslashreplace")
+
+
+def _status(told: bytes | None) -> Status:
+    status = _STATUSES.get(told or b"")
+    if status is None:
+        raise Unreadable("no status of ours")
+    return status
+
+
+def _count(told: bytes) -> int:
+    if not re.fullmatch(rb"\d{1,9}", told):
+        raise Unreadable("no count of ours")
+    return int(told)
+
+
+def _moment(told: bytes | None) -> float | None:
+    if not told:
+        return None
+    try:
+        seconds = float(told)
+        rules.moment(seconds)
+    except ValueError:
+        raise Unreadable("no time of ours") from None
+    return seconds
 
 
 def store_event(event: Event) -> bytes:
@@ -62,7 +103,10 @@ def store_event(event: Event) -> bytes:
 
 def load_event(seq: int, stored: bytes) -> Recorded:
     at, _, event = stored.partition(b" ")
-    return recorded(seq, float(at), wire.load_event(event))
+    try:
+        return recorded(seq, _moment(at) or 0.0, wire.load_event(event))
+    except Unreadable:
+        return Recorded(seq, 0.0, Unknown())
 
 
 def estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+import structlog
+
 from occd import wire
 from occd.errors import (
     Conflict,
@@ -13,6 +15,7 @@ from occd.errors import (
     FieldError,
     Finished,
     NotInteractive,
+    Poisoned,
     Rejected,
     Stale,
     StdinFull,
@@ -31,8 +34,11 @@ from occd.model import (
     Submission,
     Summary,
     Verdict,
+    known_verdict,
 )
 from occd.state import STDIN_UNREAD_MAX, WAITS_S, WATCH_BYTES, Created, Stdin, Taken, recorded
+
+log = structlog.get_logger()
 
 MIGRATIONS = (
     """
@@ -128,7 +134,13 @@ def discard(db: sqlite3.Connection, id: str) -> int:
 
 def unpublished(db: sqlite3.Connection, before: float) -> list[Submission]:
     statement = "SELECT body FROM submissions WHERE published = 0 AND created_at < ? LIMIT 100"
-    return [wire.decode_submission(body) for (body,) in db.execute(statement, [before])]
+    found = []
+    for (body,) in db.execute(statement, [before]):
+        try:
+            found.append(wire.decode_submission(body))
+        except Poisoned as error:
+            log.warning("a submission waits for a version that can read it", reason=str(error))
+    return found
 
 
 def count_queued(db: sqlite3.Connection) -> int:
@@ -217,7 +229,7 @@ def get(db: sqlite3.Connection, id: str, most: int | None) -> Record:
     if row is None:
         raise UnknownSubmission(id)
     language, status, attempts, created_at, started_at, retry_of, result, size = row
-    loaded = wire.load_result(result) if result else None
+    loaded = None if result is None else wire.load_result(result)
     return Record(
         id, language, status, attempts, created_at, started_at, retry_of, loaded, size or 0
     )
@@ -244,7 +256,7 @@ def owned(
         [owner, before, before_id, limit],
     )
     return [
-        Summary(id, language, status, Verdict(verdict) if verdict else None, *times)
+        Summary(id, language, status, known_verdict(verdict), *times)
         for id, language, status, verdict, *times in rows
     ]
 

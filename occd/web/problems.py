@@ -9,6 +9,7 @@ from typing import Any
 from quart import Response
 
 from occd.errors import (
+    BrokerError,
     BrokerUnavailable,
     Conflict,
     DataFolderError,
@@ -23,6 +24,7 @@ from occd.errors import (
     StateUnavailable,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.web.json import dump
 
@@ -38,6 +40,8 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     QueueFull: (503, "queue-full", "The queue is full, try again later"),
     StateUnavailable: (503, "unavailable", "The server cannot reach what it knows now"),
     BrokerUnavailable: (503, "unavailable", "The server cannot queue submissions now"),
+    BrokerError: (503, "unavailable", "The server cannot queue submissions now"),
+    Unreadable: (500, "unreadable", "What is stored of this submission cannot be read"),
     DataFolderError: (503, "unavailable", "The server cannot record submissions now"),
 }
 _REJECTED = {
@@ -46,6 +50,7 @@ _REJECTED = {
     "unauthorized": (401, "This needs a secret of yours"),
     "forbidden-origin": (403, "This origin may not use the server"),
     "too-large": (413, "This is too large"),
+    "unknown-host": (421, "The server does not answer to this name"),
     "stdin-gap": (409, "Some stdin is missing before this"),
     "shutting-down": (503, "The server is stopping, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),

@@ -39,7 +39,7 @@ cancelled. A handler that shields itself must limit its shield.
 """
 
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -171,13 +171,14 @@ async def serve(
     limits: EdgeLimits = EdgeLimits(),  # noqa: B008 - frozen
     *,
     stopping: trio.Event,
-    grace_s: float = 10.0,
+    left_s: Callable[[], float] = lambda: 10.0,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` on each `HOST:PORT` or `[IPv6]:PORT` until `stopping` is set, then drain.
 
     Starts and stops the application's lifespan. `started` gets the addresses with the real ports,
-    once connections are accepted. After `stopping`, requests in flight have `grace_s` seconds.
+    once connections are accepted. After `stopping`, requests in flight have as many seconds
+    as `left_s` says then.
 
     A client that leaves cancels its HTTP handler (Quart does): shield, in a nursery of your own,
     what must not be cut short.
@@ -204,7 +205,7 @@ async def serve(
                     intake.cancel_scope.cancel()
                 for listener in listeners:
                     await listener.aclose()
-                await server.drain(grace_s)
+                await server.drain(left_s())
                 await server.say_goodbye(handlers)
             finally:
                 server.abort()

@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import uuid4
 
 import pytest
+import redis
 import trio
 from pydantic import SecretStr
 from rabbitmq_server import shared
@@ -49,6 +50,12 @@ class StateSeam(Protocol):
 
     def empty(self) -> None:
         """Everything is gone that the open state keeps where it could get lost."""
+
+    def damage(self, id: str, body: bytes) -> None:
+        """Somebody else wrote over what is stored of a submission."""
+
+    def damage_end(self, id: str, end: bytes) -> None:
+        """The same, over its result and its last event."""
 
     def hasten(self, *, node_ttl_s: float) -> None:
         """Let nodes be believed for a shorter time, and expiry look often."""
@@ -137,6 +144,22 @@ class EmbeddedStateSeam(_Embedded):
             with db:
                 db.execute("DELETE FROM submissions")
 
+    def damage(self, id: str, body: bytes) -> None:
+        self._write("UPDATE submissions SET body = ? WHERE id = ?", body, id)
+
+    def damage_end(self, id: str, end: bytes) -> None:
+        self._write("UPDATE submissions SET result = ? WHERE id = ?", end, id)
+        self._write(
+            "UPDATE events SET event = ? WHERE (submission, seq) IN "
+            "(SELECT number, last_seq FROM submissions WHERE id = ?)",
+            end,
+            id,
+        )
+
+    def _write(self, statement: str, *values: object) -> None:
+        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db, db:
+            db.execute(statement, values)
+
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.embedded.NODE_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded._EXPIRE_EVERY_S", 0.05)
@@ -162,6 +185,14 @@ class RedisStateSeam:
 
     def empty(self) -> None:
         self._server.do("FLUSHALL")
+
+    def damage(self, id: str, body: bytes) -> None:
+        with redis.Redis.from_url(self._server.url) as client:
+            client.hset(f"{self._redis.prefix}:{{{id}}}", "body", body)
+
+    def damage_end(self, id: str, end: bytes) -> None:
+        with redis.Redis.from_url(self._server.url) as client:
+            client.lset(f"{self._redis.prefix}:{{{id}}}:e", -1, end)
 
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.redis.NODE_TTL_S", node_ttl_s)

@@ -1,6 +1,8 @@
 """What execute and notify promise together over every broker and state, whatever the sandbox
 does: it is a fake here, so that it can fail."""
 
+import errno
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -167,6 +169,30 @@ async def test_our_third_failure_is_an_internal_error(flow: Flow) -> None:
         assert (result.verdict, record.attempts, flow.sandbox.runs) == ("internal_error", 3, 3)
 
 
+async def test_a_lack_of_descriptors_is_no_attempt_of_the_program(flow: Flow) -> None:
+    async def lack(emit: Emit, stop: trio.Event) -> Outcome:
+        if flow.sandbox.runs > 5:
+            return await end_well(emit, stop)
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        except OSError as error:
+            raise SandboxFailed("the jail could not be made") from error
+
+    flow.sandbox.behave = lack
+    async with flow.running():
+        _, result = await flow.settled(await flow.submit())
+        assert (result.verdict, flow.sandbox.runs) == (Verdict.OK, 6)
+
+
+async def test_the_log_names_what_failed(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
+    flow.sandbox.behave = fail
+    async with flow.running():
+        await flow.settled(await flow.submit())
+    said = capsys.readouterr().out
+    assert "the jail could not be made" in said
+    assert "sub-exception" not in said
+
+
 async def test_our_second_failure_is_mended_by_the_third_attempt(flow: Flow) -> None:
     async def mend(emit: Emit, stop: trio.Event) -> Outcome:
         return await (fail if flow.sandbox.runs < 3 else end_well)(emit, stop)
@@ -227,6 +253,9 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
         with trio.fail_after(SOON_S):
             await started.wait()
         await flow.state.send_signal(submission.id, "SIGINT")
+        await flow.state.send_signal(
+            submission.id, "SIGNOBODYKNOWS"
+        )  # a later version may send some
         await flow.state.send_signal(submission.id, "SIGCONT")
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.OK
@@ -270,6 +299,36 @@ async def test_a_poisoned_message_ends_its_submission_as_internal_error(
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.INTERNAL_ERROR
         await flow.settled(await flow.submit())  # and nothing else is the worse for it
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("files", [{"name": "../../x", "content": ""}]),
+        ("main", "../main.py"),
+        ("limits", {"wall_time": 1e9}),
+        ("compile_args", ["-x"] * 1001),
+        ("retry_of", "../x"),
+        ("tests", [{"stdin": "1"}]),
+    ],
+)
+async def test_a_message_that_breaks_a_rule_or_asks_for_what_is_not_known_runs_nothing(
+    flow: Flow, field: str, value: object
+) -> None:
+    async with flow.running():
+        submission = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
+        await flow.state.create(submission, None, "")
+        message = json.loads(wire.encode_submission(submission))
+        message["submission"][field] = value
+        await flow.publish(submission, json.dumps(message).encode())
+        _, result = await flow.settled(submission)
+        assert result.verdict == Verdict.INTERNAL_ERROR
+        with trio.fail_after(SOON_S):
+            while not (kept := await flow.broker.kept(Q)):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert field in (kept[0].reason or "")
+        assert flow.sandbox.runs == 0
+        await flow.settled(await flow.submit())
 
 
 async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> None:

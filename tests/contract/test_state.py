@@ -1,5 +1,6 @@
 """What every state promises (`occd/state/__init__.py`), over every implementation."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -17,10 +18,12 @@ from occd.errors import (
     Finished,
     NotInteractive,
     NotRunning,
+    Poisoned,
     Rejected,
     Stale,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.model import (
     MAX_ATTEMPTS,
@@ -34,6 +37,7 @@ from occd.model import (
     Result,
     Started,
     Submission,
+    Unknown,
     Verdict,
     new_id,
 )
@@ -235,6 +239,8 @@ async def test_discard_keeps_what_was_published(seam: StateSeam) -> None:
         await state.discard(submission.id)
         await state.discard("unknown")
         assert (await state.get(submission.id)).status == "queued"
+        with trio.move_on_after(QUIET_S):  # nor is its end announced, which has not come
+            raise AssertionError(await state.settled(submission.id))
 
 
 async def test_queued_tells_its_place_among_those_that_wait(seam: StateSeam) -> None:
@@ -993,6 +999,57 @@ async def test_signals_to_one_attempt_are_bounded(seam: StateSeam) -> None:
         with pytest.raises(Rejected) as refused:
             await state.send_signal(submission.id, "SIGCONT")
         assert refused.value.kind == "too-many"
+
+
+# what somebody else wrote
+
+
+async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
+    seam: StateSeam,
+) -> None:
+    later, ours = (make(created_at=time.time() - 100) for _ in range(2))
+    message = json.loads(wire.encode_submission(later))
+    message["submission"]["tests"] = [{"stdin": "1"}]
+    async with seam.open() as state:
+        for submission in (later, ours):
+            await state.create(submission, None, "")
+        seam.damage(later.id, json.dumps(message).encode())
+        record = await state.get(later.id)
+        assert (record.id, record.language, record.status) == (later.id, "python", "queued")
+        with pytest.raises(Poisoned, match=r"submission\.tests"):
+            await state.submission(later.id)
+        assert await state.unpublished(time.time() - 30) == [ours]
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b'{"submission": {"id": "../x"}}'])
+async def test_a_damaged_submission_is_one_error_and_stops_nobody(
+    seam: StateSeam, body: bytes
+) -> None:
+    damaged, ours = (replace(make(created_at=time.time() - 100), owner="me") for _ in range(2))
+    async with seam.open() as state:
+        for submission in (damaged, ours):
+            await state.create(submission, None, "")
+        seam.damage(damaged.id, body)
+        with pytest.raises(Poisoned):
+            await state.submission(damaged.id)
+        assert (await state.get(damaged.id)).status == "queued"
+        assert await state.unpublished(time.time() - 30) == [ours]
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff", b"1e999 {}", b'{"result": {"verdict": "graded"}}'])
+async def test_a_damaged_end_is_one_error_and_still_the_end(seam: StateSeam, end: bytes) -> None:
+    async with seam.open() as state:
+        submission = await finished(state)
+        seam.damage_end(submission.id, end)
+    async with seam.open() as state:
+        with pytest.raises(Unreadable):
+            await state.get(submission.id)
+        with pytest.raises(Unreadable):
+            await state.settled(submission.id)
+        *_, last = await log(state, submission.id)
+        assert (last.seq, last.event) == (3, Unknown())
+        with trio.fail_after(SOON_S):
+            assert list(await state.watch(submission.id, 3)) == []
 
 
 # nodes

@@ -1,0 +1,57 @@
+"""How many files this process may have open, and how many of them connections may take.
+
+Whoever connects takes a descriptor. Those that running programs need are kept apart, so that no number of
+clients costs a submission its attempt.
+"""
+
+import resource
+
+import structlog
+
+from occd.config import Config
+from occd.errors import ConfigError
+
+log = structlog.get_logger()
+
+_OURS = 128
+"""The data folder, the servers of queues and state, listeners and what comes and goes."""
+
+_A_SLOT = 24
+"""A program that runs takes 6, and its start a few more for a moment."""
+
+_CONNECTIONS_MIN = 16
+
+
+def share_descriptors(config: Config) -> int:
+    """Raise this process's limit as far as needed; gives how many connections fit.
+
+    Raises ConfigError when fewer fit than were asked for.
+    """
+    wanted = config.http.connections_max
+    reserve = _OURS + _A_SLOT * (config.execute.slots if "execute" in config.roles else 0)
+    limit = _raise_limit(wanted + reserve)
+    fitting = limit - reserve
+    if fitting >= wanted:
+        return wanted
+    remedy = f"raise the limit of open files, which is {limit} (ulimit -n, LimitNOFILE=)"
+    if "connections_max" in config.http.model_fields_set:
+        raise ConfigError(
+            f"http.connections_max: {wanted} do not fit, {max(fitting, 0)} do: {remedy}, or set fewer"
+        )
+    if fitting < _CONNECTIONS_MIN:
+        raise ConfigError(
+            f"no connections fit beside what execute.slots need: {remedy} to {reserve + wanted} or so"
+        )
+    log.warning("fewer connections are taken than usual", connections_max=fitting, remedy=remedy)
+    return fitting
+
+
+def _raise_limit(needed: int) -> int:
+    """The soft limit, after raising it towards the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    goal = needed if hard == unlimited else min(needed, hard)
+    if soft != unlimited and soft < goal:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (goal, hard))
+        soft = goal
+    return needed if soft == unlimited else soft

@@ -1,0 +1,173 @@
+"""What names, sizes and limits may be. One rule each, for everybody who meets such a value: the HTTP edge,
+the model, the configuration, and the sandbox.
+
+A rule raises Broken, which says what is wrong. It does not repeat the value, which somebody else wrote.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+FILES_MAX = 200
+NAME_BYTES_MAX = 255
+NAME_PARTS_MAX = 16
+WORDS_MAX = 1000
+WORDS_BYTES_MAX = 128 * 1024
+"""Arguments and environment together; Linux takes no single string that is longer."""
+
+LANGUAGE_MAX = 64
+VERSION_MAX = 64
+USER_ID_MAX = 256
+BYTES_MAX = 256 * 2**20
+"""The most of anything that is sent in one piece: a request's body, a submission's stdin."""
+
+LEAST: Mapping[str, float] = {
+    "cpu_time": 0.001,
+    "wall_time": 0.001,
+    "memory": 2**20,
+    "processes": 1,
+    "output": 1,
+    "file_size": 1,
+    "box": 4096,
+    "open_files": 8,
+}
+MOST: Mapping[str, float] = {
+    "cpu_time": 86_400,
+    "wall_time": 86_400,
+    "memory": 2**42,
+    "processes": 2**22,
+    "output": 2**30,
+    "file_size": 2**42,
+    "box": 2**40,
+    "open_files": 2**20,
+}
+"""Far above every sensible ceiling, and below what the kernel and our own formats can hold."""
+
+_PAGE = 4096
+_YEAR_10000 = 253_402_300_800
+_NO_FILE_NAME = re.compile(r"[\0-\x1f\x7f\\]")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class Broken(ValueError):
+    """`field` names the part of the whole that is wrong, where the rule knows it."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.message = message
+        self.field = field
+
+
+def check(field: str, rule: Callable[[T], object], value: T | None) -> None:
+    """A field, or none at all. Raises Broken that names it."""
+    if value is not None:
+        try:
+            rule(value)
+        except Broken as error:
+            raise Broken(error.message, field) from None
+
+
+def text(value: str) -> bytes:
+    """Words and names are text without NUL; gives its bytes."""
+    if "\0" in value:
+        raise Broken("has a NUL")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise Broken("has a lone surrogate") from None
+
+
+def language(value: str) -> None:
+    _label(value, 1, LANGUAGE_MAX)
+
+
+def user_id(value: str) -> None:
+    _label(value, 0, USER_ID_MAX)
+
+
+def _label(value: str, least: int, most: int) -> None:
+    text(value)
+    if not least <= len(value) <= most:
+        raise Broken(f"must have {least} to {most} characters")
+
+
+def id(value: str) -> None:
+    """Ids and owners are parts of keys and of addresses."""
+    if not _ID.fullmatch(value):
+        raise Broken("must be 1 to 64 letters, digits, - and _")
+
+
+def file_name(name: str) -> None:
+    """A path that stays below the folder in which it is laid."""
+    parts = name.split("/")
+    if not name or len(text(name)) > NAME_BYTES_MAX or len(parts) > NAME_PARTS_MAX:
+        raise Broken(f"must have 1 to {NAME_BYTES_MAX} bytes and at most {NAME_PARTS_MAX} parts")
+    if any(part in ("", ".", "..") or part.startswith("-") for part in parts):
+        raise Broken('must be relative, without "..", empty parts or a leading "-"')
+    if _NO_FILE_NAME.search(name):
+        raise Broken("has a control character or a backslash")
+
+
+def file_names(names: Sequence[str]) -> None:
+    """All of one submission."""
+    if len(names) > FILES_MAX:
+        raise Broken(f"must be at most {FILES_MAX}", "files")
+    taken = set(names)
+    if len(taken) < len(names):
+        raise Broken("two have the same name", "files")
+    for name in names:
+        end = name.find("/")
+        while end >= 0:
+            if (
+                name[:end] in taken
+            ):  # a name, so it has kept its own rule: short, no control character
+                raise Broken(f"{name[:end]} is both a file and a folder", "files")
+            end = name.find("/", end + 1)
+
+
+def fits(sizes: Iterable[int], box: int) -> None:
+    """Files into a file system of so many bytes."""
+    if sum(-(-size // _PAGE) * _PAGE for size in sizes) > box:
+        raise Broken(f"do not fit into the box, which has {box} bytes", "files")
+
+
+def version(value: str) -> None:
+    if len(value) > VERSION_MAX or not _VERSION.fullmatch(value):
+        raise Broken("must be whole numbers with dots between them, as in 3.11")
+
+
+def env_name(name: str) -> None:
+    if not _ENV_NAME.fullmatch(name):
+        raise Broken("must be letters, digits and underscores")
+
+
+def words(**lists: Sequence[str]) -> None:
+    """`args`, `compile_args`, and the names and values of `env`."""
+    size = 0
+    for field, each in lists.items():
+        if len(each) > (2 * WORDS_MAX if field == "env" else WORDS_MAX):
+            raise Broken(f"must be at most {WORDS_MAX}", field)
+        joined = "\0".join(each)
+        if joined.count("\0") > max(0, len(each) - 1):
+            raise Broken("has a NUL", field)
+        try:
+            size += len(joined.encode()) + bool(each)
+        except UnicodeEncodeError:
+            raise Broken("has a lone surrogate", field) from None
+    if size > WORDS_BYTES_MAX:
+        raise Broken(f"args, env and compile_args exceed {WORDS_BYTES_MAX} bytes")
+
+
+def limit(name: str, value: float) -> None:
+    if not LEAST[name] <= value <= MOST[name]:  # which is false for what is no number, too
+        raise Broken(f"must be between {LEAST[name]:g} and {MOST[name]:.15g}", f"limits.{name}")
+
+
+def moment(seconds: float) -> None:
+    """A time that calendars know."""
+    if not 0 <= seconds < _YEAR_10000:
+        raise Broken("is no time between 1970 and 9999")
