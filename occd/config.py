@@ -6,12 +6,21 @@ Every `*.yaml` file of the folder holds some of the keys below; `OCCD_EXECUTE__S
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -35,6 +44,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _host(name: str) -> str:
+    """As `occd/web/host.py` compares it."""
+    lower = name.removesuffix(".").lower()
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9_])?", lower):
+        raise ValueError(
+            f"{name[:100]!r} is not the name of a host: write occd.example.org or *.example.org, without "
+            "scheme, port and path; letters beyond ASCII as xn--…"
+        )
+    return lower
+
+
 class HttpConfig(_Section):
     body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
@@ -43,6 +63,9 @@ class HttpConfig(_Section):
     wait_max_s: float = Field(60, ge=0)
     origins: tuple[str, ...] = ()
     """Origins besides our own that may open WebSockets, as in https://example.org."""
+    hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+    """The names under which clients come, as in occd.example.org or *.example.org. IP addresses, loopback
+    names and the address in `listen` need not be listed."""
 
 
 class QueueConfig(_Section):
