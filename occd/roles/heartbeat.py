@@ -22,8 +22,9 @@ async def announce(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Until it is cancelled; then it withdraws, if that can be done at once. Calls `forgotten` when state
-    has, which it tells apart from the first time by that alone: then there is nothing to remember."""
+    """Announce what `describe` gives every few seconds until cancelled, then withdraw it if state answers at
+    once. `forgotten` is called when state did not know the node: at the first announcement, and after state
+    was emptied."""
     trouble = Trouble("the others were not told of this node")
     try:
         while True:
