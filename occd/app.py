@@ -38,7 +38,8 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, check_state_settings, open_state
-from occd.web.http11 import EdgeLimits
+from occd.web.host import Hosts
+from occd.web.http11 import EdgeLimits, edge_limits
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
 
@@ -158,12 +159,7 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
-    limits = EdgeLimits(
-        body_max_bytes=config.http.body_max_bytes,
-        frame_max_bytes=config.http.body_max_bytes + 65_536,
-        connections_max=connections_max,
-        head_timeout_s=config.http.head_timeout_s,
-    )
+    limits = edge_limits(config.http, connections_max)
     async with trio.open_nursery() as nursery:
         for role in reversed(roles):  # consumers first
             await nursery.start(role.run)
@@ -267,6 +263,10 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
             _say(f"occd: isolation: {line}")
     if set(config.roles) != set(ROLES):
         _say(f"occd: roles: {', '.join(config.roles)}")
+    if {"submit", "ws"} & set(config.roles) and Hosts(config).any:
+        _say(
+            "occd: hosts: every name is answered, also that of a page that rebinds DNS; set http.hosts"
+        )
     for address in bound:
         _say(f"occd: open http://{address}/" if "submit" in config.roles else
              f"occd: ready: http://{address}/readyz")  # fmt: skip

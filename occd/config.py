@@ -6,6 +6,7 @@ Every `*.yaml` and `*.yml` file of the folder holds some of the keys below; `OCC
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -67,6 +68,17 @@ class _Section(BaseModel):
         return given
 
 
+def _host(name: str) -> str:
+    """As `occd/web/host.py` compares it."""
+    lower = name.removesuffix(".").lower()
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9_])?", lower):
+        raise ValueError(
+            f"{name[:100]!r} is not the name of a host: write occd.example.org or *.example.org, without "
+            "scheme, port and path; letters beyond ASCII as xn--…"
+        )
+    return lower
+
+
 class HttpConfig(_Section):
     body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
@@ -75,6 +87,11 @@ class HttpConfig(_Section):
     wait_max_s: float = Field(60, ge=0)
     origins: Words = ()
     """Origins besides our own that may open WebSockets, as in https://example.org."""
+    hosts: Annotated[
+        tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_words)
+    ] = ()
+    """The names under which clients come, as in occd.example.org or *.example.org. IP addresses, loopback
+    names and the address in `listen` need not be listed."""
 
 
 class QueueConfig(_Section):

@@ -1,11 +1,14 @@
 """Logging: one line of keys and values for each event, on stderr; a traceback below it if there is one."""
 
 import logging
+import re
 import sys
 from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
+
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class _Stderr:
@@ -35,8 +38,24 @@ def set_up_logging() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
+            escape,
             renderer,
         ],
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stderr)),
     )
     logging.basicConfig(level=logging.WARNING, stream=cast(TextIO, stderr))
+
+
+def escape(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Let no text of a stranger's begin a line of its own or steer a terminal."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if name == "exception" else [value]
+            event[name] = "\n".join(_UNPRINTABLE.sub(_shown, line) for line in lines)
+    return event
+
+
+def _shown(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()

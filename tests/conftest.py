@@ -82,7 +82,7 @@ def _lasting() -> tuple[list[str], list[str], dict[str, str]]:
 def _named_after(slot: Slot) -> set[str]:
     """Processes and control groups."""
     groups = find_cgroups()
-    parents = groups.parents if groups else ()
+    parents = groups.folders if groups else ()
     found = {str(each) for parent in parents for each in parent.glob(f"{slot.name}-*/")}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):

@@ -406,3 +406,28 @@ async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab
     assert outcome.succeeded, outcome
     streams: list[Stream] = ["stdout", "stderr"]
     assert told == [(streams[number % 2], b"%d" % number) for number in range(20)]
+
+
+async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None:
+    """As the kernel keeps one open that lies between two sockets."""
+    feed = Feed(keep_open=True)
+    held: list[int] = []
+    outcomes: list[Outcome] = []
+
+    async def run() -> None:
+        source = "print('first', flush=True); time.sleep(1); os.write(1, b'last\\n'); sys.exit(7)"
+        outcomes.append(await lab.python(source, feed=feed))
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await feed.output.wait()
+            (nsjail,) = nsjails()
+            (init,) = children(nsjail)
+            for program in children(init):
+                held += [os.open(f"/proc/{program}/fd/{number}", os.O_WRONLY) for number in (1, 2)]
+    for fd in held:
+        os.close(fd)
+    assert held
+    assert ending(outcomes[0]) == (7, None, None)
+    assert outcomes[0].stdout == b"first\nlast\n"

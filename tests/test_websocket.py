@@ -309,6 +309,24 @@ BAD = [
     *('{"type":5}', '{"type":"dance"}', '{"type":"\\ud800"}', '{"type":"stdin"}'),
     *('{"type":"cancel","id":5}', '{"type":"cancel","id":"../x"}', '{"type":"submit"}'),
     json.dumps({"type": "cancel", "id": "x", "ref": "x" * 1000}),
+    json.dumps({"type": "cancel", "id": "x", "ref": "x" * 100_000}),
+    *(
+        f'{{"type":"cancel","id":"x","ref":{ref}}}'
+        for ref in ('"\\ud800"', "1e999", "[-1e999]", "NaN")
+    ),
+    '{"type":"cancel","id":"x","ref":' + "[" * 900 + "]" * 900 + "}",
+    '{"type":"cancel","id":"x","ref":' + "9" * 5000 + "}",
+    *(f'{{"type":"cancel","id":{id}}}' for id in ('"\\ud800"', '"\\u0000"', "1e999", "null")),
+    json.dumps({"type": "stdin", "id": "x" * 100_000, "data": ""}),
+    json.dumps({"type": "stdin", "id": "\ud800", "data": "\ud800"}),
+    '{"type":"subscribe","id":"x","after":1e999}',
+    '{"type":"signal","id":"x","signal":"\\ud800"}',
+    '{"type":"signal","id":"x","signal":{"\\ud800":1e999}}',
+    '{"type":"submit","idempotency_key":"\\ud800","submission":{"language":"python","source":"1"}}',
+    '{"type":"submit","bearer":"\\ud800","submission":{"language":"python","source":"1"}}',
+    '{"type":"submit","submission":{"language":"\\ud800","source":1e999,"\\ud800":"\\ud800"}}',
+    '{"type":"submit","submission":{"language":"python","source":"' + "x" * 40_000 + '\\ud800"}}',
+    '{"\\ud800":1e999,"type":"dance"}',
     json.dumps({"type": "submit", "submission": []}),
     json.dumps({"type": "submit", "submission": HELLO | {"tests": [1]}}),
     json.dumps({"type": "submit", "submission": HELLO, "idempotency_key": 5}),
@@ -321,6 +339,7 @@ async def test_bad_frames_are_answered_and_harmless(client: Client, text: str) -
     frame = await client.receive()
     assert frame["type"] == "error"
     assert 400 <= frame["problem"]["status"] < 500
+    assert len(json.dumps(frame)) < 5000
     assert (await client.ask("unsubscribe", id="x"))["type"] == "done"
 
 

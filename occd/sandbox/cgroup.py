@@ -4,6 +4,10 @@ v1, else none (then the jail's init samples, and start-up says so).
 A job's group is made before its program starts and removed after its last process died. Groups are
 named after the slot that leased them (`occd/sandbox/slots.py`), so nobody else's are ever touched,
 and a slot's next owner clears what a killed one left.
+
+The processors are shared by group: outside of one, each session of a program gets as much as a whole
+neighbour (autogroup). On v2, and where v1's `cpu` is mounted with `cpuacct`, the job's group does that. Where
+`cpu` is apart a slot has one group there for all of its jobs, which saves making a fourth for each.
 """
 
 import contextlib
@@ -24,6 +28,7 @@ from occd.model import Limits
 _ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("memory", "pids", "cpuacct")
 _V2_CONTROLLERS = ("memory", "pids")
+_LEAF = "occd-daemon"
 _REMOVE_TIMEOUT_S = 5.0
 _DYING_LOOKS, _DYING_LOOK_S = 100, 0.01
 
@@ -67,8 +72,9 @@ class Group(ABC):
 
     _join_file = "cgroup.procs"
 
-    def __init__(self, folders: tuple[str, ...]) -> None:
+    def __init__(self, folders: tuple[str, ...], share: str | None) -> None:
         self._folders = folders
+        self._joined = folders if share is None else (*folders, share)
 
     @contextmanager
     def joinable(self) -> Iterator[list[int]]:
@@ -76,7 +82,7 @@ class Group(ABC):
         another costs an RCU grace period."""
         fds: list[int] = []
         try:
-            for folder in self._folders:
+            for folder in self._joined:
                 # One by one, so that those before a failure are closed.
                 fds.append(os.open(f"{folder}/{self._join_file}", os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
             yield fds
@@ -105,13 +111,18 @@ class Group(ABC):
 
         Raises SandboxFailed when one will not die.
         """
-        with trio.move_on_after(_REMOVE_TIMEOUT_S):
-            for folder in self._folders:
-                # The kernel tells nobody when the last process has gone.
-                while not _removed(folder):  # noqa: ASYNC110
-                    await trio.sleep(0.002)
-            return
-        raise SandboxFailed(f"processes in {self._folders[0]} do not end")
+        await remove(*self._folders)
+
+
+async def remove(*folders: str) -> None:
+    """Remove groups whose processes are dead or dying. Raises SandboxFailed when one will not die."""
+    with trio.move_on_after(_REMOVE_TIMEOUT_S):
+        for folder in folders:
+            # The kernel tells nobody when the last process has gone.
+            while not _removed(folder):  # noqa: ASYNC110
+                await trio.sleep(0.002)
+        return
+    raise SandboxFailed(f"processes in {folders[0]} do not end")
 
 
 def _removed(folder: str) -> bool:
@@ -143,8 +154,8 @@ def _kill_and_remove(folder: Path) -> None:
 class _V1Group(Group):
     _join_file = "tasks"
 
-    def __init__(self, folders: tuple[str, ...], limits: Limits) -> None:
-        super().__init__(folders)
+    def __init__(self, folders: tuple[str, ...], share: str | None, limits: Limits) -> None:
+        super().__init__(folders, share)
         self._memory, pids, self._cpuacct = folders
         _write(f"{self._memory}/memory.limit_in_bytes", limits.memory)
         with contextlib.suppress(OSError):  # absent without swap accounting; then:
@@ -169,8 +180,8 @@ class _V1Group(Group):
 
 
 class _V2Group(Group):
-    def __init__(self, folders: tuple[str, ...], limits: Limits) -> None:
-        super().__init__(folders)
+    def __init__(self, folders: tuple[str, ...], share: str | None, limits: Limits) -> None:
+        super().__init__(folders, share)
         (self._folder,) = folders
         _write(f"{self._folder}/memory.max", limits.memory)
         with contextlib.suppress(FileNotFoundError):  # a kernel without swap
@@ -197,26 +208,99 @@ class Cgroups:
 
     version: int
     parents: tuple[Path, ...]
+    cpu: Path | None = None
+    """v1's `cpu`, where it is apart from `cpuacct`: here each slot has a group."""
 
-    def create(self, name: str, limits: Limits) -> Group:
+    shares_cpu: bool = False
+    """Whether a job gets no more of the processors by starting more sessions."""
+
+    leaf: Path | None = None
+    """v2: where this process must move to, since a group with processes hands no controllers on."""
+
+    made: bool = False
+    """v2: whether the parent is ours to make."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Wherever groups of ours can be."""
+        return self.parents if self.cpu is None else (*self.parents, self.cpu)
+
+    def claim(self) -> bool:
+        """Make the place ready. False when that is not allowed after all."""
+        if self.version == 1:
+            return True
+        (parent,) = self.parents
+        try:
+            if self.leaf:
+                self.leaf.mkdir(exist_ok=True)
+                _move_to(self.leaf)
+            if self.made:
+                self._hand_on(parent.parent)
+                parent.mkdir(exist_ok=True)
+            self._hand_on(parent)
+        except OSError:
+            self.leave()
+            return False
+        return True
+
+    def _hand_on(self, folder: Path) -> None:
+        names = (*_V2_CONTROLLERS, *(("cpu",) if self.shares_cpu else ()))
+        (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names))
+
+    def leave(self) -> None:
+        """Be where we were before `claim`, all groups of ours being removed."""
+        if self.leaf:
+            with contextlib.suppress(OSError):  # nothing depends on it
+                names = _read(f"{self.parents[0]}/cgroup.subtree_control").split()
+                off = " ".join(f"-{name}" for name in names)
+                (self.parents[0] / "cgroup.subtree_control").write_text(off)
+                _move_to(self.parents[0])
+                self.leaf.rmdir()
+
+    def make_share(self, name: str) -> str | None:
+        """Make the group in which all jobs of a slot have one share of the processors, if that takes one."""
+        if self.cpu is None:
+            return None
+        folder = str(self.cpu / f"{name}-cpu")
+        _make(folder)
+        return folder
+
+    def create(self, name: str, limits: Limits, share: str | None) -> Group:
+        """A group for a job, which also joins `share`."""
         folders = tuple(f"{parent}/{name}" for parent in self.parents)
-        for folder in folders:
-            try:
-                os.mkdir(folder)
-            except FileExistsError:
-                _kill_and_remove(Path(folder))
-                os.mkdir(folder)
-        return (_V2Group if self.version == 2 else _V1Group)(folders, limits)
+        kind = _V2Group if self.version == 2 else _V1Group
+        try:
+            for folder in folders:
+                _make(folder)
+            return kind(folders, share, limits)
+        except BaseException:
+            for folder in folders:
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+            raise
 
     def clear(self, prefix: str) -> None:
         """Kill and remove every group whose name starts with `prefix`."""
-        for parent in self.parents:
+        for parent in self.folders:
             for folder in parent.glob(f"{prefix}*/"):
                 _kill_and_remove(folder)
 
 
+def _make(folder: str) -> None:
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        _kill_and_remove(Path(folder))
+        os.mkdir(folder)
+
+
+def _move_to(folder: Path) -> None:
+    (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+
 def find_cgroups() -> Cgroups | None:
-    """The best control groups that this process may use; None when it may use none."""
+    """The best control groups that this process may use; None when it may use none. It only looks: who
+    wants to use them claims them."""
     return _find_v2() or _find_v1()
 
 
@@ -238,18 +322,22 @@ def _mounted(kind: str, controller: str = "") -> Path | None:
 
 
 def _find_v1() -> Cgroups | None:
-    parents = []
-    for controller in _V1_CONTROLLERS:
-        mounted, own = _mounted("cgroup", controller), own_path(controller)
-        if mounted is None or own is None:
-            return None
-        parent = mounted / own.lstrip("/")
-        if not parent.is_dir():  # a container that was given its host's path
-            parent = mounted
-        if not os.access(parent, os.W_OK):
-            return None
-        parents.append(parent)
-    return Cgroups(1, tuple(parents))
+    parents = [parent for name in _V1_CONTROLLERS if (parent := _find_v1_controller(name))]
+    if len(parents) < len(_V1_CONTROLLERS):
+        return None
+    cpu = _find_v1_controller("cpu")
+    together = cpu in parents
+    return Cgroups(1, tuple(parents), None if together else cpu, shares_cpu=cpu is not None)
+
+
+def _find_v1_controller(name: str) -> Path | None:
+    mounted, own = _mounted("cgroup", name), own_path(name)
+    if mounted is None or own is None:
+        return None
+    parent = mounted / own.lstrip("/")
+    if not parent.is_dir():  # a container that was given its host's path
+        parent = mounted
+    return parent if os.access(parent, os.W_OK) else None
 
 
 def _find_v2() -> Cgroups | None:
@@ -257,37 +345,26 @@ def _find_v2() -> Cgroups | None:
     if mounted is None or own is None:
         return None
     here = mounted / own.lstrip("/")
-    if here.name == "occd-daemon":  # a part of us has moved already
-        return _usable_v2(here.parent)
-    return _delegated_v2(here) or _usable_v2(mounted / "occd", make=True)
-
-
-def _delegated_v2(here: Path) -> Cgroups | None:
-    """Use the group that systemd (Delegate=yes) or a container gave us alone. Groups with processes
-    cannot hand controllers to children, so we move to a leaf of our own first."""
+    if here.name == _LEAF:  # a part of us has moved already
+        return _usable_v2(here.parent, here.parent)
     try:
         alone = (here / "cgroup.procs").read_text().split() == [str(os.getpid())]
-        if not alone or not os.access(here / "cgroup.subtree_control", os.W_OK):
-            return None
-        leaf = here / "occd-daemon"
-        leaf.mkdir(exist_ok=True)
-        (leaf / "cgroup.procs").write_text(str(os.getpid()))
     except OSError:
-        return None
-    return _usable_v2(here)
+        alone = False
+    if alone and (found := _usable_v2(here, here, leaf=here / _LEAF)):
+        return found  # systemd (Delegate=yes) or a container gave it to us
+    return _usable_v2(mounted, mounted / "occd", made=True)
 
 
-def _usable_v2(parent: Path, *, make: bool = False) -> Cgroups | None:
-    wanted = " ".join(f"+{name}" for name in _V2_CONTROLLERS)
+def _usable_v2(
+    giver: Path, parent: Path, *, leaf: Path | None = None, made: bool = False
+) -> Cgroups | None:
+    """Groups below `parent`, if `giver` can hand it, or them, the controllers."""
     try:
-        if make:
-            if not set(_V2_CONTROLLERS) <= set(
-                (parent.parent / "cgroup.controllers").read_text().split()
-            ):
-                return None
-            (parent.parent / "cgroup.subtree_control").write_text(wanted)
-            parent.mkdir(exist_ok=True)
-        (parent / "cgroup.subtree_control").write_text(wanted)
+        controllers = (giver / "cgroup.controllers").read_text().split()
     except OSError:
         return None
-    return Cgroups(2, (parent,))
+    writable = os.access(giver / "cgroup.subtree_control", os.W_OK)
+    if not writable or not set(_V2_CONTROLLERS) <= set(controllers):
+        return None
+    return Cgroups(2, (parent,), shares_cpu="cpu" in controllers, leaf=leaf, made=made)

@@ -109,6 +109,12 @@ def _cgroups() -> Iterator[Finding]:
     found = find_cgroups()
     if found:
         yield Finding(Grade.OK, f"memory, processes and CPU time by cgroup v{found.version}")
+        if not found.shares_cpu:
+            yield Finding(
+                Grade.WEAK,
+                "a job that starts many sessions takes the processors from its neighbours",
+                "Delegate the controller `cpu` too",
+            )
         return
     remedy = (
         "Run as root, or give this user a cgroup: systemd-run --user --scope -p Delegate=yes occd …"

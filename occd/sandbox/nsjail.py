@@ -33,7 +33,7 @@ from occd.languages import Available, Language, load_languages
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Emit, Job, kernel, trial
 from occd.sandbox.box import INODES, SAFE, Place, seal
-from occd.sandbox.cgroup import Cgroups, Group, find_cgroups
+from occd.sandbox.cgroup import Cgroups, Group, find_cgroups, remove
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher
 from occd.sandbox.probe import probe_languages
@@ -82,6 +82,7 @@ class _Seat:
     def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
         self.slot = slot
+        self.share = host.cgroups.make_share(slot.name) if host.cgroups else None
         self.folder = host.workspace / slot.name
         self.folder.mkdir(mode=0o711)
         self._idle: list[tuple[Launcher, Place]] = []
@@ -125,6 +126,8 @@ class _Seat:
 
     async def close(self) -> None:
         await self.reduce(0)
+        if self.share:
+            await remove(self.share)
         self.folder.rmdir()
         self.slot.release()
 
@@ -133,9 +136,13 @@ class _Seat:
         unprivileged = self._host.user.uid != 0
         path = self.folder / f"box{self._made}"
         place = Place(path, self.slot.uid, unprivileged=unprivileged)
-        place.lay_empty()
-        argv = self._host.jail_argv(self.slot, place.path)
-        return Launcher(argv, self._host.tether, self.slot.uid), place
+        try:
+            place.lay_empty()
+            argv = self._host.jail_argv(self.slot, place.path)
+            return Launcher(argv, self._host.tether, self.slot.uid), place
+        except BaseException:
+            place.close()
+            raise
 
     async def _end(self, launcher: Launcher, place: Place) -> None:
         await launcher.close()
@@ -189,7 +196,7 @@ class _Cell:
         if self._host.cgroups is None:
             yield None
             return
-        group = self._host.cgroups.create(name, job.limits)
+        group = self._host.cgroups.create(name, job.limits, self._seat.share)
         try:
             yield group
         finally:
@@ -215,13 +222,17 @@ class _Nsjail:
     @property
     def isolation(self) -> list[str]:
         own_uids = self._host.user.slot_uids is not None
-        version = self._host.cgroups.version if self._host.cgroups else None
+        cgroups = self._host.cgroups
+        version = cgroups.version if cgroups else None
+        shares_cpu = cgroups is not None and cgroups.shares_cpu
         return [
             "nsjail: user, mount, pid, network, ipc, uts and cgroup namespaces, seccomp deny-list",
             "a host user id for each job" if own_uids else
             "weaker: all jobs run as one host user id (occd is not root)",
             f"limits and usage by cgroup v{version}" if version else
             "weaker: no cgroup is ours to use, so memory and CPU time are sampled every 10 ms",
+            "the processors shared by job" if shares_cpu else
+            "weaker: a job that starts many sessions takes the processors from its neighbours",
         ]  # fmt: skip
 
     def clear_leftovers(self) -> None:
@@ -261,6 +272,7 @@ class _Nsjail:
             self._clear(slot)
             return _Seat(self._host, slot)
         except BaseException:
+            self._cleared.discard(slot.name)
             slot.release()
             raise
 
@@ -317,6 +329,8 @@ def _open_host(config: Config) -> Iterator[_Host]:
     root = workspace / "root"
     root.mkdir(mode=0o755)
     build_rootfs(root)
+    found = find_cgroups()
+    cgroups = found if found and found.claim() else None
     host = _Host(
         nsjail=config.sandbox.nsjail or _bundled_nsjail(),
         user=user,
@@ -324,11 +338,13 @@ def _open_host(config: Config) -> Iterator[_Host]:
         workspace=workspace,
         root=root,
         proc=proc_mounts(root),
-        cgroups=find_cgroups(),
+        cgroups=cgroups,
     )
     try:
         yield host
     finally:
+        if cgroups:
+            cgroups.leave()
         kernel.unmount(str(host.root))
         shutil.rmtree(workspace, ignore_errors=True)
 

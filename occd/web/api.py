@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 from contextlib import suppress
+from typing import Any, TypeGuard
 
 import trio
 from quart import Blueprint, Response, request
@@ -14,11 +15,11 @@ from occd.model import Record
 from occd.scopes import cancel_when
 from occd.web import SubmitService
 from occd.web.compressed import compress_once, respond
-from occd.web.json import dump
+from occd.web.json import dump, parse
+from occd.web.longjson import SLICE, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import needed, owner_of
 from occd.web.schema import (
-    parse_json,
     parse_submission,
     record_json,
     summary_json,
@@ -38,10 +39,8 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
     @api.post("/submissions")
     async def submit() -> Response:
         wait, owner = _wait(config), owner_of(request.headers)
-        body = await request.get_data()
-        assert isinstance(body, bytes)
-        wanted = parse_submission(parse_json(body))
-        digest = hashlib.sha256(body).hexdigest()
+        value, digest = await _read_body()
+        wanted = await parse_submission(value)
         record = await service.submit(
             wanted,
             key=checked_key(request.headers.get("Idempotency-Key")),
@@ -99,11 +98,29 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
     return api
 
 
+async def _read_body() -> tuple[Any, str]:
+    """The value of the request's body, and a digest by which the same is known again."""
+    length = request.content_length
+    if length is None or length > SLICE:
+        reader = Reader()
+        async for piece in request.body:
+            await reader.take(piece)
+        value = reader.close()
+        return value, digest_of(value)
+    body = await request.get_data()
+    assert isinstance(body, bytes)
+    return parse(body), hashlib.sha256(body).hexdigest()
+
+
 def checked_id(id: object) -> str:
     """Raises UnknownSubmission for what no submission was ever called."""
-    if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id):
+    if not is_id(id):
         raise UnknownSubmission("no such id")
     return id
+
+
+def is_id(id: object) -> TypeGuard[str]:
+    return isinstance(id, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id) is not None
 
 
 def checked_key(key: object) -> str | None:

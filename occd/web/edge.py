@@ -74,22 +74,32 @@ def describe(error: BaseException) -> str:
 
 
 class MessageBuffer(WebsocketBuffer):
-    """Counts bytes before it takes them; hypercorn counts characters, afterwards."""
+    """Counts bytes before it takes them; hypercorn counts characters, afterwards. Keeps the parts, where
+    hypercorn's StringIO takes four bytes for each character."""
 
     overflowed = False
     size = 0
 
+    def __init__(self, max_length: int) -> None:
+        super().__init__(max_length)
+        self._parts: list[Any] = []
+
     def extend(self, event: Message[Any]) -> None:
         data = event.data
-        self.size += len(data.encode() if isinstance(data, str) else data)
+        self.size += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         if self.size > self.max_length:
             self.overflowed = True
             raise FrameTooLargeError
-        super().extend(event)
+        self._parts.append(data)
 
     def clear(self) -> None:
-        super().clear()
+        self._parts.clear()
         self.size = 0
+
+    def to_message(self) -> dict[str, Any]:
+        kind = "text" if isinstance(self._parts[0], str) else "bytes"
+        joined = self._parts[0][:0].join(self._parts)
+        return {"type": "websocket.receive", "bytes": None, "text": None, kind: joined}
 
 
 class WebSocket(WSStream):

@@ -9,6 +9,8 @@ from typing import Any
 import h11
 import trio
 
+from occd.config import HttpConfig
+
 HEADERS_MAX = 100
 BODY_MIN_BYTES_PER_S = 2**16
 
@@ -41,6 +43,15 @@ class EdgeLimits:
     body_timeout_s: float = 60.0
     keep_alive_s: float = 75.0
     send_timeout_s: float = 30.0
+
+
+def edge_limits(config: HttpConfig, connections_max: int) -> EdgeLimits:
+    return EdgeLimits(
+        body_max_bytes=config.body_max_bytes,
+        frame_max_bytes=config.body_max_bytes + 65_536,
+        connections_max=connections_max,
+        head_timeout_s=config.head_timeout_s,
+    )
 
 
 def problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:

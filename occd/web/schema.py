@@ -6,16 +6,17 @@ submission may ask for on this server (languages, ceilings) is decided in `occd/
 
 import base64
 import binascii
-import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     ValidationError,
     model_validator,
@@ -25,7 +26,21 @@ from pydantic_core import PydanticCustomError
 from occd import rules
 from occd.errors import FieldError, Rejected
 from occd.model import Event, Outcome, Record, Recorded, Summary
+from occd.web.longjson import LongText, base64_bytes
 
+_COUNTS = {
+    "": 100,
+    "files": rules.FILES_MAX,
+    "args": rules.WORDS_MAX,
+    "compile_args": rules.WORDS_MAX,
+    "env": rules.WORDS_MAX,
+    "limits": 100,
+}
+"""How many entries a submission and its fields may have. Counted before anything is validated, since an error
+takes a hundred times as long to make as the entry that is wrong."""
+
+_FILE_FIELDS_MAX = 100
+_ERRORS_SHOWN = 100
 _NOT_YET: dict[str, tuple[object, ...]] = {
     "network": (False,),
     "tty": (None,),
@@ -42,19 +57,28 @@ _NOT_YET: dict[str, tuple[object, ...]] = {
 def _bytes(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
+    if isinstance(value, LongText) and not value.has_surrogates:
+        return bytes(value.data)
     if isinstance(value, str):
-        try:
+        with suppress(UnicodeEncodeError):
             return value.encode()
-        except UnicodeEncodeError:
-            raise PydanticCustomError(
-                "text", "has a lone surrogate; send bytes as base64"
-            ) from None
+    if isinstance(value, str | LongText):
+        raise PydanticCustomError("text", "has a lone surrogate; send bytes as base64")
     if isinstance(value, dict) and set(value) == {"base64"} and isinstance(value["base64"], str):
         try:
             return base64.b64decode(value["base64"], validate=True)
         except (binascii.Error, ValueError):
             raise PydanticCustomError("base64", "is not base64") from None
     raise PydanticCustomError("text", 'must be a string or {"base64": "…"}')
+
+
+def _short(value: object) -> object:
+    """A long text where a word is wanted, if it may be one."""
+    if not isinstance(value, LongText):
+        return value
+    if len(value.data) > rules.WORDS_BYTES_MAX:
+        raise PydanticCustomError("long", f"is longer than {rules.WORDS_BYTES_MAX} bytes")
+    return str(value)
 
 
 def _kept(rule: Callable[[str], object]) -> AfterValidator:
@@ -71,8 +95,9 @@ def _kept(rule: Callable[[str], object]) -> AfterValidator:
 
 
 Bytes = Annotated[bytes, BeforeValidator(_bytes)]
-Word = Annotated[str, _kept(rules.text)]
-Words = Annotated[list[Word], Field(max_length=rules.WORDS_MAX)]
+Text = Annotated[str, BeforeValidator(_short)]
+Word = Annotated[Text, _kept(rules.text)]
+Words = Annotated[list[Word], FailFast()]
 
 
 class _Model(BaseModel):
@@ -80,7 +105,7 @@ class _Model(BaseModel):
 
 
 class FileRequest(_Model):
-    name: Annotated[str, _kept(rules.file_name)]
+    name: Annotated[Text, _kept(rules.file_name)]
     content: Bytes
 
 
@@ -97,14 +122,12 @@ class LimitsRequest(_Model):
 
 class SubmissionRequest(_Model):
     language: Annotated[Word, Field(min_length=1, max_length=rules.LANGUAGE_MAX)]
-    version: Annotated[str, _kept(rules.version)] | None = None
+    version: Annotated[Text, _kept(rules.version)] | None = None
     source: Bytes | None = None
-    files: Annotated[list[FileRequest], Field(max_length=rules.FILES_MAX)] = []
+    files: Annotated[list[FileRequest], FailFast()] = []
     stdin: Bytes = b""
     args: Words = []
-    env: Annotated[
-        dict[Annotated[str, _kept(rules.env_name)], Word], Field(max_length=rules.WORDS_MAX)
-    ] = {}
+    env: dict[Annotated[str, _kept(rules.env_name)], Word] = {}
     compile_args: Words = []
     limits: LimitsRequest = LimitsRequest()
     interactive: bool = False
@@ -121,36 +144,11 @@ class SubmissionRequest(_Model):
         return len(self.source or b"") + sum(len(file.content) for file in self.files)
 
 
-def parse_json(body: bytes | str) -> Any:
-    """Raises Rejected of kind bad-json for all that RFC 8259 does not call JSON, and for duplicate keys."""
-    try:
-        text = body.decode() if isinstance(body, bytes) else body  # json would take UTF-16 too
-        return json.loads(
-            text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
-        )
-    except UnicodeDecodeError as error:
-        raise Rejected("bad-json", "the body is not UTF-8") from error
-    except RecursionError as error:
-        raise Rejected("bad-json", "the body is nested too deeply") from error
-    except ValueError as error:
-        raise Rejected("bad-json", f"the body is not JSON: {error}") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("an object has the same key twice")
-    return found
-
-
-def parse_submission(value: object) -> SubmissionRequest:
+async def parse_submission(value: object) -> SubmissionRequest:
     """Raises Rejected naming every field that is wrong, unknown, or not yet supported."""
     if not isinstance(value, dict):
         raise Rejected("invalid", "a submission is a JSON object")
+    _refuse_too_many(value)
     later = sorted(
         name for name, empty in _NOT_YET.items() if name in value and value[name] not in empty
     )
@@ -158,15 +156,60 @@ def parse_submission(value: object) -> SubmissionRequest:
         errors = [FieldError(name, "is not supported yet") for name in later]
         raise Rejected("not-yet", f"{', '.join(later)}: not supported yet", errors)
     try:
-        return SubmissionRequest.model_validate(
-            {name: each for name, each in value.items() if name not in _NOT_YET}
-        )
+        fields = {
+            name: await _unpacked(name, each)
+            for name, each in value.items()
+            if name not in _NOT_YET
+        }
+        return SubmissionRequest.model_validate(fields)
     except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise _invalid([_field_error(each) for each in found[:_ERRORS_SHOWN]]) from None
+
+
+def _refuse_too_many(value: dict[str, Any]) -> None:
+    errors = []
+    for name, most in _COUNTS.items():
+        entries = value.get(name) if name else value
+        if isinstance(entries, list | dict) and len(entries) > most:
+            errors.append(FieldError(name or "submission", f"has more than {most} entries"))
+    if not errors and isinstance(files := value.get("files"), list):
         errors = [
-            _field_error(each) for each in error.errors(include_url=False, include_input=False)
+            FieldError(f"files.{at}", f"has more than {_FILE_FIELDS_MAX} entries")
+            for at, file in enumerate(files)
+            if isinstance(file, dict) and len(file) > _FILE_FIELDS_MAX
         ]
-        detail = "; ".join(f"{each.field}: {each.message}" for each in errors[:5])
-        raise Rejected("invalid", detail, errors[:100]) from None
+    if errors:
+        raise _invalid(errors[:_ERRORS_SHOWN])
+
+
+def _invalid(errors: list[FieldError]) -> Rejected:
+    detail = "; ".join(f"{each.field}: {each.message}" for each in errors[:5])
+    return Rejected("invalid", detail, errors)
+
+
+async def _unpacked(name: str, value: Any) -> Any:
+    """A field with its long base64 decoded."""
+    if name in ("source", "stdin"):
+        return await _decoded(value)
+    if name == "files" and isinstance(value, list):
+        return [
+            file | {"content": await _decoded(file["content"])}
+            if isinstance(file, dict) and "content" in file
+            else file
+            for file in value
+        ]
+    return value
+
+
+async def _decoded(value: Any) -> Any:
+    """A little at a time if it is long base64; everything else is left for the model."""
+    match value:
+        case {"base64": LongText() as text} if len(value) == 1:
+            with suppress(ValueError):
+                return await base64_bytes(text)
+            return {"base64": "!"}
+    return value
 
 
 def _field_error(error: Any) -> FieldError:
@@ -177,10 +220,10 @@ def _field_error(error: Any) -> FieldError:
     return FieldError(where, "is not a field of a submission" if unknown else error["msg"])
 
 
-def stdin_bytes(value: object) -> bytes:
+async def stdin_bytes(value: object) -> bytes:
     """The `data` of a stdin frame."""
     try:
-        return _bytes(value)
+        return _bytes(await _decoded(value))
     except PydanticCustomError as error:
         raise Rejected(
             "invalid", f"data {error.message()}", [FieldError("data", error.message())]

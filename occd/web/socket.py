@@ -4,7 +4,6 @@ Frames of a client are handled in the order in which they come; every subscripti
 of its own, straight from the event log, so a slow reader costs one batch of events and slows nobody.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -17,18 +16,20 @@ from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, Rejected
 from occd.model import Record, Recorded
 from occd.web import FollowService
-from occd.web.api import checked_id, checked_key
-from occd.web.json import dump
+from occd.web.api import checked_id, checked_key, is_id
+from occd.web.json import dump, parse
+from occd.web.longjson import SLICE, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import owner_by, owner_of
 from occd.web.problems import Problem, internal_problem, problem_of
-from occd.web.schema import event_json, parse_json, parse_submission, stdin_bytes
+from occd.web.schema import event_json, parse_submission, stdin_bytes
 
 log = structlog.get_logger()
 
 _SUBSCRIPTIONS_MAX = 1000
 _SLOW_S = 10.0
 _REF_BYTES = 256
+_NUMBER_MAX = 2**53
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
 
 
@@ -90,7 +91,7 @@ class _Session:
             return
         frame: dict[str, Any] = {}
         try:
-            frame = _parse(text)
+            frame = await _parse(text)
             await self._handlers[frame["type"]](frame)
         except OccdError as error:
             await self._answer(frame, _error(frame, problem_of(error)))
@@ -104,11 +105,10 @@ class _Session:
     async def _submit(self, frame: dict[str, Any]) -> None:
         self._check_room()
         wanted = frame.get("submission")
-        request = parse_submission(wanted)
+        request = await parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
-        digest = hashlib.sha256(dump(wanted).encode()).hexdigest()
         owner = owner_by(frame.get("bearer")) or self._owner
-        record = await self._service.submit(request, key=key, digest=digest, owner=owner)
+        record = await self._service.submit(request, key=key, digest=digest_of(wanted), owner=owner)
         id = record.id
         # The answer goes first: only then does the client know whose events these are.
         await self._answer(frame, {"type": "accepted", "id": id})
@@ -131,7 +131,7 @@ class _Session:
 
     async def _stdin(self, frame: dict[str, Any]) -> None:
         id = checked_id(frame.get("id"))
-        data = stdin_bytes(frame.get("data", ""))
+        data = await stdin_bytes(frame.get("data", ""))
         end, offset = _optional(frame, "eof", bool) or False, _optional(frame, "offset", int)
         if offset is not None and offset < 0:
             raise _wrong("offset", "must be 0 or more")
@@ -201,8 +201,8 @@ class _Session:
         self._nursery.cancel_scope.cancel()
 
 
-def _parse(text: str) -> dict[str, Any]:
-    frame = parse_json(text)
+async def _parse(text: str) -> dict[str, Any]:
+    frame = parse(text) if len(text) <= SLICE else await _read(text)
     if not isinstance(frame, dict):
         raise Rejected("bad-request", "a frame is a JSON object")
     if not isinstance(frame.get("type"), str) or frame["type"] not in _TYPES:
@@ -210,11 +210,28 @@ def _parse(text: str) -> dict[str, Any]:
         raise Rejected(
             "bad-request", f"type must be one of {known}", [FieldError("type", "is unknown")]
         )
-    ref = frame.get("ref")
-    if ref is not None and len(dump(ref)) > _REF_BYTES:
+    _check_ref(frame)
+    return frame
+
+
+async def _read(text: str) -> Any:
+    reader = Reader()
+    for at in range(0, len(text), SLICE):
+        await reader.take(text[at : at + SLICE].encode())
+    return reader.close()
+
+
+def _check_ref(frame: dict[str, Any]) -> None:
+    """Raises Rejected for a `ref` that cannot be repeated, which is forgotten."""
+    try:
+        size = len(dump(frame.get("ref"), str).encode())
+    except (ValueError, RecursionError):
+        del frame["ref"]
+        message = "has an infinite number or a lone surrogate, or is nested too deeply"
+        raise _wrong("ref", message) from None
+    if size > _REF_BYTES:
         del frame["ref"]
         raise _wrong("ref", f"is longer than {_REF_BYTES} bytes")
-    return frame
 
 
 _TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "signal", "cancel")
@@ -228,7 +245,9 @@ SIGNALS = (
 def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
     value = frame.get(name)
     if value is not None and type(value) is not kind:
-        raise _wrong(name, f"must be {kind.__name__}")
+        raise _wrong(name, f"must be {'true or false' if kind is bool else 'a whole number'}")
+    if type(value) is int and value > _NUMBER_MAX:
+        raise _wrong(name, f"is above {_NUMBER_MAX}")
     return value
 
 
@@ -238,5 +257,5 @@ def _wrong(field: str, message: str) -> Rejected:
 
 def _error(frame: dict[str, Any], problem: Problem) -> dict[str, Any]:
     id = frame.get("id")
-    named = {"id": id} if isinstance(id, str) else {}
+    named = {"id": id} if is_id(id) else {}
     return {"type": "error", "problem": problem.json()} | named

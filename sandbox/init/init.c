@@ -447,18 +447,18 @@ static void enter_account(uid_t uid) {
 }
 
 static int tether(pid_t occd, uid_t uid, char **argv) {
-    enter_account(uid);
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user would have undone it */
-    /* No core files, and no handler of core dumps: it would run outside of the jail, as root, for as long as it
-     * likes. The kernel spares us that at 1, not at 0. Only a normal user whose hard limit is 0 cannot have it. */
-    struct rlimit one = {1, 1};
-    setrlimit(RLIMIT_CORE, &one);
     /* The stack may grow as far as memory goes, if we may say so. */
     struct rlimit stack;
     if (getrlimit(RLIMIT_STACK, &stack) == 0) {
         stack.rlim_max = RLIM_INFINITY;
         setrlimit(RLIMIT_STACK, &stack);
     }
+    enter_account(uid);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user would have undone it */
+    /* No core files, and no handler of core dumps: it would run outside of the jail, as root, for as long as it
+     * likes. The kernel spares us that at 1, not at 0. Only a normal user whose hard limit is 0 cannot have it. */
+    struct rlimit one = {1, 1};
+    setrlimit(RLIMIT_CORE, &one);
     if (getppid() != occd) return 125; /* it died before we asked */
     execv(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));

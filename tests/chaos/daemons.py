@@ -156,7 +156,7 @@ class Daemon:
         cgroups, names = find_cgroups(), self.groups
         groups = [
             str(parent / name)
-            for parent in (cgroups.parents if cgroups else ())
+            for parent in (cgroups.folders if cgroups else ())
             for name in names
             if (parent / name).exists() and _is_free(name)
         ]

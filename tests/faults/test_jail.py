@@ -8,6 +8,7 @@ from serving import Server, connected
 
 from faults.conftest import Run
 
+FAULTS = Path(__file__).parent
 SLOTS = 4
 TRIES = 20
 
@@ -34,7 +35,7 @@ def test_the_stack_limit_can_be_raised(run_fault: Run, server: Server) -> None:
 
 async def test_output_comes_in_the_order_in_which_it_was_written(server: Server) -> None:
     """Two writes that we see at once have no order, which a busy machine makes of 5 ms now and then."""
-    fault = json.loads((Path(__file__).parent / "streams-out-of-order.json").read_text())
+    fault = json.loads((FAULTS / "streams-out-of-order.json").read_text())
     wanted = "".join(f"{name} {number}\n" for number in range(1, 5) for name in ("out", "err"))
     seen: list[str] = []
     async with connected(server) as client:
@@ -49,3 +50,22 @@ async def test_output_comes_in_the_order_in_which_it_was_written(server: Server)
 def written(frames: list[dict[str, Any]]) -> str:
     events = [frame["event"] for frame in frames]
     return "".join(event["data"] for event in events if event["name"] == "output")
+
+
+async def test_a_job_of_many_sessions_leaves_its_neighbour_its_share(server: Server) -> None:
+    """In turn alone and beside it, so that what else runs on this machine counts the same."""
+    spin = "import time\nwhile time.process_time() < 0.3: pass"
+    fault = json.loads((FAULTS / "cpu-starvation-by-sessions.json").read_text())
+    alone: list[float] = []
+    beside: list[float] = []
+    async with connected(server) as client:
+        for _ in range(3):
+            alone.append(server.run(spin)["run"]["wall_time"])
+            hog = await client.submit(**fault)
+            running = {"stage": "run", "phase": "start"}
+            while not running.items() <= (await client.next_event(hog))["event"].items():
+                pass
+            beside.append(server.run(spin, limits={"wall_time": 60})["run"]["wall_time"])
+            assert server.look(hog)["status"] == "running"
+            assert (await client.ask("cancel", id=hog))["type"] == "done"
+    assert min(beside) < 3 * min(alone), (alone, beside)

@@ -46,5 +46,5 @@ def _jailed(process: Path) -> str:
 def groups() -> list[str]:
     """The control groups of jails."""
     found = find_cgroups()
-    parents = found.parents if found else ()
+    parents = found.folders if found else ()
     return [group.name for parent in parents for group in parent.glob("occd-[0-9]*/")]

@@ -1,12 +1,15 @@
 """Run inside the virtual machine: what cgroup v2 must do for every stage."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sandboxed import Lab
 
+from occd.config import Config
 from occd.model import Limits
-from occd.sandbox.cgroup import find_cgroups
+from occd.sandbox import open_sandbox
+from occd.sandbox.cgroup import find_cgroups, own_path
 
 MIB = 2**20
 # Generous in time: everything is 13 to 20 times slower in here.
@@ -39,14 +42,22 @@ time.sleep(600)
 }
 
 
-def test_controllers_are_ours() -> None:
+async def test_controllers_are_ours(lab: Lab) -> None:
     found = find_cgroups()
     assert found is not None
     assert found.version == 2
     assert set((found.parents[0] / "cgroup.subtree_control").read_text().split()) >= {
+        "cpu",
         "memory",
         "pids",
     }
+
+
+async def test_the_sandbox_leaves_this_process_where_it_was(language_cache: Path) -> None:
+    before, found = own_path(""), find_cgroups()
+    async with open_sandbox(Config(), language_cache):
+        pass
+    assert (own_path(""), find_cgroups()) == (before, found)
 
 
 async def test_hello_is_told_exactly(lab: Lab) -> None:

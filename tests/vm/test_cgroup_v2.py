@@ -20,7 +20,7 @@ _AS_DELEGATE = "run_delegated"
 # As systemd does for a unit of a user with Delegate=yes: alone in a group whose files are his.
 _FUNCTIONS = f"""
 run_delegated() {{(
-    echo "+memory +pids" > /sys/fs/cgroup/cgroup.subtree_control
+    echo "+cpu +memory +pids" > /sys/fs/cgroup/cgroup.subtree_control
     group=$(mktemp -d /sys/fs/cgroup/delegated-XXXXXX)
     chmod 755 $group
     chown 1000:1000 $group $group/cgroup.procs $group/cgroup.subtree_control $group/cgroup.threads

@@ -7,9 +7,11 @@ export class ProblemError extends Error {
 }
 
 const patience = 10_000
+/** The server takes its time to see that it cannot start a program. */
+const readyPatience = 30_000
 
-async function get(path: string): Promise<unknown> {
-  const response = await fetch(path, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(patience) })
+async function get(path: string, patienceMs = patience): Promise<unknown> {
+  const response = await fetch(path, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(patienceMs) })
   const body: unknown = await response.json().catch(() => null)
   if (response.ok) return body
   const problem = (body ?? {}) as Partial<Problem>
@@ -32,7 +34,7 @@ export async function limits(): Promise<Limits> {
 /** Null when programs can run here, else what stands in the way and what would help. */
 export async function unready(): Promise<Problem | null> {
   try {
-    await get('/readyz')
+    await get('/readyz', readyPatience)
     return null
   } catch (error) {
     if (error instanceof ProblemError) return error.problem

@@ -1,4 +1,4 @@
-import { unready } from './api'
+import { ProblemError, languages, unready } from './api'
 import { remedy, watchCatalogue } from './catalogue'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
@@ -22,6 +22,7 @@ import { newWatch } from './watch'
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const mac = /Mac|iPhone|iPad/.test(navigator.platform)
 const saveAfter = 300
+const nobody = 'No machine that runs programs is there now. Your program is kept and will run.'
 /** For a program that waits for a person. It holds one of the server's few slots meanwhile. */
 const interactiveWall = 60
 
@@ -48,6 +49,7 @@ interface Made {
 let language: Language | null = null
 let mostWall = 0
 let made: Made | null = null
+let asking = false
 let saving: ReturnType<typeof setTimeout> | undefined
 const works = new Map<string, Work>()
 let program: Work | null = null
@@ -79,16 +81,14 @@ const socket = openSocket('/api/v1/ws', {
   },
   wanted: () => runner.current() !== null,
 })
-const showProgramContest = newContest(
-  page.programContest,
-  () => settle(() => program?.draft.keepMine()),
-  () => settle(() => program?.draft.takeTheirs()),
-)
-const showInputContest = newContest(
-  page.inputContest,
-  () => settle(() => input?.keepMine()),
-  () => settle(() => input?.takeTheirs()),
-)
+const showProgramContest = newContest(page.programContest, (choice) => {
+  settle(() => program?.draft[choice]())
+  editor.focus()
+})
+const showInputContest = newContest(page.inputContest, (choice) => {
+  settle(() => input?.[choice]())
+  page.stdin.focus()
+})
 
 function open(picked: Language): void {
   save()
@@ -148,6 +148,13 @@ function settle(choose: () => void): void {
   noteEdits()
   choose()
   showDrafts()
+}
+
+function look(): void {
+  settle(() => {
+    program?.draft.look()
+    input?.look()
+  })
 }
 
 function noteEdits(): void {
@@ -215,18 +222,21 @@ function watchRun(): void {
   else watch.heard()
 }
 
-/** Nothing has been heard of the run for a while. */
+/** Nothing has been heard of the run for a while: the server may know why. */
 async function askWhy(): Promise<void> {
   const waiting = runner.current()
   const after = waiting?.after
+  if (waiting === null || asking) return
+  asking = true
   try {
-    const problem = await unready()
-    if (problem !== null && waiting !== null && runner.current() === waiting && waiting.after === after) {
-      results.stuck(remedy(problem))
-    }
-  } catch {
+    const [problem, offered] = await Promise.all([unready(), languages()])
+    const why = problem !== null ? remedy(problem) : offered.length === 0 ? nobody : ''
+    if (why !== '' && runner.current() === waiting && waiting.after === after) results.stuck(why)
+  } catch (error) {
     // No answer at all: then the connection carries nothing either.
-    socket.renew()
+    if (!(error instanceof ProblemError)) socket.renew()
+  } finally {
+    asking = false
   }
 }
 
@@ -281,12 +291,7 @@ page.tryNow.addEventListener('click', () => {
 })
 page.stdin.addEventListener('input', edited)
 page.version.addEventListener('change', showAge)
-store.watch(() =>
-  settle(() => {
-    program?.draft.look()
-    input?.look()
-  }),
-)
+store.watch(look)
 page.interactive.checked = store.get('interactive') === 'yes'
 page.interactive.addEventListener('change', () => {
   store.set('interactive', page.interactive.checked ? 'yes' : null)
@@ -330,6 +335,10 @@ addEventListener('pagehide', () => {
   input?.leave()
   remember()
 })
+// A page that comes back as it was has heard of no other tab meanwhile; one in the background may be
+// ended without a word.
+addEventListener('pageshow', look)
+document.addEventListener('visibilitychange', save)
 
 function runs(key: KeyboardEvent): boolean {
   return key.key === 'Enter' && (mac ? key.metaKey : key.ctrlKey)
@@ -339,9 +348,9 @@ page.runKey.textContent = mac ? '⌘ Enter' : 'Ctrl Enter'
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 showControls()
 resume()
-watchCatalogue((languages, limits) => {
+watchCatalogue((offered, limits) => {
   mostWall = limits.ceilings.wall_time
-  picker.fill(languages)
-  if (runner.current() === null) results.idle(languages.length > 0)
+  picker.fill(offered)
+  if (runner.current() === null) results.idle(offered.length > 0)
   showControls()
 })

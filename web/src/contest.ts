@@ -1,8 +1,8 @@
 /** Asks which of two texts shall stay. */
-export function newContest(notice: HTMLElement, keepMine: () => void, takeTheirs: () => void): (open: boolean) => void {
+export function newContest(notice: HTMLElement, chosen: (choice: 'keepMine' | 'takeTheirs') => void): (open: boolean) => void {
   const [mine, theirs] = notice.querySelectorAll('button')
-  mine?.addEventListener('click', keepMine)
-  theirs?.addEventListener('click', takeTheirs)
+  mine?.addEventListener('click', () => chosen('keepMine'))
+  theirs?.addEventListener('click', () => chosen('takeTheirs'))
   return (open) => {
     notice.hidden = !open
   }

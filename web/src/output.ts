@@ -9,7 +9,10 @@ import type { Reader } from './text'
 // Text goes into blocks of limited size: the browser lays out only the blocks in sight, and a
 // growing one is never large. That keeps both a million short lines and one endless line fluid.
 const blockRoom: Room = { chars: 16_384, most: 32_768, lines: 200 }
-const frameChars = 64 * 1024
+const frameSlices = 16
+const sliceChars = 4 * 1024
+/** What takes longer goes on in the next frame: keys and clicks come in between. */
+const frameMs = 12
 const shownBlocks = 4_000
 /** A program that colours each letter must not make a million elements: the rest goes without. */
 const mostSpans = 20_000
@@ -136,7 +139,10 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
 
   function flush(): void {
     frame = 0
-    for (const { kind, text } of take(pending, frameChars)) append(kind, text)
+    const until = performance.now() + frameMs
+    for (let slice = 0; slice < frameSlices && pending.length > 0 && performance.now() < until; slice++) {
+      for (const { kind, text } of take(pending, sliceChars)) append(kind, text)
+    }
     if (stale) redraw()
     while (blocks.childElementCount > shownBlocks) {
       blocks.firstElementChild?.remove()
