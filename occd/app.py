@@ -151,11 +151,13 @@ def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
 async def _serve(config: Config, opened: Opened, connections_max: int, stop: trio.Event) -> None:
     submit = Submit(config, opened.broker, opened.state, opened.languages)
     ws = Ws(opened.state, submit)
-    roles = [Running(name, role) for name, role in _roles(config, opened, submit, ws).items()]
+    execute = _execute(config, opened)
+    named = _roles(config, opened, submit, execute, ws)
+    roles = [Running(name, role) for name, role in named.items()]
     services = Services(
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
-        Health(opened.broker, opened.state, opened.sandbox, opened.remedy),
+        Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
@@ -186,13 +188,21 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
             server_stopping.set()
 
 
-def _roles(config: Config, opened: Opened, submit: Submit, ws: Ws) -> dict[str, Role]:
+def _execute(config: Config, opened: Opened) -> Execute | None:
+    if opened.sandbox is None or opened.remedy:
+        return None
+    return Execute(config, opened.broker, opened.state, opened.sandbox)
+
+
+def _roles(
+    config: Config, opened: Opened, submit: Submit, execute: Execute | None, ws: Ws
+) -> dict[str, Role]:
     """Those of this process, in flow order."""
     roles: dict[str, Role] = {}
     if "submit" in config.roles:
         roles["submit"] = submit
-    if opened.sandbox and not opened.remedy:
-        roles["execute"] = Execute(config, opened.broker, opened.state, opened.sandbox)
+    if execute:
+        roles["execute"] = execute
     if "notify" in config.roles:
         roles["notify"] = Notify(config, opened.broker, opened.state)
     if "ws" in config.roles:
