@@ -177,7 +177,10 @@ class Launcher:
     def _read_log(self) -> None:
         """nsjail stands still when nobody reads what it logs. It logs little for each jail that it makes."""
         with suppress(BlockingIOError):
-            self._said = (self._said + os.read(self._log, _LOG))[-_KEPT:]
+            said = self._said + os.read(self._log, _LOG)
+            if len(said) > _KEPT:
+                said = said[-_KEPT:].partition(b"\n")[2]  # whole lines
+            self._said = said
 
     async def _receive(self) -> Hello | End | None:
         try:

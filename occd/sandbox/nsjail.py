@@ -65,7 +65,8 @@ class _Host:
 
     def jail_argv(self, slot: Slot, box: Path) -> list[str]:
         return [
-            self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD), "--nice_level", "0",
+            self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD),
+            "--nice_level", str(os.nice(0)),
             "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
             "--chroot", str(self.root),  "--cwd", "/box", *self.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",

@@ -29,7 +29,12 @@ class Process:
             setsigmask=[],
             setsigdef=_SIGNALS,
         )
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise
         self.returncode: int | None = None
 
     async def wait(self) -> int:
