@@ -99,6 +99,19 @@ def _main_name(language: Language, name: str) -> str:
     return name if known else language.file_name
 
 
+def _language(file: Path, name: str | None) -> Language:
+    languages = load_languages()
+    found = find(languages.values(), name) if name else for_file(languages.values(), file)
+    if found is None:
+        what = (
+            f"{name!r} is no language"
+            if name
+            else f"the suffix {file.suffix!r} belongs to no language"
+        )
+        raise OccdError(f"{what}; --language takes one of {', '.join(languages)}")
+    return found
+
+
 async def _run(
     sandbox: Sandbox,
     language: Language,
