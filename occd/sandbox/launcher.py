@@ -28,7 +28,8 @@ from occd.sandbox.spawn import Process
 CONTROL_FD, LOG_FD = 3, 4
 """Descriptors of nsjail: init's socket, and where nsjail logs."""
 
-_SETUP_TIMEOUT_S = 30.0
+_SETUP_TIMEOUT_S = 4.0
+_STUCK_TIMEOUT_S = 1.0
 _END_TIMEOUT_S = 10.0
 _CREDENTIALS = struct.Struct("=iII")
 _SEND_BUFFER = 2**20  # a job's arguments go in one message
@@ -110,6 +111,7 @@ class Launcher:
             self._said = b""
             self._jail: Jail | None = None
             self._stands = False
+            self._stuck = False
             self._ours = ours.pop_all()
 
     async def ready(self) -> None:
@@ -118,7 +120,11 @@ class Launcher:
             while not self._stands:
                 await self._receive()  # or what nobody waited for of the last one
             return
-        raise SandboxFailed(f"the jail took too long to set up{self.said()}")
+        self._stuck = True
+        raise SandboxFailed(
+            f"no jail came to stand within {_SETUP_TIMEOUT_S:.0f} s: the machine is overloaded, "
+            f"or its kernel is stuck{self.said()}"
+        )
 
     async def discard(self) -> None:
         """Let the jail that stands go, for one that shows what lies at the place now."""
@@ -158,7 +164,7 @@ class Launcher:
     async def close(self) -> None:
         """End nsjail and its jail; nothing of them is left then."""
         self._process.terminate()  # it kills and reaps its jail, then ends
-        with trio.move_on_after(_END_TIMEOUT_S, shield=True):
+        with trio.move_on_after(_STUCK_TIMEOUT_S if self._stuck else _END_TIMEOUT_S, shield=True):
             await self._process.wait()
             if self._jail:
                 self._jail.kill()  # it outlives an nsjail that was killed

@@ -226,6 +226,14 @@ def merged(told: Iterable[Node]) -> list[Node]:
     return [found[name] for name in sorted(found)]
 
 
+def check_state_settings(config: Config) -> None:
+    """Raises ConfigError for what can be told without a server."""
+    if config.redis:
+        from occd.state.redis_connect import Redis
+
+        Redis(config.redis)
+
+
 @asynccontextmanager
 async def open_state(config: Config, database: Database | None) -> AsyncIterator[State]:
     """Redis where the configuration names one; then no database is needed. Raises ConfigError or

@@ -28,6 +28,8 @@
  * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails. The kernel counts
  * what their users keep to the account of UID.
  *
+ * Called as `occd-init prove`, as a program in a jail, it tells what holds there, for occd to check.
+ *
  * We run as the jail's user, so their program could ptrace us or open our files; PR_SET_DUMPABLE 0 forbids
  * both. All our files are close-on-exec. The time is asked for, not told by a timer that could be disarmed.
  * The program has a session of its own, hence a share of the processors apart from ours (autogroup).
@@ -465,9 +467,27 @@ static int tether(pid_t occd, uid_t uid, char **argv) {
     return 125;
 }
 
+static int prove(void) {
+    static const char *const namespaces[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
+    char path[64], text[8192];
+    /* Without the policy the first would say EFAULT or EACCES, and the second would succeed. */
+    int refused = prctl(PR_SET_SECCOMP, 2, NULL) != 0 && errno == EPERM;
+    refused = refused && socket(AF_NETLINK, SOCK_RAW, 15) < 0 && errno == EPERM;
+    printf("refused: %s\n", refused ? "yes" : "no");
+    for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
+        snprintf(path, sizeof path, "/proc/self/ns/%s", namespaces[i]);
+        ssize_t size = readlink(path, text, sizeof text - 1);
+        if (size > 0) printf("%s: %.*s\n", namespaces[i], (int)size, text);
+    }
+    if (read_proc("self", "uid_map", text, sizeof text)) printf("uid_map: %s\n", text);
+    if (read_proc("self", "status", text, sizeof text)) printf("%s\n", text);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
     if (argc > 4 && strcmp(argv[1], "tether") == 0)
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
+    if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc != 2) return 125;
     control = atoi(argv[1]);
     prctl(PR_SET_DUMPABLE, 0);
