@@ -25,7 +25,7 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
-from occd.broker import Broker, open_broker
+from occd.broker import Broker, check_broker_settings, open_broker
 from occd.config import ROLES, Config
 from occd.descriptors import share_descriptors
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
@@ -37,7 +37,7 @@ from occd.roles.submit import Submit
 from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
-from occd.state import State, open_state
+from occd.state import State, check_state_settings, open_state
 from occd.web.host import Hosts
 from occd.web.http11 import EdgeLimits, edge_limits
 from occd.web.routes import Services, make_app
@@ -103,12 +103,21 @@ async def run(config: Config) -> None:
         nursery.cancel_scope.cancel()
 
 
+def check_settings(config: Config) -> None:
+    """Raises ConfigError for what cannot work, as far as that can be told without opening anything."""
+    known = load_languages()
+    if unknown := sorted(set(config.languages) - known.keys()):
+        raise ConfigError(
+            f"languages: {', '.join(unknown)}: not known; there are {', '.join(known)}"
+        )
+    check_broker_settings(config)
+    check_state_settings(config)
+
+
 @asynccontextmanager
 async def _opened(config: Config) -> AsyncIterator[Opened]:
+    check_settings(config)
     languages = load_languages()
-    if unknown := sorted(set(config.languages) - languages.keys()):
-        known = ", ".join(languages)
-        raise ConfigError(f"languages: {', '.join(unknown)}: not known; there are {known}")
     async with AsyncExitStack() as stack:
         database = None
         if config.rabbitmq is None or config.redis is None:

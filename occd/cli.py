@@ -214,6 +214,9 @@ def check_config(config: Config) -> None:
     """Check the configuration and show what it comes to; secrets are not shown."""
     import yaml
 
+    from occd.app import check_settings
+
+    check_settings(config)
     click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
 
 

@@ -95,6 +95,14 @@ class DataFile:
         return True
 
 
+def refuse_absent(folder: Path) -> None:
+    """For who only looks: raises DataFolderError when no occd ever used this folder."""
+    if not (folder / "occd.db").exists():
+        raise DataFolderError(
+            f"there is no data folder {folder}; name the daemon's with --data-dir before the command"
+        )
+
+
 @contextmanager
 def open_file(folder: Path) -> Iterator[DataFile]:
     """Ours alone. Raises DataFolderError."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from occd import rules, wire
 from occd.broker import DEAD, KEPT, Broker, Kept, open_broker, open_look
 from occd.config import Config
+from occd.datafile import refuse_absent
 from occd.errors import OccdError, Poisoned, UnknownSubmission
 from occd.model import Submission, new_id
 from occd.sqlite import open_database
@@ -52,6 +53,7 @@ async def _opened(config: Config) -> AsyncIterator[tuple[Broker, State]]:
     async with AsyncExitStack() as stack:
         database = None
         if not (config.rabbitmq and config.redis):
+            refuse_absent(config.data_dir)
             database = await stack.enter_async_context(open_database(config.data_dir))
         broker = await stack.enter_async_context(open_broker(config, database))
         yield broker, await stack.enter_async_context(open_state(config, database))

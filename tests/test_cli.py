@@ -550,6 +550,29 @@ def test_a_dead_letter_is_listed_and_runs_again_as_a_new_submission(folder: Path
         assert server.look(server.submit("1"))["retry_of"] is None
 
 
+def test_a_look_at_queues_makes_no_data_folder(folder: Path) -> None:
+    for command in (["queues"], ["queues", "requeue", "x"]):
+        assert_refused(occd("--data-dir=absent", *command, cwd=folder), "no data folder absent")
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("OCCD_RABBITMQ__URL", "http://x", "rabbitmq.url"),
+        ("OCCD_RABBITMQ__URL", "amqp://", "rabbitmq.url"),
+        ("OCCD_REDIS__URL", "http://x", "redis.url"),
+        ("OCCD_REDIS", '{"url": "redis://x", "password_file": "/nope"}', "redis.password_file"),
+        ("OCCD_LANGUAGES", "cobol", "cobol"),
+    ],
+)
+def test_check_config_refuses_what_the_start_would(
+    folder: Path, name: str, value: str, word: str
+) -> None:
+    for command in (["check-config"], ["--roles=all", "--listen=127.0.0.1:0"]):
+        assert_refused(occd(*command, cwd=folder, environment={name: value}), word)
+
+
 def test_queues_are_listed_while_the_daemon_runs_and_only_then_not_requeued(folder: Path) -> None:
     trio.run(keep_dead_letters, folder / "data")
     with serving(folder / "data"):
