@@ -92,14 +92,13 @@ class Opened:
 
 async def run(config: Config) -> None:
     """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
-    connections_max = share_descriptors(config)
     stop, cancel = trio.Event(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
         # Outside of what it cancels: a third signal must not meet Python's own handlers.
         await nursery.start(_watch_signals, stop, cancel)
         with cancel:
             async with _opened(config) as opened:
-                await _serve(config, opened, connections_max, stop)
+                await _serve(config, opened, share_descriptors(config), stop)
         nursery.cancel_scope.cancel()
 
 
