@@ -70,7 +70,7 @@ def test_asking_for_readiness_never_waits_for_a_trial(server: Server, stuck: Pat
     started = time.monotonic()
     for _ in range(20):
         assert server.get("/readyz").status == 503
-    assert time.monotonic() - started < SOON_S  # a trial takes 4 s
+    assert time.monotonic() - started < SOON_S  # a trial takes longer
 
 
 PROVEN = """\

@@ -127,7 +127,7 @@ def test_a_setting_that_is_no_name_is_refused_with_what_to_write(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("OCCD_HTTP__HOSTS", f'["ok.example", "{name}"]')
-    with pytest.raises(ConfigError, match=r"http\.hosts.*write occd\.example\.org"):
+    with pytest.raises(ConfigError, match=r"OCCD_HTTP__HOSTS.*write occd\.example\.org"):
         load_config()
 
 

@@ -93,6 +93,7 @@ class Execute:
             languages,
             running=len(self._running),
             started_at=self._started_at,
+            accepts=wire.FIELDS,
         )
 
     def _remind(self) -> None:

@@ -22,9 +22,10 @@ async def announce(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Until it is cancelled; then it withdraws, if that can be done at once. Calls `forgotten` when state
-    has, which it tells apart from the first time by that alone: then there is nothing to remember.
-    A node that `describe` gives as None is of no use now, and is withdrawn until it is again."""
+    """Announce what `describe` gives every few seconds until cancelled, then withdraw it if state answers at
+    once. A node that `describe` gives as None is of no use now: it is withdrawn until it is of use again.
+    `forgotten` is called when state did not know the node: at the first announcement, and after state was
+    emptied."""
     trouble = Trouble("the others were not told of this node")
     told: Node | None = None
     try:

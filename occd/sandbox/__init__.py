@@ -63,6 +63,10 @@ class Sandbox(Protocol):
     def isolation(self) -> Sequence[str]:
         """How programs are isolated, and what is weaker than it should be: one line each."""
 
+    @property
+    def waits_s(self) -> float:
+        """For how long somebody has been waiting for a jail that does not stand yet: milliseconds."""
+
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.
 

@@ -1,5 +1,8 @@
-"""Whether jails can be made here now: by a trial job every 30 s, at once when a jail could not be made, and
-then every 2 s until one can. A trial that hangs is a failed one: a kernel that is stuck says nothing."""
+"""Whether jails can be made here now.
+
+A trial job tells, every 30 s, at once when a jail could not be made, and then every 2 s until one can. A
+kernel that is stuck says nothing, so a jail or a trial that takes too long is a failure meanwhile.
+"""
 
 import structlog
 import trio
@@ -11,7 +14,13 @@ log = structlog.get_logger()
 
 _EVERY_S = 30.0
 _AGAIN_S = 2.0
-_HANGS_S = 4.0
+_JAIL_S = 5.0
+_TRIAL_S = 15.0
+_LOOK_S = 0.5
+_STUCK = (
+    "The machine may be overloaded, or its kernel stuck: look for processes in state D "
+    "(ps -eo pid,stat,wchan,args); only a restart of the machine ends these"
+)
 
 
 class Fitness:
@@ -19,6 +28,7 @@ class Fitness:
         """The sandbox has just run its first trial."""
         self._sandbox = sandbox
         self._problem: str | None = None
+        self._trying_since: float | None = None
         self._doubted = trio.Event()
         self._concluded = trio.Event()
 
@@ -40,26 +50,29 @@ class Fitness:
 
     async def run(self) -> None:
         """Try until cancelled."""
-        while True:
-            with trio.move_on_after(_AGAIN_S if self._problem else _EVERY_S):
-                await self._doubted.wait()
-            self._doubted = trio.Event()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tell_when_it_hangs)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            while True:
+                with trio.move_on_after(_AGAIN_S if self._problem else _EVERY_S):
+                    await self._doubted.wait()
+                self._doubted = trio.Event()
+                self._trying_since = trio.current_time()
                 try:
                     await self._sandbox.trial()
                 except SandboxUnavailable as error:
                     self._conclude(str(error))
                 else:
                     self._conclude(None)
-                nursery.cancel_scope.cancel()
+                self._trying_since = None
 
-    async def _tell_when_it_hangs(self) -> None:
-        await trio.sleep(_HANGS_S)
-        self._conclude(
-            f"a trial job has not started for {_HANGS_S:.0f} s. The machine may be overloaded, or its kernel "
-            "stuck: look for processes in state D (ps -eo pid,stat,wchan,args); then only a restart helps"
-        )
+    async def _watch(self) -> None:
+        while True:
+            await trio.sleep(_LOOK_S)
+            now = trio.current_time()
+            if self._sandbox.waits_s > _JAIL_S:
+                self._conclude(f"no jail has come to stand for {_JAIL_S:.0f} s. {_STUCK}")
+            elif self._trying_since is not None and now - self._trying_since > _TRIAL_S:
+                self._conclude(f"a trial job has not ended for {_TRIAL_S:.0f} s. {_STUCK}")
 
     def _conclude(self, problem: str | None) -> None:
         if problem and not self._problem:

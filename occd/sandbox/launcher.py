@@ -16,8 +16,8 @@ import signal
 import socket
 import struct
 from array import array
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import trio
 
@@ -28,13 +28,34 @@ from occd.sandbox.spawn import Process
 CONTROL_FD, LOG_FD = 3, 4
 """Descriptors of nsjail: init's socket, and where nsjail logs."""
 
-_SETUP_TIMEOUT_S = 4.0
+_SETUP_TIMEOUT_S = 30.0
 _STUCK_TIMEOUT_S = 1.0
 _END_TIMEOUT_S = 10.0
 _CREDENTIALS = struct.Struct("=iII")
 _SEND_BUFFER = 2**20  # a job's arguments go in one message
 _LOG = 65_536
 _KEPT = 4096
+
+
+class Waits:
+    """Since when jails are waited for that do not stand yet."""
+
+    def __init__(self) -> None:
+        self._since: dict[object, float] = {}
+
+    @property
+    def longest_s(self) -> float:
+        now = trio.current_time()
+        return now - min(self._since.values(), default=now)
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        key = object()
+        self._since[key] = trio.current_time()
+        try:
+            yield
+        finally:
+            del self._since[key]
 
 
 class Jail:
@@ -87,7 +108,7 @@ def _open_pidfd(pid: int) -> int | None:
 class Launcher:
     """One nsjail and the jail that it has made last."""
 
-    def __init__(self, argv: Sequence[str], tether: str, uid: int) -> None:
+    def __init__(self, argv: Sequence[str], tether: str, uid: int, waits: Waits) -> None:
         """`argv` is nsjail's; `tether` is the path of occd-init on this machine; `uid` is whose account the
         kernel counts to what programs make it keep."""
         with ExitStack() as theirs, ExitStack() as ours:
@@ -108,6 +129,7 @@ class Launcher:
             )
             ours.callback(self._process.close)
             self._control = trio.socket.from_stdlib_socket(control)
+            self._waits = waits
             self._said = b""
             self._jail: Jail | None = None
             self._stands = False
@@ -116,7 +138,7 @@ class Launcher:
 
     async def ready(self) -> None:
         """Wait until a jail stands. Raises SandboxFailed when none comes to."""
-        with trio.move_on_after(_SETUP_TIMEOUT_S):
+        with trio.move_on_after(_SETUP_TIMEOUT_S), self._waits.one_more():
             while not self._stands:
                 await self._receive()  # or what nobody waited for of the last one
             return

@@ -35,7 +35,7 @@ from occd.sandbox import Cell, Emit, Job, kernel, no_signals, no_stdin
 from occd.sandbox.box import INODES, SAFE, Place, seal
 from occd.sandbox.cgroup import Cgroups, Group, find_cgroups, remove
 from occd.sandbox.jail import run_in_jail
-from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher
+from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher, Waits
 from occd.sandbox.probe import probe_languages
 from occd.sandbox.proof import unproven
 from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
@@ -58,6 +58,7 @@ class _Host:
     workspace: Path
     root: Path
     proc: list[str]
+    waits: Waits
     cgroups: Cgroups | None
 
     @property
@@ -141,7 +142,7 @@ class _Seat:
         try:
             place.lay_empty()
             argv = self._host.jail_argv(self.slot, place.path)
-            return Launcher(argv, self._host.tether, self.slot.uid), place
+            return Launcher(argv, self._host.tether, self.slot.uid, self._host.waits), place
         except BaseException:
             place.close()
             raise
@@ -268,6 +269,10 @@ class _Nsjail:
         except OSError as error:
             raise SandboxFailed(f"the cell could not be made or removed: {error}") from error
 
+    @property
+    def waits_s(self) -> float:
+        return self._host.waits.longest_s
+
     async def trial(self) -> None:
         language = next(iter(self.languages.values()))
         job = Job("run", [INIT, "prove"], (), Limits())
@@ -357,6 +362,7 @@ def _open_host(config: Config) -> Iterator[_Host]:
         workspace=workspace,
         root=root,
         proc=proc_mounts(root),
+        waits=Waits(),
         cgroups=cgroups,
     )
     try:
