@@ -1,5 +1,6 @@
 """The command line, and how the daemon starts, stops and comes back."""
 
+import json
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -581,6 +583,40 @@ def test_queues_are_listed_while_the_daemon_runs_and_only_then_not_requeued(fold
         assert "\nbad " in done.stdout.decode()
         refused = occd("--data-dir=data", "queues", "requeue", "bad", cwd=folder)
         assert_refused(refused, "in use by another occd")
+
+
+def test_hostile_messages_run_nothing_and_are_kept_with_their_reasons(folder: Path) -> None:
+    reasons = {"climbs": "must be relative", "later": "does not know the field submission.tests"}
+    trio.run(queue_hostile_messages, folder / "data")
+    with serving(folder / "data") as server:
+        assert server.run("print(1)")["verdict"] == "ok"
+        while "".join(kept := kept_letters(folder)).count("submission_queue") < len(reasons):
+            time.sleep(0.1)
+    for id, reason in reasons.items():
+        (line,) = [each for each in kept if each.startswith(f"{id} ")]
+        assert reason in line
+        requeued = occd("--data-dir=data", "queues", "requeue", id, cwd=folder)
+        assert_refused(requeued, reason)
+    assert not [path for path in (folder.parent, folder, *folder.iterdir()) if path.name == "x"]
+
+
+def kept_letters(folder: Path) -> list[str]:
+    listed = occd("--data-dir=data", "queues", cwd=folder).stdout.decode()
+    return listed.partition("dead letters that are kept")[2].splitlines()[1:]
+
+
+async def queue_hostile_messages(data_dir: Path) -> None:
+    message = json.loads(
+        wire.encode_submission(Submission("x", "bash", None, "x", (File("x", b"echo hi"),)))
+    )
+    climbs, later = deepcopy(message), deepcopy(message)
+    climbs["submission"] |= {"files": [{"name": "../../x", "content": ""}], "main": "../../x"}
+    later["submission"]["tests"] = [{"stdin": "1"}]
+    config = Config(data_dir=data_dir)
+    async with open_database(data_dir) as database, open_broker(config, database) as broker:
+        for key, each in {"climbs": climbs, "later": later}.items():
+            body = json.dumps(each).encode()
+            await broker.publish("submission_queue", body, key=key, owner=None)
 
 
 async def keep_dead_letters(data_dir: Path, *submissions: Submission) -> None:

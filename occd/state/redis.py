@@ -23,7 +23,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
-from typing import cast
 
 import structlog
 import trio
@@ -87,6 +86,7 @@ from occd.state.redis_values import (
     load_event,
     load_nodes,
     load_record,
+    load_status,
     load_summary,
     node_field,
     store_accepts,
@@ -274,7 +274,7 @@ class RedisState:
         return record
 
     async def status(self, id: str) -> Status:
-        return cast(Status, (await self._known(id, "status")).decode())
+        return load_status(await self._known(id, "status"))
 
     async def submission(self, id: str) -> Submission:
         return wire.decode_submission(await self._known(id, "body"))

@@ -70,7 +70,7 @@ def load_record(id: str, found: list[Reply]) -> Record | None:
     return Record(
         id,
         _text(language),
-        _status(status),
+        load_status(status),
         _count(attempts),
         _moment(created_at) or 0.0,
         _moment(started_at),
@@ -86,7 +86,7 @@ def load_summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Su
     return Summary(
         id,
         _text(language),
-        _status(status),
+        load_status(status),
         known_verdict(_text(verdict)),
         created_at,
         _moment(started_at),
@@ -98,7 +98,7 @@ def _text(told: bytes | None) -> str:
     return (told or b"").decode(errors="backslashreplace")
 
 
-def _status(told: bytes | None) -> Status:
+def load_status(told: bytes | None) -> Status:
     status = _STATUSES.get(told or b"")
     if status is None:
         raise Unreadable("no status of ours")

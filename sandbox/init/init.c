@@ -83,7 +83,7 @@ struct usage {
 };
 
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
-enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000 };
+enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
 
 static int control;
 
@@ -278,14 +278,15 @@ static uint64_t told_cpu_ns(int file) {
     return value;
 }
 
-static int reap(pid_t program, int *status) {
-    int ended = 0, each;
-    for (pid_t pid; (pid = waitpid(-1, &each, WNOHANG)) > 0;)
+/* How many were reaped: no more than leave us the time to look at the limits. */
+static int reap(pid_t program, int *ended, int *status) {
+    int count = 0, each;
+    for (pid_t pid; count < REAPED_MAX && (pid = waitpid(-1, &each, WNOHANG)) > 0; count++)
         if (pid == program) {
             *status = each;
-            ended = 1;
+            *ended = 1;
         }
-    return ended;
+    return count;
 }
 
 /* To the group that the program was started in, as a terminal would, and to the program if it has left that. */
@@ -329,12 +330,17 @@ static struct end supervise(const struct go *go, pid_t program, int signals, int
     struct end end = {.type = 'X', .status = SIGKILL};
     uint64_t ends = started + go->wall_ns;
     uint64_t look = started + (go->groups ? go->cpu_ns / go->processors : SAMPLE_NS);
+    int ended = 0, reaped = 0;
     for (;;) {
-        wait_until(look < ends ? look : ends, fds);
+        wait_until(reaped == REAPED_MAX ? 0 : look < ends ? look : ends, fds);
         if (fds[0].revents) forward_signal(program);
-        if (fds[1].revents) {
+        if (fds[1].revents || reaped == REAPED_MAX) {
             struct signalfd_siginfo info;
-            if (read(signals, &info, sizeof info) > 0 && reap(program, &end.status)) return end;
+            while (read(signals, &info, sizeof info) > 0) continue;
+            reaped = reap(program, &ended, &end.status);
+            if (ended) return end;
+            /* The program sent us the signal. What we do because of it would be nobody's CPU time. */
+            if (!reaped) nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         }
         uint64_t now = now_ns();
         if (now >= look) end.guarded = guard(go, cpu_file, &end, most, &look);
