@@ -213,6 +213,21 @@ def test_a_runtime_that_says_its_memory_is_full_has_met_the_limit(
     assert result["run"]["exit_code"] != 0
 
 
+THREADS = """
+class Main {
+    public static void main(String[] words) throws Exception {
+        for (;;) { Thread t = new Thread(() -> { for (;;) Thread.yield(); }); t.setDaemon(true); t.start(); }
+    }
+}
+"""
+
+
+def test_too_many_threads_are_no_want_of_memory(server: Server) -> None:
+    result = run(server, {"language": "java", "source": THREADS, "limits": {"cpu_time": 20}})
+    assert "OutOfMemoryError: unable to create native thread" in result["run"]["stderr"]
+    assert (result["verdict"], result["run"]["limit"]) == ("runtime_error", None)
+
+
 TALKS = {
     "an exit code of 0": "import sys; print('MemoryError', file=sys.stderr)",
     "words that are 4 KiB behind": "import sys; sys.exit('MemoryError\\n' + 'x' * 5000)",
