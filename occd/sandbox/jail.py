@@ -182,7 +182,7 @@ def _outcome(
 
 
 def _limit(limits: Limits, end: End, usage: Usage | None, output: Output) -> LimitName | None:
-    """The first that the program went beyond, by what it used; of the times, the one at which init ended it."""
+    """The first that the program went beyond by its usage; of the times, the one at which init ended it."""
     # A group's peak is never beyond its limit: the kernel killed for what would have been.
     if usage.oom_kills if usage else end.peak > limits.memory:
         return "memory"
