@@ -25,10 +25,10 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
-from occd.broker import Broker, open_broker
+from occd.broker import Broker, check_broker_settings, open_broker
 from occd.config import ROLES, Config
 from occd.descriptors import share_descriptors
-from occd.errors import ConfigError, OccdError, SandboxUnavailable
+from occd.errors import ConfigError, DataFolderError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.languages import Language, load_languages
 from occd.roles.execute import Execute
@@ -37,7 +37,8 @@ from occd.roles.submit import Submit
 from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
-from occd.state import State, open_state
+from occd.state import State, check_state_settings, open_state
+from occd.web.host import Hosts
 from occd.web.http11 import EdgeLimits, edge_limits
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
@@ -91,23 +92,31 @@ class Opened:
 
 async def run(config: Config) -> None:
     """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
-    connections_max = share_descriptors(config)
     stop, cancel = trio.Event(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
         # Outside of what it cancels: a third signal must not meet Python's own handlers.
         await nursery.start(_watch_signals, stop, cancel)
         with cancel:
             async with _opened(config) as opened:
-                await _serve(config, opened, connections_max, stop)
+                await _serve(config, opened, share_descriptors(config), stop)
         nursery.cancel_scope.cancel()
+
+
+def check_settings(config: Config) -> None:
+    """Raises ConfigError for what cannot work, as far as that can be told without opening anything."""
+    known = load_languages()
+    if unknown := sorted(set(config.languages) - known.keys()):
+        raise ConfigError(
+            f"languages: {', '.join(unknown)}: not known; there are {', '.join(known)}"
+        )
+    check_broker_settings(config)
+    check_state_settings(config)
 
 
 @asynccontextmanager
 async def _opened(config: Config) -> AsyncIterator[Opened]:
+    check_settings(config)
     languages = load_languages()
-    if unknown := sorted(set(config.languages) - languages.keys()):
-        known = ", ".join(languages)
-        raise ConfigError(f"languages: {', '.join(unknown)}: not known; there are {known}")
     async with AsyncExitStack() as stack:
         database = None
         if config.rabbitmq is None or config.redis is None:
@@ -125,7 +134,12 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
 
 
 def _cache(config: Config) -> Path:
-    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise DataFolderError(
+            f"the data folder {config.data_dir} cannot be used: {error}"
+        ) from error
     return config.data_dir / "languages.json"
 
 
@@ -141,11 +155,13 @@ def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
 async def _serve(config: Config, opened: Opened, connections_max: int, stop: trio.Event) -> None:
     submit = Submit(config, opened.broker, opened.state, opened.languages)
     ws = Ws(opened.state, submit)
-    roles = [Running(name, role) for name, role in _roles(config, opened, submit, ws).items()]
+    execute = _execute(config, opened)
+    named = _roles(config, opened, submit, execute, ws)
+    roles = [Running(name, role) for name, role in named.items()]
     services = Services(
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
-        Health(opened.broker, opened.state, opened.sandbox, opened.remedy),
+        Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
@@ -176,13 +192,21 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
             server_stopping.set()
 
 
-def _roles(config: Config, opened: Opened, submit: Submit, ws: Ws) -> dict[str, Role]:
+def _execute(config: Config, opened: Opened) -> Execute | None:
+    if opened.sandbox is None or opened.remedy:
+        return None
+    return Execute(config, opened.broker, opened.state, opened.sandbox)
+
+
+def _roles(
+    config: Config, opened: Opened, submit: Submit, execute: Execute | None, ws: Ws
+) -> dict[str, Role]:
     """Those of this process, in flow order."""
     roles: dict[str, Role] = {}
     if "submit" in config.roles:
         roles["submit"] = submit
-    if opened.sandbox and not opened.remedy:
-        roles["execute"] = Execute(config, opened.broker, opened.state, opened.sandbox)
+    if execute:
+        roles["execute"] = execute
     if "notify" in config.roles:
         roles["notify"] = Notify(config, opened.broker, opened.state)
     if "ws" in config.roles:
@@ -253,6 +277,10 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
             _say(f"occd: isolation: {line}")
     if set(config.roles) != set(ROLES):
         _say(f"occd: roles: {', '.join(config.roles)}")
+    if {"submit", "ws"} & set(config.roles) and Hosts(config).any:
+        _say(
+            "occd: hosts: every name is answered, also that of a page that rebinds DNS; set http.hosts"
+        )
     for address in bound:
         _say(f"occd: open http://{address}/" if "submit" in config.roles else
              f"occd: ready: http://{address}/readyz")  # fmt: skip

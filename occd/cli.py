@@ -15,7 +15,7 @@ import trio
 from occd import __version__
 from occd.config import ROLES, Config, load_config
 from occd.errors import ConfigError, OccdError, leaves
-from occd.log import set_up_logging
+from occd.log import printable, set_up_logging
 
 OURS = 125
 """The exit code that says: the fault is ours, not the program's."""
@@ -165,12 +165,12 @@ def nodes(config: Config) -> None:
                     f"{name} {'/'.join(versions)}" for name, versions in node.languages.items()
                 )
                 click.echo(
-                    f"{node.name}: {','.join(node.roles)}; {node.running} running, "
+                    f"{printable(node.name)}: {printable(','.join(node.roles))}; {node.running} running, "
                     f"{node.connections} connections following {node.following}; "
                     f"up {_ago(node.started_at)}, seen {_ago(node.seen_at)} ago"
                 )
                 if languages:
-                    click.echo(f"      {languages}")
+                    click.echo(f"      {printable(languages)}")
 
     trio.run(show)
 
@@ -214,6 +214,9 @@ def check_config(config: Config) -> None:
     """Check the configuration and show what it comes to; secrets are not shown."""
     import yaml
 
+    from occd.app import check_settings
+
+    check_settings(config)
     click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
 
 

@@ -1,28 +1,33 @@
 """The configuration: one frozen `Config`, assembled once from a folder of YAML files, the environment
 and the command line, each stronger than the one before.
 
-Every `*.yaml` file of the folder holds some of the keys below; `OCCD_EXECUTE__SLOTS=4` is
-`execute: {slots: 4}`. A key that is not known here is an error that names it.
+Every `*.yaml` and `*.yml` file of the folder holds some of the keys below; `OCCD_EXECUTE__SLOTS=4` is
+`execute: {slots: 4}`. A key that is not known here is an error that names it and where it stands.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
 )
 
 from occd.errors import ConfigError
 from occd.model import Limits
 from occd.rules import BYTES_MAX, MOST
+from occd.settings import read_settings
 
 Role = Literal["submit", "execute", "notify", "ws"]
 ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
@@ -31,8 +36,47 @@ ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
 _MIB = 2**20
 
 
+def _words(given: object) -> object:
+    """A list of words may be written with commas, as on the command line."""
+    if isinstance(given, str):
+        return [each.strip() for each in given.split(",")] if given.strip() else []
+    return given
+
+
+def _address(given: str) -> str:
+    host, _, port = given.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise ValueError("expected HOST:PORT or [IPv6]:PORT, as in 127.0.0.1:8000")
+    return given
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, given: object, info: ValidationInfo) -> object:
+        """To pydantic true is a number."""
+        kind = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(given, bool) and kind in (int, float):
+            raise ValueError(
+                "expected a number, not yes or no (which YAML takes on and off for, too)"
+            )
+        return given
+
+
+def _host(name: str) -> str:
+    """As `occd/web/host.py` compares it."""
+    lower = name.removesuffix(".").lower()
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9_])?", lower):
+        raise ValueError(
+            f"{name[:100]!r} is not the name of a host: write occd.example.org or *.example.org, without "
+            "scheme, port and path; letters beyond ASCII as xn--…"
+        )
+    return lower
 
 
 class HttpConfig(_Section):
@@ -47,8 +91,13 @@ class HttpConfig(_Section):
     connections_max: int = Field(20_000, ge=1)
     head_timeout_s: float = Field(10, gt=0)
     wait_max_s: float = Field(60, ge=0)
-    origins: tuple[str, ...] = ()
+    origins: Words = ()
     """Origins besides our own that may open WebSockets, as in https://example.org."""
+    hosts: Annotated[
+        tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_words)
+    ] = ()
+    """The names under which clients come, as in occd.example.org or *.example.org. IP addresses, loopback
+    names and the address in `listen` need not be listed."""
 
 
 class QueueConfig(_Section):
@@ -112,20 +161,16 @@ class RedisConfig(_Remote):
     """Every key starts with it."""
 
 
-class Config(BaseSettings):
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="OCCD_", env_nested_delimiter="__"
-    )
-
-    roles: tuple[Role, ...] = ROLES
-    listen: Annotated[str, Field(pattern=r"^.+:\d+$")] = "127.0.0.1:8000"
+class Config(_Section):
+    roles: Annotated[tuple[Role, ...], BeforeValidator(_words)] = ROLES
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
     data_dir: Path = Path("data")
     config_dir: Path = Path("config")
     node: str = Field(
         default_factory=lambda: f"{os.uname().nodename}:{os.getpid()}", min_length=1, max_length=200
     )
     """This process's name among those that share a broker and a state; no two may have the same."""
-    languages: tuple[str, ...] = ()
+    languages: Words = ()
     """Ids of the languages that this installation promises, whether or not a node that runs them is up.
     Empty: whatever the execute node finds. Needed when roles are apart."""
     grace_s: float = Field(10, ge=0)
@@ -182,63 +227,11 @@ def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = No
 
     Raises ConfigError naming every key that is unknown or wrong.
     """
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not folder.exists():
         raise ConfigError(f"--config {folder}: there is no such folder")
     folder = folder or Path("config")
-    _refuse_unknown_environment()
-    files = _read_folder(folder)
-
-    class Sources(Config):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, InitSettingsSource(settings_cls, files)
-
+    settings = read_settings(folder, flags or {})
     try:
-        return Sources(**dict(flags or {}), config_dir=folder)
-    except (ValidationError, SettingsError) as error:
-        raise ConfigError(_explain(error)) from error
-
-
-def _explain(error: ValidationError | SettingsError) -> str:
-    if isinstance(error, SettingsError):
-        return str(error)
-    return "\n".join(
-        f"{'.'.join(map(str, each['loc']))}: unknown setting" if each["type"] == "extra_forbidden"
-        else _explain_one(".".join(map(str, each["loc"])), each["msg"])
-        for each in error.errors()
-    )  # fmt: skip
-
-
-def _explain_one(where: str, message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
-
-
-def _refuse_unknown_environment() -> None:
-    for name in os.environ:
-        if name.startswith("OCCD_"):
-            section = name.removeprefix("OCCD_").split("__")[0].lower()
-            if section not in Config.model_fields:
-                raise ConfigError(f"{name}: unknown setting")
-
-
-def _read_folder(folder: Path) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            loaded = yaml.safe_load(path.read_text()) or {}
-        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-        if not isinstance(loaded, dict):
-            raise ConfigError(f"{path}: expected keys with values, as in `listen: 127.0.0.1:8000`")
-        for key in loaded.keys() & values.keys():
-            raise ConfigError(f"{path}: {key} is already set in another file of {folder}")
-        values |= loaded
-    return values
+        return Config.model_validate({**settings.values, "config_dir": folder})
+    except ValidationError as error:
+        raise ConfigError(settings.explain(error)) from error

@@ -95,6 +95,14 @@ class DataFile:
         return True
 
 
+def refuse_absent(folder: Path) -> None:
+    """For who only looks: raises DataFolderError when no occd ever used this folder."""
+    if not (folder / "occd.db").exists():
+        raise DataFolderError(
+            f"there is no data folder {folder}; name the daemon's with --data-dir before the command"
+        )
+
+
 @contextmanager
 def open_file(folder: Path) -> Iterator[DataFile]:
     """Ours alone. Raises DataFolderError."""
@@ -135,7 +143,9 @@ def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | N
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DataFileDamaged(f"{path} is damaged ({error}): {_DAMAGED}")
-    return DataFolderError(f"{path} {otherwise} ({error}): see whether it and its disk are well")
+    return DataFolderError(
+        f"{path} {otherwise} ({error}): see whether its disk is well and has room"
+    )
 
 
 def is_of_the_file(error: Exception) -> bool:

@@ -1,14 +1,11 @@
 """Logging: one line of keys and values for each event, on stderr; a traceback below it if there is one."""
 
 import logging
-import re
 import sys
 from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
-
-_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class _Stderr:
@@ -53,9 +50,12 @@ def escape(
     for name, value in event.items():
         if isinstance(value, str):
             lines = value.split("\n") if name == "exception" else [value]
-            event[name] = "\n".join(_UNPRINTABLE.sub(_shown, line) for line in lines)
+            event[name] = "\n".join(map(printable, lines))
     return event
 
 
-def _shown(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def printable(text: str) -> str:
+    """In one line that moves no cursor and turns no direction."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

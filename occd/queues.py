@@ -8,7 +8,9 @@ from dataclasses import replace
 from occd import rules, wire
 from occd.broker import DEAD, KEPT, Broker, Kept, open_broker, open_look
 from occd.config import Config
+from occd.datafile import refuse_absent
 from occd.errors import OccdError, Poisoned, UnknownSubmission
+from occd.log import printable
 from occd.model import Submission, new_id
 from occd.sqlite import open_database
 from occd.state import State, open_state
@@ -52,6 +54,7 @@ async def _opened(config: Config) -> AsyncIterator[tuple[Broker, State]]:
     async with AsyncExitStack() as stack:
         database = None
         if not (config.rabbitmq and config.redis):
+            refuse_absent(config.data_dir)
             database = await stack.enter_async_context(open_database(config.data_dir))
         broker = await stack.enter_async_context(open_broker(config, database))
         yield broker, await stack.enter_async_context(open_state(config, database))
@@ -67,7 +70,7 @@ async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept]:
 
 async def _submission(config: Config, state: State, queue: str, letter: Kept) -> Submission:
     """From the message itself where that can be read: it is complete, and state may have forgotten."""
-    unread = f"{letter.reason}; and nothing is known of it any more"
+    unread = f"{printable(letter.reason or 'it was given up')}; and nothing is known of it any more"
     if queue == config.submission_queue:
         try:
             return wire.decode_submission(letter.body)
@@ -89,8 +92,8 @@ def _describe(letters: list[tuple[str, Kept]]) -> Iterator[str]:
         yield "dead letters that are kept; to run one again: occd queues requeue ID"
     for queue, letter in letters:
         when = _clock(letter.time)
-        reason = _printable(letter.reason or "-")
-        yield f"{_printable(letter.key) or '-':24} {when}  {queue}  {len(letter.body)} bytes  {reason}"
+        reason = printable(letter.reason or "-")
+        yield f"{printable(letter.key) or '-':24} {when}  {queue}  {len(letter.body)} bytes  {reason}"
 
 
 def _clock(seconds: float) -> str:
@@ -100,8 +103,3 @@ def _clock(seconds: float) -> str:
     except rules.Broken:
         return f"{'-':19}"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _printable(text: str) -> str:
-    """Somebody else may have written it: nothing that moves the terminal's cursor."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

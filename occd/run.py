@@ -1,7 +1,6 @@
 """`occd run`: one program, in the same sandbox as everybody's, on this terminal."""
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from occd import rules
 from occd.config import Config
 from occd.errors import OccdError
 from occd.languages import Language, find, for_file, load_languages
@@ -91,9 +91,12 @@ async def _run_on_terminal(
 
 def _main_name(language: Language, name: str) -> str:
     """The file's own name, unless a submission could not have it or a compiler would not know it."""
+    try:
+        rules.file_name(name)
+    except rules.Broken:
+        return language.file_name
     known = not language.compile or name.endswith(language.sources)
-    usual = re.fullmatch(r"[^-\0-\x1f\x7f\\\ud800-\udfff][^\0-\x1f\x7f\\\ud800-\udfff]*", name)
-    return name if known and usual else language.file_name
+    return name if known else language.file_name
 
 
 def _language(file: Path, name: str | None) -> Language:

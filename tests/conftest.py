@@ -57,13 +57,19 @@ def nothing_left_over(language_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     def look_after_lease(folder: Path, user: kernel.HostUser) -> Slot:
         slot = lease(folder, user)
-        theirs[slot] = _named_after(slot)  # what a killed owner left
+        try:
+            theirs[slot] = _named_after(slot)  # what a killed owner left
+        except OSError:  # a test that uses up the descriptors
+            release(slot)
+            raise
         return slot
 
     def look_and_release(slot: Slot) -> None:  # while it is leased, what comes in its name is ours
-        if slot in theirs:  # else start-up only looked whether somebody holds it
-            found.update(_named_after(slot) - theirs.pop(slot))
-        release(slot)
+        try:
+            if slot in theirs:  # else start-up only looked whether somebody holds it
+                found.update(_named_after(slot) - theirs.pop(slot))
+        finally:
+            release(slot)
 
     monkeypatch.setattr("occd.sandbox.nsjail.lease", look_after_lease)
     monkeypatch.setattr(Slot, "release", look_and_release)

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import trio
 
@@ -134,3 +135,30 @@ def open_descriptors() -> dict[str, str]:
         with suppress(FileNotFoundError):  # the one that listed the others
             found[number] = os.readlink(f"/proc/self/fd/{number}")
     return found
+
+
+async def standing_inits() -> list[int]:
+    """Those of idle jails, when all have said hello."""
+    with trio.fail_after(5):
+        while True:
+            found = [pid for nsjail in nsjails() for pid in children(nsjail)]
+            if found and all("init) S" in of_process(pid, "stat") for pid in found):
+                return found
+            await trio.sleep(0.01)
+
+
+def nsjails() -> list[int]:
+    """Ours; the servers of other tests are children of this process too."""
+    mine = children(os.getpid())
+    return [pid for pid in mine if of_process(pid, "comm").strip() == "nsjail"]
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in of_process(pid, f"task/{pid}/children").split()]
+
+
+def of_process(pid: int, name: str) -> str:
+    """Nothing when it has just gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/{name}").read_text()
+    return ""

@@ -1,5 +1,7 @@
 """Verdicts come from what a program used, however busy the daemon is. These tests block the event loop."""
 
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 import trio
-from sandboxed import SHORT, Feed, Lab
+from sandboxed import SHORT, Feed, Lab, standing_inits
 
+import occd.sandbox.jail
 from occd.model import Limits, Outcome
 
 PAUSE_S = 0.02
@@ -88,6 +91,34 @@ async def test_cpu_time_beyond_its_limit_is_the_verdict_whoever_noticed(lab: Lab
     for outcome in used:
         beyond = outcome.cpu_time > 0.64
         assert outcome.limit == ("cpu_time" if beyond else None), outcome
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_an_init_that_does_not_answer_is_killed(
+    lab: Lab, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(occd.sandbox.jail, "_OVERDUE_S", 0.5)
+    monkeypatch.setattr(occd.sandbox.jail, "_ANSWER_S", 0.5)
+    feed = Feed()
+    limits = replace(SHORT, wall_time=60.0 if asked else 1.0)
+    outcomes: list[Outcome] = []
+
+    async def run() -> None:
+        outcomes.append(
+            await lab.python("print('up', flush=True); time.sleep(99)", limits, feed=feed)
+        )
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await feed.output.wait()
+        (init,) = await standing_inits()
+        os.kill(init, signal.SIGSTOP)
+        if asked:
+            feed.stop.set()
+    (outcome,) = outcomes
+    assert (outcome.signal, outcome.limit) == ("SIGKILL", None if asked else "wall_time"), outcome
+    assert outcome.stdout == b"up\n"
+    assert (await lab.python("")).succeeded
 
 
 async def test_limits_are_counted_from_the_start_of_the_program(lab: Lab) -> None:

@@ -1,5 +1,6 @@
 """The command line, and how the daemon starts, stops and comes back."""
 
+import json
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -550,6 +552,29 @@ def test_a_dead_letter_is_listed_and_runs_again_as_a_new_submission(folder: Path
         assert server.look(server.submit("1"))["retry_of"] is None
 
 
+def test_a_look_at_queues_makes_no_data_folder(folder: Path) -> None:
+    for command in (["queues"], ["queues", "requeue", "x"]):
+        assert_refused(occd("--data-dir=absent", *command, cwd=folder), "no data folder absent")
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("OCCD_RABBITMQ__URL", "http://x", "rabbitmq.url"),
+        ("OCCD_RABBITMQ__URL", "amqp://", "rabbitmq.url"),
+        ("OCCD_REDIS__URL", "http://x", "redis.url"),
+        ("OCCD_REDIS", '{"url": "redis://x", "password_file": "/nope"}', "redis.password_file"),
+        ("OCCD_LANGUAGES", "cobol", "cobol"),
+    ],
+)
+def test_check_config_refuses_what_the_start_would(
+    folder: Path, name: str, value: str, word: str
+) -> None:
+    for command in (["check-config"], ["--roles=all", "--listen=127.0.0.1:0"]):
+        assert_refused(occd(*command, cwd=folder, environment={name: value}), word)
+
+
 def test_queues_are_listed_while_the_daemon_runs_and_only_then_not_requeued(folder: Path) -> None:
     trio.run(keep_dead_letters, folder / "data")
     with serving(folder / "data"):
@@ -558,6 +583,40 @@ def test_queues_are_listed_while_the_daemon_runs_and_only_then_not_requeued(fold
         assert "\nbad " in done.stdout.decode()
         refused = occd("--data-dir=data", "queues", "requeue", "bad", cwd=folder)
         assert_refused(refused, "in use by another occd")
+
+
+def test_hostile_messages_run_nothing_and_are_kept_with_their_reasons(folder: Path) -> None:
+    reasons = {"climbs": "must be relative", "later": "does not know the field submission.tests"}
+    trio.run(queue_hostile_messages, folder / "data")
+    with serving(folder / "data") as server:
+        assert server.run("print(1)")["verdict"] == "ok"
+        while "".join(kept := kept_letters(folder)).count("submission_queue") < len(reasons):
+            time.sleep(0.1)
+    for id, reason in reasons.items():
+        (line,) = [each for each in kept if each.startswith(f"{id} ")]
+        assert reason in line
+        requeued = occd("--data-dir=data", "queues", "requeue", id, cwd=folder)
+        assert_refused(requeued, reason)
+    assert not [path for path in (folder.parent, folder, *folder.iterdir()) if path.name == "x"]
+
+
+def kept_letters(folder: Path) -> list[str]:
+    listed = occd("--data-dir=data", "queues", cwd=folder).stdout.decode()
+    return listed.partition("dead letters that are kept")[2].splitlines()[1:]
+
+
+async def queue_hostile_messages(data_dir: Path) -> None:
+    message = json.loads(
+        wire.encode_submission(Submission("x", "bash", None, "x", (File("x", b"echo hi"),)))
+    )
+    climbs, later = deepcopy(message), deepcopy(message)
+    climbs["submission"] |= {"files": [{"name": "../../x", "content": ""}], "main": "../../x"}
+    later["submission"]["tests"] = [{"stdin": "1"}]
+    config = Config(data_dir=data_dir)
+    async with open_database(data_dir) as database, open_broker(config, database) as broker:
+        for key, each in {"climbs": climbs, "later": later}.items():
+            body = json.dumps(each).encode()
+            await broker.publish("submission_queue", body, key=key, owner=None)
 
 
 async def keep_dead_letters(data_dir: Path, *submissions: Submission) -> None:

@@ -1,5 +1,6 @@
 """Configuration is assembled once, and what cannot work is refused by name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,141 @@ def test_what_is_wrong_in_the_environment_is_named(
         load_config()
     key = name.removeprefix("OCCD_").replace("__", ".").lower()
     assert f"{name}: unknown" in str(error.value) or f"{key}: unknown" in str(error.value)
+
+
+PYTHONS = (
+    "Source",
+    "tuple",
+    "dictionary",
+    "instance",
+    "Input should",
+    "codec",
+    "Errno",
+    "Traceback",
+)
+"""Words of Python and of its libraries, which no operator needs to know."""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("grace_s: 1\nlisten: a:1\ngrace_s: 2", "{file}: line 3: grace_s is set twice"),
+        ("execute: {slots: 1, slots: 2}", "{file}: line 1: slots is set twice"),
+        ("1: 2", "{file}: line 1: 1 is no name of a setting"),
+        ("true: 2", "{file}: line 1: true is no name of a setting"),
+        ("? [a]\n: 1", "{file}: line 1: this is no name of a setting"),
+        ("grace_s: 1\n\tlisten: a:1", "{file}: line 2: a tab where only spaces are allowed"),
+        ("grace_s: \udcff", "{file}: is not UTF-8 text"),
+        ("[a]", "{file}: expected keys with values"),
+        ("just words", "{file}: expected keys with values"),
+        ("a: [", "{file}: line 1: "),
+        ("!!python/object:os.system {}", "{file}: line 1: "),
+        ("[" * 5000, "{file}: is nested too deeply"),
+        ("execute: [1]", "{file}: execute: expected keys with values"),
+        ("execute: 3", "{file}: execute: expected keys with values"),
+        ("roles: 5", "{file}: roles: expected a list"),
+        ("roles: [dance]", "{file}: roles: must be 'submit', 'execute', 'notify' or 'ws'"),
+        ("execute: {slots: many}", "{file}: execute.slots: expected a whole number"),
+        ("execute: {slots: 1.5}", "{file}: execute.slots: expected a whole number"),
+        ("execute: {slots: 0}", "{file}: execute.slots: must be at least 1"),
+        ("execute: {slots: }", "{file}: execute.slots: expected a whole number"),
+        ("grace_s: yes", "{file}: grace_s: expected a number, not yes or no"),
+        ("grace_s: .inf", "{file}: grace_s: expected a number that is not infinite"),
+        ("listen: nowhere", "{file}: listen: expected HOST:PORT"),
+        ("listen: a:99999", "{file}: listen: expected HOST:PORT"),
+        ("listen: 8000", "{file}: listen: expected text"),
+        ("node: ''", "{file}: node: must have at least 1 character"),
+        ("rabbitmq: {}", "{file}: rabbitmq.url: must be set"),
+        ("rabbitmq: {url: amqp://x, lanes: 65}", "{file}: rabbitmq.lanes: must be at most 64"),
+        ("redis: {url: redis://x, prefix: a b}", "{file}: redis.prefix: must look like"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.yaml", "a.yml"])
+def test_each_mistake_in_a_file_is_one_line_with_file_key_and_remedy(
+    folder: Path, name: str, text: str, said: str
+) -> None:
+    (folder / name).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    line = str(error.value)
+    assert line.startswith(said.format(file=f"config/{name}")), line
+    assert "\n" not in line
+    assert not [word for word in PYTHONS if word in line]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OCCD_EXECUTE", "x", "OCCD_EXECUTE: expected keys with values"),
+        ("OCCD_EXECUTE", "{", "OCCD_EXECUTE: expected keys with values"),
+        ("OCCD_EXECUTE", '{"slots": 0}', "OCCD_EXECUTE: execute.slots: must be at least 1"),
+        ("OCCD_EXECUTE__SLOTS", "many", "OCCD_EXECUTE__SLOTS: expected a whole number"),
+        ("OCCD_EXECUTE__SLOTS__X", "1", "OCCD_EXECUTE__SLOTS__X: expected a whole"),
+        ("OCCD_GRACE_S", "", "OCCD_GRACE_S: expected a number"),
+        ("OCCD_ROLES", "dance", "OCCD_ROLES: must be "),
+        ("OCCD_FOO__BAR", "1", "OCCD_FOO__BAR: unknown setting"),
+        ("OCCD_", "1", "OCCD_: unknown setting"),
+        ("occd_colour", "red", "occd_colour: unknown setting"),
+    ],
+)
+def test_each_mistake_in_the_environment_is_one_line_that_names_the_variable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    line = str(error.value)
+    assert line.startswith(said), line
+    assert not [word for word in PYTHONS if word in line]
+
+
+def test_a_list_in_the_environment_is_written_with_commas_or_as_json(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCCD_LANGUAGES", "python, java")
+    monkeypatch.setenv("OCCD_HTTP__ORIGINS", '["https://a.example", "https://b.example"]')
+    monkeypatch.setenv("OCCD_LISTEN", "[::1]:8000")
+    config = load_config()
+    assert config.languages == ("python", "java")
+    assert config.http.origins == ("https://a.example", "https://b.example")
+    assert config.listen == "[::1]:8000"
+
+
+def test_files_that_end_in_yml_are_read_too(folder: Path) -> None:
+    (folder / "a.yml").write_text("grace_s: 1\n")
+    (folder / "b.yaml").write_text("execute:\n#  slots: 3\n")  # an empty section is none
+    assert load_config().grace_s == 1
+    (folder / "a.yaml").write_text("grace_s: 1\n")
+    with pytest.raises(ConfigError, match=r"a\.yml: grace_s is already set in config/a\.yaml"):
+        load_config()
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:
+    folder.chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(ConfigError, match="config: cannot be read"):
+            load_config()
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
+def test_files_that_cannot_be_read_are_named(folder: Path) -> None:
+    (folder / "a.yaml").mkdir()
+    with pytest.raises(ConfigError, match=r"config/a\.yaml: cannot be read: Is a directory"):
+        load_config()
+    (folder / "a.yaml").rmdir()
+    (folder / "a.yaml").symlink_to("/nowhere")
+    with pytest.raises(ConfigError, match=r"config/a\.yaml: cannot be read: No such file"):
+        load_config()
+    (folder / "a.yaml").unlink()
+    folder.rmdir()
+    folder.write_text("grace_s: 1\n")
+    with pytest.raises(ConfigError, match="config: cannot be read: Not a directory"):
+        load_config()
 
 
 RABBITMQ = "rabbitmq: {url: amqp://localhost}\n"

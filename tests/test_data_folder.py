@@ -11,7 +11,12 @@ import pytest
 import trio
 from serving import PATIENCE_S, Server, connected, serving, start
 
+from occd.config import Config
+from occd.errors import DataFolderError
+from occd.model import File, Output, Submission, new_id
 from occd.sandbox import kernel
+from occd.sqlite import Database, open_database
+from occd.state.embedded import open_embedded
 
 ECHO = "while line := input(): print('got', line)"
 BIG = "x = '''" + "x" * 400_000 + "'''"
@@ -81,6 +86,51 @@ async def test_a_full_disk_is_told_and_survived_and_loses_no_attempt(small_disk:
         assert server.run(BIG + "; print(2)")["run"]["stdout"] == "2\n"
         assert said(server, "programs and their output wait for the data folder") <= 2
         assert said(server, "what is too old stays in the data folder") <= 2
+
+
+async def test_what_an_attempt_does_waits_for_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program that waits for its stdin, one that starts, and one that prints: none of them loses an
+    attempt, and the log says so once."""
+    monkeypatch.setattr("occd.state.embedded._RETRY_S", 0.01)
+    tries = 0
+
+    async def refuse(self: Database, work: object, **_options: object) -> None:
+        nonlocal tries
+        tries += 1
+        await trio.lowlevel.checkpoint()
+        raise DataFolderError("the disk is full")
+
+    files = (File("main.py", b"print(input())"),)
+    waiting, starting, printing = (
+        Submission(new_id(), "python", None, "main.py", files, interactive=True) for _ in range(3)
+    )
+    got: list[bytes] = []
+
+    async def read() -> None:
+        got.append((await state.stdin(waiting.id, 0)).data)
+
+    async with open_database(tmp_path) as database, open_embedded(Config(), database) as state:
+        for each in (waiting, starting, printing):
+            await state.create(each, None, "")
+        for each in (waiting, printing):
+            await state.begin(each, "3", "node")
+        await state.send_stdin(waiting.id, b"typed", None, end=False)
+        async with trio.open_nursery() as nursery:
+            with monkeypatch.context() as patch:
+                patch.setattr(Database, "write", refuse)
+                nursery.start_soon(read)
+                nursery.start_soon(state.begin, starting, "3", "node")
+                nursery.start_soon(
+                    state.append, printing.id, 1, [Output("run", "stdout", b"printed")]
+                )
+                while tries < 30:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+        assert got == [b"typed"]
+        assert (await state.get(starting.id)).attempts == 1
+        assert [each.event.name for each in await state.watch(printing.id, 0)][-1] == "output"
+    assert capsys.readouterr().out.count("wait for the data folder") == 2  # and that it works again
 
 
 def test_what_is_moved_away_is_told_and_nothing_is_accepted_until_it_is_back(

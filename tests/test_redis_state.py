@@ -1,8 +1,10 @@
 """The state in Redis: what several processes see of one another, and what happens when Redis is away,
 slow, emptied, or one of us dies between two steps."""
 
+import json
 import os
 import resource
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ import redis
 import trio
 from pydantic import SecretStr
 from redis_server import RedisServer, free_port, redis_server
+from serving import OCCD
 
 from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission
@@ -142,6 +145,18 @@ async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
         told = {each.id: each for each in await state.owned("me", None, 10)}
         assert set(told) == {mine[1].id, mine[2].id}
         assert (told[mine[1].id].verdict, told[mine[2].id].verdict) == (None, None)
+
+
+def test_a_name_of_somebody_elses_steers_no_terminal(server: RedisServer) -> None:
+    """Who may write to Redis may call a node as they like; `occd nodes` prints the names."""
+    node = {"name": "n\x1b[2J\n\u202e", "roles": ["ws"], "languages": {"a\r": ["1\x07"]}}
+    with redis.Redis.from_url(server.url) as client:
+        client.hset("occd:nodes", "n ws", f"{client.time()[0]} {json.dumps(node)}")
+    environment = os.environ | {"OCCD_REDIS__URL": server.url}
+    done = subprocess.run([OCCD, "nodes"], capture_output=True, env=environment, check=True)
+    first, second = done.stdout.decode().splitlines()
+    assert first.startswith(r"n\x1b[2J\n\u202e: ws; ")
+    assert second.split() == [r"a\r", r"1\x07"]
 
 
 # several processes

@@ -268,6 +268,50 @@ async def test_a_work_for_which_there_is_no_room_is_a_data_folder_error(tmp_path
         assert len(await notes(database)) == 2
 
 
+async def test_no_writer_waits_for_a_thread_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails in the thread, and at whatever step: each caller is told, and the next is served."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async with open_database(tmp_path) as database:
+        await database.migrate("notes", NOTES)
+        for name in ("_in_savepoint", "_transact", "_commit"):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"occd.sqlite.{name}", fail)
+                with trio.fail_after(SOON_S), pytest.raises((DataFolderError, MemoryError)):
+                    await database.write(add("lost"))
+        with monkeypatch.context() as patch:
+            patch.setattr("occd.datafile._connect", fail)
+            with trio.fail_after(SOON_S), pytest.raises(DataFolderError):
+                await database.write(add("lost"))
+        await database.write(add("kept"))
+        assert await notes(database) == ["kept"]
+
+
+async def test_memory_follows_the_order_of_the_log(tmp_path: Path) -> None:
+    """Not that in which tasks go on, which Trio shuffles."""
+    followed: list[object] = []
+    hold = Hold()
+
+    async def write(body: str) -> None:
+        await database.write(add(body), then=lambda _: followed.append(body))
+
+    async with open_database(tmp_path) as database:
+        await database.migrate("notes", NOTES)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.write, hold.work)
+            await hold.held()
+            for number in range(50):
+                nursery.start_soon(write, str(number))
+                await trio.testing.wait_all_tasks_blocked()
+            hold.let_go()
+        assert followed == await notes(database)
+        assert len(followed) == 50
+
+
 # opening
 
 

@@ -102,6 +102,14 @@ class Broker(Look, Protocol):
         clients are told so, and this process empties it by working on."""
 
 
+def check_broker_settings(config: Config) -> None:
+    """Raises ConfigError for what can be told without a server."""
+    if config.rabbitmq:
+        from occd.broker.server import parameters
+
+        parameters(config.rabbitmq)
+
+
 @asynccontextmanager
 async def open_broker(config: Config, database: Database | None) -> AsyncIterator[Broker]:
     """`database` is for the embedded one. Raises ConfigError, or BrokerUnavailable when RabbitMQ could

@@ -17,6 +17,7 @@ import trio
 
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
 from occd.config import Config
+from occd.datafile import explain, refuse_absent
 from occd.errors import DataFolderError, QueueFull
 from occd.sqlite import Database, Work
 from occd.trouble import Trouble
@@ -333,12 +334,13 @@ class EmbeddedLook:
         return await trio.to_thread.run_sync(self._read, lambda db: _kept(db, queue))
 
     def _read(self, work: Work[T]) -> T:
+        refuse_absent(self._path.parent)
         try:
             uri = f"{self._path.absolute().as_uri()}?mode=ro"
             with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
                 return work(connection)
         except sqlite3.Error as error:
-            raise DataFolderError(f"{self._path} cannot be read: {error}") from error
+            raise explain(self._path, error, "cannot be read") or error from error
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from occd.errors import (
     MessageTooLarge,
     OccdError,
     Poisoned,
+    SandboxFailed,
     in_words,
     leaves,
     out_of_descriptors,
@@ -35,6 +36,7 @@ from occd.model import (
 from occd.roles.attempt import Attempt
 from occd.roles.heartbeat import announce
 from occd.sandbox import Sandbox
+from occd.sandbox.fitness import Fitness
 from occd.scopes import cancel_when
 from occd.state import Node, State
 from occd.trouble import Trouble
@@ -63,6 +65,7 @@ class Execute:
         self._broker = broker
         self._state = state
         self._sandbox = sandbox
+        self.fitness = Fitness(sandbox)
         self._running: dict[str, _Held] = {}
         self._trouble = Trouble("a result waits for the broker")
         self._started_at = time.time()
@@ -73,11 +76,14 @@ class Execute:
         hands the rest back."""
         async with trio.open_nursery() as background:
             await background.start(announce, self._state, self._describe, self._remind)
+            background.start_soon(self.fitness.run)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, task_status)
             background.cancel_scope.cancel()
 
-    def _describe(self) -> Node:
+    def _describe(self) -> Node | None:
+        if self.fitness.problem:  # others are to take what comes, or submit says that nobody can
+            return None
         languages = {
             name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
         }
@@ -87,6 +93,7 @@ class Execute:
             languages,
             running=len(self._running),
             started_at=self._started_at,
+            accepts=wire.FIELDS,
         )
 
     def _remind(self) -> None:
@@ -95,12 +102,28 @@ class Execute:
                 held.attempt.remind()
 
     async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        """While jails can be made here; what comes meanwhile waits in the queue, or for others."""
         queue, slots = self._config.submission_queue, self._config.execute.slots
-        async with self._broker.consume(queue, slots) as deliveries, trio.open_nursery() as intake:
-            intake.start_soon(cancel_when, self.stopping, intake.cancel_scope)
-            task_status.started()
-            async for delivery in deliveries:
-                handlers.start_soon(self._handle, delivery)
+        while not self.stopping.is_set():
+            async with (
+                self._broker.consume(queue, slots) as deliveries,
+                trio.open_nursery() as intake,
+            ):
+                intake.start_soon(self._until, False, intake.cancel_scope)
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+                async for delivery in deliveries:
+                    handlers.start_soon(self._handle, delivery)
+            async with trio.open_nursery() as waiting:
+                waiting.start_soon(self._until, True, waiting.cancel_scope)
+
+    async def _until(self, fit: bool, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when jails can (not) be made any more, or when this role is to stop."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_when, self.stopping, nursery.cancel_scope)
+            await self.fitness.until(fit=fit)
+            nursery.cancel_scope.cancel()
+        scope.cancel()
 
     async def _handle(self, delivery: Delivery) -> None:
         """Run one submission to an end of its delivery, whatever happens."""
@@ -141,7 +164,11 @@ class Execute:
             log.error(  # a failure that we know needs no traceback
                 "attempt failed", id=submission.id, error=in_words(error), exc_info=not known
             )
-            if held.attempt and out_of_descriptors(error):  # the program has no part in that
+            jailless = any(isinstance(each, SandboxFailed) for each in leaves(error))
+            unfit = jailless and not await self.fitness.doubt()
+            if held.attempt and (
+                unfit or out_of_descriptors(error)
+            ):  # the program has no part in that
                 with suppress(OccdError):
                     await self._state.excuse(submission.id, held.attempt.number)
             await trio.sleep(_RETRY_S)

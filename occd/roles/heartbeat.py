@@ -17,25 +17,33 @@ _WITHDRAW_S = 1.0
 
 async def announce(
     state: State,
-    describe: Callable[[], Node],
+    describe: Callable[[], Node | None],
     forgotten: Callable[[], None] = lambda: None,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Until it is cancelled; then it withdraws, if that can be done at once. Calls `forgotten` when state
-    has, which it tells apart from the first time by that alone: then there is nothing to remember."""
+    """Announce what `describe` gives every few seconds until cancelled, then withdraw it if state answers at
+    once. A node that `describe` gives as None is of no use now: it is withdrawn until it is of use again.
+    `forgotten` is called when state did not know the node: at the first announcement, and after state was
+    emptied."""
     trouble = Trouble("the others were not told of this node")
+    told: Node | None = None
     try:
         while True:
             with trouble.survived():
-                if not await state.announce(describe()):
+                node = describe()
+                if node is None and told:
+                    await state.withdraw(told)
+                elif node and not await state.announce(node):
                     forgotten()
+                told = node
             task_status.started()
             task_status = trio.TASK_STATUS_IGNORED
             await trio.sleep(_EVERY_S)
     finally:
         with trio.move_on_after(_WITHDRAW_S, shield=True):
             try:
-                await state.withdraw(describe())
+                if told:
+                    await state.withdraw(told)
             except OccdError as error:
                 log.info("this node is forgotten when its time is up", reason=str(error))

@@ -68,6 +68,7 @@ class Submit:
         if self.stopping.is_set():
             raise Rejected("shutting-down", "the server is stopping")
         submission = replace(await self._admit(request), owner=owner)
+        await self._refuse_what_nodes_do_not_know(submission)
         if owner and key:
             key = f"{owner} {key}"  # as no key without an owner can be
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
@@ -79,6 +80,21 @@ class Submit:
                 await self._publish(replace(submission, id=created.id))
             return await self._state.get(created.id, most=0)
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+    async def _refuse_what_nodes_do_not_know(self, submission: Submission) -> None:
+        """A later field is used when every execute node that is there understands it. A node that joins
+        afterwards and does not would refuse the message."""
+        if not (later := wire.later_fields(submission)):
+            return
+        nodes = [node for node in await self._state.nodes() if "execute" in node.roles]
+        errors = [
+            FieldError(field, "is not understood yet by every node that runs programs")
+            for field in later
+            if not nodes or any(field not in (node.accepts or ()) for node in nodes)
+        ]
+        if errors:
+            detail = "; ".join(f"{each.field} {each.message}" for each in errors)
+            raise Rejected("no-nodes", detail, errors)
 
     async def get(self, id: str, most: int | None = None) -> Record:
         return await self._state.get(id, most)

@@ -15,7 +15,6 @@ from typing import Protocol
 import trio
 
 from occd.config import Config
-from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language
 from occd.model import File, Limits, Outcome, StageName, Stream
 
@@ -64,6 +63,16 @@ class Sandbox(Protocol):
     def isolation(self) -> Sequence[str]:
         """How programs are isolated, and what is weaker than it should be: one line each."""
 
+    @property
+    def waits_s(self) -> float:
+        """For how long somebody has been waiting for a jail that does not stand yet: milliseconds."""
+
+    async def trial(self) -> None:
+        """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.
+
+        Raises SandboxUnavailable when it does not come out as it should.
+        """
+
     def cell(
         self, language: Language, files: Sequence[File], limits: Limits
     ) -> AbstractAsyncContextManager[Cell]:
@@ -81,24 +90,6 @@ def no_signals() -> trio.MemoryReceiveChannel[int]:
     send, receive = trio.open_memory_channel[int](0)
     send.close()
     return receive
-
-
-async def trial(sandbox: Sandbox) -> None:
-    """Run one real job: all that a jail needs, this needs.
-
-    Raises SandboxUnavailable when it does not come out as it should.
-    """
-    language = next(iter(sandbox.languages.values()))
-    job = Job("run", ["/bin/true"], (), Limits())
-    try:
-        async with sandbox.cell(language, (), Limits()) as cell:
-            outcome = await cell.run(
-                job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
-            )
-    except SandboxFailed as error:
-        raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
-    if not outcome.succeeded:
-        raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
 
 
 @asynccontextmanager

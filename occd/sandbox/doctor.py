@@ -93,11 +93,12 @@ def _namespace_remedy() -> str:
 
 def _uids() -> Iterator[Finding]:
     try:
-        own = kernel.enter_private_mounts().slot_uids is not None
+        uids = kernel.enter_private_mounts().slot_uids
     except OSError:
         return
-    if own:
-        yield Finding(Grade.OK, "each job has a host user id of its own")
+    if uids:
+        text = f"each job has a host user id of its own, from {uids.start} to {uids.stop - 1}"
+        yield Finding(Grade.OK, text)
     else:
         remedy = (
             "Run as root to give each job a host user id; namespaces and seccomp hold either way"

@@ -63,7 +63,7 @@ async def run_in_jail(
         output = Output(streams, job.limits.output, emit, ending.ask)
         failed: SandboxFailed | None = None
         async with trio.open_nursery() as watchers:
-            watchers.start_soon(output.read)
+            output.start(watchers)
             watchers.start_soon(_feed, stdin, stdin_pipe)
             watchers.start_soon(_forward, signals, launcher.jail)
             watchers.start_soon(ending.stopped, stop)

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from occd.sandbox.ids import find_ids
+
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 32, 4096, 8192, 16384, 1 << 19
 _MNT_DETACH = 2
@@ -55,19 +57,10 @@ class HostUser:
 
     uid: int
     gid: int
-
-    @property
-    def slot_uids(self) -> range | None:
-        """Host uids that jails can be given; None when we may only use our own."""
-        if self.uid != 0:
-            return None
-        inside, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
-        last = inside + count
-        first = 900_000 if last > 1_000_000 else last - SLOTS
-        return range(first, first + SLOTS) if count > SLOTS else None
+    slot_uids: range | None
+    """Host uids that jails can be given; None when we may only use our own."""
 
 
-SLOTS = 1000
 _host_user: HostUser | None = None
 
 
@@ -80,7 +73,8 @@ def enter_private_mounts() -> HostUser:
     global _host_user  # a fact about the process itself, true for all of its modules
     if _host_user is not None:
         return _host_user
-    user = HostUser(os.geteuid(), os.getegid())
+    uid = os.geteuid()
+    user = HostUser(uid, os.getegid(), find_ids() if uid == 0 else None)
     _check(_libc.unshare(_CLONE_NEWNS | (0 if user.uid == 0 else _CLONE_NEWUSER)), "unshare")
     if user.uid != 0:
         Path("/proc/self/setgroups").write_text("deny")

@@ -16,8 +16,8 @@ import signal
 import socket
 import struct
 from array import array
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import trio
 
@@ -29,11 +29,33 @@ CONTROL_FD, LOG_FD = 3, 4
 """Descriptors of nsjail: init's socket, and where nsjail logs."""
 
 _SETUP_TIMEOUT_S = 30.0
+_STUCK_TIMEOUT_S = 1.0
 _END_TIMEOUT_S = 10.0
 _CREDENTIALS = struct.Struct("=iII")
 _SEND_BUFFER = 2**20  # a job's arguments go in one message
 _LOG = 65_536
 _KEPT = 4096
+
+
+class Waits:
+    """Since when jails are waited for that do not stand yet."""
+
+    def __init__(self) -> None:
+        self._since: dict[object, float] = {}
+
+    @property
+    def longest_s(self) -> float:
+        now = trio.current_time()
+        return now - min(self._since.values(), default=now)
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        key = object()
+        self._since[key] = trio.current_time()
+        try:
+            yield
+        finally:
+            del self._since[key]
 
 
 class Jail:
@@ -86,7 +108,7 @@ def _open_pidfd(pid: int) -> int | None:
 class Launcher:
     """One nsjail and the jail that it has made last."""
 
-    def __init__(self, argv: Sequence[str], tether: str, uid: int) -> None:
+    def __init__(self, argv: Sequence[str], tether: str, uid: int, waits: Waits) -> None:
         """`argv` is nsjail's; `tether` is the path of occd-init on this machine; `uid` is whose account the
         kernel counts to what programs make it keep."""
         with ExitStack() as theirs, ExitStack() as ours:
@@ -107,18 +129,24 @@ class Launcher:
             )
             ours.callback(self._process.close)
             self._control = trio.socket.from_stdlib_socket(control)
+            self._waits = waits
             self._said = b""
             self._jail: Jail | None = None
             self._stands = False
+            self._stuck = False
             self._ours = ours.pop_all()
 
     async def ready(self) -> None:
         """Wait until a jail stands. Raises SandboxFailed when none comes to."""
-        with trio.move_on_after(_SETUP_TIMEOUT_S):
+        with trio.move_on_after(_SETUP_TIMEOUT_S), self._waits.one_more():
             while not self._stands:
                 await self._receive()  # or what nobody waited for of the last one
             return
-        raise SandboxFailed(f"the jail took too long to set up{self.said()}")
+        self._stuck = True
+        raise SandboxFailed(
+            f"no jail came to stand within {_SETUP_TIMEOUT_S:.0f} s: the machine is overloaded, "
+            f"or its kernel is stuck{self.said()}"
+        )
 
     async def discard(self) -> None:
         """Let the jail that stands go, for one that shows what lies at the place now."""
@@ -158,7 +186,7 @@ class Launcher:
     async def close(self) -> None:
         """End nsjail and its jail; nothing of them is left then."""
         self._process.terminate()  # it kills and reaps its jail, then ends
-        with trio.move_on_after(_END_TIMEOUT_S, shield=True):
+        with trio.move_on_after(_STUCK_TIMEOUT_S if self._stuck else _END_TIMEOUT_S, shield=True):
             await self._process.wait()
             if self._jail:
                 self._jail.kill()  # it outlives an nsjail that was killed
@@ -177,7 +205,10 @@ class Launcher:
     def _read_log(self) -> None:
         """nsjail stands still when nobody reads what it logs. It logs little for each jail that it makes."""
         with suppress(BlockingIOError):
-            self._said = (self._said + os.read(self._log, _LOG))[-_KEPT:]
+            said = self._said + os.read(self._log, _LOG)
+            if len(said) > _KEPT:
+                said = said[-_KEPT:].partition(b"\n")[2]  # whole lines
+            self._said = said
 
     async def _receive(self) -> Hello | End | None:
         try:

@@ -31,12 +31,13 @@ from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language, load_languages
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Emit, Job, kernel, trial
+from occd.sandbox import Cell, Emit, Job, kernel, no_signals, no_stdin
 from occd.sandbox.box import INODES, SAFE, Place, seal
 from occd.sandbox.cgroup import Cgroups, Group, find_cgroups, remove
 from occd.sandbox.jail import run_in_jail
-from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher
+from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher, Waits
 from occd.sandbox.probe import probe_languages
+from occd.sandbox.proof import unproven
 from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
 from occd.sandbox.slots import Slot, host_folder, lease, ownerless
 
@@ -57,6 +58,7 @@ class _Host:
     workspace: Path
     root: Path
     proc: list[str]
+    waits: Waits
     cgroups: Cgroups | None
 
     @property
@@ -65,7 +67,8 @@ class _Host:
 
     def jail_argv(self, slot: Slot, box: Path) -> list[str]:
         return [
-            self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD), "--nice_level", "0",
+            self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD),
+            "--nice_level", str(os.nice(0)),
             "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
             "--chroot", str(self.root),  "--cwd", "/box", *self.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
@@ -139,7 +142,7 @@ class _Seat:
         try:
             place.lay_empty()
             argv = self._host.jail_argv(self.slot, place.path)
-            return Launcher(argv, self._host.tether, self.slot.uid), place
+            return Launcher(argv, self._host.tether, self.slot.uid, self._host.waits), place
         except BaseException:
             place.close()
             raise
@@ -266,6 +269,27 @@ class _Nsjail:
         except OSError as error:
             raise SandboxFailed(f"the cell could not be made or removed: {error}") from error
 
+    @property
+    def waits_s(self) -> float:
+        return self._host.waits.longest_s
+
+    async def trial(self) -> None:
+        language = next(iter(self.languages.values()))
+        job = Job("run", [INIT, "prove"], (), Limits())
+        try:
+            async with self.cell(language, (), Limits()) as cell:
+                outcome = await cell.run(
+                    job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
+                )
+        except SandboxFailed as error:
+            raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
+        if not outcome.succeeded:
+            raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
+        if missing := unproven(outcome.stdout.decode(), self._host.user.slot_uids):
+            raise SandboxUnavailable(
+                f"a jail does not hold: {'; '.join(missing)}", "See docs/security.md"
+            )
+
     def _make_seat(self) -> _Seat:
         slot = lease(self._host.folder, self._host.user)
         try:
@@ -296,7 +320,7 @@ async def open_nsjail(
         sandbox = _Nsjail(host, load_languages(), config.execute.slots)
         sandbox.clear_leftovers()
         try:
-            await trial(sandbox)
+            await sandbox.trial()
             sandbox.available = await probe_languages(sandbox, host.root, cache, only)
             yield sandbox
         finally:
@@ -338,6 +362,7 @@ def _open_host(config: Config) -> Iterator[_Host]:
         workspace=workspace,
         root=root,
         proc=proc_mounts(root),
+        waits=Waits(),
         cgroups=cgroups,
     )
     try:

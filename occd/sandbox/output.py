@@ -24,11 +24,10 @@ class Output:
         self._streams = {name: _Stream(name, fd, limit, emit) for name, fd in pipes.items()}
         self._exceeded = exceeded
 
-    async def read(self) -> None:
+    def start(self, nursery: trio.Nursery) -> None:
         """Read to the end whatever happens: a program never waits for us."""
-        async with trio.open_nursery() as nursery:
-            for stream in self._streams.values():
-                nursery.start_soon(self._read, stream)
+        for stream in self._streams.values():
+            nursery.start_soon(self._read, stream)
 
     async def _read(self, awaited: "_Stream") -> None:
         while not awaited.ended:

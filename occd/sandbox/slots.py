@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from occd.errors import SandboxFailed
-from occd.sandbox.kernel import SLOTS, HostUser
+from occd.sandbox.ids import SLOTS
+from occd.sandbox.kernel import HostUser
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 3 to 30 for anything with a preexec_fn."""
 
 import os
+import select
 import signal
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +10,8 @@ import trio
 
 # A child inherits what we ignore: Python ignores SIGPIPE and SIGXFSZ, nohup SIGHUP.
 _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_DEATH_MS = 1000
+_left: "list[Process]" = []
 
 
 class Process:
@@ -29,7 +32,12 @@ class Process:
             setsigmask=[],
             setsigdef=_SIGNALS,
         )
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise
         self.returncode: int | None = None
 
     async def wait(self) -> int:
@@ -49,11 +57,21 @@ class Process:
             signal.pidfd_send_signal(self._pidfd, number)
 
     def close(self) -> None:
-        """Kill, reap and forget; for the way out when nobody can wait any more."""
+        """Kill, reap and forget; for the way out when nobody can wait any more. A process that hangs in
+        the kernel cannot be killed: it is left, and reaped when another is closed."""
         if self.returncode is None:
             self.kill()
-            self._reap(os.WEXITED)
-        os.close(self._pidfd)
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            poll.poll(_DEATH_MS)
+            _left.append(self)
+        else:
+            os.close(self._pidfd)
+        for each in tuple(_left):
+            each._reap()
+            if each.returncode is not None:
+                os.close(each._pidfd)
+                _left.remove(each)
 
     def _reap(self, flags: int = os.WEXITED | os.WNOHANG) -> None:
         ended = os.waitid(os.P_PIDFD, self._pidfd, flags)

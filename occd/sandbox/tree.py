@@ -63,6 +63,7 @@ class _Copy:
             case stat.S_IFDIR:
                 self._folder(name, source, target, depth)
             case stat.S_IFLNK:
+                self._count(found)
                 os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
                 os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
             case stat.S_IFIFO | stat.S_IFSOCK as kind:
@@ -72,9 +73,7 @@ class _Copy:
     def _file(self, name: str, source: int, target: int) -> None:
         with opened(name, _READ, source) as old, opened(name, NEW, target) as new:
             found = os.fstat(old)
-            self.bytes += -(-found.st_size // _PAGE) * _PAGE  # holes count as if they were full
-            if self.bytes > BYTES_MAX:
-                raise TooLarge
+            self._count(found)
             while data := os.read(old, _CHUNK):
                 os.write(new, data)
             self._finish(new, found)
@@ -84,6 +83,11 @@ class _Copy:
         with opened(name, _FOLDER, source) as old, opened(name, _FOLDER, target) as new:
             self.entries(old, new, depth + 1)
             self._finish(new, os.fstat(old))
+
+    def _count(self, found: os.stat_result) -> None:
+        self.bytes += -(-found.st_size // _PAGE) * _PAGE  # holes count as if they were full
+        if self.bytes > BYTES_MAX:
+            raise TooLarge
 
     def _finish(self, new: int, old: os.stat_result) -> None:
         os.fchown(new, self._uid, self._uid)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.model import Ended, Event, Record, Recorded, Result, Status, Submission, Summary
@@ -75,6 +76,14 @@ class Node:
     """The number of submissions that its connections follow."""
     started_at: float = 0.0
     seen_at: float = 0.0
+    accepts: frozenset[str] | None = None
+    """The fields of a submission that an execute node understands (`wire.FIELDS`). None: it has not said,
+    so it understands those of version 1."""
+
+    def __post_init__(self) -> None:
+        for versions in self.languages.values():
+            if any(len(each) > rules.VERSION_MAX for each in versions):
+                raise rules.Broken("a version is too long", "languages")
 
 
 def read_cursor(text: str | None) -> tuple[float, str]:
@@ -221,9 +230,18 @@ def merged(told: Iterable[Node]) -> list[Node]:
                 following=each.following + other.following,
                 started_at=min(each.started_at, other.started_at),
                 seen_at=max(each.seen_at, other.seen_at),
+                accepts=other.accepts if each.accepts is None else each.accepts,
             )
         )
     return [found[name] for name in sorted(found)]
+
+
+def check_state_settings(config: Config) -> None:
+    """Raises ConfigError for what can be told without a server."""
+    if config.redis:
+        from occd.state.redis_connect import Redis
+
+        Redis(config.redis)
 
 
 @asynccontextmanager

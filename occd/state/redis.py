@@ -13,17 +13,16 @@ the step, by the sweep, or by looking whether the submission itself agrees. Ever
     PREFIX:k:DIGEST        an idempotency key: the id that was reserved for it
     PREFIX:{done}:N        how many finished in the N-th ten seconds
     PREFIX:nodes           what nodes say of themselves
+    PREFIX:accepts         and which fields of a submission they understand: apart, for older readers
     PREFIX:e:ID PREFIX:x:… channels: towards followers, towards the process that runs it
 """
 
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from hashlib import sha256
-from typing import cast
 
 import structlog
 import trio
@@ -85,11 +84,14 @@ from occd.state.redis_values import (
     SUMMARY_FIELDS,
     estimate,
     load_event,
-    load_node,
+    load_nodes,
     load_record,
+    load_status,
     load_summary,
     node_field,
+    store_accepts,
     store_event,
+    store_node,
 )
 from occd.trouble import Trouble
 
@@ -175,7 +177,11 @@ class RedisState:
                 try:
                     submissions.append(wire.decode_submission(body or b""))
                 except Poisoned as error:
-                    log.warning("a submission cannot be queued", id=id, reason=str(error))
+                    log.warning(
+                        "a submission waits for a version that can read it",
+                        id=id.decode(),
+                        reason=str(error),
+                    )
             elif status or float(score) < time.time() - _YOUNG_S:
                 await self._link.run(("ZREM", key, id))
         return submissions
@@ -268,7 +274,7 @@ class RedisState:
         return record
 
     async def status(self, id: str) -> Status:
-        return cast(Status, (await self._known(id, "status")).decode())
+        return load_status(await self._known(id, "status"))
 
     async def submission(self, id: str) -> Submission:
         return wire.decode_submission(await self._known(id, "body"))
@@ -404,17 +410,24 @@ class RedisState:
                 await told.wait()
 
     async def announce(self, node: Node) -> bool:
-        key, text = self._all("nodes"), json.dumps(asdict(node))
-        (known,) = await self._link.run(self._script("announce", [key], node_field(node), text))
+        told = {"accepts": store_accepts(node), "nodes": store_node(node)}
+        commands = [
+            self._script("announce", [self._all(key)], node_field(node), text)
+            for key, text in told.items()
+        ]
+        *_, known = await self._link.run(*commands)
         return bool(known == b"known")
 
     async def withdraw(self, node: Node) -> None:
-        await self._link.run(("HDEL", self._all("nodes"), node_field(node)))
+        field = node_field(node)
+        await self._link.run(*(("HDEL", self._all(key), field) for key in ("nodes", "accepts")))
 
     async def nodes(self) -> Sequence[Node]:
-        command = self._script("nodes", [self._all("nodes")], NODE_TTL_S)
-        (told,) = await self._link.run(command, certain=False)
-        return merged(load_node(each) for each in sorted(told))
+        looks = [
+            self._script("nodes", [self._all(key)], NODE_TTL_S) for key in ("nodes", "accepts")
+        ]
+        told, accepting = await self._link.run(*looks, certain=False)
+        return merged(load_nodes(sorted(told), accepting))
 
     async def check(self) -> None:
         await self._link.run(("SET", self._all("check"), time.time(), "EX", 60))

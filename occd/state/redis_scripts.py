@@ -253,7 +253,8 @@ return new == 1 and 'new' or 'known'
 local oldest, found = now() - tonumber(ARGV[1]), {}
 local said = redis.call('HGETALL', KEYS[1])
 for at = 1, #said, 2 do
-  if tonumber(string.match(said[at + 1], '^%S+')) < oldest then
+  local told_at = tonumber(string.match(said[at + 1], '^%S+') or '')
+  if not told_at or told_at < oldest then
     redis.call('HDEL', KEYS[1], said[at])
   else
     found[#found + 1] = said[at + 1]

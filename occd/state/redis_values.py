@@ -3,8 +3,12 @@
 import json
 import re
 import time
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar, get_args
+
+import structlog
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from occd import rules, wire
 from occd.errors import Unreadable
@@ -21,12 +25,33 @@ from occd.model import (
 from occd.state import Node, recorded
 from occd.state.redis_connect import Reply
 
+log = structlog.get_logger()
+
 BUCKET_S = 10
 BUCKETS = 6
 """The rate of finished submissions is measured over BUCKETS counters of BUCKET_S seconds each."""
 
 SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
 """The fields of a submission's hash that a list shows."""
+
+_REASON_MAX = 200
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepts:
+    name: str
+    roles: tuple[str, ...]
+    started_at: float
+    accepts: tuple[str, ...]
+
+
+_READ = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
+_nodes = TypeAdapter(
+    tuple[Node], config=_READ
+)  # a tuple, because what is a dataclass takes no config here
+_accepts = TypeAdapter(tuple[_Accepts], config=_READ)
 
 _STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
 
@@ -45,7 +70,7 @@ def load_record(id: str, found: list[Reply]) -> Record | None:
     return Record(
         id,
         _text(language),
-        _status(status),
+        load_status(status),
         _count(attempts),
         _moment(created_at) or 0.0,
         _moment(started_at),
@@ -61,7 +86,7 @@ def load_summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Su
     return Summary(
         id,
         _text(language),
-        _status(status),
+        load_status(status),
         known_verdict(_text(verdict)),
         created_at,
         _moment(started_at),
@@ -73,7 +98,7 @@ def _text(told: bytes | None) -> str:
     return (told or b"").decode(errors="backslashreplace")
 
 
-def _status(told: bytes | None) -> Status:
+def load_status(told: bytes | None) -> Status:
     status = _STATUSES.get(told or b"")
     if status is None:
         raise Unreadable("no status of ours")
@@ -121,9 +146,36 @@ def node_field(node: Node) -> str:
     return f"{node.name} {','.join(node.roles)}"
 
 
-def load_node(told: bytes) -> Node:
-    at, _, text = told.partition(b" ")
-    fields = json.loads(text)
-    languages = {name: tuple(each) for name, each in fields.pop("languages").items()}
-    fields |= {"roles": tuple(fields["roles"]), "seen_at": float(at)}
-    return Node(languages=languages, **fields)
+def store_node(node: Node) -> bytes:
+    """As the first version of occd reads it: that cannot load a record with a field more."""
+    fields = asdict(node)
+    del fields["accepts"]
+    return json.dumps(fields).encode()
+
+
+def store_accepts(node: Node) -> bytes:
+    accepts = _Accepts(node.name, node.roles, node.started_at, tuple(sorted(node.accepts or ())))
+    return json.dumps(asdict(accepts)).encode()
+
+
+def load_nodes(told: Iterable[bytes], accepting: Iterable[bytes]) -> Iterator[Node]:
+    """Without those that cannot be read. What a process accepts is believed of that very process: one of
+    another version may have started anew under its name."""
+    accepts = {
+        (each.name, each.roles, each.started_at): each.accepts
+        for _, each in _said(_accepts, accepting)
+    }
+    for at, node in _said(_nodes, told):
+        accepted = frozenset(accepts.get((node.name, node.roles, node.started_at), ()))
+        yield replace(node, seen_at=at, accepts=accepted or None)
+
+
+def _said(kind: TypeAdapter[tuple[T]], told: Iterable[bytes]) -> Iterator[tuple[float, T]]:
+    """With the time at which it was said."""
+    for each in told:
+        at, _, text = each.partition(b" ")
+        try:
+            (value,) = kind.validate_json(b"[%s]" % text)
+            yield _moment(at) or 0.0, value
+        except (ValidationError, Unreadable) as error:
+            log.warning("a node says what cannot be read", reason=str(error)[:_REASON_MAX])

@@ -54,6 +54,7 @@ _REJECTED = {
     "unauthorized": (401, "This needs a secret of yours"),
     "forbidden-origin": (403, "This origin may not use the server"),
     "too-large": (413, "This is too large"),
+    "unknown-host": (421, "The server does not answer to this name"),
     "stdin-gap": (409, "Some stdin is missing before this"),
     "shutting-down": (503, "The server is stopping, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 import trio
-from quart import Response, request
+from quart import Response, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
@@ -23,6 +23,7 @@ from occd.config import Config
 from occd.errors import OccdError, Unreadable
 from occd.web import FollowService, Health, SubmitService
 from occd.web.api import api_routes
+from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
 from occd.web.pages import page_routes, secure
 from occd.web.problems import Problem, internal_problem, problem_of
@@ -55,9 +56,21 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         socket = socket_routes(services.follow, services.stopping, config.http)
         app.register_blueprint(socket, url_prefix=prefix)
     _health_routes(app, services.health)
+    _host_check(app, Hosts(config))
     _error_handlers(app)
     app.after_request(secure)
     return app
+
+
+def _host_check(app: QuartTrio, hosts: Hosts) -> None:
+    @app.before_request
+    async def of_request() -> None:
+        if request.path not in ALWAYS:
+            hosts.check(request.headers, request.scope["path"])
+
+    @app.before_websocket
+    async def of_websocket() -> None:
+        hosts.check(websocket.headers, websocket.scope["path"])
 
 
 def _health_routes(app: QuartTrio, health: Health) -> None:

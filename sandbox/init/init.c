@@ -28,6 +28,8 @@
  * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails. The kernel counts
  * what their users keep to the account of UID.
  *
+ * Called as `occd-init prove`, as a program in a jail, it tells what holds there, for occd to check.
+ *
  * We run as the jail's user, so their program could ptrace us or open our files; PR_SET_DUMPABLE 0 forbids
  * both. All our files are close-on-exec. The time is asked for, not told by a timer that could be disarmed.
  * The program has a session of its own, hence a share of the processors apart from ours (autogroup).
@@ -81,7 +83,7 @@ struct usage {
 };
 
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
-enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000 };
+enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
 
 static int control;
 
@@ -276,14 +278,15 @@ static uint64_t told_cpu_ns(int file) {
     return value;
 }
 
-static int reap(pid_t program, int *status) {
-    int ended = 0, each;
-    for (pid_t pid; (pid = waitpid(-1, &each, WNOHANG)) > 0;)
+/* How many were reaped: no more than leave us the time to look at the limits. */
+static int reap(pid_t program, int *ended, int *status) {
+    int count = 0, each;
+    for (pid_t pid; count < REAPED_MAX && (pid = waitpid(-1, &each, WNOHANG)) > 0; count++)
         if (pid == program) {
             *status = each;
-            ended = 1;
+            *ended = 1;
         }
-    return ended;
+    return count;
 }
 
 /* To the group that the program was started in, as a terminal would, and to the program if it has left that. */
@@ -327,12 +330,17 @@ static struct end supervise(const struct go *go, pid_t program, int signals, int
     struct end end = {.type = 'X', .status = SIGKILL};
     uint64_t ends = started + go->wall_ns;
     uint64_t look = started + (go->groups ? go->cpu_ns / go->processors : SAMPLE_NS);
+    int ended = 0, reaped = 0;
     for (;;) {
-        wait_until(look < ends ? look : ends, fds);
+        wait_until(reaped == REAPED_MAX ? 0 : look < ends ? look : ends, fds);
         if (fds[0].revents) forward_signal(program);
-        if (fds[1].revents) {
+        if (fds[1].revents || reaped == REAPED_MAX) {
             struct signalfd_siginfo info;
-            if (read(signals, &info, sizeof info) > 0 && reap(program, &end.status)) return end;
+            while (read(signals, &info, sizeof info) > 0) continue;
+            reaped = reap(program, &ended, &end.status);
+            if (ended) return end;
+            /* The program sent us the signal. What we do because of it would be nobody's CPU time. */
+            if (!reaped) nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         }
         uint64_t now = now_ns();
         if (now >= look) end.guarded = guard(go, cpu_file, &end, most, &look);
@@ -465,9 +473,27 @@ static int tether(pid_t occd, uid_t uid, char **argv) {
     return 125;
 }
 
+static int prove(void) {
+    static const char *const namespaces[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
+    char path[64], text[8192];
+    /* Without the policy the first would say EFAULT or EACCES, and the second would succeed. */
+    int refused = prctl(PR_SET_SECCOMP, 2, NULL) != 0 && errno == EPERM;
+    refused = refused && socket(AF_NETLINK, SOCK_RAW, 15) < 0 && errno == EPERM;
+    printf("refused: %s\n", refused ? "yes" : "no");
+    for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
+        snprintf(path, sizeof path, "/proc/self/ns/%s", namespaces[i]);
+        ssize_t size = readlink(path, text, sizeof text - 1);
+        if (size > 0) printf("%s: %.*s\n", namespaces[i], (int)size, text);
+    }
+    if (read_proc("self", "uid_map", text, sizeof text)) printf("uid_map: %s\n", text);
+    if (read_proc("self", "status", text, sizeof text)) printf("%s\n", text);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
     if (argc > 4 && strcmp(argv[1], "tether") == 0)
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
+    if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc != 2) return 125;
     control = atoi(argv[1]);
     prctl(PR_SET_DUMPABLE, 0);

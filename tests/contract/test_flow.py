@@ -50,6 +50,11 @@ class FakeSandbox:
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
     )
 
+    waits_s: float = 0.0
+
+    async def trial(self) -> None:
+        """It is always fit."""
+
     @asynccontextmanager
     async def cell(
         self, language: Language, files: Sequence[File], limits: Limits

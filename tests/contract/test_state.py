@@ -1063,6 +1063,7 @@ def seen(node: Node) -> Node:
 
 async def test_nodes_are_believed_until_withdrawn(seam: StateSeam) -> None:
     one = Node("n1", ("execute",), {"python": ("3.12", "3.11")}, running=2, started_at=5.0)
+    one = replace(one, accepts=frozenset({"id", "a field that came later"}))
     two = Node("n2", ("execute",), {"c": ("12",)})
     async with seam.open() as state:
         assert list(await state.nodes()) == []

@@ -1,7 +1,7 @@
 """What the page makes of what programs and compilers write."""
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server
 
 from e2e.editor import DESK, PHONE, Editor
@@ -23,6 +23,26 @@ def test_a_line_is_written_over_as_in_a_terminal(editor: Editor) -> None:
     )
     editor.expect_verdict("good")
     editor.expect_whole_output("done\naXc\nding\n")
+
+
+def test_a_long_line_is_gone_on_from_and_all_can_be_copied(
+    context: BrowserContext, editor: Editor
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.run(
+        "import time\n"
+        "print('x' * 3000, end='\\r', flush=True); time.sleep(0.1); print('y')\n"
+        "print('z' * 3000, end='\\r\\n')\n"
+        "print('ab', end='\\r', flush=True); time.sleep(0.1); print('\\x1b[31mc' * 2500)\n"
+        "print('\\x1b[0munfinished\\b\\b\\bX', end='')"
+    )
+    editor.expect_verdict("good")
+    whole = f"{'x' * 3000}\ny\n{'z' * 3000}\n{'c' * 2500}\nunfinisXed"
+    editor.expect_whole_output(whole)
+    editor.page.locator("#copy").click()
+    editor.page.wait_for_function(
+        "async wanted => await navigator.clipboard.readText() === wanted", arg=whole
+    )
 
 
 def test_colours_are_shown_and_can_be_read(browser: Browser, server: Server) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from sandboxed import PYTHON, SHORT, Lab, run_in
+from sandboxed import PYTHON, SHORT, Feed, Lab, run_in, standing_inits
 
 BRIEF = replace(SHORT, cpu_time=1.0, wall_time=1.0)
 
@@ -131,7 +131,9 @@ async def test_writing_to_inits_files_in_proc_is_refused(lab: Lab) -> None:
         """
         for folder, _, names in os.walk("/proc/1"):
             for name in names:
-                try: os.open(os.path.join(folder, name), os.O_WRONLY)
+                try:
+                    fd = os.open(os.path.join(folder, name), os.O_WRONLY)
+                    os.write(fd, b"1")  # some may be opened by everybody
                 except OSError: continue
                 print(folder, name)
         """
@@ -156,6 +158,56 @@ async def test_crowding_init_off_its_processor_delays_no_end(lab: Lab) -> None:
     )
     assert outcome.limit == "cpu_time", outcome
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "while True: os.kill(1, signal.SIGCHLD)",
+        """
+        while True:
+            try:
+                if os.fork() == 0: os.fork(); os._exit(0)
+                os.wait()
+            except OSError: pass
+        """,
+    ],
+    ids=["signals", "orphans"],
+)
+async def test_keeping_init_busy_delays_no_end(lab: Lab, source: str) -> None:
+    limits = replace(SHORT, cpu_time=1.0, wall_time=30.0)
+    outcome = await lab.python(source, limits)
+    assert outcome.limit == "cpu_time", outcome
+    assert outcome.cpu_time < 3.0
+
+
+async def test_sending_init_signals_makes_it_do_little(lab: Lab) -> None:
+    """What init does is not counted to the program."""
+    feed = Feed()
+    used: list[float] = []
+
+    async def look() -> None:
+        await feed.output.wait()
+        (init,) = await standing_inits()
+        while (ticks := cpu_ticks(init)) is not None:
+            used.append(ticks / os.sysconf("SC_CLK_TCK"))
+            await trio.sleep(0.02)
+
+    source = "print('up', flush=True)\nwhile True: os.kill(1, signal.SIGCHLD)"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        outcome = await lab.python(source, replace(SHORT, cpu_time=2.0, wall_time=30.0), feed=feed)
+    assert outcome.limit == "cpu_time", outcome
+    assert max(used) < outcome.cpu_time / 4
+
+
+def cpu_ticks(pid: int) -> int | None:
+    """None when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[11]) + int(fields[12])
 
 
 @pytest.mark.parametrize("name", ["RLIMIT_FSIZE", "RLIMIT_NOFILE"])

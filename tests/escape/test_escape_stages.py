@@ -140,6 +140,11 @@ TREES = {
         "print(len(os.listdir('.')))",
         "20001",
     ),
+    "long links": (
+        "for n in range(4000): os.symlink('x' * 4000, f'{n}')",
+        "print(len(os.listdir('.')), len(os.readlink('3999')))",
+        "4001 4000",
+    ),
     "names of all kinds": (
         "for name in NAMES: open(name, 'w').close()",
         "print(sorted(os.listdir(b'.')) == sorted([b'main.py', *NAMES]))",

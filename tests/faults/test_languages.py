@@ -213,6 +213,21 @@ def test_a_runtime_that_says_its_memory_is_full_has_met_the_limit(
     assert result["run"]["exit_code"] != 0
 
 
+THREADS = """
+class Main {
+    public static void main(String[] words) throws Exception {
+        for (;;) { Thread t = new Thread(() -> { for (;;) Thread.yield(); }); t.setDaemon(true); t.start(); }
+    }
+}
+"""
+
+
+def test_too_many_threads_are_no_want_of_memory(server: Server) -> None:
+    result = run(server, {"language": "java", "source": THREADS, "limits": {"cpu_time": 20}})
+    assert "OutOfMemoryError: unable to create native thread" in result["run"]["stderr"]
+    assert (result["verdict"], result["run"]["limit"]) == ("runtime_error", None)
+
+
 TALKS = {
     "an exit code of 0": "import sys; print('MemoryError', file=sys.stderr)",
     "words that are 4 KiB behind": "import sys; sys.exit('MemoryError\\n' + 'x' * 5000)",
@@ -257,6 +272,56 @@ def test_a_compiler_told_to_write_no_program_is_a_compile_error(
     result = run(server, {"language": "c", "source": C, "compile_args": [option]})
     assert result["verdict"] == "compile_error"
     assert "no program" in result["compile"]["stderr"]
+
+
+@pytest.mark.parametrize("options", [["--outDir", "out"], ["--noEmit"], ["--version"]])
+def test_tsc_told_to_write_no_program_is_a_compile_error(
+    server: Server, options: list[str]
+) -> None:
+    body = {"language": "typescript", "source": "console.log(4)", "compile_args": options}
+    result = run(server, body)
+    assert result["verdict"] == "compile_error"
+    assert "wrote no main.js" in result["compile"]["stderr"]
+
+
+STRANGE: dict[str, dict[str, Any]] = {
+    "words as long as Linux takes": {"args": ["x" * 131_071], "limits": {"memory": 2**20}},
+    "a thousand empty words": {"args": [""] * 1000},
+    "an environment as large as may be": {"env": {f"A{n}": "x" * 120 for n in range(1000)}},
+    "nowhere to look for programs": {"env": {"PATH": "", "LD_LIBRARY_PATH": "/box", "IFS": "x"}},
+    "limits near nothing": {
+        "limits": {"cpu_time": 0.001, "wall_time": 0.001, "memory": 2**20, "processes": 1,
+                   "output": 1, "file_size": 1}
+    },
+    "names like ours": {
+        "files": text_files(**dict.fromkeys(
+            ["upper", "work/x", "box", "compiled", ".occd-init", "main/x", ".main", "x" * 255,
+             "@x", "+x", "a=b", "'\"`$;|<>*?[]{}()!#~ %", "\u202e", "package.json", "go.mod"], ""
+        ))
+    },
+    "many files in deep folders": {
+        "files": [
+            {"name": "/".join([f"{n:03}".ljust(13, "d")] * 15) + "/file", "content": "x"}
+            for n in range(190)
+        ]
+    },
+    "8 MiB": {"files": [{"name": f"f{n}", "content": "x" * 44_000} for n in range(190)]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["python", "c", "java"])
+@pytest.mark.parametrize("kind", STRANGE)
+def test_strange_input_is_never_our_failure(server: Server, language: str, kind: str) -> None:
+    source = {"python": "print(4)", "c": C, "java": "class Main { " + PRINTS_4 + " }"}[language]
+    result = run(server, {"language": language, "source": source} | STRANGE[kind])
+    assert result["verdict"] != "internal_error"
+    assert result["attempts"] == 1
+
+
+@pytest.mark.parametrize("name", ["n" * 252 + ".rs", "x.y.rs", "1 2.rs", "match.rs"])
+def test_a_rust_file_may_have_any_name(server: Server, name: str) -> None:
+    files = text_files(**{name: 'fn main() { println!("4") }'})
+    ends_well(run(server, {"language": "rust", "files": files}), "4\n")
 
 
 @pytest.mark.parametrize("language", ["c", "cpp", "go", "rust", "java"])

@@ -1,4 +1,5 @@
-"""The sandbox under cgroup v2, in a virtual machine: as root, with a delegated group, with none.
+"""The sandbox under cgroup v2, in a virtual machine: as root, with a delegated group, with none; and attacks
+that could take a kernel down.
 
 Each test boots a machine of its own and runs the `guest_*.py` beside this file in it, by pytest.
 """
@@ -9,7 +10,7 @@ import machine
 import pytest
 from vm_image import Image, open_image
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1100)]
 
 _TIMEOUT_S = 900  # a fifth of it on a quiet machine
 _PYTEST = "/job/bin/python -m pytest --noconftest -p no:cacheprovider -c /job/pyproject.toml"
@@ -63,3 +64,12 @@ def test_user_with_a_delegated_group(image: Image, job: Path) -> None:
 
 def test_user_without_a_group(image: Image, job: Path) -> None:
     check(image, job, _AS_USER, 1000, "guest_sampled")
+
+
+@pytest.mark.parametrize("runner", [_AS_ROOT, _AS_DELEGATE], ids=["root", "user"])
+def test_attacks_on_the_kernel(image: Image, job: Path, runner: str) -> None:
+    pytest_command = f"{runner} {_PYTEST} -q --color=no --durations=5 -rP -p guest_lab"
+    command = f"{_FUNCTIONS}{pytest_command} /job/tests/vm/guest_attacks.py"
+    finished = machine.run(image, job, command, _TIMEOUT_S)
+    print(finished.output)
+    assert finished.status == 0

@@ -77,7 +77,8 @@ const socket = openSocket('/api/v1/ws', {
   frame(frame) {
     runner.frame(frame)
     if (frame.type !== 'event') remember()
-    watchRun()
+    // A refusal that the program waits out is no progress.
+    if (runner.current() === null || frame.type !== 'error') watchRun()
   },
   wanted: () => runner.current() !== null,
 })

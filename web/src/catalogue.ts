@@ -31,6 +31,7 @@ export function watchCatalogue(found: (languages: Language[], limits: Limits) =>
 }
 
 export function remedy(problem: Problem): string {
+  if (problem.detail?.startsWith('Programs cannot be run')) return problem.detail
   const what = problem.title.replace(/\.$/, '')
   return problem.detail ? `${what}. ${problem.detail}` : `${what}.`
 }

@@ -34,6 +34,7 @@ export function newResults(changed: () => void): Results {
   let compiling = false
   let busy = { text: '', detail: '' }
   let away = false
+  let kept = ''
   let why = ''
 
   function say(tone: Tone, text: string, detail = ''): void {
@@ -50,6 +51,10 @@ export function newResults(changed: () => void): Results {
     if (page.verdict.textContent !== text) page.verdict.textContent = text
     page.detail.textContent = detail
     page.detail.hidden = detail === ''
+  }
+
+  function showAway(): void {
+    show('busy', 'Waiting for the server…', why === '' ? kept : `${kept} ${why}`)
   }
 
   function usage(outcome: Outcome | null): void {
@@ -123,9 +128,9 @@ export function newResults(changed: () => void): Results {
       document.body.classList.toggle('old', from !== '')
     },
     stuck(reason) {
-      if (away) return
       why = reason
-      show('busy', busy.text, reason)
+      if (away) showAway()
+      else show('busy', busy.text, reason)
     },
     sending() {
       clear()
@@ -139,9 +144,10 @@ export function newResults(changed: () => void): Results {
     },
     away(accepted) {
       stopClock()
+      if (!away) why = ''
       away = true
-      const kept = accepted ? 'Your program is kept, and what it writes will be shown here.' : 'Your program is kept and will run.'
-      show('busy', 'Waiting for the server…', kept)
+      kept = accepted ? 'Your program is kept, and what it writes will be shown here.' : 'Your program is kept and will run.'
+      showAway()
     },
     back() {
       if (!away) return

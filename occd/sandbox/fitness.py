@@ -1,0 +1,84 @@
+"""Whether jails can be made here now.
+
+A trial job tells, every 30 s, at once when a jail could not be made, and then every 2 s until one can. A
+kernel that is stuck says nothing, so a jail or a trial that takes too long is a failure meanwhile.
+"""
+
+import structlog
+import trio
+
+from occd.errors import SandboxUnavailable
+from occd.sandbox import Sandbox
+
+log = structlog.get_logger()
+
+_EVERY_S = 30.0
+_AGAIN_S = 2.0
+_JAIL_S = 5.0
+_TRIAL_S = 15.0
+_LOOK_S = 0.5
+_STUCK = (
+    "The machine may be overloaded, or its kernel stuck: look for processes in state D "
+    "(ps -eo pid,stat,wchan,args); only a restart of the machine ends these"
+)
+
+
+class Fitness:
+    def __init__(self, sandbox: Sandbox) -> None:
+        """The sandbox has just run its first trial."""
+        self._sandbox = sandbox
+        self._problem: str | None = None
+        self._trying_since: float | None = None
+        self._doubted = trio.Event()
+        self._concluded = trio.Event()
+
+    @property
+    def problem(self) -> str | None:
+        """Why no program can be run now, in plain words."""
+        return self._problem
+
+    async def doubt(self) -> bool:
+        """A jail could not be made: whether others can, by a new trial."""
+        concluded = self._concluded
+        self._doubted.set()
+        await concluded.wait()
+        return self._problem is None
+
+    async def until(self, *, fit: bool) -> None:
+        while (self._problem is None) != fit:
+            await self._concluded.wait()
+
+    async def run(self) -> None:
+        """Try until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            while True:
+                with trio.move_on_after(_AGAIN_S if self._problem else _EVERY_S):
+                    await self._doubted.wait()
+                self._doubted = trio.Event()
+                self._trying_since = trio.current_time()
+                try:
+                    await self._sandbox.trial()
+                except SandboxUnavailable as error:
+                    self._conclude(str(error))
+                else:
+                    self._conclude(None)
+                self._trying_since = None
+
+    async def _watch(self) -> None:
+        while True:
+            await trio.sleep(_LOOK_S)
+            now = trio.current_time()
+            if self._sandbox.waits_s > _JAIL_S:
+                self._conclude(f"no jail has come to stand for {_JAIL_S:.0f} s. {_STUCK}")
+            elif self._trying_since is not None and now - self._trying_since > _TRIAL_S:
+                self._conclude(f"a trial job has not ended for {_TRIAL_S:.0f} s. {_STUCK}")
+
+    def _conclude(self, problem: str | None) -> None:
+        if problem and not self._problem:
+            log.error("no program can be run now", reason=problem)
+        if self._problem and not problem:
+            log.info("programs can be run again")
+        self._problem = problem and f"Programs cannot be run now: {problem}"
+        self._concluded.set()
+        self._concluded = trio.Event()

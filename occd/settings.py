@@ -1,0 +1,192 @@
+"""Reading settings: a folder of YAML files, the environment and the command line, as one tree of values that
+knows where each came from; and telling what is wrong with one in words for whoever wrote it."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from occd.errors import ConfigError
+
+_PREFIX = "OCCD_"
+_SUFFIXES = (".yaml", ".yml")
+_NUMBER = "expected a number"
+_WHOLE = "expected a whole number"
+_LIST = "expected a list, as in [a, b]"
+_SECTION = "expected keys with values, as in `execute: {slots: 4}`"
+_TEXT = "expected text (in quotes if it looks like a number)"
+_WORDS = {
+    "extra_forbidden": "unknown setting",
+    "missing": "must be set",
+    "model_type": _SECTION,
+    "model_attributes_type": _SECTION,
+    "dict_type": _SECTION,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": "expected a number that is not infinite",
+    "string_type": _TEXT,
+    "path_type": "expected a path",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "greater_than": "must be above <gt>",
+    "greater_than_equal": "must be at least <ge>",
+    "less_than": "must be below <lt>",
+    "less_than_equal": "must be at most <le>",
+    "literal_error": "must be <expected>",
+    "string_too_short": "must have at least <min_length> character(s)",
+    "string_too_long": "must have at most <max_length> characters",
+    "string_pattern_mismatch": "must look like <pattern>",
+}
+"""By pydantic's name of the error. What is not here is told in pydantic's words."""
+
+Place = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Settings:
+    """`places` says for a key, or for all below it, where it was set."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[Place, str] = field(default_factory=dict)
+
+    def put(self, key: Place, value: object, place: str) -> None:
+        """Set it, over what was set before. What a section of the same name has besides stays."""
+        self.places[key] = place
+        below, name = self.values, key[-1]
+        for section in key[:-1]:
+            if not isinstance(below.get(section), dict):
+                below[section] = {}
+            below = below[section]
+        old = below.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            below[name] = {**old, **value}
+        else:
+            below[name] = value
+
+    def explain(self, error: ValidationError) -> str:
+        """One line for each fault."""
+        return "\n".join(self._explain(each) for each in error.errors())
+
+    def _explain(self, fault: Mapping[str, Any]) -> str:
+        key = tuple(each for each in fault["loc"] if isinstance(each, str))
+        words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        for name, value in fault.get("ctx", {}).items():
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            words = words.replace(f"<{name}>", shown)
+        exact, place = self._place(key)
+        if exact and place.upper().startswith(("--", _PREFIX)):
+            return f"{place}: {words}"
+        return ": ".join(filter(None, (place, ".".join(key), words)))
+
+    def _place(self, key: Place) -> tuple[bool, str]:
+        """Where this key, a section around it, or something in it was set; False for the section."""
+        for end in range(len(key), 0, -1):
+            if key[:end] in self.places:
+                return end == len(key), self.places[key[:end]]
+        inner = (place for each, place in self.places.items() if key and each[: len(key)] == key)
+        return True, next(inner, "")
+
+
+def read_settings(folder: Path, flags: Mapping[str, Any]) -> Settings:
+    """Raises ConfigError when something cannot be read."""
+    settings = Settings()
+    for path in _files(folder):
+        for key, value in _load(path).items():
+            if (key,) in settings.places:
+                raise ConfigError(
+                    f"{path}: {key} is already set in {settings.places[key,]}; keep one of them"
+                )
+            if value is not None:  # a section of which everything is commented out
+                settings.put((key,), value, str(path))
+    for name, text in sorted(os.environ.items()):
+        if name.upper().startswith(_PREFIX):
+            names = name[len(_PREFIX) :].lower().split("__")
+            settings.put(tuple(names), _value(text), name)
+    for flag, given in flags.items():
+        settings.put((flag,), given, f"--{flag.replace('_', '-')}")
+    return settings
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
+    return [folder / name for name in names if name.endswith(_SUFFIXES)]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506  (a safe one)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{path}: {_where(error)}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected keys with values, as in `listen: 127.0.0.1:8000`")
+    return loaded
+
+
+def _where(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    problem = str(error.problem or error.context)
+    if r"'\t'" in problem:
+        problem = "a tab where only spaces are allowed; indent and separate with spaces"
+    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+
+
+def _value(text: str) -> object:
+    """A list or a section is written as JSON; all else is text, which each setting reads for itself."""
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML lets pass: a key twice, and keys that are no names."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in self._keys(node):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} is set twice; keep one of them",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def _keys(self, node: yaml.MappingNode) -> Iterator[yaml.ScalarNode]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                shown = key.value if isinstance(key, yaml.ScalarNode) else "this"
+                raise yaml.MarkedYAMLError(
+                    problem=f"{shown} is no name of a setting", problem_mark=key.start_mark
+                )
+            yield key

@@ -1,0 +1,81 @@
+"""Which names the server answers to.
+
+A foreign page can let a name of its own lead to this server (DNS rebinding). The browser then takes the page
+and the server for one origin, and the page may use all of the API. The name in the header `Host` is the one
+thing that gives it away. An IP address there cannot have been rebound, and nobody else owns a loopback name.
+"""
+
+import re
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from werkzeug.datastructures import Headers
+
+from occd.config import Config
+from occd.errors import Rejected
+
+ALWAYS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Supervisors ask for these by whatever name they know."""
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,254})(:[0-9]{0,5})?")
+_LOOPBACK = "localhost"
+
+
+class Hosts:
+    """`any` when every name is answered: occd listens beyond loopback, and nobody said what it is called."""
+
+    def __init__(self, config: Config) -> None:
+        listen = _bare(config.listen.rpartition(":")[0])
+        self.any = not config.http.hosts and not _is_loopback(listen)
+        self._names = {_LOOPBACK, f"*.{_LOOPBACK}", listen, *config.http.hosts}
+
+    def check(self, headers: Headers, target: str) -> None:
+        """Raises Rejected when the request is for a name that is not ours. `target` is the request's path, or
+        its whole URL, as proxies send it: then both names count."""
+        if self.any:
+            return
+        given = headers.getlist("Host")
+        self._check(given[0] if len(given) == 1 else "")
+        if not target.startswith("/"):
+            self._check(target.partition("://")[2].partition("/")[0])
+
+    def _check(self, host: str) -> None:
+        found = _HOST.fullmatch(host)
+        if found is None:
+            raise Rejected("unknown-host", "The request must name one host, in the header Host")
+        name = _bare(found[1])
+        if not (_address(name) or name in self._names or self._below(name)):
+            raise Rejected(
+                "unknown-host",
+                f"This server does not answer to {name}. If that is its name, list it in the "
+                f"configuration: http: {{hosts: [{name}]}}",
+            )
+
+    def _below(self, name: str) -> bool:
+        """Whether `*.example.org` is listed, for `a.b.example.org`."""
+        labels = name.split(".")
+        return any(f"*.{'.'.join(labels[at:])}" in self._names for at in range(1, len(labels)))
+
+
+def _bare(host: str) -> str:
+    """As names are compared: lower case, without the root's dot and the brackets of IPv6."""
+    return host.strip("[]").removesuffix(".").lower()
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    if address := _address(host):
+        return address.is_loopback
+    if host == _LOOPBACK or host.endswith(f".{_LOOPBACK}"):
+        return True
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False  # then nobody can listen there either
+    return all(ip_address(each[4][0]).is_loopback for each in found)

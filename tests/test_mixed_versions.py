@@ -1,0 +1,329 @@
+"""Nodes of two versions run side by side while an installation is upgraded. The old side is here as what
+commit 99529c6 wrote, and as copies of its readers (`tests/version1/`)."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import trio
+import version1
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from redis_server import shared_redis
+from values import events, results, submissions
+from version1 import model as old_model
+from version1 import nodes as old_nodes
+from version1 import wire as old_wire
+
+from occd import wire
+from occd.broker import Broker, open_broker
+from occd.config import Config, RedisConfig
+from occd.errors import Poisoned, Rejected
+from occd.languages import load_languages
+from occd.model import File, Limits, Submission, Unknown
+from occd.roles.submit import Submit
+from occd.sqlite import open_database
+from occd.state import Node, State, open_state
+from occd.web.schema import parse_submission
+
+WRITTEN = Path(version1.__file__).parent
+NEW = Node("new", ("execute",), {"python": ("3.11",)}, started_at=2.0, accepts=wire.FIELDS)
+OLD = Node("old", ("execute",), {"python": ("3.11",)}, started_at=1.0)
+MAIN = (File("main.py", b""),)
+
+
+def written(pattern: str) -> list[bytes]:
+    found = [path.read_bytes() for path in sorted(WRITTEN.glob(pattern))]
+    assert found
+    return found
+
+
+# Messages: what one side writes the other reads, whole
+
+
+@pytest.mark.parametrize("body", written("submission-*.json"))
+def test_a_new_execute_runs_what_an_old_submit_queued(body: bytes) -> None:
+    assert asdict(wire.decode_submission(body)) == asdict(old_wire.decode_submission(body))
+
+
+@given(submissions())
+@settings(deadline=None)
+def test_an_old_execute_runs_what_a_new_submit_queued(submission: Submission) -> None:
+    body = wire.encode_submission(submission)
+    assert json.loads(body)["v"] == 1
+    assert asdict(old_wire.decode_submission(body)) == asdict(submission)
+
+
+@pytest.mark.parametrize("body", written("result-*.json"))
+def test_a_new_notify_stores_what_an_old_execute_ended(body: bytes) -> None:
+    assert asdict(wire.decode_result(body)) == asdict(old_wire.decode_result(body))
+
+
+@given(submissions(), st.integers(1, 9), results)
+@settings(deadline=None)
+def test_an_old_notify_stores_what_a_new_execute_ended(
+    submission: Submission, attempt: int, result: Any
+) -> None:
+    known = replace(submission, files=(), stdin=b"")
+    message = wire.ResultMessage(submission.id, attempt, result, known)
+    assert asdict(old_wire.decode_result(wire.encode_result(message))) == asdict(message)
+
+
+@pytest.mark.parametrize("stored", written("event-*.json"))
+def test_a_new_ws_tells_what_an_old_node_stored(stored: bytes) -> None:
+    assert asdict(wire.load_event(stored)) == asdict(old_wire.load_event(stored))
+
+
+@given(events.filter(lambda event: not isinstance(event, Unknown)))
+@settings(deadline=None)
+def test_an_old_ws_tells_what_a_new_node_stored(event: Any) -> None:
+    assert asdict(old_wire.load_event(wire.store_event(event))) == asdict(event)
+
+
+# Nodes
+
+
+@asynccontextmanager
+async def opened(kind: str, folder: Path) -> AsyncIterator[tuple[Config, Broker, State]]:
+    """Queues in the data folder; what is known there too, or in Redis."""
+    shared = RedisConfig(url=SecretStr(shared_redis().url), prefix=f"mixed-{folder.name}")
+    config = Config(data_dir=folder, redis=shared if kind == "redis" else None)
+    async with (
+        open_database(folder) as database,
+        open_broker(config, database) as broker,
+        open_state(config, None if kind == "redis" else database) as state,
+    ):
+        yield config, broker, state
+        for node in await state.nodes():
+            await state.withdraw(node)
+
+
+async def test_old_and_new_nodes_read_what_the_other_says_of_itself(tmp_path: Path) -> None:
+    async with opened("redis", tmp_path) as (config, _, state):
+        assert config.redis
+        await state.announce(NEW)
+        with redis.Redis.from_url(shared_redis().url) as client:
+            nodes = f"{config.redis.prefix}:nodes"
+            (told,) = client.hvals(nodes)
+            assert old_nodes.load_node(told).languages == NEW.languages
+            now = told.partition(b" ")[0]
+            (record,) = written("node.json")
+            client.hset(nodes, "old execute", now + b" " + record)
+            found = {each.name: each for each in await state.nodes()}
+            client.delete(nodes)
+    assert found["new"].accepts == wire.FIELDS
+    assert found["old"].accepts is None
+    assert (found["old"].languages, found["old"].running) == ({"python": ("3.12", "3.11")}, 2)
+
+
+async def test_what_a_process_accepts_is_not_believed_of_an_older_one_of_its_name(
+    tmp_path: Path,
+) -> None:
+    """A node that was killed, and went back to the old version within the seconds of its last word."""
+    async with opened("redis", tmp_path) as (config, _, state):
+        assert config.redis
+        await state.announce(NEW)
+        with redis.Redis.from_url(shared_redis().url) as client:
+            key = f"{config.redis.prefix}:nodes"
+            (told,) = client.hvals(key)
+            again = told.replace(b'"started_at": 2.0', b'"started_at": 3.0')
+            assert again != told
+            client.hset(key, "new execute", again)
+            (found,) = await state.nodes()
+            client.delete(key)
+    assert (found.started_at, found.accepts) == (3.0, None)
+
+
+STRANGE = [
+    b"", b"x", b"now", b"nan {}", b"inf []", b"now {}", b'now {"name": 1}', b"now \xff",
+    b'now {"name": "n", "roles": ["execute"], "languages": {"python": "3"}}',
+    b'now {"name": "n", "roles": ["execute"], "languages": {"python": ["' + b"9" * 5000 + b'"]}}',
+    b'now {"name": "n", "roles": ["execute"], "languages": {}, "started_at": 1e999}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["nodes", "accepts"])
+async def test_a_node_that_says_what_cannot_be_read_hides_no_other(
+    tmp_path: Path, key: str
+) -> None:
+    async with opened("redis", tmp_path) as (config, _, state):
+        assert config.redis
+        await state.announce(NEW)
+        with redis.Redis.from_url(shared_redis().url) as client:
+            now = b"%d" % client.time()[0]
+            for number, each in enumerate(STRANGE):
+                client.hset(f"{config.redis.prefix}:{key}", f"s{number}", each.replace(b"now", now))
+            (found,) = await state.nodes()
+            client.delete(f"{config.redis.prefix}:{key}")
+    assert (found.name, found.accepts) == ("new", wire.FIELDS)
+
+
+async def test_a_later_node_may_say_more_of_itself(tmp_path: Path) -> None:
+    async with opened("redis", tmp_path) as (config, _, state):
+        assert config.redis
+        await state.announce(NEW)
+        with redis.Redis.from_url(shared_redis().url) as client:
+            key = f"{config.redis.prefix}:nodes"
+            (told,) = client.hvals(key)
+            client.hset(key, "new execute", told[:-1] + b', "seats": {"free": 3}}')
+            (found,) = await state.nodes()
+    assert replace(found, seen_at=0.0) == NEW
+
+
+# A field that came later. There is none yet, so `interactive` and one of the limits stand in for some.
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    names = ("interactive", "limits.open_files")
+    monkeypatch.setattr(wire, "LATER", names)
+    return names
+
+
+def test_the_fields_of_version_1_are_those_that_its_reader_knows() -> None:
+    known = set(wire._fields(old_model.Submission))
+    assert known == wire.VERSION_1
+    assert known <= wire.FIELDS
+
+
+def test_every_later_field_can_be_left_out() -> None:
+    """Else version 1 could not say what does not use it."""
+    kinds: dict[str, Any] = {"": Submission, "files": File, "limits": Limits}
+    for name in wire.LATER:
+        folder, _, last = name.rpartition(".")
+        (field,) = [each for each in fields(kinds[folder]) if each.name == last]
+        assert field.default is not MISSING
+    assert set(wire.LATER) == wire.FIELDS - wire.VERSION_1
+
+
+@given(submissions())
+@settings(deadline=None, max_examples=30)
+def test_what_uses_no_later_field_is_written_as_version_1_wrote_it(submission: Submission) -> None:
+    plain = replace(
+        submission, interactive=False, limits=replace(submission.limits, open_files=256)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "LATER", ("interactive", "limits.open_files", "files.content"))
+        plain = replace(plain, files=tuple(replace(each, content=b"x") for each in plain.files))
+        message = json.loads(wire.encode_submission(plain))
+        assert message["v"] == 2  # a content cannot be left out
+        patch.setattr(wire, "LATER", ("interactive", "limits.open_files"))
+        body = wire.encode_submission(plain)
+    message = json.loads(body)
+    assert message["v"] == 1
+    assert "interactive" not in message["submission"]
+    assert "open_files" not in message["submission"]["limits"]
+    assert wire.decode_submission(body) == plain
+    assert asdict(old_wire.decode_submission(body)) == asdict(plain)
+
+
+@pytest.mark.parametrize(
+    "submission",
+    [
+        Submission("id", "python", None, "main.py", MAIN, interactive=True),
+        Submission("id", "python", None, "main.py", MAIN, limits=Limits(open_files=99)),
+    ],
+)
+def test_what_uses_a_later_field_is_never_run_without_it(
+    later: tuple[str, ...], submission: Submission
+) -> None:
+    body = wire.encode_submission(submission)
+    assert json.loads(body)["v"] == 2
+    assert wire.decode_submission(body) == submission
+    with pytest.raises(Poisoned):
+        old_wire.decode_submission(body)
+
+
+@dataclass
+class Installation:
+    submit: Submit
+    broker: Broker
+    state: State
+    config: Config
+
+    async def post(self, **asked: Any) -> str:
+        request = await parse_submission({"language": "python", "source": "1"} | asked)
+        record = await self.submit.submit(request, key=None, digest="", owner=None)
+        return record.id
+
+    async def queued(self) -> list[dict[str, Any]]:
+        """The messages that wait."""
+        count = (await self.broker.depths()).get(self.config.submission_queue, 0)
+        async with self.broker.consume(self.config.submission_queue, count + 1) as deliveries:
+            return [json.loads((await deliveries.receive()).body) for _ in range(count)]
+
+
+@pytest.fixture(params=["embedded", "redis"])
+async def installation(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Installation]:
+    async with opened(request.param, tmp_path) as (config, broker, state):
+        submit = Submit(config, broker, state, load_languages())
+        yield Installation(submit, broker, state, config)
+
+
+async def refused(installation: Installation, **asked: Any) -> list[str]:
+    """The fields because of which it was refused."""
+    with pytest.raises(Rejected, match="not understood yet") as refused:
+        await installation.post(**asked)
+    assert refused.value.kind == "no-nodes"
+    return [each.field for each in refused.value.errors]
+
+
+async def test_a_later_field_is_used_when_every_execute_node_accepts_it(
+    later: tuple[str, ...], installation: Installation
+) -> None:
+    state = installation.state
+    half = replace(NEW, name="half", accepts=wire.FIELDS - {"interactive"})
+    for node in (NEW, OLD, half, Node("submit", ("submit",))):
+        await state.announce(node)
+    assert await refused(installation, interactive=True) == ["interactive"]
+    await state.withdraw(OLD)
+    assert await refused(installation, interactive=True) == ["interactive"]
+    assert await installation.queued() == []
+    await state.withdraw(half)
+    id = await installation.post(interactive=True)
+    (message,) = await installation.queued()
+    assert (message["v"], message["submission"]["id"]) == (2, id)
+    assert message["submission"]["interactive"] is True
+
+
+async def test_without_it_old_nodes_are_given_version_1(
+    later: tuple[str, ...], installation: Installation
+) -> None:
+    await installation.state.announce(OLD)
+    id = await installation.post(interactive=False)
+    (message,) = await installation.queued()
+    assert (message["v"], message["submission"]["id"]) == (1, id)
+    assert "interactive" not in message["submission"]
+
+
+async def test_a_later_field_is_not_used_when_no_execute_node_is_known(
+    later: tuple[str, ...], installation: Installation
+) -> None:
+    """Also where the language is promised, and the rest may wait in the queue."""
+    promised = installation.config.model_copy(update={"languages": ("python",)})
+    installation.submit._config = promised
+    with trio.fail_after(30):
+        assert await refused(installation, interactive=True) == ["interactive"]
+        await installation.post(interactive=False)
+
+
+async def test_what_nodes_accept_is_known_until_they_withdraw(installation: Installation) -> None:
+    state = installation.state
+    await state.announce(NEW)
+    await state.announce(OLD)
+    await state.announce(replace(NEW, roles=("ws",), languages={}, accepts=None))
+    found = {each.name: (each.roles, each.accepts) for each in await state.nodes()}
+    assert found == {"new": (("execute", "ws"), wire.FIELDS), "old": (("execute",), None)}
+    await state.withdraw(NEW)
+    found = {each.name: (each.roles, each.accepts) for each in await state.nodes()}
+    assert found == {"new": (("ws",), None), "old": (("execute",), None)}
+    await state.withdraw(replace(NEW, roles=("ws",)))
+    await state.withdraw(OLD)

@@ -1,0 +1,91 @@
+"""Strategies for the values that keep the model's rules (`occd/rules.py`)."""
+
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+
+from occd import rules
+from occd.model import Event, File, Limits, Outcome, Result, Submission
+
+number = st.floats(0, 1e12, allow_nan=False)
+moment = st.floats(0, 2.5e11, allow_nan=False)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+word = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+label = word.filter(bool)
+ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+part = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\\0\x7f"),
+    min_size=1,
+    max_size=9,
+).filter(lambda part: part not in (".", "..") and part[0] != "-")
+names = st.lists(part, min_size=1, max_size=3).map("/".join)
+outcomes = st.builds(
+    Outcome,
+    exit_code=st.none() | st.integers(0, 255),
+    signal=st.none() | st.just("SIGSEGV"),
+    stdout=st.binary(),
+    stderr=st.binary(),
+    cpu_time=number,
+    wall_time=number,
+    memory=st.integers(0, 2**50),
+)
+results = st.builds(
+    Result,
+    message=st.none() | text,
+    version=st.none() | text,
+    compile=st.none() | outcomes,
+    run=st.none() | outcomes,
+    attempts=st.integers(0, 3),
+    started_at=st.none() | moment,
+    finished_at=moment,
+)
+
+
+def _limit(name: str) -> st.SearchStrategy[Any]:
+    least, most = rules.LEAST[name], rules.MOST[name]
+    whole = isinstance(getattr(Limits(), name), int)
+    return st.integers(int(least), int(most)) if whole else st.floats(least, most)
+
+
+limits = st.builds(Limits, **{name: _limit(name) for name in rules.MOST if name != "box"})
+
+
+@st.composite
+def submissions(draw: st.DrawFn) -> Submission:
+    """Every field that a submission has, with values that keep the rules."""
+    contents = draw(st.dictionaries(names, st.binary(max_size=50), min_size=1, max_size=4))
+    files = [
+        File(name, content)
+        for name, content in contents.items()
+        if not any(other.startswith(f"{name}/") for other in contents)
+    ]
+    return Submission(
+        id=draw(ids),
+        language=draw(label),
+        version=draw(st.none() | st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}", fullmatch=True)),
+        main=draw(st.sampled_from(files)).name,
+        files=tuple(files),
+        stdin=draw(st.binary()),
+        args=tuple(draw(st.lists(word, max_size=4))),
+        env=tuple(
+            (name, draw(word))
+            for name in draw(
+                st.lists(st.from_regex(r"[A-Za-z_]\w{0,9}", fullmatch=True), max_size=3)
+            )
+            if name.isascii()
+        ),
+        compile_args=tuple(draw(st.lists(word, max_size=4))),
+        limits=draw(limits),
+        interactive=draw(st.booleans()),
+        user_id=draw(st.none() | word),
+        created_at=draw(moment),
+        owner=draw(st.none() | ids),
+        retry_of=draw(st.none() | ids),
+    )
+
+
+st.register_type_strategy(float, number)
+st.register_type_strategy(str, text)
+st.register_type_strategy(Outcome, outcomes)
+st.register_type_strategy(Result, results)
+events = st.one_of([st.from_type(kind) for kind in get_args(Event)])
