@@ -143,7 +143,9 @@ def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | N
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DataFileDamaged(f"{path} is damaged ({error}): {_DAMAGED}")
-    return DataFolderError(f"{path} {otherwise} ({error}): see whether it and its disk are well")
+    return DataFolderError(
+        f"{path} {otherwise} ({error}): see whether its disk is well and has room"
+    )
 
 
 def is_of_the_file(error: Exception) -> bool:

@@ -11,7 +11,7 @@ after its result had been stored. What the process keeps in memory beside the fi
 order (`then`).
 
 The file can be taken from us: deleted, moved away, overwritten, or its disk is full. Each read and write
-then raises DataFolderError, which names the file and the remedy. Before each transaction the writer looks
+then raises DataFolderError, which names the file and the remedy. Before each promise the writer looks
 whether the path still leads to the file that it opened, since nobody would find again what is written to
 another one.
 """
@@ -41,6 +41,7 @@ log = structlog.get_logger()
 _READERS = 4
 _BATCH = 500
 _PATIENCE_S = 0.005
+_PLACE_EVERY_S = 0.1
 _INSPECT_EVERY_S = 60.0
 _INSPECT_S = 1.0
 """So long an inspection may take; a file that is too large for that is inspected in part."""
@@ -72,7 +73,11 @@ class Database:
         self._unhurried_came = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
         self._limiter = trio.CapacityLimiter(_READERS)
+        self._checking = trio.CapacityLimiter(
+            1
+        )  # anybody may ask, and reads must not wait for that
         self._inspected_at = time.monotonic()
+        self._placed_at = 0.0
         self._damage: DataFileDamaged | None = None
         self._readers: list[sqlite3.Connection] = []
         self._writer = threading.Thread(target=self._run_writer, name="occd-writer", daemon=True)
@@ -112,7 +117,7 @@ class Database:
 
     async def check(self) -> None:
         """Raises DataFolderError when nothing could be recorded now, or the file is not what it was."""
-        await trio.to_thread.run_sync(self._check, limiter=self._limiter)
+        await trio.to_thread.run_sync(self._check, limiter=self._checking, abandon_on_cancel=True)
 
     async def migrate(self, component: str, steps: Sequence[str]) -> None:
         """Bring a component's tables to version len(steps); each step is a script.
@@ -183,7 +188,7 @@ class Database:
             try:
                 if self._damage:  # more writing would make it worse
                     raise self._damage
-                self._file.check_place()
+                self._check_place(batch)
                 connection = connection or self._file.connect()
                 _commit(connection, batch)
             except Exception as error:  # nobody may wait for ever for a thread that died
@@ -195,6 +200,13 @@ class Database:
             self._translate(batch)
             self._token.run_sync_soon(_deliver, batch)
         _close(connection)
+
+    def _check_place(self, batch: Sequence[_Write[Any]]) -> None:
+        """Before each promise, and otherwise now and then: it costs as much as a small write."""
+        now = time.monotonic()
+        if now - self._placed_at > _PLACE_EVERY_S or any(write.durable for write in batch):
+            self._file.check_place()
+            self._placed_at = now
 
     def _translate(self, batch: Sequence[_Write[Any]]) -> None:
         """Tell those whose write was not done why."""

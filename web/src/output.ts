@@ -9,13 +9,16 @@ import type { Reader } from './text'
 // Text goes into blocks of limited size: the browser lays out only the blocks in sight, and a
 // growing one is never large. That keeps both a million short lines and one endless line fluid.
 const blockRoom: Room = { chars: 16_384, most: 32_768, lines: 200 }
-const frameSlices = 16
-const sliceChars = 4 * 1024
+const frameSlices = 32
+const sliceChars = 2 * 1024
+/** The browser's own work for them is what takes long. */
+const frameSpans = 500
 /** What takes longer goes on in the next frame: keys and clicks come in between. */
 const frameMs = 12
 const shownBlocks = 4_000
 /** A program that colours each letter must not make a million elements: the rest goes without. */
-const mostSpans = 20_000
+const mostSpans = 10_000
+const mostBlockSpans = 500
 const longestControl = 64
 const controls = /[\r\b\x07]|\x1b\[([0-?]{0,60})[mK]/g
 
@@ -112,6 +115,7 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   let stale: boolean
   let returned: boolean
   let spans: number
+  let blockSpans: number
   let frame = 0
   let pinned = follows
   let lastTop = 0
@@ -130,6 +134,7 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
     stale = false
     returned = false
     spans = 0
+    blockSpans = 0
     pinned = follows
   }
 
@@ -140,8 +145,10 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   function flush(): void {
     frame = 0
     const until = performance.now() + frameMs
-    for (let slice = 0; slice < frameSlices && pending.length > 0 && performance.now() < until; slice++) {
+    const mostNow = spans + frameSpans
+    for (let slice = 0; slice < frameSlices && pending.length > 0; slice++) {
       for (const { kind, text } of take(pending, sliceChars)) append(kind, text)
+      if (performance.now() > until || spans > mostNow) break
     }
     if (stale) redraw()
     while (blocks.childElementCount > shownBlocks) {
@@ -265,7 +272,7 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   }
 
   function full(): boolean {
-    return room.lines <= 0 || room.most <= 0 || (room.chars <= 0 && !midLine)
+    return room.lines <= 0 || room.most <= 0 || ((room.chars <= 0 || blockSpans >= mostBlockSpans) && !midLine)
   }
 
   function open(stream: Stream): void {
@@ -282,13 +289,17 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
     }
     blockStream = stream
     room = { ...blockRoom }
+    blockSpans = 0
     blocks.append(block)
   }
 
   function put(look: Look, text: string): ChildNode {
     const bare = look === plain || (look !== 'typed' && spans >= mostSpans)
     const node = bare ? document.createTextNode(text) : dressed(look, text)
-    if (!bare) spans++
+    if (!bare) {
+      spans++
+      blockSpans++
+    }
     block?.append(node)
     return node
   }
@@ -355,13 +366,28 @@ function dressed(look: Look, text: string): HTMLElement {
     span.className = 'stdin'
     return span
   }
-  const flags = ['bold', 'faint', 'italic', 'underline', 'strike'] as const
-  span.className = ['sgr', ...flags.filter((flag) => look[flag])].join(' ')
-  for (const [theme, { fg, bg }] of [['light', colours(look, light)], ['dark', colours(look, dark)]] as const) {
-    if (fg !== null) span.style.setProperty(`--fg-${theme}`, `rgb(${fg.join(' ')})`)
-    if (bg !== null) span.style.setProperty(`--bg-${theme}`, `rgb(${bg.join(' ')})`)
-  }
+  const dress = dresses.get(look) ?? newDress(look)
+  dresses.set(look, dress)
+  span.className = dress.className
+  for (const [name, value] of dress.properties) span.style.setProperty(name, value)
   return span
+}
+
+interface Dress {
+  className: string
+  properties: [string, string][]
+}
+
+const dresses = new WeakMap<Style, Dress>()
+const flags = ['bold', 'faint', 'italic', 'underline', 'strike'] as const
+
+function newDress(style: Style): Dress {
+  const properties: [string, string][] = []
+  for (const [theme, { fg, bg }] of [['light', colours(style, light)], ['dark', colours(style, dark)]] as const) {
+    if (fg !== null) properties.push([`--fg-${theme}`, `rgb(${fg.join(' ')})`])
+    if (bg !== null) properties.push([`--bg-${theme}`, `rgb(${bg.join(' ')})`])
+  }
+  return { className: ['sgr', ...flags.filter((flag) => style[flag])].join(' '), properties }
 }
 
 /** What the block will measure, for the scrollbar and for the browser to know that it is out of sight. */

@@ -104,12 +104,13 @@ function extended([way, a, b, c]: number[]): [Rgb | null, number] {
   return [rgb.every((part) => part >= 0 && part <= 255) ? rgb : null, 4]
 }
 
-function luminance(rgb: Rgb): number {
-  const [r, g, b] = rgb.map((part) => {
-    const share = part / 255
-    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4
-  })
-  return 0.2126 * (r ?? 0) + 0.7152 * (g ?? 0) + 0.0722 * (b ?? 0)
+const linear = Array.from({ length: 256 }, (_, part) => {
+  const share = part / 255
+  return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4
+})
+
+function luminance([r, g, b]: Rgb): number {
+  return 0.2126 * (linear[r] ?? 0) + 0.7152 * (linear[g] ?? 0) + 0.0722 * (linear[b] ?? 0)
 }
 
 export function contrast(one: Rgb, other: Rgb): number {

@@ -1,5 +1,5 @@
-const first = 5_000
-const longest = 60_000
+/** In seconds: often at first, since a server needs some to notice, then ever more seldom. The last one recurs. */
+const pauses = [5, 5, 5, 5, 10, 20, 40, 60]
 
 export interface Watch {
   /** Something was heard: the silence begins anew. */
@@ -7,20 +7,23 @@ export interface Watch {
   stop(): void
 }
 
-/** Calls `silent` after five seconds without a sign, then ever more seldom until there is one. */
+/** Calls `silent` after five seconds without a sign, and again until there is one. */
 export function newWatch(silent: () => void): Watch {
   let timer: ReturnType<typeof setTimeout> | undefined
 
-  function wait(pause: number): void {
+  function wait(turn: number): void {
     clearTimeout(timer)
-    timer = setTimeout(() => {
-      wait(Math.min(pause * 2, longest))
-      silent()
-    }, pause)
+    timer = setTimeout(
+      () => {
+        wait(turn + 1)
+        silent()
+      },
+      1000 * (pauses[turn] ?? pauses[pauses.length - 1] ?? 0),
+    )
   }
 
   return {
-    heard: () => wait(first),
+    heard: () => wait(0),
     stop: () => clearTimeout(timer),
   }
 }
