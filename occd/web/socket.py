@@ -18,7 +18,7 @@ from occd.model import Record, Recorded
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.json import dump, parse
-from occd.web.longjson import SLICE, Reader, digest_of
+from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import owner_by, owner_of
 from occd.web.problems import Problem, internal_problem, problem_of
@@ -107,7 +107,7 @@ class _Session:
         wanted = frame.get("submission")
         request = await parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
-        owner = owner_by(frame.get("bearer")) or self._owner
+        owner = owner_by(_word(frame.get("bearer"))) or self._owner
         record = await self._service.submit(request, key=key, digest=digest_of(wanted), owner=owner)
         id = record.id
         # The answer goes first: only then does the client know whose events these are.
@@ -189,7 +189,7 @@ class _Session:
             if self._closed:
                 return
             began = trio.current_time()
-            await self._socket.send(dump(frame))  # never half of it: see edge.py
+            await self._socket.send(dump(frame, str))  # never half of it: see edge.py
         if trio.current_time() - began > _SLOW_S:
             await self._close(TRY_AGAIN_LATER, "you read too slowly; come back and resume")
 
@@ -249,6 +249,11 @@ def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
     if type(value) is int and value > _NUMBER_MAX:
         raise _wrong(name, f"is above {_NUMBER_MAX}")
     return value
+
+
+def _word(value: object) -> object:
+    """What stands in a long frame is a LongText from 256 bytes on."""
+    return str(value) if isinstance(value, LongText) else value
 
 
 def _wrong(field: str, message: str) -> Rejected:
