@@ -82,6 +82,12 @@ def _host(name: str) -> str:
 class HttpConfig(_Section):
     body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
+    held_bytes: int = Field(128 * _MIB, ge=_MIB)
+    """How much is held at once for all clients together: bodies and messages that come, results and events
+    that are to be sent. `held_client_bytes` is one client's share and `held_connection_bytes` one
+    connection's; the first 64 KiB of each connection do not count."""
+    held_client_bytes: int = Field(96 * _MIB, ge=_MIB)
+    held_connection_bytes: int = Field(96 * _MIB, ge=_MIB)
     connections_max: int = Field(20_000, ge=1)
     head_timeout_s: float = Field(10, gt=0)
     wait_max_s: float = Field(60, ge=0)
@@ -196,6 +202,14 @@ class Config(_Section):
             if getattr(ceiling, name) < getattr(default, name):
                 raise ValueError(
                     f"ceilings.{name} is below the default of {getattr(default, name)}"
+                )
+        # Two streams of two stages in base64, and a message with four bytes a character.
+        largest = max(4 * ceiling.output * 4 // 3, 4 * self.http.body_max_bytes) + _MIB
+        for name in ("held_bytes", "held_client_bytes", "held_connection_bytes"):
+            if getattr(self.http, name) < largest:
+                raise ValueError(
+                    f"http.{name} must be at least {largest}: the largest result and the largest request "
+                    "take so much (see ceilings.output and http.body_max_bytes)"
                 )
         return self
 

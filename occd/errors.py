@@ -21,6 +21,9 @@
     │   ├── NotRunning         a signal for a program that does not run now
     │   ├── StdinFull          the program has not read what it was sent; `unread` bytes wait
     │   └── StateUnavailable   it cannot be reached or takes nothing; retry after `retry_after_s`
+    ├── OverBudget
+    │   ├── BudgetFull         this process holds as many bytes for strangers as it may; try again
+    │   └── ShareFull          this client or connection has used up its share of them
     ├── Rejected               the client asked for something that cannot be; lists fields
     └── DataFolderError        the data folder is in use, too new, full, or unusable
         └── DataFileDamaged    what is in its file is not what was written
@@ -133,6 +136,18 @@ class StateUnavailable(StateError):
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.final = final
+
+
+class OverBudget(OccdError):
+    pass
+
+
+class BudgetFull(OverBudget):
+    pass
+
+
+class ShareFull(OverBudget):
+    pass
 
 
 @dataclass(frozen=True, slots=True)

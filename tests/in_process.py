@@ -80,13 +80,14 @@ class Edge:
 
 
 def unchunked(data: bytes) -> bytes:
-    found = bytearray()
+    found, at = bytearray(), 0
     while True:
-        size, _, data = data.partition(b"\r\n")
-        if not int(size, 16):
+        end = data.index(b"\r\n", at)
+        size = int(data[at:end], 16)
+        if not size:
             return bytes(found)
-        found += data[: int(size, 16)]
-        data = data[int(size, 16) + 2 :]
+        found += data[end + 2 : end + 2 + size]
+        at = end + 4 + size
 
 
 def exchange(port: int, data: bytes, until: bytes) -> bytes:

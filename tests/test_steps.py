@@ -11,6 +11,9 @@ from typing import TypeVar
 import pytest
 from in_process import UPGRADE, Edge, edge, frame
 
+from occd.model import Outcome, Result, Verdict
+from occd.web.schema import record_json
+
 T = TypeVar("T")
 STEP_S = 0.05
 MIB = 2**20
@@ -163,3 +166,33 @@ async def test_documents_of_random_parts_are_answered_in_short_steps(server: Edg
         body = rng.choice([b"", START + b","]) + body
         status, _ = await in_short_steps(server, partial(server.post, body))
         assert 400 <= status < 500
+
+
+OUTPUTS = {
+    "control characters": b"\x01" * (4 * MIB - 1),
+    "characters": "é€😀x".encode() * 10**5,
+    "bytes": b"\xff" * (MIB - 1),
+    "a character cut at the end": b"x" * MIB + b"\xe2\x82",
+    "quotes": b'"\\' * MIB,
+    "a little more than is sent whole": b"\n" * 20_000,
+    "as much as is sent whole": b"\x01" * 5_000,
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> None:
+    _, accepted = await server.post(START + b"}")
+    id, data = accepted["id"], OUTPUTS[name]
+    outcome = Outcome(0, None, None, data, data, False, False, 1.0, 1.0, 1)
+    result = Result(Verdict.OK, run=outcome, attempts=1, finished_at=2e9)
+    assert await server.state.finish(id, None, result)
+    get = b"GET /api/v1/submissions/%b%b HTTP/1.1"
+    for query in (b"", b"?wait=9")[: 1 if len(data) > 2 * MIB else 2]:
+        ask = partial(server.ask, get % (id.encode(), query))
+        status, found = await in_short_steps(server, ask)
+        assert status == 200
+        record = await server.state.get(id)
+        assert found == record_json(record)
+    subscribe = frame(json.dumps({"type": "subscribe", "id": id}).encode())
+    follow = partial(server.exchange, UPGRADE + subscribe, b'"name":"finished"')
+    assert len(await in_short_steps(server, follow)) < 10_000

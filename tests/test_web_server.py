@@ -21,7 +21,8 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from occd.web import edge
+from occd.web import budget, edge
+from occd.web.budget import Shares
 from occd.web.http11 import EdgeLimits
 from occd.web.server import serve
 
@@ -577,6 +578,147 @@ async def trickle(client: Client, head: bytes) -> None:
         while True:
             await client.send(b"x")
             await trio.sleep(0.02)
+
+
+async def test_a_message_in_parts_that_trickles_is_closed_with_1008() -> None:
+    async with running(body_timeout_s=0.3) as web:
+        client = await web.connect()
+        async with trio.open_nursery() as nursery:
+            await client.send(UPGRADE + b"\r\n")
+            await client.answer()
+            nursery.start_soon(trickle, client, b"\x81\xfe\x03\xe8\0\0\0\0")
+            said = await client.rest()
+            assert said[:1] == b"\x88"
+            assert said[2:4] == (1008).to_bytes(2, "big")
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_message_that_was_slow_and_came_leaves_no_clock_behind() -> None:
+    async with running(body_timeout_s=0.3) as web:
+        client = await web.connect()
+        await client.send(UPGRADE + b"\r\n")
+        await client.answer()
+        await client.send(b"\x01\x82\0\0\0\0hi")
+        await trio.sleep(0.1)
+        await client.send(b"\x80\x81\0\0\0\0!")
+        assert await client.take(5) == b"\x81\x03hi!"
+        with trio.move_on_after(0.5):
+            await client.more()
+        await client.send(b"\x81\x82\0\0\0\0hi")
+        assert await client.take(4) == b"\x81\x02hi"
+
+
+MIB = 2**20
+NARROW = Shares(process=3 * MIB, client=2 * MIB, connection=2 * MIB)
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+async def test_bodies_beyond_a_share_get_429_with_when_to_come_back(connections: int) -> None:
+    async with running(shares=NARROW) as web:
+        head = b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (4 * MIB)
+        clients = [await web.connect() for _ in range(connections)]
+        for client in clients:
+            await client.send(head + bytes(3 * MIB // connections))
+        answer = await clients[-1].answer()
+        assert_problem(answer, 429, b"too-much")
+        assert answer.headers[b"retry-after"] == b"5"
+        await web.assert_alive()
+
+
+async def test_bodies_of_many_beyond_the_whole_get_503_with_when_to_come_back() -> None:
+    async with running(shares=NARROW) as web:
+        head = (
+            b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
+            b"Authorization: Bearer %b\r\n\r\n"
+        )
+        clients = [await web.connect() for _ in range(3)]
+        for number, client in enumerate(clients):
+            secret = b"%d" % number * 30
+            await client.send(head % (2 * MIB, secret) + bytes(3 * MIB // 2))
+            await trio.sleep(0.1)
+        answer = await clients[-1].answer()
+        assert_problem(answer, 503, b"unavailable")
+        assert answer.headers[b"retry-after"] == b"5"
+        await web.assert_alive()
+
+
+async def test_what_a_request_held_is_given_back_with_its_answer() -> None:
+    async with running(shares=NARROW) as web:
+        client = await web.connect()
+        for _ in range(5):
+            head = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MIB
+            await client.send(head + bytes(MIB))
+            assert (await client.answer()).status == 200
+
+
+async def test_what_a_message_held_is_given_back_when_nobody_has_it() -> None:
+    async with running(shares=NARROW) as web, web.websocket() as client:
+        for message in ("x" * (MIB // 2), b"x" * (MIB // 2), "é" * (MIB // 4)) * 4:
+            await client.send_message(message)
+            assert await client.get_message() == message
+
+
+async def test_a_message_in_parts_beyond_a_share_closes_with_1013() -> None:
+    async with running(shares=NARROW) as web:
+        client = await web.connect()
+        await client.send(UPGRADE + b"\r\n")
+        await client.answer()
+        size = (3 * MIB).to_bytes(8, "big")
+        with suppress(trio.BrokenResourceError):
+            await client.send(b"\x01\xff" + size + bytes(4) + b"x" * (3 * MIB))
+        said = await client.rest()
+        assert said[2:4] == (1013).to_bytes(2, "big")
+        await web.assert_alive()
+
+
+async def test_a_client_that_holds_without_moving_is_cut_off_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(budget, "OLD_S", 0.2)
+    async with running(shares=NARROW) as web:
+        head = (
+            b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nAuthorization: Bearer %b\r\n\r\n"
+        )
+        holder, other = await web.connect(), await web.connect()
+        await holder.send(head % (b"/echo", 2 * MIB, b"a" * 30) + bytes(2 * MIB - 1))
+        await trio.sleep(0.4)
+        await other.send(head % (b"/echo", 3 * MIB // 2, b"b" * 30) + bytes(3 * MIB // 2))
+        assert (await other.answer()).status == 200
+        assert await holder.rest() == b""
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_a_client_that_closes_its_half_gets_its_answer(version: bytes) -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(GET.replace(b"/ ", b"/wait ").replace(b"1.1", version))
+        await web.seen.started.wait()
+        await client.stream.send_eof()
+        with trio.move_on_after(0.3):
+            await web.seen.cancelled.wait()
+        web.seen.release.set()
+        said = await client.rest()
+        assert said.endswith(b"waited")
+        assert (b" 100 " in said) is (version == b"1.1")
+        await web.assert_alive()
+
+
+async def test_a_body_whose_sender_closes_its_half_is_answered() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(CHUNKED + b"2\r\nhi\r\n0\r\n\r\n" + GET)
+        await client.stream.send_eof()
+        said = await client.rest()
+        assert said.count(b"HTTP/1.1 200") == 2
+
+
+async def test_half_a_request_with_its_half_closed_is_the_end() -> None:
+    async with running() as web:
+        client = await web.connect()
+        await client.send(EXPECT + b"h")
+        await client.stream.send_eof()
+        assert b"HTTP/1.1 400" in await client.rest()
+        await web.assert_alive()
 
 
 async def test_a_handler_may_take_longer_than_a_body() -> None:

@@ -78,7 +78,7 @@ class Submit:
                 return _new(submission)
             if not created.published:  # by the same request: so this is the same submission, whole
                 await self._publish(replace(submission, id=created.id))
-            return await self._state.get(created.id)
+            return await self._state.get(created.id, most=0)
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
     async def _refuse_what_nodes_do_not_know(self, submission: Submission) -> None:
@@ -96,20 +96,22 @@ class Submit:
             detail = "; ".join(f"{each.field} {each.message}" for each in errors)
             raise Rejected("no-nodes", detail, errors)
 
-    async def get(self, id: str) -> Record:
-        return await self._state.get(id)
+    async def get(self, id: str, most: int | None = None) -> Record:
+        return await self._state.get(id, most)
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         return await self._state.owned(owner, before, limit)
 
-    async def settled(self, id: str) -> Record:
-        return await self._state.settled(id)
+    async def settled(self, id: str, most: int | None = None) -> Record:
+        return await self._state.settled(id, most)
 
-    async def cancel(self, id: str) -> tuple[Record, bool]:
+    async def cancel(self, id: str, most: int | None = None) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             cancelling = await self._state.cancel(id)
-            record = await self._state.get(id)
-            if cancelling and record.result:  # it waited: its place is somebody else's now
+            record = await self._state.get(id, most)
+            if (
+                cancelling and record.status == "finished"
+            ):  # it waited: its place is somebody else's now
                 await self._broker.withdraw(self._config.submission_queue, id)
             return record, cancelling
         raise StateUnavailable("state took too long", _RETRY_AFTER_S)

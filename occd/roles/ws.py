@@ -72,5 +72,5 @@ class Ws:
     async def send_signal(self, id: str, signal: str) -> None:
         await self._state.send_signal(id, signal)
 
-    async def cancel(self, id: str) -> bool:
-        return await self._state.cancel(id)
+    async def cancel(self, id: str) -> None:
+        await self._submit.cancel(id, most=0)

@@ -14,8 +14,10 @@ from occd.errors import FieldError, Rejected, UnknownSubmission
 from occd.model import Record
 from occd.scopes import cancel_when
 from occd.web import SubmitService
+from occd.web.budget import HELD, Held, heavy_if
 from occd.web.compressed import compress_once, respond
 from occd.web.json import dump, parse
+from occd.web.longanswer import LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import needed, owner_of
@@ -24,6 +26,9 @@ from occd.web.schema import (
     record_json,
     summary_json,
 )
+
+LONG_RESULT_BYTES = 2**14
+"""A result that takes more where it is stored is sent in pieces: as JSON it may take five times as much."""
 
 _LIST_MAX = 100
 
@@ -39,15 +44,16 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
     @api.post("/submissions")
     async def submit() -> Response:
         wait, owner = _wait(config), owner_of(request.headers)
+        key = checked_key(request.headers.get("Idempotency-Key"))
+        record = await _accepted(owner, key)
+        _held().release_request()
+        return await _answer(record, wait)
+
+    async def _accepted(owner: str | None, key: str | None) -> Record:
         value, digest = await _read_body()
         wanted = await parse_submission(value)
-        record = await service.submit(
-            wanted,
-            key=checked_key(request.headers.get("Idempotency-Key")),
-            digest=digest,
-            owner=owner,
-        )
-        return await _answer(record, wait)
+        async with heavy_if(_held(), wanted.bytes):
+            return await service.submit(wanted, key=key, digest=digest, owner=owner)
 
     @api.get("/submissions")
     async def own() -> Response:
@@ -59,13 +65,13 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
         wait = _wait(config)
-        record = await service.get(checked_id(id))
+        record = await service.get(checked_id(id), most=LONG_RESULT_BYTES)
         return await _answer(record, wait, pending_status=200)
 
     @api.delete("/submissions/<id>")
     async def cancel(id: str) -> Response:
-        record, cancelling = await service.cancel(checked_id(id))
-        return _json(record_json(record), 202 if cancelling else 200)
+        record, cancelling = await service.cancel(checked_id(id), most=LONG_RESULT_BYTES)
+        return await _shown(record, 202 if cancelling else 200)
 
     @api.get("/languages")
     async def languages() -> Response:
@@ -83,19 +89,33 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
             nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
             nursery.cancel_scope.deadline = trio.current_time() + wait
             with suppress(UnknownSubmission):  # for `get` to say, outside of a nursery
-                record = await service.settled(id)
+                record = await service.settled(id, most=LONG_RESULT_BYTES)
             nursery.cancel_scope.cancel()
-        return record or await service.get(id)
+        return record or await service.get(id, most=LONG_RESULT_BYTES)
 
     async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
-        if record.result is None and wait:
+        if record.status != "finished" and wait:
             record = await _settled(record.id, wait)
-        status = 200 if record.result else pending_status
-        response = _json(record_json(record), status)
+        response = await _shown(record, 200 if record.status == "finished" else pending_status)
         response.headers["Location"] = f"/api/v1/submissions/{record.id}"
         return response
 
+    async def _shown(record: Record, status: int) -> Response:
+        if record.result or not record.result_bytes:
+            return _json(record_json(record), status)
+        _held().hold_for_request(record.result_bytes)
+        async with _held().heavy:
+            record = await service.get(record.id)
+        pieces = pieces_of(record_json(record, text=bytes))
+        return Response(LongAnswer(pieces), status, content_type="application/json")
+
     return api
+
+
+def _held() -> Held:
+    extensions: Any = request.scope["extensions"]
+    held: Held = extensions[HELD]
+    return held
 
 
 async def _read_body() -> tuple[Any, str]:

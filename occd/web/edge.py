@@ -12,9 +12,10 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, cast
 from wsgiref.handlers import format_date_time
 
 import h11
@@ -40,6 +41,8 @@ from wsproto.connection import ConnectionState as WebSocketState
 from wsproto.events import CloseConnection, Message
 from wsproto.frame_protocol import CloseReason
 
+from occd.errors import OverBudget
+from occd.web.budget import HELD, Budget, Held
 from occd.web.http11 import PROBLEM_TYPES, EdgeLimits, LimitedH11, problem
 
 log = structlog.get_logger()
@@ -48,7 +51,8 @@ RECEIVE_BYTES = 2**16
 LINGER_S = 2.0  # for a client to read our last words and close
 LEAVE_S = 10.0  # for a handler to end when its client has gone
 LOOK_S = 1.0  # between looks for a client whose input nobody takes
-TCP_ESTABLISHED = 1
+TCP_ESTABLISHED, TCP_CLOSE_WAIT = 1, 8
+SMALL_MESSAGE_BYTES = 4096
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -59,6 +63,7 @@ class EdgeConfig(Config):
         self.accesslog = None
         self.errorlog = None
         self.keep_alive_max_requests = sys.maxsize
+        self.max_app_queue_size = 1
         self.websocket_max_message_size = limits.frame_max_bytes
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
@@ -73,12 +78,30 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
 
 
+class LongText(str):
+    """A message of which the budget is told when nobody has it any more."""
+
+    release: Callable[[], None]
+
+    def __del__(self) -> None:
+        self.release()
+
+
+class LongBytes(bytes):
+    release: Callable[[], None]
+
+    def __del__(self) -> None:
+        self.release()
+
+
 class MessageBuffer(WebsocketBuffer):
     """Counts bytes before it takes them; hypercorn counts characters, afterwards. Keeps the parts, where
     hypercorn's StringIO takes four bytes for each character."""
 
     overflowed = False
     size = 0
+    held: Held
+    h11: LimitedH11
 
     def __init__(self, max_length: int) -> None:
         super().__init__(max_length)
@@ -86,20 +109,36 @@ class MessageBuffer(WebsocketBuffer):
 
     def extend(self, event: Message[Any]) -> None:
         data = event.data
-        self.size += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if self.size > self.max_length:
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if self.size + size > self.max_length:
             self.overflowed = True
             raise FrameTooLargeError
+        self.held.hold(size)
+        self.size += size
         self._parts.append(data)
+        if not event.message_finished:
+            self.h11.clock_message(self.size)
 
     def clear(self) -> None:
-        self._parts.clear()
-        self.size = 0
+        """`to_message` has done it."""
 
     def to_message(self) -> dict[str, Any]:
-        kind = "text" if isinstance(self._parts[0], str) else "bytes"
-        joined = self._parts[0][:0].join(self._parts)
-        return {"type": "websocket.receive", "bytes": None, "text": None, kind: joined}
+        parts, size = self._parts, self.size
+        self._parts, self.size = [], 0
+        if len(parts) > 1:
+            self.h11.clock_message(0)
+        joined = parts[0][:0].join(parts)
+        kind = "text" if isinstance(joined, str) else "bytes"
+        message = {"type": "websocket.receive", "bytes": None, "text": None, kind: joined}
+        if size <= SMALL_MESSAGE_BYTES:
+            self.held.release(size)
+            return message
+        if (wider := sys.getsizeof(joined) - size) > 0:
+            self.held.hold(wider)
+            size += wider
+        long = LongText(joined) if kind == "text" else LongBytes(joined)
+        long.release = partial(self.held.release, size)
+        return message | {kind: long}
 
 
 class WebSocket(WSStream):
@@ -128,12 +167,16 @@ class WebSocket(WSStream):
         if self.state is not ASGIWebsocketState.HANDSHAKE:
             self._decided.set()
 
-    async def going_away(self) -> None:
+    async def say_goodbye(self, code: int, reason: str) -> None:
         if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
-            await self._send_wsproto_event(CloseConnection(code=CloseReason.GOING_AWAY))
+            await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
 
     async def _handle_events(self) -> None:
-        await super()._handle_events()
+        try:
+            await super()._handle_events()
+        except OverBudget as error:
+            await self.say_goodbye(CloseReason.TRY_AGAIN_LATER, str(error))
+            await self.send(StreamClosed(stream_id=self.stream_id))
         if self.buffer.overflowed:
             # Otherwise the client could go on, and hypercorn would keep what it sends.
             await self.send(StreamClosed(stream_id=self.stream_id))
@@ -155,8 +198,19 @@ class Protocol(H11Protocol):
 
     connection: LimitedH11 | H11WSConnection
 
-    def use(self, connection: LimitedH11) -> None:
+    def use(self, connection: LimitedH11, held: Held) -> None:
         self.connection = self._h11 = connection
+        self._held = held
+        self.answered = trio.Event()
+
+    @property
+    def answering(self) -> bool:
+        return self.stream is not None and self.connection is self._h11 and self._h11.answering
+
+    async def probe(self) -> None:
+        """Send what a client that is there ignores, and one that has left answers with a reset."""
+        if self._h11.our_state is h11.SEND_RESPONSE and self._h11.their_http_version == b"1.1":
+            await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
 
     async def refuse(self, status: int) -> None:
         self._h11.refuse(status)
@@ -167,11 +221,14 @@ class Protocol(H11Protocol):
         if stopping and isinstance(event, Response) and event.status_code >= 200:
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         await super().stream_send(event)
+        if isinstance(event, StreamClosed):
+            self.answered.set()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrades to h2c are ignored, as RFC 9110 allows; HTTP/2 itself is refused by its head."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        self.answered = trio.Event()
         kind = WebSocket if wants_websocket(request) else HTTPStream
         self.stream = kind(
             self.app,
@@ -184,7 +241,8 @@ class Protocol(H11Protocol):
             self.stream_send,
             STREAM_ID,
         )
-        if kind is WebSocket:
+        if isinstance(self.stream, WebSocket):
+            self.stream.buffer.held, self.stream.buffer.h11 = self._held, self._h11
             self.connection = H11WSConnection(self._h11)
             self._h11.unclock()
         await self.stream.handle(
@@ -224,10 +282,11 @@ def wants_websocket(request: h11.Request) -> bool:
 class Apps(TaskGroup):
     """Runs the application for a connection; its exceptions go no further than a log line."""
 
-    def __init__(self, nursery: trio.Nursery, look: Callable[[], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, look: Callable[[], None], held: Held) -> None:
         super().__init__()
         self._nursery = nursery
         self._look = look
+        self._held = held
 
     async def spawn_app(
         self,
@@ -248,6 +307,7 @@ class Apps(TaskGroup):
             await trio.lowlevel.checkpoint_if_cancelled()
             await send(message)
 
+        cast(dict[str, Any], scope)["extensions"][HELD] = self._held
         self.spawn(self._run, app, scope, out, send_unless_cancelled)
         return put
 
@@ -265,6 +325,13 @@ class Apps(TaskGroup):
             except* Exception as group:
                 log.error("application-failed", path=scope["path"], error=describe(group))
         await send(None)
+
+
+def peer_address(stream: trio.SocketStream) -> str:
+    """Nothing when the client has left already."""
+    with suppress(OSError):
+        return str(stream.socket.getpeername()[0])
+    return ""
 
 
 async def put_soon(into: trio.MemorySendChannel[Any], message: Any) -> bool:
@@ -288,6 +355,8 @@ class Connection:
         limits: EdgeLimits,
         state: ConnectionState,
         stream: trio.SocketStream,
+        budget: Budget,
+        complain: Callable[[str], None],
     ) -> None:
         self._app = app
         self._config = config
@@ -296,7 +365,10 @@ class Connection:
         self._state = state
         self._stream = stream
         self._reading = trio.CancelScope()
-        self._h11 = LimitedH11(limits, self._reading)
+        self._answering = trio.CancelScope()
+        self._complain = complain
+        self._held = Held(budget, peer_address(stream), self.cut_off)
+        self._h11 = LimitedH11(limits, self._reading, self._held)
         self._send_lock = trio.Lock()
         self._hung_up = False
         self._protocol: Protocol
@@ -310,16 +382,22 @@ class Connection:
         """Stop reading, tell the application that the client is gone, and close."""
         self._hung_up = True
         self._reading.cancel()
+        self._answering.cancel()
 
     def abort(self) -> None:
         """Close at once; a send in progress fails, shielded or not."""
         self._stream.socket.close()
 
+    def cut_off(self) -> None:
+        """Because others need what this one holds without moving on."""
+        self._complain("connection-cut-off")
+        self._reset()
+
     async def going_away(self) -> None:
         """Close a WebSocket with 1001, and anything else as it is."""
         stream = self._protocol.stream
         if isinstance(stream, WebSocket) and not self._send_lock.locked():
-            await stream.going_away()
+            await stream.say_goodbye(CloseReason.GOING_AWAY, "the server is stopping")
         self.hang_up()
 
     async def run(self) -> None:
@@ -328,6 +406,7 @@ class Connection:
             async with trio.open_nursery() as nursery:
                 self._protocol = self._open_protocol(nursery)
                 await self._read()
+                await self._answer_half_closed()
                 await self._time_out()
                 # An application that does not take the news would stay for ever.
                 nursery.cancel_scope.deadline = trio.current_time() + LEAVE_S
@@ -335,6 +414,7 @@ class Connection:
                 await self._linger()
                 self.abort()
         finally:
+            self._held.close()
             self.abort()
 
     def _open_protocol(self, nursery: trio.Nursery) -> Protocol:
@@ -343,14 +423,14 @@ class Connection:
             self._app,
             self._config,
             self._context,
-            Apps(nursery, self._look_for_client),
+            Apps(nursery, self._look_for_client, self._held),
             ConnectionState(self._state.copy()),
             False,
             parse_socket_addr(sock.family, sock.getpeername()),
             parse_socket_addr(sock.family, sock.getsockname()),
             self._send,
         )
-        protocol.use(self._h11)
+        protocol.use(self._h11, self._held)
         return protocol
 
     async def _read(self) -> None:
@@ -360,18 +440,34 @@ class Connection:
             while data:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
                 await self._protocol.handle(RawData(bytes(data)))
-            self._hung_up = True
+            if not self._protocol.answering:
+                self._hung_up = True
 
-    def _look_for_client(self) -> None:
+    async def _answer_half_closed(self) -> None:
+        """The client sends no more. It may have left, or wait for its answer all the same."""
+        with self._answering:
+            if self._protocol.answering and not self._reading.cancelled_caught:
+                await self._protocol.probe()
+                while self._protocol.answering:
+                    with trio.move_on_after(LOOK_S):
+                        await self._protocol.answered.wait()
+                    self._look_for_client(TCP_CLOSE_WAIT)
+                self._hung_up = True
+
+    def _look_for_client(self, expected: int = TCP_ESTABLISHED) -> None:
         """Called while the application takes no input, so that nobody reads the end of file."""
         with suppress(OSError):
             tcp_info = self._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-            if tcp_info[0] != TCP_ESTABLISHED:
+            if tcp_info[0] != expected:
                 self.hang_up()
 
     async def _time_out(self) -> None:
         if self._reading.cancelled_caught and not self._hung_up and not self.idle:
-            await self._protocol.refuse(408)
+            stream = self._protocol.stream
+            if isinstance(stream, WebSocket):
+                await stream.say_goodbye(CloseReason.POLICY_VIOLATION, "a message took too long")
+            else:
+                await self._protocol.refuse(408)
 
     async def _linger(self) -> None:
         """Let the client read our last words.
@@ -399,11 +495,14 @@ class Connection:
                 async with self._send_lock:
                     await self._write(memoryview(event.data), scope)
             if scope.cancelled_caught:
-                # Reset, so that the kernel does not keep the unread output for minutes.
-                with suppress(OSError):
-                    self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-                self.abort()
-                self.hang_up()
+                self._reset()
+
+    def _reset(self) -> None:
+        """So that the kernel does not keep the unread output for minutes, as it would after a close."""
+        with suppress(OSError):
+            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.abort()
+        self.hang_up()
 
     async def _write(self, data: memoryview, scope: trio.CancelScope) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +10,8 @@ import h11
 import trio
 
 from occd.config import HttpConfig
+from occd.errors import OverBudget, ShareFull
+from occd.web.budget import Held, Shares, shares
 
 HEADERS_MAX = 100
 BODY_MIN_BYTES_PER_S = 2**16
@@ -19,6 +21,7 @@ PROBLEM_TYPES = {
     403: "forbidden",
     408: "request-timeout",
     413: "too-large",
+    429: "too-much",
     431: "headers-too-large",
     501: "not-implemented",
     503: "unavailable",
@@ -43,6 +46,7 @@ class EdgeLimits:
     body_timeout_s: float = 60.0
     keep_alive_s: float = 75.0
     send_timeout_s: float = 30.0
+    shares: Shares = field(default_factory=Shares)
 
 
 def edge_limits(config: HttpConfig, connections_max: int) -> EdgeLimits:
@@ -51,6 +55,7 @@ def edge_limits(config: HttpConfig, connections_max: int) -> EdgeLimits:
         frame_max_bytes=config.body_max_bytes + 65_536,
         connections_max=connections_max,
         head_timeout_s=config.head_timeout_s,
+        shares=shares(config),
     )
 
 
@@ -58,7 +63,9 @@ def problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """The headers and body of an error that the server itself answers; it ends the connection."""
     title = HTTPStatus(status).phrase
     body = json.dumps({"type": PROBLEM_TYPES[status], "title": title, "status": status}).encode()
+    later = [(b"retry-after", b"5")] if status in (429, 503) else []
     return [
+        *later,
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
@@ -72,11 +79,13 @@ class LimitedH11(h11.Connection):
     be answered: `RemoteProtocolError` with the status to send.
     """
 
-    def __init__(self, limits: EdgeLimits, reading: trio.CancelScope) -> None:
+    def __init__(self, limits: EdgeLimits, reading: trio.CancelScope, held: Held) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_max_bytes)
         self.idle = True
         self._limits = limits
         self._reading = reading
+        self._held = held
+        self._message_since = math.inf
         self._refusal: int | None = None
         self._body_bytes = 0
         self._allow(limits.head_timeout_s)
@@ -88,6 +97,24 @@ class LimitedH11(h11.Connection):
 
     def unclock(self) -> None:
         self._allow(math.inf)
+
+    @property
+    def answering(self) -> bool:
+        """A whole request has come, and its answer has not gone."""
+        return self.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED} and self.our_state in {
+            h11.SEND_RESPONSE,
+            h11.SEND_BODY,
+        }
+
+    def clock_message(self, size: int) -> None:
+        """So much of a WebSocket's message has come, and more must follow as fast as a body; 0 ends it."""
+        if not size:
+            self._message_since = math.inf
+            self.unclock()
+            return
+        self._message_since = min(self._message_since, trio.current_time())
+        allowed = self._limits.body_timeout_s + size / BODY_MIN_BYTES_PER_S
+        self._reading.deadline = self._message_since + allowed
 
     def receive_data(self, data: bytes) -> None:
         if self.idle and data:
@@ -105,6 +132,7 @@ class LimitedH11(h11.Connection):
 
     def start_next_cycle(self) -> None:
         super().start_next_cycle()
+        self._held.release_request()
         self._body_bytes = 0
         self.idle = not self.trailing_data[0]
         self._allow(self._limits.keep_alive_s if self.idle else self._limits.head_timeout_s)
@@ -115,6 +143,7 @@ class LimitedH11(h11.Connection):
     def _account(self, event: object) -> None:
         if isinstance(event, h11.Request):
             self._allow(self._limits.body_timeout_s)
+            self._held.begin_request(event.headers)
             if status := head_fault(event, self._limits):
                 self.refuse(status)
         elif isinstance(event, h11.Data):
@@ -122,6 +151,11 @@ class LimitedH11(h11.Connection):
             self._reading.deadline += len(event.data) / BODY_MIN_BYTES_PER_S
             if self._body_bytes > self._limits.body_max_bytes:
                 self.refuse(413)
+                return
+            try:
+                self._held.hold_for_request(len(event.data))
+            except OverBudget as error:
+                self.refuse(429 if isinstance(error, ShareFull) else 503)
         elif isinstance(event, h11.EndOfMessage):
             self.unclock()
 

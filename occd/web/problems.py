@@ -11,6 +11,7 @@ from quart import Response
 from occd.errors import (
     BrokerError,
     BrokerUnavailable,
+    BudgetFull,
     Conflict,
     DataFolderError,
     EventsReset,
@@ -21,6 +22,7 @@ from occd.errors import (
     OccdError,
     QueueFull,
     Rejected,
+    ShareFull,
     StateUnavailable,
     StdinFull,
     UnknownSubmission,
@@ -43,6 +45,8 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     BrokerError: (503, "unavailable", "The server cannot queue submissions now"),
     Unreadable: (500, "unreadable", "What is stored of this submission cannot be read"),
     DataFolderError: (503, "unavailable", "The server cannot record submissions now"),
+    BudgetFull: (503, "busy", "The server holds as much as it may, try again"),
+    ShareFull: (429, "too-much", "You hold as much as one client may, try again"),
 }
 _REJECTED = {
     "bad-json": (400, "This is not JSON"),
@@ -91,7 +95,7 @@ def problem_of(error: OccdError) -> Problem:
                 error.retry_after_s
                 if isinstance(error, QueueFull | BrokerUnavailable | StateUnavailable)
                 else 5
-                if status == 503
+                if status == 503 or isinstance(error, ShareFull)
                 else None
             )
             detail = "" if status in (404, 503) else str(error)

@@ -143,6 +143,10 @@ class SubmissionRequest(_Model):
     def sources_bytes(self) -> int:
         return len(self.source or b"") + sum(len(file.content) for file in self.files)
 
+    @property
+    def bytes(self) -> int:
+        return self.sources_bytes + len(self.stdin)
+
 
 async def parse_submission(value: object) -> SubmissionRequest:
     """Raises Rejected naming every field that is wrong, unknown, or not yet supported."""
@@ -248,16 +252,20 @@ def timestamp(seconds: float | None) -> str | None:
     )
 
 
-def outcome_json(outcome: Outcome | None, *, output: bool) -> dict[str, Any] | None:
-    """Without its `output` the fields that hold it are null: "" would say that there was none."""
+def no_text(_: bytes) -> None:
+    """For what is told without output: "" would say that there was none."""
+
+
+def outcome_json(outcome: Outcome | None, text: Callable[[bytes], Any]) -> dict[str, Any] | None:
+    """`text` says how output is shown."""
     if outcome is None:
         return None
     return {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "limit": outcome.limit,
-        "stdout": text(outcome.stdout) if output else None,
-        "stderr": text(outcome.stderr) if output else None,
+        "stdout": text(outcome.stdout),
+        "stderr": text(outcome.stderr),
         "stdout_truncated": outcome.stdout_truncated,
         "stderr_truncated": outcome.stderr_truncated,
         "cpu_time": round(outcome.cpu_time, 6),
@@ -266,7 +274,7 @@ def outcome_json(outcome: Outcome | None, *, output: bool) -> dict[str, Any] | N
     }
 
 
-def record_json(record: Record, *, output: bool = True) -> dict[str, Any]:
+def record_json(record: Record, text: Callable[[bytes], Any] = text) -> dict[str, Any]:
     """A submission as the API shows it: what is not known yet is null."""
     result = record.result
     return {
@@ -276,8 +284,8 @@ def record_json(record: Record, *, output: bool = True) -> dict[str, Any]:
         "message": result.message if result else None,
         "score": None,
         "language": {"id": record.language, "version": result.version if result else None},
-        "compile": outcome_json(result.compile, output=output) if result else None,
-        "run": outcome_json(result.run, output=output) if result else None,
+        "compile": outcome_json(result.compile, text) if result else None,
+        "run": outcome_json(result.run, text) if result else None,
         "tests": [],
         "artifacts": [],
         "attempts": record.attempts,
@@ -321,7 +329,7 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
         case "started":
             return {"attempt": event.attempt, "version": event.version, "node": event.node}
         case "stage":
-            outcome = outcome_json(event.outcome, output=False)
+            outcome = outcome_json(event.outcome, no_text)
             return {"stage": event.stage, "test": None, "phase": event.phase, "outcome": outcome}
         case "output":
             return {
@@ -331,6 +339,6 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
                 "data": text(event.data),
             }
         case "finished":
-            return {"result": record_json(record, output=False) if record else None}
+            return {"result": record_json(record, no_text) if record else None}
         case "unknown":
             return {}

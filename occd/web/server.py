@@ -59,6 +59,7 @@ from hypercorn.utils import repr_socket_addr
 from quart import Quart, websocket
 from quart.signals import got_websocket_exception
 
+from occd.web.budget import Budget
 from occd.web.edge import Connection, EdgeConfig, describe
 from occd.web.http11 import EdgeLimits, problem
 
@@ -83,6 +84,7 @@ class Server:
         self._state = ConnectionState(state)
         self._limits = limits
         self._config = EdgeConfig(limits)
+        self._budget = Budget(limits.shares)
         self._context = WorkerContext(max_requests=None)
         self._connections: set[Connection] = set()
         self._all_gone = trio.Event()
@@ -132,7 +134,14 @@ class Server:
             stream.socket.close()
             return
         connection = Connection(
-            self._app, self._config, self._context, self._limits, self._state, stream
+            self._app,
+            self._config,
+            self._context,
+            self._limits,
+            self._state,
+            stream,
+            self._budget,
+            self._complain,
         )
         self._connections.add(connection)
         try:

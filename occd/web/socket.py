@@ -4,7 +4,7 @@ Frames of a client are handled in the order in which they come; every subscripti
 of its own, straight from the event log, so a slow reader costs one batch of events and slows nobody.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,11 @@ import trio
 from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
-from occd.errors import FieldError, OccdError, Rejected
-from occd.model import Record, Recorded
+from occd.errors import FieldError, OccdError, OverBudget, Rejected
+from occd.model import Output, Record, Recorded
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
+from occd.web.budget import HELD, Held, heavy_if
 from occd.web.json import dump, parse
 from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
@@ -30,6 +31,9 @@ _SUBSCRIPTIONS_MAX = 1000
 _SLOW_S = 10.0
 _REF_BYTES = 256
 _NUMBER_MAX = 2**53
+_COPIES = 3
+"""So often a frame is there while it is sent: its text, its bytes, and those with a head."""
+
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
 
 
@@ -48,7 +52,8 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         socket = websocket._get_current_object()  # type: ignore[attr-defined]
         try:
             with service.connected():
-                await _Session(service, socket, owner).run(stopping)
+                held = socket.scope["extensions"][HELD]
+                await _Session(service, socket, owner, held).run(stopping)
         except Exception:
             # The application's error handler would answer, which on a WebSocket reads as 1000.
             log.exception("a WebSocket failed")
@@ -59,8 +64,12 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
 
 
 class _Session:
-    def __init__(self, service: FollowService, socket: Websocket, owner: str | None) -> None:
+    def __init__(
+        self, service: FollowService, socket: Websocket, owner: str | None, held: Held
+    ) -> None:
         self._owner = owner
+        self._held = held
+        self._turn = trio.Lock()
         self._service = service
         self._socket = socket
         self._sending = trio.Lock()
@@ -108,7 +117,10 @@ class _Session:
         request = await parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
         owner = owner_by(_word(frame.get("bearer"))) or self._owner
-        record = await self._service.submit(request, key=key, digest=digest_of(wanted), owner=owner)
+        async with heavy_if(self._held, request.bytes):
+            record = await self._service.submit(
+                request, key=key, digest=digest_of(wanted), owner=owner
+            )
         id = record.id
         # The answer goes first: only then does the client know whose events these are.
         await self._answer(frame, {"type": "accepted", "id": id})
@@ -167,11 +179,19 @@ class _Session:
         with scope:
             try:
                 while events := await self._service.watch(id, after):
-                    for recorded in events:
-                        await self._send(event_json(id, recorded, await self._record(id, recorded)))
-                        after = recorded.seq
-                        if recorded.event.name == "finished":
-                            return
+                    if self._turn.locked():
+                        events = ()  # to hold nothing while others are sent
+                    async with self._turn:
+                        events = events or await self._service.watch(id, after)
+                        with self._held.holding(_size(events)):
+                            for recorded in events:
+                                record = await self._record(id, recorded)
+                                await self._send(event_json(id, recorded, record))
+                                after = recorded.seq
+                    if events[-1].event.name == "finished":
+                        return
+            except OverBudget as error:
+                await self._close(TRY_AGAIN_LATER, str(error))
             except OccdError as error:
                 await self._send(_error({"id": id}, problem_of(error)))
             finally:
@@ -185,20 +205,27 @@ class _Session:
         return replace(await self._service.get(id, most=0), result=recorded.event.result)
 
     async def _send(self, frame: dict[str, Any]) -> None:
-        async with self._sending:
-            if self._closed:
-                return
-            began = trio.current_time()
-            await self._socket.send(dump(frame, str))  # never half of it: see edge.py
+        text = dump(frame, str)
+        began = trio.current_time()
+        try:
+            with self._held.holding(_COPIES * len(text)):
+                async with self._sending:
+                    began = trio.current_time()
+                    if not self._closed:
+                        await self._socket.send(text)  # never half of it: see edge.py
+        except OverBudget as error:
+            await self._close(TRY_AGAIN_LATER, str(error))
         if trio.current_time() - began > _SLOW_S:
             await self._close(TRY_AGAIN_LATER, "you read too slowly; come back and resume")
 
     async def _close(self, code: int, reason: str) -> None:
         async with self._sending:
-            if not self._closed:
-                self._closed = True
-                await self._socket.close(code, reason)
-        self._nursery.cancel_scope.cancel()
+            try:
+                if not self._closed:
+                    self._closed = True
+                    await self._socket.close(code, reason)
+            finally:
+                self._nursery.cancel_scope.cancel()
 
 
 async def _parse(text: str) -> dict[str, Any]:
@@ -219,6 +246,10 @@ async def _read(text: str) -> Any:
     for at in range(0, len(text), SLICE):
         await reader.take(text[at : at + SLICE].encode())
     return reader.close()
+
+
+def _size(events: Sequence[Recorded]) -> int:
+    return sum(len(each.event.data) for each in events if isinstance(each.event, Output))
 
 
 def _check_ref(frame: dict[str, Any]) -> None:

@@ -1,0 +1,163 @@
+"""How many bytes this process holds for strangers: one budget for all, with a share for each client and each
+connection.
+
+Theory of operation. A connection holds what has come and has not been dealt with (a body, a message, also in
+parts), and what is to be sent and has not been taken (a result, events). The first FREE bytes of each are
+its own. What goes beyond is charged to the connection, to its client (the owner whose secret came with the
+request, else the address) and to the process. Whoever exceeds a share is refused. When the whole is used up,
+the connection that has been charged for longest is cut off if that is OLD_S or more. So those who hold bytes
+and do not move on cannot keep out those who do, however slowly they trickle. If none is as old, the newcomer
+is refused.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import trio
+
+from occd.config import HttpConfig
+from occd.errors import BudgetFull, Rejected, ShareFull
+from occd.web.owner import owner_by
+
+HELD = "occd.held"
+"""Under this name the application finds what its connection holds, among the extensions of the scope."""
+
+FREE = 2**16
+OLD_S = 10.0
+_HEAVY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    process: int = 128 * 2**20
+    client: int = 96 * 2**20
+    connection: int = 96 * 2**20
+
+
+def shares(config: HttpConfig) -> Shares:
+    return Shares(config.held_bytes, config.held_client_bytes, config.held_connection_bytes)
+
+
+class Budget:
+    """Of this process."""
+
+    def __init__(self, limits: Shares) -> None:
+        self.heavy = trio.CapacityLimiter(_HEAVY)
+        """For work that takes several times the bytes that it is about, for a moment."""
+        self.charged = 0
+        self._limits = limits
+        self._clients: Counter[str] = Counter()
+        self._charged_since: dict[Held, float] = {}
+        """The oldest first."""
+
+    def charge(self, held: "Held", size: int) -> None:
+        if self._clients[held.client] + size > self._limits.client:
+            raise ShareFull(f"requests and answers of yours hold {self._limits.client} bytes")
+        while self.charged + size > self._limits.process:
+            self._cut_oldest(held)
+        self.charged += size
+        self._clients[held.client] += size
+        self._charged_since.setdefault(held, trio.current_time())
+
+    def give_back(self, held: "Held", size: int, *, rest: bool) -> None:
+        self.charged -= size
+        self._clients[held.client] -= size
+        if not self._clients[held.client]:
+            del self._clients[held.client]
+        if rest:
+            del self._charged_since[held]
+
+    def limit_connection(self, size: int) -> None:
+        if size > self._limits.connection:
+            raise ShareFull(f"one connection holds at most {self._limits.connection} bytes")
+
+    def _cut_oldest(self, newcomer: "Held") -> None:
+        oldest = next((held for held in self._charged_since if held is not newcomer), None)
+        if oldest is None or trio.current_time() - self._charged_since[oldest] < OLD_S:
+            raise BudgetFull("the server holds as much as it may")
+        oldest.close()
+        oldest.cut_off()
+
+
+class Held:
+    """What one connection holds. `close` at its end. Raises BudgetFull or ShareFull."""
+
+    def __init__(self, budget: Budget, address: str, cut_off: Callable[[], None]) -> None:
+        self.cut_off = cut_off
+        self.client = address
+        self.heavy = budget.heavy
+        self._budget = budget
+        self._address = address
+        self._headers: Sequence[tuple[bytes, bytes]] = ()
+        self._size = self._charged = self._request = 0
+        self._closed = False
+
+    def begin_request(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self._headers = headers
+
+    def hold(self, size: int) -> None:
+        if self._closed:
+            raise BudgetFull("this connection was cut off")
+        beyond = self._size + size - FREE - self._charged
+        if beyond > 0:
+            self._budget.limit_connection(self._size + size)
+            if not self._charged:
+                self.client = self._owner() or self._address
+            self._budget.charge(self, beyond)
+            self._charged += beyond
+        self._size += size
+
+    def release(self, size: int) -> None:
+        if self._closed:
+            return
+        self._size -= size
+        surplus = self._charged - max(0, self._size - FREE)
+        if surplus > 0:
+            self._charged -= surplus
+            self._budget.give_back(self, surplus, rest=not self._charged)
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        self.hold(size)
+        try:
+            yield
+        finally:
+            self.release(size)
+
+    def hold_for_request(self, size: int) -> None:
+        """Until the request has been answered, or `release_request`."""
+        self.hold(size)
+        self._request += size
+
+    def release_request(self) -> None:
+        self.release(self._request)
+        self._request = 0
+
+    def close(self) -> None:
+        """Nothing is held any more, and nothing will be."""
+        if self._charged:
+            self._budget.give_back(self, self._charged, rest=True)
+        self._charged = 0
+        self._closed = True
+
+    def _owner(self) -> str | None:
+        for name, value in self._headers:
+            scheme, _, secret = value.decode("latin-1").partition(" ")
+            if name == b"authorization" and scheme.lower() == "bearer":
+                try:
+                    return owner_by(secret.strip())
+                except Rejected:
+                    return None  # it will be told; until then it is nobody in particular
+        return None
+
+
+@asynccontextmanager
+async def heavy_if(held: Held, size: int) -> AsyncIterator[None]:
+    """Take turns with other long requests; a short one goes ahead."""
+    if size <= FREE:
+        yield
+    else:
+        async with held.heavy:
+            yield

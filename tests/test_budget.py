@@ -1,0 +1,251 @@
+"""What strangers make this process hold is bounded, and those who hold it cannot keep out others."""
+
+import json
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from statistics import median
+
+import pytest
+import trio
+from in_process import UPGRADE, frame
+from serving import API, Server, connected, serving
+from trio.testing import MockClock
+
+from occd.errors import BudgetFull, ShareFull
+from occd.web.budget import FREE, OLD_S, Budget, Held, Shares
+
+MIB = 2**20
+SMALL = Shares(process=10 * MIB, client=6 * MIB, connection=4 * MIB)
+
+
+class Cut:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+def holder(budget: Budget, address: str, secret: str = "") -> tuple[Held, Cut]:
+    cut = Cut()
+    held = Held(budget, address, cut)
+    if secret:
+        held.begin_request([(b"authorization", b"Bearer " + secret.encode())])
+    return held, cut
+
+
+# The budget itself
+
+
+async def test_the_first_bytes_are_free_and_all_is_given_back(autojump_clock: MockClock) -> None:
+    budget = Budget(SMALL)
+    held, _ = holder(budget, "a")
+    held.hold(FREE)
+    assert budget.charged == 0
+    with held.holding(MIB):
+        assert budget.charged == MIB
+    held.hold_for_request(2 * MIB)
+    held.hold(1)
+    assert budget.charged == 2 * MIB + 1
+    held.release_request()
+    assert budget.charged == 1
+    held.close()
+    held.release(FREE)
+    assert budget.charged == 0
+
+
+async def test_a_connection_and_a_client_have_shares(autojump_clock: MockClock) -> None:
+    budget = Budget(SMALL)
+    one, two, other = (holder(budget, address)[0] for address in "aab")
+    with pytest.raises(ShareFull):
+        one.hold(4 * MIB + 1)
+    one.hold(4 * MIB)
+    with pytest.raises(ShareFull):
+        two.hold(3 * MIB)
+    other.hold(3 * MIB)
+    one.close()
+    two.hold(3 * MIB)
+
+
+async def test_an_owner_is_a_client_wherever_the_requests_come_from(
+    autojump_clock: MockClock,
+) -> None:
+    budget = Budget(SMALL)
+    secret = "s" * 30
+    first, second = (holder(budget, address, secret)[0] for address in "ab")
+    another = holder(budget, "a", "t" * 30)[0]
+    first.hold(4 * MIB)
+    with pytest.raises(ShareFull):
+        second.hold(3 * MIB)
+    another.hold(3 * MIB)
+
+
+async def test_the_oldest_goes_when_all_is_full_and_a_young_one_stays(
+    autojump_clock: MockClock,
+) -> None:
+    budget = Budget(SMALL)
+    (old, cut), (young, spared) = holder(budget, "a"), holder(budget, "b")
+    old.hold(4 * MIB)
+    await trio.sleep(OLD_S / 2)
+    young.hold(4 * MIB)
+    newcomer, _ = holder(budget, "c")
+    with pytest.raises(BudgetFull):
+        newcomer.hold(4 * MIB)
+    await trio.sleep(OLD_S / 2)
+    newcomer.hold(4 * MIB)
+    assert (cut.count, spared.count) == (1, 0)
+    with pytest.raises(BudgetFull):
+        old.hold(2 * FREE)
+
+
+async def test_the_sum_is_exact_whatever_is_held_and_released(autojump_clock: MockClock) -> None:
+    rng = random.Random(20261125)
+    budget = Budget(Shares(100 * MIB, 50 * MIB, 20 * MIB))
+    sizes = {holder(budget, rng.choice("abc"))[0]: 0 for _ in range(20)}
+    for _ in range(3000):
+        held = rng.choice(list(sizes))
+        if sizes[held] and rng.random() < 0.5:
+            size = rng.randrange(sizes[held] + 1)
+            held.release(size)
+            sizes[held] -= size
+        else:
+            size = rng.choice([1, FREE, FREE + 1, 3 * MIB])
+            with suppress(ShareFull, BudgetFull):
+                held.hold(size)
+                sizes[held] += size
+        assert budget.charged == sum(max(0, size - FREE) for size in sizes.values())
+    for held in sizes:
+        held.close()
+    assert budget.charged == 0
+
+
+# A crowd
+
+CLIENTS = 500
+SOON_S = 5.0
+"""For half of the honest requests; on a quiet machine all of them take 0.2 s."""
+
+RESIDENT_MAX = 400 * MIB
+LOUD = """
+import sys
+for stream in (sys.stdout, sys.stderr):
+    stream.write("\\x01" * (16 * 2**20 - 1))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("budget") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def loud(server: Server) -> str:
+    """The id of a submission whose answer is 192 MiB."""
+    id = server.submit(LOUD, limits={"output": 16 * MIB})
+    while server.get(f"{API}/submissions/{id}?wait=60").status != 200:
+        pass
+    return id
+
+
+async def hostile(port: int, kind: int, loud: str, stack: AsyncExitStack) -> trio.SocketStream:
+    narrow = trio.socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await narrow.connect(("127.0.0.1", port))
+    stream = trio.SocketStream(narrow)
+    await stack.enter_async_context(stream)
+    half = bytes(MIB).replace(b"\0", b"x")
+    body = b"POST %b/submissions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 16000000\r\n\r\n"
+    path = API.encode()
+    sent = [
+        body % path + b'{"language": "python", "source": "' + half,
+        UPGRADE + frame(b'{"type":"submit","ref":"' + half, last=False),
+        b"GET %b/submissions/%b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (path, loud.encode()),
+        UPGRADE + frame(json.dumps({"type": "subscribe", "id": loud}).encode()),
+    ][kind]
+    with suppress(trio.BrokenResourceError), trio.move_on_after(SOON_S):
+        await stream.send_all(sent)
+    return stream
+
+
+async def crowd(port: int, loud: str) -> None:
+    """Runs in a process of its own, so that it delays nobody by itself. Says when all are there."""
+    gate = trio.CapacityLimiter(50)
+
+    async def come(kind: int) -> None:
+        async with gate:
+            await hostile(port, kind, loud, stack)
+
+    async with AsyncExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            for number in range(CLIENTS):
+                nursery.start_soon(come, number % 4)
+        print("there", flush=True)
+        await trio.sleep_forever()
+
+
+@contextmanager
+def a_crowd(server: Server, loud: str) -> Iterator[subprocess.Popen[str]]:
+    code = f"import trio, test_budget; trio.run(test_budget.crowd, {server.port}, {loud!r})"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+async def honest(server: Server) -> float:
+    """How long a client waits that asks for little."""
+    began = trio.current_time()
+    answer = await trio.to_thread.run_sync(
+        lambda: server.post({"language": "python", "source": "print('hi')"}, "?wait=60")
+    )
+    assert answer.json()["run"]["stdout"] == "hi\n"
+    async with connected(server) as client:
+        id = await client.submit("print('hi')")
+        await client.until(id, "finished")
+    return trio.current_time() - began
+
+
+async def test_a_crowd_of_hostile_clients_fills_no_memory_and_delays_nobody(
+    server: Server, loud: str
+) -> None:
+    peaks = Path(f"/proc/{server.process.pid}/clear_refs")
+    peaks.write_text("5")
+    waits: list[float] = []
+    with a_crowd(server, loud) as process:
+        there = trio.Event()
+        said = process.stdout
+        assert said
+
+        async def wait() -> None:
+            await trio.to_thread.run_sync(said.readline)
+            there.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            while not there.is_set() or len(waits) < 8:
+                waits.append(await honest(server))
+                assert server.resident < RESIDENT_MAX
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    print(f"waits {waits}, peak {peak / MIB:.0f} MiB")
+    assert peak < RESIDENT_MAX
+    assert median(waits) < SOON_S
+
+
+async def test_a_long_answer_is_whole_and_costs_little(server: Server, loud: str) -> None:
+    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+    before = server.resident
+    answer = await trio.to_thread.run_sync(lambda: server.get(f"{API}/submissions/{loud}"))
+    run = answer.json()["run"]
+    assert run["stdout"] == run["stderr"] == "\x01" * (16 * MIB - 1)
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    assert peak - before < 128 * MIB
