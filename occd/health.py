@@ -7,7 +7,8 @@ from occd.errors import OccdError
 from occd.sandbox.fitness import Fitness
 from occd.state import State
 
-_CHECK_S = 5.0
+_CHECK_S = 8.0
+"""Longer than broker and state try by themselves: their words say more."""
 
 
 class Health:

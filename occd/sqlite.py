@@ -117,7 +117,7 @@ class Database:
 
     async def check(self) -> None:
         """Raises DataFolderError when nothing could be recorded now, or the file is not what it was."""
-        await trio.to_thread.run_sync(self._check, limiter=self._checking)
+        await trio.to_thread.run_sync(self._check, limiter=self._checking, abandon_on_cancel=True)
 
     async def migrate(self, component: str, steps: Sequence[str]) -> None:
         """Bring a component's tables to version len(steps); each step is a script.

@@ -206,6 +206,7 @@ async def test_what_was_being_delivered_at_a_loss_comes_again_and_its_end_does_n
 class BusySandbox:
     """Runs a Python program for ever."""
 
+    waits_s = 0.0
     languages: ClassVar = {"python": load_languages()["python"]}
     available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
 
@@ -507,6 +508,7 @@ class NoSandbox:
     """Nothing comes so far that it would be run, but for what cannot be."""
 
     isolation = ()
+    waits_s = 0.0
 
     def __init__(self) -> None:
         self.languages: dict[str, Any] = {}

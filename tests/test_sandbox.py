@@ -404,3 +404,16 @@ async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None
     assert held
     assert ending(outcomes[0]) == (7, None, None)
     assert outcomes[0].stdout == b"first\nlast\n"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("half", [b"\xf0\x9f\x98", b"\xe6\x97", b"\xc3"])
+async def test_a_program_that_we_end_within_a_character_leaves_text(
+    lab: Lab, stream: Stream, half: bytes
+) -> None:
+    source = f"sys.{stream}.buffer.write('日'.encode() + {half!r}); sys.{stream}.flush(); "
+    ended = await lab.python(source + "time.sleep(60)", replace(SHORT, wall_time=0.5))
+    assert ending(ended) == (None, "SIGKILL", "wall_time")
+    assert getattr(ended, stream) == "日".encode()
+    own = await lab.python(source)
+    assert getattr(own, stream) == "日".encode() + half

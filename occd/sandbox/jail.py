@@ -20,7 +20,7 @@ import trio
 from occd.errors import SandboxFailed
 from occd.model import LimitName, Limits, Outcome, Stream
 from occd.sandbox import Emit, Job
-from occd.sandbox.cgroup import Group
+from occd.sandbox.cgroup import Group, Usage
 from occd.sandbox.init import End, encode_go
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output
@@ -76,7 +76,8 @@ async def run_in_jail(
         if failed:
             raise failed
         output.drain()
-        return _outcome(job.limits, end, group, output, wall_time)
+        end = end or End(signal.SIGKILL, None, wall_time, cpu_time=0.0, peak=0)
+        return _outcome(job.limits, end, group, output, asked=ending.asked)
 
 
 def _pipes(
@@ -121,15 +122,15 @@ class _Ending:
     def __init__(self, launcher: Launcher, limits: Limits) -> None:
         self._launcher = launcher
         self._jail = launcher.jail
-        self._asked = False
+        self.asked = False
         self._patience = trio.CancelScope(
             deadline=trio.current_time() + limits.wall_time + _OVERDUE_S
         )
 
     def ask(self) -> None:
         """Have init end the program and report, as the program's end by SIGKILL."""
-        if not self._asked:
-            self._asked = True
+        if not self.asked:
+            self.asked = True
             self._patience.deadline = trio.current_time() + _ANSWER_S
             self._jail.send_signal(signal.SIGKILL)
 
@@ -157,27 +158,19 @@ class _Ending:
 
 
 def _outcome(
-    limits: Limits, end: End | None, group: Group | None, output: Output, wall_time: float
+    limits: Limits, end: End, group: Group | None, output: Output, *, asked: bool
 ) -> Outcome:
-    """`wall_time` is what we measured, for want of a report."""
+    """`asked`: we had the program ended."""
     usage = group.usage() if group else None
-    if end is None:
-        end = End(signal.SIGKILL, None, wall_time, cpu_time=0.0, peak=0)
     if usage:
         end = replace(end, cpu_time=usage.cpu_time, peak=usage.memory or end.peak)
-        # The group's peak is never beyond its limit: the kernel killed for what would have been.
-        out_of_memory = usage.oom_kills > 0
-    else:
-        out_of_memory = end.peak > limits.memory
+    limit = _limit(limits, end, usage, output)
+    output.finish(cut=asked or limit is not None)
     stdout, stderr = output["stdout"], output["stderr"]
     return Outcome(
         exit_code=None if end.guarded else end.exit_code,
         signal="SIGKILL" if end.guarded else end.signal,
-        limit="memory"
-        if out_of_memory
-        else "output"
-        if output.truncated
-        else _time_limit(limits, end),
+        limit=limit,
         stdout=bytes(stdout.data),
         stderr=bytes(stderr.data),
         stdout_truncated=stdout.truncated,
@@ -188,8 +181,13 @@ def _outcome(
     )
 
 
-def _time_limit(limits: Limits, end: End) -> LimitName | None:
-    """The one at which init ended the program, else the one that the program went beyond."""
+def _limit(limits: Limits, end: End, usage: Usage | None, output: Output) -> LimitName | None:
+    """The first that the program went beyond by its usage; of the times, the one at which init ended it."""
+    # A group's peak is never beyond its limit: the kernel killed for what would have been.
+    if usage.oom_kills if usage else end.peak > limits.memory:
+        return "memory"
+    if output.truncated:
+        return "output"
     if end.guarded:
         return end.guarded
     if end.cpu_time > limits.cpu_time:

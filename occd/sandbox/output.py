@@ -11,12 +11,11 @@ from occd.sandbox import Emit
 from occd.utf8 import unfinished
 
 _READ = 65_536
-_SEQUENCE = 4  # no UTF-8 sequence is longer
 
 
 class Output:
-    """What comes out of two pipes. Past the limit of a stream `exceeded` is called, and the rest of the
-    stream is dropped; the cut does not split a character."""
+    """What comes out of two pipes, in whole characters. Past the limit of a stream `exceeded` is called, and
+    the rest of the stream is dropped."""
 
     def __init__(
         self, pipes: Mapping[Stream, int], limit: int, emit: Emit, exceeded: Callable[[], None]
@@ -39,8 +38,11 @@ class Output:
         may have no end, since the kernel can keep a pipe open that is on its way between two sockets."""
         while self._take():
             pass
+
+    def finish(self, *, cut: bool) -> None:
+        """Tell what was held back. `cut`: the program was ended, perhaps in the middle of a character."""
         for stream in self._streams.values():
-            stream.flush()
+            stream.finish(cut=cut)
 
     def _take(self) -> bool:
         """Whatever is there, stdout first: both may have been written since we looked last."""
@@ -88,20 +90,16 @@ class _Stream:
     def _keep(self, read: bytes) -> None:
         room = self._limit - len(self.data)
         self.data += read[:room]
+        half = unfinished(self.data)
+        self._send(len(self.data) - half)
         if len(read) > room:
             self.truncated = True
-            self._drop_unfinished()
-            self.flush()
-        elif len(self.data) > self._limit - _SEQUENCE:  # the cut may come in the middle of this
-            self._send(len(self.data) - unfinished(self.data))
-        else:
-            self.flush()
+            self.finish(cut=True)
 
-    def _drop_unfinished(self) -> None:
-        if half := unfinished(self.data):
+    def finish(self, *, cut: bool) -> None:
+        """Nothing follows. What a cut left of a character goes; what the program left so is its own."""
+        if cut and (half := unfinished(self.data)):
             del self.data[-half:]
-
-    def flush(self) -> None:
         self._send(len(self.data))
 
     def _send(self, end: int) -> None:
