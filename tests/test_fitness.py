@@ -10,7 +10,11 @@ import pytest
 from serving import Server, serving
 from stuck import stuck_nsjail
 
+from occd.config import Config
+from occd.errors import SandboxUnavailable
+from occd.sandbox import nsjail, open_sandbox
 from occd.sandbox.proof import unproven
+from occd.sandbox.slots import Slot
 
 T = TypeVar("T")
 
@@ -91,6 +95,33 @@ CapEff:	0000000000000000
 CapBnd:	0000000000000000
 CapAmb:	0000000000000000
 """
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        (["--seccomp_policy"], "Seccomp is 0"),
+        (["--keep_caps"], "Cap"),
+        (["--disable_clone_newnet"], "no net namespace"),
+        (["--disable_clone_newipc"], "no ipc namespace"),
+    ],
+)
+async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch, without: list[str], missing: str
+) -> None:
+    made = nsjail._Host.jail_argv
+
+    def weaker(self: nsjail._Host, slot: Slot, box: Path) -> list[str]:
+        argv = made(self, slot, box)
+        if without[0] in argv:
+            at = argv.index(without[0])
+            return argv[:at] + argv[at + 2 :]
+        return [argv[0], *without, *argv[1:]]
+
+    monkeypatch.setattr(nsjail._Host, "jail_argv", weaker)
+    with pytest.raises(SandboxUnavailable, match=missing):
+        async with open_sandbox(Config(), language_cache):
+            pass
 
 
 def test_proof_of_a_jail_that_holds() -> None:

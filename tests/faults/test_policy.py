@@ -160,6 +160,26 @@ def test_server_and_client_in_one_program(run: Any, language: str) -> None:
     assert said(run(language, SERVERS[language])) == "200\n"
 
 
+def test_files_can_be_watched(run: Any) -> None:
+    watched = run(
+        "c",
+        """
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/inotify.h>
+        #include <unistd.h>
+        int main(void) {
+            char event[4096];
+            int watch = inotify_init();
+            if (inotify_add_watch(watch, ".", IN_CREATE) < 0) { perror("inotify"); return 1; }
+            close(open("made", O_CREAT | O_WRONLY, 0600));
+            if (read(watch, event, sizeof event) > 0) puts(((struct inotify_event *)event)->name);
+        }
+        """,
+    )
+    assert said(watched) == "made\n"
+
+
 def test_thread_names_another(run_fault: Run) -> None:
     assert said(run_fault("thread-name-of-another")) == "Success\n"
 
