@@ -147,6 +147,25 @@ async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
         assert (told[mine[1].id].verdict, told[mine[2].id].verdict) == (None, None)
 
 
+async def test_strange_members_of_an_index_are_taken_away(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.state.redis._HEAL_EVERY_S", 0.05)
+    async with opened(server) as state:
+        ours = replace(make(), owner="me", created_at=time.time() - 100)
+        await state.create(ours, None, "")
+        with redis.Redis.from_url(server.url) as client:
+            for key in ("occd:unpublished", "occd:queued", "occd:o:me"):
+                client.zadd(key, {b"\xff": 1.0, b"": 2.0, b"a}b": time.time() - 99})
+            assert await state.unpublished(time.time() - 30) == [ours]
+            assert [each.id for each in await state.owned("me", None, 10)] == [ours.id]
+            with trio.fail_after(SOON_S):
+                while client.zcard("occd:queued") > 1:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+            for key in ("occd:unpublished", "occd:queued", "occd:o:me"):
+                assert client.zrange(key, 0, -1) == [ours.id.encode()]
+
+
 def test_a_name_of_somebody_elses_steers_no_terminal(server: RedisServer) -> None:
     """Who may write to Redis may call a node as they like; `occd nodes` prints the names."""
     node = {"name": "n\x1b[2J\n\u202e", "roles": ["ws"], "languages": {"a\r": ["1\x07"]}}
