@@ -516,6 +516,14 @@ def test_bad_input_is_refused_by_name(server: Server, bad: Bad) -> None:
         assert any(field in each for each in named), problem
 
 
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_bad_input_in_a_long_body_is_refused_alike(server: Server, bad: Bad) -> None:
+    body = bad.body if isinstance(bad.body, bytes) else json.dumps(bad.body).encode()
+    problem = server.post(body + b" " * 40_000, bad.query)
+    assert problem.status in (bad.status, 413), problem
+    assert b"internal" not in problem.body
+
+
 def test_after_all_bad_input_the_server_still_runs_a_program(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda bad: server.post(bad.body, bad.query), BAD))

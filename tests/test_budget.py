@@ -5,19 +5,24 @@ import random
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 import trio
 from in_process import UPGRADE, frame
 from serving import API, Server, connected, serving
 from trio.testing import MockClock
+from wsproto.events import BytesMessage, Message, TextMessage
 
 from occd.errors import BudgetFull, ShareFull
 from occd.web.budget import FREE, OLD_S, Budget, Held, Shares
+from occd.web.edge import MessageBuffer
+from occd.web.http11 import EdgeLimits, LimitedH11
 
 MIB = 2**20
 SMALL = Shares(process=10 * MIB, client=6 * MIB, connection=4 * MIB)
@@ -101,6 +106,26 @@ async def test_the_oldest_goes_when_all_is_full_and_a_young_one_stays(
     assert (cut.count, spared.count) == (1, 0)
     with pytest.raises(BudgetFull):
         old.hold(2 * FREE)
+
+
+@pytest.mark.parametrize("part", ["", "\u1234", b"x"])
+async def test_a_message_in_tiny_parts_takes_no_more_memory_than_is_counted(
+    part: str | bytes, autojump_clock: MockClock
+) -> None:
+    """An object for each part would take eighty bytes for three, or for none."""
+    limits = EdgeLimits(frame_max_bytes=MIB)
+    held, _ = holder(Budget(limits.shares), "a")
+    buffer = MessageBuffer(limits.frame_max_bytes)
+    buffer.held, buffer.h11 = held, LimitedH11(limits, trio.CancelScope(), held)
+    kind: type[Message[Any]] = TextMessage if isinstance(part, str) else BytesMessage
+    tracemalloc.start()
+    for _ in range(50_000):
+        buffer.extend(kind(part, message_finished=False))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < buffer.size + MIB // 8
+    message = buffer.to_message()
+    assert (message["text"] or message["bytes"] or part) == part * 50_000
 
 
 async def test_the_sum_is_exact_whatever_is_held_and_released(autojump_clock: MockClock) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -339,13 +339,21 @@ def test_ctrl_c_while_it_compiles_ends_it(folder: Path) -> None:
     assert b"Traceback" not in terminal.shown
 
 
+def wait_for_a_jail(pid: int) -> None:
+    """Until a launcher has left the terminal's group of processes; its first jail does not stand yet."""
+    while True:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                if os.getpgid(int(child)) == int(child):
+                    return
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("command", ["run program.sh", "languages", "doctor"])
 def test_ctrl_c_before_a_program_runs_ends_without_a_traceback(folder: Path, command: str) -> None:
     write(folder, "exec sleep 60", "program.sh")
     terminal = Terminal(*command.split(), cwd=folder)
-    children = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children")
-    while not children.read_text():  # its first jail is about to stand
-        time.sleep(0.01)
+    wait_for_a_jail(terminal.pid)
     terminal.type(CTRL_C)
     assert terminal.end() == 128 + signal.SIGINT
     assert b"Traceback" not in terminal.shown

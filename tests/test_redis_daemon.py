@@ -138,6 +138,20 @@ def test_while_no_node_is_known_a_submission_is_not_its_clients_fault(
     assert server.run("print(1)")["verdict"] == "ok"
 
 
+async def test_a_damaged_result_is_one_clear_error(server: Server, redis: RedisServer) -> None:
+    id = server.submit("print(1)")
+    server.result(id)
+    redis.do("LSET", f"occd:{{{id}}}:e", "-1", "damaged")
+    for query in ("", "?wait=1"):
+        answer = server.get(f"{API}/submissions/{id}{query}")
+        assert (answer.status, answer.json()["type"]) == (500, "unreadable")
+    async with connected(server) as client:
+        await client.ask("subscribe", id=id, after=0)
+        told = await client.until(id, "unknown")
+        assert [each["seq"] for each in told] == list(range(1, len(told) + 1))
+        await client.until(await client.submit("print(2)"), "finished")  # on the same connection
+
+
 def test_a_full_or_dead_redis_is_a_clear_503_that_heals(server: Server, redis: RedisServer) -> None:
     wait_for_nodes(server)
     redis.do("CONFIG", "SET", "maxmemory", "1")

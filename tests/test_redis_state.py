@@ -3,6 +3,8 @@ slow, emptied, or one of us dies between two steps."""
 
 import json
 import os
+import random
+import re
 import resource
 import subprocess
 import time
@@ -21,7 +23,9 @@ from serving import OCCD
 from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission
 from occd.model import (
+    Ended,
     File,
+    Outcome,
     Output,
     Queued,
     Recorded,
@@ -99,6 +103,39 @@ def outputs(found: list[Recorded]) -> list[bytes]:
     return [each.event.data for each in found if isinstance(each.event, Output)]
 
 
+# what a long result costs
+
+
+async def test_to_be_told_of_an_end_costs_redis_the_same_however_long_its_result_is(
+    server: RedisServer,
+) -> None:
+    """Redis does one thing at a time: what it copies for one, all others wait for."""
+    cost: dict[int, float] = {}
+    async with opened(server) as state:
+        for size in (1000, 4 * 2**20):
+            submission = await begun(state)
+            said = random.Random(size).randbytes(size)
+            run = Outcome(0, None, None, said, said[:10], True, False, 1.0, 1.0, 1)
+            ended = replace(result(), run=run)
+            await state.finish(submission.id, 1, ended)
+            server.command("CONFIG", "RESETSTAT")
+            for after in (0, 2) * 10:
+                last = (await state.watch(submission.id, after))[-1]
+                assert last.seq == 3
+                assert last.event == Ended(ended.without_output())
+                record = await state.get(submission.id, most=0)
+                assert (record.status, record.result) == ("finished", None)
+            (evaluated,) = re.findall(
+                r"cmdstat_evalsha:.*usec=(\d+)", server.command("INFO", "commandstats")
+            )
+            cost[size] = float(evaluated)
+            record = await state.get(submission.id)
+            assert record.result == ended
+            assert record.result_bytes > size
+            assert await state.watch(submission.id, 3) == []
+    assert cost[4 * 2**20] < 10 * cost[1000]
+
+
 # what somebody else wrote
 
 STRANGE = [
@@ -145,6 +182,25 @@ async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
         told = {each.id: each for each in await state.owned("me", None, 10)}
         assert set(told) == {mine[1].id, mine[2].id}
         assert (told[mine[1].id].verdict, told[mine[2].id].verdict) == (None, None)
+
+
+async def test_strange_members_of_an_index_are_taken_away(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.state.redis._HEAL_EVERY_S", 0.05)
+    async with opened(server) as state:
+        ours = replace(make(), owner="me", created_at=time.time() - 100)
+        await state.create(ours, None, "")
+        with redis.Redis.from_url(server.url) as client:
+            for key in ("occd:unpublished", "occd:queued", "occd:o:me"):
+                client.zadd(key, {b"\xff": 1.0, b"": 2.0, b"a}b": time.time() - 99})
+            assert await state.unpublished(time.time() - 30) == [ours]
+            assert [each.id for each in await state.owned("me", None, 10)] == [ours.id]
+            with trio.fail_after(SOON_S):
+                while client.zcard("occd:queued") > 1:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+            for key in ("occd:unpublished", "occd:queued", "occd:o:me"):
+                assert client.zrange(key, 0, -1) == [ours.id.encode()]
 
 
 def test_a_name_of_somebody_elses_steers_no_terminal(server: RedisServer) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pika
 import pytest
 import trio
+from packaged import PACKAGING
 from pydantic import SecretStr
 from rabbitmq_server import shared as shared_rabbitmq
 from redis_server import free_port, shared_redis
@@ -88,36 +89,27 @@ def front(installation: Installation) -> Iterator[Server]:
 
 @contextmanager
 def nginx(installation: Installation) -> Iterator[int]:
+    """With the configuration of packaging/compose; only where things are differs."""
     program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
     assert program, "nginx is missing; to have it: apt-get install nginx-light"
     folder, port = installation.folder / "nginx", free_port()
     folder.mkdir()
     submits = "".join(f"server 127.0.0.1:{each.port};" for each in installation.submits)
     sockets = "".join(f"server 127.0.0.1:{each.port};" for each in installation.sockets)
-    (folder / "nginx.conf").write_text(
-        f"""
-        daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
-        events {{}}
-        http {{
-            access_log off;
-            client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-            fastcgi_temp_path {folder}/1; uwsgi_temp_path {folder}/2; scgi_temp_path {folder}/3;
-            client_max_body_size 32m;
-            upstream submit {{ {submits} }}
-            upstream ws {{ {sockets} }}
-            server {{
-                listen 127.0.0.1:{port};
-                proxy_set_header Host $http_host;
-                proxy_read_timeout 120s;
-                location / {{ proxy_pass http://submit; }}
-                location {API}/ws {{
-                    proxy_pass http://ws; proxy_http_version 1.1;
-                    proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
-                }}
-            }}
-        }}
-        """
-    )
+    text = (PACKAGING / "compose/nginx.conf").read_text()
+    changes = {
+        "pid /tmp/nginx.pid;": f"daemon off; pid {folder}/pid;",
+        "error_log stderr": f"error_log {folder}/error.log",
+        "_temp_path /tmp/": f"_temp_path {folder}/",
+        "    server {": f"upstream submit {{ {submits} }} upstream ws {{ {sockets} }} server {{",
+        "listen 8000;": f"listen 127.0.0.1:{port};",
+        "submit:8000": "submit",
+        "ws:8000": "ws",
+    }
+    for theirs, ours in changes.items():
+        assert theirs in text
+        text = text.replace(theirs, ours)
+    (folder / "nginx.conf").write_text(text)
     process = subprocess.Popen([program, "-c", str(folder / "nginx.conf"), "-p", str(folder)])
     try:
         deadline = time.monotonic() + PATIENCE_S
@@ -226,7 +218,13 @@ async def test_a_cancel_from_any_node_ends_the_program(installation: Installatio
 
 
 async def test_a_websocket_through_nginx_follows_and_types(front: Server) -> None:
-    async with connected(front) as client:
+    """A browser's, which says where its page is from."""
+    origin = f"http://127.0.0.1:{front.port}"
+    hello = {"language": "python", "source": HELLO}
+    assert front.post(hello, origin=origin).status == 202
+    assert front.post(hello, origin="http://evil.example").status == 403
+    assert front.get(f"{API}/limits", host="evil.example").status == 421
+    async with connected(front, Origin=origin) as client:
         id = await client.submit(ECHO, interactive=True)
         await client.ask("stdin", id=id, data="a\n", eof=True)
         assert "got a\n" in await client.until_output(id, "got a\n")

@@ -3,15 +3,17 @@
 import json
 import random
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import trio
 from in_process import UPGRADE, Edge, edge, frame
 
 from occd.model import Outcome, Result, Verdict
+from occd.state import Node
 from occd.web.schema import record_json
 
 T = TypeVar("T")
@@ -196,3 +198,22 @@ async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> 
     subscribe = frame(json.dumps({"type": "subscribe", "id": id}).encode())
     follow = partial(server.exchange, UPGRADE + subscribe, b'"name":"finished"')
     assert len(await in_short_steps(server, follow)) < 10_000
+
+
+async def test_nodes_are_read_once_a_second_and_not_for_each_submission(
+    server: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    nodes = server.state.nodes
+
+    async def counted() -> Sequence[Node]:
+        nonlocal reads
+        reads += 1
+        return await nodes()
+
+    monkeypatch.setattr(server.state, "nodes", counted)
+    began = trio.current_time()
+    for _ in range(30):
+        assert (await server.post(START + b"}"))[0] == 202
+    assert reads <= 2 + (trio.current_time() - began)
+    assert reads < 30

@@ -303,6 +303,16 @@ async def test_an_answer_repeats_its_ref(client: Client) -> None:
     assert "ref" not in await client.receive()
 
 
+async def test_a_long_frame_is_understood_as_a_short_one(client: Client) -> None:
+    """Strings of more than 256 bytes are read in pieces there."""
+    text = {"type": "unsubscribe", "id": "x", "ref": ["é" * 55]}
+    await client.socket.send_message(json.dumps(text) + " " * 40_000)
+    assert (await client.receive())["ref"] == text["ref"]
+    submission = {"language": "python", "source": "#" * 40_000}
+    answer = await client.ask("submit", bearer="s" * 512, submission=submission)
+    assert answer["type"] == "accepted", answer
+
+
 HELLO = {"language": "python", "source": "1"}
 BAD = [
     *("", "rubbish", "[]", "null", "5", '"submit"', "{}", "[" * 100_000, '{"type":NaN}'),
@@ -334,8 +344,11 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: text[:60])
-async def test_bad_frames_are_answered_and_harmless(client: Client, text: str) -> None:
-    await client.socket.send_message(text)
+@pytest.mark.parametrize("long", [False, True])
+async def test_bad_frames_are_answered_and_harmless(
+    client: Client, text: str, *, long: bool
+) -> None:
+    await client.socket.send_message(text + " " * 40_000 * long)
     frame = await client.receive()
     assert frame["type"] == "error"
     assert 400 <= frame["problem"]["status"] < 500

@@ -84,6 +84,7 @@ from occd.state.redis_values import (
     SUMMARY_FIELDS,
     estimate,
     load_event,
+    load_id,
     load_nodes,
     load_record,
     load_status,
@@ -171,7 +172,7 @@ class RedisState:
         (found,) = await self._link.run(command, certain=False)
         submissions = []
         for id, score in zip(found[::2], found[1::2], strict=True):
-            look = ("HMGET", self._keys(id.decode())[0], "status", "published", "body")
+            look = ("HMGET", self._keys(load_id(id))[0], "status", "published", "body")
             ((status, published, body),) = await self._link.run(look, certain=False)
             if status == b"queued" and published != b"1":
                 try:
@@ -179,7 +180,7 @@ class RedisState:
                 except Poisoned as error:
                     log.warning(
                         "a submission waits for a version that can read it",
-                        id=id.decode(),
+                        id=load_id(id),
                         reason=str(error),
                     )
             elif status or float(score) < time.time() - _YOUNG_S:
@@ -260,6 +261,7 @@ class RedisState:
             submission.created_at if submission else "",
             submission.language if submission else "",
             (submission.retry_of or "") if submission else "",
+            store_event(Ended(result.without_output())),
         )
         done: bool = said == b"done"
         await self._after_end(id, key, result if done else None)
@@ -289,16 +291,14 @@ class RedisState:
             (found,) = await self._link.run(
                 ("ZRANGE", key, at, "-inf", "BYSCORE", "REV", *part), certain=False
             )
-            ids = [
-                (float(score), id.decode())
-                for id, score in zip(found[::2], found[1::2], strict=True)
-            ]
-            if not ids:
+            members, scores = found[::2], map(float, found[1::2])
+            if not members:
                 break
-            looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for _, id in ids]
+            ids = list(map(load_id, members))
+            looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for id in ids]
             told = await self._link.run(*looks, certain=False)
-            known = [(at, id, each) for (at, id), each in zip(ids, told, strict=True) if each[1]]
-            if gone := {id for _, id in ids} - {id for _, id, _ in known}:
+            known = [each for each in zip(scores, ids, told, strict=True) if each[2][1]]
+            if gone := [each for each, of in zip(members, told, strict=True) if not of[1]]:
                 await self._link.run(("ZREM", key, *gone))
             passed += len(known)
             page += _readable(each for each in known if each[:2] < (at, before_id))
@@ -406,7 +406,7 @@ class RedisState:
         while True:
             with self._news.inbox.expected(f"s{id}") as told:
                 if found := await self._patiently("signals", id, seen):
-                    return [each.decode() for each in found]
+                    return [each.decode(errors="replace") for each in found]
                 await told.wait()
 
     async def announce(self, node: Node) -> bool:
@@ -467,7 +467,7 @@ class RedisState:
             with trouble.survived():
                 command = ("ZRANGE", key, "-inf", time.time() - _YOUNG_S, "BYSCORE", "LIMIT", 0)
                 (ids,) = await self._link.run((*command, _HEAL_AT_ONCE), certain=False)
-                looks = [("HGET", self._keys(id.decode())[0], "status") for id in ids]
+                looks = [("HGET", self._keys(load_id(id))[0], "status") for id in ids]
                 states = await self._link.run(*looks, certain=False) if ids else []
                 gone = [id for id, status in zip(ids, states, strict=True) if status != b"queued"]
                 if gone:
@@ -481,12 +481,12 @@ class RedisState:
         lasts = int(self._keep_s + WAITS_S)
         reserve = self._script("reserve", [name], submission.id, digest, now, lasts)
         (found,) = await self._link.run(reserve)
-        id = found[0].decode()
+        id = load_id(found[0])
         if id == submission.id:
             return id, None
         look = ("HMGET", self._keys(id)[0], "status", "published")
         ((known, published),) = await self._link.run(look)
-        if found[1].decode() == digest:  # its creator may have died in between
+        if found[1] == digest.encode():  # its creator may have died in between
             return id, published == b"1" if known else None
         if known or float(found[2]) > now - _YOUNG_S:
             raise Conflict("this idempotency key was used with another submission")

@@ -80,6 +80,11 @@ def load_record(id: str, found: list[Reply]) -> Record | None:
     )
 
 
+def load_id(member: bytes) -> str:
+    """Of a set or an index. One that is not ours names no submission, and is taken away as if it had gone."""
+    return member.decode(errors="backslashreplace")
+
+
 def load_summary(created_at: float, id: str, told: Sequence[bytes | None]) -> Summary:
     """Raises Unreadable."""
     language, status, verdict, started_at, finished_at = told

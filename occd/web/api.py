@@ -10,7 +10,7 @@ import trio
 from quart import Blueprint, Response, request
 
 from occd.config import HttpConfig
-from occd.errors import FieldError, Rejected, UnknownSubmission
+from occd.errors import FieldError, Rejected, UnknownSubmission, Unreadable
 from occd.model import Record
 from occd.scopes import cancel_when
 from occd.web import SubmitService
@@ -88,7 +88,8 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
             nursery.cancel_scope.deadline = trio.current_time() + wait
-            with suppress(UnknownSubmission):  # for `get` to say, outside of a nursery
+            # For `get` to say, outside of a nursery, which would wrap it.
+            with suppress(UnknownSubmission, Unreadable):
                 record = await service.settled(id, most=LONG_RESULT_BYTES)
             nursery.cancel_scope.cancel()
         return record or await service.get(id, most=LONG_RESULT_BYTES)

@@ -53,6 +53,7 @@ LEAVE_S = 10.0  # for a handler to end when its client has gone
 LOOK_S = 1.0  # between looks for a client whose input nobody takes
 TCP_ESTABLISHED, TCP_CLOSE_WAIT = 1, 8
 SMALL_MESSAGE_BYTES = 4096
+SMALL_PART = 1024
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -115,7 +116,12 @@ class MessageBuffer(WebsocketBuffer):
             raise FrameTooLargeError
         self.held.hold(size)
         self.size += size
-        self._parts.append(data)
+        if self._parts and len(self._parts[-1]) < SMALL_PART:
+            self._parts[-1] += (
+                data  # an object of its own would take up to 80 bytes for a character
+            )
+        else:
+            self._parts.append(data)
         if not event.message_finished:
             self.h11.clock_message(self.size)
 

@@ -19,7 +19,7 @@ from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.json import dump, parse
-from occd.web.longjson import SLICE, Reader, digest_of
+from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import owner_by, owner_of
 from occd.web.problems import Problem, internal_problem, problem_of
@@ -116,7 +116,7 @@ class _Session:
         wanted = frame.get("submission")
         request = await parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
-        owner = owner_by(frame.get("bearer")) or self._owner
+        owner = owner_by(_word(frame.get("bearer"))) or self._owner
         async with heavy_if(self._held, request.bytes):
             record = await self._service.submit(
                 request, key=key, digest=digest_of(wanted), owner=owner
@@ -205,7 +205,7 @@ class _Session:
         return replace(await self._service.get(id, most=0), result=recorded.event.result)
 
     async def _send(self, frame: dict[str, Any]) -> None:
-        text = dump(frame)
+        text = dump(frame, str)
         began = trio.current_time()
         try:
             with self._held.holding(_COPIES * len(text)):
@@ -280,6 +280,11 @@ def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
     if type(value) is int and value > _NUMBER_MAX:
         raise _wrong(name, f"is above {_NUMBER_MAX}")
     return value
+
+
+def _word(value: object) -> object:
+    """What stands in a long frame is a LongText from 256 bytes on."""
+    return str(value) if isinstance(value, LongText) else value
 
 
 def _wrong(field: str, message: str) -> Rejected:

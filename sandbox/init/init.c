@@ -335,8 +335,8 @@ static struct end supervise(const struct go *go, pid_t program, int signals, int
         wait_until(reaped == REAPED_MAX ? 0 : look < ends ? look : ends, fds);
         if (fds[0].revents) forward_signal(program);
         if (fds[1].revents || reaped == REAPED_MAX) {
-            struct signalfd_siginfo info;
-            while (read(signals, &info, sizeof info) > 0) continue;
+            struct signalfd_siginfo info[2]; /* as many as wait; in a loop the program could keep us in there */
+            if (read(signals, info, sizeof info) < 0 && errno != EAGAIN) fail("cannot read signals");
             reaped = reap(program, &ended, &end.status);
             if (ended) return end;
             /* The program sent us the signal. What we do because of it would be nobody's CPU time. */

@@ -13,7 +13,10 @@ from vm_image import Image, open_image
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1100)]
 
 _TIMEOUT_S = 900  # a fifth of it on a quiet machine
-_PYTEST = "/job/bin/python -m pytest --noconftest -p no:cacheprovider -c /job/pyproject.toml"
+_PYTEST = (
+    "/job/bin/python -m pytest --noconftest -p no:cacheprovider -c /job/pyproject.toml"
+    f" --timeout={_TIMEOUT_S}"  # time is slow in there
+)
 _AS_ROOT = "env"
 _AS_USER = "setpriv --reuid 1000 --regid 1000 --clear-groups"
 _AS_DELEGATE = "run_delegated"
