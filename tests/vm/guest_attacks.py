@@ -51,9 +51,9 @@ print("looked", flush=True)
 KEPT = {
     "filters on sockets": """
         import struct
-        load, leave = struct.pack("HBBI", 0x28, 0, 0, 0), struct.pack("HBBI", 6, 0, 0, 0)
-        code = ctypes.create_string_buffer(load * 3999 + leave)
-        program = struct.pack("HxxxxxxQ", 4000, ctypes.addressof(code))
+        load, leave = struct.pack("HBBI", 0, 0, 0, 1), struct.pack("HBBI", 6, 0, 0, 0)
+        code = ctypes.create_string_buffer(load * 999 + leave)
+        program = struct.pack("HxxxxxxQ", 1000, ctypes.addressof(code))
         for _ in range(2):
             if os.fork() == 0: break
         attached = 0
@@ -61,7 +61,7 @@ KEPT = {
             one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             for level, name in ((1, 26), (1, 51)):
                 try: one.setsockopt(level, name, program); attached += 1; held.append(one)
-                except OSError: pass
+                except OSError as error: attached += error.errno != errno.EPERM
         print(attached, flush=True)
         """,
     "groups on sockets": """
