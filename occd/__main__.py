@@ -1,3 +1,19 @@
-from occd.cli import main
+"""The program `occd`."""
 
-main()
+import signal
+
+
+def main() -> None:
+    # Imports take some tenths of a second. Ctrl-C during them ends the process, without a traceback.
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from occd.cli import main as command_line
+
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,11 @@
-"""The tables of the embedded state outlive an upgrade."""
+"""The embedded state: its tables outlive an upgrade, and its memory keeps up with them."""
 
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
+import trio
 
 from occd import wire
 from occd.config import Config
@@ -60,3 +64,32 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         (told,) = await state.watch("ended", 0)
         assert told.event == Ended(RESULT.without_output())
         assert await state.submission("waits") == waits
+
+
+async def test_a_signal_may_follow_a_start_as_soon_as_the_start_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        open_database(tmp_path) as database,
+        open_state(Config(data_dir=tmp_path), database) as state,
+    ):
+        starting = submission("starting")
+        await state.create(starting, None, "digest")
+        monkeypatch.setattr(database, "_token", _Late(database._token))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(state.begin, starting, "3", "node")
+            while await state.status(starting.id) != "running":  # noqa: ASYNC110  (as a reader may see it)
+                await trio.lowlevel.checkpoint()
+            await state.send_signal(starting.id, "SIGINT")
+        assert list(await state.signals(starting.id, 0)) == ["SIGINT"]
+
+
+class _Late:
+    """Trio's thread hears of a commit some time after everybody can read what was committed."""
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._token = token
+
+    def run_sync_soon(self, *call: Any) -> None:
+        time.sleep(0.1)
+        self._token.run_sync_soon(*call)

@@ -3,6 +3,8 @@ slow, emptied, or one of us dies between two steps."""
 
 import json
 import os
+import random
+import re
 import resource
 import subprocess
 import time
@@ -21,7 +23,9 @@ from serving import OCCD
 from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission
 from occd.model import (
+    Ended,
     File,
+    Outcome,
     Output,
     Queued,
     Recorded,
@@ -97,6 +101,39 @@ async def follow_stdin(state: State, id: str, chunks: list[bytes]) -> None:
 
 def outputs(found: list[Recorded]) -> list[bytes]:
     return [each.event.data for each in found if isinstance(each.event, Output)]
+
+
+# what a long result costs
+
+
+async def test_to_be_told_of_an_end_costs_redis_the_same_however_long_its_result_is(
+    server: RedisServer,
+) -> None:
+    """Redis does one thing at a time: what it copies for one, all others wait for."""
+    cost: dict[int, float] = {}
+    async with opened(server) as state:
+        for size in (1000, 4 * 2**20):
+            submission = await begun(state)
+            said = random.Random(size).randbytes(size)
+            run = Outcome(0, None, None, said, said[:10], True, False, 1.0, 1.0, 1)
+            ended = replace(result(), run=run)
+            await state.finish(submission.id, 1, ended)
+            server.command("CONFIG", "RESETSTAT")
+            for after in (0, 2) * 10:
+                last = (await state.watch(submission.id, after))[-1]
+                assert last.seq == 3
+                assert last.event == Ended(ended.without_output())
+                record = await state.get(submission.id, most=0)
+                assert (record.status, record.result) == ("finished", None)
+            (evaluated,) = re.findall(
+                r"cmdstat_evalsha:.*usec=(\d+)", server.command("INFO", "commandstats")
+            )
+            cost[size] = float(evaluated)
+            record = await state.get(submission.id)
+            assert record.result == ended
+            assert record.result_bytes > size
+            assert await state.watch(submission.id, 3) == []
+    assert cost[4 * 2**20] < 10 * cost[1000]
 
 
 # what somebody else wrote

@@ -189,8 +189,12 @@ class EmbeddedState:
                 await sent.wait()
 
     async def send_signal(self, id: str, signal: str) -> None:
-        if await self.status(id) == "finished":
+        status = await self.status(id)
+        if status == "finished":
             raise Finished(id)
+        if status == "running" and id not in self._signals:
+            # A reader may see a start before this thread was told of it: what is written next is told after.
+            await self._database.write(lambda _: None)
         sent = self._signals.get(id)
         if sent is None:
             raise NotRunning(id)

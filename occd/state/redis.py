@@ -261,6 +261,7 @@ class RedisState:
             submission.created_at if submission else "",
             submission.language if submission else "",
             (submission.retry_of or "") if submission else "",
+            store_event(Ended(result.without_output())),
         )
         done: bool = said == b"done"
         await self._after_end(id, key, result if done else None)

@@ -430,9 +430,6 @@ static void lower(int which, rlim_t value) {
 /* Into a user namespace that `uid` has made. The kernel counts signals, timers, message queues and inotify to a
  * process's user, to the user who made its namespace, and so on outwards: root would pay for every jail, and run out. */
 static void enter_account(uid_t uid) {
-    lower(RLIMIT_SIGPENDING, 256);
-    lower(RLIMIT_MSGQUEUE, 192 << 10);
-    lower(RLIMIT_MEMLOCK, 8 << 20);
     int entered[2], status;
     if (pipe2(entered, O_CLOEXEC) != 0) fail("pipe2");
     pid_t helper = fork(); /* maps ids from outside, where we may */
@@ -450,6 +447,10 @@ static void enter_account(uid_t uid) {
     close(entered[0]);
     close(entered[1]);
     if (seteuid(0) != 0 || setegid(0) != 0) fail("cannot be root in a user namespace");
+    /* Not before: a namespace's maker may have no more, in all its namespaces, than the limit at their making. */
+    lower(RLIMIT_SIGPENDING, 256);
+    lower(RLIMIT_MSGQUEUE, 192 << 10);
+    lower(RLIMIT_MEMLOCK, 8 << 20);
     bound("/proc/sys/user/max_inotify_instances", "16");
     bound("/proc/sys/user/max_inotify_watches", "4096");
 }
