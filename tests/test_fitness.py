@@ -4,15 +4,18 @@ and heals."""
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
+import trio
 from serving import Server, serving
 from stuck import stuck_nsjail
+from trio.testing import MockClock
 
 from occd.config import Config
 from occd.errors import SandboxUnavailable
-from occd.sandbox import nsjail, open_sandbox
+from occd.sandbox import Sandbox, nsjail, open_sandbox
+from occd.sandbox.fitness import Fitness
 from occd.sandbox.proof import unproven
 from occd.sandbox.slots import Slot
 
@@ -75,6 +78,32 @@ def test_asking_for_readiness_never_waits_for_a_trial(server: Server, stuck: Pat
     for _ in range(20):
         assert server.get("/readyz").status == 503
     assert time.monotonic() - started < SOON_S  # a trial takes longer
+
+
+class Fit:
+    """A sandbox whose trials succeed, while one jail may keep somebody waiting."""
+
+    waits_s = 0.0
+
+    async def trial(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_jail_that_was_slow_once_costs_seconds_and_is_told_once(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Fit()
+    fitness = Fitness(cast(Sandbox, sandbox))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fitness.run)
+        sandbox.waits_s = 10.0
+        await fitness.until(fit=False)
+        await trio.sleep(10)
+        sandbox.waits_s = 0.0
+        with trio.fail_after(3):
+            await fitness.until(fit=True)
+        nursery.cancel_scope.cancel()
+    assert capsys.readouterr().out.count("no program can be run now") == 1
 
 
 PROVEN = """\

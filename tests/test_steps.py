@@ -59,6 +59,14 @@ HOSTILE = {
     "unknown keys": (numbered(START + b",", b'"%x":0', b"}"), (413, 422)),
     "names in env, a little": (numbered(START + b',"env":{', b'"%x":0', b"}}", 32_000), (422,)),
     "unknown keys, a little": (numbered(START + b",", b'"%x":0', b"}", 32_000), (422,)),
+    "names in env, as many as are read": (
+        numbered(START + b',"env":{', b'"%x":0', b"}}", 190_000),
+        (422,),
+    ),
+    "unknown keys, as many as are read": (
+        numbered(START + b",", b'"%x":0', b"}", 190_000),
+        (422,),
+    ),
     "unknown keys of limits": (numbered(START + b',"limits":{', b'"%x":0', b"}}", 32_000), (422,)),
     "bad names, as many as may be": (
         START + b',"env":{' + b",".join(b'"%d":0' % each for each in range(1000)) + b"}}",

@@ -67,6 +67,8 @@ class Execute:
         self._sandbox = sandbox
         self.fitness = Fitness(sandbox)
         self._running: dict[str, _Held] = {}
+        self._slots = trio.Semaphore(config.execute.slots)
+        """What is taken again after a time without jails runs beside what was taken before."""
         self._trouble = Trouble("a result waits for the broker")
         self._started_at = time.time()
         self.stopping = trio.Event()
@@ -141,7 +143,8 @@ class Execute:
             return
         held = self._running[submission.id] = _Held(delivery)
         try:
-            ended = await self._try(submission, held)
+            async with self._slots:
+                ended = await self._try(submission, held)
         except BaseException:
             del self._running[submission.id]
             with trio.move_on_after(_HAND_BACK_S, shield=True):

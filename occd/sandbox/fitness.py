@@ -57,22 +57,29 @@ class Fitness:
                     await self._doubted.wait()
                 self._doubted = trio.Event()
                 self._trying_since = trio.current_time()
+                problem = None
                 try:
                     await self._sandbox.trial()
                 except SandboxUnavailable as error:
-                    self._conclude(str(error))
-                else:
-                    self._conclude(None)
+                    problem = str(error)
                 self._trying_since = None
+                self._conclude(problem or self._stuck())
 
     async def _watch(self) -> None:
         while True:
             await trio.sleep(_LOOK_S)
-            now = trio.current_time()
-            if self._sandbox.waits_s > _JAIL_S:
-                self._conclude(f"no jail has come to stand for {_JAIL_S:.0f} s. {_STUCK}")
-            elif self._trying_since is not None and now - self._trying_since > _TRIAL_S:
-                self._conclude(f"a trial job has not ended for {_TRIAL_S:.0f} s. {_STUCK}")
+            if stuck := self._stuck():
+                if not self._problem:
+                    self._doubted.set()  # the next trial is to tell soon when it is over
+                self._conclude(stuck)
+
+    def _stuck(self) -> str | None:
+        since = self._trying_since
+        if self._sandbox.waits_s > _JAIL_S:
+            return f"no jail has come to stand for {_JAIL_S:.0f} s. {_STUCK}"
+        if since is not None and trio.current_time() - since > _TRIAL_S:
+            return f"a trial job has not ended for {_TRIAL_S:.0f} s. {_STUCK}"
+        return None
 
     def _conclude(self, problem: str | None) -> None:
         if problem and not self._problem:

@@ -106,15 +106,12 @@ class Flow:
             return [each.event.name for each in await self.state.watch(submission.id, 0)]
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        roles = (
-            Notify(self.config, self.broker, self.state),
-            Execute(self.config, self.broker, self.state, self.sandbox),
-        )
+    async def running(self) -> AsyncIterator[Execute]:
+        execute = Execute(self.config, self.broker, self.state, self.sandbox)
         async with trio.open_nursery() as nursery:
-            for role in roles:
+            for role in (Notify(self.config, self.broker, self.state), execute):
                 await nursery.start(role.run)
-            yield
+            yield execute
             nursery.cancel_scope.cancel()
 
 
@@ -184,6 +181,34 @@ async def test_a_lack_of_descriptors_is_no_attempt_of_the_program(flow: Flow) ->
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, flow.sandbox.runs) == (Verdict.OK, 6)
+
+
+async def test_no_more_than_its_slots_run_after_a_time_without_jails(flow: Flow) -> None:
+    go, at_once, most = trio.Event(), 0, 0
+
+    async def wait(emit: Emit, stop: trio.Event) -> Outcome:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await go.wait()
+        at_once -= 1
+        return FINE
+
+    flow.sandbox.behave = wait
+    async with flow.running() as execute:
+        submissions = [await flow.submit() for _ in range(6)]
+        with trio.fail_after(SOON_S):
+            while flow.sandbox.runs < 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            flow.sandbox.waits_s = 10.0
+            await execute.fitness.until(fit=False)
+            flow.sandbox.waits_s = 0.0
+            await execute.fitness.until(fit=True)
+        await trio.sleep(QUIET_S)
+        go.set()
+        for submission in submissions:
+            assert (await flow.settled(submission))[1].verdict == "ok"
+    assert most == 2
 
 
 async def test_the_log_names_what_failed(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
