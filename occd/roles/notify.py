@@ -26,8 +26,8 @@ from occd.trouble import Trouble
 log = structlog.get_logger()
 
 _PREFETCH = 8
-"""A message can be two outputs at their ceiling in base64: 43 MB. With 32 at once notify took 1.7 GB, was killed
-for it, and was then given all of them again."""
+"""A message can be two outputs at their ceiling in base64: 43 MB. With 32 at once notify took 1.7 GB, was
+killed for it, and was then given all of them again."""
 
 _LARGE = 2**20
 """Results beyond that are stored one after the other: each takes several times its size for that moment."""
