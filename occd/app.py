@@ -27,8 +27,9 @@ from quart_trio import QuartTrio
 
 from occd.broker import Broker, check_broker_settings, open_broker
 from occd.config import ROLES, Config
+from occd.datafile import make_folder
 from occd.descriptors import share_descriptors
-from occd.errors import ConfigError, DataFolderError, OccdError, SandboxUnavailable
+from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.languages import Language, load_languages
 from occd.roles.execute import Execute
@@ -134,12 +135,7 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
 
 
 def _cache(config: Config) -> Path:
-    try:
-        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise DataFolderError(
-            f"the data folder {config.data_dir} cannot be used: {error}"
-        ) from error
+    make_folder(config.data_dir)
     return config.data_dir / "languages.json"
 
 

@@ -72,15 +72,14 @@ def main(
     """
     _open_standard_streams()
     set_up_logging()
-    flags: dict[str, Any] = {"listen": listen, "data_dir": data_dir}
-    if roles is not None:
-        flags["roles"] = ROLES if roles == "all" else tuple(roles.split(","))
-    context.obj = load_config(
-        folder, {name: each for name, each in flags.items() if each is not None}
-    )
+    flags: dict[str, Any] = {"listen": listen, "data_dir": data_dir, "roles": roles}
+    given = {name: each for name, each in flags.items() if each is not None}
+    context.obj = load_config(folder, given)
     if context.invoked_subcommand:
         return
-    if roles is None:
+    if "roles" not in context.obj.model_fields_set:
+        if given or folder:
+            raise ConfigError("nothing to do: add --roles all to serve, or one of the commands")
         click.echo(context.get_help())
         context.exit()
     from occd import app

@@ -43,6 +43,13 @@ def _words(given: object) -> object:
     return given
 
 
+def _roles(given: object) -> object:
+    words = ROLES if given == "all" else _words(given)
+    if isinstance(words, list | tuple) and not (words and all(each in ROLES for each in words)):
+        raise ValueError(f"must be all, or some of {', '.join(ROLES)}")
+    return words
+
+
 def _address(given: str) -> str:
     host, _, port = given.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
@@ -68,6 +75,20 @@ class _Section(BaseModel):
         return given
 
 
+def _origin(given: str) -> str:
+    """As a browser sends it, since the two are compared."""
+    lower = given.lower()
+    site = re.fullmatch(
+        r"([a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", lower
+    )
+    if not site or (site[1], site[3]) in (("https", ":443"), ("http", ":80")):
+        raise ValueError(
+            f"{given[:100]!r} is not an origin: write https://example.org or http://example.org:8080, "
+            "without path, wildcard and usual port; letters beyond ASCII as xn--…"
+        )
+    return lower
+
+
 def _host(name: str) -> str:
     """As `occd/web/host.py` compares it."""
     lower = name.removesuffix(".").lower()
@@ -91,7 +112,9 @@ class HttpConfig(_Section):
     connections_max: int = Field(20_000, ge=1)
     head_timeout_s: float = Field(10, gt=0)
     wait_max_s: float = Field(60, ge=0)
-    origins: Words = ()
+    origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_words)
+    ] = ()
     """Origins besides our own that may open WebSockets, as in https://example.org."""
     hosts: Annotated[
         tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_words)
@@ -162,7 +185,7 @@ class RedisConfig(_Remote):
 
 
 class Config(_Section):
-    roles: Annotated[tuple[Role, ...], BeforeValidator(_words)] = ROLES
+    roles: Annotated[tuple[Role, ...], BeforeValidator(_roles)] = ROLES
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
     data_dir: Path = Path("data")
     config_dir: Path = Path("config")

@@ -109,7 +109,7 @@ def open_file(folder: Path) -> Iterator[DataFile]:
     path = folder / "occd.db"
     with ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(folder)
             stack.callback(os.close, _lock(folder))
             if path.exists() and not path.is_file():
                 raise DataFolderError(
@@ -124,9 +124,24 @@ def open_file(folder: Path) -> Iterator[DataFile]:
             file.inspect(anchor, _OPENING_S)
             file.remember_place()
         except (OSError, sqlite3.Error, DataFileDamaged) as error:
-            reason = explain(path, error, "cannot be opened") or error
+            words = error.strerror if isinstance(error, OSError) else error
+            reason = explain(path, error, "cannot be opened") or words
             raise DataFolderError(f"the data folder {folder} cannot be used: {reason}") from error
         yield file
+
+
+def make_folder(folder: Path) -> None:
+    """Unless it is there. Raises DataFolderError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except FileExistsError as error:
+        raise DataFolderError(
+            f"the data folder {folder} cannot be used: it is a file, not a folder"
+        ) from error
+    except OSError as error:
+        raise DataFolderError(
+            f"the data folder {folder} cannot be made: {error.strerror}"
+        ) from error
 
 
 def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | None:

@@ -35,9 +35,15 @@ async def run_file(
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.listen)
         with keys.ending:
-            outcome = await _run_on_terminal(config, language, main, args, input_fd.fileno(), keys)
+            outcome = await _run_on_terminal(
+                config, language, main, args, input_fd.fileno(), keys, unread := trio.Event()
+            )
         nursery.cancel_scope.cancel()
-    return 128 + keys.ended_by if keys.ended_by else _exit_code(outcome)
+    if keys.ended_by:
+        return 128 + keys.ended_by
+    if unread.is_set() and outcome.signal:
+        return 128 + signal.SIGPIPE
+    return _exit_code(outcome)
 
 
 class _Keys:
@@ -75,7 +81,9 @@ async def _run_on_terminal(
     args: tuple[str, ...],
     stdin_fd: int,
     keys: _Keys,
+    unread: trio.Event,
 ) -> Outcome:
+    """`unread` is set, and ends the program, when whoever read our output has left."""
     async with open_sandbox(config, only=language.id) as sandbox:
         if language.id not in sandbox.available:
             raise OccdError(
@@ -83,9 +91,9 @@ async def _run_on_terminal(
             )
         send, output = trio.open_memory_channel[tuple[Stream, bytes]](float("inf"))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_print, output)
+            nursery.start_soon(_print, output, unread)
             with send:
-                outcome = await _run(sandbox, language, main, args, stdin_fd, send, keys)
+                outcome = await _run(sandbox, language, main, args, stdin_fd, send, keys, unread)
     return outcome
 
 
@@ -120,6 +128,7 @@ async def _run(
     stdin_fd: int,
     output: trio.MemorySendChannel[tuple[Stream, bytes]],
     keys: _Keys,
+    unread: trio.Event,
 ) -> Outcome:
     binary = sandbox.available[language.id][0].binary
 
@@ -142,7 +151,7 @@ async def _run(
                     compile_job,
                     no_stdin(),
                     lambda _stream, data: emit("stderr", data),
-                    trio.Event(),
+                    unread,
                     signals,
                 )
             if hint := language.hint(compiled):
@@ -154,7 +163,7 @@ async def _run(
             nursery.start_soon(_read, stdin_fd, send)
             with stdin, keys.stage() as signals:
                 outcome = await cell.run(
-                    job(language.run, compiling=False), stdin, emit, trio.Event(), signals
+                    job(language.run, compiling=False), stdin, emit, unread, signals
                 )
             nursery.cancel_scope.cancel()
     return language.judged(outcome)
@@ -174,7 +183,9 @@ def _chunk(fd: int) -> bytes:
         raise OccdError(f"cannot read stdin: {error.strerror}") from error
 
 
-async def _print(output: trio.MemoryReceiveChannel[tuple[Stream, bytes]]) -> None:
+async def _print(
+    output: trio.MemoryReceiveChannel[tuple[Stream, bytes]], unread: trio.Event
+) -> None:
     """Print in a thread: a terminal that is held up must not hold up the watch over the program."""
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
 
@@ -183,12 +194,15 @@ async def _print(output: trio.MemoryReceiveChannel[tuple[Stream, bytes]]) -> Non
             streams[stream].write(data)
             streams[stream].flush()
         except BrokenPipeError:  # `occd run … | head`
-            pass
+            raise
         except OSError as error:
             raise OccdError(f"cannot write {stream}: {error.strerror}") from error
 
     async for stream, data in output:
-        await trio.to_thread.run_sync(write, stream, data)
+        try:
+            await trio.to_thread.run_sync(write, stream, data)
+        except BrokenPipeError:
+            unread.set()
 
 
 def _exit_code(outcome: Outcome) -> int:

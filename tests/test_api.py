@@ -537,6 +537,19 @@ def test_several_faults_are_all_named(server: Server) -> None:
     assert {each["field"] for each in problem["errors"]} == {"language", "colour", "limits.memory"}
 
 
+def test_an_unknown_field_is_told_where_it_does_not_belong(server: Server) -> None:
+    bad = {**HELLO, "limits": {"time": 1}, "files": [{"name": "a", "content": "", "mode": 1}]}
+    problem = assert_problem(server.post(bad), 422, "invalid")
+    assert "limits.time: is not a field of limits" in problem["detail"]
+    assert "files.0.mode: is not a field of files" in problem["detail"]
+
+
+def test_a_mistake_in_a_question_is_not_told_as_one_in_a_submission(server: Server) -> None:
+    for path in (f"{API}/submissions/x?wait=soon", f"{API}/submissions?limit=0"):
+        problem = assert_problem(server.get(path, authorization=f"Bearer {'s' * 32}"), 422)
+        assert problem["title"] == "Something in this request is not valid"
+
+
 def test_a_limit_above_its_ceiling_is_told_with_the_ceiling(server: Server) -> None:
     problem = assert_problem(server.post(bad_field("limits.cpu_time", 61).body), 422)
     assert "60" in problem["detail"]

@@ -11,7 +11,7 @@ import trio
 
 from occd.broker.embedded import open_embedded as open_broker
 from occd.config import Config
-from occd.errors import DataFolderError, StateUnavailable
+from occd.errors import DataFolderError, MessageTooLarge, StateUnavailable, UnknownSubmission
 from occd.languages import load_languages
 from occd.model import File, Submission, new_id
 from occd.roles.notify import Notify
@@ -140,3 +140,41 @@ async def test_what_is_too_old_goes_when_the_folder_takes_writes_again(
 
             await until(gone)
     assert tries > 60
+
+
+async def test_a_submission_that_the_queue_never_takes_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process died before it could tell the client; the sweep of another finds it first, each time."""
+    monkeypatch.setattr("occd.roles.submit._SWEEP_EVERY_S", 0.01)
+    config = Config(data_dir=tmp_path)
+    large, small = (
+        Submission(new_id(), "python", None, "main.py", (File("main.py", text),), created_at=at)
+        for at, text in ((1.0, b"x" * 10_000), (2.0, b""))
+    )
+    async with (
+        open_database(tmp_path) as database,
+        open_broker(config, database) as broker,
+        open_state(config, database) as state,
+        trio.open_nursery() as nursery,
+    ):
+        publish = broker.publish
+
+        async def publish_small(queue: str, body: bytes, **options: Any) -> None:
+            if len(body) > 10_000:
+                raise MessageTooLarge("the server takes nothing so large")
+            await publish(queue, body, **options)
+
+        monkeypatch.setattr(broker, "publish", publish_small)
+        for each in (large, small):
+            await state.create(each, None, "")
+        await nursery.start(Submit(config, broker, state, load_languages()).run)
+
+        async def empty() -> bool:
+            return not await state.unpublished(time.time())
+
+        await until(empty)
+        assert (await broker.depths())["submission_queue"] == 1
+        with pytest.raises(UnknownSubmission):
+            await state.get(large.id)
+        nursery.cancel_scope.cancel()

@@ -89,6 +89,22 @@ def test_run_keeps_stdout_and_stderr_apart_and_gives_the_exit_code(folder: Path)
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
 
 
+def test_run_ends_when_nobody_reads_its_output(folder: Path) -> None:
+    """As a program in a shell's pipe ends: at its next write, not at a limit."""
+    program = write(
+        folder, "import time\nfor n in range(1000):\n    print(n, flush=True); time.sleep(0.05)"
+    )
+    with subprocess.Popen(
+        [OCCD, "run", program], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"0\n"
+        running.stdout.close()
+        assert running.wait(2 * PATIENCE_S) == 128 + signal.SIGPIPE
+        assert running.stderr
+        assert running.stderr.read() == b""
+
+
 def test_run_passes_stdin_and_arguments_as_they_are(folder: Path) -> None:
     program = write(
         folder,
@@ -163,23 +179,6 @@ def test_run_exits_125_when_the_fault_is_not_the_programs(folder: Path) -> None:
         done = occd("run", *args, cwd=folder)
         assert done.returncode == 125
         assert_refused(done, word)
-
-
-def test_run_survives_a_reader_that_leaves(folder: Path) -> None:
-    program = write(folder, "for n in range(100_000): print(n)")
-    with subprocess.Popen(
-        [OCCD, "run", program],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        assert process.stdout.readline() == b"0\n"
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
 
 
 def test_run_gives_a_java_file_of_any_name_to_java(folder: Path) -> None:
@@ -434,7 +433,21 @@ def test_one_role_alone_is_refused_and_told_what_it_needs(folder: Path) -> None:
 
 
 def test_an_unknown_role_is_refused(folder: Path) -> None:
-    assert_refused(occd("--roles", "submit,dance", cwd=folder), "roles")
+    for roles in ("submit,dance", "al", "all,submit"):
+        done = occd("--roles", roles, cwd=folder)
+        assert_refused(done, "--roles: must be all, or some of submit, execute, notify, ws")
+
+
+def test_flags_without_anything_to_do_are_refused(folder: Path) -> None:
+    """A unit file without --roles must not look like a server that ended well."""
+    assert_refused(occd("--listen", "127.0.0.1:0", cwd=folder), "--roles all")
+
+
+def test_roles_of_the_configuration_serve_too(folder: Path) -> None:
+    done = occd(cwd=folder, environment={"OCCD_ROLES": "submit"})
+    assert_refused(done, "rabbitmq.url", "redis.url")
+    done = occd("check-config", cwd=folder, environment={"OCCD_ROLES": "all"})
+    assert b"- ws" in done.stdout
 
 
 # The daemon

@@ -154,7 +154,12 @@ PYTHONS = (
         ("execute: [1]", "{file}: execute: expected keys with values"),
         ("execute: 3", "{file}: execute: expected keys with values"),
         ("roles: 5", "{file}: roles: expected a list"),
-        ("roles: [dance]", "{file}: roles: must be 'submit', 'execute', 'notify' or 'ws'"),
+        ("roles: [dance]", "{file}: roles: must be all, or some of submit, execute"),
+        ("roles: []", "{file}: roles: must be all, or some of"),
+        ("http: {origins: '*'}", "{file}: http.origins: '*' is not an origin: write https://"),
+        ("http: {origins: a.example}", "{file}: http.origins: 'a.example' is not an origin"),
+        ("http: {origins: ['https://a/']}", "{file}: http.origins: 'https://a/' is not an origin"),
+        ("http: {origins: ['https://a:443']}", "{file}: http.origins: 'https://a:443' is not"),
         ("execute: {slots: many}", "{file}: execute.slots: expected a whole number"),
         ("execute: {slots: 1.5}", "{file}: execute.slots: expected a whole number"),
         ("execute: {slots: 0}", "{file}: execute.slots: must be at least 1"),
@@ -213,7 +218,7 @@ def test_a_list_in_the_environment_is_written_with_commas_or_as_json(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCCD_LANGUAGES", "python, java")
-    monkeypatch.setenv("OCCD_HTTP__ORIGINS", '["https://a.example", "https://b.example"]')
+    monkeypatch.setenv("OCCD_HTTP__ORIGINS", '["https://A.example", "https://b.example"]')
     monkeypatch.setenv("OCCD_LISTEN", "[::1]:8000")
     config = load_config()
     assert config.languages == ("python", "java")

@@ -133,6 +133,12 @@ async def test_to_be_told_of_an_end_costs_redis_the_same_however_long_its_result
             assert record.result == ended
             assert record.result_bytes > size
             assert await state.watch(submission.id, 3) == []
+            # As an older node wrote it:
+            server.command("HDEL", state._keys(submission.id)[0], "brief", "size")
+            assert (await state.watch(submission.id, 0))[-1].event == last.event
+            record = await state.get(submission.id, most=0)
+            assert (record.status, record.result) == ("finished", None)
+            assert record.result_bytes > size
     assert cost[4 * 2**20] < 10 * cost[1000]
 
 

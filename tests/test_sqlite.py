@@ -333,9 +333,14 @@ async def test_a_folder_in_use_is_refused_naming_its_process(tmp_path: Path) -> 
 
 async def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataFolderError, match="cannot be used"):
-        async with open_database(tmp_path / "file"):
-            pass
+    for folder, reason in {
+        tmp_path / "file": "cannot be used: it is a file, not a folder",
+        tmp_path / "file" / "below": "cannot be made: Not a directory",
+        Path("/proc/x"): "cannot be made: No such file or directory",
+    }.items():
+        with pytest.raises(DataFolderError, match=f"{folder} {reason}$"):
+            async with open_database(folder):
+                pass
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ import trio
 from occd import wire
 from occd.broker import Broker
 from occd.config import CeilingConfig, Config
-from occd.errors import BrokerUnavailable, FieldError, OccdError, Rejected, StateUnavailable
+from occd.errors import (
+    BrokerUnavailable,
+    FieldError,
+    MessageTooLarge,
+    OccdError,
+    Rejected,
+    StateUnavailable,
+)
 from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Record, Submission, Summary, new_id
 from occd.roles.heartbeat import announce
@@ -168,7 +175,10 @@ class Submit:
     async def _sweep(self) -> None:
         with self._trouble.survived():
             for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
-                await self._publish(submission)
+                try:
+                    await self._publish(submission)
+                except MessageTooLarge:  # for ever: it must not keep those behind it from the queue
+                    await self._state.discard(submission.id)
 
     async def _admit(self, request: SubmissionRequest) -> Submission:
         if request.sources_bytes > self._config.http.sources_max_bytes:

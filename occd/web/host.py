@@ -14,7 +14,7 @@ from werkzeug.datastructures import Headers
 from occd.config import Config
 from occd.errors import Rejected
 
-ALWAYS = frozenset({"/healthz", "/readyz", "/metrics"})
+ALWAYS = frozenset({"/healthz", "/readyz"})
 """Supervisors ask for these by whatever name they know."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,254})(:[0-9]{0,5})?")

@@ -50,6 +50,7 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
 }
 _REJECTED = {
     "bad-json": (400, "This is not JSON"),
+    "invalid": (422, "Something in this request is not valid"),
     "bad-request": (400, "This request makes no sense"),
     "unauthorized": (401, "This needs a secret of yours"),
     "forbidden-origin": (403, "This origin may not use the server"),

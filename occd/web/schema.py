@@ -221,7 +221,8 @@ def _field_error(error: Any) -> FieldError:
     unknown = error["type"] == "extra_forbidden"
     # A name that somebody sent may be long, and need not be text.
     where = where[:200].encode(errors="backslashreplace").decode() or "submission"
-    return FieldError(where, "is not a field of a submission" if unknown else error["msg"])
+    of = error["loc"][0] if len(error["loc"]) > 1 else "a submission"
+    return FieldError(where, f"is not a field of {of}" if unknown else error["msg"])
 
 
 async def stdin_bytes(value: object) -> bytes:
