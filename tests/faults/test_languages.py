@@ -83,6 +83,11 @@ JAVA = {
         "module-info.java": "module four { }",
         "p/Main.java": "package p; public class Main { " + PRINTS_4 + " }",
     },
+    "a package with a package-info": {
+        "p/package-info.java": "/** P. */\n@Deprecated package p;",
+        "p/Main.java": "package p; public class Main { " + PRINTS_4 + " }",
+        "p/Other.java": "package p; class Other { }",
+    },
     "a folder that is called like our file": {
         "Main.java": "class Main { " + PRINTS_4 + " }",
         ".main/x": "",
@@ -94,7 +99,9 @@ JAVA = {
 @pytest.mark.parametrize("arrangement", JAVA)
 def test_java_finds_the_class_that_has_main(server: Server, arrangement: str) -> None:
     body = {"language": "java", "files": text_files(**JAVA[arrangement])}
-    ends_well(run(server, body), "4\n")
+    result = run(server, body)
+    ends_well(result, "4\n")
+    assert result["compile"]["stderr"] == ""  # several files are nothing to be warned of
 
 
 def run_all(server: Server, bodies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -331,6 +338,17 @@ def test_strange_input_is_never_our_failure(server: Server, language: str) -> No
 def test_a_rust_file_may_have_any_name(server: Server, name: str) -> None:
     files = text_files(**{name: 'fn main() { println!("4") }'})
     ends_well(run(server, {"language": "rust", "files": files}), "4\n")
+
+
+@pytest.mark.parametrize("choice", ["--edition=2018", "--edition 2018", "--edition 2018 -O -g"])
+def test_rust_can_be_told_its_edition(server: Server, choice: str) -> None:
+    """2021 and its prelude otherwise."""
+    source = 'fn main() { let n = u8::try_from(4u32).unwrap(); println!("{n}"); }'
+    ends_well(run(server, {"language": "rust", "source": source}), "4\n")
+    in_2018 = {"language": "rust", "source": source, "compile_args": choice.split()}
+    assert "TryFrom" in run(server, in_2018)["compile"]["stderr"]
+    in_2018["source"] = "use std::convert::TryFrom;\n" + source
+    ends_well(run(server, in_2018), "4\n")
 
 
 @pytest.mark.parametrize("language", ["c", "cpp", "go", "rust", "java"])

@@ -125,6 +125,7 @@ public class JavaBuild {
 
         @Override
         public boolean isNameCompatible(String simpleName, Kind kind) {
+            if (simpleName.endsWith("-info")) return super.isNameCompatible(simpleName, kind); // of packages, modules
             return kind == Kind.SOURCE;
         }
     }
