@@ -108,6 +108,51 @@ async def test_the_oldest_goes_when_all_is_full_and_a_young_one_stays(
         old.hold(2 * FREE)
 
 
+async def test_many_connections_that_hold_little_are_bounded_too(
+    autojump_clock: MockClock,
+) -> None:
+    """Nineteen thousand half-sent bodies of 60 kB were free, and took 4 GB."""
+    limits = EdgeLimits()
+    budget = Budget(limits.shares)
+    holders = [holder(budget, f"address {n % 50}")[0] for n in range(limits.connections_max)]
+    taken = 0
+    for held in holders:
+        with suppress(ShareFull, BudgetFull):
+            held.hold(FREE)
+            taken += FREE
+            held.hold(60_000 - FREE)
+            taken += 60_000 - FREE
+    assert taken < 500 * MIB
+
+
+async def test_a_body_is_counted_as_often_as_it_is_there(autojump_clock: MockClock) -> None:
+    """A thousand bodies of 60 kB took twice the memory that was counted."""
+    limits = EdgeLimits()
+    budget = Budget(limits.shares)
+    held, _ = holder(budget, "a")
+    connection = LimitedH11(limits, trio.CancelScope(), held)
+    connection.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+    connection.next_event()
+    for number in range(1, 11):
+        connection.receive_data(b"x" * 30_000)
+        connection.next_event()
+        sent = number * 30_000
+        assert sent + min(sent, 2**16) <= budget.charged + FREE < sent + min(sent, 2**16) + 1000
+
+
+async def test_a_head_counts_for_as_long_as_its_request(autojump_clock: MockClock) -> None:
+    """A WebSocket's for as long as the socket: 30 kB with each of thousands."""
+    limits = EdgeLimits()
+    budget = Budget(limits.shares)
+    held, _ = holder(budget, "a")
+    connection = LimitedH11(limits, trio.CancelScope(), held)
+    connection.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\nA: %b\r\n\r\n" % (b"x" * 30_000))
+    connection.next_event()
+    assert budget.charged > 10_000
+    held.release_request()
+    assert budget.charged == 0
+
+
 @pytest.mark.parametrize("part", ["", "\u1234", b"x"])
 async def test_a_message_in_tiny_parts_takes_no_more_memory_than_is_counted(
     part: str | bytes, autojump_clock: MockClock

@@ -209,6 +209,19 @@ async def test_strange_members_of_an_index_are_taken_away(
                 assert client.zrange(key, 0, -1) == [ours.id.encode()]
 
 
+async def test_a_damaged_count_of_what_finished_refuses_nobody(server: RedisServer) -> None:
+    async with opened(server) as state:
+        await state.create(make(), None, "")
+        with redis.Redis.from_url(server.url) as client:
+            now = int(time.time()) // 10
+            for count, bucket in enumerate(range(now - 6, now + 30)):
+                client.set(f"occd:{{done}}:{bucket}", (b"x", b"-7", b"9" * 5000)[count % 3])
+        submission = make()
+        await state.create(submission, None, "")
+        first = (await state.watch(submission.id, 0))[0].event
+        assert first == Queued(2, None)
+
+
 def test_a_name_of_somebody_elses_steers_no_terminal(server: RedisServer) -> None:
     """Who may write to Redis may call a node as they like; `occd nodes` prints the names."""
     node = {"name": "n\x1b[2J\n\u202e", "roles": ["ws"], "languages": {"a\r": ["1\x07"]}}

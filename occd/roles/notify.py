@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 import structlog
 import trio
@@ -24,7 +25,13 @@ from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
-_PREFETCH = 32
+_PREFETCH = 8
+"""A message can be two outputs at their ceiling in base64: 43 MB. With 32 at once notify took 1.7 GB, was
+killed for it, and was then given all of them again."""
+
+_LARGE = 2**20
+"""Results beyond that are stored one after the other: each takes several times its size for that moment."""
+
 _RETRY_S = 0.5
 _DRAIN_S = 0.1
 _DEAD = "The server gave up on this submission. That is our fault, not yours."
@@ -36,6 +43,7 @@ class Notify:
         self._broker = broker
         self._state = state
         self._taken = 0
+        self._turn = trio.Lock()
         self._trouble = Trouble("a result waits for state")
         self._started_at = time.time()
         self.stopping = trio.Event()
@@ -116,8 +124,11 @@ class Notify:
                 return
 
     async def _store(self, delivery: Delivery) -> None:
-        message = wire.decode_result(delivery.body)
-        await self._state.finish(message.id, message.attempt, message.result, message.submission)
+        async with self._turn if len(delivery.body) > _LARGE else nullcontext():
+            message = wire.decode_result(delivery.body)
+            await self._state.finish(
+                message.id, message.attempt, message.result, message.submission
+            )
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:

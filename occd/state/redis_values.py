@@ -35,6 +35,7 @@ SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
 """The fields of a submission's hash that a list shows."""
 
 _REASON_MAX = 200
+_COUNT = re.compile(rb"\d{1,9}")
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def load_status(told: bytes | None) -> Status:
 
 
 def _count(told: bytes) -> int:
-    if not re.fullmatch(rb"\d{1,9}", told):
+    if not _COUNT.fullmatch(told):
         raise Unreadable("no count of ours")
     return int(told)
 
@@ -143,7 +144,7 @@ def estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:
     """Seconds until what comes after so many starts, by the rate of the last minute."""
     if not waiting:
         return 0.0
-    finished = sum(int(count) for count in counts if count)
+    finished = sum(int(count) for count in counts if count and _COUNT.fullmatch(count))
     return round(waiting * BUCKET_S * BUCKETS / finished, 1) if finished else None
 
 

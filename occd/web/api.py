@@ -126,6 +126,7 @@ async def _read_body() -> tuple[Any, str]:
         reader = Reader()
         async for piece in request.body:
             await reader.take(piece)
+            del piece  # else it would be there while the next is awaited
         value = reader.close()
         return value, digest_of(value)
     body = await request.get_data()

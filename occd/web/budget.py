@@ -1,13 +1,13 @@
 """How many bytes this process holds for strangers: one budget for all, with a share for each client and each
 connection.
 
-Theory of operation. A connection holds what has come and has not been dealt with (a body, a message, also in
-parts), and what is to be sent and has not been taken (a result, events). The first FREE bytes of each are
-its own. What goes beyond is charged to the connection, to its client (the owner whose secret came with the
-request, else the address) and to the process. Whoever exceeds a share is refused. When the whole is used up,
-the connection that has been charged for longest is cut off if that is OLD_S or more. So those who hold bytes
-and do not move on cannot keep out those who do, however slowly they trickle. If none is as old, the newcomer
-is refused.
+Theory of operation. A connection holds what has come and has not been dealt with (a head, a body, a
+message, also in parts), and what is to be sent and has not been taken (a result, events). The first FREE
+bytes of each are its own. What goes beyond is charged to the connection, to its client (the owner whose
+secret came with the request, else the address) and to the process. Whoever exceeds a share is refused. When
+the whole is used up, the connection that has been charged for longest is cut off if that is OLD_S or more.
+So those who hold bytes and do not move on cannot keep out those who do, however slowly they trickle. If
+none is as old, the newcomer is refused.
 """
 
 from collections import Counter
@@ -24,9 +24,12 @@ from occd.web.owner import owner_by
 HELD = "occd.held"
 """Under this name the application finds what its connection holds, among the extensions of the scope."""
 
-FREE = 2**16
+FREE = 2**14
+"""Times 20,000 connections, this is as much as they take without it."""
+
 OLD_S = 10.0
 _HEAVY = 2
+_HEAVY_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ class Held:
 @asynccontextmanager
 async def heavy_if(held: Held, size: int) -> AsyncIterator[None]:
     """Take turns with other long requests; a short one goes ahead."""
-    if size <= FREE:
+    if size <= _HEAVY_BYTES:
         yield
     else:
         async with held.heavy:

@@ -131,8 +131,7 @@ class MessageBuffer(WebsocketBuffer):
     def to_message(self) -> dict[str, Any]:
         parts, size = self._parts, self.size
         self._parts, self.size = [], 0
-        if len(parts) > 1:
-            self.h11.clock_message(0)
+        self.h11.clock_message(0)
         joined = parts[0][:0].join(parts)
         kind = "text" if isinstance(joined, str) else "bytes"
         message = {"type": "websocket.receive", "bytes": None, "text": None, kind: joined}
@@ -442,12 +441,16 @@ class Connection:
     async def _read(self) -> None:
         """Until the client is done, a limit of time is over, or `hang_up`."""
         with self._reading, suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            data: bytes | bytearray = b"-"
-            while data:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
-                await self._protocol.handle(RawData(bytes(data)))
+            while await self._read_once():
+                pass
             if not self._protocol.answering:
                 self._hung_up = True
+
+    async def _read_once(self) -> bool:
+        """False at the client's end. A function, so that nobody has the bytes while the next are awaited."""
+        data = await self._stream.receive_some(RECEIVE_BYTES)
+        await self._protocol.handle(RawData(bytes(data)))
+        return bool(data)
 
     async def _answer_half_closed(self) -> None:
         """The client sends no more. It may have left, or wait for its answer all the same."""

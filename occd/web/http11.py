@@ -15,6 +15,8 @@ from occd.web.budget import Held, Shares, shares
 
 HEADERS_MAX = 100
 BODY_MIN_BYTES_PER_S = 2**16
+COPIED_BYTES = 2**16
+"""What has come last of a body is there twice: the application keeps it while it waits for more."""
 
 PROBLEM_TYPES = {
     400: "bad-request",
@@ -146,28 +148,37 @@ class LimitedH11(h11.Connection):
             self._held.begin_request(event.headers)
             if status := head_fault(event, self._limits):
                 self.refuse(status)
+                return
+            self._hold(head_bytes(event))
         elif isinstance(event, h11.Data):
+            copied = min(len(event.data), max(0, COPIED_BYTES - self._body_bytes))
             self._body_bytes += len(event.data)
             self._reading.deadline += len(event.data) / BODY_MIN_BYTES_PER_S
             if self._body_bytes > self._limits.body_max_bytes:
                 self.refuse(413)
                 return
-            try:
-                self._held.hold_for_request(len(event.data))
-            except OverBudget as error:
-                self.refuse(429 if isinstance(error, ShareFull) else 503)
+            self._hold(len(event.data) + copied)
         elif isinstance(event, h11.EndOfMessage):
             self.unclock()
+
+    def _hold(self, size: int) -> None:
+        try:
+            self._held.hold_for_request(size)
+        except OverBudget as error:
+            self.refuse(429 if isinstance(error, ShareFull) else 503)
+
+
+def head_bytes(request: h11.Request) -> int:
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 
 def head_fault(request: h11.Request, limits: EdgeLimits) -> int | None:
     """The status that refuses this head, for what h11 lets through."""
     headers = list(request.headers)
-    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in headers)
     names = [name for name, _ in headers]
     if request.http_version not in {b"1.0", b"1.1"}:
         return 505
-    if len(headers) > HEADERS_MAX or size > limits.head_max_bytes:
+    if len(headers) > HEADERS_MAX or head_bytes(request) > limits.head_max_bytes:
         return 431
     if b"transfer-encoding" in names and b"content-length" in names:
         return 400  # h11 lets the former win; a proxy may have let the latter

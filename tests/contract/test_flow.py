@@ -211,6 +211,37 @@ async def test_no_more_than_its_slots_run_after_a_time_without_jails(flow: Flow)
     assert most == 2
 
 
+@pytest.mark.parametrize(("size", "at_most"), [(2**21, 1), (1000, 8)])
+async def test_long_results_are_stored_one_by_one_and_short_ones_together(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, size: int, at_most: int
+) -> None:
+    """A long one takes many times its size while it is stored."""
+    finish, at_once, most = flow.state.finish, 0, 0
+
+    async def slow_finish(*args: Any) -> bool:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await trio.sleep(QUIET_S)
+        at_once -= 1
+        return await finish(*args)
+
+    monkeypatch.setattr(flow.state, "finish", slow_finish)
+    run = replace(FINE, stdout=b"x" * size)
+    submissions = [await flow.submit() for _ in range(10)]
+    for each in submissions:
+        number = await flow.state.begin(each, "3.11.2", "node")
+        ended = Result(Verdict.OK, run=run, attempts=number, finished_at=time.time())
+        message = wire.encode_result(wire.ResultMessage(each.id, number, ended))
+        await flow.publish(each, message, "execution_queue")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Notify(flow.config, flow.broker, flow.state).run)
+        for each in submissions:
+            assert (await flow.settled(each))[1].run == run
+        nursery.cancel_scope.cancel()
+    assert most == at_most
+
+
 async def test_the_log_names_what_failed(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
     flow.sandbox.behave = fail
     async with flow.running():
