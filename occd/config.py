@@ -250,8 +250,13 @@ def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = No
 
     Raises ConfigError naming every key that is unknown or wrong.
     """
-    if folder is not None and not folder.exists():
-        raise ConfigError(f"--config {folder}: there is no such folder")
+    try:
+        if folder is not None:
+            folder.stat()
+    except FileNotFoundError:
+        raise ConfigError(f"--config {folder}: there is no such folder") from None
+    except OSError as error:
+        raise ConfigError(f"--config {folder}: cannot be read: {error.strerror}") from error
     folder = folder or Path("config")
     settings = read_settings(folder, flags or {})
     try:

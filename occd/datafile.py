@@ -97,10 +97,16 @@ class DataFile:
 
 def refuse_absent(folder: Path) -> None:
     """For callers that only read: raises DataFolderError when no occd ever used this folder."""
-    if not (folder / "occd.db").exists():
+    try:
+        (folder / "occd.db").stat()
+    except (FileNotFoundError, NotADirectoryError):
         raise DataFolderError(
             f"there is no data folder {folder}; name the daemon's with --data-dir before the command"
-        )
+        ) from None
+    except OSError as error:
+        raise DataFolderError(
+            f"the data folder {folder} cannot be read: {error.strerror}"
+        ) from error
 
 
 @contextmanager

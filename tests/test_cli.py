@@ -427,6 +427,15 @@ def test_a_config_folder_that_is_not_there_is_refused(folder: Path) -> None:
     assert_refused(occd("--config", "nowhere", "check-config", cwd=folder), "nowhere")
 
 
+@pytest.mark.parametrize(
+    "command", [["--config", "{}", "check-config"], ["--data-dir", "{}", "queues"]]
+)
+def test_a_folder_that_cannot_be_looked_at_is_refused(folder: Path, command: list[str]) -> None:
+    """As one in somebody else's home, or one with a name that is too long."""
+    done = occd(*(word.format("x" * 300) for word in command), cwd=folder)
+    assert_refused(done, "cannot be read: File name too long")
+
+
 def test_one_role_alone_is_refused_and_told_what_it_needs(folder: Path) -> None:
     done = occd("--roles", "submit", "--listen", "127.0.0.1:0", cwd=folder)
     assert_refused(done, "rabbitmq.url", "redis.url", "--roles all")

@@ -5,6 +5,7 @@ Here alone the driver is named. Its errors leave this module as one of two: `Los
 is the answer, and StateUnavailable, where it is not.
 """
 
+import os
 import re
 import socket
 import ssl
@@ -250,8 +251,8 @@ class Redis:
             "key_file": config.key_file,
         }
         for name, path in files.items():
-            if path is not None and not path.is_file():
-                raise ConfigError(f"redis.{name}: there is no file {path}")
+            if path is not None and not os.path.isfile(path):
+                raise ConfigError(f"redis.{name}: there is no file {path}, or it may not be read")
         return {
             "ssl_cert_reqs": ssl.CERT_REQUIRED,
             "ssl_check_hostname": True,
