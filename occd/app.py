@@ -1,12 +1,12 @@
-"""START HERE: opens what the configuration names, starts the roles, and stops them in order.
+"""START HERE: opens the parts that the configuration names, starts the roles, and stops them in order.
 
-Theory of operation. Everything is a context inside the one before: data folder, broker, state,
-sandbox, roles, HTTP edge. A process has the roles that it was told to have, and opens only what they
-need: the data folder for the embedded broker and state, the sandbox for execute. A role is a task
-that says when it is ready, ends when its `stopping` is set and its work is done, and is cancelled at
-the deadline. The first SIGTERM or SIGINT drains in flow order (submit refuses, execute finishes what
-runs, notify stores what that gave, ws says goodbye); the second cancels. A role that dies takes the
-process with it: a supervisor restarts it, and nothing that was accepted is lost.
+Theory of operation. Each part is a context inside the part before: data folder, broker, state, sandbox,
+roles, HTTP edge. A process has the configured roles, and opens only the parts that these roles need: the data
+folder for the embedded broker and state, the sandbox for execute. A role is a task. It says when it is ready,
+ends when its `stopping` is set and its work is done, and is cancelled at the deadline. The first SIGTERM or
+SIGINT drains in flow order: submit refuses, execute finishes running programs, notify stores their results,
+ws says goodbye. The second signal cancels. When a role dies, the process ends: a supervisor restarts the
+process, and nothing that was accepted is lost.
 
 This is the one module that names concrete classes.
 """
@@ -47,7 +47,7 @@ from occd.web.server import serve
 log = structlog.get_logger()
 
 _LAST_ANSWERS_S = 1.0
-"""For those who waited for what ran until the grace was over."""
+"""For last answers to clients whose programs ran until the grace was over."""
 
 
 class Role(Protocol):
@@ -81,8 +81,8 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the roles of this process share. `remedy` says why no program is run here although execute
-    is one of the roles."""
+    """The parts that the roles of this process share. `remedy` says why no program is run here although
+    execute is one of the roles."""
 
     broker: Broker
     state: State
@@ -92,10 +92,10 @@ class Opened:
 
 
 async def run(config: Config) -> None:
-    """Serve until told to stop. Raises OccdError with what to do when it cannot start, or dies."""
+    """Serve until a signal stops us. Raises OccdError with the remedy when occd cannot start or dies."""
     stop, cancel = trio.Event(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
-        # Outside of what it cancels: a third signal must not meet Python's own handlers.
+        # Outside of the scope that it cancels: a third signal must not meet Python's own handlers.
         await nursery.start(_watch_signals, stop, cancel)
         with cancel:
             async with _opened(config) as opened:
@@ -104,7 +104,7 @@ async def run(config: Config) -> None:
 
 
 def check_settings(config: Config) -> None:
-    """Raises ConfigError for what cannot work, as far as that can be told without opening anything."""
+    """Raises ConfigError for settings that cannot work, as far as occd can tell without opening anything."""
     known = load_languages()
     if unknown := sorted(set(config.languages) - known.keys()):
         raise ConfigError(
@@ -140,7 +140,7 @@ def _cache(config: Config) -> Path:
 
 
 def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
-    """What was promised to run here does not: then nothing is taken that others could run."""
+    """The reason when a promised language does not run here. This node then takes nothing from the queue."""
     absent = [sandbox.languages[id] for id in config.languages if id not in sandbox.available]
     if not absent:
         return None
@@ -180,11 +180,11 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         await stop.wait()
         log.info("stopping", grace_s=config.grace_s)
         deadline = trio.current_time() + config.grace_s
-        submit.stopping.set()  # ws submits through it, also where it is no role of this process
+        submit.stopping.set()  # also where submit is no role here: ws submits through it
         try:
             await _stop_in_order(roles, deadline)
         finally:
-            ws.stopping.set()  # the end of all waiting, also where ws is no role of this process
+            ws.stopping.set()  # ends all waiting, also where ws is no role here
             server_stopping.set()
 
 
@@ -197,7 +197,7 @@ def _execute(config: Config, opened: Opened) -> Execute | None:
 def _roles(
     config: Config, opened: Opened, submit: Submit, execute: Execute | None, ws: Ws
 ) -> dict[str, Role]:
-    """Those of this process, in flow order."""
+    """The roles of this process, in flow order."""
     roles: dict[str, Role] = {}
     if "submit" in config.roles:
         roles["submit"] = submit
@@ -227,7 +227,7 @@ async def _listen(
             left_s=left_s,
             task_status=task_status,
         )
-    except (OSError, ValueError) as error:  # what happens later comes in groups
+    except (OSError, ValueError) as error:  # errors after the start come in groups
         raise ConfigError(f"listen: {error.args[-1]}") from error
 
 
@@ -251,7 +251,7 @@ async def _watch_signals(
 
 
 def _tune_collector() -> None:
-    """What start-up made stays: not looking at it again is worth a tenth of the rate of requests."""
+    """Keep the objects of the start out of garbage collection, which gives a tenth more requests a second."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -283,5 +283,5 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
 
 
 def _say(line: str) -> None:
-    """Seen at once where stdout is a file or a pipe, too."""
+    """Print the line and flush, so that it is seen at once where stdout is a file or a pipe."""
     print(line, flush=True)

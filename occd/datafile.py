@@ -1,5 +1,5 @@
-"""The file `occd.db` in the data folder: opening it, whether it is still there and whole, and what SQLite's
-errors mean for an operator."""
+"""The file `occd.db` in the data folder: opens the file, checks that it is still there and whole, and
+explains SQLite's errors to the operator."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from occd.errors import DataFileDamaged, DataFolderError
 
 _MAGIC = b"SQLite format 3\0"
 _ROOM_BYTES = 2**20
-"""So much must be free on the disk for us to be ready: a submission with its output and its place in the
+"""The free space that `/readyz` asks for: room for a submission with its output and for its place in the
 log."""
 
 _OPENING_S = 2.0
@@ -26,27 +26,27 @@ _DAMAGED = (
 
 
 class DataFile:
-    """Use `open_file`. Functions for the threads of `sqlite.Database`."""
+    """Use `open_file`. The threads of `sqlite.Database` call these functions."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
-        """Kept until the end: SQLite's locks go when any descriptor of the file is closed."""
+        """Stays open until the end: closing any descriptor of the file releases SQLite's locks."""
         self._lock = path.with_name("lock")
         self._beside: dict[str, tuple[int, int]] = {}
 
     def connect(self) -> sqlite3.Connection:
-        """Never makes a file. Raises sqlite3.Error, or DataFolderError when this is another file by now."""
+        """Never makes a file. Raises sqlite3.Error, or DataFolderError when another file lies there now."""
         self.check_place()
         return _connect(self.path)
 
     def remember_place(self) -> None:
-        """What lies beside the file now belongs to it as long as it is open."""
+        """Remember the files beside this one. They must stay there as long as this file is open."""
         for path in (self._lock, *(Path(f"{self.path}{end}") for end in ("", "-wal", "-shm"))):
             self._beside[str(path)] = _identity(os.stat(path))
 
     def check_place(self) -> None:
-        """Raises DataFolderError when nobody would find again what is written now."""
+        """Raises DataFolderError when writes would go to a file that nobody finds again."""
         for path, identity in self._beside.items():
             try:
                 there = _identity(os.stat(path)) == identity
@@ -61,13 +61,13 @@ class DataFile:
             raise DataFileDamaged(f"{self.path} is damaged: {_DAMAGED}")
 
     def check_room(self) -> None:
-        """Raises DataFolderError when a submission would find no room. To write one page again proves
-        nothing: that page has its place."""
+        """Raises DataFolderError when there is no room for a submission. Writing an existing page again
+        proves nothing, because that page already has its room."""
         try:
             with tempfile.TemporaryFile(dir=self.path.parent) as probe:
                 os.posix_fallocate(probe.fileno(), 0, _ROOM_BYTES)
         except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # not with this file system
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # this file system cannot do it
                 return
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise DataFolderError(f"{self.path.parent} cannot be written: {error}") from error
@@ -77,7 +77,7 @@ class DataFile:
             ) from error
 
     def inspect(self, connection: sqlite3.Connection, at_most_s: float) -> bool:
-        """Read all of it; False when that takes longer than `at_most_s`. Raises DataFileDamaged, or
+        """Read the whole file; False when this takes longer than `at_most_s`. Raises DataFileDamaged, or
         sqlite3.Error."""
         deadline = time.monotonic() + at_most_s
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
@@ -96,7 +96,7 @@ class DataFile:
 
 
 def refuse_absent(folder: Path) -> None:
-    """For who only looks: raises DataFolderError when no occd ever used this folder."""
+    """For callers that only read: raises DataFolderError when no occd ever used this folder."""
     try:
         (folder / "occd.db").stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -111,7 +111,7 @@ def refuse_absent(folder: Path) -> None:
 
 @contextmanager
 def open_file(folder: Path) -> Iterator[DataFile]:
-    """Ours alone. Raises DataFolderError."""
+    """Open and lock the file for this process alone. Raises DataFolderError."""
     path = folder / "occd.db"
     with ExitStack() as stack:
         try:
@@ -124,7 +124,7 @@ def open_file(folder: Path) -> Iterator[DataFile]:
             descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, descriptor)
             file = DataFile(path, descriptor)
-            # One connection stays: when the last one is closed SQLite takes away what lies beside.
+            # One connection stays open: SQLite removes the files beside at the last close.
             anchor = stack.enter_context(closing(_connect(path)))
             anchor.execute("PRAGMA journal_mode=WAL")
             file.inspect(anchor, _OPENING_S)
@@ -137,7 +137,7 @@ def open_file(folder: Path) -> Iterator[DataFile]:
 
 
 def make_folder(folder: Path) -> None:
-    """Unless it is there. Raises DataFolderError."""
+    """Make the folder unless it exists. Raises DataFolderError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except FileExistsError as error:
@@ -151,7 +151,7 @@ def make_folder(folder: Path) -> None:
 
 
 def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | None:
-    """An error in one line that says what to do. None when the file is not its reason."""
+    """The error in one line that says what to do. None when the file is not the reason of the error."""
     if isinstance(error, DataFolderError):
         return error
     if not is_of_the_file(error):
@@ -170,7 +170,7 @@ def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | N
 
 
 def is_of_the_file(error: Exception) -> bool:
-    """Rather than of the work. SQLite tells damage by the class above all its own."""
+    """Whether the file, not the work, is the reason. For damage sqlite3 raises DatabaseError itself."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 

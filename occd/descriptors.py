@@ -1,7 +1,7 @@
 """How many files this process may have open, and how many of them connections may take.
 
-Whoever connects takes a descriptor. Those that running programs need are kept apart, so that no number of
-clients costs a submission its attempt.
+Each connection takes a descriptor. The descriptors that running programs need are reserved, so that no number
+of clients costs a submission its attempt.
 """
 
 import resource
@@ -14,18 +14,18 @@ from occd.errors import ConfigError
 log = structlog.get_logger()
 
 _OURS = 128
-"""The data folder, the servers of queues and state, listeners and what comes and goes."""
+"""For the data folder, the servers of queues and state, listeners, and short-lived files."""
 
 _A_SLOT = 24
-"""A program that runs takes 6, and its start a few more for a moment."""
+"""A running program takes 6 descriptors, and its start takes a few more for a moment."""
 
 _CONNECTIONS_MIN = 16
 
 
 def share_descriptors(config: Config) -> int:
-    """Raise this process's limit as far as needed; gives how many connections fit.
+    """Raise this process's limit as far as needed; returns the number of connections that fit.
 
-    Raises ConfigError when fewer fit than were asked for.
+    Raises ConfigError when fewer connections fit than the operator set.
     """
     wanted = config.http.connections_max
     reserve = _OURS + _A_SLOT * (config.execute.slots if "execute" in config.roles else 0)

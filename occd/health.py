@@ -8,11 +8,11 @@ from occd.sandbox.fitness import Fitness
 from occd.state import State
 
 _CHECK_S = 8.0
-"""Longer than broker and state try by themselves: their words say more."""
+"""Longer than broker and state try by themselves, because their errors say more."""
 
 
 class Health:
-    """Ready means that a job would run: it can be recorded and queued, and, where programs are run, one
+    """Ready means that a job would run: it can be recorded and queued, and on a node with execute a trial job
     ran lately."""
 
     def __init__(

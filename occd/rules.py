@@ -1,7 +1,7 @@
-"""What names, sizes and limits may be. One rule each, for everybody who meets such a value: the HTTP edge,
+"""The rules for names, sizes and limits. Each has one rule for all that read such a value: the HTTP edge,
 the model, the configuration, and the sandbox.
 
-A rule raises Broken, which says what is wrong. It does not repeat the value, which somebody else wrote.
+A rule raises Broken, which describes the fault. Broken does not repeat the value: a stranger wrote it.
 """
 
 import re
@@ -15,13 +15,13 @@ NAME_BYTES_MAX = 255
 NAME_PARTS_MAX = 16
 WORDS_MAX = 1000
 WORDS_BYTES_MAX = 128 * 1024
-"""Arguments and environment together; Linux takes no single string that is longer."""
+"""For arguments and environment together. Linux takes no longer single string."""
 
 LANGUAGE_MAX = 64
 VERSION_MAX = 64
 USER_ID_MAX = 256
 BYTES_MAX = 256 * 2**20
-"""The most of anything that is sent in one piece: a request's body, a submission's stdin."""
+"""The bound for data that is sent in one piece: a request's body, a submission's stdin."""
 
 LEAST: Mapping[str, float] = {
     "cpu_time": 1e-9,
@@ -43,7 +43,7 @@ MOST: Mapping[str, float] = {
     "box": 2**40,
     "open_files": 2**20,
 }
-"""Far above every sensible ceiling, and below what the kernel and our own formats can hold."""
+"""Far above every sensible ceiling, and below the bounds of the kernel and of our own formats."""
 
 _PAGE = 4096
 _YEAR_10000 = 253_402_300_800
@@ -54,7 +54,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 class Broken(ValueError):
-    """`field` names the part of the whole that is wrong, where the rule knows it."""
+    """`field` names the wrong part of the submission, where the rule knows the part."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(f"{field}: {message}" if field else message)
@@ -63,7 +63,7 @@ class Broken(ValueError):
 
 
 def check(field: str, rule: Callable[[T], object], value: T | None) -> None:
-    """A field, or none at all. Raises Broken that names it."""
+    """Apply a rule to a field, unless it is None. Raises Broken, which names the field."""
     if value is not None:
         try:
             rule(value)
@@ -72,7 +72,7 @@ def check(field: str, rule: Callable[[T], object], value: T | None) -> None:
 
 
 def text(value: str) -> bytes:
-    """Words and names are text without NUL; gives its bytes."""
+    """Words and names are text without NUL. Returns the bytes of the text."""
     if "\0" in value:
         raise Broken("has a NUL")
     try:
@@ -102,7 +102,7 @@ def id(value: str) -> None:
 
 
 def file_name(name: str) -> None:
-    """A path that stays below the folder in which it is laid."""
+    """A path that stays below the folder of the file."""
     parts = name.split("/")
     if not name or len(text(name)) > NAME_BYTES_MAX or len(parts) > NAME_PARTS_MAX:
         raise Broken(f"must have 1 to {NAME_BYTES_MAX} bytes and at most {NAME_PARTS_MAX} parts")
@@ -113,7 +113,7 @@ def file_name(name: str) -> None:
 
 
 def file_names(names: Sequence[str]) -> None:
-    """All of one submission."""
+    """The names of all files of one submission."""
     if len(names) > FILES_MAX:
         raise Broken(f"must be at most {FILES_MAX}", "files")
     taken = set(names)
@@ -122,15 +122,13 @@ def file_names(names: Sequence[str]) -> None:
     for name in names:
         end = name.find("/")
         while end >= 0:
-            if (
-                name[:end] in taken
-            ):  # a name, so it has kept its own rule: short, no control character
+            if name[:end] in taken:  # the other name passed file_name: short, no control character
                 raise Broken(f"{name[:end]} is both a file and a folder", "files")
             end = name.find("/", end + 1)
 
 
 def fits(sizes: Iterable[int], box: int) -> None:
-    """Files into a file system of so many bytes."""
+    """The files must fit into a file system of `box` bytes."""
     if sum(-(-size // _PAGE) * _PAGE for size in sizes) > box:
         raise Broken(f"do not fit into the box, which has {box} bytes", "files")
 
@@ -149,7 +147,7 @@ def words(**lists: Sequence[str]) -> None:
     """`args`, `compile_args`, and the names and values of `env`."""
     size = 0
     for field, each in lists.items():
-        if len(each) > WORDS_MAX and field != "env":  # the bytes bound that, as for older senders
+        if len(each) > WORDS_MAX and field != "env":  # the bytes bound `env`, as for older senders
             raise Broken(f"must be at most {WORDS_MAX}", field)
         joined = "\0".join(each)
         if joined.count("\0") > max(0, len(each) - 1):
@@ -163,11 +161,11 @@ def words(**lists: Sequence[str]) -> None:
 
 
 def limit(name: str, value: float) -> None:
-    if not LEAST[name] <= value <= MOST[name]:  # which is false for what is no number, too
+    if not LEAST[name] <= value <= MOST[name]:  # false for NaN, too
         raise Broken(f"must be between {LEAST[name]:g} and {MOST[name]:.15g}", f"limits.{name}")
 
 
 def moment(seconds: float) -> None:
-    """A time that calendars know."""
+    """A time within the range of calendars."""
     if not 0 <= seconds < _YEAR_10000:
         raise Broken("is no time between 1970 and 9999")

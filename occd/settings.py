@@ -1,5 +1,5 @@
-"""Reading settings: a folder of YAML files, the environment and the command line, as one tree of values that
-knows where each came from; and telling what is wrong with one in words for whoever wrote it."""
+"""Reads settings from a folder of YAML files, the environment and the command line into one tree of values.
+The tree remembers the place of each value, so that an error can name the place and the remedy."""
 
 import json
 import os
@@ -48,20 +48,20 @@ _WORDS = {
     "string_too_long": "must have at most <max_length> characters",
     "string_pattern_mismatch": "must look like <pattern>",
 }
-"""By pydantic's name of the error. What is not here is told in pydantic's words."""
+"""By pydantic's name of the error. Other errors keep pydantic's words."""
 
 Place = tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Settings:
-    """`places` says for a key, or for all below it, where it was set."""
+    """`places` gives the place at which a key, or all keys below it, were set."""
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
 
     def put(self, key: Place, value: object, place: str) -> None:
-        """Set it, over what was set before. What a section of the same name has besides stays."""
+        """Set a key over an earlier value. Other keys of a section with this name stay."""
         self.places[key] = place
         below, name = self.values, key[-1]
         for section in key[:-1]:
@@ -90,7 +90,7 @@ class Settings:
         return ": ".join(filter(None, (place, ".".join(key), words)))
 
     def _place(self, key: Place) -> tuple[bool, str]:
-        """Where this key, a section around it, or something in it was set; False for the section."""
+        """The place of this key, of a key in it, or, with False, of a section around it."""
         for end in range(len(key), 0, -1):
             if key[:end] in self.places:
                 return end == len(key), self.places[key[:end]]
@@ -99,7 +99,7 @@ class Settings:
 
 
 def read_settings(folder: Path, flags: Mapping[str, Any]) -> Settings:
-    """Raises ConfigError when something cannot be read."""
+    """Raises ConfigError when a file or a value cannot be read."""
     settings = Settings()
     for path in _files(folder):
         for key, value in _load(path).items():
@@ -107,7 +107,7 @@ def read_settings(folder: Path, flags: Mapping[str, Any]) -> Settings:
                 raise ConfigError(
                     f"{path}: {key} is already set in {settings.places[key,]}; keep one of them"
                 )
-            if value is not None:  # a section of which everything is commented out
+            if value is not None:  # None: all lines of the section are comments
                 settings.put((key,), value, str(path))
     for name, text in sorted(os.environ.items()):
         if name.upper().startswith(_PREFIX):
@@ -157,7 +157,7 @@ def _where(error: yaml.MarkedYAMLError) -> str:
 
 
 def _value(text: str) -> object:
-    """A list or a section is written as JSON; all else is text, which each setting reads for itself."""
+    """A list or a section is written as JSON. Any other value is text, which the setting itself reads."""
     if text.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(text)
@@ -167,7 +167,7 @@ def _value(text: str) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what YAML lets pass: a key twice, and keys that are no names."""
+    """Refuses two things that YAML allows: a key twice, and a key that is no name."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -1,19 +1,17 @@
 """One SQLite file in the data folder, shared by the embedded broker and state.
 
-Theory of operation. All writes go to one thread, which takes whatever waits, runs it as one
-transaction with a savepoint each, commits once, and wakes all callers at once: durability costs one
-fsync however many wait for it. A write that need not survive a power cut (`durable=False`) still
-survives the death of this process, and never overtakes an earlier one: the log is a prefix of what
-was written. Reads go to worker threads; with the write-ahead log they wait for no writer.
+Theory of operation. All writes go to one thread. The thread takes all waiting writes, runs them as one
+transaction with a savepoint for each, commits once, and wakes all callers at once: however many callers wait,
+durability costs one fsync. A write that need not survive a power cut (`durable=False`) still survives the
+death of this process. It never overtakes an earlier write, so a power cut leaves a prefix of the log. Reads
+go to worker threads; with the write-ahead log they wait for no writer.
 
-Because broker and state share the log, so does their order: a message that is gone was acknowledged
-after its result had been stored. What the process keeps in memory beside the file follows in the same
-order (`then`).
+Broker and state share the log, and so its order: when a message is gone, its result had been stored before.
+The data that the process keeps in memory beside the file changes in the same order (`then`).
 
-The file can be taken from us: deleted, moved away, overwritten, or its disk is full. Each read and write
-then raises DataFolderError, which names the file and the remedy. Before each promise the writer looks
-whether the path still leads to the file that it opened, since nobody would find again what is written to
-another one.
+The file can be deleted, moved away or overwritten, and its disk can be full. Each read and write then raises
+DataFolderError, which names the file and the remedy. Before each promise the writer looks whether the path
+still leads to the file that it opened, because nobody would find data in another file again.
 """
 
 import queue
@@ -44,7 +42,7 @@ _PATIENCE_S = 0.005
 _PLACE_EVERY_S = 0.1
 _INSPECT_EVERY_S = 60.0
 _INSPECT_S = 1.0
-"""So long an inspection may take; a file that is too large for that is inspected in part."""
+"""The longest time of an inspection. Of a file that takes longer, only a part is inspected."""
 
 
 def _nothing(_value: object) -> None:
@@ -62,9 +60,9 @@ class _Write(Generic[T]):
 
 
 class Database:
-    """Use `open_database`. Work is a function of a connection; its return value or exception is the
-    caller's. An exception undoes what that work wrote, and nothing else. Whatever the file itself is the
-    reason of becomes DataFolderError."""
+    """Use `open_database`. A work is a function of a connection; the caller gets its return value or
+    exception. An exception undoes the writes of that work, and nothing else. An error whose reason is the
+    file itself becomes DataFolderError."""
 
     def __init__(self, file: DataFile) -> None:
         self._file = file
@@ -73,9 +71,7 @@ class Database:
         self._unhurried_came = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
         self._limiter = trio.CapacityLimiter(_READERS)
-        self._checking = trio.CapacityLimiter(
-            1
-        )  # anybody may ask, and reads must not wait for that
+        self._checking = trio.CapacityLimiter(1)  # apart, so that reads do not wait for a check
         self._inspected_at = time.monotonic()
         self._placed_at = 0.0
         self._damage: DataFileDamaged | None = None
@@ -90,14 +86,15 @@ class Database:
         hurry: bool = True,
         then: Callable[[T], None] = _nothing,
     ) -> T:
-        """Run `work` in the writer thread; return when it is committed, `durable`: on disk. Without
-        `hurry` it may wait a few milliseconds for another to go along with: waking a thread costs
-        more than most works.
+        """Run `work` in the writer thread; return when the work is committed, with `durable` when it is on
+        disk. Without `hurry` the work may wait a few milliseconds for another work to join, because waking
+        a thread costs more than most works.
 
-        `then` is called in Trio's thread with what the work returned, in the order of the log: tasks go on
-        in any order, and memory that followed theirs would come to differ from the file.
+        `then` is called in Trio's thread with the return value of the work, in the order of the log. Tasks
+        resume in any order, and memory that changed in their order would come to differ from the file.
 
-        Not cancellable, so that a caller knows: when it returns it is done, when it raises it is not.
+        The call cannot be cancelled. So a caller knows: after a return the work is done, after an exception
+        it is not.
         """
         write = _Write(work, durable, then)
         self._unhurried.append(write)
@@ -110,19 +107,19 @@ class Database:
         return write.result.unwrap()
 
     async def read(self, work: Work[T]) -> T:
-        """Run `work` with a connection that sees everything committed before."""
+        """Run `work` with a connection that sees all commits made before this call."""
         return await trio.to_thread.run_sync(
             self._read, work, limiter=self._limiter, abandon_on_cancel=True
         )
 
     async def check(self) -> None:
-        """Raises DataFolderError when nothing could be recorded now, or the file is not what it was."""
+        """Raises DataFolderError when no write is possible now, or the file was replaced or damaged."""
         await trio.to_thread.run_sync(self._check, limiter=self._checking, abandon_on_cancel=True)
 
     async def migrate(self, component: str, steps: Sequence[str]) -> None:
         """Bring a component's tables to version len(steps); each step is a script.
 
-        Raises DataFolderError when they are of a newer version than this program knows.
+        Raises DataFolderError when the tables are of a newer version than this program knows.
         """
         await self.write(lambda connection: _migrate(connection, component, steps), durable=True)
 
@@ -131,7 +128,8 @@ class Database:
         self._unhurried = []
 
     async def _send_unhurried(self, scope: trio.CancelScope) -> None:
-        """Runs until `scope` is cancelled and nothing else cancels it: what waits cannot be, either."""
+        """Send the waiting writes every few milliseconds. Only cancel `scope` to end this task: the waiting
+        callers cannot be cancelled, and need their writes to be sent."""
         with scope:
             while True:
                 await self._unhurried_came.wait()
@@ -146,7 +144,7 @@ class Database:
             connection = self._reader()
             return work(connection)
         except sqlite3.Error as error:
-            _close(connection)  # another one may see better
+            _close(connection)  # a new connection may work
             connection = None
             raise self._explain(error, "cannot be read") from error
         finally:
@@ -176,7 +174,7 @@ class Database:
                 raise self._damage
 
     def _explain(self, error: Exception, otherwise: str) -> Exception:
-        """An error of a work's own, such as a broken rule, stays what it is."""
+        """Make a DataFolderError of an error of the file. An error of the work, as a broken rule, stays."""
         known = explain(self._file.path, error, otherwise)
         if isinstance(known, DataFileDamaged):
             self._damage = known
@@ -186,12 +184,12 @@ class Database:
         connection: sqlite3.Connection | None = None
         while batch := self._take():
             try:
-                if self._damage:  # more writing would make it worse
+                if self._damage:  # more writes would add to the damage
                     raise self._damage
                 self._check_place(batch)
                 connection = connection or self._file.connect()
                 _commit(connection, batch)
-            except Exception as error:  # nobody may wait for ever for a thread that died
+            except Exception as error:  # callers must not wait for a dead thread
                 for write in batch:
                     if not write.committed:
                         write.result = outcome.Error(error)
@@ -202,14 +200,14 @@ class Database:
         _close(connection)
 
     def _check_place(self, batch: Sequence[_Write[Any]]) -> None:
-        """Before each promise, and otherwise now and then: it costs as much as a small write."""
+        """Look before each promise, and otherwise now and then: a look costs as much as a small write."""
         now = time.monotonic()
         if now - self._placed_at > _PLACE_EVERY_S or any(write.durable for write in batch):
             self._file.check_place()
             self._placed_at = now
 
     def _translate(self, batch: Sequence[_Write[Any]]) -> None:
-        """Tell those whose write was not done why."""
+        """Explain the error to each caller whose write was not done."""
         for write in batch:
             match write.result:
                 case outcome.Error(error=error) if not write.committed:
@@ -219,7 +217,7 @@ class Database:
                     write.result = outcome.Error(self._explain(error, "cannot be written"))
 
     def _take(self) -> list[_Write[Any]]:
-        """What waits, at least one; empty when it is time to end."""
+        """Wait for at least one write and return all waiting writes. Empty: the thread is to end."""
         batch = self._writes.get()
         while batch and len(batch) < _BATCH and not self._writes.empty():
             more = self._writes.get()
@@ -264,8 +262,8 @@ def _close(connection: sqlite3.Connection | None) -> None:
 
 
 def _commit(connection: sqlite3.Connection, batch: Sequence[_Write[Any]]) -> None:
-    """All in one transaction; when that fails (a full disk, above all), in one each, so that what is
-    too big fails alone."""
+    """Commit all writes in one transaction. When this fails (most often on a full disk), commit each write in
+    a transaction of its own, so that only a write that is too big fails."""
     try:
         _transact(connection, batch)
     except sqlite3.Error as error:
@@ -284,7 +282,7 @@ def _transact(connection: sqlite3.Connection, batch: Sequence[_Write[Any]]) -> N
     connection.execute("BEGIN IMMEDIATE")
     for write in batch:
         write.result = outcome.capture(_in_savepoint, connection, write.work)
-        match write.result:  # a full disk may have undone everything before as well
+        match write.result:  # a full disk may have undone the earlier writes, too
             case outcome.Error(error=sqlite3.Error() as error) if is_of_the_file(error):
                 raise error
     connection.execute("COMMIT")

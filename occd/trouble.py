@@ -1,4 +1,4 @@
-"""Saying once that something goes wrong again and again, and once that it works again."""
+"""Logs a repeated fault once, and its end once."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 
 class Trouble:
-    """One kind of trouble, named by the line of the log that tells of it."""
+    """One kind of fault, named by its line in the log."""
 
     def __init__(self, event: str) -> None:
         self._event = event
@@ -30,7 +30,7 @@ class Trouble:
 
     @contextmanager
     def survived(self) -> Iterator[None]:
-        """What can go wrong on our side ends this block and not the task around it."""
+        """A failure on our side ends this block, but not the task around the block."""
         try:
             yield
         except (OccdError, sqlite3.Error) as error:

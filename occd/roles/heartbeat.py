@@ -1,4 +1,4 @@
-"""Every role tells the others every few seconds what it is and holds; who falls silent is forgotten."""
+"""Each role announces itself to the other nodes every few seconds. A silent role is forgotten."""
 
 from collections.abc import Callable
 
@@ -22,10 +22,12 @@ async def announce(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Announce what `describe` gives every few seconds until cancelled, then withdraw it if state answers at
-    once. A node that `describe` gives as None is of no use now: it is withdrawn until it is of use again.
-    `forgotten` is called when state did not know the node: at the first announcement, and after state was
-    emptied."""
+    """Announce the node that `describe` returns, every few seconds until cancelled. Then withdraw the node,
+    if state answers at once.
+
+    While `describe` returns None, the node can do no work, and stays withdrawn. `forgotten` is called when
+    state did not know the node: at the first announcement, and after state was emptied.
+    """
     trouble = Trouble("the others were not told of this node")
     told: Node | None = None
     try:

@@ -1,10 +1,10 @@
-"""The working folders of jails. A jail shows as its box what is mounted at its launcher's `Place` at the
-moment when it is made, which may be before its job is known.
+"""The working folders of jails. A jail shows as its box the file system that is mounted at its launcher's
+`Place` when the jail is made. This may be before the jail's job is known.
 
-Without a compile stage the box is a small file system that we fill with the submission's files. The
-compile stage gets such a one too; afterwards it is sealed. Every run's box then holds a copy of it
-(`tree.py`), or, where that would be large, is an overlay of it with a fresh file system on top. We write
-into a tree only before any program of theirs could.
+Without a compile stage the box is a small file system that we fill with the submission's files. The compile
+stage gets such a box, too; afterwards the box is sealed. The box of each run then holds a copy of the sealed
+tree (`tree.py`). Of a large tree the run gets an overlay instead, with a fresh file system on top. We write
+into a tree only before a stranger's program can write there.
 """
 
 import os
@@ -22,10 +22,10 @@ SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
 class Place:
-    """A mount point. What is taken away from it lives on in the jails that were made with it."""
+    """A mount point. After an unmount the file system lives on in the jails that were made with it."""
 
     def __init__(self, path: Path, uid: int, *, unprivileged: bool) -> None:
-        """`uid` owns what is in the boxes."""
+        """`uid` owns the files in the boxes."""
         self.path = path
         self._uid = uid
         self._unprivileged = unprivileged
@@ -35,7 +35,7 @@ class Place:
         _mount_tmpfs(self.path, BOX_BYTES, self._uid)
 
     def fill(self, files: Sequence[File], size: int) -> None:
-        """Write the files into the empty box, which is given its size in bytes."""
+        """Write the files into the empty box, and set the size of the box to `size` bytes."""
         if size != BOX_BYTES:
             self._resize(size)
         with opened(self.path) as box:
@@ -43,8 +43,8 @@ class Place:
                 self._write(box, file)
 
     def copy(self, tree: Path, size: int) -> bool:
-        """Write a copy of a sealed tree into the empty box, with `size` bytes for changes beside it. False
-        when the tree is too large for that: then the box is of no use."""
+        """Write a copy of a sealed tree into the empty box, with `size` more bytes for changes. False
+        when the tree is too large; the box is then of no use."""
         self._resize(size + BYTES_MAX)
         try:
             copied = copy_tree(tree, self.path, self._uid)
@@ -58,7 +58,7 @@ class Place:
         kernel.mount(str(self.path), str(target), None, kernel.MS_MOVE)
 
     def lay_over(self, lower: Path, size: int) -> None:
-        """Instead of what lies here, a tree that is `lower` at first, with `size` bytes for changes."""
+        """Mount here, instead of the present box, an overlay over `lower` with `size` bytes for changes."""
         layer = self.path
         self._resize(size)
         for name in ("upper", "work"):
@@ -69,7 +69,7 @@ class Place:
         kernel.mount("overlay", str(self.path), "overlay", SAFE, options)
 
     def renew(self) -> None:
-        """Take away whatever lies here, for an empty box. What the jails have, they keep."""
+        """Unmount the present box and mount an empty one. The jails keep the boxes that they have."""
         self._clear()
         self.lay_empty()
 
@@ -89,8 +89,8 @@ class Place:
         os.chown(path, self._uid, self._uid)
 
     def _write(self, box: int, file: File) -> None:
-        """Part by part from the box's descriptor: no part of a stranger's name is looked up from anywhere
-        else, followed as a link, or overwritten."""
+        """Write a file, part by part from the box's descriptor. No part of a stranger's name is looked up
+        from another place, followed as a link, or overwritten."""
         rules.file_name(file.name)
         *folders, name = file.name.split("/")
         with ExitStack() as stack:
@@ -106,7 +106,7 @@ class Place:
 
     @contextmanager
     def _folder(self, name: str, parent: int) -> Iterator[int]:
-        """The folder of that name, made if it is not there."""
+        """The folder of this name. Makes the folder if it is absent."""
         with suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=parent)
         with opened(name, folder=parent) as folder:
@@ -115,7 +115,7 @@ class Place:
 
 
 def seal(tree: Path) -> None:
-    """Nothing in it changes any more; no process that could write is left."""
+    """Make the tree read-only. No process that could write is left."""
     kernel.mount("none", str(tree), None, kernel.MS_REMOUNT | kernel.MS_RDONLY | SAFE)
 
 

@@ -1,7 +1,7 @@
 """Whether jails can be made here now.
 
-A trial job tells, every 30 s, at once when a jail could not be made, and then every 2 s until one can. A
-kernel that is stuck says nothing, so a jail or a trial that takes too long is a failure meanwhile.
+A trial job runs every 30 s, and at once when a jail could not be made. After a failure it runs every 2 s
+until one succeeds. A stuck kernel reports no error, so a jail or a trial that takes too long is a failure.
 """
 
 import structlog
@@ -34,11 +34,11 @@ class Fitness:
 
     @property
     def problem(self) -> str | None:
-        """Why no program can be run now, in plain words."""
+        """The reason why no program can be run now, in plain words."""
         return self._problem
 
     async def doubt(self) -> bool:
-        """A jail could not be made: whether others can, by a new trial."""
+        """After a failure to make a jail: run a new trial. True when the trial succeeds."""
         concluded = self._concluded
         self._doubted.set()
         await concluded.wait()
@@ -70,7 +70,7 @@ class Fitness:
             await trio.sleep(_LOOK_S)
             if stuck := self._stuck():
                 if not self._problem:
-                    self._doubted.set()  # the next trial is to tell soon when it is over
+                    self._doubted.set()  # so that the next trial comes soon
                 self._conclude(stuck)
 
     def _stuck(self) -> str | None:

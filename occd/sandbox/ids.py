@@ -8,7 +8,7 @@ from pathlib import Path
 SLOTS = 1000
 
 _UNUSED = 0x7000_0000
-"""From here on systemd's table of user ids has nobody, and containers are given none either."""
+"""From here on systemd's table of user ids is free, and containers get no ids either."""
 
 _USERS = ("/etc/passwd", "/etc/group")
 _DELEGATED = ("/etc/subuid", "/etc/subgid")
@@ -16,14 +16,14 @@ _NOBODY = range(65_534, 65_536)
 
 
 def find_ids() -> range | None:
-    """Ids that are mapped here and that the machine's files give to nobody. None when there are too few."""
+    """Ids that are mapped here and that no file of the machine assigns. None when there are too few."""
     inside, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
     return choose(range(inside, inside + count), [_NOBODY, *_taken()])
 
 
 def choose(mapped: range, taken: Iterable[range]) -> range | None:
-    """The same choice by all of our processes on a machine; by those with another choice, none of the same
-    ids, since ranges begin at multiples of their size."""
+    """All processes of occd on a machine make the same choice. If one chooses another range, the two ranges
+    do not overlap, because ranges begin at multiples of their size."""
     somebodys = list(taken)
     first, last = (_UNUSED // SLOTS + 1) * SLOTS, mapped.stop // SLOTS * SLOTS
     for start in chain((first,), range(last - SLOTS, 0, -SLOTS)):

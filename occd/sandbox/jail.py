@@ -1,12 +1,12 @@
 """One stage in a jail that stands ready: start it, feed it, read it, and tell how it ended.
 
 nsjail made the namespaces, dropped every privilege, loaded the seccomp policy and started init
-(`launcher.py`). Init lets the program join the job's control group and become what the job says, holds its
-wall time and CPU time, and reports over a socket when nothing of the program is left. We read the output,
-hold its limit, and ask init for the end. An init that does not answer is killed, and the kernel kills the
-rest. When occd dies, init sees the socket close and does the same.
+(`launcher.py`). init starts the program in the job's control group, and holds its wall time and CPU time.
+When no process of the program is left, init reports over a socket. We read the output, hold its limit, and
+ask init to end the program. We kill an init that does not answer, and the kernel then kills the other
+processes. When occd dies, init sees the socket close and exits, with the same effect.
 
-The verdict is made from what the program used. When we notice has no part in it: this process may be busy.
+The verdict follows from the program's usage. It does not depend on when we notice: this process may be busy.
 """
 
 import os
@@ -26,10 +26,10 @@ from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output
 
 _ANSWER_S = 2.0
-"""How long an init may take that was asked to end its program."""
+"""The time for init to end its program after we asked."""
 
 _OVERDUE_S = 15.0
-"""How long after the wall time an init is given up that should have ended its program by itself."""
+"""init ends its program at the wall time. We give init up after this additional time."""
 
 _END_TIMEOUT_S = 10.0
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
@@ -45,10 +45,10 @@ async def run_in_jail(
     stop: trio.Event,
     signals: trio.MemoryReceiveChannel[int],
 ) -> Outcome:
-    """Run a stage in the jail that stands; when this returns nothing of it is left. `uid` is what the
-    jail's user is to us.
+    """Run a stage in the jail that stands ready. After the return no process of the stage is left. `uid` is
+    the host's id of the jail's user.
 
-    Raises SandboxFailed when it could not be started or does not end.
+    Raises SandboxFailed when the stage could not be started or does not end.
     """
     async with AsyncExitStack() as ours:
         with ExitStack() as theirs:
@@ -83,8 +83,8 @@ async def run_in_jail(
 def _pipes(
     uid: int, ours: AsyncExitStack, theirs: ExitStack
 ) -> tuple[trio.lowlevel.FdStream, dict[Stream, int], list[int]]:
-    """Our ends of the program's stdin, stdout and stderr, and the program's ends. Each is closed by the stack
-    whose it is."""
+    """Our ends of the program's stdin, stdout and stderr, and the program's ends. Two stacks close them: one
+    our ends, the other the program's."""
 
     def pipe(*, written_by_us: bool) -> tuple[int, int]:
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -110,7 +110,7 @@ async def _forward(signals: trio.MemoryReceiveChannel[int], jail: Jail) -> None:
 
 
 async def _feed(stdin: trio.MemoryReceiveChannel[bytes], pipe: trio.lowlevel.FdStream) -> None:
-    with suppress(trio.BrokenResourceError):  # what the program does not want is not our concern
+    with suppress(trio.BrokenResourceError):  # the program need not read its stdin
         async with pipe:
             async for chunk in stdin:
                 await pipe.send_all(chunk)
@@ -139,10 +139,10 @@ class _Ending:
         self.ask()
 
     async def wait(self) -> End | None:
-        """As `launcher.end`. None only for an init that did not answer us.
+        """Wait for the end, as `launcher.end`. None only for an init that did not answer us.
 
-        Raises SandboxFailed when somebody else killed the jail, the kernel for want of memory perhaps: the
-        program is not to blame.
+        Raises SandboxFailed when somebody else killed the jail, perhaps the kernel for lack of memory: this
+        is not the program's fault.
         """
         with self._patience:
             end = await self._launcher.end()
@@ -160,7 +160,7 @@ class _Ending:
 def _outcome(
     limits: Limits, end: End, group: Group | None, output: Output, *, asked: bool
 ) -> Outcome:
-    """`asked`: we had the program ended."""
+    """`asked`: we asked init to end the program."""
     usage = group.usage() if group else None
     if usage:
         end = replace(end, cpu_time=usage.cpu_time, peak=usage.memory or end.peak)
@@ -182,8 +182,8 @@ def _outcome(
 
 
 def _limit(limits: Limits, end: End, usage: Usage | None, output: Output) -> LimitName | None:
-    """The first that the program went beyond by its usage; of the times, the one at which init ended it."""
-    # A group's peak is never beyond its limit: the kernel killed for what would have been.
+    """The first limit that the usage exceeds. Of the two times, the one at which init ended the program."""
+    # A group's peak never exceeds its limit, because the kernel kills before.
     if usage.oom_kills if usage else end.peak > limits.memory:
         return "memory"
     if output.truncated:

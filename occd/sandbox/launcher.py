@@ -1,14 +1,14 @@
-"""A long-lived nsjail that makes one jail after another, so that the next one stands before its job is
-known, and nsjail itself (dynamic linking, reading its policy) is paid for once.
+"""A long-lived nsjail that makes one jail after another. The next jail stands ready before its job is known,
+and the start of nsjail (dynamic linking, reading its policy) is paid for once.
 
-Theory of operation. nsjail runs in its mode `rerun`: when a jail has ended it makes the next. Every
-jail's init says hello over one socket and waits; `ready` takes that hello, `go` gives the job, `end`
-takes the report. An init that died without one (we killed it, above all) is followed by the hello of
-the next jail, which nsjail makes only when nothing of the last one is left. What a jail shows as its
-box is what is mounted at the launcher's place at the moment when the jail is made (`box.py`).
+Theory of operation. nsjail runs in its mode `rerun`: when a jail has ended, nsjail makes the next one. The
+init of every jail says hello over one socket and waits. `ready` takes the hello, `go` gives the job, `end`
+takes the report. When an init dies without a report (most often because we killed it), the next message is
+the hello of the next jail. nsjail makes this jail only when no process of the last jail is left. A jail shows
+as its box the file system that was mounted at the launcher's place when the jail was made (`box.py`).
 
-nsjail is tethered to us: it dies when we do, and its jail with it. Its log is a pipe, which we empty for
-each jail that is made; so one that fails again and again stands still when the pipe is full.
+nsjail is tethered to us: it dies when we die, and its jail dies with it. Its log is a pipe, which we empty
+for each jail that is made. An nsjail that fails again and again therefore stops when the pipe is full.
 """
 
 import os
@@ -26,7 +26,7 @@ from occd.sandbox.init import MESSAGE_MAX, End, Hello, decode
 from occd.sandbox.spawn import Process
 
 CONTROL_FD, LOG_FD = 3, 4
-"""Descriptors of nsjail: init's socket, and where nsjail logs."""
+"""Descriptors in nsjail: init's socket, and the pipe of the log."""
 
 _SETUP_TIMEOUT_S = 30.0
 _STUCK_TIMEOUT_S = 1.0
@@ -38,7 +38,7 @@ _KEPT = 4096
 
 
 class Waits:
-    """Since when jails are waited for that do not stand yet."""
+    """The start times of all waits for a jail that does not stand yet."""
 
     def __init__(self) -> None:
         self._since: dict[object, float] = {}
@@ -59,32 +59,33 @@ class Waits:
 
 
 class Jail:
-    """A jail that nsjail has made. What is sent through it can reach no other."""
+    """A jail that nsjail has made. A signal or kill through this object reaches no other jail."""
 
     def __init__(self, number: int, pid: int, control: int) -> None:
-        """`number` is what its init answers to, `pid` its init's, `control` our end of its socket."""
+        """`number` is the number in init's hello, `pid` is init's, `control` is our end of its socket."""
         self.number = number
         self._control = control
         self._pidfd = _open_pidfd(pid)
         self._over = False
 
     def send_signal(self, number: int) -> None:
-        """To the program and its process group, as a terminal would; without effect when it has ended.
+        """Send a signal to the program and its process group, as a terminal would. Does nothing when the
+        program has ended.
 
-        What init has not read when it ends is read by the next init, which takes nothing of the kind before
-        it has its job. So nothing may be sent when this jail is over."""
+        The next init reads the bytes that this init had not read. It ignores signals until it has its job.
+        So nothing may be sent when this jail is over."""
         if not self._over:
-            with suppress(OSError):  # init has ended, or does not read: then `kill` remains
+            with suppress(OSError):  # init has ended, or does not read: `kill` still works
                 os.write(self._control, bytes([number]))
 
     def kill(self) -> None:
-        """The death of its init ends every process in it."""
+        """Kill the jail's init. The kernel then kills every process in the jail."""
         if self._pidfd is not None:
             with suppress(ProcessLookupError):  # it has ended by itself
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def over(self) -> None:
-        """Nothing is left of its program."""
+        """Note that no process of the program is left."""
         self._over = True
 
     async def gone(self) -> None:
@@ -99,18 +100,18 @@ class Jail:
 
 
 def _open_pidfd(pid: int) -> int | None:
-    """None when it has just gone."""
+    """None when the process has just gone."""
     with suppress(ProcessLookupError):
         return os.pidfd_open(pid)
     return None
 
 
 class Launcher:
-    """One nsjail and the jail that it has made last."""
+    """One nsjail and its latest jail."""
 
     def __init__(self, argv: Sequence[str], tether: str, uid: int, waits: Waits) -> None:
-        """`argv` is nsjail's; `tether` is the path of occd-init on this machine; `uid` is whose account the
-        kernel counts to what programs make it keep."""
+        """`argv` is nsjail's; `tether` is the path of occd-init on this machine; the kernel
+        counts to `uid` the things that it keeps for programs."""
         with ExitStack() as theirs, ExitStack() as ours:
             control, inits = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(inits.close)
@@ -137,10 +138,10 @@ class Launcher:
             self._ours = ours.pop_all()
 
     async def ready(self) -> None:
-        """Wait until a jail stands. Raises SandboxFailed when none comes to."""
+        """Wait until a jail stands ready. Raises SandboxFailed when none does in time."""
         with trio.move_on_after(_SETUP_TIMEOUT_S), self._waits.one_more():
             while not self._stands:
-                await self._receive()  # or what nobody waited for of the last one
+                await self._receive()  # perhaps a message of the last jail that nobody read
             return
         self._stuck = True
         raise SandboxFailed(
@@ -149,7 +150,7 @@ class Launcher:
         )
 
     async def discard(self) -> None:
-        """Let the jail that stands go, for one that shows what lies at the place now."""
+        """End the jail that stands ready. The next one shows what is mounted at the place now."""
         await self.ready()
         self.jail.kill()
         self._stands = False
@@ -157,12 +158,12 @@ class Launcher:
 
     @property
     def jail(self) -> Jail:
-        """The one that stands, or was given its job last."""
+        """The jail that stands ready, or that got its job last."""
         assert self._jail
         return self._jail
 
     async def go(self, message: bytes, files: Sequence[int]) -> None:
-        """Give the jail that stands its job, with the open files that init expects."""
+        """Give the jail that stands ready its job, with the open files that init expects."""
         self._stands = False
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))]
         try:
@@ -173,8 +174,8 @@ class Launcher:
             ) from error
 
     async def end(self) -> End | None:
-        """Wait for the end; nothing of the program is left then. None when init died without a report,
-        as it does when we end a jail. Raises SandboxFailed when the program could not be started."""
+        """Wait for the end. After it no process of the program is left. None when init died without a report,
+        as after our kill. Raises SandboxFailed when the program could not be started."""
         message = await self._receive()
         if message is None:
             raise SandboxFailed(f"the program could not be started{self.said()}")
@@ -184,26 +185,26 @@ class Launcher:
         return message
 
     async def close(self) -> None:
-        """End nsjail and its jail; nothing of them is left then."""
-        self._process.terminate()  # it kills and reaps its jail, then ends
+        """End nsjail and its jail. After the return no process of either is left."""
+        self._process.terminate()  # nsjail kills and reaps its jail, then ends
         with trio.move_on_after(_STUCK_TIMEOUT_S if self._stuck else _END_TIMEOUT_S, shield=True):
             await self._process.wait()
             if self._jail:
-                self._jail.kill()  # it outlives an nsjail that was killed
+                self._jail.kill()  # the jail outlives an nsjail that was killed
                 await self._jail.gone()
-        self._control.close()  # at which an init that is left after all ends by itself
+        self._control.close()  # an init that is left nevertheless now ends by itself
         if self._jail:
             self._jail.close()
         self._ours.close()
 
     def said(self) -> str:
-        """What nsjail logged last, once, for the operator."""
+        """The latest lines of nsjail's log for the operator. Each line is returned once."""
         self._read_log()
         said, self._said = self._said.decode(errors="replace").strip(), b""
         return said and f": {said}"
 
     def _read_log(self) -> None:
-        """nsjail stands still when nobody reads what it logs. It logs little for each jail that it makes."""
+        """Empty the log, because nsjail stops when the pipe is full. nsjail logs little for each jail."""
         with suppress(BlockingIOError):
             said = self._said + os.read(self._log, _LOG)
             if len(said) > _KEPT:
@@ -215,7 +216,7 @@ class Launcher:
             data, ancillary, _, _ = await self._control.recvmsg(
                 MESSAGE_MAX, socket.CMSG_SPACE(_CREDENTIALS.size)
             )
-        except ConnectionResetError:  # as at end of file, but with something of ours unread
+        except ConnectionResetError:  # end of file, with unread bytes of ours
             data, ancillary = b"", []
         self._read_log()
         if not data:

@@ -1,5 +1,4 @@
-"""Both streams of a running program: read in the order in which it writes, as long as it writes, up to the
-limit of each."""
+"""Reads both streams of a running program in the order of its writes, up to the limit of each stream."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,8 +13,8 @@ _READ = 65_536
 
 
 class Output:
-    """What comes out of two pipes, in whole characters. Past the limit of a stream `exceeded` is called, and
-    the rest of the stream is dropped."""
+    """Emits the output of two pipes in whole characters. When a stream exceeds its limit, `exceeded` is
+    called, and the rest of the stream is dropped."""
 
     def __init__(
         self, pipes: Mapping[Stream, int], limit: int, emit: Emit, exceeded: Callable[[], None]
@@ -24,7 +23,7 @@ class Output:
         self._exceeded = exceeded
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Read to the end whatever happens: a program never waits for us."""
+        """Read both pipes to their ends, also past a limit, so that a program never waits for us."""
         for stream in self._streams.values():
             nursery.start_soon(self._read, stream)
 
@@ -34,18 +33,18 @@ class Output:
             self._take()
 
     def drain(self) -> None:
-        """Take what is left when no process of the program is: the pipes hold all that was written. They
-        may have no end, since the kernel can keep a pipe open that is on its way between two sockets."""
+        """Read the rest when no process of the program is left: the pipes hold all remaining output. We do
+        not wait for their end, because the kernel keeps a pipe open that is in flight between two sockets."""
         while self._take():
             pass
 
     def finish(self, *, cut: bool) -> None:
-        """Tell what was held back. `cut`: the program was ended, perhaps in the middle of a character."""
+        """Emit the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
         for stream in self._streams.values():
             stream.finish(cut=cut)
 
     def _take(self) -> bool:
-        """Whatever is there, stdout first: both may have been written since we looked last."""
+        """Read each pipe once, stdout first: both may have output since the last look."""
         took = False
         for stream in self._streams.values():
             took |= stream.take()
@@ -73,7 +72,7 @@ class _Stream:
         self.ended = False
 
     def take(self) -> bool:
-        """Read once, if there is something to read."""
+        """Read once, if the pipe has output."""
         if self.ended:
             return False
         try:
@@ -97,7 +96,7 @@ class _Stream:
             self.finish(cut=True)
 
     def finish(self, *, cut: bool) -> None:
-        """Nothing follows. What a cut left of a character goes; what the program left so is its own."""
+        """Emit the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
         if cut and (half := unfinished(self.data)):
             del self.data[-half:]
         self._send(len(self.data))

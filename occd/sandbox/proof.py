@@ -1,4 +1,4 @@
-"""The proof that a jail holds: its init, run as a program, tells what it sees (`init.c`, `prove`)."""
+"""The proof that a jail holds: init, run as a program in the jail, reports its view (`init.c`, `prove`)."""
 
 import os
 import re
@@ -7,8 +7,8 @@ _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 
 
 def unproven(told: str, uids: range | None) -> list[str]:
-    """What does not hold of that which the isolation lines claim. `uids` are the host's for jails, if
-    jails have their own."""
+    """The claims of the isolation lines that do not hold. `uids` are the host's ids for jails, if jails have
+    ids of their own."""
     facts = dict(re.findall(r"^(.+?):[ \t]*(.*)$", told, re.MULTILINE))
     wanted = {"Seccomp": "2", "NoNewPrivs": "1", "refused": "yes"}
     wanted |= {f"Cap{kind}": "0" * 16 for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}

@@ -1,9 +1,9 @@
 """A copy of the tree that a compile stage left, for one run.
 
-The tree was written by a program that may be hostile; when we read it, that program is dead and the tree
-is sealed. We go by directory descriptors and follow no link, open what is a regular file and nothing
-else, and stop at a bound of bytes, entries and depth. The copy is the run's own: it may rename, change
-and delete all of it, which an overlay does not allow for folders of its lower layer.
+A program that may be hostile wrote the tree. When we read the tree, this program is dead and the tree is
+sealed. We go by directory descriptors, follow no link, open regular files only, and stop at a bound of bytes,
+entries and depth. The copy belongs to the run, which may rename, change and delete every part of it. An
+overlay does not allow this for folders of its lower layer.
 """
 
 import os
@@ -26,12 +26,12 @@ class TooLarge(Exception):
 
 
 def copy_tree(source: Path, target: Path, uid: int) -> int:
-    """Copy what lies in the folder `source` to the empty folder `target`, owned by `uid`. Gives the
+    """Copy the contents of the folder `source` to the empty folder `target`, owned by `uid`. Returns the
     bytes that the copy takes of its file system, at most `BYTES_MAX`.
 
     Modes lose set-uid, set-gid and sticky bits; each name of a file with hard links becomes a file of its
-    own; times are kept; FIFOs and sockets are made anew, and whiteouts, the only devices that a program
-    can make, are left out. Raises TooLarge.
+    own; times are kept; FIFOs and sockets are made anew. Whiteouts are left out: they are the only devices
+    that a program can make. Raises TooLarge.
     """
     copy = _Copy(uid)
     with opened(source) as from_folder, opened(target) as to_folder:

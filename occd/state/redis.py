@@ -1,20 +1,20 @@
 """The state of many processes: all of it in Redis.
 
-Theory of operation. What belongs to one submission changes in one step, a script over keys that share
-its hash tag. What lies elsewhere (who waits, who is unpublished, idempotency keys, owners) changes in
-steps of its own, before or after, in an order that lets a death in between be healed: by the repetition of
-the step, by the sweep, or by looking whether the submission itself agrees. Every step can be repeated.
+Theory of operation. The keys of one submission share a hash tag, and one script changes them in one step.
+The other keys (waiting and unpublished ids, idempotency keys, owners) change in steps of their own, before or
+after that step. The order lets a death in between be healed: by a repetition of the step, by the sweep, or by
+comparing with the submission itself. Every step can be repeated.
 
     PREFIX:{ID} :e :i :s   a submission, its events, stdin, signals
     PREFIX:{ID}:c          it was cancelled before it began
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
-    PREFIX:queued          ids by creation, those that wait
+    PREFIX:queued          ids by creation of waiting submissions
     PREFIX:o:OWNER         an owner's ids by creation
-    PREFIX:k:DIGEST        an idempotency key: the id that was reserved for it
+    PREFIX:k:DIGEST        an idempotency key: the id that is reserved for the key
     PREFIX:{done}:N        how many finished in the N-th ten seconds
-    PREFIX:nodes           what nodes say of themselves
-    PREFIX:accepts         and which fields of a submission they understand: apart, for older readers
-    PREFIX:e:ID PREFIX:x:… channels: towards followers, towards the process that runs it
+    PREFIX:nodes           the announcements of nodes
+    PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
+    PREFIX:e:ID PREFIX:x:… channels: to followers, to the process that runs the submission
 """
 
 import secrets
@@ -100,13 +100,14 @@ log = structlog.get_logger()
 
 _RETRY_S = 0.5
 _YOUNG_S = 60.0
-"""What is so young may be under way: nobody heals it yet."""
+"""A younger submission may still be on its way, and is not healed yet."""
 
 _HEAL_EVERY_S = 60.0
 _HEAL_AT_ONCE = 200
 _START_S = 30.0
 _SPARE = 32
-"""So many more are looked up than a page has: some may be gone, or created in the same microsecond."""
+"""A page of a list reads this many additional ids, because some ids may belong to expired submissions or to
+submissions of the page before, created in the same microsecond."""
 
 
 class RedisState:
@@ -285,7 +286,7 @@ class RedisState:
         at, before_id = read_cursor(before)
         key, wanted = self._owner_key(owner), limit + _SPARE
         page: list[Summary] = []
-        passed = 0  # of those that stay in the index
+        passed = 0  # ids that stay in the index
         while len(page) < limit:
             part = ("LIMIT", passed, wanted, "WITHSCORES")
             (found,) = await self._link.run(
@@ -458,8 +459,8 @@ class RedisState:
         return found
 
     async def heal(self) -> None:
-        """Take those out of the count of who waits that do not wait (any more): somebody died in
-        between."""
+        """Remove ids that no longer wait from the waiting ids. They stay there when a process dies between
+        two steps."""
         key = self._all("queued")
         trouble = Trouble("healing will try again")
         while True:
@@ -476,7 +477,7 @@ class RedisState:
     async def _reserve(
         self, name: str, submission: Submission, digest: str
     ) -> tuple[str, bool | None]:
-        """The id under which to create, or that of an earlier submission and whether it is published."""
+        """The id for the new submission, or the id of an earlier one and whether that one is published."""
         now = time.time()
         lasts = int(self._keep_s + WAITS_S)
         reserve = self._script("reserve", [name], submission.id, digest, now, lasts)
@@ -494,7 +495,7 @@ class RedisState:
         return await self._reserve(name, submission, digest)
 
     async def _look(self, topic: Topic, id: str, after: int) -> list[Recorded] | None:
-        """The events beyond `after`; none when it has ended there, None when none has come."""
+        """The events beyond `after`. Empty when the log ended at `after`, None when no event has come."""
         session, tail = topic.session, topic.tail
         said, *rest = await self._patiently("events", id, after, WATCH_BYTES)
         if said == b"unknown":
@@ -514,7 +515,7 @@ class RedisState:
             await self._link.run(*commands)
 
     def _index_commands(self, submission: Submission) -> list[Command]:
-        """Name it among its owner's. Nothing waits and is kept for longer than they are remembered."""
+        """Add the submission to its owner's index. The entry outlives the submission."""
         if submission.owner is None:
             return []
         key = self._owner_key(submission.owner)
@@ -526,7 +527,7 @@ class RedisState:
         ]
 
     async def _after_end(self, id: str, key: bytes, result: Result | None) -> None:
-        """What an end means elsewhere. Repeated with the end itself, so that it happens for certain."""
+        """Update the other keys after an end. A repetition of the end repeats this, too."""
         commands: list[Command] = [
             ("ZREM", self._all("queued"), id),
             ("ZREM", self._all("unpublished"), id),
@@ -551,7 +552,7 @@ class RedisState:
         return found
 
     async def _patiently_run(self, command: Command) -> Reply:
-        """However long it takes: who waits goes on when Redis is back."""
+        """Wait as long as it takes. The caller goes on when Redis is back."""
         while True:
             try:
                 return (await self._link.run(command, certain=False))[0]
@@ -559,7 +560,7 @@ class RedisState:
                 await trio.sleep(_RETRY_S)
 
     async def _surely(self, trouble: Trouble, id: str, *commands: Command) -> list[Reply]:
-        """However long it takes, the very same: a step that Redis took late knows itself again."""
+        """Send the very same step until Redis answers. Redis recognizes a step that it carried out late."""
         while True:
             try:
                 done = await self._link.run(*commands)
@@ -601,16 +602,16 @@ class RedisState:
         return f"{self._prefix}:e:{id}"
 
     def _expiry(self, result: Result, longer_s: float = 0.0) -> int:
-        """In Redis's milliseconds."""
+        """The time at which Redis is to forget the submission, in milliseconds."""
         return int(1000 * (result.finished_at + self._keep_s + longer_s))
 
     def _next(self) -> int:
-        """A number above that of every earlier step of this process, taken as the step is sent."""
+        """A number above the number of every earlier step of this process. Call this as the step is sent."""
         self._number += 1
         return self._number
 
     async def _setting(self, name: str) -> bytes | None:
-        """Of the server's configuration, which not every server shows."""
+        """A setting of the server, or None when the server does not show its configuration."""
         try:
             (found,) = await self._link.run(("CONFIG", "GET", name), certain=False)
         except StateUnavailable:
@@ -620,7 +621,7 @@ class RedisState:
 
 @asynccontextmanager
 async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[RedisState]:
-    """Raises ConfigError for what cannot be, StateUnavailable when Redis refuses us, or does not
+    """Raises ConfigError for settings that cannot work, StateUnavailable when Redis refuses us or does not
     answer for half a minute."""
     redis = Redis(config)
     me = f"{config.prefix}:x:{secrets.token_hex(8)}"
@@ -638,7 +639,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[RedisS
 
 
 async def _reach(state: RedisState) -> None:
-    """Wait for Redis to come up, but not for what waiting does not mend."""
+    """Wait for Redis to come up. Raise at once for a fault that waiting does not mend."""
     deadline = trio.current_time() + _START_S
     while True:
         try:
@@ -652,7 +653,7 @@ async def _reach(state: RedisState) -> None:
 
 
 def _readable(known: Iterable[tuple[float, str, list[bytes | None]]]) -> Iterator[Summary]:
-    """One that is damaged does not take the others from the list."""
+    """Skip a damaged submission, so that the list still shows the others."""
     for at, id, told in known:
         try:
             yield load_summary(at, id, told)

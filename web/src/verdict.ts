@@ -12,7 +12,7 @@ export interface Verdict {
 }
 
 const signals: Record<string, string> = {
-  SIGSEGV: 'It touched memory that is not its own: often a null pointer, an index out of range, or endless recursion.',
+  SIGSEGV: 'It touched memory that is not its own: often a null pointer or an index out of range.',
   SIGABRT: 'It ended itself with abort(): often a failed assertion or an exception nobody caught.',
   SIGFPE: 'An impossible calculation, such as an integer divided by zero.',
   SIGBUS: 'It touched memory in a way the machine does not allow.',
@@ -21,6 +21,8 @@ const signals: Record<string, string> = {
   SIGXFSZ: 'It wrote a file larger than allowed.',
   SIGKILL: 'Something in the program killed it.',
 }
+
+const endless = 'Often data that grows without end, or a function that calls itself without end.'
 
 /** The one that decided: the run, or the compiler when there was no run. */
 export function decisive(result: Result): Outcome | null {
@@ -67,7 +69,11 @@ export function verdict(result: Result): Verdict {
     case 'time_limit':
       return bad(`${who}Time limit: stopped after ${timeLimit(outcome)}`)
     case 'memory_limit':
-      return bad(outcome?.memory ? `${who}Memory limit: stopped at ${bytes(outcome.memory)}` : `${who}Memory limit`)
+      return bad(
+        outcome?.memory ? `${who}Memory limit: stopped at ${bytes(outcome.memory)}` : `${who}Memory limit`,
+        // A runtime that noticed has said more itself; the kernel says nothing.
+        detail || (result.run?.signal === 'SIGKILL' ? endless : ''),
+      )
     case 'output_limit':
       return bad(`${who}Output limit: stopped for writing too much`)
     case 'cancelled':

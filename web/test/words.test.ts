@@ -18,6 +18,13 @@ const result = (word: string, run: Partial<Outcome> | null, compile: Partial<Out
   run: run && { ...outcome, ...run }, compile: compile && { ...outcome, ...compile },
 })
 
+test('a program that the kernel killed for memory is told what is often the cause', () => {
+  const detail = (...of: Parameters<typeof result>) => verdict(result(...of)).detail
+  assert.match(detail('memory_limit', { limit: 'memory', exit_code: null, signal: 'SIGKILL' }), /calls itself/)
+  assert.equal(detail('memory_limit', { limit: 'memory', exit_code: 1 }), '')
+  assert.equal(detail('memory_limit', null, { limit: 'memory', exit_code: null, signal: 'SIGKILL' }), '')
+})
+
 test('verdicts in plain words', () => {
   const text = (...of: Parameters<typeof result>) => verdict(result(...of)).text
   assert.equal(text('ok', {}), 'Finished')
