@@ -21,7 +21,7 @@ from redis_server import RedisServer, free_port, redis_server
 from serving import OCCD
 
 from occd.config import RedisConfig
-from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission
+from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission, Unreadable
 from occd.model import (
     Ended,
     File,
@@ -207,6 +207,16 @@ async def test_strange_members_of_an_index_are_taken_away(
                     await trio.sleep(0.02)
             for key in ("occd:unpublished", "occd:queued", "occd:o:me"):
                 assert client.zrange(key, 0, -1) == [ours.id.encode()]
+
+
+async def test_a_damaged_number_of_a_log_is_one_error_for_who_follows(server: RedisServer) -> None:
+    async with opened(server) as state:
+        damaged, ours = await begun(state), await begun(state)
+        with redis.Redis.from_url(server.url) as client:
+            client.hset(f"occd:{{{damaged.id}}}", "log", b"zz\xff")
+        with pytest.raises(Unreadable):
+            await state.watch(damaged.id, 0)
+        assert await state.watch(ours.id, 0)
 
 
 async def test_a_damaged_count_of_what_finished_refuses_nobody(server: RedisServer) -> None:

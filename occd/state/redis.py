@@ -501,6 +501,8 @@ class RedisState:
         if said == b"unknown":
             raise UnknownSubmission(id)
         last, which, *stored = rest
+        if not which.isdigit():
+            raise Unreadable("the number of a log is none of ours")
         last, ended = int(last), said == b"finished"
         if after > last:
             raise EventsReset(id)

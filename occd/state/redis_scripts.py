@@ -170,7 +170,7 @@ return {'known', found[1], found[2], found[3], found[4], found[5] or '', retry_o
     "events": """
 local status, last = get('status'), redis.call('LLEN', E)
 if not status then return {'unknown'} end
-local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log') or 0}
+local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log') or '0'}
 local brief = status == 'finished' and get('brief')
 local whole = brief and last - 1 or last
 while after < whole and size <= tonumber(ARGV[2]) do
