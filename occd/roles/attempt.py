@@ -1,8 +1,8 @@
-"""One attempt at a submission: runs its stages, appends what they give as it comes, and feeds them what
-clients send.
+"""One attempt at a submission: runs its stages, appends their output to the log as it arrives, and feeds them
+the clients' input.
 
-An outage of state never becomes a verdict: output waits in memory, and what was forgotten is recorded
-anew. A later attempt that has taken over ends this one.
+An outage of state never becomes a verdict: output waits in memory, and a forgotten submission is recorded
+anew. When a later attempt has taken over, this attempt ends.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _RETRY_S = 0.5
 
 
 class Attempt:
-    """One attempt's stages, and what clients send to them."""
+    """One attempt's stages, and the input and signals of clients."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Attempt:
         self._sandbox = sandbox
         self._submission = submission
         self.number = number
-        """Another one when state was emptied meanwhile."""
+        """Changes when state was emptied meanwhile."""
         self._language = language
         self._installed = installed
         self._node = node
@@ -70,7 +70,7 @@ class Attempt:
         return result
 
     def remind(self) -> None:
-        """See that state knows of this attempt: its program may be silent for long."""
+        """Check that state knows this attempt, because its program may be silent for long."""
         self._log.look()
 
     async def _compile_and_run(self) -> Result:
@@ -99,7 +99,7 @@ class Attempt:
             nursery.cancel_scope.cancel()
         if stage == "run":
             outcome = self._language.judged(outcome)
-        # The log has the output already; what the stage cost is what remains to be told.
+        # The log has the output already. The event carries the usage.
         self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
         return outcome
 
@@ -123,7 +123,7 @@ class Attempt:
         return Job(stage, [*argv, *submission.args], env, limits)
 
     async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
-        """The submission's stdin, then, if it is interactive, what clients send until they end it."""
+        """Send the submission's stdin. If it is interactive, then send the clients' input until its end."""
         with suppress(trio.BrokenResourceError):  # the program reads no more
             async with send:
                 if self._submission.stdin:
@@ -140,7 +140,7 @@ class Attempt:
                     ended = stdin.ended
 
     async def _signal(self, send: trio.MemorySendChannel[int]) -> None:
-        """The signals that clients send, to the stage that runs when they come."""
+        """Send the clients' signals to the stage that runs when a signal arrives."""
         with suppress(trio.BrokenResourceError):  # the stage has ended
             async with send:
                 while True:
@@ -157,7 +157,7 @@ class Attempt:
         self._stop.set()
 
     async def _append(self, events: Sequence[Event]) -> None:
-        """Store events, however long it takes: what is wrong with state is not the program's fault."""
+        """Store events, however long this takes: a fault of state is not the program's fault."""
         while not self._superseded:
             try:
                 await self._record(events)
@@ -171,7 +171,7 @@ class Attempt:
                 await trio.sleep(_RETRY_S)
 
     async def _record(self, events: Sequence[Event]) -> None:
-        """A state that was emptied counts this attempt anew; the program runs on."""
+        """Record the attempt anew in a state that was emptied. The program runs on."""
         submission = self._submission
         try:
             await self._state.append(submission.id, self.number, events)

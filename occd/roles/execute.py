@@ -1,8 +1,8 @@
 """execute: takes submissions from the queue, one for each slot, and runs them (`attempt.py`).
 
-An attempt is counted before anything of it happens and acknowledged after its result is queued, so
-that a death in between brings the submission back. Failures of ours hand the message back and count
-as an attempt; the last one becomes `internal_error`. What their program does is never our failure.
+An attempt is counted before it begins, and its message is acknowledged after its result is queued, so that a
+death in between brings the submission back. After a failure of ours the message goes back into the queue, and
+the attempt counts. The last failed attempt becomes `internal_error`. A program's failure is never ours.
 """
 
 import time
@@ -52,8 +52,8 @@ _INTERNAL = "The server could not run this program. That is our fault, not yours
 
 @dataclass(slots=True)
 class _Held:
-    """A submission in hand: the delivery that would come again if we died, and its attempt once that has
-    begun."""
+    """A submission that this node has taken: its delivery, which would come again if we died, and its attempt
+    once the attempt has begun."""
 
     delivery: Delivery
     attempt: Attempt | None = None
@@ -68,14 +68,14 @@ class Execute:
         self.fitness = Fitness(sandbox)
         self._running: dict[str, _Held] = {}
         self._slots = trio.Semaphore(config.execute.slots)
-        """What is taken again after a time without jails runs beside what was taken before."""
+        """Bounds all running submissions, also when the intake begins anew after a time without jails."""
         self._trouble = Trouble("a result waits for the broker")
         self._started_at = time.time()
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Take submissions until `stopping` is set, then finish those that run and return. Cancelling
-        hands the rest back."""
+        """Take submissions until `stopping` is set, then finish the running ones and return. Cancelling hands
+        the unfinished ones back."""
         async with trio.open_nursery() as background:
             await background.start(announce, self._state, self._describe, self._remind)
             background.start_soon(self.fitness.run)
@@ -84,7 +84,7 @@ class Execute:
             background.cancel_scope.cancel()
 
     def _describe(self) -> Node | None:
-        if self.fitness.problem:  # others are to take what comes, or submit says that nobody can
+        if self.fitness.problem:  # other nodes take the submissions, or submit answers `no-nodes`
             return None
         languages = {
             name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
@@ -104,7 +104,7 @@ class Execute:
                 held.attempt.remind()
 
     async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
-        """While jails can be made here; what comes meanwhile waits in the queue, or for others."""
+        """Take submissions while jails can be made here. At other times they wait in the queue."""
         queue, slots = self._config.submission_queue, self._config.execute.slots
         while not self.stopping.is_set():
             async with (
@@ -120,7 +120,7 @@ class Execute:
                 waiting.start_soon(self._until, True, waiting.cancel_scope)
 
     async def _until(self, fit: bool, scope: trio.CancelScope) -> None:
-        """Cancel `scope` when jails can (not) be made any more, or when this role is to stop."""
+        """Cancel `scope` when jails can be made (`fit`) or cannot, and when this role is to stop."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_when, self.stopping, nursery.cancel_scope)
             await self.fitness.until(fit=fit)
@@ -128,7 +128,7 @@ class Execute:
         scope.cancel()
 
     async def _handle(self, delivery: Delivery) -> None:
-        """Run one submission to an end of its delivery, whatever happens."""
+        """Run one submission, and end its delivery whatever happens."""
         try:
             submission = wire.decode_submission(delivery.body)
         except Poisoned as error:
@@ -136,8 +136,8 @@ class Execute:
             await delivery.reject(str(error))
             return
         if held := self._running.get(submission.id):
-            # Queued twice, or delivered anew because the connection was lost: then the older delivery is
-            # nobody's any more, and this one is all that brings the submission back.
+            # Queued twice, or delivered anew after a lost connection. In the second case the broker knows
+            # only the new delivery, and only this one brings the submission back.
             older, held.delivery = held.delivery, delivery
             await older.ack()
             return
@@ -149,7 +149,7 @@ class Execute:
             del self._running[submission.id]
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 if held.attempt:
-                    with suppress(OccdError):  # then it counts, which is the lesser evil
+                    with suppress(OccdError):  # then the attempt counts, which is the lesser evil
                         await self._state.excuse(submission.id, held.attempt.number)
                 await held.delivery.hand_back()
             raise
@@ -164,14 +164,14 @@ class Execute:
             return True
         except Exception as error:
             known = all(isinstance(each, OccdError) for each in leaves(error))
-            log.error(  # a failure that we know needs no traceback
+            log.error(  # a known failure needs no traceback
                 "attempt failed", id=submission.id, error=in_words(error), exc_info=not known
             )
             jailless = any(isinstance(each, SandboxFailed) for each in leaves(error))
             unfit = jailless and not await self.fitness.doubt()
             if held.attempt and (
                 unfit or out_of_descriptors(error)
-            ):  # the program has no part in that
+            ):  # this is not the program's fault
                 with suppress(OccdError):
                     await self._state.excuse(submission.id, held.attempt.number)
             await trio.sleep(_RETRY_S)
@@ -179,8 +179,8 @@ class Execute:
         return True
 
     async def _attempt(self, submission: Submission, held: _Held) -> None:
-        """One attempt, from its start to its result in the queue. Raises Finished when there is
-        nothing (more) to do, OccdError when it has to be repeated."""
+        """One attempt, from its start to its result in the queue. Raises Finished when nothing is left to do,
+        OccdError when the attempt has to be repeated."""
         language = find(self._sandbox.languages.values(), submission.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, submission.version)
@@ -213,7 +213,7 @@ class Execute:
         result = replace(result, finished_at=time.time())
         known = replace(submission, files=(), stdin=b"")
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
-        while True:  # the work is done: an outage of the broker must not make us do it again
+        while True:  # an outage of the broker must not repeat the finished work
             try:
                 await self._broker.publish(queue, body, key=submission.id, owner=None)
                 self._trouble.over()

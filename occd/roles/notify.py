@@ -1,4 +1,4 @@
-"""notify: stores results, which tells everyone who waits, and ends what nobody could run."""
+"""notify: stores results, which wakes all waiting clients, and ends submissions that nobody could run."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -26,11 +26,11 @@ from occd.trouble import Trouble
 log = structlog.get_logger()
 
 _PREFETCH = 8
-"""A message can be two outputs at their ceiling in base64: 43 MB. With 32 at once notify took 1.7 GB, was
-killed for it, and was then given all of them again."""
+"""A message can hold two outputs at their ceiling in base64: 43 MB. With 32 messages at once notify took
+1.7 GB and was killed, and all messages were delivered again."""
 
 _LARGE = 2**20
-"""Results beyond that are stored one after the other: each takes several times its size for that moment."""
+"""Larger results are stored one after the other: storing takes several times the result's size in memory."""
 
 _RETRY_S = 0.5
 _DRAIN_S = 0.1
@@ -49,7 +49,7 @@ class Notify:
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Store results until `stopping` is set and those that had been queued are stored."""
+        """Store results until `stopping` is set and all queued results are stored."""
         submissions, results = self._config.submission_queue, self._config.execution_queue
         async with trio.open_nursery() as background:
             await background.start(announce, self._state, self._describe)
@@ -82,7 +82,7 @@ class Notify:
                 handlers.start_soon(self._handle, handle, delivery)
 
     async def _end_intake(self, scope: trio.CancelScope) -> None:
-        """When stopping, and nothing has come for a moment: what ran last is waited for."""
+        """When stopping, wait until no result has come for a moment, then end the intake."""
         await self.stopping.wait()
         before = -1
         while before != self._taken:
@@ -100,7 +100,7 @@ class Notify:
             await delivery.reject(str(error))
         except Exception as error:
             known = all(isinstance(each, OccdError) for each in leaves(error))
-            log.error(  # a failure that we know needs no traceback
+            log.error(  # a known failure needs no traceback
                 "a result waits for state",
                 key=delivery.key,
                 error=in_words(error),
@@ -112,7 +112,7 @@ class Notify:
     async def _patiently(
         self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
     ) -> None:
-        """However long state is away: handing back would count as a delivery with some brokers."""
+        """Repeat while state is away. Handing back would count as a delivery with some brokers."""
         while True:
             try:
                 await handle(delivery)

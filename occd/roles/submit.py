@@ -1,4 +1,4 @@
-"""submit: decides what may run here, records it, and queues it before it answers."""
+"""submit: checks a submission, records it, and queues it before the answer."""
 
 import time
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Submit:
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Queue what somebody recorded and then died, until `stopping` is set."""
+        """Until `stopping` is set, queue the submissions of processes that died before queueing them."""
         async with trio.open_nursery() as nursery:
             await nursery.start(announce, self._state, self._describe)
             task_status.started()
@@ -68,7 +68,7 @@ class Submit:
     async def submit(
         self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
     ) -> Record:
-        """Returns when the submission is queued for certain. The client's leaving changes nothing.
+        """Returns when the submission is queued for certain, also when the client has left.
 
         Raises Rejected, Conflict, QueueFull, StateUnavailable, or DataFolderError.
         """
@@ -77,20 +77,20 @@ class Submit:
         submission = replace(await self._admit(request), owner=owner)
         await self._refuse_what_nodes_do_not_know(submission)
         if owner and key:
-            key = f"{owner} {key}"  # as no key without an owner can be
+            key = f"{owner} {key}"  # no key without an owner has a space
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             created = await self._state.create(submission, key, digest)
             if created.id == submission.id:
                 await self._publish_new(submission)
                 return _new(submission)
-            if not created.published:  # by the same request: so this is the same submission, whole
+            if not created.published:  # the same request, so the same submission
                 await self._publish(replace(submission, id=created.id))
             return await self._state.get(created.id, most=0)
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
     async def _refuse_what_nodes_do_not_know(self, submission: Submission) -> None:
-        """A later field is used when every execute node that is there understands it. A node that joins
-        afterwards and does not would refuse the message."""
+        """Raises Rejected for a later field that a live execute node does not understand. A node that joins
+        afterwards and does not understand the field refuses the message."""
         if not (later := wire.later_fields(submission)):
             return
         nodes = [node for node in await self._state.nodes() if "execute" in node.roles]
@@ -118,13 +118,13 @@ class Submit:
             record = await self._state.get(id, most)
             if (
                 cancelling and record.status == "finished"
-            ):  # it waited: its place is somebody else's now
+            ):  # it waited, and freed its place in the queue
                 await self._broker.withdraw(self._config.submission_queue, id)
             return record, cancelling
         raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 
     async def languages(self) -> list[dict[str, Any]]:
-        """Those that some execute node can run now."""
+        """The languages that some execute node can run now."""
         offered = await self._offered()
         return [
             {
@@ -157,8 +157,8 @@ class Submit:
         }
 
     async def _publish_new(self, submission: Submission) -> None:
-        """What the broker does not take is forgotten: its client is told so. Only who recorded it may
-        forget it; a repetition of the same request may have published it meanwhile."""
+        """Publish a submission. If the broker does not take it, forget it, and the client gets an error. Only
+        the recorder may forget it, since a repetition of the request may have published it meanwhile."""
         try:
             await self._publish(submission)
         except OccdError:
@@ -177,7 +177,7 @@ class Submit:
             for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
                 try:
                     await self._publish(submission)
-                except MessageTooLarge:  # for ever: it must not keep those behind it from the queue
+                except MessageTooLarge:  # for ever: it must not block the submissions behind it
                     await self._state.discard(submission.id)
 
     async def _admit(self, request: SubmissionRequest) -> Submission:
@@ -202,8 +202,8 @@ class Submit:
         offered = await self._offered()
         versions = offered.get(language.id)
         if not offered:
-            # None that we know of, which need not be the client's fault: they may be about to come, or
-            # cannot tell us.
+            # We know of no node. Nodes may be about to start, or cannot announce themselves: this need not be
+            # the client's fault.
             raise Rejected("no-nodes", "no node that runs programs is there now")
         if versions is None:
             message = f"{language.name} is not installed on this server"
@@ -218,12 +218,12 @@ class Submit:
         return language
 
     async def _offered(self) -> dict[str, list[Installed]]:
-        """Versions by language, newest first, over all nodes, as they were a second ago at most. What is
-        promised is here even while no node is; and where there are promises, nothing else is."""
+        """Versions by language, newest first, over all nodes, at most a second old. A promised language is
+        offered even while no node is there. Where languages are promised, no other language is offered."""
         now = trio.current_time()
         if now > self._offered_until:
             self._known_offers = await self._offers()
-            # Who waits for the first node should not wait longer.
+            # Without nodes, look each time, so that the first node is seen at once.
             self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
         return self._known_offers
 
@@ -242,7 +242,7 @@ class Submit:
 
 
 def _submission(request: SubmissionRequest, language: Language, limits: Limits) -> Submission:
-    """Raises Broken for a whole that no submission can be, though each field is right."""
+    """Raises Broken when the fields are right but break a rule together."""
     files = [File(file.name, file.content) for file in request.files]
     if request.source is not None:
         main = language.source_name(request.source, files)
@@ -296,7 +296,7 @@ def _invalid(field: str, message: str, kind: str = "invalid") -> Rejected:
 
 
 def _resolve(asked: LimitsRequest, default: Limits, ceiling: CeilingConfig) -> Limits:
-    """Defaults filled in. Raises Rejected naming each limit beyond its ceiling."""
+    """Fill in the defaults. Raises Rejected, which names each limit beyond its ceiling."""
     chosen = {name: value for name, value in asked.model_dump().items() if value is not None}
     errors = [
         FieldError(

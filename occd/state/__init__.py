@@ -19,7 +19,7 @@ from occd.model import Ended, Event, Record, Recorded, Result, Status, Submissio
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
-"""Seconds after its last announcement at which a node is forgotten."""
+"""A node is forgotten this many seconds after its last announcement."""
 
 SIGNALS_MAX = 1000
 """The number of signals that one attempt can be sent."""
@@ -28,16 +28,16 @@ STDIN_UNREAD_MAX = 2**20
 """Bytes of stdin that may wait for the program to read them."""
 
 WAITS_S = 7 * 24 * 3600.0
-"""Nothing waits in a queue for longer: so long it is known that somebody cancelled what waits there, when
-all else about it has been forgotten."""
+"""No message waits in a queue for longer. A cancel of a waiting submission is remembered for this time, also
+when the submission itself has been forgotten."""
 
 WATCH_BYTES = 2**18
-"""How much of a log is given at once, but for the last event of a piece."""
+"""The bytes of a log that are returned at once. Only the last event may exceed them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """`id` is that of an earlier submission when the idempotency key was used before."""
+    """When the idempotency key was used before, `id` is the id of that earlier submission."""
 
     id: str
     published: bool
@@ -77,8 +77,8 @@ class Node:
     started_at: float = 0.0
     seen_at: float = 0.0
     accepts: frozenset[str] | None = None
-    """The fields of a submission that an execute node understands (`wire.FIELDS`). None: it has not said,
-    so it understands those of version 1."""
+    """The fields of a submission that an execute node understands (`wire.FIELDS`). None: no
+    announcement, so the node understands the fields of version 1."""
 
     def __post_init__(self) -> None:
         for versions in self.languages.values():
@@ -87,7 +87,7 @@ class Node:
 
 
 def read_cursor(text: str | None) -> tuple[float, str]:
-    """Time and id before which a page begins, from `Summary.cursor`. Raises Rejected."""
+    """The time and id of a `Summary.cursor`. The page begins with older submissions. Raises Rejected."""
     if text is None:
         return 1e12, ""
     at, _, id = text.partition("~")
@@ -99,85 +99,84 @@ def read_cursor(text: str | None) -> tuple[float, str]:
 
 class State(Protocol):
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
-        """Record a submission as queued and append `queued`. Idempotent per key: the same key with
-        the same digest of the request gives the earlier submission, with another raises Conflict."""
+        """Record a submission as queued and append `queued`. Idempotent per key: the same key with the same
+        digest of the request returns the earlier submission. With another digest raises Conflict."""
 
     async def published(self, id: str) -> None:
-        """The broker has it."""
+        """Note that the broker has the submission."""
 
     async def discard(self, id: str) -> None:
-        """Forget a submission that the broker did not take. Does nothing when it was published."""
+        """Forget a submission that the broker did not take. Does nothing to a published one."""
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
-        """Submissions created before a time that no broker confirmed: someone died in between. Those that
-        this version cannot read wait for one that can."""
+        """Submissions created before a time that no broker confirmed, because a process died in between.
+        Submissions that this version cannot read are left for a later version."""
 
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
-        """Count a start and append `started`; gives the attempt, from now on the only writer. Works
-        also when the submission has been forgotten: what clients send goes on after what was `taken`.
+        """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
+        for a forgotten submission: the clients' stdin and signals then go on after `taken`.
 
-        Raises Finished, also when it was cancelled before it began and has been forgotten since, or
-        Exhausted when all attempts are used up.
+        Raises Finished, also for a forgotten submission that was cancelled before it began. Raises Exhausted
+        when all attempts are used up.
         """
 
     async def excuse(self, id: str, attempt: int) -> None:
-        """This attempt was cut off by a drain of ours: it does not count towards the last one. Its
-        number stays used, so that clients clear what it showed."""
+        """Note that a drain of ours cut this attempt off, so that the attempt does not count. Its number
+        stays used, so that clients clear its output."""
 
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
-        """Append events in order; with none, only look. Raises Stale, Finished or UnknownSubmission."""
+        """Append events in order. Without events, only check. Raises Stale, Finished or UnknownSubmission."""
 
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
-        """Store the result and append `finished`, at once. False, and nothing changes, when it has
-        one already or `attempt` is stale; None is any attempt. What has been forgotten is recorded
-        anew from `submission`, if that is given."""
+        """Store the result and append `finished`, in one step. Returns False and changes nothing when the
+        submission has a result already or `attempt` is stale; None stands for any attempt. A forgotten
+        submission is recorded anew from `submission`, if given."""
 
     async def get(self, id: str, most: int | None = None) -> Record:
-        """What is known. A result that takes more than `most` bytes where it is stored is left out; the
-        record says how many it takes. Raises UnknownSubmission."""
+        """The record of a submission. A result of more than `most` stored bytes is left out, and the record
+        says how many bytes it takes. Raises UnknownSubmission."""
 
     async def status(self, id: str) -> Status:
-        """No more than that, which costs little however large the submission is. Raises
-        UnknownSubmission."""
+        """The status alone, which costs little however large the submission is. Raises UnknownSubmission."""
 
     async def submission(self, id: str) -> Submission:
-        """What its client asked for, whole. Raises UnknownSubmission, or Poisoned when this version cannot
-        read it."""
+        """The whole submission as its client sent it. Raises UnknownSubmission, or Poisoned when this version
+        cannot read it."""
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
-        """An owner's submissions, newest first; `before` is the `cursor` of the last one of the page
+        """An owner's submissions, newest first. `before` is the `cursor` of the last submission of the page
         before."""
 
     async def settled(self, id: str, most: int | None = None) -> Record:
-        """Wait until it is finished; gives the record as `get` does. Raises UnknownSubmission."""
+        """Wait until the submission is finished. Returns the record, as `get`. Raises UnknownSubmission."""
 
     async def watch(self, id: str, after: int) -> Sequence[Recorded]:
-        """Wait for events with seq > `after`; gives them in order, about WATCH_BYTES at most. None are
-        given exactly when the event `finished` is not after `after`: nothing follows it. The result in
-        `finished` is without output, which the events before have.
+        """Wait for events with seq > `after`. Returns them in order, about WATCH_BYTES at most. Returns none
+        exactly when `finished` is at or before `after`, because no event follows `finished`. The result in
+        `finished` has no output, because earlier events carry the output.
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log.
         """
 
     async def cancel(self, id: str) -> bool:
-        """Finish it as cancelled at once if it is queued, tell its attempt if it runs. False when it
-        was finished before. Raises UnknownSubmission."""
+        """Finish a queued submission as cancelled at once; notify the attempt of a running one. False when
+        the submission was finished before. Raises UnknownSubmission."""
 
     async def cancelled(self, id: str) -> None:
-        """Wait until somebody cancels it."""
+        """Wait until somebody cancels the submission."""
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
-        """Append to the stdin log. `offset` counts bytes, so that what is sent again is dropped.
+        """Append to the stdin log. `offset` counts bytes, so that repeated bytes are dropped.
 
         Raises UnknownSubmission, Finished, NotInteractive, StdinFull, or Rejected for a gap.
         """
 
     async def stdin(self, id: str, offset: int) -> Stdin:
-        """Wait for stdin from `offset` on; what lies before it counts as read by the program."""
+        """Wait for stdin from `offset` on. The bytes before `offset` count as read by the program."""
 
     async def send_signal(self, id: str, signal: str) -> None:
         """Send the running attempt a signal, by name.
@@ -186,35 +185,35 @@ class State(Protocol):
         """
 
     async def signals(self, id: str, seen: int) -> Sequence[str]:
-        """Wait for signals to the running attempt, after the first `seen` of them. For the process
-        that began it, as are `cancelled` and `stdin`."""
+        """Wait for signals to the running attempt, after the first `seen` signals. Only for the process that
+        began the attempt, as are `cancelled` and `stdin`."""
 
     async def announce(self, node: Node) -> bool:
-        """What a role of a node is and holds; repeated well within NODE_TTL_S. Whether it was known until
-        now: if it should have been, state may have forgotten more."""
+        """Announce a role of a node and its load. Repeat this well within NODE_TTL_S. Returns whether state
+        knew the role before. If it should have known the role, state may have forgotten more."""
 
     async def withdraw(self, node: Node) -> None:
-        """That role of it ends."""
+        """Note that this role of the node ends."""
 
     async def nodes(self) -> Sequence[Node]:
-        """All that announced themselves of late, by name."""
+        """All nodes with a recent announcement, by name."""
 
     async def check(self) -> None:
         """Raises StateError or DataFolderError when a submission could not be recorded now."""
 
     async def warnings(self) -> Sequence[str]:
-        """What works but is not as safe as it should be, one line each with what mends it."""
+        """Settings that work but are not safe, one line each with the remedy."""
 
 
 def recorded(seq: int, at: float, event: Event) -> Recorded:
-    """An event as followers are told of it: the end without the output, whatever was stored."""
+    """An event for followers. The result in `finished` is without output, whatever was stored."""
     if isinstance(event, Ended):
         event = Ended(event.result.without_output())
     return Recorded(seq, at, event)
 
 
 def merged(told: Iterable[Node]) -> list[Node]:
-    """One node for each name, from what its roles told."""
+    """One node for each name, from the announcements of its roles."""
     found: dict[str, Node] = {}
     for each in told:
         other = found.get(each.name)
@@ -237,7 +236,7 @@ def merged(told: Iterable[Node]) -> list[Node]:
 
 
 def check_state_settings(config: Config) -> None:
-    """Raises ConfigError for what can be told without a server."""
+    """Raises ConfigError for faults that can be found without a server."""
     if config.redis:
         from occd.state.redis_connect import Redis
 
@@ -246,8 +245,8 @@ def check_state_settings(config: Config) -> None:
 
 @asynccontextmanager
 async def open_state(config: Config, database: Database | None) -> AsyncIterator[State]:
-    """Redis where the configuration names one; then no database is needed. Raises ConfigError or
-    StateUnavailable when it cannot be used."""
+    """Open Redis where the configuration names one, which needs no database. Raises ConfigError or
+    StateUnavailable when Redis cannot be used."""
     if config.redis:
         from occd.state.redis import open_redis
 

@@ -51,7 +51,7 @@ class _Accepts:
 _READ = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
 _nodes = TypeAdapter(
     tuple[Node], config=_READ
-)  # a tuple, because what is a dataclass takes no config here
+)  # a tuple, because pydantic takes no config here for a dataclass
 _accepts = TypeAdapter(tuple[_Accepts], config=_READ)
 
 _STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
@@ -82,7 +82,7 @@ def load_record(id: str, found: list[Reply]) -> Record | None:
 
 
 def load_id(member: bytes) -> str:
-    """Of a set or an index. One that is not ours names no submission, and is taken away as if it had gone."""
+    """An id of a set or an index. A foreign id names no submission, and is removed like an expired one."""
     return member.decode(errors="backslashreplace")
 
 
@@ -141,7 +141,7 @@ def load_event(seq: int, stored: bytes) -> Recorded:
 
 
 def estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:
-    """Seconds until what comes after so many starts, by the rate of the last minute."""
+    """Seconds until a submission starts behind `waiting` others, by the rate of the last minute."""
     if not waiting:
         return 0.0
     finished = sum(int(count) for count in counts if count and _COUNT.fullmatch(count))
@@ -153,7 +153,7 @@ def node_field(node: Node) -> str:
 
 
 def store_node(node: Node) -> bytes:
-    """As the first version of occd reads it: that cannot load a record with a field more."""
+    """The form that the first version of occd reads, which cannot load a record with an additional field."""
     fields = asdict(node)
     del fields["accepts"]
     return json.dumps(fields).encode()
@@ -165,8 +165,8 @@ def store_accepts(node: Node) -> bytes:
 
 
 def load_nodes(told: Iterable[bytes], accepting: Iterable[bytes]) -> Iterator[Node]:
-    """Without those that cannot be read. What a process accepts is believed of that very process: one of
-    another version may have started anew under its name."""
+    """The readable nodes. The announced fields count only for the process that announced them, because a
+    process of another version may have started later under the same name."""
     accepts = {
         (each.name, each.roles, each.started_at): each.accepts
         for _, each in _said(_accepts, accepting)
@@ -177,7 +177,7 @@ def load_nodes(told: Iterable[bytes], accepting: Iterable[bytes]) -> Iterator[No
 
 
 def _said(kind: TypeAdapter[tuple[T]], told: Iterable[bytes]) -> Iterator[tuple[float, T]]:
-    """With the time at which it was said."""
+    """Each readable announcement with its time."""
     for each in told:
         at, _, text = each.partition(b" ")
         try:
