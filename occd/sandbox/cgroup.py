@@ -1,13 +1,13 @@
-"""Limits and exact usage of a job, by control groups: v2 where its controllers are ours to use, else
-v1, else none (then the jail's init samples, and start-up says so).
+"""Limits and exact usage of a job, by control groups: v2 where occd may use its controllers, else v1, else
+none (then the jail's init samples, and the start says so).
 
-A job's group is made before its program starts and removed after its last process died. Groups are
-named after the slot that leased them (`occd/sandbox/slots.py`), so nobody else's are ever touched,
-and a slot's next owner clears what a killed one left.
+A job's group is made before its program starts and removed after its last process died. Groups are named
+after the slot that leased them (`occd/sandbox/slots.py`). occd therefore never touches another program's
+groups, and the next owner of a slot removes the groups that a killed owner left.
 
-The processors are shared by group: outside of one, each session of a program gets as much as a whole
-neighbour (autogroup). On v2, and where v1's `cpu` is mounted with `cpuacct`, the job's group does that. Where
-`cpu` is apart a slot has one group there for all of its jobs, which saves making a fourth for each.
+The processors are shared by group. Without a group, each session of a program gets as much as a whole
+neighbour (autogroup). On v2, and where v1's `cpu` is mounted with `cpuacct`, the job's group shares them.
+Where `cpu` is apart, a slot has one group there for all of its jobs, which saves a fourth group for each job.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _DYING_LOOKS, _DYING_LOOK_S = 100, 0.01
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """`memory` is the peak in bytes, 0 where the kernel does not tell it."""
+    """`memory` is the peak in bytes, 0 where the kernel has no such file."""
 
     cpu_time: float
     memory: int
@@ -78,12 +78,12 @@ class Group(ABC):
 
     @contextmanager
     def joinable(self) -> Iterator[list[int]]:
-        """Open files by which a process joins, writing "0". It joins itself because being moved by
-        another costs an RCU grace period."""
+        """Open files. A process that writes "0" to each of them joins the group. It joins by itself, because
+        a move by another process costs an RCU grace period."""
         fds: list[int] = []
         try:
             for folder in self._joined:
-                # One by one, so that those before a failure are closed.
+                # One by one, so that a failure closes the files before it.
                 fds.append(os.open(f"{folder}/{self._join_file}", os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
             yield fds
         finally:
@@ -92,7 +92,7 @@ class Group(ABC):
 
     @contextmanager
     def cpu_time_file(self) -> Iterator[int]:
-        """An open file that tells the CPU time of all processes that were ever in the group."""
+        """An open file with the CPU time of all processes that were ever in the group."""
         fd = os.open(self._cpu_time_path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             yield fd
@@ -107,18 +107,18 @@ class Group(ABC):
     def usage(self) -> Usage: ...
 
     async def remove(self) -> None:
-        """Remove the group; its processes are dead or dying.
+        """Remove the group, whose processes are dead or dying.
 
-        Raises SandboxFailed when one will not die.
+        Raises SandboxFailed when a process does not die.
         """
         await remove(*self._folders)
 
 
 async def remove(*folders: str) -> None:
-    """Remove groups whose processes are dead or dying. Raises SandboxFailed when one will not die."""
+    """Remove groups whose processes are dead or dying. Raises SandboxFailed when a process does not die."""
     with trio.move_on_after(_REMOVE_TIMEOUT_S):
         for folder in folders:
-            # The kernel tells nobody when the last process has gone.
+            # The kernel does not notify when the last process has gone.
             while not _removed(folder):  # noqa: ASYNC110
                 await trio.sleep(0.002)
         return
@@ -138,7 +138,7 @@ def _removed(folder: str) -> bool:
 
 
 def _kill_and_remove(folder: Path) -> None:
-    """Clear what a killed owner of this name left behind."""
+    """Kill and remove the group that a killed owner of this name left."""
     for child in folder.glob("*/"):
         _kill_and_remove(child)
     with contextlib.suppress(FileNotFoundError):
@@ -148,7 +148,7 @@ def _kill_and_remove(folder: Path) -> None:
     for _ in range(_DYING_LOOKS):
         if _removed(str(folder)):
             return
-        time.sleep(_DYING_LOOK_S)  # killed a moment ago: it is gone within milliseconds
+        time.sleep(_DYING_LOOK_S)  # a killed process is gone within milliseconds
 
 
 class _V1Group(Group):
@@ -209,24 +209,24 @@ class Cgroups:
     version: int
     parents: tuple[Path, ...]
     cpu: Path | None = None
-    """v1's `cpu`, where it is apart from `cpuacct`: here each slot has a group."""
+    """v1's `cpu`, where it is apart from `cpuacct`: each slot has a group in this folder."""
 
     shares_cpu: bool = False
-    """Whether a job gets no more of the processors by starting more sessions."""
+    """Whether the processors are shared by job, however many sessions a job starts."""
 
     leaf: Path | None = None
-    """v2: where this process must move to, since a group with processes hands no controllers on."""
+    """v2: the group to which this process must move: a group with processes hands no controllers on."""
 
     made: bool = False
-    """v2: whether the parent is ours to make."""
+    """v2: whether occd makes the parent itself."""
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Wherever groups of ours can be."""
+        """All folders in which our groups can lie."""
         return self.parents if self.cpu is None else (*self.parents, self.cpu)
 
     def claim(self) -> bool:
-        """Make the place ready. False when that is not allowed after all."""
+        """Prepare the place for groups. False when the kernel refuses this."""
         if self.version == 1:
             return True
         (parent,) = self.parents
@@ -248,7 +248,7 @@ class Cgroups:
         (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names))
 
     def leave(self) -> None:
-        """Be where we were before `claim`, all groups of ours being removed."""
+        """Undo `claim`, after all our groups were removed."""
         if self.leaf:
             with contextlib.suppress(OSError):  # nothing depends on it
                 names = _read(f"{self.parents[0]}/cgroup.subtree_control").split()
@@ -258,7 +258,7 @@ class Cgroups:
                 self.leaf.rmdir()
 
     def make_share(self, name: str) -> str | None:
-        """Make the group in which all jobs of a slot have one share of the processors, if that takes one."""
+        """Make the group in which all jobs of a slot share the processors, where this needs a group."""
         if self.cpu is None:
             return None
         folder = str(self.cpu / f"{name}-cpu")
@@ -266,7 +266,7 @@ class Cgroups:
         return folder
 
     def create(self, name: str, limits: Limits, share: str | None) -> Group:
-        """A group for a job, which also joins `share`."""
+        """A group for a job. The job also joins `share`."""
         folders = tuple(f"{parent}/{name}" for parent in self.parents)
         kind = _V2Group if self.version == 2 else _V1Group
         try:
@@ -299,8 +299,8 @@ def _move_to(folder: Path) -> None:
 
 
 def find_cgroups() -> Cgroups | None:
-    """The best control groups that this process may use; None when it may use none. It only looks: who
-    wants to use them claims them."""
+    """The best control groups that this process may use; None when it may use none. This only looks: call
+    `claim` before using the groups."""
     return _find_v2() or _find_v1()
 
 
@@ -335,7 +335,7 @@ def _find_v1_controller(name: str) -> Path | None:
     if mounted is None or own is None:
         return None
     parent = mounted / own.lstrip("/")
-    if not parent.is_dir():  # a container that was given its host's path
+    if not parent.is_dir():  # a container that sees its host's path
         parent = mounted
     return parent if os.access(parent, os.W_OK) else None
 
@@ -352,14 +352,14 @@ def _find_v2() -> Cgroups | None:
     except OSError:
         alone = False
     if alone and (found := _usable_v2(here, here, leaf=here / _LEAF)):
-        return found  # systemd (Delegate=yes) or a container gave it to us
+        return found  # systemd (Delegate=yes) or a container delegated the group
     return _usable_v2(mounted, mounted / "occd", made=True)
 
 
 def _usable_v2(
     giver: Path, parent: Path, *, leaf: Path | None = None, made: bool = False
 ) -> Cgroups | None:
-    """Groups below `parent`, if `giver` can hand it, or them, the controllers."""
+    """Groups below `parent`, if `giver` can hand the controllers to the parent or to the groups."""
     try:
         controllers = (giver / "cgroup.controllers").read_text().split()
     except OSError:

@@ -1,15 +1,15 @@
 """Jails made by nsjail.
 
-Theory of operation. All of an occd process's jails share one read-only root (`rootfs.py`). A `_Seat` is
-what outlives a submission: a leased slot (a host uid and a name, `slots.py`) and a launcher
-(`launcher.py`), whose next jail stands ready. A cell takes a seat, or makes one, and gives it back.
+Theory of operation. All jails of an occd process share one read-only root (`rootfs.py`). A `_Seat` outlives a
+submission. It holds a leased slot (a host uid and a name, `slots.py`) and a launcher (`launcher.py`), whose
+next jail stands ready. A cell takes a seat, or makes one, and gives it back.
 
-Each stage runs in a jail of its own (`jail.py`), in a box of its own (`box.py`), its limits held by a
-control group (`cgroup.py`). What a jail is to show is laid at its place before the jail is told its
-job, and taken away from there before its program starts: the next jail can never show it.
+Each stage runs in a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its
+limits (`cgroup.py`). The box is mounted at the jail's place before the jail gets its job, and unmounted there
+before the program starts, so that the next jail can never show it.
 
-nsjail's own cgroup, rlimit and time options are not used: the first leak groups and must be told of
-the limits before the job is known, the others are init's and ours (measured: docs/architecture.md).
+nsjail's own cgroup, rlimit and time options are not used. The cgroup options leak groups, and need the limits
+before the job is known. init and occd hold the other limits (measured: docs/architecture.md).
 """
 
 import os
@@ -50,7 +50,7 @@ _CLOSE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """What all cells of this process share."""
+    """The parts that all cells of this process share."""
 
     nsjail: str
     user: kernel.HostUser
@@ -80,7 +80,7 @@ class _Host:
 
 
 class _Seat:
-    """A slot with launchers: one, but for a cell that runs several stages at once."""
+    """A slot with its launchers: one, or several for a cell that runs several stages at once."""
 
     def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
@@ -93,8 +93,8 @@ class _Seat:
 
     @asynccontextmanager
     async def launcher(self) -> AsyncIterator[tuple[Launcher, Place]]:
-        """One whose jail stands, an empty box at its place. It is kept for the next time, unless
-        something goes wrong."""
+        """A launcher whose jail stands ready, with an empty box at its place. The launcher is kept for the
+        next stage, unless an error occurs."""
         if not (idle := await self._take()):
             idle = self._make()
         launcher, place = idle
@@ -108,7 +108,7 @@ class _Seat:
         self._idle.append((launcher, place))
 
     async def _take(self) -> tuple[Launcher, Place] | None:
-        """An idle one that stands; those that somebody killed meanwhile are cleared away."""
+        """An idle launcher that lives. Removes the launchers that somebody killed meanwhile."""
         while self._idle:
             launcher, place = self._idle.pop()
             try:
@@ -123,7 +123,7 @@ class _Seat:
         return None
 
     async def reduce(self, number: int) -> None:
-        """Keep at most so many launchers."""
+        """Keep at most `number` launchers."""
         while len(self._idle) > number:
             await self._end(*self._idle.pop())
 
@@ -181,12 +181,12 @@ class _Cell:
         return outcome
 
     async def _prepare(self, launcher: Launcher, place: Place, job: Job) -> None:
-        """Give the jail that stands its box, and lay an empty one for the next."""
+        """Give the jail that stands ready its box, and mount an empty box for the next jail."""
         if self._compiled:
             if not await trio.to_thread.run_sync(place.copy, self._compiled, self._box):
                 place.renew()
                 place.lay_over(self._compiled, self._box)
-                await launcher.discard()  # it shows what lay there before
+                await launcher.discard()  # this jail shows the box before
         else:
             place.fill(self._files, self._box)
         if job.stage == "compile":
@@ -239,12 +239,12 @@ class _Nsjail:
         ]  # fmt: skip
 
     def clear_leftovers(self) -> None:
-        """What killed processes of ours left in the name of slots that nobody holds now."""
+        """Remove the groups of slots that nobody holds now: killed processes of occd left them."""
         for slot in ownerless(self._host.folder, self._host.user):
             self._clear(slot)
 
     def _clear(self, slot: Slot) -> None:
-        """At the first use; what is left later in this name is what we just left ourselves."""
+        """Clear a slot at its first use only: later leftovers of this name are our own."""
         if self._host.cgroups and slot.name not in self._cleared:
             self._cleared.add(slot.name)
             self._host.cgroups.clear(f"{slot.name}-")
@@ -329,7 +329,7 @@ async def open_nsjail(
 
 
 def refuse_exposed_folders(config: Config) -> None:
-    """Raises SandboxUnavailable when the data folder or the configuration lies where programs read."""
+    """Raises SandboxUnavailable when the data folder or the configuration lies where programs can read."""
     for secret in (config.data_dir, config.config_dir):
         for shown in shown_folders():
             if secret.resolve().is_relative_to(shown.resolve()):

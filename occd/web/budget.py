@@ -1,13 +1,13 @@
 """How many bytes this process holds for strangers: one budget for all, with a share for each client and each
 connection.
 
-Theory of operation. A connection holds what has come and has not been dealt with (a head, a body, a
-message, also in parts), and what is to be sent and has not been taken (a result, events). The first FREE
-bytes of each are its own. What goes beyond is charged to the connection, to its client (the owner whose
-secret came with the request, else the address) and to the process. Whoever exceeds a share is refused. When
-the whole is used up, the connection that has been charged for longest is cut off if that is OLD_S or more.
-So those who hold bytes and do not move on cannot keep out those who do, however slowly they trickle. If
-none is as old, the newcomer is refused.
+Theory of operation. A connection holds input that has not been handled yet (a head, a body, a message, also
+in parts), and output that the client has not taken yet (a result, events). The first FREE bytes of each
+connection are free. Further bytes are charged to the connection, to its client (the owner whose secret came
+with the request, else the address) and to the process. A client that exceeds its share is refused. When the
+whole budget is used up, the connection that has been charged for longest is cut off, if it has been charged
+for OLD_S or more. So clients that hold bytes without progress cannot keep out the others, however slowly they
+trickle. If no connection is as old, the newcomer is refused.
 """
 
 from collections import Counter
@@ -22,10 +22,10 @@ from occd.errors import BudgetFull, Rejected, ShareFull
 from occd.web.owner import owner_by
 
 HELD = "occd.held"
-"""Under this name the application finds what its connection holds, among the extensions of the scope."""
+"""The name of the connection's `Held` among the extensions of the application's scope."""
 
 FREE = 2**14
-"""Times 20,000 connections, this is as much as they take without it."""
+"""For 20,000 connections, as much as the connections themselves take."""
 
 OLD_S = 10.0
 _HEAVY = 2
@@ -44,11 +44,11 @@ def shares(config: HttpConfig) -> Shares:
 
 
 class Budget:
-    """Of this process."""
+    """The budget of this process."""
 
     def __init__(self, limits: Shares) -> None:
         self.heavy = trio.CapacityLimiter(_HEAVY)
-        """For work that takes several times the bytes that it is about, for a moment."""
+        """Bounds work that takes several times its bytes of memory for a moment."""
         self.charged = 0
         self._limits = limits
         self._clients: Counter[str] = Counter()
@@ -85,7 +85,7 @@ class Budget:
 
 
 class Held:
-    """What one connection holds. `close` at its end. Raises BudgetFull or ShareFull."""
+    """The bytes that one connection holds. Call `close` at its end. Raises BudgetFull or ShareFull."""
 
     def __init__(self, budget: Budget, address: str, cut_off: Callable[[], None]) -> None:
         self.cut_off = cut_off
@@ -130,7 +130,7 @@ class Held:
             self.release(size)
 
     def hold_for_request(self, size: int) -> None:
-        """Until the request has been answered, or `release_request`."""
+        """Hold bytes until the request has been answered, or until `release_request`."""
         self.hold(size)
         self._request += size
 
@@ -139,7 +139,7 @@ class Held:
         self._request = 0
 
     def close(self) -> None:
-        """Nothing is held any more, and nothing will be."""
+        """Give all bytes back. Nothing can be held afterwards."""
         if self._charged:
             self._budget.give_back(self, self._charged, rest=True)
         self._charged = 0
@@ -152,7 +152,7 @@ class Held:
                 try:
                     return owner_by(secret.strip())
                 except Rejected:
-                    return None  # it will be told; until then it is nobody in particular
+                    return None  # the request will be refused; until then it has no owner
         return None
 
 

@@ -1,8 +1,8 @@
 """One client connection: hypercorn's HTTP/1.1 and WebSocket protocols, behind our limits.
 
-What hypercorn does well (h11 and wsproto to ASGI and back) is used as it is. What its trio
-worker does badly (connections share fate, sends never give up) is replaced by `Connection`.
-`server.py` opens with the list of defects and where each is contained.
+occd uses hypercorn's translation between h11, wsproto and ASGI unchanged. `Connection` replaces
+hypercorn's trio worker, in which one connection can end the others, and a send can wait for ever.
+`server.py` opens with the list of defects and the place that contains each.
 """
 
 import socket
@@ -48,9 +48,9 @@ from occd.web.http11 import PROBLEM_TYPES, EdgeLimits, LimitedH11, problem
 log = structlog.get_logger()
 
 RECEIVE_BYTES = 2**16
-LINGER_S = 2.0  # for a client to read our last words and close
+LINGER_S = 2.0  # for a client to read our last bytes and close
 LEAVE_S = 10.0  # for a handler to end when its client has gone
-LOOK_S = 1.0  # between looks for a client whose input nobody takes
+LOOK_S = 1.0  # between two looks whether the client is there while its input waits
 TCP_ESTABLISHED, TCP_CLOSE_WAIT = 1, 8
 SMALL_MESSAGE_BYTES = 4096
 SMALL_PART = 1024
@@ -80,7 +80,7 @@ def describe(error: BaseException) -> str:
 
 
 class LongText(str):
-    """A message of which the budget is told when nobody has it any more."""
+    """A message that gives its bytes back to the budget when the message is freed."""
 
     release: Callable[[], None]
 
@@ -96,7 +96,7 @@ class LongBytes(bytes):
 
 
 class MessageBuffer(WebsocketBuffer):
-    """Counts bytes before it takes them; hypercorn counts characters, afterwards. Keeps the parts, where
+    """Counts bytes before it takes them; hypercorn counts characters afterwards. Keeps the parts as they are;
     hypercorn's StringIO takes four bytes for each character."""
 
     overflowed = False
@@ -126,7 +126,7 @@ class MessageBuffer(WebsocketBuffer):
             self.h11.clock_message(self.size)
 
     def clear(self) -> None:
-        """`to_message` has done it."""
+        """Does nothing: `to_message` has cleared the buffer."""
 
     def to_message(self) -> dict[str, Any]:
         parts, size = self._parts, self.size
@@ -158,7 +158,7 @@ class WebSocket(WSStream):
             kept = [h for h in event.headers if h[0] != b"sec-websocket-extensions"]
             event = replace(event, headers=kept)
         elif isinstance(event, Data):
-            # A client may send its first frame before it has our answer.
+            # A client may send its first frame before it gets our answer.
             await self._decided.wait()
             if not self.handshake.accepted:
                 return
@@ -166,7 +166,7 @@ class WebSocket(WSStream):
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         if self.closed:
-            # hypercorn drops it without a checkpoint: a handler that only sends would spin.
+            # hypercorn drops the message without a checkpoint: a handler that only sends would spin.
             await trio.lowlevel.checkpoint()
         await super().app_send(message)
         if self.state is not ASGIWebsocketState.HANDSHAKE:
@@ -183,7 +183,7 @@ class WebSocket(WSStream):
             await self.say_goodbye(CloseReason.TRY_AGAIN_LATER, str(error))
             await self.send(StreamClosed(stream_id=self.stream_id))
         if self.buffer.overflowed:
-            # Otherwise the client could go on, and hypercorn would keep what it sends.
+            # Otherwise the client could go on, and hypercorn would keep its messages.
             await self.send(StreamClosed(stream_id=self.stream_id))
         elif self.closed and self.connection.state is WebSocketState.OPEN:
             await self._send_wsproto_event(CloseConnection(code=CloseReason.PROTOCOL_ERROR))
@@ -213,7 +213,7 @@ class Protocol(H11Protocol):
         return self.stream is not None and self.connection is self._h11 and self._h11.answering
 
     async def probe(self) -> None:
-        """Send what a client that is there ignores, and one that has left answers with a reset."""
+        """Send bytes that a present client ignores. The kernel of a client that left answers with a reset."""
         if self._h11.our_state is h11.SEND_RESPONSE and self._h11.their_http_version == b"1.1":
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
 
@@ -266,7 +266,7 @@ class Protocol(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         headers, body = problem(status_code if status_code in PROBLEM_TYPES else 400)
         headers += self.config.response_headers("h11")
-        # In one piece: between two sends the application could answer too, and spoil h11's state.
+        # One send: between two sends the application could answer, too, and spoil h11's state.
         wire = self._h11.send(h11.Response(status_code=status_code, headers=headers))
         with suppress(h11.LocalProtocolError):  # HEAD
             wire += self._h11.send(h11.Data(data=body)) + self._h11.send(h11.EndOfMessage())
@@ -308,7 +308,7 @@ class Apps(TaskGroup):
                     self._look()
 
         async def send_unless_cancelled(message: ASGISendEvent | None) -> None:
-            # All that follows is shielded: a handler that only sends would never be cancelled.
+            # The send is shielded, so a handler that only sends would never be cancelled.
             await trio.lowlevel.checkpoint_if_cancelled()
             await send(message)
 
@@ -323,7 +323,7 @@ class Apps(TaskGroup):
         out: trio.MemoryReceiveChannel[ASGIReceiveEvent],
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> None:
-        # Closed when the application returns: else the rest of a body would wait for it for ever.
+        # Closed when the application returns, or the rest of a body would wait for ever.
         with out:
             try:
                 await app(scope, out.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
@@ -333,7 +333,7 @@ class Apps(TaskGroup):
 
 
 def peer_address(stream: trio.SocketStream) -> str:
-    """Nothing when the client has left already."""
+    """Empty when the client has left already."""
     with suppress(OSError):
         return str(stream.socket.getpeername()[0])
     return ""
@@ -380,7 +380,7 @@ class Connection:
 
     @property
     def idle(self) -> bool:
-        """No byte of a request has come since the last answer."""
+        """Whether no byte of a request has arrived since the last answer."""
         return self._h11.idle
 
     def hang_up(self) -> None:
@@ -394,26 +394,26 @@ class Connection:
         self._stream.socket.close()
 
     def cut_off(self) -> None:
-        """Because others need what this one holds without moving on."""
+        """Close, because this connection holds memory for long and others need the memory."""
         self._complain("connection-cut-off")
         self._reset()
 
     async def going_away(self) -> None:
-        """Close a WebSocket with 1001, and anything else as it is."""
+        """Close a WebSocket with 1001, and any other connection without a message."""
         stream = self._protocol.stream
         if isinstance(stream, WebSocket) and not self._send_lock.locked():
             await stream.say_goodbye(CloseReason.GOING_AWAY, "the server is stopping")
         self.hang_up()
 
     async def run(self) -> None:
-        """Serve until either side closes. Raises what a defect in hypercorn raises."""
+        """Serve until either side closes. Raises any exception that a defect in hypercorn raises."""
         try:
             async with trio.open_nursery() as nursery:
                 self._protocol = self._open_protocol(nursery)
                 await self._read()
                 await self._answer_half_closed()
                 await self._time_out()
-                # An application that does not take the news would stay for ever.
+                # An application that ignores the disconnect would stay for ever.
                 nursery.cancel_scope.deadline = trio.current_time() + LEAVE_S
                 nursery.start_soon(self._protocol.handle, Closed())
                 await self._linger()
@@ -439,7 +439,7 @@ class Connection:
         return protocol
 
     async def _read(self) -> None:
-        """Until the client is done, a limit of time is over, or `hang_up`."""
+        """Read until the client ends, a time limit is over, or `hang_up` is called."""
         with self._reading, suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while await self._read_once():
                 pass
@@ -447,13 +447,13 @@ class Connection:
                 self._hung_up = True
 
     async def _read_once(self) -> bool:
-        """False at the client's end. A function, so that nobody has the bytes while the next are awaited."""
+        """False at the client's end. A function of its own frees the bytes before the next read waits."""
         data = await self._stream.receive_some(RECEIVE_BYTES)
         await self._protocol.handle(RawData(bytes(data)))
         return bool(data)
 
     async def _answer_half_closed(self) -> None:
-        """The client sends no more. It may have left, or wait for its answer all the same."""
+        """The client sends no more. It may have left, or may still wait for its answer."""
         with self._answering:
             if self._protocol.answering and not self._reading.cancelled_caught:
                 await self._protocol.probe()
@@ -464,7 +464,7 @@ class Connection:
                 self._hung_up = True
 
     def _look_for_client(self, expected: int = TCP_ESTABLISHED) -> None:
-        """Called while the application takes no input, so that nobody reads the end of file."""
+        """Look whether the client has left, since nobody reads while the application takes no input."""
         with suppress(OSError):
             tcp_info = self._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
             if tcp_info[0] != expected:
@@ -479,9 +479,9 @@ class Connection:
                 await self._protocol.refuse(408)
 
     async def _linger(self) -> None:
-        """Let the client read our last words.
+        """Let the client read our last bytes.
 
-        Closing while input is unread resets the connection, and what we sent is lost with it.
+        A close while input is unread resets the connection, and the client then loses our output.
         """
         if self._protocol.connection.their_state not in {None, h11.SEND_BODY, h11.ERROR}:
             return
@@ -494,12 +494,12 @@ class Connection:
                 pass
 
     async def _send(self, event: Event) -> None:
-        """hypercorn's way out. What cannot be sent is dropped, and the application hears of it."""
+        """hypercorn sends through this. A failed send drops the data and tells the application."""
         if isinstance(event, Closed):
             self.hang_up()
         elif isinstance(event, RawData) and event.data:
-            # Half a message would garble the next one, so a handler's cancellation must wait.
-            # It cannot wait for ever: no progress ends it, and so does `abort`.
+            # Half a message would garble the next message, so a handler's cancellation must wait.
+            # The wait is bounded: a send without progress ends, and `abort` ends it.
             with trio.CancelScope(shield=True) as scope:
                 async with self._send_lock:
                     await self._write(memoryview(event.data), scope)
@@ -507,7 +507,7 @@ class Connection:
                 self._reset()
 
     def _reset(self) -> None:
-        """So that the kernel does not keep the unread output for minutes, as it would after a close."""
+        """Reset the connection. After a plain close the kernel would keep the unread output for minutes."""
         with suppress(OSError):
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self.abort()

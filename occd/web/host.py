@@ -1,8 +1,8 @@
 """Which names the server answers to.
 
 A foreign page can let a name of its own lead to this server (DNS rebinding). The browser then takes the page
-and the server for one origin, and the page may use all of the API. The name in the header `Host` is the one
-thing that gives it away. An IP address there cannot have been rebound, and nobody else owns a loopback name.
+and the server for one origin, and the page may use the whole API. Only the name in the header `Host` shows
+the attack. An IP address in `Host` cannot have been rebound, and nobody else owns a loopback name.
 """
 
 import re
@@ -15,14 +15,14 @@ from occd.config import Config
 from occd.errors import Rejected
 
 ALWAYS = frozenset({"/healthz", "/readyz"})
-"""Supervisors ask for these by whatever name they know."""
+"""Supervisors may ask for these paths under any name."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,254})(:[0-9]{0,5})?")
 _LOOPBACK = "localhost"
 
 
 class Hosts:
-    """`any` when every name is answered: occd listens beyond loopback, and nobody said what it is called."""
+    """`any`: occd answers to every name, because it listens beyond loopback and `http.hosts` is not set."""
 
     def __init__(self, config: Config) -> None:
         listen = _bare(config.listen.rpartition(":")[0])
@@ -31,7 +31,7 @@ class Hosts:
 
     def check(self, headers: Headers, target: str) -> None:
         """Raises Rejected when the request is for a name that is not ours. `target` is the request's path, or
-        its whole URL, as proxies send it: then both names count."""
+        its whole URL, as proxies send it. With a URL, both the URL's name and `Host` are checked."""
         if self.any:
             return
         given = headers.getlist("Host")
@@ -58,7 +58,7 @@ class Hosts:
 
 
 def _bare(host: str) -> str:
-    """As names are compared: lower case, without the root's dot and the brackets of IPv6."""
+    """The name in the form for comparison: lower case, without the root's dot and the brackets of IPv6."""
     return host.strip("[]").removesuffix(".").lower()
 
 
@@ -77,5 +77,5 @@ def _is_loopback(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None)
     except OSError:
-        return False  # then nobody can listen there either
+        return False  # an unknown name: nobody can listen there either
     return all(ip_address(each[4][0]).is_loopback for each in found)

@@ -11,13 +11,13 @@ from quart.wrappers.response import ResponseBody
 from occd.web.json import dump
 
 _SLICE = 3 * 2**13
-"""How much of a text is looked at in one step. As JSON it may take six times as much."""
+"""The bytes of a text that are encoded in one step. As JSON they may take six times as many."""
 
 _SENT_BYTES = 2**16
 
 
 def pieces_of(value: Any) -> Iterator[bytes]:
-    """A value in which texts are bytes. An empty piece is only a pause."""
+    """Encode a value in which texts are bytes. An empty piece is only a pause."""
     match value:
         case bytes():
             yield from _text(value)
@@ -33,7 +33,7 @@ def pieces_of(value: Any) -> Iterator[bytes]:
 
 
 def _text(data: bytes) -> Iterator[bytes]:
-    """A string where the bytes are UTF-8, else {"base64": …}: as `schema.text`."""
+    """Encode bytes as a string when they are UTF-8, else as {"base64": …}, like `schema.text`."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
     try:
         for at in range(0, len(data), _SLICE):
@@ -53,7 +53,7 @@ def _text(data: bytes) -> Iterator[bytes]:
 
 
 class LongAnswer(ResponseBody):
-    """The body of a response from pieces; short ones go together."""
+    """The body of a response from pieces. Short pieces are sent together."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

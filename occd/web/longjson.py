@@ -1,8 +1,9 @@
-"""Long JSON, read while it comes, in short steps whatever it holds.
+"""Reads long JSON as it arrives, in short steps whatever the JSON holds.
 
-Theory of operation. Long strings are taken out of the text as they come, checked and decoded a slice at a
-time. `NaN` stands in their places, which JSON does not have; they are put back in their order. The rest, the
-structure, is bounded in bytes, values and depth, so that parsing it at the end is one short step.
+Theory of operation. The reader takes long strings out of the text as they arrive, and checks and decodes them
+a slice at a time. It writes `NaN`, which JSON does not have, in their places, and later puts the strings back
+in order. The rest of the text is the structure. Its bytes, values and depth are bounded, so that parsing the
+structure at the end is one short step.
 """
 
 import json
@@ -18,7 +19,7 @@ from occd.errors import Rejected
 from occd.web.json import bad, loads, refuse_constant
 
 SLICE = 2**15
-"""How much is read in one step, and how long JSON may be that is parsed in one."""
+"""The bytes that are read in one step. JSON up to this length is parsed in one step."""
 
 _LONG = 256
 _STRUCTURE_MAX = 2**19
@@ -42,14 +43,14 @@ _UNFINISHED_BYTES = 12
 
 @dataclass(slots=True, eq=False)
 class LongText:
-    """A long string of a document: its UTF-8, and that of lone surrogates where it has any."""
+    """A long string of a document in UTF-8, in which lone surrogates are encoded, too."""
 
     data: bytearray = field(default_factory=bytearray)
     has_surrogates: bool = False
     digest: Any = field(default_factory=sha256)
 
     def add(self, piece: bytes) -> None:
-        """`piece` as it stands in JSON, without half an escape or character."""
+        """Add a piece of the JSON text, which ends with a whole escape or character."""
         decoded = piece
         if b"\\" in piece or len(piece.translate(None, _CONTROLS)) < len(piece):
             text: str = json.loads(f'"{piece.decode()}"')
@@ -69,7 +70,7 @@ class LongText:
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """A string of which the end has not come. `raw` has not been decoded yet."""
+    """A string whose end has not arrived. `raw` has not been decoded yet."""
 
     raw: bytearray = field(default_factory=bytearray)
     text: LongText | None = None
@@ -91,18 +92,18 @@ class Reader:
         self._texts: list[LongText] = []
         self._open: _Open | None = None
         self._closed: LongText | None = None
-        """A long string after which nothing has come that tells whether it is a key."""
+        """A long string that may be a key: the text after it has not arrived."""
         self._backslash = b""
         self._values = self._depth = 0
 
     async def take(self, piece: bytes) -> None:
-        """The next bytes, however many, with a checkpoint after each SLICE of them."""
+        """Read the next bytes, however many, with a checkpoint after each SLICE."""
         for at in range(0, len(piece), SLICE):
             self.feed(piece[at : at + SLICE])
             await trio.lowlevel.checkpoint()
 
     def feed(self, data: bytes) -> None:
-        """The next bytes, SLICE of them at most."""
+        """Read the next bytes, at most SLICE of them."""
         data, self._backslash, at = self._backslash + data, b"", 0
         try:
             while at < len(data):
@@ -119,7 +120,7 @@ class Reader:
             )
 
     def close(self) -> Any:
-        """The whole value. A long string is a LongText, a long key is cut."""
+        """Return the whole value. A long string is a LongText, a long key is cut."""
         if self._open or self._backslash:
             raise bad("the body is not JSON: it ends within a string")
         self._place(b"")
@@ -133,7 +134,7 @@ class Reader:
         )
 
     def _outside(self, data: bytes, at: int) -> int:
-        """Where to go on."""
+        """Read outside of a string; return the position at which to go on."""
         quote = data.find(b'"', at)
         end = len(data) if quote < 0 else quote
         if at < end:
@@ -168,7 +169,7 @@ class Reader:
             self._closed = string.text
 
     def _keep(self, piece: bytes) -> None:
-        """What stands between strings."""
+        """Keep the text between strings."""
         opened = piece.count(b"{") + piece.count(b"[")
         self._depth += opened - piece.count(b"}") - piece.count(b"]")
         self._values += opened + piece.count(b",")
@@ -181,7 +182,7 @@ class Reader:
         self._structure += piece
 
     def _place(self, following: bytes) -> None:
-        """Let something stand for a long string that has ended, by what follows it."""
+        """Put a stand-in for a long string that has ended. The text after the string tells which."""
         if self._closed is None:
             return
         if following == b":":
@@ -194,14 +195,14 @@ class Reader:
 
 
 def digest_of(value: Any) -> str:
-    """By which the same value is known again, also one that will be refused."""
+    """A digest that recognizes the same value again, also a value that will be refused."""
     # Python's own form: it takes infinite numbers and lone surrogates, too.
     text = json.dumps(value, default=lambda text: {"sha256": text.digest.hexdigest()})
     return sha256(text.encode()).hexdigest()
 
 
 async def base64_bytes(text: LongText) -> bytes:
-    """Raises ValueError for what is no base64."""
+    """Decode base64. Raises ValueError for other text."""
     found = bytearray()
     for at in range(0, len(text.data), SLICE):
         piece = text.data[at : at + SLICE]
@@ -213,12 +214,12 @@ async def base64_bytes(text: LongText) -> bytes:
 
 
 def _whole(raw: bytearray) -> int:
-    """Up to where no escape or character is cut in two."""
+    """The longest length that does not cut an escape or a character in two."""
     at = max(0, len(raw) - _UNFINISHED_BYTES)
     while found := _UNFINISHED.search(raw, at):
         start = found.start()
         backslashes = start - len(raw[:start].rstrip(b"\\"))
         if backslashes % 2 == 0:
             return start
-        at = start + 1  # a backslash that was escaped itself
+        at = start + 1  # an escaped backslash
     return len(raw)

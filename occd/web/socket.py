@@ -1,7 +1,7 @@
 """The WebSocket: clients submit, follow, type and cancel over one connection.
 
-Frames of a client are handled in the order in which they come; every subscription sends from a task
-of its own, straight from the event log, so a slow reader costs one batch of events and slows nobody.
+The frames of a client are handled in order. Every subscription sends from a task of its own, straight from
+the event log. A slow reader therefore costs one batch of events and slows nobody.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +32,7 @@ _SLOW_S = 10.0
 _REF_BYTES = 256
 _NUMBER_MAX = 2**53
 _COPIES = 3
-"""So often a frame is there while it is sent: its text, its bytes, and those with a head."""
+"""The number of copies of a frame during a send: its text, its bytes, and its bytes with a head."""
 
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
 
@@ -48,14 +48,14 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         except Rejected as error:
             return problem_of(error).response()
         await websocket.accept()
-        # The proxy is of this task only; other tasks need the object.
+        # The proxy works in this task only; other tasks need the object.
         socket = websocket._get_current_object()  # type: ignore[attr-defined]
         try:
             with service.connected():
                 held = socket.scope["extensions"][HELD]
                 await _Session(service, socket, owner, held).run(stopping)
         except Exception:
-            # The application's error handler would answer, which on a WebSocket reads as 1000.
+            # The application's error handler would answer, and a WebSocket client would see 1000.
             log.exception("a WebSocket failed")
             await socket.close(INTERNAL_ERROR, "something went wrong on our side")
         return None
@@ -122,7 +122,7 @@ class _Session:
                 request, key=key, digest=digest_of(wanted), owner=owner
             )
         id = record.id
-        # The answer goes first: only then does the client know whose events these are.
+        # The answer goes first, because the events need the id that it gives.
         await self._answer(frame, {"type": "accepted", "id": id})
         self._follow(id, 0)
 
@@ -169,7 +169,7 @@ class _Session:
             )
 
     def _follow(self, id: str, after: int) -> None:
-        """Send the events of a submission; following it already, start over at `after`."""
+        """Send the events of a submission. If the client follows it already, start over at `after`."""
         if scope := self._followed.pop(id, None):
             scope.cancel()
         self._followed[id] = scope = trio.CancelScope()
@@ -180,7 +180,7 @@ class _Session:
             try:
                 while events := await self._service.watch(id, after):
                     if self._turn.locked():
-                        events = ()  # to hold nothing while others are sent
+                        events = ()  # free these events before the next wait
                     async with self._turn:
                         events = events or await self._service.watch(id, after)
                         with self._held.holding(_size(events)):
@@ -199,7 +199,7 @@ class _Session:
                     del self._followed[id]
 
     async def _record(self, id: str, recorded: Recorded) -> Record | None:
-        """What an end tells: the record, whose result is in the event already."""
+        """The record that an end carries. Its result is in the event already."""
         if recorded.event.name != "finished":
             return None
         return replace(await self._service.get(id, most=0), result=recorded.event.result)
@@ -212,7 +212,7 @@ class _Session:
                 async with self._sending:
                     began = trio.current_time()
                     if not self._closed:
-                        await self._socket.send(text)  # never half of it: see edge.py
+                        await self._socket.send(text)  # never half of a frame: see edge.py
         except OverBudget as error:
             await self._close(TRY_AGAIN_LATER, str(error))
         if trio.current_time() - began > _SLOW_S:
@@ -253,7 +253,7 @@ def _size(events: Sequence[Recorded]) -> int:
 
 
 def _check_ref(frame: dict[str, Any]) -> None:
-    """Raises Rejected for a `ref` that cannot be repeated, which is forgotten."""
+    """Raises Rejected for a `ref` that cannot be repeated, and removes the `ref` from the frame."""
     try:
         size = len(dump(frame.get("ref"), str).encode())
     except (ValueError, RecursionError):
@@ -270,7 +270,7 @@ SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGCONT",
     "SIGTSTP",
 )  # fmt: skip
-"""Those that a client may send to its program."""
+"""The signals that a client may send to its program."""
 
 
 def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
@@ -283,7 +283,7 @@ def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
 
 
 def _word(value: object) -> object:
-    """What stands in a long frame is a LongText from 256 bytes on."""
+    """The text of a value. In a long frame a string of 256 bytes or more is a LongText."""
     return str(value) if isinstance(value, LongText) else value
 
 
