@@ -12,7 +12,7 @@
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
     │   ├── Unreadable         what is stored was damaged, or a later version of occd wrote it
-    │   ├── Finished           the submission has its result; drop what you were doing
+    │   ├── AlreadyFinished    the submission has its result; drop what you were doing
     │   ├── Stale              a later attempt has begun; this one may write no more
     │   ├── Exhausted          all attempts are used up
     │   ├── EventsReset        `after` lies beyond the log: start again at 0
@@ -92,7 +92,7 @@ class Unreadable(StateError):
     pass
 
 
-class Finished(StateError):
+class AlreadyFinished(StateError):
     pass
 
 

@@ -185,7 +185,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Finished:
     """The event `finished`."""
 
     result: Result
@@ -199,11 +199,11 @@ class Unknown:
     name: Literal["unknown"] = "unknown"
 
 
-Event = Queued | Started | Stage | Output | Ended | Unknown
+Event = Queued | Started | Stage | Output | Finished | Unknown
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class LogEntry:
     """An event with its place in the submission's log; `seq` counts from 1 without gaps."""
 
     seq: int

@@ -9,7 +9,7 @@ import trio
 
 from occd import wire
 from occd.config import Config
-from occd.model import Ended, File, Outcome, Result, Submission, Verdict
+from occd.model import File, Finished, Outcome, Result, Submission, Verdict
 from occd.sqlite import open_database
 from occd.state import open_state, sql
 
@@ -50,7 +50,7 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         ]
         await database.write(lambda db: db.executemany(add, rows))
         last = "INSERT INTO events SELECT number, 1, 2e9, ? FROM submissions WHERE id = 'ended'"
-        await database.write(lambda db: db.execute(last, [wire.store_event(Ended(RESULT))]))
+        await database.write(lambda db: db.execute(last, [wire.store_event(Finished(RESULT))]))
     async with (
         open_database(tmp_path) as database,
         open_state(Config(data_dir=tmp_path), database) as state,
@@ -62,7 +62,7 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         assert [(each.language, each.verdict) for each in listed] == [("c", "ok"), ("python", None)]
         assert (await state.get("ended")).result == RESULT
         (told,) = await state.watch("ended", 0)
-        assert told.event == Ended(RESULT.without_output())
+        assert told.event == Finished(RESULT.without_output())
         assert await state.submission("waits") == waits
 
 

@@ -328,7 +328,7 @@ async def test_while_rabbitmq_is_short_of_memory_acknowledgements_flow(
 async def test_heartbeats_flow_while_this_process_is_busy(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("occd.broker.server._HEARTBEAT_S", 1)
+    monkeypatch.setattr("occd.broker.login._HEARTBEAT_S", 1)
     async with opened(url) as broker, broker.consume(Q, 1) as deliveries:
         await put(broker, "a")
         (a,) = await take(deliveries)

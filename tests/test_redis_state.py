@@ -23,12 +23,12 @@ from serving import OCCD
 from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission, Unreadable
 from occd.model import (
-    Ended,
     File,
+    Finished,
+    LogEntry,
     Outcome,
     Output,
     Queued,
-    Recorded,
     Result,
     Submission,
     Verdict,
@@ -82,7 +82,7 @@ async def begun(state: State, *, interactive: bool = False) -> Submission:
     return submission
 
 
-async def follow(state: State, id: str, found: list[Recorded]) -> None:
+async def follow(state: State, id: str, found: list[LogEntry]) -> None:
     """To the end."""
     after = 0
     while events := await state.watch(id, after):
@@ -99,7 +99,7 @@ async def follow_stdin(state: State, id: str, chunks: list[bytes]) -> None:
         offset, ended = offset + len(stdin.data), stdin.ended
 
 
-def outputs(found: list[Recorded]) -> list[bytes]:
+def outputs(found: list[LogEntry]) -> list[bytes]:
     return [each.event.data for each in found if isinstance(each.event, Output)]
 
 
@@ -122,7 +122,7 @@ async def test_to_be_told_of_an_end_costs_redis_the_same_however_long_its_result
             for after in (0, 2) * 10:
                 last = (await state.watch(submission.id, after))[-1]
                 assert last.seq == 3
-                assert last.event == Ended(ended.without_output())
+                assert last.event == Finished(ended.without_output())
                 record = await state.get(submission.id, most=0)
                 assert (record.status, record.result) == ("finished", None)
             (evaluated,) = re.findall(
@@ -155,7 +155,7 @@ async def test_a_strange_message_on_a_channel_hurts_nobody(
 ) -> None:
     async with opened(server) as state:
         submission = await begun(state)
-        found: list[Recorded] = []
+        found: list[LogEntry] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, state, submission.id, found)
             with trio.fail_after(SOON_S):
@@ -250,7 +250,7 @@ def test_a_name_of_somebody_elses_steers_no_terminal(server: RedisServer) -> Non
 async def test_what_one_process_does_another_sees(server: RedisServer) -> None:
     async with opened(server) as here, opened(server) as there:
         submission = await begun(here, interactive=True)
-        found: list[Recorded] = []
+        found: list[LogEntry] = []
         chunks: list[bytes] = []
         signals: list[str] = []
         cancelled = trio.Event()
@@ -330,7 +330,7 @@ async def test_positions_count_over_all_processes(server: RedisServer) -> None:
 async def test_followers_who_are_up_to_date_cost_no_reads(server: RedisServer) -> None:
     async with opened(server) as state:
         submission = await begun(state)
-        found: list[Recorded] = []
+        found: list[LogEntry] = []
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(follow, state, submission.id, found)
@@ -360,7 +360,7 @@ async def test_a_restart_loses_and_doubles_nothing_and_who_waits_goes_on(
 ) -> None:
     async with opened(server) as here, opened(server) as there:
         submission = await begun(here, interactive=True)
-        found: list[Recorded] = []
+        found: list[LogEntry] = []
         chunks: list[bytes] = []
         cancelled = trio.Event()
 
@@ -405,7 +405,7 @@ async def test_a_held_redis_holds_up_nobody_else(server: RedisServer) -> None:
 
     async with opened(server) as state:
         submission = await begun(state)
-        found: list[Recorded] = []
+        found: list[LogEntry] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, state, submission.id, found)
             await trio.sleep(0.1)
@@ -465,7 +465,7 @@ async def test_starts_and_output_that_redis_takes_late_happen_once(
                     await state.send_stdin(running.id, b"in", 0, end=False)
             server.resume()
         assert started == [1]
-        found: list[Recorded] = list(await state.watch(running.id, 2))
+        found: list[LogEntry] = list(await state.watch(running.id, 2))
         assert outputs(found) == [b"late"]
         assert len(await state.watch(waiting.id, 0)) == 2
 
@@ -478,7 +478,7 @@ async def test_scripts_that_redis_forgot_are_sent_again(server: RedisServer) -> 
             for number in range(20):
                 nursery.start_soon(state.append, submission.id, 1, [output(b"%d" % number)])
         await state.finish(submission.id, 1, result())
-        found: list[Recorded] = []
+        found: list[LogEntry] = []
         await follow(state, submission.id, found)
         assert sorted(outputs(found), key=int) == [b"%d" % number for number in range(20)]
 
@@ -559,7 +559,7 @@ async def test_every_step_can_be_repeated(
         await state.create(waiting, None, "")
         assert await state.cancel(waiting.id)
         assert not await state.cancel(waiting.id)
-        found: list[Recorded] = []
+        found: list[LogEntry] = []
         await follow(state, submission.id, found)
         assert [each.event.name for each in found] == [
             "queued", "started", "started", "started", "started", "output", "output", "finished"
@@ -705,7 +705,7 @@ async def test_a_process_with_thousands_of_descriptors_is_told_all_the_same(
     try:
         async with opened(server) as state:
             assert state._news._alarmed.fileno() > 1024
-            submission, found = await begun(state), list[Recorded]()
+            submission, found = await begun(state), list[LogEntry]()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow, state, submission.id, found)
                 with trio.fail_after(SOON_S):

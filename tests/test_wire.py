@@ -16,10 +16,10 @@ from occd.errors import Poisoned, Unreadable
 from occd.model import (
     Event,
     File,
+    LogEntry,
     Outcome,
     Output,
     Record,
-    Recorded,
     Result,
     Submission,
     Unknown,
@@ -387,5 +387,5 @@ def test_whatever_is_changed_in_a_result_it_can_be_stored_and_shown(data: st.Dat
 @settings(deadline=None, max_examples=60)
 def test_whatever_is_changed_in_an_event_it_can_be_told(data: st.DataObject) -> None:
     event = wire.load_event(mutated(data, json.loads(wire.store_event(data.draw(events)))))
-    told = json.loads(dump(event_json("id", Recorded(1, 0.0, event), None)))
+    told = json.loads(dump(event_json("id", LogEntry(1, 0.0, event), None)))
     assert told["event"]["name"] == event.name

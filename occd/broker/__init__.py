@@ -105,7 +105,7 @@ class Broker(Look, Protocol):
 def check_broker_settings(config: Config) -> None:
     """Raises ConfigError for what can be told without a server."""
     if config.rabbitmq:
-        from occd.broker.server import parameters
+        from occd.broker.login import parameters
 
         parameters(config.rabbitmq)
 

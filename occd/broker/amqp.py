@@ -18,7 +18,7 @@ import trio
 from pika import exceptions, spec
 from pika.adapters.select_connection import IOLoop, SelectConnection
 
-from occd.broker.server import RETRY_AFTER_S, explain
+from occd.broker.login import RETRY_AFTER_S, explain
 from occd.errors import BrokerUnavailable, ConfigError, OccdError
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from occd.broker.amqp import PATIENCE_S, Link
-from occd.broker.server import RETRY_AFTER_S, explain
+from occd.broker.login import RETRY_AFTER_S, explain
 from occd.errors import BrokerError, BrokerUnavailable, MessageTooLarge, QueueFull
 
 log = structlog.get_logger()

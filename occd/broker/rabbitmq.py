@@ -34,8 +34,8 @@ import trio
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
 from occd.broker.amqp import Link, open_link
 from occd.broker.intake import RETURNS_MAX, Arrival, Intake, Turn
+from occd.broker.login import parameters
 from occd.broker.publisher import Publisher, Unroutable
-from occd.broker.server import parameters
 from occd.broker.talk import Talk, open_talk
 from occd.broker.topology import Topology
 from occd.config import Config

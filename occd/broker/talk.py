@@ -8,7 +8,7 @@ import trio
 from pika import spec
 
 from occd.broker.amqp import PATIENCE_S, Link
-from occd.broker.server import RETRY_AFTER_S, explain, unavailable
+from occd.broker.login import RETRY_AFTER_S, explain, unavailable
 from occd.errors import BrokerUnavailable
 
 

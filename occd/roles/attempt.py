@@ -13,7 +13,7 @@ from signal import Signals
 import structlog
 import trio
 
-from occd.errors import Exhausted, Finished, OccdError, Stale, StateError, UnknownSubmission
+from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
 from occd.languages import Installed, Language
 from occd.model import Event, Outcome, Result, Stage, StageName, Submission, judge
 from occd.roles.eventlog import EventLog
@@ -55,7 +55,7 @@ class Attempt:
         self._superseded: StateError | None = None
 
     async def stages(self) -> Result:
-        """Compile and run. Raises Finished when a later attempt has taken over."""
+        """Compile and run. Raises AlreadyFinished when a later attempt has taken over."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_for_cancel)
             async with trio.open_nursery() as appending:
@@ -66,7 +66,7 @@ class Attempt:
                     self._log.close()
             nursery.cancel_scope.cancel()
         if self._superseded:
-            raise Finished(self._submission.id) from self._superseded
+            raise AlreadyFinished(self._submission.id) from self._superseded
         return result
 
     def remind(self) -> None:
@@ -163,7 +163,7 @@ class Attempt:
                 await self._record(events)
                 self._trouble.over()
                 return
-            except (Stale, Finished, Exhausted) as error:
+            except (Stale, AlreadyFinished, Exhausted) as error:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:

@@ -16,8 +16,8 @@ from occd import wire
 from occd.broker import Broker, Delivery
 from occd.config import Config
 from occd.errors import (
+    AlreadyFinished,
     Exhausted,
-    Finished,
     MessageTooLarge,
     OccdError,
     Poisoned,
@@ -160,7 +160,7 @@ class Execute:
         """Whether the submission's delivery has served its purpose."""
         try:
             await self._attempt(submission, held)
-        except Finished:
+        except AlreadyFinished:
             return True
         except Exception as error:
             known = all(isinstance(each, OccdError) for each in leaves(error))
@@ -179,8 +179,10 @@ class Execute:
         return True
 
     async def _attempt(self, submission: Submission, held: _Held) -> None:
-        """One attempt, from its start to its result in the queue. Raises Finished when nothing is left to do,
-        OccdError when the attempt has to be repeated."""
+        """One attempt, from its start to its result in the queue.
+
+        Raises AlreadyFinished when nothing is left to do, OccdError when the attempt has to be repeated.
+        """
         language = find(self._sandbox.languages.values(), submission.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, submission.version)

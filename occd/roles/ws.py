@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import trio
 
-from occd.model import Record, Recorded
+from occd.model import LogEntry, Record
 from occd.roles.heartbeat import announce
 from occd.roles.submit import Submit
 from occd.state import Node, State
@@ -59,7 +59,7 @@ class Ws:
     async def known(self, id: str) -> None:
         await self._state.status(id)
 
-    async def watch(self, id: str, after: int) -> Sequence[Recorded]:
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         self._following += 1
         try:
             return await self._state.watch(id, after)

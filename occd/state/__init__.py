@@ -15,7 +15,7 @@ from typing import Protocol
 from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import Ended, Event, Record, Recorded, Result, Status, Submission, Summary
+from occd.model import Event, Finished, LogEntry, Record, Result, Status, Submission, Summary
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
@@ -118,8 +118,8 @@ class State(Protocol):
         """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
         for a forgotten submission: the clients' stdin and signals then go on after `taken`.
 
-        Raises Finished, also for a forgotten submission that was cancelled before it began. Raises Exhausted
-        when all attempts are used up.
+        Raises AlreadyFinished, also for a forgotten submission that was cancelled before it began, and
+        Exhausted when all attempts are used up.
         """
 
     async def excuse(self, id: str, attempt: int) -> None:
@@ -127,7 +127,10 @@ class State(Protocol):
         stays used, so that clients clear its output."""
 
     async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
-        """Append events in order. Without events, only check. Raises Stale, Finished or UnknownSubmission."""
+        """Append events in order. Without events, only check.
+
+        Raises Stale, AlreadyFinished or UnknownSubmission.
+        """
 
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
@@ -154,7 +157,7 @@ class State(Protocol):
     async def settled(self, id: str, most: int | None = None) -> Record:
         """Wait until the submission is finished. Returns the record, as `get`. Raises UnknownSubmission."""
 
-    async def watch(self, id: str, after: int) -> Sequence[Recorded]:
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         """Wait for events with seq > `after`. Returns them in order, about WATCH_BYTES at most. Returns none
         exactly when `finished` is at or before `after`, because no event follows `finished`. The result in
         `finished` has no output, because earlier events carry the output.
@@ -172,7 +175,7 @@ class State(Protocol):
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
         """Append to the stdin log. `offset` counts bytes, so that repeated bytes are dropped.
 
-        Raises UnknownSubmission, Finished, NotInteractive, StdinFull, or Rejected for a gap.
+        Raises UnknownSubmission, AlreadyFinished, NotInteractive, StdinFull, or Rejected for a gap.
         """
 
     async def stdin(self, id: str, offset: int) -> Stdin:
@@ -181,7 +184,7 @@ class State(Protocol):
     async def send_signal(self, id: str, signal: str) -> None:
         """Send the running attempt a signal, by name.
 
-        Raises UnknownSubmission, Finished, NotRunning, or Rejected for too many.
+        Raises UnknownSubmission, AlreadyFinished, NotRunning, or Rejected for too many.
         """
 
     async def signals(self, id: str, seen: int) -> Sequence[str]:
@@ -205,11 +208,11 @@ class State(Protocol):
         """Settings that work but are not safe, one line each with the remedy."""
 
 
-def recorded(seq: int, at: float, event: Event) -> Recorded:
+def recorded(seq: int, at: float, event: Event) -> LogEntry:
     """An event for followers. The result in `finished` is without output, whatever was stored."""
-    if isinstance(event, Ended):
-        event = Ended(event.result.without_output())
-    return Recorded(seq, at, event)
+    if isinstance(event, Finished):
+        event = Finished(event.result.without_output())
+    return LogEntry(seq, at, event)
 
 
 def merged(told: Iterable[Node]) -> list[Node]:

@@ -11,8 +11,8 @@ from typing import TypeVar
 import trio
 
 from occd.config import Config
-from occd.errors import DataFolderError, Finished, NotRunning, Rejected
-from occd.model import Event, Record, Recorded, Result, Status, Submission, Summary
+from occd.errors import AlreadyFinished, DataFolderError, NotRunning, Rejected
+from occd.model import Event, LogEntry, Record, Result, Status, Submission, Summary
 from occd.sqlite import Database, Work
 from occd.state import (
     NODE_TTL_S,
@@ -147,7 +147,7 @@ class EmbeddedState:
                 await ended.wait()
         return await self.get(id, most)
 
-    async def watch(self, id: str, after: int) -> Sequence[Recorded]:
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         while True:
             with self._log.expected(id) as grown:
                 events, ended = await self._database.read(lambda db: sql.events(db, id, after))
@@ -191,7 +191,7 @@ class EmbeddedState:
     async def send_signal(self, id: str, signal: str) -> None:
         status = await self.status(id)
         if status == "finished":
-            raise Finished(id)
+            raise AlreadyFinished(id)
         if status == "running" and id not in self._signals:
             # A reader may see a start before this thread was told of it: what is written next is told after.
             await self._database.write(lambda _: None)

@@ -30,11 +30,11 @@ import trio
 from occd import wire
 from occd.config import RedisConfig
 from occd.errors import (
+    AlreadyFinished,
     Conflict,
     EventsReset,
     Exhausted,
     FieldError,
-    Finished,
     NotInteractive,
     NotRunning,
     Poisoned,
@@ -47,11 +47,11 @@ from occd.errors import (
 )
 from occd.model import (
     MAX_ATTEMPTS,
-    Ended,
     Event,
+    Finished,
+    LogEntry,
     Queued,
     Record,
-    Recorded,
     Result,
     Started,
     Status,
@@ -227,7 +227,7 @@ class RedisState:
             case b"exhausted":
                 raise Exhausted(id, int(rest[0]))
         await self._after_end(id, rest[0], None)
-        raise Finished(id)
+        raise AlreadyFinished(id)
 
     async def excuse(self, id: str, attempt: int) -> None:
         await self._step("excuse", id, attempt)
@@ -256,13 +256,13 @@ class RedisState:
             secrets.token_hex(8),
             result.finished_at,
             self._expiry(result),
-            store_event(Ended(result)),
+            store_event(Finished(result)),
             result.verdict,
             wire.encode_submission(submission) if submission else "",
             submission.created_at if submission else "",
             submission.language if submission else "",
             (submission.retry_of or "") if submission else "",
-            store_event(Ended(result.without_output())),
+            store_event(Finished(result.without_output())),
         )
         done: bool = said == b"done"
         await self._after_end(id, key, result if done else None)
@@ -317,7 +317,7 @@ class RedisState:
                 while before == (topic.session, topic.ended):
                     await topic.changed()
 
-    async def watch(self, id: str, after: int) -> Sequence[Recorded]:
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         with self._news.topic(self._channel(id)) as topic:
             log = topic.log
             while True:
@@ -342,7 +342,7 @@ class RedisState:
             secrets.token_hex(8),
             result.finished_at,
             self._expiry(result),
-            store_event(Ended(result)),
+            store_event(Finished(result)),
             result.verdict,
             self._expiry(result, WAITS_S),
         )
@@ -494,7 +494,7 @@ class RedisState:
         await self._link.run(self._script("release", [name], id))
         return await self._reserve(name, submission, digest)
 
-    async def _look(self, topic: Topic, id: str, after: int) -> list[Recorded] | None:
+    async def _look(self, topic: Topic, id: str, after: int) -> list[LogEntry] | None:
         """The events beyond `after`. Empty when the log ended at `after`, None when no event has come."""
         session, tail = topic.session, topic.tail
         said, *rest = await self._patiently("events", id, after, WATCH_BYTES)
@@ -670,6 +670,6 @@ def _refuse(id: str, said: bytes) -> None:
         case b"unknown":
             raise UnknownSubmission(id)
         case b"finished":
-            raise Finished(id)
+            raise AlreadyFinished(id)
         case b"stale":
             raise Stale(id)

@@ -22,7 +22,7 @@ import structlog
 import trio
 
 from occd.errors import OccdError
-from occd.model import Recorded
+from occd.model import LogEntry
 from occd.state.redis_connect import Command, Connection, Lost, Redis
 from occd.state.wakeups import Wakeups
 
@@ -39,7 +39,7 @@ _LINGER_S = 1.0
 _RECENT_BYTES = 65_536
 _AT_ONCE = 500
 
-Decode = Callable[[int, bytes], Recorded]
+Decode = Callable[[int, bytes], LogEntry]
 Message = tuple[bytes, bytes]
 
 
@@ -56,13 +56,13 @@ class Topic:
     tail: int = -1
     """The number of the last event that is known; -1 is unknown."""
     ended: bool = False
-    recent: deque[Recorded] = field(default_factory=deque)
+    recent: deque[LogEntry] = field(default_factory=deque)
     recent_bytes: int = 0
     idle: int = 0
     """Sweeps since something happened."""
     _changed: trio.Event = field(default_factory=trio.Event)
 
-    def beyond(self, after: int) -> list[Recorded] | None:
+    def beyond(self, after: int) -> list[LogEntry] | None:
         """The events beyond `after`, if they are known here: none when the log has ended there."""
         if self.ended and self.current(after):
             return []

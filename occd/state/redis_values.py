@@ -13,10 +13,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from occd import rules, wire
 from occd.errors import Unreadable
 from occd.model import (
-    Ended,
     Event,
+    Finished,
+    LogEntry,
     Record,
-    Recorded,
     Status,
     Summary,
     Unknown,
@@ -65,7 +65,7 @@ def load_record(id: str, found: list[Reply]) -> Record | None:
     result = None
     if last or (status == b"finished" and not size):
         ended = wire.load_event(last.partition(b" ")[2])
-        if not isinstance(ended, Ended):
+        if not isinstance(ended, Finished):
             raise Unreadable("the last event of what has finished is no result")
         result = ended.result
     return Record(
@@ -132,12 +132,12 @@ def store_event(event: Event) -> bytes:
     return b"%.6f %s" % (time.time(), wire.store_event(event))
 
 
-def load_event(seq: int, stored: bytes) -> Recorded:
+def load_event(seq: int, stored: bytes) -> LogEntry:
     at, _, event = stored.partition(b" ")
     try:
         return recorded(seq, _moment(at) or 0.0, wire.load_event(event))
     except Unreadable:
-        return Recorded(seq, 0.0, Unknown())
+        return LogEntry(seq, 0.0, Unknown())
 
 
 def estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:

@@ -9,11 +9,11 @@ import structlog
 
 from occd import wire
 from occd.errors import (
+    AlreadyFinished,
     Conflict,
     EventsReset,
     Exhausted,
     FieldError,
-    Finished,
     NotInteractive,
     Poisoned,
     Rejected,
@@ -23,11 +23,11 @@ from occd.errors import (
 )
 from occd.model import (
     MAX_ATTEMPTS,
-    Ended,
     Event,
+    Finished,
+    LogEntry,
     Queued,
     Record,
-    Recorded,
     Result,
     Started,
     Status,
@@ -164,12 +164,12 @@ def begin(
     ).fetchone()
     if row is None:
         if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
-            raise Finished(submission.id)
+            raise AlreadyFinished(submission.id)
         row = _insert(db, submission, None, ""), "forgotten", 0, 0, 0
         db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
     number, status, attempts, excused, last_seq = row
     if status == "finished":
-        raise Finished(submission.id)
+        raise AlreadyFinished(submission.id)
     if attempts - excused >= MAX_ATTEMPTS:
         raise Exhausted(submission.id, attempts)
     db.execute(
@@ -190,7 +190,7 @@ def excuse(db: sqlite3.Connection, id: str, attempt: int) -> None:
 def append(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[Event]) -> None:
     number, status, attempts, last_seq = _find(db, id)
     if status == "finished":
-        raise Finished(id)
+        raise AlreadyFinished(id)
     if attempts != attempt:
         raise Stale(id)
     _append(db, number, last_seq, events)
@@ -261,12 +261,12 @@ def owned(
     ]
 
 
-def events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[Recorded], bool]:
+def events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[LogEntry], bool]:
     """Events beyond `after`, and whether none will follow them."""
     number, status, _, last_seq = _find(db, id)
     if after > last_seq:
         raise EventsReset(id)
-    found: list[Recorded] = []
+    found: list[LogEntry] = []
     size = 0
     statement = "SELECT seq, time, event FROM events WHERE submission = ? AND seq > ? ORDER BY seq"
     for seq, at, event in db.execute(statement, [number, after]):
@@ -306,7 +306,7 @@ def send_stdin(
         raise UnknownSubmission(id)
     number, status, sent, read, ended, interactive = row
     if status == "finished":
-        raise Finished(id)
+        raise AlreadyFinished(id)
     if not interactive:
         raise NotInteractive("this submission was not made with interactive: true")
     if offset is not None and offset > sent:
@@ -404,7 +404,7 @@ def _append(db: sqlite3.Connection, number: int, last_seq: int, events: Sequence
 
 
 def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) -> None:
-    _append(db, number, last_seq, [Ended(result.without_output())])
+    _append(db, number, last_seq, [Finished(result.without_output())])
     db.execute(
         "UPDATE submissions SET status = 'finished', finished_at = ?, verdict = ?, result = ? "
         "WHERE number = ?",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from occd.model import Record, Recorded, Summary
+from occd.model import LogEntry, Record, Summary
 from occd.web.schema import SubmissionRequest
 
 
@@ -41,7 +41,7 @@ class FollowService(Protocol):
     async def known(self, id: str) -> None:
         """Raises UnknownSubmission."""
 
-    async def watch(self, id: str, after: int) -> Sequence[Recorded]: ...
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None: ...
 

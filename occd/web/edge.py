@@ -1,6 +1,6 @@
 """One client connection: hypercorn's HTTP/1.1 and WebSocket protocols, behind our limits.
 
-occd uses hypercorn's translation between h11, wsproto and ASGI unchanged. `Connection` replaces
+occd uses hypercorn's translation between h11, wsproto and ASGI unchanged. `ClientConnection` replaces
 hypercorn's trio worker, in which one connection can end the others, and a send can wait for ever.
 `server.py` opens with the list of defects and the place that contains each.
 """
@@ -349,7 +349,7 @@ async def put_soon(into: trio.MemorySendChannel[Any], message: Any) -> bool:
     return False
 
 
-class Connection:
+class ClientConnection:
     """One client, from accept to close; replaces hypercorn's trio `TCPServer`."""
 
     def __init__(

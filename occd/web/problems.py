@@ -9,13 +9,13 @@ from typing import Any
 from quart import Response
 
 from occd.errors import (
+    AlreadyFinished,
     BrokerError,
     BrokerUnavailable,
     BudgetFull,
     Conflict,
     DataFolderError,
     EventsReset,
-    Finished,
     MessageTooLarge,
     NotInteractive,
     NotRunning,
@@ -35,7 +35,7 @@ _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     Conflict: (409, "idempotency-conflict", "This Idempotency-Key was used with another body"),
     EventsReset: (409, "events-reset", "The event log is shorter than that: start again at 0"),
     NotInteractive: (409, "not-interactive", "This submission takes no stdin now"),
-    Finished: (409, "finished", "This submission has finished"),
+    AlreadyFinished: (409, "finished", "This submission has finished"),
     NotRunning: (409, "not-running", "This submission does not run now"),
     StdinFull: (429, "stdin-full", "The program has not read what it was sent"),
     MessageTooLarge: (413, "too-large", "The queues of this server take nothing so large"),

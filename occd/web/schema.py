@@ -25,7 +25,7 @@ from pydantic_core import PydanticCustomError
 
 from occd import rules
 from occd.errors import FieldError, Rejected
-from occd.model import Event, Outcome, Record, Recorded, Summary
+from occd.model import Event, LogEntry, Outcome, Record, Summary
 from occd.web.longjson import LongText, base64_bytes
 
 _COUNTS = {
@@ -310,7 +310,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def event_json(id: str, recorded: Recorded, record: Record | None) -> dict[str, Any]:
+def event_json(id: str, recorded: LogEntry, record: Record | None) -> dict[str, Any]:
     """The frame of one event. `record` is the finished submission, for the event `finished`. The frame has
     no output but that of the event `output`: each byte goes over the connection once."""
     event = recorded.event

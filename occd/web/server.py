@@ -2,7 +2,7 @@
 
 Theory of operation
 ===================
-`serve` accepts; each accepted socket becomes a `Connection` (edge.py) in a task of its own, which
+`serve` accepts; each accepted socket becomes a `ClientConnection` (edge.py) in a task of its own, which
 drives hypercorn's protocol classes. hypercorn's `worker_serve` and `TCPServer` are not used: in
 hypercorn 0.18.0 an exception in one connection ends all of them (upstream #225, #329). Its
 defects, and where each is contained:
@@ -15,7 +15,7 @@ defects, and where each is contained:
 4. A bad chunk header could end the process: h11 reports it, `Protocol._send_error_response`
    answers 400 while it still can. Whatever else hypercorn raises ends its own connection, with
    one line in the log (`Server._run`); what the application raises likewise (`Apps._run`).
-5. A client that does not read held its sender, in an unlimited shield: `Connection._write` gives
+5. A client that does not read held its sender, in an unlimited shield: `ClientConnection._write` gives
    up after `send_timeout_s` without progress, and `abort` ends it at once.
 6. Idle sockets held the shutdown and saw no close frame: `serve` closes idle ones first and, at
    the deadline, WebSockets with 1001.
@@ -60,7 +60,7 @@ from quart import Quart, websocket
 from quart.signals import got_websocket_exception
 
 from occd.web.budget import Budget
-from occd.web.edge import Connection, EdgeConfig, describe
+from occd.web.edge import ClientConnection, EdgeConfig, describe
 from occd.web.http11 import EdgeLimits, problem
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ class Server:
         self._config = EdgeConfig(limits)
         self._budget = Budget(limits.shares)
         self._context = WorkerContext(max_requests=None)
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._all_gone = trio.Event()
         self._complained_at = -1.0
 
@@ -133,7 +133,7 @@ class Server:
         if self._context.terminated.is_set():
             stream.socket.close()
             return
-        connection = Connection(
+        connection = ClientConnection(
             self._app,
             self._config,
             self._context,

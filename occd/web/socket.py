@@ -14,7 +14,7 @@ from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, OverBudget, Rejected
-from occd.model import Output, Record, Recorded
+from occd.model import LogEntry, Output, Record
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.budget import HELD, Held, heavy_if
@@ -198,7 +198,7 @@ class _Session:
                 if self._followed.get(id) is scope:
                     del self._followed[id]
 
-    async def _record(self, id: str, recorded: Recorded) -> Record | None:
+    async def _record(self, id: str, recorded: LogEntry) -> Record | None:
         """The record that an end carries. Its result is in the event already."""
         if recorded.event.name != "finished":
             return None
@@ -248,7 +248,7 @@ async def _read(text: str) -> Any:
     return reader.close()
 
 
-def _size(events: Sequence[Recorded]) -> int:
+def _size(events: Sequence[LogEntry]) -> int:
     return sum(len(each.event.data) for each in events if isinstance(each.event, Output))
 
 

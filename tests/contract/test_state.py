@@ -12,10 +12,10 @@ from seams import QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 
 from occd import wire
 from occd.errors import (
+    AlreadyFinished,
     Conflict,
     EventsReset,
     Exhausted,
-    Finished,
     NotInteractive,
     NotRunning,
     Poisoned,
@@ -27,13 +27,13 @@ from occd.errors import (
 )
 from occd.model import (
     MAX_ATTEMPTS,
-    Ended,
     Event,
     File,
+    Finished,
+    LogEntry,
     Outcome,
     Output,
     Queued,
-    Recorded,
     Result,
     Started,
     Submission,
@@ -95,9 +95,9 @@ async def finished(state: State) -> Submission:
     return submission
 
 
-async def log(state: State, id: str, after: int = 0) -> list[Recorded]:
+async def log(state: State, id: str, after: int = 0) -> list[LogEntry]:
     """All events beyond `after` of a submission that has finished, as a client would follow them."""
-    found: list[Recorded] = []
+    found: list[LogEntry] = []
     with trio.fail_after(SOON_S):
         while events := await state.watch(id, after):
             found += events
@@ -328,7 +328,7 @@ async def test_an_excused_attempt_keeps_its_number_and_does_not_count(seam: Stat
 async def test_begin_refuses_what_has_finished(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await finished(state)
-        with pytest.raises(Finished):
+        with pytest.raises(AlreadyFinished):
             await state.begin(submission, "3", "node")
         assert (await state.get(submission.id)).attempts == 1
 
@@ -359,7 +359,7 @@ async def test_only_the_latest_attempt_may_append(seam: StateSeam) -> None:
 async def test_nothing_is_appended_after_the_end_or_to_the_unknown(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await finished(state)
-        with pytest.raises(Finished):
+        with pytest.raises(AlreadyFinished):
             await state.append(submission.id, 1, [output(b"late")])
         for nothing_or_something in ([], [output(b"x")]):
             with pytest.raises(UnknownSubmission):
@@ -412,7 +412,7 @@ async def test_finish_stores_the_result_and_ends_the_log_at_once(seam: StateSeam
             "started",
             "finished",
         ]
-        assert (await log(state, submission.id))[-1].event == Ended(last.without_output())
+        assert (await log(state, submission.id))[-1].event == Finished(last.without_output())
 
 
 async def test_a_long_output_is_in_the_result_and_not_in_the_end(seam: StateSeam) -> None:
@@ -421,7 +421,7 @@ async def test_a_long_output_is_in_the_result_and_not_in_the_end(seam: StateSeam
     async with seam.open() as state:
         submission = await begun(state)
         assert await state.finish(submission.id, 1, last)
-        assert (await log(state, submission.id))[-1].event == Ended(last.without_output())
+        assert (await log(state, submission.id))[-1].event == Finished(last.without_output())
         assert (await state.get(submission.id)).result == last
 
 
@@ -518,11 +518,11 @@ async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None
         assert (record.status, record.attempts) == ("finished", 2)
         assert record.result == first
         assert [each.event for each in await log(state, submission.id)] == [
-            Ended(first.without_output())
+            Finished(first.without_output())
         ]
         with pytest.raises(EventsReset):
             await state.watch(submission.id, 7)
-        with pytest.raises(Finished):
+        with pytest.raises(AlreadyFinished):
             await state.begin(submission, "3", "node")
         assert await state.unpublished(time.time() + 60) == []
 
@@ -612,7 +612,7 @@ async def test_watch_gives_a_long_log_in_parts(seam: StateSeam) -> None:
 
 
 async def test_many_watchers_see_the_same_log(seam: StateSeam) -> None:
-    seen: list[list[Recorded]] = []
+    seen: list[list[LogEntry]] = []
 
     async def follow(state: State, id: str) -> None:
         seen.append(await log(state, id))
@@ -647,7 +647,7 @@ async def test_cancelling_what_waits_ends_it_at_once(seam: StateSeam) -> None:
             "queued",
             "finished",
         ]
-        with pytest.raises(Finished):
+        with pytest.raises(AlreadyFinished):
             await state.begin(submission, "3", "node")
 
 
@@ -697,7 +697,7 @@ async def test_what_was_cancelled_before_it_began_never_begins_not_even_forgotte
         with trio.fail_after(SOON_S):
             await _forgotten(state, waiting.id)
         for _ in range(2):  # a message may come twice
-            with pytest.raises(Finished):
+            with pytest.raises(AlreadyFinished):
                 await state.begin(waiting, "3", "node")
         with pytest.raises(UnknownSubmission):
             await state.get(waiting.id)
@@ -802,7 +802,7 @@ async def test_stdin_is_refused_where_it_has_no_meaning(seam: StateSeam) -> None
         with pytest.raises(NotInteractive):
             await state.send_stdin(batch.id, b"x", None, end=False)
         await state.finish(ended.id, 1, result())
-        with pytest.raises(Finished):
+        with pytest.raises(AlreadyFinished):
             await state.send_stdin(ended.id, b"x", None, end=False)
 
 
@@ -985,7 +985,7 @@ async def test_signals_are_refused_where_nothing_runs(seam: StateSeam) -> None:
         queued, ended = await created(state), await finished(state)
         with pytest.raises(NotRunning):
             await state.send_signal(queued.id, "SIGINT")
-        with pytest.raises(Finished):
+        with pytest.raises(AlreadyFinished):
             await state.send_signal(ended.id, "SIGINT")
         with pytest.raises(UnknownSubmission):
             await state.send_signal("unknown", "SIGINT")
