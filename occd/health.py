@@ -1,5 +1,7 @@
 """Whether a job would run now, for `/readyz`."""
 
+import math
+
 import trio
 
 from occd.broker import Broker
@@ -22,11 +24,25 @@ class Health:
         self._state = state
         self._fitness = fitness
         self._remedy = remedy
+        self._checking = trio.Lock()
+        self._began_at = -math.inf
+        self._found: list[str] = []
 
     async def problems(self) -> list[str]:
+        """One check serves all who asked before it began: anybody may ask, and a check writes to the disk."""
+        asked_at = trio.current_time()
         found = [self._remedy] if self._remedy else []
         if self._fitness and self._fitness.problem:
             found.append(self._fitness.problem)
+        async with self._checking:
+            if self._began_at < asked_at:
+                began_at = trio.current_time()
+                self._found = await self._check()
+                self._began_at = began_at
+        return found + self._found
+
+    async def _check(self) -> list[str]:
+        found = []
         for what, check in (("queue", self._broker.check), ("state", self._state.check)):
             try:
                 with trio.fail_after(_CHECK_S):

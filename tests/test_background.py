@@ -129,8 +129,8 @@ async def test_what_is_too_old_goes_when_the_folder_takes_writes_again(
         async with open_state(config, database) as state:
             await state.create(old, None, "")
             await state.cancel(old.id)
-            await database.write(lambda db: db.execute("UPDATE submissions SET finished_at = 1"))
             monkeypatch.setattr(Database, "write", refuse)
+            await write(database, lambda db: db.execute("UPDATE submissions SET finished_at = 1"))
 
             async def gone() -> bool:
                 found = await database.read(
