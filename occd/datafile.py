@@ -21,7 +21,7 @@ log."""
 _OPENING_S = 2.0
 _STEPS = 1000
 _DAMAGED = (
-    "stop occd, put a backup in its place or move it away (what it knew is lost then), start again"
+    "stop occd, put a backup in its place or move it away (its data is lost then), start again"
 )
 
 
@@ -164,9 +164,7 @@ def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | N
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DataFileDamaged(f"{path} is damaged ({error}): {_DAMAGED}")
-    return DataFolderError(
-        f"{path} {otherwise} ({error}): see whether its disk is well and has room"
-    )
+    return DataFolderError(f"{path} {otherwise} ({error}): check that its disk works and has room")
 
 
 def is_of_the_file(error: Exception) -> bool:

@@ -76,7 +76,7 @@ class Fitness:
     def _stuck(self) -> str | None:
         since = self._trying_since
         if self._sandbox.waits_s > _JAIL_S:
-            return f"no jail has come to stand for {_JAIL_S:.0f} s. {_STUCK}"
+            return f"no jail has become ready for {_JAIL_S:.0f} s. {_STUCK}"
         if since is not None and trio.current_time() - since > _TRIAL_S:
             return f"a trial job has not ended for {_TRIAL_S:.0f} s. {_STUCK}"
         return None

@@ -145,7 +145,7 @@ class Launcher:
             return
         self._stuck = True
         raise SandboxFailed(
-            f"no jail came to stand within {_SETUP_TIMEOUT_S:.0f} s: the machine is overloaded, "
+            f"no jail became ready within {_SETUP_TIMEOUT_S:.0f} s: the machine is overloaded, "
             f"or its kernel is stuck{self.said()}"
         )
 

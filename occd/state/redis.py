@@ -439,17 +439,17 @@ class RedisState:
                 ("INFO", "persistence"), ("INFO", "memory"), certain=False
             )
         except StateUnavailable as error:
-            return [f"whether Redis keeps what it is told cannot be seen: {error}"]
+            return [f"whether Redis keeps its data cannot be seen: {error}"]
         found = []
         if b"aof_enabled:0" in info:
             found.append(
-                "Redis keeps no append-only file: when it dies, what it knows of submissions since its "
-                "last snapshot is lost; set `appendonly yes` and `appendfsync always`"
+                "Redis keeps no append-only file: when Redis dies, all changes of submissions since its "
+                "last snapshot are lost; set `appendonly yes` and `appendfsync always`"
             )
         elif (await self._setting("appendfsync")) not in (b"always", None):
             found.append(
-                "Redis does not write through (appendfsync is not always): a power cut loses what it "
-                "was told in the last second or more; set `appendfsync always`"
+                "Redis does not write through (appendfsync is not always): a power cut loses the changes "
+                "of the last second or more; set `appendfsync always`"
             )
         if b"maxmemory:0\r" not in keep and b"maxmemory_policy:noeviction" not in keep:
             found.append(

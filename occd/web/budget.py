@@ -57,7 +57,7 @@ class Budget:
 
     def charge(self, held: "Held", size: int) -> None:
         if self._clients[held.client] + size > self._limits.client:
-            raise ShareFull(f"requests and answers of yours hold {self._limits.client} bytes")
+            raise ShareFull(f"one client holds at most {self._limits.client} bytes")
         while self.charged + size > self._limits.process:
             self._cut_oldest(held)
         self.charged += size

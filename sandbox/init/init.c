@@ -1,38 +1,38 @@
 /* The first process of every jail: starts one program, reaps, and reports its exact end.
  *
- * A program that is PID 1 of its namespace misses the default actions of signals (abort() ends as
- * SIGSEGV, kill(getpid(), SIGTERM) is survived), and nsjail's exit code cannot tell "killed by
- * SIGSEGV" from "return 139". So this process is PID 1, and theirs is its child.
+ * A program that is PID 1 of its namespace misses the default actions of signals: abort() ends as
+ * SIGSEGV, and the program survives kill(getpid(), SIGTERM). And nsjail's exit code cannot tell "killed by
+ * SIGSEGV" from "return 139". So this process is PID 1, and the program is its child.
  *
- * It talks to occd over one SOCK_SEQPACKET socket, whose number is argv[1]:
+ * init talks to occd over one SOCK_SEQPACKET socket, whose number is argv[1]:
  *   init -> occd  struct hello  the jail stands; occd reads our host pid from the credentials.
  *   occd -> init  struct go, then argc + envc strings, each NUL-terminated. argv may be unknown
- *                 until then: a jail is prepared before its job is known. With it come open files:
- *                 the program's stdin, stdout and stderr, then those of the job's cgroups, which
- *                 the program joins before it is one: a thread that moves itself by v1's `tasks`
- *                 waits for nobody, while being moved costs an RCU grace period (7 ms). With
- *                 cgroups the last file is one that tells the CPU time that the job has used.
- *   occd -> init  one byte      the number of a signal for the program, while it runs.
+ *                 until then: a jail is prepared before its job is known. Open files come with the
+ *                 message: the program's stdin, stdout and stderr, then those of the job's cgroups. The
+ *                 child joins these before it executes the program: a thread that moves itself by v1's
+ *                 `tasks` waits for nobody, while a move from outside costs an RCU grace period (7 ms).
+ *                 With cgroups the last file gives the CPU time that the job has used.
+ *   occd -> init  one byte      the number of a signal for the program, while the program runs.
  *   init -> occd  struct end    the first process ended, or a guard (below) ended it, and no other
- *                 process of the jail is left; then we exit.
+ *                 process of the jail is left; then init exits.
  *
- * The guards: wall time and CPU time are held here, counted from the program's start, so that a daemon
- * that is busy changes no verdict. Without cgroups we sum memory and CPU time of the namespace every
- * 10 ms ourselves, and hold the memory too.
+ * The guards: init holds wall time and CPU time, counted from the program's start, so that a busy daemon
+ * changes no verdict. Without cgroups init sums memory and CPU time of the namespace every 10 ms, and
+ * holds the memory, too.
  *
- * nsjail makes one jail after another, and all of them talk over the same socket. So `go` repeats the
- * number that this init said hello with: what was meant for one that died is not taken for ours.
- * End of file on the socket means that occd died: we exit, and the kernel kills the namespace.
+ * nsjail makes one jail after another, and all their inits talk over the same socket. So `go` repeats the
+ * number of this init's hello: init ignores a message for an init that died.
+ * End of file on the socket means that occd died: init exits, and the kernel kills the namespace.
  *
- * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, it becomes that program, which
- * is killed when its parent PID, occd, dies, and which leaves no core dump, nor do its jails. The kernel counts
- * what their users keep to the account of UID.
+ * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, this process becomes PROGRAM.
+ * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
+ * counts the things that it keeps for their users to the account of UID.
  *
- * Called as `occd-init prove`, as a program in a jail, it tells what holds there, for occd to check.
+ * Called as `occd-init prove`, as a program in a jail, it prints the facts of the jail for occd to check.
  *
- * We run as the jail's user, so their program could ptrace us or open our files; PR_SET_DUMPABLE 0 forbids
- * both. All our files are close-on-exec. The time is asked for, not told by a timer that could be disarmed.
- * The program has a session of its own, hence a share of the processors apart from ours (autogroup).
+ * init runs as the jail's user, so the program could ptrace init or open its files; PR_SET_DUMPABLE 0 forbids
+ * both. All files of init are close-on-exec. init asks for the time: a timer could be disarmed.
+ * The program has a session of its own, hence a share of the processors apart from init's (autogroup).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -64,14 +64,14 @@ struct hello { /* all three are mirrored by occd/sandbox/init.py */
 struct go {
     uint64_t number;
     uint32_t argc, envc;
-    uint32_t groups; /* files of cgroups that came along; 0: none limits us, sample */
-    uint32_t processors; /* of the machine: so many times faster than the clock can CPU time pass */
+    uint32_t groups; /* number of cgroup files with this message; 0: no cgroup limits the job, sample */
+    uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
     uint64_t file_size, open_files, processes, stack, memory, cpu_ns, wall_ns;
 };
 
 struct end {
-    uint8_t type; /* 'X', or 'F': it could not be started, which is no fault of the program */
-    uint8_t guarded; /* 0, 'm' (memory), 'c' (CPU time) or 'w' (wall time): a guard ended it */
+    uint8_t type; /* 'X', or 'F': the program could not be started, which is not its fault */
+    uint8_t guarded; /* 0, or the guard that ended the program: 'm' (memory), 'c' (CPU time), 'w' (wall time) */
     uint16_t pad;
     int32_t status; /* as from waitpid */
     uint64_t wall_ns, cpu_ns, peak_bytes;
@@ -79,7 +79,7 @@ struct end {
 
 struct usage {
     uint64_t memory, cpu_ns;
-    uint64_t mapped_files; /* of the process that maps most */
+    uint64_t mapped_files; /* of the process that maps most files */
 };
 
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
@@ -96,11 +96,11 @@ static size_t files_of(const struct go *go) {
     return STDIO + go->groups + (go->groups ? 1 : 0);
 }
 
-/* The next message for us, with its strings behind it, and the files that came along. */
+/* Waits for the job of this init: the message, its strings behind it, and the files that came with it. */
 static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
     for (;;) {
         ssize_t size = recv(control, NULL, 0, MSG_PEEK | MSG_TRUNC);
-        if (size == 0) _exit(0); /* occd is gone, or discards this jail */
+        if (size == 0) _exit(0); /* occd died, or discards this jail */
         if (size < 0 && errno == EINTR) continue;
         struct go *go = size < 0 ? NULL : malloc((size_t)size + 1);
         if (!go) fail("cannot receive");
@@ -111,12 +111,12 @@ static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
         struct iovec into = {.iov_base = go, .iov_len = (size_t)size};
         struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
         if (recvmsg(control, &message, MSG_CMSG_CLOEXEC) != size) fail("recvmsg");
-        ((char *)go)[size] = 0; /* so that the last string ends, whatever came */
+        ((char *)go)[size] = 0; /* so that the last string ends, whatever the message holds */
         struct cmsghdr *came = CMSG_FIRSTHDR(&message);
         size_t count = came ? (came->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
         if (count) memcpy(files, CMSG_DATA(came), count * sizeof(int));
         if ((size_t)size >= sizeof *go && go->number == number && count == files_of(go)) return go;
-        for (size_t i = 0; i < count; i++) close(files[i]); /* it was for one that died */
+        for (size_t i = 0; i < count; i++) close(files[i]); /* the message was for an init that died */
         free(go);
     }
 }
@@ -127,7 +127,7 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* In the child, before it is the program: what fails here is not the program's doing. */
+/* In the child, before exec: a failure here is not the program's fault. */
 static void fail_to_start(const char *what) {
     struct end end = {.type = 'F'};
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
@@ -140,7 +140,7 @@ static void limit(int which, uint64_t value) {
     if (setrlimit(which, &new) != 0) fail_to_start("setrlimit");
 }
 
-/* What the program begins with and may raise: `ulimit -s unlimited` is the first line of many solutions. */
+/* A soft limit that the program may raise: `ulimit -s unlimited` is the first line of many solutions. */
 static void begin_with(int which, uint64_t value) {
     struct rlimit limits;
     if (getrlimit(which, &limits) != 0) fail_to_start("getrlimit");
@@ -193,7 +193,7 @@ static uint64_t used_bytes(const char *mount) {
     return statvfs(mount, &s) == 0 ? (uint64_t)(s.f_blocks - s.f_bfree) * s.f_frsize : 0;
 }
 
-/* The bytes behind `name` in a text of the kernel's that counts kilobytes. */
+/* The value behind `name`, in bytes, from a text of the kernel that counts kilobytes. */
 static uint64_t kilobytes(const char *text, const char *name) {
     const char *line = strstr(text, name);
     unsigned long long value;
@@ -204,8 +204,8 @@ static int has_memory(const char *task, char *status, size_t size) {
     return read_proc(task, "status", status, size) && strstr(status, "\nVmRSS:");
 }
 
-/* The status of a process that has memory, and the name under /proc of a thread that tells of it: the first
- * thread may have ended before the others, and tells nothing then. Threads come and go while we look. */
+/* The status of a process that has memory, and the name under /proc of a thread that shows this memory. The first
+ * thread may have ended before the others, and shows nothing then. Threads come and go while we look. */
 static int find_memory(const char *pid, char *task, size_t task_size, char *status, size_t size) {
     snprintf(task, task_size, "%.20s", pid);
     if (has_memory(task, status, size)) return 1;
@@ -228,7 +228,7 @@ static int find_memory(const char *pid, char *task, size_t task_size, char *stat
     return found;
 }
 
-/* Shared memory that a process has touched: its share of it, or all where the share is not told. */
+/* Shared memory that a process has touched: its share, or all of it where the kernel gives no share. */
 static uint64_t shared_bytes(const char *task, const char *status) {
     char text[4096];
     uint64_t all = kilobytes(status, "\nRssShmem:");
@@ -236,8 +236,8 @@ static uint64_t shared_bytes(const char *task, const char *status) {
     return strstr(text, "\nPss_Shmem:") ? kilobytes(text, "\nPss_Shmem:") : all;
 }
 
-/* Memory of every process but ourselves, with its page tables, and of the writable file systems, and their
- * CPU time. Files there that are mapped would count twice, hence the larger of the two. */
+/* Memory and CPU time of every process but init, with page tables, and memory of the writable file systems.
+ * Mapped files of these file systems would count twice, hence the larger of the two. */
 static struct usage sample(void) {
     struct rusage reaped;
     struct usage usage = {.cpu_ns = reaped_cpu_ns(&reaped)};
@@ -245,7 +245,7 @@ static struct usage sample(void) {
     uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
     uint64_t files = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm"), shared = 0;
     DIR *proc = opendir("/proc");
-    if (!proc) fail("opendir /proc"); /* a guard that cannot see must not stand by */
+    if (!proc) fail("opendir /proc"); /* a guard that sees nothing must not let the program run */
     for (struct dirent *e; (e = readdir(proc));) {
         unsigned long long user, system, of_children[2];
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || strcmp(e->d_name, "1") == 0) continue;
@@ -266,7 +266,7 @@ static struct usage sample(void) {
     return usage;
 }
 
-/* The CPU time in `file`: v1's cpuacct.usage is a number of nanoseconds, v2's cpu.stat has a line for it. */
+/* The CPU time in `file`: v1's cpuacct.usage is a number of nanoseconds, v2's cpu.stat has a line with it. */
 static uint64_t told_cpu_ns(int file) {
     char text[1024];
     unsigned long long value;
@@ -278,7 +278,7 @@ static uint64_t told_cpu_ns(int file) {
     return value;
 }
 
-/* How many were reaped: no more than leave us the time to look at the limits. */
+/* Returns the number of reaped processes. The number is bounded, to leave time to look at the limits. */
 static int reap(pid_t program, int *ended, int *status) {
     int count = 0, each;
     for (pid_t pid; count < REAPED_MAX && (pid = waitpid(-1, &each, WNOHANG)) > 0; count++)
@@ -289,7 +289,7 @@ static int reap(pid_t program, int *ended, int *status) {
     return count;
 }
 
-/* To the group that the program was started in, as a terminal would, and to the program if it has left that. */
+/* Signals the group in which the program was started, as a terminal would, and the program if it left the group. */
 static void forward_signal(pid_t program) {
     uint8_t number;
     ssize_t size = recv(control, &number, 1, 0);
@@ -299,7 +299,7 @@ static void forward_signal(pid_t program) {
     if (getpgid(program) != program) kill(program, number);
 }
 
-/* What of the job's usage is beyond its limit, and when to look again at the earliest. */
+/* Returns the limit that the job's usage exceeds, and sets the earliest time to look again. */
 static uint8_t guard(const struct go *go, int cpu_file, struct end *end, struct usage *most, uint64_t *look) {
     uint64_t cpu_ns;
     if (go->groups == 0) {
@@ -335,11 +335,11 @@ static struct end supervise(const struct go *go, pid_t program, int signals, int
         wait_until(reaped == REAPED_MAX ? 0 : look < ends ? look : ends, fds);
         if (fds[0].revents) forward_signal(program);
         if (fds[1].revents || reaped == REAPED_MAX) {
-            struct signalfd_siginfo info[2]; /* as many as wait; in a loop the program could keep us in there */
+            struct signalfd_siginfo info[2]; /* all that can wait; the program could hold us in a loop here */
             if (read(signals, info, sizeof info) < 0 && errno != EAGAIN) fail("cannot read signals");
             reaped = reap(program, &ended, &end.status);
             if (ended) return end;
-            /* The program sent us the signal. What we do because of it would be nobody's CPU time. */
+            /* The program sent the signal. Pause, because no job pays for the CPU time that init spends on it. */
             if (!reaped) nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         }
         uint64_t now = now_ns();
@@ -349,14 +349,14 @@ static struct end supervise(const struct go *go, pid_t program, int signals, int
     }
 }
 
-/* Nothing of the program is left when this returns. */
+/* After the return no process of the program is left. */
 static void end_all(void) {
     kill(-1, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) continue;
 }
 
-/* What a process may have held between two samples. The kernel counts mapped files too, which are nobody's
- * memory. A program that ended before the first sample has hardly had the time to go beyond its limit. */
+/* The peak that sampling may have missed. The kernel counts mapped files too, which are not the program's
+ * memory. A program that ended before the first sample hardly had time to exceed its limit. */
 static uint64_t unsampled_peak(uint64_t resident, const struct usage *most, uint64_t limit) {
     if (most->mapped_files == 0) return resident < limit ? resident : limit;
     return resident > most->mapped_files ? resident - most->mapped_files : 0;
@@ -382,7 +382,7 @@ static struct end run(const struct go *go, int *files) {
         signal(SIGPIPE, SIG_DFL);
         start(go, files, words, envp);
     }
-    for (uint32_t i = 0; i < STDIO + go->groups; i++) close(files[i]); /* only the program holds them */
+    for (uint32_t i = 0; i < STDIO + go->groups; i++) close(files[i]); /* only the program keeps these open */
 
     struct usage most = {0};
     struct end end = supervise(go, program, signals, go->groups ? files[STDIO + go->groups] : -1, started, &most);
@@ -396,7 +396,7 @@ static struct end run(const struct go *go, int *files) {
     return end;
 }
 
-/* Every id of ours as itself. */
+/* Maps each of our ids to itself. */
 static void map_ids(pid_t pid, const char *name) {
     char path[64], text[8192];
     size_t size = 0;
@@ -412,7 +412,7 @@ static void map_ids(pid_t pid, const char *name) {
     if (theirs < 0 || write(theirs, text, size) != (ssize_t)size) fail(path);
 }
 
-/* Where the administrator has settings read-only, as in containers, the machine's bound stays. */
+/* Where the settings are read-only, as in containers, the machine's bound stays. */
 static void bound(const char *setting, const char *value) {
     int fd = open(setting, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return;
@@ -427,12 +427,13 @@ static void lower(int which, rlim_t value) {
     setrlimit(which, &now);
 }
 
-/* Into a user namespace that `uid` has made. The kernel counts signals, timers, message queues and inotify to a
- * process's user, to the user who made its namespace, and so on outwards: root would pay for every jail, and run out. */
+/* Enters a user namespace that `uid` makes. The kernel counts signals, timers, message queues and inotify to a
+ * process's user, to the maker of its namespace, and so on outwards. Otherwise root would pay for every jail, and
+ * run out. */
 static void enter_account(uid_t uid) {
     int entered[2], status;
     if (pipe2(entered, O_CLOEXEC) != 0) fail("pipe2");
-    pid_t helper = fork(); /* maps ids from outside, where we may */
+    pid_t helper = fork(); /* maps ids from outside, where this is allowed */
     if (helper < 0) fail("fork");
     if (helper == 0) {
         char byte;
@@ -447,7 +448,7 @@ static void enter_account(uid_t uid) {
     close(entered[0]);
     close(entered[1]);
     if (seteuid(0) != 0 || setegid(0) != 0) fail("cannot be root in a user namespace");
-    /* Not before: a namespace's maker may have no more, in all its namespaces, than the limit at their making. */
+    /* Only after the unshare: the limits at the unshare bound the maker in all of its namespaces together. */
     lower(RLIMIT_SIGPENDING, 256);
     lower(RLIMIT_MSGQUEUE, 192 << 10);
     lower(RLIMIT_MEMLOCK, 8 << 20);
@@ -456,7 +457,7 @@ static void enter_account(uid_t uid) {
 }
 
 static int tether(pid_t occd, uid_t uid, char **argv) {
-    /* The stack may grow as far as memory goes, if we may say so. */
+    /* The stack may grow up to the memory limit, if we have the right to allow this. */
     struct rlimit stack;
     if (getrlimit(RLIMIT_STACK, &stack) == 0) {
         stack.rlim_max = RLIM_INFINITY;
@@ -464,11 +465,12 @@ static int tether(pid_t occd, uid_t uid, char **argv) {
     }
     enter_account(uid);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user would have undone it */
-    /* No core files, and no handler of core dumps: it would run outside of the jail, as root, for as long as it
-     * likes. The kernel spares us that at 1, not at 0. Only a normal user whose hard limit is 0 cannot have it. */
+    /* No core files and no handler of core dumps: a handler would run outside of the jail, as root, without a
+     * time limit. The kernel starts no handler at a limit of 1, but does at 0. A normal user with a hard limit
+     * of 0 cannot set 1. */
     struct rlimit one = {1, 1};
     setrlimit(RLIMIT_CORE, &one);
-    if (getppid() != occd) return 125; /* it died before we asked */
+    if (getppid() != occd) return 125; /* occd died before the prctl */
     execv(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
     return 125;
@@ -477,7 +479,7 @@ static int tether(pid_t occd, uid_t uid, char **argv) {
 static int prove(void) {
     static const char *const namespaces[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
     char path[64], text[8192];
-    /* Without the policy the first would say EFAULT or EACCES, and the second would succeed. */
+    /* Without the policy the first call would fail with EFAULT or EACCES, and the second would succeed. */
     int refused = prctl(PR_SET_SECCOMP, 2, NULL) != 0 && errno == EPERM;
     refused = refused && socket(AF_NETLINK, SOCK_RAW, 15) < 0 && errno == EPERM;
     printf("refused: %s\n", refused ? "yes" : "no");
