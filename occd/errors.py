@@ -1,4 +1,4 @@
-"""What can go wrong on our side. What goes wrong in *their* program is an `Outcome`, never one of these.
+"""Errors on our side. A failure of a client's program is an `Outcome`, never one of these errors.
 
     OccdError
     ├── ConfigError            the configuration cannot work; the message names the setting
@@ -65,7 +65,7 @@ class QueueFull(BrokerError):
 
 
 class BrokerUnavailable(BrokerError):
-    """What was to be queued may be queued all the same: nobody was left to say."""
+    """The message may be in the queue all the same: no confirmation came."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -181,7 +181,7 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 def in_words(error: BaseException) -> str:
-    """What failed, without how the tasks stood around it."""
+    """The errors inside groups, without the groups."""
     return "; ".join(str(each) or type(each).__name__ for each in leaves(error))
 
 

@@ -106,7 +106,7 @@ class Language:
         return replace(run, limit="memory") if full else run
 
     def hint(self, compiled: Outcome) -> str | None:
-        """What a compile stage that failed does not say clearly enough itself."""
+        """A message for a failure that the compiler does not explain clearly enough itself."""
         if compiled.limit == "output":
             return f"The compiler was stopped when its messages had {self.compile_limits.output} bytes."
         if not _failed(compiled):

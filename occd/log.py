@@ -9,7 +9,7 @@ import structlog
 
 
 class _Stderr:
-    """What cannot be told is not told: a full disk under the log, or a reader who left, ends no daemon."""
+    """Drops a line that cannot be written. A full disk or a reader that left ends no daemon."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

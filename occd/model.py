@@ -63,7 +63,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a client asks to be run, complete: `limits` are resolved, `main` names the file of
+    """A complete request to run a program: `limits` are resolved, `main` names the file of
     `files` that the language's commands are given."""
 
     id: str
@@ -80,7 +80,7 @@ class Submission:
     user_id: str | None = None
     created_at: float = 0.0
     owner: str | None = None
-    """Whose it is: the hash of a secret that its client made, or nobody's."""
+    """The hash of a secret that the client made; None when the submission belongs to nobody."""
     retry_of: str | None = None
     """The submission that this one repeats, because an operator requeued it."""
 
@@ -229,13 +229,13 @@ class Summary:
 
     @property
     def cursor(self) -> str:
-        """Where a list goes on after this one."""
+        """The place in a list behind this submission."""
         return f"{self.created_at!r}~{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a submission now, without what it was given."""
+    """The present state of a submission, without its sources and its stdin."""
 
     id: str
     language: str

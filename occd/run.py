@@ -47,7 +47,7 @@ async def run_file(
 
 
 class _Keys:
-    """What Ctrl-C and its like send to us goes to the stage that runs. While none does, it ends us."""
+    """Pass a signal from the terminal to the running stage. While no stage runs, the signal ends us."""
 
     def __init__(self) -> None:
         self.ending = trio.CancelScope()

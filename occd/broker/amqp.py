@@ -24,7 +24,7 @@ from occd.errors import BrokerUnavailable, ConfigError, OccdError
 log = structlog.get_logger()
 
 PATIENCE_S = 5.0
-"""How long a caller waits for a connection that is lost, or for an answer that does not come."""
+"""Seconds that a caller waits for a lost connection, or for an answer."""
 
 _BACKOFF_S = 0.25
 _BACKOFF_MAX_S = 10.0
@@ -187,7 +187,7 @@ async def open_link(name: str, parameters: Any) -> AsyncIterator[Link]:
     """Connected when it yields. Raises ConfigError at once for what only a person can mend,
     BrokerUnavailable when the server could not be reached for a while."""
     spec.props[spec.BasicProperties.INDEX] = _Properties
-    # What it says with traces, we say in a line.
+    # pika logs tracebacks; we log one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
     link = Link(name, parameters)
     link.thread.start()

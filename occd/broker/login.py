@@ -1,4 +1,4 @@
-"""Where RabbitMQ is and how to prove who we are; and what it says, as one line that says what to do."""
+"""The address and credentials of RabbitMQ; and its errors, each as one line that says what to do."""
 
 import re
 import ssl
@@ -21,7 +21,7 @@ _TLS = re.compile(r"\[SSL: (\w+)\]")
 
 
 def parameters(config: RabbitmqConfig) -> Any:
-    """What to connect to. Raises ConfigError when it cannot be read."""
+    """The parameters of a connection. Raises ConfigError when the settings cannot be used."""
     url = config.url.get_secret_value()
     try:
         parts = urlsplit(url)

@@ -40,8 +40,8 @@ class Message:
 
 
 class Publisher:
-    """What is not confirmed when the connection is lost is published again when it is back, unless its
-    publisher has stopped waiting."""
+    """Publishes messages. A message that was not confirmed before the connection was lost is published again
+    afterwards, unless its caller has stopped waiting."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

@@ -14,8 +14,8 @@ from occd.utf8 import unfinished
 
 _GATHER_S = 0.02
 _LINE_S = 0.002
-"""What ends in the middle of a line is most often followed at once: an unbuffered print of Python writes
-the end of its line by itself."""
+"""Output that ends in the middle of a line is most often continued at once: an unbuffered print of Python
+writes the end of its line by itself."""
 
 _EVENT_BYTES = 32 * 1024
 _CHANGES_MAX = 4096
@@ -61,7 +61,7 @@ class EventLog:
             self._wake(hurry=line or len(waiting) >= _EVENT_BYTES)
 
     def _waiting(self, stream: Stream) -> bytearray:
-        """Where what `stream` writes now is to be added."""
+        """The piece to which output of `stream` is added now."""
         if self._output and self._output[-1][0] == stream:
             return self._output[-1][1]
         if self._changes >= _CHANGES_MAX:

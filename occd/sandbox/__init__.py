@@ -57,7 +57,7 @@ class Sandbox(Protocol):
 
     @property
     def available(self) -> Available:
-        """What can run inside the jail on this machine."""
+        """The languages, with versions, that run inside the jail on this machine."""
 
     @property
     def isolation(self) -> Sequence[str]:

@@ -53,7 +53,7 @@ def bind(source: str, target: str, flags: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HostUser:
-    """Who we are outside of every user namespace of ours."""
+    """Our user outside of every user namespace that we made."""
 
     uid: int
     gid: int

@@ -55,7 +55,7 @@ def build_rootfs(root: Path) -> None:
 
 
 def _copy_readable(source: Path, target: Path) -> None:
-    """Whatever umask our files were installed with, programs can read these."""
+    """Copy files so that programs can read them, whatever umask they were installed with."""
     target.mkdir(mode=0o755)
     for each in source.iterdir():
         if each.is_dir():

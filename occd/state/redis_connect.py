@@ -28,7 +28,7 @@ Reply = Any
 
 _CONNECT_S = 2.0
 _ANSWER_S = 3.0
-"""How long Redis may be silent before the connection counts as lost."""
+"""Seconds of silence after which the connection counts as lost."""
 
 RETRY_AFTER_S = 5
 _SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
@@ -150,7 +150,7 @@ class Redis:
             raise Lost(f"Redis at {self.at} cannot be reached: {error}") from None
 
     def refusal(self, error: Exception) -> Exception:
-        """What an error that Redis answered with comes to."""
+        """Our error for an error that Redis answered with."""
         code = str(getattr(error, "status_code", "") or "")
         text = f"{code} {error}"
         if "NOSCRIPT" in text:

@@ -94,7 +94,7 @@ class Link:
         self._disconnect()
 
     def _take(self) -> list[_Call]:
-        """What waits, at least one; empty when it is time to end."""
+        """The waiting commands, at least one; empty when it is time to end."""
         calls = self._calls.get()
         while calls and len(calls) < _BATCH and not self._calls.empty():
             more = self._calls.get()

@@ -1,4 +1,4 @@
-"""What Redis tells by itself: one thread and one connection that listens, for all who wait.
+"""Messages that Redis publishes: one thread listens on one connection, for all waiting callers.
 
 Theory of operation. While somebody follows a submission this process is subscribed to its channel, and
 always to an inbox of its own, where it is told what concerns the attempts that it runs. Whoever waits
@@ -34,7 +34,7 @@ _SILENCE_S = 10.0
 
 _ANSWER_S = 3.0
 _LINGER_S = 1.0
-"""How long a topic is kept after its last follower left, who most often comes back at once."""
+"""Seconds for which a topic is kept after its last follower left. A follower most often returns at once."""
 
 _RECENT_BYTES = 65_536
 _AT_ONCE = 500
@@ -236,7 +236,7 @@ class News:
         return messages
 
     def _take_asked(self) -> list[Command]:
-        """What to send for what was asked, like with like."""
+        """The commands for the requests, grouped by kind."""
         commands: list[tuple[str, list[bytes]]] = []
         while not self._asked.empty():
             what, channel = self._asked.get()

@@ -9,7 +9,7 @@ from occd.web.schema import SubmissionRequest
 
 
 class SubmitService(Protocol):
-    """What the API asks of the role submit."""
+    """The calls that the API makes to the role submit."""
 
     async def submit(
         self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
@@ -30,7 +30,7 @@ class SubmitService(Protocol):
 
 
 class FollowService(Protocol):
-    """What a WebSocket asks of the role ws."""
+    """The calls that a WebSocket makes to the role ws."""
 
     async def submit(
         self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
@@ -58,4 +58,4 @@ class Health(Protocol):
         """Why a job would not run now, with what mends it; empty when one would."""
 
     async def warnings(self) -> list[str]:
-        """What would lose submissions in a disaster, though a job would run now."""
+        """Settings that would lose submissions in a disaster, although a job would run now."""

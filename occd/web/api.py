@@ -83,7 +83,7 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
         return _json(service.limits())
 
     async def _settled(id: str, wait: float) -> Record:
-        """What is known when it has finished, the time is up, or the server stops."""
+        """The submission as it is when it has finished, the time is up, or the server stops."""
         record: Record | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)

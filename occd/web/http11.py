@@ -16,7 +16,7 @@ from occd.web.budget import Held, Shares, shares
 HEADERS_MAX = 100
 BODY_MIN_BYTES_PER_S = 2**16
 COPIED_BYTES = 2**16
-"""What has come last of a body is there twice: the application keeps it while it waits for more."""
+"""The last part of a body is held twice: the application keeps a copy while it waits for more."""
 
 PROBLEM_TYPES = {
     400: "bad-request",
@@ -33,7 +33,7 @@ PROBLEM_TYPES = {
 
 @dataclass(frozen=True)
 class EdgeLimits:
-    """What one client may ask of us. Sizes in bytes, times in seconds.
+    """The limits of one client. Sizes in bytes, times in seconds.
 
     A body may take `body_timeout_s` and one second more for each 64 KiB that came. The last two
     count from the last progress: an idle keep-alive connection, and a send of which the client
@@ -109,7 +109,8 @@ class LimitedH11(h11.Connection):
         }
 
     def clock_message(self, size: int) -> None:
-        """So much of a WebSocket's message has come, and more must follow as fast as a body; 0 ends it."""
+        """`size` bytes of a WebSocket's message have come, and the rest must follow as fast as a body; 0 ends
+        the message."""
         if not size:
             self._message_since = math.inf
             self.unclock()

@@ -1,4 +1,4 @@
-"""Whose a submission is: until there are accounts, of whoever knows the secret that its client made."""
+"""Owners of submissions. Until there are accounts, an owner is a client that knows the secret it made."""
 
 import re
 from hashlib import sha256

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What this process serves; None where the role is another process's."""
+    """The roles that this process serves; None for a role of another process."""
 
     submit: SubmitService | None
     follow: FollowService | None

@@ -110,7 +110,7 @@ class FileRequest(_Model):
 
 
 class LimitsRequest(_Model):
-    """What is left out has its default."""
+    """A field that is left out has its default."""
 
     cpu_time: float | None = Field(None, ge=rules.LEAST["cpu_time"], allow_inf_nan=False)
     wall_time: float | None = Field(None, ge=rules.LEAST["wall_time"], allow_inf_nan=False)
