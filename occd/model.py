@@ -1,8 +1,8 @@
 """The words of the design as frozen values. Times are seconds since the epoch, durations seconds,
 sizes bytes. Nothing here knows JSON: `occd/wire.py` does.
 
-What somebody else may have written (a request, a message of a queue, what Redis holds) keeps the rules of
-`occd/rules.py`, or there is no such value: making one raises `rules.Broken`.
+Values from outside (requests, messages of queues, values in Redis) keep the rules of `occd/rules.py`:
+making a value that breaks a rule raises `rules.Broken`.
 """
 
 import secrets

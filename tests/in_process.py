@@ -63,7 +63,7 @@ class Edge:
     steps: Steps = field(default_factory=Steps)
 
     async def exchange(self, data: bytes, until: bytes = b"") -> bytes:
-        """What is answered, to something if that is given, else until the server closes the connection."""
+        """The answer up to `until`, if that is given, else until the server closes the connection."""
         return await trio.to_thread.run_sync(exchange, self.port, data, until)
 
     async def ask(self, head: bytes, body: bytes = b"") -> tuple[int, Any]:

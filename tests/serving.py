@@ -226,7 +226,7 @@ class Client:
 
 
 def output(frames: Sequence[dict[str, Any]], stream: str = "stdout") -> str:
-    """What the output events of a stream say, joined."""
+    """The output events of a stream, joined."""
     events = [frame["event"] for frame in frames]
     return "".join(
         event["data"] for event in events if event["name"] == "output" and event["stream"] == stream

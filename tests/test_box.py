@@ -19,7 +19,7 @@ UID = 65_534 if os.getuid() == 0 else os.getuid()
 
 @pytest.fixture
 def around(tmp_path: Path) -> Path:
-    """What a name that climbs could reach: a file and a folder of somebody else's."""
+    """A file and a folder of somebody else, which a name with `..` could reach."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/secret").write_text("secret")
     return tmp_path

@@ -1,4 +1,4 @@
-"""What strangers make this process hold is bounded, and those who hold it cannot keep out others."""
+"""The bytes that this process holds for strangers are bounded, and their holders cannot keep out others."""
 
 import json
 import random

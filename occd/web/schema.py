@@ -1,7 +1,7 @@
 """The JSON of the native API: requests become `SubmissionRequest`, records and events become JSON.
 
-What a field may hold is here, by the rules of `occd/rules.py`. The model checks the whole; what a
-submission may ask for on this server (languages, ceilings) is decided in `occd/roles/submit.py`.
+This file says which values a field may hold, by the rules of `occd/rules.py`. The model checks the whole.
+`occd/roles/submit.py` decides what a submission may ask for on this server (languages, ceilings).
 """
 
 import base64

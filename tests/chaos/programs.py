@@ -23,7 +23,7 @@ class Program:
         return {"language": self.language, "source": self.source, "limits": dict(self.limits)}
 
     def fault(self, seen: dict[str, Any]) -> str | None:
-        """What is wrong with a result, if something is; that of an event comes without its output."""
+        """The fault of a result, if there is one. The result of an event comes without its output."""
         told = f"{self.name} {seen['id']}: {seen['verdict']}, attempts {seen['attempts']}"
         if seen["verdict"] == "internal_error":
             return None if seen["attempts"] == 3 else told

@@ -32,7 +32,7 @@ def leave(tab: Editor) -> None:
 
 
 def save(tab: Editor) -> None:
-    """What is run is saved first."""
+    """Run the program, which saves it first."""
     tab.part("run").click()
     expect(tab.part("run")).to_have_attribute("aria-disabled", "false")
 

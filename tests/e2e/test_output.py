@@ -1,4 +1,4 @@
-"""What the page makes of what programs and compilers write."""
+"""The page shows the output of programs and compilers."""
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect

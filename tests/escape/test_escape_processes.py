@@ -182,7 +182,7 @@ async def test_keeping_init_busy_delays_no_end(lab: Lab, source: str) -> None:
 
 
 async def test_sending_init_signals_makes_it_do_little(lab: Lab) -> None:
-    """What init does is not counted to the program."""
+    """The work of init is not counted to the program."""
     feed = Feed()
     used: list[float] = []
 
