@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 import pytest
 import trio
 from serving import Server, serving
-from stuck import stuck_nsjail
+from stuck import stick, stuck_nsjail
 from trio.testing import MockClock
 
 from occd.config import Config
@@ -32,7 +32,8 @@ def stuck(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, stuck: Path) -> Iterator[Server]:
-    with serving(tmp_path / "data", sandbox__nsjail=stuck_nsjail(tmp_path, stuck)) as server:
+    nsjail = stuck_nsjail(tmp_path, stuck)
+    with serving(tmp_path / "data", sandbox__nsjail=nsjail, execute__slots="2") as server:
         yield server
         stuck.unlink(missing_ok=True)
 
@@ -48,7 +49,7 @@ def until(look: Callable[[], T], wanted: Callable[[T], bool]) -> T:
 def test_stuck_jails_are_said_cost_no_attempt_and_heal(server: Server, stuck: Path) -> None:
     assert server.run("print(1)")["verdict"] == "ok"
     assert server.get("/readyz").status == 200
-    stuck.touch()
+    stick(stuck)
     waiting = [server.submit("print(2)") for _ in range(8)]  # more than jails that stand already
 
     answer = until(lambda: server.get("/readyz"), lambda it: it.status == 503)
@@ -70,8 +71,8 @@ def test_stuck_jails_are_said_cost_no_attempt_and_heal(server: Server, stuck: Pa
 
 
 def test_asking_for_readiness_never_waits_for_a_trial(server: Server, stuck: Path) -> None:
-    stuck.touch()
-    for _ in range(6):
+    stick(stuck)
+    for _ in range(8):
         server.submit("print(2)")
     until(lambda: server.get("/readyz"), lambda it: it.status == 503)
     started = time.monotonic()

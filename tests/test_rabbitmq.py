@@ -173,7 +173,7 @@ async def test_a_server_that_stops_answering_costs_a_clear_error_and_not_the_loo
             with pytest.raises(BrokerUnavailable) as refused:
                 await put(broker, "during")
             assert refused.value.retry_after_s > 0
-            assert 4 < trio.current_time() - began < 8
+            assert 4 < trio.current_time() - began < 20
             monkeypatch.setattr("occd.broker.talk.PATIENCE_S", 0.5)
             with pytest.raises(BrokerUnavailable):
                 await broker.check()

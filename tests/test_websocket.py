@@ -210,12 +210,13 @@ async def test_one_connection_follows_many_submissions(client: Client) -> None:
 
 
 async def test_cancelling_keeps_what_was_printed(server: Server, client: Client) -> None:
-    id = await client.submit("print('before', flush=True)\n" + SLEEPS)
+    source = "print('before', flush=True)\n" + SLEEPS
+    id = await client.submit(source, limits={"wall_time": 60})
     await client.until_output(id, "before")
     assert (await client.ask("cancel", id=id))["type"] == "done"
     began = time.monotonic()
     result = (await client.until(id, "finished"))[-1]["event"]["result"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert result["verdict"] == "cancelled"
     seen = await trio.to_thread.run_sync(server.look, id)
     assert seen["run"]["stdout"] == "before\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server, serving, start, wait_open
-from stuck import stuck_nsjail
+from stuck import stick, stuck_nsjail
 
 from e2e.editor import DESK, Editor, new_context
 
@@ -189,7 +189,7 @@ def test_a_page_says_why_a_program_does_not_start(browser: Browser, tmp_path: Pa
     ):
         editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
         editor.open()
-        stuck.touch()
+        stick(stuck)
         for _ in range(3):
             server.submit("print(1)")  # by jails that stood already
         editor.run("print('at last')")
