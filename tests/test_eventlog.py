@@ -1,4 +1,4 @@
-"""What an attempt's output becomes on its way into the event log (`occd/roles/eventlog.py`)."""
+"""What an attempt's output becomes on its way into the event log (`occd/execution/eventlog.py`)."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
@@ -9,8 +9,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from occd.execution.eventlog import EventLog
 from occd.model import Event, Output, Stage, Stream
-from occd.roles.eventlog import EventLog
 
 EVENT_BYTES = 32 * 1024
 

@@ -15,6 +15,7 @@ LAYERS = (
     {"__main__"},
     {"app", "cli", "descriptors", "health", "queues", "run"},
     {"roles"},
+    {"execution"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "datafile", "config", "settings", "languages", "log"},
     {"data", "scopes", "trouble", "utf8"},
@@ -84,8 +85,8 @@ def allowed(importer: str, imported: str) -> bool:
         return True
     packages = importer.split(".")[0], imported.split(".")[0]
     return packages[0] == packages[1] != "roles" or imported in (
-        "roles.attempt",
-        "roles.eventlog",
+        "execution.attempt",
+        "execution.eventlog",
         "roles.heartbeat",
     )
 

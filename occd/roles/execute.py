@@ -1,4 +1,4 @@
-"""execute: takes submissions from the queue, one for each slot, and runs them (`attempt.py`).
+"""execute: takes submissions from the queue, one for each slot, and runs them (`execution/attempt.py`).
 
 An attempt is counted before it begins, and its message is acknowledged after its result is queued, so that a
 death in between brings the submission back. After a failure of ours the message goes back into the queue, and
@@ -26,6 +26,7 @@ from occd.errors import (
     leaves,
     out_of_descriptors,
 )
+from occd.execution.attempt import Attempt
 from occd.languages import find, pick
 from occd.model import (
     Outcome,
@@ -33,7 +34,6 @@ from occd.model import (
     Submission,
     Verdict,
 )
-from occd.roles.attempt import Attempt
 from occd.roles.heartbeat import announce
 from occd.sandbox import Sandbox
 from occd.sandbox.fitness import Fitness

@@ -138,7 +138,7 @@ async def flow(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Flow]:
     monkeypatch.setattr("occd.roles.execute._RETRY_S", 0.01)
-    monkeypatch.setattr("occd.roles.attempt._RETRY_S", 0.01)
+    monkeypatch.setattr("occd.execution.attempt._RETRY_S", 0.01)
     monkeypatch.setattr("occd.roles.notify._RETRY_S", 0.01)
     config = Config(data_dir=tmp_path, execute=ExecuteConfig(slots=2))
     broker_name, state_name = SEAMS[request.param]

@@ -14,9 +14,9 @@ import structlog
 import trio
 
 from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
+from occd.execution.eventlog import EventLog
 from occd.languages import Installed, Language
 from occd.model import Event, Outcome, Result, Stage, StageName, Submission, judge
-from occd.roles.eventlog import EventLog
 from occd.sandbox import Cell, Job, Sandbox
 from occd.state import State, Taken
 from occd.trouble import Trouble
