@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from occd import rules
+from occd.principal import Owner, as_version_1
 
 Stream = Literal["stdout", "stderr"]
 StageName = Literal["compile", "run"]
@@ -79,8 +80,8 @@ class Submission:
     interactive: bool = False
     user_id: str | None = None
     created_at: float = 0.0
-    owner: str | None = None
-    """The hash of a secret that the client made; None when the submission belongs to nobody."""
+    owner: Owner | None = None
+    """With its kind: `anon:SHA256`. None when the submission belongs to nobody."""
     retry_of: str | None = None
     """The submission that this one repeats, because an operator requeued it."""
 
@@ -101,8 +102,14 @@ class Submission:
         rules.words(args=self.args, env=env, compile_args=self.compile_args)
         rules.check("user_id", rules.user_id, self.user_id)
         rules.check("created_at", rules.moment, self.created_at)
-        rules.check("owner", rules.id, self.owner)
+        rules.check("owner", rules.owner, self.owner)
         rules.check("retry_of", rules.id, self.retry_of)
+
+    @property
+    def turn(self) -> str | None:
+        """Who takes turns in the queue with others: the owner, else the label that the client gave. In the
+        form of version 1, so that an owner keeps the same lane in all versions."""
+        return as_version_1(self.owner) if self.owner else self.user_id
 
 
 @dataclass(frozen=True, slots=True)

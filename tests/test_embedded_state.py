@@ -23,7 +23,7 @@ def submission(id: str, **fields: Any) -> Submission:
         "language": "python",
         "version": None,
         "main": "m",
-        "owner": "somebody",
+        "owner": "anon:somebody",
     }
     return Submission(**known | {"files": (File("m", b"1"),), "created_at": 1e9} | fields)
 
@@ -58,7 +58,7 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         record = await state.get("waits")
         assert (record.language, record.retry_of, record.result) == ("python", "another", None)
         await state.send_stdin("waits", b"x", None, end=False)
-        listed = await state.owned("somebody", None, 10)
+        listed = await state.owned("anon:somebody", None, 10)
         assert [(each.language, each.verdict) for each in listed] == [("c", "ok"), ("python", None)]
         assert (await state.get("ended")).result == RESULT
         (told,) = await state.watch("ended", 0)

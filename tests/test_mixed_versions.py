@@ -2,6 +2,7 @@
 commit 99529c6 wrote, and as copies of its readers (`tests/version1/`)."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -27,6 +28,7 @@ from occd.config import Config, RedisConfig
 from occd.errors import Poisoned, Rejected
 from occd.languages import load_languages
 from occd.model import File, Limits, Submission, Unknown
+from occd.principal import NOBODY
 from occd.roles.submit import Submit
 from occd.sqlite import open_database
 from occd.state import Node, State, open_state
@@ -47,9 +49,16 @@ def written(pattern: str) -> list[bytes]:
 # Messages: what one side writes the other reads, whole
 
 
+def said(submission: Submission) -> dict[str, Any]:
+    """The fields as version 1 has them: its owners have no kind."""
+    fields = asdict(submission)
+    assert fields["owner"] is None or fields["owner"].startswith("anon:")
+    return fields | {"owner": fields["owner"] and fields["owner"].removeprefix("anon:")}
+
+
 @pytest.mark.parametrize("body", written("submission-*.json"))
 def test_a_new_execute_runs_what_an_old_submit_queued(body: bytes) -> None:
-    assert asdict(wire.decode_submission(body)) == asdict(old_wire.decode_submission(body))
+    assert said(wire.decode_submission(body)) == asdict(old_wire.decode_submission(body))
 
 
 @given(submissions())
@@ -57,12 +66,23 @@ def test_a_new_execute_runs_what_an_old_submit_queued(body: bytes) -> None:
 def test_an_old_execute_runs_what_a_new_submit_queued(submission: Submission) -> None:
     body = wire.encode_submission(submission)
     assert json.loads(body)["v"] == 1
-    assert asdict(old_wire.decode_submission(body)) == asdict(submission)
+    assert asdict(old_wire.decode_submission(body)) == said(submission)
+    assert wire.decode_submission(body) == submission
+
+
+@given(submissions())
+@settings(deadline=None)
+def test_an_owner_is_written_as_readers_of_version_1_want_it(submission: Submission) -> None:
+    """A reader between version 1 and this one refuses an owner with a colon, and dead-letters the message."""
+    owner = json.loads(wire.encode_submission(submission))["submission"]["owner"]
+    assert owner is None or re.fullmatch(r"[A-Za-z0-9_-]{1,64}", owner)
 
 
 @pytest.mark.parametrize("body", written("result-*.json"))
 def test_a_new_notify_stores_what_an_old_execute_ended(body: bytes) -> None:
-    assert asdict(wire.decode_result(body)) == asdict(old_wire.decode_result(body))
+    new, old = wire.decode_result(body), old_wire.decode_result(body)
+    assert asdict(replace(new, submission=None)) == asdict(replace(old, submission=None))
+    assert (new.submission and said(new.submission)) == (old.submission and asdict(old.submission))
 
 
 @given(submissions(), st.integers(1, 9), results)
@@ -72,7 +92,10 @@ def test_an_old_notify_stores_what_a_new_execute_ended(
 ) -> None:
     known = replace(submission, files=(), stdin=b"")
     message = wire.ResultMessage(submission.id, attempt, result, known)
-    assert asdict(old_wire.decode_result(wire.encode_result(message))) == asdict(message)
+    body = wire.encode_result(message)
+    expected = asdict(replace(message, submission=None)) | {"submission": said(known)}
+    assert asdict(old_wire.decode_result(body)) == expected
+    assert wire.decode_result(body) == message
 
 
 @pytest.mark.parametrize("stored", written("event-*.json"))
@@ -220,7 +243,7 @@ def test_what_uses_no_later_field_is_written_as_version_1_wrote_it(submission: S
     assert "interactive" not in message["submission"]
     assert "open_files" not in message["submission"]["limits"]
     assert wire.decode_submission(body) == plain
-    assert asdict(old_wire.decode_submission(body)) == asdict(plain)
+    assert asdict(old_wire.decode_submission(body)) == said(plain)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +272,7 @@ class Installation:
 
     async def post(self, **asked: Any) -> str:
         request = await parse_submission({"language": "python", "source": "1"} | asked)
-        record = await self.submit.submit(request, key=None, digest="", owner=None)
+        record = await self.submit.submit(request, NOBODY, key=None, digest="")
         return record.id
 
     async def queued(self) -> list[dict[str, Any]]:
@@ -309,7 +332,9 @@ async def test_a_later_field_is_not_used_when_no_execute_node_is_known(
 ) -> None:
     """Also where the language is promised, and the rest may wait in the queue."""
     promised = installation.config.model_copy(update={"languages": ("python",)})
-    installation.submit._config = promised
+    installation.submit = Submit(
+        promised, installation.broker, installation.state, load_languages()
+    )
     with trio.fail_after(30):
         assert await refused(installation, interactive=True) == ["interactive"]
         await installation.post(interactive=False)

@@ -177,7 +177,7 @@ async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
     server: RedisServer,
 ) -> None:
     async with opened(server) as state:
-        mine = [replace(make(), owner="me") for _ in range(3)]
+        mine = [replace(make(), owner="anon:me") for _ in range(3)]
         for each in mine:
             await state.create(each, None, "")
         with redis.Redis.from_url(server.url) as client:
@@ -185,7 +185,7 @@ async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
             client.hset(
                 f"occd:{{{mine[1].id}}}", mapping={"verdict": "graded", "language": b"\xff"}
             )
-        told = {each.id: each for each in await state.owned("me", None, 10)}
+        told = {each.id: each for each in await state.owned("anon:me", None, 10)}
         assert set(told) == {mine[1].id, mine[2].id}
         assert (told[mine[1].id].verdict, told[mine[2].id].verdict) == (None, None)
 
@@ -195,13 +195,13 @@ async def test_strange_members_of_an_index_are_taken_away(
 ) -> None:
     monkeypatch.setattr("occd.state.redis._HEAL_EVERY_S", 0.05)
     async with opened(server) as state:
-        ours = replace(make(), owner="me", created_at=time.time() - 100)
+        ours = replace(make(), owner="anon:me", created_at=time.time() - 100)
         await state.create(ours, None, "")
         with redis.Redis.from_url(server.url) as client:
             for key in ("occd:unpublished", "occd:queued", "occd:o:me"):
                 client.zadd(key, {b"\xff": 1.0, b"": 2.0, b"a}b": time.time() - 99})
             assert await state.unpublished(time.time() - 30) == [ours]
-            assert [each.id for each in await state.owned("me", None, 10)] == [ours.id]
+            assert [each.id for each in await state.owned("anon:me", None, 10)] == [ours.id]
             with trio.fail_after(SOON_S):
                 while client.zcard("occd:queued") > 1:  # noqa: ASYNC110
                     await trio.sleep(0.02)
@@ -637,10 +637,10 @@ async def live(state: State) -> None:
     await state.watch(submission.id, 0)
     await state.finish(submission.id, 1, result())
     await state.settled(submission.id)
-    waiting = replace(waiting, owner="me")
+    waiting = replace(waiting, owner="anon:me")
     await state.create(waiting, None, "")
     await state.cancel(waiting.id)
-    assert len(await state.owned("me", None, 9)) == 1
+    assert len(await state.owned("anon:me", None, 9)) == 1
     await state.create(refused, "another", "digest")
     await state.discard(refused.id)
     await state.unpublished(time.time() + 60)
@@ -673,7 +673,7 @@ async def test_an_owners_index_keeps_none_that_nothing_can_be_known_of(
     async with opened(server, keep_s=100) as state:
         server.command("ZADD", "occd:o:me", str(time.time() - 8 * 24 * 3600), "ancient")
         server.command("ZADD", "occd:o:me", str(time.time() - 6 * 24 * 3600), "may wait")
-        await state.create(replace(make(), owner="me"), None, "")
+        await state.create(replace(make(), owner="anon:me"), None, "")
         assert server.command("ZCARD", "occd:o:me") == ":2"
         assert server.command("ZSCORE", "occd:o:me", "ancient") == "$-1"
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from occd import rules
 from occd.model import Event, File, Limits, Outcome, Result, Submission
+from occd.principal import with_kind
 
 number = st.floats(0, 1e12, allow_nan=False)
 moment = st.floats(0, 2.5e11, allow_nan=False)
@@ -79,7 +80,7 @@ def submissions(draw: st.DrawFn) -> Submission:
         interactive=draw(st.booleans()),
         user_id=draw(st.none() | word),
         created_at=draw(moment),
-        owner=draw(st.none() | ids),
+        owner=draw(st.none() | ids.map(with_kind)),
         retry_of=draw(st.none() | ids),
     )
 

@@ -59,6 +59,7 @@ from occd.model import (
     Summary,
     Verdict,
 )
+from occd.principal import as_version_1
 from occd.rules import Broken
 from occd.state import (
     NODE_TTL_S,
@@ -596,7 +597,7 @@ class RedisState:
         return f"{self._prefix}:{name}"
 
     def _owner_key(self, owner: str) -> str:
-        return f"{self._prefix}:o:{owner}"
+        return f"{self._prefix}:o:{as_version_1(owner)}"
 
     def _channel(self, id: str) -> str:
         return f"{self._prefix}:e:{id}"

@@ -36,6 +36,7 @@ from occd.model import (
     Verdict,
     known_verdict,
 )
+from occd.principal import as_version_1
 from occd.state import STDIN_UNREAD_MAX, WAITS_S, WATCH_BYTES, Created, Stdin, Taken, recorded
 
 log = structlog.get_logger()
@@ -253,7 +254,7 @@ def owned(
         "SELECT id, language, status, verdict, created_at, started_at, finished_at "
         "FROM submissions WHERE owner = ? AND (created_at, id) < (?, ?) "
         "ORDER BY created_at DESC, id DESC LIMIT ?",
-        [owner, before, before_id, limit],
+        [as_version_1(owner), before, before_id, limit],
     )
     return [
         Summary(id, language, status, known_verdict(verdict), *times)
@@ -371,7 +372,7 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
             submission.created_at,
             key,
             digest,
-            submission.owner,
+            submission.owner and as_version_1(submission.owner),
             submission.language,
             submission.interactive,
             submission.retry_of,

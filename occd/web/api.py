@@ -9,9 +9,10 @@ from typing import Any, TypeGuard
 import trio
 from quart import Blueprint, Response, request
 
-from occd.config import HttpConfig
+from occd.config import Config, HttpConfig
 from occd.errors import FieldError, Rejected, UnknownSubmission, Unreadable
 from occd.model import Record
+from occd.principal import Principal
 from occd.scopes import cancel_when
 from occd.web import SubmitService
 from occd.web.budget import HELD, Held, heavy_if
@@ -20,8 +21,10 @@ from occd.web.json import dump, parse
 from occd.web.longanswer import LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader, digest_of
 from occd.web.origin import check_origin
-from occd.web.owner import needed, owner_of
+from occd.web.owner import owner_of, principal_of
 from occd.web.schema import (
+    language_json,
+    limits_json,
     parse_submission,
     record_json,
     summary_json,
@@ -33,38 +36,38 @@ LONG_RESULT_BYTES = 2**14
 _LIST_MAX = 100
 
 
-def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig) -> Blueprint:
+def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> Blueprint:
     api = Blueprint("api", __name__)
 
     @api.before_request
     async def same_origin() -> None:
         if request.method not in ("GET", "HEAD", "OPTIONS"):
-            check_origin(request.headers, config)
+            check_origin(request.headers, config.http)
 
     @api.post("/submissions")
     async def submit() -> Response:
-        wait, owner = _wait(config), owner_of(request.headers)
+        wait, principal = _wait(config.http), principal_of(request.headers)
         key = checked_key(request.headers.get("Idempotency-Key"))
-        record = await _accepted(owner, key)
+        record = await _accepted(principal, key)
         _held().release_request()
         return await _answer(record, wait)
 
-    async def _accepted(owner: str | None, key: str | None) -> Record:
+    async def _accepted(principal: Principal, key: str | None) -> Record:
         value, digest = await _read_body()
         wanted = await parse_submission(value)
         async with heavy_if(_held(), wanted.bytes):
-            return await service.submit(wanted, key=key, digest=digest, owner=owner)
+            return await service.submit(wanted, principal, key=key, digest=digest)
 
     @api.get("/submissions")
     async def own() -> Response:
-        owner, limit = needed(owner_of(request.headers)), _limit()
+        owner, limit = owner_of(principal_of(request.headers)), _limit()
         found = await service.owned(owner, request.args.get("cursor"), limit)
         more = found[-1].cursor if len(found) == limit else None
         return _json({"submissions": [summary_json(each) for each in found], "cursor": more})
 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
-        wait = _wait(config)
+        wait = _wait(config.http)
         record = await service.get(checked_id(id), most=LONG_RESULT_BYTES)
         return await _answer(record, wait, pending_status=200)
 
@@ -75,12 +78,13 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
 
     @api.get("/languages")
     async def languages() -> Response:
-        body = dump({"languages": await service.languages()}).encode()
+        offered = [language_json(*each) for each in await service.languages()]
+        body = dump({"languages": offered}).encode()
         return respond(body, "application/json", compress_once)
 
     @api.get("/limits")
     async def limits() -> Response:
-        return _json(service.limits())
+        return _json(limits_json(config))
 
     async def _settled(id: str, wait: float) -> Record:
         """The submission as it is when it has finished, the time is up, or the server stops."""

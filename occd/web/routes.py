@@ -49,7 +49,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None  # server.py's business
     prefix = "/api/v1"
     if services.submit:
-        api = api_routes(services.submit, services.stopping, config.http)
+        api = api_routes(services.submit, services.stopping, config)
         app.register_blueprint(api, url_prefix=prefix)
         app.register_blueprint(page_routes())
     if services.follow:

@@ -15,13 +15,14 @@ from quart import Blueprint, Websocket, websocket
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, OverBudget, Rejected
 from occd.model import LogEntry, Output, Record
+from occd.principal import Principal
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.json import dump, parse
 from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
-from occd.web.owner import owner_by, owner_of
+from occd.web.owner import principal_by, principal_of
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.schema import event_json, parse_submission, stdin_bytes
 
@@ -44,7 +45,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
     async def ws() -> Any:
         try:
             check_origin(websocket.headers, config)
-            owner = owner_of(websocket.headers)
+            principal = principal_of(websocket.headers)
         except Rejected as error:
             return problem_of(error).response()
         await websocket.accept()
@@ -53,7 +54,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         try:
             with service.connected():
                 held = socket.scope["extensions"][HELD]
-                await _Session(service, socket, owner, held).run(stopping)
+                await _Session(service, socket, principal, held).run(stopping)
         except Exception:
             # The application's error handler would answer, and a WebSocket client would see 1000.
             log.exception("a WebSocket failed")
@@ -65,9 +66,9 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
 
 class _Session:
     def __init__(
-        self, service: FollowService, socket: Websocket, owner: str | None, held: Held
+        self, service: FollowService, socket: Websocket, principal: Principal, held: Held
     ) -> None:
-        self._owner = owner
+        self._principal = principal
         self._held = held
         self._turn = trio.Lock()
         self._service = service
@@ -116,10 +117,11 @@ class _Session:
         wanted = frame.get("submission")
         request = await parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
-        owner = owner_by(_word(frame.get("bearer"))) or self._owner
+        bearer = _word(frame.get("bearer"))
+        principal = self._principal if bearer is None else principal_by(bearer)
         async with heavy_if(self._held, request.bytes):
             record = await self._service.submit(
-                request, key=key, digest=digest_of(wanted), owner=owner
+                request, principal, key=key, digest=digest_of(wanted)
             )
         id = record.id
         # The answer goes first, because the events need the id that it gives.

@@ -871,16 +871,16 @@ def of_owner(owner: str, at: float) -> Submission:
 
 async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: StateSeam) -> None:
     start = time.time() - 100
-    mine = [of_owner("me", start + number // 2) for number in range(9)]  # two at a time
+    mine = [of_owner("anon:me", start + number // 2) for number in range(9)]  # two at a time
     async with seam.open() as state:
-        for each in (*mine, of_owner("another", start + 3), make(created_at=start + 3)):
+        for each in (*mine, of_owner("anon:another", start + 3), make(created_at=start + 3)):
             await state.create(each, None, "")
         await state.begin(mine[8], "3", "node")
         await state.finish(mine[8].id, 1, result(Verdict.TIME_LIMIT))
         seam.crash()
     async with seam.open() as state:
-        found = list(await state.owned("me", None, 4))
-        while page := await state.owned("me", found[-1].cursor, 4):
+        found = list(await state.owned("anon:me", None, 4))
+        while page := await state.owned("anon:me", found[-1].cursor, 4):
             found += page
         wanted = sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
         assert [each.id for each in found] == [each.id for each in wanted]
@@ -892,12 +892,12 @@ async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: Stat
         assert (second.status, second.verdict, second.finished_at) == ("queued", None, None)
         assert list(await state.owned("nobody", None, 4)) == []
         with pytest.raises(Rejected):
-            await state.owned("me", "no cursor", 4)
+            await state.owned("anon:me", "no cursor", 4)
 
 
 async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=15)
-    kept, gone, discarded = (of_owner("me", time.time()) for _ in range(3))
+    kept, gone, discarded = (of_owner("anon:me", time.time()) for _ in range(3))
     async with seam.open() as state:
         for each in (kept, gone, discarded):
             await state.create(each, None, "")
@@ -905,13 +905,13 @@ async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSe
         await state.finish(gone.id, None, result(at=1.0))
         with trio.fail_after(SOON_S):
             await _forgotten(state, gone.id)
-        assert [each.id for each in await state.owned("me", None, 9)] == [kept.id]
+        assert [each.id for each in await state.owned("anon:me", None, 9)] == [kept.id]
 
 
 async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=15)
-    kept = [of_owner("me", time.time() - 100 - number) for number in range(3)]
-    gone = [of_owner("me", time.time() - number / 10) for number in range(100)]
+    kept = [of_owner("anon:me", time.time() - 100 - number) for number in range(3)]
+    gone = [of_owner("anon:me", time.time() - number / 10) for number in range(100)]
     async with seam.open() as state:
         for each in (*kept, *gone):
             await state.create(each, None, "")
@@ -921,31 +921,31 @@ async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSea
             for each in gone:
                 await _forgotten(state, each.id)
         for _ in range(2):
-            assert [each.id for each in await state.owned("me", None, 2)] == [
+            assert [each.id for each in await state.owned("anon:me", None, 2)] == [
                 each.id for each in kept[:2]
             ]
 
 
 async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSeam) -> None:
     now = time.time()
-    many = [of_owner("me", now) for _ in range(90)]
+    many = [of_owner("anon:me", now) for _ in range(90)]
     async with seam.open() as state:
         for each in many:
             await state.create(each, None, "")
         found: list[str] = []
         cursor = None
-        while page := await state.owned("me", cursor, 7):
+        while page := await state.owned("anon:me", cursor, 7):
             found += [each.id for each in page]
             cursor = page[-1].cursor
         assert sorted(found) == sorted(each.id for each in many)
 
 
 async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
-    begun_anew, ended_anew = (of_owner("me", time.time() + number) for number in range(2))
+    begun_anew, ended_anew = (of_owner("anon:me", time.time() + number) for number in range(2))
     async with seam.open() as state:
         await state.begin(begun_anew, "3", "node")
         await state.finish(ended_anew.id, 1, result(), ended_anew)
-        listed = await state.owned("me", None, 9)
+        listed = await state.owned("anon:me", None, 9)
         assert [(each.id, each.status) for each in listed] == [
             (ended_anew.id, "finished"),
             (begun_anew.id, "running"),
@@ -1025,7 +1025,7 @@ async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
 async def test_a_damaged_submission_is_one_error_and_stops_nobody(
     seam: StateSeam, body: bytes
 ) -> None:
-    damaged, ours = (replace(make(created_at=time.time() - 100), owner="me") for _ in range(2))
+    damaged, ours = (replace(make(created_at=time.time() - 100), owner="anon:me") for _ in range(2))
     async with seam.open() as state:
         for submission in (damaged, ours):
             await state.create(submission, None, "")
