@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import trio
 from serving import API, OCCD, PATIENCE_S, serving, start, wait_open
+from stuck import stuck_nsjail
 
 from occd import wire
 from occd.broker import DEAD, open_broker
@@ -231,10 +232,11 @@ def test_run_tells_in_a_line_which_stream_fails(folder: Path, streams: str, word
 class Terminal:
     """`occd` as the foreground of a terminal of its own: what is typed there, and what it shows."""
 
-    def __init__(self, *args: str, cwd: Path) -> None:
+    def __init__(self, *args: str, cwd: Path, **settings: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
+            os.environ.update({f"OCCD_{name.upper()}": each for name, each in settings.items()})
             os.execv(OCCD, [OCCD, *args])
         self.shown = b""
 
@@ -351,7 +353,10 @@ def wait_for_a_jail(pid: int) -> None:
 @pytest.mark.parametrize("command", ["run program.sh", "languages", "doctor"])
 def test_ctrl_c_before_a_program_runs_ends_without_a_traceback(folder: Path, command: str) -> None:
     write(folder, "exec sleep 60", "program.sh")
-    terminal = Terminal(*command.split(), cwd=folder)
+    stuck = folder / "stuck"
+    stuck.touch()  # no jail comes to stand, so that the command cannot end by itself
+    nsjail = stuck_nsjail(folder, stuck)
+    terminal = Terminal(*command.split(), cwd=folder, sandbox__nsjail=nsjail)
     wait_for_a_jail(terminal.pid)
     terminal.type(CTRL_C)
     assert terminal.end() == 128 + signal.SIGINT
