@@ -77,7 +77,7 @@ class Execute:
         """Take submissions until `stopping` is set, then finish the running ones and return. Cancelling hands
         the unfinished ones back."""
         async with trio.open_nursery() as background:
-            await background.start(announce, self._state, self._describe, self._remind)
+            await background.start(announce, self._state.nodes, self._describe, self._remind)
             background.start_soon(self.fitness.run)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, background, task_status)
@@ -152,7 +152,7 @@ class Execute:
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 if held.attempt:
                     with suppress(OccdError):  # then the attempt counts, which is the lesser evil
-                        await self._state.excuse(submission.id, held.attempt.number)
+                        await self._state.submissions.excuse(submission.id, held.attempt.number)
                 await held.delivery.hand_back()
             held.close()
             raise
@@ -180,7 +180,7 @@ class Execute:
                 unfit or out_of_descriptors(error)
             ):  # this is not the program's fault
                 with suppress(OccdError):
-                    await self._state.excuse(submission.id, held.attempt.number)
+                    await self._state.submissions.excuse(submission.id, held.attempt.number)
             await trio.sleep(_RETRY_S)
             return False
         return True
@@ -196,7 +196,7 @@ class Execute:
         node = self._config.node
         try:
             version = installed.version if installed else ""
-            number = await self._state.begin(submission, version, node)
+            number = await self._state.submissions.begin(submission, version, node)
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
             await self._publish(submission, error.attempts, result)
