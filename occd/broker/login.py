@@ -59,7 +59,7 @@ def _tls(config: RabbitmqConfig) -> ssl.SSLContext:
             context.load_cert_chain(config.cert_file, config.key_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            "rabbitmq: ca_file, cert_file or key_file: they are no certificates and no key in PEM, or the key "
+            "rabbitmq: ca_file, cert_file or key_file: they are not in PEM, or the key "
             f"belongs to another certificate ({getattr(error, 'reason', None) or error})"
         ) from error
     return context
