@@ -14,6 +14,7 @@ from occd import rules, wire
 from occd.admission import Gate
 from occd.config import Config
 from occd.errors import OccdError
+from occd.execution.tail import Tail
 from occd.languages import Language, find, for_file, load_languages
 from occd.model import File, Outcome, Stream, Submission
 from occd.principal import NOBODY
@@ -171,27 +172,23 @@ async def _run(
     async with sandbox.cell(language, submission.files, submission.limits) as cell:
         if language.compile:
             compile_job = job(language.compile, compiling=True)
+            tail = Tail(lambda _stream, data: emit("stderr", data))
             with keys.stage() as signals:
-                compiled = await cell.run(
-                    compile_job,
-                    no_stdin(),
-                    lambda _stream, data: emit("stderr", data),
-                    unread,
-                    signals,
-                )
-            if hint := language.hint(compiled):
+                compiled = await cell.run(compile_job, no_stdin(), tail.emit, unread, signals)
+            if hint := language.hint(compiled, tail.text):
                 emit("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
                 return compiled
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_read, stdin_fd, send)
+            tail = Tail(emit)
             with stdin, keys.stage() as signals:
                 outcome = await cell.run(
-                    job(language.run, compiling=False), stdin, emit, unread, signals
+                    job(language.run, compiling=False), stdin, tail.emit, unread, signals
                 )
             nursery.cancel_scope.cancel()
-    return language.judged(outcome)
+    return language.judged(outcome, tail.text)
 
 
 async def _read(fd: int, send: trio.MemorySendChannel[bytes]) -> None:

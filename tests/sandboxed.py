@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -50,6 +51,26 @@ class Feed:
         self.output.set()
 
 
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended, and all of its output."""
+
+    outcome: Outcome
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def stdout_truncated(self) -> bool:
+        return self.outcome.stdout.truncated
+
+    @property
+    def stderr_truncated(self) -> bool:
+        return self.outcome.stderr.truncated
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.outcome, name)
+
+
 async def run_in(
     cell: Cell,
     argv: Sequence[str],
@@ -58,7 +79,7 @@ async def run_in(
     stage: StageName = "run",
     env: Sequence[tuple[str, str]] = (),
     feed: Feed | None = None,
-) -> Outcome:
+) -> Ran:
     feed = feed or Feed()
     send, stdin = trio.open_memory_channel[bytes](1)
     with send:
@@ -67,7 +88,11 @@ async def run_in(
         if not feed.keep_open:
             send.close()
         job = Job(stage, argv, env, limits)
-        return await cell.run(job, stdin, feed.emit, feed.stop, feed.signals)
+        outcome = await cell.run(job, stdin, feed.emit, feed.stop, feed.signals)
+    seen = {stream: bytes(data) for stream, data in feed.seen.items()}
+    for stream, data in seen.items():
+        assert outcome.written(stream).size == len(data)
+    return Ran(outcome, **seen)
 
 
 @dataclass(frozen=True)
@@ -85,15 +110,13 @@ class Lab:
         async with self.sandbox.cell(self.language("python")[0], files, limits) as cell:
             yield cell
 
-    async def python(
-        self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None
-    ) -> Outcome:
+    async def python(self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None) -> Ran:
         """Run a hostile Python program."""
         main = File("main.py", (PRELUDE + textwrap.dedent(source)).encode())
         async with self.cell(main, limits=limits) as cell:
             return await run_in(cell, [PYTHON, "main.py"], limits, feed=feed)
 
-    async def c(self, source: str, limits: Limits = SHORT) -> Outcome:
+    async def c(self, source: str, limits: Limits = SHORT) -> Ran:
         """Compile and run a hostile C program."""
         return (await self.program("c", textwrap.dedent(source), limits=limits))[-1]
 
@@ -106,7 +129,7 @@ class Lab:
         args: Sequence[str] = (),
         env: Sequence[tuple[str, str]] = (),
         limits: Limits | None = None,
-    ) -> list[Outcome]:
+    ) -> list[Ran]:
         """Run a program as a submission is run. Gives each stage's outcome; the last is the end."""
         language, binary = self.language(name)
         files = [File(language.source_name(source.encode()), source.encode())]

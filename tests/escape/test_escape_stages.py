@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sandboxed import PRELUDE, PYTHON, SHORT, Lab, run_in
+from sandboxed import PRELUDE, PYTHON, SHORT, Lab, Ran, run_in
 
-from occd.model import File, Outcome
+from occd.model import File
 
 LOOK = "import os; print(sorted(os.listdir('.'))); print(sorted(os.listdir('/tmp')))"
 
 
-async def compile_then_look(lab: Lab, hostile: str) -> tuple[Outcome, Outcome]:
+async def compile_then_look(lab: Lab, hostile: str) -> tuple[Ran, Ran]:
     async with lab.cell(File("main.py", b"print('mine')")) as cell:
         compiled = await run_in(cell, [PYTHON, "-c", PRELUDE + hostile], stage="compile")
         return compiled, await run_in(cell, [PYTHON, "-c", LOOK])
