@@ -139,7 +139,11 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     earlier = await gate(Runs()).admit(replace(HELLO, limits={"memory": 2**30}), OWNER)
     again = await gate().again(earlier, NOBODY)
     assert again.id != earlier.id
-    changed: dict[str, Any] = {"id": earlier.id, "created_at": earlier.created_at, "owner": OWNER.owner}
+    changed: dict[str, Any] = {
+        "id": earlier.id,
+        "created_at": earlier.created_at,
+        "owner": OWNER.owner,
+    }
     assert replace(again, **changed, retry_of=None) == earlier
     assert (again.owner, again.retry_of) == (None, earlier.id)
     with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):

@@ -6,21 +6,26 @@ from collections.abc import Callable, Mapping
 import trio
 
 from occd.model import Stream
-from occd.sandbox import Emit
+from occd.sandbox import Sink
 from occd.utf8 import unfinished
 
 _READ = 65_536
 
 
 class Output:
-    """Emits the output of two pipes in whole characters. When a stream exceeds its limit, `exceeded` is
-    called, and the rest of the stream is dropped."""
+    """Tells each sink the output of its pipe in whole characters. When a stream exceeds its limit,
+    `exceeded` is called, and the rest of the stream is dropped. `wrote` is called whenever there was
+    output."""
 
     def __init__(
-        self, pipes: Mapping[Stream, int], limit: int, emit: Emit, exceeded: Callable[[], None]
+        self,
+        pipes: Mapping[Stream, tuple[int, Sink]],
+        exceeded: Callable[[], None],
+        wrote: Callable[[], None],
     ) -> None:
-        self._streams = {name: _Stream(name, fd, limit, emit) for name, fd in pipes.items()}
+        self._streams = {name: _Stream(fd, sink) for name, (fd, sink) in pipes.items()}
         self._exceeded = exceeded
+        self._wrote = wrote
 
     def start(self, nursery: trio.Nursery) -> None:
         """Read both pipes to their ends, also past a limit, so that a program never waits for us."""
@@ -34,12 +39,13 @@ class Output:
 
     def drain(self) -> None:
         """Read the rest when no process of the program is left: the pipes hold all remaining output. We do
-        not wait for their end, because the kernel keeps a pipe open that is in flight between two sockets."""
+        not wait for their end, because the kernel keeps a pipe open that is in flight between two
+        sockets."""
         while self._take():
             pass
 
     def finish(self, *, cut: bool) -> None:
-        """Emit the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
+        """Tell the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
         for stream in self._streams.values():
             stream.finish(cut=cut)
 
@@ -50,6 +56,8 @@ class Output:
             took |= stream.take()
             if stream.truncated:
                 self._exceeded()
+        if took:
+            self._wrote()
         return took
 
     @property
@@ -61,12 +69,10 @@ class Output:
 
 
 class _Stream:
-    def __init__(self, name: Stream, fd: int, limit: int, emit: Emit) -> None:
-        self._name = name
+    def __init__(self, fd: int, sink: Sink) -> None:
         self.fd = fd
-        self._limit = limit
-        self._emit = emit
-        self._emitted = 0
+        self._sink = sink
+        self._told = 0
         self.data = bytearray()
         self.truncated = False
         self.ended = False
@@ -87,7 +93,7 @@ class _Stream:
         return True
 
     def _keep(self, read: bytes) -> None:
-        room = self._limit - len(self.data)
+        room = self._sink.limit - len(self.data)
         self.data += read[:room]
         half = unfinished(self.data)
         self._send(len(self.data) - half)
@@ -96,12 +102,12 @@ class _Stream:
             self.finish(cut=True)
 
     def finish(self, *, cut: bool) -> None:
-        """Emit the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
+        """Tell the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
         if cut and (half := unfinished(self.data)):
             del self.data[-half:]
         self._send(len(self.data))
 
     def _send(self, end: int) -> None:
-        if end > self._emitted:
-            self._emit(self._name, bytes(self.data[self._emitted : end]))
-            self._emitted = end
+        if end > self._told:
+            self._sink.told(bytes(self.data[self._told : end]))
+            self._told = end

@@ -28,14 +28,26 @@ from occd.errors import (
     UnknownSubmission,
 )
 from occd.languages import Available, Installed, Language, load_languages
-from occd.model import Event, File, Limits, Outcome, Record, Result, Submission, Verdict, new_id
+from occd.model import (
+    Event,
+    File,
+    Limits,
+    Outcome,
+    Record,
+    Result,
+    Stream,
+    Submission,
+    Verdict,
+    new_id,
+)
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Emit, Job, no_signals
+from occd.sandbox import Cell, Ended, Run, Running, no_signals
 from occd.state import State
 
 FINE = Outcome(0, None, None, b"done\n", b"", False, False, 0.0, 0.0, 0)
 Q = "submission_queue"
+Emit = Callable[[Stream, bytes], None]
 
 
 @dataclass
@@ -63,17 +75,15 @@ class FakeSandbox:
         yield self
 
     async def run(
-        self,
-        job: Job,
-        stdin: trio.MemoryReceiveChannel[bytes],
-        emit: Emit,
-        stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int],
-    ) -> Outcome:
-        self.signals = signals
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
+        def emit(stream: Stream, data: bytes) -> None:
+            (run.stdout if stream == "stdout" else run.stderr).told(data)
+
+        self.signals = run.signals
         self.runs += 1
         emit("stdout", b"done\n")
-        return await self.behave(emit, stop)
+        return Ended(await self.behave(emit, run.stop))
 
 
 @dataclass
