@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -14,6 +15,7 @@ from occd import rules, wire
 from occd.admission import Gate
 from occd.config import Config
 from occd.errors import OccdError
+from occd.execution.tail import Tail
 from occd.languages import Language, find, for_file, load_languages
 from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY
@@ -162,43 +164,45 @@ async def _run(
     def argv(template: tuple[str, ...], limits: Limits) -> list[str]:
         return language.argv(template, binary, submission.main, submission.files, (), limits.memory)
 
-    def sink(stream: Stream, limits: Limits) -> Sink:
-        return Sink(limits.output, lambda data: output.send_nowait((stream, data)))
+    def emit(stream: Stream, data: bytes) -> None:
+        output.send_nowait((stream, data))
 
     async with sandbox.cell(language, submission.files, submission.limits) as cell:
         tree: Tree | None = None
         if language.compile:
             limits = language.compile_limits
+            tail = Tail(lambda _stream, data: emit("stderr", data))
             with keys.stage() as signals:
                 ended = await cell.run(
                     Run(
                         argv(language.compile, limits),
                         env,
                         limits,
-                        stdout=sink("stderr", limits),
-                        stderr=sink("stderr", limits),
+                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
                         stop=unread,
                         signals=signals,
                         keep=True,
                     )
                 )
             compiled, tree = ended.outcome, ended.tree
-            if hint := language.hint(compiled):
-                output.send_nowait(("stderr", f"occd: {hint}\n".encode()))
+            if hint := language.hint(compiled, tail.text):
+                emit("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
                 return compiled
         limits = submission.limits
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_read, stdin_fd, send)
+            tail = Tail(emit)
             with stdin, keys.stage() as signals:
                 ended = await cell.run(
                     Run(
                         [*argv(language.run, limits), *submission.args],
                         env,
                         limits,
-                        stdout=sink("stdout", limits),
-                        stderr=sink("stderr", limits),
+                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
                         stdin=Feed(stdin),
                         stop=unread,
                         signals=signals,
@@ -206,7 +210,7 @@ async def _run(
                     )
                 )
             nursery.cancel_scope.cancel()
-    return language.judged(ended.outcome)
+    return language.judged(ended.outcome, tail.text)
 
 
 async def _read(fd: int, send: trio.MemorySendChannel[bytes]) -> None:

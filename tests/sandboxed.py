@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from occd.languages import Language
 from occd.model import File, Limits, Outcome, Stream
-from occd.sandbox import Cell, Ended, Idle, Run, Running, Sandbox, Sink, Tree, no_signals
+from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree, no_signals
 from occd.sandbox import Feed as Stdin
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
@@ -53,7 +54,28 @@ class Feed:
         self.output.set()
 
 
-async def end_in(
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended, and all of its output."""
+
+    outcome: Outcome
+    stdout: bytes
+    stderr: bytes
+    tree: Tree | None
+
+    @property
+    def stdout_truncated(self) -> bool:
+        return self.outcome.stdout.truncated
+
+    @property
+    def stderr_truncated(self) -> bool:
+        return self.outcome.stderr.truncated
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.outcome, name)
+
+
+async def run_in(
     cell: Cell,
     argv: Sequence[str],
     limits: Limits = SHORT,
@@ -63,7 +85,7 @@ async def end_in(
     tree: Tree | None = None,
     files: Sequence[File] = (),
     keep: bool = False,
-) -> Ended:
+) -> Ran:
     feed = feed or Feed()
     send, stdin = trio.open_memory_channel[bytes](1)
     with send:
@@ -84,30 +106,20 @@ async def end_in(
             files=files,
             keep=keep,
         )
-        return await cell.run(run)
-
-
-async def run_in(
-    cell: Cell,
-    argv: Sequence[str],
-    limits: Limits = SHORT,
-    *,
-    env: Sequence[tuple[str, str]] = (),
-    feed: Feed | None = None,
-    tree: Tree | None = None,
-    files: Sequence[File] = (),
-) -> Outcome:
-    ended = await end_in(cell, argv, limits, env=env, feed=feed, tree=tree, files=files)
-    return ended.outcome
+        ended = await cell.run(run)
+    seen = {stream: bytes(data) for stream, data in feed.seen.items()}
+    for stream, data in seen.items():
+        assert ended.outcome.written(stream).size == len(data)
+    return Ran(ended.outcome, **seen, tree=ended.tree)
 
 
 async def compile_in(
     cell: Cell, argv: Sequence[str], limits: Limits = SHORT, env: Sequence[tuple[str, str]] = ()
-) -> tuple[Outcome, Tree]:
+) -> tuple[Ran, Tree]:
     """Run a program, and keep its box."""
-    ended = await end_in(cell, argv, limits, env=env, keep=True)
-    assert ended.tree
-    return ended.outcome, ended.tree
+    ran = await run_in(cell, argv, limits, env=env, keep=True)
+    assert ran.tree
+    return ran, ran.tree
 
 
 @dataclass(frozen=True)
@@ -125,15 +137,13 @@ class Lab:
         async with self.sandbox.cell(self.language("python")[0], files, limits) as cell:
             yield cell
 
-    async def python(
-        self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None
-    ) -> Outcome:
+    async def python(self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None) -> Ran:
         """Run a hostile Python program."""
         main = File("main.py", (PRELUDE + textwrap.dedent(source)).encode())
         async with self.cell(main, limits=limits) as cell:
             return await run_in(cell, [PYTHON, "main.py"], limits, feed=feed)
 
-    async def c(self, source: str, limits: Limits = SHORT) -> Outcome:
+    async def c(self, source: str, limits: Limits = SHORT) -> Ran:
         """Compile and run a hostile C program."""
         return (await self.program("c", textwrap.dedent(source), limits=limits))[-1]
 
@@ -146,7 +156,7 @@ class Lab:
         args: Sequence[str] = (),
         env: Sequence[tuple[str, str]] = (),
         limits: Limits | None = None,
-    ) -> list[Outcome]:
+    ) -> list[Ran]:
         """Run a program as a submission is run. Gives each stage's outcome; the last is the end."""
         language, binary = self.language(name)
         files = [File(language.source_name(source.encode()), source.encode())]

@@ -14,6 +14,7 @@ from sandboxed import (
     SHORT,
     Feed,
     Lab,
+    Ran,
     children,
     compile_in,
     nsjails,
@@ -23,14 +24,14 @@ from sandboxed import (
 
 from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
-from occd.model import File, Outcome, Stream
+from occd.model import File, Stream
 from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
 
 MIB = 2**20
 
 
-def ending(outcome: Outcome) -> tuple[int | None, str | None, str | None]:
+def ending(outcome: Ran) -> tuple[int | None, str | None, str | None]:
     return outcome.exit_code, outcome.signal, outcome.limit
 
 
@@ -120,7 +121,7 @@ async def test_output_of_exactly_the_limit_is_complete(lab: Lab) -> None:
 
 async def test_stop_kills_soon_and_keeps_the_output(lab: Lab) -> None:
     feed = Feed(keep_open=True)
-    outcomes: list[tuple[Outcome, float]] = []
+    outcomes: list[tuple[Ran, float]] = []
 
     async def watch() -> None:
         outcome = await lab.python("print('partial', flush=True); time.sleep(60)", feed=feed)
@@ -137,11 +138,11 @@ async def test_stop_kills_soon_and_keeps_the_output(lab: Lab) -> None:
     assert outcome.stdout == b"partial\n"
 
 
-async def signalled(lab: Lab, source: str, *numbers: signal.Signals) -> Outcome:
+async def signalled(lab: Lab, source: str, *numbers: signal.Signals) -> Ran:
     """Run a program and send it signals, the next whenever it has printed something."""
     send, signals = trio.open_memory_channel[int](0)
     feed = Feed(keep_open=True, signals=signals)
-    outcomes: list[Outcome] = []
+    outcomes: list[Ran] = []
 
     async def run() -> None:
         with signals:
@@ -402,7 +403,7 @@ async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None
     """As the kernel keeps one open that lies between two sockets."""
     feed = Feed(keep_open=True)
     held: list[int] = []
-    outcomes: list[Outcome] = []
+    outcomes: list[Ran] = []
 
     async def run() -> None:
         source = "print('first', flush=True); time.sleep(1); os.write(1, b'last\\n'); sys.exit(7)"

@@ -1,8 +1,9 @@
 """One attempt at a submission: runs its stages, appends their output to the log as it arrives, and feeds them
 the clients' input.
 
-An outage of state never becomes a verdict: output waits in memory, and a forgotten submission is recorded
-anew. When a later attempt has taken over, this attempt ends.
+An outage of state never becomes a verdict: output waits in memory. A state that was emptied gets the whole
+log again, which the attempt keeps until the result is stored. When a later attempt has taken over, this
+attempt ends.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ import trio
 
 from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
 from occd.execution.eventlog import EventLog
+from occd.execution.kept import Kept
+from occd.execution.tail import Tail
 from occd.languages import Installed, Language
-from occd.model import Event, Outcome, Result, Stage, StageName, Submission, judge
+from occd.model import HEAD_BYTES, Event, Outcome, Result, Stage, StageName, Submission, judge
 from occd.sandbox import Cell, Feed, Null, Run, Sandbox, Sink, Tree
 from occd.state import State, Taken
 from occd.trouble import Trouble
@@ -25,6 +28,7 @@ from occd.trouble import Trouble
 log = structlog.get_logger()
 
 _RETRY_S = 0.5
+_LINGER_S = 60.0
 
 
 class Attempt:
@@ -44,15 +48,17 @@ class Attempt:
         self._sandbox = sandbox
         self._submission = submission
         self.number = number
-        """Changes when state was emptied meanwhile."""
+        """Changes when state was emptied meanwhile and another attempt began."""
         self._language = language
         self._installed = installed
         self._node = node
-        self._taken = Taken()
+        self._taken = Taken(attempts=number - 1)
+        self._kept = Kept() if state.can_be_emptied else None
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._stop = trio.Event()
         self._cancelled = False
+        self._hint: str | None = None
         self._superseded: StateError | None = None
 
     async def stages(self) -> Result:
@@ -70,6 +76,24 @@ class Attempt:
             raise AlreadyFinished(self._submission.id) from self._superseded
         return result
 
+    async def linger(self) -> None:
+        """Keep a log that is longer than the heads in the result until the result is stored, at most 60 s: a
+        state that is emptied meanwhile gets the log again."""
+        with trio.move_on_after(_LINGER_S):
+            while self._kept and self._kept.size > HEAD_BYTES and not self._superseded:
+                try:
+                    if await self._state.status(self._submission.id) == "finished":
+                        return
+                except UnknownSubmission:
+                    await self._append(())
+                except OccdError as error:
+                    self._trouble.tell(error, id=self._submission.id)
+                await trio.sleep(_RETRY_S)
+
+    def close(self) -> None:
+        if self._kept:
+            self._kept.close()
+
     def remind(self) -> None:
         """Check that state knows this attempt, because its program may be silent for long."""
         self._log.look()
@@ -83,7 +107,7 @@ class Attempt:
                 compiled, tree = await self._stage(cell, "compile", None)
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
-                    return Result(verdict, language.hint(compiled), compile=compiled)
+                    return Result(verdict, self._hint, compile=compiled)
             run, _ = await self._stage(cell, "run", tree)
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
@@ -92,6 +116,7 @@ class Attempt:
     ) -> tuple[Outcome, Tree | None]:
         """Run a stage, which begins with `tree`. A compile stage leaves a tree."""
         self._log.put(stage, Stage(stage, "start"))
+        tail = Tail(self._log.emit)
         send, stdin = trio.open_memory_channel[bytes](0)
         send_signal, signals = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
@@ -99,20 +124,22 @@ class Attempt:
                 nursery.start_soon(self._feed, send)
             nursery.start_soon(self._signal, send_signal)
             with stdin, signals:
-                run = self._run(stage, Feed(stdin) if stage == "run" else Null(), signals, tree)
-                ended = await cell.run(run)
+                stdin_ = Feed(stdin) if stage == "run" else Null()
+                ended = await cell.run(self._run(stage, stdin_, tail, signals, tree))
             nursery.cancel_scope.cancel()
         outcome = ended.outcome
         if stage == "run":
-            outcome = self._language.judged(outcome)
-        # The log has the output already. The event carries the usage.
-        self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
+            outcome = self._language.judged(outcome, tail.text)
+        else:
+            self._hint = self._language.hint(outcome, tail.text)
+        self._log.put(stage, Stage(stage, "end", outcome.without_heads()))
         return outcome, ended.tree
 
     def _run(
         self,
         stage: StageName,
         stdin: Feed | Null,
+        tail: Tail,
         signals: trio.MemoryReceiveChannel[int],
         tree: Tree | None,
     ) -> Run:
@@ -137,8 +164,8 @@ class Attempt:
             argv,
             env,
             limits,
-            stdout=Sink(limits.output, partial(self._log.emit, "stdout")),
-            stderr=Sink(limits.output, partial(self._log.emit, "stderr")),
+            stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+            stderr=Sink(limits.output, partial(tail.emit, "stderr")),
             stdin=stdin,
             stop=self._stop,
             signals=signals,
@@ -196,11 +223,19 @@ class Attempt:
 
     async def _record(self, events: Sequence[Event]) -> None:
         """Record the attempt anew in a state that was emptied. The program runs on."""
-        submission = self._submission
         try:
-            await self._state.append(submission.id, self.number, events)
+            await self._state.append(self._submission.id, self.number, events)
         except UnknownSubmission:
-            log.warning("state has forgotten what runs; recording it anew", id=submission.id)
-            version = self._installed.version
-            self.number = await self._state.begin(submission, version, self._node, self._taken)
-            await self._state.append(submission.id, self.number, events)
+            await self._record_anew()
+            await self._state.append(self._submission.id, self.number, events)
+        if self._kept:
+            self._kept.add(events)
+
+    async def _record_anew(self) -> None:
+        """Tell a state that was emptied what it knew before."""
+        submission = self._submission
+        log.warning("state has forgotten what runs; recording it anew", id=submission.id)
+        version = self._installed.version
+        self.number = await self._state.begin(submission, version, self._node, self._taken)
+        for batch in self._kept.batches() if self._kept else ():
+            await self._state.append(submission.id, self.number, batch)

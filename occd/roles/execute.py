@@ -6,7 +6,7 @@ the attempt counts. The last failed attempt becomes `internal_error`. A program'
 """
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -18,7 +18,6 @@ from occd.config import Config
 from occd.errors import (
     AlreadyFinished,
     Exhausted,
-    MessageTooLarge,
     OccdError,
     Poisoned,
     SandboxFailed,
@@ -29,7 +28,6 @@ from occd.errors import (
 from occd.execution.attempt import Attempt
 from occd.languages import find, pick
 from occd.model import (
-    Outcome,
     Result,
     Submission,
     Verdict,
@@ -40,13 +38,11 @@ from occd.sandbox.fitness import Fitness
 from occd.scopes import cancel_when
 from occd.state import Node, State
 from occd.trouble import Trouble
-from occd.utf8 import cut
 
 log = structlog.get_logger()
 
 _RETRY_S = 0.5
 _HAND_BACK_S = 2.0
-_CUT_BYTES = 65_536
 _INTERNAL = "The server could not run this program. That is our fault, not yours."
 
 
@@ -57,6 +53,10 @@ class _Held:
 
     delivery: Delivery
     attempt: Attempt | None = None
+
+    def close(self) -> None:
+        if self.attempt:
+            self.attempt.close()
 
 
 class Execute:
@@ -80,7 +80,7 @@ class Execute:
             await background.start(announce, self._state, self._describe, self._remind)
             background.start_soon(self.fitness.run)
             async with trio.open_nursery() as handlers:
-                await self._take(handlers, task_status)
+                await self._take(handlers, background, task_status)
             background.cancel_scope.cancel()
 
     def _describe(self) -> Node | None:
@@ -103,7 +103,9 @@ class Execute:
             if held.attempt:
                 held.attempt.remind()
 
-    async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+    async def _take(
+        self, handlers: trio.Nursery, background: trio.Nursery, task_status: trio.TaskStatus[None]
+    ) -> None:
         """Take submissions while jails can be made here. At other times they wait in the queue."""
         queue, slots = self._config.submission_queue, self._config.execute.slots
         while not self.stopping.is_set():
@@ -115,7 +117,7 @@ class Execute:
                 task_status.started()
                 task_status = trio.TASK_STATUS_IGNORED
                 async for delivery in deliveries:
-                    handlers.start_soon(self._handle, delivery)
+                    handlers.start_soon(self._handle, delivery, background)
             async with trio.open_nursery() as waiting:
                 waiting.start_soon(self._until, True, waiting.cancel_scope)
 
@@ -127,7 +129,7 @@ class Execute:
             nursery.cancel_scope.cancel()
         scope.cancel()
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _handle(self, delivery: Delivery, background: trio.Nursery) -> None:
         """Run one submission, and end its delivery whatever happens."""
         try:
             submission = wire.decode_submission(delivery.body)
@@ -152,8 +154,13 @@ class Execute:
                     with suppress(OccdError):  # then the attempt counts, which is the lesser evil
                         await self._state.excuse(submission.id, held.attempt.number)
                 await held.delivery.hand_back()
+            held.close()
             raise
         del self._running[submission.id]
+        if ended and held.attempt:
+            background.start_soon(_linger, held.attempt)
+        else:
+            held.close()
         await (held.delivery.ack() if ended else held.delivery.hand_back())
 
     async def _try(self, submission: Submission, held: _Held) -> bool:
@@ -212,7 +219,7 @@ class Execute:
 
     async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
         queue = self._config.execution_queue
-        result = replace(result, finished_at=time.time())
+        result = replace(result.with_short_heads(), finished_at=time.time())
         known = replace(submission, files=(), stdin=b"")
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
         while True:  # an outage of the broker must not repeat the finished work
@@ -220,25 +227,11 @@ class Execute:
                 await self._broker.publish(queue, body, key=submission.id, owner=None)
                 self._trouble.over()
                 return
-            except MessageTooLarge as error:
-                log.error("a result is cut", id=submission.id, bytes=len(body), error=str(error))
-                result = replace(
-                    result,
-                    message="The output was cut: this server's queues take nothing so large.",
-                    compile=_cut(result.compile),
-                    run=_cut(result.run),
-                )
-                body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
             except OccdError as error:
                 self._trouble.tell(error, id=submission.id)
                 await trio.sleep(_RETRY_S)
 
 
-def _cut(outcome: Outcome | None) -> Outcome | None:
-    return outcome and replace(
-        outcome,
-        stdout=cut(outcome.stdout, _CUT_BYTES),
-        stderr=cut(outcome.stderr, _CUT_BYTES),
-        stdout_truncated=outcome.stdout_truncated or len(outcome.stdout) > _CUT_BYTES,
-        stderr_truncated=outcome.stderr_truncated or len(outcome.stderr) > _CUT_BYTES,
-    )
+async def _linger(attempt: Attempt) -> None:
+    with closing(attempt):
+        await attempt.linger()

@@ -18,8 +18,8 @@ from occd.errors import (
     StateUnavailable,
 )
 from occd.languages import Installed, Language
-from occd.model import Record, Submission, Summary
-from occd.principal import Principal, as_version_1
+from occd.model import LogEntry, Record, Submission, Summary
+from occd.principal import Principal
 from occd.request import Request
 from occd.roles.heartbeat import announce
 from occd.state import Node, State
@@ -72,8 +72,7 @@ class Submit:
             raise Rejected("shutting-down", "the server is stopping")
         submission = await self._gate.admit(request, principal)
         if principal.owner and key:
-            # No key without an owner has a space. Keys of version 1 are still known.
-            key = f"{as_version_1(principal.owner)} {key}"
+            key = f"{principal.owner} {key}"  # no key without an owner has a space
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             created = await self._state.create(submission, key, digest)
             if created.id == submission.id:
@@ -81,22 +80,25 @@ class Submit:
                 return _new(submission)
             if not created.published:  # the same request, so the same submission
                 await self._publish(replace(submission, id=created.id))
-            return await self._state.get(created.id, most=0)
+            return await self._state.get(created.id)
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
-    async def get(self, id: str, most: int | None = None) -> Record:
-        return await self._state.get(id, most)
+    async def get(self, id: str, output_max: int = 0) -> Record:
+        return await self._state.get(id, output_max)
+
+    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
+        return await self._state.entries(id, after)
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         return await self._state.owned(owner, before, limit)
 
-    async def settled(self, id: str, most: int | None = None) -> Record:
-        return await self._state.settled(id, most)
+    async def settled(self, id: str, output_max: int = 0) -> Record:
+        return await self._state.settled(id, output_max)
 
-    async def cancel(self, id: str, most: int | None = None) -> tuple[Record, bool]:
+    async def cancel(self, id: str, output_max: int = 0) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             cancelling = await self._state.cancel(id)
-            record = await self._state.get(id, most)
+            record = await self._state.get(id, output_max)
             if (
                 cancelling and record.status == "finished"
             ):  # it waited, and freed its place in the queue

@@ -54,8 +54,8 @@ class Ws:
     ) -> Record:
         return await self._submit.submit(request, principal, key=key, digest=digest)
 
-    async def get(self, id: str, most: int | None = None) -> Record:
-        return await self._state.get(id, most)
+    async def get(self, id: str) -> Record:
+        return await self._state.get(id)
 
     async def known(self, id: str) -> None:
         await self._state.status(id)
@@ -74,4 +74,4 @@ class Ws:
         await self._state.send_signal(id, signal)
 
     async def cancel(self, id: str) -> None:
-        await self._submit.cancel(id, most=0)
+        await self._submit.cancel(id)

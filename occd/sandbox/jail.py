@@ -214,15 +214,12 @@ def _outcome(
         end = replace(end, cpu_time=cpu_time, peak=usage.memory or end.peak)
     limit = _limit(limits, end, usage, output)
     output.finish(cut=asked or limit is not None)
-    stdout, stderr = output["stdout"], output["stderr"]
     return Outcome(
         exit_code=None if end.ended else end.exit_code,
         signal="SIGKILL" if end.ended else end.signal,
         limit=limit,
-        stdout=bytes(stdout.data),
-        stderr=bytes(stderr.data),
-        stdout_truncated=stdout.truncated,
-        stderr_truncated=stderr.truncated,
+        stdout=output.written("stdout"),
+        stderr=output.written("stderr"),
         cpu_time=end.cpu_time,
         wall_time=end.wall_time,
         memory=end.peak,

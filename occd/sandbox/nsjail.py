@@ -326,7 +326,7 @@ class _Nsjail:
             raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
         if not outcome.succeeded:
             raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
-        if missing := unproven(outcome.stdout.decode(), self._host.user.slot_uids):
+        if missing := unproven(outcome.stdout.head.decode(), self._host.user.slot_uids):
             raise SandboxUnavailable(
                 f"a jail does not hold: {'; '.join(missing)}", "See docs/security.md"
             )

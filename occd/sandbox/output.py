@@ -1,11 +1,15 @@
-"""Reads both streams of a running program in the order of its writes, up to the limit of each stream."""
+"""Reads both streams of a running program in the order of its writes, up to the limit of each stream.
 
+The output goes to whoever runs the program. Only its beginning is kept, and an account of it.
+"""
+
+import codecs
 import os
 from collections.abc import Callable, Mapping
 
 import trio
 
-from occd.model import Stream
+from occd.model import HEAD_BYTES, Stream, Written
 from occd.sandbox import Sink
 from occd.utf8 import unfinished
 
@@ -64,16 +68,21 @@ class Output:
     def truncated(self) -> bool:
         return any(stream.truncated for stream in self._streams.values())
 
-    def __getitem__(self, name: Stream) -> "_Stream":
-        return self._streams[name]
+    def written(self, name: Stream) -> Written:
+        """After `finish`."""
+        return self._streams[name].written
 
 
 class _Stream:
     def __init__(self, fd: int, sink: Sink) -> None:
         self.fd = fd
         self._sink = sink
-        self._told = 0
-        self.data = bytearray()
+        self._size = 0
+        self._head = bytearray()
+        self._half = b""
+        """The beginning of a character, held back."""
+        self._text = codecs.getincrementaldecoder("utf-8")()
+        self._utf8 = True
         self.truncated = False
         self.ended = False
 
@@ -93,21 +102,39 @@ class _Stream:
         return True
 
     def _keep(self, read: bytes) -> None:
-        room = self._sink.limit - len(self.data)
-        self.data += read[:room]
-        half = unfinished(self.data)
-        self._send(len(self.data) - half)
+        room = self._sink.limit - self._size - len(self._half)
+        data = self._half + read[:room]
+        half = unfinished(data)
+        self._half = data[len(data) - half :]
+        self._send(data[: len(data) - half])
         if len(read) > room:
             self.truncated = True
             self.finish(cut=True)
 
     def finish(self, *, cut: bool) -> None:
         """Tell the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
-        if cut and (half := unfinished(self.data)):
-            del self.data[-half:]
-        self._send(len(self.data))
+        rest, self._half = self._half, b""
+        if not cut:
+            self._send(rest)
 
-    def _send(self, end: int) -> None:
-        if end > self._told:
-            self._sink.told(bytes(self.data[self._told : end]))
-            self._told = end
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._size += len(data)
+            self._head += data[: HEAD_BYTES - len(self._head)]
+            self._check(data)
+            self._sink.told(data)
+
+    def _check(self, data: bytes, *, final: bool = False) -> None:
+        if self._utf8:
+            try:
+                self._text.decode(data, final)
+            except UnicodeDecodeError:
+                self._utf8 = False
+
+    @property
+    def written(self) -> Written:
+        self._check(b"", final=True)
+        head = bytes(self._head)
+        if self._size > len(head):
+            head = head[: len(head) - unfinished(head)]
+        return Written(self._size, self._utf8, self.truncated, head)

@@ -77,7 +77,7 @@ async def _version(sandbox: Sandbox, language: Language, binary: str) -> str | N
             outcome = (await cell.run(run)).outcome
     except SandboxFailed:
         return None
-    text = (outcome.stdout + outcome.stderr).decode(errors="replace")
+    text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
     answer = re.search(language.version_pattern, text)
     return answer[1] if answer and outcome.succeeded else None
 

@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeGuard
 
 import trio
@@ -18,7 +19,7 @@ from occd.web import SubmitService
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.compressed import compress_once, respond
 from occd.web.json import dump, parse
-from occd.web.longanswer import LongAnswer, pieces_of
+from occd.web.longanswer import LONG_ANSWER_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import owner_of, principal_of
@@ -26,12 +27,12 @@ from occd.web.schema import (
     language_json,
     limits_json,
     parse_submission,
-    record_json,
     summary_json,
+    whole_json,
 )
 
-LONG_RESULT_BYTES = 2**14
-"""A result that takes more where it is stored is sent in pieces: as JSON it may take five times as much."""
+OUTPUT_BYTES = 2**14
+"""More output than that is read from the log while it is sent: as JSON it may take six times as much."""
 
 _LIST_MAX = 100
 
@@ -68,12 +69,12 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
         wait = _wait(config.http)
-        record = await service.get(checked_id(id), most=LONG_RESULT_BYTES)
+        record = await service.get(checked_id(id), OUTPUT_BYTES)
         return await _answer(record, wait, pending_status=200)
 
     @api.delete("/submissions/<id>")
     async def cancel(id: str) -> Response:
-        record, cancelling = await service.cancel(checked_id(id), most=LONG_RESULT_BYTES)
+        record, cancelling = await service.cancel(checked_id(id), OUTPUT_BYTES)
         return await _shown(record, 202 if cancelling else 200)
 
     @api.get("/languages")
@@ -94,9 +95,9 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
             nursery.cancel_scope.deadline = trio.current_time() + wait
             # For `get` to say, outside of a nursery, which would wrap it.
             with suppress(UnknownSubmission, Unreadable):
-                record = await service.settled(id, most=LONG_RESULT_BYTES)
+                record = await service.settled(id, OUTPUT_BYTES)
             nursery.cancel_scope.cancel()
-        return record or await service.get(id, most=LONG_RESULT_BYTES)
+        return record or await service.get(id, OUTPUT_BYTES)
 
     async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
         if record.status != "finished" and wait:
@@ -106,12 +107,11 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
         return response
 
     async def _shown(record: Record, status: int) -> Response:
-        if record.result or not record.result_bytes:
-            return _json(record_json(record), status)
-        _held().hold_for_request(record.result_bytes)
-        async with _held().heavy:
-            record = await service.get(record.id)
-        pieces = pieces_of(record_json(record, text=bytes))
+        value = whole_json(record)
+        if record.output_size <= OUTPUT_BYTES:
+            return _json(value, status)
+        _held().hold_for_request(LONG_ANSWER_BYTES)
+        pieces = pieces_of(value, partial(service.entries, record.id), record.log_from)
         return Response(LongAnswer(pieces), status, content_type="application/json")
 
     return api

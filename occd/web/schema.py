@@ -8,6 +8,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -27,7 +28,20 @@ from occd import rules
 from occd.config import CeilingConfig, Config
 from occd.errors import FieldError, Rejected
 from occd.languages import Installed, Language
-from occd.model import Event, File, Limits, LogEntry, Outcome, Record, Summary
+from occd.model import (
+    COMPILE,
+    RUN,
+    Event,
+    File,
+    Limits,
+    LogEntry,
+    Outcome,
+    Record,
+    Step,
+    Stream,
+    Summary,
+    Written,
+)
 from occd.request import Request
 from occd.web.longjson import LongText, base64_bytes
 
@@ -264,29 +278,49 @@ def timestamp(seconds: float | None) -> str | None:
     )
 
 
-def no_text(_: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """Stands for output that is read from the log while it is sent."""
+
+    step: Step
+    stream: Stream
+    written: Written
+
+
+Shown = Callable[[Step, Stream, Written], Any]
+"""How output is shown."""
+
+
+def no_text(*_: object) -> None:
     """For what is told without output: "" would say that there was none."""
 
 
-def outcome_json(outcome: Outcome | None, text: Callable[[bytes], Any]) -> dict[str, Any] | None:
-    """`text` says how output is shown."""
+def outcome_json(step: Step, outcome: Outcome | None, shown: Shown) -> dict[str, Any] | None:
     if outcome is None:
         return None
     return {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "limit": outcome.limit,
-        "stdout": text(outcome.stdout),
-        "stderr": text(outcome.stderr),
-        "stdout_truncated": outcome.stdout_truncated,
-        "stderr_truncated": outcome.stderr_truncated,
+        "stdout": shown(step, "stdout", outcome.stdout),
+        "stderr": shown(step, "stderr", outcome.stderr),
+        "stdout_truncated": outcome.stdout.truncated,
+        "stderr_truncated": outcome.stderr.truncated,
         "cpu_time": round(outcome.cpu_time, 6),
         "wall_time": round(outcome.wall_time, 6),
         "memory": outcome.memory,
     }
 
 
-def record_json(record: Record, text: Callable[[bytes], Any] = text) -> dict[str, Any]:
+def whole_json(record: Record) -> dict[str, Any]:
+    """A submission with its output, which the record has or the log."""
+    output = record.output
+    if output is None:
+        return record_json(record, LogText)
+    return record_json(record, lambda step, stream, _: text(output[step, stream]))
+
+
+def record_json(record: Record, shown: Shown) -> dict[str, Any]:
     """A submission as the API shows it: what is not known yet is null."""
     result = record.result
     return {
@@ -296,8 +330,8 @@ def record_json(record: Record, text: Callable[[bytes], Any] = text) -> dict[str
         "message": result.message if result else None,
         "score": None,
         "language": {"id": record.language, "version": result.version if result else None},
-        "compile": outcome_json(result.compile, text) if result else None,
-        "run": outcome_json(result.run, text) if result else None,
+        "compile": outcome_json(COMPILE, result.compile, shown) if result else None,
+        "run": outcome_json(RUN, result.run, shown) if result else None,
         "tests": [],
         "artifacts": [],
         "attempts": record.attempts,
@@ -375,16 +409,15 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
         case "started":
             return {"attempt": event.attempt, "version": event.version, "node": event.node}
         case "stage":
-            outcome = outcome_json(event.outcome, no_text)
-            return {"stage": event.stage, "test": None, "phase": event.phase, "outcome": outcome}
+            outcome = outcome_json(event.step, event.outcome, no_text)
+            return _step_json(event.step) | {"phase": event.phase, "outcome": outcome}
         case "output":
-            return {
-                "stage": event.stage,
-                "test": None,
-                "stream": event.stream,
-                "data": text(event.data),
-            }
+            return _step_json(event.step) | {"stream": event.stream, "data": text(event.data)}
         case "finished":
             return {"result": record_json(record, no_text) if record else None}
         case "unknown":
             return {}
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return {"stage": step.stage, "program": step.program, "test": step.test}

@@ -204,7 +204,7 @@ class _Session:
         """The record that an end carries. Its result is in the event already."""
         if recorded.event.name != "finished":
             return None
-        return replace(await self._service.get(id, most=0), result=recorded.event.result)
+        return replace(await self._service.get(id), result=recorded.event.result)
 
     async def _send(self, frame: dict[str, Any]) -> None:
         text = dump(frame, str)

@@ -26,7 +26,11 @@ from occd.errors import (
     Unreadable,
 )
 from occd.model import (
+    COMPILE,
+    HEAD_BYTES,
     MAX_ATTEMPTS,
+    RUN,
+    STREAMS,
     Event,
     File,
     Finished,
@@ -35,15 +39,17 @@ from occd.model import (
     Output,
     Queued,
     Result,
+    Stage,
     Started,
     Submission,
     Unknown,
     Verdict,
+    Written,
     new_id,
 )
 from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Stdin, Taken
 
-OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
+OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
 
 
 @pytest.fixture(params=STATE_SEAMS)
@@ -412,31 +418,83 @@ async def test_finish_stores_the_result_and_ends_the_log_at_once(seam: StateSeam
             "started",
             "finished",
         ]
-        assert (await log(state, submission.id))[-1].event == Finished(last.without_output())
+        assert (await log(state, submission.id))[-1].event == Finished(last)
 
 
-async def test_a_long_output_is_in_the_result_and_not_in_the_end(seam: StateSeam) -> None:
-    long = replace(OUTCOME, stdout=b"\0" * 2**20, stderr=b'"stdout":"' * 2**16)
-    last = Result(Verdict.OK, compile=long, run=long, attempts=1, finished_at=time.time())
+async def test_output_is_stored_in_the_log_only(seam: StateSeam) -> None:
+    head = Written.of(b"x" * HEAD_BYTES)
+    last = replace(result(), run=replace(OUTCOME, stdout=head))
     async with seam.open() as state:
         submission = await begun(state)
+        await state.append(submission.id, 1, [Output("run", "stdout", head.head)])
         assert await state.finish(submission.id, 1, last)
-        assert (await log(state, submission.id))[-1].event == Finished(last.without_output())
-        assert (await state.get(submission.id)).result == last
+        stored = (await state.get(submission.id)).result
+        assert stored == last.without_heads()
+        assert (await log(state, submission.id))[-1].event == Finished(stored)
 
 
-async def test_a_result_that_is_too_long_is_left_out_and_its_size_told(seam: StateSeam) -> None:
+OUTPUTS: dict[str, list[Event]] = {
+    "nothing": [],
+    "in few pieces": [Output("run", "stdout", b"one\n"), Output("run", "stderr", b"\xff")],
+    "in many pieces": [
+        Output("run", STREAMS[number % 2], b"%d\n" % number) for number in range(1000)
+    ],
+    "of both stages": [
+        Stage("compile", "start"),
+        Output("compile", "stderr", b"warning\n"),
+        Stage("run", "start"),
+        Output("run", "stdout", b"out\n"),
+    ],
+    "as long as a batch": [Output("run", "stdout", b"x" * 2**15)] * 20,
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+async def test_a_record_has_its_output_if_it_is_short_enough(seam: StateSeam, name: str) -> None:
+    """The output of the attempt that the result is of."""
+    events = OUTPUTS[name]
+    said = {
+        (step, stream): b"".join(
+            each.data
+            for each in events
+            if isinstance(each, Output) and (each.step, each.stream) == (step, stream)
+        )
+        for step in (COMPILE, RUN)
+        for stream in STREAMS
+    }
+    written = {key: replace(Written.of(data), head=b"") for key, data in said.items()}
+    outcomes = {
+        step: replace(OUTCOME, stdout=written[step, "stdout"], stderr=written[step, "stderr"])
+        for step in (COMPILE, RUN)
+    }
+    last = Result(Verdict.OK, compile=outcomes[COMPILE], run=outcomes[RUN], finished_at=time.time())
+    size = sum(map(len, said.values()))
     async with seam.open() as state:
         submission = await begun(state)
-        assert (await state.get(submission.id, 0)).result_bytes == 0
-        last = result()
-        assert await state.finish(submission.id, 1, last)
-        size = (await state.get(submission.id)).result_bytes
-        assert size > 100
+        await state.append(submission.id, 1, [Output("run", "stdout", b"of an earlier attempt")])
+        number = await state.begin(submission, "3", "node")
+        await state.append(submission.id, number, events)
+        assert (await state.get(submission.id, size)).output is None
+        await state.finish(submission.id, number, last)
         for look in (state.get, state.settled):
-            assert (await look(submission.id, size)).result == last
-            record = await look(submission.id, size - 1)
-            assert (record.status, record.result, record.result_bytes) == ("finished", None, size)
+            record = await look(submission.id, size)
+            assert record.output_size == size
+            assert record.output == said
+            if size:
+                assert (await look(submission.id, size - 1)).output is None
+        found = [each.event for each in await entries(state, submission.id, record.log_from)]
+        assert found == [*events, Finished(last)]
+        with pytest.raises(EventsReset):
+            await state.entries(submission.id, 10_000)
+
+
+async def entries(state: State, id: str, after: int) -> list[LogEntry]:
+    found: list[LogEntry] = []
+    while more := await state.entries(id, after):
+        assert more[0].seq == after + 1
+        found += more
+        after = more[-1].seq
+    return found
 
 
 async def test_status_follows_a_submission(seam: StateSeam) -> None:
@@ -462,8 +520,6 @@ async def test_small_questions_do_not_read_what_was_submitted(
         await state.get(submission.id)
         await state.finish(submission.id, 1, result())
         await state.settled(submission.id)
-        monkeypatch.setattr(wire, "load_result", pytest.fail)
-        await state.get(submission.id, 0)
 
 
 async def test_a_redelivered_result_changes_nothing(seam: StateSeam) -> None:
@@ -507,7 +563,8 @@ async def test_a_stale_attempts_result_is_dropped(seam: StateSeam) -> None:
 async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None:
     submission = make()
     async with seam.open() as state:
-        first = result(attempt=2)
+        long = replace(Written.of(b"beginning"), size=10**6)
+        first = replace(result(attempt=2), run=replace(OUTCOME, stdout=long, stderr=Written()))
         assert await state.finish(submission.id, 2, first, submission)
         for attempt in (1, 2, None):
             assert not await state.finish(submission.id, attempt, result(), submission)
@@ -516,10 +573,15 @@ async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None
         record = await state.get(submission.id)
         assert await state.submission(submission.id) == submission
         assert (record.status, record.attempts) == ("finished", 2)
-        assert record.result == first
+        short = Written(9, truncated=True)
+        assert record.result == replace(first, run=replace(OUTCOME, stdout=short, stderr=Written()))
         assert [each.event for each in await log(state, submission.id)] == [
-            Finished(first.without_output())
+            Output("run", "stdout", b"beginning"),
+            Finished(record.result),
         ]
+        output = (await state.get(submission.id, 9)).output
+        assert output
+        assert output[RUN, "stdout"] == b"beginning"
         with pytest.raises(EventsReset):
             await state.watch(submission.id, 7)
         with pytest.raises(AlreadyFinished):

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sandboxed import PRELUDE, PYTHON, SHORT, Lab, compile_in, run_in
+from sandboxed import PRELUDE, PYTHON, SHORT, Lab, Ran, compile_in, run_in
 
-from occd.model import File, Outcome
+from occd.model import File
 
 LOOK = "import os; print(sorted(os.listdir('.'))); print(sorted(os.listdir('/tmp')))"
 
 
-async def compile_then_look(lab: Lab, hostile: str) -> tuple[Outcome, Outcome]:
+async def compile_then_look(lab: Lab, hostile: str) -> tuple[Ran, Ran]:
     async with lab.cell(File("main.py", b"print('mine')")) as cell:
         compiled, tree = await compile_in(cell, [PYTHON, "-c", PRELUDE + hostile])
         return compiled, await run_in(cell, [PYTHON, "-c", LOOK], tree=tree)
