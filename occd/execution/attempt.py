@@ -9,6 +9,7 @@ attempt ends.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from signal import Signals
 
 import structlog
@@ -28,7 +29,7 @@ from occd.execution.kept import Kept
 from occd.execution.tail import Tail
 from occd.languages import Installed, Language
 from occd.model import HEAD_BYTES, Event, Outcome, Result, Stage, StageName, Submission, judge
-from occd.sandbox import Cell, Job, Sandbox
+from occd.sandbox import Cell, Feed, Null, Run, Sandbox, Sink, Tree
 from occd.state import State, Taken
 from occd.trouble import Trouble
 
@@ -112,33 +113,47 @@ class Attempt:
         submission, language = self._submission, self._language
         compiled: Outcome | None = None
         async with self._sandbox.cell(language, submission.files, submission.limits) as cell:
+            tree: Tree | None = None
             if language.compile:
-                compiled = await self._stage(cell, "compile")
+                compiled, tree = await self._stage(cell, "compile", None)
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
                     return Result(verdict, self._hint, compile=compiled)
-            run = await self._stage(cell, "run")
+            run, _ = await self._stage(cell, "run", tree)
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
-    async def _stage(self, cell: Cell, stage: StageName) -> Outcome:
+    async def _stage(
+        self, cell: Cell, stage: StageName, tree: Tree | None
+    ) -> tuple[Outcome, Tree | None]:
+        """Run a stage, which begins with `tree`. A compile stage leaves a tree."""
         self._log.put(stage, Stage(stage, "start"))
         tail = Tail(self._log.emit)
         send, stdin = trio.open_memory_channel[bytes](0)
         send_signal, signals = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._feed if stage == "run" else _close, send)
+            if stage == "run":
+                nursery.start_soon(self._feed, send)
             nursery.start_soon(self._signal, send_signal)
             with stdin, signals:
-                outcome = await cell.run(self._job(stage), stdin, tail.emit, self._stop, signals)
+                stdin_ = Feed(stdin) if stage == "run" else Null()
+                ended = await cell.run(self._run(stage, stdin_, tail, signals, tree))
             nursery.cancel_scope.cancel()
+        outcome = ended.outcome
         if stage == "run":
             outcome = self._language.judged(outcome, tail.text)
         else:
             self._hint = self._language.hint(outcome, tail.text)
         self._log.put(stage, Stage(stage, "end", outcome.without_heads()))
-        return outcome
+        return outcome, ended.tree
 
-    def _job(self, stage: StageName) -> Job:
+    def _run(
+        self,
+        stage: StageName,
+        stdin: Feed | Null,
+        tail: Tail,
+        signals: trio.MemoryReceiveChannel[int],
+        tree: Tree | None,
+    ) -> Run:
         submission, language = self._submission, self._language
         compiling = stage == "compile"
         limits = language.compile_limits if compiling else submission.limits
@@ -152,10 +167,22 @@ class Attempt:
             submission.compile_args,
             limits.memory,
         )
-        if compiling:
-            return Job(stage, argv, tuple(language.env.items()), limits)
-        env = (*language.env.items(), *submission.env)
-        return Job(stage, [*argv, *submission.args], env, limits)
+        env = tuple(language.env.items())
+        if not compiling:
+            argv = [*argv, *submission.args]
+            env = (*env, *submission.env)
+        return Run(
+            argv,
+            env,
+            limits,
+            stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+            stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+            stdin=stdin,
+            stop=self._stop,
+            signals=signals,
+            tree=tree,
+            keep=compiling,
+        )
 
     async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
         """Send the submission's stdin. If it is interactive, then send the clients' input until its end."""
@@ -223,7 +250,3 @@ class Attempt:
         self.number = await self._state.begin(submission, version, self._node, self._taken)
         for batch in self._kept.batches() if self._kept else ():
             await self._state.append(submission.id, self.number, batch)
-
-
-async def _close(send: trio.MemorySendChannel[bytes]) -> None:
-    await send.aclose()
