@@ -64,7 +64,7 @@ async def test_a_running_submission_that_is_overwritten_ends_with_one_line(
             answer = await client.receive()
         assert answer["problem"]["type"] == "unreadable"
     with trio.fail_after(PATIENCE_S):
-        while id not in await trio.to_thread.run_sync(kept, server):
+        while id not in await trio.to_thread.run_sync(kept, server):  # noqa: ASYNC110  (another process)
             await trio.sleep(0.1)
     told = await trio.to_thread.run_sync(server.get, f"{API}/submissions/{id}?wait=60")
     assert (told.status, told.json()["type"]) == (500, "unreadable")
