@@ -17,7 +17,7 @@ from occd.principal import Owner, as_version_1
 Stream = Literal["stdout", "stderr"]
 StageName = Literal["compile", "run", "check", "interact"]
 Program = Literal["solution", "checker", "interactor"]
-LimitName = Literal["cpu_time", "wall_time", "memory", "output"]
+LimitName = Literal["cpu_time", "wall_time", "memory", "output", "idle"]
 Status = Literal["queued", "running", "finished"]
 
 STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
@@ -365,7 +365,7 @@ def judge(compiled: Outcome | None, run: Outcome | None, *, cancelled: bool) -> 
             return Verdict.MEMORY_LIMIT
         case "output" if run is not None:  # a compiler that is stopped so had too many complaints
             return Verdict.OUTPUT_LIMIT
-        case "cpu_time" | "wall_time":
+        case "cpu_time" | "wall_time" | "idle":
             return Verdict.TIME_LIMIT
     if last.succeeded:
         return Verdict.OK

@@ -134,9 +134,14 @@ def file_names(names: Sequence[str]) -> None:
             end = name.find("/", end + 1)
 
 
+def room(sizes: Iterable[int]) -> int:
+    """The bytes that files of these sizes take of a file system."""
+    return sum(-(-size // _PAGE) * _PAGE for size in sizes)
+
+
 def fits(sizes: Iterable[int], box: int) -> None:
     """The files must fit into a file system of `box` bytes."""
-    if sum(-(-size // _PAGE) * _PAGE for size in sizes) > box:
+    if room(sizes) > box:
         raise Broken(f"do not fit into the box, which has {box} bytes", "files")
 
 

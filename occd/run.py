@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -16,10 +17,10 @@ from occd.config import Config
 from occd.errors import OccdError
 from occd.execution.tail import Tail
 from occd.languages import Language, find, for_file, load_languages
-from occd.model import File, Outcome, Stream, Submission
+from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY
 from occd.request import Request
-from occd.sandbox import Job, Sandbox, no_stdin, open_sandbox
+from occd.sandbox import Feed, Run, Sandbox, Sink, Tree, open_sandbox
 
 _CHUNK = 65_536
 _SIGNALS_WAITING = 16
@@ -158,37 +159,58 @@ async def _run(
     unread: trio.Event,
 ) -> Outcome:
     binary = sandbox.available[language.id][0].binary
+    env = tuple(language.env.items())
 
-    def job(template: tuple[str, ...], *, compiling: bool) -> Job:
-        limits = language.compile_limits if compiling else submission.limits
-        argv = language.argv(template, binary, submission.main, submission.files, (), limits.memory)
-        args = () if compiling else submission.args
-        env = tuple(language.env.items())
-        return Job("compile" if compiling else "run", [*argv, *args], env, limits)
+    def argv(template: tuple[str, ...], limits: Limits) -> list[str]:
+        return language.argv(template, binary, submission.main, submission.files, (), limits.memory)
 
     def emit(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
 
     async with sandbox.cell(language, submission.files, submission.limits) as cell:
+        tree: Tree | None = None
         if language.compile:
-            compile_job = job(language.compile, compiling=True)
+            limits = language.compile_limits
             tail = Tail(lambda _stream, data: emit("stderr", data))
             with keys.stage() as signals:
-                compiled = await cell.run(compile_job, no_stdin(), tail.emit, unread, signals)
+                ended = await cell.run(
+                    Run(
+                        argv(language.compile, limits),
+                        env,
+                        limits,
+                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stop=unread,
+                        signals=signals,
+                        keep=True,
+                    )
+                )
+            compiled, tree = ended.outcome, ended.tree
             if hint := language.hint(compiled, tail.text):
                 emit("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
                 return compiled
+        limits = submission.limits
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_read, stdin_fd, send)
             tail = Tail(emit)
             with stdin, keys.stage() as signals:
-                outcome = await cell.run(
-                    job(language.run, compiling=False), stdin, tail.emit, unread, signals
+                ended = await cell.run(
+                    Run(
+                        [*argv(language.run, limits), *submission.args],
+                        env,
+                        limits,
+                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stdin=Feed(stdin),
+                        stop=unread,
+                        signals=signals,
+                        tree=tree,
+                    )
                 )
             nursery.cancel_scope.cancel()
-    return language.judged(outcome, tail.text)
+    return language.judged(ended.outcome, tail.text)
 
 
 async def _read(fd: int, send: trio.MemorySendChannel[bytes]) -> None:

@@ -4,16 +4,29 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from sandboxed import PYTHON, SHORT, Feed, Lab, Ran, children, nsjails, run_in, standing_inits
+from sandboxed import (
+    PYTHON,
+    SHORT,
+    Feed,
+    Lab,
+    Ran,
+    children,
+    compile_in,
+    nsjails,
+    run_in,
+    standing_inits,
+)
 
 from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Stream
-from occd.sandbox import Job, no_signals, open_sandbox
+from occd.sandbox import Feed as Stdin
+from occd.sandbox import Run, Sink, open_sandbox
 
 MIB = 2**20
 
@@ -290,12 +303,10 @@ async def test_large_stdin_arrives_whole(lab: Lab) -> None:
 async def test_run_sees_the_compiled_tree_and_not_another_runs_writes(lab: Lab) -> None:
     change = "open('made', 'a').write('!'); print(open('made').read(), open('source').read())"
     async with lab.cell(File("source", b"text")) as cell:
-        made = await run_in(
-            cell, [PYTHON, "-c", "open('made', 'w').write('compiled')"], stage="compile"
-        )
+        made, tree = await compile_in(cell, [PYTHON, "-c", "open('made', 'w').write('compiled')"])
         assert made.succeeded, made
         for _ in range(2):
-            outcome = await run_in(cell, [PYTHON, "-c", change])
+            outcome = await run_in(cell, [PYTHON, "-c", change], tree=tree)
             assert outcome.stdout == b"compiled! text\n", outcome
 
 
@@ -372,10 +383,17 @@ async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab
         send.send_nowait(b"\n")
 
     source = "import os\nfor number in range(20): os.write(1 + number % 2, b'%d' % number); os.read(0, 1)"
-    job = Job("run", [PYTHON, "-c", source], (), SHORT)
+    run = Run(
+        [PYTHON, "-c", source],
+        (),
+        SHORT,
+        stdout=Sink(1000, partial(emit, "stdout")),
+        stderr=Sink(1000, partial(emit, "stderr")),
+        stdin=Stdin(stdin),
+    )
     async with lab.cell() as cell:
         with send:
-            outcome = await cell.run(job, stdin, emit, trio.Event(), no_signals())
+            outcome = (await cell.run(run)).outcome
     assert outcome.succeeded, outcome
     streams: list[Stream] = ["stdout", "stderr"]
     assert told == [(streams[number % 2], b"%d" % number) for number in range(20)]

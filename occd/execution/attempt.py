@@ -9,18 +9,27 @@ attempt ends.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from signal import Signals
 
 import structlog
 import trio
 
-from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
+from occd.errors import (
+    AlreadyFinished,
+    Exhausted,
+    OccdError,
+    Stale,
+    StateError,
+    UnknownSubmission,
+    Unreadable,
+)
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
 from occd.execution.tail import Tail
 from occd.languages import Installed, Language
 from occd.model import HEAD_BYTES, Event, Outcome, Result, Stage, StageName, Submission, judge
-from occd.sandbox import Cell, Job, Sandbox
+from occd.sandbox import Cell, Feed, Null, Run, Sandbox, Sink, Tree
 from occd.state import State, Taken
 from occd.trouble import Trouble
 
@@ -61,7 +70,8 @@ class Attempt:
         self._superseded: StateError | None = None
 
     async def stages(self) -> Result:
-        """Compile and run. Raises AlreadyFinished when a later attempt has taken over."""
+        """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
+        the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_for_cancel)
             async with trio.open_nursery() as appending:
@@ -71,6 +81,8 @@ class Attempt:
                 finally:
                     self._log.close()
             nursery.cancel_scope.cancel()
+        if isinstance(self._superseded, Unreadable):
+            raise self._superseded
         if self._superseded:
             raise AlreadyFinished(self._submission.id) from self._superseded
         return result
@@ -101,33 +113,47 @@ class Attempt:
         submission, language = self._submission, self._language
         compiled: Outcome | None = None
         async with self._sandbox.cell(language, submission.files, submission.limits) as cell:
+            tree: Tree | None = None
             if language.compile:
-                compiled = await self._stage(cell, "compile")
+                compiled, tree = await self._stage(cell, "compile", None)
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
                     return Result(verdict, self._hint, compile=compiled)
-            run = await self._stage(cell, "run")
+            run, _ = await self._stage(cell, "run", tree)
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
-    async def _stage(self, cell: Cell, stage: StageName) -> Outcome:
+    async def _stage(
+        self, cell: Cell, stage: StageName, tree: Tree | None
+    ) -> tuple[Outcome, Tree | None]:
+        """Run a stage, which begins with `tree`. A compile stage leaves a tree."""
         self._log.put(stage, Stage(stage, "start"))
         tail = Tail(self._log.emit)
         send, stdin = trio.open_memory_channel[bytes](0)
         send_signal, signals = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._feed if stage == "run" else _close, send)
+            if stage == "run":
+                nursery.start_soon(self._feed, send)
             nursery.start_soon(self._signal, send_signal)
             with stdin, signals:
-                outcome = await cell.run(self._job(stage), stdin, tail.emit, self._stop, signals)
+                stdin_ = Feed(stdin) if stage == "run" else Null()
+                ended = await cell.run(self._run(stage, stdin_, tail, signals, tree))
             nursery.cancel_scope.cancel()
+        outcome = ended.outcome
         if stage == "run":
             outcome = self._language.judged(outcome, tail.text)
         else:
             self._hint = self._language.hint(outcome, tail.text)
         self._log.put(stage, Stage(stage, "end", outcome.without_heads()))
-        return outcome
+        return outcome, ended.tree
 
-    def _job(self, stage: StageName) -> Job:
+    def _run(
+        self,
+        stage: StageName,
+        stdin: Feed | Null,
+        tail: Tail,
+        signals: trio.MemoryReceiveChannel[int],
+        tree: Tree | None,
+    ) -> Run:
         submission, language = self._submission, self._language
         compiling = stage == "compile"
         limits = language.compile_limits if compiling else submission.limits
@@ -141,10 +167,22 @@ class Attempt:
             submission.compile_args,
             limits.memory,
         )
-        if compiling:
-            return Job(stage, argv, tuple(language.env.items()), limits)
-        env = (*language.env.items(), *submission.env)
-        return Job(stage, [*argv, *submission.args], env, limits)
+        env = tuple(language.env.items())
+        if not compiling:
+            argv = [*argv, *submission.args]
+            env = (*env, *submission.env)
+        return Run(
+            argv,
+            env,
+            limits,
+            stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+            stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+            stdin=stdin,
+            stop=self._stop,
+            signals=signals,
+            tree=tree,
+            keep=compiling,
+        )
 
     async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
         """Send the submission's stdin. If it is interactive, then send the clients' input until its end."""
@@ -187,7 +225,7 @@ class Attempt:
                 await self._record(events)
                 self._trouble.over()
                 return
-            except (Stale, AlreadyFinished, Exhausted) as error:
+            except (Stale, AlreadyFinished, Exhausted, Unreadable) as error:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:
@@ -214,7 +252,3 @@ class Attempt:
         )
         for batch in self._kept.batches() if self._kept else ():
             await self._state.log.append(submission.id, self.number, batch)
-
-
-async def _close(send: trio.MemorySendChannel[bytes]) -> None:
-    await send.aclose()

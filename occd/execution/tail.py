@@ -1,7 +1,8 @@
 """The end of what a step writes to stderr, where compilers and runtimes say what went wrong."""
 
+from collections.abc import Callable
+
 from occd.model import Stream
-from occd.sandbox import Emit
 
 _END_BYTES = 4096
 
@@ -9,7 +10,7 @@ _END_BYTES = 4096
 class Tail:
     """Passes output on, and keeps the last 4 KiB of stderr."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Callable[[Stream, bytes], None]) -> None:
         self._emit = emit
         self._end = b""
 

@@ -21,6 +21,7 @@ from occd.errors import (
     OccdError,
     Poisoned,
     SandboxFailed,
+    Unreadable,
     in_words,
     leaves,
     out_of_descriptors,
@@ -147,6 +148,11 @@ class Execute:
         try:
             async with self._slots:
                 ended = await self._try(submission, held)
+        except Unreadable as error:  # no repetition mends what is stored: notify tells it once
+            del self._running[submission.id]
+            held.close()
+            await held.delivery.reject(str(error))
+            return
         except BaseException:
             del self._running[submission.id]
             with trio.move_on_after(_HAND_BACK_S, shield=True):
@@ -164,12 +170,16 @@ class Execute:
         await (held.delivery.ack() if ended else held.delivery.hand_back())
 
     async def _try(self, submission: Submission, held: _Held) -> bool:
-        """Whether the submission's delivery has served its purpose."""
+        """Whether the submission's delivery has served its purpose. Raises Unreadable when the submission was
+        damaged in state."""
         try:
             await self._attempt(submission, held)
         except AlreadyFinished:
             return True
         except Exception as error:
+            for each in leaves(error):
+                if isinstance(each, Unreadable):
+                    raise each from None
             known = all(isinstance(each, OccdError) for each in leaves(error))
             log.error(  # a known failure needs no traceback
                 "attempt failed", id=submission.id, error=in_words(error), exc_info=not known

@@ -10,21 +10,26 @@ from collections.abc import Callable, Mapping
 import trio
 
 from occd.model import HEAD_BYTES, Stream, Written
-from occd.sandbox import Emit
+from occd.sandbox import Sink
 from occd.utf8 import unfinished
 
 _READ = 65_536
 
 
 class Output:
-    """Emits the output of two pipes in whole characters. When a stream exceeds its limit, `exceeded` is
-    called, and the rest of the stream is dropped."""
+    """Tells each sink the output of its pipe in whole characters. When a stream exceeds its limit,
+    `exceeded` is called, and the rest of the stream is dropped. `wrote` is called whenever there was
+    output."""
 
     def __init__(
-        self, pipes: Mapping[Stream, int], limit: int, emit: Emit, exceeded: Callable[[], None]
+        self,
+        pipes: Mapping[Stream, tuple[int, Sink]],
+        exceeded: Callable[[], None],
+        wrote: Callable[[], None],
     ) -> None:
-        self._streams = {name: _Stream(name, fd, limit, emit) for name, fd in pipes.items()}
+        self._streams = {name: _Stream(fd, sink) for name, (fd, sink) in pipes.items()}
         self._exceeded = exceeded
+        self._wrote = wrote
 
     def start(self, nursery: trio.Nursery) -> None:
         """Read both pipes to their ends, also past a limit, so that a program never waits for us."""
@@ -38,12 +43,13 @@ class Output:
 
     def drain(self) -> None:
         """Read the rest when no process of the program is left: the pipes hold all remaining output. We do
-        not wait for their end, because the kernel keeps a pipe open that is in flight between two sockets."""
+        not wait for their end, because the kernel keeps a pipe open that is in flight between two
+        sockets."""
         while self._take():
             pass
 
     def finish(self, *, cut: bool) -> None:
-        """Emit the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
+        """Tell the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
         for stream in self._streams.values():
             stream.finish(cut=cut)
 
@@ -54,6 +60,8 @@ class Output:
             took |= stream.take()
             if stream.truncated:
                 self._exceeded()
+        if took:
+            self._wrote()
         return took
 
     @property
@@ -66,11 +74,9 @@ class Output:
 
 
 class _Stream:
-    def __init__(self, name: Stream, fd: int, limit: int, emit: Emit) -> None:
-        self._name = name
+    def __init__(self, fd: int, sink: Sink) -> None:
         self.fd = fd
-        self._limit = limit
-        self._emit = emit
+        self._sink = sink
         self._size = 0
         self._head = bytearray()
         self._half = b""
@@ -96,7 +102,7 @@ class _Stream:
         return True
 
     def _keep(self, read: bytes) -> None:
-        room = self._limit - self._size - len(self._half)
+        room = self._sink.limit - self._size - len(self._half)
         data = self._half + read[:room]
         half = unfinished(data)
         self._half = data[len(data) - half :]
@@ -106,7 +112,7 @@ class _Stream:
             self.finish(cut=True)
 
     def finish(self, *, cut: bool) -> None:
-        """Emit the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
+        """Tell the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
         rest, self._half = self._half, b""
         if not cut:
             self._send(rest)
@@ -116,7 +122,7 @@ class _Stream:
             self._size += len(data)
             self._head += data[: HEAD_BYTES - len(self._head)]
             self._check(data)
-            self._emit(self._name, data)
+            self._sink.told(data)
 
     def _check(self, data: bytes, *, final: bool = False) -> None:
         if self._utf8:

@@ -1,16 +1,15 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
-import hashlib
-import math
 import re
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
 from typing import Any, TypeGuard
 
 import trio
 from quart import Blueprint, Response, request
 
-from occd.config import Config, HttpConfig
+from occd.config import Config
 from occd.errors import FieldError, Rejected, UnknownSubmission, Unreadable
 from occd.model import Record
 from occd.principal import Principal
@@ -20,9 +19,10 @@ from occd.web.budget import HELD, Held, heavy_if
 from occd.web.compressed import compress_once, respond
 from occd.web.json import dump, parse
 from occd.web.longanswer import LONG_ANSWER_BYTES, LongAnswer, pieces_of
-from occd.web.longjson import SLICE, Reader, digest_of
+from occd.web.longjson import SLICE, Reader
 from occd.web.origin import check_origin
 from occd.web.owner import owner_of, principal_of
+from occd.web.query import check_parameters, limit_of, wait_of
 from occd.web.schema import (
     language_json,
     limits_json,
@@ -34,7 +34,12 @@ from occd.web.schema import (
 OUTPUT_BYTES = 2**14
 """More output than that is read from the log while it is sent: as JSON it may take six times as much."""
 
-_LIST_MAX = 100
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "api.submit": ("wait",),
+    "api.own": ("limit", "cursor"),
+    "api.look": ("wait",),
+}
+"""What each address takes behind its `?`. The others take nothing."""
 
 
 def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> Blueprint:
@@ -45,9 +50,13 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             check_origin(request.headers, config.http)
 
+    @api.before_request
+    async def known_parameters() -> None:
+        check_parameters(request.args, _PARAMETERS.get(request.endpoint or "", ()))
+
     @api.post("/submissions")
     async def submit() -> Response:
-        wait, principal = _wait(config.http), principal_of(request.headers)
+        wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
         key = checked_key(request.headers.get("Idempotency-Key"))
         record = await _accepted(principal, key)
         _held().release_request()
@@ -61,14 +70,14 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
 
     @api.get("/submissions")
     async def own() -> Response:
-        owner, limit = owner_of(principal_of(request.headers)), _limit()
+        owner, limit = owner_of(principal_of(request.headers)), limit_of(request.args)
         found = await service.owned(owner, request.args.get("cursor"), limit)
         more = found[-1].cursor if len(found) == limit else None
         return _json({"submissions": [summary_json(each) for each in found], "cursor": more})
 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
-        wait = _wait(config.http)
+        wait = wait_of(request.args, config.http)
         record = await service.get(checked_id(id), OUTPUT_BYTES)
         return await _answer(record, wait, pending_status=200)
 
@@ -124,18 +133,20 @@ def _held() -> Held:
 
 
 async def _read_body() -> tuple[Any, str]:
-    """The value of the request's body, and a digest by which the same is known again."""
+    """The value of the request's body, and the digest of the body, however the body came."""
     length = request.content_length
+    digest = sha256()
     if length is None or length > SLICE:
         reader = Reader()
         async for piece in request.body:
+            digest.update(piece)
             await reader.take(piece)
             del piece  # else it would be there while the next is awaited
-        value = reader.close()
-        return value, digest_of(value)
+        return reader.close(), digest.hexdigest()
     body = await request.get_data()
     assert isinstance(body, bytes)
-    return parse(body), hashlib.sha256(body).hexdigest()
+    digest.update(body)
+    return parse(body), digest.hexdigest()
 
 
 def checked_id(id: object) -> str:
@@ -157,30 +168,6 @@ def checked_key(key: object) -> str | None:
     raise Rejected(
         "bad-request", f"the idempotency key {message}", [FieldError("idempotency_key", message)]
     )
-
-
-def _wait(config: HttpConfig) -> float:
-    """`?wait=` in seconds, at most what the server allows."""
-    given = request.args.get("wait")
-    if given is None:
-        return 0.0
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
-        message = "must be a number of seconds, 0 or more"
-        raise Rejected("invalid", f"wait: {message}", [FieldError("wait", message)])
-    return min(seconds, config.wait_max_s)
-
-
-def _limit() -> int:
-    """`?limit=`, how many at once."""
-    given = request.args.get("limit", "20")
-    if not re.fullmatch(r"\d{1,3}", given) or not 1 <= int(given) <= _LIST_MAX:
-        message = f"must be 1 to {_LIST_MAX}"
-        raise Rejected("invalid", f"limit: {message}", [FieldError("limit", message)])
-    return int(given)
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -13,7 +13,7 @@ import trio
 from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
-from occd.errors import FieldError, OccdError, OverBudget, Rejected
+from occd.errors import FieldError, OccdError, OverBudget, Rejected, Unreadable
 from occd.model import LogEntry, Output, Record
 from occd.principal import Principal
 from occd.web import FollowService
@@ -24,6 +24,7 @@ from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import principal_by, principal_of
 from occd.web.problems import Problem, internal_problem, problem_of
+from occd.web.query import check_parameters
 from occd.web.schema import event_json, parse_submission, stdin_bytes
 
 log = structlog.get_logger()
@@ -32,6 +33,8 @@ _SUBSCRIPTIONS_MAX = 1000
 _SLOW_S = 10.0
 _REF_BYTES = 256
 _NUMBER_MAX = 2**53
+_ERRORS_SHOWN = 5
+_NAME_SHOWN = 100
 _COPIES = 3
 """The number of copies of a frame during a send: its text, its bytes, and its bytes with a head."""
 
@@ -45,6 +48,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
     async def ws() -> Any:
         try:
             check_origin(websocket.headers, config)
+            check_parameters(websocket.args, ())
             principal = principal_of(websocket.headers)
         except Rejected as error:
             return problem_of(error).response()
@@ -102,9 +106,10 @@ class _Session:
         frame: dict[str, Any] = {}
         try:
             frame = await _parse(text)
+            _check_fields(frame)
             await self._handlers[frame["type"]](frame)
         except OccdError as error:
-            await self._answer(frame, _error(frame, problem_of(error)))
+            await self._answer(frame, _error(frame, _told(error, frame.get("id"))))
         except Exception:
             log.exception("a frame failed")
             await self._answer(frame, _error(frame, internal_problem()))
@@ -119,10 +124,9 @@ class _Session:
         key = checked_key(frame.get("idempotency_key"))
         bearer = _word(frame.get("bearer"))
         principal = self._principal if bearer is None else principal_by(bearer)
+        digest = await digest_of(wanted) if key else ""
         async with heavy_if(self._held, request.bytes):
-            record = await self._service.submit(
-                request, principal, key=key, digest=digest_of(wanted)
-            )
+            record = await self._service.submit(request, principal, key=key, digest=digest)
         id = record.id
         # The answer goes first, because the events need the id that it gives.
         await self._answer(frame, {"type": "accepted", "id": id})
@@ -195,7 +199,7 @@ class _Session:
             except OverBudget as error:
                 await self._close(TRY_AGAIN_LATER, str(error))
             except OccdError as error:
-                await self._send(_error({"id": id}, problem_of(error)))
+                await self._send(_error({"id": id}, _told(error, id)))
             finally:
                 if self._followed.get(id) is scope:
                     del self._followed[id]
@@ -267,7 +271,16 @@ def _check_ref(frame: dict[str, Any]) -> None:
         raise _wrong("ref", f"is longer than {_REF_BYTES} bytes")
 
 
-_TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "signal", "cancel")
+_TYPES = {
+    "submit": ("submission", "idempotency_key", "bearer"),
+    "subscribe": ("id", "after"),
+    "unsubscribe": ("id",),
+    "stdin": ("id", "data", "offset", "eof"),
+    "signal": ("id", "signal"),
+    "cancel": ("id",),
+}
+"""The fields of each frame, beside `type` and `ref`."""
+
 SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGCONT",
     "SIGTSTP",
@@ -291,6 +304,25 @@ def _word(value: object) -> object:
 
 def _wrong(field: str, message: str) -> Rejected:
     return Rejected("bad-request", f"{field} {message}", [FieldError(field, message)])
+
+
+def _check_fields(frame: dict[str, Any]) -> None:
+    """Raises Rejected for fields that the frame does not have: a misspelled one would be without effect."""
+    kind = frame["type"]
+    unknown = sorted(frame.keys() - {"type", "ref", *_TYPES[kind]})[:_ERRORS_SHOWN]
+    if not unknown:
+        return
+    message = f"is not a field of a {kind} frame"
+    # A name that somebody sent may be long, and need not be text.
+    names = [name[:_NAME_SHOWN].encode(errors="backslashreplace").decode() for name in unknown]
+    detail = "; ".join(f"{name} {message}" for name in names)
+    raise Rejected("bad-request", detail, [FieldError(name, message) for name in names])
+
+
+def _told(error: OccdError, id: object) -> Problem:
+    if isinstance(error, Unreadable):
+        log.error("what is stored cannot be read", id=id, reason=str(error))
+    return problem_of(error)
 
 
 def _error(frame: dict[str, Any], problem: Problem) -> dict[str, Any]:

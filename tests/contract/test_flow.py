@@ -37,6 +37,7 @@ from occd.model import (
     Outcome,
     Record,
     Result,
+    Stream,
     Submission,
     Verdict,
     Written,
@@ -44,11 +45,12 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Emit, Job, no_signals
+from occd.sandbox import Cell, Ended, Run, Running, no_signals
 from occd.state import State
 
 FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
 Q = "submission_queue"
+Emit = Callable[[Stream, bytes], None]
 
 
 @dataclass
@@ -76,17 +78,15 @@ class FakeSandbox:
         yield self
 
     async def run(
-        self,
-        job: Job,
-        stdin: trio.MemoryReceiveChannel[bytes],
-        emit: Emit,
-        stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int],
-    ) -> Outcome:
-        self.signals = signals
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
+        def emit(stream: Stream, data: bytes) -> None:
+            (run.stdout if stream == "stdout" else run.stderr).told(data)
+
+        self.signals = run.signals
         self.runs += 1
         emit("stdout", b"done\n")
-        return await self.behave(emit, stop)
+        return Ended(await self.behave(emit, run.stop))
 
 
 @dataclass

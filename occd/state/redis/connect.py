@@ -1,11 +1,10 @@
 """How Redis is reached: one server or the master that Sentinel names, TLS, the password; and what its
 refusals mean in words that say what to do.
 
-Here alone the driver is named. Its errors leave this module as one of two: `Lost`, where trying again
-is the answer, and StateUnavailable, where it is not.
+Here alone the driver is named. Its errors leave this module as `Lost`, where trying again is the answer,
+as Unreadable, where a key of ours was damaged, and else as StateUnavailable.
 """
 
-import os
 import re
 import socket
 import ssl
@@ -21,7 +20,8 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from occd.config import RedisConfig
-from occd.errors import ConfigError, StateUnavailable
+from occd.errors import ConfigError, StateUnavailable, Unreadable
+from occd.settings import check_readable, read_password
 
 Command = tuple[str | bytes | int | float, ...]
 Reply = Any
@@ -155,6 +155,10 @@ class Redis:
         text = f"{code} {error}"
         if "NOSCRIPT" in text:
             return Forgotten()
+        if "WRONGTYPE" in text:  # no repetition mends that
+            return Unreadable(
+                "Redis holds something of another type under a key of ours (WRONGTYPE)"
+            )
         if _PASSING.search(text):
             return Lost(f"Redis at {self.at} is not ready: {text.strip()}")
         for word, remedy in _REMEDIES.items():
@@ -235,13 +239,7 @@ class Redis:
 
     def _password(self) -> str | None:
         path = self._config.password_file
-        if path is None:
-            return self._url_password
-        try:
-            return path.read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not text"
-            raise ConfigError(f"redis.password_file: {path}: {reason}") from None
+        return read_password(path, "redis.password_file") if path else self._url_password
 
     def _tls_options(self) -> dict[str, Any]:
         config = self._config
@@ -251,8 +249,8 @@ class Redis:
             "key_file": config.key_file,
         }
         for name, path in files.items():
-            if path is not None and not os.path.isfile(path):
-                raise ConfigError(f"redis.{name}: there is no file {path}, or it may not be read")
+            if path is not None:
+                check_readable(path, f"redis.{name}")
         return {
             "ssl_cert_reqs": ssl.CERT_REQUIRED,
             "ssl_check_hostname": True,

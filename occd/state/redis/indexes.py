@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 import structlog
@@ -41,7 +42,8 @@ class Indexes:
         submissions = []
         for id, score in zip(found[::2], found[1::2], strict=True):
             look = ("HMGET", self._store.keys(load_id(id))[0], "status", "published", "body")
-            ((status, published, body),) = await self._store.link.run(look, certain=False)
+            (found_of,) = await self._store.looks([look])
+            status, published, body = found_of or (None, None, None)
             if status == b"queued" and published != b"1":
                 try:
                     submissions.append(wire.decode_submission(body or b""))
@@ -70,9 +72,9 @@ class Indexes:
                 break
             ids = list(map(load_id, members))
             looks = [("HMGET", self._store.keys(id)[0], *SUMMARY_FIELDS) for id in ids]
-            told = await self._store.link.run(*looks, certain=False)
-            known = [each for each in zip(scores, ids, told, strict=True) if each[2][1]]
-            if gone := [each for each, of in zip(members, told, strict=True) if not of[1]]:
+            told = await self._store.looks(looks)
+            known = [each for each in zip(scores, ids, told, strict=True) if each[2] and each[2][1]]
+            if gone := [each for each, of in zip(members, told, strict=True) if not (of and of[1])]:
                 await self._store.link.run(("ZREM", key, *gone))
             passed += len(known)
             page += _readable(each for each in known if each[:2] < (at, before_id))
@@ -89,7 +91,7 @@ class Indexes:
                 command = ("ZRANGE", key, "-inf", time.time() - _YOUNG_S, "BYSCORE", "LIMIT", 0)
                 (ids,) = await self._store.link.run((*command, _HEAL_AT_ONCE), certain=False)
                 looks = [("HGET", self._store.keys(load_id(id))[0], "status") for id in ids]
-                states = await self._store.link.run(*looks, certain=False) if ids else []
+                states = await self._store.looks(looks) if ids else []
                 gone = [id for id, status in zip(ids, states, strict=True) if status != b"queued"]
                 if gone:
                     await self._store.link.run(("ZREM", key, *gone))
@@ -146,7 +148,8 @@ class Indexes:
         if result:
             bucket = self._bucket(int(time.time()) // BUCKET_S)
             commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * BUCKET_S * BUCKETS)]
-        await self._store.link.run(*commands)
+        with suppress(Unreadable):  # the end is stored, and a damaged key must not undo that
+            await self._store.link.run(*commands)
 
     def rate(self) -> Command:
         now = int(time.time()) // BUCKET_S

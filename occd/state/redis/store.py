@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
-from occd.errors import AlreadyFinished, Stale, StateError, StateUnavailable, UnknownSubmission
+from occd.errors import (
+    AlreadyFinished,
+    Stale,
+    StateError,
+    StateUnavailable,
+    UnknownSubmission,
+    Unreadable,
+)
 from occd.state import NODE_TTL_S
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.link import Link
@@ -82,11 +89,26 @@ class RedisStore:
             except StateUnavailable:
                 await trio.sleep(RETRY_S)
 
+    async def looks(self, looks: Sequence[Command]) -> list[Reply]:
+        """What each finds. None for a key that was damaged, which must not hide the others."""
+        try:
+            return await self.link.run(*looks, certain=False)
+        except Unreadable:
+            if len(looks) == 1:
+                return [None]
+        return [found for look in looks for found in await self.looks([look])]
+
     async def surely(self, trouble: Trouble, id: str, *commands: Command) -> list[Reply]:
-        """Send the very same step until Redis answers. Redis recognizes a step that it carried out late."""
+        """Send the very same step until Redis answers. Redis recognizes a step that it carried out late. The
+        first command is the submission's own. The others change keys that lie elsewhere: when one of those
+        was damaged, the submission goes on without them."""
         while True:
             try:
                 done = await self.link.run(*commands)
+            except Unreadable:
+                if len(commands) == 1:
+                    raise
+                commands = commands[:1]
             except StateUnavailable as error:
                 trouble.tell(error, id=id)
                 await trio.sleep(RETRY_S)
