@@ -19,6 +19,7 @@ which starts its count again.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -145,7 +146,7 @@ class Intake:
         self._channel, self._out = channel, 0
         # A quorum queue may deliver a message after it confirmed the consumer's cancellation. pika would
         # drop that message, which would then belong to this channel for ever.
-        channel._on_deliver = self._came
+        channel._on_deliver = partial(self._came, channel)
         channel.add_on_close_callback(self._closed)
         channel.add_on_cancel_callback(lambda _: self._cancelled(channel))
         channel.add_callback(lambda _: self._got_none(), [spec.Basic.GetEmpty], False)
@@ -184,9 +185,9 @@ class Intake:
         self._free += len(self._held)
         self._held.clear()
 
-    def _came(self, frame: Any, header: Any, body: bytes) -> None:
+    def _came(self, channel: Any, frame: Any, header: Any, body: bytes) -> None:
         lane = self._turn.lanes[int(frame.method.consumer_tag.rpartition(".")[2])]
-        self._take(Arrival(lane, self._channel, frame.method, header.properties, body))
+        self._take(Arrival(lane, channel, frame.method, header.properties, body))
 
     def _got(self, lane: str, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._getting = False
@@ -202,6 +203,8 @@ class Intake:
     # The two states.
 
     def _take(self, arrival: Arrival) -> None:
+        if arrival.channel is not self._channel:  # it goes back when that channel is closed
+            return
         self._out += 1
         self._empty_until.pop(arrival.lane, None)
         if self._ended or (self._free <= 0 and len(self._turn.lanes) > 1):

@@ -165,6 +165,21 @@ async def test_what_was_taken_can_be_ended_after_leaving_the_consumer(
             assert await drain(broker, 1, Q if end == "hand_back" else Q + DEAD) == ["a"]
 
 
+async def test_what_is_worked_on_stays_ours_when_its_consumer_has_left(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        for number in range(5):  # of which some met a message that came while a channel was closed
+            async with broker.consume(Q, 3) as deliveries:
+                await put(broker, f"a{number}", f"b{number}")
+                (ours,) = await take(deliveries)
+                await trio.sleep(QUIET_S)  # the next one is on its way to us
+            others = await drain(broker, 1)
+            await put(broker, f"c{number}")
+            others += await drain(broker, 1)
+            assert sorted([ours.body.decode(), *others]) == [f"{name}{number}" for name in "abc"]
+            await ours.ack()
+            await assert_empty(broker)
+
+
 async def test_a_waiting_consumer_gets_what_is_published_later(seam: BrokerSeam) -> None:
     async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
         await assert_quiet(deliveries)
