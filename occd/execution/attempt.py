@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
+from occd.execution.arbiter import Turn
 from occd.execution.eventlog import EventLog
 from occd.languages import Installed, Language
 from occd.model import Event, Outcome, Result, Stage, StageName, Submission, judge
@@ -24,6 +25,10 @@ from occd.trouble import Trouble
 log = structlog.get_logger()
 
 _RETRY_S = 0.5
+
+_SEATED_BYTES = 2**20
+"""What a submission in a seat holds in this process until it ends: its files and its stdin. 64 submissions of
+8 MiB would take more than 1 GiB, because their messages are held, too."""
 
 
 class Attempt:
@@ -38,6 +43,7 @@ class Attempt:
         language: Language,
         installed: Installed,
         node: str,
+        turn: Turn,
     ) -> None:
         self._state = state
         self._sandbox = sandbox
@@ -47,6 +53,7 @@ class Attempt:
         self._language = language
         self._installed = installed
         self._node = node
+        self._turn = turn
         self._taken = Taken()
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
@@ -120,7 +127,14 @@ class Attempt:
         if compiling:
             return Job(stage, argv, tuple(language.env.items()), limits)
         env = (*language.env.items(), *submission.env)
-        return Job(stage, [*argv, *submission.args], env, limits)
+        return Job(stage, [*argv, *submission.args], env, limits, self._started)
+
+    def _started(self) -> None:
+        """The program runs. If it is interactive, it mostly waits for its client from now on."""
+        submission = self._submission
+        held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
+        if submission.interactive and held <= _SEATED_BYTES:
+            self._turn.sit(submission.owner or submission.user_id or "")
 
     async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
         """Send the submission's stdin. If it is interactive, then send the clients' input until its end."""

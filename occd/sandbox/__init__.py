@@ -24,12 +24,14 @@ Emit = Callable[[Stream, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One stage to run. `argv` and `env` reach the program as they are: no shell reads them."""
+    """One stage to run. `argv` and `env` reach the program as they are: no shell reads them. `started` is
+    called once, when a jail has the job; it must not block. A job that no jail could take never started."""
 
     stage: StageName
     argv: Sequence[str]
     env: Sequence[tuple[str, str]]
     limits: Limits
+    started: Callable[[], object] = lambda: None
 
 
 class Cell(Protocol):

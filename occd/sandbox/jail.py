@@ -59,6 +59,7 @@ async def run_in_jail(
             message = encode_go(launcher.jail.number, job.argv, env, job.limits, len(groups))
             started = time.monotonic()
             await launcher.go(message, [*files, *groups, *cpu_time])
+            job.started()
         ending = _Ending(launcher, job.limits)
         output = Output(streams, job.limits.output, emit, ending.ask)
         failed: SandboxFailed | None = None
