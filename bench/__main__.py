@@ -15,7 +15,8 @@ import trio
 from bench.measure import SOURCE, HttpClient, Run, daemon, percentile, rate, timed
 from occd.config import load_config
 from occd.model import File, Limits
-from occd.sandbox import Job, Sandbox, no_signals, no_stdin, open_sandbox
+from occd.sandbox import Run as Program
+from occd.sandbox import Sandbox, Sink, open_sandbox
 from occd.sandbox.kernel import enter_private_mounts
 from occd.sandbox.spawn import Process
 
@@ -39,11 +40,11 @@ async def bare(binary: str, file: str) -> None:
 
 async def sandboxed(sandbox: Sandbox, binary: str) -> None:
     language = sandbox.languages["python"]
-    job = Job("run", [binary, "main.py"], tuple(language.env.items()), Limits())
-    async with sandbox.cell(language, [File("main.py", SOURCE.encode())], Limits()) as cell:
-        outcome = await cell.run(
-            job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
-        )
+    limits = Limits()
+    sink = Sink(limits.output)
+    program = Program([binary, "main.py"], tuple(language.env.items()), limits, sink, sink)
+    async with sandbox.cell(language, [File("main.py", SOURCE.encode())], limits) as cell:
+        outcome = (await cell.run(program)).outcome
     assert outcome.succeeded, outcome
 
 

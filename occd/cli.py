@@ -43,6 +43,17 @@ class _Group(click.Group):
             context.exit(OURS)
 
 
+class _Run(click.Command):
+    """`occd run` with a hint for an option that is meant for the program."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as error:
+            hint = f"The program's own arguments follow --, as in: occd run FILE -- {error.option_name}"
+            raise click.UsageError(f"{error.format_message()} {hint}", context) from None
+
+
 @click.group(cls=_Group, invoke_without_command=True)
 @click.version_option(__version__, prog_name="occd")
 @click.option(
@@ -88,7 +99,7 @@ def main(
     trio.run(app.run, context.obj)
 
 
-@main.command()
+@main.command(cls=_Run)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--stdin",

@@ -99,19 +99,19 @@ class Language:
                 argv.append(_WORD.sub(lambda word: words[word[1]], element))
         return argv
 
-    def judged(self, run: Outcome) -> Outcome:
+    def judged(self, run: Outcome, said: str) -> Outcome:
         """The outcome of a run. A runtime that failed and says that its memory is full has met the
-        memory limit, as one that was killed for it has."""
-        full = self.out_of_memory and _failed(run) and re.search(self.out_of_memory, _end_of(run))
+        memory limit, as one that was killed for it has. `said` is the end of its stderr."""
+        full = self.out_of_memory and _failed(run) and re.search(self.out_of_memory, said)
         return replace(run, limit="memory") if full else run
 
-    def hint(self, compiled: Outcome) -> str | None:
-        """A message for a failure that the compiler does not explain clearly enough itself."""
+    def hint(self, compiled: Outcome, said: str) -> str | None:
+        """A message for a failure that the compiler does not explain clearly enough itself. `said` is the
+        end of the compiler's stderr."""
         if compiled.limit == "output":
             return f"The compiler was stopped when its messages had {self.compile_limits.output} bytes."
         if not _failed(compiled):
             return None
-        said = _end_of(compiled)
         return next(
             (hint for pattern, hint in self.hints.items() if re.search(pattern, said)), None
         )
@@ -120,7 +120,6 @@ class Language:
 _WORD = re.compile(r"\{(\w+)\}")
 _LOOKED_AT = 65_536
 _NAME_BYTES = 100
-_END_BYTES = 4096
 
 
 def _program_name(files: Sequence[File]) -> str:
@@ -131,10 +130,6 @@ def _program_name(files: Sequence[File]) -> str:
 
 def _failed(outcome: Outcome) -> bool:
     return outcome.limit is None and not outcome.succeeded
-
-
-def _end_of(outcome: Outcome) -> str:
-    return outcome.stderr[-_END_BYTES:].decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

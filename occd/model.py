@@ -6,18 +6,27 @@ making a value that breaks a rule raises `rules.Broken`.
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
 from occd import rules
+from occd.principal import Owner, as_version_1
 
 Stream = Literal["stdout", "stderr"]
-StageName = Literal["compile", "run"]
-LimitName = Literal["cpu_time", "wall_time", "memory", "output"]
+StageName = Literal["compile", "run", "check", "interact"]
+Program = Literal["solution", "checker", "interactor"]
+LimitName = Literal["cpu_time", "wall_time", "memory", "output", "idle"]
 Status = Literal["queued", "running", "finished"]
 
+STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
+
 MAX_ATTEMPTS = 3
+
+HEAD_BYTES = 16 * 1024
+HEADS_BYTES = 3 * HEAD_BYTES
+"""Of one stream, and of all streams of a result together."""
 
 
 class Verdict(StrEnum):
@@ -79,8 +88,8 @@ class Submission:
     interactive: bool = False
     user_id: str | None = None
     created_at: float = 0.0
-    owner: str | None = None
-    """The hash of a secret that the client made; None when the submission belongs to nobody."""
+    owner: Owner | None = None
+    """With its kind: `anon:SHA256`. None when the submission belongs to nobody."""
     retry_of: str | None = None
     """The submission that this one repeats, because an operator requeued it."""
 
@@ -101,21 +110,64 @@ class Submission:
         rules.words(args=self.args, env=env, compile_args=self.compile_args)
         rules.check("user_id", rules.user_id, self.user_id)
         rules.check("created_at", rules.moment, self.created_at)
-        rules.check("owner", rules.id, self.owner)
+        rules.check("owner", rules.owner, self.owner)
         rules.check("retry_of", rules.id, self.retry_of)
+
+    @property
+    def turn(self) -> str | None:
+        """Who takes turns in the queue with others: the owner, else the label that the client gave. In the
+        form of version 1, so that an owner keeps the same lane in all versions."""
+        return as_version_1(self.owner) if self.owner else self.user_id
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One run of one program. `test` is the index of the test that the run is for."""
+
+    stage: StageName
+    program: Program = "solution"
+    test: int | None = None
+
+
+COMPILE, RUN = Step("compile"), Step("run")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An account of one stream of a step. The log of the submission holds the output itself."""
+
+    size: int = 0
+    """In bytes."""
+    utf8: bool = True
+    """Whether all of the output is UTF-8."""
+    truncated: bool = False
+    """Whether the program wrote more than the log holds."""
+    head: bytes = b""
+    """The beginning of the output, for a state that has lost the log."""
+
+    def __post_init__(self) -> None:
+        if not len(self.head) <= self.size <= rules.MOST["output"]:
+            raise rules.Broken(f"must be between its head and {rules.MOST['output']}", "size")
+
+    @classmethod
+    def of(cls, data: bytes, *, truncated: bool = False) -> "Written":
+        """The account of `data`, all of which is its head."""
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return cls(len(data), False, truncated, data)
+        return cls(len(data), True, truncated, data)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one stage ended. `exit_code` is None exactly when `signal` names what killed it."""
+    """How one step ended. `exit_code` is None exactly when `signal` names what killed the program."""
 
     exit_code: int | None
     signal: str | None
     limit: LimitName | None
-    stdout: bytes
-    stderr: bytes
-    stdout_truncated: bool
-    stderr_truncated: bool
+    stdout: Written
+    stderr: Written
     cpu_time: float
     wall_time: float
     memory: int
@@ -124,8 +176,13 @@ class Outcome:
     def succeeded(self) -> bool:
         return self.exit_code == 0 and self.limit is None
 
-    def without_output(self) -> "Outcome":
-        return replace(self, stdout=b"", stderr=b"")
+    def written(self, stream: Stream) -> Written:
+        return self.stdout if stream == "stdout" else self.stderr
+
+    def without_heads(self) -> "Outcome":
+        return replace(
+            self, stdout=replace(self.stdout, head=b""), stderr=replace(self.stderr, head=b"")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +202,23 @@ class Result:
         rules.check("started_at", rules.moment, self.started_at)
         rules.check("finished_at", rules.moment, self.finished_at)
 
-    def without_output(self) -> "Result":
+    def with_short_heads(self) -> "Result":
+        """All heads together have at most HEADS_BYTES: those of the run come first."""
+        run, left = _with_short_heads(self.run, HEADS_BYTES)
+        compiled, _ = _with_short_heads(self.compile, left)
+        return replace(self, compile=compiled, run=run)
+
+    @property
+    def outcomes(self) -> Mapping[Step, Outcome]:
+        """By step, in the order of the steps."""
+        both = {COMPILE: self.compile, RUN: self.run}
+        return {step: outcome for step, outcome in both.items() if outcome}
+
+    def without_heads(self) -> "Result":
         return replace(
             self,
-            compile=self.compile and self.compile.without_output(),
-            run=self.run and self.run.without_output(),
+            compile=self.compile and self.compile.without_heads(),
+            run=self.run and self.run.without_heads(),
         )
 
 
@@ -174,6 +243,12 @@ class Stage:
     phase: Literal["start", "end"]
     outcome: Outcome | None = None
     name: Literal["stage"] = "stage"
+    program: Program = "solution"
+    test: int | None = None
+
+    @property
+    def step(self) -> Step:
+        return Step(self.stage, self.program, self.test)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +257,12 @@ class Output:
     stream: Stream
     data: bytes
     name: Literal["output"] = "output"
+    program: Program = "solution"
+    test: int | None = None
+
+    @property
+    def step(self) -> Step:
+        return Step(self.stage, self.program, self.test)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +326,27 @@ class Record:
     started_at: float | None = None
     retry_of: str | None = None
     result: Result | None = None
-    result_bytes: int = 0
-    """How many bytes the result takes where it is stored, also when it was left out for its size."""
+    log_from: int = 0
+    """The number in the log behind which the result's output lies."""
+    output: Mapping[tuple[Step, Stream], bytes] | None = None
+    """What the steps of the result wrote, if it was asked for and is short enough."""
+
+    @property
+    def output_size(self) -> int:
+        """In bytes, of all steps."""
+        outcomes = self.result.outcomes.values() if self.result else ()
+        return sum(outcome.stdout.size + outcome.stderr.size for outcome in outcomes)
+
+
+def _with_short_heads(outcome: Outcome | None, left: int) -> tuple[Outcome | None, int]:
+    if outcome is None:
+        return None, left
+    shortened = []
+    for written in (outcome.stdout, outcome.stderr):
+        kept = written if len(written.head) <= left else replace(written, head=b"")
+        left -= len(kept.head)
+        shortened.append(kept)
+    return replace(outcome, stdout=shortened[0], stderr=shortened[1]), left
 
 
 def new_id() -> str:
@@ -265,7 +365,7 @@ def judge(compiled: Outcome | None, run: Outcome | None, *, cancelled: bool) -> 
             return Verdict.MEMORY_LIMIT
         case "output" if run is not None:  # a compiler that is stopped so had too many complaints
             return Verdict.OUTPUT_LIMIT
-        case "cpu_time" | "wall_time":
+        case "cpu_time" | "wall_time" | "idle":
             return Verdict.TIME_LIMIT
     if last.succeeded:
         return Verdict.OK

@@ -3,15 +3,17 @@
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 
 from occd import rules, wire
+from occd.admission import Gate
 from occd.broker import DEAD, KEPT, Broker, Kept, open_broker, open_look
 from occd.config import Config
 from occd.datafile import refuse_absent
 from occd.errors import OccdError, Poisoned, UnknownSubmission
+from occd.languages import load_languages
 from occd.log import printable
-from occd.model import Submission, new_id
+from occd.model import Submission
+from occd.principal import Principal
 from occd.sqlite import open_database
 from occd.state import State, open_state
 
@@ -29,18 +31,19 @@ async def show(config: Config) -> list[str]:
 async def requeue(config: Config, id: str) -> str:
     """Submit the kept dead letter of this id anew; gives the new submission's id.
 
-    Raises UnknownSubmission or Poisoned when there is nothing that could be submitted.
+    Raises UnknownSubmission or Poisoned when there is nothing that could be submitted, and Rejected when this
+    server would not take it now.
     """
     async with _opened(config) as (broker, state):
         queue, letter = await _find(config, broker, id)
         submission = await _submission(config, state, queue, letter)
-        retry = replace(submission, id=new_id(), created_at=time.time(), retry_of=submission.id)
+        gate = Gate(config, load_languages(), state.nodes)
+        retry = await gate.again(submission, Principal(submission.owner))
         await state.create(retry, None, "")
         try:
             body = wire.encode_submission(retry)
             target = config.submission_queue
-            owner = retry.owner or retry.user_id
-            await broker.publish(target, body, key=retry.id, owner=owner)
+            await broker.publish(target, body, key=retry.id, owner=retry.turn)
         except OccdError:
             await state.discard(retry.id)  # noqa: ASYNC120  (nothing cancels this command but its end)
             raise

@@ -49,6 +49,7 @@ _PAGE = 4096
 _YEAR_10000 = 253_402_300_800
 _NO_FILE_NAME = re.compile(r"[\0-\x1f\x7f\\]")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OWNER = re.compile(r"anon:[A-Za-z0-9_-]{1,64}")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -96,9 +97,15 @@ def _label(value: str, least: int, most: int) -> None:
 
 
 def id(value: str) -> None:
-    """Ids and owners are parts of keys and of addresses."""
+    """Ids are parts of keys and of addresses."""
     if not _ID.fullmatch(value):
         raise Broken("must be 1 to 64 letters, digits, - and _")
+
+
+def owner(value: str) -> None:
+    """Owners are parts of keys."""
+    if not _OWNER.fullmatch(value):
+        raise Broken("must be anon: and 1 to 64 letters, digits, - and _")
 
 
 def file_name(name: str) -> None:
@@ -127,9 +134,14 @@ def file_names(names: Sequence[str]) -> None:
             end = name.find("/", end + 1)
 
 
+def room(sizes: Iterable[int]) -> int:
+    """The bytes that files of these sizes take of a file system."""
+    return sum(-(-size // _PAGE) * _PAGE for size in sizes)
+
+
 def fits(sizes: Iterable[int], box: int) -> None:
     """The files must fit into a file system of `box` bytes."""
-    if sum(-(-size // _PAGE) * _PAGE for size in sizes) > box:
+    if room(sizes) > box:
         raise Broken(f"do not fit into the box, which has {box} bytes", "files")
 
 

@@ -3,18 +3,24 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from occd import rules
+from occd import rules, wire
+from occd.admission import Gate
 from occd.config import Config
 from occd.errors import OccdError
+from occd.execution.tail import Tail
 from occd.languages import Language, find, for_file, load_languages
-from occd.model import File, Outcome, Stream
-from occd.sandbox import Job, Sandbox, no_stdin, open_sandbox
+from occd.model import File, Limits, Outcome, Stream, Submission
+from occd.principal import NOBODY
+from occd.request import Request
+from occd.sandbox import Feed, Run, Sandbox, Sink, Tree, open_sandbox
 
 _CHUNK = 65_536
 _SIGNALS_WAITING = 16
@@ -31,12 +37,13 @@ async def run_file(
         raise OccdError(f"cannot read {error.filename}: {error.strerror}") from error
     language = _language(file, language_name)
     main = File(_main_name(language, file.name), source)
+    request = Request(language.id, files=(main,), args=args)
     keys = _Keys()
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.listen)
         with keys.ending:
             outcome = await _run_on_terminal(
-                config, language, main, args, input_fd.fileno(), keys, unread := trio.Event()
+                config, language, request, input_fd.fileno(), keys, unread := trio.Event()
             )
         nursery.cancel_scope.cancel()
     if keys.ended_by:
@@ -77,8 +84,7 @@ class _Keys:
 async def _run_on_terminal(
     config: Config,
     language: Language,
-    main: File,
-    args: tuple[str, ...],
+    request: Request,
     stdin_fd: int,
     keys: _Keys,
     unread: trio.Event,
@@ -89,12 +95,35 @@ async def _run_on_terminal(
             raise OccdError(
                 f"{language.name} is not installed here; to have it: {language.install}"
             )
+        submission = await _gate(config, sandbox).admit(request, NOBODY)
         send, output = trio.open_memory_channel[tuple[Stream, bytes]](float("inf"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_print, output, unread)
             with send:
-                outcome = await _run(sandbox, language, main, args, stdin_fd, send, keys, unread)
+                outcome = await _run(sandbox, language, submission, stdin_fd, send, keys, unread)
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """This process, as the only node."""
+
+    languages: Mapping[str, tuple[str, ...]]
+    roles: tuple[str, ...] = ("execute",)
+    accepts: frozenset[str] = wire.FIELDS
+
+
+def _gate(config: Config, sandbox: Sandbox) -> Gate:
+    """For this machine alone. What an installation promises is about its nodes."""
+    languages = {
+        name: tuple(each.version for each in versions)
+        for name, versions in sandbox.available.items()
+    }
+
+    async def nodes() -> list[_Here]:
+        return [_Here(languages)]
+
+    return Gate(config.model_copy(update={"languages": ()}), sandbox.languages, nodes)
 
 
 def _main_name(language: Language, name: str) -> str:
@@ -123,50 +152,65 @@ def _language(file: Path, name: str | None) -> Language:
 async def _run(
     sandbox: Sandbox,
     language: Language,
-    main: File,
-    args: tuple[str, ...],
+    submission: Submission,
     stdin_fd: int,
     output: trio.MemorySendChannel[tuple[Stream, bytes]],
     keys: _Keys,
     unread: trio.Event,
 ) -> Outcome:
     binary = sandbox.available[language.id][0].binary
+    env = tuple(language.env.items())
 
-    def job(template: tuple[str, ...], *, compiling: bool) -> Job:
-        limits = language.compile_limits if compiling else language.limits
-        argv = language.argv(template, binary, main.name, [main], (), limits.memory)
-        env = tuple(language.env.items())
-        return Job(
-            "compile" if compiling else "run", [*argv, *(() if compiling else args)], env, limits
-        )
+    def argv(template: tuple[str, ...], limits: Limits) -> list[str]:
+        return language.argv(template, binary, submission.main, submission.files, (), limits.memory)
 
     def emit(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
 
-    async with sandbox.cell(language, [main], language.limits) as cell:
+    async with sandbox.cell(language, submission.files, submission.limits) as cell:
+        tree: Tree | None = None
         if language.compile:
-            compile_job = job(language.compile, compiling=True)
+            limits = language.compile_limits
+            tail = Tail(lambda _stream, data: emit("stderr", data))
             with keys.stage() as signals:
-                compiled = await cell.run(
-                    compile_job,
-                    no_stdin(),
-                    lambda _stream, data: emit("stderr", data),
-                    unread,
-                    signals,
+                ended = await cell.run(
+                    Run(
+                        argv(language.compile, limits),
+                        env,
+                        limits,
+                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stop=unread,
+                        signals=signals,
+                        keep=True,
+                    )
                 )
-            if hint := language.hint(compiled):
+            compiled, tree = ended.outcome, ended.tree
+            if hint := language.hint(compiled, tail.text):
                 emit("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
                 return compiled
+        limits = submission.limits
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_read, stdin_fd, send)
+            tail = Tail(emit)
             with stdin, keys.stage() as signals:
-                outcome = await cell.run(
-                    job(language.run, compiling=False), stdin, emit, unread, signals
+                ended = await cell.run(
+                    Run(
+                        [*argv(language.run, limits), *submission.args],
+                        env,
+                        limits,
+                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stdin=Feed(stdin),
+                        stop=unread,
+                        signals=signals,
+                        tree=tree,
+                    )
                 )
             nursery.cancel_scope.cancel()
-    return language.judged(outcome)
+    return language.judged(ended.outcome, tail.text)
 
 
 async def _read(fd: int, send: trio.MemorySendChannel[bytes]) -> None:

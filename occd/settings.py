@@ -4,6 +4,7 @@ The tree remembers the place of each value, so that an error can name the place 
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,42 @@ class _Loader(yaml.SafeLoader):
                     problem=f"{shown} is no name of a setting", problem_mark=key.start_mark
                 )
             yield key
+
+
+_PASSWORD_MAX = 4096
+
+
+def read_password(path: Path, setting: str) -> str:
+    """The text of a file, without the end of its line. Raises ConfigError, which names setting and path."""
+    with _named(path, setting):
+        with path.open("rb") as file:
+            data = file.read(_PASSWORD_MAX + 1)
+        text = data.decode()
+    if len(data) > _PASSWORD_MAX:
+        raise ConfigError(f"{setting}: {path} is too long for a password")
+    return text.rstrip("\r\n")
+
+
+def check_readable(path: Path, setting: str) -> None:
+    """Raises ConfigError, which names setting and path."""
+    with _named(path, setting), path.open("rb") as file:
+        file.read(1)
+
+
+@contextmanager
+def _named(path: Path, setting: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        problem = f"there is no file {path}"
+    except IsADirectoryError:
+        problem = f"{path} is a folder"
+    except PermissionError:
+        problem = f"{path} may not be read by the user of this process"
+    except UnicodeDecodeError:
+        problem = f"{path} is not text in UTF-8"
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    else:
+        return
+    raise ConfigError(f"{setting}: {problem}")

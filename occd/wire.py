@@ -8,7 +8,8 @@ was asked for. Version 1 is written while version 1 can say it. A submission tha
 written as version 2, which readers of version 1 refuse too.
 
 A *result* and an *event* are read leniently: unknown fields are dropped, because a verdict that lacks a
-detail is better than no verdict. So is the submission beside a result, which nobody runs.
+detail is better than no verdict. So is the submission beside a result, which nobody runs. Version 1 wrote a
+program's output into its result; this version reads such results and events, and writes version 2.
 
 Values keep the rules of the model, whoever wrote them (`occd/rules.py`).
 """
@@ -23,7 +24,18 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from occd import rules
 from occd.errors import Poisoned, Unreadable
-from occd.model import Event, Result, Submission, Unknown
+from occd.model import (
+    Event,
+    Finished,
+    LimitName,
+    Outcome,
+    Result,
+    Stage,
+    Submission,
+    Unknown,
+    Verdict,
+    Written,
+)
 
 VERSION_1 = frozenset(
     {
@@ -88,7 +100,7 @@ class ResultMessage:
     attempt: int
     result: Result
     submission: Submission | None = None
-    v: Literal[1] = 1
+    v: Literal[2] = 2
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -96,6 +108,71 @@ class ResultMessage:
             raise rules.Broken(f"must be between 1 and {_ATTEMPT_MAX}", "attempt")
         if self.submission is not None and self.submission.id != self.id:
             raise rules.Broken("is another one than the result is of", "submission.id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome1:
+    """Version 1 wrote all output into the outcome."""
+
+    exit_code: int | None
+    signal: str | None
+    limit: LimitName | None
+    stdout: bytes
+    stderr: bytes
+    stdout_truncated: bool
+    stderr_truncated: bool
+    cpu_time: float
+    wall_time: float
+    memory: int
+
+    @property
+    def outcome(self) -> Outcome:
+        """All output is in the heads."""
+        return Outcome(
+            self.exit_code,
+            self.signal,
+            self.limit,
+            Written.of(self.stdout, truncated=self.stdout_truncated),
+            Written.of(self.stderr, truncated=self.stderr_truncated),
+            self.cpu_time,
+            self.wall_time,
+            self.memory,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Result1:
+    verdict: Verdict
+    message: str | None = None
+    version: str | None = None
+    compile: _Outcome1 | None = None
+    run: _Outcome1 | None = None
+    attempts: int = 0
+    started_at: float | None = None
+    finished_at: float = 0.0
+
+    @property
+    def result(self) -> Result:
+        return Result(
+            self.verdict,
+            self.message,
+            self.version,
+            self.compile.outcome if self.compile else None,
+            self.run.outcome if self.run else None,
+            self.attempts,
+            self.started_at,
+            self.finished_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+@with_config(_LENIENT)
+class _ResultMessage1:
+    id: str
+    attempt: int
+    result: _Result1
+    submission: Submission | None = None
+    v: Literal[1] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +187,51 @@ class _ResultRecord:
     result: Result
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage1:
+    stage: Literal["compile", "run"]
+    phase: Literal["start", "end"]
+    outcome: _Outcome1 | None
+    name: Literal["stage"]
+
+    @property
+    def event(self) -> Stage:
+        return Stage(self.stage, self.phase, self.outcome.outcome if self.outcome else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished1:
+    result: _Result1
+    name: Literal["finished"]
+
+    @property
+    def event(self) -> Finished:
+        return Finished(self.result.result)
+
+
+@dataclass(frozen=True, slots=True)
+@with_config(_LENIENT)
+class _EventRecord1:
+    event: Annotated[_Stage1 | _Finished1, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, slots=True)
+@with_config(_LENIENT)
+class _ResultRecord1:
+    result: _Result1
+
+
 M = TypeVar("M")
 
 _submission = TypeAdapter(SubmissionMessage)
 _result = TypeAdapter(ResultMessage)
+_any_result: TypeAdapter[ResultMessage | _ResultMessage1] = TypeAdapter(
+    Annotated[ResultMessage | _ResultMessage1, Field(discriminator="v")]
+)
 _event = TypeAdapter(_EventRecord)
+_event_1 = TypeAdapter(_EventRecord1)
 _stored_result = TypeAdapter(_ResultRecord)
+_stored_result_1 = TypeAdapter(_ResultRecord1)
 
 
 def encode_submission(submission: Submission) -> bytes:
@@ -142,8 +258,14 @@ def encode_result(message: ResultMessage) -> bytes:
 
 
 def decode_result(body: bytes) -> ResultMessage:
-    """Raises Poisoned."""
-    return _decode(_result, body)
+    """Raises Poisoned. Of a result of version 1, all output is in the heads."""
+    message = _decode(_any_result, body)
+    if isinstance(message, ResultMessage):
+        return message
+    try:
+        return ResultMessage(message.id, message.attempt, message.result.result, message.submission)
+    except rules.Broken as error:
+        raise Poisoned(f"not a message of ours: {error}") from error
 
 
 def store_event(event: Event) -> bytes:
@@ -155,6 +277,10 @@ def load_event(stored: bytes) -> Event:
     try:
         return _event.validate_json(stored).event
     except ValidationError:
+        pass
+    try:
+        return _event_1.validate_json(stored).event.event
+    except (ValidationError, rules.Broken):
         return Unknown()
 
 
@@ -165,6 +291,11 @@ def store_result(result: Result) -> bytes:
 def load_result(stored: bytes) -> Result:
     """Raises Unreadable."""
     return _load(_stored_result, stored).result
+
+
+def load_result_1(stored: bytes) -> Result:
+    """A result that version 1 stored: all output is in the heads. Raises Unreadable."""
+    return _load(_stored_result_1, stored).result.result
 
 
 def _decode(adapter: TypeAdapter[M], body: bytes) -> M:

@@ -5,15 +5,19 @@ import textwrap
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from occd.languages import Language
-from occd.model import File, Limits, Outcome, StageName, Stream
-from occd.sandbox import Cell, Job, Sandbox, no_signals
+from occd.model import File, Limits, Outcome, Stream
+from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree, no_signals
+from occd.sandbox import Feed as Stdin
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
+LONG = Limits(cpu_time=20.0, wall_time=60.0, file_size=2**27)
 PYTHON = "/usr/bin/python3.11"
 
 PRELUDE = """\
@@ -34,7 +38,7 @@ def syscall(number, *args):
 
 @dataclass
 class Feed:
-    """What a stage is fed and gives back while it runs."""
+    """What a program is fed and gives back while it runs."""
 
     stdin: bytes = b""
     keep_open: bool = False
@@ -50,15 +54,38 @@ class Feed:
         self.output.set()
 
 
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended, and all of its output."""
+
+    outcome: Outcome
+    stdout: bytes
+    stderr: bytes
+    tree: Tree | None
+
+    @property
+    def stdout_truncated(self) -> bool:
+        return self.outcome.stdout.truncated
+
+    @property
+    def stderr_truncated(self) -> bool:
+        return self.outcome.stderr.truncated
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.outcome, name)
+
+
 async def run_in(
     cell: Cell,
     argv: Sequence[str],
     limits: Limits = SHORT,
     *,
-    stage: StageName = "run",
     env: Sequence[tuple[str, str]] = (),
     feed: Feed | None = None,
-) -> Outcome:
+    tree: Tree | None = None,
+    files: Sequence[File] = (),
+    keep: bool = False,
+) -> Ran:
     feed = feed or Feed()
     send, stdin = trio.open_memory_channel[bytes](1)
     with send:
@@ -66,8 +93,33 @@ async def run_in(
             send.send_nowait(feed.stdin)
         if not feed.keep_open:
             send.close()
-        job = Job(stage, argv, env, limits)
-        return await cell.run(job, stdin, feed.emit, feed.stop, feed.signals)
+        run = Run(
+            argv,
+            env,
+            limits,
+            stdout=Sink(limits.output, partial(feed.emit, "stdout")),
+            stderr=Sink(limits.output, partial(feed.emit, "stderr")),
+            stdin=Stdin(stdin),
+            stop=feed.stop,
+            signals=feed.signals,
+            tree=tree,
+            files=files,
+            keep=keep,
+        )
+        ended = await cell.run(run)
+    seen = {stream: bytes(data) for stream, data in feed.seen.items()}
+    for stream, data in seen.items():
+        assert ended.outcome.written(stream).size == len(data)
+    return Ran(ended.outcome, **seen, tree=ended.tree)
+
+
+async def compile_in(
+    cell: Cell, argv: Sequence[str], limits: Limits = SHORT, env: Sequence[tuple[str, str]] = ()
+) -> tuple[Ran, Tree]:
+    """Run a program, and keep its box."""
+    ran = await run_in(cell, argv, limits, env=env, keep=True)
+    assert ran.tree
+    return ran, ran.tree
 
 
 @dataclass(frozen=True)
@@ -85,15 +137,13 @@ class Lab:
         async with self.sandbox.cell(self.language("python")[0], files, limits) as cell:
             yield cell
 
-    async def python(
-        self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None
-    ) -> Outcome:
+    async def python(self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None) -> Ran:
         """Run a hostile Python program."""
         main = File("main.py", (PRELUDE + textwrap.dedent(source)).encode())
         async with self.cell(main, limits=limits) as cell:
             return await run_in(cell, [PYTHON, "main.py"], limits, feed=feed)
 
-    async def c(self, source: str, limits: Limits = SHORT) -> Outcome:
+    async def c(self, source: str, limits: Limits = SHORT) -> Ran:
         """Compile and run a hostile C program."""
         return (await self.program("c", textwrap.dedent(source), limits=limits))[-1]
 
@@ -106,12 +156,13 @@ class Lab:
         args: Sequence[str] = (),
         env: Sequence[tuple[str, str]] = (),
         limits: Limits | None = None,
-    ) -> list[Outcome]:
+    ) -> list[Ran]:
         """Run a program as a submission is run. Gives each stage's outcome; the last is the end."""
         language, binary = self.language(name)
         files = [File(language.source_name(source.encode()), source.encode())]
         limits = limits or replace(language.limits, wall_time=30.0)
         outcomes = []
+        tree = None
         async with self.sandbox.cell(language, files, limits) as cell:
             if language.compile:
                 wanted = language.compile_limits
@@ -119,14 +170,69 @@ class Lab:
                     language.compile, binary, files[0].name, files, (), wanted.memory
                 )
                 fixed = tuple(language.env.items())
-                outcomes.append(await run_in(cell, argv, wanted, stage="compile", env=fixed))
+                compiled, tree = await compile_in(cell, argv, wanted, fixed)
+                outcomes.append(compiled)
                 if not outcomes[0].succeeded:
                     return outcomes
             argv = language.argv(language.run, binary, files[0].name, files, (), limits.memory)
             both = (*language.env.items(), *env)
             feed = Feed(stdin.encode())
-            outcomes.append(await run_in(cell, [*argv, *args], limits, env=both, feed=feed))
+            outcomes.append(
+                await run_in(cell, [*argv, *args], limits, env=both, feed=feed, tree=tree)
+            )
         return outcomes
+
+
+@dataclass
+class Program:
+    """A program that has printed its first line."""
+
+    running: Running
+    type: trio.MemorySendChannel[bytes]
+    said: bytearray
+    ends: list[Outcome]
+
+    @property
+    def end(self) -> Outcome:
+        (outcome,) = self.ends
+        return outcome
+
+    @property
+    def ending(self) -> tuple[str | None, str | None]:
+        return self.end.signal, self.end.limit
+
+
+@asynccontextmanager
+async def running(
+    lab: Lab, source: str, limits: Limits = LONG, idle: Idle | None = None
+) -> AsyncIterator[Program]:
+    """Its end is known after the block."""
+    send, stdin = trio.open_memory_channel[bytes](0)
+    said, up = bytearray(), trio.Event()
+    ends: list[Outcome] = []
+
+    def tell(data: bytes) -> None:
+        said.extend(data)
+        up.set()
+
+    async def run(*, task_status: trio.TaskStatus[Running]) -> None:
+        source_ = f"import os, time\nprint('up', flush=True)\n{source}"
+        run = Run(
+            [PYTHON, "-c", source_],
+            (),
+            limits,
+            Sink(1000, tell),
+            Sink(1000),
+            Stdin(stdin),
+            idle=idle,
+        )
+        with stdin:
+            ends.append((await cell.run(run, task_status=task_status)).outcome)
+
+    async with lab.cell(limits=limits) as cell, trio.open_nursery() as nursery:
+        program = await nursery.start(run)
+        await up.wait()
+        yield Program(program, send, said, ends)
 
 
 def open_descriptors() -> dict[str, str]:

@@ -2,17 +2,19 @@
 
 import base64
 import gzip
+import http.client
 import json
 import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import API, Answer, Server, connected, serving
+from serving import API, PATIENCE_S, Answer, Server, connected, serving
 
 CHECKOUT = str(Path(__file__).parent.parent).encode()
 
@@ -299,6 +301,22 @@ def test_a_repeated_key_with_another_body_is_a_conflict(server: Server) -> None:
     assert_problem(again, 409, "idempotency-conflict")
 
 
+@pytest.mark.parametrize("lines", [1, 30_000])
+def test_a_repeated_key_is_known_however_its_body_comes(server: Server, lines: int) -> None:
+    """A proxy may send on what came whole in chunks. Text with escapes is read otherwise where it is cut."""
+    body = json.dumps({"language": "python", "source": "\n" * lines, "stdin": "\n" * 200}).encode()
+    headers = {"idempotency-key": f"cut {lines}".replace(" ", "-")}
+    ids = [server.post(body, idempotency_key=headers["idempotency-key"]).json()["id"]]
+    for size in (len(body), 10_000, 97):
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+        with closing(connection):
+            path = f"{API}/submissions"
+            connection.request("POST", path, iter(pieces), headers, encode_chunked=True)
+            ids.append(json.loads(connection.getresponse().read()).get("id"))
+    assert ids == ids[:1] * 4
+
+
 def test_a_bad_key_is_refused(server: Server) -> None:
     assert_problem(server.post(HELLO, idempotency_key="a b"), 400, "bad-request")
     assert_problem(server.post(HELLO, idempotency_key="a" * 256), 400, "bad-request")
@@ -549,6 +567,59 @@ def test_a_mistake_in_a_question_is_not_told_as_one_in_a_submission(server: Serv
     for path in (f"{API}/submissions/x?wait=soon", f"{API}/submissions?limit=0"):
         problem = assert_problem(server.get(path, authorization=f"Bearer {'s' * 32}"), 422)
         assert problem["title"] == "Something in this request is not valid"
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/submissions/x?wiat=5", "wiat"),
+        ("/submissions/x?wait=5&wait=6", "wait"),
+        ("/submissions?limit=5&offset=6", "offset"),
+        ("/languages?_=1", "_"),
+        ("/limits?", ""),
+        ("/languages?" + "x" * 20_000, "x" * 100),
+        ("/languages?%ff%00=1", "%FF\0"),
+        ("/languages?" + "&".join(f"x{n}=1" for n in range(2000)), "x0"),
+    ],
+    ids=lambda each: each[:20],
+)
+def test_a_parameter_that_means_nothing_is_named(server: Server, path: str, named: str) -> None:
+    answer = server.get(API + path, authorization=f"Bearer {'s' * 32}")
+    if not named:
+        assert answer.status == 200
+        return
+    problem = assert_problem(answer, 400, "bad-request")
+    assert problem["errors"][0]["field"] == named
+    assert len(answer.body) < 3000
+
+
+def test_a_parameter_that_means_nothing_submits_and_cancels_nothing(server: Server) -> None:
+    assert_problem(server.post(HELLO, "?async=true"), 400, "bad-request")
+    id = server.submit(SLEEPS)
+    path = f"{API}/submissions/{id}"
+    assert_problem(server.request("DELETE", f"{path}?now=yes"), 400, "bad-request")
+    assert server.look(id)["status"] != "finished"
+    delete(server, id)
+
+
+def test_pages_and_health_take_what_others_add_to_an_address(server: Server) -> None:
+    for path in ("/?utm_source=mail", "/healthz?probe=1", "/readyz?x"):
+        assert server.get(path).status == 200
+
+
+def test_what_is_a_websocket_and_what_is_not_is_told(server: Server) -> None:
+    upgrade = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec_websocket_version": "13",
+        "sec_websocket_key": "bKdPyn3u98cTfZJSh4TNeQ==",
+    }
+    plain, elsewhere = server.get(f"{API}/ws"), server.get(f"{API}/languages", **upgrade)
+    for answer in (plain, elsewhere):
+        problem = assert_problem(answer, 400, "bad-request")
+        assert "/api/v1/ws takes WebSockets only" in problem["detail"]
+    problem = assert_problem(server.get(f"{API}/ws?bearer=x", **upgrade), 400, "bad-request")
+    assert "bearer" in problem["detail"]
 
 
 def test_a_limit_above_its_ceiling_is_told_with_the_ceiling(server: Server) -> None:

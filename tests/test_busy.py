@@ -9,20 +9,20 @@ from dataclasses import replace
 
 import pytest
 import trio
-from sandboxed import SHORT, Feed, Lab, standing_inits
+from sandboxed import SHORT, Feed, Lab, Ran, standing_inits
 
 import occd.sandbox.jail
-from occd.model import Limits, Outcome
+from occd.model import Limits
 
 PAUSE_S = 0.02
 FLOOD = "while True: os.write(1, b'x' * 65536)"
 SPIN = "while time.process_time() < {}: pass"
 
 
-async def run_while_blocked(lab: Lab, source: str, limits: Limits, blocked_s: float) -> Outcome:
+async def run_while_blocked(lab: Lab, source: str, limits: Limits, blocked_s: float) -> Ran:
     """Run a program. When it has begun, block the loop."""
     feed = Feed()
-    outcomes: list[Outcome] = []
+    outcomes: list[Ran] = []
 
     async def run() -> None:
         source_ = "print('begun', flush=True)\n" + source
@@ -101,7 +101,7 @@ async def test_an_init_that_does_not_answer_is_killed(
     monkeypatch.setattr(occd.sandbox.jail, "_ANSWER_S", 0.5)
     feed = Feed()
     limits = replace(SHORT, wall_time=60.0 if asked else 1.0)
-    outcomes: list[Outcome] = []
+    outcomes: list[Ran] = []
 
     async def run() -> None:
         outcomes.append(

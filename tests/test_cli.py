@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import trio
 from serving import API, OCCD, PATIENCE_S, serving, start, wait_open
+from stuck import stuck_nsjail
 
 from occd import wire
 from occd.broker import DEAD, open_broker
@@ -228,13 +229,26 @@ def test_run_tells_in_a_line_which_stream_fails(folder: Path, streams: str, word
     assert_refused(done, word)
 
 
+def test_an_option_meant_for_the_program_is_told_its_place(folder: Path) -> None:
+    write(folder, "import sys; print(sys.argv[1:])")
+    for option in ("-x", "--verbose", "-n5"):
+        done = occd("run", "program.py", option, cwd=folder)
+        assert done.returncode == 2
+        name = option[:2] if option == "-n5" else option
+        assert f"occd run FILE -- {name}" in done.stderr.decode()
+        assert (
+            occd("run", "program.py", "--", option, cwd=folder).stdout == f"['{option}']\n".encode()
+        )
+
+
 class Terminal:
     """`occd` as the foreground of a terminal of its own: what is typed there, and what it shows."""
 
-    def __init__(self, *args: str, cwd: Path) -> None:
+    def __init__(self, *args: str, cwd: Path, **settings: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
+            os.environ.update({f"OCCD_{name.upper()}": each for name, each in settings.items()})
             os.execv(OCCD, [OCCD, *args])
         self.shown = b""
 
@@ -351,7 +365,10 @@ def wait_for_a_jail(pid: int) -> None:
 @pytest.mark.parametrize("command", ["run program.sh", "languages", "doctor"])
 def test_ctrl_c_before_a_program_runs_ends_without_a_traceback(folder: Path, command: str) -> None:
     write(folder, "exec sleep 60", "program.sh")
-    terminal = Terminal(*command.split(), cwd=folder)
+    stuck = folder / "stuck"
+    stuck.touch()  # no jail comes to stand, so that the command cannot end by itself
+    nsjail = stuck_nsjail(folder, stuck)
+    terminal = Terminal(*command.split(), cwd=folder, sandbox__nsjail=nsjail)
     wait_for_a_jail(terminal.pid)
     terminal.type(CTRL_C)
     assert terminal.end() == 128 + signal.SIGINT
@@ -604,6 +621,37 @@ def test_check_config_refuses_what_the_start_would(
 ) -> None:
     for command in (["check-config"], ["--roles=all", "--listen=127.0.0.1:0"]):
         assert_refused(occd(*command, cwd=folder, environment={name: value}), word)
+
+
+@pytest.mark.parametrize("server", ["rabbitmq", "redis"])
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("absent", "there is no file absent"),
+        ("data/x", "there is no file data/x"),
+        (".", ". is a folder"),
+        ("binary", "binary is not text in UTF-8"),
+        ("/dev/zero", "/dev/zero is too long for a password"),
+        ("/proc/self/mem", "/proc/self/mem cannot be read: Input/output error"),
+    ],
+)
+def test_a_file_of_a_password_that_cannot_be_read_is_told_in_words(
+    folder: Path, server: str, path: str, words: str
+) -> None:
+    (folder / "data").write_bytes(b"")
+    (folder / "binary").write_bytes(b"\xff")
+    scheme = "amqp" if server == "rabbitmq" else "redis"
+    value = json.dumps({"url": f"{scheme}://x", "password_file": path})
+    done = occd("check-config", cwd=folder, environment={f"OCCD_{server.upper()}": value})
+    assert done.stderr.decode() == f"occd: {server}.password_file: {words}\n"
+
+
+@pytest.mark.parametrize(("server", "scheme"), [("rabbitmq", "amqps"), ("redis", "rediss")])
+def test_a_file_of_tls_that_is_not_there_is_named(folder: Path, server: str, scheme: str) -> None:
+    for name in ("ca_file", "cert_file", "key_file"):
+        value = json.dumps({"url": f"{scheme}://x", name: "absent"})
+        done = occd("check-config", cwd=folder, environment={f"OCCD_{server.upper()}": value})
+        assert done.stderr.decode() == f"occd: {server}.{name}: there is no file absent\n"
 
 
 def test_queues_are_listed_while_the_daemon_runs_and_only_then_not_requeued(folder: Path) -> None:

@@ -9,12 +9,21 @@ import trio
 
 from occd import wire
 from occd.config import Config
-from occd.model import File, Finished, Outcome, Result, Submission, Verdict
+from occd.model import RUN, File, Finished, Outcome, Result, Submission, Verdict, Written
 from occd.sqlite import open_database
 from occd.state import open_state, sql
 
-OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
+OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
 RESULT = Result(Verdict.OK, run=OUTCOME, attempts=1, finished_at=2e9)
+
+
+VERSION_1_RESULT = (
+    b'{"result":{"verdict":"ok","message":null,"version":null,"compile":null,"run":{"exit_code":0,'
+    b'"signal":null,"limit":null,"stdout":"%b","stderr":"","stdout_truncated":false,'
+    b'"stderr_truncated":false,"cpu_time":0.1,"wall_time":0.2,"memory":300},"attempts":1,'
+    b'"started_at":null,"finished_at":2e9}}'
+)
+"""It held the output."""
 
 
 def submission(id: str, **fields: Any) -> Submission:
@@ -23,7 +32,7 @@ def submission(id: str, **fields: Any) -> Submission:
         "language": "python",
         "version": None,
         "main": "m",
-        "owner": "somebody",
+        "owner": "anon:somebody",
     }
     return Submission(**known | {"files": (File("m", b"1"),), "created_at": 1e9} | fields)
 
@@ -44,13 +53,21 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
                 wire.encode_submission(ended),
                 "finished",
                 1e9 + 1,
-                1,
-                wire.store_result(RESULT),
+                5,
+                VERSION_1_RESULT % b"b3V0/w==",
             ),
         ]
         await database.write(lambda db: db.executemany(add, rows))
-        last = "INSERT INTO events SELECT number, 1, 2e9, ? FROM submissions WHERE id = 'ended'"
-        await database.write(lambda db: db.execute(last, [wire.store_event(Finished(RESULT))]))
+        events = [
+            b'{"event":{"attempt":1,"version":"3","node":"n","name":"started"}}',
+            b'{"event":{"stage":"run","stream":"stdout","data":"ZWFybGllcg==","name":"output"}}',
+            b'{"event":{"attempt":2,"version":"3","node":"n","name":"started"}}',
+            b'{"event":{"stage":"run","stream":"stdout","data":"b3V0/w==","name":"output"}}',
+            VERSION_1_RESULT.replace(b'{"result"', b'{"event":{"name":"finished","result"') % b""
+            + b"}",
+        ]
+        add = "INSERT INTO events SELECT number, ?, 2e9, ? FROM submissions WHERE id = 'ended'"
+        await database.write(lambda db: db.executemany(add, enumerate(events, start=1)))
     async with (
         open_database(tmp_path) as database,
         open_state(Config(data_dir=tmp_path), database) as state,
@@ -58,11 +75,15 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         record = await state.get("waits")
         assert (record.language, record.retry_of, record.result) == ("python", "another", None)
         await state.send_stdin("waits", b"x", None, end=False)
-        listed = await state.owned("somebody", None, 10)
+        listed = await state.owned("anon:somebody", None, 10)
         assert [(each.language, each.verdict) for each in listed] == [("c", "ok"), ("python", None)]
-        assert (await state.get("ended")).result == RESULT
-        (told,) = await state.watch("ended", 0)
-        assert told.event == Finished(RESULT.without_output())
+        record = await state.get("ended", 4)
+        assert record.result == RESULT
+        assert record.output
+        assert record.output[RUN, "stdout"] == b"out\xff"
+        (told,) = await state.watch("ended", 4)
+        assert isinstance(told.event, Finished)
+        assert told.event.result.verdict == "ok"
         assert await state.submission("waits") == waits
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from occd.model import LimitName, Outcome, Verdict, judge, new_id
+from occd.model import LimitName, Outcome, Verdict, Written, judge, new_id
 
-FINE = Outcome(0, None, None, b"", b"", False, False, 0.0, 0.0, 0)
+FINE = Outcome(0, None, None, Written(), Written(), 0.0, 0.0, 0)
 FAILED = replace(FINE, exit_code=1)
 KILLED = replace(FINE, exit_code=None, signal="SIGSEGV")
 

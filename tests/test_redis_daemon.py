@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iter
 def test_a_program_runs_and_is_known_in_redis(server: Server, redis: RedisServer) -> None:
     result = server.run("print(6 * 7)")
     assert (result["verdict"], result["run"]["stdout"]) == ("ok", "42\n")
-    assert redis.command("EXISTS", f"occd:{{{result['id']}}}") == ":1"
+    assert redis.command("EXISTS", f"occd2:{{{result['id']}}}") == ":1"
     assert server.get("/readyz").status == 200
 
 
@@ -131,7 +131,7 @@ async def test_a_silent_program_can_be_cancelled_soon_after_redis_was_emptied(
 def test_while_no_node_is_known_a_submission_is_not_its_clients_fault(
     server: Server, redis: RedisServer
 ) -> None:
-    redis.command("DEL", "occd:nodes")
+    redis.command("DEL", "occd2:nodes")
     answer = server.post({"language": "python", "source": "1"})
     assert (answer.status, answer.json()["type"]) == (503, "no-nodes")
     wait_for_nodes(server)
@@ -141,7 +141,7 @@ def test_while_no_node_is_known_a_submission_is_not_its_clients_fault(
 async def test_a_damaged_result_is_one_clear_error(server: Server, redis: RedisServer) -> None:
     id = server.submit("print(1)")
     server.result(id)
-    redis.do("LSET", f"occd:{{{id}}}:e", "-1", "damaged")
+    redis.do("LSET", f"occd2:{{{id}}}:e", "-1", "damaged")
     for query in ("", "?wait=1"):
         answer = server.get(f"{API}/submissions/{id}{query}")
         assert (answer.status, answer.json()["type"]) == (500, "unreadable")

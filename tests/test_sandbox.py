@@ -4,21 +4,34 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from sandboxed import PYTHON, SHORT, Feed, Lab, children, nsjails, run_in, standing_inits
+from sandboxed import (
+    PYTHON,
+    SHORT,
+    Feed,
+    Lab,
+    Ran,
+    children,
+    compile_in,
+    nsjails,
+    run_in,
+    standing_inits,
+)
 
 from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
-from occd.model import File, Outcome, Stream
-from occd.sandbox import Job, no_signals, open_sandbox
+from occd.model import File, Stream
+from occd.sandbox import Feed as Stdin
+from occd.sandbox import Run, Sink, open_sandbox
 
 MIB = 2**20
 
 
-def ending(outcome: Outcome) -> tuple[int | None, str | None, str | None]:
+def ending(outcome: Ran) -> tuple[int | None, str | None, str | None]:
     return outcome.exit_code, outcome.signal, outcome.limit
 
 
@@ -108,7 +121,7 @@ async def test_output_of_exactly_the_limit_is_complete(lab: Lab) -> None:
 
 async def test_stop_kills_soon_and_keeps_the_output(lab: Lab) -> None:
     feed = Feed(keep_open=True)
-    outcomes: list[tuple[Outcome, float]] = []
+    outcomes: list[tuple[Ran, float]] = []
 
     async def watch() -> None:
         outcome = await lab.python("print('partial', flush=True); time.sleep(60)", feed=feed)
@@ -125,11 +138,11 @@ async def test_stop_kills_soon_and_keeps_the_output(lab: Lab) -> None:
     assert outcome.stdout == b"partial\n"
 
 
-async def signalled(lab: Lab, source: str, *numbers: signal.Signals) -> Outcome:
+async def signalled(lab: Lab, source: str, *numbers: signal.Signals) -> Ran:
     """Run a program and send it signals, the next whenever it has printed something."""
     send, signals = trio.open_memory_channel[int](0)
     feed = Feed(keep_open=True, signals=signals)
-    outcomes: list[Outcome] = []
+    outcomes: list[Ran] = []
 
     async def run() -> None:
         with signals:
@@ -290,12 +303,10 @@ async def test_large_stdin_arrives_whole(lab: Lab) -> None:
 async def test_run_sees_the_compiled_tree_and_not_another_runs_writes(lab: Lab) -> None:
     change = "open('made', 'a').write('!'); print(open('made').read(), open('source').read())"
     async with lab.cell(File("source", b"text")) as cell:
-        made = await run_in(
-            cell, [PYTHON, "-c", "open('made', 'w').write('compiled')"], stage="compile"
-        )
+        made, tree = await compile_in(cell, [PYTHON, "-c", "open('made', 'w').write('compiled')"])
         assert made.succeeded, made
         for _ in range(2):
-            outcome = await run_in(cell, [PYTHON, "-c", change])
+            outcome = await run_in(cell, [PYTHON, "-c", change], tree=tree)
             assert outcome.stdout == b"compiled! text\n", outcome
 
 
@@ -372,10 +383,17 @@ async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab
         send.send_nowait(b"\n")
 
     source = "import os\nfor number in range(20): os.write(1 + number % 2, b'%d' % number); os.read(0, 1)"
-    job = Job("run", [PYTHON, "-c", source], (), SHORT)
+    run = Run(
+        [PYTHON, "-c", source],
+        (),
+        SHORT,
+        stdout=Sink(1000, partial(emit, "stdout")),
+        stderr=Sink(1000, partial(emit, "stderr")),
+        stdin=Stdin(stdin),
+    )
     async with lab.cell() as cell:
         with send:
-            outcome = await cell.run(job, stdin, emit, trio.Event(), no_signals())
+            outcome = (await cell.run(run)).outcome
     assert outcome.succeeded, outcome
     streams: list[Stream] = ["stdout", "stderr"]
     assert told == [(streams[number % 2], b"%d" % number) for number in range(20)]
@@ -385,7 +403,7 @@ async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None
     """As the kernel keeps one open that lies between two sockets."""
     feed = Feed(keep_open=True)
     held: list[int] = []
-    outcomes: list[Outcome] = []
+    outcomes: list[Ran] = []
 
     async def run() -> None:
         source = "print('first', flush=True); time.sleep(1); os.write(1, b'last\\n'); sys.exit(7)"

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -380,6 +380,18 @@ async def test_tables_of_an_older_version_are_brought_up_to_date(tmp_path: Path)
             await database.migrate("notes", steps)
             rows = await database.read(lambda db: db.execute("SELECT body, more FROM notes"))
             assert list(rows) == [("old", "new")]
+    (copy,) = tmp_path.glob("*.before-*")
+    with closing(sqlite3.connect(copy)) as before:
+        assert before.execute("SELECT * FROM notes").fetchall() == [(1, "old")]
+
+
+async def test_tables_that_cannot_be_copied_are_not_brought_up_to_date(tmp_path: Path) -> None:
+    async with open_database(tmp_path) as database:
+        await database.migrate("notes", NOTES)
+        (tmp_path / "occd.before-notes-1.db").mkdir()
+        with pytest.raises(DataFolderError, match="before its migration"):
+            await database.migrate("notes", (*NOTES, "DROP TABLE notes"))
+        assert await notes(database) == []
 
 
 async def test_a_step_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ LAYERS = (
     {"__main__"},
     {"app", "cli", "descriptors", "health", "queues", "run"},
     {"roles"},
-    {"execution"},
+    {"admission", "execution"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "datafile", "config", "settings", "languages", "log"},
-    {"data", "scopes", "trouble", "utf8"},
+    {"data", "request", "scopes", "trouble", "utf8"},
     {"model"},
-    {"rules"},
+    {"principal", "rules"},
     {"errors"},
     {"__init__"},
 )
@@ -118,6 +118,20 @@ def test_only_app_names_the_roles() -> None:
         if imported.startswith("roles.") and not importer.startswith("roles")
     }
     assert naming == {"app"}
+
+
+def test_only_the_gate_makes_submissions() -> None:
+    """A submission has an id of ours. The gate knows no HTTP."""
+    makers = {name for name, tree in MODULES.items() if "occd.model.new_id" in imports(tree)}
+    assert makers == {"admission"}
+    built = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Submission"
+    }
+    assert built == {"admission"}
+    assert not [each for each in ours(MODULES["admission"]) if each.split(".")[0] == "web"]
 
 
 def test_drivers_are_imported_where_they_are_chosen() -> None:

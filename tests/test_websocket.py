@@ -239,6 +239,18 @@ async def test_a_repeated_key_follows_the_same_submission(client: Client) -> Non
     assert result["attempts"] == 1
 
 
+async def test_a_repeated_key_is_known_in_a_long_frame_as_in_a_short_one(client: Client) -> None:
+    submission = {"language": "python", "source": "\n" * 200, "stdin": "é" * 300}
+    ids = []
+    for space in ("", " " * 40_000):
+        frame = {"type": "submit", "idempotency_key": "long", "submission": submission}
+        await client.socket.send_message(json.dumps(frame) + space)
+        while (answer := await client.receive())["type"] == "event":
+            pass
+        ids.append(answer["id"])
+    assert ids[0] == ids[1]
+
+
 # Typing
 
 
@@ -355,6 +367,33 @@ async def test_bad_frames_are_answered_and_harmless(
     assert 400 <= frame["problem"]["status"] < 500
     assert len(json.dumps(frame)) < 5000
     assert (await client.ask("unsubscribe", id="x"))["type"] == "done"
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        ({"type": "submit", "submission": HELLO, "key": "k"}, ["key"]),
+        ({"type": "submit", "submission": HELLO, "id": "x"}, ["id"]),
+        ({"type": "subscribe", "id": "x", "from": 0, "After": 0}, ["After", "from"]),
+        ({"type": "stdin", "id": "x", "data": "", "EOF": True}, ["EOF"]),
+        ({"type": "cancel", "id": "x", "x" * 30_000: 0}, ["x" * 100]),
+        ({"type": "cancel", "id": "x", "\ud800": 0}, ["\\ud800"]),
+        ({"type": "cancel", "id": "x"} | {f"x{n:04}": 0 for n in range(2000)},
+         [f"x{n:04}" for n in range(5)]),
+    ],
+)  # fmt: skip
+async def test_a_field_that_a_frame_does_not_have_is_named(
+    client: Client, frame: dict[str, Any], named: list[str], *, long: bool
+) -> None:
+    await client.socket.send_message(json.dumps(frame | {"ref": 7}) + " " * 40_000 * long)
+    answer = await client.receive()
+    assert_problem(answer, 400, "bad-request")
+    assert answer["ref"] == 7
+    problem = answer["problem"]
+    names = [each["field"][:100] for each in problem["errors"]]
+    assert names == named
+    assert f"is not a field of a {frame['type']} frame" in problem["detail"]
 
 
 async def test_an_unknown_id_is_an_error(client: Client) -> None:

@@ -24,13 +24,14 @@ from occd.model import (
     Submission,
     Unknown,
     Verdict,
+    Written,
 )
 from occd.web.json import dump
-from occd.web.schema import event_json, record_json
+from occd.web.schema import event_json, no_text, record_json
 
 SUBMISSION = Submission("id", "python", None, "main.py", (File("main.py", b"print(1)"),))
 RESULT = Result(Verdict.OK)
-OUTCOME = Outcome(0, None, None, b"out", b"", False, False, 0.1, 0.2, 300)
+OUTCOME = Outcome(0, None, None, Written.of(b"out"), Written(), 0.1, 0.2, 300)
 
 
 @given(submissions())
@@ -66,7 +67,7 @@ def test_bytes_that_are_not_text_survive(data: bytes) -> None:
 
 def test_what_is_written_is_json_with_its_version() -> None:
     assert json.loads(wire.encode_submission(SUBMISSION))["v"] == 1
-    assert json.loads(wire.encode_result(wire.ResultMessage("id", 1, RESULT)))["v"] == 1
+    assert json.loads(wire.encode_result(wire.ResultMessage("id", 1, RESULT)))["v"] == 2
 
 
 def submission_with(**changes: Any) -> bytes:
@@ -107,7 +108,7 @@ BAD_SUBMISSIONS = NOT_MESSAGES | {
     "half": wire.encode_submission(SUBMISSION)[:40],
 }
 BAD_RESULTS = NOT_MESSAGES | {
-    "a newer version": result_with(v=2),
+    "a newer version": result_with(v=3),
     "an older version": result_with(v=0),
     "a submission": submission_with(),
     "no attempt": result_with(attempt=None),
@@ -202,6 +203,11 @@ HOSTILE: dict[str, tuple[list[Any], Any]] = {
     "an id of another key": ([*S, "id"], "a}b"),
     "a long id": ([*S, "id"], "x" * 65),
     "an owner that is a key": ([*S, "owner"], "a b"),
+    "an owner of a later kind": ([*S, "owner"], "key:moodle"),
+    "an owner of no kind": ([*S, "owner"], ":moodle"),
+    "an owner that is only a kind": ([*S, "owner"], "anon:"),
+    "a long owner": ([*S, "owner"], "anon:" + "x" * 65),
+    "an owner that is a number": ([*S, "owner"], 5),
     "a retry of nothing": ([*S, "retry_of"], ""),
     "no language": ([*S, "language"], ""),
     "a long language": ([*S, "language"], "x" * 65),
@@ -379,7 +385,7 @@ def test_whatever_is_changed_in_a_result_it_can_be_stored_and_shown(data: st.Dat
     with suppress(Poisoned):
         read = wire.decode_result(body).result
         assert wire.load_result(wire.store_result(read)) == read
-        shown = record_json(Record("id", "python", "finished", 1, 0.0, 0.0, None, read))
+        shown = record_json(Record("id", "python", "finished", 1, 0.0, 0.0, None, read), no_text)
         assert json.loads(dump(shown))["id"] == "id"
 
 

@@ -5,7 +5,8 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from occd import rules
-from occd.model import Event, File, Limits, Outcome, Result, Submission
+from occd.model import Event, File, Limits, Outcome, Result, Submission, Written
+from occd.principal import with_kind
 
 number = st.floats(0, 1e12, allow_nan=False)
 moment = st.floats(0, 2.5e11, allow_nan=False)
@@ -19,12 +20,15 @@ part = st.text(
     max_size=9,
 ).filter(lambda part: part not in (".", "..") and part[0] != "-")
 names = st.lists(part, min_size=1, max_size=3).map("/".join)
+written = st.builds(Written.of, st.binary(), truncated=st.booleans()) | st.builds(
+    Written, size=st.integers(0, 2**30), utf8=st.booleans(), truncated=st.booleans()
+)
 outcomes = st.builds(
     Outcome,
     exit_code=st.none() | st.integers(0, 255),
     signal=st.none() | st.just("SIGSEGV"),
-    stdout=st.binary(),
-    stderr=st.binary(),
+    stdout=written,
+    stderr=written,
     cpu_time=number,
     wall_time=number,
     memory=st.integers(0, 2**50),
@@ -79,7 +83,7 @@ def submissions(draw: st.DrawFn) -> Submission:
         interactive=draw(st.booleans()),
         user_id=draw(st.none() | word),
         created_at=draw(moment),
-        owner=draw(st.none() | ids),
+        owner=draw(st.none() | ids.map(with_kind)),
         retry_of=draw(st.none() | ids),
     )
 

@@ -3,7 +3,6 @@
 import re
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +11,7 @@ from pika import exceptions
 
 from occd.config import RabbitmqConfig
 from occd.errors import BrokerError, BrokerUnavailable, ConfigError, OccdError
+from occd.settings import check_readable, read_password
 
 RETRY_AFTER_S = 5
 
@@ -36,7 +36,7 @@ def parameters(config: RabbitmqConfig) -> Any:
     user = unquote(parts.username or "guest")
     password = unquote(parts.password or ("" if parts.username else "guest"))
     if config.password_file:
-        password = _read(config.password_file, "rabbitmq.password_file").rstrip("\r\n")
+        password = read_password(config.password_file, "rabbitmq.password_file")
     found.credentials = pika.PlainCredentials(user, password)
     if parts.scheme == "amqps":
         found.ssl_options = pika.SSLOptions(_tls(config), parts.hostname)
@@ -50,20 +50,19 @@ def parameters(config: RabbitmqConfig) -> Any:
 
 
 def _tls(config: RabbitmqConfig) -> ssl.SSLContext:
+    for name in ("ca_file", "cert_file", "key_file"):
+        if path := getattr(config, name):
+            check_readable(path, f"rabbitmq.{name}")
     try:
         context = ssl.create_default_context(cafile=config.ca_file)
         if config.cert_file:
             context.load_cert_chain(config.cert_file, config.key_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"rabbitmq: ca_file, cert_file or key_file: {error}") from error
+        raise ConfigError(
+            "rabbitmq: ca_file, cert_file or key_file: they are not in PEM, or the key "
+            f"belongs to another certificate ({getattr(error, 'reason', None) or error})"
+        ) from error
     return context
-
-
-def _read(path: Path, setting: str) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{setting}: {error}") from error
 
 
 def unavailable(where: str) -> BrokerUnavailable:

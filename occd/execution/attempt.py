@@ -1,13 +1,15 @@
 """One attempt at a submission: runs its stages, appends their output to the log as it arrives, and feeds them
 the clients' input.
 
-An outage of state never becomes a verdict: output waits in memory, and a forgotten submission is recorded
-anew. When a later attempt has taken over, this attempt ends.
+An outage of state never becomes a verdict: output waits in memory. A state that was emptied gets the whole
+log again, which the attempt keeps until the result is stored. When a later attempt has taken over, this
+attempt ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from signal import Signals
 
 import structlog
@@ -16,19 +18,32 @@ import trio
 from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
 from occd.execution.arbiter import Turn
 from occd.execution.eventlog import EventLog
+from occd.execution.kept import Kept
+from occd.execution.tail import Tail
 from occd.languages import Installed, Language
-from occd.model import Event, Outcome, Result, Stage, StageName, Submission, judge
-from occd.sandbox import Cell, Job, Sandbox
+from occd.model import HEAD_BYTES, Event, Outcome, Result, Stage, StageName, Submission, judge
+from occd.sandbox import Cell, Feed, Null, Run, Sandbox, Sink, Tree
 from occd.state import State, Taken
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
 _RETRY_S = 0.5
+_LINGER_S = 60.0
 
 _SEATED_BYTES = 2**20
 """What a submission in a seat holds in this process until it ends: its files and its stdin. 64 submissions of
 8 MiB would take more than 1 GiB, because their messages are held, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _When:
+    """A task status that calls a function when the program runs."""
+
+    call: Callable[[], None]
+
+    def started(self, _running: object = None) -> None:
+        self.call()
 
 
 class Attempt:
@@ -49,16 +64,18 @@ class Attempt:
         self._sandbox = sandbox
         self._submission = submission
         self.number = number
-        """Changes when state was emptied meanwhile."""
+        """Changes when state was emptied meanwhile and another attempt began."""
         self._language = language
         self._installed = installed
         self._node = node
         self._turn = turn
-        self._taken = Taken()
+        self._taken = Taken(attempts=number - 1)
+        self._kept = Kept() if state.can_be_emptied else None
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._stop = trio.Event()
         self._cancelled = False
+        self._hint: str | None = None
         self._superseded: StateError | None = None
 
     async def stages(self) -> Result:
@@ -76,6 +93,24 @@ class Attempt:
             raise AlreadyFinished(self._submission.id) from self._superseded
         return result
 
+    async def linger(self) -> None:
+        """Keep a log that is longer than the heads in the result until the result is stored, at most 60 s: a
+        state that is emptied meanwhile gets the log again."""
+        with trio.move_on_after(_LINGER_S):
+            while self._kept and self._kept.size > HEAD_BYTES and not self._superseded:
+                try:
+                    if await self._state.status(self._submission.id) == "finished":
+                        return
+                except UnknownSubmission:
+                    await self._append(())
+                except OccdError as error:
+                    self._trouble.tell(error, id=self._submission.id)
+                await trio.sleep(_RETRY_S)
+
+    def close(self) -> None:
+        if self._kept:
+            self._kept.close()
+
     def remind(self) -> None:
         """Check that state knows this attempt, because its program may be silent for long."""
         self._log.look()
@@ -84,33 +119,55 @@ class Attempt:
         submission, language = self._submission, self._language
         compiled: Outcome | None = None
         async with self._sandbox.cell(language, submission.files, submission.limits) as cell:
+            tree: Tree | None = None
             if language.compile:
-                compiled = await self._stage(cell, "compile")
+                compiled, tree = await self._stage(cell, "compile", None)
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
-                    return Result(verdict, language.hint(compiled), compile=compiled)
-            run = await self._stage(cell, "run")
+                    return Result(verdict, self._hint, compile=compiled)
+            run, _ = await self._stage(cell, "run", tree)
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
-    async def _stage(self, cell: Cell, stage: StageName) -> Outcome:
+    def _runs(self, stage: StageName) -> None:
+        """A program runs now. If the program is interactive, it mostly waits for its client from now on."""
+        submission = self._submission
+        held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
+        if stage == "run" and submission.interactive and held <= _SEATED_BYTES:
+            self._turn.sit(submission.turn or "")
+
+    async def _stage(
+        self, cell: Cell, stage: StageName, tree: Tree | None
+    ) -> tuple[Outcome, Tree | None]:
+        """Run a stage, which begins with `tree`. A compile stage leaves a tree."""
         self._log.put(stage, Stage(stage, "start"))
+        tail = Tail(self._log.emit)
         send, stdin = trio.open_memory_channel[bytes](0)
         send_signal, signals = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._feed if stage == "run" else _close, send)
+            if stage == "run":
+                nursery.start_soon(self._feed, send)
             nursery.start_soon(self._signal, send_signal)
             with stdin, signals:
-                outcome = await cell.run(
-                    self._job(stage), stdin, self._log.emit, self._stop, signals
-                )
+                stdin_ = Feed(stdin) if stage == "run" else Null()
+                run = self._run(stage, stdin_, tail, signals, tree)
+                ended = await cell.run(run, task_status=_When(partial(self._runs, stage)))
             nursery.cancel_scope.cancel()
+        outcome = ended.outcome
         if stage == "run":
-            outcome = self._language.judged(outcome)
-        # The log has the output already. The event carries the usage.
-        self._log.put(stage, Stage(stage, "end", replace(outcome, stdout=b"", stderr=b"")))
-        return outcome
+            outcome = self._language.judged(outcome, tail.text)
+        else:
+            self._hint = self._language.hint(outcome, tail.text)
+        self._log.put(stage, Stage(stage, "end", outcome.without_heads()))
+        return outcome, ended.tree
 
-    def _job(self, stage: StageName) -> Job:
+    def _run(
+        self,
+        stage: StageName,
+        stdin: Feed | Null,
+        tail: Tail,
+        signals: trio.MemoryReceiveChannel[int],
+        tree: Tree | None,
+    ) -> Run:
         submission, language = self._submission, self._language
         compiling = stage == "compile"
         limits = language.compile_limits if compiling else submission.limits
@@ -124,17 +181,22 @@ class Attempt:
             submission.compile_args,
             limits.memory,
         )
-        if compiling:
-            return Job(stage, argv, tuple(language.env.items()), limits)
-        env = (*language.env.items(), *submission.env)
-        return Job(stage, [*argv, *submission.args], env, limits, self._started)
-
-    def _started(self) -> None:
-        """The program runs. If it is interactive, it mostly waits for its client from now on."""
-        submission = self._submission
-        held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
-        if submission.interactive and held <= _SEATED_BYTES:
-            self._turn.sit(submission.owner or submission.user_id or "")
+        env = tuple(language.env.items())
+        if not compiling:
+            argv = [*argv, *submission.args]
+            env = (*env, *submission.env)
+        return Run(
+            argv,
+            env,
+            limits,
+            stdout=Sink(limits.output, partial(tail.emit, "stdout")),
+            stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+            stdin=stdin,
+            stop=self._stop,
+            signals=signals,
+            tree=tree,
+            keep=compiling,
+        )
 
     async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
         """Send the submission's stdin. If it is interactive, then send the clients' input until its end."""
@@ -186,15 +248,19 @@ class Attempt:
 
     async def _record(self, events: Sequence[Event]) -> None:
         """Record the attempt anew in a state that was emptied. The program runs on."""
-        submission = self._submission
         try:
-            await self._state.append(submission.id, self.number, events)
+            await self._state.append(self._submission.id, self.number, events)
         except UnknownSubmission:
-            log.warning("state has forgotten what runs; recording it anew", id=submission.id)
-            version = self._installed.version
-            self.number = await self._state.begin(submission, version, self._node, self._taken)
-            await self._state.append(submission.id, self.number, events)
+            await self._record_anew()
+            await self._state.append(self._submission.id, self.number, events)
+        if self._kept:
+            self._kept.add(events)
 
-
-async def _close(send: trio.MemorySendChannel[bytes]) -> None:
-    await send.aclose()
+    async def _record_anew(self) -> None:
+        """Tell a state that was emptied what it knew before."""
+        submission = self._submission
+        log.warning("state has forgotten what runs; recording it anew", id=submission.id)
+        version = self._installed.version
+        self.number = await self._state.begin(submission, version, self._node, self._taken)
+        for batch in self._kept.batches() if self._kept else ():
+            await self._state.append(submission.id, self.number, batch)

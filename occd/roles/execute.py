@@ -12,7 +12,7 @@ the attempt counts. The last failed attempt becomes `internal_error`. A program'
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -24,7 +24,6 @@ from occd.config import Config
 from occd.errors import (
     AlreadyFinished,
     Exhausted,
-    MessageTooLarge,
     OccdError,
     Poisoned,
     SandboxFailed,
@@ -36,7 +35,6 @@ from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
 from occd.languages import find, pick
 from occd.model import (
-    Outcome,
     Result,
     Submission,
     Verdict,
@@ -48,13 +46,11 @@ from occd.sandbox.memory import memory_used
 from occd.scopes import cancel_when
 from occd.state import Node, State
 from occd.trouble import Trouble
-from occd.utf8 import cut
 
 log = structlog.get_logger()
 
 _RETRY_S = 0.5
 _HAND_BACK_S = 2.0
-_CUT_BYTES = 65_536
 _INTERNAL = "The server could not run this program. That is our fault, not yours."
 
 
@@ -66,6 +62,10 @@ class _Held:
     turn: Turn
     delivery: Delivery
     attempt: Attempt | None = None
+
+    def close(self) -> None:
+        if self.attempt:
+            self.attempt.close()
 
 
 class Execute:
@@ -101,7 +101,7 @@ class Execute:
             background.start_soon(self.fitness.run)
             background.start_soon(self.arbiter.run)
             async with trio.open_nursery() as handlers:
-                await self._take(handlers, task_status)
+                await self._take(handlers, background, task_status)
             background.cancel_scope.cancel()
 
     def _describe(self) -> Node | None:
@@ -124,7 +124,9 @@ class Execute:
             if held.attempt:
                 held.attempt.remind()
 
-    async def _take(self, handlers: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+    async def _take(
+        self, handlers: trio.Nursery, background: trio.Nursery, task_status: trio.TaskStatus[None]
+    ) -> None:
         """Take submissions while jails can be made here. At other times they wait in the queue."""
         queue, most = self._config.submission_queue, self.arbiter.places
         while not self.stopping.is_set():
@@ -136,7 +138,7 @@ class Execute:
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
                     async for delivery in pull.deliveries:
-                        handlers.start_soon(self._handle, delivery, turns.popleft())
+                        handlers.start_soon(self._handle, delivery, turns.popleft(), background)
             finally:
                 for turn in turns:  # nothing came for these
                     turn.end()
@@ -158,11 +160,11 @@ class Execute:
             nursery.cancel_scope.cancel()
         scope.cancel()
 
-    async def _handle(self, delivery: Delivery, turn: Turn) -> None:
+    async def _handle(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
         with turn:
-            await self._end(delivery, turn)
+            await self._end(delivery, turn, background)
 
-    async def _end(self, delivery: Delivery, turn: Turn) -> None:
+    async def _end(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
         """Run one submission, and end its delivery whatever happens."""
         try:
             submission = wire.decode_submission(delivery.body)
@@ -186,8 +188,13 @@ class Execute:
                     with suppress(OccdError):  # then the attempt counts, which is the lesser evil
                         await self._state.excuse(submission.id, held.attempt.number)
                 await held.delivery.hand_back()
+            held.close()
             raise
         del self._running[submission.id]
+        if ended and held.attempt:
+            background.start_soon(_linger, held.attempt)
+        else:
+            held.close()
         if ended:
             turn.end()  # the next submission need not wait until this end is written down
             await held.delivery.ack()
@@ -263,7 +270,7 @@ class Execute:
 
     async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
         queue = self._config.execution_queue
-        result = replace(result, finished_at=time.time())
+        result = replace(result.with_short_heads(), finished_at=time.time())
         known = replace(submission, files=(), stdin=b"")
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
         while True:  # an outage of the broker must not repeat the finished work
@@ -271,25 +278,11 @@ class Execute:
                 await self._broker.publish(queue, body, key=submission.id, owner=None)
                 self._trouble.over()
                 return
-            except MessageTooLarge as error:
-                log.error("a result is cut", id=submission.id, bytes=len(body), error=str(error))
-                result = replace(
-                    result,
-                    message="The output was cut: this server's queues take nothing so large.",
-                    compile=_cut(result.compile),
-                    run=_cut(result.run),
-                )
-                body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
             except OccdError as error:
                 self._trouble.tell(error, id=submission.id)
                 await trio.sleep(_RETRY_S)
 
 
-def _cut(outcome: Outcome | None) -> Outcome | None:
-    return outcome and replace(
-        outcome,
-        stdout=cut(outcome.stdout, _CUT_BYTES),
-        stderr=cut(outcome.stderr, _CUT_BYTES),
-        stdout_truncated=outcome.stdout_truncated or len(outcome.stdout) > _CUT_BYTES,
-        stderr_truncated=outcome.stderr_truncated or len(outcome.stderr) > _CUT_BYTES,
-    )
+async def _linger(attempt: Attempt) -> None:
+    with closing(attempt):
+        await attempt.linger()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 
 import structlog
 import trio
@@ -25,13 +24,7 @@ from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
-_PREFETCH = 8
-"""A message can hold two outputs at their ceiling in base64: 43 MB. With 32 messages at once notify took
-1.7 GB and was killed, and all messages were delivered again."""
-
-_LARGE = 2**20
-"""Larger results are stored one after the other: storing takes several times the result's size in memory."""
-
+_PREFETCH = 32
 _RETRY_S = 0.5
 _DRAIN_S = 0.1
 _DEAD = "The server gave up on this submission. That is our fault, not yours."
@@ -43,7 +36,6 @@ class Notify:
         self._broker = broker
         self._state = state
         self._taken = 0
-        self._turn = trio.Lock()
         self._trouble = Trouble("a result waits for state")
         self._started_at = time.time()
         self.stopping = trio.Event()
@@ -124,11 +116,8 @@ class Notify:
                 return
 
     async def _store(self, delivery: Delivery) -> None:
-        async with self._turn if len(delivery.body) > _LARGE else nullcontext():
-            message = wire.decode_result(delivery.body)
-            await self._state.finish(
-                message.id, message.attempt, message.result, message.submission
-            )
+        message = wire.decode_result(delivery.body)
+        await self._state.finish(message.id, message.attempt, message.result, message.submission)
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:

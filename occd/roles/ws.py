@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import trio
 
 from occd.model import LogEntry, Record
+from occd.principal import Principal
+from occd.request import Request
 from occd.roles.heartbeat import announce
 from occd.roles.submit import Submit
 from occd.state import Node, State
-from occd.web.schema import SubmissionRequest
 
 
 class Ws:
@@ -49,12 +50,12 @@ class Ws:
         )
 
     async def submit(
-        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
+        self, request: Request, principal: Principal, *, key: str | None, digest: str
     ) -> Record:
-        return await self._submit.submit(request, key=key, digest=digest, owner=owner)
+        return await self._submit.submit(request, principal, key=key, digest=digest)
 
-    async def get(self, id: str, most: int | None = None) -> Record:
-        return await self._state.get(id, most)
+    async def get(self, id: str) -> Record:
+        return await self._state.get(id)
 
     async def known(self, id: str) -> None:
         await self._state.status(id)
@@ -73,4 +74,4 @@ class Ws:
         await self._state.send_signal(id, signal)
 
     async def cancel(self, id: str) -> None:
-        await self._submit.cancel(id, most=0)
+        await self._submit.cancel(id)

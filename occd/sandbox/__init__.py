@@ -1,53 +1,130 @@
-"""The sandbox seam: runs one untrusted job, tells its exact outcome, leaves nothing behind.
+"""The sandbox seam: runs one untrusted program, tells its exact outcome, leaves nothing behind.
 
-A `Cell` is the isolated place of one submission. Its `run` may be called many times, also at once;
-each call has a jail of its own. The compile stage writes the cell's tree; when its processes are
-dead the tree is frozen, and each run stage sees it under a fresh writable layer. What their program
-did is an `Outcome`; an exception is about us, and the attempt may be repeated elsewhere.
+A `Cell` is the isolated place of one submission. Its `run` may be called many times, also at once. Each run
+has a jail and a box of its own. A run that keeps its box leaves a `Tree`, and later runs begin with a copy
+of the tree. What a stranger's program did is an `Outcome`. An exception is about us, and the attempt may be
+repeated elsewhere.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import trio
 
+from occd import rules
 from occd.config import Config
 from occd.languages import Available, Language
-from occd.model import File, Limits, Outcome, StageName, Stream
-
-Emit = Callable[[Stream, bytes], None]
-"""Takes output as it comes, at most the stage's limit a stream. It must not block."""
+from occd.model import File, Limits, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One stage to run. `argv` and `env` reach the program as they are: no shell reads them. `started` is
-    called once, when a jail has the job; it must not block. A job that no jail could take never started."""
+class Feed:
+    """Stdin from a channel. A chunk is taken when the program has room for it. The channel's end is the
+    program's end of file."""
 
-    stage: StageName
+    chunks: trio.MemoryReceiveChannel[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """An empty stdin: end of file from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """One stream of output, at most `limit` bytes. `told` takes each piece as it comes, and must not
+    block."""
+
+    limit: int
+    told: Callable[[bytes], None] = lambda _data: None
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A limit on the time that a program waits for somebody, in seconds.
+
+    `quiet` ends a program that in all this time got no input, wrote nothing, and used less than 1/200 of
+    one processor. `longest` ends a program that got no input in all this time, whatever else it did.
+    """
+
+    quiet: float
+    longest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files that a run left in its box. Nobody can change them any more. A run gets a copy, which
+    belongs to the run. A tree lives as long as its cell."""
+
+    folder: Path
+
+
+def no_signals() -> trio.MemoryReceiveChannel[int]:
+    send, receive = trio.open_memory_channel[int](0)
+    send.close()
+    return receive
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one program. `argv` and `env` reach the program as they are: no shell reads them.
+
+    Raises ValueError for a run that begins with a tree and shall leave one, and rules.Broken (which is one)
+    for files whose names do not go together.
+    """
+
     argv: Sequence[str]
     env: Sequence[tuple[str, str]]
     limits: Limits
-    started: Callable[[], object] = lambda: None
+    stdout: Sink
+    stderr: Sink
+    stdin: Feed | Null = Null()
+    stop: trio.Event = field(default_factory=trio.Event)
+    """Ends the program. What the program wrote until then is kept."""
+    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
+    """Numbers of signals for the program and its process group, as from a terminal."""
+    idle: Idle | None = None
+    tree: Tree | None = None
+    """The contents of the box; without a tree the box has the cell's files."""
+    files: Sequence[File] = ()
+    """More files, for this run alone. They take the place of files and folders of the same names."""
+    keep: bool = False
+    """Whether the box is kept as a tree when the program has ended, however it ended."""
+
+    def __post_init__(self) -> None:
+        if self.keep and self.tree:
+            raise ValueError("a run that begins with a tree leaves none")
+        rules.file_names([file.name for file in self.files])
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended, and what the run was told to leave."""
+
+    outcome: Outcome
+    tree: Tree | None = None
+
+
+class Running(Protocol):
+    """A program that runs. When the program has ended, every method does nothing."""
+
+    def arm(self, limit: Literal["cpu_time", "wall_time"], seconds: float | None) -> None:
+        """Set a limit anew, counted from now. None takes the limit away."""
+
+    def arm_idle(self, idle: Idle | None) -> None:
+        """Set the limit on idle time anew, counted from now. None takes the limit away."""
 
 
 class Cell(Protocol):
     async def run(
-        self,
-        job: Job,
-        stdin: trio.MemoryReceiveChannel[bytes],
-        emit: Emit,
-        stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int],
-    ) -> Outcome:
-        """Run one stage to its end, or until `stop` is set, which kills it and keeps what it printed.
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
+        """Run one program to its end. `task_status` gets the running program.
 
-        A chunk is taken from `stdin` when the program has room for it; the channel's end is the
-        program's end of file. `signals` are sent to the program and its process group, as a terminal
-        would. Cancelling kills the jail and leaves nothing.
+        Cancelling kills the jail and leaves nothing.
 
         Raises SandboxFailed when the jail could not be made or watched.
         """
@@ -80,18 +157,6 @@ class Sandbox(Protocol):
     ) -> AbstractAsyncContextManager[Cell]:
         """A cell that holds `files`; `limits.box` bounds its tree. It may have been prepared, for
         `language`, before anything else was known."""
-
-
-def no_stdin() -> trio.MemoryReceiveChannel[bytes]:
-    send, receive = trio.open_memory_channel[bytes](0)
-    send.close()
-    return receive
-
-
-def no_signals() -> trio.MemoryReceiveChannel[int]:
-    send, receive = trio.open_memory_channel[int](0)
-    send.close()
-    return receive
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
 """The working folders of jails. A jail shows as its box the file system that is mounted at its launcher's
 `Place` when the jail is made. This may be before the jail's job is known.
 
-Without a compile stage the box is a small file system that we fill with the submission's files. The compile
-stage gets such a box, too; afterwards the box is sealed. The box of each run then holds a copy of the sealed
-tree (`tree.py`). Of a large tree the run gets an overlay instead, with a fresh file system on top. We write
-into a tree only before a stranger's program can write there.
+A box is a small file system that we fill with files. A run may keep its box: then the box is sealed, and is
+a tree. A run that begins with a tree gets a copy of it in a box of its own (`tree.py`), and of a large tree
+an overlay, with a fresh file system on top. We write into a box only before a stranger's program can write
+there.
 """
 
 import os
@@ -38,14 +38,15 @@ class Place:
         """Write the files into the empty box, and set the size of the box to `size` bytes."""
         if size != BOX_BYTES:
             self._resize(size)
-        with opened(self.path) as box:
-            for file in files:
-                self._write(box, file)
+        self._write_all(self.path, files)
 
-    def copy(self, tree: Path, size: int) -> bool:
-        """Write a copy of a sealed tree into the empty box, with `size` more bytes for changes. False
-        when the tree is too large; the box is then of no use."""
+    def copy(self, tree: Path, files: Sequence[File], size: int) -> bool:
+        """Write the files and a copy of a sealed tree into the empty box, with `size` more bytes for
+        changes. The files take the place of files of the tree. False when the tree is too large; the box is
+        then of no use."""
+        size += rules.room(len(file.content) for file in files)
         self._resize(size + BYTES_MAX)
+        self._write_all(self.path, files)
         try:
             copied = copy_tree(tree, self.path, self._uid)
         except TooLarge:
@@ -57,12 +58,14 @@ class Place:
         target.mkdir()
         kernel.mount(str(self.path), str(target), None, kernel.MS_MOVE)
 
-    def lay_over(self, lower: Path, size: int) -> None:
-        """Mount here, instead of the present box, an overlay over `lower` with `size` bytes for changes."""
+    def lay_over(self, lower: Path, files: Sequence[File], size: int) -> None:
+        """Mount here, instead of the present box, an overlay over `lower` with the files and `size` bytes
+        for changes."""
         layer = self.path
-        self._resize(size)
+        self._resize(size + rules.room(len(file.content) for file in files))
         for name in ("upper", "work"):
             self._own_folder(layer / name)
+        self._write_all(layer / "upper", files)
         options = f"lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work"
         if self._unprivileged:
             options += ",userxattr"
@@ -87,6 +90,11 @@ class Place:
     def _own_folder(self, path: Path) -> None:
         path.mkdir()
         os.chown(path, self._uid, self._uid)
+
+    def _write_all(self, folder: Path, files: Sequence[File]) -> None:
+        with opened(folder) as box:
+            for file in files:
+                self._write(box, file)
 
     def _write(self, box: int, file: File) -> None:
         """Write a file, part by part from the box's descriptor. No part of a stranger's name is looked up

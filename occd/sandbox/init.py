@@ -5,16 +5,22 @@ import signal
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from occd.model import Limits
+from occd.model import LimitName, Limits
+from occd.sandbox import Idle
 
 _HELLO = struct.Struct("=B7xQ")
-_GO = struct.Struct("=Q4I7Q")
-_END = struct.Struct("=BBHiQQQ")
+_GO = struct.Struct("=Q4I9Q")
+_ORDER = struct.Struct("=cB6xQQ")
+_END = struct.Struct("=BBBxiQQQ")
 MESSAGE_MAX = _END.size
-_Guard = Literal["memory", "cpu_time", "wall_time"]
-_GUARDS: dict[int, _Guard] = {ord("m"): "memory", ord("c"): "cpu_time", ord("w"): "wall_time"}
+_LIMITS: dict[LimitName, int] = {
+    "memory": ord("m"),
+    "cpu_time": ord("c"),
+    "wall_time": ord("w"),
+    "idle": ord("i"),
+}
+_LETTERS = {letter: name for name, letter in _LIMITS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,10 @@ class End:
     """The exact end of the jail's first process. `status` is as from waitpid."""
 
     status: int
-    guarded: _Guard | None
-    """The limit at which init ended the program."""
+    limit: LimitName | None
+    """The limit that the usage exceeds."""
+    ended: bool
+    """Whether init ended the program for this."""
     wall_time: float
     cpu_time: float
     peak: int
@@ -53,7 +61,12 @@ def signal_name(number: int) -> str:
 
 
 def encode_go(
-    number: int, argv: Sequence[str], env: Sequence[str], limits: Limits, groups: int
+    number: int,
+    argv: Sequence[str],
+    env: Sequence[str],
+    limits: Limits,
+    idle: Idle | None,
+    groups: int,
 ) -> bytes:
     """`groups` open files of control groups come along, and one that tells the CPU time used in them; with
     none, init samples usage itself."""
@@ -68,17 +81,43 @@ def encode_go(
         limits.processes + 1,  # init itself
         limits.memory,  # a stack may grow as far as memory goes, as contest programs expect
         limits.memory,
-        int(limits.cpu_time * 1e9),
-        int(limits.wall_time * 1e9),
+        _nanoseconds(limits.cpu_time),
+        _nanoseconds(limits.wall_time),
+        *(map(_nanoseconds, (idle.quiet, idle.longest)) if idle else (0, 0)),
     )
     return head + b"".join(os.fsencode(word) + b"\0" for word in (*argv, *env))
+
+
+def encode_signal(number: int) -> bytes:
+    return _ORDER.pack(b"S", number, 0, 0)
+
+
+def encode_limit(name: LimitName, seconds: float | None) -> bytes:
+    """Arm the wall time or the CPU time, counted from now; None disarms it."""
+    return _ORDER.pack(b"A", _LIMITS[name], _nanoseconds(seconds), 0)
+
+
+def encode_idle(idle: Idle | None) -> bytes:
+    """Arm the idle time, counted from now; None disarms it."""
+    both = (idle.quiet, idle.longest) if idle else (None, None)
+    return _ORDER.pack(b"A", _LIMITS["idle"], *map(_nanoseconds, both))
+
+
+def encode_talks() -> bytes:
+    """The program has written something, so it is not idle now."""
+    return _ORDER.pack(b"T", 0, 0, 0)
+
+
+def _nanoseconds(seconds: float | None) -> int:
+    """0 says that the limit is not armed."""
+    return 0 if seconds is None else max(1, round(seconds * 1e9))
 
 
 def decode(message: bytes) -> Hello | End | None:
     """None says that the program could not be started, through no fault of its own."""
     if message[:1] == b"R":
         return Hello(_HELLO.unpack(message)[1])
-    kind, guarded, _, status, wall_ns, cpu_ns, peak = _END.unpack(message)
+    kind, limit, ended, status, wall_ns, cpu_ns, peak = _END.unpack(message)
     if kind != ord("X"):
         return None
-    return End(status, _GUARDS.get(guarded), wall_ns / 1e9, cpu_ns / 1e9, peak)
+    return End(status, _LETTERS.get(limit), bool(ended), wall_ns / 1e9, cpu_ns / 1e9, peak)

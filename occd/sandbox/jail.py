@@ -1,27 +1,31 @@
-"""One stage in a jail that stands ready: start it, feed it, read it, and tell how it ended.
+"""One run in a jail that stands ready: start it, feed it, read it, and tell how it ended.
 
 nsjail made the namespaces, dropped every privilege, loaded the seccomp policy and started init
-(`launcher.py`). init starts the program in the job's control group, and holds its wall time and CPU time.
-When no process of the program is left, init reports over a socket. We read the output, hold its limit, and
-ask init to end the program. We kill an init that does not answer, and the kernel then kills the other
-processes. When occd dies, init sees the socket close and exits, with the same effect.
+(`launcher.py`). init starts the program in the run's control group, and holds its wall time, CPU time and
+idle time. When no process of the program is left, init reports over a socket. We read the output, hold its
+limit, and ask init to end the program. We kill an init that does not answer, and the kernel then kills the
+other processes. When occd dies, init sees the socket close and exits, with the same effect.
 
-The verdict follows from the program's usage. It does not depend on when we notice: this process may be busy.
+The verdict follows from the program's usage. It does not depend on when we notice: this process may be
+busy. Only idle time needs us, because we alone see input and output; so its limit must be far above our own
+pauses.
 """
 
+import math
 import os
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
+from typing import Literal
 
 import trio
 
 from occd.errors import SandboxFailed
 from occd.model import LimitName, Limits, Outcome, Stream
-from occd.sandbox import Emit, Job
+from occd.sandbox import Feed, Idle, Run, Running, Sink
 from occd.sandbox.cgroup import Group, Usage
-from occd.sandbox.init import End, encode_go
+from occd.sandbox.init import End, encode_go, encode_idle, encode_limit, encode_talks
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output
 
@@ -38,36 +42,43 @@ _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "TMPDIR": "/tmp"
 async def run_in_jail(
     launcher: Launcher,
     uid: int,
-    job: Job,
+    run: Run,
     group: Group | None,
-    stdin: trio.MemoryReceiveChannel[bytes],
-    emit: Emit,
-    stop: trio.Event,
-    signals: trio.MemoryReceiveChannel[int],
+    task_status: trio.TaskStatus[Running],
 ) -> Outcome:
-    """Run a stage in the jail that stands ready. After the return no process of the stage is left. `uid` is
-    the host's id of the jail's user.
+    """Run a program in the jail that stands ready. After the return no process of the program is left.
+    `uid` is the host's id of the jail's user.
 
-    Raises SandboxFailed when the stage could not be started or does not end.
+    Raises SandboxFailed when the program could not be started or does not end.
     """
     async with AsyncExitStack() as ours:
         with ExitStack() as theirs:
-            stdin_pipe, streams, files = _pipes(uid, ours, theirs)
+            stdin, stdout, stderr, files = _pipes(uid, ours, theirs)
             groups = theirs.enter_context(group.joinable()) if group else []
             cpu_time = [theirs.enter_context(group.cpu_time_file())] if group else []
-            env = [f"{name}={value}" for name, value in (_ENV | dict(job.env)).items()]
-            message = encode_go(launcher.jail.number, job.argv, env, job.limits, len(groups))
+            env = [f"{name}={value}" for name, value in (_ENV | dict(run.env)).items()]
+            message = encode_go(
+                launcher.jail.number, run.argv, env, run.limits, run.idle, len(groups)
+            )
             started = time.monotonic()
             await launcher.go(message, [*files, *groups, *cpu_time])
-            job.started()
-        ending = _Ending(launcher, job.limits)
-        output = Output(streams, job.limits.output, emit, ending.ask)
+        ending = _Ending(launcher, run.limits.wall_time)
+        program = _Program(launcher.jail, ending, run.idle)
+        streams: dict[Stream, tuple[int, Sink]] = {
+            "stdout": (stdout, run.stdout),
+            "stderr": (stderr, run.stderr),
+        }
+        output = Output(streams, ending.ask, program.wrote)
         failed: SandboxFailed | None = None
         async with trio.open_nursery() as watchers:
             output.start(watchers)
-            watchers.start_soon(_feed, stdin, stdin_pipe)
-            watchers.start_soon(_forward, signals, launcher.jail)
-            watchers.start_soon(ending.stopped, stop)
+            if isinstance(run.stdin, Feed):
+                watchers.start_soon(_feed, run.stdin, stdin, program)
+            else:
+                await stdin.aclose()
+            watchers.start_soon(_forward, run.signals, launcher.jail)
+            watchers.start_soon(ending.stopped, run.stop)
+            task_status.started(program)
             try:
                 end = await ending.wait()
             except SandboxFailed as error:
@@ -77,15 +88,17 @@ async def run_in_jail(
         if failed:
             raise failed
         output.drain()
-        end = end or End(signal.SIGKILL, None, wall_time, cpu_time=0.0, peak=0)
-        return _outcome(job.limits, end, group, output, asked=ending.asked)
+        if end is None:
+            limit: LimitName | None = None if ending.asked else "wall_time"
+            end = End(signal.SIGKILL, limit, True, wall_time, cpu_time=0.0, peak=0)
+        return _outcome(run.limits, end, group, output, asked=ending.asked)
 
 
 def _pipes(
     uid: int, ours: AsyncExitStack, theirs: ExitStack
-) -> tuple[trio.lowlevel.FdStream, dict[Stream, int], list[int]]:
-    """Our ends of the program's stdin, stdout and stderr, and the program's ends. Two stacks close them: one
-    our ends, the other the program's."""
+) -> tuple[trio.lowlevel.FdStream, int, int, list[int]]:
+    """Our ends of the program's stdin, stdout and stderr, and the program's ends. Two stacks close them:
+    one our ends, the other the program's."""
 
     def pipe(*, written_by_us: bool) -> tuple[int, int]:
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -102,7 +115,7 @@ def _pipes(
     ours.push_async_callback(stream.aclose)
     our_stdout, stdout = pipe(written_by_us=False)
     our_stderr, stderr = pipe(written_by_us=False)
-    return stream, {"stdout": our_stdout, "stderr": our_stderr}, [stdin, stdout, stderr]
+    return stream, our_stdout, our_stderr, [stdin, stdout, stderr]
 
 
 async def _forward(signals: trio.MemoryReceiveChannel[int], jail: Jail) -> None:
@@ -110,23 +123,56 @@ async def _forward(signals: trio.MemoryReceiveChannel[int], jail: Jail) -> None:
         jail.send_signal(number)
 
 
-async def _feed(stdin: trio.MemoryReceiveChannel[bytes], pipe: trio.lowlevel.FdStream) -> None:
+async def _feed(feed: Feed, pipe: trio.lowlevel.FdStream, program: "_Program") -> None:
     with suppress(trio.BrokenResourceError):  # the program need not read its stdin
         async with pipe:
-            async for chunk in stdin:
+            async for chunk in feed.chunks:
                 await pipe.send_all(chunk)
+                program.heard()
+
+
+class _Program:
+    """The program that runs, for those who change its limits (`Running`)."""
+
+    def __init__(self, jail: Jail, ending: "_Ending", idle: Idle | None) -> None:
+        self._jail = jail
+        self._ending = ending
+        self._idle = idle
+
+    def arm(self, limit: Literal["cpu_time", "wall_time"], seconds: float | None) -> None:
+        self._jail.send(encode_limit(limit, seconds))
+        if limit == "wall_time":
+            self._ending.expect(seconds)
+
+    def arm_idle(self, idle: Idle | None) -> None:
+        self._idle = idle
+        self._jail.send(encode_idle(idle))
+
+    def heard(self) -> None:
+        """Input was written to the program's stdin."""
+        if self._idle:
+            self._jail.send(encode_idle(self._idle))
+
+    def wrote(self) -> None:
+        if self._idle:
+            self._jail.send(encode_talks())
 
 
 class _Ending:
     """The end of one jail: awaited, asked for, and forced when init does not answer."""
 
-    def __init__(self, launcher: Launcher, limits: Limits) -> None:
+    def __init__(self, launcher: Launcher, wall_time: float) -> None:
         self._launcher = launcher
         self._jail = launcher.jail
         self.asked = False
-        self._patience = trio.CancelScope(
-            deadline=trio.current_time() + limits.wall_time + _OVERDUE_S
-        )
+        self._patience = trio.CancelScope()
+        self.expect(wall_time)
+
+    def expect(self, wall_time: float | None) -> None:
+        """init will end the program when this time has passed from now. None: at no time."""
+        if not self.asked:
+            seconds = math.inf if wall_time is None else wall_time + _OVERDUE_S
+            self._patience.deadline = trio.current_time() + seconds
 
     def ask(self) -> None:
         """Have init end the program and report, as the program's end by SIGKILL."""
@@ -164,18 +210,16 @@ def _outcome(
     """`asked`: we asked init to end the program."""
     usage = group.usage() if group else None
     if usage:
-        end = replace(end, cpu_time=usage.cpu_time, peak=usage.memory or end.peak)
+        cpu_time = end.cpu_time or usage.cpu_time  # an init that did not answer told none
+        end = replace(end, cpu_time=cpu_time, peak=usage.memory or end.peak)
     limit = _limit(limits, end, usage, output)
     output.finish(cut=asked or limit is not None)
-    stdout, stderr = output["stdout"], output["stderr"]
     return Outcome(
-        exit_code=None if end.guarded else end.exit_code,
-        signal="SIGKILL" if end.guarded else end.signal,
+        exit_code=None if end.ended else end.exit_code,
+        signal="SIGKILL" if end.ended else end.signal,
         limit=limit,
-        stdout=bytes(stdout.data),
-        stderr=bytes(stderr.data),
-        stdout_truncated=stdout.truncated,
-        stderr_truncated=stderr.truncated,
+        stdout=output.written("stdout"),
+        stderr=output.written("stderr"),
         cpu_time=end.cpu_time,
         wall_time=end.wall_time,
         memory=end.peak,
@@ -183,14 +227,7 @@ def _outcome(
 
 
 def _limit(limits: Limits, end: End, usage: Usage | None, output: Output) -> LimitName | None:
-    """The first limit that the usage exceeds. Of the two times, the one at which init ended the program."""
     # A group's peak never exceeds its limit, because the kernel kills before.
     if usage.oom_kills if usage else end.peak > limits.memory:
         return "memory"
-    if output.truncated:
-        return "output"
-    if end.guarded:
-        return end.guarded
-    if end.cpu_time > limits.cpu_time:
-        return "cpu_time"
-    return "wall_time" if end.wall_time > limits.wall_time else None
+    return "output" if output.truncated else end.limit

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import trio
 
 from occd.errors import SandboxFailed
-from occd.sandbox.init import MESSAGE_MAX, End, Hello, decode
+from occd.sandbox.init import MESSAGE_MAX, End, Hello, decode, encode_signal
 from occd.sandbox.spawn import Process
 
 CONTROL_FD, LOG_FD = 3, 4
@@ -69,14 +69,17 @@ class Jail:
         self._over = False
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to the program and its process group, as a terminal would. Does nothing when the
-        program has ended.
+        """Send a signal to the program and its process group, as a terminal would."""
+        self.send(encode_signal(number))
 
-        The next init reads the bytes that this init had not read. It ignores signals until it has its job.
+    def send(self, order: bytes) -> None:
+        """Send an order to init. Does nothing when the program has ended.
+
+        The next init reads the orders that this init had not read. It ignores orders until it has its job.
         So nothing may be sent when this jail is over."""
         if not self._over:
             with suppress(OSError):  # init has ended, or does not read: `kill` still works
-                os.write(self._control, bytes([number]))
+                os.write(self._control, order)
 
     def kill(self) -> None:
         """Kill the jail's init. The kernel then kills every process in the jail."""

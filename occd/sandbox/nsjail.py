@@ -1,37 +1,36 @@
 """Jails made by nsjail.
 
-Theory of operation. All jails of an occd process share one read-only root (`rootfs.py`). A `_Seat` outlives a
-submission. It holds a leased slot (a host uid and a name, `slots.py`) and a launcher (`launcher.py`), whose
-next jail stands ready. A cell takes a seat, or makes one, and gives it back.
+Theory of operation. All jails of an occd process share one read-only root (`rootfs.py`). A `_Seat` outlives
+a submission. It holds a leased slot (a host uid and a name, `slots.py`) and a launcher (`launcher.py`),
+whose next jail stands ready. A cell takes a seat, or makes one, and gives it back.
 
-Each stage runs in a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its
-limits (`cgroup.py`). The box is mounted at the jail's place before the jail gets its job, and unmounted there
+Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
+(`cgroup.py`). The box is mounted at the jail's place before the jail gets its job, and unmounted there
 before the program starts, so that the next jail can never show it.
 
-nsjail's own cgroup, rlimit and time options are not used. The cgroup options leak groups, and need the limits
-before the job is known. init and occd hold the other limits (measured: docs/architecture.md).
+nsjail's own cgroup, rlimit and time options are not used. The cgroup options leak groups, and need the
+limits before the job is known. init and occd hold the other limits (measured: docs/architecture.md).
 """
 
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import (
-    asynccontextmanager,
-    contextmanager,
-)
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVarTuple, Unpack
 
 import structlog
 import trio
 
+from occd import rules
 from occd.config import Config
 from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language, load_languages
-from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Emit, Job, kernel, no_signals, no_stdin
+from occd.model import File, Limits
+from occd.sandbox import Cell, Ended, Run, Running, Sink, Tree, kernel
 from occd.sandbox.box import INODES, SAFE, Place, seal
 from occd.sandbox.cgroup import Cgroups, Group, find_cgroups, remove
 from occd.sandbox.jail import run_in_jail
@@ -46,6 +45,9 @@ log = structlog.get_logger()
 _USER = 1000  # inside
 _TMP = 64 * 2**20
 _CLOSE_S = 30.0
+_LONG = 2**20  # bytes that take longer to write than a thread takes to start
+
+Args = TypeVarTuple("Args")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class _Host:
 
 
 class _Seat:
-    """A slot with its launchers: one, or several for a cell that runs several stages at once."""
+    """A slot with its launchers: one, or several for a cell with several runs at once."""
 
     def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
@@ -94,7 +96,7 @@ class _Seat:
     @asynccontextmanager
     async def launcher(self) -> AsyncIterator[tuple[Launcher, Place]]:
         """A launcher whose jail stands ready, with an empty box at its place. The launcher is kept for the
-        next stage, unless an error occurs."""
+        next run, unless an error occurs."""
         if not (idle := await self._take()):
             idle = self._make()
         launcher, place = idle
@@ -154,52 +156,67 @@ class _Seat:
 
 class _Cell:
     def __init__(self, host: _Host, seat: _Seat, files: Sequence[File], box: int) -> None:
+        """`box` is the size of each box in bytes."""
         self._host = host
         self._seat = seat
         self._files = files
         self._box = box
         self._runs = 0
-        self._compiled: Path | None = None
+        self._trees = ExitStack()
+        self._large: set[Tree] = set()
 
     async def run(
-        self,
-        job: Job,
-        stdin: trio.MemoryReceiveChannel[bytes],
-        emit: Emit,
-        stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int],
-    ) -> Outcome:
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
         self._runs += 1
         slot = self._seat.slot
         name = f"{slot.name}-{self._runs}"
-        async with self._group(name, job) as group, self._seat.launcher() as (launcher, place):
-            await self._prepare(launcher, place, job)
-            outcome = await run_in_jail(launcher, slot.uid, job, group, stdin, emit, stop, signals)
-        if job.stage == "compile":
-            assert self._compiled
-            seal(self._compiled)
-        return outcome
+        kept: Tree | None = None
+        async with (
+            self._group(name, run.limits) as group,
+            self._seat.launcher() as (
+                launcher,
+                place,
+            ),
+        ):
+            await self._fill(launcher, place, run)
+            if run.keep:
+                kept = self._move(place, Tree(self._seat.folder / f"tree{self._runs}"))
+            place.renew()
+            outcome = await run_in_jail(launcher, slot.uid, run, group, task_status)
+        if kept:
+            seal(kept.folder)
+        return Ended(outcome, kept)
 
-    async def _prepare(self, launcher: Launcher, place: Place, job: Job) -> None:
-        """Give the jail that stands ready its box, and mount an empty box for the next jail."""
-        if self._compiled:
-            if not await trio.to_thread.run_sync(place.copy, self._compiled, self._box):
-                place.renew()
-                place.lay_over(self._compiled, self._box)
-                await launcher.discard()  # this jail shows the box before
-        else:
-            place.fill(self._files, self._box)
-        if job.stage == "compile":
-            self._compiled = self._seat.folder / "compiled"
-            place.move_to(self._compiled)
-        place.renew()
+    async def _fill(self, launcher: Launcher, place: Place, run: Run) -> None:
+        """Fill the box of the jail that stands ready."""
+        if not run.tree:
+            files = _together(self._files, run.files)
+            size = self._box + rules.room(len(file.content) for file in run.files)
+            await _in_thread_if_long(files, place.fill, files, size)
+            return
+        folder = run.tree.folder
+        if run.tree not in self._large:
+            if await trio.to_thread.run_sync(place.copy, folder, run.files, self._box):
+                return
+            self._large.add(run.tree)
+            place.renew()
+        await _in_thread_if_long(run.files, place.lay_over, folder, run.files, self._box)
+        await launcher.discard()  # this jail shows the box before
+
+    def _move(self, place: Place, tree: Tree) -> Tree:
+        """Keep the box as a tree until the cell is closed."""
+        place.move_to(tree.folder)
+        self._trees.callback(tree.folder.rmdir)
+        self._trees.callback(kernel.unmount, str(tree.folder))
+        return tree
 
     @asynccontextmanager
-    async def _group(self, name: str, job: Job) -> AsyncIterator[Group | None]:
+    async def _group(self, name: str, limits: Limits) -> AsyncIterator[Group | None]:
         if self._host.cgroups is None:
             yield None
             return
-        group = self._host.cgroups.create(name, job.limits, self._seat.share)
+        group = self._host.cgroups.create(name, limits, self._seat.share)
         try:
             yield group
         finally:
@@ -207,9 +224,34 @@ class _Cell:
                 await group.remove()
 
     def close(self) -> None:
-        if self._compiled:
-            kernel.unmount(str(self._compiled))
-            self._compiled.rmdir()
+        self._trees.close()
+
+
+def _together(files: Sequence[File], more: Sequence[File]) -> list[File]:
+    """All of `more`, and those of `files` that do not stand in their way."""
+    names = {file.name for file in more}
+    above = {folder for name in names for folder in _folders(name)}
+    kept = (
+        file
+        for file in files
+        if file.name not in names | above and names.isdisjoint(_folders(file.name))
+    )
+    return [*kept, *more]
+
+
+def _folders(name: str) -> list[str]:
+    """`a` and `a/b` for `a/b/c`."""
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+async def _in_thread_if_long(
+    files: Sequence[File], work: Callable[[Unpack[Args]], None], *args: *Args
+) -> None:
+    if sum(len(file.content) for file in files) > _LONG:
+        await trio.to_thread.run_sync(work, *args)
+    else:
+        work(*args)
 
 
 class _Nsjail:
@@ -275,17 +317,16 @@ class _Nsjail:
 
     async def trial(self) -> None:
         language = next(iter(self.languages.values()))
-        job = Job("run", [INIT, "prove"], (), Limits())
+        limits = Limits()
+        run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
         try:
-            async with self.cell(language, (), Limits()) as cell:
-                outcome = await cell.run(
-                    job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
-                )
+            async with self.cell(language, (), limits) as cell:
+                outcome = (await cell.run(run)).outcome
         except SandboxFailed as error:
             raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
         if not outcome.succeeded:
             raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
-        if missing := unproven(outcome.stdout.decode(), self._host.user.slot_uids):
+        if missing := unproven(outcome.stdout.head.decode(), self._host.user.slot_uids):
             raise SandboxUnavailable(
                 f"a jail does not hold: {'; '.join(missing)}", "See docs/security.md"
             )

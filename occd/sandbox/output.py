@@ -1,26 +1,35 @@
-"""Reads both streams of a running program in the order of its writes, up to the limit of each stream."""
+"""Reads both streams of a running program in the order of its writes, up to the limit of each stream.
 
+The output goes to whoever runs the program. Only its beginning is kept, and an account of it.
+"""
+
+import codecs
 import os
 from collections.abc import Callable, Mapping
 
 import trio
 
-from occd.model import Stream
-from occd.sandbox import Emit
+from occd.model import HEAD_BYTES, Stream, Written
+from occd.sandbox import Sink
 from occd.utf8 import unfinished
 
 _READ = 65_536
 
 
 class Output:
-    """Emits the output of two pipes in whole characters. When a stream exceeds its limit, `exceeded` is
-    called, and the rest of the stream is dropped."""
+    """Tells each sink the output of its pipe in whole characters. When a stream exceeds its limit,
+    `exceeded` is called, and the rest of the stream is dropped. `wrote` is called whenever there was
+    output."""
 
     def __init__(
-        self, pipes: Mapping[Stream, int], limit: int, emit: Emit, exceeded: Callable[[], None]
+        self,
+        pipes: Mapping[Stream, tuple[int, Sink]],
+        exceeded: Callable[[], None],
+        wrote: Callable[[], None],
     ) -> None:
-        self._streams = {name: _Stream(name, fd, limit, emit) for name, fd in pipes.items()}
+        self._streams = {name: _Stream(fd, sink) for name, (fd, sink) in pipes.items()}
         self._exceeded = exceeded
+        self._wrote = wrote
 
     def start(self, nursery: trio.Nursery) -> None:
         """Read both pipes to their ends, also past a limit, so that a program never waits for us."""
@@ -34,12 +43,13 @@ class Output:
 
     def drain(self) -> None:
         """Read the rest when no process of the program is left: the pipes hold all remaining output. We do
-        not wait for their end, because the kernel keeps a pipe open that is in flight between two sockets."""
+        not wait for their end, because the kernel keeps a pipe open that is in flight between two
+        sockets."""
         while self._take():
             pass
 
     def finish(self, *, cut: bool) -> None:
-        """Emit the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
+        """Tell the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
         for stream in self._streams.values():
             stream.finish(cut=cut)
 
@@ -50,24 +60,29 @@ class Output:
             took |= stream.take()
             if stream.truncated:
                 self._exceeded()
+        if took:
+            self._wrote()
         return took
 
     @property
     def truncated(self) -> bool:
         return any(stream.truncated for stream in self._streams.values())
 
-    def __getitem__(self, name: Stream) -> "_Stream":
-        return self._streams[name]
+    def written(self, name: Stream) -> Written:
+        """After `finish`."""
+        return self._streams[name].written
 
 
 class _Stream:
-    def __init__(self, name: Stream, fd: int, limit: int, emit: Emit) -> None:
-        self._name = name
+    def __init__(self, fd: int, sink: Sink) -> None:
         self.fd = fd
-        self._limit = limit
-        self._emit = emit
-        self._emitted = 0
-        self.data = bytearray()
+        self._sink = sink
+        self._size = 0
+        self._head = bytearray()
+        self._half = b""
+        """The beginning of a character, held back."""
+        self._text = codecs.getincrementaldecoder("utf-8")()
+        self._utf8 = True
         self.truncated = False
         self.ended = False
 
@@ -87,21 +102,39 @@ class _Stream:
         return True
 
     def _keep(self, read: bytes) -> None:
-        room = self._limit - len(self.data)
-        self.data += read[:room]
-        half = unfinished(self.data)
-        self._send(len(self.data) - half)
+        room = self._sink.limit - self._size - len(self._half)
+        data = self._half + read[:room]
+        half = unfinished(data)
+        self._half = data[len(data) - half :]
+        self._send(data[: len(data) - half])
         if len(read) > room:
             self.truncated = True
             self.finish(cut=True)
 
     def finish(self, *, cut: bool) -> None:
-        """Emit the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
-        if cut and (half := unfinished(self.data)):
-            del self.data[-half:]
-        self._send(len(self.data))
+        """Tell the rest at the end of the stream. With `cut`, drop a part of a character at the end."""
+        rest, self._half = self._half, b""
+        if not cut:
+            self._send(rest)
 
-    def _send(self, end: int) -> None:
-        if end > self._emitted:
-            self._emit(self._name, bytes(self.data[self._emitted : end]))
-            self._emitted = end
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._size += len(data)
+            self._head += data[: HEAD_BYTES - len(self._head)]
+            self._check(data)
+            self._sink.told(data)
+
+    def _check(self, data: bytes, *, final: bool = False) -> None:
+        if self._utf8:
+            try:
+                self._text.decode(data, final)
+            except UnicodeDecodeError:
+                self._utf8 = False
+
+    @property
+    def written(self) -> Written:
+        self._check(b"", final=True)
+        head = bytes(self._head)
+        if self._size > len(head):
+            head = head[: len(head) - unfinished(head)]
+        return Written(self._size, self._utf8, self.truncated, head)

@@ -15,7 +15,7 @@ import trio
 from occd.errors import SandboxFailed
 from occd.languages import Available, Installed, Language
 from occd.model import Limits
-from occd.sandbox import Job, Sandbox, no_signals, no_stdin
+from occd.sandbox import Run, Sandbox, Sink
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
@@ -70,15 +70,14 @@ def _newest_first(answers: dict[str, str]) -> tuple[Installed, ...]:
 
 async def _version(sandbox: Sandbox, language: Language, binary: str) -> str | None:
     argv = language.argv(language.version, binary, language.file_name, (), (), _PROBE_LIMITS.memory)
-    job = Job("run", argv, tuple(language.env.items()), _PROBE_LIMITS)
+    sink = Sink(_PROBE_LIMITS.output)
+    run = Run(argv, tuple(language.env.items()), _PROBE_LIMITS, sink, sink)
     try:
         async with sandbox.cell(language, (), Limits()) as cell:
-            outcome = await cell.run(
-                job, no_stdin(), lambda _stream, _data: None, trio.Event(), no_signals()
-            )
+            outcome = (await cell.run(run)).outcome
     except SandboxFailed:
         return None
-    text = (outcome.stdout + outcome.stderr).decode(errors="replace")
+    text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
     answer = re.search(language.version_pattern, text)
     return answer[1] if answer and outcome.succeeded else None
 

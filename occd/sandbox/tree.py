@@ -1,22 +1,22 @@
-"""A copy of the tree that a compile stage left, for one run.
+"""A copy of the tree that a run left, for another run.
 
 A program that may be hostile wrote the tree. When we read the tree, this program is dead and the tree is
-sealed. We go by directory descriptors, follow no link, open regular files only, and stop at a bound of bytes,
-entries and depth. The copy belongs to the run, which may rename, change and delete every part of it. An
-overlay does not allow this for folders of its lower layer.
+sealed. We go by directory descriptors, follow no link, open regular files only, and stop at a bound of
+bytes, entries and depth. The copy belongs to the run, which may rename, change and delete every part of it.
+An overlay does not allow this for folders of its lower layer.
 """
 
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BYTES_MAX = 16 * 2**20
 _ENTRIES_MAX, _DEPTH_MAX = 4096, 32
 _CHUNK = 2**18
 _PAGE = os.sysconf("SC_PAGESIZE")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -26,8 +26,11 @@ class TooLarge(Exception):
 
 
 def copy_tree(source: Path, target: Path, uid: int) -> int:
-    """Copy the contents of the folder `source` to the empty folder `target`, owned by `uid`. Returns the
-    bytes that the copy takes of its file system, at most `BYTES_MAX`.
+    """Copy the contents of the folder `source` to the folder `target`, owned by `uid`. Returns the bytes
+    that the copy takes of its file system, at most `BYTES_MAX`.
+
+    What lies in `target` already stays, and is ours: no stranger's program has run there. A folder that is
+    in both gets the contents of both.
 
     Modes lose set-uid, set-gid and sticky bits; each name of a file with hard links becomes a file of its
     own; times are kept; FIFOs and sockets are made anew. Whiteouts are left out: they are the only devices
@@ -64,14 +67,20 @@ class _Copy:
                 self._folder(name, source, target, depth)
             case stat.S_IFLNK:
                 self._count(found)
-                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-                os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
+                with suppress(FileExistsError):
+                    os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+                    os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
             case stat.S_IFIFO | stat.S_IFSOCK as kind:
-                os.mknod(name, kind | found.st_mode & 0o777, dir_fd=target)
-                os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
+                with suppress(FileExistsError):
+                    os.mknod(name, kind | found.st_mode & 0o777, dir_fd=target)
+                    os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
 
     def _file(self, name: str, source: int, target: int) -> None:
-        with opened(name, _READ, source) as old, opened(name, NEW, target) as new:
+        with (
+            suppress(FileExistsError),
+            opened(name, _READ, source) as old,
+            opened(name, NEW, target) as new,
+        ):
             found = os.fstat(old)
             self._count(found)
             while data := os.read(old, _CHUNK):
@@ -79,10 +88,17 @@ class _Copy:
             self._finish(new, found)
 
     def _folder(self, name: str, source: int, target: int, depth: int) -> None:
-        os.mkdir(name, 0o700, dir_fd=target)
-        with opened(name, _FOLDER, source) as old, opened(name, _FOLDER, target) as new:
+        try:
+            os.mkdir(name, 0o700, dir_fd=target)
+            made = True
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=target, follow_symlinks=False).st_mode):
+                return
+            made = False
+        with opened(name, FOLDER, source) as old, opened(name, FOLDER, target) as new:
             self.entries(old, new, depth + 1)
-            self._finish(new, os.fstat(old))
+            if made:
+                self._finish(new, os.fstat(old))
 
     def _count(self, found: os.stat_result) -> None:
         self.bytes += -(-found.st_size // _PAGE) * _PAGE  # holes count as if they were full
@@ -96,7 +112,7 @@ class _Copy:
 
 
 @contextmanager
-def opened(path: Path | str, flags: int = _FOLDER, folder: int | None = None) -> Iterator[int]:
+def opened(path: Path | str, flags: int = FOLDER, folder: int | None = None) -> Iterator[int]:
     fd = os.open(path, flags, 0o600, dir_fd=folder)
     try:
         yield fd

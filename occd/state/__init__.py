@@ -15,7 +15,21 @@ from typing import Protocol
 from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import Event, Finished, LogEntry, Record, Result, Status, Submission, Summary
+from occd.model import (
+    STREAMS,
+    Event,
+    LogEntry,
+    Outcome,
+    Output,
+    Record,
+    Result,
+    Status,
+    Step,
+    Stream,
+    Submission,
+    Summary,
+    Written,
+)
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
@@ -53,10 +67,12 @@ class Stdin:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The bytes of stdin and the number of signals that an attempt has taken from its clients."""
+    """The bytes of stdin and the number of signals that an attempt has taken from its clients, and how many
+    attempts there were before it."""
 
     stdin: int = 0
     signals: int = 0
+    attempts: int = 0
 
 
 NOTHING = Taken()
@@ -98,6 +114,11 @@ def read_cursor(text: str | None) -> tuple[float, str]:
 
 
 class State(Protocol):
+    @property
+    def can_be_emptied(self) -> bool:
+        """Whether state may forget what it was told, because somebody emptied its server. An attempt then
+        keeps its log until the end."""
+
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         """Record a submission as queued and append `queued`. Idempotent per key: the same key with the same
         digest of the request returns the earlier submission. With another digest raises Conflict."""
@@ -116,7 +137,7 @@ class State(Protocol):
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
         """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
-        for a forgotten submission: the clients' stdin and signals then go on after `taken`.
+        for a forgotten submission: the attempts and the clients' stdin and signals then go on after `taken`.
 
         Raises AlreadyFinished, also for a forgotten submission that was cancelled before it began, and
         Exhausted when all attempts are used up.
@@ -135,13 +156,19 @@ class State(Protocol):
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
-        """Store the result and append `finished`, in one step. Returns False and changes nothing when the
-        submission has a result already or `attempt` is stale; None stands for any attempt. A forgotten
-        submission is recorded anew from `submission`, if given."""
+        """Store the result and append `finished`, in one step, both without the heads of the output, which
+        the log holds. Returns False and changes nothing when the submission has a result already or
+        `attempt` is stale; None stands for any attempt. A forgotten submission is recorded anew from
+        `submission`, if given, with the heads as its log (`rebuilt`)."""
 
-    async def get(self, id: str, most: int | None = None) -> Record:
-        """The record of a submission. A result of more than `most` stored bytes is left out, and the record
-        says how many bytes it takes. Raises UnknownSubmission."""
+    async def get(self, id: str, output_max: int = 0) -> Record:
+        """The record of a submission, with its output when this has at most `output_max` bytes. Raises
+        UnknownSubmission."""
+
+    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
+        """Events with seq > `after`, as `watch` returns them, without waiting: none when there are none.
+
+        Raises UnknownSubmission, or EventsReset when `after` lies beyond the log."""
 
     async def status(self, id: str) -> Status:
         """The status alone, which costs little however large the submission is. Raises UnknownSubmission."""
@@ -154,13 +181,12 @@ class State(Protocol):
         """An owner's submissions, newest first. `before` is the `cursor` of the last submission of the page
         before."""
 
-    async def settled(self, id: str, most: int | None = None) -> Record:
+    async def settled(self, id: str, output_max: int = 0) -> Record:
         """Wait until the submission is finished. Returns the record, as `get`. Raises UnknownSubmission."""
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         """Wait for events with seq > `after`. Returns them in order, about WATCH_BYTES at most. Returns none
-        exactly when `finished` is at or before `after`, because no event follows `finished`. The result in
-        `finished` has no output, because earlier events carry the output.
+        exactly when `finished` is at or before `after`, because no event follows `finished`.
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log.
         """
@@ -208,11 +234,44 @@ class State(Protocol):
         """Settings that work but are not safe, one line each with the remedy."""
 
 
-def recorded(seq: int, at: float, event: Event) -> LogEntry:
-    """An event for followers. The result in `finished` is without output, whatever was stored."""
-    if isinstance(event, Finished):
-        event = Finished(event.result.without_output())
-    return LogEntry(seq, at, event)
+def joined(result: Result, entries: Iterable[LogEntry]) -> dict[tuple[Step, Stream], bytes]:
+    """The output of the result's steps, from the log of its attempt."""
+    found: dict[tuple[Step, Stream], bytearray] = {}
+    for entry in entries:
+        if isinstance(entry.event, Output):
+            found.setdefault((entry.event.step, entry.event.stream), bytearray()).extend(
+                entry.event.data
+            )
+    return {
+        (step, stream): bytes(found.get((step, stream), b""))
+        for step in result.outcomes
+        for stream in STREAMS
+    }
+
+
+def rebuilt(result: Result) -> tuple[Result, list[Event]]:
+    """A log from the heads of a result, for a state that has lost the log. The result counts what this log
+    holds, and says that the rest is missing."""
+    events: list[Event] = [
+        Output(step.stage, stream, head, program=step.program, test=step.test)
+        for step, outcome in result.outcomes.items()
+        for stream in STREAMS
+        if (head := outcome.written(stream).head)
+    ]
+    shortened = replace(
+        result,
+        compile=result.compile and _shortened(result.compile),
+        run=result.run and _shortened(result.run),
+    )
+    return shortened, events
+
+
+def _shortened(outcome: Outcome) -> Outcome:
+    def of_head(written: Written) -> Written:
+        lost = written.size > len(written.head)
+        return Written.of(written.head, truncated=written.truncated or lost)
+
+    return replace(outcome, stdout=of_head(outcome.stdout), stderr=of_head(outcome.stderr))
 
 
 def merged(told: Iterable[Node]) -> list[Node]:

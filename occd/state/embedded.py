@@ -37,6 +37,8 @@ _RATE_WINDOW_S = 60.0
 
 
 class EmbeddedState:
+    can_be_emptied = False
+
     def __init__(self, database: Database, keep_s: float) -> None:
         self._database = database
         self._keep_s = keep_s
@@ -128,8 +130,11 @@ class EmbeddedState:
         )
         return done
 
-    async def get(self, id: str, most: int | None = None) -> Record:
-        return await self._database.read(lambda db: sql.get(db, id, most))
+    async def get(self, id: str, output_max: int = 0) -> Record:
+        return await self._database.read(lambda db: sql.get(db, id, output_max))
+
+    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
+        return (await self._database.read(lambda db: sql.events(db, id, after)))[0]
 
     async def status(self, id: str) -> Status:
         return await self._database.read(lambda db: sql.status(db, id))
@@ -141,11 +146,11 @@ class EmbeddedState:
         at, id = read_cursor(before)
         return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
 
-    async def settled(self, id: str, most: int | None = None) -> Record:
+    async def settled(self, id: str, output_max: int = 0) -> Record:
         while id in self._unfinished:
             with self._end.expected(id) as ended:
                 await ended.wait()
-        return await self.get(id, most)
+        return await self.get(id, output_max)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         while True:

@@ -40,6 +40,7 @@ from occd.errors import (
     Poisoned,
     Rejected,
     Stale,
+    StateError,
     StateUnavailable,
     StdinFull,
     UnknownSubmission,
@@ -71,8 +72,10 @@ from occd.state import (
     Node,
     Stdin,
     Taken,
+    joined,
     merged,
     read_cursor,
+    rebuilt,
 )
 from occd.state.redis_connect import Command, Redis, Reply
 from occd.state.redis_link import Link, open_link
@@ -84,6 +87,7 @@ from occd.state.redis_values import (
     SUMMARY_FIELDS,
     estimate,
     load_event,
+    load_events,
     load_id,
     load_nodes,
     load_record,
@@ -97,6 +101,9 @@ from occd.state.redis_values import (
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
+
+LAYOUT = 2
+"""The second form of the keys. PREFIX stands below for the prefix of the configuration with this number."""
 
 _RETRY_S = 0.5
 _YOUNG_S = 60.0
@@ -113,8 +120,11 @@ submissions of the page before, created in the same microsecond."""
 class RedisState:
     """Use `open_redis`."""
 
+    can_be_emptied = True
+
     def __init__(self, prefix: str, keep_s: float, link: Link, news: News, me: str) -> None:
-        self._prefix = prefix
+        self._prefix = f"{prefix}{LAYOUT}"
+        self._old_nodes = f"{prefix}:nodes"
         self._keep_s = keep_s
         self._link = link
         self._news = news
@@ -214,6 +224,7 @@ class RedisState:
                     after,
                     taken.stdin,
                     taken.signals,
+                    taken.attempts,
                     submission.retry_of or "",
                 ),
                 ("ZREM", self._all("queued"), id),
@@ -248,6 +259,7 @@ class RedisState:
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
+        shortened, events = rebuilt(result)
         said, key = await self._step(
             "finish",
             id,
@@ -256,13 +268,14 @@ class RedisState:
             secrets.token_hex(8),
             result.finished_at,
             self._expiry(result),
-            store_event(Finished(result)),
+            store_event(Finished(result.without_heads())),
             result.verdict,
             wire.encode_submission(submission) if submission else "",
             submission.created_at if submission else "",
             submission.language if submission else "",
             (submission.retry_of or "") if submission else "",
-            store_event(Finished(result.without_output())),
+            store_event(Finished(shortened.without_heads())),
+            *map(store_event, events),
         )
         done: bool = said == b"done"
         await self._after_end(id, key, result if done else None)
@@ -270,11 +283,14 @@ class RedisState:
             await self._index(submission)
         return done
 
-    async def get(self, id: str, most: int | None = None) -> Record:
-        record = load_record(id, await self._step("get", id, _any(most), certain=False))
-        if record is None:
-            raise UnknownSubmission(id)
-        return record
+    async def get(self, id: str, output_max: int = 0) -> Record:
+        found = await self._step("get", id, 2 * output_max, certain=False)
+        return await self._complete(load_record(id, found), output_max)
+
+    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
+        said, *rest = await self._step("events", id, after, WATCH_BYTES, certain=False)
+        _refuse(id, b"" if said == b"finished" else said)
+        return load_events(id, after, rest)[1]
 
     async def status(self, id: str) -> Status:
         return load_status(await self._known(id, "status"))
@@ -305,15 +321,13 @@ class RedisState:
             page += _readable(each for each in known if each[:2] < (at, before_id))
         return page[:limit]
 
-    async def settled(self, id: str, most: int | None = None) -> Record:
+    async def settled(self, id: str, output_max: int = 0) -> Record:
         with self._news.topic(self._channel(id)) as topic:
             while True:
                 before = topic.session, topic.ended
-                record = load_record(id, await self._patiently("get", id, _any(most)))
-                if record is None:
-                    raise UnknownSubmission(id)
+                record = load_record(id, await self._patiently("get", id, 2 * output_max))
                 if record.status == "finished":
-                    return record
+                    return await self._complete(record, output_max)
                 while before == (topic.session, topic.ended):
                     await topic.changed()
 
@@ -431,7 +445,15 @@ class RedisState:
         return merged(load_nodes(sorted(told), accepting))
 
     async def check(self) -> None:
-        await self._link.run(("SET", self._all("check"), time.time(), "EX", 60))
+        _, older = await self._link.run(
+            ("SET", self._all("check"), time.time(), "EX", 60),
+            self._script("nodes", [self._old_nodes], NODE_TTL_S),
+        )
+        if names := sorted({node.name for node in load_nodes(older, ())}):
+            raise StateError(
+                f"an older version of occd, which keeps its data in another form, still uses this Redis "
+                f"({', '.join(names)}): stop all of its processes, then start the new ones"
+            )
 
     async def warnings(self) -> Sequence[str]:
         try:
@@ -500,15 +522,23 @@ class RedisState:
         said, *rest = await self._patiently("events", id, after, WATCH_BYTES)
         if said == b"unknown":
             raise UnknownSubmission(id)
-        last, which, *stored = rest
-        if not which.isdigit():
-            raise Unreadable("the number of a log is none of ours")
-        last, ended = int(last), said == b"finished"
-        if after > last:
-            raise EventsReset(id)
-        topic.seen(session, tail, int(which), last, ended=ended)
-        found = [load_event(seq, text) for seq, text in enumerate(stored, start=after + 1)]
+        which, found = load_events(id, after, rest)
+        last, ended = int(rest[0]), said == b"finished"
+        topic.seen(session, tail, which, last, ended=ended)
         return found if found or ended else None
+
+    async def _complete(self, record: Record, output_max: int) -> Record:
+        """The record with its output, if the output is short."""
+        if record.result is None or record.output_size > output_max:
+            return replace(record, output=None)
+        if record.output is None:
+            entries: list[LogEntry] = []
+            after = record.log_from
+            while more := await self.entries(record.id, after) if record.output_size else ():
+                entries += more
+                after = more[-1].seq
+            record = replace(record, output=joined(record.result, entries))
+        return record
 
     async def _index(self, submission: Submission) -> None:
         if commands := self._index_commands(submission):
@@ -624,7 +654,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[RedisS
     """Raises ConfigError for settings that cannot work, StateUnavailable when Redis refuses us or does not
     answer for half a minute."""
     redis = Redis(config)
-    me = f"{config.prefix}:x:{secrets.token_hex(8)}"
+    me = f"{config.prefix}{LAYOUT}:x:{secrets.token_hex(8)}"
     async with open_link(redis) as link, open_news(redis, me, load_event) as news:
         state = RedisState(config.prefix, keep_s, link, news, me)
         await _reach(state)
@@ -645,8 +675,9 @@ async def _reach(state: RedisState) -> None:
         try:
             await state.check()
             return
-        except StateUnavailable as error:
-            if error.final or trio.current_time() > deadline:
+        except StateError as error:
+            final = isinstance(error, StateUnavailable) and error.final
+            if final or trio.current_time() > deadline:
                 raise
             log.warning("waiting for Redis", reason=str(error))
         await trio.sleep(_RETRY_S)
@@ -659,10 +690,6 @@ def _readable(known: Iterable[tuple[float, str, list[bytes | None]]]) -> Iterato
             yield load_summary(at, id, told)
         except (Unreadable, Broken) as error:
             log.warning("a damaged submission is left out of a list", id=id, reason=str(error))
-
-
-def _any(most: int | None) -> str | int:
-    return "" if most is None else most
 
 
 def _refuse(id: str, said: bytes) -> None:

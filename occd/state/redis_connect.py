@@ -5,7 +5,6 @@ Here alone the driver is named. Its errors leave this module as one of two: `Los
 is the answer, and StateUnavailable, where it is not.
 """
 
-import os
 import re
 import socket
 import ssl
@@ -22,6 +21,7 @@ from redis.retry import Retry
 
 from occd.config import RedisConfig
 from occd.errors import ConfigError, StateUnavailable
+from occd.settings import check_readable, read_password
 
 Command = tuple[str | bytes | int | float, ...]
 Reply = Any
@@ -235,13 +235,7 @@ class Redis:
 
     def _password(self) -> str | None:
         path = self._config.password_file
-        if path is None:
-            return self._url_password
-        try:
-            return path.read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not text"
-            raise ConfigError(f"redis.password_file: {path}: {reason}") from None
+        return read_password(path, "redis.password_file") if path else self._url_password
 
     def _tls_options(self) -> dict[str, Any]:
         config = self._config
@@ -251,8 +245,8 @@ class Redis:
             "key_file": config.key_file,
         }
         for name, path in files.items():
-            if path is not None and not os.path.isfile(path):
-                raise ConfigError(f"redis.{name}: there is no file {path}, or it may not be read")
+            if path is not None:
+                check_readable(path, f"redis.{name}")
         return {
             "ssl_cert_reqs": ssl.CERT_REQUIRED,
             "ssl_check_hostname": True,

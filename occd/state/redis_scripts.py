@@ -46,12 +46,9 @@ local function tell(what, id)
   local inbox = get('inbox')
   if inbox then redis.call('PUBLISH', inbox, what .. id) end
 end
--- `brief` is a long end without output. It is kept beside the end itself, so that telling a follower of
--- an end, or anybody its size, does not copy tens of megabytes: 0.6 s in which Redis serves nobody.
-local function finish(channel, event, at, expire_at, nonce, verdict, brief)
+local function finish(channel, event, at, expire_at, nonce, verdict)
   redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce,
              'verdict', verdict)
-  if #event > 65536 then redis.call('HSET', H, 'brief', brief, 'size', #event) end
   append(channel, 1, {event})
   for _, key in ipairs({H, E, I, S}) do redis.call('PEXPIREAT', key, expire_at) end
 end
@@ -76,7 +73,8 @@ redis.call('DEL', H, E, I, S)
 return {'gone', key}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
-    # after the attempt's number, bytes of stdin and signals that it has taken if it was forgotten, retry_of
+    # after the attempt's number, bytes of stdin and signals that it has taken and attempts before it, if it
+    # was forgotten, retry_of
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
@@ -85,7 +83,8 @@ end
 if not status then
   if redis.call('EXISTS', C) == 1 then return {'finished', ''} end
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
-             'interactive', ARGV[5], 'retry_of', ARGV[14])
+             'interactive', ARGV[5], 'retry_of', ARGV[15])
+  attempts = tonumber(ARGV[14])
 end
 local first_stdin, first_signal = 0, 0
 if not status then first_stdin, first_signal = ARGV[12], ARGV[13] end
@@ -98,6 +97,7 @@ redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1,
 redis.call('HSETNX', H, 'started_at', ARGV[8])
 redis.call('DEL', S)
 append(ARGV[1], 0, {ARGV[10] .. attempts .. ARGV[11]})
+redis.call('HSET', H, 'log_from', redis.call('LLEN', E))
 return {'begun', attempts}
 """,
     # attempt
@@ -120,20 +120,23 @@ for at = 5, #ARGV do events[#events + 1] = ARGV[at] end
 if #events > 0 then append(ARGV[1], 0, events) end
 return {'done'}
 """,
-    # channel, attempt or nothing, nonce, now, expires at, event, verdict, body if nothing is known,
-    # created_at, language, retry_of, event without output
+    # channel, attempt or nothing, nonce, now, expires at, event, verdict; and if nothing is known: body,
+    # created_at, language, retry_of, its event, the events before that
     "finish": """
 local status = get('status')
 if not status then
   if ARGV[8] == '' then return {'dropped', ''} end
   redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
              'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11])
+  for at = 13, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
+  finish(ARGV[1], ARGV[12], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+  return {'done', ''}
 elseif status == 'finished' then
   return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key')}
 elseif ARGV[2] ~= '' and ARGV[2] ~= get('attempts') then
   return {'dropped', ''}
 end
-finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7], ARGV[12])
+finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
 return {'done', get('key')}
 """,
     # channel, id, nonce, now, expires at, event, verdict, forgotten for ever at
@@ -145,45 +148,43 @@ if status == 'finished' then
 end
 redis.call('HSET', H, 'cancelled', 1)
 if status == 'queued' then
-  finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7], ARGV[6])
+  finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
   redis.call('SET', C, 1, 'PXAT', ARGV[8])
 else
   tell('c', ARGV[2])
 end
 return {status, get('key')}
 """,
-    # bytes of the result at most, or nothing. An older node wrote no retry_of; in the body no string of
-    # a client's can hold quotes without a backslash.
+    # bytes of events at most. Gives, of what has finished, the last event, and the events of its attempt
+    # before that if they are short and few.
     "get": """
-local found = redis.call('HMGET', H, 'language', 'status', 'attempts', 'created_at', 'started_at', 'retry_of')
-if not found[2] then return {'unknown'} end
-local last, size, most = '', tonumber(get('size') or 0), tonumber(ARGV[1])
-if found[2] == 'finished' and not (most and size > most) then
-  last = redis.call('LINDEX', E, -1) or ''
-  size = #last
-  if most and size > most then last = '' end
+local known = redis.call('HMGET', H, 'language', 'status', 'attempts', 'created_at', 'started_at', 'retry_of',
+                         'log_from')
+if not known[2] then return {'unknown'} end
+local from, ends, size = tonumber(known[7] or 0), redis.call('LLEN', E) - 1, 0
+local found = {'known', known[1], known[2], known[3], known[4], known[5] or '', known[6] or '', from, ''}
+if known[2] ~= 'finished' then return found end
+found[9] = redis.call('LINDEX', E, -1) or ''
+if ends - from > 64 then return found end
+for at = from, ends - 1, 4 do
+  for _, event in ipairs(redis.call('LRANGE', E, at, math.min(at + 3, ends - 1))) do
+    found[#found + 1], size = event, size + #event
+  end
+  if size > tonumber(ARGV[1]) then return {unpack(found, 1, 9)} end
 end
-local retry_of = found[6] or string.match(get('body'), '"retry_of":"([%w_-]+)"') or ''
-return {'known', found[1], found[2], found[3], found[4], found[5] or '', retry_of, size, last}
+return found
 """,
     # after, bytes at most
     "events": """
 local status, last = get('status'), redis.call('LLEN', E)
 if not status then return {'unknown'} end
 local after, size, found = tonumber(ARGV[1]), 0, {status, last, get('log') or '0'}
-local brief = status == 'finished' and get('brief')
-local whole = brief and last - 1 or last
-while after < whole and size <= tonumber(ARGV[2]) do
-  for _, event in ipairs(redis.call('LRANGE', E, after, math.min(after + 15, whole - 1))) do
+while after < last and size <= tonumber(ARGV[2]) do
+  for _, event in ipairs(redis.call('LRANGE', E, after, math.min(after + 15, last - 1))) do
     if size > tonumber(ARGV[2]) then break end
-    -- Only an end that an older node wrote is as long as that. Followers have had its output.
-    if #event > 131072 then
-      event = string.gsub(event, '("std%a+":")[^"]*', '%1')
-    end
     found[#found + 1], size, after = event, size + #event, after + 1
   end
 end
-if brief and after == whole and size <= tonumber(ARGV[2]) then found[#found + 1] = brief end
 return found
 """,
     # id, offset or nothing, ends, most unread, sender, its number, data

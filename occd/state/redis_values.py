@@ -5,13 +5,14 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import TypeVar, get_args
 
 import structlog
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from occd import rules, wire
-from occd.errors import Unreadable
+from occd.errors import EventsReset, UnknownSubmission, Unreadable
 from occd.model import (
     Event,
     Finished,
@@ -22,7 +23,7 @@ from occd.model import (
     Unknown,
     known_verdict,
 )
-from occd.state import Node, recorded
+from occd.state import Node, joined
 from occd.state.redis_connect import Reply
 
 log = structlog.get_logger()
@@ -57,13 +58,13 @@ _accepts = TypeAdapter(tuple[_Accepts], config=_READ)
 _STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
 
 
-def load_record(id: str, found: list[Reply]) -> Record | None:
-    """None when Redis knows no such submission. Raises Unreadable."""
+def load_record(id: str, found: list[Reply]) -> Record:
+    """The output is there if its events are. Raises UnknownSubmission and Unreadable."""
     if found[0] == b"unknown":
-        return None
-    _, language, status, attempts, created_at, started_at, retry_of, size, last = found
+        raise UnknownSubmission(id)
+    _, language, status, attempts, created_at, started_at, retry_of, log_from, last, *stored = found
     result = None
-    if last or (status == b"finished" and not size):
+    if status == b"finished":
         ended = wire.load_event(last.partition(b" ")[2])
         if not isinstance(ended, Finished):
             raise Unreadable("the last event of what has finished is no result")
@@ -77,7 +78,8 @@ def load_record(id: str, found: list[Reply]) -> Record | None:
         _moment(started_at),
         _text(retry_of) or None,
         result,
-        size,
+        log_from,
+        joined(result, map(load_event, count(log_from + 1), stored)) if result and stored else None,
     )
 
 
@@ -135,9 +137,19 @@ def store_event(event: Event) -> bytes:
 def load_event(seq: int, stored: bytes) -> LogEntry:
     at, _, event = stored.partition(b" ")
     try:
-        return recorded(seq, _moment(at) or 0.0, wire.load_event(event))
+        return LogEntry(seq, _moment(at) or 0.0, wire.load_event(event))
     except Unreadable:
         return LogEntry(seq, 0.0, Unknown())
+
+
+def load_events(id: str, after: int, told: Sequence[Reply]) -> tuple[int, list[LogEntry]]:
+    """The number of a log, and its events from `after` on. Raises EventsReset and Unreadable."""
+    last, which, *stored = told
+    if not which.isdigit():
+        raise Unreadable("the number of a log is none of ours")
+    if after > last:
+        raise EventsReset(id)
+    return int(which), [load_event(seq, text) for seq, text in enumerate(stored, start=after + 1)]
 
 
 def estimate(waiting: int, counts: Sequence[bytes | None]) -> float | None:

@@ -1,9 +1,11 @@
 """The embedded state's tables and steps: plain functions of a connection, each run in a transaction."""
 
+import math
 import sqlite3
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -20,6 +22,7 @@ from occd.errors import (
     Stale,
     StdinFull,
     UnknownSubmission,
+    Unreadable,
 )
 from occd.model import (
     MAX_ATTEMPTS,
@@ -36,11 +39,44 @@ from occd.model import (
     Verdict,
     known_verdict,
 )
-from occd.state import STDIN_UNREAD_MAX, WAITS_S, WATCH_BYTES, Created, Stdin, Taken, recorded
+from occd.principal import ANONYMOUS
+from occd.sqlite import Step
+from occd.state import (
+    STDIN_UNREAD_MAX,
+    WAITS_S,
+    WATCH_BYTES,
+    Created,
+    Stdin,
+    Taken,
+    joined,
+    rebuilt,
+)
 
 log = structlog.get_logger()
 
-MIGRATIONS = (
+
+def second_shape(db: sqlite3.Connection) -> None:
+    """Owners have a kind. Results no longer hold the output, which the log holds already."""
+    db.execute(
+        "UPDATE submissions SET owner = ? || owner, key = ? || key WHERE owner IS NOT NULL",
+        [ANONYMOUS, ANONYMOUS],
+    )
+    db.execute("ALTER TABLE submissions ADD COLUMN log_from INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        "UPDATE submissions SET log_from = coalesce((SELECT max(seq) FROM events "
+        'WHERE submission = number AND instr(event, \'"name":"started"\')), 0)'
+    )
+    numbers = db.execute("SELECT number FROM submissions WHERE result IS NOT NULL").fetchall()
+    for (number,) in numbers:
+        (stored,) = db.execute(
+            "SELECT result FROM submissions WHERE number = ?", [number]
+        ).fetchone()
+        with suppress(Unreadable):  # for its reader to say
+            result = wire.store_result(wire.load_result_1(stored).without_heads())
+            db.execute("UPDATE submissions SET result = ? WHERE number = ?", [result, number])
+
+
+MIGRATIONS: tuple[Step, ...] = (
     """
     CREATE TABLE submissions (
         number INTEGER PRIMARY KEY,
@@ -98,6 +134,7 @@ MIGRATIONS = (
     CREATE TABLE withdrawn (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
     CREATE INDEX withdrawn_until ON withdrawn (until)
     """,
+    second_shape,
 )
 _EXPIRE_ROWS = 200
 
@@ -165,7 +202,7 @@ def begin(
     if row is None:
         if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
             raise AlreadyFinished(submission.id)
-        row = _insert(db, submission, None, ""), "forgotten", 0, 0, 0
+        row = _insert(db, submission, None, ""), "forgotten", taken.attempts, 0, 0
         db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
     number, status, attempts, excused, last_seq = row
     if status == "finished":
@@ -173,9 +210,9 @@ def begin(
     if attempts - excused >= MAX_ATTEMPTS:
         raise Exhausted(submission.id, attempts)
     db.execute(
-        "UPDATE submissions SET status = 'running', attempts = attempts + 1, published = 1, "
+        "UPDATE submissions SET status = 'running', attempts = ?, published = 1, log_from = ?, "
         "stdin_read = ?, started_at = coalesce(started_at, ?) WHERE number = ?",
-        [taken.stdin, time.time(), number],
+        [attempts + 1, last_seq + 1, taken.stdin, time.time(), number],
     )
     _append(db, number, last_seq, [Started(attempts + 1, version, node)])
     return attempts + 1, status == "queued"
@@ -212,7 +249,9 @@ def finish(
         number = _insert(db, submission, None, "")
         statement = "UPDATE submissions SET attempts = ?, published = 1 WHERE number = ?"
         db.execute(statement, [attempt or 0, number])
-        _finish(db, number, 0, result)
+        result, events = rebuilt(result)
+        _append(db, number, 0, events)
+        _finish(db, number, len(events), result)
         return True, False
     if status == "finished" or attempt not in (None, attempts):
         return False, False
@@ -220,19 +259,23 @@ def finish(
     return True, status == "queued"
 
 
-def get(db: sqlite3.Connection, id: str, most: int | None) -> Record:
+def get(db: sqlite3.Connection, id: str, output_max: int) -> Record:
     row = db.execute(
-        "SELECT language, status, attempts, created_at, started_at, retry_of, "
-        "CASE WHEN length(result) <= ? THEN result END, length(result) FROM submissions WHERE id = ?",
-        [sys.maxsize if most is None else most, id],
+        "SELECT number, language, status, attempts, created_at, started_at, retry_of, result, log_from "
+        "FROM submissions WHERE id = ?",
+        [id],
     ).fetchone()
     if row is None:
         raise UnknownSubmission(id)
-    language, status, attempts, created_at, started_at, retry_of, result, size = row
+    number, language, status, attempts, created_at, started_at, retry_of, result, log_from = row
     loaded = None if result is None else wire.load_result(result)
-    return Record(
-        id, language, status, attempts, created_at, started_at, retry_of, loaded, size or 0
+    record = Record(
+        id, language, status, attempts, created_at, started_at, retry_of, loaded, log_from
     )
+    if loaded is None or record.output_size > output_max:
+        return record
+    entries = _events(db, number, log_from, math.inf) if record.output_size else ()
+    return replace(record, output=joined(loaded, entries))
 
 
 def status(db: sqlite3.Connection, id: str) -> Status:
@@ -266,15 +309,22 @@ def events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[LogEntry],
     number, status, _, last_seq = _find(db, id)
     if after > last_seq:
         raise EventsReset(id)
-    found: list[LogEntry] = []
+    found = list(_events(db, number, after, WATCH_BYTES))
+    last = found[-1].seq if found else after
+    return found, status == "finished" and last == last_seq
+
+
+def _events(
+    db: sqlite3.Connection, number: int, after: int, bytes_max: float
+) -> Iterator[LogEntry]:
+    """Only the last event may exceed `bytes_max`."""
     size = 0
     statement = "SELECT seq, time, event FROM events WHERE submission = ? AND seq > ? ORDER BY seq"
     for seq, at, event in db.execute(statement, [number, after]):
-        found.append(recorded(seq, at, wire.load_event(event)))
+        yield LogEntry(seq, at, wire.load_event(event))
         size += len(event)
-        if size > WATCH_BYTES:
-            return found, False
-    return found, status == "finished"
+        if size > bytes_max:
+            return
 
 
 def cancel(db: sqlite3.Connection, id: str) -> Status:
@@ -404,7 +454,8 @@ def _append(db: sqlite3.Connection, number: int, last_seq: int, events: Sequence
 
 
 def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) -> None:
-    _append(db, number, last_seq, [Finished(result.without_output())])
+    result = result.without_heads()
+    _append(db, number, last_seq, [Finished(result)])
     db.execute(
         "UPDATE submissions SET status = 'finished', finished_at = ?, verdict = ?, result = ? "
         "WHERE number = ?",

@@ -2,41 +2,44 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
+from occd.languages import Installed, Language
 from occd.model import LogEntry, Record, Summary
-from occd.web.schema import SubmissionRequest
+from occd.principal import Principal
+from occd.request import Request
 
 
 class SubmitService(Protocol):
     """The calls that the API makes to the role submit."""
 
     async def submit(
-        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
+        self, request: Request, principal: Principal, *, key: str | None, digest: str
     ) -> Record: ...
 
-    async def get(self, id: str, most: int | None = None) -> Record: ...
+    async def get(self, id: str, output_max: int = 0) -> Record: ...
+
+    async def entries(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]: ...
 
-    async def settled(self, id: str, most: int | None = None) -> Record: ...
+    async def settled(self, id: str, output_max: int = 0) -> Record: ...
 
-    async def cancel(self, id: str, most: int | None = None) -> tuple[Record, bool]:
+    async def cancel(self, id: str, output_max: int = 0) -> tuple[Record, bool]:
         """The record, and whether there was anything to cancel."""
 
-    async def languages(self) -> list[dict[str, Any]]: ...
-
-    def limits(self) -> dict[str, Any]: ...
+    async def languages(self) -> Sequence[tuple[Language, Sequence[Installed]]]:
+        """The languages that some node can run now, each with its versions, newest first."""
 
 
 class FollowService(Protocol):
     """The calls that a WebSocket makes to the role ws."""
 
     async def submit(
-        self, request: SubmissionRequest, *, key: str | None, digest: str, owner: str | None
+        self, request: Request, principal: Principal, *, key: str | None, digest: str
     ) -> Record: ...
 
-    async def get(self, id: str, most: int | None = None) -> Record: ...
+    async def get(self, id: str) -> Record: ...
 
     async def known(self, id: str) -> None:
         """Raises UnknownSubmission."""

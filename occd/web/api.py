@@ -1,86 +1,100 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
-import hashlib
-import math
 import re
 from contextlib import suppress
+from functools import partial
+from hashlib import sha256
 from typing import Any, TypeGuard
 
 import trio
 from quart import Blueprint, Response, request
 
-from occd.config import HttpConfig
+from occd.config import Config
 from occd.errors import FieldError, Rejected, UnknownSubmission, Unreadable
 from occd.model import Record
+from occd.principal import Principal
 from occd.scopes import cancel_when
 from occd.web import SubmitService
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.compressed import compress_once, respond
 from occd.web.json import dump, parse
-from occd.web.longanswer import LongAnswer, pieces_of
-from occd.web.longjson import SLICE, Reader, digest_of
+from occd.web.longanswer import LONG_ANSWER_BYTES, LongAnswer, pieces_of
+from occd.web.longjson import SLICE, Reader
 from occd.web.origin import check_origin
-from occd.web.owner import needed, owner_of
+from occd.web.owner import owner_of, principal_of
+from occd.web.query import check_parameters, limit_of, wait_of
 from occd.web.schema import (
+    language_json,
+    limits_json,
     parse_submission,
-    record_json,
     summary_json,
+    whole_json,
 )
 
-LONG_RESULT_BYTES = 2**14
-"""A result that takes more where it is stored is sent in pieces: as JSON it may take five times as much."""
+OUTPUT_BYTES = 2**14
+"""More output than that is read from the log while it is sent: as JSON it may take six times as much."""
 
-_LIST_MAX = 100
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "api.submit": ("wait",),
+    "api.own": ("limit", "cursor"),
+    "api.look": ("wait",),
+}
+"""What each address takes behind its `?`. The others take nothing."""
 
 
-def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig) -> Blueprint:
+def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> Blueprint:
     api = Blueprint("api", __name__)
 
     @api.before_request
     async def same_origin() -> None:
         if request.method not in ("GET", "HEAD", "OPTIONS"):
-            check_origin(request.headers, config)
+            check_origin(request.headers, config.http)
+
+    @api.before_request
+    async def known_parameters() -> None:
+        check_parameters(request.args, _PARAMETERS.get(request.endpoint or "", ()))
 
     @api.post("/submissions")
     async def submit() -> Response:
-        wait, owner = _wait(config), owner_of(request.headers)
+        wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
         key = checked_key(request.headers.get("Idempotency-Key"))
-        record = await _accepted(owner, key)
+        record = await _accepted(principal, key)
         _held().release_request()
         return await _answer(record, wait)
 
-    async def _accepted(owner: str | None, key: str | None) -> Record:
+    async def _accepted(principal: Principal, key: str | None) -> Record:
         value, digest = await _read_body()
         wanted = await parse_submission(value)
         async with heavy_if(_held(), wanted.bytes):
-            return await service.submit(wanted, key=key, digest=digest, owner=owner)
+            return await service.submit(wanted, principal, key=key, digest=digest)
 
     @api.get("/submissions")
     async def own() -> Response:
-        owner, limit = needed(owner_of(request.headers)), _limit()
+        owner, limit = owner_of(principal_of(request.headers)), limit_of(request.args)
         found = await service.owned(owner, request.args.get("cursor"), limit)
         more = found[-1].cursor if len(found) == limit else None
         return _json({"submissions": [summary_json(each) for each in found], "cursor": more})
 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
-        wait = _wait(config)
-        record = await service.get(checked_id(id), most=LONG_RESULT_BYTES)
+        wait = wait_of(request.args, config.http)
+        record = await service.get(checked_id(id), OUTPUT_BYTES)
         return await _answer(record, wait, pending_status=200)
 
     @api.delete("/submissions/<id>")
     async def cancel(id: str) -> Response:
-        record, cancelling = await service.cancel(checked_id(id), most=LONG_RESULT_BYTES)
+        record, cancelling = await service.cancel(checked_id(id), OUTPUT_BYTES)
         return await _shown(record, 202 if cancelling else 200)
 
     @api.get("/languages")
     async def languages() -> Response:
-        body = dump({"languages": await service.languages()}).encode()
+        offered = [language_json(*each) for each in await service.languages()]
+        body = dump({"languages": offered}).encode()
         return respond(body, "application/json", compress_once)
 
     @api.get("/limits")
     async def limits() -> Response:
-        return _json(service.limits())
+        return _json(limits_json(config))
 
     async def _settled(id: str, wait: float) -> Record:
         """The submission as it is when it has finished, the time is up, or the server stops."""
@@ -90,9 +104,9 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
             nursery.cancel_scope.deadline = trio.current_time() + wait
             # For `get` to say, outside of a nursery, which would wrap it.
             with suppress(UnknownSubmission, Unreadable):
-                record = await service.settled(id, most=LONG_RESULT_BYTES)
+                record = await service.settled(id, OUTPUT_BYTES)
             nursery.cancel_scope.cancel()
-        return record or await service.get(id, most=LONG_RESULT_BYTES)
+        return record or await service.get(id, OUTPUT_BYTES)
 
     async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
         if record.status != "finished" and wait:
@@ -102,12 +116,11 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: HttpConfig)
         return response
 
     async def _shown(record: Record, status: int) -> Response:
-        if record.result or not record.result_bytes:
-            return _json(record_json(record), status)
-        _held().hold_for_request(record.result_bytes)
-        async with _held().heavy:
-            record = await service.get(record.id)
-        pieces = pieces_of(record_json(record, text=bytes))
+        value = whole_json(record)
+        if record.output_size <= OUTPUT_BYTES:
+            return _json(value, status)
+        _held().hold_for_request(LONG_ANSWER_BYTES)
+        pieces = pieces_of(value, partial(service.entries, record.id), record.log_from)
         return Response(LongAnswer(pieces), status, content_type="application/json")
 
     return api
@@ -120,18 +133,20 @@ def _held() -> Held:
 
 
 async def _read_body() -> tuple[Any, str]:
-    """The value of the request's body, and a digest by which the same is known again."""
+    """The value of the request's body, and the digest of the body, however the body came."""
     length = request.content_length
+    digest = sha256()
     if length is None or length > SLICE:
         reader = Reader()
         async for piece in request.body:
+            digest.update(piece)
             await reader.take(piece)
             del piece  # else it would be there while the next is awaited
-        value = reader.close()
-        return value, digest_of(value)
+        return reader.close(), digest.hexdigest()
     body = await request.get_data()
     assert isinstance(body, bytes)
-    return parse(body), hashlib.sha256(body).hexdigest()
+    digest.update(body)
+    return parse(body), digest.hexdigest()
 
 
 def checked_id(id: object) -> str:
@@ -153,30 +168,6 @@ def checked_key(key: object) -> str | None:
     raise Rejected(
         "bad-request", f"the idempotency key {message}", [FieldError("idempotency_key", message)]
     )
-
-
-def _wait(config: HttpConfig) -> float:
-    """`?wait=` in seconds, at most what the server allows."""
-    given = request.args.get("wait")
-    if given is None:
-        return 0.0
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
-        message = "must be a number of seconds, 0 or more"
-        raise Rejected("invalid", f"wait: {message}", [FieldError("wait", message)])
-    return min(seconds, config.wait_max_s)
-
-
-def _limit() -> int:
-    """`?limit=`, how many at once."""
-    given = request.args.get("limit", "20")
-    if not re.fullmatch(r"\d{1,3}", given) or not 1 <= int(given) <= _LIST_MAX:
-        message = f"must be 1 to {_LIST_MAX}"
-        raise Rejected("invalid", f"limit: {message}", [FieldError("limit", message)])
-    return int(given)
 
 
 def _json(value: object, status: int = 200) -> Response:

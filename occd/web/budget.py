@@ -19,7 +19,7 @@ import trio
 
 from occd.config import HttpConfig
 from occd.errors import BudgetFull, Rejected, ShareFull
-from occd.web.owner import owner_by
+from occd.web.owner import principal_by
 
 HELD = "occd.held"
 """The name of the connection's `Held` among the extensions of the application's scope."""
@@ -150,7 +150,7 @@ class Held:
             scheme, _, secret = value.decode("latin-1").partition(" ")
             if name == b"authorization" and scheme.lower() == "bearer":
                 try:
-                    return owner_by(secret.strip())
+                    return principal_by(secret.strip()).owner
                 except Rejected:
                     return None  # the request will be refused; until then it has no owner
         return None

@@ -9,8 +9,10 @@ structure at the end is one short step.
 import json
 import re
 from binascii import a2b_base64
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 
 import trio
@@ -47,7 +49,6 @@ class LongText:
 
     data: bytearray = field(default_factory=bytearray)
     has_surrogates: bool = False
-    digest: Any = field(default_factory=sha256)
 
     def add(self, piece: bytes) -> None:
         """Add a piece of the JSON text, which ends with a whole escape or character."""
@@ -62,7 +63,16 @@ class LongText:
         elif not piece.isascii():
             piece.decode()
         self.data += decoded
-        self.digest.update(decoded)
+
+    def slices(self) -> Iterator[str]:
+        """The text in parts of about SLICE bytes."""
+        at = 0
+        while at < len(self.data):
+            end = at + SLICE
+            while end < len(self.data) and self.data[end] & 0xC0 == 0x80:  # within a character
+                end += 1
+            yield self.data[at:end].decode(errors="surrogatepass")
+            at = end
 
     def __str__(self) -> str:
         return self.data.decode(errors="surrogatepass")
@@ -194,11 +204,26 @@ class Reader:
         self._closed = None
 
 
-def digest_of(value: Any) -> str:
-    """A digest that recognizes the same value again, also a value that will be refused."""
+async def digest_of(value: Any) -> str:
+    """A digest that recognizes the same value again, also a value that will be refused. The digest is the
+    same for a long string that was read in pieces and for one that was not."""
+    mark = f"text-{token_hex(16)}"
+    texts: list[LongText] = []
+
+    def stand_in(text: LongText) -> str:
+        texts.append(text)
+        return mark
+
     # Python's own form: it takes infinite numbers and lone surrogates, too.
-    text = json.dumps(value, default=lambda text: {"sha256": text.digest.hexdigest()})
-    return sha256(text.encode()).hexdigest()
+    first, *others = json.dumps(value, default=stand_in).split(f'"{mark}"')
+    digest = sha256(first.encode())
+    for text, other in zip(texts, others, strict=True):
+        digest.update(b'"')
+        for at in text.slices():
+            digest.update(json.dumps(at)[1:-1].encode())
+            await trio.lowlevel.checkpoint()
+        digest.update(b'"' + other.encode())
+    return digest.hexdigest()
 
 
 async def base64_bytes(text: LongText) -> bytes:

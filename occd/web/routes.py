@@ -18,6 +18,7 @@ import trio
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from occd.config import Config
 from occd.errors import OccdError, Unreadable
@@ -28,6 +29,8 @@ from occd.web.json import dump
 from occd.web.pages import page_routes, secure
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.socket import socket_routes
+
+_MISMATCH = "/api/v1/ws takes WebSockets only, and no other address takes them"
 
 log = structlog.get_logger()
 
@@ -49,7 +52,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None  # server.py's business
     prefix = "/api/v1"
     if services.submit:
-        api = api_routes(services.submit, services.stopping, config.http)
+        api = api_routes(services.submit, services.stopping, config)
         app.register_blueprint(api, url_prefix=prefix)
         app.register_blueprint(page_routes())
     if services.follow:
@@ -103,8 +106,9 @@ def _error_handlers(app: QuartTrio) -> None:
     @app.errorhandler(HTTPException)
     async def http(error: HTTPException) -> Response:
         status = error.code or 500
+        detail = _MISMATCH if isinstance(error, WebsocketMismatch) else ""
         kinds = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-        response = Problem(kinds.get(status, "error"), error.name, status).response()
+        response = Problem(kinds.get(status, "error"), error.name, status, detail).response()
         for name, value in error.get_headers():
             if name.lower() == "allow":
                 response.headers[name] = value

@@ -1,13 +1,14 @@
-"""The JSON of the native API: requests become `SubmissionRequest`, records and events become JSON.
+"""The JSON of the native API: JSON becomes a `Request`, records and events become JSON.
 
-This file says which values a field may hold, by the rules of `occd/rules.py`. The model checks the whole.
-`occd/roles/submit.py` decides what a submission may ask for on this server (languages, ceilings).
+This file says which values a field may hold, by the rules of `occd/rules.py`. The gate (`occd/admission.py`)
+decides what a request may ask for on this server (languages, ceilings). The model checks the whole.
 """
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -24,8 +25,24 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from occd import rules
+from occd.config import CeilingConfig, Config
 from occd.errors import FieldError, Rejected
-from occd.model import Event, LogEntry, Outcome, Record, Summary
+from occd.languages import Installed, Language
+from occd.model import (
+    COMPILE,
+    RUN,
+    Event,
+    File,
+    Limits,
+    LogEntry,
+    Outcome,
+    Record,
+    Step,
+    Stream,
+    Summary,
+    Written,
+)
+from occd.request import Request
 from occd.web.longjson import LongText, base64_bytes
 
 _COUNTS = {
@@ -104,12 +121,12 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class FileRequest(_Model):
+class _FileJson(_Model):
     name: Annotated[Text, _kept(rules.file_name)]
     content: Bytes
 
 
-class LimitsRequest(_Model):
+class _LimitsJson(_Model):
     """A field that is left out has its default."""
 
     cpu_time: float | None = Field(None, ge=rules.LEAST["cpu_time"], allow_inf_nan=False)
@@ -120,35 +137,43 @@ class LimitsRequest(_Model):
     file_size: int | None = Field(None, ge=rules.LEAST["file_size"])
 
 
-class SubmissionRequest(_Model):
+class _SubmissionJson(_Model):
     language: Annotated[Word, Field(min_length=1, max_length=rules.LANGUAGE_MAX)]
     version: Annotated[Text, _kept(rules.version)] | None = None
     source: Bytes | None = None
-    files: Annotated[list[FileRequest], FailFast()] = []
+    files: Annotated[list[_FileJson], FailFast()] = []
     stdin: Bytes = b""
     args: Words = []
     env: dict[Annotated[str, _kept(rules.env_name)], Word] = {}
     compile_args: Words = []
-    limits: LimitsRequest = LimitsRequest()
+    limits: _LimitsJson = _LimitsJson()
     interactive: bool = False
     user_id: Annotated[Word, Field(max_length=rules.USER_ID_MAX)] | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> "SubmissionRequest":
+    def _whole(self) -> "_SubmissionJson":
         if self.source is None and not self.files:
             raise PydanticCustomError("missing", "needs source or files")
         return self
 
     @property
-    def sources_bytes(self) -> int:
-        return len(self.source or b"") + sum(len(file.content) for file in self.files)
+    def request(self) -> Request:
+        return Request(
+            language=self.language,
+            version=self.version,
+            source=self.source,
+            files=tuple(File(file.name, file.content) for file in self.files),
+            stdin=self.stdin,
+            args=tuple(self.args),
+            env=tuple(self.env.items()),
+            compile_args=tuple(self.compile_args),
+            limits={name: value for name, value in self.limits if value is not None},
+            interactive=self.interactive,
+            user_id=self.user_id,
+        )
 
-    @property
-    def bytes(self) -> int:
-        return self.sources_bytes + len(self.stdin)
 
-
-async def parse_submission(value: object) -> SubmissionRequest:
+async def parse_submission(value: object) -> Request:
     """Raises Rejected naming every field that is wrong, unknown, or not yet supported."""
     if not isinstance(value, dict):
         raise Rejected("invalid", "a submission is a JSON object")
@@ -165,7 +190,7 @@ async def parse_submission(value: object) -> SubmissionRequest:
             for name, each in value.items()
             if name not in _NOT_YET
         }
-        return SubmissionRequest.model_validate(fields)
+        return _SubmissionJson.model_validate(fields).request
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise _invalid([_field_error(each) for each in found[:_ERRORS_SHOWN]]) from None
@@ -253,29 +278,49 @@ def timestamp(seconds: float | None) -> str | None:
     )
 
 
-def no_text(_: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """Stands for output that is read from the log while it is sent."""
+
+    step: Step
+    stream: Stream
+    written: Written
+
+
+Shown = Callable[[Step, Stream, Written], Any]
+"""How output is shown."""
+
+
+def no_text(*_: object) -> None:
     """For what is told without output: "" would say that there was none."""
 
 
-def outcome_json(outcome: Outcome | None, text: Callable[[bytes], Any]) -> dict[str, Any] | None:
-    """`text` says how output is shown."""
+def outcome_json(step: Step, outcome: Outcome | None, shown: Shown) -> dict[str, Any] | None:
     if outcome is None:
         return None
     return {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "limit": outcome.limit,
-        "stdout": text(outcome.stdout),
-        "stderr": text(outcome.stderr),
-        "stdout_truncated": outcome.stdout_truncated,
-        "stderr_truncated": outcome.stderr_truncated,
+        "stdout": shown(step, "stdout", outcome.stdout),
+        "stderr": shown(step, "stderr", outcome.stderr),
+        "stdout_truncated": outcome.stdout.truncated,
+        "stderr_truncated": outcome.stderr.truncated,
         "cpu_time": round(outcome.cpu_time, 6),
         "wall_time": round(outcome.wall_time, 6),
         "memory": outcome.memory,
     }
 
 
-def record_json(record: Record, text: Callable[[bytes], Any] = text) -> dict[str, Any]:
+def whole_json(record: Record) -> dict[str, Any]:
+    """A submission with its output, which the record has or the log."""
+    output = record.output
+    if output is None:
+        return record_json(record, LogText)
+    return record_json(record, lambda step, stream, _: text(output[step, stream]))
+
+
+def record_json(record: Record, shown: Shown) -> dict[str, Any]:
     """A submission as the API shows it: what is not known yet is null."""
     result = record.result
     return {
@@ -285,8 +330,8 @@ def record_json(record: Record, text: Callable[[bytes], Any] = text) -> dict[str
         "message": result.message if result else None,
         "score": None,
         "language": {"id": record.language, "version": result.version if result else None},
-        "compile": outcome_json(result.compile, text) if result else None,
-        "run": outcome_json(result.run, text) if result else None,
+        "compile": outcome_json(COMPILE, result.compile, shown) if result else None,
+        "run": outcome_json(RUN, result.run, shown) if result else None,
         "tests": [],
         "artifacts": [],
         "attempts": record.attempts,
@@ -310,6 +355,40 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
 
 
+def language_json(language: Language, versions: Sequence[Installed]) -> dict[str, Any]:
+    return {
+        "id": language.id,
+        "name": language.name,
+        "versions": [each.version for each in versions],
+        "aliases": list(language.aliases),
+        "file_name": language.file_name,
+        "editor_mode": language.editor_mode,
+        "flags": {"compiled": language.compile is not None},
+        "hello": language.hello.lstrip(),
+        "example": language.example.lstrip(),
+        "example_stdin": language.example_stdin,
+        "limits": _limits(language.limits),
+    }
+
+
+def limits_json(config: Config) -> dict[str, Any]:
+    """What this server takes and keeps."""
+    return {
+        "defaults": _limits(Limits()),
+        "ceilings": _limits(config.ceilings),
+        "body_bytes": config.http.body_max_bytes,
+        "sources_bytes": config.http.sources_max_bytes,
+        "wait_s": config.http.wait_max_s,
+        "queue": config.queue.length_max,
+        "results_kept_s": config.results.keep_s,
+    }
+
+
+def _limits(limits: Limits | CeilingConfig) -> dict[str, float]:
+    """Those that a submission may ask for."""
+    return {name: getattr(limits, name) for name in _LimitsJson.model_fields}
+
+
 def event_json(id: str, recorded: LogEntry, record: Record | None) -> dict[str, Any]:
     """The frame of one event. `record` is the finished submission, for the event `finished`. The frame has
     no output but that of the event `output`: each byte goes over the connection once."""
@@ -330,16 +409,15 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
         case "started":
             return {"attempt": event.attempt, "version": event.version, "node": event.node}
         case "stage":
-            outcome = outcome_json(event.outcome, no_text)
-            return {"stage": event.stage, "test": None, "phase": event.phase, "outcome": outcome}
+            outcome = outcome_json(event.step, event.outcome, no_text)
+            return _step_json(event.step) | {"phase": event.phase, "outcome": outcome}
         case "output":
-            return {
-                "stage": event.stage,
-                "test": None,
-                "stream": event.stream,
-                "data": text(event.data),
-            }
+            return _step_json(event.step) | {"stream": event.stream, "data": text(event.data)}
         case "finished":
             return {"result": record_json(record, no_text) if record else None}
         case "unknown":
             return {}
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return {"stage": step.stage, "program": step.program, "test": step.test}

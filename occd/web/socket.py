@@ -15,14 +15,16 @@ from quart import Blueprint, Websocket, websocket
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, OverBudget, Rejected
 from occd.model import LogEntry, Output, Record
+from occd.principal import Principal
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.json import dump, parse
 from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
-from occd.web.owner import owner_by, owner_of
+from occd.web.owner import principal_by, principal_of
 from occd.web.problems import Problem, internal_problem, problem_of
+from occd.web.query import check_parameters
 from occd.web.schema import event_json, parse_submission, stdin_bytes
 
 log = structlog.get_logger()
@@ -31,6 +33,8 @@ _SUBSCRIPTIONS_MAX = 1000
 _SLOW_S = 10.0
 _REF_BYTES = 256
 _NUMBER_MAX = 2**53
+_ERRORS_SHOWN = 5
+_NAME_SHOWN = 100
 _COPIES = 3
 """The number of copies of a frame during a send: its text, its bytes, and its bytes with a head."""
 
@@ -44,7 +48,8 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
     async def ws() -> Any:
         try:
             check_origin(websocket.headers, config)
-            owner = owner_of(websocket.headers)
+            check_parameters(websocket.args, ())
+            principal = principal_of(websocket.headers)
         except Rejected as error:
             return problem_of(error).response()
         await websocket.accept()
@@ -53,7 +58,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         try:
             with service.connected():
                 held = socket.scope["extensions"][HELD]
-                await _Session(service, socket, owner, held).run(stopping)
+                await _Session(service, socket, principal, held).run(stopping)
         except Exception:
             # The application's error handler would answer, and a WebSocket client would see 1000.
             log.exception("a WebSocket failed")
@@ -65,9 +70,9 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
 
 class _Session:
     def __init__(
-        self, service: FollowService, socket: Websocket, owner: str | None, held: Held
+        self, service: FollowService, socket: Websocket, principal: Principal, held: Held
     ) -> None:
-        self._owner = owner
+        self._principal = principal
         self._held = held
         self._turn = trio.Lock()
         self._service = service
@@ -101,6 +106,7 @@ class _Session:
         frame: dict[str, Any] = {}
         try:
             frame = await _parse(text)
+            _check_fields(frame)
             await self._handlers[frame["type"]](frame)
         except OccdError as error:
             await self._answer(frame, _error(frame, problem_of(error)))
@@ -116,11 +122,11 @@ class _Session:
         wanted = frame.get("submission")
         request = await parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
-        owner = owner_by(_word(frame.get("bearer"))) or self._owner
+        bearer = _word(frame.get("bearer"))
+        principal = self._principal if bearer is None else principal_by(bearer)
+        digest = await digest_of(wanted) if key else ""
         async with heavy_if(self._held, request.bytes):
-            record = await self._service.submit(
-                request, key=key, digest=digest_of(wanted), owner=owner
-            )
+            record = await self._service.submit(request, principal, key=key, digest=digest)
         id = record.id
         # The answer goes first, because the events need the id that it gives.
         await self._answer(frame, {"type": "accepted", "id": id})
@@ -202,7 +208,7 @@ class _Session:
         """The record that an end carries. Its result is in the event already."""
         if recorded.event.name != "finished":
             return None
-        return replace(await self._service.get(id, most=0), result=recorded.event.result)
+        return replace(await self._service.get(id), result=recorded.event.result)
 
     async def _send(self, frame: dict[str, Any]) -> None:
         text = dump(frame, str)
@@ -265,7 +271,16 @@ def _check_ref(frame: dict[str, Any]) -> None:
         raise _wrong("ref", f"is longer than {_REF_BYTES} bytes")
 
 
-_TYPES = ("submit", "subscribe", "unsubscribe", "stdin", "signal", "cancel")
+_TYPES = {
+    "submit": ("submission", "idempotency_key", "bearer"),
+    "subscribe": ("id", "after"),
+    "unsubscribe": ("id",),
+    "stdin": ("id", "data", "offset", "eof"),
+    "signal": ("id", "signal"),
+    "cancel": ("id",),
+}
+"""The fields of each frame, beside `type` and `ref`."""
+
 SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGCONT",
     "SIGTSTP",
@@ -289,6 +304,19 @@ def _word(value: object) -> object:
 
 def _wrong(field: str, message: str) -> Rejected:
     return Rejected("bad-request", f"{field} {message}", [FieldError(field, message)])
+
+
+def _check_fields(frame: dict[str, Any]) -> None:
+    """Raises Rejected for fields that the frame does not have: a misspelled one would be without effect."""
+    kind = frame["type"]
+    unknown = sorted(frame.keys() - {"type", "ref", *_TYPES[kind]})[:_ERRORS_SHOWN]
+    if not unknown:
+        return
+    message = f"is not a field of a {kind} frame"
+    # A name that somebody sent may be long, and need not be text.
+    names = [name[:_NAME_SHOWN].encode(errors="backslashreplace").decode() for name in unknown]
+    detail = "; ".join(f"{name} {message}" for name in names)
+    raise Rejected("bad-request", detail, [FieldError(name, message) for name in names])
 
 
 def _error(frame: dict[str, Any], problem: Problem) -> dict[str, Any]:

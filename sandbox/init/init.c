@@ -12,13 +12,17 @@
  *                 child joins these before it executes the program: a thread that moves itself by v1's
  *                 `tasks` waits for nobody, while a move from outside costs an RCU grace period (7 ms).
  *                 With cgroups the last file gives the CPU time that the job has used.
- *   occd -> init  one byte      the number of a signal for the program, while the program runs.
+ *   occd -> init  struct order  while the program runs: a signal for the program, or a change of its limits.
  *   init -> occd  struct end    the first process ended, or a guard (below) ended it, and no other
  *                 process of the jail is left; then init exits.
  *
- * The guards: init holds wall time and CPU time, counted from the program's start, so that a busy daemon
- * changes no verdict. Without cgroups init sums memory and CPU time of the namespace every 10 ms, and
- * holds the memory, too.
+ * The guards: init holds wall time, CPU time and idle time, so that a busy daemon changes no verdict. `go` arms
+ * them at the program's start. An order arms one anew, counted from then, or disarms it. Without cgroups init
+ * sums memory and CPU time of the namespace every 10 ms, and holds the memory, too.
+ *
+ * A program is idle while it waits for somebody: for a time it used less than 1/200 of a processor, and occd told
+ * of no input and no output. Not only zero counts, because a waiting Java machine uses 1/1000 of a processor. There
+ * is a longest time, too, which activity does not prolong.
  *
  * nsjail makes one jail after another, and all their inits talk over the same socket. So `go` repeats the
  * number of this init's hello: init ignores a message for an init that died.
@@ -55,7 +59,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct hello { /* all three are mirrored by occd/sandbox/init.py */
+struct hello { /* all four are mirrored by occd/sandbox/init.py */
     uint8_t type; /* 'R' */
     uint8_t pad[7];
     uint64_t number;
@@ -66,13 +70,22 @@ struct go {
     uint32_t argc, envc;
     uint32_t groups; /* number of cgroup files with this message; 0: no cgroup limits the job, sample */
     uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
-    uint64_t file_size, open_files, processes, stack, memory, cpu_ns, wall_ns;
+    uint64_t file_size, open_files, processes, stack, memory;
+    uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
+};
+
+struct order {
+    uint8_t type; /* 'S': send a signal, 'A': arm a limit or disarm it, 'T': the program talks, it is not idle */
+    uint8_t what; /* the number of the signal, or the letter of the limit as in struct end */
+    uint8_t pad[6];
+    uint64_t limit_ns, idle_ns; /* 0: disarm; for idle time: without activity, and with activity or without */
 };
 
 struct end {
     uint8_t type; /* 'X', or 'F': the program could not be started, which is not its fault */
-    uint8_t guarded; /* 0, or the guard that ended the program: 'm' (memory), 'c' (CPU time), 'w' (wall time) */
-    uint16_t pad;
+    uint8_t limit; /* the exceeded limit: 'm' memory, 'c' CPU time, 'w' wall time, 'i' idle time; 0: none */
+    uint8_t ended; /* 1: init ended the program for this; 0: the program had ended by itself or by a signal */
+    uint8_t pad;
     int32_t status; /* as from waitpid */
     uint64_t wall_ns, cpu_ns, peak_bytes;
 };
@@ -82,8 +95,28 @@ struct usage {
     uint64_t mapped_files; /* of the process that maps most files */
 };
 
+struct guards { /* the limits that init holds */
+    uint64_t wall_ends; /* NEVER: not armed; the same for the others */
+    uint64_t cpu_ends; /* of the job's CPU time */
+    uint64_t quiet_ns, quiet_from, quiet_cpu_ns; /* the time without activity: its limit (0: not armed), its start, the
+                                                  * CPU time at its start */
+    uint64_t idle_ends;
+};
+
+struct run { /* the program that runs, and what is known of it */
+    const struct go *go;
+    pid_t program;
+    int cpu_file; /* tells the CPU time; -1 without cgroups */
+    uint64_t look; /* the time for the next look at the usage */
+    struct guards guards;
+    struct usage most;
+    struct end end;
+};
+
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
 enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
+enum { ACTIVE_SHARE = 200, QUIET_LOOKS = 16 };
+#define NEVER UINT64_MAX
 
 static int control;
 
@@ -289,63 +322,114 @@ static int reap(pid_t program, int *ended, int *status) {
     return count;
 }
 
-/* Signals the group in which the program was started, as a terminal would, and the program if it left the group. */
-static void forward_signal(pid_t program) {
-    uint8_t number;
-    ssize_t size = recv(control, &number, 1, 0);
-    if (size == 0 || (size < 0 && errno != EINTR)) _exit(0);
-    if (size != 1) return;
-    kill(-program, number);
+static void send_signal(pid_t program, int number) {
+    kill(-program, number); /* the group in which the program was started, as a terminal would */
     if (getpgid(program) != program) kill(program, number);
 }
 
-/* Returns the limit that the job's usage exceeds, and sets the earliest time to look again. */
-static uint8_t guard(const struct go *go, int cpu_file, struct end *end, struct usage *most, uint64_t *look) {
-    uint64_t cpu_ns;
-    if (go->groups == 0) {
-        struct usage now = sample();
-        if (now.mapped_files > most->mapped_files) most->mapped_files = now.mapped_files;
-        if (now.memory > end->peak_bytes) end->peak_bytes = now.memory;
-        if (now.cpu_ns > end->cpu_ns) end->cpu_ns = now.cpu_ns;
-        *look = now_ns() + SAMPLE_NS;
-        if (now.memory > go->memory) return 'm';
-        cpu_ns = end->cpu_ns;
-    } else {
-        cpu_ns = told_cpu_ns(cpu_file);
-        uint64_t left = cpu_ns < go->cpu_ns ? (go->cpu_ns - cpu_ns) / go->processors : 0;
-        *look = now_ns() + (left > LOOK_NS ? left : LOOK_NS);
+static uint64_t used_cpu_ns(const struct run *run) {
+    return run->cpu_file < 0 ? run->end.cpu_ns : told_cpu_ns(run->cpu_file);
+}
+
+static void begin_quiet_time(struct run *run) {
+    run->guards.quiet_from = now_ns();
+    run->guards.quiet_cpu_ns = used_cpu_ns(run);
+}
+
+static uint64_t after(uint64_t start, uint64_t limit_ns) {
+    return limit_ns ? start + limit_ns : NEVER;
+}
+
+static void arm(struct run *run, uint8_t which, uint64_t limit_ns, uint64_t idle_ns) {
+    struct guards *guards = &run->guards;
+    switch (which) {
+    case 'w': guards->wall_ends = after(now_ns(), limit_ns); break;
+    case 'c': guards->cpu_ends = after(used_cpu_ns(run), limit_ns); break;
+    case 'i':
+        guards->quiet_ns = limit_ns;
+        guards->idle_ends = after(now_ns(), idle_ns);
+        begin_quiet_time(run);
     }
-    return cpu_ns > go->cpu_ns ? 'c' : 0;
+    if (run->cpu_file >= 0) run->look = 0; /* a sample is near anyway */
+}
+
+static void obey(struct run *run) {
+    struct order order;
+    ssize_t size = recv(control, &order, sizeof order, 0);
+    if (size == 0 || (size < 0 && errno != EINTR)) _exit(0);
+    if (size != sizeof order) return;
+    switch (order.type) {
+    case 'S': send_signal(run->program, order.what); break;
+    case 'A': arm(run, order.what, order.limit_ns, order.idle_ns); break;
+    case 'T': begin_quiet_time(run);
+    }
+}
+
+static uint64_t earlier(uint64_t one, uint64_t other) {
+    return one < other ? one : other;
+}
+
+/* Whether the idle time is over. Sets the latest time for the next look. */
+static int idle(struct run *run, uint64_t now, uint64_t cpu_ns) {
+    struct guards *guards = &run->guards;
+    if (guards->quiet_ns) {
+        if (cpu_ns - guards->quiet_cpu_ns >= guards->quiet_ns / ACTIVE_SHARE) begin_quiet_time(run);
+        uint64_t part = guards->quiet_ns / QUIET_LOOKS, quiet_ends = guards->quiet_from + guards->quiet_ns;
+        run->look = earlier(run->look, earlier(quiet_ends, now + (part > SAMPLE_NS ? part : SAMPLE_NS)));
+        if (now >= quiet_ends) return 1;
+    }
+    run->look = earlier(run->look, guards->idle_ends);
+    return now >= guards->idle_ends;
+}
+
+/* Looks at the usage. Returns the limit that the program exceeds, and sets the time for the next look. */
+static uint8_t guard(struct run *run, uint64_t now) {
+    const struct go *go = run->go;
+    struct end *end = &run->end;
+    if (run->cpu_file < 0) {
+        struct usage used = sample(), *most = &run->most;
+        if (used.mapped_files > most->mapped_files) most->mapped_files = used.mapped_files;
+        if (used.memory > end->peak_bytes) end->peak_bytes = used.memory;
+        if (used.cpu_ns > end->cpu_ns) end->cpu_ns = used.cpu_ns;
+        run->look = now_ns() + SAMPLE_NS;
+        if (used.memory > go->memory) return 'm';
+    } else {
+        end->cpu_ns = told_cpu_ns(run->cpu_file);
+        uint64_t ends = run->guards.cpu_ends, left = end->cpu_ns < ends ? (ends - end->cpu_ns) / go->processors : 0;
+        run->look = ends == NEVER ? NEVER : now + (left > LOOK_NS ? left : LOOK_NS);
+    }
+    if (end->cpu_ns > run->guards.cpu_ends) return 'c';
+    return idle(run, now, end->cpu_ns) ? 'i' : 0;
 }
 
 static void wait_until(uint64_t then, struct pollfd fds[2]) {
     uint64_t now = now_ns(), left = then > now ? then - now : 0;
     struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
-    ppoll(fds, 2, &timeout, NULL);
+    ppoll(fds, 2, then == NEVER ? NULL : &timeout, NULL);
 }
 
-static struct end supervise(const struct go *go, pid_t program, int signals, int cpu_file, uint64_t started,
-                            struct usage *most) {
+/* Returns the time at which the program ended, by itself or by a guard. */
+static uint64_t supervise(struct run *run, int signals) {
     struct pollfd fds[2] = {{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
-    struct end end = {.type = 'X', .status = SIGKILL};
-    uint64_t ends = started + go->wall_ns;
-    uint64_t look = started + (go->groups ? go->cpu_ns / go->processors : SAMPLE_NS);
     int ended = 0, reaped = 0;
     for (;;) {
-        wait_until(reaped == REAPED_MAX ? 0 : look < ends ? look : ends, fds);
-        if (fds[0].revents) forward_signal(program);
+        wait_until(reaped == REAPED_MAX ? 0 : earlier(run->look, run->guards.wall_ends), fds);
+        if (fds[0].revents) obey(run);
         if (fds[1].revents || reaped == REAPED_MAX) {
             struct signalfd_siginfo info[2]; /* all that can wait; the program could hold us in a loop here */
             if (read(signals, info, sizeof info) < 0 && errno != EAGAIN) fail("cannot read signals");
-            reaped = reap(program, &ended, &end.status);
-            if (ended) return end;
+            reaped = reap(run->program, &ended, &run->end.status);
+            if (ended) return now_ns();
             /* The program sent the signal. Pause, because no job pays for the CPU time that init spends on it. */
             if (!reaped) nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         }
         uint64_t now = now_ns();
-        if (now >= look) end.guarded = guard(go, cpu_file, &end, most, &look);
-        if (!end.guarded && now >= ends) end.guarded = 'w';
-        if (end.guarded) return end;
+        if (now >= run->look) run->end.limit = guard(run, now);
+        if (!run->end.limit && now >= run->guards.wall_ends) run->end.limit = 'w';
+        if (run->end.limit) {
+            run->end.ended = 1;
+            return now;
+        }
     }
 }
 
@@ -360,6 +444,23 @@ static void end_all(void) {
 static uint64_t unsampled_peak(uint64_t resident, const struct usage *most, uint64_t limit) {
     if (most->mapped_files == 0) return resident < limit ? resident : limit;
     return resident > most->mapped_files ? resident - most->mapped_files : 0;
+}
+
+/* The usage when no process of the program is left. Usage beyond a limit is this limit's, whoever ended the program. */
+static void conclude(struct run *run, uint64_t started, uint64_t stopped) {
+    struct end *end = &run->end;
+    struct rusage reaped;
+    uint64_t cpu_ns = reaped_cpu_ns(&reaped), peak = (uint64_t)reaped.ru_maxrss * 1024u;
+    if (run->cpu_file >= 0) {
+        end->cpu_ns = told_cpu_ns(run->cpu_file);
+    } else {
+        if (cpu_ns > end->cpu_ns) end->cpu_ns = cpu_ns;
+        peak = unsampled_peak(peak, &run->most, run->go->memory);
+    }
+    if (peak > end->peak_bytes) end->peak_bytes = peak;
+    end->wall_ns = stopped - started;
+    if (!end->limit && end->cpu_ns > run->guards.cpu_ends) end->limit = 'c';
+    if (!end->limit && stopped > run->guards.wall_ends) end->limit = 'w';
 }
 
 static struct end run(const struct go *go, int *files) {
@@ -384,16 +485,24 @@ static struct end run(const struct go *go, int *files) {
     }
     for (uint32_t i = 0; i < STDIO + go->groups; i++) close(files[i]); /* only the program keeps these open */
 
-    struct usage most = {0};
-    struct end end = supervise(go, program, signals, go->groups ? files[STDIO + go->groups] : -1, started, &most);
-    end.wall_ns = now_ns() - started;
+    struct run run = {
+        .go = go,
+        .program = program,
+        .cpu_file = go->groups ? files[STDIO + go->groups] : -1,
+        .look = started + (!go->groups ? SAMPLE_NS : go->quiet_ns ? 0 : go->cpu_ns / go->processors),
+        .guards = {
+            .wall_ends = after(started, go->wall_ns),
+            .cpu_ends = go->cpu_ns ? go->cpu_ns : NEVER,
+            .quiet_ns = go->quiet_ns,
+            .quiet_from = started,
+            .idle_ends = after(started, go->idle_ns),
+        },
+        .end = {.type = 'X', .status = SIGKILL},
+    };
+    uint64_t stopped = supervise(&run, signals);
     end_all();
-    struct rusage reaped;
-    uint64_t cpu_ns = reaped_cpu_ns(&reaped), peak = (uint64_t)reaped.ru_maxrss * 1024u;
-    if (cpu_ns > end.cpu_ns) end.cpu_ns = cpu_ns;
-    if (go->groups == 0) peak = unsampled_peak(peak, &most, go->memory);
-    if (peak > end.peak_bytes) end.peak_bytes = peak;
-    return end;
+    conclude(&run, started, stopped);
+    return run.end;
 }
 
 /* Maps each of our ids to itself. */

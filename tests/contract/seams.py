@@ -24,6 +24,7 @@ from occd.broker.rabbitmq import RabbitmqBroker
 from occd.config import Config, QueueConfig, RabbitmqConfig, RedisConfig, ResultsConfig
 from occd.sqlite import open_database
 from occd.state import State, open_state
+from occd.state.redis import LAYOUT
 
 SOON_S = 10.0
 """Long enough for a busy machine; only a broken promise takes it."""
@@ -188,11 +189,11 @@ class RedisStateSeam:
 
     def damage(self, id: str, body: bytes) -> None:
         with redis.Redis.from_url(self._server.url) as client:
-            client.hset(f"{self._redis.prefix}:{{{id}}}", "body", body)
+            client.hset(f"{self._redis.prefix}{LAYOUT}:{{{id}}}", "body", body)
 
     def damage_end(self, id: str, end: bytes) -> None:
         with redis.Redis.from_url(self._server.url) as client:
-            client.lset(f"{self._redis.prefix}:{{{id}}}:e", -1, end)
+            client.lset(f"{self._redis.prefix}{LAYOUT}:{{{id}}}:e", -1, end)
 
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.redis.NODE_TTL_S", node_ttl_s)

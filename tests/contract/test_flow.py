@@ -23,13 +23,15 @@ from occd.errors import (
     BrokerError,
     DataFolderError,
     EventsReset,
-    MessageTooLarge,
     SandboxFailed,
     StateUnavailable,
     UnknownSubmission,
 )
 from occd.languages import Available, Installed, Language, load_languages
 from occd.model import (
+    HEAD_BYTES,
+    HEADS_BYTES,
+    RUN,
     Event,
     File,
     Limits,
@@ -37,18 +39,21 @@ from occd.model import (
     Queued,
     Record,
     Result,
+    Stream,
     Submission,
     Verdict,
+    Written,
     new_id,
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Emit, Job, no_signals
+from occd.sandbox import Cell, Ended, Idle, Run, Running, Tree, no_signals
 from occd.scopes import cancel_when
 from occd.state import State
 
-FINE = Outcome(0, None, None, b"done\n", b"", False, False, 0.0, 0.0, 0)
+FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
 Q = "submission_queue"
+Emit = Callable[[Stream, bytes], None]
 
 
 @dataclass
@@ -76,18 +81,15 @@ class FakeSandbox:
         yield self
 
     async def run(
-        self,
-        job: Job,
-        stdin: trio.MemoryReceiveChannel[bytes],
-        emit: Emit,
-        stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int],
-    ) -> Outcome:
-        self.signals = signals
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
+        def emit(stream: Stream, data: bytes) -> None:
+            (run.stdout if stream == "stdout" else run.stderr).told(data)
+
+        self.signals = run.signals
         self.runs += 1
-        job.started()
         emit("stdout", b"done\n")
-        return await self.behave(emit, stop)
+        return Ended(await self.behave(emit, run.stop))
 
 
 @dataclass
@@ -227,37 +229,6 @@ async def test_no_more_than_its_slots_run_after_a_time_without_jails(flow: Flow)
         for submission in submissions:
             assert (await flow.settled(submission))[1].verdict == "ok"
     assert most == 2
-
-
-@pytest.mark.parametrize(("size", "at_most"), [(2**21, 1), (1000, 8)])
-async def test_long_results_are_stored_one_by_one_and_short_ones_together(
-    flow: Flow, monkeypatch: pytest.MonkeyPatch, size: int, at_most: int
-) -> None:
-    """A long one takes many times its size while it is stored."""
-    finish, at_once, most = flow.state.finish, 0, 0
-
-    async def slow_finish(*args: Any) -> bool:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        await trio.sleep(QUIET_S)
-        at_once -= 1
-        return await finish(*args)
-
-    monkeypatch.setattr(flow.state, "finish", slow_finish)
-    run = replace(FINE, stdout=b"x" * size)
-    submissions = [await flow.submit() for _ in range(10)]
-    for each in submissions:
-        number = await flow.state.begin(each, "3.11.2", "node")
-        ended = Result(Verdict.OK, run=run, attempts=number, finished_at=time.time())
-        message = wire.encode_result(wire.ResultMessage(each.id, number, ended))
-        await flow.publish(each, message, "execution_queue")
-    async with trio.open_nursery() as nursery:
-        await nursery.start(Notify(flow.config, flow.broker, flow.state).run)
-        for each in submissions:
-            assert (await flow.settled(each))[1].run == run
-        nursery.cancel_scope.cancel()
-    assert most == at_most
 
 
 async def test_the_log_names_what_failed(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
@@ -494,28 +465,99 @@ async def test_an_outage_of_the_broker_runs_nothing_twice(
         assert (result.verdict, result.attempts, flow.sandbox.runs) == (Verdict.OK, 1, 1)
 
 
-async def test_a_result_that_the_queues_never_take_is_cut_and_keeps_its_verdict(
+LONG = b"a long line of output\n" * 100_000
+
+
+async def say_much(emit: Emit, stop: trio.Event) -> Outcome:
+    """After the line that the fake always writes."""
+    for at in range(0, len(LONG), 2**15):
+        await trio.lowlevel.checkpoint()
+        emit("stdout", LONG[at : at + 2**15])
+    all_of_it = b"done\n" + LONG
+    written = replace(Written.of(all_of_it), head=all_of_it[:HEAD_BYTES])
+    return replace(FINE, stdout=written, stderr=written)
+
+
+async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = flow.broker.publish
+    lengths, publish = [], flow.broker.publish
 
-    async def take_small(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
-        if len(body) > 200_000:
-            raise MessageTooLarge("as RabbitMQ says")
+    async def watched(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
+        lengths.append(len(body))
         await publish(queue, body, key=key, owner=owner)
 
-    async def say_much(emit: Emit, stop: trio.Event) -> Outcome:
-        await trio.lowlevel.checkpoint()
-        return replace(FINE, stdout=b"x" * 300_000)
-
-    monkeypatch.setattr(flow.broker, "publish", take_small)
+    monkeypatch.setattr(flow.broker, "publish", watched)
     flow.sandbox.behave = say_much
     async with flow.running():
-        _, result = await flow.settled(await flow.submit())
-    assert (result.verdict, result.attempts) == (Verdict.OK, 1)
+        submission = await flow.submit()
+        await flow.settled(submission)
+        record = await flow.state.get(submission.id, 2 * len(LONG) + 100)
+    assert record.output
+    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+    assert max(lengths) < 2 * HEADS_BYTES
+
+
+async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_is_stored(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node that ran it keeps the log until then."""
+    if not flow.state.can_be_emptied:
+        pytest.skip("nobody empties it")
+    finish, ended, go = flow.state.finish, trio.Event(), trio.Event()
+
+    async def finish_later(*args: Any) -> bool:
+        ended.set()
+        await go.wait()
+        return await finish(*args)
+
+    monkeypatch.setattr(flow.state, "finish", finish_later)
+    flow.sandbox.behave = say_much
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await ended.wait()
+            flow.seam.empty()
+            while True:  # until its node has told it anew
+                with suppress(UnknownSubmission):
+                    if len(await flow.state.watch(submission.id, 1)) > 1:
+                        break
+                await trio.sleep(0.01)
+            await trio.sleep(QUIET_S)
+        go.set()
+        _, result = await flow.settled(submission)
+        record = await flow.state.get(submission.id, 2 * len(LONG) + 100)
     assert result.run
-    assert (len(result.run.stdout), result.run.stdout_truncated) == (65_536, True)
-    assert result.message
+    assert not result.run.stdout.truncated
+    assert record.output
+    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+
+
+async def test_the_beginning_of_a_long_output_outlives_its_node_and_an_emptied_state(
+    flow: Flow,
+) -> None:
+    submission = await flow.submit()
+    number = await flow.state.begin(submission, "3.11.2", "node")
+    outcome = await say_much(lambda *_: None, trio.Event())
+    result = Result(Verdict.OK, run=outcome, attempts=number, finished_at=time.time())
+    body = wire.encode_result(wire.ResultMessage(submission.id, number, result, submission))
+    await flow.publish(submission, body, flow.config.execution_queue)
+    flow.seam.empty()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Notify(flow.config, flow.broker, flow.state).run)
+        with trio.fail_after(SOON_S):
+            while True:
+                with suppress(UnknownSubmission):
+                    record = await flow.state.settled(submission.id, 2 * HEADS_BYTES)
+                    break
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert record.result
+    assert record.result.run
+    assert record.output
+    kept = record.output[RUN, "stdout"]
+    assert (kept, record.result.run.stdout.size) == (outcome.stdout.head, len(kept))
+    assert record.result.run.stdout.truncated
 
 
 async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
@@ -650,25 +692,28 @@ class Cells(FakeSandbox):
         yield _Cell(self, files[0].content)
 
 
+class _Program:
+    """A program whose limits nobody changes."""
+
+    def arm(self, limit: str, seconds: float | None) -> None: ...
+
+    def arm_idle(self, idle: Idle | None) -> None: ...
+
+
 @dataclass
 class _Cell:
     _sandbox: Cells
     _text: bytes
 
     async def run(
-        self,
-        job: Job,
-        stdin: trio.MemoryReceiveChannel[bytes],
-        emit: Emit,
-        stop: trio.Event,
-        signals: trio.MemoryReceiveChannel[int],
-    ) -> Outcome:
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
         sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
         await trio.sleep(0.001)
-        if job.stage == "compile":
-            job.started()
+        if run.keep:  # to compile
+            task_status.started(_Program())
             await sandbox.compiled.wait()
-            return FINE
+            return Ended(FINE, Tree(Path("none")))
         fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
         sandbox.failed.add(self._text)
         if kind == Kind.SLOW:
@@ -676,13 +721,13 @@ class _Cell:
         if fails and kind == Kind.NO_JAIL:
             raise SandboxFailed("the jail could not be made")
         sandbox.runs += 1
-        job.started()
+        task_status.started(_Program())
         await trio.sleep(0.001)
         if fails:
             raise SandboxFailed("the jail's init was killed, not by us")
         if kind == Kind.INPUT:
-            await self._wait(stop)
-        return FINE
+            await self._wait(run.stop)
+        return Ended(FINE)
 
     async def _wait(self, stop: trio.Event) -> None:
         self._sandbox.waiting += 1
@@ -705,7 +750,10 @@ async def submit(flow: Flow, text: bytes, owner: str = "", **fields: Any) -> Sub
     """Everything but a hello is interactive."""
     file = File("main.py", text)
     return await flow.submit(
-        files=(file,), interactive=text != Kind.HELLO, owner=owner or None, **fields
+        files=(file,),
+        interactive=text != Kind.HELLO,
+        owner=f"anon:{owner}" if owner else None,
+        **fields,
     )
 
 
@@ -816,7 +864,7 @@ async def test_an_interactive_program_compiles_in_its_slot(flow: Flow) -> None:
 async def test_a_program_without_input_of_clients_stays_in_its_slot(flow: Flow) -> None:
     seats(flow, slots=1, interactive=8)
     async with flow.running() as execute:
-        await flow.submit(files=(File("main.py", Kind.INPUT),), owner="A")
+        await flow.submit(files=(File("main.py", Kind.INPUT),), owner="anon:A")
         await come_to((1, 0), execute)
         await assert_waits(flow, await submit(flow, Kind.HELLO))
 

@@ -26,7 +26,11 @@ from occd.errors import (
     Unreadable,
 )
 from occd.model import (
+    COMPILE,
+    HEAD_BYTES,
     MAX_ATTEMPTS,
+    RUN,
+    STREAMS,
     Event,
     File,
     Finished,
@@ -35,15 +39,17 @@ from occd.model import (
     Output,
     Queued,
     Result,
+    Stage,
     Started,
     Submission,
     Unknown,
     Verdict,
+    Written,
     new_id,
 )
 from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Stdin, Taken
 
-OUTCOME = Outcome(0, None, None, b"out\xff", b"", False, False, 0.1, 0.2, 300)
+OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
 
 
 @pytest.fixture(params=STATE_SEAMS)
@@ -412,31 +418,83 @@ async def test_finish_stores_the_result_and_ends_the_log_at_once(seam: StateSeam
             "started",
             "finished",
         ]
-        assert (await log(state, submission.id))[-1].event == Finished(last.without_output())
+        assert (await log(state, submission.id))[-1].event == Finished(last)
 
 
-async def test_a_long_output_is_in_the_result_and_not_in_the_end(seam: StateSeam) -> None:
-    long = replace(OUTCOME, stdout=b"\0" * 2**20, stderr=b'"stdout":"' * 2**16)
-    last = Result(Verdict.OK, compile=long, run=long, attempts=1, finished_at=time.time())
+async def test_output_is_stored_in_the_log_only(seam: StateSeam) -> None:
+    head = Written.of(b"x" * HEAD_BYTES)
+    last = replace(result(), run=replace(OUTCOME, stdout=head))
     async with seam.open() as state:
         submission = await begun(state)
+        await state.append(submission.id, 1, [Output("run", "stdout", head.head)])
         assert await state.finish(submission.id, 1, last)
-        assert (await log(state, submission.id))[-1].event == Finished(last.without_output())
-        assert (await state.get(submission.id)).result == last
+        stored = (await state.get(submission.id)).result
+        assert stored == last.without_heads()
+        assert (await log(state, submission.id))[-1].event == Finished(stored)
 
 
-async def test_a_result_that_is_too_long_is_left_out_and_its_size_told(seam: StateSeam) -> None:
+OUTPUTS: dict[str, list[Event]] = {
+    "nothing": [],
+    "in few pieces": [Output("run", "stdout", b"one\n"), Output("run", "stderr", b"\xff")],
+    "in many pieces": [
+        Output("run", STREAMS[number % 2], b"%d\n" % number) for number in range(1000)
+    ],
+    "of both stages": [
+        Stage("compile", "start"),
+        Output("compile", "stderr", b"warning\n"),
+        Stage("run", "start"),
+        Output("run", "stdout", b"out\n"),
+    ],
+    "as long as a batch": [Output("run", "stdout", b"x" * 2**15)] * 20,
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+async def test_a_record_has_its_output_if_it_is_short_enough(seam: StateSeam, name: str) -> None:
+    """The output of the attempt that the result is of."""
+    events = OUTPUTS[name]
+    said = {
+        (step, stream): b"".join(
+            each.data
+            for each in events
+            if isinstance(each, Output) and (each.step, each.stream) == (step, stream)
+        )
+        for step in (COMPILE, RUN)
+        for stream in STREAMS
+    }
+    written = {key: replace(Written.of(data), head=b"") for key, data in said.items()}
+    outcomes = {
+        step: replace(OUTCOME, stdout=written[step, "stdout"], stderr=written[step, "stderr"])
+        for step in (COMPILE, RUN)
+    }
+    last = Result(Verdict.OK, compile=outcomes[COMPILE], run=outcomes[RUN], finished_at=time.time())
+    size = sum(map(len, said.values()))
     async with seam.open() as state:
         submission = await begun(state)
-        assert (await state.get(submission.id, 0)).result_bytes == 0
-        last = result()
-        assert await state.finish(submission.id, 1, last)
-        size = (await state.get(submission.id)).result_bytes
-        assert size > 100
+        await state.append(submission.id, 1, [Output("run", "stdout", b"of an earlier attempt")])
+        number = await state.begin(submission, "3", "node")
+        await state.append(submission.id, number, events)
+        assert (await state.get(submission.id, size)).output is None
+        await state.finish(submission.id, number, last)
         for look in (state.get, state.settled):
-            assert (await look(submission.id, size)).result == last
-            record = await look(submission.id, size - 1)
-            assert (record.status, record.result, record.result_bytes) == ("finished", None, size)
+            record = await look(submission.id, size)
+            assert record.output_size == size
+            assert record.output == said
+            if size:
+                assert (await look(submission.id, size - 1)).output is None
+        found = [each.event for each in await entries(state, submission.id, record.log_from)]
+        assert found == [*events, Finished(last)]
+        with pytest.raises(EventsReset):
+            await state.entries(submission.id, 10_000)
+
+
+async def entries(state: State, id: str, after: int) -> list[LogEntry]:
+    found: list[LogEntry] = []
+    while more := await state.entries(id, after):
+        assert more[0].seq == after + 1
+        found += more
+        after = more[-1].seq
+    return found
 
 
 async def test_status_follows_a_submission(seam: StateSeam) -> None:
@@ -462,8 +520,6 @@ async def test_small_questions_do_not_read_what_was_submitted(
         await state.get(submission.id)
         await state.finish(submission.id, 1, result())
         await state.settled(submission.id)
-        monkeypatch.setattr(wire, "load_result", pytest.fail)
-        await state.get(submission.id, 0)
 
 
 async def test_a_redelivered_result_changes_nothing(seam: StateSeam) -> None:
@@ -507,7 +563,8 @@ async def test_a_stale_attempts_result_is_dropped(seam: StateSeam) -> None:
 async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None:
     submission = make()
     async with seam.open() as state:
-        first = result(attempt=2)
+        long = replace(Written.of(b"beginning"), size=10**6)
+        first = replace(result(attempt=2), run=replace(OUTCOME, stdout=long, stderr=Written()))
         assert await state.finish(submission.id, 2, first, submission)
         for attempt in (1, 2, None):
             assert not await state.finish(submission.id, attempt, result(), submission)
@@ -516,10 +573,15 @@ async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None
         record = await state.get(submission.id)
         assert await state.submission(submission.id) == submission
         assert (record.status, record.attempts) == ("finished", 2)
-        assert record.result == first
+        short = Written(9, truncated=True)
+        assert record.result == replace(first, run=replace(OUTCOME, stdout=short, stderr=Written()))
         assert [each.event for each in await log(state, submission.id)] == [
-            Finished(first.without_output())
+            Output("run", "stdout", b"beginning"),
+            Finished(record.result),
         ]
+        output = (await state.get(submission.id, 9)).output
+        assert output
+        assert output[RUN, "stdout"] == b"beginning"
         with pytest.raises(EventsReset):
             await state.watch(submission.id, 7)
         with pytest.raises(AlreadyFinished):
@@ -871,16 +933,16 @@ def of_owner(owner: str, at: float) -> Submission:
 
 async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: StateSeam) -> None:
     start = time.time() - 100
-    mine = [of_owner("me", start + number // 2) for number in range(9)]  # two at a time
+    mine = [of_owner("anon:me", start + number // 2) for number in range(9)]  # two at a time
     async with seam.open() as state:
-        for each in (*mine, of_owner("another", start + 3), make(created_at=start + 3)):
+        for each in (*mine, of_owner("anon:another", start + 3), make(created_at=start + 3)):
             await state.create(each, None, "")
         await state.begin(mine[8], "3", "node")
         await state.finish(mine[8].id, 1, result(Verdict.TIME_LIMIT))
         seam.crash()
     async with seam.open() as state:
-        found = list(await state.owned("me", None, 4))
-        while page := await state.owned("me", found[-1].cursor, 4):
+        found = list(await state.owned("anon:me", None, 4))
+        while page := await state.owned("anon:me", found[-1].cursor, 4):
             found += page
         wanted = sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
         assert [each.id for each in found] == [each.id for each in wanted]
@@ -892,12 +954,12 @@ async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: Stat
         assert (second.status, second.verdict, second.finished_at) == ("queued", None, None)
         assert list(await state.owned("nobody", None, 4)) == []
         with pytest.raises(Rejected):
-            await state.owned("me", "no cursor", 4)
+            await state.owned("anon:me", "no cursor", 4)
 
 
 async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=15)
-    kept, gone, discarded = (of_owner("me", time.time()) for _ in range(3))
+    kept, gone, discarded = (of_owner("anon:me", time.time()) for _ in range(3))
     async with seam.open() as state:
         for each in (kept, gone, discarded):
             await state.create(each, None, "")
@@ -905,13 +967,13 @@ async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSe
         await state.finish(gone.id, None, result(at=1.0))
         with trio.fail_after(SOON_S):
             await _forgotten(state, gone.id)
-        assert [each.id for each in await state.owned("me", None, 9)] == [kept.id]
+        assert [each.id for each in await state.owned("anon:me", None, 9)] == [kept.id]
 
 
 async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=15)
-    kept = [of_owner("me", time.time() - 100 - number) for number in range(3)]
-    gone = [of_owner("me", time.time() - number / 10) for number in range(100)]
+    kept = [of_owner("anon:me", time.time() - 100 - number) for number in range(3)]
+    gone = [of_owner("anon:me", time.time() - number / 10) for number in range(100)]
     async with seam.open() as state:
         for each in (*kept, *gone):
             await state.create(each, None, "")
@@ -921,31 +983,31 @@ async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSea
             for each in gone:
                 await _forgotten(state, each.id)
         for _ in range(2):
-            assert [each.id for each in await state.owned("me", None, 2)] == [
+            assert [each.id for each in await state.owned("anon:me", None, 2)] == [
                 each.id for each in kept[:2]
             ]
 
 
 async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSeam) -> None:
     now = time.time()
-    many = [of_owner("me", now) for _ in range(90)]
+    many = [of_owner("anon:me", now) for _ in range(90)]
     async with seam.open() as state:
         for each in many:
             await state.create(each, None, "")
         found: list[str] = []
         cursor = None
-        while page := await state.owned("me", cursor, 7):
+        while page := await state.owned("anon:me", cursor, 7):
             found += [each.id for each in page]
             cursor = page[-1].cursor
         assert sorted(found) == sorted(each.id for each in many)
 
 
 async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
-    begun_anew, ended_anew = (of_owner("me", time.time() + number) for number in range(2))
+    begun_anew, ended_anew = (of_owner("anon:me", time.time() + number) for number in range(2))
     async with seam.open() as state:
         await state.begin(begun_anew, "3", "node")
         await state.finish(ended_anew.id, 1, result(), ended_anew)
-        listed = await state.owned("me", None, 9)
+        listed = await state.owned("anon:me", None, 9)
         assert [(each.id, each.status) for each in listed] == [
             (ended_anew.id, "finished"),
             (begun_anew.id, "running"),
@@ -1025,7 +1087,7 @@ async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
 async def test_a_damaged_submission_is_one_error_and_stops_nobody(
     seam: StateSeam, body: bytes
 ) -> None:
-    damaged, ours = (replace(make(created_at=time.time() - 100), owner="me") for _ in range(2))
+    damaged, ours = (replace(make(created_at=time.time() - 100), owner="anon:me") for _ in range(2))
     async with seam.open() as state:
         for submission in (damaged, ours):
             await state.create(submission, None, "")

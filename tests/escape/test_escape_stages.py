@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sandboxed import PRELUDE, PYTHON, SHORT, Lab, run_in
+from sandboxed import PRELUDE, PYTHON, SHORT, Lab, Ran, compile_in, run_in
 
-from occd.model import File, Outcome
+from occd.model import File
 
 LOOK = "import os; print(sorted(os.listdir('.'))); print(sorted(os.listdir('/tmp')))"
 
 
-async def compile_then_look(lab: Lab, hostile: str) -> tuple[Outcome, Outcome]:
+async def compile_then_look(lab: Lab, hostile: str) -> tuple[Ran, Ran]:
     async with lab.cell(File("main.py", b"print('mine')")) as cell:
-        compiled = await run_in(cell, [PYTHON, "-c", PRELUDE + hostile], stage="compile")
-        return compiled, await run_in(cell, [PYTHON, "-c", LOOK])
+        compiled, tree = await compile_in(cell, [PYTHON, "-c", PRELUDE + hostile])
+        return compiled, await run_in(cell, [PYTHON, "-c", LOOK], tree=tree)
 
 
 PLANTS = {
@@ -85,10 +85,10 @@ print(open("closed/x").read())
 os.unlink("folder/file"); os.rmdir("folder"); os.unlink("main.py"); os.rename("link", "other")
 """
     async with lab.cell(File("main.py", b"")) as cell:
-        compiled = await run_in(cell, [PYTHON, "-c", PRELUDE + hostile], WIDE, stage="compile")
+        compiled, tree = await compile_in(cell, [PYTHON, "-c", PRELUDE + hostile], WIDE)
         assert compiled.succeeded, compiled
         for _ in range(2):  # the first changes nothing for the second
-            looked = await run_in(cell, [PYTHON, "-c", look])
+            looked = await run_in(cell, [PYTHON, "-c", look], tree=tree)
             said = looked.stdout.decode().replace(
                 "-rwsr-s--x", "-rwxr-x--x"
             )  # nosuid: only a letter
@@ -103,9 +103,9 @@ async def test_a_copied_tree_lets_folders_be_renamed_and_a_large_one_does_not(la
     for size, said in ((1, b"DONE None\n"), (17 * 2**20, b"EXDEV\n")):
         async with lab.cell(File("folder/x", b"")) as cell:
             hostile = f"open('size', 'wb').write(bytes({size}))"
-            await run_in(cell, [PYTHON, "-c", hostile], WIDE, stage="compile")
+            _, tree = await compile_in(cell, [PYTHON, "-c", hostile], WIDE)
             rename = PRELUDE + "tell(os.rename, 'folder', 'renamed')"
-            outcome = await run_in(cell, [PYTHON, "-c", rename])
+            outcome = await run_in(cell, [PYTHON, "-c", rename], tree=tree)
             assert outcome.stdout == said
 
 
@@ -170,9 +170,10 @@ async def test_a_tree_of_any_shape_reaches_the_run(lab: Lab, kind: str) -> None:
     hostile, look, said = TREES[kind]
     async with lab.cell(File("main.py", b"")) as cell:
         hostile = PRELUDE + ALL_NAMES + hostile
-        compiled = await run_in(cell, [PYTHON, "-c", hostile], WIDE, stage="compile")
+        compiled, tree = await compile_in(cell, [PYTHON, "-c", hostile], WIDE)
         assert compiled.succeeded, compiled
-        looked = await run_in(cell, [PYTHON, "-c", PRELUDE + ALL_NAMES + look], WIDE)
+        argv = [PYTHON, "-c", PRELUDE + ALL_NAMES + look]
+        looked = await run_in(cell, argv, WIDE, tree=tree)
     assert looked.stdout.decode() == f"{said}\n", looked
 
 
@@ -180,7 +181,7 @@ async def test_a_run_has_its_whole_box_beside_the_copy(lab: Lab) -> None:
     limits = replace(SHORT, box=4 * 2**20, file_size=2**27)
     async with lab.cell(limits=limits) as cell:
         hostile = "open('program', 'wb').write(bytes(3 * 2**20))"
-        await run_in(cell, [PYTHON, "-c", hostile], WIDE, stage="compile")
+        _, tree = await compile_in(cell, [PYTHON, "-c", hostile], WIDE)
         fill = """
 n = 0
 try:
@@ -188,15 +189,15 @@ try:
         while True: n += file.write(bytes(2**16))
 except OSError as error: print(error.strerror, 7 * 2**19 < n <= 4 * 2**20)
 """
-        outcome = await run_in(cell, [PYTHON, "-c", fill], WIDE)
+        outcome = await run_in(cell, [PYTHON, "-c", fill], WIDE, tree=tree)
     assert outcome.stdout == b"No space left on device True\n"
 
 
 async def test_replacing_the_main_file_by_a_link_shows_nothing_of_the_host(lab: Lab) -> None:
     async with lab.cell(File("main.py", b"")) as cell:
         hostile = "import os; os.unlink('main.py'); os.symlink('/etc/shadow', 'main.py')"
-        await run_in(cell, [PYTHON, "-c", hostile], stage="compile")
-        outcome = await run_in(cell, [PYTHON, "main.py"])
+        _, tree = await compile_in(cell, [PYTHON, "-c", hostile])
+        outcome = await run_in(cell, [PYTHON, "main.py"], tree=tree)
     assert outcome.exit_code == 2
     assert b"No such file" in outcome.stderr
 
@@ -230,12 +231,12 @@ print('done', flush=True)
     assert compiled.succeeded, compiled
     assert b"main.py" in looked.stdout
     async with lab.cell() as cell:
-        await run_in(cell, [PYTHON, "-c", PRELUDE + source], stage="compile")
+        _, tree = await compile_in(cell, [PYTHON, "-c", PRELUDE + source])
         watch = (
             "import os, time; os.path.exists('haunted') and os.unlink('haunted')\n"
             "time.sleep(0.2); print(os.listdir('.'), len([p for p in os.listdir('/proc') if p.isdigit()]))"
         )
-        outcome = await run_in(cell, [PYTHON, "-c", watch])
+        outcome = await run_in(cell, [PYTHON, "-c", watch], tree=tree)
     assert outcome.stdout == b"[] 2\n", outcome
 
 
@@ -250,7 +251,7 @@ async def test_compile_output_flood_is_cut(lab: Lab) -> None:
     limits = replace(SHORT, output=10_000)
     async with lab.cell() as cell:
         hostile = "import os\nwhile True: os.write(2, b'warning ' * 999)"
-        outcome = await run_in(cell, [PYTHON, "-c", hostile], limits, stage="compile")
+        outcome, _ = await compile_in(cell, [PYTHON, "-c", hostile], limits)
     assert outcome.limit == "output"
     assert len(outcome.stderr) == 10_000
 
@@ -270,7 +271,7 @@ async def test_endless_template_ends_at_a_compile_limit(lab: Lab) -> None:
     limits = replace(language.compile_limits, cpu_time=1.0)
     async with lab.sandbox.cell(language, [source], limits) as cell:
         argv = [binary, "-ftemplate-depth=1000000", "main.cpp"]
-        outcome = await run_in(cell, argv, limits, stage="compile")
+        outcome, _ = await compile_in(cell, argv, limits)
     assert not outcome.succeeded
     assert outcome.limit in ("cpu_time", "memory", "output", None)
     assert outcome.cpu_time < 3.0

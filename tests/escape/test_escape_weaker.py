@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sandboxed import SHORT, Lab
+from sandboxed import LONG, SHORT, Lab, running
 
 import occd.sandbox.nsjail
 from occd.config import Config
-from occd.sandbox import open_sandbox
+from occd.sandbox import Idle, open_sandbox
 
 MIB = 2**20
 SMALL = replace(SHORT, memory=64 * MIB, wall_time=15.0)
@@ -185,6 +185,24 @@ async def test_cpu_time_of_children_that_nobody_waits_for_is_summed(lab: Lab) ->
         replace(SMALL, cpu_time=0.5),
     )
     assert outcome.limit == "cpu_time", outcome
+
+
+async def test_limits_can_be_armed_anew(lab: Lab) -> None:
+    spin = "input()\nwhile True: pass"
+    async with running(lab, spin, replace(LONG, cpu_time=0.3)) as program:
+        program.running.arm("wall_time", None)
+        program.running.arm("cpu_time", 1.0)
+        await program.type.send(b"\n")
+    assert program.ending == ("SIGKILL", "cpu_time")
+    assert 0.9 <= program.end.cpu_time < 3.0
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_program_that_waits_for_nobody_ends_at_its_idle_time(lab: Lab, busy: bool) -> None:
+    source = "end = time.monotonic() + 3\nwhile time.monotonic() < end: pass" if busy else "input()"
+    async with running(lab, source, idle=Idle(2.0, 60.0)) as program:
+        pass
+    assert program.end.limit == (None if busy else "idle"), program
 
 
 async def test_fork_bomb_is_stopped(lab: Lab) -> None:

@@ -1,0 +1,235 @@
+"""The gate: every `Submission` is made here, of a request and a principal, or the request is refused.
+
+HTTP, the WebSocket, `occd queues requeue` and `occd run` come through it. It knows none of them. The kind of
+work is the kind of the request.
+
+The order of checks is: size, language, ceilings, the rules of the model, and the fields that nodes
+understand. The edge has counted and read the fields before; the queue's bound comes afterwards. Every refusal
+is a Rejected that names the fields.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import trio
+
+from occd import wire
+from occd.config import CeilingConfig, Config
+from occd.errors import FieldError, Rejected
+from occd.languages import Installed, Language, find, pick
+from occd.model import File, Limits, Submission, new_id
+from occd.principal import Principal
+from occd.request import Request
+from occd.rules import Broken
+
+LIMITS = tuple(CeilingConfig.model_fields)
+"""The limits that a request may name."""
+
+_OFFERED_S = 1.0
+
+
+class Node(Protocol):
+    """What the gate asks of a live node; see `occd.state.Node`."""
+
+    @property
+    def roles(self) -> Sequence[str]: ...
+
+    @property
+    def languages(self) -> Mapping[str, tuple[str, ...]]: ...
+
+    @property
+    def accepts(self) -> frozenset[str] | None: ...
+
+
+class Gate:
+    def __init__(
+        self,
+        config: Config,
+        languages: Mapping[str, Language],
+        nodes: Callable[[], Awaitable[Sequence[Node]]],
+    ) -> None:
+        """`nodes` gives the live nodes."""
+        self._config = config
+        self._languages = languages
+        self._nodes = nodes
+        self._known_offers: dict[str, list[Installed]] = {}
+        self._offered_until = 0.0
+
+    async def admit(self, request: Request, principal: Principal) -> Submission:
+        """Raises Rejected, and what `nodes` raises."""
+        most = self._config.http.sources_max_bytes
+        if request.sources_bytes > most:
+            raise Rejected("too-large", f"source and files exceed {most} bytes")
+        language = await self._language(request)
+        try:
+            limits = self._limits(request.limits, language.limits)
+            submission = _submission(request, principal, language, limits)
+        except Broken as error:
+            raise _invalid(error.field or "submission", error.message) from None
+        await self._refuse_what_nodes_do_not_know(submission)
+        return submission
+
+    async def again(self, earlier: Submission, principal: Principal) -> Submission:
+        """A new submission that repeats an earlier one, whatever the earlier one came to. It need not run
+        now: it may wait for a node that has its language. Raises Rejected, and what `nodes` raises."""
+        if earlier.language not in self._languages:
+            raise self._unknown(earlier.language)
+        self._refuse_above_ceilings({name: getattr(earlier.limits, name) for name in LIMITS})
+        submission = replace(
+            earlier,
+            id=new_id(),
+            created_at=time.time(),
+            owner=principal.owner,
+            retry_of=earlier.id,
+        )
+        await self._refuse_what_nodes_do_not_know(submission, may_wait=True)
+        return submission
+
+    async def offered(self) -> list[tuple[Language, list[Installed]]]:
+        """The languages that some node can run now, and their versions, newest first."""
+        offers = await self._offered()
+        return [(each, offers[each.id]) for each in self._languages.values() if each.id in offers]
+
+    async def _language(self, request: Request) -> Language:
+        language = find(self._languages.values(), request.language)
+        if language is None:
+            raise self._unknown(request.language)
+        offered = await self._offered()
+        versions = offered.get(language.id)
+        if not offered:
+            # We know of no node. Nodes may be about to start, or cannot announce themselves: this need not be
+            # the client's fault.
+            raise Rejected("no-nodes", "no node that runs programs is there now")
+        if versions is None:
+            message = f"{language.name} is not installed on this server"
+            raise _invalid("language", message, "language-unavailable")
+        if versions and not pick(versions, request.version):
+            have = ", ".join(each.version for each in versions)
+            raise _invalid(
+                "version", f"{request.version} is not here; there is {have}", "unknown-version"
+            )
+        if request.compile_args and not language.compile:
+            raise _invalid("compile_args", f"{language.name} is not compiled")
+        return language
+
+    async def _offered(self) -> dict[str, list[Installed]]:
+        """Versions by language, newest first, over all nodes, at most a second old. A promised language is
+        offered even while no node is there. Where languages are promised, no other language is offered."""
+        now = trio.current_time()
+        if now > self._offered_until:
+            self._known_offers = _offers(await self._nodes(), self._config.languages)
+            # Without nodes, look each time, so that the first node is seen at once.
+            self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
+        return self._known_offers
+
+    def _limits(self, asked: Mapping[str, Any], default: Limits) -> Limits:
+        """Fill in the defaults. Raises Broken for a value that no limit can have."""
+        self._refuse_above_ceilings(asked)
+        limits = replace(default, **asked)
+        if "wall_time" not in asked:
+            most = self._config.ceilings.wall_time
+            limits = replace(limits, wall_time=min(max(10.0, 2 * limits.cpu_time), most))
+        return limits
+
+    def _refuse_above_ceilings(self, asked: Mapping[str, float]) -> None:
+        """The refusal names each limit that is beyond its ceiling."""
+        ceilings = limits_by_name(self._config.ceilings)
+        errors = [
+            FieldError(
+                f"limits.{name}", f"{value} is above this server's ceiling of {ceilings[name]}"
+            )
+            for name, value in asked.items()
+            if value > ceilings[name]
+        ]
+        if errors:
+            detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
+            raise Rejected("limit-above-ceiling", detail, errors)
+
+    async def _refuse_what_nodes_do_not_know(
+        self, submission: Submission, *, may_wait: bool = False
+    ) -> None:
+        """Refuse a later field that a live execute node does not understand, and without live execute nodes
+        every later field, unless the submission `may_wait` for one. A node that joins afterwards and does
+        not understand the field refuses the message."""
+        if not (later := wire.later_fields(submission)):
+            return
+        nodes = [node for node in await self._nodes() if "execute" in node.roles]
+        if not nodes and may_wait:
+            return
+        errors = [
+            FieldError(field, "is not understood yet by every node that runs programs")
+            for field in later
+            if not nodes or any(field not in (node.accepts or ()) for node in nodes)
+        ]
+        if errors:
+            detail = "; ".join(f"{each.field} {each.message}" for each in errors)
+            raise Rejected("no-nodes", detail, errors)
+
+    def _unknown(self, name: str) -> Rejected:
+        known = ", ".join(self._languages)
+        return _invalid("language", f"{name!r} is unknown; known are {known}", "unknown-language")
+
+
+def limits_by_name(limits: Limits | CeilingConfig) -> dict[str, float]:
+    return {name: getattr(limits, name) for name in LIMITS}
+
+
+def _offers(nodes: Iterable[Node], promised: Sequence[str]) -> dict[str, list[Installed]]:
+    found: dict[str, set[Installed]] = {name: set() for name in promised}
+    for node in nodes:
+        for name, versions in node.languages.items():
+            if not promised or name in promised:
+                answers = {Installed(version, "") for version in versions}
+                found.setdefault(name, set()).update(answers)
+    return {
+        name: sorted(each, key=lambda installed: installed.order, reverse=True)
+        for name, each in found.items()
+    }
+
+
+def _submission(
+    request: Request, principal: Principal, language: Language, limits: Limits
+) -> Submission:
+    """Raises Broken when the fields break a rule, each alone or together."""
+    files = list(request.files)
+    if request.source is not None:
+        main = language.source_name(request.source, files)
+        if any(file.name == main for file in files):
+            raise Broken(f"{main} is the name of source itself", "files")
+        files.insert(0, File(main, request.source))
+    else:
+        main = _main(language, files)
+    return Submission(
+        id=new_id(),
+        language=language.id,
+        version=request.version,
+        main=main,
+        files=tuple(files),
+        stdin=request.stdin,
+        args=request.args,
+        env=request.env,
+        compile_args=request.compile_args,
+        limits=limits,
+        interactive=request.interactive,
+        user_id=request.user_id,
+        created_at=time.time(),
+        owner=principal.owner,
+    )
+
+
+def _main(language: Language, files: Sequence[File]) -> str:
+    main = language.main_of(files)
+    if main is None:
+        suffixes = " or ".join(language.sources)
+        message = (
+            f"none is {language.name}: call the main one {language.file_name}, "
+            f"or let its name end in {suffixes}"
+        )
+        raise _invalid("files", message)
+    return main
+
+
+def _invalid(field: str, message: str, kind: str = "invalid") -> Rejected:
+    return Rejected(kind, f"{field}: {message}", [FieldError(field, message)])

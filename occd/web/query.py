@@ -1,0 +1,61 @@
+"""The parameters of an address: what may stand behind the `?` under /api/v1."""
+
+import math
+import re
+from collections.abc import Collection
+
+from werkzeug.datastructures import MultiDict
+
+from occd.config import HttpConfig
+from occd.errors import FieldError, Rejected
+
+_LIST_MAX = 100
+_ERRORS_SHOWN = 5
+_NAME_SHOWN = 100
+
+
+def check_parameters(given: MultiDict[str, str], known: Collection[str]) -> None:
+    """Raises Rejected for a parameter that is unknown or given twice. Without this check a client that sent
+    `?wiat=5` would take the answer for what it asked for."""
+    errors = [
+        FieldError(name[:_NAME_SHOWN], _wrong(name, values, known))
+        for name, values in given.lists()
+        if name not in known or len(values) > 1
+    ]
+    if errors:
+        errors = errors[:_ERRORS_SHOWN]
+        detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
+        raise Rejected("bad-request", detail, errors)
+
+
+def _wrong(name: str, values: Collection[str], known: Collection[str]) -> str:
+    if name in known:
+        return f"is given {len(values)} times"
+    takes = f"takes {', '.join(known)}" if known else "takes none"
+    return f"is not a parameter here; this address {takes}"
+
+
+def wait_of(given: MultiDict[str, str], config: HttpConfig) -> float:
+    """`?wait=` in seconds, at most what the server allows."""
+    wait = given.get("wait")
+    if wait is None:
+        return 0.0
+    try:
+        seconds = float(wait)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise _invalid("wait", "must be a number of seconds, 0 or more")
+    return min(seconds, config.wait_max_s)
+
+
+def limit_of(given: MultiDict[str, str]) -> int:
+    """`?limit=`, how many at once."""
+    limit = given.get("limit", "20")
+    if not re.fullmatch(r"\d{1,3}", limit) or not 1 <= int(limit) <= _LIST_MAX:
+        raise _invalid("limit", f"must be 1 to {_LIST_MAX}")
+    return int(limit)
+
+
+def _invalid(name: str, message: str) -> Rejected:
+    return Rejected("invalid", f"{name}: {message}", [FieldError(name, message)])

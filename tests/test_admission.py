@@ -1,0 +1,220 @@
+"""The gate: what it refuses, in which order, and what it makes of a request that it admits."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import version1
+from serving import API, serving
+from test_cli import assert_refused, keep_dead_letters, occd, write
+
+from occd import wire
+from occd.admission import Gate
+from occd.config import Config
+from occd.errors import Rejected
+from occd.languages import load_languages
+from occd.model import File, Limits, Submission
+from occd.principal import NOBODY, Principal
+from occd.request import Request
+from occd.sqlite import open_database
+from occd.state import sql
+
+SECRET = "a-secret-of-enough-length"
+OWNER = Principal("anon:" + hashlib.sha256(SECRET.encode()).hexdigest())
+HELLO = Request("python", source=b"print(1)")
+
+
+@dataclass
+class Runs:
+    """A node."""
+
+    languages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"python": ("3.11",)})
+    roles: tuple[str, ...] = ("execute",)
+    accepts: frozenset[str] | None = wire.FIELDS
+
+
+def gate(*nodes: Runs, **settings: Any) -> Gate:
+    async def live() -> Sequence[Runs]:
+        return nodes
+
+    return Gate(Config(**settings), load_languages(), live)
+
+
+async def refusal(gate: Gate, request: Request) -> tuple[str, list[str]]:
+    """Its kind, and the fields that it names."""
+    with pytest.raises(Rejected) as refused:
+        await gate.admit(request, NOBODY)
+    return refused.value.kind, [each.field for each in refused.value.errors]
+
+
+async def test_a_refusal_is_the_first_that_holds_in_this_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "LATER", ("interactive",))
+    node = Runs(accepts=wire.FIELDS - {"interactive"})
+    wrong = Request(
+        "cobol",
+        "9",
+        b"x" * 9_000_000,
+        args=("\0",),
+        compile_args=("-O2",),
+        limits={"cpu_time": 1e6, "memory": 2**40},
+        interactive=True,
+    )
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("too-large", [], {"source": b"1"}),
+        ("unknown-language", ["language"], {"language": "rust"}),
+        ("language-unavailable", ["language"], {"language": "python"}),
+        ("unknown-version", ["version"], {"version": "3"}),
+        ("invalid", ["compile_args"], {"compile_args": ()}),
+        ("limit-above-ceiling", ["limits.cpu_time", "limits.memory"], {"limits": {}}),
+        ("invalid", ["args"], {"args": ()}),
+        ("no-nodes", ["interactive"], {"interactive": False}),
+    ]
+    for kind, fields, mended in steps:
+        assert await refusal(gate(node), wrong) == (kind, fields)
+        wrong = replace(wrong, **mended)
+    assert (await gate(node).admit(wrong, NOBODY)).version == "3"
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "a NUL in env": ({"env": (("A", "\0"),)}, "env"),
+    "a name of env": ({"env": (("=", ""),)}, "env"),
+    "two files of one name": ({"files": (File("a", b""), File("a", b""))}, "files"),
+    "a file that is a folder": ({"files": (File("a", b""), File("a/b", b""))}, "files"),
+    "a second main file": ({"files": (File("main.py", b""),)}, "files"),
+    "no main file": ({"source": None, "files": (File("a", b""), File("b", b""))}, "files"),
+    "a long label": ({"user_id": "x" * 257}, "user_id"),
+    "no time at all": ({"limits": {"cpu_time": 0}}, "limits.cpu_time"),
+    "no number": ({"limits": {"cpu_time": float("nan")}}, "limits.cpu_time"),
+    "a label with half a character": ({"user_id": "\ud800"}, "user_id"),
+}
+
+
+@pytest.mark.parametrize(("fields", "named"), BROKEN.values(), ids=BROKEN)
+async def test_a_request_that_breaks_a_rule_is_refused_by_the_fields_name(
+    fields: dict[str, Any], named: str
+) -> None:
+    assert await refusal(gate(Runs()), replace(HELLO, **fields)) == ("invalid", [named])
+
+
+async def test_without_nodes_a_promised_language_is_admitted_and_no_other() -> None:
+    assert await refusal(gate(), HELLO) == ("no-nodes", [])
+    promising = gate(languages=("python",))
+    assert (await promising.admit(HELLO, NOBODY)).language == "python"
+    assert await refusal(promising, replace(HELLO, language="c")) == (
+        "language-unavailable",
+        ["language"],
+    )
+
+
+async def test_what_is_admitted_is_complete() -> None:
+    before = time.time()
+    request = Request("Python3", "3", b"1", limits={"cpu_time": 20.0, "memory": 2**26})
+    found = await gate(Runs()).admit(request, OWNER)
+    assert found == Submission(
+        found.id,
+        "python",
+        "3",
+        "main.py",
+        (File("main.py", b"1"),),
+        limits=replace(Limits(), cpu_time=20.0, wall_time=40.0, memory=2**26),
+        owner=OWNER.owner,
+        created_at=found.created_at,
+    )
+    assert before <= found.created_at <= time.time()
+    again = await gate(Runs()).admit(request, NOBODY)
+    assert (again.owner, again.id != found.id) == (None, True)
+
+
+async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    earlier = await gate(Runs()).admit(replace(HELLO, limits={"memory": 2**30}), OWNER)
+    again = await gate().again(earlier, NOBODY)
+    assert again.id != earlier.id
+    changed: dict[str, Any] = {
+        "id": earlier.id,
+        "created_at": earlier.created_at,
+        "owner": OWNER.owner,
+    }
+    assert replace(again, **changed, retry_of=None) == earlier
+    assert (again.owner, again.retry_of) == (None, earlier.id)
+    with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
+        await gate(ceilings={"memory": 2**29}).again(earlier, NOBODY)
+    with pytest.raises(Rejected, match="'cobol' is unknown"):
+        await gate().again(replace(earlier, language="cobol"), NOBODY)
+    monkeypatch.setattr(wire, "LATER", ("interactive",))
+    talks = replace(earlier, interactive=True)
+    assert (
+        await gate().again(talks, NOBODY)
+    ).interactive  # it waits for a node that understands it
+    with pytest.raises(Rejected, match="interactive is not understood yet"):
+        await gate(Runs(), Runs(accepts=None)).again(talks, NOBODY)
+
+
+def test_occd_run_goes_through_the_gate(tmp_path: Path) -> None:
+    program = write(tmp_path, "echo hi", "program.sh")
+    few = {"OCCD_HTTP__SOURCES_MAX_BYTES": "1024"}
+    assert occd("run", program, cwd=tmp_path, environment=few).stdout == b"hi\n"
+    write(tmp_path, "#" * 1025, program)
+    done = occd("run", program, cwd=tmp_path, environment=few)
+    assert_refused(done, "source and files exceed 1024 bytes")
+
+
+def test_requeue_goes_through_the_gate(tmp_path: Path) -> None:
+    """What is above the ceiling of today stays a dead letter."""
+    files = (File("main.sh", b"echo hi"),)
+    greedy = Submission("greedy", "bash", None, "main.sh", files, limits=Limits(memory=2**30))
+    trio.run(keep_dead_letters, tmp_path / "data", greedy)
+    command = ("--data-dir=data", "queues", "requeue", "greedy")
+    low = {"OCCD_CEILINGS__MEMORY": str(2**29)}
+    refused = occd(*command, cwd=tmp_path, environment=low)
+    assert_refused(refused, "limits.memory", "above this server's ceiling")
+    assert occd(*command, cwd=tmp_path).returncode == 0
+
+
+# Owners have a kind. A folder, and keys of repetition, that were written before are still theirs.
+
+
+BODY = b'{"language": "bash", "source": "echo hi"}'
+
+
+async def write_old_folder(folder: Path) -> str:
+    """A data folder as the version before kinds left it, with a submission that waits. Returns its id."""
+    body = json.loads((Path(version1.__file__).parent / "submission-small.json").read_bytes())
+    fields, bare = body["submission"], hashlib.sha256(SECRET.encode()).hexdigest()
+    fields |= {"owner": bare, "created_at": time.time()}
+    row = {
+        "id": fields["id"],
+        "body": json.dumps(body).encode(),
+        "status": "queued",
+        "created_at": fields["created_at"],
+        "key": f"{bare} the-key",
+        "digest": hashlib.sha256(BODY).hexdigest(),
+        "owner": bare,
+        "language": "bash",
+        "interactive": 0,
+    }
+    async with open_database(folder) as database:
+        await database.migrate("state", sql.MIGRATIONS[:4])
+        insert = f"INSERT INTO submissions ({','.join(row)}) VALUES ({','.join('?' * len(row))})"
+        await database.write(lambda db: db.execute(insert, list(row.values())))
+    return str(fields["id"])
+
+
+def test_what_an_owner_sent_before_the_upgrade_is_still_the_owners(tmp_path: Path) -> None:
+    id = trio.run(write_old_folder, tmp_path / "data")
+    bearer = {"authorization": f"Bearer {SECRET}"}
+    with serving(tmp_path / "data") as server:
+        new = server.post(BODY, **bearer).json()["id"]
+        listed = server.get(f"{API}/submissions", **bearer).json()["submissions"]
+        assert [each["id"] for each in listed] == [new, id]
+        assert server.post(BODY, idempotency_key="the-key", **bearer).json()["id"] == id
+        assert server.result(id)["verdict"] == "ok"  # the repetition queued it

@@ -1,0 +1,204 @@
+"""What a run may ask for: a tree to begin with, files of its own, limits that change while it runs."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import trio
+from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in, run_in, running
+
+from occd.model import File, Verdict, judge
+from occd.rules import Broken
+from occd.sandbox import Idle, Run, Sink, Tree
+
+LIST = """
+import os
+for folder, _, names in sorted(os.walk('.')):
+    print(folder, *(f'{name}=' + open(f'{folder}/{name}').read(9) for name in sorted(names)))
+"""
+LARGE = "open('large', 'wb').write(bytes(17 * 2**20))"
+
+
+def sinks() -> tuple[Sink, Sink]:
+    return Sink(1000), Sink(1000)
+
+
+def test_a_run_that_begins_with_a_tree_leaves_none(tmp_path: object) -> None:
+    with pytest.raises(ValueError, match="leaves none"):
+        Run(["x"], (), SHORT, *sinks(), tree=Tree(tmp_path), keep=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("names", [["a", "a/b"], ["a", "a"]])
+def test_files_of_a_run_that_do_not_go_together_are_refused(names: Sequence[str]) -> None:
+    with pytest.raises(Broken):
+        Run(["x"], (), SHORT, *sinks(), files=[File(name, b"") for name in names])
+
+
+@pytest.mark.parametrize("begin", ["files", "tree", "large tree"])
+async def test_files_of_a_run_are_seen_by_this_run_alone(lab: Lab, begin: str) -> None:
+    """They win over whatever a hostile compile stage left under their names."""
+    hostile = (
+        "import os; os.symlink('/etc', 'link'); os.mkfifo('fifo'); os.makedirs('folder/new/deep');"
+    )
+    hostile += "open('folder/x', 'w').write('old'); open('plain', 'w').write('old');"
+    files = [
+        File(name, name.encode())
+        for name in ("link/in", "fifo", "folder/new", "folder/y", "plain/deep", "main.py", "sub/z")
+    ]
+    show = LIST if begin != "large tree" else "import os; os.unlink('large')\n" + LIST
+    async with lab.cell(File("main.py", b"mine"), File("sub", b""), File("kept", b"k")) as cell:
+        tree = None
+        if begin == "tree":
+            _, tree = await compile_in(cell, [PYTHON, "-c", hostile + "os.unlink('sub')"])
+        if begin == "large tree":
+            _, tree = await compile_in(
+                cell, [PYTHON, "-c", hostile + "os.unlink('sub');" + LARGE], LONG
+            )
+        seen = await run_in(cell, [PYTHON, "-c", show], tree=tree, files=files)
+        after = await run_in(cell, [PYTHON, "-c", "import os; print(sorted(os.listdir('.')))"])
+        write = "for name in ('link/in', 'folder/y'): open(name, 'a').write('!')"
+        written = await run_in(cell, [PYTHON, "-c", write], tree=tree, files=files)
+    old = " x=old" if tree else ""
+    assert seen.stdout.decode().splitlines() == [
+        ". fifo=fifo kept=k main.py=main.py",
+        f"./folder new=folder/ne{old} y=folder/y",
+        "./link in=link/in",
+        "./plain deep=plain/dee",
+        "./sub z=sub/z",
+    ], seen
+    assert after.stdout == b"['kept', 'main.py', 'sub']\n"
+    assert written.succeeded, written
+
+
+async def test_files_of_a_run_take_nothing_of_its_box(lab: Lab) -> None:
+    limits = replace(LONG, box=2**20)
+    fill = "open('filler', 'wb').write(bytes(1000 * 2**10)); print('fits')"
+    files = [File("long", bytes(3 * 2**20))]
+    async with lab.cell(limits=limits) as cell:
+        _, tree = await compile_in(cell, ["/bin/true"], limits)
+        for begin in (None, tree):
+            outcome = await run_in(cell, [PYTHON, "-c", fill], limits, tree=begin, files=files)
+            assert outcome.stdout == b"fits\n", outcome
+
+
+async def test_one_tree_serves_many_runs_at_once(lab: Lab) -> None:
+    seen: list[bytes] = []
+    async with lab.cell() as cell:
+        _, tree = await compile_in(cell, [PYTHON, "-c", "open('made', 'w').write('made')"])
+
+        async def run(name: str) -> None:
+            source = "import time; print(open('made').read(), open('mine').read()); time.sleep(0.3)"
+            source += "; open('made', 'w').write('changed')"
+            outcome = await run_in(
+                cell, [PYTHON, "-c", source], tree=tree, files=[File("mine", name.encode())]
+            )
+            assert outcome.succeeded, outcome
+            seen.append(outcome.stdout)
+
+        async with trio.open_nursery() as nursery:
+            for name in "abcd":
+                nursery.start_soon(run, name)
+    assert sorted(seen) == [b"made a\n", b"made b\n", b"made c\n", b"made d\n"]
+
+
+async def test_a_wall_time_that_is_armed_anew_counts_from_then(lab: Lab) -> None:
+    async with running(lab, "time.sleep(60)", replace(LONG, wall_time=1.5)) as program:
+        await trio.sleep(1)
+        began = time.monotonic()
+        program.running.arm("wall_time", 2.0)
+    assert time.monotonic() - began >= 2.0
+    assert program.ending == ("SIGKILL", "wall_time")
+    assert program.end.wall_time >= 3.0
+
+
+async def test_limits_that_were_disarmed_end_nobody(lab: Lab) -> None:
+    work = "input()\nwhile time.process_time() < 0.6: pass\ntime.sleep(1)"
+    limits = replace(LONG, wall_time=1.0, cpu_time=0.3)
+    async with running(lab, work, limits, Idle(0.9, 0.9)) as program:
+        program.running.arm("wall_time", None)
+        program.running.arm("cpu_time", None)
+        program.running.arm_idle(None)
+        await program.type.send(b"\n")
+    assert program.end.succeeded, program
+    assert program.end.wall_time > 1.5
+
+
+async def test_a_cpu_time_that_is_armed_anew_counts_from_then(lab: Lab) -> None:
+    spin = "while time.process_time() < 0.5: pass\nprint('spun', flush=True)\ninput()\nwhile True: pass"
+    async with running(lab, spin) as program:
+        while b"spun" not in program.said:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        program.running.arm("cpu_time", 0.4)
+        await program.type.send(b"\n")
+    assert program.ending == ("SIGKILL", "cpu_time")
+    assert 0.9 <= program.end.cpu_time < 3.0
+
+
+async def test_usage_within_a_limit_that_was_armed_anew_is_believed(lab: Lab) -> None:
+    spin = "input()\nwhile time.process_time() < 1.2: pass"
+    async with running(lab, spin, replace(LONG, cpu_time=0.9)) as program:
+        program.running.arm("cpu_time", 3.0)
+        await program.type.send(b"\n")
+    assert program.end.succeeded, program
+    assert program.end.cpu_time >= 1.2
+
+
+async def test_a_program_that_waits_for_nobody_ends_at_its_idle_time(lab: Lab) -> None:
+    async with running(lab, "input()", idle=Idle(1.0, 60.0)) as program:
+        pass
+    assert program.ending == ("SIGKILL", "idle")
+    assert 1.0 <= program.end.wall_time < 30
+    assert judge(None, program.end, cancelled=False) == Verdict.TIME_LIMIT
+
+
+async def test_a_program_that_was_stopped_is_idle(lab: Lab) -> None:
+    async with running(lab, "os.kill(os.getpid(), 19)", idle=Idle(1.0, 60.0)) as program:
+        pass
+    assert program.ending == ("SIGKILL", "idle")
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        "for _ in range(12): time.sleep(0.25); print(1, flush=True)",  # a millisecond of CPU time
+        "end = time.monotonic() + 3\nwhile time.monotonic() < end: pass",
+    ],
+)
+async def test_neither_output_nor_work_is_idle(lab: Lab, busy: str) -> None:
+    async with running(lab, busy, idle=Idle(2.0, 60.0)) as program:
+        pass
+    assert program.end.succeeded, program
+    assert program.end.wall_time >= 3.0
+
+
+@pytest.mark.parametrize(
+    "busy", ["while True: time.sleep(0.2); print(1, flush=True)", "while True: pass"]
+)
+async def test_neither_output_nor_work_prolongs_the_longest_time_without_input(
+    lab: Lab, busy: str
+) -> None:
+    async with running(lab, busy, idle=Idle(2.0, 3.0)) as program:
+        pass
+    assert program.ending == ("SIGKILL", "idle")
+    assert 3.0 <= program.end.wall_time < 20.0
+
+
+async def test_input_begins_both_idle_times_anew(lab: Lab) -> None:
+    source = "for _ in range(4): print(input(), flush=True)"
+    async with running(lab, source, idle=Idle(2.0, 2.0)) as program:
+        for _ in range(3):
+            await trio.sleep(1)
+            await program.type.send(b"x\n")
+    assert program.ending == ("SIGKILL", "idle")
+    assert program.said == b"up\nx\nx\nx\n"
+    assert program.end.wall_time >= 4.9
+
+
+async def test_a_program_that_has_ended_hears_nothing(lab: Lab) -> None:
+    async with running(lab, "") as program:
+        pass
+    for _ in range(3):
+        program.running.arm("wall_time", 1e-9)
+        program.running.arm_idle(Idle(1e-9, 1e-9))
+        assert (await lab.python("time.sleep(0.1)")).succeeded
