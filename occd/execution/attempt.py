@@ -15,7 +15,15 @@ from signal import Signals
 import structlog
 import trio
 
-from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
+from occd.errors import (
+    AlreadyFinished,
+    Exhausted,
+    OccdError,
+    Stale,
+    StateError,
+    UnknownSubmission,
+    Unreadable,
+)
 from occd.execution.arbiter import Turn
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
@@ -79,7 +87,8 @@ class Attempt:
         self._superseded: StateError | None = None
 
     async def stages(self) -> Result:
-        """Compile and run. Raises AlreadyFinished when a later attempt has taken over."""
+        """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
+        the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_for_cancel)
             async with trio.open_nursery() as appending:
@@ -89,6 +98,8 @@ class Attempt:
                 finally:
                     self._log.close()
             nursery.cancel_scope.cancel()
+        if isinstance(self._superseded, Unreadable):
+            raise self._superseded
         if self._superseded:
             raise AlreadyFinished(self._submission.id) from self._superseded
         return result
@@ -239,7 +250,7 @@ class Attempt:
                 await self._record(events)
                 self._trouble.over()
                 return
-            except (Stale, AlreadyFinished, Exhausted) as error:
+            except (Stale, AlreadyFinished, Exhausted, Unreadable) as error:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:

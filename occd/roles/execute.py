@@ -27,6 +27,7 @@ from occd.errors import (
     OccdError,
     Poisoned,
     SandboxFailed,
+    Unreadable,
     in_words,
     leaves,
     out_of_descriptors,
@@ -181,6 +182,11 @@ class Execute:
         held = self._running[submission.id] = _Held(turn, delivery)
         try:
             ended = await self._try(submission, held)
+        except Unreadable as error:  # no repetition mends what is stored: notify tells it once
+            del self._running[submission.id]
+            held.close()
+            await held.delivery.reject(str(error))
+            return
         except BaseException:
             del self._running[submission.id]
             with trio.move_on_after(_HAND_BACK_S, shield=True):
@@ -202,12 +208,16 @@ class Execute:
             await held.delivery.hand_back()
 
     async def _try(self, submission: Submission, held: _Held) -> bool:
-        """Whether the submission's delivery has served its purpose."""
+        """Whether the submission's delivery has served its purpose. Raises Unreadable when the submission was
+        damaged in state."""
         try:
             await self._attempt(submission, held)
         except AlreadyFinished:
             return True
         except Exception as error:
+            for each in leaves(error):
+                if isinstance(each, Unreadable):
+                    raise each from None
             known = all(isinstance(each, OccdError) for each in leaves(error))
             log.error(  # a known failure needs no traceback
                 "attempt failed", id=submission.id, error=in_words(error), exc_info=not known
@@ -224,9 +234,9 @@ class Execute:
         except BaseExceptionGroup as error:
             # A failure at the moment at which this role was cancelled. The failure must not end the process.
             failed, cancelled = error.split(Exception)
-            log.error("attempt failed", id=submission.id, error=in_words(failed or error))
-            assert cancelled
-            raise cancelled from None
+            if failed:
+                log.error("attempt failed", id=submission.id, error=in_words(failed))
+            raise cancelled or error
         return True
 
     async def _attempt(self, submission: Submission, held: _Held) -> None:
