@@ -6,6 +6,7 @@ of the tree. What a stranger's program did is an `Outcome`. An exception is abou
 repeated elsewhere.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -108,14 +109,59 @@ class Ended:
     tree: Tree | None = None
 
 
+class FileFault(Exception):
+    """Work with files of a running program failed, as `errno` says. The program or the caller caused it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.errno = number
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`name` is as from `os.fsdecode`: a program may choose names that are not UTF-8. `mode` is as from
+    `stat`, `changed` in seconds since the epoch, as the program wants it."""
+
+    name: str
+    mode: int
+    size: int
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`more`: the folder has more entries than were asked for."""
+
+    entries: tuple[Entry, ...]
+    more: bool
+
+
 class Running(Protocol):
-    """A program that runs. When the program has ended, every method does nothing."""
+    """A program that runs.
+
+    The files are those of the program's box. Paths have no link, no `..` and no empty part in them. Work
+    with files takes 2 s at most, and fails (FileFault) when the program hinders it or has ended. The
+    program may change the files at any moment: contents are what was read, not what was there at one time.
+    """
 
     def arm(self, limit: Literal["cpu_time", "wall_time"], seconds: float | None) -> None:
-        """Set a limit anew, counted from now. None takes the limit away."""
+        """Set a limit anew, counted from now. None takes the limit away. Does nothing after the program's
+        end."""
 
     def arm_idle(self, idle: Idle | None) -> None:
-        """Set the limit on idle time anew, counted from now. None takes the limit away."""
+        """Set the limit on idle time anew, as `arm` does."""
+
+    async def put(self, file: File) -> None:
+        """Write a file of at most 16 MiB, which the program then sees as a whole. Makes absent folders, and
+        takes the place of a file, but not of a folder, of this name."""
+
+    async def list(self, folder: str, most: int) -> Listing:
+        """At most `most` entries of a folder (4,096 in any case), in no order. The empty path is the
+        box."""
+
+    async def get(self, name: str, most: int) -> bytes:
+        """The contents of a regular file, of at most `most` bytes (16 MiB in any case). EFBIG when it has
+        more."""
 
 
 class Cell(Protocol):
