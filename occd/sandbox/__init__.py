@@ -63,6 +63,42 @@ class Tree:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Files to take out of the box when the program has ended: those that match a pattern
+    (`sandbox/collect.py`), at most so many `files`, each of at most `file_bytes`, together at most
+    `bytes`."""
+
+    patterns: Sequence[str]
+    files: int
+    file_bytes: int
+    bytes: int
+
+
+Reason = Literal["name", "no_file", "size", "count", "total", "entries"]
+"""Why a file that matches was left out: its name cannot be a file's name of ours; it is no regular file; it
+is too long by itself; there were enough files before it; or they had too many bytes. `entries`: a folder
+was not looked through to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """`name` ends with a slash for a folder, and is empty for the box. Bytes that are not UTF-8 are written
+    as backslashes."""
+
+    name: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The first 100 of what was left out, and how many there were."""
+
+    files: tuple[File, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    left_out_count: int = 0
+
+
 def no_signals() -> trio.MemoryReceiveChannel[int]:
     send, receive = trio.open_memory_channel[int](0)
     send.close()
@@ -74,7 +110,7 @@ class Run:
     """One run of one program. `argv` and `env` reach the program as they are: no shell reads them.
 
     Raises ValueError for a run that begins with a tree and shall leave one, and rules.Broken (which is one)
-    for files whose names do not go together.
+    for files whose names do not go together, and for patterns that could leave the box.
     """
 
     argv: Sequence[str]
@@ -94,11 +130,14 @@ class Run:
     """More files, for this run alone. They take the place of files and folders of the same names."""
     keep: bool = False
     """Whether the box is kept as a tree when the program has ended, however it ended."""
+    collect: Collect | None = None
 
     def __post_init__(self) -> None:
         if self.keep and self.tree:
             raise ValueError("a run that begins with a tree leaves none")
         rules.file_names([file.name for file in self.files])
+        if self.collect:
+            rules.patterns(self.collect.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +146,7 @@ class Ended:
 
     outcome: Outcome
     tree: Tree | None = None
+    collected: Collected = Collected()
 
 
 class FileFault(Exception):
