@@ -214,7 +214,7 @@ class BusySandbox:
     async def cell(self, *_: Any) -> AsyncIterator["BusySandbox"]:
         yield self
 
-    async def run(self, *_: Any) -> None:
+    async def run(self, *_: Any, **_named: Any) -> None:
         await trio.sleep_forever()
 
 

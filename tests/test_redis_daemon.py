@@ -34,6 +34,93 @@ def test_a_program_runs_and_is_known_in_redis(server: Server, redis: RedisServer
     assert server.get("/readyz").status == 200
 
 
+# Somebody wrote something of another type over a key of ours (WRONGTYPE)
+
+
+def overwrite(redis: RedisServer, key: str) -> None:
+    redis.command("DEL", key)
+    redis.command("XADD", key, "*", "not", "ours")  # no key of ours is a stream
+
+
+def lines_about(server: Server, id: str) -> list[str]:
+    return [line for line in server.log.read_text().splitlines() if id in line]
+
+
+def kept(server: Server) -> str:
+    command = [OCCD, f"--data-dir={server.data_dir}", "queues"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("key", ["", ":e"])
+async def test_a_running_submission_that_is_overwritten_ends_with_one_line(
+    server: Server, redis: RedisServer, key: str
+) -> None:
+    async with connected(server) as client:
+        id = await client.submit(WAITS, interactive=True)
+        await client.until_output(id, "ready\n")
+        overwrite(redis, f"occd2:{{{id}}}{key}")
+        answer = await client.ask("subscribe", id=id)
+        while answer["type"] != "error":  # `done` comes first where only the events are damaged
+            answer = await client.receive()
+        assert answer["problem"]["type"] == "unreadable"
+    with trio.fail_after(PATIENCE_S):
+        while id not in await trio.to_thread.run_sync(kept, server):  # noqa: ASYNC110  (another process)
+            await trio.sleep(0.1)
+    told = await trio.to_thread.run_sync(server.get, f"{API}/submissions/{id}?wait=60")
+    assert (told.status, told.json()["type"]) == (500, "unreadable")
+    assert "127.0.0.1" not in told.body.decode()
+    result = await trio.to_thread.run_sync(server.run, "print(1)")
+    assert result["verdict"] == "ok"
+    lines = lines_about(server, id)
+    assert sum("dead letter" in line for line in lines) == 1
+    asked = sum("what is stored cannot be read" in line for line in lines)
+    assert len(lines) == 1 + asked <= 4, lines  # and one for each time that a client asked
+
+
+def test_a_waiting_submission_that_is_overwritten_is_not_tried_for_ever(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    with serving(
+        tmp_path / "data", redis__url=redis.url, redis__prefix="over", execute__slots="1"
+    ) as server:
+        busy = server.submit("import time; time.sleep(60)")
+        server.wait_running(busy)
+        whose = {"authorization": "Bearer " + "w" * 22}
+        bodies = [{"language": "python", "source": f"print({n})"} for n in range(2)]
+        damaged, other = (server.post(each, **whose).json()["id"] for each in bodies)
+        overwrite(redis, f"over2:{{{damaged}}}")
+        server.request("DELETE", f"{API}/submissions/{busy}")
+        assert server.result(other)["verdict"] == "ok"
+        listed = server.get(f"{API}/submissions", **whose).json()["submissions"]
+        assert [each["id"] for each in listed] == [other]
+        deadline = time.monotonic() + PATIENCE_S
+        while damaged not in kept(server):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (line,) = lines_about(server, damaged)
+        assert "dead letter" in line
+
+
+def test_a_key_of_everybodys_that_is_overwritten_makes_no_dead_letters(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    """What was accepted before runs. What comes is refused until somebody removes the damaged key."""
+    with serving(
+        tmp_path / "data", redis__url=redis.url, redis__prefix="all", execute__slots="1"
+    ) as server:
+        busy = server.submit("import time; time.sleep(60)")
+        server.wait_running(busy)
+        waiting = server.submit("print(2)")
+        overwrite(redis, "all2:queued")
+        answer = server.post({"language": "python", "source": "1"})
+        assert (answer.status, answer.json()["type"]) == (500, "unreadable")
+        server.request("DELETE", f"{API}/submissions/{busy}")
+        assert server.result(waiting)["verdict"] == "ok"
+        redis.command("DEL", "all2:queued")
+        assert server.run("print(3)")["verdict"] == "ok"
+        assert waiting not in kept(server)
+
+
 def test_nodes_lists_what_runs(server: Server, redis: RedisServer) -> None:
     command, environment = [OCCD, "nodes"], os.environ | {"OCCD_REDIS__URL": redis.url}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -6,16 +6,25 @@ log again, which the attempt keeps until the result is stored. When a later atte
 attempt ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from signal import Signals
 
 import structlog
 import trio
 
-from occd.errors import AlreadyFinished, Exhausted, OccdError, Stale, StateError, UnknownSubmission
+from occd.errors import (
+    AlreadyFinished,
+    Exhausted,
+    OccdError,
+    Stale,
+    StateError,
+    UnknownSubmission,
+    Unreadable,
+)
+from occd.execution.arbiter import Turn
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
 from occd.execution.tail import Tail
@@ -30,6 +39,20 @@ log = structlog.get_logger()
 _RETRY_S = 0.5
 _LINGER_S = 60.0
 
+_SEATED_BYTES = 2**20
+"""What a submission in a seat holds in this process until it ends: its files and its stdin. 64 submissions of
+8 MiB would take more than 1 GiB, because their messages are held, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _When:
+    """A task status that calls a function when the program runs."""
+
+    call: Callable[[], None]
+
+    def started(self, _running: object = None) -> None:
+        self.call()
+
 
 class Attempt:
     """One attempt's stages, and the input and signals of clients."""
@@ -43,6 +66,7 @@ class Attempt:
         language: Language,
         installed: Installed,
         node: str,
+        turn: Turn,
     ) -> None:
         self._state = state
         self._sandbox = sandbox
@@ -52,6 +76,7 @@ class Attempt:
         self._language = language
         self._installed = installed
         self._node = node
+        self._turn = turn
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.can_be_emptied else None
         self._trouble = Trouble("events wait for state")
@@ -62,7 +87,8 @@ class Attempt:
         self._superseded: StateError | None = None
 
     async def stages(self) -> Result:
-        """Compile and run. Raises AlreadyFinished when a later attempt has taken over."""
+        """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
+        the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_for_cancel)
             async with trio.open_nursery() as appending:
@@ -72,6 +98,8 @@ class Attempt:
                 finally:
                     self._log.close()
             nursery.cancel_scope.cancel()
+        if isinstance(self._superseded, Unreadable):
+            raise self._superseded
         if self._superseded:
             raise AlreadyFinished(self._submission.id) from self._superseded
         return result
@@ -111,6 +139,13 @@ class Attempt:
             run, _ = await self._stage(cell, "run", tree)
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
+    def _runs(self, stage: StageName) -> None:
+        """A program runs now. If the program is interactive, it mostly waits for its client from now on."""
+        submission = self._submission
+        held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
+        if stage == "run" and submission.interactive and held <= _SEATED_BYTES:
+            self._turn.sit(submission.turn or "")
+
     async def _stage(
         self, cell: Cell, stage: StageName, tree: Tree | None
     ) -> tuple[Outcome, Tree | None]:
@@ -125,7 +160,8 @@ class Attempt:
             nursery.start_soon(self._signal, send_signal)
             with stdin, signals:
                 stdin_ = Feed(stdin) if stage == "run" else Null()
-                ended = await cell.run(self._run(stage, stdin_, tail, signals, tree))
+                run = self._run(stage, stdin_, tail, signals, tree)
+                ended = await cell.run(run, task_status=_When(partial(self._runs, stage)))
             nursery.cancel_scope.cancel()
         outcome = ended.outcome
         if stage == "run":
@@ -214,7 +250,7 @@ class Attempt:
                 await self._record(events)
                 self._trouble.over()
                 return
-            except (Stale, AlreadyFinished, Exhausted) as error:
+            except (Stale, AlreadyFinished, Exhausted, Unreadable) as error:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 import trio
@@ -14,6 +15,7 @@ from occd.errors import (
     OccdError,
     Poisoned,
     StateUnavailable,
+    Unreadable,
     in_words,
     leaves,
 )
@@ -90,6 +92,8 @@ class Notify:
         except Poisoned as error:
             log.warning("poisoned message", key=delivery.key, reason=str(error))
             await delivery.reject(str(error))
+        except Unreadable as error:  # no repetition mends what is stored; the dead letter tells it
+            await delivery.reject(str(error))
         except Exception as error:
             known = all(isinstance(each, OccdError) for each in leaves(error))
             log.error(  # a known failure needs no traceback
@@ -122,6 +126,7 @@ class Notify:
 
     async def _give_up(self, delivery: Delivery) -> None:
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
-        await self._state.finish(delivery.key, None, result)
+        with suppress(Unreadable):  # its clients get the same error
+            await self._state.finish(delivery.key, None, result)
         log.error("dead letter", key=delivery.key, reason=delivery.reason)
         await delivery.keep()  # for `occd queues`

@@ -20,7 +20,7 @@ comparing with the submission itself. Every step can be repeated.
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 
@@ -184,7 +184,8 @@ class RedisState:
         submissions = []
         for id, score in zip(found[::2], found[1::2], strict=True):
             look = ("HMGET", self._keys(load_id(id))[0], "status", "published", "body")
-            ((status, published, body),) = await self._link.run(look, certain=False)
+            (found_of,) = await self._looks([look])
+            status, published, body = found_of or (None, None, None)
             if status == b"queued" and published != b"1":
                 try:
                     submissions.append(wire.decode_submission(body or b""))
@@ -313,9 +314,9 @@ class RedisState:
                 break
             ids = list(map(load_id, members))
             looks = [("HMGET", self._keys(id)[0], *SUMMARY_FIELDS) for id in ids]
-            told = await self._link.run(*looks, certain=False)
-            known = [each for each in zip(scores, ids, told, strict=True) if each[2][1]]
-            if gone := [each for each, of in zip(members, told, strict=True) if not of[1]]:
+            told = await self._looks(looks)
+            known = [each for each in zip(scores, ids, told, strict=True) if each[2] and each[2][1]]
+            if gone := [each for each, of in zip(members, told, strict=True) if not (of and of[1])]:
                 await self._link.run(("ZREM", key, *gone))
             passed += len(known)
             page += _readable(each for each in known if each[:2] < (at, before_id))
@@ -491,7 +492,7 @@ class RedisState:
                 command = ("ZRANGE", key, "-inf", time.time() - _YOUNG_S, "BYSCORE", "LIMIT", 0)
                 (ids,) = await self._link.run((*command, _HEAL_AT_ONCE), certain=False)
                 looks = [("HGET", self._keys(load_id(id))[0], "status") for id in ids]
-                states = await self._link.run(*looks, certain=False) if ids else []
+                states = await self._looks(looks) if ids else []
                 gone = [id for id, status in zip(ids, states, strict=True) if status != b"queued"]
                 if gone:
                     await self._link.run(("ZREM", key, *gone))
@@ -568,7 +569,8 @@ class RedisState:
         if result:
             bucket = f"{self._prefix}:{{done}}:{int(time.time()) // BUCKET_S}"
             commands += [("INCR", bucket), ("EXPIRE", bucket, 2 * BUCKET_S * BUCKETS)]
-        await self._link.run(*commands)
+        with suppress(Unreadable):  # the end is stored, and a damaged key must not undo that
+            await self._link.run(*commands)
 
     async def _known(self, id: str, field: str) -> bytes:
         (found,) = await self._link.run(("HGET", self._keys(id)[0], field), certain=False)
@@ -576,6 +578,15 @@ class RedisState:
             raise UnknownSubmission(id)
         value: bytes = found
         return value
+
+    async def _looks(self, looks: Sequence[Command]) -> list[Reply]:
+        """What each finds. None for a key that was damaged, which must not hide the others."""
+        try:
+            return await self._link.run(*looks, certain=False)
+        except Unreadable:
+            if len(looks) == 1:
+                return [None]
+        return [found for look in looks for found in await self._looks([look])]
 
     async def _patiently(self, step: str, id: str, *args: str | bytes | float) -> list[Reply]:
         found: list[Reply] = await self._patiently_run(self._step_command(step, id, *args))
@@ -590,10 +601,16 @@ class RedisState:
                 await trio.sleep(_RETRY_S)
 
     async def _surely(self, trouble: Trouble, id: str, *commands: Command) -> list[Reply]:
-        """Send the very same step until Redis answers. Redis recognizes a step that it carried out late."""
+        """Send the very same step until Redis answers. Redis recognizes a step that it carried out late. The
+        first command is the submission's own. The others change keys that lie elsewhere: when one of those
+        was damaged, the submission goes on without them."""
         while True:
             try:
                 done = await self._link.run(*commands)
+            except Unreadable:
+                if len(commands) == 1:
+                    raise
+                commands = commands[:1]
             except StateUnavailable as error:
                 trouble.tell(error, id=id)
                 await trio.sleep(_RETRY_S)

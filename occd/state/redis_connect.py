@@ -1,8 +1,8 @@
 """How Redis is reached: one server or the master that Sentinel names, TLS, the password; and what its
 refusals mean in words that say what to do.
 
-Here alone the driver is named. Its errors leave this module as one of two: `Lost`, where trying again
-is the answer, and StateUnavailable, where it is not.
+Here alone the driver is named. Its errors leave this module as `Lost`, where trying again is the answer,
+as Unreadable, where a key of ours was damaged, and else as StateUnavailable.
 """
 
 import re
@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from occd.config import RedisConfig
-from occd.errors import ConfigError, StateUnavailable
+from occd.errors import ConfigError, StateUnavailable, Unreadable
 from occd.settings import check_readable, read_password
 
 Command = tuple[str | bytes | int | float, ...]
@@ -155,6 +155,10 @@ class Redis:
         text = f"{code} {error}"
         if "NOSCRIPT" in text:
             return Forgotten()
+        if "WRONGTYPE" in text:  # no repetition mends that
+            return Unreadable(
+                "Redis holds something of another type under a key of ours (WRONGTYPE)"
+            )
         if _PASSING.search(text):
             return Lost(f"Redis at {self.at} is not ready: {text.strip()}")
         for word, remedy in _REMEDIES.items():

@@ -3,6 +3,7 @@ does: it is a fake here, so that it can fail."""
 
 import errno
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -35,6 +36,7 @@ from occd.model import (
     File,
     Limits,
     Outcome,
+    Queued,
     Record,
     Result,
     Stream,
@@ -45,7 +47,8 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Ended, Run, Running, no_signals
+from occd.sandbox import Cell, Ended, Idle, Run, Running, Tree, no_signals
+from occd.scopes import cancel_when
 from occd.state import State
 
 FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
@@ -97,9 +100,10 @@ class Flow:
     sandbox: FakeSandbox
     seam: StateSeam
 
-    async def submit(self) -> Submission:
+    async def submit(self, **fields: Any) -> Submission:
+        values = {"language": "python", "files": (File("main.py", b""),)} | fields
         submission = Submission(
-            new_id(), "python", None, "main.py", (File("main.py", b""),), created_at=time.time()
+            id=new_id(), version=None, main="main.py", created_at=time.time(), **values
         )
         await self.state.create(submission, None, "")
         await self.publish(submission, wire.encode_submission(submission))
@@ -120,8 +124,10 @@ class Flow:
             return [each.event.name for each in await self.state.watch(submission.id, 0)]
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Execute]:
-        execute = Execute(self.config, self.broker, self.state, self.sandbox)
+    async def running(
+        self, memory_used: Callable[[], float] = lambda: 0.0
+    ) -> AsyncIterator[Execute]:
+        execute = Execute(self.config, self.broker, self.state, self.sandbox, memory_used)
         async with trio.open_nursery() as nursery:
             for role in (Notify(self.config, self.broker, self.state), execute):
                 await nursery.start(role.run)
@@ -648,3 +654,269 @@ async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(fl
         )
         names = await flow.names(submission)
         assert names[-2:] == ["started", "finished"]
+
+
+# Slots and seats
+
+
+class Kind:
+    """What the program's text says that a run does."""
+
+    HELLO = b"hello"
+    INPUT = b"waits for input that never comes"
+    SLOW = b"its jail takes its time to be made"
+    NO_JAIL = b"its first jail cannot be made"
+    LOST = b"its first jail is lost while it runs"
+
+
+@dataclass
+class Cells(FakeSandbox):
+    """Runs what each program's text says."""
+
+    available: Available = field(
+        default_factory=lambda: {
+            "python": (Installed("3.11.2", "/usr/bin/python3"),),
+            "c": (Installed("12.2.0", "/usr/bin/gcc"),),
+        }
+    )
+    go: trio.Event = field(default_factory=trio.Event)
+    """Ends the wait for input and for a slow jail."""
+    compiled: trio.Event = field(default_factory=trio.Event)
+    waiting: int = 0
+    failed: set[bytes] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def cell(
+        self, language: Language, files: Sequence[File], limits: Limits
+    ) -> AsyncIterator[Cell]:
+        yield _Cell(self, files[0].content)
+
+
+class _Program:
+    """A program whose limits nobody changes."""
+
+    def arm(self, limit: str, seconds: float | None) -> None: ...
+
+    def arm_idle(self, idle: Idle | None) -> None: ...
+
+
+@dataclass
+class _Cell:
+    _sandbox: Cells
+    _text: bytes
+
+    async def run(
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
+        sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
+        await trio.sleep(0.001)
+        if run.keep:  # to compile
+            task_status.started(_Program())
+            await sandbox.compiled.wait()
+            return Ended(FINE, Tree(Path("none")))
+        fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
+        sandbox.failed.add(self._text)
+        if kind == Kind.SLOW:
+            await sandbox.go.wait()
+        if fails and kind == Kind.NO_JAIL:
+            raise SandboxFailed("the jail could not be made")
+        sandbox.runs += 1
+        task_status.started(_Program())
+        await trio.sleep(0.001)
+        if fails:
+            raise SandboxFailed("the jail's init was killed, not by us")
+        if kind == Kind.INPUT:
+            await self._wait(run.stop)
+        return Ended(FINE)
+
+    async def _wait(self, stop: trio.Event) -> None:
+        self._sandbox.waiting += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                for event in (stop, self._sandbox.go):
+                    nursery.start_soon(cancel_when, event, nursery.cancel_scope)
+        finally:
+            self._sandbox.waiting -= 1
+
+
+def seats(flow: Flow, slots: int, interactive: int) -> Cells:
+    execute = ExecuteConfig(slots=slots, interactive=interactive)
+    flow.config = flow.config.model_copy(update={"execute": execute})
+    flow.sandbox = cells = Cells(end_well)
+    return cells
+
+
+async def submit(flow: Flow, text: bytes, owner: str = "", **fields: Any) -> Submission:
+    """Everything but a hello is interactive."""
+    file = File("main.py", text)
+    return await flow.submit(
+        files=(file,),
+        interactive=text != Kind.HELLO,
+        owner=f"anon:{owner}" if owner else None,
+        **fields,
+    )
+
+
+async def come_to(wanted: tuple[int, int], execute: Execute) -> None:
+    """Wait until so many are in slots and in seats."""
+    with trio.fail_after(SOON_S):
+        while (execute.arbiter.in_slots, execute.arbiter.seated) != wanted:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def assert_waits(flow: Flow, submission: Submission) -> None:
+    await trio.sleep(QUIET_S)
+    assert await flow.names(submission) == ["queued"]
+
+
+async def test_four_who_are_asked_for_input_do_not_stop_the_fifth(flow: Flow) -> None:
+    cells = seats(flow, slots=4, interactive=64)
+    async with flow.running() as execute:
+        four = [await submit(flow, Kind.INPUT, f"owner-{number}") for number in range(4)]
+        with trio.fail_after(SOON_S):
+            while cells.waiting < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        for _ in range(10):
+            _, result = await flow.settled(await submit(flow, Kind.HELLO, "fifth"))
+            assert result.verdict == Verdict.OK
+        assert (cells.waiting, execute.arbiter.seated) == (4, 4)
+        cells.go.set()
+        for each in four:
+            assert (await flow.settled(each))[1].verdict == Verdict.OK
+        await come_to((4, 0), execute)  # the intake has all slots again
+
+
+async def test_when_the_seats_are_gone_a_run_keeps_its_slot_and_others_wait(flow: Flow) -> None:
+    seats(flow, slots=2, interactive=1)
+    async with flow.running() as execute:
+        first, second, third = [
+            await submit(flow, Kind.INPUT, f"owner-{number}") for number in range(3)
+        ]
+        await come_to((2, 1), execute)
+        fourth = await submit(flow, Kind.HELLO)
+        await assert_waits(flow, fourth)
+        event = (await flow.state.watch(fourth.id, 0))[0].event
+        assert isinstance(event, Queued)
+        assert event.position >= 1
+        await flow.state.cancel(
+            first.id
+        )  # its seat is free for the second, whose slot is then free
+        assert (await flow.settled(fourth))[1].verdict == Verdict.OK
+        assert execute.arbiter.seated == 1
+        for each in (second, third):
+            await flow.state.cancel(each.id)
+            assert (await flow.settled(each))[1].verdict == Verdict.CANCELLED
+        await come_to((2, 0), execute)
+
+
+async def test_an_owner_takes_a_quarter_of_the_seats_and_then_slots(flow: Flow) -> None:
+    seats(flow, slots=3, interactive=8)
+    async with flow.running() as execute:
+        greedy = [await submit(flow, Kind.INPUT, "greedy") for _ in range(5)]
+        await come_to((3, 2), execute)
+        other = await submit(flow, Kind.INPUT, "other")
+        await assert_waits(flow, other)
+        await flow.state.cancel(greedy[0].id)
+        await come_to((3, 3), execute)
+        await flow.names(other)
+        flow.sandbox.go.set()  # type: ignore[attr-defined]
+        for each in (*greedy[1:], other):
+            assert (await flow.settled(each))[1].verdict == Verdict.OK
+
+
+async def test_without_memory_an_interactive_run_keeps_its_slot(flow: Flow) -> None:
+    seats(flow, slots=2, interactive=8)
+    used = 0.9
+    async with flow.running(lambda: used) as execute:
+        await submit(flow, Kind.INPUT, "A")
+        await submit(flow, Kind.INPUT, "B")
+        hello = await submit(flow, Kind.HELLO)
+        await assert_waits(flow, hello)
+        assert (execute.arbiter.in_slots, execute.arbiter.seated) == (2, 0)
+        used = 0.5
+        assert (await flow.settled(hello))[1].verdict == Verdict.OK
+        assert execute.arbiter.seated == 2
+
+
+async def test_the_slot_is_given_back_when_the_program_runs_and_not_before(flow: Flow) -> None:
+    cells = seats(flow, slots=1, interactive=8)
+    async with flow.running() as execute:
+        await submit(flow, Kind.SLOW, "A")
+        hello = await submit(flow, Kind.HELLO, "B")
+        await assert_waits(flow, hello)
+        assert (execute.arbiter.in_slots, execute.arbiter.seated) == (1, 0)
+        cells.go.set()
+        assert (await flow.settled(hello))[1].verdict == Verdict.OK
+
+
+async def test_an_interactive_program_compiles_in_its_slot(flow: Flow) -> None:
+    cells = seats(flow, slots=1, interactive=8)
+    async with flow.running() as execute:
+        await submit(flow, Kind.INPUT, "A", language="c")
+        hello = await submit(flow, Kind.HELLO, "B")
+        await assert_waits(flow, hello)
+        assert (execute.arbiter.in_slots, execute.arbiter.seated) == (1, 0)
+        cells.compiled.set()
+        assert (await flow.settled(hello))[1].verdict == Verdict.OK
+        assert execute.arbiter.seated == 1
+
+
+async def test_a_program_without_input_of_clients_stays_in_its_slot(flow: Flow) -> None:
+    seats(flow, slots=1, interactive=8)
+    async with flow.running() as execute:
+        await flow.submit(files=(File("main.py", Kind.INPUT),), owner="anon:A")
+        await come_to((1, 0), execute)
+        await assert_waits(flow, await submit(flow, Kind.HELLO))
+
+
+@pytest.mark.parametrize("field", ["files", "stdin"])
+async def test_a_submission_that_holds_much_memory_stays_in_its_slot(
+    flow: Flow, field: str
+) -> None:
+    seats(flow, slots=1, interactive=8)
+    much = b"x" * (2**20 + 1)
+    files = [File("main.py", Kind.INPUT), *([File("data", much)] if field == "files" else [])]
+    async with flow.running() as execute:
+        await flow.submit(
+            files=tuple(files), stdin=much if field == "stdin" else b"", interactive=True
+        )
+        await come_to((1, 0), execute)
+        await assert_waits(flow, await submit(flow, Kind.HELLO))
+
+
+async def test_no_slot_and_no_seat_is_lost_whatever_happens(flow: Flow) -> None:
+    """200 runs of every kind, of which many are cancelled; jails are lost, and execute is stopped twice."""
+    cells = seats(flow, slots=4, interactive=12)
+    chance = random.Random(8)
+    kinds = [Kind.HELLO, Kind.INPUT, Kind.INPUT, Kind.NO_JAIL, Kind.LOST]
+    submissions: list[Submission] = []
+
+    async def cancel_soon(submission: Submission) -> None:
+        await trio.sleep(chance.random() / 2)
+        await flow.state.cancel(submission.id)
+
+    async def send(number: int) -> None:
+        kind = chance.choice(kinds)
+        text = kind if kind == Kind.HELLO else kind + b"#%d" % number
+        submission = await submit(flow, text, chance.choice(["", "A", "B", "C", "D", "E"]))
+        submissions.append(submission)
+        if kind == Kind.INPUT or chance.random() < 0.3:
+            cancelling.start_soon(cancel_soon, submission)
+
+    async with trio.open_nursery() as cancelling:
+        for life in range(3):
+            async with flow.running() as execute:
+                for number in range(67):
+                    await send(100 * life + number)
+                    assert execute.arbiter.in_slots <= 4
+                    assert execute.arbiter.seated <= 12
+                if life == 2:
+                    cells.go.set()
+                    for each in submissions:
+                        await flow.settled(each)
+                    await come_to((4, 0), execute)
+            assert (execute.arbiter.in_slots, execute.arbiter.seated) == (0, 0)
+    ended = [(await flow.settled(each))[1].verdict for each in submissions]
+    assert len(ended) == 201
+    assert {*ended} <= {Verdict.OK, Verdict.CANCELLED}
+    assert cells.waiting == 0
