@@ -206,6 +206,7 @@ class Attempt:
             stop=self._stop,
             signals=signals,
             tree=tree,
+            interactive=submission.interactive and not compiling,
             keep=compiling,
         )
 

@@ -236,7 +236,7 @@ class Execute:
             failed, cancelled = error.split(Exception)
             if failed:
                 log.error("attempt failed", id=submission.id, error=in_words(failed))
-            raise cancelled or error
+            raise (cancelled or error) from None
         return True
 
     async def _attempt(self, submission: Submission, held: _Held) -> None:
