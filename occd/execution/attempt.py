@@ -78,7 +78,7 @@ class Attempt:
         self._node = node
         self._turn = turn
         self._taken = Taken(attempts=number - 1)
-        self._kept = Kept() if state.can_be_emptied else None
+        self._kept = Kept() if state.store.can_be_emptied else None
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._stop = trio.Event()
@@ -110,7 +110,7 @@ class Attempt:
         with trio.move_on_after(_LINGER_S):
             while self._kept and self._kept.size > HEAD_BYTES and not self._superseded:
                 try:
-                    if await self._state.status(self._submission.id) == "finished":
+                    if await self._state.submissions.status(self._submission.id) == "finished":
                         return
                 except UnknownSubmission:
                     await self._append(())
@@ -221,7 +221,7 @@ class Attempt:
                 ended = False
                 while not ended:
                     offset = self._taken.stdin
-                    stdin = await self._state.stdin(self._submission.id, offset)
+                    stdin = await self._state.controls.stdin(self._submission.id, offset)
                     self._taken = replace(self._taken, stdin=offset + len(stdin.data))
                     if stdin.data:
                         await send.send(stdin.data)
@@ -233,14 +233,14 @@ class Attempt:
             async with send:
                 while True:
                     seen = self._taken.signals
-                    for name in await self._state.signals(self._submission.id, seen):
+                    for name in await self._state.controls.signals(self._submission.id, seen):
                         seen += 1
                         self._taken = replace(self._taken, signals=seen)
                         if number := Signals.__members__.get(name):
                             await send.send(number)
 
     async def _watch_for_cancel(self) -> None:
-        await self._state.cancelled(self._submission.id)
+        await self._state.controls.cancelled(self._submission.id)
         self._cancelled = True
         self._stop.set()
 
@@ -261,10 +261,10 @@ class Attempt:
     async def _record(self, events: Sequence[Event]) -> None:
         """Record the attempt anew in a state that was emptied. The program runs on."""
         try:
-            await self._state.append(self._submission.id, self.number, events)
+            await self._state.log.append(self._submission.id, self.number, events)
         except UnknownSubmission:
             await self._record_anew()
-            await self._state.append(self._submission.id, self.number, events)
+            await self._state.log.append(self._submission.id, self.number, events)
         if self._kept:
             self._kept.add(events)
 
@@ -273,6 +273,8 @@ class Attempt:
         submission = self._submission
         log.warning("state has forgotten what runs; recording it anew", id=submission.id)
         version = self._installed.version
-        self.number = await self._state.begin(submission, version, self._node, self._taken)
+        self.number = await self._state.submissions.begin(
+            submission, version, self._node, self._taken
+        )
         for batch in self._kept.batches() if self._kept else ():
-            await self._state.append(submission.id, self.number, batch)
+            await self._state.log.append(submission.id, self.number, batch)
