@@ -117,7 +117,7 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
 
     async def _shown(record: Record, status: int) -> Response:
         value = whole_json(record)
-        if record.output_size <= OUTPUT_BYTES:
+        if record.output is not None or not record.result:
             return _json(value, status)
         _held().hold_for_request(LONG_ANSWER_BYTES)
         pieces = pieces_of(value, partial(service.entries, record.id), record.log_from)
