@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -692,8 +692,7 @@ class Cells(FakeSandbox):
         yield _Cell(self, files[0].content)
 
 
-_PROGRAM: Any = object()
-"""A program that nobody asks for anything."""
+NOBODY_ASKS = cast(Running, None)
 
 
 @dataclass
@@ -707,7 +706,7 @@ class _Cell:
         sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
         await trio.sleep(0.001)
         if run.keep:  # to compile
-            task_status.started(_PROGRAM)
+            task_status.started(NOBODY_ASKS)
             await sandbox.compiled.wait()
             return Ended(FINE, Tree(Path("none")))
         fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
@@ -717,7 +716,7 @@ class _Cell:
         if fails and kind == Kind.NO_JAIL:
             raise SandboxFailed("the jail could not be made")
         sandbox.runs += 1
-        task_status.started(_PROGRAM)
+        task_status.started(NOBODY_ASKS)
         await trio.sleep(0.001)
         if fails:
             raise SandboxFailed("the jail's init was killed, not by us")
