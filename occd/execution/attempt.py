@@ -189,6 +189,7 @@ class Attempt:
                     stdin=Feed(stdin) if step == RUN else Null(),
                     signals=signals,
                     tree=tree,
+                    interactive=step == RUN and self._submission.interactive,
                     keep_tree=step == COMPILE,
                     started=self._sit if step == RUN else no_matter,
                 )
