@@ -71,11 +71,16 @@ class Gate:
         await self._refuse_what_nodes_do_not_know(submission)
         return submission
 
-    async def again(self, earlier: Submission, principal: Principal) -> Submission:
-        """A new submission that repeats an earlier one, whatever the earlier one came to. It need not run
-        now: it may wait for a node that has its language. Raises Rejected, and what `nodes` raises."""
-        if earlier.language not in self._languages:
+    async def again(
+        self, earlier: Submission, principal: Principal, *, may_wait: bool = False
+    ) -> Submission:
+        """A new submission that repeats an earlier one, whatever became of the earlier one. Some node must
+        have its language now, unless it `may_wait` for one. Raises Rejected, and what `nodes` raises."""
+        language = find(self._languages.values(), earlier.language)
+        if language is None:
             raise self._unknown(earlier.language)
+        if not may_wait:
+            await self._refuse_what_no_node_has(language, earlier.version)
         self._refuse_above_ceilings({name: getattr(earlier.limits, name) for name in LIMITS})
         submission = replace(
             earlier,
@@ -84,7 +89,7 @@ class Gate:
             owner=principal.owner,
             retry_of=earlier.id,
         )
-        await self._refuse_what_nodes_do_not_know(submission, may_wait=True)
+        await self._refuse_what_nodes_do_not_know(submission, may_wait=may_wait)
         return submission
 
     async def offered(self) -> list[tuple[Language, list[Installed]]]:
@@ -96,6 +101,12 @@ class Gate:
         language = find(self._languages.values(), request.language)
         if language is None:
             raise self._unknown(request.language)
+        await self._refuse_what_no_node_has(language, request.version)
+        if request.compile_args and not language.compile:
+            raise _invalid("compile_args", f"{language.name} is not compiled")
+        return language
+
+    async def _refuse_what_no_node_has(self, language: Language, version: str | None) -> None:
         offered = await self._offered()
         versions = offered.get(language.id)
         if not offered:
@@ -105,14 +116,9 @@ class Gate:
         if versions is None:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
-        if versions and not pick(versions, request.version):
+        if versions and not pick(versions, version):
             have = ", ".join(each.version for each in versions)
-            raise _invalid(
-                "version", f"{request.version} is not here; there is {have}", "unknown-version"
-            )
-        if request.compile_args and not language.compile:
-            raise _invalid("compile_args", f"{language.name} is not compiled")
-        return language
+            raise _invalid("version", f"{version} is not here; there is {have}", "unknown-version")
 
     async def _offered(self) -> dict[str, list[Installed]]:
         """Versions by language, newest first, over all nodes, at most a second old. A promised language is

@@ -114,6 +114,10 @@ class Submission:
         rules.check("retry_of", rules.id, self.retry_of)
 
     @property
+    def bytes(self) -> int:
+        return len(self.stdin) + sum(len(file.content) for file in self.files)
+
+    @property
     def turn(self) -> str | None:
         """Who takes turns in the queue with others: the owner, else the label that the client gave. In the
         form of version 1, so that an owner keeps the same lane in all versions."""

@@ -137,7 +137,7 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     earlier = await gate(Runs()).admit(replace(HELLO, limits={"memory": 2**30}), OWNER)
-    again = await gate().again(earlier, NOBODY)
+    again = await gate(Runs()).again(earlier, NOBODY)
     assert again.id != earlier.id
     changed: dict[str, Any] = {
         "id": earlier.id,
@@ -147,14 +147,17 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert replace(again, **changed, retry_of=None) == earlier
     assert (again.owner, again.retry_of) == (None, earlier.id)
     with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
-        await gate(ceilings={"memory": 2**29}).again(earlier, NOBODY)
+        await gate(Runs(), ceilings={"memory": 2**29}).again(earlier, NOBODY)
     with pytest.raises(Rejected, match="'cobol' is unknown"):
-        await gate().again(replace(earlier, language="cobol"), NOBODY)
+        await gate(Runs()).again(replace(earlier, language="cobol"), NOBODY)
+    with pytest.raises(Rejected, match="no node that runs programs"):
+        await gate().again(earlier, NOBODY)
+    with pytest.raises(Rejected, match=r"3\.12 is not here"):
+        await gate(Runs()).again(replace(earlier, version="3.12"), NOBODY)
     monkeypatch.setattr(wire, "LATER", ("interactive",))
     talks = replace(earlier, interactive=True)
-    assert (
-        await gate().again(talks, NOBODY)
-    ).interactive  # it waits for a node that understands it
+    waits = await gate().again(talks, NOBODY, may_wait=True)
+    assert waits.interactive  # for a node that understands it
     with pytest.raises(Rejected, match="interactive is not understood yet"):
         await gate(Runs(), Runs(accepts=None)).again(talks, NOBODY)
 

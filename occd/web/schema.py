@@ -355,6 +355,11 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
 
 
+RECORD_FIELDS = tuple(record_json(Record("", "", "queued", 0, 0.0), no_text))
+SUMMARY_FIELDS = tuple(summary_json(Summary("", "", "queued", None, 0.0, None, None)))
+"""The fields of a submission as a client gets it alone, and in a list of the client's own."""
+
+
 def language_json(language: Language, versions: Sequence[Installed]) -> dict[str, Any]:
     return {
         "id": language.id,
