@@ -131,6 +131,12 @@ class ExecuteConfig(_Section):
     slots: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1, le=500)
     """How many programs run at once. Twice the processors, as starting and storing one is mostly waiting;
     a contest, where programs must not share a processor, sets fewer."""
+    interactive: int = Field(64, ge=0, le=400)
+    """How many interactive programs run beside these, each in a seat instead of a slot. One owner has at most
+    a quarter of the seats."""
+    memory_used_max: float = Field(0.8, gt=0, le=1)
+    """An interactive program gets a seat while at most this share of the node's memory is in use. The rest is
+    for the programs in the slots, and for the programs in seats that grow."""
 
 
 class SandboxConfig(_Section):

@@ -17,7 +17,10 @@ _OURS = 128
 """For the data folder, the servers of queues and state, listeners, and short-lived files."""
 
 _A_SLOT = 24
-"""A running program takes 6 descriptors, and its start takes a few more for a moment."""
+"""A running program takes 8 descriptors, and its start takes a few more for a moment."""
+
+_A_SEAT = 8
+"""A program moves to a seat after its start."""
 
 _CONNECTIONS_MIN = 16
 
@@ -28,7 +31,9 @@ def share_descriptors(config: Config) -> int:
     Raises ConfigError when fewer connections fit than the operator set.
     """
     wanted = config.http.connections_max
-    reserve = _OURS + _A_SLOT * (config.execute.slots if "execute" in config.roles else 0)
+    reserve = _OURS
+    if "execute" in config.roles:
+        reserve += _A_SLOT * config.execute.slots + _A_SEAT * config.execute.interactive
     limit = _raise_limit(wanted + reserve)
     fitting = limit - reserve
     if fitting >= wanted:
@@ -40,7 +45,8 @@ def share_descriptors(config: Config) -> int:
         )
     if fitting < _CONNECTIONS_MIN:
         raise ConfigError(
-            f"no connections fit beside what execute.slots need: {remedy} to {reserve + wanted} or so"
+            f"no connections fit beside what execute.slots and execute.interactive need: {remedy} to "
+            f"{reserve + wanted} or so"
         )
     log.warning("fewer connections are taken than usual", connections_max=fitting, remedy=remedy)
     return fitting

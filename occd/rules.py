@@ -13,6 +13,7 @@ T = TypeVar("T")
 FILES_MAX = 200
 NAME_BYTES_MAX = 255
 NAME_PARTS_MAX = 16
+PATTERNS_MAX = 32
 WORDS_MAX = 1000
 WORDS_BYTES_MAX = 128 * 1024
 """For arguments and environment together. Linux takes no longer single string."""
@@ -143,6 +144,16 @@ def fits(sizes: Iterable[int], box: int) -> None:
     """The files must fit into a file system of `box` bytes."""
     if room(sizes) > box:
         raise Broken(f"do not fit into the box, which has {box} bytes", "files")
+
+
+def patterns(values: Sequence[str]) -> None:
+    """Patterns of names of files, relative to the folder of the files."""
+    if len(values) > PATTERNS_MAX:
+        raise Broken(f"must be at most {PATTERNS_MAX}")
+    for value in values:
+        file_name(value)
+        if any("**" in part and part != "**" for part in value.split("/")):
+            raise Broken('may have "**" only between slashes')
 
 
 def version(value: str) -> None:

@@ -60,7 +60,8 @@ class Followers:
 async def test_a_thousand_followers_cost_no_submission_anything(
     tmp_path: Path, limited: Path
 ) -> None:
-    with serving(tmp_path / "data", program=limited, execute__slots=str(SLOTS)) as server:
+    settings = {"execute__slots": str(SLOTS), "execute__interactive": "8"}
+    with serving(tmp_path / "data", program=limited, cwd=None, roles="all", **settings) as server:
         assert "fewer connections are taken" in server.log.read_text()
         followed = server.submit("import time; time.sleep(600)", limits={"wall_time": 300})
         server.wait_running(followed)

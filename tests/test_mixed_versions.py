@@ -36,7 +36,7 @@ from occd.principal import NOBODY
 from occd.roles.submit import Submit
 from occd.sqlite import open_database
 from occd.state import Node, State, open_state
-from occd.state.redis import LAYOUT
+from occd.state.redis.store import LAYOUT
 from occd.web.schema import parse_submission
 
 WRITTEN = Path(version1.__file__).parent
@@ -137,14 +137,14 @@ async def opened(kind: str, folder: Path) -> AsyncIterator[tuple[Config, Broker,
         open_state(config, None if kind == "redis" else database) as state,
     ):
         yield config, broker, state
-        for node in await state.nodes():
-            await state.withdraw(node)
+        for node in await state.nodes.live():
+            await state.nodes.withdraw(node)
 
 
 async def test_old_and_new_nodes_read_what_the_other_says_of_itself(tmp_path: Path) -> None:
     async with opened("redis", tmp_path) as (config, _, state):
         assert config.redis
-        await state.announce(NEW)
+        await state.nodes.announce(NEW)
         with redis.Redis.from_url(shared_redis().url) as client:
             nodes = f"{config.redis.prefix}{LAYOUT}:nodes"
             (told,) = client.hvals(nodes)
@@ -152,7 +152,7 @@ async def test_old_and_new_nodes_read_what_the_other_says_of_itself(tmp_path: Pa
             now = told.partition(b" ")[0]
             (record,) = written("node.json")
             client.hset(nodes, "old execute", now + b" " + record)
-            found = {each.name: each for each in await state.nodes()}
+            found = {each.name: each for each in await state.nodes.live()}
             client.delete(nodes)
     assert found["new"].accepts == wire.FIELDS
     assert found["old"].accepts is None
@@ -164,15 +164,15 @@ async def test_a_node_that_meets_a_node_of_the_old_layout_is_not_ready_and_names
 ) -> None:
     async with opened("redis", tmp_path) as (config, _, state):
         assert config.redis
-        await state.check()
+        await state.store.check()
         with redis.Redis.from_url(shared_redis().url) as client:
             (record,) = written("node.json")
             nodes, now = f"{config.redis.prefix}:nodes", client.time()[0]
             client.hset(nodes, "old execute", b"%d %b" % (now, record))
             with pytest.raises(StateError, match=r"older version.*old.*stop all"):
-                await state.check()
+                await state.store.check()
             client.hset(nodes, "old execute", b"%d %b" % (now - 60, record))
-            await state.check()
+            await state.store.check()
 
 
 async def test_what_a_process_accepts_is_not_believed_of_an_older_one_of_its_name(
@@ -181,14 +181,14 @@ async def test_what_a_process_accepts_is_not_believed_of_an_older_one_of_its_nam
     """A node that was killed, and went back to the old version within the seconds of its last word."""
     async with opened("redis", tmp_path) as (config, _, state):
         assert config.redis
-        await state.announce(NEW)
+        await state.nodes.announce(NEW)
         with redis.Redis.from_url(shared_redis().url) as client:
             key = f"{config.redis.prefix}{LAYOUT}:nodes"
             (told,) = client.hvals(key)
             again = told.replace(b'"started_at": 2.0', b'"started_at": 3.0')
             assert again != told
             client.hset(key, "new execute", again)
-            (found,) = await state.nodes()
+            (found,) = await state.nodes.live()
             client.delete(key)
     assert (found.started_at, found.accepts) == (3.0, None)
 
@@ -207,14 +207,14 @@ async def test_a_node_that_says_what_cannot_be_read_hides_no_other(
 ) -> None:
     async with opened("redis", tmp_path) as (config, _, state):
         assert config.redis
-        await state.announce(NEW)
+        await state.nodes.announce(NEW)
         with redis.Redis.from_url(shared_redis().url) as client:
             now = b"%d" % client.time()[0]
             for number, each in enumerate(STRANGE):
                 client.hset(
                     f"{config.redis.prefix}{LAYOUT}:{key}", f"s{number}", each.replace(b"now", now)
                 )
-            (found,) = await state.nodes()
+            (found,) = await state.nodes.live()
             client.delete(f"{config.redis.prefix}{LAYOUT}:{key}")
     assert (found.name, found.accepts) == ("new", wire.FIELDS)
 
@@ -222,12 +222,12 @@ async def test_a_node_that_says_what_cannot_be_read_hides_no_other(
 async def test_a_later_node_may_say_more_of_itself(tmp_path: Path) -> None:
     async with opened("redis", tmp_path) as (config, _, state):
         assert config.redis
-        await state.announce(NEW)
+        await state.nodes.announce(NEW)
         with redis.Redis.from_url(shared_redis().url) as client:
             key = f"{config.redis.prefix}{LAYOUT}:nodes"
             (told,) = client.hvals(key)
             client.hset(key, "new execute", told[:-1] + b', "seats": {"free": 3}}')
-            (found,) = await state.nodes()
+            (found,) = await state.nodes.live()
     assert replace(found, seen_at=0.0) == NEW
 
 
@@ -337,12 +337,12 @@ async def test_a_later_field_is_used_when_every_execute_node_accepts_it(
     state = installation.state
     half = replace(NEW, name="half", accepts=wire.FIELDS - {"interactive"})
     for node in (NEW, OLD, half, Node("submit", ("submit",))):
-        await state.announce(node)
+        await state.nodes.announce(node)
     assert await refused(installation, interactive=True) == ["interactive"]
-    await state.withdraw(OLD)
+    await state.nodes.withdraw(OLD)
     assert await refused(installation, interactive=True) == ["interactive"]
     assert await installation.queued() == []
-    await state.withdraw(half)
+    await state.nodes.withdraw(half)
     id = await installation.post(interactive=True)
     (message,) = await installation.queued()
     assert (message["v"], message["submission"]["id"]) == (2, id)
@@ -352,7 +352,7 @@ async def test_a_later_field_is_used_when_every_execute_node_accepts_it(
 async def test_without_it_old_nodes_are_given_version_1(
     later: tuple[str, ...], installation: Installation
 ) -> None:
-    await installation.state.announce(OLD)
+    await installation.state.nodes.announce(OLD)
     id = await installation.post(interactive=False)
     (message,) = await installation.queued()
     assert (message["v"], message["submission"]["id"]) == (1, id)
@@ -374,13 +374,13 @@ async def test_a_later_field_is_not_used_when_no_execute_node_is_known(
 
 async def test_what_nodes_accept_is_known_until_they_withdraw(installation: Installation) -> None:
     state = installation.state
-    await state.announce(NEW)
-    await state.announce(OLD)
-    await state.announce(replace(NEW, roles=("ws",), languages={}, accepts=None))
-    found = {each.name: (each.roles, each.accepts) for each in await state.nodes()}
+    await state.nodes.announce(NEW)
+    await state.nodes.announce(OLD)
+    await state.nodes.announce(replace(NEW, roles=("ws",), languages={}, accepts=None))
+    found = {each.name: (each.roles, each.accepts) for each in await state.nodes.live()}
     assert found == {"new": (("execute", "ws"), wire.FIELDS), "old": (("execute",), None)}
-    await state.withdraw(NEW)
-    found = {each.name: (each.roles, each.accepts) for each in await state.nodes()}
+    await state.nodes.withdraw(NEW)
+    found = {each.name: (each.roles, each.accepts) for each in await state.nodes.live()}
     assert found == {"new": (("ws",), None), "old": (("execute",), None)}
-    await state.withdraw(replace(NEW, roles=("ws",)))
-    await state.withdraw(OLD)
+    await state.nodes.withdraw(replace(NEW, roles=("ws",)))
+    await state.nodes.withdraw(OLD)

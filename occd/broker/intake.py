@@ -1,15 +1,19 @@
 """Consuming from RabbitMQ: one `Intake` for each consumer, on a channel of its own.
 
-An intake has `slots` and takes a message only while a slot is free: an idle node cannot have a message
-that a busy one holds. With one queue, the consumer's prefetch is enough. With several lanes the intake is
-in one of two states:
+An intake takes a message only while it has room: an idle node cannot have a message that a busy one holds.
+An intake that *pulls* has no room at first, and room for one more message after each `ask`. Another intake
+has room for `most` messages at first, and for one more after the end of each. When such an intake has one
+queue only, the consumer's prefetch is enough. Every other intake is in one of two states:
 
-*waiting*: a slot is free and every lane was empty. Each lane has a consumer, so that a new message arrives
-at once. If several messages arrive for the last free slot, the intake returns all but the first.
+*waiting*: there is room, and every lane was empty. Each lane has a consumer, so that a new message arrives at
+once. If several messages arrive for the last room, the intake returns all but the first.
 
-*fetching*: the consumers are cancelled as soon as no slot is free. When a slot becomes free, the intake gets
-one message with `basic.get`, from the lanes in turn; if all lanes are empty, the intake waits again. A busy
-node stays in this state.
+*fetching*: the consumers are cancelled as soon as there is no room. When there is room again, the intake
+gets one message with `basic.get`, from the lanes in turn; if all lanes are empty, the intake waits again. A
+busy node stays in this state.
+
+The prefetch of each consumer is `most`. With a smaller one, messages of a lane could wait although there is
+room: RabbitMQ counts each message until it ends, also when the node has asked for more.
 
 A quorum queue counts every return as a delivery. An intake returns a message unserved only when it turns from
 waiting to fetching, so about once per node. A message that was returned RETURNS_MAX times is published anew,
@@ -19,6 +23,7 @@ which starts its count again.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -84,18 +89,22 @@ class Intake:
         self,
         link: Link,
         turn: Turn,
-        slots: int,
+        most: int,
         deliver: Callable[["Intake", Arrival], None],
         renew: Callable[["Intake", Arrival], None],
         missing: Callable[[], None],
+        *,
+        pulls: bool,
     ) -> None:
         self.link = link
         self._turn = turn
-        self._slots = slots
+        self._most = most
+        self._pulls = pulls
+        self._bounded_by_prefetch = len(turn.lanes) == 1 and not pulls
         self._deliver = deliver
         self._renew = renew
         self._missing = missing
-        self._free = slots
+        self._free = 0 if pulls else most
         self._held: deque[Arrival] = deque()  # over one queue, after a reconnect
         self._channel: Any = None
         self._out = 0  # of this channel, not ended
@@ -121,17 +130,22 @@ class Intake:
             self._return(self._held.popleft())
         self._close_when_done()
 
+    def ask(self) -> None:
+        """There is room for one more message."""
+        self._free += 1
+        self._go_on()
+
     def ack(self, arrival: Arrival) -> None:
         if self._ours(arrival):
             self._channel.basic_ack(arrival.tag)
-        self._freed()
+        self._done()
 
     def hand_back(self, arrival: Arrival) -> None:
         self._turn.give_back(arrival.lane)
         self._empty_until.pop(arrival.lane, None)
         if self._ours(arrival):
             self._channel.basic_nack(arrival.tag, requeue=True)
-        self._freed()
+        self._done()
 
     # Called by the connection.
 
@@ -145,11 +159,11 @@ class Intake:
         self._channel, self._out = channel, 0
         # A quorum queue may deliver a message after it confirmed the consumer's cancellation. pika would
         # drop that message, which would then belong to this channel for ever.
-        channel._on_deliver = self._came
+        channel._on_deliver = partial(self._came, channel)
         channel.add_on_close_callback(self._closed)
         channel.add_on_cancel_callback(lambda _: self._cancelled(channel))
         channel.add_callback(lambda _: self._got_none(), [spec.Basic.GetEmpty], False)
-        channel.basic_qos(prefetch_count=self._slots, callback=lambda _: self._go_on())
+        channel.basic_qos(prefetch_count=self._most, callback=lambda _: self._go_on())
 
     def _down(self) -> None:
         self._forget_channel()
@@ -175,8 +189,8 @@ class Intake:
             self._up(self.link.connection)
 
     def _forget_channel(self) -> None:
-        """RabbitMQ delivers again what was not ended. The slots of those messages stay taken, since their
-        work goes on."""
+        """RabbitMQ delivers again what was not ended. Those messages still take their room, since their work
+        goes on."""
         self._channel, self._out = None, 0
         self._consumers.clear()
         self._empty_until.clear()
@@ -184,9 +198,9 @@ class Intake:
         self._free += len(self._held)
         self._held.clear()
 
-    def _came(self, frame: Any, header: Any, body: bytes) -> None:
+    def _came(self, channel: Any, frame: Any, header: Any, body: bytes) -> None:
         lane = self._turn.lanes[int(frame.method.consumer_tag.rpartition(".")[2])]
-        self._take(Arrival(lane, self._channel, frame.method, header.properties, body))
+        self._take(Arrival(lane, channel, frame.method, header.properties, body))
 
     def _got(self, lane: str, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._getting = False
@@ -202,9 +216,11 @@ class Intake:
     # The two states.
 
     def _take(self, arrival: Arrival) -> None:
+        if arrival.channel is not self._channel:  # it goes back when that channel is closed
+            return
         self._out += 1
         self._empty_until.pop(arrival.lane, None)
-        if self._ended or (self._free <= 0 and len(self._turn.lanes) > 1):
+        if self._ended or (self._free <= 0 and not self._bounded_by_prefetch):
             self._return(arrival)
             return
         self._free -= 1
@@ -212,11 +228,13 @@ class Intake:
             self._held.append(arrival)
             return
         self.link.tell(self._deliver, self, arrival)
-        if self._free == 0 and len(self._turn.lanes) > 1:
+        if self._free == 0 and not self._bounded_by_prefetch:
             self._cancel_consumers()
 
-    def _freed(self) -> None:
-        self._free += 1
+    def _done(self) -> None:
+        """A message has ended, perhaps one that was delivered over another connection."""
+        if not self._pulls:
+            self._free += 1
         if self._held:
             self.link.tell(self._deliver, self, self._held.popleft())
         self._close_when_done()
@@ -225,7 +243,7 @@ class Intake:
     def _go_on(self) -> None:
         if self._ended or self._channel is None or not self._channel.is_open or self._waiting:
             return
-        if len(self._turn.lanes) == 1:
+        if self._bounded_by_prefetch:
             self._start_consumers()
         elif self._free > 0 and not self._getting:
             lane = self._turn.take(self._is_empty)
@@ -262,10 +280,11 @@ class Intake:
         return True
 
     def _return(self, arrival: Arrival) -> None:
-        """Return a message that was not served and has taken no slot."""
+        """Return a message that was not served and has taken no room."""
         self._turn.give_back(arrival.lane)
         if arrival.deliveries >= RETURNS_MAX:
-            self._free -= 1  # until it is ended
+            if not self._pulls:
+                self._free -= 1  # until it is ended
             self.link.tell(self._renew, self, arrival)
         elif self._ours(arrival):
             self._channel.basic_nack(arrival.tag, requeue=True)

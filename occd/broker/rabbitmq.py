@@ -9,7 +9,7 @@ any number are on their way at once. When the connection is lost, what is not co
 again, so that a message may be there twice but is never missing. A publisher waits for some seconds and
 is then told BrokerUnavailable.
 
-*Consuming* (`intake.py`) takes as many messages as there are slots, from lanes in turn. Each delivery is
+*Consuming* (`intake.py`) takes a message only when there is room for it, from lanes in turn. Each delivery is
 ended by its role through the owner thread, which lives until the broker is closed: while roles drain,
 acknowledgements and heartbeats flow. When the connection is lost, what was being delivered is stale: it
 comes again, to whomever, and its end here changes nothing.
@@ -31,7 +31,7 @@ from typing import Any
 import pika
 import trio
 
-from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept, Pull
 from occd.broker.amqp import Link, open_link
 from occd.broker.intake import RETURNS_MAX, Arrival, Intake, Turn
 from occd.broker.login import parameters
@@ -159,9 +159,22 @@ class RabbitmqBroker:
     async def consume(
         self, queue: str, prefetch: int
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Delivery]]:
+        async with self._taking(queue, prefetch, pulls=False) as (deliveries, _):
+            yield deliveries
+
+    @asynccontextmanager
+    async def pull(self, queue: str, most: int) -> AsyncIterator[Pull]:
+        async with self._taking(queue, most, pulls=True) as (deliveries, intake):
+            yield Pull(deliveries, lambda: self._consuming.post(intake.ask))
+
+    @asynccontextmanager
+    async def _taking(
+        self, queue: str, most: int, *, pulls: bool
+    ) -> AsyncIterator[tuple[trio.MemoryReceiveChannel[Delivery], Intake]]:
+        """`most` messages are not ended, at most."""
         if queue not in self._declared:
             await self.declare(queue)
-        send, receive = trio.open_memory_channel[Delivery](prefetch)  # never full: so many slots
+        send, receive = trio.open_memory_channel[Delivery](most)  # never full
         turn = self._turns.setdefault(queue, Turn(self._topology.lanes(queue)))
 
         def deliver(intake: Intake, arrival: Arrival) -> None:
@@ -174,10 +187,10 @@ class RabbitmqBroker:
         def renew(intake: Intake, arrival: Arrival) -> None:
             _Delivery(self, queue, intake, arrival).return_soon()
 
-        intake = Intake(self._consuming, turn, prefetch, deliver, renew, self._missing_one)
+        intake = Intake(self._consuming, turn, most, deliver, renew, self._missing_one, pulls=pulls)
         self._consuming.post(intake.start)
         try:
-            yield receive
+            yield receive, intake
         finally:
             self._consuming.post(intake.stop)  # first, or what goes back would be taken again
             with suppress(trio.WouldBlock, trio.ClosedResourceError):

@@ -6,9 +6,9 @@ log again, which the attempt keeps until the result is stored. When a later atte
 attempt ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from signal import Signals
 
@@ -24,6 +24,7 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.execution.arbiter import Turn
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
 from occd.execution.tail import Tail
@@ -38,6 +39,20 @@ log = structlog.get_logger()
 _RETRY_S = 0.5
 _LINGER_S = 60.0
 
+_SEATED_BYTES = 2**20
+"""What a submission in a seat holds in this process until it ends: its files and its stdin. 64 submissions of
+8 MiB would take more than 1 GiB, because their messages are held, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _When:
+    """A task status that calls a function when the program runs."""
+
+    call: Callable[[], None]
+
+    def started(self, _running: object = None) -> None:
+        self.call()
+
 
 class Attempt:
     """One attempt's stages, and the input and signals of clients."""
@@ -51,6 +66,7 @@ class Attempt:
         language: Language,
         installed: Installed,
         node: str,
+        turn: Turn,
     ) -> None:
         self._state = state
         self._sandbox = sandbox
@@ -60,8 +76,9 @@ class Attempt:
         self._language = language
         self._installed = installed
         self._node = node
+        self._turn = turn
         self._taken = Taken(attempts=number - 1)
-        self._kept = Kept() if state.can_be_emptied else None
+        self._kept = Kept() if state.store.can_be_emptied else None
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._stop = trio.Event()
@@ -93,7 +110,7 @@ class Attempt:
         with trio.move_on_after(_LINGER_S):
             while self._kept and self._kept.size > HEAD_BYTES and not self._superseded:
                 try:
-                    if await self._state.status(self._submission.id) == "finished":
+                    if await self._state.submissions.status(self._submission.id) == "finished":
                         return
                 except UnknownSubmission:
                     await self._append(())
@@ -122,6 +139,13 @@ class Attempt:
             run, _ = await self._stage(cell, "run", tree)
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
+    def _runs(self, stage: StageName) -> None:
+        """A program runs now. If the program is interactive, it mostly waits for its client from now on."""
+        submission = self._submission
+        held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
+        if stage == "run" and submission.interactive and held <= _SEATED_BYTES:
+            self._turn.sit(submission.turn or "")
+
     async def _stage(
         self, cell: Cell, stage: StageName, tree: Tree | None
     ) -> tuple[Outcome, Tree | None]:
@@ -136,7 +160,8 @@ class Attempt:
             nursery.start_soon(self._signal, send_signal)
             with stdin, signals:
                 stdin_ = Feed(stdin) if stage == "run" else Null()
-                ended = await cell.run(self._run(stage, stdin_, tail, signals, tree))
+                run = self._run(stage, stdin_, tail, signals, tree)
+                ended = await cell.run(run, task_status=_When(partial(self._runs, stage)))
             nursery.cancel_scope.cancel()
         outcome = ended.outcome
         if stage == "run":
@@ -195,7 +220,7 @@ class Attempt:
                 ended = False
                 while not ended:
                     offset = self._taken.stdin
-                    stdin = await self._state.stdin(self._submission.id, offset)
+                    stdin = await self._state.controls.stdin(self._submission.id, offset)
                     self._taken = replace(self._taken, stdin=offset + len(stdin.data))
                     if stdin.data:
                         await send.send(stdin.data)
@@ -207,14 +232,14 @@ class Attempt:
             async with send:
                 while True:
                     seen = self._taken.signals
-                    for name in await self._state.signals(self._submission.id, seen):
+                    for name in await self._state.controls.signals(self._submission.id, seen):
                         seen += 1
                         self._taken = replace(self._taken, signals=seen)
                         if number := Signals.__members__.get(name):
                             await send.send(number)
 
     async def _watch_for_cancel(self) -> None:
-        await self._state.cancelled(self._submission.id)
+        await self._state.controls.cancelled(self._submission.id)
         self._cancelled = True
         self._stop.set()
 
@@ -235,10 +260,10 @@ class Attempt:
     async def _record(self, events: Sequence[Event]) -> None:
         """Record the attempt anew in a state that was emptied. The program runs on."""
         try:
-            await self._state.append(self._submission.id, self.number, events)
+            await self._state.log.append(self._submission.id, self.number, events)
         except UnknownSubmission:
             await self._record_anew()
-            await self._state.append(self._submission.id, self.number, events)
+            await self._state.log.append(self._submission.id, self.number, events)
         if self._kept:
             self._kept.add(events)
 
@@ -247,6 +272,8 @@ class Attempt:
         submission = self._submission
         log.warning("state has forgotten what runs; recording it anew", id=submission.id)
         version = self._installed.version
-        self.number = await self._state.begin(submission, version, self._node, self._taken)
+        self.number = await self._state.submissions.begin(
+            submission, version, self._node, self._taken
+        )
         for batch in self._kept.batches() if self._kept else ():
-            await self._state.append(submission.id, self.number, batch)
+            await self._state.log.append(submission.id, self.number, batch)

@@ -1,4 +1,8 @@
-"""execute: takes submissions from the queue, one for each slot, and runs them (`execution/attempt.py`).
+"""execute: takes submissions from the queue, one for each free slot, and runs them (`execution/attempt.py`).
+
+The arbiter gives out the slots (`execution/arbiter.py`). The intake takes a slot first, and then asks for a
+submission, so that no submission leaves the queue before it can begin. An interactive run that has started
+gives its slot back for a seat, and so the intake goes on.
 
 An attempt is counted before it begins, and its message is acknowledged after its result is queued, so that a
 death in between brings the submission back. After a failure of ours the message goes back into the queue, and
@@ -6,6 +10,8 @@ the attempt counts. The last failed attempt becomes `internal_error`. A program'
 """
 
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
@@ -13,7 +19,7 @@ import structlog
 import trio
 
 from occd import wire
-from occd.broker import Broker, Delivery
+from occd.broker import Broker, Delivery, Pull
 from occd.config import Config
 from occd.errors import (
     AlreadyFinished,
@@ -26,6 +32,7 @@ from occd.errors import (
     leaves,
     out_of_descriptors,
 )
+from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
 from occd.languages import find, pick
 from occd.model import (
@@ -36,6 +43,7 @@ from occd.model import (
 from occd.roles.heartbeat import announce
 from occd.sandbox import Sandbox
 from occd.sandbox.fitness import Fitness
+from occd.sandbox.memory import memory_used
 from occd.scopes import cancel_when
 from occd.state import Node, State
 from occd.trouble import Trouble
@@ -49,9 +57,10 @@ _INTERNAL = "The server could not run this program. That is our fault, not yours
 
 @dataclass(slots=True)
 class _Held:
-    """A submission that this node has taken: its delivery, which would come again if we died, and its attempt
-    once the attempt has begun."""
+    """A submission that this node has taken: its slot or seat, its delivery, which would come again if we
+    died, and its attempt once the attempt has begun."""
 
+    turn: Turn
     delivery: Delivery
     attempt: Attempt | None = None
 
@@ -61,15 +70,26 @@ class _Held:
 
 
 class Execute:
-    def __init__(self, config: Config, broker: Broker, state: State, sandbox: Sandbox) -> None:
+    def __init__(
+        self,
+        config: Config,
+        broker: Broker,
+        state: State,
+        sandbox: Sandbox,
+        memory_used: Callable[[], float] = memory_used,
+    ) -> None:
+        """`memory_used` tells the share of the node's memory that is in use."""
         self._config = config
         self._broker = broker
         self._state = state
         self._sandbox = sandbox
         self.fitness = Fitness(sandbox)
         self._running: dict[str, _Held] = {}
-        self._slots = trio.Semaphore(config.execute.slots)
-        """Bounds all running submissions, also when the intake begins anew after a time without jails."""
+        self.arbiter = Arbiter(
+            config.execute.slots,
+            config.execute.interactive,
+            lambda: memory_used() <= config.execute.memory_used_max,
+        )
         self._trouble = Trouble("a result waits for the broker")
         self._started_at = time.time()
         self.stopping = trio.Event()
@@ -78,8 +98,9 @@ class Execute:
         """Take submissions until `stopping` is set, then finish the running ones and return. Cancelling hands
         the unfinished ones back."""
         async with trio.open_nursery() as background:
-            await background.start(announce, self._state, self._describe, self._remind)
+            await background.start(announce, self._state.nodes, self._describe, self._remind)
             background.start_soon(self.fitness.run)
+            background.start_soon(self.arbiter.run)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, background, task_status)
             background.cancel_scope.cancel()
@@ -108,19 +129,29 @@ class Execute:
         self, handlers: trio.Nursery, background: trio.Nursery, task_status: trio.TaskStatus[None]
     ) -> None:
         """Take submissions while jails can be made here. At other times they wait in the queue."""
-        queue, slots = self._config.submission_queue, self._config.execute.slots
+        queue, most = self._config.submission_queue, self.arbiter.places
         while not self.stopping.is_set():
-            async with (
-                self._broker.consume(queue, slots) as deliveries,
-                trio.open_nursery() as intake,
-            ):
-                intake.start_soon(self._until, False, intake.cancel_scope)
-                task_status.started()
-                task_status = trio.TASK_STATUS_IGNORED
-                async for delivery in deliveries:
-                    handlers.start_soon(self._handle, delivery, background)
+            turns: deque[Turn] = deque()
+            try:
+                async with self._broker.pull(queue, most) as pull, trio.open_nursery() as intake:
+                    intake.start_soon(self._until, False, intake.cancel_scope)
+                    intake.start_soon(self._ask, pull, turns)
+                    task_status.started()
+                    task_status = trio.TASK_STATUS_IGNORED
+                    async for delivery in pull.deliveries:
+                        handlers.start_soon(self._handle, delivery, turns.popleft(), background)
+            finally:
+                for turn in turns:  # nothing came for these
+                    turn.end()
             async with trio.open_nursery() as waiting:
                 waiting.start_soon(self._until, True, waiting.cancel_scope)
+
+    async def _ask(self, pull: Pull, turns: deque[Turn]) -> None:
+        """Ask for a submission for each slot that becomes free. `turns` has the slots of the submissions that
+        were asked for and did not come yet."""
+        while True:
+            turns.append(await self.arbiter.slot())
+            pull.ask()
 
     async def _until(self, fit: bool, scope: trio.CancelScope) -> None:
         """Cancel `scope` when jails can be made (`fit`) or cannot, and when this role is to stop."""
@@ -130,7 +161,11 @@ class Execute:
             nursery.cancel_scope.cancel()
         scope.cancel()
 
-    async def _handle(self, delivery: Delivery, background: trio.Nursery) -> None:
+    async def _handle(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
+        with turn:
+            await self._end(delivery, turn, background)
+
+    async def _end(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
         """Run one submission, and end its delivery whatever happens."""
         try:
             submission = wire.decode_submission(delivery.body)
@@ -144,10 +179,9 @@ class Execute:
             older, held.delivery = held.delivery, delivery
             await older.ack()
             return
-        held = self._running[submission.id] = _Held(delivery)
+        held = self._running[submission.id] = _Held(turn, delivery)
         try:
-            async with self._slots:
-                ended = await self._try(submission, held)
+            ended = await self._try(submission, held)
         except Unreadable as error:  # no repetition mends what is stored: notify tells it once
             del self._running[submission.id]
             held.close()
@@ -158,7 +192,7 @@ class Execute:
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 if held.attempt:
                     with suppress(OccdError):  # then the attempt counts, which is the lesser evil
-                        await self._state.excuse(submission.id, held.attempt.number)
+                        await self._state.submissions.excuse(submission.id, held.attempt.number)
                 await held.delivery.hand_back()
             held.close()
             raise
@@ -167,7 +201,11 @@ class Execute:
             background.start_soon(_linger, held.attempt)
         else:
             held.close()
-        await (held.delivery.ack() if ended else held.delivery.hand_back())
+        if ended:
+            turn.end()  # the next submission need not wait until this end is written down
+            await held.delivery.ack()
+        else:
+            await held.delivery.hand_back()
 
     async def _try(self, submission: Submission, held: _Held) -> bool:
         """Whether the submission's delivery has served its purpose. Raises Unreadable when the submission was
@@ -190,9 +228,15 @@ class Execute:
                 unfit or out_of_descriptors(error)
             ):  # this is not the program's fault
                 with suppress(OccdError):
-                    await self._state.excuse(submission.id, held.attempt.number)
+                    await self._state.submissions.excuse(submission.id, held.attempt.number)
             await trio.sleep(_RETRY_S)
             return False
+        except BaseExceptionGroup as error:
+            # A failure at the moment at which this role was cancelled. The failure must not end the process.
+            failed, cancelled = error.split(Exception)
+            if failed:
+                log.error("attempt failed", id=submission.id, error=in_words(failed))
+            raise cancelled or error
         return True
 
     async def _attempt(self, submission: Submission, held: _Held) -> None:
@@ -206,7 +250,7 @@ class Execute:
         node = self._config.node
         try:
             version = installed.version if installed else ""
-            number = await self._state.begin(submission, version, node)
+            number = await self._state.submissions.begin(submission, version, node)
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
             await self._publish(submission, error.attempts, result)
@@ -219,7 +263,14 @@ class Execute:
             )
         else:
             held.attempt = Attempt(
-                self._state, self._sandbox, submission, number, language, installed, node
+                self._state,
+                self._sandbox,
+                submission,
+                number,
+                language,
+                installed,
+                node,
+                held.turn,
             )
             result = replace(await held.attempt.stages(), version=installed.version)
             number = held.attempt.number

@@ -6,6 +6,7 @@ of the tree. What a stranger's program did is an `Outcome`. An exception is abou
 repeated elsewhere.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -62,6 +63,42 @@ class Tree:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Files to take out of the box when the program has ended: those that match a pattern
+    (`sandbox/collect.py`), at most so many `files`, each of at most `file_bytes`, together at most
+    `bytes`."""
+
+    patterns: Sequence[str]
+    files: int
+    file_bytes: int
+    bytes: int
+
+
+Reason = Literal["name", "no_file", "size", "count", "total", "entries"]
+"""Why a file that matches was left out: its name cannot be a file's name of ours; it is no regular file; it
+is too long by itself; there were enough files before it; or they had too many bytes. `entries`: a folder
+was not looked through to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """`name` ends with a slash for a folder, and is empty for the box. Bytes that are not UTF-8 are written
+    as backslashes."""
+
+    name: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The first 100 of what was left out, and how many there were."""
+
+    files: tuple[File, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    left_out_count: int = 0
+
+
 def no_signals() -> trio.MemoryReceiveChannel[int]:
     send, receive = trio.open_memory_channel[int](0)
     send.close()
@@ -73,7 +110,7 @@ class Run:
     """One run of one program. `argv` and `env` reach the program as they are: no shell reads them.
 
     Raises ValueError for a run that begins with a tree and shall leave one, and rules.Broken (which is one)
-    for files whose names do not go together.
+    for files whose names do not go together, and for patterns that could leave the box.
     """
 
     argv: Sequence[str]
@@ -93,11 +130,14 @@ class Run:
     """More files, for this run alone. They take the place of files and folders of the same names."""
     keep: bool = False
     """Whether the box is kept as a tree when the program has ended, however it ended."""
+    collect: Collect | None = None
 
     def __post_init__(self) -> None:
         if self.keep and self.tree:
             raise ValueError("a run that begins with a tree leaves none")
         rules.file_names([file.name for file in self.files])
+        if self.collect:
+            rules.patterns(self.collect.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +146,62 @@ class Ended:
 
     outcome: Outcome
     tree: Tree | None = None
+    collected: Collected = Collected()
+
+
+class FileFault(Exception):
+    """Work with files of a running program failed, as `errno` says. The program or the caller caused it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.errno = number
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`name` is as from `os.fsdecode`: a program may choose names that are not UTF-8. `mode` is as from
+    `stat`, `changed` in seconds since the epoch, as the program wants it."""
+
+    name: str
+    mode: int
+    size: int
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`more`: the folder has more entries than were asked for."""
+
+    entries: tuple[Entry, ...]
+    more: bool
 
 
 class Running(Protocol):
-    """A program that runs. When the program has ended, every method does nothing."""
+    """A program that runs.
+
+    The files are those of the program's box. Paths have no link, no `..` and no empty part in them. Work
+    with files takes 2 s at most, and fails (FileFault) when the program hinders it or has ended. The
+    program may change the files at any moment: contents are what was read, not what was there at one time.
+    """
 
     def arm(self, limit: Literal["cpu_time", "wall_time"], seconds: float | None) -> None:
-        """Set a limit anew, counted from now. None takes the limit away."""
+        """Set a limit anew, counted from now. None takes the limit away. Does nothing after the program's
+        end."""
 
     def arm_idle(self, idle: Idle | None) -> None:
-        """Set the limit on idle time anew, counted from now. None takes the limit away."""
+        """Set the limit on idle time anew, as `arm` does."""
+
+    async def put(self, file: File) -> None:
+        """Write a file of at most 16 MiB, which the program then sees as a whole. Makes absent folders, and
+        takes the place of a file, but not of a folder, of this name."""
+
+    async def list(self, folder: str, most: int) -> Listing:
+        """At most `most` entries of a folder (4,096 in any case), in no order. The empty path is the
+        box."""
+
+    async def get(self, name: str, most: int) -> bytes:
+        """The contents of a regular file, of at most `most` bytes (16 MiB in any case). EFBIG when it has
+        more."""
 
 
 class Cell(Protocol):

@@ -313,7 +313,7 @@ def own_path(controller: str) -> str | None:
     return None
 
 
-def _mounted(kind: str, controller: str = "") -> Path | None:
+def find_mount(kind: str, controller: str = "") -> Path | None:
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, fstype, options, *_ = line.split()
         if fstype == kind and (not controller or controller in options.split(",")):
@@ -331,7 +331,7 @@ def _find_v1() -> Cgroups | None:
 
 
 def _find_v1_controller(name: str) -> Path | None:
-    mounted, own = _mounted("cgroup", name), own_path(name)
+    mounted, own = find_mount("cgroup", name), own_path(name)
     if mounted is None or own is None:
         return None
     parent = mounted / own.lstrip("/")
@@ -341,7 +341,7 @@ def _find_v1_controller(name: str) -> Path | None:
 
 
 def _find_v2() -> Cgroups | None:
-    mounted, own = _mounted("cgroup2"), own_path("")
+    mounted, own = find_mount("cgroup2"), own_path("")
     if mounted is None or own is None:
         return None
     here = mounted / own.lstrip("/")

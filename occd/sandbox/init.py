@@ -5,6 +5,7 @@ import signal
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from occd.model import LimitName, Limits
 from occd.sandbox import Idle
@@ -12,8 +13,11 @@ from occd.sandbox import Idle
 _HELLO = struct.Struct("=B7xQ")
 _GO = struct.Struct("=Q4I9Q")
 _ORDER = struct.Struct("=cB6xQQ")
+_ANSWER = struct.Struct("=B3xi")
 _END = struct.Struct("=BBBxiQQQ")
 MESSAGE_MAX = _END.size
+Work = Literal["put", "list", "get"]
+_WORKS: dict[Work, bytes] = {"put": b"P", "list": b"L", "get": b"G"}
 _LIMITS: dict[LimitName, int] = {
     "memory": ord("m"),
     "cpu_time": ord("c"),
@@ -28,6 +32,13 @@ class Hello:
     """A jail stands. `number` is what its init will answer to."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Work with files is done. `error` is 0 or an errno."""
+
+    error: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +119,22 @@ def encode_talks() -> bytes:
     return _ORDER.pack(b"T", 0, 0, 0)
 
 
+def encode_work(work: Work, path: bytes, first: int) -> bytes:
+    """`first` is the mode of a file that is put, or the most entries or bytes. An open file comes along."""
+    return _ORDER.pack(_WORKS[work], 0, first, 0) + path
+
+
 def _nanoseconds(seconds: float | None) -> int:
     """0 says that the limit is not armed."""
     return 0 if seconds is None else max(1, round(seconds * 1e9))
 
 
-def decode(message: bytes) -> Hello | End | None:
+def decode(message: bytes) -> Hello | Answer | End | None:
     """None says that the program could not be started, through no fault of its own."""
     if message[:1] == b"R":
         return Hello(_HELLO.unpack(message)[1])
+    if message[:1] == b"W":
+        return Answer(_ANSWER.unpack(message)[1])
     kind, limit, ended, status, wall_ns, cpu_ns, peak = _END.unpack(message)
     if kind != ord("X"):
         return None

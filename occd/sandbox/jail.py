@@ -25,6 +25,7 @@ from occd.errors import SandboxFailed
 from occd.model import LimitName, Limits, Outcome, Stream
 from occd.sandbox import Feed, Idle, Run, Running, Sink
 from occd.sandbox.cgroup import Group, Usage
+from occd.sandbox.files import Clerk
 from occd.sandbox.init import End, encode_go, encode_idle, encode_limit, encode_talks
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output
@@ -62,8 +63,9 @@ async def run_in_jail(
             )
             started = time.monotonic()
             await launcher.go(message, [*files, *groups, *cpu_time])
-        ending = _Ending(launcher, run.limits.wall_time)
-        program = _Program(launcher.jail, ending, run.idle)
+        clerk = Clerk(launcher.jail)
+        ending = _Ending(launcher, clerk, run.limits.wall_time)
+        program = _Program(launcher.jail, ending, clerk, run.idle)
         streams: dict[Stream, tuple[int, Sink]] = {
             "stdout": (stdout, run.stdout),
             "stderr": (stderr, run.stderr),
@@ -84,6 +86,7 @@ async def run_in_jail(
             except SandboxFailed as error:
                 failed = error  # raised below: the nursery would wrap it
             wall_time = time.monotonic() - started
+            clerk.over()
             watchers.cancel_scope.cancel()
         if failed:
             raise failed
@@ -132,10 +135,11 @@ async def _feed(feed: Feed, pipe: trio.lowlevel.FdStream, program: "_Program") -
 
 
 class _Program:
-    """The program that runs, for those who change its limits (`Running`)."""
+    """The program that runs, for those who change its limits or work with its files (`Running`)."""
 
-    def __init__(self, jail: Jail, ending: "_Ending", idle: Idle | None) -> None:
+    def __init__(self, jail: Jail, ending: "_Ending", clerk: Clerk, idle: Idle | None) -> None:
         self._jail = jail
+        self.put, self.list, self.get = clerk.put, clerk.list, clerk.get
         self._ending = ending
         self._idle = idle
 
@@ -161,8 +165,9 @@ class _Program:
 class _Ending:
     """The end of one jail: awaited, asked for, and forced when init does not answer."""
 
-    def __init__(self, launcher: Launcher, wall_time: float) -> None:
+    def __init__(self, launcher: Launcher, clerk: Clerk, wall_time: float) -> None:
         self._launcher = launcher
+        self._clerk = clerk
         self._jail = launcher.jail
         self.asked = False
         self._patience = trio.CancelScope()
@@ -192,13 +197,13 @@ class _Ending:
         is not the program's fault.
         """
         with self._patience:
-            end = await self._launcher.end()
+            end = await self._launcher.end(self._clerk.answer)
             if end is None:
                 raise SandboxFailed("the jail's init was killed, not by us")
             return end
         self._jail.kill()
         with trio.move_on_after(_END_TIMEOUT_S):
-            return await self._launcher.end()
+            return await self._launcher.end(self._clerk.answer)
         raise SandboxFailed(
             f"a jail does not end although its init was killed{self._launcher.said()}"
         )

@@ -1,11 +1,11 @@
-"""A long-lived nsjail that makes one jail after another. The next jail stands ready before its job is known,
-and the start of nsjail (dynamic linking, reading its policy) is paid for once.
+"""A long-lived nsjail that makes one jail after another. The next jail stands ready before its job is
+known, and the start of nsjail (dynamic linking, reading its policy) is paid for once.
 
 Theory of operation. nsjail runs in its mode `rerun`: when a jail has ended, nsjail makes the next one. The
 init of every jail says hello over one socket and waits. `ready` takes the hello, `go` gives the job, `end`
 takes the report. When an init dies without a report (most often because we killed it), the next message is
-the hello of the next jail. nsjail makes this jail only when no process of the last jail is left. A jail shows
-as its box the file system that was mounted at the launcher's place when the jail was made (`box.py`).
+the hello of the next jail. nsjail makes this jail only when no process of the last jail is left. A jail
+shows as its box the file system that was mounted at the launcher's place when the jail was made (`box.py`).
 
 nsjail is tethered to us: it dies when we die, and its jail dies with it. Its log is a pipe, which we empty
 for each jail that is made. An nsjail that fails again and again therefore stops when the pipe is full.
@@ -16,13 +16,13 @@ import signal
 import socket
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import trio
 
 from occd.errors import SandboxFailed
-from occd.sandbox.init import MESSAGE_MAX, End, Hello, decode, encode_signal
+from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, decode, encode_signal
 from occd.sandbox.spawn import Process
 
 CONTROL_FD, LOG_FD = 3, 4
@@ -61,7 +61,7 @@ class Waits:
 class Jail:
     """A jail that nsjail has made. A signal or kill through this object reaches no other jail."""
 
-    def __init__(self, number: int, pid: int, control: int) -> None:
+    def __init__(self, number: int, pid: int, control: socket.socket) -> None:
         """`number` is the number in init's hello, `pid` is init's, `control` is our end of its socket."""
         self.number = number
         self._control = control
@@ -72,14 +72,16 @@ class Jail:
         """Send a signal to the program and its process group, as a terminal would."""
         self.send(encode_signal(number))
 
-    def send(self, order: bytes) -> None:
-        """Send an order to init. Does nothing when the program has ended.
+    def send(self, order: bytes, *files: int) -> bool:
+        """Send an order to init. False when this was not possible, as when the program has ended.
 
         The next init reads the orders that this init had not read. It ignores orders until it has its job.
         So nothing may be sent when this jail is over."""
         if not self._over:
             with suppress(OSError):  # init has ended, or does not read: `kill` still works
-                os.write(self._control, order)
+                socket.send_fds(self._control, [order], files)
+                return True
+        return False
 
     def kill(self) -> None:
         """Kill the jail's init. The kernel then kills every process in the jail."""
@@ -132,6 +134,7 @@ class Launcher:
                 {0: null, 1: log, 2: log, CONTROL_FD: inits.fileno(), LOG_FD: log},
             )
             ours.callback(self._process.close)
+            self._socket = control
             self._control = trio.socket.from_stdlib_socket(control)
             self._waits = waits
             self._said = b""
@@ -176,10 +179,13 @@ class Launcher:
                 f"the jail ended before its program started: {error}{self.said()}"
             ) from error
 
-    async def end(self) -> End | None:
-        """Wait for the end. After it no process of the program is left. None when init died without a report,
-        as after our kill. Raises SandboxFailed when the program could not be started."""
-        message = await self._receive()
+    async def end(self, answered: Callable[[int], None]) -> End | None:
+        """Wait for the end. After it no process of the program is left. None when init died without a
+        report, as after our kill. `answered` gets the errors of work with files, 0 for none.
+
+        Raises SandboxFailed when the program could not be started."""
+        while isinstance(message := await self._receive(), Answer):
+            answered(message.error)
         if message is None:
             raise SandboxFailed(f"the program could not be started{self.said()}")
         if isinstance(message, Hello):
@@ -214,7 +220,7 @@ class Launcher:
                 said = said[-_KEPT:].partition(b"\n")[2]  # whole lines
             self._said = said
 
-    async def _receive(self) -> Hello | End | None:
+    async def _receive(self) -> Hello | Answer | End | None:
         try:
             data, ancillary, _, _ = await self._control.recvmsg(
                 MESSAGE_MAX, socket.CMSG_SPACE(_CREDENTIALS.size)
@@ -230,6 +236,6 @@ class Launcher:
                 self._jail.close()
                 self._jail = None
             pid = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
-            self._jail = Jail(message.number, pid, self._control.fileno())
+            self._jail = Jail(message.number, pid, self._socket)
             self._stands = True
         return message

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVarTuple, Unpack
@@ -30,15 +30,17 @@ from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Language, load_languages
 from occd.model import File, Limits
-from occd.sandbox import Cell, Ended, Run, Running, Sink, Tree, kernel
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Sink, Tree, kernel
 from occd.sandbox.box import INODES, SAFE, Place, seal
 from occd.sandbox.cgroup import Cgroups, Group, find_cgroups, remove
+from occd.sandbox.collect import collect
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher, Waits
 from occd.sandbox.probe import probe_languages
 from occd.sandbox.proof import unproven
 from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
 from occd.sandbox.slots import Slot, host_folder, lease, ownerless
+from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
 
@@ -169,24 +171,25 @@ class _Cell:
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
     ) -> Ended:
         self._runs += 1
+        number = self._runs
         slot = self._seat.slot
-        name = f"{slot.name}-{self._runs}"
+        name = f"{slot.name}-{number}"
         kept: Tree | None = None
-        async with (
-            self._group(name, run.limits) as group,
-            self._seat.launcher() as (
-                launcher,
-                place,
-            ),
-        ):
+        collected = Collected()
+        async with AsyncExitStack() as held:
+            group = await held.enter_async_context(self._group(name, run.limits))
+            launcher, place = await held.enter_async_context(self._seat.launcher())
             await self._fill(launcher, place, run)
+            box = held.enter_context(opened(place.path)) if run.collect else None
             if run.keep:
-                kept = self._move(place, Tree(self._seat.folder / f"tree{self._runs}"))
+                kept = self._move(place, Tree(self._seat.folder / f"tree{number}"))
             place.renew()
             outcome = await run_in_jail(launcher, slot.uid, run, group, task_status)
+            if run.collect and box is not None:
+                collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
             seal(kept.folder)
-        return Ended(outcome, kept)
+        return Ended(outcome, kept, collected)
 
     async def _fill(self, launcher: Launcher, place: Place, run: Run) -> None:
         """Fill the box of the jail that stands ready."""

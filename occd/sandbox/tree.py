@@ -17,7 +17,7 @@ _ENTRIES_MAX, _DEPTH_MAX = 4096, 32
 _CHUNK = 2**18
 _PAGE = os.sysconf("SC_PAGESIZE")
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -78,7 +78,7 @@ class _Copy:
     def _file(self, name: str, source: int, target: int) -> None:
         with (
             suppress(FileExistsError),
-            opened(name, _READ, source) as old,
+            opened(name, READ, source) as old,
             opened(name, NEW, target) as new,
         ):
             found = os.fstat(old)

@@ -12,7 +12,9 @@
  *                 child joins these before it executes the program: a thread that moves itself by v1's
  *                 `tasks` waits for nobody, while a move from outside costs an RCU grace period (7 ms).
  *                 With cgroups the last file gives the CPU time that the job has used.
- *   occd -> init  struct order  while the program runs: a signal for the program, or a change of its limits.
+ *   occd -> init  struct order  while the program runs: a signal for the program, a change of its limits, or work
+ *                 with its files.
+ *   init -> occd  struct answer work with files is done.
  *   init -> occd  struct end    the first process ended, or a guard (below) ended it, and no other
  *                 process of the jail is left; then init exits.
  *
@@ -27,6 +29,13 @@
  * nsjail makes one jail after another, and all their inits talk over the same socket. So `go` repeats the
  * number of this init's hello: init ignores a message for an init that died.
  * End of file on the socket means that occd died: init exits, and the kernel kills the namespace.
+ *
+ * Work with files (put, list, get) is for a clerk: a child of init, outside of the job's control groups. The program
+ * has the same user, so it can stop or kill the clerk, and a file system can make the clerk wait; init goes on, and
+ * ends a clerk that takes too long. A clerk goes from the box part by part, follows no link, and opens regular files
+ * only. Contents and lists go through an open file, which came with the order and is in no folder. The clerk has no
+ * other file of init, and closes this one before it ends: PR_SET_DUMPABLE does not protect the files of a process
+ * that is just ending.
  *
  * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, this process becomes PROGRAM.
  * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
@@ -52,14 +61,16 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-struct hello { /* all four are mirrored by occd/sandbox/init.py */
+struct hello { /* all six are mirrored by occd/sandbox/init.py */
     uint8_t type; /* 'R' */
     uint8_t pad[7];
     uint64_t number;
@@ -75,10 +86,25 @@ struct go {
 };
 
 struct order {
-    uint8_t type; /* 'S': send a signal, 'A': arm a limit or disarm it, 'T': the program talks, it is not idle */
+    uint8_t type; /* 'S': send a signal, 'A': arm a limit or disarm it, 'T': the program talks, it is not idle;
+                   * 'P', 'L', 'G': put, list, get, with an open file. The path in the box follows the struct. */
     uint8_t what; /* the number of the signal, or the letter of the limit as in struct end */
     uint8_t pad[6];
-    uint64_t limit_ns, idle_ns; /* 0: disarm; for idle time: without activity, and with activity or without */
+    uint64_t first; /* 'A': the limit in ns, for idle time without activity, 0: disarm; 'P': the mode of the file;
+                     * 'L': the most entries; 'G': the most bytes */
+    uint64_t second; /* 'A': idle time, with activity or without */
+};
+
+struct answer {
+    uint8_t type; /* 'W' */
+    uint8_t pad[3];
+    int32_t error; /* 0, or an errno */
+};
+
+struct entry { /* of a list; the name follows */
+    uint64_t size;
+    int64_t changed_ns; /* since the epoch */
+    uint32_t mode, name_size;
 };
 
 struct end {
@@ -106,6 +132,8 @@ struct guards { /* the limits that init holds */
 struct run { /* the program that runs, and what is known of it */
     const struct go *go;
     pid_t program;
+    pid_t clerk; /* the process that works with files; 0: none */
+    uint64_t clerk_ends;
     int cpu_file; /* tells the CPU time; -1 without cgroups */
     uint64_t look; /* the time for the next look at the usage */
     struct guards guards;
@@ -116,6 +144,7 @@ struct run { /* the program that runs, and what is known of it */
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
 enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
 enum { ACTIVE_SHARE = 200, QUIET_LOOKS = 16 };
+enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
 
 static int control;
@@ -269,9 +298,9 @@ static uint64_t shared_bytes(const char *task, const char *status) {
     return strstr(text, "\nPss_Shmem:") ? kilobytes(text, "\nPss_Shmem:") : all;
 }
 
-/* Memory and CPU time of every process but init, with page tables, and memory of the writable file systems.
+/* Memory and CPU time of every process but init and its clerk, with page tables, and memory of the writable file systems.
  * Mapped files of these file systems would count twice, hence the larger of the two. */
-static struct usage sample(void) {
+static struct usage sample(pid_t clerk) {
     struct rusage reaped;
     struct usage usage = {.cpu_ns = reaped_cpu_ns(&reaped)};
     char status[4096], text[1024], task[64];
@@ -282,6 +311,7 @@ static struct usage sample(void) {
     for (struct dirent *e; (e = readdir(proc));) {
         unsigned long long user, system, of_children[2];
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || strcmp(e->d_name, "1") == 0) continue;
+        if (atoi(e->d_name) == clerk) continue;
         if (find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
             usage.memory += kilobytes(status, "\nRssAnon:") + kilobytes(status, "\nVmPTE:") + kilobytes(status, "\nVmSwap:");
             shared += shared_bytes(task, status);
@@ -311,14 +341,27 @@ static uint64_t told_cpu_ns(int file) {
     return value;
 }
 
+static void answer(int error) {
+    struct answer answer = {.type = 'W', .error = error};
+    if (write(control, &answer, sizeof answer) != sizeof answer) fprintf(stderr, "occd-init: an answer is lost\n");
+}
+
+static void dismiss_clerk(struct run *run, int status) {
+    run->clerk = 0;
+    run->clerk_ends = NEVER;
+    answer(WIFEXITED(status) ? WEXITSTATUS(status) : ETIMEDOUT);
+}
+
 /* Returns the number of reaped processes. The number is bounded, to leave time to look at the limits. */
-static int reap(pid_t program, int *ended, int *status) {
-    int count = 0, each;
-    for (pid_t pid; count < REAPED_MAX && (pid = waitpid(-1, &each, WNOHANG)) > 0; count++)
-        if (pid == program) {
-            *status = each;
+static int reap(struct run *run, int *ended) {
+    int count = 0, status;
+    for (pid_t pid; count < REAPED_MAX && (pid = waitpid(-1, &status, WNOHANG)) > 0; count++) {
+        if (pid == run->program) {
+            run->end.status = status;
             *ended = 1;
         }
+        if (pid == run->clerk) dismiss_clerk(run, status);
+    }
     return count;
 }
 
@@ -353,16 +396,134 @@ static void arm(struct run *run, uint8_t which, uint64_t limit_ns, uint64_t idle
     if (run->cpu_file >= 0) run->look = 0; /* a sample is near anyway */
 }
 
+/* Ends the clerk. It tells its error by its exit code. */
+static void done(int file, int error) {
+    close(file);
+    _exit(error);
+}
+
+/* The folder `name` in `folder`, which is closed. */
+static int enter(int folder, const char *name, int make) {
+    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) _exit(EINVAL);
+    if (make && mkdirat(folder, name, 0755) != 0 && errno != EEXIST) _exit(errno);
+    int next = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (next < 0) _exit(errno);
+    close(folder);
+    return next;
+}
+
+/* The folder in which the last part of the path lies. Moves the path to this part. */
+static int enter_all(char **path, int make) {
+    int folder = open("/box", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) _exit(errno);
+    for (char *slash; (slash = strchr(*path, '/')); *path = slash + 1) {
+        *slash = 0;
+        folder = enter(folder, *path, make);
+    }
+    return folder;
+}
+
+/* Returns an errno. */
+static int copy(int from, int to, uint64_t most) {
+    for (uint64_t left = most + 1; left;) {
+        ssize_t n = sendfile(to, from, NULL, left < 1 << 20 ? left : 1 << 20);
+        if (n < 0) return errno;
+        if (n == 0) return 0;
+        left -= (uint64_t)n;
+    }
+    return EFBIG; /* it grew while it was read */
+}
+
+static void put(char *path, int content, mode_t mode) {
+    char name[64];
+    int folder = enter_all(&path, 1);
+    snprintf(name, sizeof name, ".occd-%d", getpid());
+    int new = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    if (new < 0) _exit(errno);
+    int error = copy(content, new, PUT_BYTES);
+    /* Renamed, the file is there as a whole, and what had its name was neither opened nor followed. */
+    if (!error && (fchmod(new, mode & 0777) != 0 || renameat(folder, name, folder, path) != 0)) error = errno;
+    if (error) unlinkat(folder, name, 0);
+    done(content, error);
+}
+
+static void get(char *path, int into, uint64_t most) {
+    int folder = enter_all(&path, 0);
+    int file = openat(folder, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    struct stat found;
+    if (file < 0 || fstat(file, &found) != 0) _exit(errno);
+    if (!S_ISREG(found.st_mode)) _exit(S_ISDIR(found.st_mode) ? EISDIR : EINVAL);
+    if ((uint64_t)found.st_size > most) _exit(EFBIG);
+    done(into, copy(file, into, most));
+}
+
+static void list(char *path, int into, uint64_t most) {
+    int folder = enter_all(&path, 0);
+    if (*path) folder = enter(folder, path, 0); /* else the box itself */
+    DIR *entries = fdopendir(folder);
+    FILE *out = fdopen(into, "w");
+    if (!entries || !out) _exit(errno);
+    for (struct dirent *e; most && (e = readdir(entries));) {
+        struct stat found;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        if (fstatat(folder, e->d_name, &found, AT_SYMLINK_NOFOLLOW) != 0) continue; /* it has just gone */
+        struct entry entry = {
+            .size = (uint64_t)found.st_size,
+            .changed_ns = found.st_mtim.tv_sec * 1000000000 + found.st_mtim.tv_nsec,
+            .mode = found.st_mode,
+            .name_size = (uint32_t)strlen(e->d_name),
+        };
+        fwrite(&entry, sizeof entry, 1, out);
+        fwrite(e->d_name, entry.name_size, 1, out);
+        most--;
+    }
+    _exit(fclose(out) == 0 ? 0 : errno);
+}
+
+static void send_clerk(struct run *run, const struct order *order, char *path, int file) {
+    pid_t clerk = file < 0 ? (errno = EMFILE, -1) : run->clerk ? (errno = EBUSY, -1) : fork();
+    if (clerk == 0) {
+        if (file != 0 && dup2(file, 0) != 0) _exit(errno);
+        file = 0;
+        if (close_range(1, ~0u, 0) != 0) _exit(errno);
+        switch (order->type) {
+        case 'P': put(path, file, (mode_t)order->first); break;
+        case 'L': list(path, file, order->first); break;
+        case 'G': get(path, file, order->first);
+        }
+        _exit(EINVAL);
+    }
+    if (clerk < 0) {
+        answer(errno);
+        return;
+    }
+    run->clerk = clerk;
+    run->clerk_ends = now_ns() + CLERK_NS;
+}
+
 static void obey(struct run *run) {
     struct order order;
-    ssize_t size = recv(control, &order, sizeof order, 0);
+    char path[PATH_BYTES];
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } extra;
+    struct iovec into[2] = {{.iov_base = &order, .iov_len = sizeof order}, {.iov_base = path, .iov_len = sizeof path - 1}};
+    struct msghdr message = {.msg_iov = into, .msg_iovlen = 2, .msg_control = &extra, .msg_controllen = sizeof extra};
+    ssize_t size = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
     if (size == 0 || (size < 0 && errno != EINTR)) _exit(0);
-    if (size != sizeof order) return;
+    if (size < (ssize_t)sizeof order) return;
+    path[size - (ssize_t)sizeof order] = 0;
+    struct cmsghdr *came = CMSG_FIRSTHDR(&message);
+    int file = -1;
+    if (came && came->cmsg_len == CMSG_LEN(sizeof file)) memcpy(&file, CMSG_DATA(came), sizeof file);
     switch (order.type) {
     case 'S': send_signal(run->program, order.what); break;
-    case 'A': arm(run, order.what, order.limit_ns, order.idle_ns); break;
-    case 'T': begin_quiet_time(run);
+    case 'A': arm(run, order.what, order.first, order.second); break;
+    case 'T': begin_quiet_time(run); break;
+    default: send_clerk(run, &order, path, file);
     }
+    if (file >= 0) close(file);
 }
 
 static uint64_t earlier(uint64_t one, uint64_t other) {
@@ -387,7 +548,7 @@ static uint8_t guard(struct run *run, uint64_t now) {
     const struct go *go = run->go;
     struct end *end = &run->end;
     if (run->cpu_file < 0) {
-        struct usage used = sample(), *most = &run->most;
+        struct usage used = sample(run->clerk), *most = &run->most;
         if (used.mapped_files > most->mapped_files) most->mapped_files = used.mapped_files;
         if (used.memory > end->peak_bytes) end->peak_bytes = used.memory;
         if (used.cpu_ns > end->cpu_ns) end->cpu_ns = used.cpu_ns;
@@ -413,17 +574,22 @@ static uint64_t supervise(struct run *run, int signals) {
     struct pollfd fds[2] = {{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
     int ended = 0, reaped = 0;
     for (;;) {
-        wait_until(reaped == REAPED_MAX ? 0 : earlier(run->look, run->guards.wall_ends), fds);
+        uint64_t next = earlier(earlier(run->look, run->guards.wall_ends), run->clerk_ends);
+        wait_until(reaped == REAPED_MAX ? 0 : next, fds);
         if (fds[0].revents) obey(run);
         if (fds[1].revents || reaped == REAPED_MAX) {
             struct signalfd_siginfo info[2]; /* all that can wait; the program could hold us in a loop here */
             if (read(signals, info, sizeof info) < 0 && errno != EAGAIN) fail("cannot read signals");
-            reaped = reap(run->program, &ended, &run->end.status);
+            reaped = reap(run, &ended);
             if (ended) return now_ns();
             /* The program sent the signal. Pause, because no job pays for the CPU time that init spends on it. */
             if (!reaped) nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         }
         uint64_t now = now_ns();
+        if (now >= run->clerk_ends) {
+            kill(run->clerk, SIGKILL);
+            run->clerk_ends = NEVER;
+        }
         if (now >= run->look) run->end.limit = guard(run, now);
         if (!run->end.limit && now >= run->guards.wall_ends) run->end.limit = 'w';
         if (run->end.limit) {
@@ -488,6 +654,7 @@ static struct end run(const struct go *go, int *files) {
     struct run run = {
         .go = go,
         .program = program,
+        .clerk_ends = NEVER,
         .cpu_file = go->groups ? files[STDIO + go->groups] : -1,
         .look = started + (!go->groups ? SAMPLE_NS : go->quiet_ns ? 0 : go->cpu_ns / go->processors),
         .guards = {

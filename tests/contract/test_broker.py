@@ -126,6 +126,60 @@ async def test_prefetch_bounds_what_is_out(seam: BrokerSeam) -> None:
             await take(deliveries)
 
 
+@pytest.mark.parametrize("queue", [Q, "execution_queue"])
+async def test_a_message_comes_for_each_request_only(seam: BrokerSeam, queue: str) -> None:
+    async with seam.open() as broker, broker.pull(queue, 10) as pull:
+        await put(broker, *"abc", queue=queue)
+        await assert_quiet(pull.deliveries)
+        pull.ask()
+        (a,) = await take(pull.deliveries)
+        await a.ack()
+        await assert_quiet(pull.deliveries)  # the end of a message is no request
+        pull.ask()
+        (b,) = await take(pull.deliveries)
+        await b.hand_back()
+        await assert_quiet(pull.deliveries)
+        pull.ask()
+        (b,) = await take(pull.deliveries)
+        assert (a.body, b.body) == (b"a", b"b")
+        assert await drain(broker, 1, queue) == ["c"]  # another consumer gets the rest
+        await b.ack()
+
+
+@pytest.mark.parametrize("queue", [Q, "execution_queue"])
+async def test_what_is_not_ended_holds_back_nothing_that_is_asked_for(
+    seam: BrokerSeam, queue: str
+) -> None:
+    """All messages are one owner's, and so in one lane. They come while every lane is empty."""
+    async with seam.open() as broker, broker.pull(queue, 20) as pull:
+        held = []
+        for _ in range(4):
+            pull.ask()
+        for number in range(16):
+            await put(broker, str(number), owner="A", queue=queue)
+            held += await take(pull.deliveries)
+            pull.ask()  # the message takes up no room any more, but has not ended
+        assert [each.body for each in held] == [str(number).encode() for number in range(16)]
+        for each in held:
+            await each.ack()
+        await assert_quiet(pull.deliveries)
+
+
+async def test_leaving_a_pull_withdraws_its_requests(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        async with broker.pull(Q, 3) as pull:
+            for _ in range(3):
+                pull.ask()
+            await put(broker, *"ab")
+            (a,) = await take(pull.deliveries)
+            await trio.sleep(QUIET_S)  # the next one is on its way to us
+        assert await drain(broker, 1) == ["b"]
+        await put(broker, "c")
+        assert await drain(broker, 1) == ["c"]
+        await a.ack()
+        await assert_empty(broker)
+
+
 async def test_leaving_the_consumer_returns_what_was_not_taken(seam: BrokerSeam) -> None:
     async with seam.open() as broker:
         await put(broker, *"abc")
@@ -163,6 +217,21 @@ async def test_what_was_taken_can_be_ended_after_leaving_the_consumer(
             await assert_empty(broker, Q + DEAD)
         else:
             assert await drain(broker, 1, Q if end == "hand_back" else Q + DEAD) == ["a"]
+
+
+async def test_what_is_worked_on_stays_ours_when_its_consumer_has_left(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        for number in range(5):  # of which some met a message that came while a channel was closed
+            async with broker.consume(Q, 3) as deliveries:
+                await put(broker, f"a{number}", f"b{number}")
+                (ours,) = await take(deliveries)
+                await trio.sleep(QUIET_S)  # the next one is on its way to us
+            others = await drain(broker, 1)
+            await put(broker, f"c{number}")
+            others += await drain(broker, 1)
+            assert sorted([ours.body.decode(), *others]) == [f"{name}{number}" for name in "abc"]
+            await ours.ack()
+            await assert_empty(broker)
 
 
 async def test_a_waiting_consumer_gets_what_is_published_later(seam: BrokerSeam) -> None:
@@ -341,6 +410,24 @@ async def test_a_message_that_kills_us_is_dead_lettered_at_the_limit(seam: Broke
         assert dead.reason is not None
         assert str(DELIVERY_LIMIT) in dead.reason
         await dead.ack()
+
+
+async def test_a_message_that_is_given_up_uses_up_no_request(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "killer")
+        seam.crash()
+    for _ in range(DELIVERY_LIMIT):
+        async with seam.open() as broker, broker.pull(Q, 1) as pull:
+            pull.ask()
+            await take(pull.deliveries)
+            seam.crash()
+    async with seam.open() as broker, broker.pull(Q, 1) as pull:
+        pull.ask()
+        await assert_quiet(pull.deliveries)
+        await put(broker, "good")
+        (good,) = await take(pull.deliveries)
+        assert good.body == b"good"
+        await good.ack()
 
 
 async def bury(broker: Broker, *bodies: str) -> None:

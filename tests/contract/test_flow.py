@@ -3,6 +3,7 @@ does: it is a fake here, so that it can fail."""
 
 import errno
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -35,6 +36,7 @@ from occd.model import (
     File,
     Limits,
     Outcome,
+    Queued,
     Record,
     Result,
     Stream,
@@ -45,7 +47,8 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Ended, Run, Running, no_signals
+from occd.sandbox import Cell, Ended, Idle, Run, Running, Tree, no_signals
+from occd.scopes import cancel_when
 from occd.state import State
 
 FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
@@ -97,13 +100,14 @@ class Flow:
     sandbox: FakeSandbox
     seam: StateSeam
 
-    async def submit(self) -> Submission:
+    async def submit(self, **fields: Any) -> Submission:
+        values = {"language": "python", "files": (File("main.py", b""),)} | fields
         submission = Submission(
-            new_id(), "python", None, "main.py", (File("main.py", b""),), created_at=time.time()
+            id=new_id(), version=None, main="main.py", created_at=time.time(), **values
         )
-        await self.state.create(submission, None, "")
+        await self.state.submissions.create(submission, None, "")
         await self.publish(submission, wire.encode_submission(submission))
-        await self.state.published(submission.id)
+        await self.state.submissions.published(submission.id)
         return submission
 
     async def publish(self, submission: Submission, body: bytes, queue: str = Q) -> None:
@@ -111,17 +115,19 @@ class Flow:
 
     async def settled(self, submission: Submission) -> tuple[Record, Result]:
         with trio.fail_after(SOON_S):
-            record = await self.state.settled(submission.id)
+            record = await self.state.submissions.settled(submission.id)
         assert record.result
         return record, record.result
 
     async def names(self, submission: Submission) -> list[str]:
         with trio.fail_after(SOON_S):
-            return [each.event.name for each in await self.state.watch(submission.id, 0)]
+            return [each.event.name for each in await self.state.log.watch(submission.id, 0)]
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Execute]:
-        execute = Execute(self.config, self.broker, self.state, self.sandbox)
+    async def running(
+        self, memory_used: Callable[[], float] = lambda: 0.0
+    ) -> AsyncIterator[Execute]:
+        execute = Execute(self.config, self.broker, self.state, self.sandbox, memory_used)
         async with trio.open_nursery() as nursery:
             for role in (Notify(self.config, self.broker, self.state), execute):
                 await nursery.start(role.run)
@@ -294,11 +300,11 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-        await flow.state.send_signal(submission.id, "SIGINT")
-        await flow.state.send_signal(
+        await flow.state.controls.send_signal(submission.id, "SIGINT")
+        await flow.state.controls.send_signal(
             submission.id, "SIGNOBODYKNOWS"
         )  # a later version may send some
-        await flow.state.send_signal(submission.id, "SIGCONT")
+        await flow.state.controls.send_signal(submission.id, "SIGCONT")
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.OK
 
@@ -316,14 +322,14 @@ async def test_a_cancelled_run_is_stopped_and_keeps_its_output(flow: Flow) -> No
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-        await flow.state.cancel(submission.id)
+        await flow.state.submissions.cancel(submission.id)
         _, result = await flow.settled(submission)
         assert (result.verdict, result.run) == (Verdict.CANCELLED, FINE)
 
 
 async def test_what_was_cancelled_in_the_queue_never_runs(flow: Flow) -> None:
     submission = await flow.submit()
-    await flow.state.cancel(submission.id)
+    await flow.state.submissions.cancel(submission.id)
     async with flow.running():
         await flow.settled(await flow.submit())
         assert flow.sandbox.runs == 1
@@ -336,7 +342,7 @@ async def test_a_poisoned_message_ends_its_submission_as_internal_error(
 ) -> None:
     async with flow.running():
         submission = Submission(new_id(), "python", None, "main.py", ())
-        await flow.state.create(submission, None, "")
+        await flow.state.submissions.create(submission, None, "")
         await flow.publish(submission, b'{"v": 99}', queue)
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.INTERNAL_ERROR
@@ -359,7 +365,7 @@ async def test_a_message_that_breaks_a_rule_or_asks_for_what_is_not_known_runs_n
 ) -> None:
     async with flow.running():
         submission = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
-        await flow.state.create(submission, None, "")
+        await flow.state.submissions.create(submission, None, "")
         message = json.loads(wire.encode_submission(submission))
         message["submission"][field] = value
         await flow.publish(submission, json.dumps(message).encode())
@@ -384,7 +390,7 @@ async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> Non
 async def test_an_outage_of_state_is_never_a_verdict(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append, finish = flow.state.append, flow.state.finish
+    append, finish = flow.state.log.append, flow.state.submissions.finish
     calls = 0
 
     def refuse_often() -> None:
@@ -403,8 +409,8 @@ async def test_an_outage_of_state_is_never_a_verdict(
         refuse_often()
         return await finish(id, attempt, result, submission)
 
-    monkeypatch.setattr(flow.state, "append", append_seldom)
-    monkeypatch.setattr(flow.state, "finish", finish_seldom)
+    monkeypatch.setattr(flow.state.log, "append", append_seldom)
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_seldom)
     async with flow.running():
         submission = await flow.submit()
         _, result = await flow.settled(submission)
@@ -423,7 +429,7 @@ async def test_an_outage_of_state_hands_nothing_back(
         handed_back += 1
         await trio.lowlevel.checkpoint()
 
-    finish, calls = flow.state.finish, 0
+    finish, calls = flow.state.submissions.finish, 0
 
     async def finish_after_outage(*args: Any) -> bool:
         nonlocal calls
@@ -434,7 +440,7 @@ async def test_an_outage_of_state_hands_nothing_back(
         return await finish(*args)
 
     monkeypatch.setattr("occd.broker.embedded._Delivery.hand_back", hand_back)
-    monkeypatch.setattr(flow.state, "finish", finish_after_outage)
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_after_outage)
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, result.attempts) == (Verdict.OK, 1)
@@ -486,7 +492,7 @@ async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
     async with flow.running():
         submission = await flow.submit()
         await flow.settled(submission)
-        record = await flow.state.get(submission.id, 2 * len(LONG) + 100)
+        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
     assert record.output
     assert record.output[RUN, "stdout"] == b"done\n" + LONG
     assert max(lengths) < 2 * HEADS_BYTES
@@ -496,16 +502,16 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node that ran it keeps the log until then."""
-    if not flow.state.can_be_emptied:
+    if not flow.state.store.can_be_emptied:
         pytest.skip("nobody empties it")
-    finish, ended, go = flow.state.finish, trio.Event(), trio.Event()
+    finish, ended, go = flow.state.submissions.finish, trio.Event(), trio.Event()
 
     async def finish_later(*args: Any) -> bool:
         ended.set()
         await go.wait()
         return await finish(*args)
 
-    monkeypatch.setattr(flow.state, "finish", finish_later)
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_later)
     flow.sandbox.behave = say_much
     async with flow.running():
         submission = await flow.submit()
@@ -514,13 +520,13 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
             flow.seam.empty()
             while True:  # until its node has told it anew
                 with suppress(UnknownSubmission):
-                    if len(await flow.state.watch(submission.id, 1)) > 1:
+                    if len(await flow.state.log.watch(submission.id, 1)) > 1:
                         break
                 await trio.sleep(0.01)
             await trio.sleep(QUIET_S)
         go.set()
         _, result = await flow.settled(submission)
-        record = await flow.state.get(submission.id, 2 * len(LONG) + 100)
+        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
     assert result.run
     assert not result.run.stdout.truncated
     assert record.output
@@ -531,7 +537,7 @@ async def test_the_beginning_of_a_long_output_outlives_its_node_and_an_emptied_s
     flow: Flow,
 ) -> None:
     submission = await flow.submit()
-    number = await flow.state.begin(submission, "3.11.2", "node")
+    number = await flow.state.submissions.begin(submission, "3.11.2", "node")
     outcome = await say_much(lambda *_: None, trio.Event())
     result = Result(Verdict.OK, run=outcome, attempts=number, finished_at=time.time())
     body = wire.encode_result(wire.ResultMessage(submission.id, number, result, submission))
@@ -542,7 +548,7 @@ async def test_the_beginning_of_a_long_output_outlives_its_node_and_an_emptied_s
         with trio.fail_after(SOON_S):
             while True:
                 with suppress(UnknownSubmission):
-                    record = await flow.state.settled(submission.id, 2 * HEADS_BYTES)
+                    record = await flow.state.submissions.settled(submission.id, 2 * HEADS_BYTES)
                     break
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
@@ -572,14 +578,14 @@ async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
         with trio.fail_after(SOON_S):
             await started.wait()
             # until all that came before is there
-            while len(await flow.state.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
+            while len(await flow.state.log.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         flow.seam.empty()
         emptied.set()
         with trio.fail_after(SOON_S):
             while True:  # until its next words have recorded it anew
                 with suppress(UnknownSubmission):
-                    record = await flow.state.settled(submission.id)
+                    record = await flow.state.submissions.settled(submission.id)
                     break
                 await trio.sleep(0.01)
         assert record.result == replace(
@@ -593,7 +599,7 @@ async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
         assert (names[0], names[-1], names.count("finished")) == ("started", "finished", 1)
         assert "output" in names
         with pytest.raises(EventsReset):
-            await flow.state.watch(submission.id, 100)
+            await flow.state.log.watch(submission.id, 100)
         assert flow.sandbox.runs == 1
 
 
@@ -615,7 +621,7 @@ async def test_of_two_attempts_after_an_emptying_exactly_one_result_stays(flow: 
         await trio.sleep(QUIET_S)  # what it has said by now is appended
         flow.seam.empty()
         stale = Result(Verdict.TIME_LIMIT, attempts=7, finished_at=time.time())
-        assert await flow.state.finish(submission.id, 7, stale, submission)
+        assert await flow.state.submissions.finish(submission.id, 7, stale, submission)
         go.set()  # the other attempt learns that there is a result, and is stopped
         await trio.sleep(QUIET_S)
         _, result = await flow.settled(submission)
@@ -639,12 +645,278 @@ async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(fl
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-            assert await flow.state.begin(submission, "3", "another node") == 2
+            assert await flow.state.submissions.begin(submission, "3", "another node") == 2
             await stopped.wait()
         await trio.sleep(QUIET_S)
-        assert (await flow.state.get(submission.id)).status == "running"
-        assert await flow.state.finish(
+        assert (await flow.state.submissions.get(submission.id)).status == "running"
+        assert await flow.state.submissions.finish(
             submission.id, 2, Result(Verdict.OK, finished_at=time.time())
         )
         names = await flow.names(submission)
         assert names[-2:] == ["started", "finished"]
+
+
+# Slots and seats
+
+
+class Kind:
+    """What the program's text says that a run does."""
+
+    HELLO = b"hello"
+    INPUT = b"waits for input that never comes"
+    SLOW = b"its jail takes its time to be made"
+    NO_JAIL = b"its first jail cannot be made"
+    LOST = b"its first jail is lost while it runs"
+
+
+@dataclass
+class Cells(FakeSandbox):
+    """Runs what each program's text says."""
+
+    available: Available = field(
+        default_factory=lambda: {
+            "python": (Installed("3.11.2", "/usr/bin/python3"),),
+            "c": (Installed("12.2.0", "/usr/bin/gcc"),),
+        }
+    )
+    go: trio.Event = field(default_factory=trio.Event)
+    """Ends the wait for input and for a slow jail."""
+    compiled: trio.Event = field(default_factory=trio.Event)
+    waiting: int = 0
+    failed: set[bytes] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def cell(
+        self, language: Language, files: Sequence[File], limits: Limits
+    ) -> AsyncIterator[Cell]:
+        yield _Cell(self, files[0].content)
+
+
+class _Program:
+    """A program whose limits nobody changes."""
+
+    def arm(self, limit: str, seconds: float | None) -> None: ...
+
+    def arm_idle(self, idle: Idle | None) -> None: ...
+
+
+@dataclass
+class _Cell:
+    _sandbox: Cells
+    _text: bytes
+
+    async def run(
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
+        sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
+        await trio.sleep(0.001)
+        if run.keep:  # to compile
+            task_status.started(_Program())
+            await sandbox.compiled.wait()
+            return Ended(FINE, Tree(Path("none")))
+        fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
+        sandbox.failed.add(self._text)
+        if kind == Kind.SLOW:
+            await sandbox.go.wait()
+        if fails and kind == Kind.NO_JAIL:
+            raise SandboxFailed("the jail could not be made")
+        sandbox.runs += 1
+        task_status.started(_Program())
+        await trio.sleep(0.001)
+        if fails:
+            raise SandboxFailed("the jail's init was killed, not by us")
+        if kind == Kind.INPUT:
+            await self._wait(run.stop)
+        return Ended(FINE)
+
+    async def _wait(self, stop: trio.Event) -> None:
+        self._sandbox.waiting += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                for event in (stop, self._sandbox.go):
+                    nursery.start_soon(cancel_when, event, nursery.cancel_scope)
+        finally:
+            self._sandbox.waiting -= 1
+
+
+def seats(flow: Flow, slots: int, interactive: int) -> Cells:
+    execute = ExecuteConfig(slots=slots, interactive=interactive)
+    flow.config = flow.config.model_copy(update={"execute": execute})
+    flow.sandbox = cells = Cells(end_well)
+    return cells
+
+
+async def submit(flow: Flow, text: bytes, owner: str = "", **fields: Any) -> Submission:
+    """Everything but a hello is interactive."""
+    file = File("main.py", text)
+    return await flow.submit(
+        files=(file,),
+        interactive=text != Kind.HELLO,
+        owner=f"anon:{owner}" if owner else None,
+        **fields,
+    )
+
+
+async def come_to(wanted: tuple[int, int], execute: Execute) -> None:
+    """Wait until so many are in slots and in seats."""
+    with trio.fail_after(SOON_S):
+        while (execute.arbiter.in_slots, execute.arbiter.seated) != wanted:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def assert_waits(flow: Flow, submission: Submission) -> None:
+    await trio.sleep(QUIET_S)
+    assert await flow.names(submission) == ["queued"]
+
+
+async def test_four_who_are_asked_for_input_do_not_stop_the_fifth(flow: Flow) -> None:
+    cells = seats(flow, slots=4, interactive=64)
+    async with flow.running() as execute:
+        four = [await submit(flow, Kind.INPUT, f"owner-{number}") for number in range(4)]
+        with trio.fail_after(SOON_S):
+            while cells.waiting < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        for _ in range(10):
+            _, result = await flow.settled(await submit(flow, Kind.HELLO, "fifth"))
+            assert result.verdict == Verdict.OK
+        assert (cells.waiting, execute.arbiter.seated) == (4, 4)
+        cells.go.set()
+        for each in four:
+            assert (await flow.settled(each))[1].verdict == Verdict.OK
+        await come_to((4, 0), execute)  # the intake has all slots again
+
+
+async def test_when_the_seats_are_gone_a_run_keeps_its_slot_and_others_wait(flow: Flow) -> None:
+    seats(flow, slots=2, interactive=1)
+    async with flow.running() as execute:
+        first, second, third = [
+            await submit(flow, Kind.INPUT, f"owner-{number}") for number in range(3)
+        ]
+        await come_to((2, 1), execute)
+        fourth = await submit(flow, Kind.HELLO)
+        await assert_waits(flow, fourth)
+        event = (await flow.state.log.watch(fourth.id, 0))[0].event
+        assert isinstance(event, Queued)
+        assert event.position >= 1
+        await flow.state.submissions.cancel(
+            first.id
+        )  # its seat is free for the second, whose slot is then free
+        assert (await flow.settled(fourth))[1].verdict == Verdict.OK
+        assert execute.arbiter.seated == 1
+        for each in (second, third):
+            await flow.state.submissions.cancel(each.id)
+            assert (await flow.settled(each))[1].verdict == Verdict.CANCELLED
+        await come_to((2, 0), execute)
+
+
+async def test_an_owner_takes_a_quarter_of_the_seats_and_then_slots(flow: Flow) -> None:
+    seats(flow, slots=3, interactive=8)
+    async with flow.running() as execute:
+        greedy = [await submit(flow, Kind.INPUT, "greedy") for _ in range(5)]
+        await come_to((3, 2), execute)
+        other = await submit(flow, Kind.INPUT, "other")
+        await assert_waits(flow, other)
+        await flow.state.submissions.cancel(greedy[0].id)
+        await come_to((3, 3), execute)
+        await flow.names(other)
+        flow.sandbox.go.set()  # type: ignore[attr-defined]
+        for each in (*greedy[1:], other):
+            assert (await flow.settled(each))[1].verdict == Verdict.OK
+
+
+async def test_without_memory_an_interactive_run_keeps_its_slot(flow: Flow) -> None:
+    seats(flow, slots=2, interactive=8)
+    used = 0.9
+    async with flow.running(lambda: used) as execute:
+        await submit(flow, Kind.INPUT, "A")
+        await submit(flow, Kind.INPUT, "B")
+        hello = await submit(flow, Kind.HELLO)
+        await assert_waits(flow, hello)
+        assert (execute.arbiter.in_slots, execute.arbiter.seated) == (2, 0)
+        used = 0.5
+        assert (await flow.settled(hello))[1].verdict == Verdict.OK
+        assert execute.arbiter.seated == 2
+
+
+async def test_the_slot_is_given_back_when_the_program_runs_and_not_before(flow: Flow) -> None:
+    cells = seats(flow, slots=1, interactive=8)
+    async with flow.running() as execute:
+        await submit(flow, Kind.SLOW, "A")
+        hello = await submit(flow, Kind.HELLO, "B")
+        await assert_waits(flow, hello)
+        assert (execute.arbiter.in_slots, execute.arbiter.seated) == (1, 0)
+        cells.go.set()
+        assert (await flow.settled(hello))[1].verdict == Verdict.OK
+
+
+async def test_an_interactive_program_compiles_in_its_slot(flow: Flow) -> None:
+    cells = seats(flow, slots=1, interactive=8)
+    async with flow.running() as execute:
+        await submit(flow, Kind.INPUT, "A", language="c")
+        hello = await submit(flow, Kind.HELLO, "B")
+        await assert_waits(flow, hello)
+        assert (execute.arbiter.in_slots, execute.arbiter.seated) == (1, 0)
+        cells.compiled.set()
+        assert (await flow.settled(hello))[1].verdict == Verdict.OK
+        assert execute.arbiter.seated == 1
+
+
+async def test_a_program_without_input_of_clients_stays_in_its_slot(flow: Flow) -> None:
+    seats(flow, slots=1, interactive=8)
+    async with flow.running() as execute:
+        await flow.submit(files=(File("main.py", Kind.INPUT),), owner="anon:A")
+        await come_to((1, 0), execute)
+        await assert_waits(flow, await submit(flow, Kind.HELLO))
+
+
+@pytest.mark.parametrize("field", ["files", "stdin"])
+async def test_a_submission_that_holds_much_memory_stays_in_its_slot(
+    flow: Flow, field: str
+) -> None:
+    seats(flow, slots=1, interactive=8)
+    much = b"x" * (2**20 + 1)
+    files = [File("main.py", Kind.INPUT), *([File("data", much)] if field == "files" else [])]
+    async with flow.running() as execute:
+        await flow.submit(
+            files=tuple(files), stdin=much if field == "stdin" else b"", interactive=True
+        )
+        await come_to((1, 0), execute)
+        await assert_waits(flow, await submit(flow, Kind.HELLO))
+
+
+async def test_no_slot_and_no_seat_is_lost_whatever_happens(flow: Flow) -> None:
+    """200 runs of every kind, of which many are cancelled; jails are lost, and execute is stopped twice."""
+    cells = seats(flow, slots=4, interactive=12)
+    chance = random.Random(8)
+    kinds = [Kind.HELLO, Kind.INPUT, Kind.INPUT, Kind.NO_JAIL, Kind.LOST]
+    submissions: list[Submission] = []
+
+    async def cancel_soon(submission: Submission) -> None:
+        await trio.sleep(chance.random() / 2)
+        await flow.state.submissions.cancel(submission.id)
+
+    async def send(number: int) -> None:
+        kind = chance.choice(kinds)
+        text = kind if kind == Kind.HELLO else kind + b"#%d" % number
+        submission = await submit(flow, text, chance.choice(["", "A", "B", "C", "D", "E"]))
+        submissions.append(submission)
+        if kind == Kind.INPUT or chance.random() < 0.3:
+            cancelling.start_soon(cancel_soon, submission)
+
+    async with trio.open_nursery() as cancelling:
+        for life in range(3):
+            async with flow.running() as execute:
+                for number in range(67):
+                    await send(100 * life + number)
+                    assert execute.arbiter.in_slots <= 4
+                    assert execute.arbiter.seated <= 12
+                if life == 2:
+                    cells.go.set()
+                    for each in submissions:
+                        await flow.settled(each)
+                    await come_to((4, 0), execute)
+            assert (execute.arbiter.in_slots, execute.arbiter.seated) == (0, 0)
+    ended = [(await flow.settled(each))[1].verdict for each in submissions]
+    assert len(ended) == 201
+    assert {*ended} <= {Verdict.OK, Verdict.CANCELLED}
+    assert cells.waiting == 0

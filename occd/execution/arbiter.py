@@ -1,0 +1,116 @@
+"""The arbiter of a node: gives out its slots and its seats.
+
+A slot is a turn on the processors. A seat is a place for a program that has started and mostly waits for its
+client: a jail, a user id, and memory. The intake of execute takes a slot before it asks the queue for a
+submission. An interactive run that has started asks for a seat, and gives its slot back when it has the seat.
+
+Three bounds hold for seats: their number, a share for each owner, and the node's memory in use. A run that
+gets no seat keeps its slot, and gets a seat as soon as the three bounds allow one.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import trio
+
+_LOOK_S = 1.0
+"""The time between two looks at the memory for runs that ask for a seat: no event tells of free memory."""
+
+_OWNERS_MIN = 4
+"""So many owners at least share the seats, where there are so many seats."""
+
+
+class Turn:
+    """The slot of one submission, or the seat that it has got instead."""
+
+    def __init__(self, arbiter: "Arbiter") -> None:
+        self._arbiter = arbiter
+
+    def sit(self, owner: str) -> None:
+        """Ask for a seat, and give the slot back for it, now or later. Submissions of nobody have the owner
+        "", and share what one owner gets."""
+        self._arbiter.ask(self, owner)
+
+    def end(self) -> None:
+        """Give back what this turn holds. A second call does nothing."""
+        self._arbiter.take_back(self)
+
+    def __enter__(self) -> "Turn":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class Arbiter:
+    def __init__(self, slots: int, seats: int, has_memory: Callable[[], bool]) -> None:
+        """`has_memory` says whether the node has the memory for one more program in a seat."""
+        self._slots = slots
+        self._seats = seats
+        self._has_memory = has_memory
+        self._free = trio.Semaphore(slots)
+        self._in_slots: set[Turn] = set()
+        self._asking: dict[Turn, str] = {}
+        """The owners of the turns in slots that ask for a seat, in the order of asking."""
+        self._seated: dict[Turn, str] = {}
+
+    @property
+    def places(self) -> int:
+        """How many submissions can be in slots and seats together."""
+        return self._slots + self._seats
+
+    @property
+    def in_slots(self) -> int:
+        return len(self._in_slots)
+
+    @property
+    def seated(self) -> int:
+        return len(self._seated)
+
+    @property
+    def share(self) -> int:
+        """How many seats one owner gets at most."""
+        return max(1, self._seats // _OWNERS_MIN)
+
+    async def slot(self) -> Turn:
+        """Wait for a free slot. Callers are served in the order in which they came."""
+        await self._free.acquire()
+        turn = Turn(self)
+        self._in_slots.add(turn)
+        return turn
+
+    async def run(self) -> None:
+        """Look at the memory for those who ask for a seat, until cancelled."""
+        while True:
+            await trio.sleep(_LOOK_S)
+            self._seat()
+
+    def ask(self, turn: Turn, owner: str) -> None:
+        if turn in self._in_slots:
+            self._asking[turn] = owner
+            self._seat()
+
+    def take_back(self, turn: Turn) -> None:
+        self._asking.pop(turn, None)
+        if turn in self._in_slots:
+            self._leave_slot(turn)
+        elif self._seated.pop(turn, None) is not None:
+            self._seat()
+
+    def _leave_slot(self, turn: Turn) -> None:
+        self._in_slots.remove(turn)
+        self._free.release()
+
+    def _seat(self) -> None:
+        """Give free seats to those who ask, as far as the bounds allow."""
+        if not self._asking:
+            return
+        owners = Counter(self._seated.values())
+        for turn, owner in list(self._asking.items()):
+            if len(self._seated) >= self._seats or not self._has_memory():
+                return
+            if owners[owner] < self.share:
+                owners[owner] += 1
+                del self._asking[turn]
+                self._seated[turn] = owner
+                self._leave_slot(turn)

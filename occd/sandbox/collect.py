@@ -1,0 +1,162 @@
+"""Takes files out of the box of a program, when all of its processes are dead.
+
+A program that may be hostile filled the box, but nobody changes the box any more. We go by directory
+descriptors, follow no link, and open regular files only: a FIFO, a device or a link is left out, and told.
+Names are matched part by part, so that a folder in which no pattern can match is not even read. Numbers of
+files, bytes, entries and folders, and our own processor time, have bounds: patterns and names may be chosen
+to match slowly. Beyond a bound the rest is left out, and told.
+"""
+
+import fnmatch
+import itertools
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Sequence
+
+from occd import rules
+from occd.model import File
+from occd.sandbox import Collect, Collected, LeftOut, Reason
+from occd.sandbox.tree import FOLDER, READ, opened
+
+_ENTRIES_MAX = 20_000
+_TOLD_MAX = 100
+_CPU_S = 1.0
+
+Place = tuple[int, int]
+"""A pattern and one of its parts, by their numbers: this part is to match the next name."""
+
+
+class Patterns:
+    """`*`, `?` and `[...]` match within one name, `**` matches any number of folders, and at the end of a
+    pattern all files below, as for Python's `Path.full_match`. Case counts, and names with a leading dot
+    are names."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Raises rules.Broken for a pattern that could leave the box."""
+        rules.patterns(patterns)
+        self._parts = [[_compiled(part) for part in each.split("/")] for each in patterns]
+
+    def start(self) -> frozenset[Place]:
+        """The places before the first name of a path."""
+        return self._closed((number, 0) for number in range(len(self._parts)))
+
+    def below(self, places: Iterable[Place], name: str) -> frozenset[Place]:
+        """The places behind a folder of this name; none when no pattern can match in the folder."""
+        found = set[Place]()
+        for number, at in places:
+            part = self._parts[number][at]
+            if part is None:
+                found.add((number, at))
+            elif not self._last(number, at) and part.match(name):
+                found.add((number, at + 1))
+        return self._closed(found)
+
+    def match(self, places: Iterable[Place], name: str) -> bool:
+        """Whether a file of this name matches."""
+        return any(
+            self._last(number, at)
+            and ((part := self._parts[number][at]) is None or bool(part.match(name)))
+            for number, at in places
+        )
+
+    def _last(self, number: int, at: int) -> bool:
+        return at == len(self._parts[number]) - 1
+
+    def _closed(self, places: Iterable[Place]) -> frozenset[Place]:
+        """With the places behind each `**`, which may match no folder."""
+        found = set[Place]()
+        for number, at in places:
+            found.add((number, at))
+            while self._parts[number][at] is None and not self._last(number, at):
+                at += 1
+                found.add((number, at))
+        return frozenset(found)
+
+
+def _compiled(part: str) -> re.Pattern[str] | None:
+    return None if part == "**" else re.compile(fnmatch.translate(part))
+
+
+def collect(box: int, wanted: Collect) -> Collected:
+    """The files of the folder `box`, an open descriptor, that match a pattern, in the order of their names.
+    It may take a second, so call it in a thread. Raises rules.Broken."""
+    found = _Collector(wanted)
+    found.folder(box, "", found.patterns.start(), 1)
+    return Collected(tuple(found.files), tuple(found.left_out[:_TOLD_MAX]), len(found.left_out))
+
+
+class _Collector:
+    def __init__(self, wanted: Collect) -> None:
+        self._wanted = wanted
+        self.patterns = Patterns(wanted.patterns)
+        self.files: list[File] = []
+        self.left_out: list[LeftOut] = []
+        self._bytes = 0
+        self._entries = 0
+        self._ends = time.thread_time() + _CPU_S
+
+    def folder(self, folder: int, path: str, places: frozenset[Place], depth: int) -> None:
+        """`path` is empty, or ends with a slash."""
+        with os.scandir(folder) as found:
+            entries = list(itertools.islice(found, _ENTRIES_MAX - self._entries))
+            more = next(found, None) is not None
+        self._entries += len(entries)
+        for entry in sorted(entries, key=lambda each: each.name):
+            if time.thread_time() > self._ends:
+                more = True
+                break
+            if entry.is_dir(follow_symlinks=False):
+                self._below(folder, path, entry.name, places, depth)
+            elif self.patterns.match(places, entry.name):
+                self._file(folder, path, entry.name)
+        if more:
+            self._leave_out(path, "entries")
+
+    def _below(
+        self, parent: int, path: str, name: str, places: frozenset[Place], depth: int
+    ) -> None:
+        if not (within := self.patterns.below(places, name)):
+            return
+        if depth == rules.NAME_PARTS_MAX:
+            self._leave_out(f"{path}{name}/", "name")
+            return
+        with opened(name, FOLDER, parent) as folder:
+            self.folder(folder, f"{path}{name}/", within, depth + 1)
+
+    def _file(self, folder: int, path: str, name: str) -> None:
+        if reason := self._refuse(folder, path, name):
+            self._leave_out(path + name, reason)
+
+    def _refuse(self, folder: int, path: str, name: str) -> Reason | None:
+        """Take the file, or say why not."""
+        try:
+            rules.file_name(path + name)
+        except rules.Broken:
+            return "name"
+        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            return "no_file"
+        if len(self.files) == self._wanted.files:
+            return "count"
+        with opened(name, READ, folder) as file:
+            size = os.fstat(file).st_size
+            if size > self._wanted.file_bytes:
+                return "size"
+            if self._bytes + size > self._wanted.bytes:
+                return "total"
+            self.files.append(File(path + name, _read(file, size)))
+        self._bytes += size
+        return None
+
+    def _leave_out(self, name: str, reason: Reason) -> None:
+        told = os.fsencode(name).decode(errors="backslashreplace")
+        self.left_out.append(LeftOut(told, reason))
+
+
+def _read(file: int, size: int) -> bytes:
+    parts, at = [], 0
+    while part := os.pread(file, size - at, at):
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)

@@ -1,0 +1,178 @@
+"""What the arbiter of a node gives out, and to whom."""
+
+import random
+from collections import Counter
+
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from occd.execution.arbiter import Arbiter, Turn
+
+
+def roomy() -> bool:
+    return True
+
+
+async def free_slots(arbiter: Arbiter) -> int:
+    """How many slots can be had now; they are given back."""
+    turns: list[Turn] = []
+
+    async def take() -> None:
+        while True:
+            turns.append(await arbiter.slot())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    for turn in turns:
+        turn.end()
+    return len(turns)
+
+
+async def seated(arbiter: Arbiter, *owners: str) -> list[Turn]:
+    """A turn for each owner that has asked for a seat."""
+    turns = []
+    for owner in owners:
+        turns.append(await arbiter.slot())
+        turns[-1].sit(owner)
+    return turns
+
+
+async def test_there_are_so_many_slots_and_no_more() -> None:
+    arbiter = Arbiter(2, 8, roomy)
+    first, _ = await arbiter.slot(), await arbiter.slot()
+    assert await free_slots(arbiter) == 0
+    first.end()
+    first.end()  # which gives nothing back a second time
+    assert await free_slots(arbiter) == 1
+
+
+async def test_slots_are_given_in_the_order_of_asking() -> None:
+    arbiter, served = Arbiter(1, 0, roomy), []
+
+    async def work(name: int) -> None:
+        with await arbiter.slot():
+            served.append(name)
+            await trio.lowlevel.checkpoint()
+
+    held = await arbiter.slot()
+    async with trio.open_nursery() as nursery:
+        for name in range(5):
+            nursery.start_soon(work, name)
+            await wait_all_tasks_blocked()
+        held.end()
+    assert served == list(range(5))
+
+
+async def test_who_sits_leaves_the_slot() -> None:
+    arbiter = Arbiter(1, 8, roomy)
+    (turn,) = await seated(arbiter, "A")
+    assert (arbiter.in_slots, arbiter.seated) == (0, 1)
+    assert await free_slots(arbiter) == 1
+    turn.end()
+    assert (arbiter.in_slots, arbiter.seated) == (0, 0)
+    assert await free_slots(arbiter) == 1
+
+
+async def test_without_a_free_seat_the_slot_is_kept_until_there_is_one() -> None:
+    arbiter = Arbiter(2, 1, roomy)
+    first, second = await seated(arbiter, "A", "B")
+    assert (arbiter.in_slots, arbiter.seated) == (1, 1)
+    first.end()
+    assert (arbiter.in_slots, arbiter.seated) == (0, 1)
+    second.end()
+    assert await free_slots(arbiter) == 2
+
+
+async def test_no_seats_at_all_is_a_choice() -> None:
+    arbiter = Arbiter(1, 0, roomy)
+    (turn,) = await seated(arbiter, "A")
+    assert (arbiter.in_slots, arbiter.seated) == (1, 0)
+    turn.end()
+    assert await free_slots(arbiter) == 1
+
+
+async def test_an_owner_gets_a_quarter_of_the_seats() -> None:
+    arbiter = Arbiter(10, 8, roomy)
+    mine = await seated(arbiter, "A", "A", "A", "A")
+    assert (arbiter.in_slots, arbiter.seated) == (2, 2)
+    await seated(arbiter, "B", "C", "B", "C", "D")
+    assert (arbiter.in_slots, arbiter.seated) == (2, 7)
+    mine[0].end()  # the owner's own seat is the one that the owner gets
+    assert (arbiter.in_slots, arbiter.seated) == (1, 7)
+
+
+async def test_an_owner_at_the_share_does_not_stand_in_the_way_of_others() -> None:
+    arbiter = Arbiter(5, 4, roomy)
+    await seated(arbiter, "A", "A", "B")
+    assert (arbiter.in_slots, arbiter.seated) == (1, 2)
+
+
+async def test_where_there_are_few_seats_each_owner_may_have_one() -> None:
+    arbiter = Arbiter(5, 2, roomy)
+    await seated(arbiter, "A", "A", "B")
+    assert (arbiter.in_slots, arbiter.seated) == (1, 2)
+
+
+async def test_those_of_nobody_share_what_one_owner_gets() -> None:
+    arbiter = Arbiter(5, 4, roomy)
+    await seated(arbiter, "", "", "A")
+    assert (arbiter.in_slots, arbiter.seated) == (1, 2)
+
+
+async def test_a_seat_needs_memory_and_comes_when_there_is_some(autojump_clock: MockClock) -> None:
+    has_memory = False
+    arbiter = Arbiter(2, 8, lambda: has_memory)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(arbiter.run)
+        await seated(arbiter, "A", "B")
+        await trio.sleep(10)
+        assert (arbiter.in_slots, arbiter.seated) == (2, 0)
+        has_memory = True
+        await trio.sleep(2)
+        assert (arbiter.in_slots, arbiter.seated) == (0, 2)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_has_ended_gets_no_seat() -> None:
+    arbiter = Arbiter(2, 1, roomy)
+    first, second = await seated(arbiter, "A", "B")
+    second.end()
+    second.sit("B")
+    first.end()
+    assert (arbiter.in_slots, arbiter.seated) == (0, 0)
+    assert await free_slots(arbiter) == 2
+
+
+@given(st.integers(1, 5), st.integers(0, 9), st.randoms(use_true_random=False))
+def test_nothing_leaks_and_every_bound_holds(slots: int, seats: int, chance: random.Random) -> None:
+    async def play() -> None:
+        arbiter = Arbiter(slots, seats, lambda: chance.random() < 0.8)
+        asked: dict[Turn, str] = {}
+        for _ in range(60):
+            match chance.choice(["slot", "slot", "sit", "sit", "end"]):
+                case "slot" if arbiter.in_slots < slots:
+                    asked[await arbiter.slot()] = ""
+                case "sit" if asked:
+                    turn = chance.choice(list(asked))
+                    if not asked[turn]:
+                        asked[turn] = chance.choice("ABC")
+                        turn.sit(asked[turn])
+                case "end" if asked:
+                    turn = chance.choice(list(asked))
+                    turn.end()
+                    del asked[turn]
+            assert arbiter.in_slots <= slots
+            assert arbiter.seated <= seats
+            assert arbiter.in_slots + arbiter.seated == len(asked)
+            shares = Counter(arbiter._seated.values()).values()
+            assert all(share <= max(1, seats // 4) for share in shares)
+        for turn in asked:
+            turn.end()
+        assert (arbiter.in_slots, arbiter.seated) == (0, 0)
+        assert await free_slots(arbiter) == slots
+
+    trio.run(play)

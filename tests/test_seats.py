@@ -1,0 +1,149 @@
+"""Interactive programs of a real daemon: they wait for input in seats, and the slots serve all others."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from rabbitmq_server import shared
+from serving import API, PATIENCE_S, Server, connected, serving, start, wait_open
+
+SLOTS = 4
+ASKS = "print('asked', flush=True); print('got', input())"
+LONG: dict[str, Any] = {"limits": {"wall_time": 300, "cpu_time": 30}}
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """The settings of a daemon over this broker."""
+    if request.param == "embedded":
+        yield {}
+    else:
+        url = shared().add_vhost()
+        yield {"rabbitmq__url": url}
+        shared().delete_vhost(url)
+
+
+def ask(server: Server, owner: str = "") -> str:
+    """Submit a program that asks for input. Without an owner it is nobody's."""
+    headers = {"authorization": f"Bearer {owner:-<24}"} if owner else {}
+    body = {"language": "python", "source": ASKS, "interactive": True} | LONG
+    answer = server.post(body, **headers)
+    assert answer.status == 202, answer.body
+    return str(answer.json()["id"])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def running(server: Server, ids: list[str]) -> int:
+    return sum(server.look(id)["status"] == "running" for id in ids)
+
+
+async def answer(server: Server, ids: list[str]) -> None:
+    """Give each program its input, and see its end."""
+    async with connected(server) as client:
+        for number, id in enumerate(ids):
+            await client.ask("subscribe", id=id)
+            await client.until_output(id, "asked")
+            await client.ask("stdin", id=id, data=f"{number}\n")
+            ended = (await client.until(id, "finished"))[-1]["event"]["result"]
+            assert ended["verdict"] == "ok"
+
+
+def assert_every_slot_is_free(server: Server) -> None:
+    """As many programs run at once as there are slots."""
+    ids = [server.submit("import time; time.sleep(300)", **LONG) for _ in range(SLOTS + 1)]
+    wait_until(lambda: running(server, ids) == SLOTS)
+    for id in ids:
+        server.request("DELETE", f"{API}/submissions/{id}")
+        assert server.result(id)["verdict"] == "cancelled"
+
+
+def test_four_at_their_input_do_not_stop_a_class(tmp_path: Path, broker: dict[str, Any]) -> None:
+    with serving(tmp_path / "data", execute__slots=str(SLOTS), **broker) as server:
+        four = [ask(server, f"person-{number}") for number in range(SLOTS)]
+        wait_until(lambda: running(server, four) == SLOTS)
+        for number in range(5):
+            result = server.run(f"print({number})")
+            assert (result["verdict"], result["run"]["stdout"]) == ("ok", f"{number}\n")
+        assert running(server, four) == SLOTS
+        trio.run(answer, server, four)
+        assert_every_slot_is_free(server)
+
+
+def test_an_owner_gets_a_quarter_of_the_seats(tmp_path: Path, broker: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"execute__slots": str(SLOTS), "execute__interactive": "8"} | broker
+    with serving(tmp_path / "data", **settings) as server:
+        greedy = [ask(server, "greedy") for _ in range(8)]
+        wait_until(lambda: running(server, greedy) == 2 + SLOTS)
+        hello = server.submit("print('hello')")
+        time.sleep(1)
+        assert running(server, greedy) == 2 + SLOTS
+        assert server.look(hello)["status"] == "queued"
+        for id in greedy:
+            server.request("DELETE", f"{API}/submissions/{id}")
+        assert server.result(hello)["verdict"] == "ok"
+        assert_every_slot_is_free(server)
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
+def test_those_in_seats_run_again_after_a_stop_and_after_a_death(
+    tmp_path: Path, broker: dict[str, Any], end: str
+) -> None:
+    settings: dict[str, Any] = {"execute__slots": str(SLOTS), "grace_s": "0.5"} | broker
+    server = start(tmp_path / "data", **settings)
+    try:
+        wait_open(server)
+        ids = [ask(server, f"person-{number}") for number in range(12)]
+        wait_until(lambda: running(server, ids) == len(ids))
+        if end == "SIGKILL":
+            server.process.kill()
+            server.process.wait()
+        else:
+            assert server.stop() == 0
+    finally:
+        server.process.kill()
+        server.process.wait()
+    with serving(tmp_path / "data", **settings) as server:
+        trio.run(answer, server, ids)
+        assert {server.result(id)["attempts"] for id in ids} == {2}
+        assert_every_slot_is_free(server)
+
+
+def test_200_runs_of_every_kind_with_cancels_leave_every_slot_and_seat_free(
+    tmp_path: Path, broker: dict[str, Any]
+) -> None:
+    chance = random.Random(8)
+    settings: dict[str, Any] = {"execute__slots": str(SLOTS), "execute__interactive": "16"} | broker
+    with serving(tmp_path / "data", **settings) as server:
+        ids = []
+        for number in range(200):
+            kind = chance.choice(["asks", "asks", "hello", "fails", "compiles"])
+            if kind == "asks":
+                ids.append(ask(server, chance.choice(["", "a", "b", "c", "d", "e"])))
+            elif kind == "compiles":
+                ids.append(server.submit("int main() {}", language="c", interactive=True))
+            else:
+                ids.append(server.submit(f"raise SystemExit({int(kind == 'fails')})  # {number}"))
+            if chance.random() < 0.5:
+                server.request("DELETE", f"{API}/submissions/{chance.choice(ids)}")
+        for id in ids:
+            server.request("DELETE", f"{API}/submissions/{id}")
+        verdicts = {server.result(id)["verdict"] for id in ids}
+        assert verdicts <= {"ok", "runtime_error", "cancelled"}
+        assert_every_slot_is_free(server)
+        seated = [ask(server, owner) for owner in "abcd" for _ in range(4)]
+        wait_until(lambda: running(server, seated) == 16)
+        assert server.run("print('hello')")["verdict"] == "ok"
+        assert_every_slot_is_free(server)
+        for id in seated:
+            server.request("DELETE", f"{API}/submissions/{id}")
+            assert server.result(id)["verdict"] == "cancelled"
