@@ -68,7 +68,7 @@ def test_each_of_a_batch_answers_for_itself_in_order(server: Server) -> None:
         {"language": "cobol", "source": ""},
         program("print(2)", limits={"cpu_time": 1e6}),
         "no object",
-        program("print(4)", tests=[{}]),
+        program("print(4)", network=True),
         program("print(5)", stdin={"base64": "!"}),
         program("print(6)", wait=1),
         program("print(7)"),
@@ -230,6 +230,20 @@ def test_a_rerun_is_a_new_submission_of_the_same(server: Server) -> None:
     listed = answers(server.get(LIST, **owner("second")), 200)
     assert [each["id"] for each in listed] == [again["id"]]
     assert len(answers(server.get(LIST, **owner("first")), 200)) == 1
+
+
+def test_tests_are_rerun_and_told_among_many(server: Server) -> None:
+    tests = [{"stdin": "1", "expected_stdout": "1"}, {"stdin": "2", "expected_stdout": "3"}]
+    id = server.submit("print(input())", tests=tests)
+    first = server.result(id)
+    assert first["verdict"] == "wrong_answer"
+    again = post(server, f"{id}/rerun?wait=60").json()
+    assert (again["verdict"], again["retry_of"]) == ("wrong_answer", id)
+    assert [each["verdict"] for each in again["tests"]] == ["accepted", "wrong_answer"]
+    found = answers(server.get(f"{LIST}?ids={again['id']},{id}"), 200)
+    assert found == [again, first]
+    listed = answers(server.get(f"{LIST}?ids={id}&fields=tests"), 200)
+    assert listed == [{"id": id, "tests": first["tests"]}]
 
 
 def test_a_rerun_is_repeated_by_its_key_only(server: Server) -> None:

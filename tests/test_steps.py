@@ -14,7 +14,7 @@ import trio
 from in_process import UPGRADE, Edge, edge, frame
 
 from occd.execution.eventlog import EventLog
-from occd.model import Outcome, Result, Verdict, Written
+from occd.model import RUN, Outcome, Result, Verdict, Written
 from occd.state import Node
 from occd.web.schema import whole_json
 
@@ -203,8 +203,8 @@ async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> 
     )
     log = EventLog(partial(server.state.log.append, id, number))
     for at in range(0, len(data), 2**16):
-        log.emit("stdout", data[at : at + 2**16])
-        log.emit("stderr", data[at : at + 2**16])
+        log.emit(RUN, "stdout", data[at : at + 2**16])
+        log.emit(RUN, "stderr", data[at : at + 2**16])
     log.close()
     await log.run()
     assert await server.state.submissions.finish(id, None, result)

@@ -20,6 +20,8 @@ LAYERS = (
     {"wire", "sqlite", "datafile", "config", "settings", "languages", "log"},
     {"data", "request", "scopes", "trouble", "utf8"},
     {"model"},
+    {"judging"},
+    {"inputs"},
     {"principal", "rules"},
     {"errors"},
     {"__init__"},

@@ -34,6 +34,7 @@ from occd.errors import (
 )
 from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
+from occd.execution.program import Program
 from occd.languages import find, pick
 from occd.model import (
     Result,
@@ -236,7 +237,7 @@ class Execute:
             failed, cancelled = error.split(Exception)
             if failed:
                 log.error("attempt failed", id=submission.id, error=in_words(failed))
-            raise cancelled or error
+            raise (cancelled or error) from None
         return True
 
     async def _attempt(self, submission: Submission, held: _Held) -> None:
@@ -262,15 +263,18 @@ class Execute:
                 Verdict.INTERNAL_ERROR, f"{name} is not installed on this server any more"
             )
         else:
+            program = Program(
+                language, installed, submission.main, submission.files, submission.compile_args
+            )
             held.attempt = Attempt(
                 self._state,
                 self._sandbox,
                 submission,
                 number,
-                language,
-                installed,
+                program,
                 node,
                 held.turn,
+                self._config.ceilings.total_time,
             )
             result = replace(await held.attempt.stages(), version=installed.version)
             number = held.attempt.number

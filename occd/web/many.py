@@ -34,9 +34,9 @@ from occd.web.api import (
     read_body,
     refuse_body,
 )
-from occd.web.budget import heavy_if
+from occd.web.budget import Held, heavy_if
 from occd.web.json import dump
-from occd.web.longanswer import LONG_ANSWER_BYTES, LongAnswer, pieces_of
+from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import digest_of
 from occd.web.owner import owner_of, principal_of
 from occd.web.problems import told
@@ -44,12 +44,13 @@ from occd.web.query import fields_of, flag_of, ids_of, limit_of
 from occd.web.schema import (
     RECORD_FIELDS,
     SUMMARY_FIELDS,
+    chosen,
     no_text,
-    parse_submission,
     record_json,
     summary_json,
     whole_json,
 )
+from occd.web.submission import parse_submission
 
 BATCH_MAX = 1000
 _ERRORS_SHOWN = 5
@@ -78,16 +79,19 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
     async def own() -> Response:
         if (ids := ids_of(request.args)) is not None:
             fields = fields_of(request.args, RECORD_FIELDS)
-            held().hold_for_request(LONG_ANSWER_BYTES)
-            return Response(LongAnswer(_found(ids, fields)), content_type="application/json")
+            held().hold_for_request(ANSWER_BYTES)
+            pieces = _found(ids, fields, held())
+            return Response(LongAnswer(pieces), content_type="application/json")
         owner, limit = owner_of(principal_of(request.headers)), limit_of(request.args)
         fields = fields_of(request.args, SUMMARY_FIELDS)
         found = await service.owned(owner, request.args.get("cursor"), limit)
         more = found[-1].cursor if len(found) == limit else None
-        listed = [_chosen(summary_json(each), fields) for each in found]
+        listed = [chosen(summary_json(each), fields) for each in found]
         return in_json({"submissions": listed, "cursor": more})
 
-    async def _found(ids: Sequence[str], fields: frozenset[str]) -> AsyncIterator[bytes]:
+    async def _found(
+        ids: Sequence[str], fields: frozenset[str], held: Held
+    ) -> AsyncIterator[bytes]:
         output_max = OUTPUT_BYTES if fields & WITH_OUTPUT else 0
         before = b'{"submissions":['
         for id in ids:
@@ -95,12 +99,17 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
             before = b","
             try:
                 record = await service.get(checked_id(id), output_max)
+                size = TEST_BYTES * record.tests if "tests" in fields else 0
+                held.hold(size)
             except OccdError as error:
                 yield dump(_problem(id[:_NAME_SHOWN], error)).encode()
                 continue
-            value = _chosen(whole_json(record), fields)
-            async for piece in pieces_of(value, partial(service.entries, id), record.log_from):
-                yield piece
+            try:
+                read = partial(service.entries, id)
+                async for piece in pieces_of(chosen(whole_json(record), fields), read):
+                    yield piece
+            finally:
+                held.release(size)
         yield b"]}"
 
     @many.post("/submissions/batch")
@@ -109,15 +118,14 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
         key = checked_key(request.headers.get("Idempotency-Key"))
         whole = flag_of(request.args, "all_or_nothing")
         items = _items((await read_body())[0])
-        held().hold_for_request(
-            LONG_ANSWER_BYTES
-        )  # before anything is submitted, because it may be refused
+        # For the answer. Before anything is submitted, because this may be refused.
+        held().hold_for_request(ANSWER_BYTES)
         admitted = [await _admitted(each, principal) for each in items]
         if whole:
-            _refuse_any(admitted)
+            _refuse_any([submission for submission, _ in admitted])
         answers: list[dict[str, Any]] = []
         ours: OccdError | None = None
-        for at, (item, submission) in enumerate(zip(items, admitted, strict=True)):
+        for at, (item, (submission, size)) in enumerate(zip(items, admitted, strict=True)):
             if isinstance(submission, Rejected):
                 answers.append(_problem(None, submission))
             elif ours:
@@ -125,7 +133,7 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
             else:
                 digest = await digest_of(item) if key else ""
                 try:
-                    async with heavy_if(held(), submission.bytes):
+                    async with heavy_if(held(), size):
                         record = await service.accept(
                             submission, key=key and f"{key}\n{at}", digest=digest
                         )
@@ -135,15 +143,16 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
                     answers.append(_problem(None, error))
         return in_json({"submissions": answers}, 202)
 
-    async def _admitted(item: object, principal: Principal) -> Submission | Rejected:
-        """Raises what is wrong with us: nothing was submitted yet."""
+    async def _admitted(item: object, principal: Principal) -> tuple[Submission | Rejected, int]:
+        """With its bytes. Raises what is wrong with us: nothing was submitted yet."""
         await trio.lowlevel.checkpoint()
         try:
-            return await service.admit(await parse_submission(item), principal)
+            wanted = await parse_submission(item)
+            return await service.admit(wanted, principal), wanted.bytes
         except Rejected as error:
             if error.kind == "shutting-down":
                 raise
-            return error
+            return error, 0
 
     @many.post("/submissions/cancel")
     async def cancel_own() -> Response:
@@ -209,7 +218,3 @@ def _problem(id: str | None, error: OccdError) -> dict[str, Any]:
     if "errors" in problem:
         problem["errors"] = problem["errors"][:_ERRORS_SHOWN]
     return {"id": id, "problem": problem}
-
-
-def _chosen(value: dict[str, Any], fields: frozenset[str]) -> dict[str, Any]:
-    return {name: each for name, each in value.items() if name in fields}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -47,7 +47,7 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Ended, Idle, Run, Running, Tree, no_signals
+from occd.sandbox import Cell, Ended, Run, Running, Tree, no_signals
 from occd.scopes import cancel_when
 from occd.state import State
 
@@ -692,12 +692,7 @@ class Cells(FakeSandbox):
         yield _Cell(self, files[0].content)
 
 
-class _Program:
-    """A program whose limits nobody changes."""
-
-    def arm(self, limit: str, seconds: float | None) -> None: ...
-
-    def arm_idle(self, idle: Idle | None) -> None: ...
+NOBODY_ASKS = cast(Running, None)
 
 
 @dataclass
@@ -711,7 +706,7 @@ class _Cell:
         sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
         await trio.sleep(0.001)
         if run.keep:  # to compile
-            task_status.started(_Program())
+            task_status.started(NOBODY_ASKS)
             await sandbox.compiled.wait()
             return Ended(FINE, Tree(Path("none")))
         fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
@@ -721,7 +716,7 @@ class _Cell:
         if fails and kind == Kind.NO_JAIL:
             raise SandboxFailed("the jail could not be made")
         sandbox.runs += 1
-        task_status.started(_Program())
+        task_status.started(NOBODY_ASKS)
         await trio.sleep(0.001)
         if fails:
             raise SandboxFailed("the jail's init was killed, not by us")
