@@ -97,16 +97,36 @@ class Submit:
 
         Raises UnknownSubmission, Unreadable, and what `submit` raises.
         """
-        try:
-            earlier = await self._state.submissions.submission(id)
-        except Poisoned as error:
-            raise Unreadable(str(error)) from error
+        earlier = await self._whole(id)
         if not earlier.files:
             raise Rejected(
                 "not-kept", "its files are not known any more: state was emptied meanwhile"
             )
         submission = await self._gate.again(earlier, principal)
         return await self.accept(submission, key=key, digest=f"again {id}")
+
+    async def erase(self, id: str, principal: Principal) -> None:
+        """Forget a submission that has finished. What has an owner is erased by this owner only.
+
+        Raises UnknownSubmission, Unreadable, Rejected, StateUnavailable, or DataFolderError.
+        """
+        submission = await self._whole(id)
+        if submission.owner not in (None, principal.owner):
+            raise Rejected(
+                "unauthorized", "only its owner may erase it: Authorization: Bearer SECRET"
+            )
+        with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
+            if not await self._state.submissions.erase(submission):
+                raise Rejected("not-finished", "cancel it, and erase it when it has finished")
+            return
+        raise StateUnavailable("state took too long", _RETRY_AFTER_S)
+
+    async def _whole(self, id: str) -> Submission:
+        """Raises UnknownSubmission or Unreadable."""
+        try:
+            return await self._state.submissions.submission(id)
+        except Poisoned as error:
+            raise Unreadable(str(error)) from error
 
     def _refuse_when_stopping(self) -> None:
         if self.stopping.is_set():
