@@ -47,7 +47,7 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Ended, Idle, Run, Running, Tree, no_signals
+from occd.sandbox import Cell, Ended, FileFault, Idle, Listing, Run, Running, Tree, no_signals
 from occd.scopes import cancel_when
 from occd.state import State
 
@@ -693,11 +693,20 @@ class Cells(FakeSandbox):
 
 
 class _Program:
-    """A program whose limits nobody changes."""
+    """A program whose limits nobody changes, and that has no files."""
 
     def arm(self, limit: str, seconds: float | None) -> None: ...
 
     def arm_idle(self, idle: Idle | None) -> None: ...
+
+    async def put(self, file: File) -> None:
+        raise FileFault(errno.EROFS)
+
+    async def list(self, folder: str, most: int) -> Listing:
+        return Listing((), more=False)
+
+    async def get(self, name: str, most: int) -> bytes:
+        raise FileFault(errno.ENOENT)
 
 
 @dataclass
