@@ -18,10 +18,13 @@ $(SETUP): pyproject.toml packaging/build_init.py sandbox/init/init.c
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
 	@touch $@
 
-$(DEV): $(SETUP)
+CHECKERS := tests/judging/requirements.txt
+
+$(DEV): $(SETUP) $(CHECKERS)
 	@packaging/system-packages.sh
 	@$(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --group dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r $(CHECKERS)
 	@touch $@
 
 setup: $(SETUP)

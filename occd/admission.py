@@ -9,7 +9,8 @@ is a Rejected that names the fields.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -18,13 +19,14 @@ import trio
 from occd import wire
 from occd.config import CeilingConfig, Config
 from occd.errors import FieldError, Rejected
+from occd.judging import CHECKER_LIMITS, Checker, Judging, ProgramChecker, Test, TextChecker
 from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
-from occd.request import Request
+from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
 from occd.rules import Broken
 
-LIMITS = tuple(CeilingConfig.model_fields)
+LIMITS = tuple(name for name in CeilingConfig.model_fields if name != "total_time")
 """The limits that a request may name."""
 
 _OFFERED_S = 1.0
@@ -62,10 +64,11 @@ class Gate:
         most = self._config.http.sources_max_bytes
         if request.sources_bytes > most:
             raise Rejected("too-large", f"source and files exceed {most} bytes")
-        language = await self._language(request)
+        language = await self._language(request.language, request.version, request.compile_args)
         try:
             limits = self._limits(request.limits, language.limits)
-            submission = _submission(request, principal, language, limits)
+            judging = await self._judging(request, limits)
+            submission = _submission(request, principal, language, limits, judging)
         except Broken as error:
             raise _invalid(error.field or "submission", error.message) from None
         await self._refuse_what_nodes_do_not_know(submission)
@@ -92,10 +95,62 @@ class Gate:
         offers = await self._offered()
         return [(each, offers[each.id]) for each in self._languages.values() if each.id in offers]
 
-    async def _language(self, request: Request) -> Language:
-        language = find(self._languages.values(), request.language)
+    async def _judging(self, request: Request, limits: Limits) -> Judging | None:
+        """Raises Broken for tests that do not go together, Rejected for their programs and limits."""
+        if not request.tests:
+            for name in ("groups", "checker", "stop_on_failure"):
+                if getattr(request, name):
+                    raise Broken("needs tests", name)
+            return None
+        tests = []
+        for at, test in enumerate(request.tests):
+            with _within(f"tests.{at}"):
+                tests.append(await self._test(test, str(at + 1), limits))
+        with _within("checker"):
+            checker = request.checker
+            common = await self._checker(checker) if checker else TextChecker()
+        return Judging(tuple(tests), request.groups, common, request.stop_on_failure)
+
+    async def _test(self, asked: TestRequest, number: str, limits: Limits) -> Test:
+        """`limits` are those of the submission."""
+        own: Limits | None = None
+        if asked.limits:
+            kept = {} if "cpu_time" in asked.limits else {"wall_time": limits.wall_time}
+            own = self._limits(kept | dict(asked.limits), limits)
+        return Test(
+            asked.name or number,
+            asked.stdin,
+            asked.args,
+            asked.files,
+            asked.expected_stdout,
+            await self._checker(asked.checker) if asked.checker else None,
+            own,
+            asked.group,
+            asked.weight,
+        )
+
+    async def _checker(self, asked: CheckerRequest) -> Checker:
+        if not isinstance(asked, ProgramRequest):
+            return asked
+        language = await self._language(asked.language, asked.version, asked.compile_args)
+        main, files = _files(asked.source, asked.files, language)
+        return ProgramChecker(
+            language.id,
+            main,
+            files,
+            asked.protocol,
+            asked.version,
+            asked.args,
+            asked.compile_args,
+            self._limits(asked.limits, CHECKER_LIMITS) if asked.limits else CHECKER_LIMITS,
+        )
+
+    async def _language(
+        self, name: str, version: str | None, compile_args: Sequence[str]
+    ) -> Language:
+        language = find(self._languages.values(), name)
         if language is None:
-            raise self._unknown(request.language)
+            raise self._unknown(name)
         offered = await self._offered()
         versions = offered.get(language.id)
         if not offered:
@@ -105,12 +160,10 @@ class Gate:
         if versions is None:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
-        if versions and not pick(versions, request.version):
+        if versions and not pick(versions, version):
             have = ", ".join(each.version for each in versions)
-            raise _invalid(
-                "version", f"{request.version} is not here; there is {have}", "unknown-version"
-            )
-        if request.compile_args and not language.compile:
+            raise _invalid("version", f"{version} is not here; there is {have}", "unknown-version")
+        if compile_args and not language.compile:
             raise _invalid("compile_args", f"{language.name} is not compiled")
         return language
 
@@ -189,24 +242,46 @@ def _offers(nodes: Iterable[Node], promised: Sequence[str]) -> dict[str, list[In
     }
 
 
+@contextmanager
+def _within(part: str) -> Iterator[None]:
+    """Errors inside name the part of the request."""
+    try:
+        yield
+    except Broken as error:
+        where = f"{part}.{error.field}" if error.field else part
+        raise Broken(error.message, where) from None
+    except Rejected as error:
+        errors = [FieldError(f"{part}.{each.field}", each.message) for each in error.errors]
+        raise Rejected(error.kind, f"{part}.{error}", errors) from None
+
+
+def _files(
+    source: bytes | None, given: Sequence[File], language: Language
+) -> tuple[str, tuple[File, ...]]:
+    """The name of the main file, and all files."""
+    if source is None:
+        return _main(language, given), tuple(given)
+    main = language.source_name(source, given)
+    if any(file.name == main for file in given):
+        raise Broken(f"{main} is the name of source itself", "files")
+    return main, (File(main, source), *given)
+
+
 def _submission(
-    request: Request, principal: Principal, language: Language, limits: Limits
+    request: Request,
+    principal: Principal,
+    language: Language,
+    limits: Limits,
+    judging: Judging | None,
 ) -> Submission:
     """Raises Broken when the fields break a rule, each alone or together."""
-    files = list(request.files)
-    if request.source is not None:
-        main = language.source_name(request.source, files)
-        if any(file.name == main for file in files):
-            raise Broken(f"{main} is the name of source itself", "files")
-        files.insert(0, File(main, request.source))
-    else:
-        main = _main(language, files)
+    main, files = _files(request.source, request.files, language)
     return Submission(
         id=new_id(),
         language=language.id,
         version=request.version,
         main=main,
-        files=tuple(files),
+        files=files,
         stdin=request.stdin,
         args=request.args,
         env=request.env,
@@ -216,6 +291,7 @@ def _submission(
         user_id=request.user_id,
         created_at=time.time(),
         owner=principal.owner,
+        judging=judging,
     )
 
 

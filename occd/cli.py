@@ -170,7 +170,7 @@ def nodes(config: Config) -> None:
 
     async def show() -> None:
         async with open_state(config, None) as state:
-            for node in await state.nodes():
+            for node in await state.nodes.live():
                 languages = ", ".join(
                     f"{name} {'/'.join(versions)}" for name, versions in node.languages.items()
                 )

@@ -43,7 +43,7 @@ class Health:
 
     async def _check(self) -> list[str]:
         found = []
-        for what, check in (("queue", self._broker.check), ("state", self._state.check)):
+        for what, check in (("queue", self._broker.check), ("state", self._state.store.check)):
             try:
                 with trio.fail_after(_CHECK_S):
                     await check()
@@ -54,4 +54,4 @@ class Health:
         return found
 
     async def warnings(self) -> list[str]:
-        return list(await self._state.warnings())
+        return list(await self._state.store.warnings())

@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import Literal
 
 from occd import rules
+from occd.inputs import File as File
+from occd.inputs import Limits as Limits
+from occd.judging import Judging, TestVerdict
 from occd.principal import Owner, as_version_1
 
 Stream = Literal["stdout", "stderr"]
@@ -30,7 +33,13 @@ HEADS_BYTES = 3 * HEAD_BYTES
 
 
 class Verdict(StrEnum):
+    """Of a submission. With tests `accepted`, `wrong_answer` and `checker_error` may stand in place of
+    `ok`."""
+
     OK = "ok"
+    ACCEPTED = "accepted"
+    WRONG_ANSWER = "wrong_answer"
+    CHECKER_ERROR = "checker_error"
     COMPILE_ERROR = "compile_error"
     RUNTIME_ERROR = "runtime_error"
     TIME_LIMIT = "time_limit"
@@ -43,31 +52,6 @@ class Verdict(StrEnum):
 def known_verdict(word: str | None) -> Verdict | None:
     """None also for one that a later version of occd gave."""
     return next((each for each in Verdict if each == word), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    cpu_time: float = 5.0
-    wall_time: float = 10.0
-    memory: int = 256 * 2**20
-    processes: int = 64
-    output: int = 2**20
-    file_size: int = 10 * 2**20
-    box: int = 64 * 2**20
-    open_files: int = 256
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            rules.limit(name, getattr(self, name))
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    name: str
-    content: bytes
-
-    def __post_init__(self) -> None:
-        rules.check("name", rules.file_name, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +76,8 @@ class Submission:
     """With its kind: `anon:SHA256`. None when the submission belongs to nobody."""
     retry_of: str | None = None
     """The submission that this one repeats, because an operator requeued it."""
+    judging: Judging | None = None
+    """The tests, each of which is a run. Without tests the program runs once."""
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -112,6 +98,10 @@ class Submission:
         rules.check("created_at", rules.moment, self.created_at)
         rules.check("owner", rules.owner, self.owner)
         rules.check("retry_of", rules.id, self.retry_of)
+        if self.judging:
+            self.judging.fits(self.files, self.limits.box)
+            if self.interactive:
+                raise rules.Broken("cannot go together with tests", "interactive")
 
     @property
     def turn(self) -> str | None:
@@ -186,6 +176,25 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupScore:
+    name: str
+    points: float
+    points_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The tests of a submission together. `score` is a share between 0 and 1. The log tells more of each
+    test."""
+
+    tests: tuple[TestVerdict, ...]
+    score: float
+    points: float
+    points_max: float
+    groups: tuple[GroupScore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The last word on a submission. `version` is the language version that ran, if one did."""
 
@@ -197,6 +206,7 @@ class Result:
     attempts: int = 0
     started_at: float | None = None
     finished_at: float = 0.0
+    judgement: Judgement | None = None
 
     def __post_init__(self) -> None:
         rules.check("started_at", rules.moment, self.started_at)
@@ -266,6 +276,22 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Tested:
+    """The event `test`: a test is over, or is left out. `share` is what the test earns of its weight. A
+    failure of an earlier test may still leave out a test that is over."""
+
+    test: int
+    title: str
+    verdict: TestVerdict
+    share: float
+    message: str
+    cpu_time: float
+    wall_time: float
+    memory: int
+    name: Literal["test"] = "test"
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The event `finished`."""
 
@@ -280,7 +306,7 @@ class Unknown:
     name: Literal["unknown"] = "unknown"
 
 
-Event = Queued | Started | Stage | Output | Finished | Unknown
+Event = Queued | Started | Stage | Output | Tested | Finished | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +356,11 @@ class Record:
     """The number in the log behind which the result's output lies."""
     output: Mapping[tuple[Step, Stream], bytes] | None = None
     """What the steps of the result wrote, if it was asked for and is short enough."""
+
+    @property
+    def tests(self) -> int:
+        """How many the result has."""
+        return len(self.result.judgement.tests) if self.result and self.result.judgement else 0
 
     @property
     def output_size(self) -> int:

@@ -37,17 +37,17 @@ async def requeue(config: Config, id: str) -> str:
     async with _opened(config) as (broker, state):
         queue, letter = await _find(config, broker, id)
         submission = await _submission(config, state, queue, letter)
-        gate = Gate(config, load_languages(), state.nodes)
+        gate = Gate(config, load_languages(), state.nodes.live)
         retry = await gate.again(submission, Principal(submission.owner))
-        await state.create(retry, None, "")
+        await state.submissions.create(retry, None, "")
         try:
             body = wire.encode_submission(retry)
             target = config.submission_queue
             await broker.publish(target, body, key=retry.id, owner=retry.turn)
         except OccdError:
-            await state.discard(retry.id)  # noqa: ASYNC120  (nothing cancels this command but its end)
+            await state.submissions.discard(retry.id)  # noqa: ASYNC120  (nothing cancels this command but its end)
             raise
-        await state.published(retry.id)
+        await state.submissions.published(retry.id)
         await broker.take_kept(queue, id)
         return retry.id
 
@@ -80,7 +80,7 @@ async def _submission(config: Config, state: State, queue: str, letter: Kept) ->
         except Poisoned as error:
             unread = f"{error}; and nothing is known of it any more"
     try:
-        return await state.submission(letter.key)
+        return await state.submissions.submission(letter.key)
     except UnknownSubmission:
         raise Poisoned(f"{letter.key} cannot be submitted again: {unread}") from None
 

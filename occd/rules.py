@@ -4,6 +4,7 @@ the model, the configuration, and the sandbox.
 A rule raises Broken, which describes the fault. Broken does not repeat the value: a stranger wrote it.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -21,6 +22,8 @@ WORDS_BYTES_MAX = 128 * 1024
 LANGUAGE_MAX = 64
 VERSION_MAX = 64
 USER_ID_MAX = 256
+TITLE_MAX = 100
+WEIGHT_MAX = 1e9
 BYTES_MAX = 256 * 2**20
 """The bound for data that is sent in one piece: a request's body, a submission's stdin."""
 
@@ -95,6 +98,24 @@ def _label(value: str, least: int, most: int) -> None:
     text(value)
     if not least <= len(value) <= most:
         raise Broken(f"must have {least} to {most} characters")
+
+
+def title(value: str) -> None:
+    """The name of a test or of a group. People read such names in tables."""
+    _label(value, 1, TITLE_MAX)
+    if not value.isprintable():
+        raise Broken("has a control character")
+
+
+def weight(value: float) -> None:
+    """Of a test; the points of a group."""
+    if not 0 <= value <= WEIGHT_MAX:  # false for NaN, too
+        raise Broken(f"must be between 0 and {WEIGHT_MAX:.15g}")
+
+
+def tolerance(value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise Broken("must be a number from 0 up")
 
 
 def id(value: str) -> None:

@@ -16,8 +16,9 @@ Values keep the rules of the model, whoever wrote them (`occd/rules.py`).
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -51,6 +52,8 @@ VERSION_1 = frozenset(
 def _fields(kind: Any, prefix: str = "") -> Iterator[str]:
     """Of a dataclass and those inside it: `limits.memory`."""
     for name, hint in get_type_hints(kind).items():
+        if name == "kind":  # tells parts of several kinds apart, and is always written
+            continue
         yield prefix + name
         for inner in (hint, *get_args(hint)):
             if dataclasses.is_dataclass(inner):
@@ -61,6 +64,9 @@ FIELDS = frozenset(_fields(Submission))
 """Those that this version knows; an execute node announces them."""
 
 LATER = tuple(sorted(FIELDS - VERSION_1))
+
+_LISTS = {"files", "tests", "groups"}
+"""The parts of a submission of which there may be several."""
 
 _STRICT = ConfigDict(
     ser_json_bytes="base64",
@@ -238,8 +244,7 @@ def encode_submission(submission: Submission) -> bytes:
     """Later fields that are not used are not written: then version 1 says it all."""
     used = later_fields(submission)
     message = SubmissionMessage(submission, v=2 if used else 1)
-    unused = [name for name in LATER if name not in used]
-    return _submission.dump_json(message, exclude=_exclusion(unused) if unused else None)
+    return _submission.dump_json(message, exclude=_exclusion(LATER, tuple(used)))
 
 
 def decode_submission(body: bytes) -> Submission:
@@ -250,7 +255,9 @@ def decode_submission(body: bytes) -> Submission:
 def later_fields(submission: Submission) -> list[str]:
     """The fields that it uses and version 1 does not have. To leave a field at its default is not to use
     it."""
-    return [name for name in LATER if _uses(submission, name.split("."))]
+    found: set[str] = set()
+    _collect(submission, "", frozenset(LATER), _parts(LATER), found)
+    return sorted(found)
 
 
 def encode_result(message: ResultMessage) -> bytes:
@@ -340,25 +347,59 @@ def _reason(error: ValidationError) -> str:
     return f"not a message of ours: {where} {first['msg'].removeprefix('Value error, ')}"
 
 
-def _uses(value: Any, path: list[str]) -> bool:
-    found = getattr(value, path[0])
-    if path[1:]:
-        return any(
-            _uses(each, path[1:]) for each in (found if isinstance(found, tuple) else [found])
+def _collect(
+    value: Any, prefix: str, later: frozenset[str], parts: frozenset[str], found: set[str]
+) -> None:
+    """Add to `found` the later fields of a part that have another value than their default."""
+    for name, default in _defaults(type(value)):  # type: ignore[arg-type]  # a type is hashable
+        path = prefix + name
+        if path not in later and path not in parts:
+            continue
+        each = getattr(value, name)
+        if each == default:
+            continue
+        if path in later:
+            found.add(path)
+        if path in parts:
+            for part in each if isinstance(each, tuple) else (each,):
+                _collect(part, f"{path}.", later, parts, found)
+
+
+@cache
+def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
+    """The fields of a part. What is no dataclass has none."""
+    if not dataclasses.is_dataclass(kind):
+        return ()
+    return tuple(
+        (
+            field.name,
+            field.default
+            if field.default_factory is dataclasses.MISSING
+            else field.default_factory(),
         )
-    (field,) = [each for each in dataclasses.fields(value) if each.name == path[0]]
-    return bool(found != field.default)
+        for field in dataclasses.fields(kind)
+    )
 
 
-def _exclusion(names: Iterable[str]) -> dict[str, Any]:
-    """As pydantic wants it."""
+@cache
+def _parts(later: tuple[str, ...]) -> frozenset[str]:
+    """What the fields lie in."""
+    return frozenset(name[: dot.start()] for name in later for dot in re.finditer(r"\.", name))
+
+
+@lru_cache(maxsize=64)  # clients choose the fields
+def _exclusion(later: tuple[str, ...], used: tuple[str, ...]) -> dict[str, Any] | None:
+    """What is not to be written, as pydantic wants it."""
     tree: dict[str, Any] = {}
-    for name in names:
+    for name in sorted(set(later) - set(used)):
         *folders, last = name.split(".")
         inner = tree
         for folder in folders:
             inner = inner.setdefault(folder, {})
-            if folder == "files":
+            if inner is True:  # all of the part is left out
+                break
+            if folder in _LISTS:
                 inner = inner.setdefault("__all__", {})
-        inner[last] = True
-    return {"submission": tree}
+        else:
+            inner[last] = True
+    return {"submission": tree} if tree else None

@@ -120,7 +120,7 @@ async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
         open_state(config, database) as state,
         trio.open_nursery() as nursery,
     ):
-        await state.announce(Node("runs", ("execute",), {"python": ("3.11",)}))
+        await state.nodes.announce(Node("runs", ("execute",), {"python": ("3.11",)}))
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)
         app = make_app(config, Services(submit, ws, Ready(), ws.stopping))

@@ -23,7 +23,7 @@ from occd.model import File, Limits, Submission
 from occd.principal import NOBODY, Principal
 from occd.request import Request
 from occd.sqlite import open_database
-from occd.state import sql
+from occd.state.embedded.tables import MIGRATIONS
 
 SECRET = "a-secret-of-enough-length"
 OWNER = Principal("anon:" + hashlib.sha256(SECRET.encode()).hexdigest())
@@ -203,7 +203,7 @@ async def write_old_folder(folder: Path) -> str:
         "interactive": 0,
     }
     async with open_database(folder) as database:
-        await database.migrate("state", sql.MIGRATIONS[:4])
+        await database.migrate("state", MIGRATIONS[:4])
         insert = f"INSERT INTO submissions ({','.join(row)}) VALUES ({','.join('?' * len(row))})"
         await database.write(lambda db: db.execute(insert, list(row.values())))
     return str(fields["id"])

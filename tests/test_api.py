@@ -26,10 +26,13 @@ OBJECT = [
     "verdict",
     "message",
     "score",
+    "points",
+    "points_max",
     "language",
     "compile",
     "run",
     "tests",
+    "groups",
     "artifacts",
     "attempts",
     "retry_of",
@@ -123,6 +126,8 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
         "verdict": "ok",
         "message": None,
         "score": None,
+        "points": None,
+        "points_max": None,
         "language": {"id": "python", "version": result["language"]["version"]},
         "compile": None,
         "run": measured
@@ -136,6 +141,7 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
             "stderr_truncated": False,
         },
         "tests": [],
+        "groups": {},
         "artifacts": [],
         "attempts": 1,
         "retry_of": None,
@@ -412,14 +418,12 @@ def file_name(name: str) -> Bad:
 
 
 NOT_YET = {
-    "tests": [{"name": "1"}],
     "callback_url": "http://127.0.0.1:1/",
     "tty": {"rows": 24, "cols": 80},
     "network": True,
     "artifacts": ["*.png"],
     "trace": True,
     "interactor": {"language": "python", "source": ""},
-    "stop_on_failure": True,
 }
 BAD = [
     bad_json("empty", b""),

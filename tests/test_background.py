@@ -3,6 +3,7 @@ once, and goes on when state is back."""
 
 import sqlite3
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,21 +26,30 @@ SOON_S = 30.0
 
 
 class Away:
-    """A state that can be told to fail at each step."""
+    """What is shared by the subjects of a state that can be told to fail at each step."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self) -> None:
         self.error: Exception | None = None
         self.failed: dict[str, int] = {}
 
+    def state(self, state: State) -> State:
+        return State(*(cast(Any, _Away(self, getattr(state, each.name))) for each in fields(State)))
+
+
+class _Away:
+    def __init__(self, away: Away, subject: Any) -> None:
+        self._away = away
+        self._subject = subject
+
     def __getattr__(self, name: str) -> Any:
-        step = getattr(self._state, name)
+        step = getattr(self._subject, name)
+        away = self._away
 
         async def try_step(*args: Any, **options: Any) -> Any:
             await trio.lowlevel.checkpoint()
-            if self.error:
-                self.failed[name] = self.failed.get(name, 0) + 1
-                raise self.error
+            if away.error:
+                away.failed[name] = away.failed.get(name, 0) + 1
+                raise away.error
             return await step(*args, **options)
 
         return try_step
@@ -79,8 +89,8 @@ async def test_roles_outlast_a_state_that_is_away(
         open_state(config, database) as state,
         trio.open_nursery() as nursery,
     ):
-        away = Away(state)
-        shared = cast(State, away)
+        away = Away()
+        shared = away.state(state)
         submit = Submit(config, broker, shared, load_languages())
         for role in (submit, Notify(config, broker, shared), Ws(shared, submit)):
             await nursery.start(role.run)
@@ -90,14 +100,16 @@ async def test_roles_outlast_a_state_that_is_away(
             return away.failed.get("announce", 0) > 20 and away.failed.get("unpublished", 0) > 20
 
         await until(tried)
-        await state.create(lost, None, "")
-        for node in await state.nodes():
-            await state.withdraw(node)
+        await state.submissions.create(lost, None, "")
+        for node in await state.nodes.live():
+            await state.nodes.withdraw(node)
         away.error = None
 
         async def healed() -> bool:
-            known = {role for node in await state.nodes() for role in node.roles}
-            return known >= {"submit", "notify", "ws"} and not await state.unpublished(time.time())
+            known = {role for node in await state.nodes.live() for role in node.roles}
+            return known >= {"submit", "notify", "ws"} and not await state.submissions.unpublished(
+                time.time()
+            )
 
         await until(healed)
         assert (await broker.depths())["submission_queue"] == 1
@@ -112,7 +124,7 @@ async def test_roles_outlast_a_state_that_is_away(
 async def test_what_is_too_old_goes_when_the_folder_takes_writes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("occd.state.embedded._EXPIRE_EVERY_S", 0.01)
+    monkeypatch.setattr("occd.state.embedded.submissions._EXPIRE_EVERY_S", 0.01)
     write, tries = Database.write, 0
 
     async def refuse(self: Database, *args: Any, **options: Any) -> Any:
@@ -127,8 +139,8 @@ async def test_what_is_too_old_goes_when_the_folder_takes_writes_again(
     async with open_database(tmp_path) as database:
         config = Config(data_dir=tmp_path)
         async with open_state(config, database) as state:
-            await state.create(old, None, "")
-            await state.cancel(old.id)
+            await state.submissions.create(old, None, "")
+            await state.submissions.cancel(old.id)
             monkeypatch.setattr(Database, "write", refuse)
             await write(database, lambda db: db.execute("UPDATE submissions SET finished_at = 1"))
 
@@ -167,14 +179,14 @@ async def test_a_submission_that_the_queue_never_takes_keeps_no_other_from_it(
 
         monkeypatch.setattr(broker, "publish", publish_small)
         for each in (large, small):
-            await state.create(each, None, "")
+            await state.submissions.create(each, None, "")
         await nursery.start(Submit(config, broker, state, load_languages()).run)
 
         async def empty() -> bool:
-            return not await state.unpublished(time.time())
+            return not await state.submissions.unpublished(time.time())
 
         await until(empty)
         assert (await broker.depths())["submission_queue"] == 1
         with pytest.raises(UnknownSubmission):
-            await state.get(large.id)
+            await state.submissions.get(large.id)
         nursery.cancel_scope.cancel()

@@ -93,7 +93,7 @@ async def test_what_an_attempt_does_waits_for_the_folder(
 ) -> None:
     """A program that waits for its stdin, one that starts, and one that prints: none of them loses an
     attempt, and the log says so once."""
-    monkeypatch.setattr("occd.state.embedded._RETRY_S", 0.01)
+    monkeypatch.setattr("occd.state.embedded.shared._RETRY_S", 0.01)
     tries = 0
 
     async def refuse(self: Database, work: object, **_options: object) -> None:
@@ -109,27 +109,27 @@ async def test_what_an_attempt_does_waits_for_the_folder(
     got: list[bytes] = []
 
     async def read() -> None:
-        got.append((await state.stdin(waiting.id, 0)).data)
+        got.append((await state.controls.stdin(waiting.id, 0)).data)
 
     async with open_database(tmp_path) as database, open_embedded(Config(), database) as state:
         for each in (waiting, starting, printing):
-            await state.create(each, None, "")
+            await state.submissions.create(each, None, "")
         for each in (waiting, printing):
-            await state.begin(each, "3", "node")
-        await state.send_stdin(waiting.id, b"typed", None, end=False)
+            await state.submissions.begin(each, "3", "node")
+        await state.controls.send_stdin(waiting.id, b"typed", None, end=False)
         async with trio.open_nursery() as nursery:
             with monkeypatch.context() as patch:
                 patch.setattr(Database, "write", refuse)
                 nursery.start_soon(read)
-                nursery.start_soon(state.begin, starting, "3", "node")
+                nursery.start_soon(state.submissions.begin, starting, "3", "node")
                 nursery.start_soon(
-                    state.append, printing.id, 1, [Output("run", "stdout", b"printed")]
+                    state.log.append, printing.id, 1, [Output("run", "stdout", b"printed")]
                 )
                 while tries < 30:  # noqa: ASYNC110
                     await trio.sleep(0.01)
         assert got == [b"typed"]
-        assert (await state.get(starting.id)).attempts == 1
-        assert [each.event.name for each in await state.watch(printing.id, 0)][-1] == "output"
+        assert (await state.submissions.get(starting.id)).attempts == 1
+        assert [each.event.name for each in await state.log.watch(printing.id, 0)][-1] == "output"
     assert capsys.readouterr().out.count("wait for the data folder") == 2  # and that it works again
 
 

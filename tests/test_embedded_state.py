@@ -11,7 +11,8 @@ from occd import wire
 from occd.config import Config
 from occd.model import RUN, File, Finished, Outcome, Result, Submission, Verdict, Written
 from occd.sqlite import open_database
-from occd.state import open_state, sql
+from occd.state import open_state
+from occd.state.embedded.tables import MIGRATIONS
 
 OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
 RESULT = Result(Verdict.OK, run=OUTCOME, attempts=1, finished_at=2e9)
@@ -41,7 +42,7 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
     waits = submission("waits", interactive=True, retry_of="another")
     ended = submission("ended", language="c", created_at=1e9 + 1)
     async with open_database(tmp_path) as database:
-        await database.migrate("state", sql.MIGRATIONS[:2])
+        await database.migrate("state", MIGRATIONS[:2])
         add = (
             "INSERT INTO submissions (id, body, status, created_at, owner, last_seq, result) "
             "VALUES (?, ?, ?, ?, 'somebody', ?, ?)"
@@ -72,19 +73,19 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         open_database(tmp_path) as database,
         open_state(Config(data_dir=tmp_path), database) as state,
     ):
-        record = await state.get("waits")
+        record = await state.submissions.get("waits")
         assert (record.language, record.retry_of, record.result) == ("python", "another", None)
-        await state.send_stdin("waits", b"x", None, end=False)
-        listed = await state.owned("anon:somebody", None, 10)
+        await state.controls.send_stdin("waits", b"x", None, end=False)
+        listed = await state.submissions.owned("anon:somebody", None, 10)
         assert [(each.language, each.verdict) for each in listed] == [("c", "ok"), ("python", None)]
-        record = await state.get("ended", 4)
+        record = await state.submissions.get("ended", 4)
         assert record.result == RESULT
         assert record.output
         assert record.output[RUN, "stdout"] == b"out\xff"
-        (told,) = await state.watch("ended", 4)
+        (told,) = await state.log.watch("ended", 4)
         assert isinstance(told.event, Finished)
         assert told.event.result.verdict == "ok"
-        assert await state.submission("waits") == waits
+        assert await state.submissions.submission("waits") == waits
 
 
 async def test_a_signal_may_follow_a_start_as_soon_as_the_start_is_seen(
@@ -95,14 +96,14 @@ async def test_a_signal_may_follow_a_start_as_soon_as_the_start_is_seen(
         open_state(Config(data_dir=tmp_path), database) as state,
     ):
         starting = submission("starting")
-        await state.create(starting, None, "digest")
+        await state.submissions.create(starting, None, "digest")
         monkeypatch.setattr(database, "_token", _Late(database._token))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(state.begin, starting, "3", "node")
-            while await state.status(starting.id) != "running":  # noqa: ASYNC110  (as a reader may see it)
+            nursery.start_soon(state.submissions.begin, starting, "3", "node")
+            while await state.submissions.status(starting.id) != "running":  # noqa: ASYNC110  (as a reader may see it)
                 await trio.lowlevel.checkpoint()
-            await state.send_signal(starting.id, "SIGINT")
-        assert list(await state.signals(starting.id, 0)) == ["SIGINT"]
+            await state.controls.send_signal(starting.id, "SIGINT")
+        assert list(await state.controls.signals(starting.id, 0)) == ["SIGINT"]
 
 
 class _Late:

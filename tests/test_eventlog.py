@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occd.execution.eventlog import EventLog
-from occd.model import Event, Output, Stage, Stream
+from occd.model import COMPILE, RUN, Event, Output, Stage, Stream
 
 EVENT_BYTES = 32 * 1024
 
@@ -66,7 +66,7 @@ def test_any_emits_join_again_to_exactly_what_was_written(
 ) -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         for stream, data, pause in emits:
-            log.emit(stream, data)
+            log.emit(RUN, stream, data)
             if pause:
                 await trio.sleep(0.03)
 
@@ -84,7 +84,7 @@ def test_no_event_splits_a_character(some: str, times: int, data: st.DataObject)
 
     async def scenario(log: EventLog, store: Store) -> None:
         for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
-            log.emit("stdout", whole[start:end])
+            log.emit(RUN, "stdout", whole[start:end])
             await trio.sleep(0.03)
 
     events = logged(scenario).data()
@@ -105,10 +105,10 @@ def test_stages_and_output_keep_their_order(
                 phase: Literal["start", "end"] = "start" if step == "start" else "end"
                 stage = Stage("compile" if number % 2 else "run", phase)
                 expected.append((stage.stage, phase.encode()))
-                log.put(stage.stage, stage)
+                log.put(stage.step, stage)
             else:
                 expected.append(("", b"%d," % number))
-                log.emit("stdout", b"%d," % number)
+                log.emit(RUN, "stdout", b"%d," % number)
             if step == 3:
                 await trio.sleep(0.03)
 
@@ -134,11 +134,11 @@ def _joined(steps: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
 
 def test_output_belongs_to_the_stage_that_wrote_it() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
-        log.put("compile", Stage("compile", "start"))
-        log.emit("stderr", b"warning \xe2\x82")
-        log.put("compile", Stage("compile", "end"))
-        log.put("run", Stage("run", "start"))
-        log.emit("stderr", b"\xac hello")
+        log.put(COMPILE, Stage("compile", "start"))
+        log.emit(COMPILE, "stderr", b"warning \xe2\x82")
+        log.put(COMPILE, Stage("compile", "end"))
+        log.put(RUN, Stage("run", "start"))
+        log.emit(RUN, "stderr", b"\xac hello")
         await trio.lowlevel.checkpoint()
 
     outputs = [event for event in logged(scenario).events if isinstance(event, Output)]
@@ -152,7 +152,7 @@ def test_the_first_line_leaves_at_once_and_what_follows_goes_together() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         began = trio.current_time()
         for _ in range(20):
-            log.emit("stdout", b"x\n")
+            log.emit(RUN, "stdout", b"x\n")
             await trio.sleep(0.001)
         await trio.sleep(1)
         times = [at - began for at, _ in store.batches]
@@ -164,12 +164,12 @@ def test_the_first_line_leaves_at_once_and_what_follows_goes_together() -> None:
 def test_a_line_written_in_two_parts_is_one_event_and_a_prompt_hardly_waits() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         for _ in range(3):
-            log.emit("stdout", b"6")
+            log.emit(RUN, "stdout", b"6")
             await trio.sleep(0.0001)
-            log.emit("stdout", b"\n")
+            log.emit(RUN, "stdout", b"\n")
             await trio.sleep(0.05)
         began = trio.current_time()
-        log.emit("stdout", b"name? ")
+        log.emit(RUN, "stdout", b"name? ")
         await trio.sleep(1)
         assert store.batches[-1][0] - began == pytest.approx(0.002, abs=0.0005)
 
@@ -178,9 +178,9 @@ def test_a_line_written_in_two_parts_is_one_event_and_a_prompt_hardly_waits() ->
 
 def test_a_full_event_does_not_wait() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
-        log.emit("stdout", b"first")
+        log.emit(RUN, "stdout", b"first")
         await trio.sleep(0.003)
-        log.emit("stdout", b"x" * EVENT_BYTES)
+        log.emit(RUN, "stdout", b"x" * EVENT_BYTES)
         await trio.sleep(0.001)
         assert store.data() == [b"first", b"x" * EVENT_BYTES]
 
@@ -192,8 +192,8 @@ def test_a_slow_store_blocks_nobody_and_gets_everything_in_order() -> None:
         store.gate = trio.Event()
         began = trio.current_time()
         for number in range(1000):
-            log.emit("stdout", b"%d " % number)
-        log.put("run", Stage("run", "end"))
+            log.emit(RUN, "stdout", b"%d " % number)
+        log.put(RUN, Stage("run", "end"))
         assert trio.current_time() == began
         await trio.sleep(10)
         assert store.batches == []
@@ -206,13 +206,13 @@ def test_a_slow_store_blocks_nobody_and_gets_everything_in_order() -> None:
 
 def test_half_a_character_waits_for_its_rest_but_not_beyond_the_end() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
-        log.emit("stdout", b"\xe2")
+        log.emit(RUN, "stdout", b"\xe2")
         await trio.sleep(1)
         assert store.data() == []
-        log.emit("stdout", b"\x82")
+        log.emit(RUN, "stdout", b"\x82")
         await trio.sleep(1)
         assert store.data() == []
-        log.emit("stdout", b"\xac\xf0\x9f")
+        log.emit(RUN, "stdout", b"\xac\xf0\x9f")
         await trio.sleep(1)
         assert store.data() == ["€".encode()]
 
@@ -224,7 +224,7 @@ def test_a_look_appends_nothing_at_once_and_keeps_the_order() -> None:
         await trio.sleep(1)
         log.look()
         await trio.sleep(1)
-        log.emit("stdout", b"x")
+        log.emit(RUN, "stdout", b"x")
         log.look()
         await trio.sleep(1)
 
@@ -242,9 +242,9 @@ def test_a_log_without_output_ends() -> None:
 def test_streams_keep_the_order_in_which_they_were_written() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         for number in range(1, 5):
-            log.emit("stdout", b"out %d\n" % number)
-            log.emit("stderr", b"err %d" % number)
-            log.emit("stderr", b"\n")
+            log.emit(RUN, "stdout", b"out %d\n" % number)
+            log.emit(RUN, "stderr", b"err %d" % number)
+            log.emit(RUN, "stderr", b"\n")
 
     outputs = [event for event in logged(scenario).events if isinstance(event, Output)]
     assert [each.data for each in outputs] == [
@@ -254,9 +254,9 @@ def test_streams_keep_the_order_in_which_they_were_written() -> None:
 
 def test_a_character_that_the_other_stream_cuts_in_two_is_whole() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
-        log.emit("stdout", b"a\xe2\x82")
-        log.emit("stderr", b"b")
-        log.emit("stdout", b"\xac")
+        log.emit(RUN, "stdout", b"a\xe2\x82")
+        log.emit(RUN, "stderr", b"b")
+        log.emit(RUN, "stdout", b"\xac")
 
     outputs = [event for event in logged(scenario).events if isinstance(event, Output)]
     assert [(each.stream, each.data) for each in outputs] == [
@@ -269,8 +269,8 @@ def test_a_character_that_the_other_stream_cuts_in_two_is_whole() -> None:
 def test_a_program_that_changes_its_stream_at_every_byte_makes_few_events() -> None:
     async def scenario(log: EventLog, store: Store) -> None:
         for number in range(100_000):
-            log.emit("stdout", b"x")
-            log.emit("stderr", b"y")
+            log.emit(RUN, "stdout", b"x")
+            log.emit(RUN, "stderr", b"y")
             if number % 1000 == 0:
                 await trio.sleep(0.03)
 

@@ -230,17 +230,17 @@ async def test_what_is_delivered_again_while_it_runs_still_comes_back_if_we_end(
         open_state(config, database) as state,
     ):
         assert isinstance(broker, RabbitmqBroker)
-        await state.create(ours, None, "")
+        await state.submissions.create(ours, None, "")
         await broker.publish(Q, wire.encode_submission(ours), key=ours.id, owner=None)
         async with trio.open_nursery() as nursery:
             await nursery.start(Execute(config, broker, state, sandbox).run)
             with trio.fail_after(SOON_S):
-                while len(await state.watch(ours.id, 0)) < 2:  # noqa: ASYNC110
+                while len(await state.log.watch(ours.id, 0)) < 2:  # noqa: ASYNC110
                     await trio.sleep(0.01)
             for _ in range(2):
                 lose(broker)
                 await trio.sleep(1)  # until it has been delivered again, which nobody can see
-            assert (await state.get(ours.id)).attempts == 1
+            assert (await state.submissions.get(ours.id)).attempts == 1
             nursery.cancel_scope.cancel()
         async with broker.consume(Q, 1) as deliveries:
             (again,) = await take(deliveries)
@@ -545,10 +545,10 @@ async def test_foreign_messages_stop_nobody_and_are_kept_with_a_reason(
             await trio.to_thread.run_sync(foreign, url, queue, *messages)
             await trio.to_thread.run_sync(undecodable, url, queue)
         ours = Submission(new_id(), "gone", None, "main.py", (File("main.py", b""),))
-        await state.create(ours, None, "")
+        await state.submissions.create(ours, None, "")
         await broker.publish(Q, wire.encode_submission(ours), key=ours.id, owner=None)
         with trio.fail_after(SOON_S):
-            record = await state.settled(ours.id)
+            record = await state.submissions.settled(ours.id)
         assert record.result
         assert record.result.verdict == Verdict.INTERNAL_ERROR
 

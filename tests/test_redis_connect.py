@@ -17,13 +17,13 @@ from test_redis_state import begun, live, output
 from occd.config import RedisConfig
 from occd.errors import ConfigError, StateUnavailable, UnknownSubmission
 from occd.state import State
-from occd.state.redis import RedisState, open_redis
+from occd.state.redis import open_redis
 
 SECRET = "hunter2-is-secret"
 SOON_S = 30.0
 
 
-def opened(url: str, **fields: Any) -> AbstractAsyncContextManager[RedisState]:
+def opened(url: str, **fields: Any) -> AbstractAsyncContextManager[State]:
     return open_redis(RedisConfig(url=SecretStr(url), **fields), 3600)
 
 
@@ -35,9 +35,9 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("occd.state.redis_link._PATIENCE_S", 0.3)
+    monkeypatch.setattr("occd.state.redis.link._PATIENCE_S", 0.3)
     monkeypatch.setattr("occd.state.redis._START_S", 0.8)
-    monkeypatch.setattr("occd.state.redis._RETRY_S", 0.05)
+    monkeypatch.setattr("occd.state.redis.RETRY_S", 0.05)
 
 
 async def refused(*, url: str, **fields: Any) -> str:
@@ -57,7 +57,7 @@ async def works(state: State) -> bool:
     with trio.fail_after(SOON_S):
         while True:
             try:
-                await state.check()
+                await state.store.check()
                 return True
             except StateUnavailable:
                 await trio.sleep(0.05)
@@ -66,7 +66,7 @@ async def works(state: State) -> bool:
 async def fails_at_last(state: State) -> None:
     with trio.fail_after(SOON_S):
         while True:
-            await state.check()
+            await state.store.check()
             await trio.sleep(0.05)
 
 
@@ -102,9 +102,9 @@ async def test_a_wrong_password_ends_the_start_at_once_and_is_not_told(
         assert "Traceback" not in printed
         (tmp_path / "secret").write_text("right\n")
         async with opened(f"redis://{address}/0", password_file=tmp_path / "secret") as state:
-            await state.check()
+            await state.store.check()
         async with opened(f"redis://default:right@{address}") as state:
-            await state.check()
+            await state.store.check()
 
 
 async def test_a_password_that_was_changed_is_read_anew(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ async def test_a_server_that_comes_up_late_is_used() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(start_late)
             async with opened(server.url) as state:
-                await state.check()
+                await state.store.check()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -150,12 +150,12 @@ async def test_full_memory_is_said_and_heals(server: RedisServer) -> None:
     async with opened(server.url) as state:
         server.do("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(StateUnavailable, match="maxmemory") as full:
-            await state.check()
+            await state.store.check()
         assert full.value.retry_after_s > 0
         with pytest.raises(UnknownSubmission):  # reading goes on
-            await state.get("unknown")
+            await state.submissions.get("unknown")
         server.do("CONFIG", "SET", "maxmemory", "0")
-        await state.check()
+        await state.store.check()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -163,7 +163,7 @@ async def test_a_read_only_replica_is_said_and_heals(server: RedisServer) -> Non
     async with opened(server.url) as state:
         server.do("REPLICAOF", "127.0.0.1", str(free_port()))
         with pytest.raises(StateUnavailable, match="not ready: READONLY"):
-            await state.check()
+            await state.store.check()
         server.do("REPLICAOF", "NO", "ONE")
         assert await works(state)
 
@@ -191,16 +191,16 @@ async def test_a_user_without_rights_is_told_which(server: RedisServer) -> None:
 
 
 async def test_the_rights_that_the_docs_name_are_enough(server: RedisServer) -> None:
-    rights = ("~occd:*", "&occd:*", "+@all", "-@admin")
+    rights = ("~occd*", "&occd*", "+@all", "-@admin")
     server.do("ACL", "SETUSER", "ours", "on", ">word", "resetchannels", *rights)
     async with opened(f"redis://ours:word@127.0.0.1:{server.port}") as state:
         await live(state)
-        assert list(await state.warnings()) == []
+        assert list(await state.store.warnings()) == []
     server.do("FLUSHALL")
     server.do("ACL", "SETUSER", "ours", "-@dangerous")
     async with opened(f"redis://ours:word@127.0.0.1:{server.port}") as state:
         await live(state)
-        assert "cannot be seen" in (await state.warnings())[0]
+        assert "cannot be seen" in (await state.store.warnings())[0]
 
 
 async def test_what_is_not_durable_is_a_warning(server: RedisServer) -> None:
@@ -208,11 +208,11 @@ async def test_what_is_not_durable_is_a_warning(server: RedisServer) -> None:
         server.do("CONFIG", "SET", "appendfsync", "everysec")
         server.do("CONFIG", "SET", "maxmemory", "100mb")
         server.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        said = list(await state.warnings())
+        said = list(await state.store.warnings())
         assert ["appendfsync" in said[0], "noeviction" in said[1], len(said)] == [True, True, 2]
         server.do("CONFIG", "SET", "appendonly", "no")
-        assert "append-only file" in (await state.warnings())[0]
-        await state.check()
+        assert "append-only file" in (await state.store.warnings())[0]
+        await state.store.check()
 
 
 # TLS
@@ -252,7 +252,7 @@ async def test_tls_works_both_ways_and_a_stranger_is_refused(tmp_path: Path) -> 
             opened(server.url, ca_file=tmp_path / "ca.crt", **ours) as state,
             opened(server.url, ca_file=tmp_path / "ca.crt", **ours) as other,
         ):
-            await state.check()
+            await state.store.check()
             await crosses(state, other)
         assert "certificate" in await refused(
             url=server.url, ca_file=tmp_path / "other.crt", **ours
@@ -268,12 +268,12 @@ async def crosses(one: State, other: State) -> None:
 
         async def follow() -> None:
             with trio.fail_after(SOON_S):
-                (event,) = await other.watch(submission.id, 2)
+                (event,) = await other.log.watch(submission.id, 2)
             assert event.seq == 3
 
         nursery.start_soon(follow)
         await trio.sleep(0.1)
-        await one.append(submission.id, 1, [output(b"x" * 100_000)])
+        await one.log.append(submission.id, 1, [output(b"x" * 100_000)])
 
 
 # Sentinel
@@ -317,21 +317,21 @@ async def test_a_failover_is_followed_and_what_waits_goes_on() -> None:
             async def follow() -> None:
                 after = 0
                 while after < 4:
-                    events = await other.watch(submission.id, after)
+                    events = await other.log.watch(submission.id, after)
                     seen.extend(each.seq for each in events)
                     after = seen[-1]
 
             with trio.fail_after(SOON_S):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(follow)
-                    await one.append(submission.id, 1, [output(b"before")])
+                    await one.log.append(submission.id, 1, [output(b"before")])
                     # What has not reached the replica is lost, and a reset: not what this is about.
-                    while replica.command("LLEN", f"occd:{{{submission.id}}}:e") != ":3":  # noqa: ASYNC110
+                    while replica.command("LLEN", f"occd2:{{{submission.id}}}:e") != ":3":  # noqa: ASYNC110
                         await trio.sleep(0.01)
                     master.kill()
                     while True:
                         try:
-                            await one.append(submission.id, 1, [output(b"after")])
+                            await one.log.append(submission.id, 1, [output(b"after")])
                             break
                         except StateUnavailable:
                             await trio.sleep(0.1)
@@ -340,7 +340,7 @@ async def test_a_failover_is_followed_and_what_waits_goes_on() -> None:
 
 
 async def test_sentinel_without_that_master_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("occd.state.redis_link._PATIENCE_S", 0.1)
+    monkeypatch.setattr("occd.state.redis.link._PATIENCE_S", 0.1)
     monkeypatch.setattr("occd.state.redis._START_S", 0.1)
     with redis_server(sentinel=True) as sentinel:
         said = await refused(url=f"redis+sentinel://127.0.0.1:{sentinel.port}/nobody")

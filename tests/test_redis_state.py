@@ -36,9 +36,10 @@ from occd.model import (
     new_id,
 )
 from occd.state import Node, State
-from occd.state.redis import RedisState, open_redis
-from occd.state.redis_connect import Command, Reply
-from occd.state.redis_link import Link
+from occd.state.redis import open_redis
+from occd.state.redis.connect import Command, Reply
+from occd.state.redis.link import Link
+from occd.state.redis.store import RedisStore
 
 SOON_S = 30.0
 
@@ -50,9 +51,14 @@ def server() -> Iterator[RedisServer]:
 
 
 @asynccontextmanager
-async def opened(server: RedisServer, keep_s: float = 3600) -> AsyncIterator[RedisState]:
+async def opened(server: RedisServer, keep_s: float = 3600) -> AsyncIterator[State]:
     async with open_redis(RedisConfig(url=SecretStr(server.url)), keep_s) as state:
         yield state
+
+
+def store_of(state: State) -> RedisStore:
+    assert isinstance(state.store, RedisStore)
+    return state.store
 
 
 def make(*, interactive: bool = False) -> Submission:
@@ -78,15 +84,15 @@ def result() -> Result:
 
 async def begun(state: State, *, interactive: bool = False) -> Submission:
     submission = make(interactive=interactive)
-    await state.create(submission, None, "")
-    assert await state.begin(submission, "3.11", "node") == 1
+    await state.submissions.create(submission, None, "")
+    assert await state.submissions.begin(submission, "3.11", "node") == 1
     return submission
 
 
 async def follow(state: State, id: str, found: list[LogEntry]) -> None:
     """To the end."""
     after = 0
-    while events := await state.watch(id, after):
+    while events := await state.log.watch(id, after):
         found += events
         after = events[-1].seq
 
@@ -95,7 +101,7 @@ async def follow_stdin(state: State, id: str, chunks: list[bytes]) -> None:
     """To the end."""
     offset, ended = 0, False
     while not ended:
-        stdin = await state.stdin(id, offset)
+        stdin = await state.controls.stdin(id, offset)
         chunks.append(stdin.data)
         offset, ended = offset + len(stdin.data), stdin.ended
 
@@ -121,13 +127,13 @@ async def test_to_be_told_of_an_end_costs_redis_the_same_however_long_its_result
             pieces = [
                 Output("run", "stdout", said[at : at + 2**15]) for at in range(0, size, 2**15)
             ]
-            await state.append(submission.id, 1, pieces)
-            await state.finish(submission.id, 1, ended)
+            await state.log.append(submission.id, 1, pieces)
+            await state.submissions.finish(submission.id, 1, ended)
             server.command("CONFIG", "RESETSTAT")
             for _ in range(20):
-                (last,) = await state.watch(submission.id, len(pieces) + 2)
+                (last,) = await state.log.watch(submission.id, len(pieces) + 2)
                 assert last.event == Finished(ended)
-                record = await state.get(submission.id, 2**14)
+                record = await state.submissions.get(submission.id, 2**14)
                 assert (record.result, record.output is None) == (ended, size > 2**14)
             (evaluated,) = re.findall(
                 r"cmdstat_evalsha:.*usec=(\d+)", server.command("INFO", "commandstats")
@@ -156,11 +162,11 @@ async def test_a_strange_message_on_a_channel_hurts_nobody(
                 while len(found) < 2:  # noqa: ASYNC110
                     await trio.sleep(0.01)
             with redis.Redis.from_url(server.url) as client:
-                for channel in (f"occd2:e:{submission.id}", state._me):
+                for channel in (f"occd2:e:{submission.id}", store_of(state).me):
                     assert client.publish(channel, text) == 1
-            await state.append(submission.id, 1, [output(b"after")])
+            await state.log.append(submission.id, 1, [output(b"after")])
             with trio.fail_after(SOON_S):
-                await state.finish(submission.id, 1, result())
+                await state.submissions.finish(submission.id, 1, result())
                 while len(found) < 4:  # noqa: ASYNC110
                     await trio.sleep(0.01)
         assert [each.seq for each in found] == [1, 2, 3, 4]
@@ -173,13 +179,13 @@ async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
     async with opened(server) as state:
         mine = [replace(make(), owner="anon:me") for _ in range(3)]
         for each in mine:
-            await state.create(each, None, "")
+            await state.submissions.create(each, None, "")
         with redis.Redis.from_url(server.url) as client:
             client.hset(f"occd2:{{{mine[0].id}}}", "status", "exploded")
             client.hset(
                 f"occd2:{{{mine[1].id}}}", mapping={"verdict": "graded", "language": b"\xff"}
             )
-        told = {each.id: each for each in await state.owned("anon:me", None, 10)}
+        told = {each.id: each for each in await state.submissions.owned("anon:me", None, 10)}
         assert set(told) == {mine[1].id, mine[2].id}
         assert (told[mine[1].id].verdict, told[mine[2].id].verdict) == (None, None)
 
@@ -187,15 +193,17 @@ async def test_a_damaged_summary_does_not_take_the_others_from_the_list(
 async def test_strange_members_of_an_index_are_taken_away(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("occd.state.redis._HEAL_EVERY_S", 0.05)
+    monkeypatch.setattr("occd.state.redis.indexes._HEAL_EVERY_S", 0.05)
     async with opened(server) as state:
         ours = replace(make(), owner="anon:me", created_at=time.time() - 100)
-        await state.create(ours, None, "")
+        await state.submissions.create(ours, None, "")
         with redis.Redis.from_url(server.url) as client:
             for key in ("occd2:unpublished", "occd2:queued", "occd2:o:anon:me"):
                 client.zadd(key, {b"\xff": 1.0, b"": 2.0, b"a}b": time.time() - 99})
-            assert await state.unpublished(time.time() - 30) == [ours]
-            assert [each.id for each in await state.owned("anon:me", None, 10)] == [ours.id]
+            assert await state.submissions.unpublished(time.time() - 30) == [ours]
+            assert [each.id for each in await state.submissions.owned("anon:me", None, 10)] == [
+                ours.id
+            ]
             with trio.fail_after(SOON_S):
                 while client.zcard("occd2:queued") > 1:  # noqa: ASYNC110
                     await trio.sleep(0.02)
@@ -209,20 +217,20 @@ async def test_a_damaged_number_of_a_log_is_one_error_for_who_follows(server: Re
         with redis.Redis.from_url(server.url) as client:
             client.hset(f"occd2:{{{damaged.id}}}", "log", b"zz\xff")
         with pytest.raises(Unreadable):
-            await state.watch(damaged.id, 0)
-        assert await state.watch(ours.id, 0)
+            await state.log.watch(damaged.id, 0)
+        assert await state.log.watch(ours.id, 0)
 
 
 async def test_a_damaged_count_of_what_finished_refuses_nobody(server: RedisServer) -> None:
     async with opened(server) as state:
-        await state.create(make(), None, "")
+        await state.submissions.create(make(), None, "")
         with redis.Redis.from_url(server.url) as client:
             now = int(time.time()) // 10
             for count, bucket in enumerate(range(now - 6, now + 30)):
                 client.set(f"occd2:{{done}}:{bucket}", (b"x", b"-7", b"9" * 5000)[count % 3])
         submission = make()
-        await state.create(submission, None, "")
-        first = (await state.watch(submission.id, 0))[0].event
+        await state.submissions.create(submission, None, "")
+        first = (await state.log.watch(submission.id, 0))[0].event
         assert first == Queued(2, None)
 
 
@@ -253,23 +261,23 @@ async def test_what_one_process_does_another_sees(server: RedisServer) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow_stdin, here, submission.id, chunks)
                 while len(signals) < 2:
-                    signals.extend(await here.signals(submission.id, len(signals)))
-                await here.cancelled(submission.id)
+                    signals.extend(await here.controls.signals(submission.id, len(signals)))
+                await here.controls.cancelled(submission.id)
                 cancelled.set()
 
         with trio.fail_after(SOON_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow, there, submission.id, found)
                 nursery.start_soon(run)
-                await here.append(submission.id, 1, [output(b"one"), output(b"two")])
-                await there.send_stdin(submission.id, b"a", None, end=False)
-                await there.send_stdin(submission.id, b"b", None, end=True)
-                await there.send_signal(submission.id, "SIGINT")
-                await there.send_signal(submission.id, "SIGTERM")
-                await there.cancel(submission.id)
+                await here.log.append(submission.id, 1, [output(b"one"), output(b"two")])
+                await there.controls.send_stdin(submission.id, b"a", None, end=False)
+                await there.controls.send_stdin(submission.id, b"b", None, end=True)
+                await there.controls.send_signal(submission.id, "SIGINT")
+                await there.controls.send_signal(submission.id, "SIGTERM")
+                await there.submissions.cancel(submission.id)
                 await cancelled.wait()
-                assert await here.finish(submission.id, 1, result())
-            assert (await there.settled(submission.id)).result
+                assert await here.submissions.finish(submission.id, 1, result())
+            assert (await there.submissions.settled(submission.id)).result
         assert outputs(found) == [b"one", b"two"]
         assert [each.seq for each in found] == [1, 2, 3, 4, 5]
         assert (b"".join(chunks), signals) == (b"ab", ["SIGINT", "SIGTERM"])
@@ -284,13 +292,13 @@ async def test_output_and_stdin_cross_within_milliseconds(server: RedisServer) -
         async def watch() -> None:
             after = 2
             while True:
-                after = (await there.watch(submission.id, after))[-1].seq
+                after = (await there.log.watch(submission.id, after))[-1].seq
                 told["output"].append(time.monotonic() - sent)
 
         async def read() -> None:
             offset = 0
             while True:
-                offset += len((await here.stdin(submission.id, offset)).data)
+                offset += len((await here.controls.stdin(submission.id, offset)).data)
                 told["stdin"].append(time.monotonic() - sent)
 
         async with trio.open_nursery() as nursery:
@@ -299,10 +307,10 @@ async def test_output_and_stdin_cross_within_milliseconds(server: RedisServer) -
             await trio.sleep(0.1)
             for _ in range(50):
                 sent = time.monotonic()
-                await here.append(submission.id, 1, [output(b"x")])
+                await here.log.append(submission.id, 1, [output(b"x")])
                 await trio.sleep(0.01)
                 sent = time.monotonic()
-                await there.send_stdin(submission.id, b"x", None, end=False)
+                await there.controls.send_stdin(submission.id, b"x", None, end=False)
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
         assert median(told["output"]) < 0.02  # 1 ms on a quiet machine
@@ -314,8 +322,8 @@ async def test_positions_count_over_all_processes(server: RedisServer) -> None:
         positions = []
         for state in (here, there, here, there):
             submission = make()
-            await state.create(submission, None, "")
-            (event,) = await there.watch(submission.id, 0)
+            await state.submissions.create(submission, None, "")
+            (event,) = await there.log.watch(submission.id, 0)
             assert isinstance(event.event, Queued)
             positions.append(event.event.position)
         assert positions == [1, 2, 3, 4]
@@ -331,10 +339,10 @@ async def test_followers_who_are_up_to_date_cost_no_reads(server: RedisServer) -
             await trio.sleep(0.3)
             before = _calls(server)
             for number in range(10):
-                await state.append(submission.id, 1, [output(b"%d" % number)])
+                await state.log.append(submission.id, 1, [output(b"%d" % number)])
                 await trio.sleep(0.01)
             assert _calls(server) - before < 20
-            await state.finish(submission.id, 1, result())
+            await state.submissions.finish(submission.id, 1, result())
         assert len(found) == 20 * 13
 
 
@@ -359,7 +367,7 @@ async def test_a_restart_loses_and_doubles_nothing_and_who_waits_goes_on(
         cancelled = trio.Event()
 
         async def wait_for_cancel() -> None:
-            await here.cancelled(submission.id)
+            await here.controls.cancelled(submission.id)
             cancelled.set()
 
         async def kill_often() -> None:
@@ -376,13 +384,13 @@ async def test_a_restart_loses_and_doubles_nothing_and_who_waits_goes_on(
                 nursery.start_soon(wait_for_cancel)
                 nursery.start_soon(kill_often)
                 for number in range(150):
-                    await here.append(submission.id, 1, [output(b"%d" % number)])
-                    await there.send_stdin(submission.id, b"%d " % number, None, end=False)
+                    await here.log.append(submission.id, 1, [output(b"%d" % number)])
+                    await there.controls.send_stdin(submission.id, b"%d " % number, None, end=False)
                     await trio.sleep(0.005)
-                await there.send_stdin(submission.id, b"", None, end=True)
-                await there.cancel(submission.id)
+                await there.controls.send_stdin(submission.id, b"", None, end=True)
+                await there.submissions.cancel(submission.id)
                 await cancelled.wait()
-                assert await here.finish(submission.id, 1, result())
+                assert await here.submissions.finish(submission.id, 1, result())
         assert outputs(found) == [b"%d" % number for number in range(150)]
         assert [each.seq for each in found] == list(range(1, 154))
         assert b"".join(chunks) == b"".join(b"%d " % number for number in range(150))
@@ -406,7 +414,7 @@ async def test_a_held_redis_holds_up_nobody_else(server: RedisServer) -> None:
             async with trio.open_nursery() as ticking:
                 ticking.start_soon(tick)
                 server.pause()
-                nursery.start_soon(state.append, submission.id, 1, [output(b"held")])
+                nursery.start_soon(state.log.append, submission.id, 1, [output(b"held")])
                 await trio.sleep(5)
                 server.resume()
                 ticking.cancel_scope.cancel()
@@ -414,23 +422,23 @@ async def test_a_held_redis_holds_up_nobody_else(server: RedisServer) -> None:
             with trio.fail_after(SOON_S):
                 while not outputs(found):  # noqa: ASYNC110
                     await trio.sleep(0.01)
-                await state.finish(submission.id, 1, result())
+                await state.submissions.finish(submission.id, 1, result())
         assert outputs(found) == [b"held"]
 
 
 async def test_a_long_outage_is_said_within_seconds_and_can_be_left(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("occd.state.redis_link._PATIENCE_S", 0.5)
+    monkeypatch.setattr("occd.state.redis.link._PATIENCE_S", 0.5)
     async with opened(server) as state:
         submission = await begun(state)
         server.kill()
         for _ in range(2):
             with trio.fail_after(5), pytest.raises(StateUnavailable) as failed:
-                await state.published(submission.id)
+                await state.submissions.published(submission.id)
             assert "cannot be reached" in str(failed.value)
         with trio.move_on_after(0.3) as scope:  # waiting outlasts it, and can be given up
-            await state.watch(submission.id, 2)
+            await state.log.watch(submission.id, 2)
         assert scope.cancelled_caught
     assert "Traceback" not in "".join(capfd.readouterr())
 
@@ -439,29 +447,29 @@ async def test_starts_and_output_that_redis_takes_late_happen_once(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is sent to a Redis that stands still is carried out when it goes on, however often that was."""
-    monkeypatch.setattr("occd.state.redis_link._PATIENCE_S", 0.1)
-    monkeypatch.setattr("occd.state.redis_connect._ANSWER_S", 0.3)
-    monkeypatch.setattr("occd.state.redis._RETRY_S", 0.05)
+    monkeypatch.setattr("occd.state.redis.link._PATIENCE_S", 0.1)
+    monkeypatch.setattr("occd.state.redis.connect._ANSWER_S", 0.3)
+    monkeypatch.setattr("occd.state.redis.store.RETRY_S", 0.05)
     async with opened(server) as state:
         running, waiting = await begun(state, interactive=True), make()
-        await state.create(waiting, None, "")
+        await state.submissions.create(waiting, None, "")
         started: list[int] = []
 
         async def start() -> None:
-            started.append(await state.begin(waiting, "3", "node"))
+            started.append(await state.submissions.begin(waiting, "3", "node"))
 
         async with trio.open_nursery() as nursery:
             server.pause()
-            nursery.start_soon(state.append, running.id, 1, [output(b"late")])
+            nursery.start_soon(state.log.append, running.id, 1, [output(b"late")])
             nursery.start_soon(start)
             for _ in range(3):  # others give up, one after another
                 with pytest.raises(StateUnavailable):
-                    await state.send_stdin(running.id, b"in", 0, end=False)
+                    await state.controls.send_stdin(running.id, b"in", 0, end=False)
             server.resume()
         assert started == [1]
-        found: list[LogEntry] = list(await state.watch(running.id, 2))
+        found: list[LogEntry] = list(await state.log.watch(running.id, 2))
         assert outputs(found) == [b"late"]
-        assert len(await state.watch(waiting.id, 0)) == 2
+        assert len(await state.log.watch(waiting.id, 0)) == 2
 
 
 async def test_scripts_that_redis_forgot_are_sent_again(server: RedisServer) -> None:
@@ -470,8 +478,8 @@ async def test_scripts_that_redis_forgot_are_sent_again(server: RedisServer) -> 
         server.do("SCRIPT", "FLUSH")
         async with trio.open_nursery() as nursery:
             for number in range(20):
-                nursery.start_soon(state.append, submission.id, 1, [output(b"%d" % number)])
-        await state.finish(submission.id, 1, result())
+                nursery.start_soon(state.log.append, submission.id, 1, [output(b"%d" % number)])
+        await state.submissions.finish(submission.id, 1, result())
         found: list[LogEntry] = []
         await follow(state, submission.id, found)
         assert sorted(outputs(found), key=int) == [b"%d" % number for number in range(20)]
@@ -484,7 +492,7 @@ async def test_an_emptied_redis_resets_those_who_follow(server: RedisServer) -> 
 
         async def follow_to_reset() -> None:
             with pytest.raises(EventsReset):
-                await state.watch(submission.id, 2)
+                await state.log.watch(submission.id, 2)
             reset.set()
 
         async with trio.open_nursery() as nursery:
@@ -492,31 +500,31 @@ async def test_an_emptied_redis_resets_those_who_follow(server: RedisServer) -> 
             await trio.sleep(0.1)
             server.do("FLUSHALL")
             with pytest.raises(UnknownSubmission):
-                await state.append(submission.id, 1, [output(b"x")])
-            assert await state.begin(submission, "3", "node") == 1
+                await state.log.append(submission.id, 1, [output(b"x")])
+            assert await state.submissions.begin(submission, "3", "node") == 1
             with trio.fail_after(SOON_S):
                 await reset.wait()
-        assert [each.seq for each in await state.watch(submission.id, 0)] == [1]
+        assert [each.seq for each in await state.log.watch(submission.id, 0)] == [1]
 
 
 async def test_an_emptied_redis_resets_who_follows_what_had_not_begun(server: RedisServer) -> None:
     """The new log's numbers are the old one's."""
     async with opened(server) as here, opened(server) as there:
         submission = make()
-        await here.create(submission, None, "")
-        (queued,) = await here.watch(submission.id, 0)
+        await here.submissions.create(submission, None, "")
+        (queued,) = await here.log.watch(submission.id, 0)
         with trio.fail_after(SOON_S):
             async with trio.open_nursery() as nursery:
 
                 @nursery.start_soon
                 async def follow_to_reset() -> None:
                     with pytest.raises(EventsReset):
-                        await here.watch(submission.id, queued.seq)
+                        await here.log.watch(submission.id, queued.seq)
 
                 await trio.testing.wait_all_tasks_blocked(0.1)
                 server.do("FLUSHALL")
-                assert await there.begin(submission, "3", "node") == 1
-        (started,) = await here.watch(submission.id, 0)
+                assert await there.submissions.begin(submission, "3", "node") == 1
+        (started,) = await here.log.watch(submission.id, 0)
         assert (started.seq, started.event.name) == (1, "started")
 
 
@@ -536,23 +544,23 @@ async def test_every_step_can_be_repeated(
     async with opened(server) as state:
         monkeypatch.setattr(Link, "run", run_twice)
         submission, waiting = make(interactive=True), make()
-        assert (await state.create(submission, "key", "digest")).id == submission.id
-        await state.published(submission.id)
-        assert await state.begin(submission, "3", "n") == 1
-        await state.excuse(submission.id, 1)
+        assert (await state.submissions.create(submission, "key", "digest")).id == submission.id
+        await state.submissions.published(submission.id)
+        assert await state.submissions.begin(submission, "3", "n") == 1
+        await state.submissions.excuse(submission.id, 1)
         for attempt in (2, 3, 4):
-            assert await state.begin(submission, "3", "n") == attempt
-        await state.append(submission.id, 4, [output(b"a"), output(b"b")])
-        await state.send_stdin(submission.id, b"x", None, end=False)
-        await state.send_stdin(submission.id, b"y", None, end=True)
-        assert (await state.stdin(submission.id, 0)).data == b"xy"
-        await state.send_signal(submission.id, "SIGINT")
-        assert list(await state.signals(submission.id, 0)) == ["SIGINT"]
-        assert await state.finish(submission.id, 4, result())
-        assert not await state.finish(submission.id, 4, result())
-        await state.create(waiting, None, "")
-        assert await state.cancel(waiting.id)
-        assert not await state.cancel(waiting.id)
+            assert await state.submissions.begin(submission, "3", "n") == attempt
+        await state.log.append(submission.id, 4, [output(b"a"), output(b"b")])
+        await state.controls.send_stdin(submission.id, b"x", None, end=False)
+        await state.controls.send_stdin(submission.id, b"y", None, end=True)
+        assert (await state.controls.stdin(submission.id, 0)).data == b"xy"
+        await state.controls.send_signal(submission.id, "SIGINT")
+        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT"]
+        assert await state.submissions.finish(submission.id, 4, result())
+        assert not await state.submissions.finish(submission.id, 4, result())
+        await state.submissions.create(waiting, None, "")
+        assert await state.submissions.cancel(waiting.id)
+        assert not await state.submissions.cancel(waiting.id)
         found: list[LogEntry] = []
         await follow(state, submission.id, found)
         assert [each.event.name for each in found] == [
@@ -571,15 +579,17 @@ async def test_a_key_whose_holder_died_before_it_created_is_used_on(
     async with opened(server) as state:
         first, second = make(), make()
         with monkeypatch.context() as patch:
-            patch.setattr(state, "_step", fails)
+            patch.setattr(state.store, "step", fails)
             with pytest.raises(StateUnavailable):
-                await state.create(first, "key", "digest")
+                await state.submissions.create(first, "key", "digest")
         with pytest.raises(Conflict):
-            await state.create(second, "key", "other")
-        made = await state.create(second, "key", "digest")
+            await state.submissions.create(second, "key", "other")
+        made = await state.submissions.create(second, "key", "digest")
         assert (made.id, made.published) == (first.id, False)
-        assert (await state.submission(first.id)).files == second.files
-        assert [each.id for each in await state.unpublished(time.time() + 60)] == [first.id]
+        assert (await state.submissions.submission(first.id)).files == second.files
+        assert [each.id for each in await state.submissions.unpublished(time.time() + 60)] == [
+            first.id
+        ]
 
 
 async def test_a_key_that_leads_nowhere_is_free_again_after_a_while(
@@ -587,28 +597,30 @@ async def test_a_key_that_leads_nowhere_is_free_again_after_a_while(
 ) -> None:
     async with opened(server) as state:
         with monkeypatch.context() as patch:
-            patch.setattr(state, "_step", fails)
+            patch.setattr(state.store, "step", fails)
             with pytest.raises(StateUnavailable):
-                await state.create(make(), "key", "digest")
-        monkeypatch.setattr("occd.state.redis._YOUNG_S", -1.0)
+                await state.submissions.create(make(), "key", "digest")
+        monkeypatch.setattr("occd.state.redis.indexes._YOUNG_S", -1.0)
         other = make()
-        assert (await state.create(other, "key", "other")).id == other.id
+        assert (await state.submissions.create(other, "key", "other")).id == other.id
 
 
 async def test_those_that_wait_no_more_are_counted_no_more(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("occd.state.redis._YOUNG_S", -1.0)
-    monkeypatch.setattr("occd.state.redis._HEAL_EVERY_S", 0.05)
+    monkeypatch.setattr("occd.state.redis.indexes._YOUNG_S", -1.0)
+    monkeypatch.setattr("occd.state.redis.indexes._HEAL_EVERY_S", 0.05)
     async with opened(server) as state:
         kept = make()
-        await state.create(kept, None, "")
+        await state.submissions.create(kept, None, "")
         server.command("ZADD", "occd2:queued", "1", "dead", "2", "gone")
         server.command("ZADD", "occd2:unpublished", "1", "dead")
         with trio.fail_after(SOON_S):
             while server.command("ZCARD", "occd2:queued") != ":1":  # noqa: ASYNC110
                 await trio.sleep(0.02)
-        assert [each.id for each in await state.unpublished(time.time() + 60)] == [kept.id]
+        assert [each.id for each in await state.submissions.unpublished(time.time() + 60)] == [
+            kept.id
+        ]
         assert server.command("ZCARD", "occd2:unpublished") == ":1"
 
 
@@ -618,30 +630,30 @@ async def test_those_that_wait_no_more_are_counted_no_more(
 async def live(state: State) -> None:
     """Use everything."""
     submission, waiting, refused = make(interactive=True), make(), make()
-    await state.create(submission, "key", "digest")
-    await state.published(submission.id)
-    await state.begin(submission, "3", "node")
-    await state.append(submission.id, 1, [output(b"x")])
-    await state.send_stdin(submission.id, b"x", None, end=True)
-    await state.stdin(submission.id, 0)
-    await state.send_signal(submission.id, "SIGINT")
-    await state.signals(submission.id, 0)
-    await state.cancel(submission.id)
-    await state.cancelled(submission.id)
-    await state.watch(submission.id, 0)
-    await state.finish(submission.id, 1, result())
-    await state.settled(submission.id)
+    await state.submissions.create(submission, "key", "digest")
+    await state.submissions.published(submission.id)
+    await state.submissions.begin(submission, "3", "node")
+    await state.log.append(submission.id, 1, [output(b"x")])
+    await state.controls.send_stdin(submission.id, b"x", None, end=True)
+    await state.controls.stdin(submission.id, 0)
+    await state.controls.send_signal(submission.id, "SIGINT")
+    await state.controls.signals(submission.id, 0)
+    await state.submissions.cancel(submission.id)
+    await state.controls.cancelled(submission.id)
+    await state.log.watch(submission.id, 0)
+    await state.submissions.finish(submission.id, 1, result())
+    await state.submissions.settled(submission.id)
     waiting = replace(waiting, owner="anon:me")
-    await state.create(waiting, None, "")
-    await state.cancel(waiting.id)
-    assert len(await state.owned("anon:me", None, 9)) == 1
-    await state.create(refused, "another", "digest")
-    await state.discard(refused.id)
-    await state.unpublished(time.time() + 60)
-    await state.announce(Node("n", ("ws",)))
-    await state.nodes()
-    await state.withdraw(Node("n", ("ws",)))
-    await state.check()
+    await state.submissions.create(waiting, None, "")
+    await state.submissions.cancel(waiting.id)
+    assert len(await state.submissions.owned("anon:me", None, 9)) == 1
+    await state.submissions.create(refused, "another", "digest")
+    await state.submissions.discard(refused.id)
+    await state.submissions.unpublished(time.time() + 60)
+    await state.nodes.announce(Node("n", ("ws",)))
+    await state.nodes.live()
+    await state.nodes.withdraw(Node("n", ("ws",)))
+    await state.store.check()
 
 
 async def test_every_step_would_work_on_a_cluster() -> None:
@@ -667,7 +679,7 @@ async def test_an_owners_index_keeps_none_that_nothing_can_be_known_of(
     async with opened(server, keep_s=100) as state:
         server.command("ZADD", "occd2:o:anon:me", str(time.time() - 8 * 24 * 3600), "ancient")
         server.command("ZADD", "occd2:o:anon:me", str(time.time() - 6 * 24 * 3600), "may wait")
-        await state.create(replace(make(), owner="anon:me"), None, "")
+        await state.submissions.create(replace(make(), owner="anon:me"), None, "")
         assert server.command("ZCARD", "occd2:o:anon:me") == ":2"
         assert server.command("ZSCORE", "occd2:o:anon:me", "ancient") == "$-1"
 
@@ -677,14 +689,14 @@ async def test_an_idempotency_key_goes_whatever_became_of_its_submission(
 ) -> None:
     async with opened(server, keep_s=100) as state:
         with monkeypatch.context() as patch:
-            patch.setattr(state, "_step", fails)
+            patch.setattr(state.store, "step", fails)
             with pytest.raises(StateUnavailable):
-                await state.create(make(), "key", "digest")
+                await state.submissions.create(make(), "key", "digest")
         (key,) = server.command("KEYS", "occd2:k:*").split()[2::2]
         assert 100 < int(server.command("TTL", key)[1:]) <= 100 + 7 * 24 * 3600
         ended = make()
-        await state.create(ended, "another", "digest")
-        await state.finish(ended.id, None, result())
+        await state.submissions.create(ended, "another", "digest")
+        await state.submissions.finish(ended.id, None, result())
         (other,) = {*server.command("KEYS", "occd2:k:*").split()[2::2]} - {key}
         assert 0 < int(server.command("TTL", other)[1:]) <= 100
 
@@ -698,15 +710,15 @@ async def test_a_process_with_thousands_of_descriptors_is_told_all_the_same(
     taken = [os.dup(null) for _ in range(1500)]
     try:
         async with opened(server) as state:
-            assert state._news._alarmed.fileno() > 1024
+            assert store_of(state).news._alarmed.fileno() > 1024
             submission, found = await begun(state), list[LogEntry]()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow, state, submission.id, found)
                 with trio.fail_after(SOON_S):
                     while len(found) < 2:  # noqa: ASYNC110  (the follower listens now)
                         await trio.sleep(0.01)
-                    await state.append(submission.id, 1, [output(b"x")])
-                    await state.finish(submission.id, 1, result())
+                    await state.log.append(submission.id, 1, [output(b"x")])
+                    await state.submissions.finish(submission.id, 1, result())
         assert [each.event.name for each in found][-2:] == ["output", "finished"]
         assert "mistake" not in capsys.readouterr().out  # connecting anew all the time serves, too
     finally:
@@ -718,12 +730,12 @@ async def test_a_process_with_thousands_of_descriptors_is_told_all_the_same(
 async def test_nobody_is_left_subscribed(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("occd.state.redis_news._LINGER_S", 0.05)
+    monkeypatch.setattr("occd.state.redis.news._LINGER_S", 0.05)
     async with opened(server) as state:
         submission = await begun(state)
-        await state.finish(submission.id, 1, result())
-        await state.settled(submission.id)
+        await state.submissions.finish(submission.id, 1, result())
+        await state.submissions.settled(submission.id)
         with trio.fail_after(SOON_S):
             while server.command("PUBSUB", "CHANNELS", "occd2:e:*") != "*0":  # noqa: ASYNC110
                 await trio.sleep(0.02)
-        assert len(await state.watch(submission.id, 0)) == 3
+        assert len(await state.log.watch(submission.id, 0)) == 3

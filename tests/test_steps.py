@@ -14,7 +14,7 @@ import trio
 from in_process import UPGRADE, Edge, edge, frame
 
 from occd.execution.eventlog import EventLog
-from occd.model import Outcome, Result, Verdict, Written
+from occd.model import RUN, Outcome, Result, Verdict, Written
 from occd.state import Node
 from occd.web.schema import whole_json
 
@@ -156,7 +156,7 @@ async def test_a_long_submission_is_taken_in_short_steps(server: Edge, name: str
     status, accepted = await in_short_steps(server, partial(server.post, body))
     assert status == 202, accepted
     wanted = json.loads(GOOD[name])
-    submission = await server.state.submission(accepted["id"])
+    submission = await server.state.submissions.submission(accepted["id"])
     if isinstance(wanted.get("source"), str):
         assert submission.files[0].content == wanted["source"].encode()
         assert submission.stdin == wanted.get("stdin", "").encode()
@@ -198,20 +198,22 @@ async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> 
     written = replace(Written.of(data), head=b"")
     outcome = Outcome(0, None, None, written, written, 1.0, 1.0, 1)
     result = Result(Verdict.OK, run=outcome, attempts=1, finished_at=2e9)
-    number = await server.state.begin(await server.state.submission(id), "3", "node")
-    log = EventLog(partial(server.state.append, id, number))
+    number = await server.state.submissions.begin(
+        await server.state.submissions.submission(id), "3", "node"
+    )
+    log = EventLog(partial(server.state.log.append, id, number))
     for at in range(0, len(data), 2**16):
-        log.emit("stdout", data[at : at + 2**16])
-        log.emit("stderr", data[at : at + 2**16])
+        log.emit(RUN, "stdout", data[at : at + 2**16])
+        log.emit(RUN, "stderr", data[at : at + 2**16])
     log.close()
     await log.run()
-    assert await server.state.finish(id, None, result)
+    assert await server.state.submissions.finish(id, None, result)
     get = b"GET /api/v1/submissions/%b%b HTTP/1.1"
     for query in (b"", b"?wait=9")[: 1 if len(data) > 2 * MIB else 2]:
         ask = partial(server.ask, get % (id.encode(), query))
         status, found = await in_short_steps(server, ask)
         assert status == 200
-        record = await server.state.get(id, 2 * len(data))
+        record = await server.state.submissions.get(id, 2 * len(data))
         assert found == whole_json(record)
     subscribe = frame(json.dumps({"type": "subscribe", "id": id}).encode())
     follow = partial(server.exchange, UPGRADE + subscribe, b'"name":"finished"')
@@ -222,14 +224,14 @@ async def test_nodes_are_read_once_a_second_and_not_for_each_submission(
     server: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
-    nodes = server.state.nodes
+    nodes = server.state.nodes.live
 
     async def counted() -> Sequence[Node]:
         nonlocal reads
         reads += 1
         return await nodes()
 
-    monkeypatch.setattr(server.state, "nodes", counted)
+    monkeypatch.setattr(server.state.nodes, "live", counted)
     began = trio.current_time()
     for _ in range(30):
         assert (await server.post(START + b"}"))[0] == 202

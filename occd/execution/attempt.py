@@ -6,10 +6,9 @@ log again, which the attempt keeps until the result is stored. When a later atte
 attempt ends.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from signal import Signals
 
 import structlog
@@ -25,12 +24,27 @@ from occd.errors import (
     Unreadable,
 )
 from occd.execution.arbiter import Turn
+from occd.execution.checkers import open_checkers
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
-from occd.execution.tail import Tail
-from occd.languages import Installed, Language
-from occd.model import HEAD_BYTES, Event, Outcome, Result, Stage, StageName, Submission, judge
-from occd.sandbox import Cell, Feed, Null, Run, Sandbox, Sink, Tree
+from occd.execution.program import Command, Program
+from occd.execution.steps import Done, Steps, no_matter
+from occd.execution.tests import Tests
+from occd.execution.verdicts import of_submission
+from occd.model import (
+    COMPILE,
+    HEAD_BYTES,
+    RUN,
+    Event,
+    Judgement,
+    Outcome,
+    Result,
+    Step,
+    Submission,
+    Verdict,
+    judge,
+)
+from occd.sandbox import Cell, Feed, Null, Sandbox, Tree
 from occd.state import State, Taken
 from occd.trouble import Trouble
 
@@ -44,16 +58,6 @@ _SEATED_BYTES = 2**20
 8 MiB would take more than 1 GiB, because their messages are held, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class _When:
-    """A task status that calls a function when the program runs."""
-
-    call: Callable[[], None]
-
-    def started(self, _running: object = None) -> None:
-        self.call()
-
-
 class Attempt:
     """One attempt's stages, and the input and signals of clients."""
 
@@ -63,27 +67,33 @@ class Attempt:
         sandbox: Sandbox,
         submission: Submission,
         number: int,
-        language: Language,
-        installed: Installed,
+        program: Program,
         node: str,
         turn: Turn,
+        total_time: float,
     ) -> None:
+        """`total_time` in seconds bounds all tests together."""
         self._state = state
         self._sandbox = sandbox
         self._submission = submission
         self.number = number
         """Changes when state was emptied meanwhile and another attempt began."""
-        self._language = language
-        self._installed = installed
+        self._program = program
+        self._total_time = total_time
         self._node = node
         self._turn = turn
         self._taken = Taken(attempts=number - 1)
-        self._kept = Kept() if state.can_be_emptied else None
+        self._kept = Kept() if state.store.can_be_emptied else None
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._stop = trio.Event()
+        self._steps = Steps(self._log, self._stop)
+        self._tests = (
+            Tests(submission, program, self._steps, self._log, self._stop)
+            if submission.judging
+            else None
+        )
         self._cancelled = False
-        self._hint: str | None = None
         self._superseded: StateError | None = None
 
     async def stages(self) -> Result:
@@ -94,7 +104,7 @@ class Attempt:
             async with trio.open_nursery() as appending:
                 appending.start_soon(self._log.run)
                 try:
-                    result = await self._compile_and_run()
+                    result = await self._execute()
                 finally:
                     self._log.close()
             nursery.cancel_scope.cancel()
@@ -110,7 +120,7 @@ class Attempt:
         with trio.move_on_after(_LINGER_S):
             while self._kept and self._kept.size > HEAD_BYTES and not self._superseded:
                 try:
-                    if await self._state.status(self._submission.id) == "finished":
+                    if await self._state.submissions.status(self._submission.id) == "finished":
                         return
                 except UnknownSubmission:
                     await self._append(())
@@ -126,88 +136,74 @@ class Attempt:
         """Check that state knows this attempt, because its program may be silent for long."""
         self._log.look()
 
-    async def _compile_and_run(self) -> Result:
-        submission, language = self._submission, self._language
+    async def _execute(self) -> Result:
+        submission, program, tests = self._submission, self._program, self._tests
         compiled: Outcome | None = None
-        async with self._sandbox.cell(language, submission.files, submission.limits) as cell:
+        async with self._sandbox.cell(
+            program.language, submission.files, submission.limits
+        ) as cell:
             tree: Tree | None = None
-            if language.compile:
-                compiled, tree = await self._stage(cell, "compile", None)
+            if program.is_compiled:
+                done = await self._step(cell, COMPILE, program.to_compile())
+                compiled, tree = done.outcome, done.tree
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
-                    return Result(verdict, self._hint, compile=compiled)
-            run, _ = await self._stage(cell, "run", tree)
+                    hint = program.language.hint(compiled, done.end_of_stderr)
+                    judgement = tests.judgement(cancelled=self._cancelled) if tests else None
+                    return Result(verdict, hint, compile=compiled, judgement=judgement)
+            if tests:
+                judgement = await self._judge(tests, cell, tree)
+                first_failure = of_submission(judgement.tests, cancelled=self._cancelled)
+                return Result(Verdict(first_failure), compile=compiled, judgement=judgement)
+            command = program.to_run(submission.args, submission.env, submission.limits)
+            run = (await self._step(cell, RUN, command, tree)).outcome
         return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
 
-    def _runs(self, stage: StageName) -> None:
-        """A program runs now. If the program is interactive, it mostly waits for its client from now on."""
+    def _sit(self) -> None:
+        """The program runs now. If it is interactive, it mostly waits for its client from now on."""
         submission = self._submission
         held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
-        if stage == "run" and submission.interactive and held <= _SEATED_BYTES:
+        if submission.interactive and held <= _SEATED_BYTES:
             self._turn.sit(submission.turn or "")
 
-    async def _stage(
-        self, cell: Cell, stage: StageName, tree: Tree | None
-    ) -> tuple[Outcome, Tree | None]:
-        """Run a stage, which begins with `tree`. A compile stage leaves a tree."""
-        self._log.put(stage, Stage(stage, "start"))
-        tail = Tail(self._log.emit)
+    async def _step(
+        self, cell: Cell, step: Step, command: Command, tree: Tree | None = None
+    ) -> Done:
+        """Run a step that clients can talk to. A compile step leaves a tree."""
         send, stdin = trio.open_memory_channel[bytes](0)
         send_signal, signals = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
-            if stage == "run":
+            if step == RUN:
                 nursery.start_soon(self._feed, send)
             nursery.start_soon(self._signal, send_signal)
             with stdin, signals:
-                stdin_ = Feed(stdin) if stage == "run" else Null()
-                run = self._run(stage, stdin_, tail, signals, tree)
-                ended = await cell.run(run, task_status=_When(partial(self._runs, stage)))
+                done = await self._steps.run(
+                    cell,
+                    step,
+                    command,
+                    stdin=Feed(stdin) if step == RUN else Null(),
+                    signals=signals,
+                    tree=tree,
+                    keep_tree=step == COMPILE,
+                    started=self._sit if step == RUN else no_matter,
+                )
             nursery.cancel_scope.cancel()
-        outcome = ended.outcome
-        if stage == "run":
-            outcome = self._language.judged(outcome, tail.text)
-        else:
-            self._hint = self._language.hint(outcome, tail.text)
-        self._log.put(stage, Stage(stage, "end", outcome.without_heads()))
-        return outcome, ended.tree
+        return done
 
-    def _run(
-        self,
-        stage: StageName,
-        stdin: Feed | Null,
-        tail: Tail,
-        signals: trio.MemoryReceiveChannel[int],
-        tree: Tree | None,
-    ) -> Run:
-        submission, language = self._submission, self._language
-        compiling = stage == "compile"
-        limits = language.compile_limits if compiling else submission.limits
-        template = language.compile if compiling else language.run
-        assert template is not None
-        argv = language.argv(
-            template,
-            self._installed.binary,
-            submission.main,
-            submission.files,
-            submission.compile_args,
-            limits.memory,
-        )
-        env = tuple(language.env.items())
-        if not compiling:
-            argv = [*argv, *submission.args]
-            env = (*env, *submission.env)
-        return Run(
-            argv,
-            env,
-            limits,
-            stdout=Sink(limits.output, partial(tail.emit, "stdout")),
-            stderr=Sink(limits.output, partial(tail.emit, "stderr")),
-            stdin=stdin,
-            stop=self._stop,
-            signals=signals,
-            tree=tree,
-            keep=compiling,
-        )
+    async def _judge(self, tests: Tests, cell: Cell, tree: Tree | None) -> Judgement:
+        """Run the tests, as far as the time for all of them goes."""
+        async with (
+            open_checkers(tests.judging, self._sandbox, self._steps) as checkers,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(self._stop_after, self._total_time)
+            await tests.run(cell, tree, checkers)
+            nursery.cancel_scope.cancel()
+        return tests.judgement(cancelled=self._cancelled)
+
+    async def _stop_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._stop.set()
 
     async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
         """Send the submission's stdin. If it is interactive, then send the clients' input until its end."""
@@ -220,7 +216,7 @@ class Attempt:
                 ended = False
                 while not ended:
                     offset = self._taken.stdin
-                    stdin = await self._state.stdin(self._submission.id, offset)
+                    stdin = await self._state.controls.stdin(self._submission.id, offset)
                     self._taken = replace(self._taken, stdin=offset + len(stdin.data))
                     if stdin.data:
                         await send.send(stdin.data)
@@ -232,14 +228,14 @@ class Attempt:
             async with send:
                 while True:
                     seen = self._taken.signals
-                    for name in await self._state.signals(self._submission.id, seen):
+                    for name in await self._state.controls.signals(self._submission.id, seen):
                         seen += 1
                         self._taken = replace(self._taken, signals=seen)
                         if number := Signals.__members__.get(name):
                             await send.send(number)
 
     async def _watch_for_cancel(self) -> None:
-        await self._state.cancelled(self._submission.id)
+        await self._state.controls.cancelled(self._submission.id)
         self._cancelled = True
         self._stop.set()
 
@@ -260,10 +256,10 @@ class Attempt:
     async def _record(self, events: Sequence[Event]) -> None:
         """Record the attempt anew in a state that was emptied. The program runs on."""
         try:
-            await self._state.append(self._submission.id, self.number, events)
+            await self._state.log.append(self._submission.id, self.number, events)
         except UnknownSubmission:
             await self._record_anew()
-            await self._state.append(self._submission.id, self.number, events)
+            await self._state.log.append(self._submission.id, self.number, events)
         if self._kept:
             self._kept.add(events)
 
@@ -271,7 +267,9 @@ class Attempt:
         """Tell a state that was emptied what it knew before."""
         submission = self._submission
         log.warning("state has forgotten what runs; recording it anew", id=submission.id)
-        version = self._installed.version
-        self.number = await self._state.begin(submission, version, self._node, self._taken)
+        version = self._program.installed.version
+        self.number = await self._state.submissions.begin(
+            submission, version, self._node, self._taken
+        )
         for batch in self._kept.batches() if self._kept else ():
-            await self._state.append(submission.id, self.number, batch)
+            await self._state.log.append(submission.id, self.number, batch)

@@ -1,15 +1,17 @@
-"""From a running program to its event log: the first line at once, then what comes within 20 ms together,
-in the order in which the two streams were written, and never a split UTF-8 sequence.
+"""From running programs to the event log: the first line at once, then what comes within 20 ms together,
+in the order in which the streams were written, and never a split UTF-8 sequence. Several steps may run at
+once. Each event names its step.
 
-Nothing here blocks the program: while state is slow or gone its output waits in memory, at most the
-output limit of each stage.
+Nothing here blocks a program: while state is slow or gone its output waits in memory, at most the
+output limit of each step.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from occd.model import Event, Output, StageName, Stream
+from occd.model import Event, Output, Step, Stream
 from occd.utf8 import unfinished
 
 _GATHER_S = 0.02
@@ -19,8 +21,10 @@ writes the end of its line by itself."""
 
 _EVENT_BYTES = 32 * 1024
 _CHANGES_MAX = 4096
-"""So often in a stage a change of stream begins an event of its own. A program that changes at every byte
+"""So often in a step a change of stream begins an event of its own. A program that changes at every byte
 would make a million events; from then on what is gathered keeps its order within each stream only."""
+
+_Source = tuple[Step, Stream]
 
 
 class EventLog:
@@ -29,48 +33,48 @@ class EventLog:
     def __init__(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
         self._append = append
         self._ready: list[Event] = []
-        self._stage: StageName = "run"
-        self._output: list[tuple[Stream, bytearray]] = []
-        """Whole characters only; neighbours are of different streams."""
-        self._halves: dict[Stream, bytes] = {}
-        """The beginning of a character, by stream."""
-        self._changes = 0
+        self._output: list[tuple[_Source, bytearray]] = []
+        """Whole characters only; neighbours are of different sources."""
+        self._halves: dict[_Source, bytes] = {}
+        """The beginning of a character."""
+        self._changes: Counter[Step] = Counter()
         self._more = trio.Event()
         self._hurry = trio.Event()
         self._gathering = False
         self._looking = False
         self._closed = False
 
-    def put(self, stage: StageName, event: Event) -> None:
-        """Append an event after all output that came before it. A moment later, if nothing follows: what
-        follows the start of a stage most often does so at once."""
-        self._end_output()
-        self._stage = stage
-        self._changes = 0
+    def put(self, step: Step, event: Event) -> None:
+        """Append an event after all output that came before it. No output of the step is under way: this is
+        its start or its end. A moment later, if nothing follows: what follows the start of a step most often
+        does so at once."""
+        self._end_output(step)
         self._ready.append(event)
         self._more.set()
 
-    def emit(self, stream: Stream, data: bytes) -> None:
-        data = self._halves.pop(stream, b"") + data
+    def emit(self, step: Step, stream: Stream, data: bytes) -> None:
+        source = step, stream
+        data = self._halves.pop(source, b"") + data
         if half := unfinished(data):
-            data, self._halves[stream] = data[:-half], data[-half:]
+            data, self._halves[source] = data[:-half], data[-half:]
         if data:
-            waiting = self._waiting(stream)
+            waiting = self._waiting(source)
             waiting += data
             line = not self._gathering and data.endswith(b"\n")
             self._wake(hurry=line or len(waiting) >= _EVENT_BYTES)
 
-    def _waiting(self, stream: Stream) -> bytearray:
-        """The piece to which output of `stream` is added now."""
-        if self._output and self._output[-1][0] == stream:
+    def _waiting(self, source: _Source) -> bytearray:
+        """The piece to which output of `source` is added now."""
+        if self._output and self._output[-1][0] == source:
             return self._output[-1][1]
-        if self._changes >= _CHANGES_MAX:
+        step, _ = source
+        if self._changes[step] >= _CHANGES_MAX:
             for other, waiting in reversed(self._output):
-                if other == stream:
+                if other == source:
                     return waiting
-        self._changes += bool(self._output)
+        self._changes[step] += bool(self._output)
         waiting = bytearray()
-        self._output.append((stream, waiting))
+        self._output.append((source, waiting))
         return waiting
 
     def look(self) -> None:
@@ -80,7 +84,9 @@ class EventLog:
 
     def close(self) -> None:
         """Nothing follows: `run` returns when all is appended."""
-        self._end_output()
+        for step, _ in list(self._halves):
+            self._end_output(step)
+        self._take_output()
         self._closed = True
         self._wake(hurry=True)
 
@@ -111,21 +117,25 @@ class EventLog:
         if hurry:
             self._hurry.set()
 
-    def _end_output(self) -> None:
-        """Nothing follows in this stage: what was begun stays half a character."""
-        for stream, half in self._halves.items():
-            self._waiting(stream).extend(half)
-        self._halves.clear()
+    def _end_output(self, step: Step) -> None:
+        """Nothing follows in this step: what was begun stays half a character."""
+        for source in [each for each in self._halves if each[0] == step]:
+            self._waiting(source).extend(self._halves.pop(source))
         self._take_output()
+        del self._changes[step]
 
     def _take_output(self) -> None:
-        for stream, waiting in self._output:
+        for (step, stream), waiting in self._output:
             data = bytes(waiting)
             start = 0
             while len(data) - start > _EVENT_BYTES:
                 end = start + _EVENT_BYTES
                 end -= unfinished(data[end - 4 : end])
-                self._ready.append(Output(self._stage, stream, data[start:end]))
+                self._ready.append(_output(step, stream, data[start:end]))
                 start = end
-            self._ready.append(Output(self._stage, stream, data[start:]))
+            self._ready.append(_output(step, stream, data[start:]))
         self._output.clear()
+
+
+def _output(step: Step, stream: Stream, data: bytes) -> Output:
+    return Output(step.stage, stream, data, program=step.program, test=step.test)

@@ -34,6 +34,7 @@ from occd.errors import (
 )
 from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
+from occd.execution.program import Program
 from occd.languages import find, pick
 from occd.model import (
     Result,
@@ -98,7 +99,7 @@ class Execute:
         """Take submissions until `stopping` is set, then finish the running ones and return. Cancelling hands
         the unfinished ones back."""
         async with trio.open_nursery() as background:
-            await background.start(announce, self._state, self._describe, self._remind)
+            await background.start(announce, self._state.nodes, self._describe, self._remind)
             background.start_soon(self.fitness.run)
             background.start_soon(self.arbiter.run)
             async with trio.open_nursery() as handlers:
@@ -192,7 +193,7 @@ class Execute:
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 if held.attempt:
                     with suppress(OccdError):  # then the attempt counts, which is the lesser evil
-                        await self._state.excuse(submission.id, held.attempt.number)
+                        await self._state.submissions.excuse(submission.id, held.attempt.number)
                 await held.delivery.hand_back()
             held.close()
             raise
@@ -228,7 +229,7 @@ class Execute:
                 unfit or out_of_descriptors(error)
             ):  # this is not the program's fault
                 with suppress(OccdError):
-                    await self._state.excuse(submission.id, held.attempt.number)
+                    await self._state.submissions.excuse(submission.id, held.attempt.number)
             await trio.sleep(_RETRY_S)
             return False
         except BaseExceptionGroup as error:
@@ -236,7 +237,7 @@ class Execute:
             failed, cancelled = error.split(Exception)
             if failed:
                 log.error("attempt failed", id=submission.id, error=in_words(failed))
-            raise cancelled or error
+            raise (cancelled or error) from None
         return True
 
     async def _attempt(self, submission: Submission, held: _Held) -> None:
@@ -250,7 +251,7 @@ class Execute:
         node = self._config.node
         try:
             version = installed.version if installed else ""
-            number = await self._state.begin(submission, version, node)
+            number = await self._state.submissions.begin(submission, version, node)
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
             await self._publish(submission, error.attempts, result)
@@ -262,15 +263,18 @@ class Execute:
                 Verdict.INTERNAL_ERROR, f"{name} is not installed on this server any more"
             )
         else:
+            program = Program(
+                language, installed, submission.main, submission.files, submission.compile_args
+            )
             held.attempt = Attempt(
                 self._state,
                 self._sandbox,
                 submission,
                 number,
-                language,
-                installed,
+                program,
                 node,
                 held.turn,
+                self._config.ceilings.total_time,
             )
             result = replace(await held.attempt.stages(), version=installed.version)
             number = held.attempt.number

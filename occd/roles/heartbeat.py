@@ -6,7 +6,7 @@ import structlog
 import trio
 
 from occd.errors import OccdError
-from occd.state import Node, State
+from occd.state import Node, Nodes
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -16,7 +16,7 @@ _WITHDRAW_S = 1.0
 
 
 async def announce(
-    state: State,
+    nodes: Nodes,
     describe: Callable[[], Node | None],
     forgotten: Callable[[], None] = lambda: None,
     *,
@@ -35,8 +35,8 @@ async def announce(
             with trouble.survived():
                 node = describe()
                 if node is None and told:
-                    await state.withdraw(told)
-                elif node and not await state.announce(node):
+                    await nodes.withdraw(told)
+                elif node and not await nodes.announce(node):
                     forgotten()
                 told = node
             task_status.started()
@@ -46,6 +46,6 @@ async def announce(
         with trio.move_on_after(_WITHDRAW_S, shield=True):
             try:
                 if told:
-                    await state.withdraw(told)
+                    await nodes.withdraw(told)
             except OccdError as error:
                 log.info("this node is forgotten when its time is up", reason=str(error))

@@ -46,7 +46,7 @@ class Notify:
         """Store results until `stopping` is set and all queued results are stored."""
         submissions, results = self._config.submission_queue, self._config.execution_queue
         async with trio.open_nursery() as background:
-            await background.start(announce, self._state, self._describe)
+            await background.start(announce, self._state.nodes, self._describe)
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._consume, results, self._store)
                 for queue in (submissions, results):
@@ -121,12 +121,14 @@ class Notify:
 
     async def _store(self, delivery: Delivery) -> None:
         message = wire.decode_result(delivery.body)
-        await self._state.finish(message.id, message.attempt, message.result, message.submission)
+        await self._state.submissions.finish(
+            message.id, message.attempt, message.result, message.submission
+        )
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
         with suppress(Unreadable):  # its clients get the same error
-            await self._state.finish(delivery.key, None, result)
+            await self._state.submissions.finish(delivery.key, None, result)
         log.error("dead letter", key=delivery.key, reason=delivery.reason)
         await delivery.keep()  # for `occd queues`

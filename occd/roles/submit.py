@@ -38,7 +38,7 @@ class Submit:
         self._config = config
         self._broker = broker
         self._state = state
-        self._gate = Gate(config, languages, state.nodes)
+        self._gate = Gate(config, languages, state.nodes.live)
         self._started_at = time.time()
         self._trouble = Trouble("the sweep will try again")
         self.stopping = trio.Event()
@@ -46,7 +46,7 @@ class Submit:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until `stopping` is set, queue the submissions of processes that died before queueing them."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(announce, self._state, self._describe)
+            await nursery.start(announce, self._state.nodes, self._describe)
             task_status.started()
             while not self.stopping.is_set():
                 await self._sweep()
@@ -74,31 +74,31 @@ class Submit:
         if principal.owner and key:
             key = f"{principal.owner} {key}"  # no key without an owner has a space
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
-            created = await self._state.create(submission, key, digest)
+            created = await self._state.submissions.create(submission, key, digest)
             if created.id == submission.id:
                 await self._publish_new(submission)
                 return _new(submission)
             if not created.published:  # the same request, so the same submission
                 await self._publish(replace(submission, id=created.id))
-            return await self._state.get(created.id)
+            return await self._state.submissions.get(created.id)
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
     async def get(self, id: str, output_max: int = 0) -> Record:
-        return await self._state.get(id, output_max)
+        return await self._state.submissions.get(id, output_max)
 
     async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
-        return await self._state.entries(id, after)
+        return await self._state.log.entries(id, after)
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
-        return await self._state.owned(owner, before, limit)
+        return await self._state.submissions.owned(owner, before, limit)
 
     async def settled(self, id: str, output_max: int = 0) -> Record:
-        return await self._state.settled(id, output_max)
+        return await self._state.submissions.settled(id, output_max)
 
     async def cancel(self, id: str, output_max: int = 0) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
-            cancelling = await self._state.cancel(id)
-            record = await self._state.get(id, output_max)
+            cancelling = await self._state.submissions.cancel(id)
+            record = await self._state.submissions.get(id, output_max)
             if (
                 cancelling and record.status == "finished"
             ):  # it waited, and freed its place in the queue
@@ -116,21 +116,23 @@ class Submit:
         try:
             await self._publish(submission)
         except OccdError:
-            await self._state.discard(submission.id)  # noqa: ASYNC120  (submit() shields and bounds it)
+            await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (submit() shields and bounds it)
             raise
 
     async def _publish(self, submission: Submission) -> None:
         queue, body = self._config.submission_queue, wire.encode_submission(submission)
         await self._broker.publish(queue, body, key=submission.id, owner=submission.turn)
-        await self._state.published(submission.id)
+        await self._state.submissions.published(submission.id)
 
     async def _sweep(self) -> None:
         with self._trouble.survived():
-            for submission in await self._state.unpublished(time.time() - _SWEEP_OLDER_S):
+            for submission in await self._state.submissions.unpublished(
+                time.time() - _SWEEP_OLDER_S
+            ):
                 try:
                     await self._publish(submission)
                 except MessageTooLarge:  # for ever: it must not block the submissions behind it
-                    await self._state.discard(submission.id)
+                    await self._state.submissions.discard(submission.id)
 
 
 def _new(submission: Submission) -> Record:

@@ -27,7 +27,7 @@ class Ws:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connections watch `stopping` themselves and close with 1001."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(announce, self._state, self._describe)
+            await nursery.start(announce, self._state.nodes, self._describe)
             task_status.started()
             await self.stopping.wait()
             nursery.cancel_scope.cancel()
@@ -55,23 +55,23 @@ class Ws:
         return await self._submit.submit(request, principal, key=key, digest=digest)
 
     async def get(self, id: str) -> Record:
-        return await self._state.get(id)
+        return await self._state.submissions.get(id)
 
     async def known(self, id: str) -> None:
-        await self._state.status(id)
+        await self._state.submissions.status(id)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         self._following += 1
         try:
-            return await self._state.watch(id, after)
+            return await self._state.log.watch(id, after)
         finally:
             self._following -= 1
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
-        await self._state.send_stdin(id, data, offset, end=end)
+        await self._state.controls.send_stdin(id, data, offset, end=end)
 
     async def send_signal(self, id: str, signal: str) -> None:
-        await self._state.send_signal(id, signal)
+        await self._state.controls.send_signal(id, signal)
 
     async def cancel(self, id: str) -> None:
         await self._submit.cancel(id)

@@ -1,9 +1,13 @@
-"""The state seam: submissions, their events and results, and the input and signals for their programs.
+"""The state seam: submissions, the logs of what happened to them, the controls that clients send to their
+programs, and the nodes. Each subject has a Protocol here and a file in each implementation.
 
-Every method is one atomic step. A method raises StateUnavailable when the server of state cannot be
-reached for some seconds: the step may then have happened, and the caller can repeat it. Three kinds of
-method never raise it, and wait out the outage instead: methods that wait for news, `begin`, and `append`.
-The latter two happen once, however often they have to be sent.
+Every method is one atomic step, also when the step changes several subjects: `begin` counts an attempt and
+appends `started`. A method raises StateUnavailable when the server of state cannot be reached for some
+seconds: the step may then have happened, and the caller can repeat it. Three kinds of method never raise it,
+and wait out the outage instead: methods that wait for news, `begin`, and `append`. The latter two happen
+once, however often they have to be sent.
+
+Logs and controls belong to a *subject*, named by its id. The only subjects today are submissions.
 """
 
 import re
@@ -15,21 +19,7 @@ from typing import Protocol
 from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import (
-    STREAMS,
-    Event,
-    LogEntry,
-    Outcome,
-    Output,
-    Record,
-    Result,
-    Status,
-    Step,
-    Stream,
-    Submission,
-    Summary,
-    Written,
-)
+from occd.model import Event, LogEntry, Record, Result, Status, Submission, Summary
 from occd.sqlite import Database
 
 NODE_TTL_S = 15.0
@@ -113,12 +103,7 @@ def read_cursor(text: str | None) -> tuple[float, str]:
     return float(at), id
 
 
-class State(Protocol):
-    @property
-    def can_be_emptied(self) -> bool:
-        """Whether state may forget what it was told, because somebody emptied its server. An attempt then
-        keeps its log until the end."""
-
+class Submissions(Protocol):
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         """Record a submission as queued and append `queued`. Idempotent per key: the same key with the same
         digest of the request returns the earlier submission. With another digest raises Conflict."""
@@ -137,7 +122,7 @@ class State(Protocol):
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
         """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
-        for a forgotten submission: the attempts and the clients' stdin and signals then go on after `taken`.
+        for a forgotten submission: the attempts and the clients' controls then go on after `taken`.
 
         Raises AlreadyFinished, also for a forgotten submission that was cancelled before it began, and
         Exhausted when all attempts are used up.
@@ -146,12 +131,6 @@ class State(Protocol):
     async def excuse(self, id: str, attempt: int) -> None:
         """Note that a drain of ours cut this attempt off, so that the attempt does not count. Its number
         stays used, so that clients clear its output."""
-
-    async def append(self, id: str, attempt: int, events: Sequence[Event]) -> None:
-        """Append events in order. Without events, only check.
-
-        Raises Stale, AlreadyFinished or UnknownSubmission.
-        """
 
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
@@ -164,11 +143,6 @@ class State(Protocol):
     async def get(self, id: str, output_max: int = 0) -> Record:
         """The record of a submission, with its output when this has at most `output_max` bytes. Raises
         UnknownSubmission."""
-
-    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
-        """Events with seq > `after`, as `watch` returns them, without waiting: none when there are none.
-
-        Raises UnknownSubmission, or EventsReset when `after` lies beyond the log."""
 
     async def status(self, id: str) -> Status:
         """The status alone, which costs little however large the submission is. Raises UnknownSubmission."""
@@ -184,39 +158,58 @@ class State(Protocol):
     async def settled(self, id: str, output_max: int = 0) -> Record:
         """Wait until the submission is finished. Returns the record, as `get`. Raises UnknownSubmission."""
 
-    async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
-        """Wait for events with seq > `after`. Returns them in order, about WATCH_BYTES at most. Returns none
-        exactly when `finished` is at or before `after`, because no event follows `finished`.
-
-        Raises UnknownSubmission, or EventsReset when `after` lies beyond the log.
-        """
-
     async def cancel(self, id: str) -> bool:
         """Finish a queued submission as cancelled at once; notify the attempt of a running one. False when
         the submission was finished before. Raises UnknownSubmission."""
 
-    async def cancelled(self, id: str) -> None:
-        """Wait until somebody cancels the submission."""
 
-    async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
+class Log(Protocol):
+    """Events, numbered from 1. The attempt that began last is the only writer."""
+
+    async def append(self, subject: str, attempt: int, events: Sequence[Event]) -> None:
+        """Append events in order. Without events, only check.
+
+        Raises Stale, AlreadyFinished or UnknownSubmission.
+        """
+
+    async def entries(self, subject: str, after: int) -> Sequence[LogEntry]:
+        """Events with seq > `after`, as `watch` returns them, without waiting: none when there are none.
+
+        Raises UnknownSubmission, or EventsReset when `after` lies beyond the log."""
+
+    async def watch(self, subject: str, after: int) -> Sequence[LogEntry]:
+        """Wait for events with seq > `after`. Returns them in order, about WATCH_BYTES at most. Returns none
+        exactly when the subject has ended and no event follows `after`.
+
+        Raises UnknownSubmission, or EventsReset when `after` lies beyond the log.
+        """
+
+
+class Controls(Protocol):
+    async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:
         """Append to the stdin log. `offset` counts bytes, so that repeated bytes are dropped.
 
         Raises UnknownSubmission, AlreadyFinished, NotInteractive, StdinFull, or Rejected for a gap.
         """
 
-    async def stdin(self, id: str, offset: int) -> Stdin:
+    async def stdin(self, subject: str, offset: int) -> Stdin:
         """Wait for stdin from `offset` on. The bytes before `offset` count as read by the program."""
 
-    async def send_signal(self, id: str, signal: str) -> None:
+    async def send_signal(self, subject: str, signal: str) -> None:
         """Send the running attempt a signal, by name.
 
         Raises UnknownSubmission, AlreadyFinished, NotRunning, or Rejected for too many.
         """
 
-    async def signals(self, id: str, seen: int) -> Sequence[str]:
+    async def signals(self, subject: str, seen: int) -> Sequence[str]:
         """Wait for signals to the running attempt, after the first `seen` signals. Only for the process that
         began the attempt, as are `cancelled` and `stdin`."""
 
+    async def cancelled(self, subject: str) -> None:
+        """Wait until somebody cancels the submission."""
+
+
+class Nodes(Protocol):
     async def announce(self, node: Node) -> bool:
         """Announce a role of a node and its load. Repeat this well within NODE_TTL_S. Returns whether state
         knew the role before. If it should have known the role, state may have forgotten more."""
@@ -224,8 +217,17 @@ class State(Protocol):
     async def withdraw(self, node: Node) -> None:
         """Note that this role of the node ends."""
 
-    async def nodes(self) -> Sequence[Node]:
+    async def live(self) -> Sequence[Node]:
         """All nodes with a recent announcement, by name."""
+
+
+class Store(Protocol):
+    """Where all subjects lie."""
+
+    @property
+    def can_be_emptied(self) -> bool:
+        """Whether state may forget what it was told, because somebody emptied its server. An attempt then
+        keeps its log until the end."""
 
     async def check(self) -> None:
         """Raises StateError or DataFolderError when a submission could not be recorded now."""
@@ -234,44 +236,15 @@ class State(Protocol):
         """Settings that work but are not safe, one line each with the remedy."""
 
 
-def joined(result: Result, entries: Iterable[LogEntry]) -> dict[tuple[Step, Stream], bytes]:
-    """The output of the result's steps, from the log of its attempt."""
-    found: dict[tuple[Step, Stream], bytearray] = {}
-    for entry in entries:
-        if isinstance(entry.event, Output):
-            found.setdefault((entry.event.step, entry.event.stream), bytearray()).extend(
-                entry.event.data
-            )
-    return {
-        (step, stream): bytes(found.get((step, stream), b""))
-        for step in result.outcomes
-        for stream in STREAMS
-    }
+@dataclass(frozen=True, slots=True)
+class State:
+    """All subjects of one store."""
 
-
-def rebuilt(result: Result) -> tuple[Result, list[Event]]:
-    """A log from the heads of a result, for a state that has lost the log. The result counts what this log
-    holds, and says that the rest is missing."""
-    events: list[Event] = [
-        Output(step.stage, stream, head, program=step.program, test=step.test)
-        for step, outcome in result.outcomes.items()
-        for stream in STREAMS
-        if (head := outcome.written(stream).head)
-    ]
-    shortened = replace(
-        result,
-        compile=result.compile and _shortened(result.compile),
-        run=result.run and _shortened(result.run),
-    )
-    return shortened, events
-
-
-def _shortened(outcome: Outcome) -> Outcome:
-    def of_head(written: Written) -> Written:
-        lost = written.size > len(written.head)
-        return Written.of(written.head, truncated=written.truncated or lost)
-
-    return replace(outcome, stdout=of_head(outcome.stdout), stderr=of_head(outcome.stderr))
+    submissions: Submissions
+    log: Log
+    controls: Controls
+    nodes: Nodes
+    store: Store
 
 
 def merged(told: Iterable[Node]) -> list[Node]:
@@ -300,7 +273,7 @@ def merged(told: Iterable[Node]) -> list[Node]:
 def check_state_settings(config: Config) -> None:
     """Raises ConfigError for faults that can be found without a server."""
     if config.redis:
-        from occd.state.redis_connect import Redis
+        from occd.state.redis.connect import Redis
 
         Redis(config.redis)
 

@@ -18,18 +18,19 @@ from occd.web import SubmitService
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.compressed import compress_once, respond
 from occd.web.json import dump, parse
-from occd.web.longanswer import LONG_ANSWER_BYTES, LongAnswer, pieces_of
+from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader
 from occd.web.origin import check_origin
 from occd.web.owner import owner_of, principal_of
 from occd.web.query import check_parameters, limit_of, wait_of
 from occd.web.schema import (
+    is_long,
     language_json,
     limits_json,
-    parse_submission,
     summary_json,
     whole_json,
 )
+from occd.web.submission import parse_submission
 
 OUTPUT_BYTES = 2**14
 """More output than that is read from the log while it is sent: as JSON it may take six times as much."""
@@ -117,10 +118,10 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
 
     async def _shown(record: Record, status: int) -> Response:
         value = whole_json(record)
-        if record.output_size <= OUTPUT_BYTES:
+        if not is_long(value):
             return _json(value, status)
-        _held().hold_for_request(LONG_ANSWER_BYTES)
-        pieces = pieces_of(value, partial(service.entries, record.id), record.log_from)
+        _held().hold_for_request(ANSWER_BYTES + TEST_BYTES * record.tests)
+        pieces = pieces_of(value, partial(service.entries, record.id))
         return Response(LongAnswer(pieces), status, content_type="application/json")
 
     return api

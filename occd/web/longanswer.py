@@ -2,54 +2,107 @@
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
 from quart.wrappers.response import ResponseBody
 
-from occd.model import LogEntry, Output
+from occd.model import LogEntry, Outcome, Output, Stage, Tested
 from occd.web.json import dump
-from occd.web.schema import LogText
+from occd.web.schema import LogTests, LogText, test_json
 
-LONG_ANSWER_BYTES = 2**20
+ANSWER_BYTES = 2**20
 """The memory that an answer takes while it is sent: a batch of events, as stored and as decoded."""
 
+TEST_BYTES = 5 * 2**10
+"""The same for each test: its message, and how it ended."""
+
 _SENT_BYTES = 2**16
-_BASE64_BYTES = 3 * 2**13
 Read = Callable[[int], Awaitable[Sequence[LogEntry]]]
 """The events behind a number."""
 
 
-async def pieces_of(value: Any, read: Read, log_from: int) -> AsyncIterator[bytes]:
-    """Encode a value in which some texts are still in the log."""
+@dataclass(slots=True)
+class _Seen:
+    """What the log has of a test."""
+
+    after: int = 0
+    outcome: Outcome | None = None
+    told: Tested | None = None
+
+
+async def pieces_of(value: Any, read: Read) -> AsyncIterator[bytes]:
+    """Encode a value of which some parts are still in the log."""
     match value:
         case LogText():
-            async for piece in _text(value, read, log_from):
-                yield piece
+            pieces = _text(value, read)
+        case LogTests():
+            pieces = _tests(value, read)
         case dict():
-            before = b"{"
-            for name, each in value.items():
-                yield before + dump(name).encode() + b":"
-                async for piece in pieces_of(each, read, log_from):
-                    yield piece
-                before = b","
-            yield b"}" if value else b"{}"
+            pieces = _object(value, read)
         case _:
             yield dump(value).encode()
+            return
+    async for piece in pieces:
+        yield piece
 
 
-async def _text(wanted: LogText, read: Read, log_from: int) -> AsyncIterator[bytes]:
+async def _object(value: dict[str, Any], read: Read) -> AsyncIterator[bytes]:
+    before = b"{"
+    for name, each in value.items():
+        yield before + dump(name).encode() + b":"
+        async for piece in pieces_of(each, read):
+            yield piece
+        before = b","
+    yield b"}" if value else b"{}"
+
+
+async def _tests(wanted: LogTests, read: Read) -> AsyncIterator[bytes]:
+    """Tests run at once, and their events stand mixed. The log is read once for the tests, and then for each
+    test from its start on."""
+    seen = [_Seen() for _ in wanted.verdicts]
+    after = wanted.after
+    while entries := await read(after):
+        for entry in entries:
+            _note(entry, seen)
+        after = entries[-1].seq
+    before = b"["
+    for at, verdict in enumerate(wanted.verdicts):
+        shown = partial(LogText, after=seen[at].after)
+        yield before
+        async for piece in _object(
+            test_json(at, verdict, seen[at].told, seen[at].outcome, shown), read
+        ):
+            yield piece
+        before = b","
+    yield b"]" if wanted.verdicts else b"[]"
+
+
+def _note(entry: LogEntry, seen: list[_Seen]) -> None:
+    match entry.event:
+        case Stage(stage="run", test=int(at), phase=phase, outcome=outcome) if at < len(seen):
+            if phase == "start":
+                seen[at].after = entry.seq
+            else:
+                seen[at].outcome = outcome
+        case Tested(test=at) if at < len(seen):
+            seen[at].told = entry.event
+
+
+async def _text(wanted: LogText, read: Read) -> AsyncIterator[bytes]:
     """As a string when the output is UTF-8, else as {"base64": …}, like `schema.text`. No event ends within
     a character of such an output."""
     if wanted.written.utf8:
         yield b'"'
-        async for data in _data(wanted, read, log_from):
+        async for data in _data(wanted, read):
             yield dump(data.decode(errors="replace"))[1:-1].encode()
         yield b'"'
         return
     yield b'{"base64":"'
     rest = b""
-    async for data in _data(wanted, read, log_from):
+    async for data in _data(wanted, read):
         rest += data
         whole = len(rest) - len(rest) % 3
         yield b64encode(rest[:whole])
@@ -57,8 +110,8 @@ async def _text(wanted: LogText, read: Read, log_from: int) -> AsyncIterator[byt
     yield b64encode(rest) + b'"}'
 
 
-async def _data(wanted: LogText, read: Read, log_from: int) -> AsyncIterator[bytes]:
-    left, after = wanted.written.size, log_from
+async def _data(wanted: LogText, read: Read) -> AsyncIterator[bytes]:
+    left, after = wanted.written.size, wanted.after
     while left > 0 and (entries := await read(after)):
         for entry in entries:
             event = entry.event

@@ -19,13 +19,15 @@ from occd.principal import Principal
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.budget import HELD, Held, heavy_if
+from occd.web.fields import stdin_bytes
 from occd.web.json import dump, parse
 from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import principal_by, principal_of
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.query import check_parameters
-from occd.web.schema import event_json, parse_submission, stdin_bytes
+from occd.web.schema import event_json
+from occd.web.submission import parse_submission
 
 log = structlog.get_logger()
 

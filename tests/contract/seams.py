@@ -24,7 +24,7 @@ from occd.broker.rabbitmq import RabbitmqBroker
 from occd.config import Config, QueueConfig, RabbitmqConfig, RedisConfig, ResultsConfig
 from occd.sqlite import open_database
 from occd.state import State, open_state
-from occd.state.redis import LAYOUT
+from occd.state.redis.store import LAYOUT
 
 SOON_S = 10.0
 """Long enough for a busy machine; only a broken promise takes it."""
@@ -162,8 +162,8 @@ class EmbeddedStateSeam(_Embedded):
             db.execute(statement, values)
 
     def hasten(self, *, node_ttl_s: float) -> None:
-        self._monkeypatch.setattr("occd.state.embedded.NODE_TTL_S", node_ttl_s)
-        self._monkeypatch.setattr("occd.state.embedded._EXPIRE_EVERY_S", 0.05)
+        self._monkeypatch.setattr("occd.state.embedded.nodes.NODE_TTL_S", node_ttl_s)
+        self._monkeypatch.setattr("occd.state.embedded.submissions._EXPIRE_EVERY_S", 0.05)
 
 
 class RedisStateSeam:
@@ -196,7 +196,7 @@ class RedisStateSeam:
             client.lset(f"{self._redis.prefix}{LAYOUT}:{{{id}}}:e", -1, end)
 
     def hasten(self, *, node_ttl_s: float) -> None:
-        self._monkeypatch.setattr("occd.state.redis.NODE_TTL_S", node_ttl_s)
+        self._monkeypatch.setattr("occd.state.redis.nodes.NODE_TTL_S", node_ttl_s)
 
 
 BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {

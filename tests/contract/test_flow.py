@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -47,7 +47,7 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Ended, FileFault, Idle, Listing, Run, Running, Tree, no_signals
+from occd.sandbox import Cell, Ended, Run, Running, Tree, no_signals
 from occd.scopes import cancel_when
 from occd.state import State
 
@@ -105,9 +105,9 @@ class Flow:
         submission = Submission(
             id=new_id(), version=None, main="main.py", created_at=time.time(), **values
         )
-        await self.state.create(submission, None, "")
+        await self.state.submissions.create(submission, None, "")
         await self.publish(submission, wire.encode_submission(submission))
-        await self.state.published(submission.id)
+        await self.state.submissions.published(submission.id)
         return submission
 
     async def publish(self, submission: Submission, body: bytes, queue: str = Q) -> None:
@@ -115,13 +115,13 @@ class Flow:
 
     async def settled(self, submission: Submission) -> tuple[Record, Result]:
         with trio.fail_after(SOON_S):
-            record = await self.state.settled(submission.id)
+            record = await self.state.submissions.settled(submission.id)
         assert record.result
         return record, record.result
 
     async def names(self, submission: Submission) -> list[str]:
         with trio.fail_after(SOON_S):
-            return [each.event.name for each in await self.state.watch(submission.id, 0)]
+            return [each.event.name for each in await self.state.log.watch(submission.id, 0)]
 
     @asynccontextmanager
     async def running(
@@ -300,11 +300,11 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-        await flow.state.send_signal(submission.id, "SIGINT")
-        await flow.state.send_signal(
+        await flow.state.controls.send_signal(submission.id, "SIGINT")
+        await flow.state.controls.send_signal(
             submission.id, "SIGNOBODYKNOWS"
         )  # a later version may send some
-        await flow.state.send_signal(submission.id, "SIGCONT")
+        await flow.state.controls.send_signal(submission.id, "SIGCONT")
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.OK
 
@@ -322,14 +322,14 @@ async def test_a_cancelled_run_is_stopped_and_keeps_its_output(flow: Flow) -> No
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-        await flow.state.cancel(submission.id)
+        await flow.state.submissions.cancel(submission.id)
         _, result = await flow.settled(submission)
         assert (result.verdict, result.run) == (Verdict.CANCELLED, FINE)
 
 
 async def test_what_was_cancelled_in_the_queue_never_runs(flow: Flow) -> None:
     submission = await flow.submit()
-    await flow.state.cancel(submission.id)
+    await flow.state.submissions.cancel(submission.id)
     async with flow.running():
         await flow.settled(await flow.submit())
         assert flow.sandbox.runs == 1
@@ -342,7 +342,7 @@ async def test_a_poisoned_message_ends_its_submission_as_internal_error(
 ) -> None:
     async with flow.running():
         submission = Submission(new_id(), "python", None, "main.py", ())
-        await flow.state.create(submission, None, "")
+        await flow.state.submissions.create(submission, None, "")
         await flow.publish(submission, b'{"v": 99}', queue)
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.INTERNAL_ERROR
@@ -365,7 +365,7 @@ async def test_a_message_that_breaks_a_rule_or_asks_for_what_is_not_known_runs_n
 ) -> None:
     async with flow.running():
         submission = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
-        await flow.state.create(submission, None, "")
+        await flow.state.submissions.create(submission, None, "")
         message = json.loads(wire.encode_submission(submission))
         message["submission"][field] = value
         await flow.publish(submission, json.dumps(message).encode())
@@ -390,7 +390,7 @@ async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> Non
 async def test_an_outage_of_state_is_never_a_verdict(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append, finish = flow.state.append, flow.state.finish
+    append, finish = flow.state.log.append, flow.state.submissions.finish
     calls = 0
 
     def refuse_often() -> None:
@@ -409,8 +409,8 @@ async def test_an_outage_of_state_is_never_a_verdict(
         refuse_often()
         return await finish(id, attempt, result, submission)
 
-    monkeypatch.setattr(flow.state, "append", append_seldom)
-    monkeypatch.setattr(flow.state, "finish", finish_seldom)
+    monkeypatch.setattr(flow.state.log, "append", append_seldom)
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_seldom)
     async with flow.running():
         submission = await flow.submit()
         _, result = await flow.settled(submission)
@@ -429,7 +429,7 @@ async def test_an_outage_of_state_hands_nothing_back(
         handed_back += 1
         await trio.lowlevel.checkpoint()
 
-    finish, calls = flow.state.finish, 0
+    finish, calls = flow.state.submissions.finish, 0
 
     async def finish_after_outage(*args: Any) -> bool:
         nonlocal calls
@@ -440,7 +440,7 @@ async def test_an_outage_of_state_hands_nothing_back(
         return await finish(*args)
 
     monkeypatch.setattr("occd.broker.embedded._Delivery.hand_back", hand_back)
-    monkeypatch.setattr(flow.state, "finish", finish_after_outage)
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_after_outage)
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, result.attempts) == (Verdict.OK, 1)
@@ -492,7 +492,7 @@ async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
     async with flow.running():
         submission = await flow.submit()
         await flow.settled(submission)
-        record = await flow.state.get(submission.id, 2 * len(LONG) + 100)
+        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
     assert record.output
     assert record.output[RUN, "stdout"] == b"done\n" + LONG
     assert max(lengths) < 2 * HEADS_BYTES
@@ -502,16 +502,16 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node that ran it keeps the log until then."""
-    if not flow.state.can_be_emptied:
+    if not flow.state.store.can_be_emptied:
         pytest.skip("nobody empties it")
-    finish, ended, go = flow.state.finish, trio.Event(), trio.Event()
+    finish, ended, go = flow.state.submissions.finish, trio.Event(), trio.Event()
 
     async def finish_later(*args: Any) -> bool:
         ended.set()
         await go.wait()
         return await finish(*args)
 
-    monkeypatch.setattr(flow.state, "finish", finish_later)
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_later)
     flow.sandbox.behave = say_much
     async with flow.running():
         submission = await flow.submit()
@@ -520,13 +520,13 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
             flow.seam.empty()
             while True:  # until its node has told it anew
                 with suppress(UnknownSubmission):
-                    if len(await flow.state.watch(submission.id, 1)) > 1:
+                    if len(await flow.state.log.watch(submission.id, 1)) > 1:
                         break
                 await trio.sleep(0.01)
             await trio.sleep(QUIET_S)
         go.set()
         _, result = await flow.settled(submission)
-        record = await flow.state.get(submission.id, 2 * len(LONG) + 100)
+        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
     assert result.run
     assert not result.run.stdout.truncated
     assert record.output
@@ -537,7 +537,7 @@ async def test_the_beginning_of_a_long_output_outlives_its_node_and_an_emptied_s
     flow: Flow,
 ) -> None:
     submission = await flow.submit()
-    number = await flow.state.begin(submission, "3.11.2", "node")
+    number = await flow.state.submissions.begin(submission, "3.11.2", "node")
     outcome = await say_much(lambda *_: None, trio.Event())
     result = Result(Verdict.OK, run=outcome, attempts=number, finished_at=time.time())
     body = wire.encode_result(wire.ResultMessage(submission.id, number, result, submission))
@@ -548,7 +548,7 @@ async def test_the_beginning_of_a_long_output_outlives_its_node_and_an_emptied_s
         with trio.fail_after(SOON_S):
             while True:
                 with suppress(UnknownSubmission):
-                    record = await flow.state.settled(submission.id, 2 * HEADS_BYTES)
+                    record = await flow.state.submissions.settled(submission.id, 2 * HEADS_BYTES)
                     break
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
@@ -578,14 +578,14 @@ async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
         with trio.fail_after(SOON_S):
             await started.wait()
             # until all that came before is there
-            while len(await flow.state.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
+            while len(await flow.state.log.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         flow.seam.empty()
         emptied.set()
         with trio.fail_after(SOON_S):
             while True:  # until its next words have recorded it anew
                 with suppress(UnknownSubmission):
-                    record = await flow.state.settled(submission.id)
+                    record = await flow.state.submissions.settled(submission.id)
                     break
                 await trio.sleep(0.01)
         assert record.result == replace(
@@ -599,7 +599,7 @@ async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
         assert (names[0], names[-1], names.count("finished")) == ("started", "finished", 1)
         assert "output" in names
         with pytest.raises(EventsReset):
-            await flow.state.watch(submission.id, 100)
+            await flow.state.log.watch(submission.id, 100)
         assert flow.sandbox.runs == 1
 
 
@@ -621,7 +621,7 @@ async def test_of_two_attempts_after_an_emptying_exactly_one_result_stays(flow: 
         await trio.sleep(QUIET_S)  # what it has said by now is appended
         flow.seam.empty()
         stale = Result(Verdict.TIME_LIMIT, attempts=7, finished_at=time.time())
-        assert await flow.state.finish(submission.id, 7, stale, submission)
+        assert await flow.state.submissions.finish(submission.id, 7, stale, submission)
         go.set()  # the other attempt learns that there is a result, and is stopped
         await trio.sleep(QUIET_S)
         _, result = await flow.settled(submission)
@@ -645,11 +645,11 @@ async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(fl
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-            assert await flow.state.begin(submission, "3", "another node") == 2
+            assert await flow.state.submissions.begin(submission, "3", "another node") == 2
             await stopped.wait()
         await trio.sleep(QUIET_S)
-        assert (await flow.state.get(submission.id)).status == "running"
-        assert await flow.state.finish(
+        assert (await flow.state.submissions.get(submission.id)).status == "running"
+        assert await flow.state.submissions.finish(
             submission.id, 2, Result(Verdict.OK, finished_at=time.time())
         )
         names = await flow.names(submission)
@@ -692,21 +692,7 @@ class Cells(FakeSandbox):
         yield _Cell(self, files[0].content)
 
 
-class _Program:
-    """A program whose limits nobody changes, and that has no files."""
-
-    def arm(self, limit: str, seconds: float | None) -> None: ...
-
-    def arm_idle(self, idle: Idle | None) -> None: ...
-
-    async def put(self, file: File) -> None:
-        raise FileFault(errno.EROFS)
-
-    async def list(self, folder: str, most: int) -> Listing:
-        return Listing((), more=False)
-
-    async def get(self, name: str, most: int) -> bytes:
-        raise FileFault(errno.ENOENT)
+NOBODY_ASKS = cast(Running, None)
 
 
 @dataclass
@@ -720,7 +706,7 @@ class _Cell:
         sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
         await trio.sleep(0.001)
         if run.keep:  # to compile
-            task_status.started(_Program())
+            task_status.started(NOBODY_ASKS)
             await sandbox.compiled.wait()
             return Ended(FINE, Tree(Path("none")))
         fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
@@ -730,7 +716,7 @@ class _Cell:
         if fails and kind == Kind.NO_JAIL:
             raise SandboxFailed("the jail could not be made")
         sandbox.runs += 1
-        task_status.started(_Program())
+        task_status.started(NOBODY_ASKS)
         await trio.sleep(0.001)
         if fails:
             raise SandboxFailed("the jail's init was killed, not by us")
@@ -804,16 +790,16 @@ async def test_when_the_seats_are_gone_a_run_keeps_its_slot_and_others_wait(flow
         await come_to((2, 1), execute)
         fourth = await submit(flow, Kind.HELLO)
         await assert_waits(flow, fourth)
-        event = (await flow.state.watch(fourth.id, 0))[0].event
+        event = (await flow.state.log.watch(fourth.id, 0))[0].event
         assert isinstance(event, Queued)
         assert event.position >= 1
-        await flow.state.cancel(
+        await flow.state.submissions.cancel(
             first.id
         )  # its seat is free for the second, whose slot is then free
         assert (await flow.settled(fourth))[1].verdict == Verdict.OK
         assert execute.arbiter.seated == 1
         for each in (second, third):
-            await flow.state.cancel(each.id)
+            await flow.state.submissions.cancel(each.id)
             assert (await flow.settled(each))[1].verdict == Verdict.CANCELLED
         await come_to((2, 0), execute)
 
@@ -825,7 +811,7 @@ async def test_an_owner_takes_a_quarter_of_the_seats_and_then_slots(flow: Flow) 
         await come_to((3, 2), execute)
         other = await submit(flow, Kind.INPUT, "other")
         await assert_waits(flow, other)
-        await flow.state.cancel(greedy[0].id)
+        await flow.state.submissions.cancel(greedy[0].id)
         await come_to((3, 3), execute)
         await flow.names(other)
         flow.sandbox.go.set()  # type: ignore[attr-defined]
@@ -902,7 +888,7 @@ async def test_no_slot_and_no_seat_is_lost_whatever_happens(flow: Flow) -> None:
 
     async def cancel_soon(submission: Submission) -> None:
         await trio.sleep(chance.random() / 2)
-        await flow.state.cancel(submission.id)
+        await flow.state.submissions.cancel(submission.id)
 
     async def send(number: int) -> None:
         kind = chance.choice(kinds)

@@ -85,19 +85,19 @@ def output(data: bytes) -> Output:
 
 async def created(state: State, *, interactive: bool = False) -> Submission:
     submission = make(interactive=interactive)
-    await state.create(submission, None, "")
+    await state.submissions.create(submission, None, "")
     return submission
 
 
 async def begun(state: State, *, interactive: bool = False) -> Submission:
     submission = await created(state, interactive=interactive)
-    assert await state.begin(submission, "3.11", "node") == 1
+    assert await state.submissions.begin(submission, "3.11", "node") == 1
     return submission
 
 
 async def finished(state: State) -> Submission:
     submission = await begun(state)
-    assert await state.finish(submission.id, 1, result())
+    assert await state.submissions.finish(submission.id, 1, result())
     return submission
 
 
@@ -105,7 +105,7 @@ async def log(state: State, id: str, after: int = 0) -> list[LogEntry]:
     """All events beyond `after` of a submission that has finished, as a client would follow them."""
     found: list[LogEntry] = []
     with trio.fail_after(SOON_S):
-        while events := await state.watch(id, after):
+        while events := await state.log.watch(id, after):
             found += events
             after = events[-1].seq
     return found
@@ -114,7 +114,7 @@ async def log(state: State, id: str, after: int = 0) -> list[LogEntry]:
 async def recorded(state: State, id: str) -> list[Event]:
     """What has been appended so far; there is something."""
     with trio.fail_after(SOON_S):
-        return [each.event for each in await state.watch(id, 0)]
+        return [each.event for each in await state.log.watch(id, 0)]
 
 
 class Waiting:
@@ -153,14 +153,14 @@ async def assert_waits_for(call: Callable[[], Awaitable[object]], cause: Awaitab
 async def test_a_created_submission_is_queued_and_survives_a_crash(seam: StateSeam) -> None:
     submission = make(retry_of="another")
     async with seam.open() as state:
-        made = await state.create(submission, "key", "digest")
+        made = await state.submissions.create(submission, "key", "digest")
         assert (made.id, made.published) == (submission.id, False)
         seam.crash()
     async with seam.open() as state:
-        record = await state.get(submission.id)
+        record = await state.submissions.get(submission.id)
         assert (record.id, record.language) == (submission.id, "python")
         assert (record.created_at, record.retry_of) == (submission.created_at, submission.retry_of)
-        assert await state.submission(submission.id) == submission
+        assert await state.submissions.submission(submission.id) == submission
         assert (record.status, record.attempts, record.started_at, record.result) == (
             "queued",
             0,
@@ -175,43 +175,45 @@ async def test_create_gives_the_earlier_submission_for_the_same_key_and_digest(
 ) -> None:
     first, again = make(), make()
     async with seam.open() as state:
-        await state.create(first, "key", "digest")
-        repeated = await state.create(again, "key", "digest")
+        await state.submissions.create(first, "key", "digest")
+        repeated = await state.submissions.create(again, "key", "digest")
         assert (repeated.id, repeated.published) == (first.id, False)
-        await state.published(first.id)
+        await state.submissions.published(first.id)
         seam.crash()
     async with seam.open() as state:
-        repeated = await state.create(again, "key", "digest")
+        repeated = await state.submissions.create(again, "key", "digest")
         assert (repeated.id, repeated.published) == (first.id, True)
         with pytest.raises(UnknownSubmission):
-            await state.get(again.id)
+            await state.submissions.get(again.id)
 
 
 async def test_create_with_the_same_key_and_another_digest_conflicts(seam: StateSeam) -> None:
     async with seam.open() as state:
-        await state.create(make(), "key", "digest")
+        await state.submissions.create(make(), "key", "digest")
         with pytest.raises(Conflict):
-            await state.create(make(), "key", "other")
+            await state.submissions.create(make(), "key", "other")
 
 
 async def test_create_without_a_key_is_always_new(seam: StateSeam) -> None:
     async with seam.open() as state:
         first, second = await created(state), await created(state)
-        assert {(await state.get(each.id)).status for each in (first, second)} == {"queued"}
+        assert {(await state.submissions.get(each.id)).status for each in (first, second)} == {
+            "queued"
+        }
 
 
 async def test_concurrent_creates_with_one_key_make_one_submission(seam: StateSeam) -> None:
     ids = set()
 
     async def create(state: State) -> None:
-        ids.add((await state.create(make(), "key", "digest")).id)
+        ids.add((await state.submissions.create(make(), "key", "digest")).id)
 
     async with seam.open() as state:
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(create, state)
         assert len(ids) == 1
-        assert len(await state.unpublished(time.time() + 60)) == 1
+        assert len(await state.submissions.unpublished(time.time() + 60)) == 1
 
 
 async def test_unpublished_names_old_ones_that_no_broker_confirmed(seam: StateSeam) -> None:
@@ -219,34 +221,34 @@ async def test_unpublished_names_old_ones_that_no_broker_confirmed(seam: StateSe
     new = make()
     async with seam.open() as state:
         for submission in (old, confirmed, running, new):
-            await state.create(submission, None, "")
-        await state.published(confirmed.id)
-        await state.begin(running, "3", "node")
+            await state.submissions.create(submission, None, "")
+        await state.submissions.published(confirmed.id)
+        await state.submissions.begin(running, "3", "node")
         seam.crash()
     async with seam.open() as state:
-        assert await state.unpublished(time.time() - 30) == [old]
+        assert await state.submissions.unpublished(time.time() - 30) == [old]
 
 
 async def test_discard_forgets_what_the_broker_did_not_take(seam: StateSeam) -> None:
     submission = make()
     async with seam.open() as state:
-        await state.create(submission, "key", "digest")
-        await state.discard(submission.id)
+        await state.submissions.create(submission, "key", "digest")
+        await state.submissions.discard(submission.id)
         with pytest.raises(UnknownSubmission):
-            await state.get(submission.id)
+            await state.submissions.get(submission.id)
         again = make()
-        assert (await state.create(again, "key", "other")).id == again.id
+        assert (await state.submissions.create(again, "key", "other")).id == again.id
 
 
 async def test_discard_keeps_what_was_published(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
-        await state.published(submission.id)
-        await state.discard(submission.id)
-        await state.discard("unknown")
-        assert (await state.get(submission.id)).status == "queued"
+        await state.submissions.published(submission.id)
+        await state.submissions.discard(submission.id)
+        await state.submissions.discard("unknown")
+        assert (await state.submissions.get(submission.id)).status == "queued"
         with trio.move_on_after(QUIET_S):  # nor is its end announced, which has not come
-            raise AssertionError(await state.settled(submission.id))
+            raise AssertionError(await state.submissions.settled(submission.id))
 
 
 async def test_queued_tells_its_place_among_those_that_wait(seam: StateSeam) -> None:
@@ -258,12 +260,12 @@ async def test_queued_tells_its_place_among_those_that_wait(seam: StateSeam) -> 
     async with seam.open() as state:
         waiting = [await created(state) for _ in range(6)]
         assert [await position(state, each) for each in waiting] == list(range(1, 7))
-        await state.begin(waiting[0], "3", "node")
-        await state.cancel(waiting[1].id)
-        await state.discard(waiting[2].id)
-        await state.finish(waiting[3].id, None, result(Verdict.INTERNAL_ERROR))
+        await state.submissions.begin(waiting[0], "3", "node")
+        await state.submissions.cancel(waiting[1].id)
+        await state.submissions.discard(waiting[2].id)
+        await state.submissions.finish(waiting[3].id, None, result(Verdict.INTERNAL_ERROR))
         assert await position(state, await created(state)) == 3
-        await state.begin(waiting[0], "3", "node")  # running already: no longer counted
+        await state.submissions.begin(waiting[0], "3", "node")  # running already: no longer counted
         seam.crash()
     async with seam.open() as state:
         assert await position(state, await created(state)) == 4
@@ -274,9 +276,9 @@ async def test_concurrent_creates_have_different_positions(seam: StateSeam) -> N
     async with seam.open() as state:
         async with trio.open_nursery() as nursery:
             for each in submissions:
-                nursery.start_soon(state.create, each, None, "")
-            nursery.start_soon(state.create, make(), "key", "digest")
-            nursery.start_soon(state.create, make(), "key", "digest")
+                nursery.start_soon(state.submissions.create, each, None, "")
+            nursery.start_soon(state.submissions.create, make(), "key", "digest")
+            nursery.start_soon(state.submissions.create, make(), "key", "digest")
         events = [(await recorded(state, each.id))[0] for each in submissions]
         positions = [event.position for event in events if isinstance(event, Queued)]
         assert len(set(positions)) == len(positions) == 10
@@ -291,13 +293,13 @@ async def test_concurrent_creates_have_different_positions(seam: StateSeam) -> N
 async def test_begin_counts_starts_and_appends_started(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
-        assert await state.begin(submission, "3.11", "n1") == 1
-        first = (await state.get(submission.id)).started_at
+        assert await state.submissions.begin(submission, "3.11", "n1") == 1
+        first = (await state.submissions.get(submission.id)).started_at
         assert first is not None
-        assert await state.begin(submission, "3.12", "n2") == 2
+        assert await state.submissions.begin(submission, "3.12", "n2") == 2
         seam.crash()
     async with seam.open() as state:
-        record = await state.get(submission.id)
+        record = await state.submissions.get(submission.id)
         assert (record.status, record.attempts, record.started_at) == ("running", 2, first)
         assert await recorded(state, submission.id) == [
             Queued(1, 0.0),
@@ -310,54 +312,56 @@ async def test_begin_is_exhausted_after_three_starts(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            assert await state.begin(submission, "3", "node") == attempt
+            assert await state.submissions.begin(submission, "3", "node") == attempt
         with pytest.raises(Exhausted):
-            await state.begin(submission, "3", "node")
-        assert (await state.get(submission.id)).attempts == MAX_ATTEMPTS
-        assert await state.finish(submission.id, MAX_ATTEMPTS, result(Verdict.INTERNAL_ERROR))
+            await state.submissions.begin(submission, "3", "node")
+        assert (await state.submissions.get(submission.id)).attempts == MAX_ATTEMPTS
+        assert await state.submissions.finish(
+            submission.id, MAX_ATTEMPTS, result(Verdict.INTERNAL_ERROR)
+        )
 
 
 async def test_an_excused_attempt_keeps_its_number_and_does_not_count(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
         for attempt in range(1, MAX_ATTEMPTS + 3):
-            assert await state.begin(submission, "3", "node") == attempt
+            assert await state.submissions.begin(submission, "3", "node") == attempt
             if attempt <= 2:
-                await state.excuse(submission.id, attempt)
+                await state.submissions.excuse(submission.id, attempt)
         with pytest.raises(Exhausted) as exhausted:
-            await state.begin(submission, "3", "node")
+            await state.submissions.begin(submission, "3", "node")
         assert exhausted.value.attempts == MAX_ATTEMPTS + 2
         with pytest.raises(Stale):
-            await state.append(submission.id, 1, [output(b"x")])
+            await state.log.append(submission.id, 1, [output(b"x")])
 
 
 async def test_begin_refuses_what_has_finished(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await finished(state)
         with pytest.raises(AlreadyFinished):
-            await state.begin(submission, "3", "node")
-        assert (await state.get(submission.id)).attempts == 1
+            await state.submissions.begin(submission, "3", "node")
+        assert (await state.submissions.get(submission.id)).attempts == 1
 
 
 async def test_begin_works_for_a_forgotten_submission(seam: StateSeam) -> None:
     submission = make()
     async with seam.open() as state:
-        assert await state.begin(submission, "3", "node") == 1
-        await state.append(submission.id, 1, [output(b"x")])
-        assert await state.finish(submission.id, 1, result())
-        assert await state.submission(submission.id) == submission
+        assert await state.submissions.begin(submission, "3", "node") == 1
+        await state.log.append(submission.id, 1, [output(b"x")])
+        assert await state.submissions.finish(submission.id, 1, result())
+        assert await state.submissions.submission(submission.id) == submission
         assert [each.seq for each in await log(state, submission.id)] == [1, 2, 3]
-        assert await state.unpublished(time.time() + 60) == []
+        assert await state.submissions.unpublished(time.time() + 60) == []
 
 
 async def test_only_the_latest_attempt_may_append(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
-        await state.append(submission.id, 1, [output(b"first")])
-        await state.begin(submission, "3", "node")
+        await state.log.append(submission.id, 1, [output(b"first")])
+        await state.submissions.begin(submission, "3", "node")
         with pytest.raises(Stale):
-            await state.append(submission.id, 1, [output(b"stale")])
-        await state.append(submission.id, 2, [output(b"second")])
+            await state.log.append(submission.id, 1, [output(b"stale")])
+        await state.log.append(submission.id, 2, [output(b"second")])
         events = await recorded(state, submission.id)
         assert [each.data for each in events if isinstance(each, Output)] == [b"first", b"second"]
 
@@ -366,34 +370,36 @@ async def test_nothing_is_appended_after_the_end_or_to_the_unknown(seam: StateSe
     async with seam.open() as state:
         submission = await finished(state)
         with pytest.raises(AlreadyFinished):
-            await state.append(submission.id, 1, [output(b"late")])
+            await state.log.append(submission.id, 1, [output(b"late")])
         for nothing_or_something in ([], [output(b"x")]):
             with pytest.raises(UnknownSubmission):
-                await state.append("unknown", 1, nothing_or_something)
+                await state.log.append("unknown", 1, nothing_or_something)
 
 
 async def test_appending_nothing_adds_nothing(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
-        before = await state.watch(submission.id, 0)
-        await state.append(submission.id, 1, [])
-        assert await state.watch(submission.id, 0) == before
+        before = await state.log.watch(submission.id, 0)
+        await state.log.append(submission.id, 1, [])
+        assert await state.log.watch(submission.id, 0) == before
         with trio.move_on_after(QUIET_S) as scope:
-            await state.watch(submission.id, len(before))
+            await state.log.watch(submission.id, len(before))
         assert scope.cancelled_caught
 
 
 async def test_events_are_numbered_from_1_without_gaps_whoever_appends(seam: StateSeam) -> None:
     async def append(state: State, id: str, name: int) -> None:
         for number in range(10):
-            await state.append(id, 1, [output(f"{name} {number} {part}".encode()) for part in "ab"])
+            await state.log.append(
+                id, 1, [output(f"{name} {number} {part}".encode()) for part in "ab"]
+            )
 
     async with seam.open() as state:
         submission = await begun(state)
         async with trio.open_nursery() as nursery:
             for name in range(20):
                 nursery.start_soon(append, state, submission.id, name)
-        await state.finish(submission.id, 1, result())
+        await state.submissions.finish(submission.id, 1, result())
         events = await log(state, submission.id)
         assert [each.seq for each in events] == list(range(1, len(events) + 1))
         texts = [each.event.data.decode() for each in events if isinstance(each.event, Output)]
@@ -408,10 +414,10 @@ async def test_finish_stores_the_result_and_ends_the_log_at_once(seam: StateSeam
     async with seam.open() as state:
         submission = await begun(state)
         last = result(Verdict.RUNTIME_ERROR)
-        assert await state.finish(submission.id, 1, last)
+        assert await state.submissions.finish(submission.id, 1, last)
         seam.crash()
     async with seam.open() as state:
-        record = await state.get(submission.id)
+        record = await state.submissions.get(submission.id)
         assert (record.status, record.result) == ("finished", last)
         assert [each.event.name for each in await log(state, submission.id)] == [
             "queued",
@@ -426,9 +432,9 @@ async def test_output_is_stored_in_the_log_only(seam: StateSeam) -> None:
     last = replace(result(), run=replace(OUTCOME, stdout=head))
     async with seam.open() as state:
         submission = await begun(state)
-        await state.append(submission.id, 1, [Output("run", "stdout", head.head)])
-        assert await state.finish(submission.id, 1, last)
-        stored = (await state.get(submission.id)).result
+        await state.log.append(submission.id, 1, [Output("run", "stdout", head.head)])
+        assert await state.submissions.finish(submission.id, 1, last)
+        stored = (await state.submissions.get(submission.id)).result
         assert stored == last.without_heads()
         assert (await log(state, submission.id))[-1].event == Finished(stored)
 
@@ -471,12 +477,14 @@ async def test_a_record_has_its_output_if_it_is_short_enough(seam: StateSeam, na
     size = sum(map(len, said.values()))
     async with seam.open() as state:
         submission = await begun(state)
-        await state.append(submission.id, 1, [Output("run", "stdout", b"of an earlier attempt")])
-        number = await state.begin(submission, "3", "node")
-        await state.append(submission.id, number, events)
-        assert (await state.get(submission.id, size)).output is None
-        await state.finish(submission.id, number, last)
-        for look in (state.get, state.settled):
+        await state.log.append(
+            submission.id, 1, [Output("run", "stdout", b"of an earlier attempt")]
+        )
+        number = await state.submissions.begin(submission, "3", "node")
+        await state.log.append(submission.id, number, events)
+        assert (await state.submissions.get(submission.id, size)).output is None
+        await state.submissions.finish(submission.id, number, last)
+        for look in (state.submissions.get, state.submissions.settled):
             record = await look(submission.id, size)
             assert record.output_size == size
             assert record.output == said
@@ -485,12 +493,12 @@ async def test_a_record_has_its_output_if_it_is_short_enough(seam: StateSeam, na
         found = [each.event for each in await entries(state, submission.id, record.log_from)]
         assert found == [*events, Finished(last)]
         with pytest.raises(EventsReset):
-            await state.entries(submission.id, 10_000)
+            await state.log.entries(submission.id, 10_000)
 
 
 async def entries(state: State, id: str, after: int) -> list[LogEntry]:
     found: list[LogEntry] = []
-    while more := await state.entries(id, after):
+    while more := await state.log.entries(id, after):
         assert more[0].seq == after + 1
         found += more
         after = more[-1].seq
@@ -500,11 +508,11 @@ async def entries(state: State, id: str, after: int) -> list[LogEntry]:
 async def test_status_follows_a_submission(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
-        assert await state.status(submission.id) == "queued"
-        await state.begin(submission, "3", "node")
-        assert await state.status(submission.id) == "running"
-        await state.finish(submission.id, 1, result())
-        assert await state.status(submission.id) == "finished"
+        assert await state.submissions.status(submission.id) == "queued"
+        await state.submissions.begin(submission, "3", "node")
+        assert await state.submissions.status(submission.id) == "running"
+        await state.submissions.finish(submission.id, 1, result())
+        assert await state.submissions.status(submission.id) == "finished"
 
 
 async def test_small_questions_do_not_read_what_was_submitted(
@@ -513,23 +521,25 @@ async def test_small_questions_do_not_read_what_was_submitted(
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
         monkeypatch.setattr(wire, "decode_submission", pytest.fail)
-        await state.send_stdin(submission.id, b"x", None, end=False)
-        await state.send_signal(submission.id, "SIGINT")
-        await state.status(submission.id)
-        await state.watch(submission.id, 0)
-        await state.get(submission.id)
-        await state.finish(submission.id, 1, result())
-        await state.settled(submission.id)
+        await state.controls.send_stdin(submission.id, b"x", None, end=False)
+        await state.controls.send_signal(submission.id, "SIGINT")
+        await state.submissions.status(submission.id)
+        await state.log.watch(submission.id, 0)
+        await state.submissions.get(submission.id)
+        await state.submissions.finish(submission.id, 1, result())
+        await state.submissions.settled(submission.id)
 
 
 async def test_a_redelivered_result_changes_nothing(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
         first = result()
-        assert await state.finish(submission.id, 1, first)
+        assert await state.submissions.finish(submission.id, 1, first)
         for attempt in (1, None):
-            assert not await state.finish(submission.id, attempt, result(Verdict.TIME_LIMIT))
-        assert (await state.get(submission.id)).result == first
+            assert not await state.submissions.finish(
+                submission.id, attempt, result(Verdict.TIME_LIMIT)
+            )
+        assert (await state.submissions.get(submission.id)).result == first
         assert len(await log(state, submission.id)) == 3
 
 
@@ -537,7 +547,7 @@ async def test_of_many_results_exactly_one_is_stored(seam: StateSeam) -> None:
     done: list[float] = []
 
     async def finish(state: State, id: str, at: float) -> None:
-        if await state.finish(id, 1, result(at=at)):
+        if await state.submissions.finish(id, 1, result(at=at)):
             done.append(at)
 
     now = time.time()
@@ -546,7 +556,7 @@ async def test_of_many_results_exactly_one_is_stored(seam: StateSeam) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 nursery.start_soon(finish, state, submission.id, now + number)
-        stored = (await state.get(submission.id)).result
+        stored = (await state.submissions.get(submission.id)).result
         assert stored is not None
         assert done == [stored.finished_at]
 
@@ -554,10 +564,10 @@ async def test_of_many_results_exactly_one_is_stored(seam: StateSeam) -> None:
 async def test_a_stale_attempts_result_is_dropped(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
-        await state.begin(submission, "3", "node")
-        assert not await state.finish(submission.id, 1, result(Verdict.TIME_LIMIT))
-        assert (await state.get(submission.id)).result is None
-        assert await state.finish(submission.id, 2, result(attempt=2))
+        await state.submissions.begin(submission, "3", "node")
+        assert not await state.submissions.finish(submission.id, 1, result(Verdict.TIME_LIMIT))
+        assert (await state.submissions.get(submission.id)).result is None
+        assert await state.submissions.finish(submission.id, 2, result(attempt=2))
 
 
 async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None:
@@ -565,13 +575,13 @@ async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None
     async with seam.open() as state:
         long = replace(Written.of(b"beginning"), size=10**6)
         first = replace(result(attempt=2), run=replace(OUTCOME, stdout=long, stderr=Written()))
-        assert await state.finish(submission.id, 2, first, submission)
+        assert await state.submissions.finish(submission.id, 2, first, submission)
         for attempt in (1, 2, None):
-            assert not await state.finish(submission.id, attempt, result(), submission)
+            assert not await state.submissions.finish(submission.id, attempt, result(), submission)
         seam.crash()
     async with seam.open() as state:
-        record = await state.get(submission.id)
-        assert await state.submission(submission.id) == submission
+        record = await state.submissions.get(submission.id)
+        assert await state.submissions.submission(submission.id) == submission
         assert (record.status, record.attempts) == ("finished", 2)
         short = Written(9, truncated=True)
         assert record.result == replace(first, run=replace(OUTCOME, stdout=short, stderr=Written()))
@@ -579,22 +589,22 @@ async def test_a_result_records_what_has_been_forgotten(seam: StateSeam) -> None
             Output("run", "stdout", b"beginning"),
             Finished(record.result),
         ]
-        output = (await state.get(submission.id, 9)).output
+        output = (await state.submissions.get(submission.id, 9)).output
         assert output
         assert output[RUN, "stdout"] == b"beginning"
         with pytest.raises(EventsReset):
-            await state.watch(submission.id, 7)
+            await state.log.watch(submission.id, 7)
         with pytest.raises(AlreadyFinished):
-            await state.begin(submission, "3", "node")
-        assert await state.unpublished(time.time() + 60) == []
+            await state.submissions.begin(submission, "3", "node")
+        assert await state.submissions.unpublished(time.time() + 60) == []
 
 
 async def test_a_result_of_any_attempt_ends_what_still_waits(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
-        assert await state.finish(submission.id, None, result(Verdict.INTERNAL_ERROR))
-        assert (await state.get(submission.id)).status == "finished"
-        assert not await state.finish("unknown", None, result())
+        assert await state.submissions.finish(submission.id, None, result(Verdict.INTERNAL_ERROR))
+        assert (await state.submissions.get(submission.id)).status == "finished"
+        assert not await state.submissions.finish("unknown", None, result())
 
 
 # get, settled, watch
@@ -603,13 +613,13 @@ async def test_a_result_of_any_attempt_ends_what_still_waits(seam: StateSeam) ->
 async def test_what_nobody_created_is_unknown_to_everyone(seam: StateSeam) -> None:
     async with seam.open() as state:
         calls: Sequence[Callable[[], Awaitable[object]]] = [
-            lambda: state.get("unknown"),
-            lambda: state.status("unknown"),
-            lambda: state.submission("unknown"),
-            lambda: state.settled("unknown"),
-            lambda: state.watch("unknown", 0),
-            lambda: state.cancel("unknown"),
-            lambda: state.send_stdin("unknown", b"x", None, end=False),
+            lambda: state.submissions.get("unknown"),
+            lambda: state.submissions.status("unknown"),
+            lambda: state.submissions.submission("unknown"),
+            lambda: state.submissions.settled("unknown"),
+            lambda: state.log.watch("unknown", 0),
+            lambda: state.submissions.cancel("unknown"),
+            lambda: state.controls.send_stdin("unknown", b"x", None, end=False),
         ]
         for call in calls:
             with pytest.raises(UnknownSubmission):
@@ -620,9 +630,10 @@ async def test_settled_waits_for_the_result(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
         await assert_waits_for(
-            lambda: state.settled(submission.id), state.finish(submission.id, 1, result())
+            lambda: state.submissions.settled(submission.id),
+            state.submissions.finish(submission.id, 1, result()),
         )
-        record = await state.settled(submission.id)
+        record = await state.submissions.settled(submission.id)
         assert record.result is not None
         assert record.result.verdict == Verdict.OK
 
@@ -631,13 +642,16 @@ async def test_watch_waits_for_events_and_resumes_after_any_of_them(seam: StateS
     async with seam.open() as state:
         submission = await begun(state)
         await assert_waits_for(
-            lambda: state.watch(submission.id, 2), state.append(submission.id, 1, [output(b"3")])
+            lambda: state.log.watch(submission.id, 2),
+            state.log.append(submission.id, 1, [output(b"3")]),
         )
         await assert_waits_for(
-            lambda: state.watch(submission.id, 3), state.begin(submission, "3", "node")
+            lambda: state.log.watch(submission.id, 3),
+            state.submissions.begin(submission, "3", "node"),
         )
         await assert_waits_for(
-            lambda: state.watch(submission.id, 4), state.finish(submission.id, 2, result())
+            lambda: state.log.watch(submission.id, 4),
+            state.submissions.finish(submission.id, 2, result()),
         )
         whole = await log(state, submission.id)
         for after in range(6):
@@ -648,25 +662,25 @@ async def test_watch_gives_nothing_after_the_end(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await finished(state)
         with trio.fail_after(SOON_S):
-            assert list(await state.watch(submission.id, 3)) == []
+            assert list(await state.log.watch(submission.id, 3)) == []
 
 
 async def test_watch_beyond_the_log_is_a_reset(seam: StateSeam) -> None:
     async with seam.open() as state:
         running, ended = await begun(state), await finished(state)
         with pytest.raises(EventsReset):
-            await state.watch(running.id, 3)
+            await state.log.watch(running.id, 3)
         with pytest.raises(EventsReset):
-            await state.watch(ended.id, 4)
+            await state.log.watch(ended.id, 4)
 
 
 async def test_watch_gives_a_long_log_in_parts(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
         for number in range(100):
-            await state.append(submission.id, 1, [output(bytes([number]) * 32_768)])
-        await state.finish(submission.id, 1, result())
-        part = await state.watch(submission.id, 0)
+            await state.log.append(submission.id, 1, [output(bytes([number]) * 32_768)])
+        await state.submissions.finish(submission.id, 1, result())
+        part = await state.log.watch(submission.id, 0)
         size = sum(len(e.event.data) for e in part if isinstance(e.event, Output))
         assert WATCH_BYTES / 2 < size < WATCH_BYTES * 2
         events = await log(state, submission.id)
@@ -684,10 +698,10 @@ async def test_many_watchers_see_the_same_log(seam: StateSeam) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(follow, state, submission.id)
-            await state.begin(submission, "3", "node")
+            await state.submissions.begin(submission, "3", "node")
             for number in range(30):
-                await state.append(submission.id, 1, [output(b"%d" % number)])
-            await state.finish(submission.id, 1, result())
+                await state.log.append(submission.id, 1, [output(b"%d" % number)])
+            await state.submissions.finish(submission.id, 1, result())
         assert len(seen) == 10
         assert all(each == seen[0] for each in seen)
         assert [each.seq for each in seen[0]] == list(range(1, 34))
@@ -699,10 +713,13 @@ async def test_many_watchers_see_the_same_log(seam: StateSeam) -> None:
 async def test_cancelling_what_waits_ends_it_at_once(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state)
-        await assert_waits_for(lambda: state.settled(submission.id), state.cancel(submission.id))
+        await assert_waits_for(
+            lambda: state.submissions.settled(submission.id),
+            state.submissions.cancel(submission.id),
+        )
         seam.crash()
     async with seam.open() as state:
-        record = await state.get(submission.id)
+        record = await state.submissions.get(submission.id)
         assert record.result is not None
         assert record.result.verdict == Verdict.CANCELLED
         assert [each.event.name for each in await log(state, submission.id)] == [
@@ -710,7 +727,7 @@ async def test_cancelling_what_waits_ends_it_at_once(seam: StateSeam) -> None:
             "finished",
         ]
         with pytest.raises(AlreadyFinished):
-            await state.begin(submission, "3", "node")
+            await state.submissions.begin(submission, "3", "node")
 
 
 async def test_cancelling_what_runs_tells_its_attempt(seam: StateSeam) -> None:
@@ -718,33 +735,34 @@ async def test_cancelling_what_runs_tells_its_attempt(seam: StateSeam) -> None:
         submission, other = await begun(state), await begun(state)
         unrelated = Waiting()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(unrelated.run, lambda: state.cancelled(other.id))
+            nursery.start_soon(unrelated.run, lambda: state.controls.cancelled(other.id))
             await assert_waits_for(
-                lambda: state.cancelled(submission.id), state.cancel(submission.id)
+                lambda: state.controls.cancelled(submission.id),
+                state.submissions.cancel(submission.id),
             )
             await unrelated.assert_still()
             nursery.cancel_scope.cancel()
-        assert (await state.get(submission.id)).status == "running"
-        assert await state.finish(submission.id, 1, result(Verdict.CANCELLED))
+        assert (await state.submissions.get(submission.id)).status == "running"
+        assert await state.submissions.finish(submission.id, 1, result(Verdict.CANCELLED))
 
 
 async def test_a_cancel_is_remembered_for_the_next_attempt(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
-        assert await state.cancel(submission.id)
+        assert await state.submissions.cancel(submission.id)
         seam.crash()
     async with seam.open() as state:
-        assert await state.begin(submission, "3", "node") == 2
+        assert await state.submissions.begin(submission, "3", "node") == 2
         with trio.fail_after(SOON_S):
-            await state.cancelled(submission.id)
+            await state.controls.cancelled(submission.id)
 
 
 async def test_cancelling_what_has_finished_changes_nothing(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await finished(state)
-        before = await state.get(submission.id)
-        assert not await state.cancel(submission.id)
-        assert await state.get(submission.id) == before
+        before = await state.submissions.get(submission.id)
+        assert not await state.submissions.cancel(submission.id)
+        assert await state.submissions.get(submission.id) == before
 
 
 async def test_what_was_cancelled_before_it_began_never_begins_not_even_forgotten(
@@ -754,25 +772,25 @@ async def test_what_was_cancelled_before_it_began_never_begins_not_even_forgotte
     seam.hasten(node_ttl_s=15)
     waiting, never_known = make(), make()
     async with seam.open(keep_s=0.05) as state:
-        await state.create(waiting, None, "")
-        assert await state.cancel(waiting.id)
+        await state.submissions.create(waiting, None, "")
+        assert await state.submissions.cancel(waiting.id)
         with trio.fail_after(SOON_S):
             await _forgotten(state, waiting.id)
         for _ in range(2):  # a message may come twice
             with pytest.raises(AlreadyFinished):
-                await state.begin(waiting, "3", "node")
+                await state.submissions.begin(waiting, "3", "node")
         with pytest.raises(UnknownSubmission):
-            await state.get(waiting.id)
-        assert await state.begin(never_known, "3", "node") == 1
+            await state.submissions.get(waiting.id)
+        assert await state.submissions.begin(never_known, "3", "node") == 1
 
 
 async def test_cancelling_twice_is_cancelling_once(seam: StateSeam) -> None:
     async with seam.open() as state:
         running, queued = await begun(state), await created(state)
-        assert await state.cancel(running.id)
-        assert await state.cancel(running.id)
-        assert await state.cancel(queued.id)
-        assert not await state.cancel(queued.id)
+        assert await state.submissions.cancel(running.id)
+        assert await state.submissions.cancel(running.id)
+        assert await state.submissions.cancel(queued.id)
+        assert not await state.submissions.cancel(queued.id)
 
 
 # stdin
@@ -780,29 +798,29 @@ async def test_cancelling_twice_is_cancelling_once(seam: StateSeam) -> None:
 
 async def read_stdin(state: State, id: str, offset: int = 0) -> Stdin:
     with trio.fail_after(SOON_S):
-        return await state.stdin(id, offset)
+        return await state.controls.stdin(id, offset)
 
 
 async def test_stdin_is_a_log_by_offset_that_survives_a_crash(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await state.send_stdin(submission.id, b"one\xff", 0, end=False)
-        await state.send_stdin(submission.id, b"two", None, end=False)
+        await state.controls.send_stdin(submission.id, b"one\xff", 0, end=False)
+        await state.controls.send_stdin(submission.id, b"two", None, end=False)
         assert await read_stdin(state, submission.id) == Stdin(b"one\xfftwo", ended=False)
-        await state.send_stdin(submission.id, b"three", 7, end=True)
+        await state.controls.send_stdin(submission.id, b"three", 7, end=True)
         assert await read_stdin(state, submission.id, 7) == Stdin(b"three", ended=True)
         assert await read_stdin(state, submission.id, 12) == Stdin(b"", ended=True)
         seam.crash()
     async with seam.open() as state:
-        await state.begin(submission, "3", "node")
+        await state.submissions.begin(submission, "3", "node")
         assert await read_stdin(state, submission.id) == Stdin(b"one\xfftwothree", ended=True)
 
 
 async def test_stdin_can_be_read_from_any_byte(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await state.send_stdin(submission.id, b"abc", None, end=False)
-        await state.send_stdin(submission.id, b"def", None, end=False)
+        await state.controls.send_stdin(submission.id, b"abc", None, end=False)
+        await state.controls.send_stdin(submission.id, b"def", None, end=False)
         for offset in range(6):
             expected = Stdin(b"abcdef"[offset:], ended=False)
             assert await read_stdin(state, submission.id, offset) == expected
@@ -812,40 +830,40 @@ async def test_stdin_waits_for_more(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
         await assert_waits_for(
-            lambda: state.stdin(submission.id, 0),
-            state.send_stdin(submission.id, b"x", None, end=False),
+            lambda: state.controls.stdin(submission.id, 0),
+            state.controls.send_stdin(submission.id, b"x", None, end=False),
         )
         await assert_waits_for(
-            lambda: state.stdin(submission.id, 1),
-            state.send_stdin(submission.id, b"", None, end=True),
+            lambda: state.controls.stdin(submission.id, 1),
+            state.controls.send_stdin(submission.id, b"", None, end=True),
         )
 
 
 async def test_stdin_sent_before_the_start_is_kept(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await created(state, interactive=True)
-        await state.send_stdin(submission.id, b"early", 0, end=False)
-        await state.begin(submission, "3", "node")
+        await state.controls.send_stdin(submission.id, b"early", 0, end=False)
+        await state.submissions.begin(submission, "3", "node")
         assert (await read_stdin(state, submission.id)).data == b"early"
 
 
 async def test_repeated_stdin_is_dropped(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await state.send_stdin(submission.id, b"abc", 0, end=False)
-        await state.send_stdin(submission.id, b"abc", 0, end=False)
-        await state.send_stdin(submission.id, b"b", 1, end=False)
-        await state.send_stdin(submission.id, b"bcde", 1, end=True)
-        await state.send_stdin(submission.id, b"de", 3, end=True)
+        await state.controls.send_stdin(submission.id, b"abc", 0, end=False)
+        await state.controls.send_stdin(submission.id, b"abc", 0, end=False)
+        await state.controls.send_stdin(submission.id, b"b", 1, end=False)
+        await state.controls.send_stdin(submission.id, b"bcde", 1, end=True)
+        await state.controls.send_stdin(submission.id, b"de", 3, end=True)
         assert await read_stdin(state, submission.id) == Stdin(b"abcde", ended=True)
 
 
 async def test_a_gap_in_stdin_is_refused(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await state.send_stdin(submission.id, b"abc", 0, end=False)
+        await state.controls.send_stdin(submission.id, b"abc", 0, end=False)
         with pytest.raises(Rejected) as refused:
-            await state.send_stdin(submission.id, b"x", 4, end=False)
+            await state.controls.send_stdin(submission.id, b"x", 4, end=False)
         assert (refused.value.kind, refused.value.errors[0].field) == ("stdin-gap", "offset")
         assert (await read_stdin(state, submission.id)).data == b"abc"
 
@@ -853,38 +871,38 @@ async def test_a_gap_in_stdin_is_refused(seam: StateSeam) -> None:
 async def test_stdin_after_its_end_is_refused(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await state.send_stdin(submission.id, b"abc", 0, end=True)
+        await state.controls.send_stdin(submission.id, b"abc", 0, end=True)
         with pytest.raises(NotInteractive):
-            await state.send_stdin(submission.id, b"d", 3, end=False)
+            await state.controls.send_stdin(submission.id, b"d", 3, end=False)
 
 
 async def test_stdin_is_refused_where_it_has_no_meaning(seam: StateSeam) -> None:
     async with seam.open() as state:
         batch, ended = await begun(state), await begun(state, interactive=True)
         with pytest.raises(NotInteractive):
-            await state.send_stdin(batch.id, b"x", None, end=False)
-        await state.finish(ended.id, 1, result())
+            await state.controls.send_stdin(batch.id, b"x", None, end=False)
+        await state.submissions.finish(ended.id, 1, result())
         with pytest.raises(AlreadyFinished):
-            await state.send_stdin(ended.id, b"x", None, end=False)
+            await state.controls.send_stdin(ended.id, b"x", None, end=False)
 
 
 async def test_unread_stdin_is_bounded_and_has_room_again_after_a_read(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
         half = bytes(STDIN_UNREAD_MAX // 2)
-        await state.send_stdin(submission.id, half, None, end=False)
-        await state.send_stdin(submission.id, half, None, end=False)
+        await state.controls.send_stdin(submission.id, half, None, end=False)
+        await state.controls.send_stdin(submission.id, half, None, end=False)
         with pytest.raises(StdinFull) as full:
-            await state.send_stdin(submission.id, b"x", None, end=False)
+            await state.controls.send_stdin(submission.id, b"x", None, end=False)
         assert full.value.unread == STDIN_UNREAD_MAX
         first = await read_stdin(state, submission.id)
         with pytest.raises(StdinFull):  # only what lies before a read's offset counts as read
-            await state.send_stdin(submission.id, b"x", None, end=False)
+            await state.controls.send_stdin(submission.id, b"x", None, end=False)
         read = Waiting()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read.run, lambda: read_stdin(state, submission.id, len(first.data)))
             await read.assert_still()
-            await state.send_stdin(submission.id, b"x", None, end=False)
+            await state.controls.send_stdin(submission.id, b"x", None, end=False)
             await read.assert_ends()
 
 
@@ -893,13 +911,13 @@ async def test_stdin_can_end_however_much_a_new_attempt_has_to_read(seam: StateS
         submission = await begun(state, interactive=True)
         chunk = bytes(STDIN_UNREAD_MAX)
         for number in range(3):
-            await state.send_stdin(submission.id, chunk, None, end=False)
+            await state.controls.send_stdin(submission.id, chunk, None, end=False)
             await read_stdin(state, submission.id, number * len(chunk))
             with trio.move_on_after(QUIET_S):
-                await state.stdin(submission.id, (number + 1) * len(chunk))
-        await state.begin(submission, "3", "node")
-        await state.send_stdin(submission.id, chunk, 2 * len(chunk), end=False)  # a repeat
-        await state.send_stdin(submission.id, b"", None, end=True)
+                await state.controls.stdin(submission.id, (number + 1) * len(chunk))
+        await state.submissions.begin(submission, "3", "node")
+        await state.controls.send_stdin(submission.id, chunk, 2 * len(chunk), end=False)  # a repeat
+        await state.controls.send_stdin(submission.id, b"", None, end=True)
         assert await read_stdin(state, submission.id) == Stdin(3 * chunk, ended=True)
 
 
@@ -907,21 +925,21 @@ async def test_what_clients_send_goes_on_after_an_emptying(seam: StateSeam) -> N
     """From what the program had taken; whoever waits for more is not told that none comes."""
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await state.send_stdin(submission.id, b"taken", 0, end=False)
-        await state.send_signal(submission.id, "SIGINT")
-        assert (await state.stdin(submission.id, 0)).data == b"taken"
-        assert list(await state.signals(submission.id, 0)) == ["SIGINT"]
+        await state.controls.send_stdin(submission.id, b"taken", 0, end=False)
+        await state.controls.send_signal(submission.id, "SIGINT")
+        assert (await state.controls.stdin(submission.id, 0)).data == b"taken"
+        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT"]
         seam.empty()
         with trio.move_on_after(QUIET_S) as scope:
-            await state.stdin(submission.id, 5)
+            await state.controls.stdin(submission.id, 5)
         assert scope.cancelled_caught
-        await state.begin(submission, "3", "node", Taken(stdin=5, signals=1))
+        await state.submissions.begin(submission, "3", "node", Taken(stdin=5, signals=1))
         with pytest.raises(Rejected):
-            await state.send_stdin(submission.id, b"a gap", 6, end=False)
-        await state.send_stdin(submission.id, b"ken and more", 2, end=True)
-        await state.send_signal(submission.id, "SIGTERM")
-        assert await state.stdin(submission.id, 5) == Stdin(b" and more", ended=True)
-        assert list(await state.signals(submission.id, 1)) == ["SIGTERM"]
+            await state.controls.send_stdin(submission.id, b"a gap", 6, end=False)
+        await state.controls.send_stdin(submission.id, b"ken and more", 2, end=True)
+        await state.controls.send_signal(submission.id, "SIGTERM")
+        assert await state.controls.stdin(submission.id, 5) == Stdin(b" and more", ended=True)
+        assert list(await state.controls.signals(submission.id, 1)) == ["SIGTERM"]
 
 
 # list
@@ -936,25 +954,33 @@ async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: Stat
     mine = [of_owner("anon:me", start + number // 2) for number in range(9)]  # two at a time
     async with seam.open() as state:
         for each in (*mine, of_owner("anon:another", start + 3), make(created_at=start + 3)):
-            await state.create(each, None, "")
-        await state.begin(mine[8], "3", "node")
-        await state.finish(mine[8].id, 1, result(Verdict.TIME_LIMIT))
+            await state.submissions.create(each, None, "")
+        await state.submissions.begin(mine[8], "3", "node")
+        await state.submissions.finish(mine[8].id, 1, result(Verdict.TIME_LIMIT))
         seam.crash()
     async with seam.open() as state:
-        found = list(await state.owned("anon:me", None, 4))
-        while page := await state.owned("anon:me", found[-1].cursor, 4):
+        found = list(await state.submissions.owned("anon:me", None, 4))
+        while page := await state.submissions.owned("anon:me", found[-1].cursor, 4):
             found += page
         wanted = sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
         assert [each.id for each in found] == [each.id for each in wanted]
         first, second, *_ = found
-        assert (first.id, first.status, first.verdict) == (mine[8].id, "finished", "time_limit")
+        assert (first.id, first.status, first.verdict) == (
+            mine[8].id,
+            "finished",
+            "time_limit",
+        )
         assert (first.language, first.created_at) == ("python", mine[8].created_at)
         assert first.started_at
         assert first.finished_at
-        assert (second.status, second.verdict, second.finished_at) == ("queued", None, None)
-        assert list(await state.owned("nobody", None, 4)) == []
+        assert (second.status, second.verdict, second.finished_at) == (
+            "queued",
+            None,
+            None,
+        )
+        assert list(await state.submissions.owned("nobody", None, 4)) == []
         with pytest.raises(Rejected):
-            await state.owned("anon:me", "no cursor", 4)
+            await state.submissions.owned("anon:me", "no cursor", 4)
 
 
 async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSeam) -> None:
@@ -962,12 +988,12 @@ async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSe
     kept, gone, discarded = (of_owner("anon:me", time.time()) for _ in range(3))
     async with seam.open() as state:
         for each in (kept, gone, discarded):
-            await state.create(each, None, "")
-        await state.discard(discarded.id)
-        await state.finish(gone.id, None, result(at=1.0))
+            await state.submissions.create(each, None, "")
+        await state.submissions.discard(discarded.id)
+        await state.submissions.finish(gone.id, None, result(at=1.0))
         with trio.fail_after(SOON_S):
             await _forgotten(state, gone.id)
-        assert [each.id for each in await state.owned("anon:me", None, 9)] == [kept.id]
+        assert [each.id for each in await state.submissions.owned("anon:me", None, 9)] == [kept.id]
 
 
 async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSeam) -> None:
@@ -976,14 +1002,14 @@ async def test_a_list_goes_on_behind_any_number_that_have_expired(seam: StateSea
     gone = [of_owner("anon:me", time.time() - number / 10) for number in range(100)]
     async with seam.open() as state:
         for each in (*kept, *gone):
-            await state.create(each, None, "")
+            await state.submissions.create(each, None, "")
         for each in gone:
-            await state.finish(each.id, None, result(at=1.0))
+            await state.submissions.finish(each.id, None, result(at=1.0))
         with trio.fail_after(SOON_S):
             for each in gone:
                 await _forgotten(state, each.id)
         for _ in range(2):
-            assert [each.id for each in await state.owned("anon:me", None, 2)] == [
+            assert [each.id for each in await state.submissions.owned("anon:me", None, 2)] == [
                 each.id for each in kept[:2]
             ]
 
@@ -993,10 +1019,10 @@ async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSe
     many = [of_owner("anon:me", now) for _ in range(90)]
     async with seam.open() as state:
         for each in many:
-            await state.create(each, None, "")
+            await state.submissions.create(each, None, "")
         found: list[str] = []
         cursor = None
-        while page := await state.owned("anon:me", cursor, 7):
+        while page := await state.submissions.owned("anon:me", cursor, 7):
             found += [each.id for each in page]
             cursor = page[-1].cursor
         assert sorted(found) == sorted(each.id for each in many)
@@ -1005,9 +1031,9 @@ async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSe
 async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
     begun_anew, ended_anew = (of_owner("anon:me", time.time() + number) for number in range(2))
     async with seam.open() as state:
-        await state.begin(begun_anew, "3", "node")
-        await state.finish(ended_anew.id, 1, result(), ended_anew)
-        listed = await state.owned("anon:me", None, 9)
+        await state.submissions.begin(begun_anew, "3", "node")
+        await state.submissions.finish(ended_anew.id, 1, result(), ended_anew)
+        listed = await state.submissions.owned("anon:me", None, 9)
         assert [(each.id, each.status) for each in listed] == [
             (ended_anew.id, "finished"),
             (begun_anew.id, "running"),
@@ -1021,45 +1047,46 @@ async def test_signals_reach_the_running_attempt_in_order(seam: StateSeam) -> No
     async with seam.open() as state:
         submission = await begun(state)
         await assert_waits_for(
-            lambda: state.signals(submission.id, 0), state.send_signal(submission.id, "SIGINT")
+            lambda: state.controls.signals(submission.id, 0),
+            state.controls.send_signal(submission.id, "SIGINT"),
         )
-        await state.send_signal(submission.id, "SIGTERM")
-        assert list(await state.signals(submission.id, 0)) == ["SIGINT", "SIGTERM"]
-        assert list(await state.signals(submission.id, 1)) == ["SIGTERM"]
+        await state.controls.send_signal(submission.id, "SIGTERM")
+        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT", "SIGTERM"]
+        assert list(await state.controls.signals(submission.id, 1)) == ["SIGTERM"]
 
 
 async def test_a_new_attempt_gets_no_signals_of_an_earlier_one(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
-        await state.send_signal(submission.id, "SIGTSTP")
-        await state.begin(submission, "3", "node")
+        await state.controls.send_signal(submission.id, "SIGTSTP")
+        await state.submissions.begin(submission, "3", "node")
         waiting = Waiting()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(waiting.run, lambda: state.signals(submission.id, 0))
+            nursery.start_soon(waiting.run, lambda: state.controls.signals(submission.id, 0))
             await waiting.assert_still()
-            await state.send_signal(submission.id, "SIGINT")
+            await state.controls.send_signal(submission.id, "SIGINT")
             await waiting.assert_ends()
-        assert list(await state.signals(submission.id, 0)) == ["SIGINT"]
+        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT"]
 
 
 async def test_signals_are_refused_where_nothing_runs(seam: StateSeam) -> None:
     async with seam.open() as state:
         queued, ended = await created(state), await finished(state)
         with pytest.raises(NotRunning):
-            await state.send_signal(queued.id, "SIGINT")
+            await state.controls.send_signal(queued.id, "SIGINT")
         with pytest.raises(AlreadyFinished):
-            await state.send_signal(ended.id, "SIGINT")
+            await state.controls.send_signal(ended.id, "SIGINT")
         with pytest.raises(UnknownSubmission):
-            await state.send_signal("unknown", "SIGINT")
+            await state.controls.send_signal("unknown", "SIGINT")
 
 
 async def test_signals_to_one_attempt_are_bounded(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state)
         for _ in range(SIGNALS_MAX):
-            await state.send_signal(submission.id, "SIGCONT")
+            await state.controls.send_signal(submission.id, "SIGCONT")
         with pytest.raises(Rejected) as refused:
-            await state.send_signal(submission.id, "SIGCONT")
+            await state.controls.send_signal(submission.id, "SIGCONT")
         assert refused.value.kind == "too-many"
 
 
@@ -1074,13 +1101,13 @@ async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
     message["submission"]["tests"] = [{"stdin": "1"}]
     async with seam.open() as state:
         for submission in (later, ours):
-            await state.create(submission, None, "")
+            await state.submissions.create(submission, None, "")
         seam.damage(later.id, json.dumps(message).encode())
-        record = await state.get(later.id)
+        record = await state.submissions.get(later.id)
         assert (record.id, record.language, record.status) == (later.id, "python", "queued")
         with pytest.raises(Poisoned, match=r"submission\.tests"):
-            await state.submission(later.id)
-        assert await state.unpublished(time.time() - 30) == [ours]
+            await state.submissions.submission(later.id)
+        assert await state.submissions.unpublished(time.time() - 30) == [ours]
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b'{"submission": {"id": "../x"}}'])
@@ -1090,12 +1117,12 @@ async def test_a_damaged_submission_is_one_error_and_stops_nobody(
     damaged, ours = (replace(make(created_at=time.time() - 100), owner="anon:me") for _ in range(2))
     async with seam.open() as state:
         for submission in (damaged, ours):
-            await state.create(submission, None, "")
+            await state.submissions.create(submission, None, "")
         seam.damage(damaged.id, body)
         with pytest.raises(Poisoned):
-            await state.submission(damaged.id)
-        assert (await state.get(damaged.id)).status == "queued"
-        assert await state.unpublished(time.time() - 30) == [ours]
+            await state.submissions.submission(damaged.id)
+        assert (await state.submissions.get(damaged.id)).status == "queued"
+        assert await state.submissions.unpublished(time.time() - 30) == [ours]
 
 
 @pytest.mark.parametrize("end", [b"", b"\xff", b"1e999 {}", b'{"result": {"verdict": "graded"}}'])
@@ -1105,13 +1132,13 @@ async def test_a_damaged_end_is_one_error_and_still_the_end(seam: StateSeam, end
         seam.damage_end(submission.id, end)
     async with seam.open() as state:
         with pytest.raises(Unreadable):
-            await state.get(submission.id)
+            await state.submissions.get(submission.id)
         with pytest.raises(Unreadable):
-            await state.settled(submission.id)
+            await state.submissions.settled(submission.id)
         *_, last = await log(state, submission.id)
         assert (last.seq, last.event) == (3, Unknown())
         with trio.fail_after(SOON_S):
-            assert list(await state.watch(submission.id, 3)) == []
+            assert list(await state.log.watch(submission.id, 3)) == []
 
 
 # nodes
@@ -1128,41 +1155,41 @@ async def test_nodes_are_believed_until_withdrawn(seam: StateSeam) -> None:
     one = replace(one, accepts=frozenset({"id", "a field that came later"}))
     two = Node("n2", ("execute",), {"c": ("12",)})
     async with seam.open() as state:
-        assert list(await state.nodes()) == []
-        assert not await state.announce(two)
-        assert not await state.announce(one)
-        assert await state.announce(one)
-        assert [seen(each) for each in await state.nodes()] == [one, two]
-        await state.withdraw(one)
-        await state.withdraw(Node("unknown", ("ws",)))
-        assert [seen(each) for each in await state.nodes()] == [two]
-        assert not await state.announce(one)
+        assert list(await state.nodes.live()) == []
+        assert not await state.nodes.announce(two)
+        assert not await state.nodes.announce(one)
+        assert await state.nodes.announce(one)
+        assert [seen(each) for each in await state.nodes.live()] == [one, two]
+        await state.nodes.withdraw(one)
+        await state.nodes.withdraw(Node("unknown", ("ws",)))
+        assert [seen(each) for each in await state.nodes.live()] == [two]
+        assert not await state.nodes.announce(one)
 
 
 async def test_the_roles_of_a_node_are_one_node(seam: StateSeam) -> None:
     execute = Node("n1", ("execute",), {"c": ("12",)}, running=2, started_at=5.0)
     ws = Node("n1", ("ws",), connections=3, following=4, started_at=4.0)
     async with seam.open() as state:
-        await state.announce(ws)
-        await state.announce(execute)
-        (node,) = await state.nodes()
+        await state.nodes.announce(ws)
+        await state.nodes.announce(execute)
+        (node,) = await state.nodes.live()
         both = Node("n1", ("execute", "ws"), {"c": ("12",)}, 2, 3, 4, started_at=4.0)
         assert seen(node) == both
-        await state.withdraw(ws)
-        assert [seen(each) for each in await state.nodes()] == [execute]
+        await state.nodes.withdraw(ws)
+        assert [seen(each) for each in await state.nodes.live()] == [execute]
 
 
 async def test_a_node_that_falls_silent_is_forgotten(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=0.3)
     gone, kept = Node("gone", ("ws",)), Node("kept", ("ws",))
     async with seam.open() as state:
-        await state.announce(gone)
-        await state.announce(kept)
+        await state.nodes.announce(gone)
+        await state.nodes.announce(kept)
         with trio.fail_after(SOON_S):
-            while len(await state.nodes()) > 1:
-                await state.announce(kept)
+            while len(await state.nodes.live()) > 1:
+                await state.nodes.announce(kept)
                 await trio.sleep(0.02)
-        assert [each.name for each in await state.nodes()] == ["kept"]
+        assert [each.name for each in await state.nodes.live()] == ["kept"]
 
 
 # expiry
@@ -1174,28 +1201,28 @@ async def test_results_and_events_expire_after_their_time_and_the_unfinished_nev
     seam.hasten(node_ttl_s=15)
     ancient = make(created_at=1.0)
     async with seam.open(keep_s=3600) as state:
-        await state.create(ancient, None, "")
+        await state.submissions.create(ancient, None, "")
         running, fresh, old = await begun(state), await finished(state), await begun(state)
-        await state.finish(old.id, 1, result(at=time.time() - 3601))
+        await state.submissions.finish(old.id, 1, result(at=time.time() - 3601))
         with trio.fail_after(SOON_S):
             await _forgotten(state, old.id)
         with pytest.raises(UnknownSubmission):
-            await state.watch(old.id, 0)
-        assert (await state.get(ancient.id)).status == "queued"
-        assert (await state.get(running.id)).status == "running"
-        assert (await state.get(fresh.id)).status == "finished"
+            await state.log.watch(old.id, 0)
+        assert (await state.submissions.get(ancient.id)).status == "queued"
+        assert (await state.submissions.get(running.id)).status == "running"
+        assert (await state.submissions.get(fresh.id)).status == "finished"
 
 
 async def test_expiry_frees_the_idempotency_key(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=15)
     submission, again = make(), make()
     async with seam.open(keep_s=0.05) as state:
-        await state.create(submission, "key", "digest")
-        await state.begin(submission, "3", "node")
-        await state.finish(submission.id, 1, result())
+        await state.submissions.create(submission, "key", "digest")
+        await state.submissions.begin(submission, "3", "node")
+        await state.submissions.finish(submission.id, 1, result())
         with trio.fail_after(SOON_S):
             await _forgotten(state, submission.id)
-        assert (await state.create(again, "key", "other")).id == again.id
+        assert (await state.submissions.create(again, "key", "other")).id == again.id
 
 
 async def test_a_crash_does_not_keep_things_from_expiring(seam: StateSeam) -> None:
@@ -1203,10 +1230,10 @@ async def test_a_crash_does_not_keep_things_from_expiring(seam: StateSeam) -> No
         many = [make() for _ in range(450)]  # more than one step of expiry removes
         async with trio.open_nursery() as nursery:
             for each in many:
-                nursery.start_soon(state.begin, each, "3", "node")
+                nursery.start_soon(state.submissions.begin, each, "3", "node")
         async with trio.open_nursery() as nursery:
             for each in many:
-                nursery.start_soon(state.finish, each.id, 1, result(at=1.0))
+                nursery.start_soon(state.submissions.finish, each.id, 1, result(at=1.0))
         seam.crash()
     async with seam.open() as state:
         with trio.fail_after(SOON_S):
@@ -1217,7 +1244,7 @@ async def test_a_crash_does_not_keep_things_from_expiring(seam: StateSeam) -> No
 async def _forgotten(state: State, id: str) -> None:
     while True:
         try:
-            await state.get(id)
+            await state.submissions.get(id)
         except UnknownSubmission:
             return
         await trio.sleep(0.02)
@@ -1225,9 +1252,9 @@ async def _forgotten(state: State, id: str) -> None:
 
 async def test_warnings_name_nothing_where_all_is_durable(seam: StateSeam) -> None:
     async with seam.open() as state:
-        assert list(await state.warnings()) == []
+        assert list(await state.store.warnings()) == []
 
 
 async def test_check_passes_while_a_submission_could_be_recorded(seam: StateSeam) -> None:
     async with seam.open() as state:
-        await state.check()
+        await state.store.check()

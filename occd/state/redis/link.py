@@ -11,7 +11,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from occd.errors import OccdError, StateUnavailable
-from occd.state.redis_connect import (
+from occd.state.redis.connect import (
     RETRY_AFTER_S,
     Command,
     Connection,
@@ -30,7 +30,6 @@ from occd.state.redis_connect import (
     Redis,
     Reply,
 )
-from occd.state.redis_scripts import SCRIPTS
 
 log = structlog.get_logger()
 
@@ -52,8 +51,9 @@ class _Call:
 class Link:
     """Use `open_link`."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, scripts: Iterable[str]) -> None:
         self._redis = redis
+        self._scripts = tuple(scripts)
         self._calls: queue.SimpleQueue[list[_Call]] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._connection: Connection | None = None
@@ -185,7 +185,7 @@ class Link:
         return self._connection
 
     def _teach(self, connection: Connection) -> None:
-        commands = [("SCRIPT", "LOAD", text) for text in SCRIPTS.values()]
+        commands = [("SCRIPT", "LOAD", text) for text in self._scripts]
         with self._redis.answering():
             for reply in connection.exchange(commands):
                 if isinstance(reply, Exception):
@@ -227,7 +227,8 @@ class Link:
 
 
 @asynccontextmanager
-async def open_link(redis: Redis) -> AsyncIterator[Link]:
-    link = Link(redis)
+async def open_link(redis: Redis, scripts: Iterable[str]) -> AsyncIterator[Link]:
+    """`scripts` are the texts of all scripts that commands call by name."""
+    link = Link(redis, scripts)
     async with link._running():
         yield link

@@ -23,7 +23,7 @@ import trio
 
 from occd.errors import OccdError
 from occd.model import LogEntry
-from occd.state.redis_connect import Command, Connection, Lost, Redis
+from occd.state.redis.connect import Command, Connection, Lost, Redis
 from occd.state.wakeups import Wakeups
 
 log = structlog.get_logger()

@@ -23,8 +23,9 @@ from occd.model import (
     Unknown,
     known_verdict,
 )
-from occd.state import Node, joined
-from occd.state.redis_connect import Reply
+from occd.state import Node
+from occd.state.output import joined
+from occd.state.redis.connect import Reply
 
 log = structlog.get_logger()
 

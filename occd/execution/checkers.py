@@ -1,0 +1,129 @@
+"""The checkers of a submission's tests: those that are built in, and programs of the author.
+
+A program is compiled once, in a cell of its own, when the first test needs it. The cell never sees the files
+of the solution. What the program does is its author's fault, never the solution's.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import trio
+
+from occd.execution import protocols
+from occd.execution.checked import Checked
+from occd.execution.compare import compare
+from occd.execution.program import Program
+from occd.execution.stdin import feeding
+from occd.execution.steps import Steps
+from occd.judging import Judging, ProgramChecker, Test, TestVerdict
+from occd.languages import find, pick
+from occd.model import File, Step
+from occd.sandbox import Cell, Collect, Sandbox, Tree
+
+_COMPILE = Step("compile", "checker")
+_LOG_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A program that can check."""
+
+    program: Program
+    cell: Cell
+    tree: Tree | None
+
+
+class Checkers:
+    """Use `open_checkers`."""
+
+    def __init__(
+        self, judging: Judging, sandbox: Sandbox, steps: Steps, cells: AsyncExitStack
+    ) -> None:
+        self._judging = judging
+        self._sandbox = sandbox
+        self._steps = steps
+        self._ready: dict[ProgramChecker, _Ready | Checked] = {}
+        self._preparing = trio.Lock()
+        self._cells = cells
+
+    async def check(self, at: int, test: Test, output: bytes) -> Checked:
+        """Check what the solution wrote in a test."""
+        checker = self._judging.checker_of(test)
+        if not isinstance(checker, ProgramChecker):
+            assert test.expected_stdout is not None
+            return await compare(checker, test.expected_stdout, output)
+        async with self._preparing:
+            if checker not in self._ready:
+                self._ready[checker] = await self._prepare(checker)
+        ready = self._ready[checker]
+        if isinstance(ready, Checked):
+            return ready
+        return await self._run(ready, checker, at, test, output)
+
+    async def _prepare(self, checker: ProgramChecker) -> _Ready | Checked:
+        language = find(self._sandbox.languages.values(), checker.language)
+        versions = self._sandbox.available.get(language.id, ()) if language else ()
+        installed = pick(versions, checker.version)
+        if language is None or installed is None:
+            name = " ".join(filter(None, (checker.language, checker.version)))
+            message = f"{name} is not installed on this server any more."
+            return Checked(TestVerdict.INTERNAL_ERROR, 0.0, message)
+        program = Program(
+            language, installed, checker.main, checker.files, protocols.compile_args(checker)
+        )
+        cell = await self._cells.enter_async_context(
+            self._sandbox.cell(language, checker.files, checker.limits)
+        )
+        if not program.is_compiled:
+            return _Ready(program, cell, None)
+        done = await self._steps.run(
+            cell, _COMPILE, program.to_compile(), log_max=_LOG_BYTES, keep_tree=True
+        )
+        if done.outcome.succeeded:
+            return _Ready(program, cell, done.tree)
+        return protocols.not_compiled(done.end_of_stderr.encode())
+
+    async def _run(
+        self, ready: _Ready, checker: ProgramChecker, at: int, test: Test, output: bytes
+    ) -> Checked:
+        call = protocols.call(checker, test.stdin, test.expected_stdout or b"", output)
+        async with feeding(call.stdin) as stdin:
+            done = await self._steps.run(
+                ready.cell,
+                Step("check", "checker", at),
+                ready.program.to_run(call.args, (), checker.limits),
+                stdin=stdin,
+                tree=ready.tree,
+                files=(*call.files, *_in_place(call.folder)),
+                log_max=0,
+                keep_stdout=True,
+                collect=_feedback(call),
+            )
+        feedback = {PurePath(file.name).name: file.content for file in done.collected.files}
+        return protocols.checked(
+            checker.protocol, done.outcome, done.stdout, done.stderr, feedback, test.weight
+        )
+
+
+@asynccontextmanager
+async def open_checkers(
+    judging: Judging, sandbox: Sandbox, steps: Steps
+) -> AsyncIterator[Checkers]:
+    """The cells of the programs end with the context."""
+    async with AsyncExitStack() as cells:
+        yield Checkers(judging, sandbox, steps, cells)
+
+
+def _in_place(folder: str | None) -> list[File]:
+    """A folder is there because a file is in it. No checker looks for this one."""
+    return [File(f"{folder}/.keep", b"")] if folder else []
+
+
+def _feedback(call: protocols.Call) -> Collect | None:
+    if call.folder is None:
+        return None
+    names = [f"{call.folder}/{name}" for name in call.feedback]
+    most = protocols.FEEDBACK_BYTES
+    return Collect(names, files=len(names), file_bytes=most, bytes=most * len(names))

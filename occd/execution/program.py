@@ -1,0 +1,46 @@
+"""A program as its author sent it, and the commands of its language."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from occd.languages import Installed, Language
+from occd.model import File, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a jail is given to run: without a shell."""
+
+    language: Language
+    argv: Sequence[str]
+    env: Sequence[tuple[str, str]]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    language: Language
+    installed: Installed
+    main: str
+    files: Sequence[File]
+    compile_args: Sequence[str] = ()
+
+    @property
+    def is_compiled(self) -> bool:
+        return self.language.compile is not None
+
+    def to_compile(self) -> Command:
+        assert self.language.compile
+        return self._command(self.language.compile, self.language.compile_limits)
+
+    def to_run(
+        self, args: Sequence[str], env: Sequence[tuple[str, str]], limits: Limits
+    ) -> Command:
+        command = self._command(self.language.run, limits)
+        return replace(command, argv=[*command.argv, *args], env=[*command.env, *env])
+
+    def _command(self, template: tuple[str, ...], limits: Limits) -> Command:
+        argv = self.language.argv(
+            template, self.installed.binary, self.main, self.files, self.compile_args, limits.memory
+        )
+        return Command(self.language, argv, tuple(self.language.env.items()), limits)

@@ -1,0 +1,62 @@
+"""The output of one step on its way: to the log, which may take only its beginning, and whole to whoever
+checks it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from occd.execution.eventlog import EventLog
+from occd.execution.tail import Tail
+from occd.model import STREAMS, Outcome, Step, Stream
+from occd.utf8 import unfinished
+
+
+class Recorder:
+    def __init__(self, log: EventLog, step: Step, log_max: int | None, *, keep: bool) -> None:
+        """The log gets at most `log_max` bytes of each stream, None for all. `keep`: all of stdout is kept
+        in memory."""
+        self._log = log
+        self._step = step
+        self._log_max = log_max
+        self._keep = keep
+        self._tail = Tail(self._emit)
+        self._logged: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
+        self._cut: set[Stream] = set()
+        self.stdout = bytearray()
+
+    def told(self, stream: Stream) -> Callable[[bytes], None]:
+        """Takes each piece of a stream."""
+        return lambda data: self._tail.emit(stream, data)
+
+    @property
+    def end_of_stderr(self) -> str:
+        return self._tail.text
+
+    @property
+    def logged(self) -> int:
+        """In bytes, of both streams."""
+        return sum(self._logged.values())
+
+    def accounted(self, outcome: Outcome) -> Outcome:
+        """The outcome, which counts what the log has."""
+        changed = {}
+        for stream in self._cut:
+            written = outcome.written(stream)
+            changed[stream] = replace(written, size=self._logged[stream], truncated=True, head=b"")
+        return replace(
+            outcome,
+            stdout=changed.get("stdout", outcome.stdout),
+            stderr=changed.get("stderr", outcome.stderr),
+        )
+
+    def _emit(self, stream: Stream, data: bytes) -> None:
+        if self._keep and stream == "stdout":
+            self.stdout += data
+        if stream in self._cut:
+            return
+        if self._log_max is not None and self._logged[stream] + len(data) > self._log_max:
+            self._cut.add(stream)
+            data = data[: self._log_max - self._logged[stream]]
+            data = data[: len(data) - unfinished(data)]
+        self._logged[stream] += len(data)
+        if data:
+            self._log.emit(self._step, stream, data)

@@ -1,0 +1,113 @@
+"""How one step is run, and what of it is logged."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from occd.execution.eventlog import EventLog
+from occd.execution.program import Command
+from occd.execution.recorder import Recorder
+from occd.model import File, Outcome, Stage, Step
+from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree, no_signals
+
+_NOTHING = Null()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a step ended. The outcome counts the output that the log has. `stderr` is the beginning of stderr,
+    and `end_of_stderr` its end. `stdout` is whole, if it was to be kept."""
+
+    outcome: Outcome
+    stderr: bytes
+    end_of_stderr: str
+    stdout: bytes
+    tree: Tree | None
+    collected: Collected
+
+
+def no_matter() -> None:
+    """For those who need not know when a program runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _When:
+    """A task status that calls a function when the program runs."""
+
+    call: Callable[[], None]
+
+    def started(self, _running: object = None) -> None:
+        self.call()
+
+
+class Steps:
+    """Runs the steps of one attempt."""
+
+    def __init__(self, log: EventLog, stop: trio.Event) -> None:
+        """`stop` ends the steps that run, and keeps what they wrote."""
+        self._log = log
+        self._stop = stop
+        self.logged = 0
+        """Bytes of output in the log, of the steps that are over."""
+
+    async def run(
+        self,
+        cell: Cell,
+        step: Step,
+        command: Command,
+        *,
+        stdin: Feed | Null = _NOTHING,
+        signals: trio.MemoryReceiveChannel[int] | None = None,
+        tree: Tree | None = None,
+        files: Sequence[File] = (),
+        log_max: int | None = None,
+        keep_stdout: bool = False,
+        keep_tree: bool = False,
+        collect: Collect | None = None,
+        started: Callable[[], None] = no_matter,
+    ) -> Done:
+        """`started` is called when the program runs. `log_max` is the most that the log gets of each stream,
+        None for all."""
+        self._log.put(step, _start(step))
+        recorder = Recorder(self._log, step, log_max, keep=keep_stdout)
+        limits = command.limits
+        ended = await cell.run(
+            Run(
+                command.argv,
+                command.env,
+                limits,
+                stdout=Sink(limits.output, recorder.told("stdout")),
+                stderr=Sink(limits.output, recorder.told("stderr")),
+                stdin=stdin,
+                stop=self._stop,
+                signals=signals or no_signals(),
+                tree=tree,
+                files=files,
+                keep=keep_tree,
+                collect=collect,
+            ),
+            task_status=_When(started),
+        )
+        outcome = recorder.accounted(ended.outcome)
+        if step.stage != "compile":
+            outcome = command.language.judged(outcome, recorder.end_of_stderr)
+        self.logged += recorder.logged
+        self._log.put(step, _end(step, outcome))
+        return Done(
+            outcome,
+            ended.outcome.stderr.head,
+            recorder.end_of_stderr,
+            bytes(recorder.stdout),
+            ended.tree,
+            ended.collected,
+        )
+
+
+def _start(step: Step) -> Stage:
+    return Stage(step.stage, "start", program=step.program, test=step.test)
+
+
+def _end(step: Step, outcome: Outcome) -> Stage:
+    """The log has the output."""
+    return Stage(step.stage, "end", outcome.without_heads(), program=step.program, test=step.test)

@@ -1,0 +1,137 @@
+"""The tests of a submission: each runs the solution, and then its checker.
+
+Tests are begun in their order, as many at once as there are turns. What they come to does not depend on the
+order in which they end (`verdicts.py`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import trio
+
+from occd.execution import score, verdicts
+from occd.execution.checked import Checked
+from occd.execution.checkers import Checkers
+from occd.execution.eventlog import EventLog
+from occd.execution.program import Program
+from occd.execution.stdin import feeding
+from occd.execution.steps import Steps
+from occd.judging import Judging, TestVerdict
+from occd.model import (
+    GroupScore,
+    Judgement,
+    Outcome,
+    Step,
+    Submission,
+    Tested,
+)
+from occd.sandbox import Cell, Tree
+
+_LOG_BYTES = 64 * 1024
+_SHORT_LOG_BYTES = 4 * 1024
+_LOGGED_MAX = 16 * 2**20
+"""When the log has so much output, each further test logs only _SHORT_LOG_BYTES of each stream."""
+
+_NOT_RUN = Checked(TestVerdict.SKIPPED, 0.0, "")
+
+
+class Tests:
+    def __init__(
+        self,
+        submission: Submission,
+        solution: Program,
+        steps: Steps,
+        log: EventLog,
+        stop: trio.Event,
+    ) -> None:
+        """`stop` is set to end what runs and to begin nothing more."""
+        assert submission.judging
+        self._submission = submission
+        self.judging: Judging = submission.judging
+        self._solution = solution
+        self._steps = steps
+        self._log = log
+        self._stop = stop
+        self._over: dict[int, TestVerdict] = {}
+        self._shares: dict[int, float] = {}
+        self._left_out: set[int] = set()
+        self._waiting = iter(range(len(self.judging.tests)))
+
+    async def run(self, cell: Cell, tree: Tree | None, checkers: Checkers) -> None:
+        """Run tests until none is left, or `stop` is set."""
+        for at in self._next():
+            await self._test(at, cell, tree, checkers)
+
+    def judgement(self, *, cancelled: bool) -> Judgement:
+        """What the tests came to. Tells the log of those that did not run."""
+        tests = verdicts.of_tests(self.judging, self._over, cancelled=cancelled)
+        for at, verdict in enumerate(tests):
+            if at not in self._over:
+                self._tell(at, replace(_NOT_RUN, verdict=verdict), None)
+        earned = score.earned(self.judging, tests, self._shares)
+        return Judgement(
+            tuple(tests),
+            earned.total.share,
+            earned.total.points,
+            earned.total.points_max,
+            tuple(
+                GroupScore(name, group.points, group.points_max)
+                for name, group in earned.groups.items()
+            ),
+        )
+
+    def _next(self) -> Iterator[int]:
+        for at in self._waiting:
+            if self._stop.is_set():
+                return
+            if at not in self._left_out:
+                yield at
+
+    async def _test(self, at: int, cell: Cell, tree: Tree | None, checkers: Checkers) -> None:
+        test = self.judging.tests[at]
+        limits = test.limits or self._submission.limits
+        command = self._solution.to_run(
+            (*self._submission.args, *test.args), self._submission.env, limits
+        )
+        async with feeding(test.stdin or self._submission.stdin) as stdin:
+            done = await self._steps.run(
+                cell,
+                Step("run", test=at),
+                command,
+                stdin=stdin,
+                tree=tree,
+                files=test.files,
+                log_max=_LOG_BYTES if self._steps.logged < _LOGGED_MAX else _SHORT_LOG_BYTES,
+                keep_stdout=True,
+            )
+        if self._stop.is_set():
+            return
+        verdict = verdicts.of_run(done.outcome)
+        checked = (
+            Checked(verdict, 0.0, "") if verdict else await checkers.check(at, test, done.stdout)
+        )
+        if not self._stop.is_set():
+            self._note(at, checked, done.outcome)
+
+    def _note(self, at: int, checked: Checked, outcome: Outcome) -> None:
+        self._over[at] = checked.verdict
+        if checked.verdict == TestVerdict.ACCEPTED:
+            self._shares[at] = checked.share
+        else:
+            self._left_out = verdicts.skipped(self.judging, self._over)
+        self._tell(at, checked, outcome)
+
+    def _tell(self, at: int, checked: Checked, outcome: Outcome | None) -> None:
+        self._log.put(
+            Step("run", test=at),
+            Tested(
+                at,
+                self.judging.tests[at].name,
+                checked.verdict,
+                checked.share,
+                checked.message,
+                outcome.cpu_time if outcome else 0.0,
+                outcome.wall_time if outcome else 0.0,
+                outcome.memory if outcome else 0,
+            ),
+        )

@@ -1,0 +1,30 @@
+"""What a program is given to run: its files and its limits. Sizes are bytes, durations seconds."""
+
+from dataclasses import dataclass
+
+from occd import rules
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    cpu_time: float = 5.0
+    wall_time: float = 10.0
+    memory: int = 256 * 2**20
+    processes: int = 64
+    output: int = 2**20
+    file_size: int = 10 * 2**20
+    box: int = 64 * 2**20
+    open_files: int = 256
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            rules.limit(name, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    name: str
+    content: bytes
+
+    def __post_init__(self) -> None:
+        rules.check("name", rules.file_name, self.name)

@@ -1,0 +1,35 @@
+"""The state of one process: in SQLite what must outlive the process, in memory who waits for it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from occd.config import Config
+from occd.sqlite import Database
+from occd.state import State
+from occd.state.embedded.controls import EmbeddedControls
+from occd.state.embedded.log import EmbeddedLog
+from occd.state.embedded.nodes import EmbeddedNodes
+from occd.state.embedded.shared import Shared
+from occd.state.embedded.store import EmbeddedStore
+from occd.state.embedded.submissions import EmbeddedSubmissions
+from occd.state.embedded.tables import MIGRATIONS
+
+
+@asynccontextmanager
+async def open_embedded(config: Config, database: Database) -> AsyncIterator[State]:
+    await database.migrate("state", MIGRATIONS)
+    shared = Shared(database)
+    submissions = EmbeddedSubmissions(shared, config.results.keep_s)
+    await submissions.load()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submissions.expire)
+        yield State(
+            submissions,
+            EmbeddedLog(shared),
+            EmbeddedControls(shared),
+            EmbeddedNodes(),
+            EmbeddedStore(database),
+        )
+        nursery.cancel_scope.cancel()

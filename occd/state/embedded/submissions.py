@@ -1,0 +1,136 @@
+"""Submissions in SQLite, and in memory who waits for their ends."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import trio
+
+from occd.model import Record, Result, Status, Submission, Summary
+from occd.state import NOTHING, Created, Taken, read_cursor
+from occd.state.embedded import submissions_sql as sql
+from occd.state.embedded.shared import Shared
+from occd.trouble import Trouble
+
+_EXPIRE_EVERY_S = 60.0
+
+
+class EmbeddedSubmissions:
+    def __init__(self, shared: Shared, keep_s: float) -> None:
+        self._shared = shared
+        self._database = shared.database
+        self._keep_s = keep_s
+
+    async def load(self) -> None:
+        self._shared.unfinished = await self._database.read(sql.unfinished)
+        self._shared.queued = await self._database.read(sql.count_queued)
+        self._shared.cancelled = await self._database.read(sql.cancelled)
+
+    async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
+        position, estimate = self._shared.queued + 1, self._shared.estimate()
+        self._shared.queued += 1  # before it is written, so that no other is told the same position
+        try:
+            created, new = await self._database.write(
+                # On disk, and with it the promise: a power cut that takes the message away takes the
+                # mark `published` too, so the sweep publishes again.
+                lambda db: sql.create(db, submission, key, digest, position, estimate),
+                durable=True,
+                then=lambda made: self._shared.unfinished.add(submission.id) if made[1] else None,
+            )
+        except BaseException:
+            self._shared.queued -= 1
+            raise
+        self._shared.queued -= not new
+        return created
+
+    async def published(self, id: str) -> None:
+        await self._database.write(lambda db: sql.set_published(db, id), hurry=False)
+
+    async def discard(self, id: str) -> None:
+        def forget(gone: int) -> None:
+            if gone:
+                self._shared.queued -= 1
+                self._shared.end(id)
+
+        await self._database.write(lambda db: sql.discard(db, id), then=forget)
+
+    async def unpublished(self, before: float) -> Sequence[Submission]:
+        return await self._database.read(lambda db: sql.unpublished(db, before))
+
+    async def begin(
+        self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
+    ) -> int:
+        def begun(found: tuple[int, bool]) -> None:
+            _, was_queued = found
+            self._shared.queued -= was_queued
+            self._shared.unfinished.add(submission.id)
+            self._shared.signals[submission.id] = [
+                ""
+            ] * taken.signals  # so that their numbers go on
+            self._shared.grown.send(submission.id)
+
+        attempt, _ = await self._shared.surely(
+            lambda db: sql.begin(db, submission, version, node, taken), begun
+        )
+        return attempt
+
+    async def excuse(self, id: str, attempt: int) -> None:
+        await self._database.write(lambda db: sql.excuse(db, id, attempt))
+
+    async def finish(
+        self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
+    ) -> bool:
+        def finished(found: tuple[bool, bool]) -> None:
+            done, was_queued = found
+            self._shared.queued -= was_queued
+            if done:
+                self._shared.count_finish()
+                self._shared.end(id)
+
+        done, _ = await self._database.write(
+            lambda db: sql.finish(db, id, attempt, result, submission), durable=True, then=finished
+        )
+        return done
+
+    async def get(self, id: str, output_max: int = 0) -> Record:
+        return await self._database.read(lambda db: sql.get(db, id, output_max))
+
+    async def status(self, id: str) -> Status:
+        return await self._database.read(lambda db: sql.status(db, id))
+
+    async def submission(self, id: str) -> Submission:
+        return await self._database.read(lambda db: sql.submission(db, id))
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        at, id = read_cursor(before)
+        return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
+
+    async def settled(self, id: str, output_max: int = 0) -> Record:
+        while id in self._shared.unfinished:
+            with self._shared.ended.expected(id) as ended:
+                await ended.wait()
+        return await self.get(id, output_max)
+
+    async def cancel(self, id: str) -> bool:
+        def cancelled(status: str) -> None:
+            if status == "queued":
+                self._shared.queued -= 1
+                self._shared.end(id)
+            if status == "running":
+                self._shared.cancelled.add(id)
+                self._shared.cancel.send(id)
+
+        status = await self._database.write(
+            lambda db: sql.cancel(db, id), durable=True, then=cancelled
+        )
+        return status != "finished"
+
+    async def expire(self) -> None:
+        """Remove what finished too long ago, a little at a time so that nobody waits for it."""
+        trouble = Trouble("what is too old stays in the data folder for now")
+        while True:
+            with trouble.survived():
+                expired = partial(sql.expire, before=time.time() - self._keep_s)
+                while await self._database.write(expired):  # noqa: ASYNC110  (a little at a time)
+                    await trio.lowlevel.checkpoint()
+            await trio.sleep(min(_EXPIRE_EVERY_S, max(1.0, self._keep_s)))

@@ -1,0 +1,248 @@
+"""The steps of submissions in SQLite: plain functions of a connection, each run in a transaction."""
+
+import sqlite3
+import time
+from dataclasses import replace
+
+import structlog
+
+from occd import wire
+from occd.errors import AlreadyFinished, Conflict, Exhausted, Poisoned, UnknownSubmission
+from occd.model import (
+    MAX_ATTEMPTS,
+    Finished,
+    Queued,
+    Record,
+    Result,
+    Started,
+    Status,
+    Submission,
+    Summary,
+    Verdict,
+    known_verdict,
+)
+from occd.state import WAITS_S, Created, Taken
+from occd.state.embedded.log import append_events, find, stored_events
+from occd.state.output import joined, rebuilt
+
+log = structlog.get_logger()
+
+_EXPIRE_ROWS = 200
+
+
+def create(
+    db: sqlite3.Connection,
+    submission: Submission,
+    key: str | None,
+    digest: str,
+    position: int,
+    estimate_s: float | None,
+) -> tuple[Created, bool]:
+    if key is not None:
+        earlier = db.execute(
+            "SELECT id, published, digest FROM submissions WHERE key = ?", [key]
+        ).fetchone()
+        if earlier:
+            if earlier[2] != digest:
+                raise Conflict("this idempotency key was used with another submission")
+            return Created(earlier[0], bool(earlier[1])), False
+    number = _insert(db, submission, key, digest)
+    append_events(db, number, 0, [Queued(position, estimate_s)])
+    return Created(submission.id, published=False), True
+
+
+def set_published(db: sqlite3.Connection, id: str) -> None:
+    db.execute("UPDATE submissions SET published = 1 WHERE id = ?", [id])
+
+
+def discard(db: sqlite3.Connection, id: str) -> int:
+    statement = "DELETE FROM submissions WHERE id = ? AND published = 0 AND status = 'queued'"
+    return db.execute(statement, [id]).rowcount
+
+
+def unpublished(db: sqlite3.Connection, before: float) -> list[Submission]:
+    statement = "SELECT body FROM submissions WHERE published = 0 AND created_at < ? LIMIT 100"
+    found = []
+    for (body,) in db.execute(statement, [before]):
+        try:
+            found.append(wire.decode_submission(body))
+        except Poisoned as error:
+            log.warning("a submission waits for a version that can read it", reason=str(error))
+    return found
+
+
+def count_queued(db: sqlite3.Connection) -> int:
+    count: int = db.execute("SELECT count(*) FROM submissions WHERE status = 'queued'").fetchone()[
+        0
+    ]
+    return count
+
+
+def unfinished(db: sqlite3.Connection) -> set[str]:
+    return {id for (id,) in db.execute("SELECT id FROM submissions WHERE status <> 'finished'")}
+
+
+def begin(
+    db: sqlite3.Connection, submission: Submission, version: str, node: str, taken: Taken
+) -> tuple[int, bool]:
+    """The attempt, and whether the submission was queued until now."""
+    row = db.execute(
+        "SELECT number, status, attempts, excused, last_seq FROM submissions WHERE id = ?",
+        [submission.id],
+    ).fetchone()
+    if row is None:
+        if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
+            raise AlreadyFinished(submission.id)
+        row = _insert(db, submission, None, ""), "forgotten", taken.attempts, 0, 0
+        db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
+    number, status, attempts, excused, last_seq = row
+    if status == "finished":
+        raise AlreadyFinished(submission.id)
+    if attempts - excused >= MAX_ATTEMPTS:
+        raise Exhausted(submission.id, attempts)
+    db.execute(
+        "UPDATE submissions SET status = 'running', attempts = ?, published = 1, log_from = ?, "
+        "stdin_read = ?, started_at = coalesce(started_at, ?) WHERE number = ?",
+        [attempts + 1, last_seq + 1, taken.stdin, time.time(), number],
+    )
+    append_events(db, number, last_seq, [Started(attempts + 1, version, node)])
+    return attempts + 1, status == "queued"
+
+
+def excuse(db: sqlite3.Connection, id: str, attempt: int) -> None:
+    db.execute(
+        "UPDATE submissions SET excused = excused + 1 WHERE id = ? AND attempts = ?", [id, attempt]
+    )
+
+
+def finish(
+    db: sqlite3.Connection,
+    id: str,
+    attempt: int | None,
+    result: Result,
+    submission: Submission | None,
+) -> tuple[bool, bool]:
+    """Whether this was its end, and whether it was queued until now."""
+    try:
+        number, status, attempts, last_seq = find(db, id)
+    except UnknownSubmission:
+        if submission is None:
+            return False, False
+        number = _insert(db, submission, None, "")
+        statement = "UPDATE submissions SET attempts = ?, published = 1 WHERE number = ?"
+        db.execute(statement, [attempt or 0, number])
+        result, events = rebuilt(result)
+        append_events(db, number, 0, events)
+        _finish(db, number, len(events), result)
+        return True, False
+    if status == "finished" or attempt not in (None, attempts):
+        return False, False
+    _finish(db, number, last_seq, result)
+    return True, status == "queued"
+
+
+def get(db: sqlite3.Connection, id: str, output_max: int) -> Record:
+    row = db.execute(
+        "SELECT number, language, status, attempts, created_at, started_at, retry_of, result, log_from "
+        "FROM submissions WHERE id = ?",
+        [id],
+    ).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    number, language, status, attempts, created_at, started_at, retry_of, result, log_from = row
+    loaded = None if result is None else wire.load_result(result)
+    record = Record(
+        id, language, status, attempts, created_at, started_at, retry_of, loaded, log_from
+    )
+    if loaded is None or record.output_size > output_max:
+        return record
+    entries = stored_events(db, number, log_from) if record.output_size else ()
+    return replace(record, output=joined(loaded, entries))
+
+
+def status(db: sqlite3.Connection, id: str) -> Status:
+    return find(db, id)[1]
+
+
+def submission(db: sqlite3.Connection, id: str) -> Submission:
+    row = db.execute("SELECT body FROM submissions WHERE id = ?", [id]).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    return wire.decode_submission(row[0])
+
+
+def owned(
+    db: sqlite3.Connection, owner: str, before: float, before_id: str, limit: int
+) -> list[Summary]:
+    rows = db.execute(
+        "SELECT id, language, status, verdict, created_at, started_at, finished_at "
+        "FROM submissions WHERE owner = ? AND (created_at, id) < (?, ?) "
+        "ORDER BY created_at DESC, id DESC LIMIT ?",
+        [owner, before, before_id, limit],
+    )
+    return [
+        Summary(id, language, status, known_verdict(verdict), *times)
+        for id, language, status, verdict, *times in rows
+    ]
+
+
+def cancel(db: sqlite3.Connection, id: str) -> Status:
+    """The status it had; what was queued is finished now."""
+    number, status, attempts, last_seq = find(db, id)
+    if status != "finished":
+        db.execute("UPDATE submissions SET cancelled = 1 WHERE number = ?", [number])
+    if status == "queued":
+        result = Result(Verdict.CANCELLED, attempts=attempts, finished_at=time.time())
+        _finish(db, number, last_seq, result)
+    return status
+
+
+def cancelled(db: sqlite3.Connection) -> set[str]:
+    """Those that were to be cancelled and have not ended yet."""
+    rows = db.execute("SELECT id FROM submissions WHERE cancelled = 1 AND status <> 'finished'")
+    return {id for (id,) in rows}
+
+
+def expire(db: sqlite3.Connection, before: float) -> bool:
+    """Remove some of what finished before a time; whether there may be more. What was cancelled before it
+    began may still lie in a queue: that it is not to run is remembered."""
+    now = time.time()
+    old = "SELECT number FROM submissions WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    db.execute(
+        f"INSERT OR REPLACE INTO withdrawn SELECT id, ? FROM submissions WHERE number IN ({old})"  # noqa: S608
+        " AND cancelled AND started_at IS NULL",
+        [now + WAITS_S, before, _EXPIRE_ROWS],
+    )
+    db.execute("DELETE FROM withdrawn WHERE until < ?", [now])
+    statement = f"DELETE FROM submissions WHERE number IN ({old})"  # noqa: S608
+    return db.execute(statement, [before, _EXPIRE_ROWS]).rowcount == _EXPIRE_ROWS
+
+
+def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
+    cursor = db.execute(
+        "INSERT INTO submissions (id, body, status, created_at, key, digest, owner, language, "
+        "interactive, retry_of) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
+        [
+            submission.id,
+            wire.encode_submission(submission),
+            submission.created_at,
+            key,
+            digest,
+            submission.owner,
+            submission.language,
+            submission.interactive,
+            submission.retry_of,
+        ],
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) -> None:
+    result = result.without_heads()
+    append_events(db, number, last_seq, [Finished(result)])
+    db.execute(
+        "UPDATE submissions SET status = 'finished', finished_at = ?, verdict = ?, result = ? "
+        "WHERE number = ?",
+        [result.finished_at, result.verdict, wire.store_result(result), number],
+    )

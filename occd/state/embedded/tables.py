@@ -1,0 +1,92 @@
+"""The embedded state's tables, and how those of an older version are brought to this form."""
+
+import sqlite3
+from contextlib import suppress
+
+from occd import wire
+from occd.errors import Unreadable
+from occd.principal import ANONYMOUS
+from occd.sqlite import Step
+
+
+def second_shape(db: sqlite3.Connection) -> None:
+    """Owners have a kind. Results no longer hold the output, which the log holds already."""
+    db.execute(
+        "UPDATE submissions SET owner = ? || owner, key = ? || key WHERE owner IS NOT NULL",
+        [ANONYMOUS, ANONYMOUS],
+    )
+    db.execute("ALTER TABLE submissions ADD COLUMN log_from INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        "UPDATE submissions SET log_from = coalesce((SELECT max(seq) FROM events "
+        'WHERE submission = number AND instr(event, \'"name":"started"\')), 0)'
+    )
+    numbers = db.execute("SELECT number FROM submissions WHERE result IS NOT NULL").fetchall()
+    for (number,) in numbers:
+        (stored,) = db.execute(
+            "SELECT result FROM submissions WHERE number = ?", [number]
+        ).fetchone()
+        with suppress(Unreadable):  # for its reader to say
+            result = wire.store_result(wire.load_result_1(stored).without_heads())
+            db.execute("UPDATE submissions SET result = ? WHERE number = ?", [result, number])
+
+
+MIGRATIONS: tuple[Step, ...] = (
+    """
+    CREATE TABLE submissions (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        body BLOB NOT NULL,
+        status TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        excused INTEGER NOT NULL DEFAULT 0,
+        last_seq INTEGER NOT NULL DEFAULT 0,
+        published INTEGER NOT NULL DEFAULT 0,
+        cancelled INTEGER NOT NULL DEFAULT 0,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        finished_at REAL,
+        result BLOB,
+        key TEXT UNIQUE,
+        digest TEXT,
+        stdin_sent INTEGER NOT NULL DEFAULT 0,
+        stdin_read INTEGER NOT NULL DEFAULT 0,
+        stdin_ended INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX unpublished ON submissions (created_at) WHERE published = 0;
+    CREATE INDEX finished ON submissions (finished_at) WHERE finished_at IS NOT NULL;
+    CREATE INDEX queued ON submissions (number) WHERE status = 'queued';
+    CREATE TABLE events (
+        submission INTEGER NOT NULL REFERENCES submissions ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        time REAL NOT NULL,
+        event BLOB NOT NULL,
+        PRIMARY KEY (submission, seq)
+    );
+    CREATE TABLE stdin (
+        submission INTEGER NOT NULL REFERENCES submissions ON DELETE CASCADE,
+        start INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (submission, start)
+    )
+    """,
+    """
+    ALTER TABLE submissions ADD COLUMN owner TEXT;
+    CREATE INDEX owned ON submissions (owner, created_at, id) WHERE owner IS NOT NULL
+    """,
+    """
+    ALTER TABLE submissions ADD COLUMN language TEXT;
+    ALTER TABLE submissions ADD COLUMN interactive INTEGER;
+    ALTER TABLE submissions ADD COLUMN retry_of TEXT;
+    ALTER TABLE submissions ADD COLUMN verdict TEXT;
+    UPDATE submissions SET
+        language = json_extract(CAST(body AS TEXT), '$.submission.language'),
+        interactive = json_extract(CAST(body AS TEXT), '$.submission.interactive'),
+        retry_of = json_extract(CAST(body AS TEXT), '$.submission.retry_of'),
+        verdict = json_extract(CAST(result AS TEXT), '$.result.verdict')
+    """,
+    """
+    CREATE TABLE withdrawn (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX withdrawn_until ON withdrawn (until)
+    """,
+    second_shape,
+)

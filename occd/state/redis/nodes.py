@@ -1,0 +1,58 @@
+"""The announcements of nodes in Redis."""
+
+from collections.abc import Sequence
+
+from occd.state import NODE_TTL_S, Node, merged
+from occd.state.redis.store import RedisStore
+from occd.state.redis.values import load_nodes, node_field, store_accepts, store_node
+
+
+class RedisNodes:
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+
+    async def announce(self, node: Node) -> bool:
+        told = {"accepts": store_accepts(node), "nodes": store_node(node)}
+        commands = [
+            self._store.script("announce", [self._store.key(key)], node_field(node), text)
+            for key, text in told.items()
+        ]
+        *_, known = await self._store.link.run(*commands)
+        return bool(known == b"known")
+
+    async def withdraw(self, node: Node) -> None:
+        field = node_field(node)
+        await self._store.link.run(
+            *(("HDEL", self._store.key(key), field) for key in ("nodes", "accepts"))
+        )
+
+    async def live(self) -> Sequence[Node]:
+        looks = [
+            self._store.script("nodes", [self._store.key(key)], NODE_TTL_S)
+            for key in ("nodes", "accepts")
+        ]
+        told, accepting = await self._store.link.run(*looks, certain=False)
+        return merged(load_nodes(sorted(told), accepting))
+
+
+SCRIPTS = {
+    # Nodes. name, what it says of itself
+    "announce": """
+local new = redis.call('HSET', KEYS[1], ARGV[1], string.format('%.3f', now()) .. ' ' .. ARGV[2])
+return new == 1 and 'new' or 'known'
+""",
+    # seconds that they are believed
+    "nodes": """
+local oldest, found = now() - tonumber(ARGV[1]), {}
+local said = redis.call('HGETALL', KEYS[1])
+for at = 1, #said, 2 do
+  local told_at = tonumber(string.match(said[at + 1], '^%S+') or '')
+  if not told_at or told_at < oldest then
+    redis.call('HDEL', KEYS[1], said[at])
+  else
+    found[#found + 1] = said[at + 1]
+  end
+end
+return found
+""",
+}

@@ -1,0 +1,236 @@
+"""Submissions in Redis, and the indexes that lie beside them: waiting, unpublished, owners, idempotency keys.
+
+One script changes all keys of a submission. The indexes change in steps of their own, before or after that
+step. The order lets a death in between be healed: by a repetition of the step, by the sweep, or by comparing
+with the submission itself.
+"""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from occd import wire
+from occd.errors import AlreadyFinished, Exhausted, UnknownSubmission
+from occd.model import (
+    MAX_ATTEMPTS,
+    Finished,
+    LogEntry,
+    Queued,
+    Record,
+    Result,
+    Started,
+    Status,
+    Submission,
+    Summary,
+    Verdict,
+)
+from occd.state import NOTHING, WAITS_S, Created, Taken
+from occd.state.output import joined, rebuilt
+from occd.state.redis.indexes import Indexes
+from occd.state.redis.log import RedisLog
+from occd.state.redis.store import RedisStore
+from occd.state.redis.values import (
+    estimate,
+    load_record,
+    load_status,
+    store_event,
+)
+from occd.trouble import Trouble
+
+
+class RedisSubmissions:
+    def __init__(self, store: RedisStore, log: RedisLog, indexes: Indexes, keep_s: float) -> None:
+        self._store = store
+        self._log = log
+        self._indexes = indexes
+        self._keep_s = keep_s
+        self._starts = Trouble("a start waits for state")
+
+    async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
+        name = ""
+        if key is not None:
+            name = self._indexes.key(key)
+            id, published = await self._indexes.reserve(name, submission, digest)
+            if published is not None:
+                return Created(id, published)
+            submission = replace(submission, id=id)
+        id, created_at = submission.id, submission.created_at
+        counts, position, _ = await self._store.link.run(
+            self._indexes.rate(),
+            self._store.script("enqueue", [self._store.key("queued")], id, created_at),
+            ("ZADD", self._store.key("unpublished"), created_at, id),
+        )
+        event = Queued(position, estimate(position - 1, counts))
+        made = await self._store.step(
+            "create",
+            id,
+            self._store.channel(id),
+            wire.encode_submission(submission),
+            created_at,
+            name,
+            submission.language,
+            int(submission.interactive),
+            store_event(event),
+            submission.retry_of or "",
+        )
+        await self._indexes.add(submission)
+        return Created(id, published=made[0] == b"was there" and made[1] == b"1")
+
+    async def published(self, id: str) -> None:
+        await self._store.link.run(
+            self._store.step_command("published", id), ("ZREM", self._store.key("unpublished"), id)
+        )
+
+    async def discard(self, id: str) -> None:
+        said, *rest = await self._store.step("discard", id)
+        if said == b"gone":
+            await self._store.link.run(
+                ("ZREM", self._store.key("queued"), id),
+                ("ZREM", self._store.key("unpublished"), id),
+                *([self._store.script("release", [rest[0].decode()], id)] if rest[0] else []),
+            )
+
+    async def unpublished(self, before: float) -> Sequence[Submission]:
+        return await self._indexes.unpublished(before)
+
+    async def begin(
+        self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
+    ) -> int:
+        id = submission.id
+        before, mark, after = store_event(Started(0, version, node)).partition(b'"attempt":0')
+        assert mark
+        said, *rest = (
+            await self._store.surely(
+                self._starts,
+                id,
+                self._store.step_command(
+                    "begin",
+                    id,
+                    self._store.channel(id),
+                    wire.encode_submission(submission),
+                    submission.created_at,
+                    submission.language,
+                    int(submission.interactive),
+                    secrets.token_hex(8),
+                    MAX_ATTEMPTS,
+                    time.time(),
+                    self._store.me,
+                    before + mark[:-1],
+                    after,
+                    taken.stdin,
+                    taken.signals,
+                    taken.attempts,
+                    submission.retry_of or "",
+                ),
+                ("ZREM", self._store.key("queued"), id),
+                ("ZREM", self._store.key("unpublished"), id),
+                *self._indexes.adding(submission),
+            )
+        )[0]
+        match said:
+            case b"begun":
+                return int(rest[0])
+            case b"exhausted":
+                raise Exhausted(id, int(rest[0]))
+        await self._indexes.after_end(id, rest[0], None)
+        raise AlreadyFinished(id)
+
+    async def excuse(self, id: str, attempt: int) -> None:
+        await self._store.step("excuse", id, attempt)
+
+    async def finish(
+        self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
+    ) -> bool:
+        shortened, events = rebuilt(result)
+        said, key = await self._store.step(
+            "finish",
+            id,
+            self._store.channel(id),
+            "" if attempt is None else attempt,
+            secrets.token_hex(8),
+            result.finished_at,
+            self._expiry(result),
+            store_event(Finished(result.without_heads())),
+            result.verdict,
+            wire.encode_submission(submission) if submission else "",
+            submission.created_at if submission else "",
+            submission.language if submission else "",
+            (submission.retry_of or "") if submission else "",
+            store_event(Finished(shortened.without_heads())),
+            *map(store_event, events),
+        )
+        done: bool = said == b"done"
+        await self._indexes.after_end(id, key, result if done else None)
+        if submission and done:
+            await self._indexes.add(submission)
+        return done
+
+    async def get(self, id: str, output_max: int = 0) -> Record:
+        found = await self._store.step("get", id, 2 * output_max, certain=False)
+        return await self._complete(load_record(id, found), output_max)
+
+    async def status(self, id: str) -> Status:
+        return load_status(await self._known(id, "status"))
+
+    async def submission(self, id: str) -> Submission:
+        return wire.decode_submission(await self._known(id, "body"))
+
+    async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
+        return await self._indexes.owned(owner, before, limit)
+
+    async def settled(self, id: str, output_max: int = 0) -> Record:
+        with self._store.news.topic(self._store.channel(id)) as topic:
+            while True:
+                before = topic.session, topic.ended
+                record = load_record(id, await self._store.patiently("get", id, 2 * output_max))
+                if record.status == "finished":
+                    return await self._complete(record, output_max)
+                while before == (topic.session, topic.ended):
+                    await topic.changed()
+
+    async def cancel(self, id: str) -> bool:
+        result = Result(Verdict.CANCELLED, finished_at=time.time())
+        said, *rest = await self._store.step(
+            "cancel",
+            id,
+            self._store.channel(id),
+            id,
+            secrets.token_hex(8),
+            result.finished_at,
+            self._expiry(result),
+            store_event(Finished(result)),
+            result.verdict,
+            self._expiry(result, WAITS_S),
+        )
+        if said == b"unknown":
+            raise UnknownSubmission(id)
+        if said != b"running":
+            await self._indexes.after_end(id, rest[0], result if said == b"queued" else None)
+        return bool(said != b"finished")
+
+    async def _complete(self, record: Record, output_max: int) -> Record:
+        """The record with its output, if the output is short."""
+        if record.result is None or record.output_size > output_max:
+            return replace(record, output=None)
+        if record.output is None:
+            entries: list[LogEntry] = []
+            after = record.log_from
+            while more := await self._log.entries(record.id, after) if record.output_size else ():
+                entries += more
+                after = more[-1].seq
+            record = replace(record, output=joined(record.result, entries))
+        return record
+
+    async def _known(self, id: str, field: str) -> bytes:
+        (found,) = await self._store.link.run(
+            ("HGET", self._store.keys(id)[0], field), certain=False
+        )
+        if found is None:
+            raise UnknownSubmission(id)
+        value: bytes = found
+        return value
+
+    def _expiry(self, result: Result, longer_s: float = 0.0) -> int:
+        """The time at which Redis is to forget the submission, in milliseconds."""
+        return int(1000 * (result.finished_at + self._keep_s + longer_s))

@@ -1,0 +1,130 @@
+"""The steps of submissions that Redis carries out at once (`lua.py`)."""
+
+SUBMISSIONS = {
+    # channel, body, created_at, key, language, interactive, event, retry_of
+    "create": """
+if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
+redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
+           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6], 'retry_of', ARGV[8])
+append(ARGV[1], 0, {ARGV[7]})
+return {'new'}
+""",
+    "published": """
+if redis.call('EXISTS', H) == 1 then redis.call('HSET', H, 'published', 1) end
+""",
+    "discard": """
+if get('status') ~= 'queued' or get('published') then return {'kept'} end
+local key = get('key')
+redis.call('DEL', H, E, I, S)
+return {'gone', key}
+""",
+    # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
+    # after the attempt's number, bytes of stdin and signals that it has taken and attempts before it, if it
+    # was forgotten, retry_of
+    "begin": """
+local status, attempts = get('status'), tonumber(get('attempts') or 0)
+for attempt = attempts, 1, -1 do
+  if get('begun' .. attempt) == ARGV[6] then return {'begun', attempt} end
+end
+if not status then
+  if redis.call('EXISTS', C) == 1 then return {'finished', ''} end
+  redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
+             'interactive', ARGV[5], 'retry_of', ARGV[15])
+  attempts = tonumber(ARGV[14])
+end
+local first_stdin, first_signal = 0, 0
+if not status then first_stdin, first_signal = ARGV[12], ARGV[13] end
+if status == 'finished' then return {'finished', get('key')} end
+if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
+attempts = attempts + 1
+redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1,
+           'first_stdin', first_stdin, 'stdin_read', first_stdin, 'first_signal', first_signal,
+           'inbox', ARGV[9], 'begun' .. attempts, ARGV[6])
+redis.call('HSETNX', H, 'started_at', ARGV[8])
+redis.call('DEL', S)
+append(ARGV[1], 0, {ARGV[10] .. attempts .. ARGV[11]})
+redis.call('HSET', H, 'log_from', redis.call('LLEN', E))
+return {'begun', attempts}
+""",
+    # attempt
+    "excuse": """
+if get('attempts') == ARGV[1] and redis.call('HSETNX', H, 'excused' .. ARGV[1], 1) == 1 then
+  redis.call('HINCRBY', H, 'excused', 1)
+end
+""",
+    # channel, attempt or nothing, nonce, now, expires at, event, verdict; and if nothing is known: body,
+    # created_at, language, retry_of, its event, the events before that
+    "finish": """
+local status = get('status')
+if not status then
+  if ARGV[8] == '' then return {'dropped', ''} end
+  redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
+             'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11])
+  for at = 13, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
+  finish(ARGV[1], ARGV[12], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+  return {'done', ''}
+elseif status == 'finished' then
+  return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key')}
+elseif ARGV[2] ~= '' and ARGV[2] ~= get('attempts') then
+  return {'dropped', ''}
+end
+finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+return {'done', get('key')}
+""",
+    # channel, id, nonce, now, expires at, event, verdict, forgotten for ever at
+    "cancel": """
+local status = get('status')
+if not status then return {'unknown'} end
+if status == 'finished' then
+  return {get('finished_by') == ARGV[3] and 'queued' or 'finished', get('key')}
+end
+redis.call('HSET', H, 'cancelled', 1)
+if status == 'queued' then
+  finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+  redis.call('SET', C, 1, 'PXAT', ARGV[8])
+else
+  tell('c', ARGV[2])
+end
+return {status, get('key')}
+""",
+    # bytes of events at most. Gives, of what has finished, the last event, and the events of its attempt
+    # before that if they are short and few.
+    "get": """
+local known = redis.call('HMGET', H, 'language', 'status', 'attempts', 'created_at', 'started_at', 'retry_of',
+                         'log_from')
+if not known[2] then return {'unknown'} end
+local from, ends, size = tonumber(known[7] or 0), redis.call('LLEN', E) - 1, 0
+local found = {'known', known[1], known[2], known[3], known[4], known[5] or '', known[6] or '', from, ''}
+if known[2] ~= 'finished' then return found end
+found[9] = redis.call('LINDEX', E, -1) or ''
+if ends - from > 64 then return found end
+for at = from, ends - 1, 4 do
+  for _, event in ipairs(redis.call('LRANGE', E, at, math.min(at + 3, ends - 1))) do
+    found[#found + 1], size = event, size + #event
+  end
+  if size > tonumber(ARGV[1]) then return {unpack(found, 1, 9)} end
+end
+return found
+""",
+}
+
+INDEXES = {  # KEYS[1] is what the name says
+    # An idempotency key: id and digest and time of whoever was first. id, digest, now, seconds to keep it
+    # unless its submission's end says sooner
+    "reserve": """
+local earlier = redis.call('HMGET', KEYS[1], 'id', 'digest', 'at')
+if earlier[1] then return earlier end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'digest', ARGV[2], 'at', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return {ARGV[1], ARGV[2], ARGV[3]}
+""",
+    # id
+    "release": """
+if redis.call('HGET', KEYS[1], 'id') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+""",
+    # Those that wait. id, created_at; gives how many there are with it
+    "enqueue": """
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+return redis.call('ZCARD', KEYS[1])
+""",
+}

@@ -1,0 +1,111 @@
+"""The kinds of fields that requests have, by the rules of `occd/rules.py`."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic_core import PydanticCustomError
+
+from occd import rules
+from occd.errors import FieldError, Rejected
+from occd.model import File
+from occd.web.longjson import LongText, base64_bytes
+
+T = TypeVar("T")
+
+
+def _bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, LongText) and not value.has_surrogates:
+        return bytes(value.data)
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):
+            return value.encode()
+    if isinstance(value, str | LongText):
+        raise PydanticCustomError("text", "has a lone surrogate; send bytes as base64")
+    if isinstance(value, dict) and set(value) == {"base64"} and isinstance(value["base64"], str):
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, ValueError):
+            raise PydanticCustomError("base64", "is not base64") from None
+    raise PydanticCustomError("text", 'must be a string or {"base64": "…"}')
+
+
+def _short(value: object) -> object:
+    """A long text where a word is wanted, if it may be one."""
+    if not isinstance(value, LongText):
+        return value
+    if len(value.data) > rules.WORDS_BYTES_MAX:
+        raise PydanticCustomError("long", f"is longer than {rules.WORDS_BYTES_MAX} bytes")
+    return str(value)
+
+
+def kept(rule: Callable[[T], object]) -> AfterValidator:
+    """A rule of the model, for a field of a request."""
+
+    def check(value: T) -> T:
+        try:
+            rule(value)
+        except rules.Broken as error:
+            raise PydanticCustomError("rule", "{broken}", {"broken": error.message}) from None
+        return value
+
+    return AfterValidator(check)
+
+
+Bytes = Annotated[bytes, BeforeValidator(_bytes)]
+Text = Annotated[str, BeforeValidator(_short)]
+Word = Annotated[Text, kept(rules.text)]
+Words = Annotated[list[Word], FailFast()]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FileJson(Model):
+    name: Annotated[Text, kept(rules.file_name)]
+    content: Bytes
+
+    @property
+    def value(self) -> File:
+        return File(self.name, self.content)
+
+
+class LimitsJson(Model):
+    """A field that is left out has its default."""
+
+    cpu_time: float | None = Field(None, ge=rules.LEAST["cpu_time"], allow_inf_nan=False)
+    wall_time: float | None = Field(None, ge=rules.LEAST["wall_time"], allow_inf_nan=False)
+    memory: int | None = Field(None, ge=rules.LEAST["memory"])
+    processes: int | None = Field(None, ge=rules.LEAST["processes"])
+    output: int | None = Field(None, ge=rules.LEAST["output"])
+    file_size: int | None = Field(None, ge=rules.LEAST["file_size"])
+
+    @property
+    def asked(self) -> dict[str, float]:
+        return {name: value for name, value in self if value is not None}
+
+
+async def decoded(value: Any) -> Any:
+    """A little at a time if it is long base64; everything else is left for the model."""
+    match value:
+        case {"base64": LongText() as text} if len(value) == 1:
+            with suppress(ValueError):
+                return await base64_bytes(text)
+            return {"base64": "!"}
+    return value
+
+
+async def stdin_bytes(value: object) -> bytes:
+    """The `data` of a stdin frame."""
+    try:
+        return _bytes(await decoded(value))
+    except PydanticCustomError as error:
+        raise Rejected(
+            "invalid", f"data {error.message()}", [FieldError("data", error.message())]
+        ) from None
