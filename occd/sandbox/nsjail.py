@@ -343,13 +343,8 @@ class _Nsjail:
                 yield cell
                 good = True
             finally:
-                with self._clearing(seat):
-                    cell.close()
-                    if good and seat.clear and len(self._idle) < self._keep_max:
-                        await seat.reduce(1)
-                        self._idle.append(seat)
-                    else:
-                        await seat.close()
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await self._give_back(seat, cell, good=good)
         except OSError as error:
             raise SandboxFailed(f"the cell could not be made: {error}") from error
 
@@ -385,20 +380,24 @@ class _Nsjail:
             slot.release()
             raise
 
-    @contextmanager
-    def _clearing(self, seat: _Seat) -> Iterator[None]:
-        """Clear a seat within. A seat that cannot be cleared is kept back and tried again with the next
-        trial: what its program did is known all the same."""
+    async def _give_back(self, seat: _Seat, cell: _Cell | None, *, good: bool) -> None:
+        """Keep a good seat for the next cell, and close others. A seat that cannot be cleared is kept back
+        and tried again with the next trial: what its program did is known all the same."""
+        cleared = False
         try:
-            with trio.move_on_after(_CLOSE_S, shield=True) as scope:
-                yield
-            if not scope.cancelled_caught:
-                return
-            reason = f"not within {_CLOSE_S:.0f} s"
+            if cell:
+                cell.close()
+            if good and seat.clear and len(self._idle) < self._keep_max:
+                await seat.reduce(1)
+                self._idle.append(seat)
+            else:
+                await seat.close()
+            cleared = True
         except (OSError, SandboxFailed) as error:
-            reason = str(error)
-        log.error("a slot cannot be cleared and is kept back", slot=seat.slot.name, reason=reason)
-        self._unclear.append(seat)
+            log.error("a slot cannot be cleared now", slot=seat.slot.name, reason=str(error))
+        finally:
+            if not cleared:
+                self._unclear.append(seat)
 
     async def _clear_again(self) -> None:
         for _ in range(len(self._unclear)):
@@ -411,9 +410,7 @@ class _Nsjail:
 
     async def close(self) -> None:
         while self._idle:
-            seat = self._idle.pop()
-            with self._clearing(seat):
-                await seat.close()
+            await self._give_back(self._idle.pop(), None, good=False)
         await self._clear_again()
 
 
