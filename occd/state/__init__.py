@@ -117,8 +117,8 @@ class Submissions(Protocol):
         """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
         for a forgotten submission: the attempts and the clients' controls then go on after `taken`.
 
-        Raises AlreadyFinished, also for a forgotten submission that was cancelled before it began, and
-        Exhausted when all attempts are used up.
+        Raises AlreadyFinished, also for a forgotten submission that was erased or cancelled before it began,
+        and Exhausted when all attempts are used up.
         """
 
     async def excuse(self, id: str, attempt: int) -> None:
@@ -131,7 +131,7 @@ class Submissions(Protocol):
         """Store the result and append `finished`, in one step, both without the heads of the output, which
         the log holds. Returns False and changes nothing when the submission has a result already or
         `attempt` is stale; None stands for any attempt. A forgotten submission is recorded anew from
-        `submission`, if given, with the heads as its log (`rebuilt`)."""
+        `submission`, if given, with the heads as its log (`rebuilt`), unless it was erased."""
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         """The record of a submission, with its output when this has at most `output_max` bytes. Raises
@@ -154,6 +154,11 @@ class Submissions(Protocol):
     async def cancel(self, id: str) -> bool:
         """Finish a queued submission as cancelled at once; append a control for a running one, which later
         attempts get too. False when the submission was finished before. Raises UnknownSubmission."""
+
+    async def erase(self, submission: Submission) -> bool:
+        """Forget at once all that is kept of a submission that has finished, and free its idempotency key. A
+        late message of the submission neither runs nor records anything. False when it has not finished.
+        Raises UnknownSubmission."""
 
 
 class Log(Protocol):

@@ -61,6 +61,7 @@ _REJECTED = {
     "unknown-host": (421, "The server does not answer to this name"),
     "stdin-gap": (409, "Some stdin is missing before this"),
     "batch": (422, "Something in this batch cannot be run, so nothing of it was submitted"),
+    "not-finished": (409, "This submission has not finished"),
     "not-kept": (409, "What this submission was given is not kept any more"),
     "shutting-down": (503, "The server is stopping, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),

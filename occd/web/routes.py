@@ -4,7 +4,7 @@ WebSocket; every process tells its health.
 POST   /api/v1/submissions              submit           api.py
 POST   /api/v1/submissions/{id}/rerun   submit again
 GET    /api/v1/submissions/{id}         look, or wait
-DELETE /api/v1/submissions/{id}         cancel
+DELETE /api/v1/submissions/{id}         cancel, or erase
 GET    /api/v1/languages · /limits
 GET    /api/v1/submissions              one's own, or many by id   many.py
 POST   /api/v1/submissions/batch · /cancel
