@@ -14,14 +14,14 @@ import version1
 from serving import API, serving
 from test_cli import assert_refused, keep_dead_letters, occd, write
 
-from occd import wire
+from occd import request, wire
 from occd.admission import Gate
 from occd.config import Config
 from occd.errors import Rejected
 from occd.languages import load_languages
 from occd.model import File, Limits, Submission
 from occd.principal import NOBODY, Principal
-from occd.request import Request
+from occd.request import ProgramRequest, Request
 from occd.sqlite import open_database
 from occd.state.embedded.tables import MIGRATIONS
 
@@ -137,7 +137,7 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     earlier = await gate(Runs()).admit(replace(HELLO, limits={"memory": 2**30}), OWNER)
-    again = await gate().again(earlier, NOBODY)
+    again = await gate(Runs()).again(earlier, NOBODY)
     assert again.id != earlier.id
     changed: dict[str, Any] = {
         "id": earlier.id,
@@ -147,14 +147,26 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert replace(again, **changed, retry_of=None) == earlier
     assert (again.owner, again.retry_of) == (None, earlier.id)
     with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
-        await gate(ceilings={"memory": 2**29}).again(earlier, NOBODY)
+        await gate(Runs(), ceilings={"memory": 2**29}).again(earlier, NOBODY)
     with pytest.raises(Rejected, match="'cobol' is unknown"):
-        await gate().again(replace(earlier, language="cobol"), NOBODY)
+        await gate(Runs()).again(replace(earlier, language="cobol"), NOBODY)
+    with pytest.raises(Rejected, match="no node that runs programs"):
+        await gate().again(earlier, NOBODY)
+    with pytest.raises(Rejected, match=r"3\.12 is not here"):
+        await gate(Runs()).again(replace(earlier, version="3.12"), NOBODY)
+    checker = ProgramRequest("rust", "plain", source=b"")
+    test = request.TestRequest(checker=checker, limits={"memory": 2**30})
+    both = Runs({"python": ("3.11",), "rust": ("1.63",)})
+    judged = await gate(both).admit(replace(HELLO, tests=(test,)), OWNER)
+    assert (await gate(both).again(judged, NOBODY)).judging == judged.judging
+    with pytest.raises(Rejected, match="Rust is not installed"):
+        await gate(Runs()).again(judged, NOBODY)
+    with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
+        await gate(both, ceilings={"memory": 2**29}).again(judged, NOBODY)
     monkeypatch.setattr(wire, "LATER", ("interactive",))
     talks = replace(earlier, interactive=True)
-    assert (
-        await gate().again(talks, NOBODY)
-    ).interactive  # it waits for a node that understands it
+    waits = await gate().again(talks, NOBODY, may_wait=True)
+    assert waits.interactive  # for a node that understands it
     with pytest.raises(Rejected, match="interactive is not understood yet"):
         await gate(Runs(), Runs(accepts=None)).again(talks, NOBODY)
 

@@ -14,8 +14,10 @@ from occd.errors import (
     BrokerUnavailable,
     MessageTooLarge,
     OccdError,
+    Poisoned,
     Rejected,
     StateUnavailable,
+    Unreadable,
 )
 from occd.languages import Installed, Language
 from occd.model import LogEntry, Record, Submission, Summary
@@ -64,15 +66,22 @@ class Submit:
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
     ) -> Record:
+        """`admit` and `accept`."""
+        return await self.accept(await self.admit(request, principal), key=key, digest=digest)
+
+    async def admit(self, request: Request, principal: Principal) -> Submission:
+        """Nothing is recorded yet. Raises Rejected, StateUnavailable, or DataFolderError."""
+        self._refuse_when_stopping()
+        return await self._gate.admit(request, principal)
+
+    async def accept(self, submission: Submission, *, key: str | None, digest: str) -> Record:
         """Returns when the submission is queued for certain, also when the client has left.
 
         Raises Rejected, Conflict, QueueFull, StateUnavailable, or DataFolderError.
         """
-        if self.stopping.is_set():
-            raise Rejected("shutting-down", "the server is stopping")
-        submission = await self._gate.admit(request, principal)
-        if principal.owner and key:
-            key = f"{principal.owner} {key}"  # no key without an owner has a space
+        self._refuse_when_stopping()
+        if submission.owner and key:
+            key = f"{submission.owner} {key}"  # no key without an owner has a space
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             created = await self._state.submissions.create(submission, key, digest)
             if created.id == submission.id:
@@ -82,6 +91,26 @@ class Submit:
                 await self._publish(replace(submission, id=created.id))
             return await self._state.submissions.get(created.id)
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+    async def rerun(self, id: str, principal: Principal, *, key: str | None) -> Record:
+        """Submit again what was submitted under an id. The new submission belongs to `principal`.
+
+        Raises UnknownSubmission, Unreadable, and what `submit` raises.
+        """
+        try:
+            earlier = await self._state.submissions.submission(id)
+        except Poisoned as error:
+            raise Unreadable(str(error)) from error
+        if not earlier.files:
+            raise Rejected(
+                "not-kept", "its files are not known any more: state was emptied meanwhile"
+            )
+        submission = await self._gate.again(earlier, principal)
+        return await self.accept(submission, key=key, digest=f"again {id}")
+
+    def _refuse_when_stopping(self) -> None:
+        if self.stopping.is_set():
+            raise Rejected("shutting-down", "the server is stopping")
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         return await self._state.submissions.get(id, output_max)
@@ -116,7 +145,7 @@ class Submit:
         try:
             await self._publish(submission)
         except OccdError:
-            await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (submit() shields and bounds it)
+            await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (accept() shields and bounds it)
             raise
 
     async def _publish(self, submission: Submission) -> None:

@@ -119,7 +119,7 @@ class RedisSubmissions:
                     before + mark[:-1],
                     after,
                     taken.stdin,
-                    taken.signals,
+                    taken.controls,
                     taken.attempts,
                     submission.retry_of or "",
                 ),
