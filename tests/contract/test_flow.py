@@ -685,7 +685,7 @@ async def test_a_failure_while_execute_is_cancelled_loses_nothing_and_ends_well(
         try:
             await trio.sleep_forever()
         except trio.Cancelled:
-            raise SandboxFailed("the jail's init was killed, not by us") from None
+            raise SandboxFailed("the jail's init was killed, not by us") from None  # noqa: ASYNC104
 
     flow.sandbox.behave = fail_at_the_end
     async with flow.running():
