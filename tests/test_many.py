@@ -274,6 +274,43 @@ def test_a_rerun_passes_the_ceilings_of_today(tmp_path: Path) -> None:
         assert_problem(answer, 422, "limit-above-ceiling")
 
 
+# Erasing
+
+
+def erase(server: Server, id: str, query: str = "?erase=true", **headers: str) -> Answer:
+    return server.request("DELETE", f"{LIST}/{id}{query}", b"", **headers)
+
+
+def test_what_is_erased_leaves_nothing_that_a_client_could_see(server: Server) -> None:
+    mine = owner("erases")
+    key = {"idempotency_key": "erased"} | mine
+    id = server.post(program("print('secret')"), "?wait=60", **key).json()["id"]
+    answer = erase(server, id, **mine)
+    assert (answer.status, answer.body) == (204, b"")
+    assert_problem(server.get(f"{LIST}/{id}"), 404, "unknown-submission")
+    assert_problem(erase(server, id, **mine), 404, "unknown-submission")
+    assert_problem(post(server, f"{id}/rerun"), 404, "unknown-submission")
+    assert answers(server.get(LIST, **mine), 200) == []
+    assert server.post(program("print('other')"), "?wait=60", **key).json()["id"] != id
+
+
+def test_only_what_has_finished_is_erased_and_only_by_its_owner(server: Server) -> None:
+    mine = owner("keeps")
+    id = server.post(program(SLEEPS), **mine).json()["id"]
+    assert_problem(erase(server, id, **mine), 409, "not-finished")
+    server.request("DELETE", f"{LIST}/{id}")
+    assert server.result(id)["verdict"] == "cancelled"
+    for whose in (NOBODY, owner("another")):
+        assert_problem(erase(server, id, **whose), 401, "unauthorized")
+    assert_problem(erase(server, id, "?erase=yes", **mine), 422, "invalid")
+    assert erase(server, id, "?erase=false", **mine).status == 200
+    assert server.result(id)["verdict"] == "cancelled"
+    assert erase(server, id, **mine).status == 204
+    nobodys = server.submit("1")
+    server.result(nobodys)
+    assert erase(server, nobodys).status == 204  # an id is the right to it, as to read it
+
+
 # Cancelling all of one's own
 
 

@@ -117,8 +117,8 @@ class Submissions(Protocol):
         """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
         for a forgotten submission: the attempts and the clients' controls then go on after `taken`.
 
-        Raises AlreadyFinished, also for a forgotten submission that was cancelled before it began, and
-        Exhausted when all attempts are used up.
+        Raises AlreadyFinished, also for a forgotten submission that was erased or cancelled before it began,
+        and Exhausted when all attempts are used up.
         """
 
     async def excuse(self, id: str, attempt: int) -> None:
@@ -131,7 +131,7 @@ class Submissions(Protocol):
         """Store the result and append `finished`, in one step, both without the heads of the output, which
         the log holds. Returns False and changes nothing when the submission has a result already or
         `attempt` is stale; None stands for any attempt. A forgotten submission is recorded anew from
-        `submission`, if given, with the heads as its log (`rebuilt`)."""
+        `submission`, if given, with the heads as its log (`rebuilt`), unless it was erased."""
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         """The record of a submission, with its output when this has at most `output_max` bytes. Raises
@@ -154,6 +154,11 @@ class Submissions(Protocol):
     async def cancel(self, id: str) -> bool:
         """Finish a queued submission as cancelled at once; append a control for a running one, which later
         attempts get too. False when the submission was finished before. Raises UnknownSubmission."""
+
+    async def erase(self, submission: Submission) -> bool:
+        """Forget at once all that is kept of a submission that has finished, and free its idempotency key. A
+        late message of the submission neither runs nor records anything. False when it has not finished.
+        Raises UnknownSubmission."""
 
 
 class Log(Protocol):
@@ -202,6 +207,23 @@ class Controls(Protocol):
         be STDIN_UNREAD_MAX. Like `watch`, waits out an outage."""
 
 
+class Blobs(Protocol):
+    """Bytes that belong to a subject, and go with it."""
+
+    @property
+    def bytes_max(self) -> int:
+        """How many bytes one subject may have."""
+
+    async def put(self, subject: str, sha256: str, data: bytes) -> None:
+        """Store bytes, which are safe after the return. Waits out an outage."""
+
+    async def get(self, subject: str, sha256: str) -> bytes | None:
+        """None when they are not there any more."""
+
+    async def forget(self, subject: str) -> None:
+        """Remove all bytes of a subject."""
+
+
 class Nodes(Protocol):
     async def announce(self, node: Node) -> bool:
         """Announce a role of a node and its load. Repeat this well within NODE_TTL_S. Returns whether state
@@ -236,6 +258,7 @@ class State:
     submissions: Submissions
     log: Log
     controls: Controls
+    blobs: Blobs
     nodes: Nodes
     store: Store
 

@@ -1,8 +1,8 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any, TypeGuard
@@ -23,7 +23,7 @@ from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader
 from occd.web.origin import check_origin
 from occd.web.owner import principal_of
-from occd.web.query import check_parameters, fields_of, wait_of
+from occd.web.query import check_parameters, fields_of, flag_of, wait_of
 from occd.web.schema import (
     RECORD_FIELDS,
     chosen,
@@ -44,7 +44,12 @@ WITH_OUTPUT = frozenset({"compile", "run"})
 def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> Blueprint:
     api = Blueprint("api", __name__)
 
-    parameters = {"api.submit": ("wait",), "api.look": ("wait", "fields"), "api.rerun": ("wait",)}
+    parameters = {
+        "api.submit": ("wait",),
+        "api.look": ("wait", "fields"),
+        "api.rerun": ("wait",),
+        "api.cancel": ("erase",),
+    }
     guard(api, config.http, parameters)
 
     @api.post("/submissions")
@@ -66,11 +71,16 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
         refuse_body()
         wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
         key = checked_key(request.headers.get("Idempotency-Key"))
-        async with held().heavy:
-            held().hold_for_request(config.http.body_max_bytes)
+        async with _whole():
             record = await service.rerun(checked_id(id), principal, key=key)
-            held().release_request()
         return await _answer(record, wait)
+
+    @asynccontextmanager
+    async def _whole() -> AsyncIterator[None]:
+        """While a whole submission is read, which may be as long as a request."""
+        async with held().heavy:
+            with held().holding(config.http.body_max_bytes):
+                yield
 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
@@ -80,6 +90,10 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
 
     @api.delete("/submissions/<id>")
     async def cancel(id: str) -> Response:
+        if flag_of(request.args, "erase"):
+            async with _whole():
+                await service.erase(checked_id(id), principal_of(request.headers))
+            return Response(status=204)
         record, cancelling = await service.cancel(checked_id(id), OUTPUT_BYTES)
         return await _shown(record, 202 if cancelling else 200)
 

@@ -26,6 +26,7 @@ from occd.errors import (
     ShareFull,
     StateUnavailable,
     StdinFull,
+    UnknownArtifact,
     UnknownSubmission,
     Unreadable,
 )
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 
 _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     UnknownSubmission: (404, "unknown-submission", "There is no such submission (any more)"),
+    UnknownArtifact: (404, "unknown-artifact", "This submission left no such file (any more)"),
     Conflict: (409, "idempotency-conflict", "This Idempotency-Key was used with another body"),
     EventsReset: (409, "events-reset", "The event log is shorter than that: start again at 0"),
     NotInteractive: (409, "not-interactive", "This submission takes no stdin now"),
@@ -61,6 +63,7 @@ _REJECTED = {
     "unknown-host": (421, "The server does not answer to this name"),
     "stdin-gap": (409, "Some stdin is missing before this"),
     "batch": (422, "Something in this batch cannot be run, so nothing of it was submitted"),
+    "not-finished": (409, "This submission has not finished"),
     "not-kept": (409, "What this submission was given is not kept any more"),
     "shutting-down": (503, "The server is stopping, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -1083,6 +1084,53 @@ async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSe
         assert sorted(found) == sorted(each.id for each in many)
 
 
+async def test_what_is_erased_is_gone_for_good_and_leaves_its_key_to_others(
+    seam: StateSeam,
+) -> None:
+    """Also when a message of it comes once more."""
+    erased, kept = (replace(make(), owner="anon:me", stdin=b"secret") for _ in range(2))
+    async with seam.open() as state:
+        await state.submissions.create(erased, "key", "digest")
+        await state.submissions.create(kept, None, "")
+        for each in (erased, kept):
+            attempt = await state.submissions.begin(each, "3", "node")
+            await state.log.append(each.id, attempt, [Output("run", "stdout", b"out")])
+            await state.submissions.finish(each.id, attempt, result())
+        assert await state.submissions.erase(erased)
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.erase(erased)
+    seam.crash()
+    async with seam.open() as state:
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.get(erased.id)
+        with pytest.raises(UnknownSubmission):
+            await state.log.entries(erased.id, 0)
+        with pytest.raises(AlreadyFinished):
+            await state.submissions.begin(erased, "3", "node")
+        assert not await state.submissions.finish(erased.id, 1, result(), erased)
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.submission(erased.id)
+        listed = await state.submissions.owned("anon:me", None, 10)
+        assert [each.id for each in listed] == [kept.id]
+        assert (await state.submissions.get(kept.id)).status == "finished"
+        again = replace(make(), owner="anon:me")
+        assert (await state.submissions.create(again, "key", "other")).id == again.id
+
+
+async def test_only_what_has_finished_is_erased(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        waiting, running = make(), make()
+        for each in (waiting, running):
+            await state.submissions.create(each, None, "")
+        await state.submissions.begin(running, "3", "node")
+        for each in (waiting, running):
+            assert not await state.submissions.erase(each)
+        assert (await state.submissions.get(waiting.id)).status == "queued"
+        assert (await state.submissions.get(running.id)).status == "running"
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.erase(make())
+
+
 async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
     begun_anew, ended_anew = (of_owner("anon:me", time.time() + number) for number in range(2))
     async with seam.open() as state:
@@ -1301,3 +1349,24 @@ async def test_warnings_name_nothing_where_all_is_durable(seam: StateSeam) -> No
 async def test_check_passes_while_a_submission_could_be_recorded(seam: StateSeam) -> None:
     async with seam.open() as state:
         await state.store.check()
+
+
+# Blobs
+
+
+async def test_bytes_of_a_subject_are_there_after_a_crash(seam: StateSeam) -> None:
+    data = bytes(range(256)) * 1000
+    digest = sha256(data).hexdigest()
+    async with seam.open() as state:
+        one, other = await begun(state), await begun(state)
+        for _ in range(2):  # a repetition changes nothing
+            await state.blobs.put(one.id, digest, data)
+        seam.crash()
+    async with seam.open() as state:
+        assert await state.blobs.get(one.id, digest) == data
+        assert await state.blobs.get(other.id, digest) is None
+        assert await state.blobs.get(one.id, "0" * 64) is None
+        assert len(data) <= state.blobs.bytes_max
+        await state.blobs.forget(one.id)
+        await state.blobs.forget(other.id)
+        assert await state.blobs.get(one.id, digest) is None

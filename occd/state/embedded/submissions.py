@@ -124,6 +124,9 @@ class EmbeddedSubmissions:
         )
         return status != "finished"
 
+    async def erase(self, submission: Submission) -> bool:
+        return await self._database.write(lambda db: sql.erase(db, submission.id), durable=True)
+
     async def expire(self) -> None:
         """Remove what finished too long ago, a little at a time so that nobody waits for it."""
         trouble = Trouble("what is too old stays in the data folder for now")

@@ -92,7 +92,7 @@ def begin(
         [submission.id],
     ).fetchone()
     if row is None:
-        if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
+        if _is_withdrawn(db, submission.id):
             raise AlreadyFinished(submission.id)
         row = _insert(db, submission, None, ""), "forgotten", taken.attempts, 0, 0, taken.controls
         db.execute(
@@ -132,7 +132,7 @@ def finish(
     try:
         number, status, attempts, last_seq = find(db, id)
     except UnknownSubmission:
-        if submission is None:
+        if submission is None or _is_withdrawn(db, id):
             return False, False
         number = _insert(db, submission, None, "")
         statement = "UPDATE submissions SET attempts = ?, published = 1 WHERE number = ?"
@@ -206,6 +206,20 @@ def cancel(db: sqlite3.Connection, id: str) -> tuple[Status, int]:
         result = Result(Verdict.CANCELLED, attempts=attempts, finished_at=time.time())
         _finish(db, number, last_seq, result)
     return status, controls
+
+
+def erase(db: sqlite3.Connection, id: str) -> bool:
+    number, status, *_ = find(db, id)
+    if status != "finished":
+        return False
+    db.execute("INSERT OR REPLACE INTO withdrawn VALUES (?, ?)", [id, time.time() + WAITS_S])
+    db.execute("DELETE FROM submissions WHERE number = ?", [number])
+    return True
+
+
+def _is_withdrawn(db: sqlite3.Connection, id: str) -> bool:
+    """It was cancelled before it began, or erased: what still lies in a queue is not to run."""
+    return bool(db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [id]).fetchone())
 
 
 def expire(db: sqlite3.Connection, before: float) -> bool:

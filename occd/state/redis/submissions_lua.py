@@ -56,7 +56,7 @@ end
     "finish": """
 local status = get('status')
 if not status then
-  if ARGV[8] == '' then return {'dropped', ''} end
+  if ARGV[8] == '' or redis.call('EXISTS', W) == 1 then return {'dropped', ''} end
   redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
              'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11])
   for at = 13, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
@@ -85,6 +85,16 @@ elseif first then
   control(ARGV[2], 'c')
 end
 return {status, get('key')}
+""",
+    # nonce, forgotten for ever at
+    "erase": """
+local status = get('status')
+if not status then return {redis.call('GET', W) == ARGV[1] and 'gone' or 'unknown', ''} end
+if status ~= 'finished' then return {'kept', ''} end
+local key = get('key')
+redis.call('DEL', H, E, C)
+redis.call('SET', W, ARGV[1], 'PXAT', ARGV[2])
+return {'gone', key}
 """,
     # bytes of events at most. Gives, of what has finished, the last event, and the events of its attempt
     # before that if they are short and few.
