@@ -34,6 +34,7 @@ OBJECT = [
     "tests",
     "groups",
     "artifacts",
+    "left_out",
     "attempts",
     "retry_of",
     "created_at",
@@ -143,6 +144,7 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
         "tests": [],
         "groups": {},
         "artifacts": [],
+        "left_out": [],
         "attempts": 1,
         "retry_of": None,
     }
@@ -300,6 +302,12 @@ def test_a_repeated_key_gives_the_same_submission_and_one_run(server: Server) ->
     assert results[0]["attempts"] == 1
 
 
+def test_a_repeated_request_is_answered_with_the_result_that_there_is(server: Server) -> None:
+    ran = server.result(server.post(HELLO, idempotency_key="it-has-ended").json()["id"])
+    again = server.post(HELLO, idempotency_key="it-has-ended")
+    assert (again.status, again.json()) == (200, ran)
+
+
 def test_a_repeated_key_with_another_body_is_a_conflict(server: Server) -> None:
     first = server.post(HELLO, idempotency_key="other")
     assert first.status == 202
@@ -421,7 +429,6 @@ NOT_YET = {
     "callback_url": "http://127.0.0.1:1/",
     "tty": {"rows": 24, "cols": 80},
     "network": True,
-    "artifacts": ["*.png"],
     "trace": True,
     "interactor": {"language": "python", "source": ""},
 }

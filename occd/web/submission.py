@@ -6,7 +6,7 @@ ask for on this server (languages, ceilings). The model checks the whole.
 
 from typing import Annotated, Any
 
-from pydantic import FailFast, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from occd import rules
@@ -31,6 +31,7 @@ _COUNTS = {
     "compile_args": rules.WORDS_MAX,
     "env": rules.WORDS_MAX,
     "limits": 100,
+    "artifacts": rules.PATTERNS_MAX,
 }
 """How many entries a submission and its fields may have. Counted before anything is validated, since an error
 takes a hundred times as long to make as the entry that is wrong."""
@@ -41,12 +42,16 @@ _UNNAMED = UNNAMED | {"[key]"}
 _NOT_YET: dict[str, tuple[object, ...]] = {
     "network": (False,),
     "tty": (None,),
-    "artifacts": (None, []),
     "trace": (False,),
     "interactor": (None,),
     "callback_url": (None,),
 }
 """Fields of the design that have no meaning yet, and the values that ask for nothing."""
+
+
+Artifacts = Annotated[
+    list[Text], FailFast(), BeforeValidator(lambda value: [] if value is None else value)
+]
 
 
 class _SubmissionJson(Model):
@@ -65,6 +70,7 @@ class _SubmissionJson(Model):
     groups: Groups | None = None
     checker: Checker | None = None
     stop_on_failure: bool = False
+    artifacts: Artifacts = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -90,6 +96,7 @@ class _SubmissionJson(Model):
             groups=tuple(group.named(name) for name, group in (self.groups or {}).items()),
             checker=asked(self.checker),
             stop_on_failure=self.stop_on_failure,
+            artifacts=tuple(self.artifacts),
         )
 
 

@@ -287,6 +287,27 @@ async def test_copies_at_any_moment_give_one_result(flow: Flow) -> None:
         assert (await flow.settled(submission))[1] == result
 
 
+async def test_stdin_that_no_program_reads_holds_up_no_signal_and_no_cancel(flow: Flow) -> None:
+    started = trio.Event()
+
+    async def read_nothing(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        assert await flow.sandbox.signals.receive() == 2
+        await flow.state.submissions.cancel(submission.id)
+        await stop.wait()
+        return FINE
+
+    flow.sandbox.behave = read_nothing
+    async with flow.running():
+        submission = await flow.submit(interactive=True)
+        await started.wait()
+        for _ in range(16):
+            await flow.state.controls.send_stdin(submission.id, bytes(2**16), None, end=False)
+        await flow.state.controls.send_signal(submission.id, "SIGINT")
+        _, result = await flow.settled(submission)
+    assert result.verdict == Verdict.CANCELLED
+
+
 async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
     started = trio.Event()
 
@@ -656,6 +677,26 @@ async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(fl
         assert names[-2:] == ["started", "finished"]
 
 
+async def test_a_failure_while_execute_is_cancelled_loses_nothing_and_ends_well(flow: Flow) -> None:
+    started = trio.Event()
+
+    async def fail_at_the_end(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            raise SandboxFailed("the jail's init was killed, not by us") from None  # noqa: ASYNC104
+
+    flow.sandbox.behave = fail_at_the_end
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+    flow.sandbox.behave = end_well
+    async with flow.running():
+        assert (await flow.settled(submission))[1].verdict == Verdict.OK
+
+
 # Slots and seats
 
 
@@ -683,6 +724,8 @@ class Cells(FakeSandbox):
     """Ends the wait for input and for a slow jail."""
     compiled: trio.Event = field(default_factory=trio.Event)
     waiting: int = 0
+    shared: list[tuple[str, bool]] = field(default_factory=list)
+    """Each step, and whether it shares the processors with other interactive programs."""
     failed: set[bytes] = field(default_factory=set)
 
     @asynccontextmanager
@@ -705,7 +748,8 @@ class _Cell:
     ) -> Ended:
         sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
         await trio.sleep(0.001)
-        if run.keep:  # to compile
+        sandbox.shared.append(("compile" if run.keep else "run", run.interactive))
+        if run.keep:
             task_status.started(NOBODY_ASKS)
             await sandbox.compiled.wait()
             return Ended(FINE, Tree(Path("none")))
@@ -853,6 +897,7 @@ async def test_an_interactive_program_compiles_in_its_slot(flow: Flow) -> None:
         assert (execute.arbiter.in_slots, execute.arbiter.seated) == (1, 0)
         cells.compiled.set()
         assert (await flow.settled(hello))[1].verdict == Verdict.OK
+        assert sorted(cells.shared) == [("compile", False), ("run", False), ("run", True)]
         assert execute.arbiter.seated == 1
 
 
