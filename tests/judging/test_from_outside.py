@@ -686,7 +686,7 @@ async def test_cancelling_keeps_what_is_over_and_leaves_nothing(alone: Server) -
 
 
 def at_rest(server: Server, most: int = 1000) -> int:
-    """Its open files, up to `most`, when nothing runs. One jail stands ready: nsjail and its first process."""
+    """Its open files, up to `most`, when nothing runs. One jail stands ready, in two processes."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         found = len(descendants(server.process.pid))
