@@ -1,5 +1,6 @@
 """What a client sees of tests and checkers, over HTTP, of a real daemon with real jails."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from serving import API, PATIENCE_S, Server, connected, serving
+from test_examples import blocks
 from test_real_checkers import ENDS, SCORING, folder
 
 T = {"stdin": "1", "expected_stdout": "1"}
@@ -768,3 +770,27 @@ def test_a_checker_is_given_the_stdin_that_the_solution_had(server: Server) -> N
     )  # fmt: skip
     assert [test["message"] for test in result["tests"]] == ["for all", "own"]
     assert [test["run"]["stdout"] for test in result["tests"]] == ["['a']\n", "['a', 'b']\n"]
+
+
+# docs/judging.md
+
+
+def test_the_examples_of_the_page_are_taken(server: Server) -> None:
+    whole, part, grouped, *_ = (json.loads(block) for block in blocks("json"))
+    result = server.result(server.post(whole).json()["id"])
+    assert (result["verdict"], result["points"], result["points_max"]) == ("accepted", 4, 4)
+    shown = result["tests"][0]
+    assert part.keys() == shown.keys()
+    assert shown | {"run": None} == part | {"run": None}
+    assert part["run"].keys() <= shown["run"].keys()
+
+    tests = [test | {"expected_stdout": "1"} for test in grouped["tests"]]
+    result = server.run("print(1)", **grouped | {"tests": tests})
+    assert (result["verdict"], result["points"], result["points_max"]) == ("accepted", 100, 100)
+
+    (even,) = blocks("python")
+    tests = [{"args": [output]} for output in ("4", "5", "x")]
+    result = server.run("import sys; print(sys.argv[1])", tests=tests, checker=program(even))
+    assert verdicts(result) == ["accepted", "wrong_answer", "wrong_answer"]
+    said = [test["message"] for test in result["tests"]]
+    assert said == ["Even.", "Odd.", "That is no whole number."]

@@ -28,7 +28,7 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def settings(redis: RedisServer) -> Iterator[dict[str, str]]:
+def settings(redis: RedisServer) -> Iterator[dict[str, Any]]:
     rabbitmq = shared_rabbitmq()
     url = rabbitmq.add_vhost()
     yield {
@@ -53,7 +53,7 @@ def check(result: dict[str, Any], attempts: int) -> None:
 
 
 async def test_tests_whose_node_dies_are_run_again(
-    settings: dict[str, str], tmp_path: Path
+    settings: dict[str, Any], tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
         front = stack.enter_context(
@@ -77,7 +77,7 @@ async def test_tests_whose_node_dies_are_run_again(
 
 
 async def test_a_state_that_is_emptied_among_tests_is_told_all_again(
-    settings: dict[str, str], redis: RedisServer, tmp_path: Path
+    settings: dict[str, Any], redis: RedisServer, tmp_path: Path
 ) -> None:
     with serving(tmp_path / "data", **settings) as server:
         async with connected(server) as client:
