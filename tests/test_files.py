@@ -281,7 +281,7 @@ async def test_a_clerk_has_no_file_of_inits(lab: Lab) -> None:
         (first,) = (pid for pid in children(init) if "python" in of_process(pid, "comm"))
         with trio.fail_after(60):
             while not any(lean(pid) for pid in children(init) if pid != first):  # noqa: ASYNC110
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
 
 
