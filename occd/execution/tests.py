@@ -93,7 +93,8 @@ class Tests:
         command = self._solution.to_run(
             (*self._submission.args, *test.args), self._submission.env, limits
         )
-        async with feeding(test.stdin or self._submission.stdin) as stdin:
+        given = test.stdin or self._submission.stdin
+        async with feeding(given) as stdin:
             done = await self._steps.run(
                 cell,
                 Step("run", test=at),
@@ -108,7 +109,9 @@ class Tests:
             return
         verdict = verdicts.of_run(done.outcome)
         checked = (
-            Checked(verdict, 0.0, "") if verdict else await checkers.check(at, test, done.stdout)
+            Checked(verdict, 0.0, "")
+            if verdict
+            else await checkers.check(at, test, given, done.stdout)
         )
         if not self._stop.is_set():
             self._note(at, checked, done.outcome)
