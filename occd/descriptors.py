@@ -16,11 +16,15 @@ log = structlog.get_logger()
 _OURS = 128
 """For the data folder, the servers of queues and state, listeners, and short-lived files."""
 
-_A_SLOT = 24
-"""A running program takes 8 descriptors, and its start takes a few more for a moment."""
+_A_SLOT = 40
+"""A running program takes 8 descriptors, its start takes a few more for a moment, and each of 4 checkers
+takes 4 until all tests are over."""
 
 _A_SEAT = 8
 """A program moves to a seat after its start."""
+
+_LOGS = 64
+"""The logs that attempts keep until their results are stored (`execution/lingering.py`)."""
 
 _CONNECTIONS_MIN = 16
 
@@ -34,6 +38,7 @@ def share_descriptors(config: Config) -> int:
     reserve = _OURS
     if "execute" in config.roles:
         reserve += _A_SLOT * config.execute.slots + _A_SEAT * config.execute.interactive
+        reserve += _LOGS if config.redis else 0
     limit = _raise_limit(wanted + reserve)
     fitting = limit - reserve
     if fitting >= wanted:

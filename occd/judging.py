@@ -17,15 +17,15 @@ from occd.inputs import File, Limits
 TESTS_MAX = 1000
 GROUPS_MAX = 200
 GROUP_DEPTH_MAX = 16
-PROGRAMS_MAX = 16
-"""Each checker program is compiled."""
+PROGRAMS_MAX = 4
+"""Each checker program is compiled, and has a box and a jail that stands ready until all tests are over."""
 BYTES_MAX = 64 * 2**20
 ARGS_MAX = 20_000
 FILES_MAX = 5_000
 """All tests together."""
 
-CHECKER_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=512 * 2**20, box=256 * 2**20)
-"""The box holds what the checker compares, beside the checker."""
+CHECKER_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=512 * 2**20)
+"""The box grows by what the checker is given to compare."""
 
 Protocol = Literal["plain", "kattis", "testlib"]
 Rule = Literal["sum", "min", "all"]

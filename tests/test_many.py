@@ -1,5 +1,6 @@
 """Calls about many submissions at once, and about one once more, of a running server."""
 
+import http.client
 import json
 import time
 from collections.abc import Iterator
@@ -296,6 +297,20 @@ def test_what_is_erased_leaves_nothing_that_a_client_could_see(server: Server) -
     assert_problem(post(server, f"{id}/rerun"), 404, "unknown-submission")
     assert answers(server.get(LIST, **mine), 200) == []
     assert server.post(program("print('other')"), "?wait=60", **key).json()["id"] != id
+
+
+def test_a_connection_goes_on_after_an_erasing(server: Server) -> None:
+    id = server.run("print(1)")["id"]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.connect()
+    first = connection.sock
+    connection.request("DELETE", f"{API}/submissions/{id}?erase=true")
+    assert connection.getresponse().read() == b""
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    assert connection.sock is first
+    connection.close()
+    assert "application-failed" not in server.log.read_text()
 
 
 def test_only_what_has_finished_is_erased_and_only_by_its_owner(server: Server) -> None:

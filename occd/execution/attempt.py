@@ -50,7 +50,7 @@ from occd.model import (
     Verdict,
     judge,
 )
-from occd.sandbox import Cell, Feed, Null, Sandbox, Tree
+from occd.sandbox import Cell, Collected, Feed, Null, Sandbox, Tree
 from occd.state import State, Taken
 from occd.state.control import Cancel, Signal
 from occd.trouble import Trouble
@@ -93,6 +93,8 @@ class Attempt:
         self._turn = turn
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.store.can_be_emptied else None
+        self._left: Collected | None = None
+        """What the program left, for a state that may be emptied."""
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._typed = Typed(submission.id, state.controls)
@@ -128,10 +130,10 @@ class Attempt:
         return result
 
     async def linger(self) -> None:
-        """Keep a log that is longer than the heads in the result until the result is stored, at most 60 s: a
-        state that is emptied meanwhile gets the log again."""
+        """Keep a log that is longer than the heads in the result, and files, until the result is stored, at
+        most 60 s: a state that is emptied meanwhile gets both again."""
         with trio.move_on_after(_LINGER_S):
-            while self._kept and self._kept.size > HEAD_BYTES and not self._superseded:
+            while self._keeps_more_than_the_result and not self._superseded:
                 try:
                     if await self._state.submissions.status(self._submission.id) == "finished":
                         return
@@ -140,6 +142,10 @@ class Attempt:
                 except OccdError as error:
                     self._trouble.tell(error, id=self._submission.id)
                 await trio.sleep(_RETRY_S)
+
+    @property
+    def _keeps_more_than_the_result(self) -> bool:
+        return self._kept is not None and (self._kept.size > HEAD_BYTES or self._left is not None)
 
     def close(self) -> None:
         if self._kept:
@@ -177,6 +183,8 @@ class Attempt:
         """Store the files that the program left."""
         if not self._submission.artifacts:
             return None
+        if self._kept and done.collected.files:
+            self._left = done.collected
         found = await artifacts.store(self._state.blobs, self._submission.id, done.collected)
         for artifact in found.kept:
             self._log.put(RUN, Left(artifact, RUN.stage))
@@ -284,3 +292,5 @@ class Attempt:
         self.number = await self._state.submissions.begin(submission, version, self._node, taken)
         for batch in self._kept.batches() if self._kept else ():
             await self._state.log.append(submission.id, self.number, batch)
+        if self._left:
+            await artifacts.store(self._state.blobs, submission.id, self._left)

@@ -2,9 +2,15 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+
+import structlog
 
 from occd import wire
 from occd.model import Event
+
+log = structlog.get_logger()
 
 _MEMORY_BYTES = 2**20
 _BATCH = 64
@@ -12,18 +18,29 @@ _BATCH = 64
 
 
 class Kept:
-    """`close` it: it may be a file."""
+    """`close` it: it may be a file. When the disk takes no more, nothing is kept any more: the program must
+    not feel it."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
         self._size = 0
+        self._open = True
 
     def close(self) -> None:
-        self._file.close()
+        self._open = False
+        with suppress(OSError):  # writing the rest; the file is closed all the same
+            self._file.close()
 
     def add(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._size += self._file.write(wire.store_event(event) + b"\n")
+        if not self._open:
+            return
+        try:
+            for event in events:
+                self._size += self._file.write(wire.store_event(event) + b"\n")
+        except OSError as error:
+            log.warning("a log is not kept for a state that may be emptied", reason=str(error))
+            self.close()
+            self._size = 0
 
     @property
     def size(self) -> int:
@@ -31,13 +48,13 @@ class Kept:
         return self._size
 
     def batches(self) -> Iterator[list[Event]]:
-        """All events, in order."""
-        self._file.seek(0)
-        batch = []
-        for line in self._file:
-            batch.append(wire.load_event(line))
-            if len(batch) == _BATCH:
+        """All events, in order. None when they could not be kept."""
+        if not self._open:
+            return
+        try:
+            self._file.seek(0)
+            lines = iter(self._file)
+            while batch := [wire.load_event(line) for line in islice(lines, _BATCH)]:
                 yield batch
-                batch = []
-        if batch:
-            yield batch
+        except OSError as error:
+            log.warning("a log that was kept cannot be read", reason=str(error))

@@ -12,7 +12,7 @@ the attempt counts. The last failed attempt becomes `internal_error`. A program'
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -34,6 +34,7 @@ from occd.errors import (
 )
 from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
+from occd.execution.lingering import Lingering
 from occd.execution.program import Program
 from occd.languages import find, pick
 from occd.model import (
@@ -86,6 +87,7 @@ class Execute:
         self._sandbox = sandbox
         self.fitness = Fitness(sandbox)
         self._running: dict[str, _Held] = {}
+        self._lingering = Lingering()
         self.arbiter = Arbiter(
             config.execute.slots,
             config.execute.interactive,
@@ -199,7 +201,7 @@ class Execute:
             raise
         del self._running[submission.id]
         if ended and held.attempt:
-            background.start_soon(_linger, held.attempt)
+            background.start_soon(self._lingering.linger, held.attempt, len(held.delivery.body))
         else:
             held.close()
         if ended:
@@ -295,8 +297,3 @@ class Execute:
             except OccdError as error:
                 self._trouble.tell(error, id=submission.id)
                 await trio.sleep(_RETRY_S)
-
-
-async def _linger(attempt: Attempt) -> None:
-    with closing(attempt):
-        await attempt.linger()

@@ -93,7 +93,7 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
         if flag_of(request.args, "erase"):
             async with _whole():
                 await service.erase(checked_id(id), principal_of(request.headers))
-            return Response(status=204)
+            return Response("", 204)
         record, cancelling = await service.cancel(checked_id(id), OUTPUT_BYTES)
         return await _shown(record, 202 if cancelling else 200)
 

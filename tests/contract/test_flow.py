@@ -2,6 +2,7 @@
 does: it is a fake here, so that it can fail."""
 
 import errno
+import hashlib
 import json
 import random
 import time
@@ -47,7 +48,7 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Ended, Run, Running, Tree, no_signals
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, no_signals
 from occd.scopes import cancel_when
 from occd.state import State
 
@@ -63,6 +64,7 @@ class FakeSandbox:
     behave: Callable[[Emit, trio.Event], Awaitable[Outcome]]
     isolation: Sequence[str] = ()
     runs: int = 0
+    collected: Collected = field(default_factory=Collected)
     signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
     languages: dict[str, Language] = field(default_factory=load_languages)
     available: Available = field(
@@ -89,7 +91,7 @@ class FakeSandbox:
         self.signals = run.signals
         self.runs += 1
         emit("stdout", b"done\n")
-        return Ended(await self.behave(emit, run.stop))
+        return Ended(await self.behave(emit, run.stop), None, self.collected)
 
 
 @dataclass
@@ -573,6 +575,35 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
     assert not result.run.stdout.truncated
     assert record.output
     assert record.output[RUN, "stdout"] == b"done\n" + LONG
+
+
+async def test_files_outlive_a_state_that_is_emptied_before_their_result_is_stored(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node that ran the program keeps them until then, however short the output is."""
+    if not flow.state.store.can_be_emptied:
+        pytest.skip("nobody empties it")
+    finish, ended, go = flow.state.submissions.finish, trio.Event(), trio.Event()
+
+    async def finish_later(*args: Any) -> bool:
+        ended.set()
+        await go.wait()
+        return await finish(*args)
+
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_later)
+    flow.sandbox.collected = Collected((File("plot.png", b"a picture"),))
+    async with flow.running():
+        submission = await flow.submit(artifacts=("*.png",))
+        with trio.fail_after(SOON_S):
+            await ended.wait()
+            flow.seam.empty()
+            digest = hashlib.sha256(b"a picture").hexdigest()
+            while await flow.state.blobs.get(submission.id, digest) != b"a picture":  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        go.set()
+        _, result = await flow.settled(submission)
+    assert result.artifacts
+    assert [each.name for each in result.artifacts.kept] == ["plot.png"]
 
 
 async def test_the_beginning_of_a_long_output_outlives_its_node_and_an_emptied_state(
