@@ -54,6 +54,8 @@ class _Queue:
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By key: its owner and number, the later one where a message came twice."""
     length: int = 0
+    takers: int = 0
+    """How many wait for a message."""
     changed: trio.Event = field(default_factory=trio.Event)
 
     def put(self, number: int, owner: str, key: str, *, first: bool = False) -> None:
@@ -69,13 +71,21 @@ class _Queue:
     async def take(self) -> tuple[int, str, str]:
         """The number, owner and key of the next."""
         while not self.waiting:
-            await self.changed.wait()
+            self.takers += 1
+            try:
+                await self.changed.wait()
+            finally:
+                self.takers -= 1
         owner = next(iter(self.waiting))
         number, key = next(iter(self.waiting[owner].items()))
         self._leave(owner, number, key)
         if owner in self.waiting:
             self.waiting.move_to_end(owner)
         return number, owner, key
+
+    @property
+    def starves(self) -> bool:
+        return self.takers > 0 and not self.waiting
 
     def withdraw(self, key: str) -> int | None:
         """The number of the message that waits no more; None when none did."""
@@ -184,8 +194,9 @@ class EmbeddedBroker:
     @asynccontextmanager
     async def pull(self, queue: str, most: int) -> AsyncIterator[Pull]:
         asked = trio.Semaphore(0, max_value=most)
-        async with self._delivering(self._queue(queue), asked, lambda: None) as deliveries:
-            yield Pull(deliveries, asked.release)
+        source = self._queue(queue)
+        async with self._delivering(source, asked, lambda: None) as deliveries:
+            yield Pull(deliveries, asked.release, lambda: source.starves)
 
     @asynccontextmanager
     async def _delivering(

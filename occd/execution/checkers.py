@@ -48,8 +48,8 @@ class Checkers:
         self._preparing = trio.Lock()
         self._cells = cells
 
-    async def check(self, at: int, test: Test, output: bytes) -> Checked:
-        """Check what the solution wrote in a test."""
+    async def check(self, at: int, test: Test, output: bytes, stop: trio.Event) -> Checked:
+        """Check what the solution wrote in a test. `stop` ends a checker that runs."""
         checker = self._judging.checker_of(test)
         if not isinstance(checker, ProgramChecker):
             assert test.expected_stdout is not None
@@ -60,7 +60,7 @@ class Checkers:
         ready = self._ready[checker]
         if isinstance(ready, Checked):
             return ready
-        return await self._run(ready, checker, at, test, output)
+        return await self._run(ready, checker, at, test, output, stop)
 
     async def _prepare(self, checker: ProgramChecker) -> _Ready | Checked:
         language = find(self._sandbox.languages.values(), checker.language)
@@ -86,7 +86,13 @@ class Checkers:
         return protocols.not_compiled(done.end_of_stderr.encode())
 
     async def _run(
-        self, ready: _Ready, checker: ProgramChecker, at: int, test: Test, output: bytes
+        self,
+        ready: _Ready,
+        checker: ProgramChecker,
+        at: int,
+        test: Test,
+        output: bytes,
+        stop: trio.Event,
     ) -> Checked:
         call = protocols.call(checker, test.stdin, test.expected_stdout or b"", output)
         async with feeding(call.stdin) as stdin:
@@ -100,6 +106,7 @@ class Checkers:
                 log_max=0,
                 keep_stdout=True,
                 collect=_feedback(call),
+                stop=stop,
             )
         feedback = {PurePath(file.name).name: file.content for file in done.collected.files}
         return protocols.checked(
