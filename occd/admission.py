@@ -74,12 +74,24 @@ class Gate:
         await self._refuse_what_nodes_do_not_know(submission)
         return submission
 
-    async def again(self, earlier: Submission, principal: Principal) -> Submission:
-        """A new submission that repeats an earlier one, whatever the earlier one came to. It need not run
-        now: it may wait for a node that has its language. Raises Rejected, and what `nodes` raises."""
-        if earlier.language not in self._languages:
-            raise self._unknown(earlier.language)
-        self._refuse_above_ceilings({name: getattr(earlier.limits, name) for name in LIMITS})
+    async def again(
+        self, earlier: Submission, principal: Principal, *, may_wait: bool = False
+    ) -> Submission:
+        """A new submission that repeats an earlier one, whatever became of the earlier one. Some node must
+        have its languages now, unless it `may_wait` for one. Raises Rejected, and what `nodes` raises."""
+        judging = earlier.judging
+        programs = judging.programs if judging else ()
+        wanted = [(each.language, each.version) for each in programs]
+        for name, version in [(earlier.language, earlier.version), *wanted]:
+            language = find(self._languages.values(), name)
+            if language is None:
+                raise self._unknown(name)
+            if not may_wait:
+                await self._refuse_what_no_node_has(language, version)
+        tests = [test.limits for test in judging.tests if test.limits] if judging else []
+        chosen = {earlier.limits, *tests, *(each.limits for each in programs)}
+        for limits in chosen - {CHECKER_LIMITS}:
+            self._refuse_above_ceilings(limits_by_name(limits))
         submission = replace(
             earlier,
             id=new_id(),
@@ -87,7 +99,7 @@ class Gate:
             owner=principal.owner,
             retry_of=earlier.id,
         )
-        await self._refuse_what_nodes_do_not_know(submission, may_wait=True)
+        await self._refuse_what_nodes_do_not_know(submission, may_wait=may_wait)
         return submission
 
     async def offered(self) -> list[tuple[Language, list[Installed]]]:
@@ -151,6 +163,12 @@ class Gate:
         language = find(self._languages.values(), name)
         if language is None:
             raise self._unknown(name)
+        await self._refuse_what_no_node_has(language, version)
+        if compile_args and not language.compile:
+            raise _invalid("compile_args", f"{language.name} is not compiled")
+        return language
+
+    async def _refuse_what_no_node_has(self, language: Language, version: str | None) -> None:
         offered = await self._offered()
         versions = offered.get(language.id)
         if not offered:
@@ -163,9 +181,6 @@ class Gate:
         if versions and not pick(versions, version):
             have = ", ".join(each.version for each in versions)
             raise _invalid("version", f"{version} is not here; there is {have}", "unknown-version")
-        if compile_args and not language.compile:
-            raise _invalid("compile_args", f"{language.name} is not compiled")
-        return language
 
     async def _offered(self) -> dict[str, list[Installed]]:
         """Versions by language, newest first, over all nodes, at most a second old. A promised language is

@@ -75,7 +75,7 @@ class Submission:
     owner: Owner | None = None
     """With its kind: `anon:SHA256`. None when the submission belongs to nobody."""
     retry_of: str | None = None
-    """The submission that this one repeats, because an operator requeued it."""
+    """The submission that this one repeats: a client asked for it, or an operator requeued it."""
     judging: Judging | None = None
     """The tests, each of which is a run. Without tests the program runs once."""
 

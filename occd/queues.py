@@ -38,7 +38,7 @@ async def requeue(config: Config, id: str) -> str:
         queue, letter = await _find(config, broker, id)
         submission = await _submission(config, state, queue, letter)
         gate = Gate(config, load_languages(), state.nodes.live)
-        retry = await gate.again(submission, Principal(submission.owner))
+        retry = await gate.again(submission, Principal(submission.owner), may_wait=True)
         await state.submissions.create(retry, None, "")
         try:
             body = wire.encode_submission(retry)

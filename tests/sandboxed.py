@@ -84,6 +84,7 @@ async def run_in(
     feed: Feed | None = None,
     tree: Tree | None = None,
     files: Sequence[File] = (),
+    interactive: bool = False,
     keep: bool = False,
 ) -> Ran:
     feed = feed or Feed()
@@ -104,6 +105,7 @@ async def run_in(
             signals=feed.signals,
             tree=tree,
             files=files,
+            interactive=interactive,
             keep=keep,
         )
         ended = await cell.run(run)
@@ -268,3 +270,32 @@ def of_process(pid: int, name: str) -> str:
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/{name}").read_text()
     return ""
+
+
+async def honest_share(lab: Lab, spinning: int, seconds: float) -> float:
+    """How many times the processor time of one spinning interactive program another spinning program gets."""
+    limits = replace(SHORT, cpu_time=600.0, wall_time=600.0)
+    stop = trio.Event()
+    rates: dict[bool, list[float]] = {True: [], False: []}
+
+    async def spin(*, interactive: bool, task_status: trio.TaskStatus[None]) -> None:
+        main = File("main.py", b"print('begun', flush=True)\nwhile True: pass")
+        feed = Feed(stop=stop)
+        async with lab.cell(main, limits=limits) as cell, trio.open_nursery() as nursery:
+
+            async def tell() -> None:
+                await feed.output.wait()
+                task_status.started()
+
+            nursery.start_soon(tell)
+            argv = [PYTHON, "main.py"]
+            ran = await run_in(cell, argv, limits, feed=feed, interactive=interactive)
+            rates[interactive].append(ran.outcome.cpu_time / ran.outcome.wall_time)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(spinning):
+            await nursery.start(partial(spin, interactive=True))
+        await nursery.start(partial(spin, interactive=False))
+        await trio.sleep(seconds)
+        stop.set()
+    return rates[False][0] / (sum(rates[True]) / spinning)

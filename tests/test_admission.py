@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,18 @@ import version1
 from serving import API, serving
 from test_cli import assert_refused, keep_dead_letters, occd, write
 
-from occd import wire
+from occd import request, wire
 from occd.admission import Gate
+from occd.broker import Broker, open_broker
 from occd.config import Config
-from occd.errors import Rejected
+from occd.errors import QueueFull, Rejected
 from occd.languages import load_languages
 from occd.model import File, Limits, Submission
 from occd.principal import NOBODY, Principal
-from occd.request import Request
+from occd.request import ProgramRequest, Request
+from occd.roles.submit import Submit
 from occd.sqlite import open_database
+from occd.state import open_state
 from occd.state.embedded.tables import MIGRATIONS
 
 SECRET = "a-secret-of-enough-length"
@@ -137,7 +141,7 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     earlier = await gate(Runs()).admit(replace(HELLO, limits={"memory": 2**30}), OWNER)
-    again = await gate().again(earlier, NOBODY)
+    again = await gate(Runs()).again(earlier, NOBODY)
     assert again.id != earlier.id
     changed: dict[str, Any] = {
         "id": earlier.id,
@@ -147,14 +151,26 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert replace(again, **changed, retry_of=None) == earlier
     assert (again.owner, again.retry_of) == (None, earlier.id)
     with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
-        await gate(ceilings={"memory": 2**29}).again(earlier, NOBODY)
+        await gate(Runs(), ceilings={"memory": 2**29}).again(earlier, NOBODY)
     with pytest.raises(Rejected, match="'cobol' is unknown"):
-        await gate().again(replace(earlier, language="cobol"), NOBODY)
+        await gate(Runs()).again(replace(earlier, language="cobol"), NOBODY)
+    with pytest.raises(Rejected, match="no node that runs programs"):
+        await gate().again(earlier, NOBODY)
+    with pytest.raises(Rejected, match=r"3\.12 is not here"):
+        await gate(Runs()).again(replace(earlier, version="3.12"), NOBODY)
+    checker = ProgramRequest("rust", "plain", source=b"")
+    test = request.TestRequest(checker=checker, limits={"memory": 2**30})
+    both = Runs({"python": ("3.11",), "rust": ("1.63",)})
+    judged = await gate(both).admit(replace(HELLO, tests=(test,)), OWNER)
+    assert (await gate(both).again(judged, NOBODY)).judging == judged.judging
+    with pytest.raises(Rejected, match="Rust is not installed"):
+        await gate(Runs()).again(judged, NOBODY)
+    with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
+        await gate(both, ceilings={"memory": 2**29}).again(judged, NOBODY)
     monkeypatch.setattr(wire, "LATER", ("interactive",))
     talks = replace(earlier, interactive=True)
-    assert (
-        await gate().again(talks, NOBODY)
-    ).interactive  # it waits for a node that understands it
+    waits = await gate().again(talks, NOBODY, may_wait=True)
+    assert waits.interactive  # for a node that understands it
     with pytest.raises(Rejected, match="interactive is not understood yet"):
         await gate(Runs(), Runs(accepts=None)).again(talks, NOBODY)
 
@@ -218,3 +234,52 @@ def test_what_an_owner_sent_before_the_upgrade_is_still_the_owners(tmp_path: Pat
         assert [each["id"] for each in listed] == [new, id]
         assert server.post(BODY, idempotency_key="the-key", **bearer).json()["id"] == id
         assert server.result(id)["verdict"] == "ok"  # the repetition queued it
+
+
+# A key that comes many times at once
+
+
+@asynccontextmanager
+async def submitting(folder: Path, **settings: Any) -> AsyncIterator[tuple[Submit, Broker]]:
+    config = Config(data_dir=folder, languages=("python",), **settings)
+    async with (
+        open_database(folder) as database,
+        open_broker(config, database) as broker,
+        open_state(config, database) as state,
+    ):
+        yield Submit(config, broker, state, load_languages()), broker
+
+
+async def test_a_key_that_comes_many_times_at_once_is_queued_once(tmp_path: Path) -> None:
+    ids = set()
+    async with submitting(tmp_path) as (submit, broker):
+
+        async def send() -> None:
+            record = await submit.submit(HELLO, OWNER, key="key", digest="digest")
+            ids.add(record.id)
+
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for _ in range(50):
+                    nursery.start_soon(send)
+        assert len(ids) == 1
+        assert (await broker.depths())["submission_queue"] == 1
+
+
+async def test_when_the_first_is_not_queued_the_others_are_not_lost(tmp_path: Path) -> None:
+    refused = 0
+    async with submitting(tmp_path, queue={"length_max": 1}) as (submit, broker):
+        await submit.submit(HELLO, NOBODY, key=None, digest="")
+
+        async def send() -> None:
+            nonlocal refused
+            with pytest.raises(QueueFull):
+                await submit.submit(HELLO, OWNER, key="key", digest="digest")
+            refused += 1
+
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(send)
+        assert refused == 20
+        assert (await broker.depths())["submission_queue"] == 1

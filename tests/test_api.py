@@ -300,6 +300,12 @@ def test_a_repeated_key_gives_the_same_submission_and_one_run(server: Server) ->
     assert results[0]["attempts"] == 1
 
 
+def test_a_repeated_request_is_answered_with_the_result_that_there_is(server: Server) -> None:
+    ran = server.result(server.post(HELLO, idempotency_key="it-has-ended").json()["id"])
+    again = server.post(HELLO, idempotency_key="it-has-ended")
+    assert (again.status, again.json()) == (200, ran)
+
+
 def test_a_repeated_key_with_another_body_is_a_conflict(server: Server) -> None:
     first = server.post(HELLO, idempotency_key="other")
     assert first.status == 202

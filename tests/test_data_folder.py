@@ -16,6 +16,7 @@ from occd.errors import DataFolderError
 from occd.model import File, Output, Submission, new_id
 from occd.sandbox import kernel
 from occd.sqlite import Database, open_database
+from occd.state.control import Control, Stdin
 from occd.state.embedded import open_embedded
 
 ECHO = "while line := input(): print('got', line)"
@@ -106,10 +107,11 @@ async def test_what_an_attempt_does_waits_for_the_folder(
     waiting, starting, printing = (
         Submission(new_id(), "python", None, "main.py", files, interactive=True) for _ in range(3)
     )
-    got: list[bytes] = []
+    got: list[Control] = []
 
     async def read() -> None:
-        got.append((await state.controls.stdin(waiting.id, 0)).data)
+        await state.controls.took(waiting.id, 2)
+        got.extend(each.control for each in await state.controls.watch(waiting.id, 0))
 
     async with open_database(tmp_path) as database, open_embedded(Config(), database) as state:
         for each in (waiting, starting, printing):
@@ -127,7 +129,7 @@ async def test_what_an_attempt_does_waits_for_the_folder(
                 )
                 while tries < 30:  # noqa: ASYNC110
                     await trio.sleep(0.01)
-        assert got == [b"typed"]
+        assert got == [Stdin(0, b"typed")]
         assert (await state.submissions.get(starting.id)).attempts == 1
         assert [each.event.name for each in await state.log.watch(printing.id, 0)][-1] == "output"
     assert capsys.readouterr().out.count("wait for the data folder") == 2  # and that it works again

@@ -12,6 +12,7 @@ from occd.config import Config
 from occd.model import RUN, File, Finished, Outcome, Result, Submission, Verdict, Written
 from occd.sqlite import open_database
 from occd.state import open_state
+from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.embedded.tables import MIGRATIONS
 
 OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
@@ -40,15 +41,17 @@ def submission(id: str, **fields: Any) -> Submission:
 
 async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path) -> None:
     waits = submission("waits", interactive=True, retry_of="another")
+    runs = submission("runs", interactive=True, owner=None)
     ended = submission("ended", language="c", created_at=1e9 + 1)
     async with open_database(tmp_path) as database:
         await database.migrate("state", MIGRATIONS[:2])
         add = (
-            "INSERT INTO submissions (id, body, status, created_at, owner, last_seq, result) "
-            "VALUES (?, ?, ?, ?, 'somebody', ?, ?)"
+            "INSERT INTO submissions (id, body, status, created_at, owner, last_seq, result, stdin_sent, "
+            "stdin_read, stdin_ended, cancelled) VALUES (?, ?, ?, ?, 'somebody', ?, ?, ?, ?, ?, ?)"
         )
         rows = [
-            ("waits", wire.encode_submission(waits), "queued", 1e9, 0, None),
+            ("waits", wire.encode_submission(waits), "queued", 1e9, 0, None, 5, 0, 0, 0),
+            ("runs", wire.encode_submission(runs), "running", 1e9, 0, None, 5, 3, 1, 1),
             (
                 "ended",
                 wire.encode_submission(ended),
@@ -56,6 +59,10 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
                 1e9 + 1,
                 5,
                 VERSION_1_RESULT % b"b3V0/w==",
+                5,
+                5,
+                1,
+                1,
             ),
         ]
         await database.write(lambda db: db.executemany(add, rows))
@@ -67,6 +74,8 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
             VERSION_1_RESULT.replace(b'{"result"', b'{"event":{"name":"finished","result"') % b""
             + b"}",
         ]
+        add = "INSERT INTO stdin SELECT number, ?, ? FROM submissions"
+        await database.write(lambda db: db.executemany(add, [(3, b"de"), (0, b"abc")]))
         add = "INSERT INTO events SELECT number, ?, 2e9, ? FROM submissions WHERE id = 'ended'"
         await database.write(lambda db: db.executemany(add, enumerate(events, start=1)))
     async with (
@@ -75,9 +84,21 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
     ):
         record = await state.submissions.get("waits")
         assert (record.language, record.retry_of, record.result) == ("python", "another", None)
-        await state.controls.send_stdin("waits", b"x", None, end=False)
+        await state.controls.send_stdin("waits", b"x", 5, end=False)
+        assert await state.submissions.begin(waits, "3", "n") == 1
+        typed: list[Control] = [Stdin(0, b"abc"), Stdin(3, b"de")]
+        found = [each.control for each in await state.controls.watch("waits", 0)]
+        assert found == [*typed, Stdin(5, b"x")]
+        assert await state.submissions.begin(runs, "3", "n") == 1
+        entries = await state.controls.watch("runs", 0)
+        assert [each.number for each in entries] == [1, 2, 3, 4]
+        assert [each.control for each in entries] == [*typed, End(), Cancel()]
         listed = await state.submissions.owned("anon:somebody", None, 10)
-        assert [(each.language, each.verdict) for each in listed] == [("c", "ok"), ("python", None)]
+        assert [(each.id, each.language, each.verdict) for each in listed] == [
+            ("ended", "c", "ok"),
+            ("waits", "python", None),
+            ("runs", "python", None),
+        ]
         record = await state.submissions.get("ended", 4)
         assert record.result == RESULT
         assert record.output
@@ -103,7 +124,8 @@ async def test_a_signal_may_follow_a_start_as_soon_as_the_start_is_seen(
             while await state.submissions.status(starting.id) != "running":  # noqa: ASYNC110  (as a reader may see it)
                 await trio.lowlevel.checkpoint()
             await state.controls.send_signal(starting.id, "SIGINT")
-        assert list(await state.controls.signals(starting.id, 0)) == ["SIGINT"]
+        (entry,) = await state.controls.watch(starting.id, 0)
+        assert entry.control == Signal("SIGINT")
 
 
 class _Late:

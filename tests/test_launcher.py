@@ -2,14 +2,20 @@
 
 import os
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+import trio
 from sandboxed import Lab, open_descriptors, run_in
 
+import occd.sandbox.cgroup
+import occd.sandbox.launcher
 import occd.sandbox.nsjail
-from occd.errors import out_of_descriptors
+from occd.errors import SandboxFailed, out_of_descriptors
+from occd.sandbox.spawn import Process
 
 PIPE_BYTES = 65_536
 
@@ -89,3 +95,63 @@ async def test_running_out_of_descriptors_is_told_and_leaves_none(lab: Lab, warm
         else:
             assert open_descriptors() == before
     assert 3 < failed < 50  # it came to an end, and not at the first
+
+
+async def test_a_launcher_that_does_not_die_holds_nobody_up_and_keeps_its_slot(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the kernel does not let it go: signals do nothing."""
+    monkeypatch.setattr(occd.sandbox.launcher, "_END_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(occd.sandbox.launcher, "_DEATH_S", 0.3)
+    sandbox: Any = lab.sandbox
+    await sandbox.close()
+    assert (await lab.python("")).succeeded
+    (seat,) = sandbox._idle
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.sleep(0.01)
+            turns += 1
+
+    with monkeypatch.context() as deaf:
+        deaf.setattr(Process, "_send", lambda *_: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            began = time.monotonic()
+            await sandbox.close()
+            took = time.monotonic() - began
+            nursery.cancel_scope.cancel()
+        assert took > 0.5  # it was waited for
+        assert turns > 10  # by a loop that went on
+        assert sandbox._unclear == [seat]
+        began = time.monotonic()
+        await sandbox.trial()
+        assert time.monotonic() - began < 10.0  # a trial that takes longer makes the node unfit
+        assert sandbox._unclear == [seat]
+    (other,) = sandbox._idle
+    assert other.slot.name != seat.slot.name
+    await sandbox.trial()
+    assert sandbox._unclear == []
+
+
+async def test_a_slot_that_cannot_be_cleared_is_kept_back_until_it_can(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox: Any = lab.sandbox
+    (seat,) = sandbox._idle
+    with monkeypatch.context() as stuck:
+        stuck.setattr(occd.sandbox.cgroup, "_REMOVE_TIMEOUT_S", 0.1)
+        stuck.setattr(occd.sandbox.cgroup, "_removed", lambda _folder: False)
+        async with lab.cell() as cell:
+            with pytest.raises(SandboxFailed, match="do not end"):
+                await run_in(cell, ["/bin/true"])
+        assert (sandbox._idle, sandbox._unclear) == ([], [seat])
+    assert (await lab.python("")).succeeded
+    (other,) = sandbox._idle
+    assert other.slot.name != seat.slot.name
+    await sandbox.trial()
+    assert sandbox._unclear == []
+    assert not seat.folder.exists()
+    assert not seat.groups

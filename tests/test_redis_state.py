@@ -36,6 +36,7 @@ from occd.model import (
     new_id,
 )
 from occd.state import Node, State
+from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.link import Link
@@ -97,13 +98,18 @@ async def follow(state: State, id: str, found: list[LogEntry]) -> None:
         after = events[-1].seq
 
 
-async def follow_stdin(state: State, id: str, chunks: list[bytes]) -> None:
-    """To the end."""
-    offset, ended = 0, False
-    while not ended:
-        stdin = await state.controls.stdin(id, offset)
-        chunks.append(stdin.data)
-        offset, ended = offset + len(stdin.data), stdin.ended
+async def follow_controls(state: State, id: str, found: list[Control]) -> None:
+    """To the cancel."""
+    after = 0
+    while Cancel() not in found:
+        for entry in await state.controls.watch(id, after):
+            assert entry.number == after + 1
+            after = entry.number
+            found.append(entry.control)
+
+
+def typed(found: list[Control]) -> bytes:
+    return b"".join(each.data for each in found if isinstance(each, Stdin))
 
 
 def outputs(found: list[LogEntry]) -> list[bytes]:
@@ -253,17 +259,12 @@ async def test_what_one_process_does_another_sees(server: RedisServer) -> None:
     async with opened(server) as here, opened(server) as there:
         submission = await begun(here, interactive=True)
         found: list[LogEntry] = []
-        chunks: list[bytes] = []
-        signals: list[str] = []
+        sent: list[Control] = []
         cancelled = trio.Event()
 
         async def run() -> None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(follow_stdin, here, submission.id, chunks)
-                while len(signals) < 2:
-                    signals.extend(await here.controls.signals(submission.id, len(signals)))
-                await here.controls.cancelled(submission.id)
-                cancelled.set()
+            await follow_controls(here, submission.id, sent)
+            cancelled.set()
 
         with trio.fail_after(SOON_S):
             async with trio.open_nursery() as nursery:
@@ -280,7 +281,14 @@ async def test_what_one_process_does_another_sees(server: RedisServer) -> None:
             assert (await there.submissions.settled(submission.id)).result
         assert outputs(found) == [b"one", b"two"]
         assert [each.seq for each in found] == [1, 2, 3, 4, 5]
-        assert (b"".join(chunks), signals) == (b"ab", ["SIGINT", "SIGTERM"])
+        assert sent == [
+            Stdin(0, b"a"),
+            Stdin(1, b"b"),
+            End(),
+            Signal("SIGINT"),
+            Signal("SIGTERM"),
+            Cancel(),
+        ]
 
 
 async def test_output_and_stdin_cross_within_milliseconds(server: RedisServer) -> None:
@@ -296,9 +304,9 @@ async def test_output_and_stdin_cross_within_milliseconds(server: RedisServer) -
                 told["output"].append(time.monotonic() - sent)
 
         async def read() -> None:
-            offset = 0
+            after = 0
             while True:
-                offset += len((await here.controls.stdin(submission.id, offset)).data)
+                after = (await here.controls.watch(submission.id, after))[-1].number
                 told["stdin"].append(time.monotonic() - sent)
 
         async with trio.open_nursery() as nursery:
@@ -363,11 +371,11 @@ async def test_a_restart_loses_and_doubles_nothing_and_who_waits_goes_on(
     async with opened(server) as here, opened(server) as there:
         submission = await begun(here, interactive=True)
         found: list[LogEntry] = []
-        chunks: list[bytes] = []
+        sent: list[Control] = []
         cancelled = trio.Event()
 
-        async def wait_for_cancel() -> None:
-            await here.controls.cancelled(submission.id)
+        async def run() -> None:
+            await follow_controls(here, submission.id, sent)
             cancelled.set()
 
         async def kill_often() -> None:
@@ -380,8 +388,7 @@ async def test_a_restart_loses_and_doubles_nothing_and_who_waits_goes_on(
         with trio.fail_after(SOON_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow, there, submission.id, found)
-                nursery.start_soon(follow_stdin, here, submission.id, chunks)
-                nursery.start_soon(wait_for_cancel)
+                nursery.start_soon(run)
                 nursery.start_soon(kill_often)
                 for number in range(150):
                     await here.log.append(submission.id, 1, [output(b"%d" % number)])
@@ -393,7 +400,7 @@ async def test_a_restart_loses_and_doubles_nothing_and_who_waits_goes_on(
                 assert await here.submissions.finish(submission.id, 1, result())
         assert outputs(found) == [b"%d" % number for number in range(150)]
         assert [each.seq for each in found] == list(range(1, 154))
-        assert b"".join(chunks) == b"".join(b"%d " % number for number in range(150))
+        assert typed(sent) == b"".join(b"%d " % number for number in range(150))
 
 
 async def test_a_held_redis_holds_up_nobody_else(server: RedisServer) -> None:
@@ -553,9 +560,16 @@ async def test_every_step_can_be_repeated(
         await state.log.append(submission.id, 4, [output(b"a"), output(b"b")])
         await state.controls.send_stdin(submission.id, b"x", None, end=False)
         await state.controls.send_stdin(submission.id, b"y", None, end=True)
-        assert (await state.controls.stdin(submission.id, 0)).data == b"xy"
         await state.controls.send_signal(submission.id, "SIGINT")
-        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT"]
+        assert await state.submissions.cancel(submission.id)
+        entries = await state.controls.watch(submission.id, 0)
+        assert [each.control for each in entries] == [
+            Stdin(0, b"x"),
+            Stdin(1, b"y"),
+            End(),
+            Signal("SIGINT"),
+            Cancel(),
+        ]
         assert await state.submissions.finish(submission.id, 4, result())
         assert not await state.submissions.finish(submission.id, 4, result())
         await state.submissions.create(waiting, None, "")
@@ -635,11 +649,10 @@ async def live(state: State) -> None:
     await state.submissions.begin(submission, "3", "node")
     await state.log.append(submission.id, 1, [output(b"x")])
     await state.controls.send_stdin(submission.id, b"x", None, end=True)
-    await state.controls.stdin(submission.id, 0)
     await state.controls.send_signal(submission.id, "SIGINT")
-    await state.controls.signals(submission.id, 0)
     await state.submissions.cancel(submission.id)
-    await state.controls.cancelled(submission.id)
+    assert len(await state.controls.watch(submission.id, 0)) == 4
+    await state.controls.took(submission.id, 1)
     await state.log.watch(submission.id, 0)
     await state.submissions.finish(submission.id, 1, result())
     await state.submissions.settled(submission.id)

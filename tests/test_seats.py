@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 from rabbitmq_server import shared
+from sandboxed import Lab, honest_share
 from serving import API, PATIENCE_S, Server, connected, serving, start, wait_open
 
 SLOTS = 4
@@ -147,3 +148,9 @@ def test_200_runs_of_every_kind_with_cancels_leave_every_slot_and_seat_free(
         for id in seated:
             server.request("DELETE", f"{API}/submissions/{id}")
             assert server.result(id)["verdict"] == "cancelled"
+
+
+async def test_spinning_programs_in_seats_do_not_starve_one_in_a_slot(lab: Lab) -> None:
+    """All interactive programs together get what one other program gets."""
+    assert "the processors shared by job" in lab.sandbox.isolation
+    assert await honest_share(lab, spinning=12, seconds=3.0) > 3

@@ -9,6 +9,7 @@ attempt ends.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from signal import Signals
 
 import structlog
@@ -30,6 +31,7 @@ from occd.execution.kept import Kept
 from occd.execution.program import Command, Program
 from occd.execution.steps import Done, Steps, no_matter
 from occd.execution.tests import Tests
+from occd.execution.typed import Typed
 from occd.execution.verdicts import of_submission
 from occd.model import (
     COMPILE,
@@ -46,6 +48,7 @@ from occd.model import (
 )
 from occd.sandbox import Cell, Feed, Null, Sandbox, Tree
 from occd.state import State, Taken
+from occd.state.control import Cancel, Signal
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -86,6 +89,9 @@ class Attempt:
         self._kept = Kept() if state.store.can_be_emptied else None
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
+        self._typed = Typed(submission.id, state.controls)
+        # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
+        self._signal, self._signals = trio.open_memory_channel[int](inf)
         self._stop = trio.Event()
         self._steps = Steps(self._log, self._stop)
         self._tests = (
@@ -100,7 +106,8 @@ class Attempt:
         """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
         the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_for_cancel)
+            nursery.start_soon(self._obey)
+            nursery.start_soon(self._typed.tell)
             async with trio.open_nursery() as appending:
                 appending.start_soon(self._log.run)
                 try:
@@ -171,12 +178,10 @@ class Attempt:
     ) -> Done:
         """Run a step that clients can talk to. A compile step leaves a tree."""
         send, stdin = trio.open_memory_channel[bytes](0)
-        send_signal, signals = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
             if step == RUN:
                 nursery.start_soon(self._feed, send)
-            nursery.start_soon(self._signal, send_signal)
-            with stdin, signals:
+            with stdin, self._signals.clone() as signals:
                 done = await self._steps.run(
                     cell,
                     step,
@@ -184,6 +189,7 @@ class Attempt:
                     stdin=Feed(stdin) if step == RUN else Null(),
                     signals=signals,
                     tree=tree,
+                    interactive=step == RUN and self._submission.interactive,
                     keep_tree=step == COMPILE,
                     started=self._sit if step == RUN else no_matter,
                 )
@@ -211,33 +217,22 @@ class Attempt:
             async with send:
                 if self._submission.stdin:
                     await send.send(self._submission.stdin)
-                if not self._submission.interactive:
-                    return
-                ended = False
-                while not ended:
-                    offset = self._taken.stdin
-                    stdin = await self._state.controls.stdin(self._submission.id, offset)
-                    self._taken = replace(self._taken, stdin=offset + len(stdin.data))
-                    if stdin.data:
-                        await send.send(stdin.data)
-                    ended = stdin.ended
+                if self._submission.interactive:
+                    await self._typed.feed(send)
 
-    async def _signal(self, send: trio.MemorySendChannel[int]) -> None:
-        """Send the clients' signals to the stage that runs when a signal arrives."""
-        with suppress(trio.BrokenResourceError):  # the stage has ended
-            async with send:
-                while True:
-                    seen = self._taken.signals
-                    for name in await self._state.controls.signals(self._submission.id, seen):
-                        seen += 1
-                        self._taken = replace(self._taken, signals=seen)
-                        if number := Signals.__members__.get(name):
-                            await send.send(number)
-
-    async def _watch_for_cancel(self) -> None:
-        await self._state.controls.cancelled(self._submission.id)
-        self._cancelled = True
-        self._stop.set()
+    async def _obey(self) -> None:
+        """Take the clients' controls as they come. None waits for the program to take an earlier one."""
+        while True:
+            id, after = self._submission.id, self._taken.controls
+            for entry in await self._state.controls.watch(id, after):
+                self._typed.add(entry)
+                match entry.control:
+                    case Signal(name) if number := Signals.__members__.get(name):
+                        self._signal.send_nowait(number)
+                    case Cancel():
+                        self._cancelled = True
+                        self._stop.set()
+                self._taken = replace(self._taken, controls=entry.number)
 
     async def _append(self, events: Sequence[Event]) -> None:
         """Store events, however long this takes: a fault of state is not the program's fault."""
@@ -268,8 +263,7 @@ class Attempt:
         submission = self._submission
         log.warning("state has forgotten what runs; recording it anew", id=submission.id)
         version = self._program.installed.version
-        self.number = await self._state.submissions.begin(
-            submission, version, self._node, self._taken
-        )
+        taken = replace(self._taken, stdin=self._typed.got)
+        self.number = await self._state.submissions.begin(submission, version, self._node, taken)
         for batch in self._kept.batches() if self._kept else ():
             await self._state.log.append(submission.id, self.number, batch)

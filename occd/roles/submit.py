@@ -14,8 +14,10 @@ from occd.errors import (
     BrokerUnavailable,
     MessageTooLarge,
     OccdError,
+    Poisoned,
     Rejected,
     StateUnavailable,
+    Unreadable,
 )
 from occd.languages import Installed, Language
 from occd.model import LogEntry, Record, Submission, Summary
@@ -39,6 +41,8 @@ class Submit:
         self._broker = broker
         self._state = state
         self._gate = Gate(config, languages, state.nodes.live)
+        self._queueing: dict[str, trio.Event] = {}
+        """By id: what is being recorded and queued by this process now."""
         self._started_at = time.time()
         self._trouble = Trouble("the sweep will try again")
         self.stopping = trio.Event()
@@ -64,24 +68,85 @@ class Submit:
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
     ) -> Record:
+        """`admit` and `accept`."""
+        return await self.accept(await self.admit(request, principal), key=key, digest=digest)
+
+    async def admit(self, request: Request, principal: Principal) -> Submission:
+        """Nothing is recorded yet. Raises Rejected, StateUnavailable, or DataFolderError."""
+        self._refuse_when_stopping()
+        return await self._gate.admit(request, principal)
+
+    async def accept(self, submission: Submission, *, key: str | None, digest: str) -> Record:
         """Returns when the submission is queued for certain, also when the client has left.
 
         Raises Rejected, Conflict, QueueFull, StateUnavailable, or DataFolderError.
         """
-        if self.stopping.is_set():
-            raise Rejected("shutting-down", "the server is stopping")
-        submission = await self._gate.admit(request, principal)
-        if principal.owner and key:
-            key = f"{principal.owner} {key}"  # no key without an owner has a space
-        with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
+        self._refuse_when_stopping()
+        if submission.owner and key:
+            key = f"{submission.owner} {key}"  # no key without an owner has a space
+        queued = self._queueing[submission.id] = trio.Event()
+        try:
+            with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
+                return await self._accept(submission, key, digest)
+        finally:
+            del self._queueing[submission.id]
+            queued.set()
+        raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+    async def _accept(self, submission: Submission, key: str | None, digest: str) -> Record:
+        while True:
             created = await self._state.submissions.create(submission, key, digest)
             if created.id == submission.id:
                 await self._publish_new(submission)
                 return _new(submission)
-            if not created.published:  # the same request, so the same submission
+            # The same request, so the same submission.
+            first = self._queueing.get(created.id)
+            if first is not None and not created.published:
+                await first.wait()  # it may fail; then this request is the first one
+                continue
+            if not created.published:  # by another process, which may have died
                 await self._publish(replace(submission, id=created.id))
             return await self._state.submissions.get(created.id)
-        raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+    async def rerun(self, id: str, principal: Principal, *, key: str | None) -> Record:
+        """Submit again what was submitted under an id. The new submission belongs to `principal`.
+
+        Raises UnknownSubmission, Unreadable, and what `submit` raises.
+        """
+        earlier = await self._whole(id)
+        if not earlier.files:
+            raise Rejected(
+                "not-kept", "its files are not known any more: state was emptied meanwhile"
+            )
+        submission = await self._gate.again(earlier, principal)
+        return await self.accept(submission, key=key, digest=f"again {id}")
+
+    async def erase(self, id: str, principal: Principal) -> None:
+        """Forget a submission that has finished. What has an owner is erased by this owner only.
+
+        Raises UnknownSubmission, Unreadable, Rejected, StateUnavailable, or DataFolderError.
+        """
+        submission = await self._whole(id)
+        if submission.owner not in (None, principal.owner):
+            raise Rejected(
+                "unauthorized", "only its owner may erase it: Authorization: Bearer SECRET"
+            )
+        with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
+            if not await self._state.submissions.erase(submission):
+                raise Rejected("not-finished", "cancel it, and erase it when it has finished")
+            return
+        raise StateUnavailable("state took too long", _RETRY_AFTER_S)
+
+    async def _whole(self, id: str) -> Submission:
+        """Raises UnknownSubmission or Unreadable."""
+        try:
+            return await self._state.submissions.submission(id)
+        except Poisoned as error:
+            raise Unreadable(str(error)) from error
+
+    def _refuse_when_stopping(self) -> None:
+        if self.stopping.is_set():
+            raise Rejected("shutting-down", "the server is stopping")
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         return await self._state.submissions.get(id, output_max)
@@ -116,7 +181,7 @@ class Submit:
         try:
             await self._publish(submission)
         except OccdError:
-            await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (submit() shields and bounds it)
+            await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (accept() shields and bounds it)
             raise
 
     async def _publish(self, submission: Submission) -> None:

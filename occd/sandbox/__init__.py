@@ -128,6 +128,9 @@ class Run:
     """The contents of the box; without a tree the box has the cell's files."""
     files: Sequence[File] = ()
     """More files, for this run alone. They take the place of files and folders of the same names."""
+    interactive: bool = False
+    """Whether the program belongs to those that mostly wait for their clients. There can be many of them, so
+    all of them together get as much of the processors as one other program."""
     keep: bool = False
     """Whether the box is kept as a tree when the program has ended, however it ended."""
     collect: Collect | None = None

@@ -8,6 +8,7 @@ groups, and the next owner of a slot removes the groups that a killed owner left
 The processors are shared by group. Without a group, each session of a program gets as much as a whole
 neighbour (autogroup). On v2, and where v1's `cpu` is mounted with `cpuacct`, the job's group shares them.
 Where `cpu` is apart, a slot has one group there for all of its jobs, which saves a fourth group for each job.
+There can be many interactive jobs. All of them together get as much as one other job (`together`).
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
@@ -264,6 +265,23 @@ class Cgroups:
         folder = str(self.cpu / f"{name}-cpu")
         _make(folder)
         return folder
+
+    @contextmanager
+    def together(self, name: str) -> Iterator["Cgroups"]:
+        """A place whose jobs all together get as much of the processors as one job outside of the place. It
+        needs `shares_cpu`."""
+        folder = (self.cpu or self.parents[-1]) / name
+        _make(str(folder))
+        try:
+            if self.cpu:
+                yield replace(self, cpu=folder)
+            else:
+                if self.version == 2:
+                    self._hand_on(folder)
+                yield replace(self, parents=(*self.parents[:-1], folder))
+        finally:
+            with contextlib.suppress(OSError):  # a process does not end: the next owner removes it
+                os.rmdir(folder)
 
     def create(self, name: str, limits: Limits, share: str | None) -> Group:
         """A group for a job. The job also joins `share`."""

@@ -31,6 +31,8 @@ CONTROL_FD, LOG_FD = 3, 4
 _SETUP_TIMEOUT_S = 30.0
 _STUCK_TIMEOUT_S = 1.0
 _END_TIMEOUT_S = 10.0
+_DEATH_S = 1.0
+_AGAIN_S = 0.05
 _CREDENTIALS = struct.Struct("=iII")
 _SEND_BUFFER = 2**20  # a job's arguments go in one message
 _LOG = 65_536
@@ -129,18 +131,18 @@ class Launcher:
             os.set_blocking(self._log, False)
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             theirs.callback(os.close, null)
-            self._process = Process(
-                [tether, "tether", str(os.getpid()), str(uid), *argv],
-                {0: null, 1: log, 2: log, CONTROL_FD: inits.fileno(), LOG_FD: log},
-            )
-            ours.callback(self._process.close)
             self._socket = control
             self._control = trio.socket.from_stdlib_socket(control)
             self._waits = waits
             self._said = b""
             self._jail: Jail | None = None
             self._stands = False
-            self._stuck = False
+            self._patience_s = _END_TIMEOUT_S
+            self._process = Process(
+                [tether, "tether", str(os.getpid()), str(uid), *argv],
+                {0: null, 1: log, 2: log, CONTROL_FD: inits.fileno(), LOG_FD: log},
+            )
+            ours.callback(self._process.close)
             self._ours = ours.pop_all()
 
     async def ready(self) -> None:
@@ -149,7 +151,7 @@ class Launcher:
             while not self._stands:
                 await self._receive()  # perhaps a message of the last jail that nobody read
             return
-        self._stuck = True
+        self._patience_s = _STUCK_TIMEOUT_S
         raise SandboxFailed(
             f"no jail became ready within {_SETUP_TIMEOUT_S:.0f} s: the machine is overloaded, "
             f"or its kernel is stuck{self.said()}"
@@ -194,17 +196,27 @@ class Launcher:
         return message
 
     async def close(self) -> None:
-        """End nsjail and its jail. After the return no process of either is left."""
+        """End nsjail and its jail. After the return no process of either is left. Raises SandboxFailed when
+        one does not end, as when it hangs in the kernel; it may be tried again, and then takes no time."""
         self._process.terminate()  # nsjail kills and reaps its jail, then ends
-        with trio.move_on_after(_STUCK_TIMEOUT_S if self._stuck else _END_TIMEOUT_S, shield=True):
+        if not await self._gone(self._patience_s):
+            self._process.kill()
+            again, self._patience_s = self._patience_s == _AGAIN_S, _AGAIN_S
+            if not await self._gone(_AGAIN_S if again else _DEATH_S):
+                raise SandboxFailed(f"nsjail or its jail does not end{self.said()}")
+        self._control.close()
+        if self._jail:
+            self._jail.close()
+        self._ours.close()
+
+    async def _gone(self, seconds: float) -> bool:
+        with trio.move_on_after(seconds, shield=True):
             await self._process.wait()
             if self._jail:
                 self._jail.kill()  # the jail outlives an nsjail that was killed
                 await self._jail.gone()
-        self._control.close()  # an init that is left nevertheless now ends by itself
-        if self._jail:
-            self._jail.close()
-        self._ours.close()
+            return True
+        return False
 
     def said(self) -> str:
         """The latest lines of nsjail's log for the operator. Each line is returned once."""

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVarTuple, Unpack
@@ -50,6 +50,7 @@ _TMP = 64 * 2**20
 _CLOSE_S = 30.0
 _MANY = 3
 """A cell with so many runs will have more: then a jail is made for the next run while this one goes."""
+_AGAIN_S = 1.0
 _LONG = 2**20  # bytes that take longer to write than a thread takes to start
 
 Args = TypeVarTuple("Args")
@@ -67,6 +68,8 @@ class _Host:
     proc: list[str]
     waits: Waits
     cgroups: Cgroups | None
+    interactive: Cgroups | None
+    """The place of the groups of interactive programs."""
 
     @property
     def tether(self) -> str:
@@ -92,11 +95,14 @@ class _Seat:
     def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
         self.slot = slot
-        self.share = host.cgroups.make_share(slot.name) if host.cgroups else None
+        self._shares: dict[Cgroups, str | None] = {}
         self.folder = host.workspace / slot.name
         self.folder.mkdir(mode=0o711)
         self._idle: deque[tuple[Launcher, Place]] = deque()
         """The launcher that ended its run first is the first: its next jail is the likeliest to stand."""
+        self.groups: set[Group] = set()
+        """Those that were made and are not removed yet."""
+        self._ending: list[tuple[Launcher, Place]] = []
         self._made = 0
 
     @asynccontextmanager
@@ -135,15 +141,35 @@ class _Seat:
         if not self._idle:
             self._idle.append(self._make())
 
+    def share(self, place: Cgroups) -> str | None:
+        """The group in which the runs of this slot share the processors, where this needs a group."""
+        if place not in self._shares:
+            self._shares[place] = place.make_share(self.slot.name)
+        return self._shares[place]
+
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers."""
         while len(self._idle) > number:
             await self._end(*self._idle.pop())
 
+    @property
+    def clear(self) -> bool:
+        """Whether nothing of earlier runs is left."""
+        return not self.groups and not self._ending
+
     async def close(self) -> None:
+        """Remove everything, and give the slot back last: nobody else may get its user while a process of
+        it is left. Raises SandboxFailed or OSError when something cannot be removed; it may be tried
+        again."""
         await self.reduce(0)
-        if self.share:
-            await remove(self.share)
+        for launcher, place in tuple(self._ending):
+            await launcher.close()
+            place.close()
+            self._ending.remove((launcher, place))
+        for group in tuple(self.groups):
+            await group.remove()
+            self.groups.remove(group)
+        await remove(*filter(None, self._shares.values()))
         self.folder.rmdir()
         self.slot.release()
 
@@ -161,8 +187,15 @@ class _Seat:
             raise
 
     async def _end(self, launcher: Launcher, place: Place) -> None:
-        await launcher.close()
-        place.close()
+        """End a launcher, or leave this to `close`."""
+        self._ending.append((launcher, place))
+        try:
+            await launcher.close()
+            place.close()
+        except (OSError, SandboxFailed) as error:
+            log.warning("a launcher does not end", slot=self.slot.name, reason=str(error))
+            return
+        self._ending.remove((launcher, place))
 
 
 class _Cell:
@@ -186,7 +219,7 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
-            group = await held.enter_async_context(self._group(name, run.limits))
+            group = await held.enter_async_context(self._group(name, run))
             launcher, place = await held.enter_async_context(self._seat.launcher())
             if number >= _MANY:
                 self._seat.prepare()
@@ -226,16 +259,19 @@ class _Cell:
         return tree
 
     @asynccontextmanager
-    async def _group(self, name: str, limits: Limits) -> AsyncIterator[Group | None]:
-        if self._host.cgroups is None:
+    async def _group(self, name: str, run: Run) -> AsyncIterator[Group | None]:
+        place = self._host.interactive if run.interactive else self._host.cgroups
+        if place is None:
             yield None
             return
-        group = self._host.cgroups.create(name, limits, self._seat.share)
+        group = place.create(name, run.limits, self._seat.share(place))
+        self._seat.groups.add(group)
         try:
             yield group
         finally:
             with trio.CancelScope(shield=True):  # bounded by remove() itself
                 await group.remove()
+            self._seat.groups.remove(group)
 
     def close(self) -> None:
         self._trees.close()
@@ -277,6 +313,7 @@ class _Nsjail:
         self._cleared: set[str] = set()
         self._keep_max = keep_max
         self._idle: list[_Seat] = []
+        self._unclear: list[_Seat] = []
 
     @property
     def isolation(self) -> list[str]:
@@ -312,24 +349,23 @@ class _Nsjail:
         try:
             seat = self._idle.pop() if self._idle else self._make_seat()
             cell = _Cell(self._host, seat, files, limits.box)
+            good = False  # after an error the seat begins anew
             try:
                 yield cell
-            except BaseException:
+                good = True
+            finally:
                 with trio.move_on_after(_CLOSE_S, shield=True):
-                    cell.close()
-                    await seat.close()
-                raise
-            cell.close()
-            await seat.reduce(1)
-            await self._keep(seat)
+                    await self._give_back(seat, cell, good=good)
         except OSError as error:
-            raise SandboxFailed(f"the cell could not be made or removed: {error}") from error
+            raise SandboxFailed(f"the cell could not be made: {error}") from error
 
     @property
     def waits_s(self) -> float:
         return self._host.waits.longest_s
 
     async def trial(self) -> None:
+        with trio.move_on_after(_AGAIN_S):
+            await self._clear_again()
         language = next(iter(self.languages.values()))
         limits = Limits()
         run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
@@ -355,15 +391,38 @@ class _Nsjail:
             slot.release()
             raise
 
-    async def _keep(self, seat: _Seat) -> None:
-        if len(self._idle) < self._keep_max:
-            self._idle.append(seat)
-        else:
-            await seat.close()
+    async def _give_back(self, seat: _Seat, cell: _Cell | None, *, good: bool) -> None:
+        """Keep a good seat for the next cell, and close others. A seat that cannot be cleared is kept back
+        and tried again with the next trial: what its program did is known all the same."""
+        cleared = False
+        try:
+            if cell:
+                cell.close()
+            if good and seat.clear and len(self._idle) < self._keep_max:
+                await seat.reduce(1)
+                self._idle.append(seat)
+            else:
+                await seat.close()
+            cleared = True
+        except (OSError, SandboxFailed) as error:
+            log.error("a slot cannot be cleared now", slot=seat.slot.name, reason=str(error))
+        finally:
+            if not cleared:
+                self._unclear.append(seat)
+
+    async def _clear_again(self) -> None:
+        for _ in range(len(self._unclear)):
+            seat = self._unclear.pop(0)
+            self._unclear.append(seat)  # behind the others, which had no turn yet
+            with suppress(OSError, SandboxFailed):
+                await seat.close()
+                self._unclear.remove(seat)
+                log.info("a slot was cleared after all", slot=seat.slot.name)
 
     async def close(self) -> None:
         while self._idle:
-            await self._idle.pop().close()
+            await self._give_back(self._idle.pop(), None, good=False)
+        await self._clear_again()
 
 
 @asynccontextmanager
@@ -410,23 +469,45 @@ def _open_host(config: Config) -> Iterator[_Host]:
     build_rootfs(root)
     found = find_cgroups()
     cgroups = found if found and found.claim() else None
-    host = _Host(
-        nsjail=config.sandbox.nsjail or _bundled_nsjail(),
-        user=user,
-        folder=folder,
-        workspace=workspace,
-        root=root,
-        proc=proc_mounts(root),
-        waits=Waits(),
-        cgroups=cgroups,
-    )
     try:
-        yield host
+        with _place_for_interactive(folder, user, cgroups) as interactive:
+            yield _Host(
+                nsjail=config.sandbox.nsjail or _bundled_nsjail(),
+                user=user,
+                folder=folder,
+                workspace=workspace,
+                root=root,
+                proc=proc_mounts(root),
+                waits=Waits(),
+                cgroups=cgroups,
+                interactive=interactive,
+            )
     finally:
         if cgroups:
             cgroups.leave()
-        kernel.unmount(str(host.root))
+        kernel.unmount(str(root))
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+@contextmanager
+def _place_for_interactive(
+    folder: Path, user: kernel.HostUser, cgroups: Cgroups | None
+) -> Iterator[Cgroups | None]:
+    """A group named after a slot that is leased for it. When we are killed, the slot's next owner removes
+    the group."""
+    if cgroups is None or not cgroups.shares_cpu:
+        yield cgroups
+        return
+    try:
+        slot = lease(folder, user)
+    except SandboxFailed as error:
+        raise SandboxUnavailable(str(error), "Stop other processes of occd") from error
+    try:
+        cgroups.clear(f"{slot.name}-")
+        with cgroups.together(f"{slot.name}-interactive") as place:
+            yield place
+    finally:
+        slot.release()
 
 
 def _workspace(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 3 to 30 for anything with a preexec_fn."""
 
 import os
-import select
 import signal
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +9,6 @@ import trio
 
 # A child inherits what we ignore: Python ignores SIGPIPE and SIGXFSZ, nohup SIGHUP.
 _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-_DEATH_MS = 1000
 _left: "list[Process]" = []
 
 
@@ -57,13 +55,9 @@ class Process:
             signal.pidfd_send_signal(self._pidfd, number)
 
     def close(self) -> None:
-        """Kill, reap and forget; for the way out when nobody can wait any more. A process that hangs in
-        the kernel cannot be killed: it is left, and reaped when another is closed."""
+        """Forget the process, which has ended. A process that hangs in the kernel cannot be killed: it is
+        left, and reaped when another is closed."""
         if self.returncode is None:
-            self.kill()
-            poll = select.poll()
-            poll.register(self._pidfd, select.POLLIN)
-            poll.poll(_DEATH_MS)
             _left.append(self)
         else:
             os.close(self._pidfd)

@@ -21,6 +21,7 @@ from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.model import Event, LogEntry, Record, Result, Status, Submission, Summary
 from occd.sqlite import Database
+from occd.state.control import ControlEntry
 
 NODE_TTL_S = 15.0
 """A node is forgotten this many seconds after its last announcement."""
@@ -48,20 +49,12 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
-class Stdin:
-    """The program's input from some offset on. `ended` says that nothing follows `data`."""
-
-    data: bytes
-    ended: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Taken:
-    """The bytes of stdin and the number of signals that an attempt has taken from its clients, and how many
-    attempts there were before it."""
+    """What an attempt has got from its clients: the number of the last control, and the bytes of stdin. And
+    how many attempts there were before it."""
 
+    controls: int = 0
     stdin: int = 0
-    signals: int = 0
     attempts: int = 0
 
 
@@ -124,8 +117,8 @@ class Submissions(Protocol):
         """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
         for a forgotten submission: the attempts and the clients' controls then go on after `taken`.
 
-        Raises AlreadyFinished, also for a forgotten submission that was cancelled before it began, and
-        Exhausted when all attempts are used up.
+        Raises AlreadyFinished, also for a forgotten submission that was erased or cancelled before it began,
+        and Exhausted when all attempts are used up.
         """
 
     async def excuse(self, id: str, attempt: int) -> None:
@@ -138,7 +131,7 @@ class Submissions(Protocol):
         """Store the result and append `finished`, in one step, both without the heads of the output, which
         the log holds. Returns False and changes nothing when the submission has a result already or
         `attempt` is stale; None stands for any attempt. A forgotten submission is recorded anew from
-        `submission`, if given, with the heads as its log (`rebuilt`)."""
+        `submission`, if given, with the heads as its log (`rebuilt`), unless it was erased."""
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         """The record of a submission, with its output when this has at most `output_max` bytes. Raises
@@ -159,8 +152,13 @@ class Submissions(Protocol):
         """Wait until the submission is finished. Returns the record, as `get`. Raises UnknownSubmission."""
 
     async def cancel(self, id: str) -> bool:
-        """Finish a queued submission as cancelled at once; notify the attempt of a running one. False when
-        the submission was finished before. Raises UnknownSubmission."""
+        """Finish a queued submission as cancelled at once; append a control for a running one, which later
+        attempts get too. False when the submission was finished before. Raises UnknownSubmission."""
+
+    async def erase(self, submission: Submission) -> bool:
+        """Forget at once all that is kept of a submission that has finished, and free its idempotency key. A
+        late message of the submission neither runs nor records anything. False when it has not finished.
+        Raises UnknownSubmission."""
 
 
 class Log(Protocol):
@@ -186,27 +184,27 @@ class Log(Protocol):
 
 
 class Controls(Protocol):
+    """What clients send to a program: one log of controls, numbered from 1."""
+
     async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:
-        """Append to the stdin log. `offset` counts bytes, so that repeated bytes are dropped.
+        """Append input, and its end with `end`. `offset` counts bytes, so that repeated bytes are dropped.
 
         Raises UnknownSubmission, AlreadyFinished, NotInteractive, StdinFull, or Rejected for a gap.
         """
 
-    async def stdin(self, subject: str, offset: int) -> Stdin:
-        """Wait for stdin from `offset` on. The bytes before `offset` count as read by the program."""
-
     async def send_signal(self, subject: str, signal: str) -> None:
-        """Send the running attempt a signal, by name.
+        """Append a signal, by name. Only the attempt that runs now gets it.
 
         Raises UnknownSubmission, AlreadyFinished, NotRunning, or Rejected for too many.
         """
 
-    async def signals(self, subject: str, seen: int) -> Sequence[str]:
-        """Wait for signals to the running attempt, after the first `seen` signals. Only for the process that
-        began the attempt, as are `cancelled` and `stdin`."""
+    async def watch(self, subject: str, after: int) -> Sequence[ControlEntry]:
+        """Wait for controls with a number > `after`. Returns them in order, about WATCH_BYTES at most. Only
+        for the process that began the attempt. Waits also when state has forgotten the subject."""
 
-    async def cancelled(self, subject: str) -> None:
-        """Wait until somebody cancels the submission."""
+    async def took(self, subject: str, stdin: int) -> None:
+        """Note that the program took so many bytes of stdin. All others count as unread: of these there may
+        be STDIN_UNREAD_MAX. Like `watch`, waits out an outage."""
 
 
 class Nodes(Protocol):

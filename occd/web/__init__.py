@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from occd.languages import Installed, Language
-from occd.model import LogEntry, Record, Summary
+from occd.model import LogEntry, Record, Submission, Summary
 from occd.principal import Principal
 from occd.request import Request
 
@@ -16,6 +16,14 @@ class SubmitService(Protocol):
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
     ) -> Record: ...
+
+    async def admit(self, request: Request, principal: Principal) -> Submission: ...
+
+    async def accept(self, submission: Submission, *, key: str | None, digest: str) -> Record: ...
+
+    async def rerun(self, id: str, principal: Principal, *, key: str | None) -> Record: ...
+
+    async def erase(self, id: str, principal: Principal) -> None: ...
 
     async def get(self, id: str, output_max: int = 0) -> Record: ...
 

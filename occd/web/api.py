@@ -1,7 +1,8 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any, TypeGuard
@@ -9,7 +10,7 @@ from typing import Any, TypeGuard
 import trio
 from quart import Blueprint, Response, request
 
-from occd.config import Config
+from occd.config import Config, HttpConfig
 from occd.errors import FieldError, Rejected, UnknownSubmission, Unreadable
 from occd.model import Record
 from occd.principal import Principal
@@ -21,13 +22,14 @@ from occd.web.json import dump, parse
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader
 from occd.web.origin import check_origin
-from occd.web.owner import owner_of, principal_of
-from occd.web.query import check_parameters, limit_of, wait_of
+from occd.web.owner import principal_of
+from occd.web.query import check_parameters, fields_of, flag_of, wait_of
 from occd.web.schema import (
+    RECORD_FIELDS,
+    chosen,
     is_long,
     language_json,
     limits_json,
-    summary_json,
     whole_json,
 )
 from occd.web.submission import parse_submission
@@ -35,55 +37,63 @@ from occd.web.submission import parse_submission
 OUTPUT_BYTES = 2**14
 """More output than that is read from the log while it is sent: as JSON it may take six times as much."""
 
-_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "api.submit": ("wait",),
-    "api.own": ("limit", "cursor"),
-    "api.look": ("wait",),
-}
-"""What each address takes behind its `?`. The others take nothing."""
+WITH_OUTPUT = frozenset({"compile", "run"})
+"""The fields that need the output."""
 
 
 def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> Blueprint:
     api = Blueprint("api", __name__)
 
-    @api.before_request
-    async def same_origin() -> None:
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            check_origin(request.headers, config.http)
-
-    @api.before_request
-    async def known_parameters() -> None:
-        check_parameters(request.args, _PARAMETERS.get(request.endpoint or "", ()))
+    parameters = {
+        "api.submit": ("wait",),
+        "api.look": ("wait", "fields"),
+        "api.rerun": ("wait",),
+        "api.cancel": ("erase",),
+    }
+    guard(api, config.http, parameters)
 
     @api.post("/submissions")
     async def submit() -> Response:
         wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
         key = checked_key(request.headers.get("Idempotency-Key"))
         record = await _accepted(principal, key)
-        _held().release_request()
+        held().release_request()
         return await _answer(record, wait)
 
     async def _accepted(principal: Principal, key: str | None) -> Record:
-        value, digest = await _read_body()
+        value, digest = await read_body()
         wanted = await parse_submission(value)
-        async with heavy_if(_held(), wanted.bytes):
+        async with heavy_if(held(), wanted.bytes):
             return await service.submit(wanted, principal, key=key, digest=digest)
 
-    @api.get("/submissions")
-    async def own() -> Response:
-        owner, limit = owner_of(principal_of(request.headers)), limit_of(request.args)
-        found = await service.owned(owner, request.args.get("cursor"), limit)
-        more = found[-1].cursor if len(found) == limit else None
-        return _json({"submissions": [summary_json(each) for each in found], "cursor": more})
+    @api.post("/submissions/<id>/rerun")
+    async def rerun(id: str) -> Response:
+        refuse_body()
+        wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
+        key = checked_key(request.headers.get("Idempotency-Key"))
+        async with _whole():
+            record = await service.rerun(checked_id(id), principal, key=key)
+        return await _answer(record, wait)
+
+    @asynccontextmanager
+    async def _whole() -> AsyncIterator[None]:
+        """While a whole submission is read, which may be as long as a request."""
+        async with held().heavy:
+            with held().holding(config.http.body_max_bytes):
+                yield
 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
-        wait = wait_of(request.args, config.http)
-        record = await service.get(checked_id(id), OUTPUT_BYTES)
-        return await _answer(record, wait, pending_status=200)
+        wait, fields = wait_of(request.args, config.http), fields_of(request.args, RECORD_FIELDS)
+        record = await service.get(checked_id(id), OUTPUT_BYTES if fields & WITH_OUTPUT else 0)
+        return await _answer(record, wait, fields, pending_status=200)
 
     @api.delete("/submissions/<id>")
     async def cancel(id: str) -> Response:
+        if flag_of(request.args, "erase"):
+            async with _whole():
+                await service.erase(checked_id(id), principal_of(request.headers))
+            return Response(status=204)
         record, cancelling = await service.cancel(checked_id(id), OUTPUT_BYTES)
         return await _shown(record, 202 if cancelling else 200)
 
@@ -95,7 +105,7 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
 
     @api.get("/limits")
     async def limits() -> Response:
-        return _json(limits_json(config))
+        return in_json(limits_json(config))
 
     async def _settled(id: str, wait: float) -> Record:
         """The submission as it is when it has finished, the time is up, or the server stops."""
@@ -109,31 +119,55 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
             nursery.cancel_scope.cancel()
         return record or await service.get(id, OUTPUT_BYTES)
 
-    async def _answer(record: Record, wait: float, pending_status: int = 202) -> Response:
+    async def _answer(
+        record: Record,
+        wait: float,
+        fields: frozenset[str] = frozenset(RECORD_FIELDS),
+        pending_status: int = 202,
+    ) -> Response:
         if record.status != "finished" and wait:
             record = await _settled(record.id, wait)
-        response = await _shown(record, 200 if record.status == "finished" else pending_status)
+        status = 200 if record.status == "finished" else pending_status
+        response = await _shown(record, status, fields)
         response.headers["Location"] = f"/api/v1/submissions/{record.id}"
         return response
 
-    async def _shown(record: Record, status: int) -> Response:
-        value = whole_json(record)
+    async def _shown(
+        record: Record, status: int, fields: frozenset[str] = frozenset(RECORD_FIELDS)
+    ) -> Response:
+        value = chosen(whole_json(record), fields)
         if not is_long(value):
-            return _json(value, status)
-        _held().hold_for_request(ANSWER_BYTES + TEST_BYTES * record.tests)
+            return in_json(value, status)
+        held().hold_for_request(ANSWER_BYTES + TEST_BYTES * record.tests)
         pieces = pieces_of(value, partial(service.entries, record.id))
         return Response(LongAnswer(pieces), status, content_type="application/json")
 
     return api
 
 
-def _held() -> Held:
+def guard(
+    blueprint: Blueprint, config: HttpConfig, parameters: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Check what all calls have in common. `parameters` says what an address takes behind its `?`; an address
+    that is not named takes nothing."""
+
+    @blueprint.before_request
+    async def same_origin() -> None:
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            check_origin(request.headers, config)
+
+    @blueprint.before_request
+    async def known_parameters() -> None:
+        check_parameters(request.args, parameters.get(request.endpoint or "", ()))
+
+
+def held() -> Held:
     extensions: Any = request.scope["extensions"]
-    held: Held = extensions[HELD]
-    return held
+    found: Held = extensions[HELD]
+    return found
 
 
-async def _read_body() -> tuple[Any, str]:
+async def read_body() -> tuple[Any, str]:
     """The value of the request's body, and the digest of the body, however the body came."""
     length = request.content_length
     digest = sha256()
@@ -148,6 +182,12 @@ async def _read_body() -> tuple[Any, str]:
     assert isinstance(body, bytes)
     digest.update(body)
     return parse(body), digest.hexdigest()
+
+
+def refuse_body() -> None:
+    """For calls that take none: what is in it would be without effect."""
+    if request.content_length or "Transfer-Encoding" in request.headers:
+        raise Rejected("bad-request", "this call takes no body")
 
 
 def checked_id(id: object) -> str:
@@ -171,5 +211,5 @@ def checked_key(key: object) -> str | None:
     )
 
 
-def _json(value: object, status: int = 200) -> Response:
+def in_json(value: object, status: int = 200) -> Response:
     return Response(dump(value), status, content_type="application/json")

@@ -6,6 +6,7 @@ A problem never holds a trace or a path of ours. `type` is stable and relative: 
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from quart import Response
 
 from occd.errors import (
@@ -29,6 +30,8 @@ from occd.errors import (
     Unreadable,
 )
 from occd.web.json import dump
+
+log = structlog.get_logger()
 
 _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     UnknownSubmission: (404, "unknown-submission", "There is no such submission (any more)"),
@@ -57,6 +60,9 @@ _REJECTED = {
     "too-large": (413, "This is too large"),
     "unknown-host": (421, "The server does not answer to this name"),
     "stdin-gap": (409, "Some stdin is missing before this"),
+    "batch": (422, "Something in this batch cannot be run, so nothing of it was submitted"),
+    "not-finished": (409, "This submission has not finished"),
+    "not-kept": (409, "What this submission was given is not kept any more"),
     "shutting-down": (503, "The server is stopping, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),
     "too-many": (429, "That is too many at once"),
@@ -102,6 +108,14 @@ def problem_of(error: OccdError) -> Problem:
             detail = "" if status in (404, 503) else str(error)
             return Problem(type_, title, status, detail, retry_after=retry)
     return internal_problem()
+
+
+def told(error: OccdError, **where: object) -> Problem:
+    """The problem of an error that is not the answer to the whole request. What an operator should know is
+    logged."""
+    if isinstance(error, Unreadable):
+        log.error("what is stored cannot be read", reason=str(error), **where)
+    return problem_of(error)
 
 
 def internal_problem() -> Problem:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from werkzeug.datastructures import MultiDict
 
@@ -10,6 +10,7 @@ from occd.config import HttpConfig
 from occd.errors import FieldError, Rejected
 
 _LIST_MAX = 100
+"""How many submissions a list has, and how many ids a question may name."""
 _ERRORS_SHOWN = 5
 _NAME_SHOWN = 100
 
@@ -55,6 +56,39 @@ def limit_of(given: MultiDict[str, str]) -> int:
     if not re.fullmatch(r"\d{1,3}", limit) or not 1 <= int(limit) <= _LIST_MAX:
         raise _invalid("limit", f"must be 1 to {_LIST_MAX}")
     return int(limit)
+
+
+def flag_of(given: MultiDict[str, str], name: str) -> bool:
+    """`true` or `false`, which is the same as nothing."""
+    value = given.get(name, "false")
+    if value not in ("true", "false"):
+        raise _invalid(name, "must be true or false")
+    return value == "true"
+
+
+def ids_of(given: MultiDict[str, str]) -> list[str] | None:
+    """`?ids=A,B`. Each is any text: what is unknown of an id is told beside it. None when it is not there."""
+    ids = given.get("ids")
+    if ids is None:
+        return None
+    found = ids.split(",", _LIST_MAX)
+    if len(found) > _LIST_MAX:
+        raise _invalid("ids", f"must be at most {_LIST_MAX}, with commas between them")
+    for name in ("limit", "cursor"):
+        if name in given:
+            raise _invalid(name, "does not go with ids")
+    return found
+
+
+def fields_of(given: MultiDict[str, str], known: Sequence[str]) -> frozenset[str]:
+    """`?fields=A,B`: the names that are wanted. `id` is always among them; without `?fields=` all are."""
+    wanted = given.get("fields")
+    if wanted is None:
+        return frozenset(known)
+    names = set(wanted.split(",", len(known)))
+    if not names <= set(known):
+        raise _invalid("fields", f"must be some of {', '.join(known)}, with commas between them")
+    return frozenset(names | {"id"})
 
 
 def _invalid(name: str, message: str) -> Rejected:

@@ -1,11 +1,13 @@
 """Every route of the server, on one screen. The role submit serves the API and the pages, ws the
 WebSocket; every process tells its health.
 
-POST   /api/v1/submissions          submit           api.py
-GET    /api/v1/submissions          one's own
-GET    /api/v1/submissions/{id}     look, or wait
-DELETE /api/v1/submissions/{id}     cancel
+POST   /api/v1/submissions              submit           api.py
+POST   /api/v1/submissions/{id}/rerun   submit again
+GET    /api/v1/submissions/{id}         look, or wait
+DELETE /api/v1/submissions/{id}         cancel, or erase
 GET    /api/v1/languages · /limits
+GET    /api/v1/submissions              one's own, or many by id   many.py
+POST   /api/v1/submissions/batch · /cancel
 WS     /api/v1/ws                   follow, type     socket.py
 GET    /  /static/{path}            the editor       pages.py
 GET    /healthz · /readyz           for supervisors
@@ -26,6 +28,7 @@ from occd.web import FollowService, Health, SubmitService
 from occd.web.api import api_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
+from occd.web.many import many_routes
 from occd.web.pages import page_routes, secure
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.socket import socket_routes
@@ -54,6 +57,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     if services.submit:
         api = api_routes(services.submit, services.stopping, config)
         app.register_blueprint(api, url_prefix=prefix)
+        app.register_blueprint(many_routes(services.submit, config), url_prefix=prefix)
         app.register_blueprint(page_routes())
     if services.follow:
         socket = socket_routes(services.follow, services.stopping, config.http)

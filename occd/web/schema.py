@@ -1,7 +1,7 @@
 """The JSON of the native API: records, events and languages become JSON."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -163,6 +163,15 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "started_at": timestamp(summary.started_at),
         "finished_at": timestamp(summary.finished_at),
     }
+
+
+RECORD_FIELDS = tuple(record_json(Record("", "", "queued", 0, 0.0), no_text))
+SUMMARY_FIELDS = tuple(summary_json(Summary("", "", "queued", None, 0.0, None, None)))
+"""The fields of a submission as a client gets it alone, and in a list of the client's own."""
+
+
+def chosen(value: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    return {name: each for name, each in value.items() if name in fields}
 
 
 def language_json(language: Language, versions: Sequence[Installed]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import trio
 from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
-from occd.errors import FieldError, OccdError, OverBudget, Rejected, Unreadable
+from occd.errors import FieldError, OccdError, OverBudget, Rejected
 from occd.model import LogEntry, Output, Record
 from occd.principal import Principal
 from occd.web import FollowService
@@ -24,7 +24,7 @@ from occd.web.json import dump, parse
 from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import principal_by, principal_of
-from occd.web.problems import Problem, internal_problem, problem_of
+from occd.web.problems import Problem, internal_problem, problem_of, told
 from occd.web.query import check_parameters
 from occd.web.schema import event_json
 from occd.web.submission import parse_submission
@@ -111,7 +111,7 @@ class _Session:
             _check_fields(frame)
             await self._handlers[frame["type"]](frame)
         except OccdError as error:
-            await self._answer(frame, _error(frame, _told(error, frame.get("id"))))
+            await self._answer(frame, _error(frame, told(error, id=frame.get("id"))))
         except Exception:
             log.exception("a frame failed")
             await self._answer(frame, _error(frame, internal_problem()))
@@ -201,7 +201,7 @@ class _Session:
             except OverBudget as error:
                 await self._close(TRY_AGAIN_LATER, str(error))
             except OccdError as error:
-                await self._send(_error({"id": id}, _told(error, id)))
+                await self._send(_error({"id": id}, told(error, id=id)))
             finally:
                 if self._followed.get(id) is scope:
                     del self._followed[id]
@@ -319,12 +319,6 @@ def _check_fields(frame: dict[str, Any]) -> None:
     names = [name[:_NAME_SHOWN].encode(errors="backslashreplace").decode() for name in unknown]
     detail = "; ".join(f"{name} {message}" for name in names)
     raise Rejected("bad-request", detail, [FieldError(name, message) for name in names])
-
-
-def _told(error: OccdError, id: object) -> Problem:
-    if isinstance(error, Unreadable):
-        log.error("what is stored cannot be read", id=id, reason=str(error))
-    return problem_of(error)
 
 
 def _error(frame: dict[str, Any], problem: Problem) -> dict[str, Any]:

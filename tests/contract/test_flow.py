@@ -287,6 +287,27 @@ async def test_copies_at_any_moment_give_one_result(flow: Flow) -> None:
         assert (await flow.settled(submission))[1] == result
 
 
+async def test_stdin_that_no_program_reads_holds_up_no_signal_and_no_cancel(flow: Flow) -> None:
+    started = trio.Event()
+
+    async def read_nothing(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        assert await flow.sandbox.signals.receive() == 2
+        await flow.state.submissions.cancel(submission.id)
+        await stop.wait()
+        return FINE
+
+    flow.sandbox.behave = read_nothing
+    async with flow.running():
+        submission = await flow.submit(interactive=True)
+        await started.wait()
+        for _ in range(16):
+            await flow.state.controls.send_stdin(submission.id, bytes(2**16), None, end=False)
+        await flow.state.controls.send_signal(submission.id, "SIGINT")
+        _, result = await flow.settled(submission)
+    assert result.verdict == Verdict.CANCELLED
+
+
 async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
     started = trio.Event()
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ from occd.model import (
     Written,
     new_id,
 )
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Stdin, Taken
+from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Taken
+from occd.state.control import Cancel, Control, End, Signal, Stdin
 
 OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
 
@@ -735,9 +737,9 @@ async def test_cancelling_what_runs_tells_its_attempt(seam: StateSeam) -> None:
         submission, other = await begun(state), await begun(state)
         unrelated = Waiting()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(unrelated.run, lambda: state.controls.cancelled(other.id))
+            nursery.start_soon(unrelated.run, partial(state.controls.watch, other.id, 0))
             await assert_waits_for(
-                lambda: state.controls.cancelled(submission.id),
+                partial(state.controls.watch, submission.id, 0),
                 state.submissions.cancel(submission.id),
             )
             await unrelated.assert_still()
@@ -753,8 +755,7 @@ async def test_a_cancel_is_remembered_for_the_next_attempt(seam: StateSeam) -> N
         seam.crash()
     async with seam.open() as state:
         assert await state.submissions.begin(submission, "3", "node") == 2
-        with trio.fail_after(SOON_S):
-            await state.controls.cancelled(submission.id)
+        assert await controls(state, submission.id, 1) == [Cancel()]
 
 
 async def test_cancelling_what_has_finished_changes_nothing(seam: StateSeam) -> None:
@@ -793,50 +794,88 @@ async def test_cancelling_twice_is_cancelling_once(seam: StateSeam) -> None:
         assert not await state.submissions.cancel(queued.id)
 
 
-# stdin
+# controls
 
 
-async def read_stdin(state: State, id: str, offset: int = 0) -> Stdin:
+async def controls(state: State, id: str, count: int, after: int = 0) -> list[Control]:
+    """So many controls, and those that come with them."""
+    found: list[Control] = []
     with trio.fail_after(SOON_S):
-        return await state.controls.stdin(id, offset)
+        while len(found) < count:
+            for entry in await state.controls.watch(id, after):
+                assert entry.number > after
+                after = entry.number
+                found.append(entry.control)
+    return found
 
 
-async def test_stdin_is_a_log_by_offset_that_survives_a_crash(seam: StateSeam) -> None:
+async def typed(state: State, id: str, size: int) -> bytes:
+    """So many bytes of stdin from the first, and those that come with them."""
+    data, after = b"", 0
+    with trio.fail_after(SOON_S):
+        while len(data) < size:
+            for entry in await state.controls.watch(id, after):
+                if isinstance(entry.control, Stdin):
+                    assert entry.control.offset == len(data)
+                    data += entry.control.data
+                after = entry.number
+    return data
+
+
+async def test_controls_are_one_log_by_number_that_survives_a_crash(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
         await state.controls.send_stdin(submission.id, b"one\xff", 0, end=False)
         await state.controls.send_stdin(submission.id, b"two", None, end=False)
-        assert await read_stdin(state, submission.id) == Stdin(b"one\xfftwo", ended=False)
+        first: list[Control] = [Stdin(0, b"one\xff"), Stdin(4, b"two")]
+        assert await controls(state, submission.id, 2) == first
         await state.controls.send_stdin(submission.id, b"three", 7, end=True)
-        assert await read_stdin(state, submission.id, 7) == Stdin(b"three", ended=True)
-        assert await read_stdin(state, submission.id, 12) == Stdin(b"", ended=True)
+        await state.submissions.cancel(submission.id)
+        await state.submissions.cancel(submission.id)
+        rest: list[Control] = [Stdin(7, b"three"), End(), Cancel()]
+        assert await controls(state, submission.id, 3, after=2) == rest
+        for after in range(5):
+            numbers = [each.number for each in await state.controls.watch(submission.id, after)]
+            assert numbers == list(range(after + 1, 6))
         seam.crash()
     async with seam.open() as state:
         await state.submissions.begin(submission, "3", "node")
-        assert await read_stdin(state, submission.id) == Stdin(b"one\xfftwothree", ended=True)
+        assert await controls(state, submission.id, 5) == first + rest
 
 
-async def test_stdin_can_be_read_from_any_byte(seam: StateSeam) -> None:
+async def test_who_watches_controls_waits_for_more(seam: StateSeam) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await state.controls.send_stdin(submission.id, b"abc", None, end=False)
-        await state.controls.send_stdin(submission.id, b"def", None, end=False)
-        for offset in range(6):
-            expected = Stdin(b"abcdef"[offset:], ended=False)
-            assert await read_stdin(state, submission.id, offset) == expected
+        sends: list[Callable[[], Awaitable[object]]] = [
+            lambda: state.controls.send_stdin(submission.id, b"x", None, end=False),
+            lambda: state.controls.send_signal(submission.id, "SIGINT"),
+            lambda: state.controls.send_stdin(submission.id, b"", None, end=True),
+            lambda: state.submissions.cancel(submission.id),
+        ]
+        for number, send in enumerate(sends):
+            await assert_waits_for(partial(state.controls.watch, submission.id, number), send())
 
 
-async def test_stdin_waits_for_more(seam: StateSeam) -> None:
+async def test_many_controls_come_in_parts(seam: StateSeam) -> None:
+    """Of 256 KiB and some thousands of controls, so that no reader is handed what a client piled up."""
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
-        await assert_waits_for(
-            lambda: state.controls.stdin(submission.id, 0),
-            state.controls.send_stdin(submission.id, b"x", None, end=False),
-        )
-        await assert_waits_for(
-            lambda: state.controls.stdin(submission.id, 1),
-            state.controls.send_stdin(submission.id, b"", None, end=True),
-        )
+        for _ in range(4):
+            await state.controls.send_stdin(submission.id, bytes(WATCH_BYTES), None, end=False)
+        first = await state.controls.watch(submission.id, 0)
+        assert [each.number for each in first] == [1]
+        assert len(await typed(state, submission.id, STDIN_UNREAD_MAX)) == STDIN_UNREAD_MAX
+        await state.controls.took(submission.id, STDIN_UNREAD_MAX)
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(1000):
+                    nursery.start_soon(send_byte, state, submission.id)
+        assert len(await state.controls.watch(submission.id, 4)) < 5000
+        assert len(await controls(state, submission.id, 5000, after=4)) == 5000
+
+
+async def send_byte(state: State, id: str) -> None:
+    await state.controls.send_stdin(id, b"x", None, end=False)
 
 
 async def test_stdin_sent_before_the_start_is_kept(seam: StateSeam) -> None:
@@ -844,7 +883,7 @@ async def test_stdin_sent_before_the_start_is_kept(seam: StateSeam) -> None:
         submission = await created(state, interactive=True)
         await state.controls.send_stdin(submission.id, b"early", 0, end=False)
         await state.submissions.begin(submission, "3", "node")
-        assert (await read_stdin(state, submission.id)).data == b"early"
+        assert await controls(state, submission.id, 1) == [Stdin(0, b"early")]
 
 
 async def test_repeated_stdin_is_dropped(seam: StateSeam) -> None:
@@ -855,7 +894,8 @@ async def test_repeated_stdin_is_dropped(seam: StateSeam) -> None:
         await state.controls.send_stdin(submission.id, b"b", 1, end=False)
         await state.controls.send_stdin(submission.id, b"bcde", 1, end=True)
         await state.controls.send_stdin(submission.id, b"de", 3, end=True)
-        assert await read_stdin(state, submission.id) == Stdin(b"abcde", ended=True)
+        found = await controls(state, submission.id, 3)
+        assert found == [Stdin(0, b"abc"), Stdin(3, b"de"), End()]
 
 
 async def test_a_gap_in_stdin_is_refused(seam: StateSeam) -> None:
@@ -865,7 +905,7 @@ async def test_a_gap_in_stdin_is_refused(seam: StateSeam) -> None:
         with pytest.raises(Rejected) as refused:
             await state.controls.send_stdin(submission.id, b"x", 4, end=False)
         assert (refused.value.kind, refused.value.errors[0].field) == ("stdin-gap", "offset")
-        assert (await read_stdin(state, submission.id)).data == b"abc"
+        assert await controls(state, submission.id, 1) == [Stdin(0, b"abc")]
 
 
 async def test_stdin_after_its_end_is_refused(seam: StateSeam) -> None:
@@ -886,7 +926,9 @@ async def test_stdin_is_refused_where_it_has_no_meaning(seam: StateSeam) -> None
             await state.controls.send_stdin(ended.id, b"x", None, end=False)
 
 
-async def test_unread_stdin_is_bounded_and_has_room_again_after_a_read(seam: StateSeam) -> None:
+async def test_unread_stdin_is_bounded_and_has_room_again_when_the_program_took_some(
+    seam: StateSeam,
+) -> None:
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
         half = bytes(STDIN_UNREAD_MAX // 2)
@@ -895,15 +937,23 @@ async def test_unread_stdin_is_bounded_and_has_room_again_after_a_read(seam: Sta
         with pytest.raises(StdinFull) as full:
             await state.controls.send_stdin(submission.id, b"x", None, end=False)
         assert full.value.unread == STDIN_UNREAD_MAX
-        first = await read_stdin(state, submission.id)
-        with pytest.raises(StdinFull):  # only what lies before a read's offset counts as read
+        await typed(state, submission.id, STDIN_UNREAD_MAX)
+        with pytest.raises(StdinFull):  # what the attempt got is not what the program took
             await state.controls.send_stdin(submission.id, b"x", None, end=False)
-        read = Waiting()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read.run, lambda: read_stdin(state, submission.id, len(first.data)))
-            await read.assert_still()
+        await state.controls.took(submission.id, 1)
+        await state.controls.send_stdin(submission.id, b"x", None, end=False)
+        with pytest.raises(StdinFull):
             await state.controls.send_stdin(submission.id, b"x", None, end=False)
-            await read.assert_ends()
+
+
+async def test_unread_stdin_holds_up_no_signal_and_no_cancel(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        await state.controls.send_stdin(submission.id, bytes(STDIN_UNREAD_MAX), None, end=True)
+        await state.controls.send_signal(submission.id, "SIGINT")
+        await state.submissions.cancel(submission.id)
+        *_, signal, cancel = await controls(state, submission.id, 4)
+        assert (signal, cancel) == (Signal("SIGINT"), Cancel())
 
 
 async def test_stdin_can_end_however_much_a_new_attempt_has_to_read(seam: StateSeam) -> None:
@@ -912,34 +962,39 @@ async def test_stdin_can_end_however_much_a_new_attempt_has_to_read(seam: StateS
         chunk = bytes(STDIN_UNREAD_MAX)
         for number in range(3):
             await state.controls.send_stdin(submission.id, chunk, None, end=False)
-            await read_stdin(state, submission.id, number * len(chunk))
-            with trio.move_on_after(QUIET_S):
-                await state.controls.stdin(submission.id, (number + 1) * len(chunk))
+            await state.controls.took(submission.id, (number + 1) * len(chunk))
         await state.submissions.begin(submission, "3", "node")
         await state.controls.send_stdin(submission.id, chunk, 2 * len(chunk), end=False)  # a repeat
+        with pytest.raises(StdinFull):
+            await state.controls.send_stdin(submission.id, b"x", None, end=False)
         await state.controls.send_stdin(submission.id, b"", None, end=True)
-        assert await read_stdin(state, submission.id) == Stdin(3 * chunk, ended=True)
+        assert len(await typed(state, submission.id, 3 * len(chunk))) == 3 * len(chunk)
+        assert await controls(state, submission.id, 1, after=3) == [End()]
 
 
 async def test_what_clients_send_goes_on_after_an_emptying(seam: StateSeam) -> None:
-    """From what the program had taken; whoever waits for more is not told that none comes."""
+    """From what the attempt had got; whoever waits for more is not told that none comes."""
     async with seam.open() as state:
         submission = await begun(state, interactive=True)
         await state.controls.send_stdin(submission.id, b"taken", 0, end=False)
         await state.controls.send_signal(submission.id, "SIGINT")
-        assert (await state.controls.stdin(submission.id, 0)).data == b"taken"
-        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT"]
+        assert len(await controls(state, submission.id, 2)) == 2
         seam.empty()
         with trio.move_on_after(QUIET_S) as scope:
-            await state.controls.stdin(submission.id, 5)
+            await state.controls.watch(submission.id, 2)
         assert scope.cancelled_caught
-        await state.submissions.begin(submission, "3", "node", Taken(stdin=5, signals=1))
+        await state.controls.took(submission.id, 3)
+        await state.submissions.begin(submission, "3", "node", Taken(controls=2, stdin=5))
         with pytest.raises(Rejected):
             await state.controls.send_stdin(submission.id, b"a gap", 6, end=False)
         await state.controls.send_stdin(submission.id, b"ken and more", 2, end=True)
         await state.controls.send_signal(submission.id, "SIGTERM")
-        assert await state.controls.stdin(submission.id, 5) == Stdin(b" and more", ended=True)
-        assert list(await state.controls.signals(submission.id, 1)) == ["SIGTERM"]
+        found = await state.controls.watch(submission.id, 2)
+        assert [(each.number, each.control) for each in found] == [
+            (3, Stdin(5, b" and more")),
+            (4, End()),
+            (5, Signal("SIGTERM")),
+        ]
 
 
 # list
@@ -1028,6 +1083,53 @@ async def test_a_list_goes_on_behind_any_number_of_the_same_moment(seam: StateSe
         assert sorted(found) == sorted(each.id for each in many)
 
 
+async def test_what_is_erased_is_gone_for_good_and_leaves_its_key_to_others(
+    seam: StateSeam,
+) -> None:
+    """Also when a message of it comes once more."""
+    erased, kept = (replace(make(), owner="anon:me", stdin=b"secret") for _ in range(2))
+    async with seam.open() as state:
+        await state.submissions.create(erased, "key", "digest")
+        await state.submissions.create(kept, None, "")
+        for each in (erased, kept):
+            attempt = await state.submissions.begin(each, "3", "node")
+            await state.log.append(each.id, attempt, [Output("run", "stdout", b"out")])
+            await state.submissions.finish(each.id, attempt, result())
+        assert await state.submissions.erase(erased)
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.erase(erased)
+    seam.crash()
+    async with seam.open() as state:
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.get(erased.id)
+        with pytest.raises(UnknownSubmission):
+            await state.log.entries(erased.id, 0)
+        with pytest.raises(AlreadyFinished):
+            await state.submissions.begin(erased, "3", "node")
+        assert not await state.submissions.finish(erased.id, 1, result(), erased)
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.submission(erased.id)
+        listed = await state.submissions.owned("anon:me", None, 10)
+        assert [each.id for each in listed] == [kept.id]
+        assert (await state.submissions.get(kept.id)).status == "finished"
+        again = replace(make(), owner="anon:me")
+        assert (await state.submissions.create(again, "key", "other")).id == again.id
+
+
+async def test_only_what_has_finished_is_erased(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        waiting, running = make(), make()
+        for each in (waiting, running):
+            await state.submissions.create(each, None, "")
+        await state.submissions.begin(running, "3", "node")
+        for each in (waiting, running):
+            assert not await state.submissions.erase(each)
+        assert (await state.submissions.get(waiting.id)).status == "queued"
+        assert (await state.submissions.get(running.id)).status == "running"
+        with pytest.raises(UnknownSubmission):
+            await state.submissions.erase(make())
+
+
 async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam) -> None:
     begun_anew, ended_anew = (of_owner("anon:me", time.time() + number) for number in range(2))
     async with seam.open() as state:
@@ -1043,30 +1145,18 @@ async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam
 # signals
 
 
-async def test_signals_reach_the_running_attempt_in_order(seam: StateSeam) -> None:
-    async with seam.open() as state:
-        submission = await begun(state)
-        await assert_waits_for(
-            lambda: state.controls.signals(submission.id, 0),
-            state.controls.send_signal(submission.id, "SIGINT"),
-        )
-        await state.controls.send_signal(submission.id, "SIGTERM")
-        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT", "SIGTERM"]
-        assert list(await state.controls.signals(submission.id, 1)) == ["SIGTERM"]
-
-
 async def test_a_new_attempt_gets_no_signals_of_an_earlier_one(seam: StateSeam) -> None:
+    """It gets what was typed, and a cancel, in the same order."""
     async with seam.open() as state:
-        submission = await begun(state)
+        submission = await begun(state, interactive=True)
         await state.controls.send_signal(submission.id, "SIGTSTP")
+        await state.controls.send_stdin(submission.id, b"x", None, end=False)
         await state.submissions.begin(submission, "3", "node")
-        waiting = Waiting()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(waiting.run, lambda: state.controls.signals(submission.id, 0))
-            await waiting.assert_still()
+        assert await controls(state, submission.id, 1) == [Stdin(0, b"x")]
+        await state.controls.send_signal(submission.id, "SIGINT")
+        assert await controls(state, submission.id, 2) == [Stdin(0, b"x"), Signal("SIGINT")]
+        for _ in range(SIGNALS_MAX - 1):  # their number counts anew, too
             await state.controls.send_signal(submission.id, "SIGINT")
-            await waiting.assert_ends()
-        assert list(await state.controls.signals(submission.id, 0)) == ["SIGINT"]
 
 
 async def test_signals_are_refused_where_nothing_runs(seam: StateSeam) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sandboxed import Lab
+from sandboxed import Lab, honest_share
 
 from occd.config import Config
 from occd.model import Limits
@@ -143,3 +143,8 @@ async def test_cpu_time_counts_children_that_have_ended(lab: Lab) -> None:
     )
     assert outcome.succeeded, outcome
     assert 2.0 <= outcome.cpu_time < 10.0
+
+
+async def test_spinning_programs_in_seats_do_not_starve_one_in_a_slot(lab: Lab) -> None:
+    assert "the processors shared by job" in lab.sandbox.isolation
+    assert await honest_share(lab, spinning=8, seconds=20.0) > 2

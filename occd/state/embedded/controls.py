@@ -1,7 +1,11 @@
-"""The clients' input and signals for programs: stdin in SQLite, signals in memory."""
+"""Controls in SQLite, and in memory who waits for them.
+
+A running subject's last number is in memory, so that an attempt that nobody sends anything costs no read.
+"""
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 
 from occd.errors import (
     AlreadyFinished,
@@ -12,9 +16,13 @@ from occd.errors import (
     StdinFull,
     UnknownSubmission,
 )
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, Stdin
-from occd.state.embedded.log import find
+from occd.model import Unknown
+from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
+from occd.state.control import Cancel, Control, ControlEntry, End, Signal, Stdin
 from occd.state.embedded.shared import Shared
+
+_ENTRY_BYTES = 64
+"""What a control counts beside its data."""
 
 
 class EmbeddedControls:
@@ -23,59 +31,60 @@ class EmbeddedControls:
 
     async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:
         await self._shared.database.write(
-            lambda db: _send_stdin(db, subject, data, offset, end=end)
+            lambda db: _send_stdin(db, subject, data, offset, end=end),
+            then=partial(self._shared.control, subject),
         )
-        self._shared.stdin.send(subject)
-
-    async def stdin(self, subject: str, offset: int) -> Stdin:
-        while True:
-            with self._shared.stdin.expected(subject) as sent:
-                stdin = await self._shared.surely(lambda db: _stdin(db, subject, offset))
-                if stdin.data or stdin.ended:
-                    return stdin
-                await sent.wait()
 
     async def send_signal(self, subject: str, signal: str) -> None:
-        status = (await self._shared.database.read(lambda db: find(db, subject)))[1]
-        if status == "finished":
-            raise AlreadyFinished(subject)
-        if status == "running" and subject not in self._shared.signals:
-            # A reader may see a start before this thread was told of it: what is written next is told after.
-            await self._shared.database.write(lambda _: None)
-        sent = self._shared.signals.get(subject)
-        if sent is None:
-            raise NotRunning(subject)
-        if len(sent) >= SIGNALS_MAX:
-            raise Rejected("too-many", f"one attempt takes at most {SIGNALS_MAX} signals")
-        sent.append(signal)
-        self._shared.signalled.send(subject)
+        await self._shared.database.write(
+            lambda db: _send_signal(db, subject, signal),
+            then=partial(self._shared.control, subject),
+        )
 
-    async def signals(self, subject: str, seen: int) -> Sequence[str]:
+    async def watch(self, subject: str, after: int) -> Sequence[ControlEntry]:
         while True:
-            with self._shared.signalled.expected(subject) as sent:
-                if signals := self._shared.signals.get(subject, [])[seen:]:
-                    return signals
+            with self._shared.sent.expected(subject) as sent:
+                if self._shared.controls.get(subject, 0) > after:
+                    found = await self._shared.surely(
+                        lambda: self._shared.database.read(lambda db: _controls(db, subject, after))
+                    )
+                    if found:
+                        return found
                 await sent.wait()
 
-    async def cancelled(self, subject: str) -> None:
-        while True:
-            with self._shared.cancel.expected(subject) as asked:
-                if subject in self._shared.cancelled:
-                    return
-                await asked.wait()
+    async def took(self, subject: str, stdin: int) -> None:
+        statement = "UPDATE submissions SET stdin_read = ? WHERE id = ?"
+        await self._shared.surely(
+            lambda: self._shared.database.write(
+                lambda db: db.execute(statement, [stdin, subject]), hurry=False
+            )
+        )
+
+
+def append_control(
+    db: sqlite3.Connection, number: int, kind: str, data: bytes = b"", start: int | None = None
+) -> int:
+    """The number of the control."""
+    last: int = db.execute(
+        "UPDATE submissions SET controls = controls + 1 WHERE number = ? RETURNING controls",
+        [number],
+    ).fetchall()[0][0]
+    db.execute("INSERT INTO controls VALUES (?, ?, ?, ?, ?)", [number, last, kind, start, data])
+    return last
 
 
 def _send_stdin(
     db: sqlite3.Connection, id: str, data: bytes, offset: int | None, *, end: bool
-) -> None:
+) -> int:
+    """The number of the last control."""
     row = db.execute(
-        "SELECT number, status, stdin_sent, stdin_read, stdin_ended, interactive "
+        "SELECT number, status, stdin_sent, stdin_read, stdin_ended, interactive, controls "
         "FROM submissions WHERE id = ?",
         [id],
     ).fetchone()
     if row is None:
         raise UnknownSubmission(id)
-    number, status, sent, read, ended, interactive = row
+    number, status, sent, read, ended, interactive, last = row
     if status == "finished":
         raise AlreadyFinished(id)
     if not interactive:
@@ -89,24 +98,59 @@ def _send_stdin(
     if data and sent - read + len(data) > STDIN_UNREAD_MAX:
         raise StdinFull(sent - read)
     if data:
-        db.execute("INSERT INTO stdin VALUES (?, ?, ?)", [number, sent, data])
+        last = append_control(db, number, "stdin", data, sent)
+    if end and not ended:
+        last = append_control(db, number, "end")
     db.execute(
         "UPDATE submissions SET stdin_sent = ?, stdin_ended = ? WHERE number = ?",
         [sent + len(data), ended or end, number],
     )
+    return int(last)
 
 
-def _stdin(db: sqlite3.Connection, id: str, offset: int) -> Stdin:
-    row = db.execute("SELECT number, stdin_ended FROM submissions WHERE id = ?", [id]).fetchone()
+def _send_signal(db: sqlite3.Connection, id: str, signal: str) -> int:
+    """The number of the control."""
+    row = db.execute(
+        "SELECT number, status, signals FROM submissions WHERE id = ?", [id]
+    ).fetchone()
     if row is None:
-        return Stdin(b"", ended=False)
-    number, ended = row
-    db.execute("UPDATE submissions SET stdin_read = ? WHERE number = ?", [offset, number])
-    chunks = db.execute(
-        "SELECT start, data FROM stdin WHERE submission = :number AND start >= coalesce("
-        "(SELECT max(start) FROM stdin WHERE submission = :number AND start <= :offset), 0) "
-        "ORDER BY start",
-        {"number": number, "offset": offset},
+        raise UnknownSubmission(id)
+    number, status, signals = row
+    if status == "finished":
+        raise AlreadyFinished(id)
+    if status != "running":
+        raise NotRunning(id)
+    if signals >= SIGNALS_MAX:
+        raise Rejected("too-many", f"one attempt takes at most {SIGNALS_MAX} signals")
+    db.execute("UPDATE submissions SET signals = signals + 1 WHERE number = ?", [number])
+    return append_control(db, number, "signal", signal.encode())
+
+
+def _controls(db: sqlite3.Connection, id: str, after: int) -> list[ControlEntry]:
+    rows = db.execute(
+        "SELECT controls.number, kind, start, data FROM controls JOIN submissions "
+        "ON submissions.number = submission WHERE id = ? AND controls.number > ? "
+        "ORDER BY controls.number",
+        [id, after],
     )
-    data = b"".join(chunk[max(0, offset - start) :] for start, chunk in chunks)
-    return Stdin(data, bool(ended))
+    found: list[ControlEntry] = []
+    size = 0
+    for number, kind, start, data in rows:
+        found.append(ControlEntry(number, _control(kind, start, data)))
+        size += len(data) + _ENTRY_BYTES
+        if size > WATCH_BYTES:
+            break
+    return found
+
+
+def _control(kind: str, start: int | None, data: bytes) -> Control:
+    match kind:
+        case "stdin" if start is not None:
+            return Stdin(start, data)
+        case "end":
+            return End()
+        case "signal":
+            return Signal(data.decode(errors="replace"))
+        case "cancel":
+            return Cancel()
+    return Unknown()

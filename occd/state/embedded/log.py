@@ -18,8 +18,10 @@ class EmbeddedLog:
 
     async def append(self, subject: str, attempt: int, events: Sequence[Event]) -> None:
         await self._shared.surely(
-            lambda db: _append_to(db, subject, attempt, events),
-            lambda _: self._shared.grown.send(subject),
+            lambda: self._shared.database.write(
+                lambda db: _append_to(db, subject, attempt, events),
+                then=lambda _: self._shared.grown.send(subject),
+            )
         )
 
     async def entries(self, subject: str, after: int) -> Sequence[LogEntry]:

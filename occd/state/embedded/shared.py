@@ -2,13 +2,13 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
 from occd.errors import DataFolderError
-from occd.sqlite import Database, Work
+from occd.sqlite import Database
 from occd.state.wakeups import Wakeups
 from occd.trouble import Trouble
 
@@ -25,21 +25,19 @@ class Shared:
         self.database = database
         self.queued = 0
         self.unfinished: set[str] = set()
-        self.cancelled: set[str] = set()
-        self.signals: dict[str, list[str]] = {}
+        self.controls: dict[str, int] = {}
+        """The number of the last control, by subject that has not ended."""
         self.grown = Wakeups()
         self.ended = Wakeups()
-        self.cancel = Wakeups()
-        self.stdin = Wakeups()
-        self.signalled = Wakeups()
+        self.sent = Wakeups()
         self._finishes: deque[float] = deque()
         self._trouble = Trouble("programs and their output wait for the data folder")
 
-    async def surely(self, work: Work[T], then: Callable[[T], None] = lambda _: None) -> T:
-        """However long the data folder takes nothing: a program that runs must not feel it."""
+    async def surely(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat while the data folder is away: a program that runs must not feel it."""
         while True:
             try:
-                done = await self.database.write(work, then=then)
+                done = await step()
             except DataFolderError as error:
                 self._trouble.tell(error)
                 await trio.sleep(_RETRY_S)
@@ -50,10 +48,14 @@ class Shared:
     def end(self, id: str) -> None:
         """A submission has a result, or was forgotten before it had one."""
         self.unfinished.discard(id)
-        self.cancelled.discard(id)
-        self.signals.pop(id, None)
+        self.controls.pop(id, None)
         self.grown.send(id)
         self.ended.send(id)
+
+    def control(self, subject: str, number: int) -> None:
+        """A control was appended."""
+        self.controls[subject] = number
+        self.sent.send(subject)
 
     def count_finish(self) -> None:
         self._finishes.append(time.monotonic())

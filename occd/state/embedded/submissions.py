@@ -24,7 +24,6 @@ class EmbeddedSubmissions:
     async def load(self) -> None:
         self._shared.unfinished = await self._database.read(sql.unfinished)
         self._shared.queued = await self._database.read(sql.count_queued)
-        self._shared.cancelled = await self._database.read(sql.cancelled)
 
     async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
         position, estimate = self._shared.queued + 1, self._shared.estimate()
@@ -60,17 +59,17 @@ class EmbeddedSubmissions:
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
-        def begun(found: tuple[int, bool]) -> None:
-            _, was_queued = found
+        def begun(found: tuple[int, bool, int]) -> None:
+            _, was_queued, controls = found
             self._shared.queued -= was_queued
             self._shared.unfinished.add(submission.id)
-            self._shared.signals[submission.id] = [
-                ""
-            ] * taken.signals  # so that their numbers go on
+            self._shared.controls[submission.id] = controls
             self._shared.grown.send(submission.id)
 
-        attempt, _ = await self._shared.surely(
-            lambda db: sql.begin(db, submission, version, node, taken), begun
+        attempt, _, _ = await self._shared.surely(
+            lambda: self._database.write(
+                lambda db: sql.begin(db, submission, version, node, taken), then=begun
+            )
         )
         return attempt
 
@@ -112,18 +111,21 @@ class EmbeddedSubmissions:
         return await self.get(id, output_max)
 
     async def cancel(self, id: str) -> bool:
-        def cancelled(status: str) -> None:
+        def cancelled(found: tuple[Status, int]) -> None:
+            status, controls = found
             if status == "queued":
                 self._shared.queued -= 1
                 self._shared.end(id)
             if status == "running":
-                self._shared.cancelled.add(id)
-                self._shared.cancel.send(id)
+                self._shared.control(id, controls)
 
-        status = await self._database.write(
+        status, _ = await self._database.write(
             lambda db: sql.cancel(db, id), durable=True, then=cancelled
         )
         return status != "finished"
+
+    async def erase(self, submission: Submission) -> bool:
+        return await self._database.write(lambda db: sql.erase(db, submission.id), durable=True)
 
     async def expire(self) -> None:
         """Remove what finished too long ago, a little at a time so that nobody waits for it."""

@@ -22,6 +22,7 @@ from occd.model import (
     known_verdict,
 )
 from occd.state import WAITS_S, Created, Taken
+from occd.state.embedded.controls import append_control
 from occd.state.embedded.log import append_events, find, stored_events
 from occd.state.output import joined, rebuilt
 
@@ -84,29 +85,34 @@ def unfinished(db: sqlite3.Connection) -> set[str]:
 
 def begin(
     db: sqlite3.Connection, submission: Submission, version: str, node: str, taken: Taken
-) -> tuple[int, bool]:
-    """The attempt, and whether the submission was queued until now."""
+) -> tuple[int, bool, int]:
+    """The attempt, whether the submission was queued until now, and the number of the last control."""
     row = db.execute(
-        "SELECT number, status, attempts, excused, last_seq FROM submissions WHERE id = ?",
+        "SELECT number, status, attempts, excused, last_seq, controls FROM submissions WHERE id = ?",
         [submission.id],
     ).fetchone()
     if row is None:
-        if db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [submission.id]).fetchone():
+        if _is_withdrawn(db, submission.id):
             raise AlreadyFinished(submission.id)
-        row = _insert(db, submission, None, ""), "forgotten", taken.attempts, 0, 0
-        db.execute("UPDATE submissions SET stdin_sent = ? WHERE number = ?", [taken.stdin, row[0]])
-    number, status, attempts, excused, last_seq = row
+        row = _insert(db, submission, None, ""), "forgotten", taken.attempts, 0, 0, taken.controls
+        db.execute(
+            "UPDATE submissions SET stdin_sent = ?, controls = ? WHERE number = ?",
+            [taken.stdin, taken.controls, row[0]],
+        )
+    number, status, attempts, excused, last_seq, controls = row
     if status == "finished":
         raise AlreadyFinished(submission.id)
     if attempts - excused >= MAX_ATTEMPTS:
         raise Exhausted(submission.id, attempts)
     db.execute(
         "UPDATE submissions SET status = 'running', attempts = ?, published = 1, log_from = ?, "
-        "stdin_read = ?, started_at = coalesce(started_at, ?) WHERE number = ?",
+        "stdin_read = ?, signals = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
         [attempts + 1, last_seq + 1, taken.stdin, time.time(), number],
     )
+    if attempts:  # signals are for the attempt that ran
+        db.execute("DELETE FROM controls WHERE submission = ? AND kind = 'signal'", [number])
     append_events(db, number, last_seq, [Started(attempts + 1, version, node)])
-    return attempts + 1, status == "queued"
+    return attempts + 1, status == "queued", controls
 
 
 def excuse(db: sqlite3.Connection, id: str, attempt: int) -> None:
@@ -126,7 +132,7 @@ def finish(
     try:
         number, status, attempts, last_seq = find(db, id)
     except UnknownSubmission:
-        if submission is None:
+        if submission is None or _is_withdrawn(db, id):
             return False, False
         number = _insert(db, submission, None, "")
         statement = "UPDATE submissions SET attempts = ?, published = 1 WHERE number = ?"
@@ -186,21 +192,34 @@ def owned(
     ]
 
 
-def cancel(db: sqlite3.Connection, id: str) -> Status:
-    """The status it had; what was queued is finished now."""
+def cancel(db: sqlite3.Connection, id: str) -> tuple[Status, int]:
+    """The status it had, and the number of the last control. What was queued is finished now."""
     number, status, attempts, last_seq = find(db, id)
+    controls, cancelled = db.execute(
+        "SELECT controls, cancelled FROM submissions WHERE number = ?", [number]
+    ).fetchone()
     if status != "finished":
         db.execute("UPDATE submissions SET cancelled = 1 WHERE number = ?", [number])
+    if status == "running" and not cancelled:
+        controls = append_control(db, number, "cancel")
     if status == "queued":
         result = Result(Verdict.CANCELLED, attempts=attempts, finished_at=time.time())
         _finish(db, number, last_seq, result)
-    return status
+    return status, controls
 
 
-def cancelled(db: sqlite3.Connection) -> set[str]:
-    """Those that were to be cancelled and have not ended yet."""
-    rows = db.execute("SELECT id FROM submissions WHERE cancelled = 1 AND status <> 'finished'")
-    return {id for (id,) in rows}
+def erase(db: sqlite3.Connection, id: str) -> bool:
+    number, status, *_ = find(db, id)
+    if status != "finished":
+        return False
+    db.execute("INSERT OR REPLACE INTO withdrawn VALUES (?, ?)", [id, time.time() + WAITS_S])
+    db.execute("DELETE FROM submissions WHERE number = ?", [number])
+    return True
+
+
+def _is_withdrawn(db: sqlite3.Connection, id: str) -> bool:
+    """It was cancelled before it began, or erased: what still lies in a queue is not to run."""
+    return bool(db.execute("SELECT 1 FROM withdrawn WHERE id = ?", [id]).fetchone())
 
 
 def expire(db: sqlite3.Connection, before: float) -> bool:

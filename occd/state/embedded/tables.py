@@ -10,7 +10,8 @@ from occd.sqlite import Step
 
 
 def second_shape(db: sqlite3.Connection) -> None:
-    """Owners have a kind. Results no longer hold the output, which the log holds already."""
+    """Owners have a kind. Results no longer hold the output, which the log holds already. Stdin, its end and
+    cancels are numbered controls."""
     db.execute(
         "UPDATE submissions SET owner = ? || owner, key = ? || key WHERE owner IS NOT NULL",
         [ANONYMOUS, ANONYMOUS],
@@ -28,6 +29,39 @@ def second_shape(db: sqlite3.Connection) -> None:
         with suppress(Unreadable):  # for its reader to say
             result = wire.store_result(wire.load_result_1(stored).without_heads())
             db.execute("UPDATE submissions SET result = ? WHERE number = ?", [result, number])
+    _number_controls(db)
+
+
+def _number_controls(db: sqlite3.Connection) -> None:
+    """Of what has not finished: nobody reads the others any more."""
+    db.execute(
+        """
+        CREATE TABLE controls (
+            submission INTEGER NOT NULL REFERENCES submissions ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            start INTEGER,
+            data BLOB NOT NULL,
+            PRIMARY KEY (submission, number)
+        )
+        """
+    )
+    db.execute(
+        "INSERT INTO controls SELECT submission, row_number() OVER (PARTITION BY submission "
+        "ORDER BY start), 'stdin', start, data FROM stdin JOIN submissions ON number = submission "
+        "WHERE status <> 'finished'"
+    )
+    count = "(SELECT count(*) FROM controls WHERE submission = submissions.number)"
+    for column, kind in {"stdin_ended": "end", "cancelled": "cancel"}.items():
+        db.execute(
+            f"INSERT INTO controls SELECT number, {count} + 1, ?, NULL, x'' FROM submissions "  # noqa: S608
+            f"WHERE {column} AND status <> 'finished'",
+            [kind],
+        )
+    db.execute("ALTER TABLE submissions ADD COLUMN controls INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE submissions ADD COLUMN signals INTEGER NOT NULL DEFAULT 0")
+    db.execute(f"UPDATE submissions SET controls = {count} WHERE status <> 'finished'")  # noqa: S608
+    db.execute("DROP TABLE stdin")
 
 
 MIGRATIONS: tuple[Step, ...] = (

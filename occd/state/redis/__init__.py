@@ -5,8 +5,8 @@ The other keys (waiting and unpublished ids, idempotency keys, owners) change in
 after that step. The order lets a death in between be healed: by a repetition of the step, by the sweep, or by
 comparing with the submission itself. Every step can be repeated.
 
-    PREFIX:{ID} :e :i :s   a submission, its events, stdin, signals
-    PREFIX:{ID}:c          it was cancelled before it began
+    PREFIX:{ID} :e :c      a submission, its events, its controls
+    PREFIX:{ID}:w          it was cancelled before it began
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
     PREFIX:queued          ids by creation of waiting submissions
     PREFIX:o:OWNER         an owner's ids by creation

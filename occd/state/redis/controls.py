@@ -1,16 +1,15 @@
-"""The clients' input and signals for programs, in Redis."""
+"""Controls in Redis. A control in the list is one letter for its kind, and what belongs to it."""
 
+import re
 from collections.abc import Sequence
 
-from occd.errors import (
-    FieldError,
-    NotInteractive,
-    NotRunning,
-    Rejected,
-    StdinFull,
-)
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, Stdin
+from occd.errors import FieldError, NotInteractive, NotRunning, Rejected, StdinFull
+from occd.model import Unknown
+from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
+from occd.state.control import Cancel, Control, ControlEntry, End, Signal, Stdin
 from occd.state.redis.store import RedisStore, refuse
+
+_STDIN = re.compile(rb"i(\d{1,18}) (.*)", re.DOTALL)
 
 
 class RedisControls:
@@ -41,14 +40,6 @@ class RedisControls:
                 raise Rejected("stdin-gap", message, [FieldError("offset", message)])
         refuse(subject, said)
 
-    async def stdin(self, subject: str, offset: int) -> Stdin:
-        while True:
-            with self._store.news.inbox.expected(f"i{subject}") as told:
-                said, *rest = await self._store.patiently("stdin", subject, offset)
-                if said == b"known" and (rest[0] or rest[1] == b"1"):
-                    return Stdin(rest[0], ended=rest[1] == b"1")
-                await told.wait()
-
     async def send_signal(self, subject: str, signal: str) -> None:
         said, *_ = await self._store.step(
             "send_signal", subject, subject, signal, SIGNALS_MAX, self._store.me, self._store.next()
@@ -60,20 +51,30 @@ class RedisControls:
                 raise Rejected("too-many", f"one attempt takes at most {SIGNALS_MAX} signals")
         refuse(subject, said)
 
-    async def signals(self, subject: str, seen: int) -> Sequence[str]:
+    async def watch(self, subject: str, after: int) -> Sequence[ControlEntry]:
         while True:
-            with self._store.news.inbox.expected(f"s{subject}") as told:
-                if found := await self._store.patiently("signals", subject, seen):
-                    return [each.decode(errors="replace") for each in found]
+            with self._store.news.inbox.expected(subject) as told:
+                found = await self._store.patiently("controls", subject, after, WATCH_BYTES)
+                if found:
+                    pairs = zip(found[::2], found[1::2], strict=True)
+                    return [ControlEntry(number, _control(stored)) for number, stored in pairs]
                 await told.wait()
 
-    async def cancelled(self, subject: str) -> None:
-        while True:
-            with self._store.news.inbox.expected(f"c{subject}") as told:
-                command = ("HGET", self._store.keys(subject)[0], "cancelled")
-                if await self._store.patiently_run(command):
-                    return
-                await told.wait()
+    async def took(self, subject: str, stdin: int) -> None:
+        await self._store.patiently("took", subject, stdin)
+
+
+def _control(stored: bytes) -> Control:
+    match stored[:1]:
+        case b"i" if typed := _STDIN.fullmatch(stored):
+            return Stdin(int(typed[1]), typed[2])
+        case b"e":
+            return End()
+        case b"s":
+            return Signal(stored[1:].decode(errors="replace"))
+        case b"c":
+            return Cancel()
+    return Unknown()
 
 
 SCRIPTS = {
@@ -83,9 +84,10 @@ local status = get('status')
 if not status then return {'unknown'} end
 if status == 'finished' then return {'finished'} end
 if get('interactive') ~= '1' then return {'not interactive'} end
-if ARGV[2] == '' and tonumber(get('sent ' .. ARGV[5]) or 0) >= tonumber(ARGV[6]) then return {'done'} end
-local sent, data = (get('first_stdin') or 0) + redis.call('STRLEN', I), ARGV[7]
-if ARGV[2] ~= '' then
+local sent, data, new = tonumber(get('stdin_sent') or 0), ARGV[7], {}
+if ARGV[2] == '' then
+  if tonumber(get('sent ' .. ARGV[5]) or 0) >= tonumber(ARGV[6]) then return {'done'} end
+else
   local offset = tonumber(ARGV[2])
   if offset > sent then return {'gap', sent} end
   data = string.sub(data, sent - offset + 1)
@@ -94,34 +96,48 @@ if data ~= '' then
   if get('stdin_ended') then return {'ended'} end
   local unread = sent - tonumber(get('stdin_read') or 0)
   if unread + #data > tonumber(ARGV[4]) then return {'full', unread} end
-  redis.call('APPEND', I, data)
+  redis.call('HINCRBY', H, 'stdin_sent', #data)
+  new[1] = string.format('i%.0f ', sent) .. data
 end
-if ARGV[3] == '1' then redis.call('HSET', H, 'stdin_ended', 1) end
+if ARGV[3] == '1' and redis.call('HSETNX', H, 'stdin_ended', 1) == 1 then new[#new + 1] = 'e' end
 redis.call('HSET', H, 'sent ' .. ARGV[5], ARGV[6])
-tell('i', ARGV[1])
+control(ARGV[1], unpack(new))
 return {'done'}
 """,
-    # offset
-    "stdin": """
-if redis.call('EXISTS', H) == 0 then return {'unknown'} end
-redis.call('HSET', H, 'stdin_read', ARGV[1])
-local data = redis.call('GETRANGE', I, ARGV[1] - (get('first_stdin') or 0), -1)
-return {'known', data, get('stdin_ended') or '0'}
-""",
-    # seen
-    "signals": """
-return redis.call('LRANGE', S, ARGV[1] - (get('first_signal') or 0), -1)
-""",
-    # id, signal, most at once, sender, its number
+    # id, signal, most for an attempt, sender, its number
     "send_signal": """
 local status = get('status')
 if not status then return {'unknown'} end
 if status ~= 'running' then return {status} end
 if tonumber(get('sent ' .. ARGV[4]) or 0) >= tonumber(ARGV[5]) then return {'done'} end
-if redis.call('LLEN', S) >= tonumber(ARGV[3]) then return {'too many'} end
+if tonumber(get('signals') or 0) >= tonumber(ARGV[3]) then return {'too many'} end
+redis.call('HINCRBY', H, 'signals', 1)
 redis.call('HSET', H, 'sent ' .. ARGV[4], ARGV[5])
-redis.call('RPUSH', S, ARGV[2])
-tell('s', ARGV[1])
+control(ARGV[1], 's' .. ARGV[2])
 return {'done'}
+""",
+    # after, bytes at most, of which a control counts 64 beside its own. Gives numbers and controls, without
+    # the signals for earlier attempts
+    "controls": """
+if redis.call('EXISTS', H) == 0 then return {} end
+local first, signals_from = tonumber(get('first_control') or 0), tonumber(get('signals_from') or 0)
+local at, last, size, found = math.max(ARGV[1] - first, 0), redis.call('LLEN', C), 0, {}
+while at < last and size <= tonumber(ARGV[2]) do
+  for _, each in ipairs(redis.call('LRANGE', C, at, math.min(at + 15, last - 1))) do
+    at = at + 1
+    if string.sub(each, 1, 1) ~= 's' or first + at > signals_from then
+      table.insert(found, first + at)
+      table.insert(found, each)
+      size = size + #each + 64
+    end
+    if size > tonumber(ARGV[2]) then break end
+  end
+end
+return found
+""",
+    # bytes of stdin
+    "took": """
+if redis.call('EXISTS', H) == 1 then redis.call('HSET', H, 'stdin_read', ARGV[1]) end
+return {}
 """,
 }

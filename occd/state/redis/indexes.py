@@ -136,6 +136,16 @@ class Indexes:
             ("EXPIRE", key, lasts),
         ]
 
+    async def remove(self, submission: Submission, key: str) -> None:
+        """`key` is the name of its idempotency key's key, or nothing."""
+        commands: list[Command] = []
+        if submission.owner:
+            commands.append(("ZREM", self._owner_key(submission.owner), submission.id))
+        if key:
+            commands.append(self._store.script("release", [key], submission.id))
+        if commands:
+            await self._store.link.run(*commands)
+
     async def after_end(self, id: str, key: bytes, result: Result | None) -> None:
         """Update the other keys after an end. A repetition of the end repeats this, too."""
         commands: list[Command] = [

@@ -1,11 +1,11 @@
 """What the steps that Redis carries out at once, in Lua, have in common.
 
 Each step touches the keys of one submission only, which share the hash tag {id}, or one other key. Each would
-therefore work on a cluster too. KEYS of a submission are always these five:
+therefore work on a cluster too. KEYS of a submission are always these four:
 
     1  a hash: what is known     2  a list: its events, of which the n-th is number n
-    3  a string: its stdin       4  a list: signals for the attempt that runs
-    5  a string: it was cancelled before it began; outlives the others, as its message may
+    3  a list: its controls, of which the n-th is number first_control + n: more than n after an emptying
+    4  a string: it was cancelled before it began; outlives the others, as its message may
 
 Each step can be repeated after a lost connection. A step that is not idempotent by itself is given a nonce,
 or a number that rises with each step of its sender (the link keeps the order), and recognizes its repetition.
@@ -13,7 +13,7 @@ Answers start with a word.
 """
 
 PRELUDE = """
-local H, E, I, S, C = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local H, E, C, W = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local function get(field) return redis.call('HGET', H, field) end
 local function now()
   local time = redis.call('TIME')
@@ -40,14 +40,16 @@ local function append(channel, ended, events)
     redis.call('PUBLISH', channel, table.concat(head, ' ') .. '\\n' .. table.concat(events))
   end
 end
-local function tell(what, id)
+-- Append controls and tell the process that runs the attempt.
+local function control(id, ...)
+  for _, each in ipairs({...}) do redis.call('RPUSH', C, each) end
   local inbox = get('inbox')
-  if inbox then redis.call('PUBLISH', inbox, what .. id) end
+  if inbox then redis.call('PUBLISH', inbox, id) end
 end
 local function finish(channel, event, at, expire_at, nonce, verdict)
   redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce,
              'verdict', verdict)
   append(channel, 1, {event})
-  for _, key in ipairs({H, E, I, S}) do redis.call('PEXPIREAT', key, expire_at) end
+  for _, key in ipairs({H, E, C}) do redis.call('PEXPIREAT', key, expire_at) end
 end
 """

@@ -78,14 +78,10 @@ class RedisStore:
         return found
 
     async def patiently(self, step: str, id: str, *args: str | bytes | float) -> list[Reply]:
-        found: list[Reply] = await self.patiently_run(self.step_command(step, id, *args))
-        return found
-
-    async def patiently_run(self, command: Command) -> Reply:
         """Wait as long as it takes. The caller goes on when Redis is back."""
         while True:
             try:
-                return (await self.link.run(command, certain=False))[0]
+                return await self.step(step, id, *args, certain=False)
             except StateUnavailable:
                 await trio.sleep(RETRY_S)
 
@@ -131,7 +127,7 @@ class RedisStore:
 
     def keys(self, id: str) -> list[str]:
         base = f"{self._prefix}:{{{id}}}"
-        return [base, f"{base}:e", f"{base}:i", f"{base}:s", f"{base}:c"]
+        return [base, f"{base}:e", f"{base}:c", f"{base}:w"]
 
     def key(self, name: str) -> str:
         return f"{self._prefix}:{name}"

@@ -119,7 +119,7 @@ class RedisSubmissions:
                     before + mark[:-1],
                     after,
                     taken.stdin,
-                    taken.signals,
+                    taken.controls,
                     taken.attempts,
                     submission.retry_of or "",
                 ),
@@ -208,6 +208,15 @@ class RedisSubmissions:
         if said != b"running":
             await self._indexes.after_end(id, rest[0], result if said == b"queued" else None)
         return bool(said != b"finished")
+
+    async def erase(self, submission: Submission) -> bool:
+        id, until = submission.id, int(1000 * (time.time() + WAITS_S))
+        said, key = await self._store.step("erase", id, secrets.token_hex(8), until)
+        if said == b"unknown":
+            raise UnknownSubmission(id)
+        if said == b"gone":
+            await self._indexes.remove(submission, key.decode())
+        return bool(said == b"gone")
 
     async def _complete(self, record: Record, output_max: int) -> Record:
         """The record with its output, if the output is short."""

@@ -15,33 +15,32 @@ if redis.call('EXISTS', H) == 1 then redis.call('HSET', H, 'published', 1) end
     "discard": """
 if get('status') ~= 'queued' or get('published') then return {'kept'} end
 local key = get('key')
-redis.call('DEL', H, E, I, S)
+redis.call('DEL', H, E, C)
 return {'gone', key}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
-    # after the attempt's number, bytes of stdin and signals that it has taken and attempts before it, if it
-    # was forgotten, retry_of
+    # after the attempt's number; if it was forgotten, the bytes of stdin and the last control that it
+    # has got, and the attempts before it; retry_of
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
   if get('begun' .. attempt) == ARGV[6] then return {'begun', attempt} end
 end
 if not status then
-  if redis.call('EXISTS', C) == 1 then return {'finished', ''} end
+  if redis.call('EXISTS', W) == 1 then return {'finished', ''} end
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
-             'interactive', ARGV[5], 'retry_of', ARGV[15])
+             'interactive', ARGV[5], 'retry_of', ARGV[15], 'stdin_sent', ARGV[12],
+             'first_control', ARGV[13])
   attempts = tonumber(ARGV[14])
 end
-local first_stdin, first_signal = 0, 0
-if not status then first_stdin, first_signal = ARGV[12], ARGV[13] end
 if status == 'finished' then return {'finished', get('key')} end
 if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
 attempts = attempts + 1
 redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1,
-           'first_stdin', first_stdin, 'stdin_read', first_stdin, 'first_signal', first_signal,
+           'stdin_read', status and 0 or ARGV[12], 'signals', 0,
+           'signals_from', (get('first_control') or 0) + redis.call('LLEN', C),
            'inbox', ARGV[9], 'begun' .. attempts, ARGV[6])
 redis.call('HSETNX', H, 'started_at', ARGV[8])
-redis.call('DEL', S)
 append(ARGV[1], 0, {ARGV[10] .. attempts .. ARGV[11]})
 redis.call('HSET', H, 'log_from', redis.call('LLEN', E))
 return {'begun', attempts}
@@ -57,7 +56,7 @@ end
     "finish": """
 local status = get('status')
 if not status then
-  if ARGV[8] == '' then return {'dropped', ''} end
+  if ARGV[8] == '' or redis.call('EXISTS', W) == 1 then return {'dropped', ''} end
   redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
              'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11])
   for at = 13, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
@@ -78,14 +77,24 @@ if not status then return {'unknown'} end
 if status == 'finished' then
   return {get('finished_by') == ARGV[3] and 'queued' or 'finished', get('key')}
 end
-redis.call('HSET', H, 'cancelled', 1)
+local first = redis.call('HSETNX', H, 'cancelled', 1) == 1
 if status == 'queued' then
   finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
-  redis.call('SET', C, 1, 'PXAT', ARGV[8])
-else
-  tell('c', ARGV[2])
+  redis.call('SET', W, 1, 'PXAT', ARGV[8])
+elseif first then
+  control(ARGV[2], 'c')
 end
 return {status, get('key')}
+""",
+    # nonce, forgotten for ever at
+    "erase": """
+local status = get('status')
+if not status then return {redis.call('GET', W) == ARGV[1] and 'gone' or 'unknown', ''} end
+if status ~= 'finished' then return {'kept', ''} end
+local key = get('key')
+redis.call('DEL', H, E, C)
+redis.call('SET', W, ARGV[1], 'PXAT', ARGV[2])
+return {'gone', key}
 """,
     # bytes of events at most. Gives, of what has finished, the last event, and the events of its attempt
     # before that if they are short and few.

@@ -1,0 +1,220 @@
+"""Calls about many submissions at once: one's own, many by id, a batch, and the cancelling of all.
+
+Each of many answers for itself, in the order of the request: as the submission or as {"id", "problem"}.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any
+
+import trio
+from quart import Blueprint, Response, request
+
+from occd.config import Config
+from occd.errors import (
+    BrokerUnavailable,
+    DataFolderError,
+    FieldError,
+    OccdError,
+    QueueFull,
+    Rejected,
+    StateUnavailable,
+)
+from occd.model import Submission
+from occd.principal import Principal
+from occd.web import SubmitService
+from occd.web.api import (
+    OUTPUT_BYTES,
+    WITH_OUTPUT,
+    checked_id,
+    checked_key,
+    guard,
+    held,
+    in_json,
+    read_body,
+    refuse_body,
+)
+from occd.web.budget import Held, heavy_if
+from occd.web.json import dump
+from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
+from occd.web.longjson import digest_of
+from occd.web.owner import owner_of, principal_of
+from occd.web.problems import told
+from occd.web.query import fields_of, flag_of, ids_of, limit_of
+from occd.web.schema import (
+    RECORD_FIELDS,
+    SUMMARY_FIELDS,
+    chosen,
+    no_text,
+    record_json,
+    summary_json,
+    whole_json,
+)
+from occd.web.submission import parse_submission
+
+BATCH_MAX = 1000
+_ERRORS_SHOWN = 5
+_ALL_ERRORS_SHOWN = 100
+_NAME_SHOWN = 64
+_PAGE = 100
+_PAGES = 10
+_AT_ONCE = 16
+_OURS = (BrokerUnavailable, DataFolderError, QueueFull, StateUnavailable)
+"""What keeps one submission of a batch from being queued keeps the following ones from it, too."""
+
+
+def many_routes(service: SubmitService, config: Config) -> Blueprint:
+    many = Blueprint("many", __name__)
+    guard(
+        many,
+        config.http,
+        {
+            "many.own": ("limit", "cursor", "ids", "fields"),
+            "many.batch": ("all_or_nothing",),
+            "many.cancel_own": ("cursor",),
+        },
+    )
+
+    @many.get("/submissions")
+    async def own() -> Response:
+        if (ids := ids_of(request.args)) is not None:
+            fields = fields_of(request.args, RECORD_FIELDS)
+            held().hold_for_request(ANSWER_BYTES)
+            pieces = _found(ids, fields, held())
+            return Response(LongAnswer(pieces), content_type="application/json")
+        owner, limit = owner_of(principal_of(request.headers)), limit_of(request.args)
+        fields = fields_of(request.args, SUMMARY_FIELDS)
+        found = await service.owned(owner, request.args.get("cursor"), limit)
+        more = found[-1].cursor if len(found) == limit else None
+        listed = [chosen(summary_json(each), fields) for each in found]
+        return in_json({"submissions": listed, "cursor": more})
+
+    async def _found(
+        ids: Sequence[str], fields: frozenset[str], held: Held
+    ) -> AsyncIterator[bytes]:
+        output_max = OUTPUT_BYTES if fields & WITH_OUTPUT else 0
+        before = b'{"submissions":['
+        for id in ids:
+            yield before
+            before = b","
+            try:
+                record = await service.get(checked_id(id), output_max)
+                size = TEST_BYTES * record.tests if "tests" in fields else 0
+                held.hold(size)
+            except OccdError as error:
+                yield dump(_problem(id[:_NAME_SHOWN], error)).encode()
+                continue
+            try:
+                read = partial(service.entries, id)
+                async for piece in pieces_of(chosen(whole_json(record), fields), read):
+                    yield piece
+            finally:
+                held.release(size)
+        yield b"]}"
+
+    @many.post("/submissions/batch")
+    async def batch() -> Response:
+        principal = principal_of(request.headers)
+        key = checked_key(request.headers.get("Idempotency-Key"))
+        whole = flag_of(request.args, "all_or_nothing")
+        items = _items((await read_body())[0])
+        # For the answer. Before anything is submitted, because this may be refused.
+        held().hold_for_request(ANSWER_BYTES)
+        admitted = [await _admitted(each, principal) for each in items]
+        if whole:
+            _refuse_any([submission for submission, _ in admitted])
+        answers: list[dict[str, Any]] = []
+        ours: OccdError | None = None
+        for at, (item, (submission, size)) in enumerate(zip(items, admitted, strict=True)):
+            if isinstance(submission, Rejected):
+                answers.append(_problem(None, submission))
+            elif ours:
+                answers.append(_problem(None, ours))
+            else:
+                digest = await digest_of(item) if key else ""
+                try:
+                    async with heavy_if(held(), size):
+                        record = await service.accept(
+                            submission, key=key and f"{key}\n{at}", digest=digest
+                        )
+                    answers.append(record_json(record, no_text))
+                except OccdError as error:
+                    ours = error if isinstance(error, _OURS) else None
+                    answers.append(_problem(None, error))
+        return in_json({"submissions": answers}, 202)
+
+    async def _admitted(item: object, principal: Principal) -> tuple[Submission | Rejected, int]:
+        """With its bytes. Raises what is wrong with us: nothing was submitted yet."""
+        await trio.lowlevel.checkpoint()
+        try:
+            wanted = await parse_submission(item)
+            return await service.admit(wanted, principal), wanted.bytes
+        except Rejected as error:
+            if error.kind == "shutting-down":
+                raise
+            return error, 0
+
+    @many.post("/submissions/cancel")
+    async def cancel_own() -> Response:
+        refuse_body()
+        owner, cursor = owner_of(principal_of(request.headers)), request.args.get("cursor")
+        answers: list[dict[str, Any]] = []
+        for _ in range(_PAGES):
+            page = await service.owned(owner, cursor, _PAGE)
+            answers += await _cancelled([each.id for each in page if each.status != "finished"])
+            cursor = page[-1].cursor if len(page) == _PAGE else None
+            if cursor is None:
+                break
+        return in_json({"submissions": answers, "cursor": cursor})
+
+    async def _cancelled(ids: Sequence[str]) -> list[dict[str, Any]]:
+        answers: dict[str, dict[str, Any]] = {}
+        turns = trio.CapacityLimiter(_AT_ONCE)
+
+        async def cancel(id: str) -> None:
+            async with turns:
+                try:
+                    record, _ = await service.cancel(id)
+                    answers[id] = {"id": id, "status": record.status}
+                except OccdError as error:
+                    answers[id] = _problem(id, error)
+
+        async with trio.open_nursery() as nursery:
+            for id in ids:
+                nursery.start_soon(cancel, id)
+        return [answers[id] for id in ids]
+
+    return many
+
+
+def _items(value: object) -> list[Any]:
+    """The submissions of a batch, which have not been looked at. Raises Rejected."""
+    items = value.get("submissions") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(items, list):
+        raise Rejected("invalid", 'a batch is {"submissions": […]} and nothing else')
+    if len(items) > BATCH_MAX:
+        message = f"has more than {BATCH_MAX} entries"
+        raise Rejected("invalid", f"submissions {message}", [FieldError("submissions", message)])
+    return items
+
+
+def _refuse_any(admitted: Sequence[Submission | Rejected]) -> None:
+    """Raises Rejected when there is an error, and names where."""
+    wrong = [(at, each) for at, each in enumerate(admitted) if isinstance(each, Rejected)]
+    errors = [
+        FieldError(
+            f"submissions.{at}.{each.field}" if each.field else f"submissions.{at}", each.message
+        )
+        for at, error in wrong
+        for each in error.errors[:_ERRORS_SHOWN] or [FieldError("", str(error))]
+    ]
+    if wrong:
+        detail = f"{len(wrong)} of {len(admitted)}; the first is submissions.{wrong[0][0]}: {wrong[0][1]}"
+        raise Rejected("batch", detail, errors[:_ALL_ERRORS_SHOWN])
+
+
+def _problem(id: str | None, error: OccdError) -> dict[str, Any]:
+    problem = told(error, id=id).json()
+    if "errors" in problem:
+        problem["errors"] = problem["errors"][:_ERRORS_SHOWN]
+    return {"id": id, "problem": problem}
