@@ -307,6 +307,7 @@ def _submission(
         created_at=time.time(),
         owner=principal.owner,
         judging=judging,
+        artifacts=request.artifacts,
     )
 
 

@@ -159,6 +159,14 @@ class CeilingConfig(_Section):
     than its `consumer_timeout` (30 minutes)."""
 
 
+class ArtifactsConfig(_Section):
+    """The most that one submission may leave."""
+
+    files: int = Field(32, ge=0, le=1000)
+    file_bytes: int = Field(8 * _MIB, ge=0, le=64 * _MIB)
+    bytes: int = Field(16 * _MIB, ge=0, le=256 * _MIB)
+
+
 class ResultsConfig(_Section):
     keep_s: float = Field(24 * 3600, gt=0)
     """How long a finished submission is kept, counted from its end."""
@@ -212,6 +220,7 @@ class Config(_Section):
     execute: ExecuteConfig = Field(default_factory=ExecuteConfig)
     sandbox: SandboxConfig = SandboxConfig()
     ceilings: CeilingConfig = CeilingConfig()
+    artifacts: ArtifactsConfig = ArtifactsConfig()
     results: ResultsConfig = ResultsConfig()
     rabbitmq: RabbitmqConfig | None = None
     redis: RedisConfig | None = None

@@ -11,6 +11,7 @@
     │   └── Poisoned           a message that is not ours, or no longer readable
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
+    │   ├── UnknownArtifact    the submission left no such file, or the file is gone
     │   ├── Unreadable         what is stored was damaged, or a later version of occd wrote it
     │   ├── AlreadyFinished    the submission has its result; drop what you were doing
     │   ├── Stale              a later attempt has begun; this one may write no more
@@ -85,6 +86,10 @@ class StateError(OccdError):
 
 
 class UnknownSubmission(StateError):
+    pass
+
+
+class UnknownArtifact(StateError):
     pass
 
 

@@ -25,6 +25,8 @@ class Limits:
 class File:
     name: str
     content: bytes
+    executable: bool = False
+    """A file that begins with `#!` is executable by itself."""
 
     def __post_init__(self) -> None:
         rules.check("name", rules.file_name, self.name)

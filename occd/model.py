@@ -78,6 +78,8 @@ class Submission:
     """The submission that this one repeats: a client asked for it, or an operator requeued it."""
     judging: Judging | None = None
     """The tests, each of which is a run. Without tests the program runs once."""
+    artifacts: tuple[str, ...] = ()
+    """Patterns of the files that are kept when the program has ended."""
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -100,8 +102,10 @@ class Submission:
         rules.check("retry_of", rules.id, self.retry_of)
         if self.judging:
             self.judging.fits(self.files, self.limits.box)
-            if self.interactive:
-                raise rules.Broken("cannot go together with tests", "interactive")
+            for name in ("interactive", "artifacts"):
+                if getattr(self, name):
+                    raise rules.Broken("cannot go together with tests", name)
+        rules.check("artifacts", rules.patterns, self.artifacts)
 
     @property
     def turn(self) -> str | None:
@@ -195,6 +199,37 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a program left. State has the bytes, by their SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+    type: str
+    """A media type."""
+
+    def __post_init__(self) -> None:
+        rules.check("name", rules.file_name, self.name)
+        rules.check("sha256", rules.sha256, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that matches a pattern and was not kept. `name` ends with a slash for a folder."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    kept: tuple[Artifact, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """The first 100."""
+    left_out_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The last word on a submission. `version` is the language version that ran, if one did."""
 
@@ -207,6 +242,7 @@ class Result:
     started_at: float | None = None
     finished_at: float = 0.0
     judgement: Judgement | None = None
+    artifacts: Artifacts | None = None
 
     def __post_init__(self) -> None:
         rules.check("started_at", rules.moment, self.started_at)
@@ -276,6 +312,21 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """The event `artifact`: a program left a file."""
+
+    artifact: Artifact
+    stage: StageName
+    name: Literal["artifact"] = "artifact"
+    program: Program = "solution"
+    test: int | None = None
+
+    @property
+    def step(self) -> Step:
+        return Step(self.stage, self.program, self.test)
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """The event `test`: a test is over, or is left out. `share` is what the test earns of its weight. A
     failure of an earlier test may still leave out a test that is over."""
@@ -306,7 +357,7 @@ class Unknown:
     name: Literal["unknown"] = "unknown"
 
 
-Event = Queued | Started | Stage | Output | Tested | Finished | Unknown
+Event = Queued | Started | Stage | Output | Left | Tested | Finished | Unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class Request:
     groups: tuple[Group, ...] = ()
     checker: CheckerRequest | None = None
     stop_on_failure: bool = False
+    artifacts: tuple[str, ...] = ()
+    """Patterns of the files that are kept."""
 
     @property
     def sources_bytes(self) -> int:

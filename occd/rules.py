@@ -54,6 +54,7 @@ _YEAR_10000 = 253_402_300_800
 _NO_FILE_NAME = re.compile(r"[\0-\x1f\x7f\\]")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OWNER = re.compile(r"anon:[A-Za-z0-9_-]{1,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -175,6 +176,11 @@ def patterns(values: Sequence[str]) -> None:
         file_name(value)
         if any("**" in part and part != "**" for part in value.split("/")):
             raise Broken('may have "**" only between slashes')
+
+
+def sha256(value: str) -> None:
+    if not _SHA256.fullmatch(value):
+        raise Broken("must be 64 hexadecimal digits")
 
 
 def version(value: str) -> None:

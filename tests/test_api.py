@@ -34,6 +34,7 @@ OBJECT = [
     "tests",
     "groups",
     "artifacts",
+    "left_out",
     "attempts",
     "retry_of",
     "created_at",
@@ -143,6 +144,7 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
         "tests": [],
         "groups": {},
         "artifacts": [],
+        "left_out": [],
         "attempts": 1,
         "retry_of": None,
     }
@@ -427,7 +429,6 @@ NOT_YET = {
     "callback_url": "http://127.0.0.1:1/",
     "tty": {"rows": 24, "cols": 80},
     "network": True,
-    "artifacts": ["*.png"],
     "trace": True,
     "interactor": {"language": "python", "source": ""},
 }

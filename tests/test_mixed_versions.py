@@ -55,9 +55,10 @@ def written(pattern: str) -> list[bytes]:
 
 
 def said(submission: Submission) -> dict[str, Any]:
-    """The fields as version 1 has them: its owners have no kind, and it knows no tests."""
+    """The fields as version 1 has them: its owners have no kind, and it knows no tests and no artifacts."""
     fields = asdict(submission)
-    assert fields.pop("judging") is None
+    assert (fields.pop("judging"), fields.pop("artifacts")) == (None, ())
+    assert not any(file.pop("executable") for file in fields["files"])
     assert fields["owner"] is None or fields["owner"].startswith("anon:")
     return fields | {"owner": fields["owner"] and fields["owner"].removeprefix("anon:")}
 
@@ -97,7 +98,7 @@ def with_inline_output(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     fields = {name: with_inline_output(each) for name, each in value.items()}
-    assert fields.pop("judgement", None) is None
+    assert (fields.pop("judgement", None), fields.pop("artifacts", None)) == (None, None)
     if "exit_code" in fields:
         for stream in ("stdout", "stderr"):
             written = Written(**fields[stream])

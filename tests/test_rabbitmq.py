@@ -214,16 +214,20 @@ class BusySandbox:
     async def cell(self, *_: Any) -> AsyncIterator["BusySandbox"]:
         yield self
 
-    async def run(self, *_: Any, **_named: Any) -> None:
+    async def run(self, *_: Any, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
         await trio.sleep_forever()
 
 
+@pytest.mark.parametrize("interactive", [False, True])
 async def test_what_is_delivered_again_while_it_runs_still_comes_back_if_we_end(
-    url: str, tmp_path: Path
+    url: str, tmp_path: Path, interactive: bool
 ) -> None:
     config = configure(url).model_copy(update={"execute": ExecuteConfig(slots=2)})
     sandbox: Any = BusySandbox()
-    ours = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
+    ours = Submission(
+        new_id(), "python", None, "main.py", (File("main.py", b""),), interactive=interactive
+    )
     async with (
         open_database(tmp_path) as database,
         open_broker(config, None) as broker,
@@ -233,7 +237,8 @@ async def test_what_is_delivered_again_while_it_runs_still_comes_back_if_we_end(
         await state.submissions.create(ours, None, "")
         await broker.publish(Q, wire.encode_submission(ours), key=ours.id, owner=None)
         async with trio.open_nursery() as nursery:
-            await nursery.start(Execute(config, broker, state, sandbox).run)
+            execute = Execute(config, broker, state, sandbox, lambda: 0.0)
+            await nursery.start(execute.run)
             with trio.fail_after(SOON_S):
                 while len(await state.log.watch(ours.id, 0)) < 2:  # noqa: ASYNC110
                     await trio.sleep(0.01)
@@ -241,6 +246,8 @@ async def test_what_is_delivered_again_while_it_runs_still_comes_back_if_we_end(
                 lose(broker)
                 await trio.sleep(1)  # until it has been delivered again, which nobody can see
             assert (await state.submissions.get(ours.id)).attempts == 1
+            # The free slots are with the intake, which has asked for submissions.
+            assert (execute.arbiter.in_slots, execute.arbiter.seated) == (2, int(interactive))
             nursery.cancel_scope.cancel()
         async with broker.consume(Q, 1) as deliveries:
             (again,) = await take(deliveries)
@@ -655,6 +662,36 @@ async def test_turning_busy_again_and_again_makes_no_dead_letters(url: str) -> N
                 served[delivery.body.decode()] += 1
                 await trio.sleep(0.002)
                 await delivery.ack()
+
+    async with opened(url) as one, opened(url) as other, trio.open_nursery() as nursery:
+        for broker in (one, other) * 30:
+            nursery.start_soon(work, broker)
+        for burst in range(5):
+            async with trio.open_nursery() as publishing:
+                for number in range(80):
+                    body = f"{burst}.{number}"
+                    publishing.start_soon(partial(put, one, body, owner=body))
+
+            async def all_served(count: int = 80 * (burst + 1)) -> bool:
+                return len(served) == count
+
+            await until(all_served)
+        nursery.cancel_scope.cancel()
+    assert set(served.values()) == {1}
+
+
+async def test_bursts_at_nodes_with_many_seats_make_no_dead_letters(url: str) -> None:
+    """The prefetch counts the seats, so more than one message may come for a node's one free slot."""
+    served: Counter[str] = Counter()
+
+    async def work(broker: Broker) -> None:
+        async with broker.pull(Q, 65) as pull:
+            pull.ask()
+            async for delivery in pull.deliveries:
+                served[delivery.body.decode()] += 1
+                await trio.sleep(0.002)
+                await delivery.ack()
+                pull.ask()
 
     async with opened(url) as one, opened(url) as other, trio.open_nursery() as nursery:
         for broker in (one, other) * 30:

@@ -130,6 +130,28 @@ GOOD = {
 GOOD["many arguments"] = GOOD["many arguments"].replace("\\u0000", "a")
 
 
+PROGRAM = b'{"language":"python","source":"print(1)","args":["a"]}'
+LONG_PROGRAM = START[:-1] + b"x" * 17_000 + b'"},'
+BATCHES = {
+    "programs": (b'{"submissions":[' + b",".join([PROGRAM] * 1000) + b"]}", 202),
+    "long programs": (filled(b'{"submissions":[', LONG_PROGRAM, PROGRAM + b"]}"), 202),
+    "wrong programs": (
+        filled(b'{"submissions":[', START + b',"a":0,"b":0,"c":0},', PROGRAM + b"]}", 50_000),
+        202,
+    ),
+    "too many": (filled(b'{"submissions":[', b"{},", b"{}]}", 10_000), 422),
+    "far too many": (filled(b'{"submissions":[', b"{},", b"{}]}"), 413),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+async def test_a_batch_is_answered_in_short_steps(server: Edge, name: str) -> None:
+    body, expected = BATCHES[name]
+    ask = partial(server.ask, b"POST /api/v1/submissions/batch HTTP/1.1", body)
+    status, answer = await in_short_steps(server, ask)
+    assert status == expected, answer
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_body_is_refused_in_short_steps(server: Edge, name: str) -> None:
     body, allowed = HOSTILE[name]

@@ -242,7 +242,7 @@ def test_a_hostile_submission_is_refused_with_a_short_reason(path: list[Any], va
 UNKNOWN_FIELDS: dict[str, list[Any]] = {
     "in the message": ["later"],
     "in the submission": [*S, "tests"],
-    "in a file": [*S, "files", 0, "executable"],
+    "in a file": [*S, "files", 0, "mode"],
     "in the limits": [*S, "limits", "idle_time"],
 }
 

@@ -5,7 +5,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from occd import rules
-from occd.model import Event, File, Limits, Outcome, Result, Submission, Written
+from occd.model import Artifact, Event, File, Limits, Outcome, Result, Submission, Written
 from occd.principal import with_kind
 
 number = st.floats(0, 1e12, allow_nan=False)
@@ -92,4 +92,12 @@ st.register_type_strategy(float, number)
 st.register_type_strategy(str, text)
 st.register_type_strategy(Outcome, outcomes)
 st.register_type_strategy(Result, results)
+artifacts = st.builds(
+    Artifact,
+    name=names,
+    size=st.integers(0, 2**30),
+    sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    type=st.just("image/png"),
+)
+st.register_type_strategy(Artifact, artifacts)
 events = st.one_of([st.from_type(kind) for kind in get_args(Event)])

@@ -1,5 +1,7 @@
 """The broker of one process: messages in SQLite, their order in memory.
 
+A message that somebody waits for is written together with its first delivery, which saves a transaction.
+
 Within a queue owners take turns, the one served least recently first; each owner's own messages are
 served in the order in which they came.
 """
@@ -10,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +45,27 @@ _MIGRATIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Message:
+    number: int
+    owner: str
+    key: str
+    body: bytes | None = None
+    """Of a message whose delivery is written down already, together with the message."""
+
+
+@dataclass(slots=True, eq=False)
+class _Taker:
+    """A task that waits for a message."""
+
+    task: trio.lowlevel.Task = field(default_factory=trio.lowlevel.current_task)
+    given: _Message | None = None
+
+    def wake(self, given: _Message | None = None) -> None:
+        self.given = given
+        trio.lowlevel.reschedule(self.task)
+
+
 @dataclass(slots=True)
 class _Queue:
     """The messages that wait, number and key, by owner; the first owner is the next to be served.
@@ -54,9 +78,7 @@ class _Queue:
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By key: its owner and number, the later one where a message came twice."""
     length: int = 0
-    takers: int = 0
-    """How many wait for a message."""
-    changed: trio.Event = field(default_factory=trio.Event)
+    takers: list[_Taker] = field(default_factory=list)
 
     def put(self, number: int, owner: str, key: str, *, first: bool = False) -> None:
         messages = self.waiting.setdefault(owner, OrderedDict())
@@ -65,27 +87,32 @@ class _Queue:
         if first:
             messages.move_to_end(number, last=False)
             self.waiting.move_to_end(owner, last=False)
-        self.changed.set()
-        self.changed = trio.Event()
+        for taker in self.takers:
+            taker.wake()
+        self.takers.clear()
 
-    async def take(self) -> tuple[int, str, str]:
-        """The number, owner and key of the next."""
+    def reserve(self) -> _Taker | None:
+        """A taker that waits, for a new message that is its turn at once. The caller must wake it."""
+        return self.takers.pop(0) if self.takers and not self.waiting else None
+
+    async def take(self) -> _Message:
+        """The next."""
         while not self.waiting:
-            self.takers += 1
-            try:
-                await self.changed.wait()
-            finally:
-                self.takers -= 1
+            taker = _Taker()
+            self.takers.append(taker)
+            await trio.lowlevel.wait_task_rescheduled(partial(self._give_up, taker))
+            if taker.given:
+                return taker.given
         owner = next(iter(self.waiting))
         number, key = next(iter(self.waiting[owner].items()))
         self._leave(owner, number, key)
         if owner in self.waiting:
             self.waiting.move_to_end(owner)
-        return number, owner, key
+        return _Message(number, owner, key)
 
     @property
     def starves(self) -> bool:
-        return self.takers > 0 and not self.waiting
+        return bool(self.takers) and not self.waiting
 
     def withdraw(self, key: str) -> int | None:
         """The number of the message that waits no more; None when none did."""
@@ -95,6 +122,13 @@ class _Queue:
         self._leave(owner, number, key)
         self.length -= 1
         return number
+
+    def _give_up(self, taker: _Taker, _raise_cancel: object) -> trio.lowlevel.Abort:
+        """A reserved taker cannot be cancelled: its message is on its way, for milliseconds."""
+        if taker not in self.takers:
+            return trio.lowlevel.Abort.FAILED
+        self.takers.remove(taker)
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _leave(self, owner: str, number: int, key: str) -> None:
         messages = self.waiting[owner]
@@ -173,14 +207,21 @@ class EmbeddedBroker:
         if target.length >= self._length_max:
             raise QueueFull(queue, _RETRY_AFTER_S)
         target.length += 1
-        row = (queue, key, owner or "", body)
+        taker = target.reserve()
+        row = (queue, key, owner or "", body, int(taker is not None))
+
+        def put(number: int) -> None:
+            if taker:
+                taker.wake(_Message(number, owner or "", key, body))
+            else:
+                target.put(number, owner or "", key)
+
         try:
-            await self._database.write(
-                lambda db: _insert(db, row),
-                then=lambda number: target.put(number, owner or "", key),
-            )
+            await self._database.write(lambda db: _insert(db, row), then=put)
         except BaseException:
             target.length -= 1
+            if taker:
+                taker.wake()
             raise
 
     @asynccontextmanager
@@ -232,7 +273,10 @@ class EmbeddedBroker:
     async def _next(self, queue: _Queue, freed: Callable[[], object]) -> _Delivery:
         """The next message. A message that was delivered too often becomes a dead letter."""
         while True:
-            number, owner, key = await queue.take()
+            message = await queue.take()
+            number, owner, key = message.number, message.owner, message.key
+            if message.body is not None:
+                return _Delivery(self, queue, freed, number, owner, message.body, key, None)
             try:
                 delivery, deliveries = await self._begin(queue, freed, number)
                 if deliveries <= DELIVERY_LIMIT or queue.name.endswith(DEAD):
@@ -315,8 +359,9 @@ class EmbeddedBroker:
         return self._queues.setdefault(name, _Queue(name))
 
 
-def _insert(db: sqlite3.Connection, row: tuple[str, str, str, bytes]) -> int:
-    cursor = db.execute("INSERT INTO messages (queue, key, owner, body) VALUES (?, ?, ?, ?)", row)
+def _insert(db: sqlite3.Connection, row: tuple[str, str, str, bytes, int]) -> int:
+    statement = "INSERT INTO messages (queue, key, owner, body, deliveries) VALUES (?, ?, ?, ?, ?)"
+    cursor = db.execute(statement, row)
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 

@@ -15,6 +15,7 @@ from signal import Signals
 import structlog
 import trio
 
+from occd.config import Config
 from occd.errors import (
     AlreadyFinished,
     Exhausted,
@@ -24,6 +25,7 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.execution import artifacts
 from occd.execution.arbiter import Turn
 from occd.execution.checkers import open_checkers
 from occd.execution.eventlog import EventLog
@@ -37,8 +39,10 @@ from occd.model import (
     COMPILE,
     HEAD_BYTES,
     RUN,
+    Artifacts,
     Event,
     Judgement,
+    Left,
     Outcome,
     Result,
     Step,
@@ -73,16 +77,18 @@ class Attempt:
         program: Program,
         node: str,
         turn: Turn,
-        total_time: float,
+        config: Config,
     ) -> None:
-        """`total_time` in seconds bounds all tests together."""
         self._state = state
         self._sandbox = sandbox
         self._submission = submission
         self.number = number
         """Changes when state was emptied meanwhile and another attempt began."""
         self._program = program
-        self._total_time = total_time
+        self._total_time = config.ceilings.total_time
+        self._collect = artifacts.wanted(
+            submission.artifacts, config.artifacts, state.blobs.bytes_max
+        )
         self._node = node
         self._turn = turn
         self._taken = Taken(attempts=number - 1)
@@ -163,8 +169,18 @@ class Attempt:
                 first_failure = of_submission(judgement.tests, cancelled=self._cancelled)
                 return Result(Verdict(first_failure), compile=compiled, judgement=judgement)
             command = program.to_run(submission.args, submission.env, submission.limits)
-            run = (await self._step(cell, RUN, command, tree)).outcome
-        return Result(judge(compiled, run, cancelled=self._cancelled), compile=compiled, run=run)
+            done = await self._step(cell, RUN, command, tree)
+        verdict = judge(compiled, done.outcome, cancelled=self._cancelled)
+        return Result(verdict, compile=compiled, run=done.outcome, artifacts=await self._keep(done))
+
+    async def _keep(self, done: Done) -> Artifacts | None:
+        """Store the files that the program left."""
+        if not self._submission.artifacts:
+            return None
+        found = await artifacts.store(self._state.blobs, self._submission.id, done.collected)
+        for artifact in found.kept:
+            self._log.put(RUN, Left(artifact, RUN.stage))
+        return found
 
     def _sit(self) -> None:
         """The program runs now. If it is interactive, it mostly waits for its client from now on."""
@@ -191,6 +207,7 @@ class Attempt:
                     tree=tree,
                     interactive=step == RUN and self._submission.interactive,
                     keep_tree=step == COMPILE,
+                    collect=self._collect if step == RUN else None,
                     started=self._sit if step == RUN else no_matter,
                 )
             nursery.cancel_scope.cancel()

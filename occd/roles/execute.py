@@ -279,7 +279,7 @@ class Execute:
                 program,
                 node,
                 held.turn,
-                self._config.ceilings.total_time,
+                self._config,
             )
             result = replace(await held.attempt.stages(), version=installed.version)
             number = held.attempt.number

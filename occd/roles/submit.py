@@ -134,6 +134,7 @@ class Submit:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
             if not await self._state.submissions.erase(submission):
                 raise Rejected("not-finished", "cancel it, and erase it when it has finished")
+            await self._state.blobs.forget(id)
             return
         raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 
@@ -153,6 +154,9 @@ class Submit:
 
     async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
         return await self._state.log.entries(id, after)
+
+    async def blob(self, id: str, sha256: str) -> bytes | None:
+        return await self._state.blobs.get(id, sha256)
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
         return await self._state.submissions.owned(owner, before, limit)

@@ -106,7 +106,7 @@ class Place:
             for each in folders:
                 folder = stack.enter_context(self._folder(each, folder))
             new = stack.enter_context(opened(name, NEW, folder))
-            os.fchmod(new, 0o755 if file.content.startswith(b"#!") else 0o644)
+            os.fchmod(new, 0o755 if file.executable or file.content.startswith(b"#!") else 0o644)
             os.fchown(new, self._uid, self._uid)
             unwritten = memoryview(file.content)
             while unwritten:

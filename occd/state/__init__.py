@@ -207,6 +207,23 @@ class Controls(Protocol):
         be STDIN_UNREAD_MAX. Like `watch`, waits out an outage."""
 
 
+class Blobs(Protocol):
+    """Bytes that belong to a subject, and go with it."""
+
+    @property
+    def bytes_max(self) -> int:
+        """How many bytes one subject may have."""
+
+    async def put(self, subject: str, sha256: str, data: bytes) -> None:
+        """Store bytes, which are safe after the return. Waits out an outage."""
+
+    async def get(self, subject: str, sha256: str) -> bytes | None:
+        """None when they are not there any more."""
+
+    async def forget(self, subject: str) -> None:
+        """Remove all bytes of a subject."""
+
+
 class Nodes(Protocol):
     async def announce(self, node: Node) -> bool:
         """Announce a role of a node and its load. Repeat this well within NODE_TTL_S. Returns whether state
@@ -241,6 +258,7 @@ class State:
     submissions: Submissions
     log: Log
     controls: Controls
+    blobs: Blobs
     nodes: Nodes
     store: Store
 

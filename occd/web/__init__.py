@@ -29,6 +29,9 @@ class SubmitService(Protocol):
 
     async def entries(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
+    async def blob(self, id: str, sha256: str) -> bytes | None:
+        """Bytes that belong to a submission; None when they are gone."""
+
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]: ...
 
     async def settled(self, id: str, output_max: int = 0) -> Record: ...

@@ -70,10 +70,11 @@ class Model(BaseModel):
 class FileJson(Model):
     name: Annotated[Text, kept(rules.file_name)]
     content: Bytes
+    executable: bool = False
 
     @property
     def value(self) -> File:
-        return File(self.name, self.content)
+        return File(self.name, self.content, self.executable)
 
 
 class LimitsJson(Model):

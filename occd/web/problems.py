@@ -26,6 +26,7 @@ from occd.errors import (
     ShareFull,
     StateUnavailable,
     StdinFull,
+    UnknownArtifact,
     UnknownSubmission,
     Unreadable,
 )
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 
 _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     UnknownSubmission: (404, "unknown-submission", "There is no such submission (any more)"),
+    UnknownArtifact: (404, "unknown-artifact", "This submission left no such file (any more)"),
     Conflict: (409, "idempotency-conflict", "This Idempotency-Key was used with another body"),
     EventsReset: (409, "events-reset", "The event log is shorter than that: start again at 0"),
     NotInteractive: (409, "not-interactive", "This submission takes no stdin now"),

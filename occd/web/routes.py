@@ -5,6 +5,7 @@ POST   /api/v1/submissions              submit           api.py
 POST   /api/v1/submissions/{id}/rerun   submit again
 GET    /api/v1/submissions/{id}         look, or wait
 DELETE /api/v1/submissions/{id}         cancel, or erase
+GET    /api/v1/submissions/{id}/artifacts/{name}    artifacts.py
 GET    /api/v1/languages · /limits
 GET    /api/v1/submissions              one's own, or many by id   many.py
 POST   /api/v1/submissions/batch · /cancel
@@ -26,6 +27,7 @@ from occd.config import Config
 from occd.errors import OccdError, Unreadable
 from occd.web import FollowService, Health, SubmitService
 from occd.web.api import api_routes
+from occd.web.artifacts import artifact_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
 from occd.web.many import many_routes
@@ -57,6 +59,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     if services.submit:
         api = api_routes(services.submit, services.stopping, config)
         app.register_blueprint(api, url_prefix=prefix)
+        app.register_blueprint(artifact_routes(services.submit, config.http), url_prefix=prefix)
         app.register_blueprint(many_routes(services.submit, config), url_prefix=prefix)
         app.register_blueprint(page_routes())
     if services.follow:

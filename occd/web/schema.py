@@ -13,6 +13,7 @@ from occd.languages import Installed, Language
 from occd.model import (
     COMPILE,
     RUN,
+    Artifact,
     Event,
     Limits,
     LogEntry,
@@ -127,6 +128,7 @@ def record_json(record: Record, shown: Shown) -> dict[str, Any]:
     """A submission as the API shows it: what is not known yet is null. Of its tests only the verdicts."""
     result = record.result
     judgement = result.judgement if result else None
+    left = result.artifacts if result else None
     return {
         "id": record.id,
         "status": record.status,
@@ -143,12 +145,24 @@ def record_json(record: Record, shown: Shown) -> dict[str, Any]:
             group.name: {"points": group.points, "points_max": group.points_max}
             for group in (judgement.groups if judgement else ())
         },
-        "artifacts": [],
+        "artifacts": [artifact_json(each) for each in left.kept] if left else [],
+        "left_out": [{"name": each.name, "reason": each.reason} for each in left.left_out]
+        if left
+        else [],
         "attempts": record.attempts,
         "retry_of": record.retry_of,
         "created_at": timestamp(record.created_at),
         "started_at": timestamp(record.started_at),
         "finished_at": timestamp(result.finished_at) if result else None,
+    }
+
+
+def artifact_json(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "bytes": artifact.size,
+        "sha256": artifact.sha256,
+        "type": artifact.type,
     }
 
 
@@ -232,6 +246,9 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
             return _step_json(event.step) | {"phase": event.phase, "outcome": outcome}
         case "output":
             return _step_json(event.step) | {"stream": event.stream, "data": text(event.data)}
+        case "artifact":
+            file = artifact_json(event.artifact)  # an event has a name already
+            return _step_json(event.step) | {"file": file.pop("name")} | file
         case "test":
             return {
                 "test": event.test,

@@ -6,7 +6,7 @@ ask for on this server (languages, ceilings). The model checks the whole.
 
 from typing import Annotated, Any
 
-from pydantic import FailFast, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from occd import rules
@@ -22,6 +22,7 @@ _COUNTS = {
     "compile_args": rules.WORDS_MAX,
     "env": rules.WORDS_MAX,
     "limits": 100,
+    "artifacts": rules.PATTERNS_MAX,
 }
 """How many entries a submission and its fields may have. Counted before anything is validated, since an error
 takes a hundred times as long to make as the entry that is wrong."""
@@ -31,12 +32,16 @@ _ERRORS_SHOWN = 100
 _NOT_YET: dict[str, tuple[object, ...]] = {
     "network": (False,),
     "tty": (None,),
-    "artifacts": (None, []),
     "trace": (False,),
     "interactor": (None,),
     "callback_url": (None,),
 }
 """Fields of the design that have no meaning yet, and the values that ask for nothing."""
+
+
+Artifacts = Annotated[
+    list[Text], FailFast(), BeforeValidator(lambda value: [] if value is None else value)
+]
 
 
 class _SubmissionJson(Model):
@@ -55,6 +60,7 @@ class _SubmissionJson(Model):
     groups: Groups | None = None
     checker: Checker | None = None
     stop_on_failure: bool = False
+    artifacts: Artifacts = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -80,6 +86,7 @@ class _SubmissionJson(Model):
             groups=tuple(group.named(name) for name, group in (self.groups or {}).items()),
             checker=self.checker.request if self.checker else None,
             stop_on_failure=self.stop_on_failure,
+            artifacts=tuple(self.artifacts),
         )
 
 

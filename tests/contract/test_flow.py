@@ -677,6 +677,26 @@ async def test_a_later_attempt_stops_an_earlier_one_and_its_result_is_dropped(fl
         assert names[-2:] == ["started", "finished"]
 
 
+async def test_a_failure_while_execute_is_cancelled_loses_nothing_and_ends_well(flow: Flow) -> None:
+    started = trio.Event()
+
+    async def fail_at_the_end(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            raise SandboxFailed("the jail's init was killed, not by us") from None  # noqa: ASYNC104
+
+    flow.sandbox.behave = fail_at_the_end
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await started.wait()
+    flow.sandbox.behave = end_well
+    async with flow.running():
+        assert (await flow.settled(submission))[1].verdict == Verdict.OK
+
+
 # Slots and seats
 
 
@@ -704,6 +724,8 @@ class Cells(FakeSandbox):
     """Ends the wait for input and for a slow jail."""
     compiled: trio.Event = field(default_factory=trio.Event)
     waiting: int = 0
+    shared: list[tuple[str, bool]] = field(default_factory=list)
+    """Each step, and whether it shares the processors with other interactive programs."""
     failed: set[bytes] = field(default_factory=set)
 
     @asynccontextmanager
@@ -726,7 +748,8 @@ class _Cell:
     ) -> Ended:
         sandbox, kind = self._sandbox, self._text.partition(b"#")[0]
         await trio.sleep(0.001)
-        if run.keep:  # to compile
+        sandbox.shared.append(("compile" if run.keep else "run", run.interactive))
+        if run.keep:
             task_status.started(NOBODY_ASKS)
             await sandbox.compiled.wait()
             return Ended(FINE, Tree(Path("none")))
@@ -874,6 +897,7 @@ async def test_an_interactive_program_compiles_in_its_slot(flow: Flow) -> None:
         assert (execute.arbiter.in_slots, execute.arbiter.seated) == (1, 0)
         cells.compiled.set()
         assert (await flow.settled(hello))[1].verdict == Verdict.OK
+        assert sorted(cells.shared) == [("compile", False), ("run", False), ("run", True)]
         assert execute.arbiter.seated == 1
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -1348,3 +1349,24 @@ async def test_warnings_name_nothing_where_all_is_durable(seam: StateSeam) -> No
 async def test_check_passes_while_a_submission_could_be_recorded(seam: StateSeam) -> None:
     async with seam.open() as state:
         await state.store.check()
+
+
+# Blobs
+
+
+async def test_bytes_of_a_subject_are_there_after_a_crash(seam: StateSeam) -> None:
+    data = bytes(range(256)) * 1000
+    digest = sha256(data).hexdigest()
+    async with seam.open() as state:
+        one, other = await begun(state), await begun(state)
+        for _ in range(2):  # a repetition changes nothing
+            await state.blobs.put(one.id, digest, data)
+        seam.crash()
+    async with seam.open() as state:
+        assert await state.blobs.get(one.id, digest) == data
+        assert await state.blobs.get(other.id, digest) is None
+        assert await state.blobs.get(one.id, "0" * 64) is None
+        assert len(data) <= state.blobs.bytes_max
+        await state.blobs.forget(one.id)
+        await state.blobs.forget(other.id)
+        assert await state.blobs.get(one.id, digest) is None

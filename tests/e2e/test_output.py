@@ -139,3 +139,23 @@ def test_what_a_killed_program_kept_in_memory_is_explained(editor: Editor) -> No
 def test_a_program_wider_than_the_editor_can_be_scrolled_by_keys(editor: Editor) -> None:
     editor.write("x = '" + "long " * 100 + "'")
     expect(editor.page.locator(".cm-scroller [tabindex='0']")).to_have_count(1)
+
+
+def test_pictures_that_a_program_left_are_shown(editor: Editor) -> None:
+    editor.run(
+        "import matplotlib; matplotlib.use('Agg')\n"
+        "import matplotlib.pyplot as plt, os\n"
+        "plt.plot([1, 4, 9]); plt.savefig('a plot.png'); os.mkdir('more'); plt.savefig('more/#2.jpg')\n"
+        "open('none.png', 'w').write('<svg onload=alert(1)>')"
+    )
+    editor.expect_verdict("good")
+    pictures = editor.part("pictures").locator("img")
+    expect(pictures).to_have_count(2)
+    for number, name in enumerate(("a plot.png", "more/#2.jpg")):
+        expect(pictures.nth(number)).to_have_attribute("alt", name)
+        editor.page.wait_for_function(
+            "at => document.querySelectorAll('#pictures img')[at].naturalWidth > 100", arg=number
+        )
+    editor.run("print('another run')")
+    editor.expect_verdict("good")
+    expect(pictures).to_have_count(0)

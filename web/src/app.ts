@@ -9,6 +9,7 @@ import { newPicker } from './languages'
 import { fingerprint } from './fingerprint'
 import type { Language } from './messages'
 import { enable, enabled, page } from './page'
+import { pictures } from './pictures'
 import { newResults } from './results'
 import { newRunner } from './run'
 import type { Resumed } from './run'
@@ -186,6 +187,7 @@ function run(): void {
     source: editor.text(),
     stdin: page.stdin.value,
     interactive,
+    artifacts: pictures,
     ...(wall === null ? {} : { limits: { wall_time: wall } }),
   })
   socket.hurry()

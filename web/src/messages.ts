@@ -22,6 +22,8 @@ export interface Submission {
   stdin: string
   interactive: boolean
   limits?: { wall_time: number }
+  /** Patterns of the files that are kept. */
+  artifacts?: string[]
 }
 
 export interface Limits {
@@ -49,6 +51,13 @@ export interface Outcome {
   memory: number | null
 }
 
+/** A file that the program left. */
+export interface Artifact {
+  name: string
+  bytes: number
+  type: string
+}
+
 export interface Result {
   id: string
   verdict: string
@@ -56,6 +65,7 @@ export interface Result {
   language: { id: string } | null
   compile: Outcome | null
   run: Outcome | null
+  artifacts?: Artifact[]
   attempts: number
 }
 

@@ -40,6 +40,7 @@ export const page = {
   compilePart: find('compile-part', HTMLElement),
   compileOutput: find('compile-output', HTMLElement),
   output: find('output', HTMLElement),
+  pictures: find('pictures', HTMLElement),
   live: find('live', HTMLFormElement),
   liveInput: find('live-input', HTMLInputElement),
   send: find('send', HTMLButtonElement),

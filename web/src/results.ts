@@ -2,6 +2,7 @@ import { bytes, ordinal, seconds } from './measures'
 import type { Outcome, Problem, Result, StageName } from './messages'
 import { newOutput } from './output'
 import { page } from './page'
+import { shown } from './pictures'
 import type { RunView } from './run'
 import { decisive, nothing, refusal, verdict } from './verdict'
 import type { Tone, Verdict } from './verdict'
@@ -68,6 +69,7 @@ export function newResults(changed: () => void): Results {
   function clear(): void {
     output.clear()
     compileOutput.clear()
+    page.pictures.replaceChildren()
     stopClock()
     usage(null)
     placeholder('')
@@ -186,7 +188,9 @@ export function newResults(changed: () => void): Results {
     finished(result: Result) {
       const outcome = decisive(result)
       usage(outcome)
-      placeholder(nothing(result))
+      const left = shown(result)
+      page.pictures.replaceChildren(...left)
+      placeholder(left.length > 0 ? '' : nothing(result))
       page.result.classList.toggle('compiled-only', result.run === null)
       ended(verdict(result))
     },

@@ -8,6 +8,7 @@ import trio
 from occd.config import Config
 from occd.sqlite import Database
 from occd.state import State
+from occd.state.embedded.blobs import EmbeddedBlobs
 from occd.state.embedded.controls import EmbeddedControls
 from occd.state.embedded.log import EmbeddedLog
 from occd.state.embedded.nodes import EmbeddedNodes
@@ -21,14 +22,17 @@ from occd.state.embedded.tables import MIGRATIONS
 async def open_embedded(config: Config, database: Database) -> AsyncIterator[State]:
     await database.migrate("state", MIGRATIONS)
     shared = Shared(database)
+    blobs = EmbeddedBlobs(shared, config.data_dir / "blobs", config.results.keep_s)
     submissions = EmbeddedSubmissions(shared, config.results.keep_s)
     await submissions.load()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(submissions.expire)
+        nursery.start_soon(blobs.expire)
         yield State(
             submissions,
             EmbeddedLog(shared),
             EmbeddedControls(shared),
+            blobs,
             EmbeddedNodes(),
             EmbeddedStore(database),
         )

@@ -6,6 +6,7 @@ after that step. The order lets a death in between be healed: by a repetition of
 comparing with the submission itself. Every step can be repeated.
 
     PREFIX:{ID} :e :c      a submission, its events, its controls
+    PREFIX:{ID}:b          the files that its program left
     PREFIX:{ID}:w          it was cancelled before it began
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
     PREFIX:queued          ids by creation of waiting submissions
@@ -29,6 +30,7 @@ from occd.config import RedisConfig
 from occd.errors import StateError, StateUnavailable
 from occd.state import State
 from occd.state.redis import controls, log, nodes
+from occd.state.redis.blobs import RedisBlobs
 from occd.state.redis.connect import Redis
 from occd.state.redis.controls import RedisControls
 from occd.state.redis.indexes import Indexes
@@ -74,7 +76,14 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(indexes.heal)
             try:
-                yield State(submissions, events, RedisControls(store), RedisNodes(store), store)
+                yield State(
+                    submissions,
+                    events,
+                    RedisControls(store),
+                    RedisBlobs(store, keep_s),
+                    RedisNodes(store),
+                    store,
+                )
             finally:
                 nursery.cancel_scope.cancel()
 

@@ -1,0 +1,79 @@
+"""What an embedded hello costs the writer thread: each of its transactions is a wake-up and a commit."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from occd import sqlite
+from occd.broker import open_broker
+from occd.config import Config
+from occd.inputs import File
+from occd.languages import load_languages
+from occd.principal import NOBODY
+from occd.request import Request
+from occd.roles.execute import Execute
+from occd.roles.notify import Notify
+from occd.roles.submit import Submit
+from occd.sandbox import open_sandbox
+from occd.sqlite import open_database
+from occd.state import open_state
+
+TRANSACTIONS_MAX = 8
+"""May fall and never rise."""
+
+HELLO = Request("python", files=(File("main.py", b'print("Hello, world!")'),))
+SOON_S = 60.0
+QUIET_S = 0.1
+"""Longer than any write waits for another one to join."""
+
+
+@asynccontextmanager
+async def quiet_daemon(folder: Path) -> AsyncIterator[Submit]:
+    config = Config(data_dir=folder)
+    async with (
+        open_database(folder) as database,
+        open_broker(config, database) as broker,
+        open_state(config, database) as state,
+        open_sandbox(config) as sandbox,
+        trio.open_nursery() as nursery,
+    ):
+        submit = Submit(config, broker, state, load_languages())
+        for role in (
+            Notify(config, broker, state),
+            Execute(config, broker, state, sandbox),
+            submit,
+        ):
+            await nursery.start(role.run)
+        yield submit
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_transactions_of_an_embedded_hello_are_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fewest of some hellos: on a busy machine a write that could join another one may miss it."""
+    transactions = 0
+    transact = sqlite._transact
+
+    def counting(connection: Any, batch: Any) -> None:
+        nonlocal transactions
+        transactions += 1
+        transact(connection, batch)
+
+    monkeypatch.setattr(sqlite, "_transact", counting)
+    counts = []
+    async with quiet_daemon(tmp_path) as submit:
+        for _ in range(9):
+            transactions = 0
+            with trio.fail_after(SOON_S):
+                made = await submit.submit(HELLO, NOBODY, key=None, digest="")
+                record = await submit.settled(made.id)
+            assert record.result
+            assert record.result.verdict == "ok"
+            await trio.sleep(QUIET_S)
+            counts.append(transactions)
+    assert min(counts) <= TRANSACTIONS_MAX, counts
