@@ -137,6 +137,7 @@ class Database:
         part = copy.with_suffix(".part")
         part.unlink(missing_ok=True)
         try:
+            part.touch(0o600, exist_ok=False)  # SQLite would let everybody read it
             with closing(self._file.connect()) as connection:
                 connection.execute("VACUUM INTO ?", [str(part)])
             part.rename(copy)

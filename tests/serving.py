@@ -235,10 +235,11 @@ def output(frames: Sequence[dict[str, Any]], stream: str = "stdout") -> str:
 
 def without_output(result: dict[str, Any]) -> dict[str, Any]:
     """A result as the event `finished` has it."""
-    return result | {
+    stages = {
         stage: result[stage] and result[stage] | {"stdout": None, "stderr": None}
         for stage in ("compile", "run")
     }
+    return result | stages | {"tests": [{"verdict": each["verdict"]} for each in result["tests"]]}
 
 
 @asynccontextmanager

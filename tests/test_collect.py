@@ -1,6 +1,7 @@
 """Which files are taken out of a box, and what a hostile program cannot do about it."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,30 @@ async def test_60_000_files_cost_little_and_are_told_in_part(lab: Lab) -> None:
     assert len(found.files) == 32
     assert len(found.left_out) == 100
     assert found.left_out_count == 20_000 - 32 + 1
+
+
+def test_what_is_told_of_long_names_is_short(tmp_path: Path) -> None:
+    deep = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(12):  # no path of the whole length can be opened, so part by part
+        os.mkdir(b"\xff" * 250, dir_fd=deep)
+        deeper = os.open(b"\xff" * 250, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = deeper
+    for number in range(3000):
+        os.close(os.open(b"\xff" * 240 + b"%d" % number, os.O_CREAT | os.O_WRONLY, dir_fd=deep))
+    os.close(deep)
+    box = os.open(tmp_path, os.O_RDONLY)
+    tracemalloc.start()
+    try:
+        found = collect(box, Collect(["**"], 1, 1, 1))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        os.close(box)
+    assert found.left_out_count == 3000
+    assert len(found.left_out) == 100
+    assert all(len(each.name) == 1024 and each.name.endswith("…") for each in found.left_out)
+    assert most < 8 * 2**20
 
 
 def test_matching_has_a_bound_of_processor_time(tmp_path: Path) -> None:

@@ -284,10 +284,14 @@ def erase(server: Server, id: str, query: str = "?erase=true", **headers: str) -
 def test_what_is_erased_leaves_nothing_that_a_client_could_see(server: Server) -> None:
     mine = owner("erases")
     key = {"idempotency_key": "erased"} | mine
-    id = server.post(program("print('secret')"), "?wait=60", **key).json()["id"]
+    writes = program("open('secret.txt', 'w').write('secret')", artifacts=["*.txt"])
+    id = server.post(writes, "?wait=60", **key).json()["id"]
+    assert server.get(f"{LIST}/{id}/artifacts/secret.txt").body == b"secret"
     answer = erase(server, id, **mine)
     assert (answer.status, answer.body) == (204, b"")
     assert_problem(server.get(f"{LIST}/{id}"), 404, "unknown-submission")
+    assert_problem(server.get(f"{LIST}/{id}/artifacts/secret.txt"), 404)
+    assert not (server.data_dir / "blobs" / id).exists()
     assert_problem(erase(server, id, **mine), 404, "unknown-submission")
     assert_problem(post(server, f"{id}/rerun"), 404, "unknown-submission")
     assert answers(server.get(LIST, **mine), 200) == []

@@ -381,6 +381,7 @@ async def test_tables_of_an_older_version_are_brought_up_to_date(tmp_path: Path)
             rows = await database.read(lambda db: db.execute("SELECT body, more FROM notes"))
             assert list(rows) == [("old", "new")]
     (copy,) = tmp_path.glob("*.before-*")
+    assert copy.stat().st_mode & 0o777 == 0o600  # as the file itself, in a folder of any mode
     with closing(sqlite3.connect(copy)) as before:
         assert before.execute("SELECT * FROM notes").fetchall() == [(1, "old")]
 

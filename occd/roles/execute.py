@@ -290,7 +290,7 @@ class Execute:
     async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
         queue = self._config.execution_queue
         result = replace(result.with_short_heads(), finished_at=time.time())
-        known = replace(submission, files=(), stdin=b"")
+        known = replace(submission, files=(), stdin=b"", judging=None)  # nothing of a client's data
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
         while True:  # an outage of the broker must not repeat the finished work
             try:

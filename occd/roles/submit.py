@@ -132,9 +132,10 @@ class Submit:
                 "unauthorized", "only its owner may erase it: Authorization: Bearer SECRET"
             )
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
-            if not await self._state.submissions.erase(submission):
+            if await self._state.submissions.status(id) != "finished":
                 raise Rejected("not-finished", "cancel it, and erase it when it has finished")
-            await self._state.blobs.forget(id)
+            await self._state.blobs.forget(id)  # first, so that a repetition finds what was left
+            await self._state.submissions.erase(submission)
             return
         raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 

@@ -84,7 +84,7 @@ was not looked through to its end."""
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """`name` ends with a slash for a folder, and is empty for the box. Bytes that are not UTF-8 are written
-    as backslashes."""
+    as backslashes. A name of more than 1,024 characters is cut, and ends with `…`."""
 
     name: str
     reason: Reason

@@ -22,6 +22,9 @@ from occd.sandbox.tree import FOLDER, READ, opened
 
 _ENTRIES_MAX = 20_000
 _TOLD_MAX = 100
+_TOLD_CHARACTERS = 1024
+"""Of a name that is told. A name of 255 bytes that are no text has 1,020."""
+
 _CPU_S = 1.0
 
 Place = tuple[int, int]
@@ -84,7 +87,7 @@ def collect(box: int, wanted: Collect) -> Collected:
     It may take a second, so call it in a thread. Raises rules.Broken."""
     found = _Collector(wanted)
     found.folder(box, "", found.patterns.start(), 1)
-    return Collected(tuple(found.files), tuple(found.left_out[:_TOLD_MAX]), len(found.left_out))
+    return Collected(tuple(found.files), tuple(found.left_out), found.left_out_count)
 
 
 class _Collector:
@@ -93,6 +96,8 @@ class _Collector:
         self.patterns = Patterns(wanted.patterns)
         self.files: list[File] = []
         self.left_out: list[LeftOut] = []
+        """Only what is told: 20,000 names of 4,000 bytes would take 300 MiB."""
+        self.left_out_count = 0
         self._bytes = 0
         self._entries = 0
         self._ends = time.thread_time() + _CPU_S
@@ -150,8 +155,12 @@ class _Collector:
         return None
 
     def _leave_out(self, name: str, reason: Reason) -> None:
-        told = os.fsencode(name).decode(errors="backslashreplace")
-        self.left_out.append(LeftOut(told, reason))
+        self.left_out_count += 1
+        if len(self.left_out) < _TOLD_MAX:
+            told = os.fsencode(name).decode(errors="backslashreplace")
+            if len(told) > _TOLD_CHARACTERS:
+                told = told[: _TOLD_CHARACTERS - 1] + "…"
+            self.left_out.append(LeftOut(told, reason))
 
 
 def _read(file: int, size: int) -> bytes:

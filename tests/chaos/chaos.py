@@ -25,7 +25,7 @@ from typing import Any
 import trio
 from cluster import Cluster, Node, Server, cluster, enter_private_network
 from daemons import GONE, events_of, log_faults, request
-from programs import BAD_C, CANCEL, FAIL, LINES, SLEEP, SPIN, C, Program
+from programs import BAD_C, CANCEL, CHECKED, FAIL, JUDGED, LEAVES, LINES, SLEEP, SPIN, C, Program
 from serving import without_output
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
@@ -42,7 +42,7 @@ LONG = Program(
     share=2,
     stdout="".join(f"{n}\n" for n in range(25)),
 )
-PROGRAMS = (LINES, SLEEP, C, BAD_C, FAIL, SPIN, CANCEL, LONG)
+PROGRAMS = (LINES, SLEEP, C, BAD_C, FAIL, SPIN, CANCEL, LONG, JUDGED, CHECKED, LEAVES)
 GONE_WS = (*GONE, ConnectionClosed, HandshakeError)
 
 

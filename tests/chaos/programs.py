@@ -17,10 +17,17 @@ class Program:
     stdout: str | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     cancel: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the submission."""
+    tests: tuple[str, ...] = ()
+    """The verdicts of its tests."""
+    artifacts: tuple[str, ...] = ()
+    """The names of the files that it leaves."""
 
     @property
     def body(self) -> dict[str, Any]:
-        return {"language": self.language, "source": self.source, "limits": dict(self.limits)}
+        body = {"language": self.language, "source": self.source, "limits": dict(self.limits)}
+        return {**body, **self.more}
 
     def fault(self, seen: dict[str, Any]) -> str | None:
         """The fault of a result, if there is one. The result of an event comes without its output."""
@@ -30,6 +37,10 @@ class Program:
         if seen["verdict"] != self.verdict:
             run = seen["run"] or seen["compile"] or {}
             return told + f" {run | {'stdout': str(run.get('stdout'))[:200]}}"
+        if tuple(each["verdict"] for each in seen["tests"]) != self.tests:
+            return told + f": tests {seen['tests']}"
+        if tuple(each["name"] for each in seen["artifacts"]) != self.artifacts:
+            return told + f": artifacts {seen['artifacts']}"
         if self.stdout is not None and seen["run"]["stdout"] not in (None, self.stdout):
             return told + ": another output"
         return None
@@ -71,4 +82,37 @@ FLOOD = Program(
     "output_limit",
     "import sys\nwhile True: sys.stdout.write('x' * 65536)",
     limits={"output": 200_000},
+)
+JUDGED = Program(
+    "judged",
+    "wrong_answer",
+    "import time; time.sleep(0.05); print(int(input()) + 1)",
+    share=2,
+    more={
+        "tests": [{"stdin": f"{n}\n", "expected_stdout": f"{n + (n == 3)}\n"} for n in range(1, 6)],
+    },
+    tests=("wrong_answer", "wrong_answer", "accepted", "wrong_answer", "wrong_answer"),
+)
+CHECKED = Program(
+    "checked",
+    "accepted",
+    "print(int(input()) * 2)",
+    more={
+        "tests": [{"stdin": f"{n}\n"} for n in range(4)],
+        "checker": {
+            "program": {
+                "language": "python",
+                "source": "import sys; sys.exit(int(open(sys.argv[3]).read()) % 2)",
+                "protocol": "plain",
+            }
+        },
+    },
+    tests=("accepted",) * 4,
+)
+LEAVES = Program(
+    "leaves",
+    "ok",
+    "for n in range(3): open(f'{n}.txt', 'w').write('x' * 1000 * n)",
+    more={"artifacts": ["*.txt"]},
+    artifacts=("0.txt", "1.txt", "2.txt"),
 )

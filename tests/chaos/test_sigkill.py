@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import trio
 from daemons import GONE, Daemon, events_of, log_faults, request
-from programs import BAD_C, CANCEL, FAIL, LINES, SLEEP, SPIN, C, Program
+from programs import BAD_C, CANCEL, CHECKED, FAIL, JUDGED, LEAVES, LINES, SLEEP, SPIN, C, Program
 
 CLIENTS = 12
 FINISH_S = 300.0
-PROGRAMS = (LINES, SLEEP, C, BAD_C, FAIL, SPIN, CANCEL)
+PROGRAMS = (LINES, SLEEP, C, BAD_C, FAIL, SPIN, CANCEL, JUDGED, CHECKED, LEAVES)
 
 
 @pytest.fixture

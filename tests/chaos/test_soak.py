@@ -14,10 +14,25 @@ from typing import Any
 import pytest
 import trio
 from daemons import Daemon, descendants, events_of, log_faults, request
-from programs import ABORT, BAD_C, BIG, CANCEL, FAIL, FLOOD, LINES, SIGNAL, SPIN, C, Program
+from programs import (
+    ABORT,
+    BAD_C,
+    BIG,
+    CANCEL,
+    CHECKED,
+    FAIL,
+    FLOOD,
+    JUDGED,
+    LEAVES,
+    LINES,
+    SIGNAL,
+    SPIN,
+    C,
+    Program,
+)
 
 CLIENTS = 32
-PROGRAMS = (LINES, FAIL, SPIN, BIG, FLOOD, SIGNAL, ABORT, CANCEL, C, BAD_C)
+PROGRAMS = (LINES, FAIL, SPIN, BIG, FLOOD, SIGNAL, ABORT, CANCEL, C, BAD_C, JUDGED, CHECKED, LEAVES)
 SETTLE_S = 60.0
 IDLE_S = 3.0
 

@@ -16,7 +16,7 @@ import trio
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, StateSeam
 from trio.testing import wait_all_tasks_blocked
 
-from occd import wire
+from occd import judging, wire
 from occd.broker import Broker, Delivery
 from occd.config import Config, ExecuteConfig
 from occd.errors import (
@@ -516,6 +516,27 @@ async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
         record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
     assert record.output
     assert record.output[RUN, "stdout"] == b"done\n" + LONG
+    assert max(lengths) < 2 * HEADS_BYTES
+
+
+async def test_a_result_in_the_queue_has_none_of_the_tests_data(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths, publish = [], flow.broker.publish
+
+    async def watched(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
+        if queue == flow.config.execution_queue:
+            lengths.append(len(body))
+        await publish(queue, body, key=key, owner=owner)
+
+    monkeypatch.setattr(flow.broker, "publish", watched)
+    test = judging.Test(
+        "1", stdin=bytes(2**20), files=(File("a", bytes(2**20)),), expected_stdout=b"done"
+    )
+    async with flow.running():
+        submission = await flow.submit(judging=judging.Judging((test,)))
+        _, result = await flow.settled(submission)
+    assert result.verdict == Verdict.ACCEPTED
     assert max(lengths) < 2 * HEADS_BYTES
 
 
