@@ -2,7 +2,6 @@
 runs of the same program (fork, exec, pipes, wait)."""
 
 import os
-import subprocess
 import tempfile
 import time
 from datetime import datetime
@@ -61,7 +60,7 @@ async def judging() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder) / "main.cpp", Path(folder) / "main"
         source.write_text(SOURCE)
-        subprocess.run(["g++", "-O2", source, "-o", program], check=True)
+        await trio.run_process(["g++", "-O2", source, "-o", program])
         settings = {"OCCD_EXECUTE__SLOTS": "1", "OCCD_LANGUAGES": '["cpp"]'}
         beyond = []
         with daemon(f"{folder}/data", environment=settings) as (port, _):
