@@ -129,13 +129,15 @@ class Gate:
         if asked.limits:
             kept = {} if "cpu_time" in asked.limits else {"wall_time": limits.wall_time}
             own = self._limits(kept | dict(asked.limits), limits)
+        with _within("checker"):
+            checker = await self._checker(asked.checker) if asked.checker else None
         return Test(
             asked.name or number,
             asked.stdin,
             asked.args,
             asked.files,
             asked.expected_stdout,
-            await self._checker(asked.checker) if asked.checker else None,
+            checker,
             own,
             asked.group,
             asked.weight,
@@ -144,6 +146,10 @@ class Gate:
     async def _checker(self, asked: CheckerRequest) -> Checker:
         if not isinstance(asked, ProgramRequest):
             return asked
+        with _within("program"):
+            return await self._program(asked)
+
+    async def _program(self, asked: ProgramRequest) -> ProgramChecker:
         language = await self._language(asked.language, asked.version, asked.compile_args)
         main, files = _files(asked.source, asked.files, language)
         return ProgramChecker(
@@ -226,10 +232,15 @@ class Gate:
         nodes = [node for node in await self._nodes() if "execute" in node.roles]
         if not nodes and may_wait:
             return
+        unknown = {
+            field
+            for field in later
+            if not nodes or any(field not in (node.accepts or ()) for node in nodes)
+        }
         errors = [
             FieldError(field, "is not understood yet by every node that runs programs")
             for field in later
-            if not nodes or any(field not in (node.accepts or ()) for node in nodes)
+            if field in unknown and field.rpartition(".")[0] not in unknown
         ]
         if errors:
             detail = "; ".join(f"{each.field} {each.message}" for each in errors)

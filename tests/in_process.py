@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from occd import wire
 from occd.broker import open_broker
 from occd.config import Config
 from occd.languages import load_languages
@@ -120,7 +121,8 @@ async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
         open_state(config, database) as state,
         trio.open_nursery() as nursery,
     ):
-        await state.nodes.announce(Node("runs", ("execute",), {"python": ("3.11",)}))
+        runs = Node("runs", ("execute",), {"python": ("3.11",)}, accepts=wire.FIELDS)
+        await state.nodes.announce(runs)
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)
         app = make_app(config, Services(submit, ws, Ready(), ws.stopping))

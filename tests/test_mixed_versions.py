@@ -353,6 +353,24 @@ async def test_a_later_field_is_used_when_every_execute_node_accepts_it(
     assert message["submission"]["interactive"] is True
 
 
+async def test_tests_are_taken_when_every_execute_node_judges(installation: Installation) -> None:
+    tests = [{"stdin": "1", "expected_stdout": "1"}]
+    old = replace(NEW, name="old", accepts=wire.VERSION_1)
+    behind = replace(NEW, name="behind", accepts=wire.FIELDS - {"judging.tests.weight"})
+    for node in (NEW, old, behind):
+        await installation.state.nodes.announce(node)
+    assert await refused(installation, tests=tests) == ["judging"]
+    await installation.state.nodes.withdraw(old)
+    weighted = [tests[0] | {"weight": 2}]
+    assert await refused(installation, tests=weighted) == ["judging.tests.weight"]
+    await installation.state.nodes.withdraw(behind)
+    id = await installation.post(tests=weighted)
+    (message,) = await installation.queued()
+    assert (message["v"], message["submission"]["id"]) == (2, id)
+    with pytest.raises(Poisoned):
+        old_wire.decode_submission(json.dumps(message).encode())
+
+
 async def test_without_it_old_nodes_are_given_version_1(
     later: tuple[str, ...], installation: Installation
 ) -> None:

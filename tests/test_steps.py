@@ -98,6 +98,24 @@ HOSTILE = {
     "surrogates": (filled(b'{"language":"python","source":"', b"\\ud800", b'"}'), (422,)),
     "long base64 that is none": (filled(START + b',"stdin":{"base64":"', b"AAA=", b'"}}'), (422,)),
 }
+HOSTILE |= {
+    f"wrong {name}": (filled(START + b',"tests":[' + before, piece, after + b"]}"), (413, 422))
+    for name, before, piece, after in [
+        ("tests", b"", b"{},", b"{}"),
+        ("tests with fields", b"", b'{"checker":{"float":{"x":0}},"weight":-1},', b"{}"),
+        ("files of a test", b'{"files":[', b"{},", b"{}]}"),
+        ("limits of a test", b'{"limits":{', b'"x":0,', b'"y":0}}'),
+    ]
+}
+A_TEST = {
+    "name": "x" * 90,
+    "stdin": "1" * 250,
+    "expected_stdout": "1" * 250,
+    "checker": {"float": 1e-6},
+    "limits": {"cpu_time": 1.0, "memory": 2**26},
+    "group": "g" * 90,
+    "weight": 2.5,
+}
 LONG = 7 * MIB + 7
 GOOD = {
     "ascii": json.dumps({"language": "python", "source": "#" * LONG, "stdin": "x" * LONG}),
@@ -127,6 +145,14 @@ GOOD = {
         }
     ),
 }
+GOOD["many tests"] = json.dumps(
+    {
+        "language": "python",
+        "source": "x",
+        "tests": [A_TEST | {"name": f"{each}".rjust(90, "x")} for each in range(1000)],
+        "groups": {"g" * 90: {"points": 3}},
+    }
+)
 GOOD["many arguments"] = GOOD["many arguments"].replace("\\u0000", "a")
 
 

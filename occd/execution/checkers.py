@@ -20,7 +20,7 @@ from occd.execution.steps import Steps
 from occd.judging import Judging, ProgramChecker, Test, TestVerdict
 from occd.languages import find, pick
 from occd.model import File, Step
-from occd.sandbox import Cell, Collect, Sandbox, Tree
+from occd.sandbox import Cell, Collect, Collected, Sandbox, Tree
 
 _COMPILE = Step("compile", "checker")
 _LOG_BYTES = 64 * 1024
@@ -48,8 +48,11 @@ class Checkers:
         self._preparing = trio.Lock()
         self._cells = cells
 
-    async def check(self, at: int, test: Test, output: bytes, stop: trio.Event) -> Checked:
-        """Check what the solution wrote in a test. `stop` ends a checker that runs."""
+    async def check(
+        self, at: int, test: Test, given: bytes, output: bytes, stop: trio.Event
+    ) -> Checked:
+        """Check what the solution wrote in a test, where `given` was its stdin. `stop` ends a checker that
+        runs."""
         checker = self._judging.checker_of(test)
         if not isinstance(checker, ProgramChecker):
             assert test.expected_stdout is not None
@@ -60,7 +63,7 @@ class Checkers:
         ready = self._ready[checker]
         if isinstance(ready, Checked):
             return ready
-        return await self._run(ready, checker, at, test, output, stop)
+        return await self._run(ready, checker, at, test, given, output, stop)
 
     async def _prepare(self, checker: ProgramChecker) -> _Ready | Checked:
         language = find(self._sandbox.languages.values(), checker.language)
@@ -91,10 +94,11 @@ class Checkers:
         checker: ProgramChecker,
         at: int,
         test: Test,
+        given: bytes,
         output: bytes,
         stop: trio.Event,
     ) -> Checked:
-        call = protocols.call(checker, test.stdin, test.expected_stdout or b"", output)
+        call = protocols.call(checker, given, test.expected_stdout or b"", output)
         async with feeding(call.stdin) as stdin:
             done = await self._steps.run(
                 ready.cell,
@@ -108,9 +112,13 @@ class Checkers:
                 collect=_feedback(call),
                 stop=stop,
             )
-        feedback = {PurePath(file.name).name: file.content for file in done.collected.files}
         return protocols.checked(
-            checker.protocol, done.outcome, done.stdout, done.stderr, feedback, test.weight
+            checker.protocol,
+            done.outcome,
+            done.stdout,
+            done.stderr,
+            _left(call, done.collected),
+            test.weight,
         )
 
 
@@ -126,6 +134,16 @@ async def open_checkers(
 def _in_place(folder: str | None) -> list[File]:
     """A folder is there because a file is in it. No checker looks for this one."""
     return [File(f"{folder}/.keep", b"")] if folder else []
+
+
+def _left(call: protocols.Call, collected: Collected) -> dict[str, bytes | None]:
+    """What the checker left in its feedback folder. When there was too much to look through, nothing is known
+    of the files that were not found."""
+    left: dict[str, bytes | None] = {}
+    for out in collected.left_out:
+        names = call.feedback if out.reason == "entries" else [PurePath(out.name).name]
+        left |= dict.fromkeys(names)
+    return left | {PurePath(file.name).name: file.content for file in collected.files}
 
 
 def _feedback(call: protocols.Call) -> Collect | None:

@@ -19,6 +19,7 @@ from occd.model import Outcome
 _SCORE, _MULTIPLIER, _JUDGE_MESSAGE = "score.txt", "score_multiplier.txt", "judgemessage.txt"
 _FEEDBACK = (_SCORE, _MULTIPLIER, _JUDGE_MESSAGE)
 FEEDBACK_BYTES = 64 * 1024
+_UNREAD = f"is no regular file of at most {FEEDBACK_BYTES} bytes."
 
 _POINTS = re.compile(rb"^points +(\S+)", re.MULTILINE)
 _PARTLY, _PARTS = 50, 200
@@ -81,10 +82,11 @@ def checked(
     outcome: Outcome,
     stdout: bytes,
     stderr: bytes,
-    feedback: Mapping[str, bytes],
+    feedback: Mapping[str, bytes | None],
     points_max: float,
 ) -> Checked:
-    """What the end of a checker means. `feedback` has the files of `Call.feedback` that it left.
+    """What the end of a checker means. `feedback` has the files of `Call.feedback` that it left, and None for
+    one that is no regular file, or is longer than FEEDBACK_BYTES.
 
     `points_max` is the weight of the test. A test without weight earns no points, so they count for nothing
     there.
@@ -111,8 +113,11 @@ def _plain(code: int, stdout: bytes, stderr: bytes) -> Checked:
     return _unknown("plain", code, stdout + stderr)
 
 
-def _kattis(code: int, stderr: bytes, feedback: Mapping[str, bytes], points_max: float) -> Checked:
-    said = feedback.get(_JUDGE_MESSAGE) or stderr
+def _kattis(
+    code: int, stderr: bytes, feedback: Mapping[str, bytes | None], points_max: float
+) -> Checked:
+    unread = [f"{name} {_UNREAD}" for name in _FEEDBACK if feedback.get(name, b"") is None]
+    said = feedback.get(_JUDGE_MESSAGE) or stderr or "\n".join(unread).encode()
     match code:
         case 42:
             pass
@@ -120,12 +125,13 @@ def _kattis(code: int, stderr: bytes, feedback: Mapping[str, bytes], points_max:
             return wrong(readable(said))
         case _:
             return _unknown("kattis", code, said)
-    if _SCORE in feedback and _MULTIPLIER in feedback:
+    scores = {name: feedback[name] for name in (_SCORE, _MULTIPLIER) if name in feedback}
+    if None in scores.values():
+        return failed("The checker left a score that cannot be read.", said)
+    if len(scores) == 2:
         return failed(f"The checker left both {_SCORE} and {_MULTIPLIER}.", said)
-    if _SCORE in feedback:
-        return _partly(_SCORE, feedback[_SCORE].strip(), points_max, said)
-    if _MULTIPLIER in feedback:
-        return _partly(_MULTIPLIER, feedback[_MULTIPLIER].strip(), 1.0, said)
+    for name, word in scores.items():
+        return _partly(name, (word or b"").strip(), points_max if name == _SCORE else 1.0, said)
     return accepted(message=readable(said))
 
 

@@ -145,7 +145,8 @@ class Tests:
         command = self._solution.to_run(
             (*self._submission.args, *test.args), self._submission.env, limits
         )
-        async with feeding(test.stdin or self._submission.stdin) as stdin:
+        given = test.stdin or self._submission.stdin
+        async with feeding(given) as stdin:
             done = await self._steps.run(
                 cell,
                 Step("run", test=at),
@@ -161,7 +162,7 @@ class Tests:
             return done.outcome, _NOT_RUN
         if verdict := verdicts.of_run(done.outcome):
             return done.outcome, Checked(verdict, 0.0, "")
-        return done.outcome, await checkers.check(at, test, done.stdout, stop)
+        return done.outcome, await checkers.check(at, test, given, done.stdout, stop)
 
     def _note(self, at: int, checked: Checked, outcome: Outcome) -> None:
         self._over[at] = checked.verdict

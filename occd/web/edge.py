@@ -264,7 +264,8 @@ class Protocol(H11Protocol):
             await self.send(Closed())  # a refused handshake; hypercorn would wait for ever
 
     async def _send_error_response(self, status_code: int) -> None:
-        headers, body = problem(status_code if status_code in PROBLEM_TYPES else 400)
+        status = status_code if status_code in PROBLEM_TYPES else 400
+        headers, body = problem(status, self._h11.said_of(status))
         headers += self.config.response_headers("h11")
         # One send: between two sends the application could answer, too, and spoil h11's state.
         wire = self._h11.send(h11.Response(status_code=status_code, headers=headers))

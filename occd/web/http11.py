@@ -61,10 +61,11 @@ def edge_limits(config: HttpConfig, connections_max: int) -> EdgeLimits:
     )
 
 
-def problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def problem(status: int, detail: str = "") -> tuple[list[tuple[bytes, bytes]], bytes]:
     """The headers and body of an error that the server itself answers; it ends the connection."""
     title = HTTPStatus(status).phrase
-    body = json.dumps({"type": PROBLEM_TYPES[status], "title": title, "status": status}).encode()
+    fields = {"type": PROBLEM_TYPES[status], "title": title, "status": status}
+    body = json.dumps(fields | ({"detail": detail} if detail else {})).encode()
     later = [(b"retry-after", b"5")] if status in (429, 503) else []
     return [
         *later,
@@ -96,6 +97,10 @@ class LimitedH11(h11.Connection):
         self._refusal = status
         # Private, but else h11 and hypercorn would take what the application still answers.
         self._process_error(self.their_role)
+
+    def said_of(self, status: int) -> str:
+        """What an error of this status says beside its title."""
+        return f"a body may have {self._limits.body_max_bytes} bytes" if status == 413 else ""
 
     def unclock(self) -> None:
         self._allow(math.inf)

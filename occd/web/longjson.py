@@ -24,8 +24,9 @@ SLICE = 2**15
 """The bytes that are read in one step. JSON up to this length is parsed in one step."""
 
 _LONG = 256
-_STRUCTURE_MAX = 2**19
-"""Arguments may take a quarter of that, and three times as much with every character escaped."""
+_STRUCTURE_MAX = 2**20
+"""A thousand tests with short strings take up to that. Arguments may take an eighth of that, and three times
+as much with every character escaped."""
 
 _VALUES_MAX = 20_000
 _DEPTH_MAX = 200

@@ -13,7 +13,16 @@ from occd import rules
 from occd.errors import FieldError, Rejected
 from occd.request import Request
 from occd.web.fields import Bytes, FileJson, LimitsJson, Model, Text, Word, Words, decoded, kept
-from occd.web.tests import Checker, Groups, Tests, too_many, unpacked_checker, unpacked_tests
+from occd.web.tests import (
+    UNNAMED,
+    Checker,
+    Groups,
+    Tests,
+    asked,
+    too_many,
+    unpacked_checker,
+    unpacked_tests,
+)
 
 _COUNTS = {
     "": 100,
@@ -29,6 +38,7 @@ takes a hundred times as long to make as the entry that is wrong."""
 
 _FILE_FIELDS_MAX = 100
 _ERRORS_SHOWN = 100
+_UNNAMED = UNNAMED | {"[key]"}
 _NOT_YET: dict[str, tuple[object, ...]] = {
     "network": (False,),
     "tty": (None,),
@@ -84,7 +94,7 @@ class _SubmissionJson(Model):
             user_id=self.user_id,
             tests=tuple(test.request for test in self.tests),
             groups=tuple(group.named(name) for name, group in (self.groups or {}).items()),
-            checker=self.checker.request if self.checker else None,
+            checker=asked(self.checker),
             stop_on_failure=self.stop_on_failure,
             artifacts=tuple(self.artifacts),
         )
@@ -152,10 +162,15 @@ async def _unpacked(name: str, value: Any) -> Any:
     return value
 
 
+_WORDED = {"model_type": "must be an object", "dict_type": "must be an object"}
+"""For what pydantic says with names of ours, by its types of errors."""
+
+
 def _field_error(error: Any) -> FieldError:
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    where = ".".join(str(part) for part in error["loc"] if part not in _UNNAMED)
     unknown = error["type"] == "extra_forbidden"
     # A name that somebody sent may be long, and need not be text.
     where = where[:200].encode(errors="backslashreplace").decode() or "submission"
     of = error["loc"][0] if len(error["loc"]) > 1 else "a submission"
-    return FieldError(where, f"is not a field of {of}" if unknown else error["msg"])
+    message = _WORDED.get(error["type"], error["msg"])
+    return FieldError(where, f"is not a field of {of}" if unknown else message)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, FailFast, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, FailFast, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from occd import rules
@@ -11,6 +11,7 @@ from occd.errors import FieldError
 from occd.judging import GROUPS_MAX, TESTS_MAX, FloatChecker, Group, Protocol, Rule, TextChecker
 from occd.request import CheckerRequest, ProgramRequest, TestRequest
 from occd.web.fields import Bytes, FileJson, LimitsJson, Model, Text, Word, Words, decoded, kept
+from occd.web.longjson import LongText
 
 _FIELDS_MAX = 100
 _COUNTS = {"files": rules.FILES_MAX, "args": rules.WORDS_MAX, "needs": GROUPS_MAX, "limits": 100}
@@ -55,16 +56,23 @@ class _ProgramJson(Model):
         )
 
 
-class _CheckerJson(Model):
-    """`"lines"` stands as `{"name": "lines"}` here."""
+_NUMBER, _OBJECT, _NAME = "[number]", "[object]", "[name]"
+UNNAMED = frozenset({_NUMBER, _OBJECT, _NAME})
+"""What pydantic adds to the place of an error, to tell which kind of value was read there."""
 
-    name: Literal["exact", "lines", "tokens"] | None = None
-    float: Tolerance | _ToleranceJson | None = None
+_Tolerances = Annotated[
+    Annotated[Tolerance, Tag(_NUMBER)] | Annotated[_ToleranceJson, Tag(_OBJECT)],
+    Discriminator(lambda value: _OBJECT if isinstance(value, dict) else _NUMBER),
+]
+
+
+class _CheckerJson(Model):
+    float: _Tolerances | None = None
     program: _ProgramJson | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_CheckerJson":
-        if len(self.model_fields_set) != 1:
+        if (self.float is None) == (self.program is None):
             raise PydanticCustomError("checker", "has exactly one of float and program")
         return self
 
@@ -72,20 +80,23 @@ class _CheckerJson(Model):
     def request(self) -> CheckerRequest:
         if self.program:
             return self.program.request
-        if self.name:
-            return TextChecker(self.name)
         if isinstance(self.float, _ToleranceJson):
             return FloatChecker(self.float.abs, self.float.rel)
         assert self.float is not None
         return FloatChecker(self.float, self.float)
 
 
-def _named(value: object) -> object:
-    """A checker that is told by its name alone."""
-    return {"name": value} if isinstance(value, str) else value
+Checker = Annotated[
+    Annotated[Literal["exact", "lines", "tokens"], Tag(_NAME)]
+    | Annotated[_CheckerJson, Tag(_OBJECT)],
+    Discriminator(lambda value: _NAME if isinstance(value, str | LongText) else _OBJECT),
+]
 
 
-Checker = Annotated[_CheckerJson, BeforeValidator(_named)]
+def asked(checker: Checker | None) -> CheckerRequest | None:
+    if isinstance(checker, _CheckerJson):
+        return checker.request
+    return TextChecker(checker) if checker else None
 
 
 class _TestJson(Model):
@@ -107,7 +118,7 @@ class _TestJson(Model):
             tuple(self.args),
             tuple(file.value for file in self.files),
             self.expected_stdout,
-            self.checker.request if self.checker else None,
+            asked(self.checker),
             self.limits.asked,
             self.group,
             self.weight,
