@@ -1,13 +1,14 @@
 """The state seam: submissions, the logs of what happened to them, the controls that clients send to their
-programs, and the nodes. Each subject has a Protocol here and a file in each implementation.
+programs, the files that programs left, and the nodes. Each part has a Protocol here and a file in each
+implementation.
 
-Every method is one atomic step, also when the step changes several subjects: `begin` counts an attempt and
+Every method is one atomic step, also when the step changes several parts: `begin` counts an attempt and
 appends `started`. A method raises StateUnavailable when the server of state cannot be reached for some
 seconds: the step may then have happened, and the caller can repeat it. Three kinds of method never raise it,
 and wait out the outage instead: methods that wait for news, `begin`, and `append`. The latter two happen
 once, however often they have to be sent.
 
-Logs and controls belong to a *subject*, named by its id. The only subjects today are submissions.
+Logs, controls and blobs belong to a *subject*, named by its id. The only subjects today are submissions.
 """
 
 import re
@@ -237,7 +238,7 @@ class Nodes(Protocol):
 
 
 class Store(Protocol):
-    """Where all subjects lie."""
+    """Where all parts lie."""
 
     @property
     def can_be_emptied(self) -> bool:
@@ -253,7 +254,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All subjects of one store."""
+    """All parts of one store."""
 
     submissions: Submissions
     log: Log

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -687,12 +687,21 @@ async def test_cancelling_keeps_what_is_over_and_leaves_nothing(alone: Server) -
     assert verdicts(alone.run(ECHO, tests=[T])) == ["accepted"]
 
 
+def open_files(server: Server) -> Iterator[str]:
+    for each in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            yield str(each.readlink())
+
+
 def at_rest(server: Server, most: int = 1000) -> int:
-    """Its open files, up to `most`, when nothing runs. One jail stands ready, in two processes."""
+    """Its open files, up to `most`, when nothing runs. One jail stands ready, in two processes.
+
+    SQLite's files do not count: connections that read are opened when several read at once.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while True:
         found = len(descendants(server.process.pid))
-        files = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        files = len([each for each in open_files(server) if "occd.db" not in each])
         if found == 2 and files <= most:
             return files
         assert time.monotonic() < deadline, (found, files)

@@ -1,4 +1,4 @@
-"""What the subjects of the embedded state share: the file, and the memory of the process beside it."""
+"""What the parts of the embedded state share: the file, and the memory of the process beside it."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""The data folder, as all subjects of the embedded state see it."""
+"""The data folder, as all parts of the embedded state see it."""
 
 import sqlite3
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Redis as all subjects see it: the names of the keys, and how a step is sent and repeated."""
+"""Redis as all parts of state see it: the names of the keys, and how a step is sent and repeated."""
 
 import time
 from collections.abc import Mapping, Sequence
