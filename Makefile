@@ -50,10 +50,10 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest
 
+# PARTS="judging" measures only this part; the same for bench-cluster.
 bench: $(DEV)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(PARTS)
 
-# PARTS="latency live" measures only those.
 bench-cluster: $(DEV)
 	PYTHONPATH=tests $(BIN)/python -m bench.cluster $(PARTS)
 

@@ -1,98 +1,24 @@
-"""`make bench`: what running a Python hello costs, side by side in one run.
+"""`make bench`: what a hello costs, what a test costs, and a classroom. `PARTS="judging classroom"` measures
+only those."""
 
-*bare* starts the very binary that runs in the jail, by fork and exec; *sandbox* is the sandbox seam
-alone; *http* is `POST /submissions?wait=` on a daemon of its own. The machine drifts, so the kinds
-take turns and the figures to quote are the ratios to bare.
-"""
-
-import os
-import tempfile
-from contextlib import AsyncExitStack
-from pathlib import Path
+import argparse
 
 import trio
 
-from bench.measure import SOURCE, HttpClient, Run, daemon, percentile, rate, timed
-from occd.config import load_config
-from occd.model import File, Limits
-from occd.sandbox import Run as Program
-from occd.sandbox import Sandbox, Sink, open_sandbox
+from bench.classroom import classroom
+from bench.hello import hello
+from bench.judging import judging
 from occd.sandbox.kernel import enter_private_mounts
-from occd.sandbox.spawn import Process
 
-ALONE_RUNS = 150
-SECONDS = 6.0
-CLIENTS = (1, 2, 8, 32)
+PARTS = {"hello": hello, "judging": judging, "classroom": classroom}
 
 
-async def bare(binary: str, file: str) -> None:
-    read, write = os.pipe2(os.O_CLOEXEC)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    process = Process([binary, file], {0: null, 1: write, 2: null})
-    os.close(write)
-    os.close(null)
-    async with trio.lowlevel.FdStream(read) as stdout:
-        output = b"".join([part async for part in stdout])
-    assert await process.wait() == 0
-    assert output == b"Hello, world!\n", output
-    process.close()
+async def main(parts: list[str]) -> None:
+    for part in parts:
+        await PARTS[part]()
 
 
-async def sandboxed(sandbox: Sandbox, binary: str) -> None:
-    language = sandbox.languages["python"]
-    limits = Limits()
-    sink = Sink(limits.output)
-    program = Program([binary, "main.py"], tuple(language.env.items()), limits, sink, sink)
-    async with sandbox.cell(language, [File("main.py", SOURCE.encode())], limits) as cell:
-        outcome = (await cell.run(program)).outcome
-    assert outcome.succeeded, outcome
-
-
-async def alone(kinds: dict[str, Run]) -> None:
-    print(f"{ALONE_RUNS} runs of each, one at a time, in turn")
-    times: dict[str, list[float]] = {name: [] for name in kinds}
-    for number in range(ALONE_RUNS + 10):
-        for name, run in kinds.items():
-            seconds = await timed(run)
-            if number >= 10:
-                times[name].append(seconds)
-    print(f"{'':10}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}   p50 to bare")
-    for name, each in times.items():
-        p50, p95, p99 = (percentile(each, share) * 1e3 for share in (0.5, 0.95, 0.99))
-        ratio = percentile(each, 0.5) / percentile(times["bare"], 0.5)
-        print(f"{name:10}{p50:9.1f}{p95:9.1f}{p99:9.1f}{ratio:12.2f}x")
-
-
-async def together(kinds: dict[str, Run]) -> None:
-    print(f"\nruns per second, {SECONDS:g} s of each in three turns (in brackets: share of bare)")
-    print(f"{'clients':10}" + "".join(f"{name:>18}" for name in kinds))
-    for clients in CLIENTS:
-        rates: dict[str, list[float]] = {name: [] for name in kinds}
-        for _ in range(3):
-            for name, run in kinds.items():
-                rates[name].append(await rate(run, clients, SECONDS / 3))
-        middle = {name: percentile(each, 0.5) for name, each in rates.items()}
-        cells = (f"{each:10.1f} ({each / middle['bare']:4.2f})" for each in middle.values())
-        print(f"{clients:<10}" + "".join(f"{cell:>18}" for cell in cells))
-
-
-async def main() -> None:
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        file = folder / "main.py"
-        file.write_text(SOURCE)
-        sandbox = await stack.enter_async_context(open_sandbox(load_config(), only="python"))
-        binary = sandbox.available["python"][0].binary
-        port, _ = stack.enter_context(daemon(str(folder / "data")))
-        kinds: dict[str, Run] = {
-            "bare": lambda: bare(binary, str(file)),
-            "sandbox": lambda: sandboxed(sandbox, binary),
-            "http": HttpClient(port).run,
-        }
-        print(f"{binary}, {os.cpu_count()} processors; {'; '.join(sandbox.isolation)}")
-        await alone(kinds)
-        await together(kinds)
-
-
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[*PARTS])
 enter_private_mounts()
-trio.run(main)
+trio.run(main, parser.parse_args().parts)

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import trio
 
+from bench.clients import ask, post, resident_kb, socket
 from bench.interactive import interactive
 from bench.measure import HttpClient, percentile, rate, timed
-from bench.setups import RUNNING, Servers, ask, post, resident_kb, show, socket, title
+from bench.setups import RUNNING, Servers, show, title
 
 WRK_S = 4
 ALONE_RUNS = 100
@@ -194,7 +195,7 @@ class Followers:
     async def follow(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
             await stream.send_all(
-                b"GET /api/v1/ws HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"GET /api/v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                 b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
             )
             await self._until(stream, b"101 ")

@@ -13,8 +13,9 @@ from typing import Any
 import trio
 from trio_websocket import WebSocketConnection
 
+from bench.clients import socket
 from bench.measure import percentile
-from bench.setups import RUNNING, Servers, show, socket, title
+from bench.setups import RUNNING, Servers, show, title
 
 ROUNDS = 100
 CANCELS = 30

@@ -24,7 +24,7 @@ class HttpClient:
         self._idle: list[trio.SocketStream] = []
         body = json.dumps({"language": "python", "source": SOURCE})
         self._request = (
-            f"POST /api/v1/submissions?wait=60 HTTP/1.1\r\nHost: bench\r\n"
+            f"POST /api/v1/submissions?wait=60 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 

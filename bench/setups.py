@@ -1,18 +1,12 @@
-"""Embedded set-ups and clusters to measure side by side, what clients say to them, and how it is shown."""
+"""Embedded set-ups and clusters to measure side by side, and how what they take is shown."""
 
-import json
-import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import h11
-import trio
 from rabbitmq_server import RabbitmqServer
 from redis_server import redis_server
-from trio_websocket import WebSocketConnection, open_websocket_url
 
 from bench.measure import daemon, percentile
 
@@ -73,43 +67,6 @@ class Servers:
             for role in roles:
                 setup.start(role)
             yield setup
-
-
-async def post(port: int, body: Mapping[str, Any]) -> Any:
-    return await ask(port, "POST", "/api/v1/submissions", json.dumps(body).encode())
-
-
-async def ask(port: int, method: str, path: str, body: bytes = b"") -> Any:
-    connection = h11.Connection(h11.CLIENT)
-    head = h11.Request(
-        method=method,
-        target=path,
-        headers=[("Host", "bench"), ("Connection", "close"), ("Content-Length", str(len(body)))],
-    )
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        parts = (connection.send(each) for each in (head, h11.Data(data=body), h11.EndOfMessage()))
-        await stream.send_all(b"".join(filter(None, parts)))
-        answer = b""
-        while (event := connection.next_event()) is not None:
-            if event is h11.NEED_DATA:
-                connection.receive_data(await stream.receive_some())
-            elif isinstance(event, h11.Data):
-                answer += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                break
-        return json.loads(answer)
-
-
-@asynccontextmanager
-async def socket(port: int) -> AsyncIterator[WebSocketConnection]:
-    async with open_websocket_url(f"ws://127.0.0.1:{port}/api/v1/ws") as each:
-        yield each
-
-
-def resident_kb(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1])
 
 
 def title(text: str) -> None:

@@ -147,6 +147,92 @@ async def test_what_has_ended_gets_no_seat() -> None:
     assert await free_slots(arbiter) == 2
 
 
+async def test_slots_that_wait_for_a_submission_are_lent_but_one_while_the_queue_has_none() -> None:
+    starves = False
+    arbiter = Arbiter(4, 0, roomy, lambda: starves)
+    mine, *_ = [await arbiter.slot() for _ in range(4)]
+    await mine.begin()
+    with mine.loans() as loans:
+        assert not loans.take()
+        starves = True
+        assert [loans.take() for _ in range(3)] == [True, True, False]
+        loans.give_back()
+        starves = False
+        assert not loans.take()
+        loans.give_back()
+
+
+async def test_who_comes_first_begins_at_once_and_who_comes_next_when_a_test_has_ended() -> None:
+    arbiter = Arbiter(4, 0, roomy, lambda: True)
+    mine, *others = [await arbiter.slot() for _ in range(4)]
+    began: list[Turn] = []
+
+    async def begin(turn: Turn) -> None:
+        await turn.begin()
+        began.append(turn)
+
+    await mine.begin()
+    with mine.loans() as loans:
+        assert [loans.take() for _ in range(3)] == [True, True, False]
+        async with trio.open_nursery() as nursery:
+            for number, turn in enumerate(others):
+                nursery.start_soon(begin, turn)
+                await wait_all_tasks_blocked()
+                assert began == others[: min(1, number + 1)]
+            loans.give_back()
+            assert not loans.take()
+            await wait_all_tasks_blocked()
+            assert began == others[:2]
+            began[0].end()
+            (next_turn,) = [
+                await arbiter.slot()
+            ]  # its submission waits behind the one that came before
+            await wait_all_tasks_blocked()
+            assert began == others
+        loans.give_back()
+        await begin(next_turn)
+        assert arbiter.in_slots == 4
+
+
+async def test_what_is_given_up_while_it_waits_for_its_slot_leaks_none() -> None:
+    arbiter = Arbiter(3, 0, roomy, lambda: True)
+    mine, first, second = [await arbiter.slot() for _ in range(3)]
+    await mine.begin()
+    with mine.loans() as loans:
+        assert loans.take()
+        await first.begin()
+        with second, trio.move_on_after(0) as scope:
+            await second.begin()
+        assert scope.cancelled_caught
+        loans.give_back()
+    mine.end()
+    first.end()
+    assert await free_slots(arbiter) == 3
+
+
+async def test_those_who_borrow_get_as_much_as_each_other() -> None:
+    arbiter = Arbiter(7, 0, roomy, lambda: True)
+    first, second, *_ = [await arbiter.slot() for _ in range(7)]
+    await first.begin()
+    with first.loans() as mine:
+        assert [mine.take() for _ in range(6)] == [True] * 5 + [False]
+        await second.begin()
+        with second.loans() as theirs:
+            mine.give_back()
+            for _ in range(2):
+                mine.give_back()
+                assert not mine.take()
+                assert theirs.take()
+            assert (mine.held, theirs.held) == (2, 2)
+            theirs.give_back()
+            mine.give_back()
+            assert mine.take()  # who asks first
+            assert not mine.take()
+            theirs.wants = False
+            assert [mine.take() for _ in range(2)] == [True, False]
+            theirs.give_back()
+
+
 @given(st.integers(1, 5), st.integers(0, 9), st.randoms(use_true_random=False))
 def test_nothing_leaks_and_every_bound_holds(slots: int, seats: int, chance: random.Random) -> None:
     async def play() -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import trio
 from sandboxed import LONG, Lab, Program, children, nsjails, of_process, running
 
 from occd.model import File
-from occd.sandbox import FileFault
+from occd.sandbox import FileFault, Running
 
 MIB = 2**20
 
@@ -268,6 +268,31 @@ threading.Thread(target=spy, daemon=True).start()
         await program.type.send(b"\n")
     assert b"set()" in program.said, program.said
     assert b"('fd', 13)" in program.said  # it has met the clerk
+
+
+async def test_a_clerk_has_no_file_of_inits(lab: Lab) -> None:
+    async def work(running: Running) -> None:
+        while True:
+            await running.put(File("x", bytes(8 * MIB)))
+
+    async with made(lab, "") as program, trio.open_nursery() as nursery:
+        nursery.start_soon(work, program.running)
+        (init,) = (pid for nsjail in nsjails() for pid in children(nsjail))
+        (first,) = (pid for pid in children(init) if "python" in of_process(pid, "comm"))
+        with trio.fail_after(60):
+            while not any(lean(pid) for pid in children(init) if pid != first):  # noqa: ASYNC110
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
+def lean(pid: int) -> bool:
+    """Whether a process has the file in memory open, and nothing but folders and files beside it."""
+    opened = []
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+        opened = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return "/memfd:occd-files (deleted)" in opened and all(
+        link.startswith("/") and not link.startswith("/dev") for link in opened
+    )
 
 
 async def test_limits_hold_while_files_are_worked_with(lab: Lab) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import trio
-from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in, run_in, running
+from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in, nsjails, run_in, running
 
 from occd.model import File, Verdict, judge
 from occd.rules import Broken
@@ -202,3 +202,11 @@ async def test_a_program_that_has_ended_hears_nothing(lab: Lab) -> None:
         program.running.arm("wall_time", 1e-9)
         program.running.arm_idle(Idle(1e-9, 1e-9))
         assert (await lab.python("time.sleep(0.1)")).succeeded
+
+
+async def test_a_cell_with_many_runs_has_a_jail_made_while_a_run_goes(lab: Lab) -> None:
+    async with lab.cell() as cell:
+        for runs in range(1, 7):
+            assert (await run_in(cell, ["/bin/true"])).succeeded
+            assert len(nsjails()) == (1 if runs < 3 else 2)
+    assert len(nsjails()) == 1

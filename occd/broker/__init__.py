@@ -66,10 +66,12 @@ class Delivery(Protocol):
 @dataclass(frozen=True, slots=True)
 class Pull:
     """Messages on request. Each call of `ask` asks for one more message, which comes as soon as the queue has
-    one. The end of a delivery asks for nothing."""
+    one. The end of a delivery asks for nothing. `starves` says whether a request waits for the next message
+    to be queued, because no message is left."""
 
     deliveries: trio.MemoryReceiveChannel[Delivery]
     ask: Callable[[], None]
+    starves: Callable[[], bool]
 
 
 class Look(Protocol):

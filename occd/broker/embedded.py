@@ -110,6 +110,10 @@ class _Queue:
             self.waiting.move_to_end(owner)
         return _Message(number, owner, key)
 
+    @property
+    def starves(self) -> bool:
+        return bool(self.takers) and not self.waiting
+
     def withdraw(self, key: str) -> int | None:
         """The number of the message that waits no more; None when none did."""
         if key not in self.places:
@@ -231,8 +235,9 @@ class EmbeddedBroker:
     @asynccontextmanager
     async def pull(self, queue: str, most: int) -> AsyncIterator[Pull]:
         asked = trio.Semaphore(0, max_value=most)
-        async with self._delivering(self._queue(queue), asked, lambda: None) as deliveries:
-            yield Pull(deliveries, asked.release)
+        source = self._queue(queue)
+        async with self._delivering(source, asked, lambda: None) as deliveries:
+            yield Pull(deliveries, asked.release, lambda: source.starves)
 
     @asynccontextmanager
     async def _delivering(

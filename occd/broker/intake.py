@@ -135,6 +135,11 @@ class Intake:
         self._free += 1
         self._go_on()
 
+    @property
+    def starves(self) -> bool:
+        """Whether there is room, and every lane was empty. May be read in any thread."""
+        return self._waiting and self._free > 0
+
     def ack(self, arrival: Arrival) -> None:
         if self._ours(arrival):
             self._channel.basic_ack(arrival.tag)

@@ -165,7 +165,7 @@ class RabbitmqBroker:
     @asynccontextmanager
     async def pull(self, queue: str, most: int) -> AsyncIterator[Pull]:
         async with self._taking(queue, most, pulls=True) as (deliveries, intake):
-            yield Pull(deliveries, lambda: self._consuming.post(intake.ask))
+            yield Pull(deliveries, lambda: self._consuming.post(intake.ask), lambda: intake.starves)
 
     @asynccontextmanager
     async def _taking(

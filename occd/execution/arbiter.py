@@ -6,6 +6,10 @@ submission. An interactive run that has started asks for a seat, and gives its s
 
 Three bounds hold for seats: their number, a share for each owner, and the node's memory in use. A run that
 gets no seat keeps its slot, and gets a seat as soon as the three bounds allow one.
+
+While the queue has no submission, the slots that wait for one are lent to submissions with tests, each slot
+for one test (`Loans`). One slot is kept, so that the next submission begins at once. A submission that comes
+after it may have to wait for the end of a borrowed test.
 """
 
 from collections import Counter
@@ -31,6 +35,14 @@ class Turn:
         "", and share what one owner gets."""
         self._arbiter.ask(self, owner)
 
+    async def begin(self) -> None:
+        """The submission has come for which this slot was taken. Wait for the slot if it is lent."""
+        await self._arbiter.begin(self)
+
+    def loans(self) -> "Loans":
+        """What this submission borrows for its tests."""
+        return Loans(self._arbiter)
+
     def end(self) -> None:
         """Give back what this turn holds. A second call does nothing."""
         self._arbiter.take_back(self)
@@ -42,14 +54,54 @@ class Turn:
         self.end()
 
 
+class Loans:
+    """The slots that one submission has borrowed. Enter the context while tests are run."""
+
+    def __init__(self, arbiter: "Arbiter") -> None:
+        self._arbiter = arbiter
+        self.held = 0
+        self.wants = True
+        """Whether tests wait for a slot."""
+
+    def take(self) -> bool:
+        """Borrow a slot for one test, if one can be had now."""
+        lent = self._arbiter.can_lend(self)
+        self.held += lent
+        return lent
+
+    def give_back(self) -> None:
+        self.held -= 1
+        self._arbiter.returned.unpark()
+
+    def __enter__(self) -> "Loans":
+        self._arbiter.borrowers.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._arbiter.borrowers.remove(self)
+
+
 class Arbiter:
-    def __init__(self, slots: int, seats: int, has_memory: Callable[[], bool]) -> None:
-        """`has_memory` says whether the node has the memory for one more program in a seat."""
+    def __init__(
+        self,
+        slots: int,
+        seats: int,
+        has_memory: Callable[[], bool],
+        starves: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`has_memory` says whether the node has the memory for one more program in a seat, `starves` whether
+        the queue has no submission for the slots that wait for one."""
         self._slots = slots
         self._seats = seats
         self._has_memory = has_memory
+        self._starves = starves
         self._free = trio.Semaphore(slots)
         self._in_slots: set[Turn] = set()
+        self._unused: set[Turn] = set()
+        """The turns in slots whose submission has not come."""
+        self.borrowers: list[Loans] = []
+        self.returned = trio.lowlevel.ParkingLot()
+        """Turns that have begun while their slot was lent; the first is the first to get a slot."""
         self._asking: dict[Turn, str] = {}
         """The owners of the turns in slots that ask for a seat, in the order of asking."""
         self._seated: dict[Turn, str] = {}
@@ -77,6 +129,8 @@ class Arbiter:
         await self._free.acquire()
         turn = Turn(self)
         self._in_slots.add(turn)
+        self._unused.add(turn)
+        self.returned.unpark()  # what came before goes first
         return turn
 
     async def run(self) -> None:
@@ -90,6 +144,20 @@ class Arbiter:
             self._asking[turn] = owner
             self._seat()
 
+    async def begin(self, turn: Turn) -> None:
+        self._unused.discard(turn)
+        if self._lent > len(self._unused):
+            await self.returned.park()
+
+    def can_lend(self, to: Loans) -> bool:
+        """Of several submissions, the one that has borrowed least comes first."""
+        least = min((each.held for each in self.borrowers if each.wants), default=0)
+        return self._lent < len(self._unused) - 1 and to.held <= least and self._starves()
+
+    @property
+    def _lent(self) -> int:
+        return sum(each.held for each in self.borrowers)
+
     def take_back(self, turn: Turn) -> None:
         self._asking.pop(turn, None)
         if turn in self._in_slots:
@@ -99,6 +167,7 @@ class Arbiter:
 
     def _leave_slot(self, turn: Turn) -> None:
         self._in_slots.remove(turn)
+        self._unused.discard(turn)
         self._free.release()
 
     def _seat(self) -> None:

@@ -228,7 +228,7 @@ class Attempt:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._stop_after, self._total_time)
-            await tests.run(cell, tree, checkers)
+            await tests.run(cell, tree, checkers, self._turn)
             nursery.cancel_scope.cancel()
         return tests.judgement(cancelled=self._cancelled)
 

@@ -48,8 +48,11 @@ class Checkers:
         self._preparing = trio.Lock()
         self._cells = cells
 
-    async def check(self, at: int, test: Test, given: bytes, output: bytes) -> Checked:
-        """Check what the solution wrote in a test, where `given` was its stdin."""
+    async def check(
+        self, at: int, test: Test, given: bytes, output: bytes, stop: trio.Event
+    ) -> Checked:
+        """Check what the solution wrote in a test, where `given` was its stdin. `stop` ends a checker that
+        runs."""
         checker = self._judging.checker_of(test)
         if not isinstance(checker, ProgramChecker):
             assert test.expected_stdout is not None
@@ -60,7 +63,7 @@ class Checkers:
         ready = self._ready[checker]
         if isinstance(ready, Checked):
             return ready
-        return await self._run(ready, checker, at, test, given, output)
+        return await self._run(ready, checker, at, test, given, output, stop)
 
     async def _prepare(self, checker: ProgramChecker) -> _Ready | Checked:
         language = find(self._sandbox.languages.values(), checker.language)
@@ -93,6 +96,7 @@ class Checkers:
         test: Test,
         given: bytes,
         output: bytes,
+        stop: trio.Event,
     ) -> Checked:
         call = protocols.call(checker, given, test.expected_stdout or b"", output)
         async with feeding(call.stdin) as stdin:
@@ -106,6 +110,7 @@ class Checkers:
                 log_max=0,
                 keep_stdout=True,
                 collect=_feedback(call),
+                stop=stop,
             )
         return protocols.checked(
             checker.protocol,

@@ -66,10 +66,11 @@ class Steps:
         keep_stdout: bool = False,
         keep_tree: bool = False,
         collect: Collect | None = None,
+        stop: trio.Event | None = None,
         started: Callable[[], None] = no_matter,
     ) -> Done:
-        """`started` is called when the program runs. `log_max` is the most that the log gets of each stream,
-        None for all."""
+        """`stop` ends this step alone, instead of the event for all steps. `started` is called when the
+        program runs. `log_max` is the most that the log gets of each stream, None for all."""
         self._log.put(step, _start(step))
         recorder = Recorder(self._log, step, log_max, keep=keep_stdout)
         limits = command.limits
@@ -81,7 +82,7 @@ class Steps:
                 stdout=Sink(limits.output, recorder.told("stdout")),
                 stderr=Sink(limits.output, recorder.told("stderr")),
                 stdin=stdin,
-                stop=self._stop,
+                stop=self._stop if stop is None else stop,
                 signals=signals or no_signals(),
                 tree=tree,
                 files=files,

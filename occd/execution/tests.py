@@ -4,12 +4,15 @@ Tests are begun in their order, as many at once as there are turns. What they co
 order in which they end (`verdicts.py`).
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import trio
 
 from occd.execution import score, verdicts
+from occd.execution.arbiter import Loans, Turn
 from occd.execution.checked import Checked
 from occd.execution.checkers import Checkers
 from occd.execution.eventlog import EventLog
@@ -31,6 +34,9 @@ _LOG_BYTES = 64 * 1024
 _SHORT_LOG_BYTES = 4 * 1024
 _LOGGED_MAX = 16 * 2**20
 """When the log has so much output, each further test logs only _SHORT_LOG_BYTES of each stream."""
+
+_LOOK_S = 0.05
+"""The time between two looks for slots to borrow: no event tells that the queue is empty."""
 
 _NOT_RUN = Checked(TestVerdict.SKIPPED, 0.0, "")
 
@@ -55,12 +61,48 @@ class Tests:
         self._over: dict[int, TestVerdict] = {}
         self._shares: dict[int, float] = {}
         self._left_out: set[int] = set()
-        self._waiting = iter(range(len(self.judging.tests)))
+        self._running: dict[int, trio.Event] = {}
+        """What ends each test that runs."""
+        self._waiting = deque(range(len(self.judging.tests)))
 
-    async def run(self, cell: Cell, tree: Tree | None, checkers: Checkers) -> None:
-        """Run tests until none is left, or `stop` is set."""
+    async def run(self, cell: Cell, tree: Tree | None, checkers: Checkers, turn: Turn) -> None:
+        """Run tests until none is left, or `stop` is set: one after the other in the slot of the submission,
+        and others beside them in slots that it borrows."""
+        test = partial(self._test, cell=cell, tree=tree, checkers=checkers)
+        with turn.loans() as loans:
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._end_all)
+                async with trio.open_nursery() as running:
+                    # When `running` closes, no test is left to be begun in it.
+                    watching.start_soon(self._borrow, test, loans, running)  # noqa: ASYNC111
+                    for at in self._next():
+                        await test(at)
+                watching.cancel_scope.cancel()
+
+    async def _borrow(
+        self, test: Callable[[int], Awaitable[None]], loans: Loans, nursery: trio.Nursery
+    ) -> None:
+        while self._waiting and not self._stop.is_set():
+            while loans.take():
+                nursery.start_soon(self._run_beside, test, loans)
+            await trio.sleep(_LOOK_S)
+        loans.wants = False
+
+    async def _run_beside(self, test: Callable[[int], Awaitable[None]], loans: Loans) -> None:
+        """Run tests, each in a slot that was borrowed for it. The first slot is borrowed already."""
         for at in self._next():
-            await self._test(at, cell, tree, checkers)
+            try:
+                await test(at)
+            finally:
+                loans.give_back()
+            if not loans.take():
+                return
+        loans.give_back()
+
+    async def _end_all(self) -> None:
+        await self._stop.wait()
+        for stop in self._running.values():
+            stop.set()
 
     def judgement(self, *, cancelled: bool) -> Judgement:
         """What the tests came to. Tells the log of those that did not run."""
@@ -81,13 +123,23 @@ class Tests:
         )
 
     def _next(self) -> Iterator[int]:
-        for at in self._waiting:
-            if self._stop.is_set():
-                return
+        while self._waiting and not self._stop.is_set():
+            at = self._waiting.popleft()
             if at not in self._left_out:
                 yield at
 
     async def _test(self, at: int, cell: Cell, tree: Tree | None, checkers: Checkers) -> None:
+        stop = self._running[at] = trio.Event()
+        try:
+            outcome, checked = await self._run(at, stop, cell, tree, checkers)
+        finally:
+            del self._running[at]
+        if not stop.is_set():
+            self._note(at, checked, outcome)
+
+    async def _run(
+        self, at: int, stop: trio.Event, cell: Cell, tree: Tree | None, checkers: Checkers
+    ) -> tuple[Outcome, Checked]:
         test = self.judging.tests[at]
         limits = test.limits or self._submission.limits
         command = self._solution.to_run(
@@ -104,17 +156,13 @@ class Tests:
                 files=test.files,
                 log_max=_LOG_BYTES if self._steps.logged < _LOGGED_MAX else _SHORT_LOG_BYTES,
                 keep_stdout=True,
+                stop=stop,
             )
-        if self._stop.is_set():
-            return
-        verdict = verdicts.of_run(done.outcome)
-        checked = (
-            Checked(verdict, 0.0, "")
-            if verdict
-            else await checkers.check(at, test, given, done.stdout)
-        )
-        if not self._stop.is_set():
-            self._note(at, checked, done.outcome)
+        if stop.is_set():
+            return done.outcome, _NOT_RUN
+        if verdict := verdicts.of_run(done.outcome):
+            return done.outcome, Checked(verdict, 0.0, "")
+        return done.outcome, await checkers.check(at, test, given, done.stdout, stop)
 
     def _note(self, at: int, checked: Checked, outcome: Outcome) -> None:
         self._over[at] = checked.verdict
@@ -122,6 +170,8 @@ class Tests:
             self._shares[at] = checked.share
         else:
             self._left_out = verdicts.skipped(self.judging, self._over)
+            for other in self._left_out & self._running.keys():
+                self._running[other].set()
         self._tell(at, checked, outcome)
 
     def _tell(self, at: int, checked: Checked, outcome: Outcome | None) -> None:

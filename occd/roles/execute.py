@@ -92,7 +92,9 @@ class Execute:
             config.execute.slots,
             config.execute.interactive,
             lambda: memory_used() <= config.execute.memory_used_max,
+            lambda: self._pull is not None and self._pull.starves(),
         )
+        self._pull: Pull | None = None
         self._trouble = Trouble("a result waits for the broker")
         self._started_at = time.time()
         self.stopping = trio.Event()
@@ -137,6 +139,7 @@ class Execute:
             turns: deque[Turn] = deque()
             try:
                 async with self._broker.pull(queue, most) as pull, trio.open_nursery() as intake:
+                    self._pull = pull
                     intake.start_soon(self._until, False, intake.cancel_scope)
                     intake.start_soon(self._ask, pull, turns)
                     task_status.started()
@@ -144,6 +147,7 @@ class Execute:
                     async for delivery in pull.deliveries:
                         handlers.start_soon(self._handle, delivery, turns.popleft(), background)
             finally:
+                self._pull = None
                 for turn in turns:  # nothing came for these
                     turn.end()
             async with trio.open_nursery() as waiting:
@@ -247,6 +251,7 @@ class Execute:
 
         Raises AlreadyFinished when nothing is left to do, OccdError when the attempt has to be repeated.
         """
+        await held.turn.begin()
         language = find(self._sandbox.languages.values(), submission.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, submission.version)

@@ -15,6 +15,7 @@ limits before the job is known. init and occd hold the other limits (measured: d
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ log = structlog.get_logger()
 _USER = 1000  # inside
 _TMP = 64 * 2**20
 _CLOSE_S = 30.0
+_MANY = 3
+"""A cell with so many runs will have more: then a jail is made for the next run while this one goes."""
 _AGAIN_S = 1.0
 _LONG = 2**20  # bytes that take longer to write than a thread takes to start
 
@@ -87,7 +90,7 @@ class _Host:
 
 
 class _Seat:
-    """A slot with its launchers: one, or several for a cell with several runs at once."""
+    """A slot with its launchers: one, or several for a cell with many runs."""
 
     def __init__(self, host: _Host, slot: Slot) -> None:
         self._host = host
@@ -95,9 +98,10 @@ class _Seat:
         self._shares: dict[Cgroups, str | None] = {}
         self.folder = host.workspace / slot.name
         self.folder.mkdir(mode=0o711)
+        self._idle: deque[tuple[Launcher, Place]] = deque()
+        """The launcher that ended its run first is the first: its next jail is the likeliest to stand."""
         self.groups: set[Group] = set()
         """Those that were made and are not removed yet."""
-        self._idle: list[tuple[Launcher, Place]] = []
         self._ending: list[tuple[Launcher, Place]] = []
         self._made = 0
 
@@ -120,17 +124,22 @@ class _Seat:
     async def _take(self) -> tuple[Launcher, Place] | None:
         """An idle launcher that lives. Removes the launchers that somebody killed meanwhile."""
         while self._idle:
-            launcher, place = self._idle.pop()
+            launcher, place = self._idle.popleft()
             try:
                 await launcher.ready()
                 return launcher, place
             except trio.Cancelled:
-                self._idle.append((launcher, place))
+                self._idle.appendleft((launcher, place))
                 raise
             except SandboxFailed as error:
                 log.warning("an idle nsjail had ended", slot=self.slot.name, error=str(error))
             await self._end(launcher, place)
         return None
+
+    def prepare(self) -> None:
+        """Have a jail made that a later run will take, while other runs go."""
+        if not self._idle:
+            self._idle.append(self._make())
 
     def share(self, place: Cgroups) -> str | None:
         """The group in which the runs of this slot share the processors, where this needs a group."""
@@ -212,6 +221,8 @@ class _Cell:
         async with AsyncExitStack() as held:
             group = await held.enter_async_context(self._group(name, run))
             launcher, place = await held.enter_async_context(self._seat.launcher())
+            if number >= _MANY:
+                self._seat.prepare()
             await self._fill(launcher, place, run)
             box = held.enter_context(opened(place.path)) if run.collect else None
             if run.keep:

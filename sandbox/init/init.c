@@ -33,9 +33,9 @@
  * Work with files (put, list, get) is for a clerk: a child of init, outside of the job's control groups. The program
  * has the same user, so it can stop or kill the clerk, and a file system can make the clerk wait; init goes on, and
  * ends a clerk that takes too long. A clerk goes from the box part by part, follows no link, and opens regular files
- * only. Contents and lists go through an open file, which came with the order and is in no folder. The clerk has no
- * other file of init, and closes this one before it ends: PR_SET_DUMPABLE does not protect the files of a process
- * that is just ending.
+ * only. Contents and lists go through an open file, which came with the order and is in no folder. The clerk closes
+ * init's other files first, and this one before it ends: PR_SET_DUMPABLE does not protect the files of a process that
+ * is just ending, and the program can kill the clerk at any moment.
  *
  * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, this process becomes PROGRAM.
  * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
@@ -777,6 +777,9 @@ int main(int argc, char **argv) {
     control = atoi(argv[1]);
     prctl(PR_SET_DUMPABLE, 0);
     fcntl(control, F_SETFD, FD_CLOEXEC);
+    /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
+    close(0);
+    if (open("/dev/null", O_RDWR | O_CLOEXEC) != 0) fail("/dev/null");
     signal(SIGPIPE, SIG_IGN);
     struct hello hello = {.type = 'R'};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");

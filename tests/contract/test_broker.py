@@ -165,6 +165,34 @@ async def test_what_is_not_ended_holds_back_nothing_that_is_asked_for(
         await assert_quiet(pull.deliveries)
 
 
+@pytest.mark.parametrize("queue", [Q, "execution_queue"])
+async def test_a_pull_starves_while_a_request_waits_for_a_message(
+    seam: BrokerSeam, queue: str
+) -> None:
+    async def come_to(starves: bool) -> None:
+        with trio.fail_after(SOON_S):
+            while pull.starves() != starves:  # noqa: ASYNC110  (nothing tells of it)
+                await trio.sleep(0.01)
+
+    async with seam.open() as broker, broker.pull(queue, 10) as pull:
+        await put(broker, "a", queue=queue)
+        await trio.sleep(QUIET_S)
+        assert not pull.starves()  # nothing was asked for
+        pull.ask()
+        (a,) = await take(pull.deliveries)
+        await trio.sleep(QUIET_S)
+        assert not pull.starves()
+        pull.ask()
+        await come_to(starves=True)
+        await put(broker, "b", "c", queue=queue)
+        (b,) = await take(pull.deliveries)
+        await come_to(starves=False)
+        pull.ask()
+        (c,) = await take(pull.deliveries)
+        for each in (a, b, c):
+            await each.ack()
+
+
 async def test_leaving_a_pull_withdraws_its_requests(seam: BrokerSeam) -> None:
     async with seam.open() as broker:
         async with broker.pull(Q, 3) as pull:

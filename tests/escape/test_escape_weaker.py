@@ -13,6 +13,7 @@ from sandboxed import LONG, SHORT, Lab, running
 
 import occd.sandbox.nsjail
 from occd.config import Config
+from occd.model import File
 from occd.sandbox import Idle, open_sandbox
 
 MIB = 2**20
@@ -203,6 +204,15 @@ async def test_a_program_that_waits_for_nobody_ends_at_its_idle_time(lab: Lab, b
     async with running(lab, source, idle=Idle(2.0, 60.0)) as program:
         pass
     assert program.end.limit == (None if busy else "idle"), program
+
+
+async def test_work_with_files_counts_for_nobody(lab: Lab) -> None:
+    async with running(lab, "input()", replace(LONG, memory=32 * MIB)) as program:
+        for _ in range(10):
+            await program.running.put(File("x", bytes(8 * MIB)))
+            assert len(await program.running.get("x", 8 * MIB)) == 8 * MIB
+        await program.type.send(b"\n")
+    assert program.end.succeeded, program
 
 
 async def test_fork_bomb_is_stopped(lab: Lab) -> None:
