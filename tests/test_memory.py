@@ -1,5 +1,6 @@
 """How much of the node's memory is in use."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,13 @@ def test_a_group_without_a_limit_has_no_share(tmp_path: Path) -> None:
 
 def test_this_machine_has_a_share() -> None:
     assert 0 < memory_used() < 1
+
+
+def test_without_a_free_descriptor_the_memory_counts_as_full() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        used = memory_used()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert used > 1

@@ -3,6 +3,7 @@
 Memory that the kernel can take back at once, such as the cache of files, is not in use.
 """
 
+import math
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +14,12 @@ _V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def memory_used() -> float:
-    """The share that is in use, from 0 to 1."""
-    return max(machine_used(Path("/proc/meminfo").read_text()), *groups_used(), 0.0)
+    """The share that is in use, from 0 to 1. Infinite when nobody can look now, as when no descriptor is
+    free: the node is full of something, and must not end for it."""
+    try:
+        return max(machine_used(Path("/proc/meminfo").read_text()), *groups_used(), 0.0)
+    except OSError:
+        return math.inf
 
 
 def machine_used(meminfo: str) -> float:
