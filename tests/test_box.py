@@ -37,7 +37,7 @@ def fill(place: Place, *files: Any) -> None:
 
 def named(name: str) -> Any:
     """As a file, with a name that no File can have: the box trusts nobody."""
-    return SimpleNamespace(name=name, content=b"theirs")
+    return SimpleNamespace(name=name, content=b"theirs", executable=False)
 
 
 def state(folder: Path, *, without: Path) -> dict[str, tuple[int, ...]]:

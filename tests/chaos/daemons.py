@@ -162,7 +162,7 @@ class Daemon:
         ]
         mounts = [each for each in Path("/proc/self/mounts").read_text().splitlines() if
                   str(self.folder) in each]  # fmt: skip
-        kept = {"occd.db", "lock", "languages.json"}
+        kept = {"occd.db", "blobs", "lock", "languages.json"}
         return groups + mounts + sorted(set(os.listdir(self.data)) - kept)
 
     def queued_messages(self, queue: str | None = None) -> int:

@@ -757,7 +757,8 @@ async def test_a_failure_leaves_out_what_follows_or_needs_it(server: Server) -> 
     result = server.result(stop)
     assert verdicts(result) == ["accepted", "wrong_answer", "skipped", "skipped"]
     assert (result["verdict"], result["score"]) == ("wrong_answer", 0.25)
-    assert [test["run"] is None for test in result["tests"]] == [False, False, True, True]
+    # Tests run at once: those that are left out may have begun.
+    assert [test["run"] is None for test in result["tests"][:2]] == [False, False]
     result = server.result(needs)
     assert verdicts(result) == ["accepted", "wrong_answer", "skipped", "accepted", "accepted"]
     assert (result["verdict"], result["points"], result["points_max"]) == ("wrong_answer", 30, 100)

@@ -90,5 +90,5 @@ async def test_a_state_that_is_emptied_among_tests_is_told_all_again(
             await client.ask("subscribe", id=id, after=0)
             frames = await client.until(id, "finished")
         told = [frame["event"]["test"] for frame in frames if frame["event"]["name"] == "test"]
-        assert told == list(range(100))
+        assert sorted(told) == list(range(100))  # they run at once
         check(await trio.to_thread.run_sync(server.look, id), attempts=1)
