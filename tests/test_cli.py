@@ -247,6 +247,8 @@ class Terminal:
     def __init__(self, *args: str, cwd: Path, **settings: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            # The shell lets its background jobs, of which we may be one, ignore the signal.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.chdir(cwd)
             os.environ.update({f"OCCD_{name.upper()}": each for name, each in settings.items()})
             os.execv(OCCD, [OCCD, *args])

@@ -14,6 +14,7 @@ class Counted:
     def __init__(self, problem: str | None = None) -> None:
         self.checks = 0
         self.problem = problem
+        self.store = self  # where a state is checked
 
     async def check(self) -> None:
         self.checks += 1

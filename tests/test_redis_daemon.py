@@ -124,7 +124,8 @@ def test_a_key_of_everybodys_that_is_overwritten_makes_no_dead_letters(
 def test_nodes_lists_what_runs(server: Server, redis: RedisServer) -> None:
     command, environment = [OCCD, "nodes"], os.environ | {"OCCD_REDIS__URL": redis.url}
     told, until = "", time.monotonic() + PATIENCE_S
-    while "; 0 running" not in told:  # the node tells every 5 s; programs of other tests may have run then
+    # The node tells every 5 s. Programs of other tests may have run when it told last.
+    while "; 0 running" not in told:
         assert time.monotonic() < until, told
         told = subprocess.check_output(command, env=environment, text=True)
     assert told.startswith("n1: execute,notify,submit,ws; 0 running")
