@@ -1,4 +1,4 @@
-"""What clients say to a daemon, and what a daemon takes of memory."""
+"""A client of a daemon, and a measure of the memory that the daemon takes."""
 
 import json
 import re

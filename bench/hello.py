@@ -1,4 +1,4 @@
-"""What running a Python hello costs, side by side in one run.
+"""The cost of running a Python hello, side by side in one run.
 
 *bare* starts the very binary that runs in the jail, by fork and exec; *sandbox* is the sandbox seam
 alone; *http* is `POST /submissions?wait=` on a daemon of its own. The machine drifts, so the kinds

@@ -1,4 +1,4 @@
-"""What a test costs beyond the program: 100 tests of one C++ program in one slot, and in turn as many bare
+"""The cost of a test beyond the program: 100 tests of one C++ program in one slot, and in turn as many bare
 runs of the same program (fork, exec, pipes, wait)."""
 
 import os

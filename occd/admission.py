@@ -33,7 +33,7 @@ _OFFERED_S = 1.0
 
 
 class Node(Protocol):
-    """What the gate asks of a live node; see `occd.state.Node`."""
+    """The part of a live node that the gate reads; see `occd.state.Node`."""
 
     @property
     def roles(self) -> Sequence[str]: ...

@@ -40,7 +40,7 @@ class Turn:
         await self._arbiter.begin(self)
 
     def loans(self) -> "Loans":
-        """What this submission borrows for its tests."""
+        """The slots that this submission borrows for its tests."""
         return Loans(self._arbiter)
 
     def end(self) -> None:

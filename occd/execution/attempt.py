@@ -61,7 +61,7 @@ _RETRY_S = 0.5
 _LINGER_S = 60.0
 
 _SEATED_BYTES = 2**20
-"""What a submission in a seat holds in this process until it ends: its files and its stdin. 64 submissions of
+"""The bytes of files and stdin that a submission in a seat may hold in this process. 64 submissions of
 8 MiB would take more than 1 GiB, because their messages are held, too."""
 
 
@@ -94,7 +94,7 @@ class Attempt:
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.store.can_be_emptied else None
         self._left: Collected | None = None
-        """What the program left, for a state that may be emptied."""
+        """The files that the program left, for a state that may be emptied."""
         self._trouble = Trouble("events wait for state")
         self._log = EventLog(self._append)
         self._typed = Typed(submission.id, state.controls)

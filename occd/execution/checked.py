@@ -1,4 +1,4 @@
-"""What a checker says of one output."""
+"""The word of a checker on one output."""
 
 from dataclasses import dataclass
 

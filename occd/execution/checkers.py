@@ -137,8 +137,8 @@ def _in_place(folder: str | None) -> list[File]:
 
 
 def _left(call: protocols.Call, collected: Collected) -> dict[str, bytes | None]:
-    """What the checker left in its feedback folder. When there was too much to look through, nothing is known
-    of the files that were not found."""
+    """The files that the checker left in its feedback folder. When there was too much to look through,
+    nothing is known of the files that were not found."""
     left: dict[str, bytes | None] = {}
     for out in collected.left_out:
         names = call.feedback if out.reason == "entries" else [PurePath(out.name).name]
