@@ -86,8 +86,10 @@ def test_each_of_a_batch_answers_for_itself_in_order(server: Server) -> None:
 
 
 def test_a_batch_of_a_thousand_runs_in_its_order(server: Server) -> None:
+    """Only the first ends by itself, however fast the machine is."""
     began = time.monotonic()
-    found = answers(batch(server, [program(f"print({n})") for n in range(1000)], **owner("many")))
+    waits = [program(f"import time; time.sleep(60); print({n})") for n in range(1, 1000)]
+    found = answers(batch(server, [program("print(0)"), *waits], **owner("many")))
     assert kinds(found) == ["queued"] * 1000
     assert time.monotonic() - began < PATIENCE_S
     created = [each["created_at"] for each in found]
@@ -95,7 +97,7 @@ def test_a_batch_of_a_thousand_runs_in_its_order(server: Server) -> None:
     assert server.result(found[0]["id"])["run"]["stdout"] == "0\n"
     first = post(server, "cancel", owner("many")).json()
     rest = post(server, f"cancel?cursor={first['cursor']}", owner("many")).json()
-    assert len(first["submissions"]) + len(rest["submissions"]) > 500
+    assert len(first["submissions"]) + len(rest["submissions"]) == 999
     assert rest["cursor"] is None
 
 
