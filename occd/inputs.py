@@ -1,4 +1,4 @@
-"""What a program is given to run: its files and its limits. Sizes are bytes, durations seconds."""
+"""What a program is given to run: its files, its limits, its terminal. Sizes are bytes, durations seconds."""
 
 from dataclasses import dataclass
 
@@ -30,3 +30,15 @@ class File:
 
     def __post_init__(self) -> None:
         rules.check("name", rules.file_name, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The window of a program's terminal, in characters."""
+
+    rows: int
+    cols: int
+
+    def __post_init__(self) -> None:
+        rules.check("rows", rules.terminal_side, self.rows)
+        rules.check("cols", rules.terminal_side, self.cols)

@@ -49,6 +49,9 @@ MOST: Mapping[str, float] = {
 }
 """Far above every sensible ceiling, and below the bounds of the kernel and of our own formats."""
 
+TERMINAL_MAX = 1000
+"""Rows of a terminal, and columns."""
+
 _PAGE = 4096
 _YEAR_10000 = 253_402_300_800
 _NO_FILE_NAME = re.compile(r"[\0-\x1f\x7f\\]")
@@ -213,6 +216,12 @@ def words(**lists: Sequence[str]) -> None:
 def limit(name: str, value: float) -> None:
     if not LEAST[name] <= value <= MOST[name]:  # false for NaN, too
         raise Broken(f"must be between {LEAST[name]:g} and {MOST[name]:.15g}", f"limits.{name}")
+
+
+def terminal_side(value: int) -> None:
+    """The rows of a terminal, or its columns."""
+    if not 1 <= value <= TERMINAL_MAX:
+        raise Broken(f"must be between 1 and {TERMINAL_MAX}")
 
 
 def moment(seconds: float) -> None:
