@@ -310,6 +310,21 @@ async def test_a_crowd_of_hostile_clients_fills_no_memory_and_delays_nobody(
     assert median(waits) < SOON_S
 
 
+async def test_a_long_transcript_is_whole_and_costs_little(server: Server, loud: str) -> None:
+    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+    before = server.resident
+    path = f"{API}/submissions/{loud}?transcript=true&fields=status"
+    answer = await trio.to_thread.run_sync(lambda: server.get(path))
+    pieces = answer.json()["transcript"]
+    for stream in ("stdout", "stderr"):
+        sizes = [len(each["data"]) for each in pieces if each["stream"] == stream]
+        assert sum(sizes) == 16 * MIB - 1
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    print(f"peak {(peak - before) / MIB:.0f} MiB")
+    assert peak - before < 32 * MIB
+
+
 async def test_a_long_answer_is_whole_and_costs_little(server: Server, loud: str) -> None:
     Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
     before = server.resident
