@@ -61,6 +61,7 @@ class Steps(trio.abc.Instrument):
 class Edge:
     port: int
     state: State
+    ws: Ws
     steps: Steps = field(default_factory=Steps)
 
     async def exchange(self, data: bytes, until: bytes = b"") -> bytes:
@@ -139,7 +140,7 @@ async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
             )
 
         (bound,) = await nursery.start(run)
-        found = Edge(int(bound.rpartition(":")[2]), state)
+        found = Edge(int(bound.rpartition(":")[2]), state, ws)
         trio.lowlevel.add_instrument(found.steps)
         try:
             yield found

@@ -134,7 +134,8 @@ def test_clients_come_in_by_submit_and_ws(base: list[dict[str, Any]]) -> None:
     (ingress,) = of_kind(base, "Ingress").values()
     (rule,) = ingress["spec"]["rules"]
     routes = {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
-    assert routes == {"/api/v1/ws": "ws", "/": "submit"}
+    events = "/api/v1/submissions/[^/]+/events$"
+    assert routes == {"/api/v1/ws": "ws", events: "ws", "/": "submit"}
 
 
 def test_nothing_has_a_privilege(pods: dict[str, dict[str, Any]]) -> None:

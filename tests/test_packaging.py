@@ -22,6 +22,7 @@ from serving import API, serving
 from occd.config import ROLES, Config
 from occd.data import data_folder
 from occd.languages import load_languages
+from occd.web.stream import ALIVE_S
 
 PUBLISHED = {"nginx": ["127.0.0.1:8000:8000"], "rabbitmq": ["127.0.0.1:15672:15672"]}
 
@@ -67,8 +68,11 @@ def test_what_is_probed_and_routed_is_served(tmp_path: Path) -> None:
         assert server.get("/healthz").status == 200
         assert server.get("/readyz").status == 200
         assert server.get(f"{API}/ws").status != 404
+        id = server.submit("pass")
+        assert server.get(f"{API}/submissions/{id}/events").status == 200
     routes = (PACKAGING / "compose/nginx.conf").read_text()
     assert f"location = {API}/ws {{" in routes
+    assert f"location ~ ^{API}/submissions/[^/]+/events$ {{" in routes
 
 
 def test_every_role_runs_with_settings_that_exist(ours: dict[str, Any]) -> None:
@@ -134,6 +138,7 @@ def test_nginx_lets_occd_answer_for_what_is_too_big_or_takes_long() -> None:
     assert int(_directive(text, "client_max_body_size")[:-1]) * 2**20 > http.body_max_bytes
     assert "proxy_read_timeout 75s" in text
     assert http.wait_max_s < 75
+    assert 2 * ALIVE_S < 60  # nginx's time-out where the file sets none
 
 
 def _directive(text: str, name: str) -> str:

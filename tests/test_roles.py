@@ -1,7 +1,9 @@
 """Roles in processes of their own, over a real RabbitMQ and a real Redis, behind a real nginx."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from pydantic import SecretStr
 from rabbitmq_server import shared as shared_rabbitmq
 from redis_server import free_port, shared_redis
 from serving import API, OCCD, PATIENCE_S, Server, connected, output, serving, start, without_output
+from streams import Stream, Told, followed, type_in
 
 from occd.broker import open_broker
 from occd.broker.topology import Topology
@@ -174,6 +177,67 @@ async def test_a_client_that_moves_to_another_ws_node_misses_nothing(
     assert [frame["seq"] for frame in seen] == list(range(1, len(seen) + 1))
     printed = "".join(f["event"]["data"] for f in seen if f["event"]["name"] == "output")
     assert printed == "".join(f"{n}\n" for n in range(20))
+
+
+def test_a_stream_goes_on_at_another_ws_node(installation: Installation) -> None:
+    """Also when its node stops. Nothing is missed, and nothing comes twice."""
+    one, two = installation.sockets
+    id = installation.submits[0].submit(ECHO, interactive=True)
+    seen: list[Told] = []
+
+    def follow(node: Server, word: str) -> Stream:
+        headers = {"last_event_id": str(seen[-1].id)} if seen else {}
+        stream = stack.enter_context(followed(node, id, **headers))
+        if word:
+            type_in(two, id, f"{word}\n", eof=word == "end")
+            seen.extend(stream.until_written(f"got {word}\n"))
+        return stream
+
+    with ExitStack() as stack:
+        for word, node in (("a", one), ("b", two), ("c", one)):
+            follow(node, word)
+        with installation.another("stopping", "ws") as three:
+            stream = follow(three, "d")
+            three.signal(signal.SIGTERM)
+            (said,) = stream.rest()
+            assert said.frame["problem"]["type"] == "shutting-down"
+        seen += follow(two, "end").rest()
+    assert [each.id for each in seen] == list(range(1, len(seen) + 1))
+    assert "".join(each.written for each in seen) == "".join(
+        f"got {word}\n" for word in ("a", "b", "c", "d", "end")
+    )
+    assert seen[-1].name == "finished"
+
+
+def printed(line: bytes) -> str:
+    """What the program wrote, of a line of either form."""
+    assert line, "the stream has ended"
+    frame = line.removeprefix(b"data: ")
+    event = json.loads(frame).get("event", {}) if frame.startswith(b"{") else {}
+    return str(event["data"]) if event.get("name") == "output" else ""
+
+
+@pytest.mark.parametrize("form", ["events", "stream=ndjson"])
+def test_curl_follows_a_program_live_through_nginx(front: Server, form: str) -> None:
+    """Each line is typed when the answer to the line before has come."""
+    submission = {"language": "python", "source": ECHO, "interactive": True}
+    at = f"http://127.0.0.1:{front.port}{API}/submissions"
+    if form == "events":
+        id = front.post(submission).json()["id"]
+        arguments = [f"{at}/{id}/events"]
+    else:
+        arguments = [f"{at}?{form}", "-d", json.dumps(submission)]
+    with subprocess.Popen(["curl", "-sN", *arguments], stdout=subprocess.PIPE) as curl:
+        assert curl.stdout
+        if form != "events":
+            id = json.loads(curl.stdout.readline())["id"]
+        for number in range(5):
+            type_in(front, id, f"{number}\n", eof=number == 4)
+            said = ""
+            while f"got {number}\n" not in said:
+                said += printed(curl.stdout.readline())
+        assert b"finished" in curl.stdout.read()
+    assert curl.returncode == 0
 
 
 async def test_stdin_from_any_ws_node_reaches_the_program_soon(installation: Installation) -> None:

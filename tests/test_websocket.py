@@ -212,7 +212,7 @@ async def test_one_connection_follows_many_submissions(client: Client) -> None:
 async def test_cancelling_keeps_what_was_printed(server: Server, client: Client) -> None:
     source = "print('before', flush=True)\n" + SLEEPS
     id = await client.submit(source, limits={"wall_time": 60})
-    await client.until_output(id, "before")
+    await client.until_output(id, "before\n")
     assert (await client.ask("cancel", id=id))["type"] == "done"
     began = time.monotonic()
     result = (await client.until(id, "finished"))[-1]["event"]["result"]

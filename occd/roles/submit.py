@@ -156,6 +156,9 @@ class Submit:
     async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
         return await self._state.log.entries(id, after)
 
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
+        return await self._state.log.watch(id, after)
+
     async def blob(self, id: str, sha256: str) -> bytes | None:
         return await self._state.blobs.get(id, sha256)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import trio
 
-from occd.model import LogEntry, Record
+from occd.model import LogEntry, Record, Status
 from occd.principal import Principal
 from occd.request import Request
 from occd.roles.heartbeat import announce
@@ -57,8 +57,11 @@ class Ws:
     async def get(self, id: str) -> Record:
         return await self._state.submissions.get(id)
 
-    async def known(self, id: str) -> None:
-        await self._state.submissions.status(id)
+    async def status(self, id: str) -> Status:
+        return await self._state.submissions.status(id)
+
+    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
+        return await self._state.log.entries(id, after)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         self._following += 1

@@ -5,9 +5,17 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from occd.languages import Installed, Language
-from occd.model import LogEntry, Record, Submission, Summary
+from occd.model import LogEntry, Record, Status, Submission, Summary
 from occd.principal import Principal
 from occd.request import Request
+
+
+class EventService(Protocol):
+    """What is needed to follow a submission: each role whose clients follow has it."""
+
+    async def get(self, id: str) -> Record: ...
+
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
 
 class SubmitService(Protocol):
@@ -29,6 +37,8 @@ class SubmitService(Protocol):
 
     async def entries(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
+    async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
+
     async def blob(self, id: str, sha256: str) -> bytes | None:
         """Bytes that belong to a submission; None when they are gone."""
 
@@ -44,7 +54,7 @@ class SubmitService(Protocol):
 
 
 class FollowService(Protocol):
-    """The calls that a WebSocket makes to the role ws."""
+    """The calls that a WebSocket and a stream of events make to the role ws."""
 
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
@@ -52,8 +62,10 @@ class FollowService(Protocol):
 
     async def get(self, id: str) -> Record: ...
 
-    async def known(self, id: str) -> None:
+    async def status(self, id: str) -> Status:
         """Raises UnknownSubmission."""
+
+    async def entries(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
 

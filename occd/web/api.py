@@ -23,15 +23,19 @@ from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader
 from occd.web.origin import check_origin
 from occd.web.owner import principal_of
-from occd.web.query import check_parameters, fields_of, flag_of, wait_of
+from occd.web.query import check_parameters, fields_of, flag_of, stream_of, wait_of
 from occd.web.schema import (
     RECORD_FIELDS,
     chosen,
     is_long,
     language_json,
     limits_json,
+    no_text,
+    record_json,
+    transcript_of,
     whole_json,
 )
+from occd.web.stream import FORMS, stream
 from occd.web.submission import parse_submission
 
 OUTPUT_BYTES = 2**14
@@ -45,8 +49,8 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     api = Blueprint("api", __name__)
 
     parameters = {
-        "api.submit": ("wait",),
-        "api.look": ("wait", "fields"),
+        "api.submit": ("wait", "stream"),
+        "api.look": ("wait", "fields", "transcript"),
         "api.rerun": ("wait",),
         "api.cancel": ("erase",),
     }
@@ -55,10 +59,17 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     @api.post("/submissions")
     async def submit() -> Response:
         wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
-        key = checked_key(request.headers.get("Idempotency-Key"))
+        key, form = checked_key(request.headers.get("Idempotency-Key")), stream_of(request.args)
         record = await _accepted(principal, key)
         held().release_request()
-        return await _answer(record, wait)
+        return _streamed(record, form) if form else await _answer(record, wait)
+
+    def _streamed(record: Record, form: str) -> Response:
+        shown = record_json(record, no_text)
+        accepted = {"type": "accepted", "id": record.id, "submission": shown}
+        response = stream(service, record.id, 0, FORMS[form], stopping, accepted=accepted)
+        response.headers["Location"] = _address(record.id)
+        return response
 
     async def _accepted(principal: Principal, key: str | None) -> Record:
         value, digest = await read_body()
@@ -85,6 +96,8 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     @api.get("/submissions/<id>")
     async def look(id: str) -> Response:
         wait, fields = wait_of(request.args, config.http), fields_of(request.args, RECORD_FIELDS)
+        if flag_of(request.args, "transcript"):
+            fields |= {"transcript"}
         record = await service.get(checked_id(id), OUTPUT_BYTES if fields & WITH_OUTPUT else 0)
         return await _answer(record, wait, fields, pending_status=200)
 
@@ -129,13 +142,14 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
             record = await _settled(record.id, wait)
         status = 200 if record.status == "finished" else pending_status
         response = await _shown(record, status, fields)
-        response.headers["Location"] = f"/api/v1/submissions/{record.id}"
+        response.headers["Location"] = _address(record.id)
         return response
 
     async def _shown(
         record: Record, status: int, fields: frozenset[str] = frozenset(RECORD_FIELDS)
     ) -> Response:
-        value = chosen(whole_json(record), fields)
+        whole = whole_json(record) | {"transcript": transcript_of(record)}
+        value = chosen(whole, fields)
         if not is_long(value):
             return in_json(value, status)
         held().hold_for_request(ANSWER_BYTES + TEST_BYTES * record.tests)
@@ -209,6 +223,10 @@ def checked_key(key: object) -> str | None:
     raise Rejected(
         "bad-request", f"the idempotency key {message}", [FieldError("idempotency_key", message)]
     )
+
+
+def _address(id: str) -> str:
+    return f"/api/v1/submissions/{id}"
 
 
 def in_json(value: object, status: int = 200) -> Response:

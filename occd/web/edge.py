@@ -47,6 +47,10 @@ from occd.web.http11 import PROBLEM_TYPES, EdgeLimits, LimitedH11, problem
 
 log = structlog.get_logger()
 
+HALF_CLOSED = "occd.half_closed"
+"""The name, among the extensions of the application's scope, of an event that is set when the client sends no
+more. The client may have left, or may still wait for its answer: the application's next write will tell."""
+
 RECEIVE_BYTES = 2**16
 LINGER_S = 2.0  # for a client to read our last bytes and close
 LEAVE_S = 10.0  # for a handler to end when its client has gone
@@ -288,11 +292,16 @@ def wants_websocket(request: h11.Request) -> bool:
 class Apps(TaskGroup):
     """Runs the application for a connection; its exceptions go no further than a log line."""
 
-    def __init__(self, nursery: trio.Nursery, look: Callable[[], None], held: Held) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        look: Callable[[], None],
+        extensions: dict[str, Any],
+    ) -> None:
         super().__init__()
         self._nursery = nursery
         self._look = look
-        self._held = held
+        self._extensions = extensions
 
     async def spawn_app(
         self,
@@ -313,7 +322,7 @@ class Apps(TaskGroup):
             await trio.lowlevel.checkpoint_if_cancelled()
             await send(message)
 
-        cast(dict[str, Any], scope)["extensions"][HELD] = self._held
+        cast(dict[str, Any], scope)["extensions"].update(self._extensions)
         self.spawn(self._run, app, scope, out, send_unless_cancelled)
         return put
 
@@ -377,6 +386,7 @@ class ClientConnection:
         self._h11 = LimitedH11(limits, self._reading, self._held)
         self._send_lock = trio.Lock()
         self._hung_up = False
+        self._half_closed = trio.Event()
         self._protocol: Protocol
 
     @property
@@ -425,11 +435,12 @@ class ClientConnection:
 
     def _open_protocol(self, nursery: trio.Nursery) -> Protocol:
         sock = self._stream.socket
+        extensions = {HELD: self._held, HALF_CLOSED: self._half_closed}
         protocol = Protocol(
             self._app,
             self._config,
             self._context,
-            Apps(nursery, self._look_for_client, self._held),
+            Apps(nursery, self._look_for_client, extensions),
             ConnectionState(self._state.copy()),
             False,
             parse_socket_addr(sock.family, sock.getpeername()),
@@ -457,6 +468,7 @@ class ClientConnection:
         """The client sends no more. It may have left, or may still wait for its answer."""
         with self._answering:
             if self._protocol.answering and not self._reading.cancelled_caught:
+                self._half_closed.set()
                 await self._protocol.probe()
                 while self._protocol.answering:
                     with trio.move_on_after(LOOK_S):

@@ -9,9 +9,9 @@ from typing import Any
 import trio
 from quart.wrappers.response import ResponseBody
 
-from occd.model import LogEntry, Outcome, Output, Stage, Tested
+from occd.model import LogEntry, Outcome, Output, Stage, Started, Tested
 from occd.web.json import dump
-from occd.web.schema import LogTests, LogText, test_json
+from occd.web.schema import LogTests, LogText, LogTranscript, piece_json, test_json
 
 ANSWER_BYTES = 2**20
 """The memory that an answer takes while it is sent: a batch of events, as stored and as decoded."""
@@ -40,6 +40,8 @@ async def pieces_of(value: Any, read: Read) -> AsyncIterator[bytes]:
             pieces = _text(value, read)
         case LogTests():
             pieces = _tests(value, read)
+        case LogTranscript():
+            pieces = _transcript(value, read)
         case dict():
             pieces = _object(value, read)
         case _:
@@ -89,6 +91,30 @@ def _note(entry: LogEntry, seen: list[_Seen]) -> None:
                 seen[at].outcome = outcome
         case Tested(test=at) if at < len(seen):
             seen[at].told = entry.event
+
+
+async def _transcript(wanted: LogTranscript, read: Read) -> AsyncIterator[bytes]:
+    yield b"["
+    async for piece in _written(wanted.after, read):
+        yield piece
+    yield b"]"
+
+
+async def _written(after: int, read: Read) -> AsyncIterator[bytes]:
+    """The pieces of one attempt, of a running one until now. The first event behind `after` is its start."""
+    first, before, started_at = after + 1, b"", None
+    while entries := await read(after):
+        for entry in entries:
+            match entry.event:
+                case Started() if entry.seq > first:
+                    return  # a later attempt
+                case Started():
+                    started_at = entry.time
+                case Output():
+                    seconds = None if started_at is None else entry.time - started_at
+                    yield before + dump(piece_json(entry.event, seconds)).encode()
+                    before = b","
+        after = entries[-1].seq
 
 
 async def _text(wanted: LogText, read: Read) -> AsyncIterator[bytes]:

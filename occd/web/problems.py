@@ -59,6 +59,7 @@ _REJECTED = {
     "bad-request": (400, "This request makes no sense"),
     "unauthorized": (401, "This needs a secret of yours"),
     "forbidden-origin": (403, "This origin may not use the server"),
+    "not-acceptable": (406, "This has no form that you accept"),
     "too-large": (413, "This is too large"),
     "unknown-host": (421, "The server does not answer to this name"),
     "stdin-gap": (409, "Some stdin is missing before this"),
@@ -68,6 +69,7 @@ _REJECTED = {
     "shutting-down": (503, "The server is stopping, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),
     "too-many": (429, "That is too many at once"),
+    "too-slow": (429, "You read too slowly"),
 }
 
 
@@ -84,6 +86,10 @@ class Problem:
         """Without what is empty."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in fields.items() if value not in ("", [], None)}
+
+    def frame(self, id: str | None) -> dict[str, Any]:
+        """For a WebSocket or a stream of events; `id` is the submission's, if the problem is with one."""
+        return {"type": "error", "problem": self.json()} | ({} if id is None else {"id": id})
 
     def response(self) -> Response:
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None

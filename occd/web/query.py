@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Collection, Sequence
 
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import Headers, MultiDict
 
 from occd.config import HttpConfig
 from occd.errors import FieldError, Rejected
@@ -13,6 +13,9 @@ _LIST_MAX = 100
 """How many submissions a list has, and how many ids a question may name."""
 _ERRORS_SHOWN = 5
 _NAME_SHOWN = 100
+
+NUMBER_MAX = 2**53
+"""Beyond it JavaScript rounds."""
 
 
 def check_parameters(given: MultiDict[str, str], known: Collection[str]) -> None:
@@ -56,6 +59,40 @@ def limit_of(given: MultiDict[str, str]) -> int:
     if not re.fullmatch(r"\d{1,3}", limit) or not 1 <= int(limit) <= _LIST_MAX:
         raise _invalid("limit", f"must be 1 to {_LIST_MAX}")
     return int(limit)
+
+
+def after_of(given: MultiDict[str, str], headers: Headers) -> int:
+    """The number of the last event that a client has. `Last-Event-ID` goes before `?after=`, because a
+    browser that comes again asks for the same address."""
+    after = _number(given.get("after", "0"))
+    if after is None:
+        raise _invalid("after", _NUMBER)
+    if not (last := ",".join(headers.getlist("Last-Event-ID"))):
+        return after
+    if (resumed := _number(last)) is None:
+        raise Rejected(
+            "bad-request", f"Last-Event-ID: {_NUMBER}", [FieldError("last_event_id", _NUMBER)]
+        )
+    return resumed
+
+
+_NUMBER = f"must be a whole number from 0 to {NUMBER_MAX}"
+
+
+def _number(text: str) -> int | None:
+    number = int(text) if re.fullmatch(r"[0-9]{1,16}", text) else NUMBER_MAX + 1
+    return number if number <= NUMBER_MAX else None
+
+
+def stream_of(given: MultiDict[str, str]) -> str | None:
+    """`?stream=`: the form in which the events follow, if they are wanted."""
+    form = given.get("stream")
+    if form not in (None, "sse", "ndjson"):
+        raise _invalid("stream", "must be sse or ndjson")
+    if form and "wait" in given:
+        message = "does not go with stream, which ends with the result"
+        raise Rejected("bad-request", f"wait: {message}", [FieldError("wait", message)])
+    return form
 
 
 def flag_of(given: MultiDict[str, str], name: str) -> bool:

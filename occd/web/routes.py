@@ -1,11 +1,12 @@
 """Every route of the server, on one screen. The role submit serves the API and the pages, ws the
-WebSocket; every process tells its health.
+WebSocket and the events; every process tells its health.
 
 POST   /api/v1/submissions              submit           api.py
 POST   /api/v1/submissions/{id}/rerun   submit again
 GET    /api/v1/submissions/{id}         look, or wait
 DELETE /api/v1/submissions/{id}         cancel, or erase
 GET    /api/v1/submissions/{id}/artifacts/{name}    artifacts.py
+GET    /api/v1/submissions/{id}/events  follow       events.py
 GET    /api/v1/languages · /limits
 GET    /api/v1/submissions              one's own, or many by id   many.py
 POST   /api/v1/submissions/batch · /cancel
@@ -28,6 +29,7 @@ from occd.errors import OccdError, Unreadable
 from occd.web import FollowService, Health, SubmitService
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
+from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
 from occd.web.many import many_routes
@@ -48,7 +50,7 @@ class Services:
     follow: FollowService | None
     health: Health
     stopping: trio.Event
-    """Set when nothing more will happen: waiting ends, WebSockets are closed with 1001."""
+    """Set when nothing more will happen: waiting and streams end, WebSockets are closed with 1001."""
 
 
 def make_app(config: Config, services: Services) -> QuartTrio:
@@ -65,6 +67,8 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     if services.follow:
         socket = socket_routes(services.follow, services.stopping, config.http)
         app.register_blueprint(socket, url_prefix=prefix)
+        events = event_routes(services.follow, services.stopping, config.http)
+        app.register_blueprint(events, url_prefix=prefix)
     _health_routes(app, services.health)
     _host_check(app, Hosts(config))
     _error_handlers(app)

@@ -18,6 +18,7 @@ from occd.model import (
     Limits,
     LogEntry,
     Outcome,
+    Output,
     Record,
     Step,
     Stream,
@@ -65,6 +66,13 @@ class LogTests:
     after: int
 
 
+@dataclass(frozen=True, slots=True)
+class LogTranscript:
+    """Stands for the pieces of the output in their order, which are read from the log while they are sent."""
+
+    after: int
+
+
 Shown = Callable[[Step, Stream, Written], Any]
 """How output is shown."""
 
@@ -90,6 +98,11 @@ def outcome_json(step: Step, outcome: Outcome | None, shown: Shown) -> dict[str,
     }
 
 
+def transcript_of(record: Record) -> LogTranscript:
+    """The log of the attempt of the result, or of the last attempt, from its `started` on."""
+    return LogTranscript(max(0, record.log_from - 1))
+
+
 def whole_json(record: Record) -> dict[str, Any]:
     """A submission with its output, which the record has or the log."""
     output = record.output
@@ -107,7 +120,13 @@ def is_long(value: Any) -> bool:
     """Whether a part of the value is in the log."""
     if isinstance(value, dict):
         return any(map(is_long, value.values()))
-    return isinstance(value, LogText | LogTests)
+    return isinstance(value, LogText | LogTests | LogTranscript)
+
+
+def piece_json(event: Output, seconds: float | None) -> dict[str, Any]:
+    """A piece of a transcript. `seconds` since `started`; None when the log does not have `started`."""
+    time = None if seconds is None else round(seconds, 6)
+    return {"time": time} | _output_json(event)
 
 
 def test_json(
@@ -245,7 +264,7 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
             outcome = outcome_json(event.step, event.outcome, no_text)
             return _step_json(event.step) | {"phase": event.phase, "outcome": outcome}
         case "output":
-            return _step_json(event.step) | {"stream": event.stream, "data": text(event.data)}
+            return _output_json(event)
         case "artifact":
             file = artifact_json(event.artifact)  # an event has a name already
             return _step_json(event.step) | {"file": file.pop("name")} | file
@@ -264,6 +283,10 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
             return {"result": record_json(record, no_text) if record else None}
         case "unknown":
             return {}
+
+
+def _output_json(event: Output) -> dict[str, Any]:
+    return _step_json(event.step) | {"stream": event.stream, "data": text(event.data)}
 
 
 def _step_json(step: Step) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """The WebSocket: clients submit, follow, type and cancel over one connection.
 
-The frames of a client are handled in order. Every subscription sends from a task of its own, straight from
-the event log. A slow reader therefore costs one batch of events and slows nobody.
+The frames of a client are handled in order. Every subscription sends from a task of its own (`follow.py`).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -14,31 +12,26 @@ from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, OverBudget, Rejected
-from occd.model import LogEntry, Output, Record
 from occd.principal import Principal
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.fields import stdin_bytes
+from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
 from occd.web.json import dump, parse
 from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
 from occd.web.owner import principal_by, principal_of
 from occd.web.problems import Problem, internal_problem, problem_of, told
-from occd.web.query import check_parameters
-from occd.web.schema import event_json
+from occd.web.query import NUMBER_MAX, check_parameters
 from occd.web.submission import parse_submission
 
 log = structlog.get_logger()
 
 _SUBSCRIPTIONS_MAX = 1000
-_SLOW_S = 10.0
 _REF_BYTES = 256
-_NUMBER_MAX = 2**53
 _ERRORS_SHOWN = 5
 _NAME_SHOWN = 100
-_COPIES = 3
-"""The number of copies of a frame during a send: its text, its bytes, and its bytes with a head."""
 
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
 
@@ -76,8 +69,8 @@ class _Session:
     ) -> None:
         self._principal = principal
         self._held = held
-        self._turn = trio.Lock()
         self._service = service
+        self._follower = Follower(service, held)
         self._socket = socket
         self._sending = trio.Lock()
         self._closed = False
@@ -138,7 +131,7 @@ class _Session:
         id, after = checked_id(frame.get("id")), _optional(frame, "after", int) or 0
         if after < 0:
             raise _wrong("after", "must be 0 or more")
-        await self._service.known(id)
+        await self._service.status(id)  # is it known?
         self._check_room()
         await self._answer(frame, {"type": "done", "id": id})
         self._follow(id, after)
@@ -186,45 +179,28 @@ class _Session:
     async def _send_events(self, id: str, after: int, scope: trio.CancelScope) -> None:
         with scope:
             try:
-                while events := await self._service.watch(id, after):
-                    if self._turn.locked():
-                        events = ()  # free these events before the next wait
-                    async with self._turn:
-                        events = events or await self._service.watch(id, after)
-                        with self._held.holding(_size(events)):
-                            for recorded in events:
-                                record = await self._record(id, recorded)
-                                await self._send(event_json(id, recorded, record))
-                                after = recorded.seq
-                    if events[-1].event.name == "finished":
-                        return
+                await self._follower.follow(id, after, self._send)
             except OverBudget as error:
                 await self._close(TRY_AGAIN_LATER, str(error))
             except OccdError as error:
-                await self._send(_error({"id": id}, told(error, id=id)))
+                await self._send(told(error, id=id).frame(id))
             finally:
                 if self._followed.get(id) is scope:
                     del self._followed[id]
-
-    async def _record(self, id: str, recorded: LogEntry) -> Record | None:
-        """The record that an end carries. Its result is in the event already."""
-        if recorded.event.name != "finished":
-            return None
-        return replace(await self._service.get(id), result=recorded.event.result)
 
     async def _send(self, frame: dict[str, Any]) -> None:
         text = dump(frame, str)
         began = trio.current_time()
         try:
-            with self._held.holding(_COPIES * len(text)):
+            with self._held.holding(COPIES * len(text)):
                 async with self._sending:
                     began = trio.current_time()
                     if not self._closed:
                         await self._socket.send(text)  # never half of a frame: see edge.py
         except OverBudget as error:
             await self._close(TRY_AGAIN_LATER, str(error))
-        if trio.current_time() - began > _SLOW_S:
-            await self._close(TRY_AGAIN_LATER, "you read too slowly; come back and resume")
+        if trio.current_time() - began > SLOW_S:
+            await self._close(TRY_AGAIN_LATER, TOO_SLOW)
 
     async def _close(self, code: int, reason: str) -> None:
         async with self._sending:
@@ -254,10 +230,6 @@ async def _read(text: str) -> Any:
     for at in range(0, len(text), SLICE):
         await reader.take(text[at : at + SLICE].encode())
     return reader.close()
-
-
-def _size(events: Sequence[LogEntry]) -> int:
-    return sum(len(each.event.data) for each in events if isinstance(each.event, Output))
 
 
 def _check_ref(frame: dict[str, Any]) -> None:
@@ -294,8 +266,8 @@ def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
     value = frame.get(name)
     if value is not None and type(value) is not kind:
         raise _wrong(name, f"must be {'true or false' if kind is bool else 'a whole number'}")
-    if type(value) is int and value > _NUMBER_MAX:
-        raise _wrong(name, f"is above {_NUMBER_MAX}")
+    if type(value) is int and value > NUMBER_MAX:
+        raise _wrong(name, f"is above {NUMBER_MAX}")
     return value
 
 
@@ -323,5 +295,4 @@ def _check_fields(frame: dict[str, Any]) -> None:
 
 def _error(frame: dict[str, Any], problem: Problem) -> dict[str, Any]:
     id = frame.get("id")
-    named = {"id": id} if is_id(id) else {}
-    return {"type": "error", "problem": problem.json()} | named
+    return problem.frame(id if is_id(id) else None)
