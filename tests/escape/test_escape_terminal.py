@@ -54,7 +54,8 @@ async def test_nothing_answers_what_a_program_asks_of_its_terminal(lab: Lab) -> 
         tty.setraw(0)
         for ask in ("\x05", "\x1b[c", "\x1b[>c", "\x1b[=c", "\x1b[5n", "\x1b[6n", "\x1b[?6n", "\x1b[x",
                     "\x1bZ", "\x1b[21t", "\x1b[18t", "\x1b[14t", "\x1b]52;c;?\x07", "\x1b]10;?\x07",
-                    "\x1b]4;0;?\x07", "\x1bP+q544e\x1b\\", "\x1bP$qm\x1b\\", "\x1b[?2004$p", "\x1b[>q", "\x1b[?u"):
+                    "\x1b]4;0;?\x07", "\x1bP+q544e\x1b\\", "\x1bP$qm\x1b\\", "\x1b[?2004$p",
+                    "\x1b[>q", "\x1b[?u"):
             os.write(1, ask.encode())
         print(select.select([0], [], [], 0.3)[0])
         """
