@@ -17,14 +17,20 @@ import trio
 
 from occd import rules
 from occd.config import Config
+from occd.inputs import File, Limits, Terminal
 from occd.languages import Available, Language
-from occd.model import File, Limits, Outcome
+from occd.model import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
     """Stdin from a channel. A chunk is taken when the program has room for it. The channel's end is the
-    program's end of file."""
+    program's end of file.
+
+    At a terminal a chunk is typed: the terminal may edit it, echo it, make signals of it, and cut a line of
+    more than 4,095 bytes. The channel's end is Ctrl-D, typed once at the start of a line, and twice within a
+    line. A program may go on to read after it, and then waits.
+    """
 
     chunks: trio.MemoryReceiveChannel[bytes]
 
@@ -119,6 +125,11 @@ class Run:
     stdout: Sink
     stderr: Sink
     stdin: Feed | Null = Null()
+    tty: Terminal | None = None
+    """The program runs at a terminal with this window. Stdin, stdout and stderr are the terminal, which is
+    the controlling terminal of the program's session. Everything that the terminal shows goes to `stdout`,
+    also the echo of what is typed, and nothing to `stderr`. Lines end with CR LF. TERM is
+    `xterm-256color`."""
     stop: trio.Event = field(default_factory=trio.Event)
     """Ends the program. What the program wrote until then is kept."""
     signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
@@ -193,6 +204,12 @@ class Running(Protocol):
 
     def arm_idle(self, idle: Idle | None) -> None:
         """Set the limit on idle time anew, as `arm` does."""
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Give the terminal's window another size, of which the program is told by SIGWINCH. Does nothing
+        without a terminal, and after the program's end.
+
+        Raises rules.Broken for a size that no `Terminal` may have."""
 
     async def put(self, file: File) -> None:
         """Write a file of at most 16 MiB, which the program then sees as a whole. Makes absent folders, and

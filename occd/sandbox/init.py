@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from occd.model import LimitName, Limits
+from occd.inputs import Limits, Terminal
+from occd.model import LimitName
 from occd.sandbox import Idle
 
 _HELLO = struct.Struct("=B7xQ")
-_GO = struct.Struct("=Q4I9Q")
+_GO = struct.Struct("=Q6I9Q")
 _ORDER = struct.Struct("=cB6xQQ")
 _ANSWER = struct.Struct("=B3xi")
 _END = struct.Struct("=BBBxiQQQ")
@@ -32,6 +33,11 @@ class Hello:
     """A jail stands. `number` is what its init will answer to."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """The program gets a terminal. Our side of it came along as an open file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +84,17 @@ def encode_go(
     limits: Limits,
     idle: Idle | None,
     groups: int,
+    tty: Terminal | None,
 ) -> bytes:
-    """`groups` open files of control groups come along, and one that tells the CPU time used in them; with
-    none, init samples usage itself."""
+    """Three open files come along, unless the program gets a terminal. Behind them come `groups` open files
+    of control groups, and one that tells the CPU time used in them; with none, init samples usage itself."""
     head = _GO.pack(
         number,
         len(argv),
         len(env),
         groups,
         os.cpu_count() or 1,
+        *((tty.rows, tty.cols) if tty else (0, 0)),
         limits.file_size,
         limits.open_files,
         limits.processes + 1,  # init itself
@@ -129,10 +137,12 @@ def _nanoseconds(seconds: float | None) -> int:
     return 0 if seconds is None else max(1, round(seconds * 1e9))
 
 
-def decode(message: bytes) -> Hello | Answer | End | None:
+def decode(message: bytes) -> Hello | Master | Answer | End | None:
     """None says that the program could not be started, through no fault of its own."""
     if message[:1] == b"R":
         return Hello(_HELLO.unpack(message)[1])
+    if message[:1] == b"M":
+        return Master()
     if message[:1] == b"W":
         return Answer(_ANSWER.unpack(message)[1])
     kind, limit, ended, status, wall_ns, cpu_ns, peak = _END.unpack(message)

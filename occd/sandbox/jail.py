@@ -22,13 +22,15 @@ from typing import Literal
 import trio
 
 from occd.errors import SandboxFailed
-from occd.model import LimitName, Limits, Outcome, Stream
+from occd.inputs import Limits, Terminal
+from occd.model import LimitName, Outcome, Stream
 from occd.sandbox import Feed, Idle, Run, Running, Sink
 from occd.sandbox.cgroup import Group, Usage
 from occd.sandbox.files import Clerk
 from occd.sandbox.init import End, encode_go, encode_idle, encode_limit, encode_talks
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output
+from occd.sandbox.terminal import Keyboard, resize
 
 _ANSWER_S = 2.0
 """The time for init to end its program after we asked."""
@@ -38,6 +40,7 @@ _OVERDUE_S = 15.0
 
 _END_TIMEOUT_S = 10.0
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+_ENV_AT_TERMINAL = {"TERM": "xterm-256color"}
 
 
 async def run_in_jail(
@@ -53,23 +56,30 @@ async def run_in_jail(
     Raises SandboxFailed when the program could not be started or does not end.
     """
     async with AsyncExitStack() as ours:
+        stdin: trio.abc.SendStream
+        streams: dict[Stream, tuple[int, Sink]]
         with ExitStack() as theirs:
-            stdin, stdout, stderr, files = _pipes(uid, ours, theirs)
+            files: list[int] = []
+            if run.tty is None:
+                stdin, stdout, stderr, files = _pipes(uid, ours, theirs)
+                streams = {"stdout": (stdout, run.stdout), "stderr": (stderr, run.stderr)}
             groups = theirs.enter_context(group.joinable()) if group else []
             cpu_time = [theirs.enter_context(group.cpu_time_file())] if group else []
-            env = [f"{name}={value}" for name, value in (_ENV | dict(run.env)).items()]
+            base = _ENV | _ENV_AT_TERMINAL if run.tty else _ENV
+            env = [f"{name}={value}" for name, value in (base | dict(run.env)).items()]
             message = encode_go(
-                launcher.jail.number, run.argv, env, run.limits, run.idle, len(groups)
+                launcher.jail.number, run.argv, env, run.limits, run.idle, len(groups), run.tty
             )
             started = time.monotonic()
             await launcher.go(message, [*files, *groups, *cpu_time])
+        terminal: int | None = None
+        if run.tty:
+            terminal = await launcher.terminal()
+            stdin, streams = Keyboard(terminal), {"stdout": (terminal, run.stdout)}
         clerk = Clerk(launcher.jail)
         ending = _Ending(launcher, clerk, run.limits.wall_time)
-        program = _Program(launcher.jail, ending, clerk, run.idle)
-        streams: dict[Stream, tuple[int, Sink]] = {
-            "stdout": (stdout, run.stdout),
-            "stderr": (stderr, run.stderr),
-        }
+        program = _Program(launcher.jail, ending, clerk, run.idle, terminal)
+        ours.callback(program.over)
         output = Output(streams, ending.ask, program.wrote)
         failed: SandboxFailed | None = None
         async with trio.open_nursery() as watchers:
@@ -91,6 +101,7 @@ async def run_in_jail(
         if failed:
             raise failed
         output.drain()
+        launcher.close_terminal()
         if end is None:
             limit: LimitName | None = None if ending.asked else "wall_time"
             end = End(signal.SIGKILL, limit, True, wall_time, cpu_time=0.0, peak=0)
@@ -126,19 +137,23 @@ async def _forward(signals: trio.MemoryReceiveChannel[int], jail: Jail) -> None:
         jail.send_signal(number)
 
 
-async def _feed(feed: Feed, pipe: trio.lowlevel.FdStream, program: "_Program") -> None:
+async def _feed(feed: Feed, stdin: trio.abc.SendStream, program: "_Program") -> None:
     with suppress(trio.BrokenResourceError):  # the program need not read its stdin
-        async with pipe:
-            async for chunk in feed.chunks:
-                await pipe.send_all(chunk)
-                program.heard()
+        async for chunk in feed.chunks:
+            await stdin.send_all(chunk)
+            program.heard()
+        await stdin.aclose()
 
 
 class _Program:
     """The program that runs, for those who change its limits or work with its files (`Running`)."""
 
-    def __init__(self, jail: Jail, ending: "_Ending", clerk: Clerk, idle: Idle | None) -> None:
+    def __init__(
+        self, jail: Jail, ending: "_Ending", clerk: Clerk, idle: Idle | None, terminal: int | None
+    ) -> None:
+        """`terminal` is our side of the program's terminal."""
         self._jail = jail
+        self._terminal = terminal
         self.put, self.list, self.get = clerk.put, clerk.list, clerk.get
         self._ending = ending
         self._idle = idle
@@ -151,6 +166,14 @@ class _Program:
     def arm_idle(self, idle: Idle | None) -> None:
         self._idle = idle
         self._jail.send(encode_idle(idle))
+
+    def resize(self, rows: int, cols: int) -> None:
+        window = Terminal(rows, cols)
+        if self._terminal is not None:
+            resize(self._terminal, window)
+
+    def over(self) -> None:
+        self._terminal = None
 
     def heard(self) -> None:
         """Input was written to the program's stdin."""

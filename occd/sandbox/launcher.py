@@ -2,10 +2,11 @@
 known, and the start of nsjail (dynamic linking, reading its policy) is paid for once.
 
 Theory of operation. nsjail runs in its mode `rerun`: when a jail has ended, nsjail makes the next one. The
-init of every jail says hello over one socket and waits. `ready` takes the hello, `go` gives the job, `end`
-takes the report. When an init dies without a report (most often because we killed it), the next message is
-the hello of the next jail. nsjail makes this jail only when no process of the last jail is left. A jail
-shows as its box the file system that was mounted at the launcher's place when the jail was made (`box.py`).
+init of every jail says hello over one socket and waits. `ready` takes the hello, `go` gives the job,
+`terminal` takes our side of the program's terminal if there is one, `end` takes the report. When an init dies
+without a report (most often because we killed it), the next message is the hello of the next jail. nsjail
+makes this jail only when no process of the last jail is left. A jail shows as its box the file system that
+was mounted at the launcher's place when the jail was made (`box.py`).
 
 nsjail is tethered to us: it dies when we die, and its jail dies with it. Its log is a pipe, which we empty
 for each jail that is made. An nsjail that fails again and again therefore stops when the pipe is full.
@@ -22,7 +23,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import trio
 
 from occd.errors import SandboxFailed
-from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, decode, encode_signal
+from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, Master, decode, encode_signal
 from occd.sandbox.spawn import Process
 
 CONTROL_FD, LOG_FD = 3, 4
@@ -34,6 +35,7 @@ _END_TIMEOUT_S = 10.0
 _DEATH_S = 1.0
 _AGAIN_S = 0.05
 _CREDENTIALS = struct.Struct("=iII")
+_FILE = struct.Struct("=i")
 _SEND_BUFFER = 2**20  # a job's arguments go in one message
 _LOG = 65_536
 _KEPT = 4096
@@ -136,6 +138,7 @@ class Launcher:
             self._waits = waits
             self._said = b""
             self._jail: Jail | None = None
+            self._master: int | None = None
             self._stands = False
             self._patience_s = _END_TIMEOUT_S
             self._process = Process(
@@ -143,6 +146,7 @@ class Launcher:
                 {0: null, 1: log, 2: log, CONTROL_FD: inits.fileno(), LOG_FD: log},
             )
             ours.callback(self._process.close)
+            ours.callback(self.close_terminal)
             self._ours = ours.pop_all()
 
     async def ready(self) -> None:
@@ -173,13 +177,29 @@ class Launcher:
     async def go(self, message: bytes, files: Sequence[int]) -> None:
         """Give the jail that stands ready its job, with the open files that init expects."""
         self._stands = False
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))]
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
         try:
             await self._control.sendmsg([message], rights)
         except OSError as error:
             raise SandboxFailed(
                 f"the jail ended before its program started: {error}{self.said()}"
             ) from error
+
+    async def terminal(self) -> int:
+        """Our side of the terminal of the program that was just started.
+
+        Raises SandboxFailed when the program gets none in time."""
+        with trio.move_on_after(_SETUP_TIMEOUT_S):
+            await self._receive()
+        if self._master is None:
+            raise SandboxFailed(f"the program could not be given a terminal{self.said()}")
+        return self._master
+
+    def close_terminal(self) -> None:
+        """Only when no process of the program is left: the kernel waits for those that use the terminal."""
+        if self._master is not None:
+            os.close(self._master)
+            self._master = None
 
     async def end(self, answered: Callable[[int], None]) -> End | None:
         """Wait for the end. After it no process of the program is left. None when init died without a
@@ -192,6 +212,7 @@ class Launcher:
             raise SandboxFailed(f"the program could not be started{self.said()}")
         if isinstance(message, Hello):
             return None
+        assert isinstance(message, End)
         self.jail.over()
         return message
 
@@ -232,10 +253,12 @@ class Launcher:
                 said = said[-_KEPT:].partition(b"\n")[2]  # whole lines
             self._said = said
 
-    async def _receive(self) -> Hello | Answer | End | None:
+    async def _receive(self) -> Hello | Master | Answer | End | None:
         try:
             data, ancillary, _, _ = await self._control.recvmsg(
-                MESSAGE_MAX, socket.CMSG_SPACE(_CREDENTIALS.size)
+                MESSAGE_MAX,
+                socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(_FILE.size),
+                socket.MSG_CMSG_CLOEXEC,
             )
         except ConnectionResetError:  # end of file, with unread bytes of ours
             data, ancillary = b"", []
@@ -250,4 +273,7 @@ class Launcher:
             pid = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
             self._jail = Jail(message.number, pid, self._socket)
             self._stands = True
+        elif isinstance(message, Master):
+            (self._master,) = _FILE.unpack(ancillary[1][2])
+            os.set_blocking(self._master, False)
         return message

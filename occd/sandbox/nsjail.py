@@ -83,6 +83,7 @@ class _Host:
             "--chroot", str(self.root),  "--cwd", "/box", *self.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
+            "--mount", "none:/dev/pts:devpts:newinstance,max=1,ptmxmode=0666,mode=0620",  # init takes the one
             "--seccomp_policy", str(data_folder("sandbox") / "policy/seccomp.kafel"),
             "--disable_rlimits", "--time_limit", "0",
             "--pass_fd", str(CONTROL_FD), "--", INIT, str(CONTROL_FD),

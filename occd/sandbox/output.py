@@ -1,9 +1,10 @@
-"""Reads both streams of a running program in the order of its writes, up to the limit of each stream.
+"""Reads the streams of a running program in the order of its writes, up to the limit of each stream.
 
 The output goes to whoever runs the program. Only its beginning is kept, and an account of it.
 """
 
 import codecs
+import errno
 import os
 from collections.abc import Callable, Mapping
 
@@ -17,9 +18,9 @@ _READ = 65_536
 
 
 class Output:
-    """Tells each sink the output of its pipe in whole characters. When a stream exceeds its limit,
-    `exceeded` is called, and the rest of the stream is dropped. `wrote` is called whenever there was
-    output."""
+    """Tells each sink the output of its pipe, or of the terminal, in whole characters. When a stream exceeds
+    its limit, `exceeded` is called, and the rest of the stream is dropped. `wrote` is called whenever there
+    was output."""
 
     def __init__(
         self,
@@ -69,8 +70,8 @@ class Output:
         return any(stream.truncated for stream in self._streams.values())
 
     def written(self, name: Stream) -> Written:
-        """After `finish`."""
-        return self._streams[name].written
+        """After `finish`. Nothing, for a stream that was not given."""
+        return self._streams[name].written if name in self._streams else Written()
 
 
 class _Stream:
@@ -94,6 +95,10 @@ class _Stream:
             read = os.read(self.fd, _READ)
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            read = b""  # of a terminal: nobody has its other side any more, not even init
         if not read:
             self.ended = True
             return False

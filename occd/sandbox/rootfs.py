@@ -14,7 +14,7 @@ from occd.sandbox import kernel
 INIT = "/.occd-init"
 _OURS = Path("/opt/occd")  # what the commands of languages need: `sandbox/shown`
 _NOTHING = "/.occd-empty"
-_EMPTY = ("proc", "tmp", "dev", "dev/shm", "box", "etc", "run", "var")
+_EMPTY = ("proc", "tmp", "dev", "dev/shm", "dev/pts", "box", "etc", "run", "var")
 _SHOWN = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 # Read-only, so that nobody changes a device's times; one can write to a device all the same.
 _DEVICE = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NOEXEC
@@ -46,6 +46,7 @@ def build_rootfs(root: Path) -> None:
         ("stdin", "fd/0"),
         ("stdout", "fd/1"),
         ("stderr", "fd/2"),
+        ("ptmx", "pts/ptmx"),
     ):
         (root / "dev" / name).symlink_to(target)
     for name, text in policy["written"].items():

@@ -8,10 +8,11 @@
  *   init -> occd  struct hello  the jail stands; occd reads our host pid from the credentials.
  *   occd -> init  struct go, then argc + envc strings, each NUL-terminated. argv may be unknown
  *                 until then: a jail is prepared before its job is known. Open files come with the
- *                 message: the program's stdin, stdout and stderr, then those of the job's cgroups. The
- *                 child joins these before it executes the program: a thread that moves itself by v1's
+ *                 message: the program's stdin, stdout and stderr, unless the program gets a terminal; then those
+ *                 of the job's cgroups. The child joins these before it executes the program: a thread that moves itself by v1's
  *                 `tasks` waits for nobody, while a move from outside costs an RCU grace period (7 ms).
  *                 With cgroups the last file gives the CPU time that the job has used.
+ *   init -> occd  struct master the program gets a terminal; the other side of it comes with the message.
  *   occd -> init  struct order  while the program runs: a signal for the program, a change of its limits, or work
  *                 with its files.
  *   init -> occd  struct answer work with files is done.
@@ -25,6 +26,13 @@
  * A program is idle while it waits for somebody: for a time it used less than 1/200 of a processor, and occd told
  * of no input and no output. Not only zero counts, because a waiting Java machine uses 1/1000 of a processor. There
  * is a longest time, too, which activity does not prolong.
+ *
+ * A terminal comes from the jail's own devpts, which gives one. init takes it before any program runs, and keeps
+ * it: a program that types into a terminal of its own makes the kernel's workers edit lines and echo, and nobody
+ * pays for this. The program leads the session of the terminal, and the terminal is its stdin, stdout and stderr.
+ * init keeps the program's side open, so that the other side never has an error while init lives, whatever the
+ * program closes. The terminal is not init's: init leads a session too, and opens it with O_NOCTTY. The program's
+ * group is orphaned, because init is not of its session; so Ctrl-Z stops no program that nobody could continue.
  *
  * nsjail makes one jail after another, and all their inits talk over the same socket. So `go` repeats the
  * number of this init's hello: init ignores a message for an init that died.
@@ -58,6 +66,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -67,10 +76,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-struct hello { /* all six are mirrored by occd/sandbox/init.py */
+struct hello { /* all seven are mirrored by occd/sandbox/init.py */
     uint8_t type; /* 'R' */
     uint8_t pad[7];
     uint64_t number;
@@ -81,8 +91,13 @@ struct go {
     uint32_t argc, envc;
     uint32_t groups; /* number of cgroup files with this message; 0: no cgroup limits the job, sample */
     uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
+    uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
     uint64_t file_size, open_files, processes, stack, memory;
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
+};
+
+struct master {
+    uint8_t type; /* 'M' */
 };
 
 struct order {
@@ -148,17 +163,20 @@ enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
 
 static int control;
+static int master; /* of the jail's terminal; -1: the machine has no terminal left */
 
 static void fail(const char *what) {
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
     _exit(125);
 }
 
+/* The number of files that come with the message. */
 static size_t files_of(const struct go *go) {
-    return STDIO + go->groups + (go->groups ? 1 : 0);
+    return (go->rows ? 0 : STDIO) + go->groups + (go->groups ? 1 : 0);
 }
 
-/* Waits for the job of this init: the message, its strings behind it, and the files that came with it. */
+/* Waits for the job of this init: the message, its strings behind it, and the files that came with it. The first
+ * three of `files` are the program's stdin, stdout and stderr, which are not set for a terminal. */
 static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
     for (;;) {
         ssize_t size = recv(control, NULL, 0, MSG_PEEK | MSG_TRUNC);
@@ -177,7 +195,10 @@ static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
         struct cmsghdr *came = CMSG_FIRSTHDR(&message);
         size_t count = came ? (came->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
         if (count) memcpy(files, CMSG_DATA(came), count * sizeof(int));
-        if ((size_t)size >= sizeof *go && go->number == number && count == files_of(go)) return go;
+        if ((size_t)size >= sizeof *go && go->number == number && count == files_of(go)) {
+            if (go->rows) memmove(files + STDIO, files, count * sizeof(int));
+            return go;
+        }
         for (size_t i = 0; i < count; i++) close(files[i]); /* the message was for an init that died */
         free(go);
     }
@@ -189,7 +210,7 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* In the child, before exec: a failure here is not the program's fault. */
+/* Before exec: a failure here is not the program's fault. */
 static void fail_to_start(const char *what) {
     struct end end = {.type = 'F'};
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
@@ -210,11 +231,39 @@ static void begin_with(int which, uint64_t value) {
     if (setrlimit(which, &limits) != 0) fail_to_start("setrlimit");
 }
 
+static int send_master(void) {
+    struct master text = {.type = 'M'};
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(sizeof master)];
+    } extra = {{.cmsg_len = CMSG_LEN(sizeof master), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&extra.aligned), &master, sizeof master);
+    struct iovec from = {.iov_base = &text, .iov_len = sizeof text};
+    struct msghdr message = {.msg_iov = &from, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
+    return sendmsg(control, &message, 0) == sizeof text;
+}
+
+/* Returns the program's side of the terminal. */
+static int open_terminal(const struct go *go) {
+    int unlocked = 0;
+    if (ioctl(master, TIOCSPTLCK, &unlocked) != 0) fail_to_start("cannot have a terminal");
+    int theirs = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    struct termios settings;
+    struct winsize window = {.ws_row = (unsigned short)go->rows, .ws_col = (unsigned short)go->cols};
+    if (theirs < 0 || tcgetattr(theirs, &settings) != 0) fail_to_start("cannot open a terminal");
+    settings.c_iflag |= IUTF8; /* so that the key to erase erases a character, not a byte */
+    if (tcsetattr(theirs, TCSANOW, &settings) != 0 || ioctl(theirs, TIOCSWINSZ, &window) != 0)
+        fail_to_start("cannot set up a terminal");
+    return theirs;
+}
+
 static void start(const struct go *go, const int *files, char **argv, char **envp) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
+    /* First the session, then the master: else Ctrl-C could be typed and reach nobody. */
+    if (go->rows && (ioctl(files[0], TIOCSCTTY, 0) != 0 || !send_master())) fail_to_start("cannot enter a terminal");
     for (uint32_t i = 0; i < go->groups; i++)
         if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
     limit(RLIMIT_FSIZE, go->file_size);
@@ -642,6 +691,7 @@ static struct end run(const struct go *go, int *files) {
     sigprocmask(SIG_BLOCK, &watched, NULL);
     int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) fail("signalfd");
+    if (go->rows) files[0] = files[1] = files[2] = open_terminal(go);
     uint64_t started = now_ns();
     pid_t program = fork();
     if (program < 0) fail("fork");
@@ -649,7 +699,8 @@ static struct end run(const struct go *go, int *files) {
         signal(SIGPIPE, SIG_DFL);
         start(go, files, words, envp);
     }
-    for (uint32_t i = 0; i < STDIO + go->groups; i++) close(files[i]); /* only the program keeps these open */
+    /* Only the program keeps these open; a terminal stays open here, too. */
+    for (uint32_t i = go->rows ? STDIO : 0; i < STDIO + go->groups; i++) close(files[i]);
 
     struct run run = {
         .go = go,
@@ -780,6 +831,7 @@ int main(int argc, char **argv) {
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
     close(0);
     if (open("/dev/null", O_RDWR | O_CLOEXEC) != 0) fail("/dev/null");
+    master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
     struct hello hello = {.type = 'R'};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");

@@ -1,0 +1,54 @@
+"""Our side of a program's terminal: what is typed, and the size of the window (`init.c` makes the terminal).
+
+The terminal is the kernel's (n_tty(4) in short: `man 3 termios`). It edits lines, echoes, turns Ctrl-C into
+SIGINT, and so on, as the program has set it. We only pass bytes on, and never answer what the program asks of
+a terminal: that is for the page, or for whoever shows the terminal.
+"""
+
+import fcntl
+import os
+import struct
+import termios
+
+import trio
+
+from occd.inputs import Terminal
+
+_WINDOW = struct.Struct("=HHHH")
+_CTRL_D = b"\x04"
+_LINE_ENDS = b"\r\n\x03\x04\x15\x1a\x1c"
+"""After these the line is empty: its end, Ctrl-C, Ctrl-D, Ctrl-U, Ctrl-Z and Ctrl-\\."""
+
+
+class Keyboard(trio.abc.SendStream):
+    """Types into a terminal, whose side `master` is ours and does not block. A terminal that has no room for
+    more makes the caller wait. The end of the stream is an end of file for a program that reads lines."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._at_start = True
+        """Of a line."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with memoryview(data) as untyped:
+            while untyped:
+                await self.wait_send_all_might_not_block()
+                try:
+                    typed = os.write(self._master, untyped)
+                except BlockingIOError:
+                    continue
+                except OSError as error:  # nobody has the other side any more
+                    raise trio.BrokenResourceError from error
+                self._at_start = untyped[typed - 1] in _LINE_ENDS
+                untyped = untyped[typed:]
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.wait_writable(self._master)
+
+    async def aclose(self) -> None:
+        """Type Ctrl-D. Within a line the first one only gives the program the line as it is."""
+        await self.send_all(_CTRL_D if self._at_start else 2 * _CTRL_D)
+
+
+def resize(master: int, window: Terminal) -> None:
+    fcntl.ioctl(master, termios.TIOCSWINSZ, _WINDOW.pack(window.rows, window.cols, 0, 0))
