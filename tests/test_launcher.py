@@ -11,7 +11,7 @@ import pytest
 import trio
 from sandboxed import Lab, open_descriptors, run_in
 
-import occd.sandbox.cgroup
+import occd.sandbox.group
 import occd.sandbox.launcher
 import occd.sandbox.nsjail
 from occd.errors import SandboxFailed, out_of_descriptors
@@ -142,8 +142,8 @@ async def test_a_slot_that_cannot_be_cleared_is_kept_back_until_it_can(
     sandbox: Any = lab.sandbox
     (seat,) = sandbox._idle
     with monkeypatch.context() as stuck:
-        stuck.setattr(occd.sandbox.cgroup, "_REMOVE_TIMEOUT_S", 0.1)
-        stuck.setattr(occd.sandbox.cgroup, "_removed", lambda _folder: False)
+        stuck.setattr(occd.sandbox.group, "_REMOVE_TIMEOUT_S", 0.1)
+        stuck.setattr(occd.sandbox.group, "_removed", lambda _folder: False)
         async with lab.cell() as cell:
             with pytest.raises(SandboxFailed, match="do not end"):
                 await run_in(cell, ["/bin/true"])

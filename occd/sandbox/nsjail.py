@@ -5,7 +5,7 @@ a submission. It holds a leased slot (a host uid and a name, `slots.py`) and a l
 whose next jail stands ready. A cell takes a seat, or makes one, and gives it back.
 
 Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
-(`cgroup.py`). The box is mounted at the jail's place before the jail gets its job, and unmounted there
+(`group.py`). The box is mounted at the jail's place before the jail gets its job, and unmounted there
 before the program starts, so that the next jail can never show it.
 
 nsjail's own cgroup, rlimit and time options are not used. The cgroup options leak groups, and need the
@@ -33,8 +33,9 @@ from occd.languages import Available, Language, load_languages
 from occd.model import File, Limits
 from occd.sandbox import Cell, Collected, Ended, Run, Running, Sink, Tree, kernel
 from occd.sandbox.box import INODES, SAFE, Place, seal
-from occd.sandbox.cgroup import Cgroups, Group, find_cgroups, remove
+from occd.sandbox.cgroup import Cgroups, find_cgroups
 from occd.sandbox.collect import collect
+from occd.sandbox.group import Group, remove
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Launcher, Waits
 from occd.sandbox.probe import probe_languages
