@@ -12,8 +12,8 @@ import trio
 from sandboxed import Lab, open_descriptors, run_in
 
 import occd.sandbox.group
+import occd.sandbox.host
 import occd.sandbox.launcher
-import occd.sandbox.nsjail
 from occd.errors import SandboxFailed, out_of_descriptors
 from occd.sandbox.spawn import Process
 
@@ -23,12 +23,12 @@ PIPE_BYTES = 65_536
 @pytest.fixture
 def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
     """nsjail logs all that it does."""
-    quiet = occd.sandbox.nsjail._Host.jail_argv
+    quiet = occd.sandbox.host.Host.jail_argv
 
     def jail_argv(*args: object) -> list[str]:
         return ["--verbose" if word == "--quiet" else word for word in quiet(*args)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(occd.sandbox.nsjail._Host, "jail_argv", jail_argv)
+    monkeypatch.setattr(occd.sandbox.host.Host, "jail_argv", jail_argv)
 
 
 async def test_what_nsjail_logs_never_stops_it_and_its_last_lines_are_kept(
