@@ -1,8 +1,8 @@
 """Jails made by nsjail.
 
 Theory of operation. All jails of an occd process share a host (`host.py`), with one read-only root
-(`rootfs.py`). A `Seat` (`seat.py`) outlives a submission. It holds a leased slot (a host uid and a name,
-`slots.py`) and a launcher (`launcher.py`), whose next jail stands ready. A cell takes a seat, or makes one,
+(`rootfs.py`). A `Jailer` (`jailer.py`) outlives a submission. It holds a leased slot (a host uid and a name,
+`slots.py`) and a launcher (`launcher.py`), whose next jail stands ready. A cell takes a jailer, or makes one,
 and gives it back.
 
 Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
@@ -29,11 +29,11 @@ from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
 from occd.sandbox.host import Host, open_host, refuse_exposed_folders
 from occd.sandbox.jail import run_in_jail
+from occd.sandbox.jailer import Jailer
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.probe import probe_languages
 from occd.sandbox.proof import unproven
 from occd.sandbox.rootfs import INIT
-from occd.sandbox.seat import Seat
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import opened
 
@@ -49,10 +49,10 @@ Args = TypeVarTuple("Args")
 
 
 class _Cell:
-    def __init__(self, host: Host, seat: Seat, files: Sequence[File], box: int) -> None:
+    def __init__(self, host: Host, jailer: Jailer, files: Sequence[File], box: int) -> None:
         """`box` is the size of each box in bytes."""
         self._host = host
-        self._seat = seat
+        self._jailer = jailer
         self._files = files
         self._box = box
         self._runs = 0
@@ -64,19 +64,19 @@ class _Cell:
     ) -> Ended:
         self._runs += 1
         number = self._runs
-        slot = self._seat.slot
+        slot = self._jailer.slot
         name = f"{slot.name}-{number}"
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
             group = await held.enter_async_context(self._group(name, run))
-            launcher, place = await held.enter_async_context(self._seat.launcher())
+            launcher, place = await held.enter_async_context(self._jailer.launcher())
             if number >= _MANY:
-                self._seat.prepare()
+                self._jailer.prepare()
             await self._fill(launcher, place, run)
             box = held.enter_context(opened(place.path)) if run.collect else None
             if run.keep:
-                kept = self._move(place, Tree(self._seat.folder / f"tree{number}"))
+                kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
             outcome = await run_in_jail(launcher, slot.uid, run, group, task_status)
             if run.collect and box is not None:
@@ -114,14 +114,14 @@ class _Cell:
         if place is None:
             yield None
             return
-        group = place.create(name, run.limits, self._seat.share(place))
-        self._seat.groups.add(group)
+        group = place.create(name, run.limits, self._jailer.share(place))
+        self._jailer.groups.add(group)
         try:
             yield group
         finally:
             with trio.CancelScope(shield=True):  # bounded by remove() itself
                 await group.remove()
-            self._seat.groups.remove(group)
+            self._jailer.groups.remove(group)
 
     def close(self) -> None:
         self._trees.close()
@@ -156,14 +156,14 @@ async def _in_thread_if_long(
 
 class _Nsjail:
     def __init__(self, host: Host, languages: dict[str, Language], keep_max: int) -> None:
-        """`keep_max` seats wait for the next cell when nothing runs."""
+        """`keep_max` jailers wait for the next cell when nothing runs."""
         self._host = host
         self.languages = languages
         self.available: Available = {}
         self._cleared: set[str] = set()
         self._keep_max = keep_max
-        self._idle: list[Seat] = []
-        self._unclear: list[Seat] = []
+        self._idle: list[Jailer] = []
+        self._unclear: list[Jailer] = []
 
     @property
     def isolation(self) -> list[str]:
@@ -197,15 +197,15 @@ class _Nsjail:
         self, language: Language, files: Sequence[File], limits: Limits
     ) -> AsyncIterator[Cell]:
         try:
-            seat = self._idle.pop() if self._idle else self._make_seat()
-            cell = _Cell(self._host, seat, files, limits.box)
-            good = False  # after an error the seat begins anew
+            jailer = self._idle.pop() if self._idle else self._make_jailer()
+            cell = _Cell(self._host, jailer, files, limits.box)
+            good = False  # after an error the jailer begins anew
             try:
                 yield cell
                 good = True
             finally:
                 with trio.move_on_after(_CLOSE_S, shield=True):
-                    await self._give_back(seat, cell, good=good)
+                    await self._give_back(jailer, cell, good=good)
         except OSError as error:
             raise SandboxFailed(f"the cell could not be made: {error}") from error
 
@@ -231,43 +231,43 @@ class _Nsjail:
                 f"a jail does not hold: {'; '.join(missing)}", "See docs/security.md"
             )
 
-    def _make_seat(self) -> Seat:
+    def _make_jailer(self) -> Jailer:
         slot = lease(self._host.folder, self._host.user)
         try:
             self._clear(slot)
-            return Seat(self._host, slot)
+            return Jailer(self._host, slot)
         except BaseException:
             self._cleared.discard(slot.name)
             slot.release()
             raise
 
-    async def _give_back(self, seat: Seat, cell: _Cell | None, *, good: bool) -> None:
-        """Keep a good seat for the next cell, and close others. A seat that cannot be cleared is kept back
-        and tried again with the next trial: what its program did is known all the same."""
+    async def _give_back(self, jailer: Jailer, cell: _Cell | None, *, good: bool) -> None:
+        """Keep a good jailer for the next cell, and close others. A jailer that cannot be cleared is kept
+        back and tried again with the next trial: what its program did is known all the same."""
         cleared = False
         try:
             if cell:
                 cell.close()
-            if good and seat.clear and len(self._idle) < self._keep_max:
-                await seat.reduce(1)
-                self._idle.append(seat)
+            if good and jailer.clear and len(self._idle) < self._keep_max:
+                await jailer.reduce(1)
+                self._idle.append(jailer)
             else:
-                await seat.close()
+                await jailer.close()
             cleared = True
         except (OSError, SandboxFailed) as error:
-            log.error("a slot cannot be cleared now", slot=seat.slot.name, reason=str(error))
+            log.error("a slot cannot be cleared now", slot=jailer.slot.name, reason=str(error))
         finally:
             if not cleared:
-                self._unclear.append(seat)
+                self._unclear.append(jailer)
 
     async def _clear_again(self) -> None:
         for _ in range(len(self._unclear)):
-            seat = self._unclear.pop(0)
-            self._unclear.append(seat)  # behind the others, which had no turn yet
+            jailer = self._unclear.pop(0)
+            self._unclear.append(jailer)  # behind the others, which had no turn yet
             with suppress(OSError, SandboxFailed):
-                await seat.close()
-                self._unclear.remove(seat)
-                log.info("a slot was cleared after all", slot=seat.slot.name)
+                await jailer.close()
+                self._unclear.remove(jailer)
+                log.info("a slot was cleared after all", slot=jailer.slot.name)
 
     async def close(self) -> None:
         while self._idle:

@@ -1,4 +1,4 @@
-"""A seat: a leased slot with its launchers, whose next jails stand ready. A seat outlives a submission."""
+"""A jailer: a leased slot with its launchers, whose next jails stand ready. It outlives a submission."""
 
 from collections import deque
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 _END_S = 30.0
 
 
-class Seat:
+class Jailer:
     """A slot with its launchers: one, or several for a cell with many runs."""
 
     def __init__(self, host: Host, slot: Slot) -> None:
