@@ -1,8 +1,9 @@
 """The broker of one process: messages in SQLite, their order in memory (`waiting.py`).
 
-A message that somebody waits for is written together with its first delivery, which saves a transaction. A
-publish does not wait for the disk: state has promised the submission already, and the sweep publishes it
-again when a power cut takes the message away.
+A message that somebody waits for is written together with its first delivery, which saves a transaction.
+Where state shares the file, a publish does not wait for the disk: a power cut that takes the message takes
+the mark `published` too, and the sweep publishes again. State in Redis keeps the mark, so there a publish
+waits.
 """
 
 import sqlite3
@@ -87,9 +88,11 @@ class _Delivery:
 
 
 class EmbeddedBroker:
-    def __init__(self, database: Database, length_max: int) -> None:
+    def __init__(self, database: Database, length_max: int, *, durable: bool) -> None:
+        """`durable`: a published message survives a power cut."""
         self._database = database
         self._length_max = length_max
+        self._durable = durable
         self._queues: dict[str, Waiting] = {}
         self._trouble = Trouble("the queue waits for the data folder")
 
@@ -121,7 +124,7 @@ class EmbeddedBroker:
                 target.put(number, owner or "", key)
 
         try:
-            await self._database.write(lambda db: _insert(db, row), then=put)
+            await self._database.write(lambda db: _insert(db, row), durable=self._durable, then=put)
         except BaseException:
             target.length -= 1
             if taker:
@@ -329,6 +332,6 @@ class EmbeddedLook:
 
 @asynccontextmanager
 async def open_embedded(config: Config, database: Database) -> AsyncIterator[EmbeddedBroker]:
-    broker = EmbeddedBroker(database, config.queue.length_max)
+    broker = EmbeddedBroker(database, config.queue.length_max, durable=config.redis is not None)
     await broker.load()
     yield broker
