@@ -107,6 +107,15 @@ HOSTILE |= {
         ("limits of a test", b'{"limits":{', b'"x":0,', b'"y":0}}'),
     ]
 }
+HOSTILE["checkers whose names are in their texts"] = (
+    filled(
+        START + b',"tests":[',
+        b'{"checker":{"program":{"language":"java","protocol":"plain","source":"%b"}}},'
+        % (b"''" * 31_000),
+        b"{}]}",
+    ),
+    (422,),
+)
 A_TEST = {
     "name": "x" * 90,
     "stdin": "1" * 250,
@@ -151,6 +160,17 @@ GOOD["many tests"] = json.dumps(
         "source": "x",
         "tests": [A_TEST | {"name": f"{each}".rjust(90, "x")} for each in range(1000)],
         "groups": {"g" * 90: {"points": 3}},
+    }
+)
+GOOD["files of many tests beside many files"] = json.dumps(
+    {
+        "language": "python",
+        "source": "x",
+        "files": [{"name": f"{'a/' * 15}{each:0220}", "content": ""} for each in range(198)],
+        "tests": [
+            {"expected_stdout": "", "files": [{"name": f"{'b/' * 15}{each:0220}", "content": ""}]}
+            for each in range(1000)
+        ],
     }
 )
 GOOD["many arguments"] = GOOD["many arguments"].replace("\\u0000", "a")
