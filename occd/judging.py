@@ -97,7 +97,8 @@ class Test:
     """One run of the solution. `files` are seen by this run alone, beside those of the submission."""
 
     name: str
-    stdin: bytes = b""
+    stdin: bytes | None = None
+    """None for that of the submission."""
     args: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
     expected_stdout: bytes | None = None
@@ -230,7 +231,7 @@ class Judging:
 
 def _data(test: Test) -> int:
     args = sum(map(len, test.args))
-    return len(test.name) + len(test.stdin) + len(test.expected_stdout or b"") + args
+    return len(test.name) + len(test.stdin or b"") + len(test.expected_stdout or b"") + args
 
 
 def _unique(field: str, most: int, names: list[str]) -> None:

@@ -101,7 +101,7 @@ def asked(checker: Checker | None) -> CheckerRequest | None:
 
 class _TestJson(Model):
     name: Title | None = None
-    stdin: Bytes = b""
+    stdin: Bytes | None = None
     args: Words = Field(default_factory=list)
     files: Annotated[list[FileJson], FailFast()] = Field(default_factory=list)
     expected_stdout: Bytes | None = None
