@@ -153,7 +153,10 @@ class Judging:
         self._check_sizes()
         for at, test in enumerate(self.tests):
             if test.expected_stdout is None and self.checker_of(test).kind != "program":
-                raise rules.Broken("is what the checker needs", f"tests.{at}.expected_stdout")
+                raise rules.Broken(
+                    "is missing: the checker compares the output with it",
+                    f"tests.{at}.expected_stdout",
+                )
 
     def checker_of(self, test: Test) -> Checker:
         return test.checker or self.checker
@@ -238,7 +241,8 @@ def _unique(field: str, most: int, names: list[str]) -> None:
     if len(names) > most:
         raise rules.Broken(f"must be at most {most}", field)
     if len(set(names)) < len(names):
-        raise rules.Broken("two have the same name", field)
+        at, name = next((at, name) for at, name in enumerate(names) if name in names[:at])
+        raise rules.Broken(f"{name} is the name of an earlier one, too", f"{field}.{at}.name")
 
 
 def _path(group: Group, by_name: Mapping[str, Group]) -> Iterator[Group]:

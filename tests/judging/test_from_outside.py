@@ -467,8 +467,8 @@ def refused(server: Server, field: str, kind: str = "invalid", **asked: Any) -> 
     ("field", "asked"),
     [
         ("tests", {"tests": [T] * 1001}),
-        ("tests", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
-        ("tests", {"tests": [T | {"name": "2"}, T]}),
+        ("tests.1.name", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
+        ("tests.1.name", {"tests": [T | {"name": "2"}, T]}),
         ("tests", {"tests": {"a": T}}),
         ("tests", {"tests": [T | {"weight": 0}]}),
         ("tests", {"tests": [T | {"checker": program(str(n))} for n in range(17)]}),
