@@ -180,12 +180,13 @@ class Judging:
     def fits(self, files: Iterable[File], box: int) -> None:
         """Raises Broken when the files of a test do not go together with those of the submission."""
         common = list(files)
+        names = rules.file_names([file.name for file in common])
+        taken = rules.room(len(file.content) for file in common)
         for at, test in enumerate(self.tests):
             if test.files:
-                both = [*common, *test.files]
                 try:
-                    rules.file_names([file.name for file in both])
-                    rules.fits((len(file.content) for file in both), box)
+                    rules.file_names([file.name for file in test.files], names)
+                    rules.fits((len(file.content) for file in test.files), box, taken)
                 except rules.Broken as error:
                     raise rules.Broken(error.message, f"tests.{at}.files") from None
 

@@ -257,6 +257,10 @@ def test_files_of_a_test_must_go_together_with_those_of_the_submission() -> None
         with pytest.raises(Broken) as caught:
             judging.fits((sent,), box)
         assert str(caught.value) == f"tests.1.files: {error}"
+    below = j.Judging((one("1", files=(File("a/b/c", b""), File("a/d", b""))),))
+    below.fits((File("a/b/e", b""),), MIB)
+    with pytest.raises(Broken, match="a/b is both a file and a folder"):
+        below.fits((File("a/b", b""),), MIB)
 
 
 def test_a_judging_is_read_as_it_was_written() -> None:

@@ -1,6 +1,8 @@
 """Every language of `sandbox/languages`, through the real sandbox. One that is not installed fails."""
 
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -281,3 +283,19 @@ def test_a_language_that_makes_no_sense_is_refused_by_name(tmp_path: Path, line:
     (tmp_path / "bad.toml").write_text("\n".join([*kept, line]))
     with pytest.raises(ConfigError, match=r"bad\.toml: "):
         load_languages(tmp_path)
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_no_text_of_a_program_makes_a_pattern_slow(name: str) -> None:
+    """By the processor time of the thread. The text has 16 times the length that is looked at, so that a
+    quadratic pattern takes seconds."""
+    language = LANGUAGES[name]
+    patterns = list(
+        filter(None, (language.out_of_memory, language.file_name_pattern, *language.hints))
+    )
+    words = {word for pattern in patterns for word in re.findall("[A-Za-z]{3,}", pattern)}
+    began = time.thread_time()
+    for text in (word * (65_536 // len(word)) for word in words):
+        for pattern in patterns:
+            re.search(pattern, text, re.MULTILINE)
+    assert time.thread_time() - began < 1
