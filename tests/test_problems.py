@@ -31,5 +31,5 @@ def test_where_waiting_does_not_help_nobody_is_told_to_wait() -> None:
 def test_the_page_about_the_api_lists_every_type() -> None:
     page = Path(__file__).parent.parent.joinpath("docs", "api.md").read_text()
     listed = set(re.findall(r"`([a-z-]+)`", page.partition("## Problem types")[2]))
-    known = {type for _, type, _ in problems._TABLE.values()} | problems._REJECTED.keys()
+    known = {kind for _, kind, _ in problems._TABLE.values()} | problems._REJECTED.keys()
     assert known <= listed
