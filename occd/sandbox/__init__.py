@@ -235,8 +235,8 @@ class Sandbox(Protocol):
     def cell(
         self, language: Language, files: Sequence[File], limits: Limits
     ) -> AbstractAsyncContextManager[Cell]:
-        """A cell that holds `files`; `limits.box` bounds its tree. It may have been prepared, for
-        `language`, before anything else was known."""
+        """A cell that holds `files`, as `language` can read them; `limits.box` bounds its tree. It may have
+        been prepared, for `language`, before anything else was known."""
 
 
 @asynccontextmanager
