@@ -156,6 +156,7 @@ async def test_a_blob_is_on_the_disk_in_folders_that_nobody_else_can_list(
         open_database(tmp_path) as database,
         open_state(Config(data_dir=tmp_path), database) as state,
     ):
+        await state.submissions.create(submission("subject"), None, "")  # else its blobs expire
         monkeypatch.setattr(os, "fsync", watched)
         await state.blobs.put("subject", "sha256", b"data")
         assert await state.blobs.get("subject", "sha256") == b"data"
