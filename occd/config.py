@@ -106,7 +106,7 @@ class HttpConfig(_Section):
     held_bytes: int = Field(128 * _MIB, ge=_MIB)
     """How much is held at once for all clients together: bodies and messages that come, results and events
     that are to be sent. `held_client_bytes` is one client's share and `held_connection_bytes` one
-    connection's; the first 64 KiB of each connection do not count."""
+    connection's; the first 16 KiB of each connection do not count."""
     held_client_bytes: int = Field(96 * _MIB, ge=_MIB)
     held_connection_bytes: int = Field(96 * _MIB, ge=_MIB)
     connections_max: int = Field(20_000, ge=1)
