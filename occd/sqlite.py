@@ -6,7 +6,8 @@ durability costs one fsync. A write that need not survive a power cut (`durable=
 death of this process. It never overtakes an earlier write, so a power cut leaves a prefix of the log. Reads
 go to worker threads; with the write-ahead log they wait for no writer.
 
-Broker and state share the log, and so its order: when a message is gone, its result had been stored before.
+Broker and state share the log, and so its order. When a submission's message is gone, the message of
+its result was written before; when that message is gone, the result was stored before.
 The data that the process keeps in memory beside the file changes in the same order (`then`).
 
 The file can be deleted, moved away or overwritten, and its disk can be full. Each read and write then raises

@@ -19,8 +19,8 @@ from wsproto.events import BytesMessage, Message, TextMessage
 
 from occd.errors import BudgetFull, ShareFull
 from occd.web.budget import FREE, OLD_S, Budget, Held, Shares
-from occd.web.edge import MessageBuffer
 from occd.web.http11 import EdgeLimits, LimitedH11
+from occd.web.messages import MessageBuffer
 
 MIB = 2**20
 SMALL = Shares(process=10 * MIB, client=6 * MIB, connection=4 * MIB)

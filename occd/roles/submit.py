@@ -153,8 +153,8 @@ class Submit:
     async def get(self, id: str, output_max: int = 0) -> Record:
         return await self._state.submissions.get(id, output_max)
 
-    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
-        return await self._state.log.entries(id, after)
+    async def entries(self, id: str, after: int, bytes_max: int) -> Sequence[LogEntry]:
+        return await self._state.log.entries(id, after, bytes_max)
 
     async def blob(self, id: str, sha256: str) -> bytes | None:
         return await self._state.blobs.get(id, sha256)

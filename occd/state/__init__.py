@@ -171,8 +171,11 @@ class Log(Protocol):
         Raises Stale, AlreadyFinished or UnknownSubmission.
         """
 
-    async def entries(self, subject: str, after: int) -> Sequence[LogEntry]:
+    async def entries(
+        self, subject: str, after: int, bytes_max: int = WATCH_BYTES
+    ) -> Sequence[LogEntry]:
         """Events with seq > `after`, as `watch` returns them, without waiting: none when there are none.
+        About `bytes_max` as stored, which is at most WATCH_BYTES, and at least one event.
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log."""
 

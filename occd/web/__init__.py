@@ -27,7 +27,8 @@ class SubmitService(Protocol):
 
     async def get(self, id: str, output_max: int = 0) -> Record: ...
 
-    async def entries(self, id: str, after: int) -> Sequence[LogEntry]: ...
+    async def entries(self, id: str, after: int, bytes_max: int) -> Sequence[LogEntry]:
+        """Events behind `after`, in order: about `bytes_max` and at least one, if there are any."""
 
     async def blob(self, id: str, sha256: str) -> bytes | None:
         """Bytes that belong to a submission; None when they are gone."""
