@@ -40,9 +40,9 @@ def logged(scenario: Callable[[EventLog, Store], Awaitable[None]]) -> Store:
     store = Store()
 
     async def main() -> None:
-        log = EventLog(store.append)
+        log = EventLog()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(log.run)
+            nursery.start_soon(log.run, store.append)
             await scenario(log, store)
             log.close()
 
