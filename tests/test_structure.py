@@ -18,7 +18,7 @@ LAYERS = (
     {"admission", "execution"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "datafile", "config", "settings", "languages", "log"},
-    {"data", "media", "request", "scopes", "trouble", "utf8"},
+    {"data", "media", "request", "scopes", "trouble", "utf8", "version1"},
     {"model"},
     {"judging"},
     {"inputs"},
