@@ -17,7 +17,7 @@ LAYERS = (
     {"roles"},
     {"admission", "execution"},
     {"web", "broker", "state", "sandbox"},
-    {"wire", "sqlite", "datafile", "config", "settings", "languages", "log"},
+    {"wire", "sqlite", "migration", "datafile", "config", "settings", "languages", "log"},
     {"data", "media", "request", "scopes", "trouble", "utf8", "version1"},
     {"model"},
     {"judging"},
@@ -35,6 +35,8 @@ WITHIN = {
     ("cli", "queues"),
     ("cli", "run"),
     ("sqlite", "datafile"),
+    ("sqlite", "migration"),
+    ("migration", "datafile"),
     ("languages", "config"),
     ("roles.ws", "roles.submit"),
 }
