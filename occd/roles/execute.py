@@ -283,7 +283,7 @@ class Execute:
                 held.turn,
                 self._config,
             )
-            result = replace(await held.attempt.stages(), version=installed.version)
+            result = replace(await held.attempt.run(), version=installed.version)
             number = held.attempt.number
         await self._publish(
             submission, number, replace(result, attempts=number, started_at=started_at)
