@@ -167,19 +167,23 @@ async def _run(
     def emit(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
 
+    def emit_error(tail: Tail, data: bytes) -> None:
+        tail.add(data)
+        emit("stderr", data)
+
     async with sandbox.cell(language, submission.files, submission.limits) as cell:
         tree: Tree | None = None
         if language.compile:
             limits = language.compile_limits
-            tail = Tail(lambda _stream, data: emit("stderr", data))
+            tail = Tail()
             with keys.stage() as signals:
                 ended = await cell.run(
                     Run(
                         argv(language.compile, limits),
                         env,
                         limits,
-                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
-                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stdout=Sink(limits.output, partial(emit, "stderr")),
+                        stderr=Sink(limits.output, partial(emit_error, tail)),
                         stop=unread,
                         signals=signals,
                         keep=True,
@@ -194,15 +198,15 @@ async def _run(
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_read, stdin_fd, send)
-            tail = Tail(emit)
+            tail = Tail()
             with stdin, keys.stage() as signals:
                 ended = await cell.run(
                     Run(
                         [*argv(language.run, limits), *submission.args],
                         env,
                         limits,
-                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
-                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stdout=Sink(limits.output, partial(emit, "stdout")),
+                        stderr=Sink(limits.output, partial(emit_error, tail)),
                         stdin=Feed(stdin),
                         stop=unread,
                         signals=signals,

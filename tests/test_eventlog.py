@@ -40,9 +40,9 @@ def logged(scenario: Callable[[EventLog, Store], Awaitable[None]]) -> Store:
     store = Store()
 
     async def main() -> None:
-        log = EventLog(store.append)
+        log = EventLog()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(log.run)
+            nursery.start_soon(log.run, store.append)
             await scenario(log, store)
             log.close()
 
@@ -283,7 +283,7 @@ def test_a_program_that_changes_its_stream_at_every_byte_makes_few_events() -> N
 def test_a_thousand_tests_that_change_their_stream_at_every_byte_make_few_events() -> None:
     """Each of them stays below its own bound."""
 
-    async def scenario(log: EventLog, _: Store) -> None:
+    async def scenario(log: EventLog, __: Store) -> None:
         for at in range(1000):
             step = Step("run", test=at)
             log.put(step, Stage("run", "start", test=at))

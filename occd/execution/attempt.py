@@ -96,7 +96,7 @@ class Attempt:
         self._left: Collected | None = None
         """The files that the program left, for a state that may be emptied."""
         self._trouble = Trouble("events wait for state")
-        self._log = EventLog(self._append)
+        self._log = EventLog()
         self._typed = Typed(submission.id, state.controls)
         # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
         self._signal, self._signals = trio.open_memory_channel[int](inf)
@@ -117,7 +117,7 @@ class Attempt:
             nursery.start_soon(self._obey)
             nursery.start_soon(self._typed.tell)
             async with trio.open_nursery() as appending:
-                appending.start_soon(self._log.run)
+                appending.start_soon(self._log.run, self._append)
                 try:
                     result = await self._execute()
                 finally:

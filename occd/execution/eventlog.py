@@ -32,10 +32,9 @@ _Source = tuple[Step, Stream]
 
 
 class EventLog:
-    """Orders and gathers what one attempt appends. `append` stores events, in order."""
+    """Orders and gathers what one attempt appends."""
 
-    def __init__(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
-        self._append = append
+    def __init__(self) -> None:
         self._ready: list[Event] = []
         self._output: list[tuple[_Source, bytearray]] = []
         """Whole characters only; neighbours are of different sources."""
@@ -96,7 +95,9 @@ class EventLog:
         self._closed = True
         self._wake(hurry=True)
 
-    async def run(self) -> None:
+    async def run(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
+        """`append` stores events, in order. The log does not keep it: the attempt, which it belongs to, holds
+        the log, and a cycle of the two would keep the attempt's 16 MiB for hours."""
         while not (self._closed and not self._ready):
             await self._more.wait()
             await self._hurried(_LINE_S if self._output else _GATHER_S)
@@ -106,7 +107,7 @@ class EventLog:
                 self._looking = False
                 events, self._ready = self._ready, []
                 self._gathering = True
-                await self._append(events)
+                await append(events)
                 await self._hurried(_GATHER_S)
                 self._gathering = False
                 if self._output:

@@ -18,14 +18,14 @@ class Recorder:
         self._step = step
         self._log_max = log_max
         self._keep = keep
-        self._tail = Tail(self._emit)
+        self._tail = Tail()
         self._logged: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._cut: set[Stream] = set()
         self.stdout = bytearray()
 
     def told(self, stream: Stream) -> Callable[[bytes], None]:
         """Takes each piece of a stream."""
-        return lambda data: self._tail.emit(stream, data)
+        return lambda data: self._emit(stream, data)
 
     @property
     def end_of_stderr(self) -> str:
@@ -49,6 +49,8 @@ class Recorder:
         )
 
     def _emit(self, stream: Stream, data: bytes) -> None:
+        if stream == "stderr":
+            self._tail.add(data)
         if self._keep and stream == "stdout":
             self.stdout += data
         if stream in self._cut:
