@@ -215,7 +215,9 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that matches a pattern and was not kept. `name` ends with a slash for a folder."""
+    """A file that matches a pattern and was not kept. `name` ends with a slash for a folder, and is empty for
+    the box. Bytes that are not UTF-8 are written as backslashes. A name of more than 1,024 characters is cut,
+    and ends with `…`. `reason` is a `Reason` of the sandbox, perhaps of a later version."""
 
     name: str
     reason: str

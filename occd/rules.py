@@ -49,6 +49,16 @@ MOST: Mapping[str, float] = {
     "open_files": 2**20,
 }
 """Far above every sensible ceiling, and below the bounds of the kernel and of our own formats."""
+UNITS: Mapping[str, str] = {
+    "cpu_time": "seconds",
+    "wall_time": "seconds",
+    "memory": "bytes",
+    "processes": "processes and threads",
+    "output": "bytes",
+    "file_size": "bytes",
+    "box": "bytes",
+    "open_files": "files",
+}
 
 _PAGE = 4096
 _YEAR_10000 = 253_402_300_800
@@ -158,7 +168,10 @@ def file_names(names: Sequence[str], beside: Names = Names()) -> Names:
         raise Broken(f"must be at most {FILES_MAX}", "files")
     files = frozenset(names)
     if len(files) < len(names) or files & beside.files:
-        raise Broken("two have the same name", "files")
+        name = next(
+            name for at, name in enumerate(names) if name in beside.files or name in names[:at]
+        )
+        raise Broken(f"two have the name {name}", "files")
     folders = frozenset(folder for name in names for folder in _folders(name))
     for clash in (folders & files, folders & beside.files, files & beside.folders):
         for name in sorted(clash)[:1]:  # the name passed file_name: short, no control character
@@ -190,9 +203,13 @@ def patterns(values: Sequence[str]) -> None:
     if len(values) > PATTERNS_MAX:
         raise Broken(f"must be at most {PATTERNS_MAX}")
     for value in values:
-        file_name(value)
-        if any("**" in part and part != "**" for part in value.split("/")):
-            raise Broken('may have "**" only between slashes')
+        pattern(value)
+
+
+def pattern(value: str) -> None:
+    file_name(value)
+    if any("**" in part and part != "**" for part in value.split("/")):
+        raise Broken('may have "**" only between slashes')
 
 
 def sha256(value: str) -> None:
@@ -228,8 +245,14 @@ def words(**lists: Sequence[str]) -> None:
 
 
 def limit(name: str, value: float) -> None:
-    if not LEAST[name] <= value <= MOST[name]:  # false for NaN, too
-        raise Broken(f"must be between {LEAST[name]:g} and {MOST[name]:.15g}", f"limits.{name}")
+    least_limit(name, value)
+    if not value <= MOST[name]:  # true for NaN, too
+        raise Broken(f"must be at most {MOST[name]:.15g} {UNITS[name]}", f"limits.{name}")
+
+
+def least_limit(name: str, value: float) -> None:
+    if not value >= LEAST[name]:  # true for NaN, too
+        raise Broken(f"must be at least {LEAST[name]:.15g} {UNITS[name]}", f"limits.{name}")
 
 
 def moment(seconds: float) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -164,12 +163,15 @@ async def _run(
     def argv(template: tuple[str, ...], limits: Limits) -> list[str]:
         return language.argv(template, binary, submission.main, submission.files, (), limits.memory)
 
-    def emit(stream: Stream, data: bytes) -> None:
+    def show(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
 
-    def emit_error(tail: Tail, data: bytes) -> None:
-        tail.add(data)
-        emit("stderr", data)
+    def sink(limits: Limits, stream: Stream, tail: Tail, shown: Stream) -> Sink:
+        def tell(data: bytes) -> None:
+            tail.add(stream, data)
+            show(shown, data)
+
+        return Sink(limits.output, tell)
 
     async with sandbox.cell(language, submission.files, submission.limits) as cell:
         tree: Tree | None = None
@@ -182,8 +184,8 @@ async def _run(
                         argv(language.compile, limits),
                         env,
                         limits,
-                        stdout=Sink(limits.output, partial(emit, "stderr")),
-                        stderr=Sink(limits.output, partial(emit_error, tail)),
+                        stdout=sink(limits, "stdout", tail, "stderr"),
+                        stderr=sink(limits, "stderr", tail, "stderr"),
                         stop=unread,
                         signals=signals,
                         keep=True,
@@ -191,7 +193,7 @@ async def _run(
                 )
             compiled, tree = ended.outcome, ended.tree
             if hint := language.hint(compiled, tail.text):
-                emit("stderr", f"occd: {hint}\n".encode())
+                show("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
                 return compiled
         limits = submission.limits
@@ -205,8 +207,8 @@ async def _run(
                         [*argv(language.run, limits), *submission.args],
                         env,
                         limits,
-                        stdout=Sink(limits.output, partial(emit, "stdout")),
-                        stderr=Sink(limits.output, partial(emit_error, tail)),
+                        stdout=sink(limits, "stdout", tail, "stdout"),
+                        stderr=sink(limits, "stderr", tail, "stderr"),
                         stdin=Feed(stdin),
                         stop=unread,
                         signals=signals,

@@ -1,5 +1,6 @@
-"""The embedded state: its tables outlive an upgrade, and its memory keeps up with them."""
+"""The embedded state: its tables outlive an upgrade, its memory keeps up with them, its files are its own."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,28 @@ class _Late:
     def run_sync_soon(self, *call: Any) -> None:
         time.sleep(0.1)
         self._token.run_sync_soon(*call)
+
+
+async def test_a_blob_is_on_the_disk_in_folders_that_nobody_else_can_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of data may be one that others can list."""
+    tmp_path.chmod(0o755)
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    async with (
+        open_database(tmp_path) as database,
+        open_state(Config(data_dir=tmp_path), database) as state,
+    ):
+        await state.submissions.create(submission("subject"), None, "")  # else its blobs expire
+        monkeypatch.setattr(os, "fsync", watched)
+        await state.blobs.put("subject", "sha256", b"data")
+        assert await state.blobs.get("subject", "sha256") == b"data"
+    blobs = tmp_path / "blobs"
+    assert [each.stat().st_mode & 0o777 for each in (blobs, blobs / "subject")] == [0o700, 0o700]
+    assert synced == [blobs / "subject/sha256.part", blobs / "subject", blobs, tmp_path]

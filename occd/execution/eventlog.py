@@ -96,8 +96,7 @@ class EventLog:
         self._wake(hurry=True)
 
     async def run(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
-        """`append` stores events, in order. The log does not keep it: the attempt, which it belongs to, holds
-        the log, and a cycle of the two would keep the attempt's 16 MiB for hours."""
+        """`append` stores events, in order."""
         while not (self._closed and not self._ready):
             await self._more.wait()
             await self._hurried(_LINE_S if self._output else _GATHER_S)

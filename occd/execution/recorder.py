@@ -3,6 +3,7 @@ checks it."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from occd.execution.eventlog import EventLog
 from occd.execution.tail import Tail
@@ -25,7 +26,7 @@ class Recorder:
 
     def told(self, stream: Stream) -> Callable[[bytes], None]:
         """Takes each piece of a stream."""
-        return lambda data: self._emit(stream, data)
+        return partial(self._take, stream)
 
     @property
     def end_of_stderr(self) -> str:
@@ -48,9 +49,8 @@ class Recorder:
             stderr=changed.get("stderr", outcome.stderr),
         )
 
-    def _emit(self, stream: Stream, data: bytes) -> None:
-        if stream == "stderr":
-            self._tail.add(data)
+    def _take(self, stream: Stream, data: bytes) -> None:
+        self._tail.add(stream, data)
         if self._keep and stream == "stdout":
             self.stdout += data
         if stream in self._cut:

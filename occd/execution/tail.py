@@ -1,5 +1,7 @@
 """The end of what a step writes to stderr, where compilers and runtimes say what went wrong."""
 
+from occd.model import Stream
+
 _END_BYTES = 4096
 
 
@@ -9,8 +11,9 @@ class Tail:
     def __init__(self) -> None:
         self._end = b""
 
-    def add(self, data: bytes) -> None:
-        self._end = (self._end + data[-_END_BYTES:])[-_END_BYTES:]
+    def add(self, stream: Stream, data: bytes) -> None:
+        if stream == "stderr":
+            self._end = (self._end + data[-_END_BYTES:])[-_END_BYTES:]
 
     @property
     def text(self) -> str:

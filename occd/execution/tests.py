@@ -145,7 +145,7 @@ class Tests:
         command = self._solution.to_run(
             (*self._submission.args, *test.args), self._submission.env, limits
         )
-        given = test.stdin or self._submission.stdin
+        given = self._submission.stdin if test.stdin is None else test.stdin
         async with feeding(given) as stdin:
             done = await self._steps.run(
                 cell,

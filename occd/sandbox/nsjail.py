@@ -198,7 +198,7 @@ class _Nsjail:
     ) -> AsyncIterator[Cell]:
         try:
             jailer = self._idle.pop() if self._idle else self._make_jailer()
-            cell = _Cell(self._host, jailer, files, limits.box)
+            cell = _Cell(self._host, jailer, language.readable(files), limits.box)
             good = False  # after an error the jailer begins anew
             try:
                 yield cell

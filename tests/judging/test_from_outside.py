@@ -467,8 +467,8 @@ def refused(server: Server, field: str, kind: str = "invalid", **asked: Any) -> 
     ("field", "asked"),
     [
         ("tests", {"tests": [T] * 1001}),
-        ("tests", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
-        ("tests", {"tests": [T | {"name": "2"}, T]}),
+        ("tests.1.name", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
+        ("tests.1.name", {"tests": [T | {"name": "2"}, T]}),
         ("tests", {"tests": {"a": T}}),
         ("tests", {"tests": [T | {"weight": 0}]}),
         ("tests", {"tests": [T | {"checker": program(str(n))} for n in range(17)]}),
@@ -772,14 +772,15 @@ async def test_a_failure_leaves_out_what_follows_or_needs_it(server: Server) -> 
 
 
 def test_a_checker_is_given_the_stdin_that_the_solution_had(server: Server) -> None:
-    """Also that of the submission, for a test without one."""
+    """Also that of the submission, for a test without one. Empty stdin is one."""
     checker = program("import sys; print(open(sys.argv[1]).read())")
     result = server.run(
         "import sys; print(sys.argv[1:])", stdin="for all", args=["a"], checker=checker,
-        tests=[{}, {"stdin": "own", "args": ["b"]}],
+        tests=[{}, {"stdin": "own", "args": ["b"]}, {"stdin": ""}],
     )  # fmt: skip
-    assert [test["message"] for test in result["tests"]] == ["for all", "own"]
-    assert [test["run"]["stdout"] for test in result["tests"]] == ["['a']\n", "['a', 'b']\n"]
+    assert [test["message"] for test in result["tests"]] == ["for all", "own", ""]
+    written = ["['a']\n", "['a', 'b']\n", "['a']\n"]
+    assert [test["run"]["stdout"] for test in result["tests"]] == written
 
 
 # docs/judging.md

@@ -176,6 +176,19 @@ async def test_hello_prints_its_output(lab: Lab, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LANGUAGES)
+async def test_a_text_from_windows_runs(lab: Lab, name: str) -> None:
+    """With a byte order mark and its line ends, as editors there and forms on web pages send it."""
+    language = LANGUAGES[name]
+    source = "\ufeff" + language.example.lstrip().replace("\n", "\r\n")
+    outcomes = await lab.program(name, source, stdin=language.example_stdin)
+    assert (outcomes[-1].stdout.decode(), outcomes[-1].stderr) == (language.example_output, b"")
+
+
+def test_a_byte_order_mark_does_not_hide_the_name_of_a_class() -> None:
+    assert LANGUAGES["java"].source_name("\ufeffpublic class A { }".encode()) == "A.java"
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
 async def test_example_answers_its_stdin(lab: Lab, name: str) -> None:
     language = lab.sandbox.languages[name]
     outcomes = await lab.program(name, language.example, stdin=language.example_stdin)
@@ -275,8 +288,15 @@ def test_the_helper_of_java_is_compiled_from_its_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ['run = ["{bin}", "{flie}"]', 'out_of_memory = "("', 'run = 5', '[hints]\n"(" = "x"']
-)  # fmt: skip
+    "line",
+    [
+        'run = ["{bin}", "{flie}"]',
+        'out_of_memory = "("',
+        "run = 5",
+        'strip = ["lf"]',
+        '[hints]\n"(" = "x"',
+    ],
+)
 def test_a_language_that_makes_no_sense_is_refused_by_name(tmp_path: Path, line: str) -> None:
     lines = (data_folder("sandbox") / "languages/bash.toml").read_text().splitlines()
     kept = [each for each in lines if not each.startswith(line.split(" = ")[0])]
