@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, with_config
 
-from occd.model import Finished, LimitName, Outcome, Result, Stage, Submission, Verdict, Written
+from occd.events import Finished, Stage
+from occd.model import LimitName, Outcome, Result, Submission, Verdict, Written
 
 LENIENT = ConfigDict(
     ser_json_bytes="base64",

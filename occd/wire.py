@@ -25,7 +25,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from occd import rules
 from occd.errors import Poisoned, Unreadable
-from occd.model import Event, Result, Submission, Unknown
+from occd.events import Event, Unknown
+from occd.model import Result, Submission
 from occd.version1 import LENIENT, EventRecord1, ResultMessage1, ResultRecord1
 
 VERSION_1 = frozenset(

@@ -19,6 +19,7 @@ LAYERS = (
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "migration", "datafile", "config", "settings", "languages", "log"},
     {"data", "media", "request", "scopes", "trouble", "utf8", "version1"},
+    {"events"},
     {"model"},
     {"judging"},
     {"inputs"},

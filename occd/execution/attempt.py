@@ -25,6 +25,7 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Left
 from occd.execution import artifacts
 from occd.execution.arbiter import Turn
 from occd.execution.checkers import open_checkers
@@ -40,9 +41,7 @@ from occd.model import (
     HEAD_BYTES,
     RUN,
     Artifacts,
-    Event,
     Judgement,
-    Left,
     Outcome,
     Result,
     Step,
