@@ -10,7 +10,8 @@ import trio
 
 from occd import wire
 from occd.config import Config
-from occd.model import RUN, File, Finished, Outcome, Result, Submission, Verdict, Written
+from occd.events import Finished
+from occd.model import RUN, File, Outcome, Result, Submission, Verdict, Written
 from occd.sqlite import open_database
 from occd.state import open_state
 from occd.state.control import Cancel, Control, End, Signal, Stdin

@@ -9,8 +9,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from occd.events import Event, Output, Stage
 from occd.execution.eventlog import EventLog
-from occd.model import COMPILE, RUN, Event, Output, Stage, Stream
+from occd.model import COMPILE, RUN, Stream
 
 EVENT_BYTES = 32 * 1024
 

@@ -25,6 +25,7 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Left
 from occd.execution import artifacts
 from occd.execution.arbiter import Turn
 from occd.execution.built import Built
@@ -41,9 +42,7 @@ from occd.model import (
     HEAD_BYTES,
     RUN,
     Artifacts,
-    Event,
     Judgement,
-    Left,
     Outcome,
     Result,
     Step,

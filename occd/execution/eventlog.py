@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from occd.model import Event, Output, Step, Stream
+from occd.events import Event, Output
+from occd.model import Step, Stream
 from occd.utf8 import unfinished
 
 _GATHER_S = 0.02

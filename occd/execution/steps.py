@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import trio
 
+from occd.events import Stage
 from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
-from occd.model import File, Outcome, Stage, Step
+from occd.model import File, Outcome, Step
 from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree, no_signals
 
 _NOTHING = Null()
