@@ -48,7 +48,7 @@ class Steps:
     def __init__(self, log: EventLog, stop: trio.Event) -> None:
         """`stop` ends the steps that run, and keeps what they wrote."""
         self._log = log
-        self._stop = stop
+        self.stop = stop
         self.logged = 0
         """Bytes of output in the log, of the steps that are over."""
 
@@ -83,7 +83,7 @@ class Steps:
                 stdout=Sink(limits.output, recorder.told("stdout")),
                 stderr=Sink(limits.output, recorder.told("stderr")),
                 stdin=stdin,
-                stop=self._stop if stop is None else stop,
+                stop=self.stop if stop is None else stop,
                 signals=signals or no_signals(),
                 tree=tree,
                 files=files,
