@@ -10,7 +10,8 @@ import trio
 
 from occd import wire
 from occd.config import Config
-from occd.model import RUN, File, Finished, Outcome, Result, Submission, Verdict, Written
+from occd.events import Finished
+from occd.model import RUN, File, Outcome, Result, Submission, Verdict, Written
 from occd.sqlite import open_database
 from occd.state import open_state
 from occd.state.control import Cancel, Control, End, Signal, Stdin
@@ -156,6 +157,7 @@ async def test_a_blob_is_on_the_disk_in_folders_that_nobody_else_can_list(
         open_database(tmp_path) as database,
         open_state(Config(data_dir=tmp_path), database) as state,
     ):
+        await state.submissions.create(submission("subject"), None, "")  # else its blobs expire
         monkeypatch.setattr(os, "fsync", watched)
         await state.blobs.put("subject", "sha256", b"data")
         assert await state.blobs.get("subject", "sha256") == b"data"

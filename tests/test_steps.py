@@ -13,21 +13,11 @@ import pytest
 import trio
 from in_process import UPGRADE, Edge, edge, frame
 
-from occd import model
+from occd import events
+from occd.events import LogEntry, Stage
 from occd.execution.eventlog import EventLog
 from occd.judging import TestVerdict as V
-from occd.model import (
-    RUN,
-    Judgement,
-    LogEntry,
-    Outcome,
-    Result,
-    Stage,
-    Step,
-    Stream,
-    Verdict,
-    Written,
-)
+from occd.model import RUN, Judgement, Outcome, Result, Step, Stream, Verdict, Written
 from occd.state import Node
 from occd.web.schema import whole_json
 
@@ -321,7 +311,7 @@ async def test_an_answer_reads_not_much_more_than_the_log(
         step, written = Step("run", test=at), replace(Written.of(stdout), head=b"")
         outcome = Outcome(0, None, None, written, replace(Written.of(b"e"), head=b""), 1.0, 1.0, 1)
         log.put(step, Stage("run", "end", outcome, test=at))
-        log.put(step, model.Tested(at, f"{at}", V.ACCEPTED, 1.0, "", 1.0, 1.0, 1))
+        log.put(step, events.Tested(at, f"{at}", V.ACCEPTED, 1.0, "", 1.0, 1.0, 1))
 
     for at in range(300):
         log.put(Step("run", test=at), Stage("run", "start", test=at))

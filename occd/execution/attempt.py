@@ -25,8 +25,10 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Left
 from occd.execution import artifacts
 from occd.execution.arbiter import Turn
+from occd.execution.built import Built
 from occd.execution.checkers import open_checkers
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
@@ -40,9 +42,7 @@ from occd.model import (
     HEAD_BYTES,
     RUN,
     Artifacts,
-    Event,
     Judgement,
-    Left,
     Outcome,
     Result,
     Step,
@@ -77,6 +77,7 @@ class Attempt:
         program: Program,
         node: str,
         turn: Turn,
+        built: Built,
         config: Config,
     ) -> None:
         self._state = state
@@ -91,6 +92,7 @@ class Attempt:
         )
         self._node = node
         self._turn = turn
+        self._built = built
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.store.can_be_emptied else None
         self._left: Collected | None = None
@@ -224,7 +226,7 @@ class Attempt:
     async def _judge(self, tests: Tests, cell: Cell, tree: Tree | None) -> Judgement:
         """Run the tests, as far as the time for all of them goes."""
         async with (
-            open_checkers(tests.judging, self._sandbox, self._steps) as checkers,
+            open_checkers(tests.judging, self._sandbox, self._steps, self._built) as checkers,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._stop_after, self._total_time)

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from occd.model import Event, Output, Step, Stream
+from occd.events import Event, Output
+from occd.model import Step, Stream
 from occd.utf8 import unfinished
 
 _GATHER_S = 0.02
@@ -23,6 +24,10 @@ _EVENT_BYTES = 32 * 1024
 _CHANGES_MAX = 4096
 """So often in a step a change of stream begins an event of its own. A program that changes at every byte
 would make a million events; from then on what is gathered keeps its order within each stream only."""
+
+_ALL_CHANGES_MAX = 16 * _CHANGES_MAX
+"""The same for all steps together: a submission may have a thousand tests, and an event of one byte takes a
+hundred bytes of the log."""
 
 _Source = tuple[Step, Stream]
 
@@ -37,6 +42,7 @@ class EventLog:
         self._halves: dict[_Source, bytes] = {}
         """The beginning of a character."""
         self._changes: Counter[Step] = Counter()
+        self._all_changes = 0
         self._more = trio.Event()
         self._hurry = trio.Event()
         self._gathering = False
@@ -67,11 +73,12 @@ class EventLog:
         if self._output and self._output[-1][0] == source:
             return self._output[-1][1]
         step, _ = source
-        if self._changes[step] >= _CHANGES_MAX:
+        if self._changes[step] >= _CHANGES_MAX or self._all_changes >= _ALL_CHANGES_MAX:
             for other, waiting in reversed(self._output):
                 if other == source:
                     return waiting
         self._changes[step] += bool(self._output)
+        self._all_changes += bool(self._output)
         waiting = bytearray()
         self._output.append((source, waiting))
         return waiting

@@ -19,8 +19,9 @@ from occd.errors import (
     StateUnavailable,
     Unreadable,
 )
+from occd.events import LogEntry
 from occd.languages import Installed, Language
-from occd.model import LogEntry, Record, Submission, Summary
+from occd.model import Record, Submission, Summary
 from occd.principal import Principal
 from occd.request import Request
 from occd.roles.heartbeat import announce

@@ -20,7 +20,8 @@ from typing import Protocol
 from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import Event, LogEntry, Record, Result, Status, Submission, Summary
+from occd.events import Event, LogEntry
+from occd.model import Record, Result, Status, Submission, Summary
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 

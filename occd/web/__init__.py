@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from occd.events import LogEntry
 from occd.languages import Installed, Language
-from occd.model import LogEntry, Record, Submission, Summary
+from occd.model import Record, Submission, Summary
 from occd.principal import Principal
 from occd.request import Request
 

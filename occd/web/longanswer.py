@@ -9,7 +9,8 @@ from typing import Any
 import trio
 from quart.wrappers.response import ResponseBody
 
-from occd.model import LogEntry, Outcome, Output, Stage, Step, Stream, Tested, Written
+from occd.events import LogEntry, Output, Stage, Tested
+from occd.model import Outcome, Step, Stream, Written
 from occd.web.json import dump
 from occd.web.schema import LogTests, LogText, test_json
 

@@ -229,6 +229,21 @@ def test_a_checker_may_be_in_another_language_than_the_solution(
     assert verdicts(result) == ["accepted", "wrong_answer"], result
 
 
+@pytest.mark.parametrize("language", ["cpp", "java", "go"])
+async def test_a_checker_that_comes_again_is_not_compiled_again(
+    server: Server, language: str
+) -> None:
+    source = f"// of this test alone\n{COMPARES[language]}"
+    checker = program(source, language=language)
+    compiled = []
+    for _ in range(2):
+        id = server.submit(ECHO, checker=checker, tests=[T, T | {"stdin": "2"}])
+        steps = [(event.get("stage"), event.get("program")) for event in await events(server, id)]
+        compiled.append(("compile", "checker") in steps)
+        assert verdicts(server.look(id)) == ["accepted", "wrong_answer"]
+    assert compiled == [True, False]
+
+
 COMPARES = {
     "cpp": """
 #include <fstream>

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from occd import wire
 from occd.errors import AlreadyFinished, EventsReset, Stale, UnknownSubmission
-from occd.model import Event, LogEntry, Status
+from occd.events import Event, LogEntry
+from occd.model import Status
 from occd.state import WATCH_BYTES
 from occd.state.embedded.shared import Shared
 

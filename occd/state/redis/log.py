@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from occd.errors import EventsReset, UnknownSubmission
-from occd.model import Event, LogEntry
+from occd.events import Event, LogEntry
 from occd.state import WATCH_BYTES
 from occd.state.redis.news import Topic
 from occd.state.redis.store import RedisStore, refuse
