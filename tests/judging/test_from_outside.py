@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from serving import Server, connected, serving
-from test_examples import blocks
+from test_examples import PAGE
 from test_real_checkers import ENDS, SCORING, folder
 
 T = {"stdin": "1", "expected_stdout": "1"}
@@ -703,7 +703,7 @@ def test_a_checker_is_given_the_stdin_that_the_solution_had(server: Server) -> N
 
 
 def test_the_examples_of_the_page_are_taken(server: Server) -> None:
-    whole, part, grouped, *_ = (json.loads(block) for block in blocks("json"))
+    whole, part, grouped, *_ = (json.loads(block) for block in PAGE.blocks("json"))
     result = server.result(server.post(whole).json()["id"])
     assert (result["verdict"], result["points"], result["points_max"]) == ("accepted", 4, 4)
     shown = result["tests"][0]
@@ -715,7 +715,7 @@ def test_the_examples_of_the_page_are_taken(server: Server) -> None:
     result = server.run("print(1)", **grouped | {"tests": tests})
     assert (result["verdict"], result["points"], result["points_max"]) == ("accepted", 100, 100)
 
-    (even,) = blocks("python")
+    (even,) = PAGE.blocks("python")
     tests = [{"args": [output]} for output in ("4", "5", "x")]
     result = server.run("import sys; print(sys.argv[1])", tests=tests, checker=program(even))
     assert verdicts(result) == ["accepted", "wrong_answer", "wrong_answer"]
