@@ -25,6 +25,10 @@ _CHANGES_MAX = 4096
 """So often in a step a change of stream begins an event of its own. A program that changes at every byte
 would make a million events; from then on what is gathered keeps its order within each stream only."""
 
+_ALL_CHANGES_MAX = 16 * _CHANGES_MAX
+"""The same for all steps together: a submission may have a thousand tests, and an event of one byte takes a
+hundred bytes of the log."""
+
 _Source = tuple[Step, Stream]
 
 
@@ -38,6 +42,7 @@ class EventLog:
         self._halves: dict[_Source, bytes] = {}
         """The beginning of a character."""
         self._changes: Counter[Step] = Counter()
+        self._all_changes = 0
         self._more = trio.Event()
         self._hurry = trio.Event()
         self._gathering = False
@@ -45,9 +50,9 @@ class EventLog:
         self._closed = False
 
     def put(self, step: Step, event: Event) -> None:
-        """Append an event after all output that came before it. No output of the step is under way: this is
-        its start or its end. A moment later, if nothing follows: what follows the start of a step most often
-        does so at once."""
+        """Append an event after all output that came before it. No output of the step is under way: the event
+        is the start or the end of the step, or comes after the end. The event waits a moment for others,
+        because what follows the start of a step most often follows at once."""
         self._end_output(step)
         self._ready.append(event)
         self._more.set()
@@ -68,11 +73,12 @@ class EventLog:
         if self._output and self._output[-1][0] == source:
             return self._output[-1][1]
         step, _ = source
-        if self._changes[step] >= _CHANGES_MAX:
+        if self._changes[step] >= _CHANGES_MAX or self._all_changes >= _ALL_CHANGES_MAX:
             for other, waiting in reversed(self._output):
                 if other == source:
                     return waiting
         self._changes[step] += bool(self._output)
+        self._all_changes += bool(self._output)
         waiting = bytearray()
         self._output.append((source, waiting))
         return waiting
