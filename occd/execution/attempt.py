@@ -1,4 +1,4 @@
-"""One attempt at a submission: runs its stages, appends their output to the log as it arrives, and feeds them
+"""One attempt at a submission: runs its steps, appends their output to the log as it arrives, and feeds them
 the clients' input.
 
 An outage of state never becomes a verdict: output waits in memory. A state that was emptied gets the whole
@@ -66,7 +66,7 @@ _SEATED_BYTES = 2**20
 
 
 class Attempt:
-    """One attempt's stages, and the input and signals of clients."""
+    """One attempt's steps, and the input and signals of clients."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Attempt:
         self._cancelled = False
         self._superseded: StateError | None = None
 
-    async def stages(self) -> Result:
+    async def run(self) -> Result:
         """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
         the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
@@ -174,8 +174,8 @@ class Attempt:
                     return Result(verdict, hint, compile=compiled, judgement=judgement)
             if tests:
                 judgement = await self._judge(tests, cell, tree)
-                first_failure = of_submission(judgement.tests, cancelled=self._cancelled)
-                return Result(Verdict(first_failure), compile=compiled, judgement=judgement)
+                verdict = Verdict(of_submission(judgement.tests, cancelled=self._cancelled))
+                return Result(verdict, compile=compiled, judgement=judgement)
             command = program.to_run(submission.args, submission.env, submission.limits)
             done = await self._step(cell, RUN, command, tree)
         verdict = judge(compiled, done.outcome, cancelled=self._cancelled)

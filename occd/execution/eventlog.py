@@ -50,9 +50,9 @@ class EventLog:
         self._closed = False
 
     def put(self, step: Step, event: Event) -> None:
-        """Append an event after all output that came before it. No output of the step is under way: this is
-        its start or its end. A moment later, if nothing follows: what follows the start of a step most often
-        does so at once."""
+        """Append an event after all output that came before it. No output of the step is under way: the event
+        is the start or the end of the step, or comes after the end. The event waits a moment for others,
+        because what follows the start of a step most often follows at once."""
         self._end_output(step)
         self._ready.append(event)
         self._more.set()

@@ -286,7 +286,7 @@ class Execute:
                 self._built,
                 self._config,
             )
-            result = replace(await held.attempt.stages(), version=installed.version)
+            result = replace(await held.attempt.run(), version=installed.version)
             number = held.attempt.number
         await self._publish(
             submission, number, replace(result, attempts=number, started_at=started_at)
