@@ -142,10 +142,13 @@ class Upgrade(Chaos):
         wanted |= {"no-nodes": 1} if "execute" in self.behind else {"asked": 2}
         wanted |= {"invalid": 1} if "submit" in self.behind else {}
         before = self.seen.copy()
-        with trio.fail_after(TURN_S):
-            while any(self.seen[each] - before[each] < most for each, most in wanted.items()):  # noqa: ASYNC110
+        beside = f"beside {', '.join(sorted(self.behind)) or 'none'} behind"
+        with trio.move_on_after(TURN_S) as scope:
+            while any(self.seen[each] - before[each] < least for each, least in wanted.items()):  # noqa: ASYNC110
                 await trio.sleep(0.05)
-        self.say(f"beside {', '.join(sorted(self.behind)) or 'none'} behind", "served")
+        if scope.cancelled_caught:
+            self.faults.append(f"{beside}: wanted {wanted}, seen {self.seen - before}")
+        self.say(beside, "served")
 
     async def _read_by_an_earlier_submit(self) -> None:
         """It tells what it knows of a submission with the field, and repeats nothing of it."""
@@ -155,7 +158,9 @@ class Upgrade(Chaos):
         if (status, told.get("verdict")) != (200, self.accepted[id].verdict):
             self.faults.append(f"{node.name} tells of {id}: {told}")
         status, told = await request(node.url, "POST", f"/submissions/{id}/rerun")
-        if (status, told["type"]) != (500, "unreadable") or not self._named(told["detail"]):
+        if (status, told.get("type")) != (500, "unreadable") or not self._named(
+            told.get("detail", "")
+        ):
             self.faults.append(f"{node.name} repeats {id}: {status} {told}")
 
     # The wrong way
