@@ -184,9 +184,7 @@ class Upgrade(Chaos):
             self.faults += log_faults(id, log, result)
             if (result["verdict"], result["attempts"]) != ("internal_error", 0):
                 self.faults.append(f"{id} was half run: {result}")
-            if not any(
-                id in line and f"the field submission.{self.asked}" in line for line in listed
-            ):
+            if not any(id in line and self._named(line) for line in listed):
                 self.faults.append(f"{id} is no dead letter that names the field: {listed}")
         await self._replace(first, OCCD)
         await self._launch(second, OCCD)
@@ -239,7 +237,7 @@ async def main(asked: str, seed: int, folder: Path) -> bool:
     (folder / "earlier").mkdir()
     earlier = make(asked, folder / "earlier")
     roles = dict.fromkeys(ORDER, 2)
-    with cluster(folder, roles, ("python",), execute__slots=f"{SLOTS}") as running:
+    with cluster(folder, roles, ("python",), execute__slots=f"{SLOTS}", grace_s="30") as running:
         for role in ORDER:
             running.of(role)[0].program = earlier
         upgrade = Upgrade(
