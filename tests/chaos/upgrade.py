@@ -188,6 +188,8 @@ class Upgrade(Chaos):
                 self.faults.append(f"{id} is no dead letter that names the field: {listed}")
         await self._replace(first, OCCD)
         await self._launch(second, OCCD)
+        if self.faults:  # there may be nothing to requeue
+            return
         (again,) = await self._queues(first, "requeue", waiting[0])
         self.note(again, "again", ASKING[self.asked], time.monotonic())
         await self.follow(again)
