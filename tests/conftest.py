@@ -71,7 +71,8 @@ def nothing_left_over(language_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
         finally:
             release(slot)
 
-    monkeypatch.setattr("occd.sandbox.nsjail.lease", look_after_lease)
+    for user in ("host", "nsjail"):
+        monkeypatch.setattr(f"occd.sandbox.{user}.lease", look_after_lease)
     monkeypatch.setattr(Slot, "release", look_and_release)
     before = _lasting()
     yield

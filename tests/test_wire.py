@@ -13,19 +13,8 @@ from values import events, ids, results, submissions, text
 
 from occd import rules, wire
 from occd.errors import Poisoned, Unreadable
-from occd.model import (
-    Event,
-    File,
-    LogEntry,
-    Outcome,
-    Output,
-    Record,
-    Result,
-    Submission,
-    Unknown,
-    Verdict,
-    Written,
-)
+from occd.events import Event, LogEntry, Output, Unknown
+from occd.model import File, Outcome, Record, Result, Submission, Verdict, Written
 from occd.web.json import dump
 from occd.web.schema import event_json, no_text, record_json
 

@@ -2,7 +2,7 @@
 yet.
 
 What the copy lacks is what the commit that added the field brought: the field itself, and the lines that read
-it. Where these lines are written otherwise now, `make` says which one it did not find.
+it. When one of these is written otherwise now, `make` says which one. Write it so here as well.
 """
 
 import shutil
@@ -23,31 +23,30 @@ main()
 
 
 @dataclass(frozen=True)
-class Line:
-    """A piece of a file that stands there once, and what an earlier version has in its place."""
+class Piece:
+    """A piece of the package, wherever it stands, and what an earlier version has in its place."""
 
-    file: str
     now: str
     before: str = ""
+    times: int = 1
+    """How often it stands there."""
 
 
-FIELDS: dict[str, tuple[Line, ...]] = {
+FIELDS: dict[str, tuple[Piece, ...]] = {
     "artifacts": (
-        Line("model.py", "    artifacts: tuple[str, ...] = ()\n", "    artifacts = ()\n"),
-        Line("model.py", "    artifacts: Artifacts | None = None\n", "    artifacts = None\n"),
-        Line("model.py", "Output | Left | Tested", "Output | Tested"),
-        Line("request.py", "    artifacts: tuple[str, ...] = ()\n", "    artifacts = ()\n"),
-        Line("web/submission.py", "    artifacts: Artifacts = Field(default_factory=list)\n"),
-        Line("web/submission.py", "            artifacts=tuple(self.artifacts),\n"),
-        Line("admission.py", "        artifacts=request.artifacts,\n"),
-        Line("execution/attempt.py", ", artifacts=await self._keep(done))", ")"),
+        Piece("    artifacts: tuple[str, ...] = ()\n", "    artifacts = ()\n", times=2),
+        Piece("    artifacts: Artifacts | None = None\n", "    artifacts = None\n"),
+        Piece("| Output | Left |", "| Output |"),
+        Piece("    artifacts: Artifacts = Field(default_factory=list)\n"),
+        Piece("            artifacts=tuple(self.artifacts),\n"),
+        Piece("        artifacts=request.artifacts,\n"),
+        Piece(", artifacts=await self._keep(done))", ")"),
     ),
     "judging.tests.weight": (
-        Line("judging.py", "    weight: float = 1.0\n", "    weight = 1.0\n"),
-        Line("request.py", "    weight: float = 1.0\n", "    weight = 1.0\n"),
-        Line("web/tests.py", "    weight: Weight = 1.0\n"),
-        Line("web/tests.py", "            self.weight,\n"),
-        Line("admission.py", "            asked.weight,\n"),
+        Piece("    weight: float = 1.0\n", "    weight = 1.0\n", times=2),
+        Piece("    weight: Weight = 1.0\n"),
+        Piece("            self.weight,\n"),
+        Piece("            asked.weight,\n"),
     ),
 }
 
@@ -57,11 +56,13 @@ def make(field: str, folder: Path) -> str:
     shutil.copytree(PACKAGE, folder / "occd", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("sandbox", "static", "templates"):
         (folder / name).symlink_to(data_folder(name))
-    for line in FIELDS[field]:
-        file = folder / "occd" / line.file
-        text = file.read_text()
-        assert text.count(line.now) == 1, f"{line.file} has not one {line.now!r}"
-        file.write_text(text.replace(line.now, line.before))
+    files = {file: file.read_text() for file in (folder / "occd").rglob("*.py")}
+    for piece in FIELDS[field]:
+        count = sum(text.count(piece.now) for text in files.values())
+        assert count == piece.times, f"{piece.now!r} stands {count} times in the package"
+        files = {file: text.replace(piece.now, piece.before) for file, text in files.items()}
+    for file, text in files.items():
+        file.write_text(text)
     program = folder / "occd-behind"
     program.write_text(_START.format(python=sys.executable, folder=str(folder)))
     program.chmod(0o755)

@@ -251,6 +251,21 @@ def test_a_checker_may_be_in_another_language_than_the_solution(
     assert verdicts(result) == ["accepted", "wrong_answer"], result
 
 
+@pytest.mark.parametrize("language", ["cpp", "java", "go"])
+async def test_a_checker_that_comes_again_is_not_compiled_again(
+    server: Server, language: str
+) -> None:
+    source = f"// of this test alone\n{COMPARES[language]}"
+    checker = program(source, language=language)
+    compiled = []
+    for _ in range(2):
+        id = server.submit(ECHO, checker=checker, tests=[T, T | {"stdin": "2"}])
+        steps = [(event.get("stage"), event.get("program")) for event in await events(server, id)]
+        compiled.append(("compile", "checker") in steps)
+        assert verdicts(server.look(id)) == ["accepted", "wrong_answer"]
+    assert compiled == [True, False]
+
+
 COMPARES = {
     "cpp": """
 #include <fstream>
@@ -467,8 +482,8 @@ def refused(server: Server, field: str, kind: str = "invalid", **asked: Any) -> 
     ("field", "asked"),
     [
         ("tests", {"tests": [T] * 1001}),
-        ("tests", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
-        ("tests", {"tests": [T | {"name": "2"}, T]}),
+        ("tests.1.name", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
+        ("tests.1.name", {"tests": [T | {"name": "2"}, T]}),
         ("tests", {"tests": {"a": T}}),
         ("tests", {"tests": [T | {"weight": 0}]}),
         ("tests", {"tests": [T | {"checker": program(str(n))} for n in range(17)]}),
@@ -667,7 +682,7 @@ async def test_cancelling_keeps_what_is_over_and_leaves_nothing(alone: Server) -
     before = at_rest(alone)
 
     starts = {"name": "stage", "phase": "start"}
-    checks = {"checker": program(SLOW, language="cpp"), "tests": [T] * 2}
+    checks = {"checker": program(f"// new here\n{SLOW}", language="cpp"), "tests": [T] * 2}
     result = await cancelled(alone, starts | {"stage": "compile", "program": "checker"}, **checks)
     assert verdicts(result) == ["cancelled"] * 2
 
@@ -772,14 +787,15 @@ async def test_a_failure_leaves_out_what_follows_or_needs_it(server: Server) -> 
 
 
 def test_a_checker_is_given_the_stdin_that_the_solution_had(server: Server) -> None:
-    """Also that of the submission, for a test without one."""
+    """Also that of the submission, for a test without one. Empty stdin is one."""
     checker = program("import sys; print(open(sys.argv[1]).read())")
     result = server.run(
         "import sys; print(sys.argv[1:])", stdin="for all", args=["a"], checker=checker,
-        tests=[{}, {"stdin": "own", "args": ["b"]}],
+        tests=[{}, {"stdin": "own", "args": ["b"]}, {"stdin": ""}],
     )  # fmt: skip
-    assert [test["message"] for test in result["tests"]] == ["for all", "own"]
-    assert [test["run"]["stdout"] for test in result["tests"]] == ["['a']\n", "['a', 'b']\n"]
+    assert [test["message"] for test in result["tests"]] == ["for all", "own", ""]
+    written = ["['a']\n", "['a', 'b']\n", "['a']\n"]
+    assert [test["run"]["stdout"] for test in result["tests"]] == written
 
 
 # docs/judging.md
