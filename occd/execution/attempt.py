@@ -1,4 +1,4 @@
-"""One attempt at a submission: runs its stages, appends their output to the log as it arrives, and feeds them
+"""One attempt at a submission: runs its steps, appends their output to the log as it arrives, and feeds them
 the clients' input.
 
 An outage of state never becomes a verdict: output waits in memory. A state that was emptied gets the whole
@@ -25,8 +25,10 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Left
 from occd.execution import artifacts
 from occd.execution.arbiter import Turn
+from occd.execution.built import Built
 from occd.execution.checkers import open_checkers
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
@@ -40,9 +42,7 @@ from occd.model import (
     HEAD_BYTES,
     RUN,
     Artifacts,
-    Event,
     Judgement,
-    Left,
     Outcome,
     Result,
     Step,
@@ -66,7 +66,7 @@ _SEATED_BYTES = 2**20
 
 
 class Attempt:
-    """One attempt's stages, and the input and signals of clients."""
+    """One attempt's steps, and the input and signals of clients."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Attempt:
         program: Program,
         node: str,
         turn: Turn,
+        built: Built,
         config: Config,
     ) -> None:
         self._state = state
@@ -91,12 +92,13 @@ class Attempt:
         )
         self._node = node
         self._turn = turn
+        self._built = built
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.store.can_be_emptied else None
         self._left: Collected | None = None
         """The files that the program left, for a state that may be emptied."""
         self._trouble = Trouble("events wait for state")
-        self._log = EventLog(self._append)
+        self._log = EventLog()
         self._typed = Typed(submission.id, state.controls)
         # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
         self._signal, self._signals = trio.open_memory_channel[int](inf)
@@ -110,14 +112,14 @@ class Attempt:
         self._cancelled = False
         self._superseded: StateError | None = None
 
-    async def stages(self) -> Result:
+    async def run(self) -> Result:
         """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
         the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey)
             nursery.start_soon(self._typed.tell)
             async with trio.open_nursery() as appending:
-                appending.start_soon(self._log.run)
+                appending.start_soon(self._log.run, self._append)
                 try:
                     result = await self._execute()
                 finally:
@@ -172,8 +174,8 @@ class Attempt:
                     return Result(verdict, hint, compile=compiled, judgement=judgement)
             if tests:
                 judgement = await self._judge(tests, cell, tree)
-                first_failure = of_submission(judgement.tests, cancelled=self._cancelled)
-                return Result(Verdict(first_failure), compile=compiled, judgement=judgement)
+                verdict = Verdict(of_submission(judgement.tests, cancelled=self._cancelled))
+                return Result(verdict, compile=compiled, judgement=judgement)
             command = program.to_run(submission.args, submission.env, submission.limits)
             done = await self._step(cell, RUN, command, tree)
         verdict = judge(compiled, done.outcome, cancelled=self._cancelled)
@@ -224,7 +226,7 @@ class Attempt:
     async def _judge(self, tests: Tests, cell: Cell, tree: Tree | None) -> Judgement:
         """Run the tests, as far as the time for all of them goes."""
         async with (
-            open_checkers(tests.judging, self._sandbox, self._steps) as checkers,
+            open_checkers(tests.judging, self._sandbox, self._steps, self._built) as checkers,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._stop_after, self._total_time)
