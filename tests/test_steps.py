@@ -253,8 +253,9 @@ async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> 
     for at in range(0, len(data), 2**16):
         log.emit(RUN, "stdout", data[at : at + 2**16])
         log.emit(RUN, "stderr", data[at : at + 2**16])
-    log.close()
-    await log.run()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run)
+        await log.close()
     assert await server.state.submissions.finish(id, None, result)
     get = b"GET /api/v1/submissions/%b%b HTTP/1.1"
     for query in (b"", b"?wait=9")[: 1 if len(data) > 2 * MIB else 2]:
