@@ -356,7 +356,9 @@ class EmbeddedBroker:
                 return done
 
     def _queue(self, name: str) -> _Queue:
-        return self._queues.setdefault(name, _Queue(name))
+        if name not in self._queues:
+            self._queues[name] = _Queue(name)
+        return self._queues[name]
 
 
 def _insert(db: sqlite3.Connection, row: tuple[str, str, str, bytes, int]) -> int:
