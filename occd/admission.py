@@ -24,7 +24,7 @@ from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
-from occd.rules import Broken
+from occd.rules import UNITS, Broken
 
 LIMITS = tuple(name for name in CeilingConfig.model_fields if name != "total_time")
 """The limits that a request may name."""
@@ -116,6 +116,7 @@ class Gate:
             return None
         tests = []
         for at, test in enumerate(request.tests):
+            await trio.lowlevel.checkpoint()  # a checker's text may take 15 ms to be named
             with _within(f"tests.{at}"):
                 tests.append(await self._test(test, str(at + 1), limits))
         with _within("checker"):
@@ -209,7 +210,10 @@ class Gate:
         """The refusal names each limit that is beyond its ceiling."""
         ceilings = self._config.ceilings
         errors = [
-            FieldError(f"limits.{name}", f"{value} is above this server's ceiling of {most}")
+            FieldError(
+                f"limits.{name}",
+                f"{value} is above this server's ceiling of {most} {UNITS[name]}",
+            )
             for name, value in asked.items()
             if value > (most := getattr(ceilings, name))
         ]

@@ -635,7 +635,7 @@ def test_what_is_a_websocket_and_what_is_not_is_told(server: Server) -> None:
 
 def test_a_limit_above_its_ceiling_is_told_with_the_ceiling(server: Server) -> None:
     problem = assert_problem(server.post(bad_field("limits.cpu_time", 61).body), 422)
-    assert "60" in problem["detail"]
+    assert "ceiling of 60 seconds" in problem["detail"]
 
 
 def test_the_largest_source_that_is_allowed_runs(server: Server) -> None:

@@ -22,19 +22,8 @@ from serving import OCCD
 
 from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission, Unreadable
-from occd.model import (
-    File,
-    Finished,
-    LogEntry,
-    Outcome,
-    Output,
-    Queued,
-    Result,
-    Submission,
-    Verdict,
-    Written,
-    new_id,
-)
+from occd.events import Finished, LogEntry, Output, Queued
+from occd.model import File, Outcome, Result, Submission, Verdict, Written, new_id
 from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.redis import open_redis

@@ -232,7 +232,7 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         assert (await run_in(cell, ["/bin/true"])).succeeded
         (init,) = await standing_inits()
         os.kill(init, signal.SIGSTOP)
-        ((launcher, _),) = cell._seat._idle  # type: ignore[attr-defined]
+        ((launcher, _),) = cell._jailer._idle  # type: ignore[attr-defined]
         os.write(launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
         for pid in (*nsjails(), init):
             pidfd = os.pidfd_open(pid)

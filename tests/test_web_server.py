@@ -21,7 +21,7 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from occd.web import budget, edge
+from occd.web import budget, edge, protocol
 from occd.web.budget import Shares
 from occd.web.http11 import EdgeLimits
 from occd.web.server import serve
@@ -366,7 +366,7 @@ async def test_whatever_hypercorn_raises_ends_only_its_own_connection(
 
     async with running() as web, web.websocket() as other:
         with monkeypatch.context() as patch, capture_logs() as logs:
-            patch.setattr(edge.Protocol, "_create_stream", broken)
+            patch.setattr(protocol.Protocol, "_create_stream", broken)
             client = await web.connect()
             await client.send(GET)
             assert await client.rest() == b""
@@ -778,7 +778,7 @@ async def test_a_handler_that_ignores_a_disconnect_is_cancelled(
     monkeypatch: pytest.MonkeyPatch, messages: int
 ) -> None:
     monkeypatch.setattr(edge, "LEAVE_S", 0.1)
-    monkeypatch.setattr(edge, "LOOK_S", 0.1)
+    monkeypatch.setattr(protocol, "LOOK_S", 0.1)
     async with running() as web:
         client = await web.connect()
         await client.send(UPGRADE.replace(b"/ws", b"/ws/silent") + b"\r\n")

@@ -1,4 +1,4 @@
-"""One attempt at a submission: runs its stages, appends their output to the log as it arrives, and feeds them
+"""One attempt at a submission: runs its steps, appends their output to the log as it arrives, and feeds them
 the clients' input.
 
 An outage of state never becomes a verdict: output waits in memory. A state that was emptied gets the whole
@@ -24,8 +24,10 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Left
 from occd.execution import artifacts
 from occd.execution.arbiter import Turn
+from occd.execution.built import Built
 from occd.execution.checkers import open_checkers
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
@@ -40,9 +42,7 @@ from occd.model import (
     HEAD_BYTES,
     RUN,
     Artifacts,
-    Event,
     Judgement,
-    Left,
     Outcome,
     Result,
     Submission,
@@ -65,7 +65,7 @@ _SEATED_BYTES = 2**20
 
 
 class Attempt:
-    """One attempt's stages, and the input and signals of clients."""
+    """One attempt's steps, and the input and signals of clients."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Attempt:
         program: Program,
         node: str,
         turn: Turn,
+        built: Built,
         config: Config,
     ) -> None:
         self._state = state
@@ -90,12 +91,13 @@ class Attempt:
         )
         self._node = node
         self._turn = turn
+        self._built = built
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.store.can_be_emptied else None
         self._left: Collected | None = None
         """The files that the program left, for a state that may be emptied."""
         self._trouble = Trouble("events wait for state")
-        self._log = EventLog(self._append)
+        self._log = EventLog()
         self._typed = Typed(submission.id, state.controls)
         """Stays empty unless the submission is interactive."""
         # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
@@ -110,14 +112,14 @@ class Attempt:
         self._cancelled = False
         self._superseded: StateError | None = None
 
-    async def stages(self) -> Result:
+    async def run(self) -> Result:
         """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
         the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey)
             if self._submission.interactive:
                 nursery.start_soon(self._typed.tell)
-            nursery.start_soon(self._log.run)
+            nursery.start_soon(self._log.run, self._append)
             result = await self._execute()
             await self._log.close()
             nursery.cancel_scope.cancel()
@@ -172,11 +174,9 @@ class Attempt:
                     return Result(verdict, hint, version, compile=compiled, judgement=judgement)
             if tests:
                 judgement = await self._judge(tests, cell, tree)
-                first_failure = of_submission(judgement.tests, cancelled=self._cancelled)
-                return Result(
-                    Verdict(first_failure), None, version, compile=compiled, judgement=judgement
-                )
-            done = await self._run(cell, tree)
+                verdict = Verdict(of_submission(judgement.tests, cancelled=self._cancelled))
+                return Result(verdict, None, version, compile=compiled, judgement=judgement)
+            done = await self._run_program(cell, tree)
         verdict = judge(compiled, done.outcome, cancelled=self._cancelled)
         left = await self._keep(done)
         return Result(verdict, None, version, compiled, done.outcome, artifacts=left)
@@ -205,7 +205,7 @@ class Attempt:
         with self._signals.clone() as signals:
             return await self._steps.run(cell, COMPILE, command, signals=signals, keep_tree=True)
 
-    async def _run(self, cell: Cell, tree: Tree | None) -> Done:
+    async def _run_program(self, cell: Cell, tree: Tree | None) -> Done:
         submission = self._submission
         typed = self._typed if submission.interactive else None
         async with feeding(submission.stdin, typed) as stdin:
@@ -225,7 +225,7 @@ class Attempt:
     async def _judge(self, tests: Tests, cell: Cell, tree: Tree | None) -> Judgement:
         """Run the tests, as far as the time for all of them goes."""
         async with (
-            open_checkers(tests.judging, self._sandbox, self._steps) as checkers,
+            open_checkers(tests.judging, self._sandbox, self._steps, self._built) as checkers,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._stop_after, self._total_time)

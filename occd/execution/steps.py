@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import trio
 
+from occd.events import Stage
 from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
-from occd.model import File, Outcome, Stage, Step
+from occd.model import File, Outcome, Step
 from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree
 
 _NOTHING = Null()
@@ -47,7 +48,7 @@ class Steps:
     def __init__(self, log: EventLog, stop: trio.Event) -> None:
         """`stop` ends the steps that run, and keeps what they wrote."""
         self._log = log
-        self._stop = stop
+        self.stop = stop
         self.logged = 0
         """Bytes of output in the log, of the steps that are over."""
 
@@ -82,7 +83,7 @@ class Steps:
                 stdout=Sink(limits.output, recorder.told("stdout")),
                 stderr=Sink(limits.output, recorder.told("stderr")),
                 stdin=stdin,
-                stop=self._stop if stop is None else stop,
+                stop=self.stop if stop is None else stop,
                 signals=signals,
                 tree=tree,
                 files=files,

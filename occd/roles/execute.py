@@ -34,6 +34,7 @@ from occd.errors import (
 )
 from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
+from occd.execution.built import Built
 from occd.execution.lingering import Lingering
 from occd.execution.program import Program
 from occd.languages import find, pick
@@ -88,6 +89,7 @@ class Execute:
         self.fitness = Fitness(sandbox)
         self._running: dict[str, _Held] = {}
         self._lingering = Lingering()
+        self._built = Built()
         self.arbiter = Arbiter(
             config.execute.slots,
             config.execute.interactive,
@@ -281,9 +283,10 @@ class Execute:
                 program,
                 node,
                 held.turn,
+                self._built,
                 self._config,
             )
-            result = await held.attempt.stages()
+            result = await held.attempt.run()
             number = held.attempt.number
         await self._publish(submission, number, result, started_at)
 

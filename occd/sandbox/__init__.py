@@ -18,7 +18,7 @@ import trio
 from occd import rules
 from occd.config import Config
 from occd.languages import Available, Language
-from occd.model import File, Limits, Outcome
+from occd.model import File, LeftOut, Limits, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,8 @@ was not looked through to its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """`name` ends with a slash for a folder, and is empty for the box. Bytes that are not UTF-8 are written
-    as backslashes. A name of more than 1,024 characters is cut, and ends with `…`."""
-
-    name: str
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
 class Collected:
-    """The first 100 of what was left out, and how many there were."""
+    """The first 100 of what was left out, each for a `Reason`, and how many there were."""
 
     files: tuple[File, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -238,8 +229,8 @@ class Sandbox(Protocol):
     def cell(
         self, language: Language, files: Sequence[File], limits: Limits
     ) -> AbstractAsyncContextManager[Cell]:
-        """A cell that holds `files`; `limits.box` bounds its tree. It may have been prepared, for
-        `language`, before anything else was known."""
+        """A cell that holds `files`, as `language` can read them; `limits.box` bounds its tree. It may have
+        been prepared, for `language`, before anything else was known."""
 
 
 @asynccontextmanager

@@ -23,8 +23,8 @@ import trio
 from occd.errors import SandboxFailed
 from occd.model import LimitName, Limits, Outcome, Stream
 from occd.sandbox import Feed, Idle, Run, Running, Sink
-from occd.sandbox.cgroup import Group, Usage
 from occd.sandbox.files import Clerk
+from occd.sandbox.group import Group, Usage
 from occd.sandbox.init import End, encode_go, encode_idle, encode_limit, encode_talks
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output

@@ -20,7 +20,8 @@ from typing import Protocol
 from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import Event, LogEntry, Record, Result, Status, Submission, Summary
+from occd.events import Event, LogEntry
+from occd.model import Record, Result, Status, Submission, Summary
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 
@@ -171,8 +172,11 @@ class Log(Protocol):
         Raises Stale, AlreadyFinished or UnknownSubmission.
         """
 
-    async def entries(self, subject: str, after: int) -> Sequence[LogEntry]:
+    async def entries(
+        self, subject: str, after: int, bytes_max: int = WATCH_BYTES
+    ) -> Sequence[LogEntry]:
         """Events with seq > `after`, as `watch` returns them, without waiting: none when there are none.
+        About `bytes_max` as stored, which is at most WATCH_BYTES, and at least one event.
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log."""
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from occd.model import STREAMS, Event, Outcome, Output, Result, Step, Stream, Written
+from occd.events import Event, Output
+from occd.model import STREAMS, Outcome, Result, Step, Stream, Written
 
 
 def joined(result: Result, events: Iterable[Event]) -> dict[tuple[Step, Stream], bytes]:

@@ -93,10 +93,10 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
         ids: Sequence[str], fields: frozenset[str], held: Held
     ) -> AsyncIterator[bytes]:
         output_max = OUTPUT_BYTES if fields & WITH_OUTPUT else 0
-        before = b'{"submissions":['
-        for id in ids:
-            yield before
-            before = b","
+        yield b'{"submissions":['
+        for at, id in enumerate(ids):
+            if at:
+                yield b","
             try:
                 record = await service.get(checked_id(id), output_max)
                 size = TEST_BYTES * record.tests if "tests" in fields else 0

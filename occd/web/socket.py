@@ -14,7 +14,8 @@ from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, OverBudget, Rejected
-from occd.model import LogEntry, Output, Record
+from occd.events import LogEntry, Output
+from occd.model import Record
 from occd.principal import Principal
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id

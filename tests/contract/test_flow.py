@@ -28,16 +28,15 @@ from occd.errors import (
     StateUnavailable,
     UnknownSubmission,
 )
+from occd.events import Event, Queued
 from occd.languages import Available, Installed, Language, load_languages
 from occd.model import (
     HEAD_BYTES,
     HEADS_BYTES,
     RUN,
-    Event,
     File,
     Limits,
     Outcome,
-    Queued,
     Record,
     Result,
     Stream,

@@ -23,7 +23,9 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
     await database.migrate("state", MIGRATIONS)
     shared = Shared(database)
     blobs = EmbeddedBlobs(shared, config.data_dir / "blobs", config.results.keep_s)
-    submissions = EmbeddedSubmissions(shared, config.results.keep_s)
+    submissions = EmbeddedSubmissions(
+        shared, config.results.keep_s, durable_begin=config.rabbitmq is not None
+    )
     await submissions.load()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(submissions.expire)

@@ -8,13 +8,11 @@ import structlog
 
 from occd import wire
 from occd.errors import AlreadyFinished, Conflict, Exhausted, Poisoned, UnknownSubmission
+from occd.events import Finished, Queued, Started
 from occd.model import (
     MAX_ATTEMPTS,
-    Finished,
-    Queued,
     Record,
     Result,
-    Started,
     Status,
     Submission,
     Summary,

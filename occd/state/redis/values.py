@@ -12,16 +12,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from occd import rules, wire
 from occd.errors import EventsReset, UnknownSubmission, Unreadable
-from occd.model import (
-    Event,
-    Finished,
-    LogEntry,
-    Record,
-    Status,
-    Summary,
-    Unknown,
-    known_verdict,
-)
+from occd.events import Event, Finished, LogEntry, Unknown
+from occd.model import Record, Status, Summary, known_verdict
 from occd.state import Node
 from occd.state.output import joined
 from occd.state.redis.connect import Reply
