@@ -1,7 +1,6 @@
 """A submission that is cancelled keeps what is over and leaves nothing, whatever it was at, over both
 set-ups: embedded, and with RabbitMQ and Redis."""
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 import trio
+from meeting import meeting
 from processes import descendants
-from rabbitmq_server import shared as shared_rabbitmq
-from redis_server import shared_redis
+from rabbitmq_server import shared
 from serving import API, PATIENCE_S, Server, connected, serving
 
 from occd.sandbox import kernel
@@ -122,21 +121,14 @@ def embedded(folder: Path) -> Iterator[Setup]:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Setup]:
-    rabbitmq, redis = shared_rabbitmq(), shared_redis()
-    url = rabbitmq.add_vhost()
-    total = (
-        "lists:sum([element(2, element(2, "
-        "ra:local_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1))) "
-        f'|| Q <- rabbit_amqqueue:list(<<"{url.rpartition("/")[2]}">>)])'
-    )
-    meeting: dict[str, Any] = {
-        "rabbitmq__url": url,
-        "redis__url": redis.url,
-        "redis__prefix": f"cut-{os.getpid()}",
-    }
-    with serving(folder / "data", **SETTINGS, **meeting) as server:
-        yield Setup(server, lambda: int(rabbitmq.evaluate(total).strip("{ok, }\n")))
-    rabbitmq.delete_vhost(url)
+    with meeting() as met, serving(folder / "data", **SETTINGS, **met) as server:
+        vhost = met["rabbitmq__url"].rpartition("/")[2]
+        total = (
+            "lists:sum([element(2, element(2, "
+            "ra:local_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1))) "
+            f'|| Q <- rabbit_amqqueue:list(<<"{vhost}">>)])'
+        )
+        yield Setup(server, lambda: int(shared().evaluate(total).strip("{ok, }\n")))
 
 
 SETUPS = {"embedded": embedded, "rabbitmq and redis": cluster}

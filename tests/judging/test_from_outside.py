@@ -5,9 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from meeting import meeting
 from serving import Server, connected, serving
 from test_examples import PAGE
 from test_real_checkers import ENDS, SCORING, folder
@@ -167,6 +170,34 @@ def test_every_verdict_in_every_language(server: Server, spinning: int) -> None:
             assert result["verdict"] == "wrong_answer"
             assert result["points_max"] == 100
             assert result["points"] == pytest.approx(80 / 8)
+
+
+BY_PROTOCOL = {
+    "plain": "import sys; given, expected, output = (open(path).read() for path in sys.argv[1:4]); "
+    "sys.exit(output != expected)",
+    "kattis": "import sys; sys.exit(42 if sys.stdin.read() == open(sys.argv[2]).read() else 43)",
+    "testlib": "import sys; given, output, expected = (open(path).read() for path in sys.argv[1:4]); "
+    "sys.exit(output != expected)",
+}
+
+
+def test_every_verdict_and_every_kind_of_checker_over_rabbitmq_and_redis(tmp_path: Path) -> None:
+    """In one language: execute judges, and knows no broker and no state. What differs is how its events and
+    its result are carried, stored and read."""
+    asked, ways = every_verdict("python"), dict(WAYS)
+    for protocol, source in BY_PROTOCOL.items():
+        for word, verdict in (("yes", "accepted"), ("no", "wrong_answer")):
+            test = {"name": f"{protocol} {word}", "stdin": "yes\n", "expected_stdout": f"{word}\n"}
+            test |= {"group": "all", "checker": program(source, protocol)}
+            asked["tests"].insert(-1, test)
+            ways[f"{protocol} {word}"] = verdict
+    with meeting() as met, serving(tmp_path / "data", languages='["python"]', **met) as server:
+        result = server.run(**asked)
+        told = trio.run(events, server, result["id"])
+    assert {test["name"]: test["verdict"] for test in result["tests"]} == ways
+    assert {e["title"]: e["verdict"] for e in told if e["name"] == "test"} == ways
+    assert (result["verdict"], result["points_max"]) == ("wrong_answer", 100)
+    assert result["points"] == pytest.approx(80 / 14 * 4)
 
 
 # Checkers that other people wrote
