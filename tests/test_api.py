@@ -756,6 +756,21 @@ def test_an_idempotency_key_is_its_owners(server: Server) -> None:
     assert (len(set(ids)), ids[0]) == (3, ids[3])
 
 
+@pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "Origin"])
+def test_a_header_that_says_who_asks_is_there_once(server: Server, name: str) -> None:
+    """A proxy may go by the last one, and a client writes the first."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+    with closing(connection):
+        connection.putrequest("POST", f"{API}/submissions")
+        for value in ("Bearer " + "a" * 22, "Bearer " + "b" * 22):
+            connection.putheader(name, value)
+        body = json.dumps(HELLO).encode()
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        problem = json.loads(connection.getresponse().read())
+    assert (problem["type"], problem["errors"][0]["field"]) == ("bad-request", name)
+
+
 async def test_a_websocket_has_an_owner_by_header_or_by_frame(server: Server) -> None:
     whose = {"authorization": "Bearer " + "w" * 22}
     async with connected(server, **whose) as client:

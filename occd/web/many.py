@@ -35,6 +35,7 @@ from occd.web.api import (
     refuse_body,
 )
 from occd.web.budget import Held, heavy_if
+from occd.web.headers import only
 from occd.web.json import dump
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import digest_of
@@ -115,7 +116,7 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
     @many.post("/submissions/batch")
     async def batch() -> Response:
         principal = principal_of(request.headers)
-        key = checked_key(request.headers.get("Idempotency-Key"))
+        key = checked_key(only(request.headers, "Idempotency-Key"))
         whole = flag_of(request.args, "all_or_nothing")
         items = _items((await read_body())[0])
         # For the answer. Before anything is submitted, because this may be refused.

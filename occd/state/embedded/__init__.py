@@ -10,6 +10,7 @@ from occd.sqlite import Database
 from occd.state import State
 from occd.state.embedded.blobs import EmbeddedBlobs
 from occd.state.embedded.controls import EmbeddedControls
+from occd.state.embedded.inboxes import EmbeddedInboxes
 from occd.state.embedded.log import EmbeddedLog
 from occd.state.embedded.nodes import EmbeddedNodes
 from occd.state.embedded.shared import Shared
@@ -36,6 +37,7 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
             EmbeddedControls(shared),
             blobs,
             EmbeddedNodes(),
+            EmbeddedInboxes(),
             EmbeddedStore(database),
         )
         nursery.cancel_scope.cancel()
