@@ -191,9 +191,11 @@ def load_languages(folder: Path | None = None) -> dict[str, Language]:
     return languages
 
 
-def find(languages: Iterable[Language], name: str) -> Language | None:
+def find(languages: Mapping[str, Language], name: str) -> Language | None:
     """The language that has this id, name or alias, in upper or lower case."""
-    return next((each for each in languages if name.lower() in _names(each)), None)
+    if name in languages:
+        return languages[name]
+    return next((each for each in languages.values() if name.lower() in _names(each)), None)
 
 
 def _names(language: Language) -> set[str]:

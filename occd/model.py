@@ -152,6 +152,9 @@ class Written:
             return cls(len(data), False, truncated, data)
         return cls(len(data), True, truncated, data)
 
+    def without_head(self) -> "Written":
+        return replace(self, head=b"") if self.head else self
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -174,9 +177,7 @@ class Outcome:
         return self.stdout if stream == "stdout" else self.stderr
 
     def without_heads(self) -> "Outcome":
-        return replace(
-            self, stdout=replace(self.stdout, head=b""), stderr=replace(self.stderr, head=b"")
-        )
+        return replace(self, stdout=self.stdout.without_head(), stderr=self.stderr.without_head())
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,9 +325,12 @@ class Record:
 def _with_short_heads(outcome: Outcome | None, left: int) -> tuple[Outcome | None, int]:
     if outcome is None:
         return None, left
+    heads = len(outcome.stdout.head) + len(outcome.stderr.head)
+    if heads <= left:
+        return outcome, left - heads
     shortened = []
     for written in (outcome.stdout, outcome.stderr):
-        kept = written if len(written.head) <= left else replace(written, head=b"")
+        kept = written if len(written.head) <= left else written.without_head()
         left -= len(kept.head)
         shortened.append(kept)
     return replace(outcome, stdout=shortened[0], stderr=shortened[1]), left

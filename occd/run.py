@@ -137,7 +137,7 @@ def _main_name(language: Language, name: str) -> str:
 
 def _language(file: Path, name: str | None) -> Language:
     languages = load_languages()
-    found = find(languages.values(), name) if name else for_file(languages.values(), file)
+    found = find(languages, name) if name else for_file(languages.values(), file)
     if found is None:
         what = (
             f"{name!r} is no language"

@@ -83,8 +83,8 @@ class SubmissionMessage:
 @with_config(LENIENT)
 class ResultMessage:
     """`attempt` is the fence: a result of an attempt that is not the current one is dropped. The
-    submission, without its files and stdin, is for a state that has forgotten it; older senders leave it
-    out."""
+    submission, without its files and stdin, is for a state that has forgotten it; it is left out where
+    state cannot be emptied, and by older senders."""
 
     id: str
     attempt: int
@@ -141,7 +141,7 @@ def later_fields(submission: Submission) -> list[str]:
     """The fields that it uses and version 1 does not have. To leave a field at its default is not to use
     it."""
     found: set[str] = set()
-    _collect(submission, "", frozenset(LATER), _parts(LATER), found)
+    _collect(submission, "", LATER, found)
     return sorted(found)
 
 
@@ -162,6 +162,10 @@ def decode_result(body: bytes) -> ResultMessage:
 
 def store_event(event: Event) -> bytes:
     return _event.dump_json(_EventRecord(event))
+
+
+OUTPUT = b'"name":"output"'
+"""Each stored event of output has these bytes. Another event may have them, too, in a text."""
 
 
 def load_event(stored: bytes) -> Event:
@@ -232,29 +236,27 @@ def _reason(error: ValidationError) -> str:
     return f"not a message of ours: {where} {first['msg'].removeprefix('Value error, ')}"
 
 
-def _collect(
-    value: Any, prefix: str, later: frozenset[str], parts: frozenset[str], found: set[str]
-) -> None:
+def _collect(value: Any, prefix: str, later: tuple[str, ...], found: set[str]) -> None:
     """Add to `found` the later fields of a part that have another value than their default."""
-    for name, default in _defaults(type(value)):  # type: ignore[arg-type]  # a type is hashable
-        path = prefix + name
-        if path not in later and path not in parts:
-            continue
+    fields = _defaults(type(value), prefix, later)  # type: ignore[arg-type]  # a type is hashable
+    for name, default in fields:
         each = getattr(value, name)
         if each == default:
             continue
+        path = prefix + name
         if path in later:
             found.add(path)
-        if path in parts:
+        if path in _parts(later):
             for part in each if isinstance(each, tuple) else (each,):
-                _collect(part, f"{path}.", later, parts, found)
+                _collect(part, f"{path}.", later, found)
 
 
 @cache
-def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    """The fields of a part. What is no dataclass has none."""
+def _defaults(kind: type, prefix: str, later: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """The later fields of a part, and those in which later fields lie. What is no dataclass has none."""
     if not dataclasses.is_dataclass(kind):
         return ()
+    wanted = {*later, *_parts(later)}
     return tuple(
         (
             field.name,
@@ -263,6 +265,7 @@ def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
             else field.default_factory(),
         )
         for field in dataclasses.fields(kind)
+        if prefix + field.name in wanted
     )
 
 

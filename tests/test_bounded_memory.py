@@ -196,7 +196,7 @@ def test_a_thousand_tests_of_64_kib_are_not_held(server: Server) -> None:
 
 def test_what_a_submission_brought_is_not_held_beyond_its_end(server: Server) -> None:
     """It was held until a garbage collection, too."""
-    count, size = 32, 4 * MIB
+    count, size = 32, 2 * MIB
     before = server.forget_peak()
     for _ in range(count):
         assert server.run("1", stdin="x" * size)["verdict"] == "ok"

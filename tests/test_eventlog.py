@@ -45,7 +45,7 @@ def logged(scenario: Callable[[EventLog, Store], Awaitable[None]]) -> Store:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(log.run, store.append)
             await scenario(log, store)
-            log.close()
+            await log.close()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     return store

@@ -276,8 +276,9 @@ async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> 
     for at in range(0, len(data), 2**16):
         log.emit(RUN, "stdout", data[at : at + 2**16])
         log.emit(RUN, "stderr", data[at : at + 2**16])
-    log.close()
-    await log.run(partial(server.state.log.append, id, number))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run, partial(server.state.log.append, id, number))
+        await log.close()
     assert await server.state.submissions.finish(id, None, result)
     get = b"GET /api/v1/submissions/%b%b HTTP/1.1"
     for query in (b"", b"?wait=9")[: 1 if len(data) > 2 * MIB else 2]:
@@ -321,8 +322,9 @@ async def test_an_answer_reads_not_much_more_than_the_log(
             end(at, b"%d" % at)
     write(0, "stdout", b"!")
     end(0, b"0!")
-    log.close()
-    await log.run(partial(state.log.append, id, number))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run, partial(state.log.append, id, number))
+        await log.close()
     judgement = Judgement((V.ACCEPTED,) * 300, 1.0, 300.0, 300.0, ())
     result = Result(Verdict("accepted"), attempts=1, finished_at=2e9, judgement=judgement)
     assert await state.submissions.finish(id, None, result)

@@ -1,4 +1,5 @@
-"""What an embedded hello costs the writer thread: each of its transactions is a wake-up and a commit."""
+"""What an embedded hello costs. Each transaction is a wake-up of the writer thread and a commit; each task is
+made, scheduled and ended."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,8 @@ from occd.sqlite import open_database
 from occd.state import open_state
 
 TRANSACTIONS_MAX = 8
-"""May fall and never rise."""
+TASKS_MAX = 8
+"""Both may fall and never rise."""
 
 HELLO = Request("python", files=(File("main.py", b'print("Hello, world!")'),))
 HELLOS_MAX = 60
@@ -54,10 +56,18 @@ async def quiet_daemon(folder: Path) -> AsyncIterator[Submit]:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_transactions_of_an_embedded_hello_are_few(
+class Spawned(trio.abc.Instrument):
+    count = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_the_transactions_and_tasks_of_an_embedded_hello_are_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one hello of several: on a busy machine a write that could join another one may miss it."""
+    """Of one hello of several: on a busy machine a write that could join another one may miss it, and other
+    tasks may begin."""
     transactions = 0
     transact = sqlite._transact
 
@@ -68,9 +78,14 @@ async def test_the_transactions_of_an_embedded_hello_are_few(
 
     monkeypatch.setattr(sqlite, "_transact", counting)
     counts: list[int] = []
+    tasks: list[int] = []
+    spawned = Spawned()
+    trio.lowlevel.add_instrument(spawned)
     async with quiet_daemon(tmp_path) as submit:
-        while len(counts) < HELLOS_MAX and min(counts, default=inf) > TRANSACTIONS_MAX:
-            transactions = 0
+        while len(counts) < HELLOS_MAX and not (
+            min(counts, default=inf) <= TRANSACTIONS_MAX and min(tasks, default=inf) <= TASKS_MAX
+        ):
+            transactions = spawned.count = 0
             with trio.fail_after(SOON_S):
                 made = await submit.submit(HELLO, NOBODY, key=None, digest="")
                 record = await submit.settled(made.id)
@@ -78,4 +93,6 @@ async def test_the_transactions_of_an_embedded_hello_are_few(
             assert record.result.verdict == "ok"
             await trio.sleep(QUIET_S)
             counts.append(transactions)
+            tasks.append(spawned.count)
     assert min(counts) <= TRANSACTIONS_MAX, counts
+    assert min(tasks) <= TASKS_MAX, tasks

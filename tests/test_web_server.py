@@ -263,6 +263,26 @@ def assert_problem(answer: Answer, status: int, kind: bytes) -> None:
 # The eight defects.
 
 
+@pytest.mark.parametrize(("size", "writes"), [(5, 1), (100_000, 2)])
+async def test_an_answer_is_written_at_once_unless_it_is_long(
+    monkeypatch: pytest.MonkeyPatch, size: int, writes: int
+) -> None:
+    written, write = [], edge.ClientConnection._write
+
+    async def watched(
+        self: edge.ClientConnection, data: memoryview, scope: trio.CancelScope
+    ) -> None:
+        written.append(len(data))
+        await write(self, data, scope)
+
+    monkeypatch.setattr(edge.ClientConnection, "_write", watched)
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    async with running() as web:
+        answer = await web.ask(head + bytes(size))
+    assert answer.body == bytes(size)
+    assert len(written) == writes, written
+
+
 async def test_a_frame_sent_before_the_handshake_is_answered_is_delivered() -> None:
     async with running() as web:
         client = await web.connect()

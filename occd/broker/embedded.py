@@ -263,7 +263,9 @@ class EmbeddedBroker:
                 return done
 
     def _queue(self, name: str) -> Waiting:
-        return self._queues.setdefault(name, Waiting(name))
+        if name not in self._queues:
+            self._queues[name] = Waiting(name)
+        return self._queues[name]
 
 
 def _insert(db: sqlite3.Connection, row: tuple[str, str, str, bytes, int]) -> int:

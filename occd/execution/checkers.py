@@ -74,7 +74,7 @@ class Checkers:
         return await self._run(ready, checker, at, test, given, output, stop)
 
     async def _prepare(self, checker: ProgramChecker) -> _Ready | Checked:
-        language = find(self._sandbox.languages.values(), checker.language)
+        language = find(self._sandbox.languages, checker.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, checker.version)
         if language is None or installed is None:

@@ -48,6 +48,7 @@ class EventLog:
         self._gathering = False
         self._looking = False
         self._closed = False
+        self._over = trio.Event()
 
     def put(self, step: Step, event: Event) -> None:
         """Append an event after all output that came before it. No output of the step is under way: the event
@@ -88,13 +89,14 @@ class EventLog:
         self._looking = True
         self._wake(hurry=True)
 
-    def close(self) -> None:
-        """Nothing follows: `run` returns when all is appended."""
+    async def close(self) -> None:
+        """Nothing follows. Returns when all is appended, and `run` returns then, too."""
         for step, _ in list(self._halves):
             self._end_output(step)
         self._take_output()
         self._closed = True
         self._wake(hurry=True)
+        await self._over.wait()
 
     async def run(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
         """`append` stores events, in order."""
@@ -112,10 +114,11 @@ class EventLog:
                 self._gathering = False
                 if self._output:
                     self._hurry.set()
+        self._over.set()
 
     async def _hurried(self, at_most: float) -> None:
         """Wait a moment for more to come, unless there is a reason not to."""
-        if not self._closed:
+        if not (self._closed or self._hurry.is_set()):
             with trio.move_on_after(at_most):
                 await self._hurry.wait()
 

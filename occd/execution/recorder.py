@@ -39,6 +39,8 @@ class Recorder:
 
     def accounted(self, outcome: Outcome) -> Outcome:
         """The outcome, which counts what the log has."""
+        if not self._cut:
+            return outcome
         changed = {}
         for stream in self._cut:
             written = outcome.written(stream)

@@ -10,7 +10,7 @@ from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
 from occd.model import File, Outcome, Step
-from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree, no_signals
+from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree
 
 _NOTHING = Null()
 
@@ -28,7 +28,7 @@ class Done:
     collected: Collected
 
 
-def no_matter() -> None:
+def _no_matter() -> None:
     """For those who need not know when a program runs."""
 
 
@@ -68,7 +68,7 @@ class Steps:
         keep_tree: bool = False,
         collect: Collect | None = None,
         stop: trio.Event | None = None,
-        started: Callable[[], None] = no_matter,
+        started: Callable[[], None] = _no_matter,
     ) -> Done:
         """`stop` ends this step alone, instead of the event for all steps. `started` is called when the
         program runs. `log_max` is the most that the log gets of each stream, None for all."""
@@ -84,7 +84,7 @@ class Steps:
                 stderr=Sink(limits.output, recorder.told("stderr")),
                 stdin=stdin,
                 stop=self.stop if stop is None else stop,
-                signals=signals or no_signals(),
+                signals=signals,
                 tree=tree,
                 files=files,
                 interactive=interactive,

@@ -96,12 +96,6 @@ class Collected:
     left_out_count: int = 0
 
 
-def no_signals() -> trio.MemoryReceiveChannel[int]:
-    send, receive = trio.open_memory_channel[int](0)
-    send.close()
-    return receive
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of one program. `argv` and `env` reach the program as they are: no shell reads them.
@@ -123,7 +117,7 @@ class Run:
     `xterm-256color`."""
     stop: trio.Event = field(default_factory=trio.Event)
     """Ends the program. What the program wrote until then is kept."""
-    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
+    signals: trio.MemoryReceiveChannel[int] | None = None
     """Numbers of signals for the program and its process group, as from a terminal."""
     idle: Idle | None = None
     tree: Tree | None = None

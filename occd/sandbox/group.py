@@ -106,6 +106,8 @@ class Group(ABC):
 
 async def remove(*folders: str) -> None:
     """Remove groups whose processes are dead or dying. Raises SandboxFailed when a process does not die."""
+    if all(map(_removed, folders)):
+        return
     with trio.move_on_after(_REMOVE_TIMEOUT_S):
         for folder in folders:
             # The kernel does not notify when the last process has gone.

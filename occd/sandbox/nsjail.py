@@ -13,7 +13,7 @@ before the program starts, so that the next jail can never show it.
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVarTuple, Unpack
+from typing import TypeVar, TypeVarTuple, Unpack
 
 import structlog
 import trio
@@ -35,7 +35,7 @@ from occd.sandbox.probe import probe_languages
 from occd.sandbox.proof import unproven
 from occd.sandbox.rootfs import INIT
 from occd.sandbox.slots import Slot, lease, ownerless
-from occd.sandbox.tree import opened
+from occd.sandbox.tree import Copied, opened
 
 log = structlog.get_logger()
 
@@ -44,8 +44,10 @@ _MANY = 3
 """A cell with so many runs will have more: then a jail is made for the next run while this one goes."""
 _AGAIN_S = 1.0
 _LONG = 2**20  # bytes that take longer to write than a thread takes to start
+_MANY_ENTRIES = 32  # of a tree: copying them takes longer than a thread takes to start
 
 Args = TypeVarTuple("Args")
+R = TypeVar("R")
 
 
 class _Cell:
@@ -57,7 +59,8 @@ class _Cell:
         self._box = box
         self._runs = 0
         self._trees = ExitStack()
-        self._large: set[Tree] = set()
+        self._copied: dict[Tree, Copied | None] = {}
+        """What earlier copies of trees had, None for a tree that is too large to be copied."""
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -90,15 +93,18 @@ class _Cell:
         if not run.tree:
             files = _together(self._files, run.files)
             size = self._box + rules.room(len(file.content) for file in run.files)
-            await _in_thread_if_long(files, place.fill, files, size)
+            await _in_thread_if(_are_long(files), place.fill, files, size)
             return
-        folder = run.tree.folder
-        if run.tree not in self._large:
-            if await trio.to_thread.run_sync(place.copy, folder, run.files, self._box):
+        folder, long = run.tree.folder, _are_long(run.files)
+        known = self._copied.get(run.tree)
+        if known or run.tree not in self._copied:
+            slow = long or known is None or _is_slow(known)
+            copied = await _in_thread_if(slow, place.copy, folder, run.files, self._box)
+            self._copied[run.tree] = copied
+            if copied:
                 return
-            self._large.add(run.tree)
             place.renew()
-        await _in_thread_if_long(run.files, place.lay_over, folder, run.files, self._box)
+        await _in_thread_if(long, place.lay_over, folder, run.files, self._box)
         await launcher.discard()  # this jail shows the box before
 
     def _move(self, place: Place, tree: Tree) -> Tree:
@@ -145,13 +151,18 @@ def _folders(name: str) -> list[str]:
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
-async def _in_thread_if_long(
-    files: Sequence[File], work: Callable[[Unpack[Args]], None], *args: *Args
-) -> None:
-    if sum(len(file.content) for file in files) > _LONG:
-        await trio.to_thread.run_sync(work, *args)
-    else:
-        work(*args)
+def _are_long(files: Sequence[File]) -> bool:
+    return sum(len(file.content) for file in files) > _LONG
+
+
+def _is_slow(copied: Copied) -> bool:
+    return copied.bytes > _LONG or copied.entries > _MANY_ENTRIES
+
+
+async def _in_thread_if(slow: bool, work: Callable[[Unpack[Args]], R], *args: *Args) -> R:
+    if slow:
+        return await trio.to_thread.run_sync(work, *args)
+    return work(*args)
 
 
 class _Nsjail:

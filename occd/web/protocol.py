@@ -32,6 +32,8 @@ from occd.web.messages import WebSocket
 log = structlog.get_logger()
 
 LOOK_S = 1.0  # between two looks whether the client is there while its input waits
+_JOINED_BYTES = 2**16  # of a body that is copied to be sent together with its head
+_Sent = h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
 
 
 class EdgeConfig(Config):
@@ -60,6 +62,8 @@ class Protocol(H11Protocol):
     """hypercorn's, without HTTP/2 and with `LimitedH11` and `WebSocket` in their places."""
 
     connection: LimitedH11 | H11WSConnection
+    _head = b""
+    """Of an answer whose body has not begun: head and beginning are sent together."""
 
     def use(self, connection: LimitedH11, held: Held) -> None:
         self.connection = self._h11 = connection
@@ -86,6 +90,24 @@ class Protocol(H11Protocol):
         await super().stream_send(event)
         if isinstance(event, StreamClosed):
             self.answered.set()
+
+    async def _send_h11_event(self, event: _Sent) -> None:
+        try:
+            data = self._h11.send(event)
+        except (
+            h11.LocalProtocolError
+        ):  # of a refused request, which the application answers all the same
+            if self._h11.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = data
+            return
+        head, self._head = self._head, b""
+        if len(data) > _JOINED_BYTES:
+            await self.send(RawData(head))
+            head = b""
+        await self.send(RawData(head + data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrades to h2c are ignored, as RFC 9110 allows; HTTP/2 itself is refused by its head."""

@@ -3,7 +3,7 @@ set-ups: embedded, and with RabbitMQ and Redis."""
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,32 +135,28 @@ SETUPS = {"embedded": embedded, "rabbitmq and redis": cluster}
 
 
 @pytest.fixture(scope="module", params=list(SETUPS))
-def setup(
+def prepared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Setup]:
+) -> Iterator[tuple[Setup, Rest]]:
+    """A daemon every place of which was used, and what it has then."""
+
+    async def prepare() -> Rest:
+        await setup.use_every_place()
+        return await setup.rest()
+
     with SETUPS[request.param](tmp_path_factory.mktemp("cancelled")) as setup:
-        yield setup
+        yield setup, trio.run(prepare)
 
 
 @pytest.fixture
-async def before(setup: Setup) -> Rest:
-    await setup.use_every_place()
-    return await setup.rest()
-
-
-@pytest.fixture
-async def nothing_left(setup: Setup, before: Rest) -> Any:
-    """Every process, control group, mount, lease, file and message is gone that the test brought, and every
-    slot and seat can be used."""
-    yield
+async def server(prepared: tuple[Setup, Rest]) -> AsyncIterator[Server]:
+    """Every process, control group, mount, lease, file and message is gone afterwards that the test brought,
+    and every slot and seat can be used."""
+    setup, before = prepared
+    yield setup.server
     assert await setup.rest(before) == before
     await setup.use_every_place()
     assert await setup.rest(before) == before
-
-
-@pytest.fixture
-def server(setup: Setup, nothing_left: None) -> Server:
-    return setup.server
 
 
 async def cancelled(server: Server, *when: Mapping[str, Any], **submission: Any) -> dict[str, Any]:

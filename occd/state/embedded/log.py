@@ -80,6 +80,15 @@ def stored_events(
             return
 
 
+def stored_output(db: sqlite3.Connection, number: int, after: int) -> Iterator[Event]:
+    """All events of output beyond `after`, and perhaps others."""
+    statement = (
+        "SELECT event FROM events WHERE submission = ? AND seq > ? AND instr(event, ?) ORDER BY seq"
+    )
+    for (event,) in db.execute(statement, [number, after, wire.OUTPUT]):
+        yield wire.load_event(event)
+
+
 def _append_to(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[Event]) -> None:
     number, status, attempts, last_seq = find(db, id)
     if status == "finished":

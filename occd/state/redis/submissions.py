@@ -217,7 +217,7 @@ class RedisSubmissions:
             while more := await self._log.entries(record.id, after) if record.output_size else ():
                 entries += more
                 after = more[-1].seq
-            record = replace(record, output=joined(record.result, entries))
+            record = replace(record, output=joined(record.result, (each.event for each in entries)))
         return record
 
     async def _known(self, id: str, field: str) -> bytes:
