@@ -66,7 +66,7 @@ class Gate:
             raise Rejected("too-large", f"source and files exceed {most} bytes")
         language = await self._language(request.language, request.version, request.compile_args)
         try:
-            limits = self._limits(request.limits, language.limits)
+            limits = self._limits_of(request, language)
             judging = await self._judging(request, limits)
             submission = _submission(request, principal, language, limits, judging)
         except Broken as error:
@@ -199,6 +199,13 @@ class Gate:
             self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
         return self._known_offers
 
+    def _limits_of(self, request: Request, language: Language) -> Limits:
+        """A terminal may show as much as the ceiling allows: who sits at it sees it at once."""
+        default = language.limits
+        if request.tty:
+            default = replace(default, output=self._config.ceilings.output)
+        return self._limits(request.limits, default)
+
     def _limits(self, asked: Mapping[str, Any], default: Limits) -> Limits:
         """Fill in the defaults. Raises Broken for a value that no limit can have."""
         self._refuse_above_ceilings(asked)
@@ -313,12 +320,13 @@ def _submission(
         env=request.env,
         compile_args=request.compile_args,
         limits=limits,
-        interactive=request.interactive,
+        interactive=request.interactive or request.tty is not None,
         user_id=request.user_id,
         created_at=time.time(),
         owner=principal.owner,
         judging=judging,
         artifacts=request.artifacts,
+        tty=request.tty,
     )
 
 

@@ -19,7 +19,8 @@
     │   ├── EventsReset        `after` lies beyond the log: start again at 0
     │   ├── Conflict           the idempotency key was used with another body
     │   ├── NotInteractive     stdin for a submission that takes none, or whose stdin has ended
-    │   ├── NotRunning         a signal for a program that does not run now
+    │   ├── NoTerminal         a window's size for a program without a terminal
+    │   ├── NotRunning         a signal, or a window's size, for a program that does not run now
     │   ├── StdinFull          the program has not read what it was sent; `unread` bytes wait
     │   ├── NodeGone           no process reads the inbox of this node
     │   ├── InboxFull          the node has not read what it was told
@@ -122,6 +123,10 @@ class Conflict(StateError):
 
 
 class NotInteractive(StateError):
+    pass
+
+
+class NoTerminal(StateError):
     pass
 
 

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from occd.judging import TestVerdict
-from occd.model import Artifact, Outcome, Program, Result, StageName, Step, Stream
+from occd.model import (
+    Account,
+    Artifact,
+    Outcome,
+    Program,
+    Result,
+    StageName,
+    Step,
+    Stream,
+    account_of,
+)
 
 
 class _OfStep:
@@ -53,6 +63,10 @@ class Output(_OfStep):
     name: Literal["output"] = "output"
     program: Program = "solution"
     test: int | None = None
+
+    @property
+    def account(self) -> Account:
+        return account_of(self.stream)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from occd.judging import FloatChecker, Group, Protocol, TextChecker
-from occd.model import File
+from occd.model import File, Terminal
 
 Asked = Mapping[str, float]
 """Limits that were asked for, by their names in `Limits`."""
@@ -73,6 +73,8 @@ class Request:
     stop_on_failure: bool = False
     artifacts: tuple[str, ...] = ()
     """Patterns of the files that are kept."""
+    tty: Terminal | None = None
+    """The program is interactive, too."""
 
     @property
     def sources_bytes(self) -> int:

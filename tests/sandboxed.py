@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from occd.languages import Language
-from occd.model import File, Limits, Outcome, Stream
+from occd.model import Account, File, Limits, Outcome
 from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree
 from occd.sandbox import Feed as Stdin
 
@@ -43,13 +43,13 @@ class Feed:
     stdin: bytes = b""
     keep_open: bool = False
     stop: trio.Event = field(default_factory=trio.Event)
-    seen: dict[Stream, bytearray] = field(
+    seen: dict[Account, bytearray] = field(
         default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
     )
     output: trio.Event = field(default_factory=trio.Event)
     signals: trio.MemoryReceiveChannel[int] | None = None
 
-    def emit(self, stream: Stream, data: bytes) -> None:
+    def emit(self, stream: Account, data: bytes) -> None:
         self.seen[stream] += data
         self.output.set()
 

@@ -52,6 +52,7 @@ OUTCOME = [
     "cpu_time",
     "wall_time",
     "memory",
+    "tty",
 ]
 
 
@@ -140,6 +141,7 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
             "stderr": "",
             "stdout_truncated": False,
             "stderr_truncated": False,
+            "tty": False,
         },
         "tests": [],
         "groups": {},
@@ -420,6 +422,11 @@ def raw_limit(name: str, value: bytes) -> bytes:
     return b'{"language":"python","source":"pass","limits":{"%s":%s}}' % (name.encode(), value)
 
 
+def bad_window(side: str, value: Any) -> Bad:
+    tty = {"rows": 24, "cols": 80, side: value}
+    return Bad(f"tty.{side}={value!r:.20}", {**HELLO, "tty": tty}, field=f"tty.{side}")
+
+
 def file_name(name: str) -> Bad:
     files = [{"name": name, "content": ""}]
     return Bad(f"file {name!r}", {**HELLO, "files": files}, field="files.0.name")
@@ -427,7 +434,6 @@ def file_name(name: str) -> Bad:
 
 NOT_YET = {
     "callback_url": "http://127.0.0.1:1/",
-    "tty": {"rows": 24, "cols": 80},
     "network": True,
     "trace": True,
     "interactor": {"language": "python", "source": ""},
@@ -500,6 +506,15 @@ BAD = [
     bad_field("interactive", 1),
     bad_field("interactive", "true"),
     bad_field("limits", []),
+    *[bad_window("rows", each) for each in (0, -1, 1001, 10_000, 10**400, 24.5, "24", True, None)],
+    *[bad_window("cols", each) for each in (0, 10_000)],
+    bad_window("pixels", 1),
+    *bad_fields("tty", True, False, [], 24, "80x24"),
+    Bad(
+        "tty with tests",
+        {**HELLO, "tty": {"rows": 24, "cols": 80}, "tests": [{"expected_stdout": ""}]},
+        field="tty",
+    ),
     *bad_fields("limits.cpu_time", -1, 0, 1e-400, "5", True, {}),
     *bad_fields("limits.memory", -1, 0, 1.5, 2**19, "256M", False),
     *bad_fields("limits.processes", -1, 0, 1.5),

@@ -116,7 +116,11 @@ def test_languages_have_the_fields_that_the_page_shows(server: Server) -> None:
 async def test_each_frame_of_the_page_is_answered_as_the_page_says(server: Server) -> None:
     source = "import signal; signal.signal(2, print); print('up', flush=True)\nwhile True: input()"
     given: dict[str, Any] = {
-        "submission": {"language": "python", "source": source, "interactive": True},
+        "submission": {
+            "language": "python",
+            "source": source,
+            "tty": {"rows": 24, "cols": 80},
+        },
         "idempotency_key": "examples",
         "bearer": "o" * 22,
         "data": "typed\n",
@@ -136,7 +140,7 @@ async def test_each_frame_of_the_page_is_answered_as_the_page_says(server: Serve
             assert (said["type"], tuple(said)) == (kind, answers[kind]), said
             given["id"] = said["id"]
             if kind == "accepted":
-                await client.until_output(said["id"], "up\n")
+                await client.until_output(said["id"], "up\r\n")
         error = await client.ask("subscribe", id="unknown", after=0)
         assert set(PAGE.after("An error is")) == set(error)
 

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 
 from occd import wire
 from occd.config import Config, RabbitmqConfig
+from occd.errors import NoTerminal
 from occd.events import Finished
-from occd.model import RUN, File, Outcome, Result, Submission, Verdict, Written
+from occd.model import RUN, File, Outcome, Result, Submission, Terminal, Verdict, Written
 from occd.sqlite import Database, Work, open_database
 from occd.state import open_state
 from occd.state.control import Cancel, Control, End, Signal, Stdin
@@ -93,6 +94,8 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         typed: list[Control] = [Stdin(0, b"abc"), Stdin(3, b"de")]
         found = [each.control for each in await state.controls.watch("waits", 0)]
         assert found == [*typed, Stdin(5, b"x")]
+        with pytest.raises(NoTerminal):
+            await state.controls.send_resize("waits", Terminal(24, 80))
         assert await state.submissions.begin(runs, "3", "n") == 1
         entries = await state.controls.watch("runs", 0)
         assert [each.number for each in entries] == [1, 2, 3, 4]

@@ -14,7 +14,7 @@ from values import events, ids, results, submissions, text
 from occd import rules, wire
 from occd.errors import Poisoned, Unreadable
 from occd.events import Event, LogEntry, Output, Unknown
-from occd.model import File, Outcome, Record, Result, Submission, Verdict, Written
+from occd.model import File, Outcome, Record, Result, Submission, Terminal, Verdict, Written
 from occd.web.json import dump
 from occd.web.schema import event_json, no_text, record_json
 
@@ -208,6 +208,8 @@ HOSTILE: dict[str, tuple[list[Any], Any]] = {
     "a time before time": ([*S, "created_at"], -1),
     "text for a number": ([*S, "created_at"], "0"),
     "text for yes": ([*S, "interactive"], "yes"),
+    "a terminal without input": ([*S, "tty"], {"rows": 24, "cols": 80}),
+    "a terminal that is true": ([*S, "tty"], True),
     **{f"{name} is 0": ([*S, "limits", name], 0) for name in rules.MOST},
     **{f"{name} is negative": ([*S, "limits", name], -1) for name in rules.MOST},
     **{f"{name} is huge": ([*S, "limits", name], 2**62) for name in rules.MOST},
@@ -221,6 +223,24 @@ def test_a_hostile_submission_is_refused_with_a_short_reason(path: list[Any], va
     with pytest.raises(Poisoned, match="not a message of ours") as refused:
         wire.decode_submission(changed(message(), path, value))
     assert len(str(refused.value)) < 300
+
+
+TERMINAL = replace(SUBMISSION, interactive=True, tty=Terminal(24, 1000))
+
+
+def test_a_terminal_is_written_as_a_later_field() -> None:
+    body = wire.encode_submission(TERMINAL)
+    assert json.loads(body)["v"] == 2
+    assert json.loads(body)["submission"]["tty"] == {"rows": 24, "cols": 1000}
+    assert wire.decode_submission(body) == TERMINAL
+    assert wire.later_fields(TERMINAL) == ["tty", "tty.cols", "tty.rows"]
+
+
+@pytest.mark.parametrize("rows", [0, -1, 1001, 10_000, True, 24.0, "24", None, 2**64])
+def test_a_window_that_no_terminal_has_is_refused(rows: Any) -> None:
+    tree = json.loads(wire.encode_submission(TERMINAL))
+    with pytest.raises(Poisoned, match="not a message of ours"):
+        wire.decode_submission(changed(tree, [*S, "tty", "rows"], rows))
 
 
 UNKNOWN_FIELDS: dict[str, list[Any]] = {

@@ -49,9 +49,9 @@ from occd.model import (
     Verdict,
     judge,
 )
-from occd.sandbox import Cell, Collected, Sandbox, Tree
+from occd.sandbox import Cell, Collected, Running, Sandbox, Tree
 from occd.state import State, Taken
-from occd.state.control import Cancel, Signal
+from occd.state.control import Cancel, Resize, Signal
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -102,6 +102,9 @@ class Attempt:
         """Stays empty unless the submission is interactive."""
         # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
         self._signal, self._signals = trio.open_memory_channel[int](inf)
+        self._window = submission.tty
+        self._running: Running | None = None
+        """The program, from its start on."""
         self._stop = trio.Event()
         self._steps = Steps(self._log, self._stop)
         self._tests = (
@@ -192,12 +195,18 @@ class Attempt:
             self._log.put(RUN, Left(artifact, RUN.stage))
         return found
 
-    def _sit(self) -> None:
+    def _runs(self, running: Running) -> None:
         """The program runs now. If it is interactive, it mostly waits for its client from now on."""
-        submission = self._submission
+        submission, self._running = self._submission, running
+        self._resize()
         held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
         if submission.interactive and held <= _SEATED_BYTES:
             self._turn.sit(submission.turn or "")
+
+    def _resize(self) -> None:
+        """Give the window its present size. A program that does not run yet gets it when it does."""
+        if self._running and self._window:
+            self._running.resize(self._window.rows, self._window.cols)
 
     async def _compile(self, cell: Cell) -> Done:
         """Leaves a tree."""
@@ -215,11 +224,12 @@ class Attempt:
                     RUN,
                     self._program.to_run(submission.args, submission.env, submission.limits),
                     stdin=stdin,
+                    tty=self._window,
                     signals=signals,
                     tree=tree,
                     interactive=submission.interactive,
                     collect=self._collect,
-                    started=self._sit,
+                    started=self._runs,
                 )
 
     async def _judge(self, tests: Tests, cell: Cell, tree: Tree | None) -> Judgement:
@@ -246,6 +256,9 @@ class Attempt:
                 match entry.control:
                     case Signal(name) if number := Signals.__members__.get(name):
                         self._signal.send_nowait(number)
+                    case Resize(window):
+                        self._window = window
+                        self._resize()
                     case Cancel():
                         self._cancelled = True
                         self._stop.set()

@@ -7,7 +7,7 @@ from functools import partial
 
 from occd.execution.eventlog import EventLog
 from occd.execution.tail import Tail
-from occd.model import STREAMS, Outcome, Step, Stream
+from occd.model import ACCOUNTS, Account, Outcome, Step, Stream, account_of
 from occd.utf8 import unfinished
 
 
@@ -20,8 +20,8 @@ class Recorder:
         self._log_max = log_max
         self._keep = keep
         self._tail = Tail()
-        self._logged: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
-        self._cut: set[Stream] = set()
+        self._logged: dict[Account, int] = dict.fromkeys(ACCOUNTS, 0)
+        self._cut: set[Account] = set()
         self.stdout = bytearray()
 
     def told(self, stream: Stream) -> Callable[[bytes], None]:
@@ -42,9 +42,11 @@ class Recorder:
         if not self._cut:
             return outcome
         changed = {}
-        for stream in self._cut:
-            written = outcome.written(stream)
-            changed[stream] = replace(written, size=self._logged[stream], truncated=True, head=b"")
+        for account in self._cut:
+            written = outcome.written(account)
+            changed[account] = replace(
+                written, size=self._logged[account], truncated=True, head=b""
+            )
         return replace(
             outcome,
             stdout=changed.get("stdout", outcome.stdout),
@@ -53,14 +55,15 @@ class Recorder:
 
     def _take(self, stream: Stream, data: bytes) -> None:
         self._tail.add(stream, data)
-        if self._keep and stream == "stdout":
+        account = account_of(stream)
+        if self._keep and account == "stdout":
             self.stdout += data
-        if stream in self._cut:
+        if account in self._cut:
             return
-        if self._log_max is not None and self._logged[stream] + len(data) > self._log_max:
-            self._cut.add(stream)
-            data = data[: self._log_max - self._logged[stream]]
+        if self._log_max is not None and self._logged[account] + len(data) > self._log_max:
+            self._cut.add(account)
+            data = data[: self._log_max - self._logged[account]]
             data = data[: len(data) - unfinished(data)]
-        self._logged[stream] += len(data)
+        self._logged[account] += len(data)
         if data:
             self._log.emit(self._step, stream, data)

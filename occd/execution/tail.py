@@ -1,4 +1,5 @@
-"""The end of what a step writes to stderr, where compilers and runtimes say what went wrong."""
+"""The end of what a step writes to stderr, or shows on its terminal: there compilers and runtimes say what
+went wrong."""
 
 from occd.model import Stream
 
@@ -6,13 +7,13 @@ _END_BYTES = 4096
 
 
 class Tail:
-    """Keeps the last 4 KiB of stderr."""
+    """Keeps the last 4 KiB."""
 
     def __init__(self) -> None:
         self._end = b""
 
     def add(self, stream: Stream, data: bytes) -> None:
-        if stream == "stderr":
+        if stream != "stdout":
             self._end = (self._end + data[-_END_BYTES:])[-_END_BYTES:]
 
     @property

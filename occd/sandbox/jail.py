@@ -105,7 +105,7 @@ async def run_in_jail(
         if end is None:
             limit: LimitName | None = None if ending.asked else "wall_time"
             end = End(signal.SIGKILL, limit, True, wall_time, cpu_time=0.0, peak=0)
-        return _outcome(run.limits, end, group, output, asked=ending.asked)
+        return _outcome(run, end, group, output, asked=ending.asked)
 
 
 def _pipes(
@@ -232,12 +232,10 @@ class _Ending:
         )
 
 
-def _outcome(
-    limits: Limits, end: End, group: Group | None, output: Output, *, asked: bool
-) -> Outcome:
+def _outcome(run: Run, end: End, group: Group | None, output: Output, *, asked: bool) -> Outcome:
     """`asked`: we asked init to end the program."""
     usage = group.usage() if group else None
-    limit = _limit(limits, end, usage, output)
+    limit = _limit(run.limits, end, usage, output)
     output.finish(cut=asked or limit is not None)
     return Outcome(
         exit_code=None if end.ended else end.exit_code,
@@ -248,6 +246,7 @@ def _outcome(
         cpu_time=end.cpu_time or (usage.cpu_time if usage else 0.0),  # an init may tell none
         wall_time=end.wall_time,
         memory=(usage.memory if usage else 0) or end.peak,
+        tty=run.tty is not None,
     )
 
 

@@ -21,7 +21,7 @@ from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.events import Event, LogEntry
-from occd.model import Record, Result, Status, Submission, Summary
+from occd.model import Record, Result, Status, Submission, Summary, Terminal
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 from occd.state.inbox import Letter
@@ -31,6 +31,9 @@ NODE_TTL_S = 15.0
 
 SIGNALS_MAX = 1000
 """The number of signals that one attempt can be sent."""
+
+RESIZES_MAX = 1000
+"""The number of sizes that a terminal's window can be given during one attempt."""
 
 STDIN_UNREAD_MAX = 2**20
 """Bytes of stdin that may wait for the program to read them."""
@@ -202,6 +205,12 @@ class Controls(Protocol):
         """Append a signal, by name. Only the attempt that runs now gets it.
 
         Raises UnknownSubmission, AlreadyFinished, NotRunning, or Rejected for too many.
+        """
+
+    async def send_resize(self, subject: str, window: Terminal) -> None:
+        """Append a size for the window of the terminal. A later attempt gets it, too.
+
+        Raises UnknownSubmission, AlreadyFinished, NoTerminal, NotRunning, or Rejected for too many.
         """
 
     async def watch(self, subject: str, after: int) -> Sequence[ControlEntry]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from occd.events import LogEntry
 from occd.languages import Installed, Language
-from occd.model import Record, Status, Submission, Summary
+from occd.model import Record, Status, Submission, Summary, Terminal
 from occd.principal import Principal
 from occd.request import Request
 
@@ -74,6 +74,8 @@ class FollowService(Protocol):
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None: ...
 
     async def send_signal(self, id: str, signal: str) -> None: ...
+
+    async def send_resize(self, id: str, window: Terminal) -> None: ...
 
     async def cancel(self, id: str) -> None: ...
 

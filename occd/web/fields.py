@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from occd import rules
 from occd.errors import FieldError, Rejected
-from occd.model import File
+from occd.model import File, Terminal
 from occd.web.longjson import LongText, base64_bytes
 
 T = TypeVar("T")
@@ -94,6 +94,15 @@ class FileJson(Model):
     @property
     def value(self) -> File:
         return File(self.name, self.content, self.executable)
+
+
+class TerminalJson(Model):
+    rows: Annotated[int, kept(rules.terminal_side)]
+    cols: Annotated[int, kept(rules.terminal_side)]
+
+    @property
+    def value(self) -> Terminal:
+        return Terminal(self.rows, self.cols)
 
 
 def _limit(name: str) -> AfterValidator:

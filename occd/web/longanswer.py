@@ -10,7 +10,7 @@ import trio
 from quart.wrappers.response import ResponseBody
 
 from occd.events import LogEntry, Output, Stage, Started, Tested
-from occd.model import Outcome, Step, Stream, Written
+from occd.model import Account, Outcome, Step, Written
 from occd.web.json import dump
 from occd.web.schema import LogTests, LogText, LogTranscript, piece_json, test_json
 
@@ -31,8 +31,8 @@ Read = Callable[[int, int], Awaitable[Sequence[LogEntry]]]
 class _Seen:
     """What the log has of a test."""
 
-    before: dict[Stream, int] = field(default_factory=dict)
-    """By stream: the number of the event behind which its output begins."""
+    before: dict[Account, int] = field(default_factory=dict)
+    """By account: the number of the event behind which its output begins."""
     outcome: Outcome | None = None
     told: Tested | None = None
 
@@ -86,14 +86,14 @@ async def _tests(wanted: LogTests, read: Read) -> AsyncIterator[bytes]:
     yield b"]" if wanted.verdicts else b"[]"
 
 
-def _output_of(seen: _Seen, after: int, step: Step, stream: Stream, written: Written) -> LogText:
-    return LogText(step, stream, written, seen.before.get(stream, after))
+def _output_of(seen: _Seen, after: int, step: Step, account: Account, written: Written) -> LogText:
+    return LogText(step, account, written, seen.before.get(account, after))
 
 
 def _note(entry: LogEntry, seen: list[_Seen]) -> None:
     match entry.event:
-        case Output(stage="run", test=int(at), stream=stream) if at < len(seen):
-            seen[at].before.setdefault(stream, entry.seq - 1)
+        case Output(stage="run", test=int(at), account=account) if at < len(seen):
+            seen[at].before.setdefault(account, entry.seq - 1)
         case Stage(stage="run", test=int(at), phase="end", outcome=outcome) if at < len(seen):
             seen[at].outcome = outcome
         case Tested(test=at) if at < len(seen):
@@ -152,9 +152,9 @@ async def _data(wanted: LogText, read: Read) -> AsyncIterator[bytes]:
         most *= 2
         for entry in entries:
             event = entry.event
-            if isinstance(event, Output) and (event.step, event.stream) == (
+            if isinstance(event, Output) and (event.step, event.account) == (
                 wanted.step,
-                wanted.stream,
+                wanted.account,
             ):
                 left -= len(event.data)
                 yield event.data

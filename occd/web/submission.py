@@ -13,7 +13,18 @@ from pydantic_core import PydanticCustomError
 from occd import rules
 from occd.errors import FieldError, Rejected
 from occd.request import Request
-from occd.web.fields import Bytes, FileJson, LimitsJson, Model, Text, Word, Words, decoded, kept
+from occd.web.fields import (
+    Bytes,
+    FileJson,
+    LimitsJson,
+    Model,
+    TerminalJson,
+    Text,
+    Word,
+    Words,
+    decoded,
+    kept,
+)
 from occd.web.tests import (
     UNNAMED,
     Checker,
@@ -33,6 +44,7 @@ _COUNTS = {
     "env": rules.WORDS_MAX,
     "limits": 100,
     "artifacts": rules.PATTERNS_MAX,
+    "tty": 100,
 }
 """How many entries a submission and its fields may have. Counted before anything is validated, since an error
 takes a hundred times as long to make as the entry that is wrong."""
@@ -40,7 +52,7 @@ takes a hundred times as long to make as the entry that is wrong."""
 _FILE_FIELDS_MAX = 100
 _ERRORS_SHOWN = 100
 _UNNAMED = UNNAMED | {"[key]"}
-_NOT_YET = {"network", "tty", "trace", "interactor", "callback_url"}
+_NOT_YET = {"network", "trace", "interactor", "callback_url"}
 """Fields of the design that have no meaning yet."""
 
 
@@ -64,6 +76,7 @@ class _SubmissionJson(Model):
     checker: Checker | None = None
     stop_on_failure: bool = False
     artifacts: Artifacts = Field(default_factory=list)
+    tty: TerminalJson | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -90,6 +103,7 @@ class _SubmissionJson(Model):
             checker=asked(self.checker),
             stop_on_failure=self.stop_on_failure,
             artifacts=tuple(self.artifacts),
+            tty=self.tty.value if self.tty else None,
         )
 
 

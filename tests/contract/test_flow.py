@@ -28,7 +28,7 @@ from occd.errors import (
     StateUnavailable,
     UnknownSubmission,
 )
-from occd.events import Event, Queued
+from occd.events import Event, Output, Queued
 from occd.languages import Available, Installed, Language, load_languages
 from occd.model import (
     HEAD_BYTES,
@@ -41,6 +41,7 @@ from occd.model import (
     Result,
     Stream,
     Submission,
+    Terminal,
     Verdict,
     Written,
     new_id,
@@ -56,6 +57,18 @@ Q = "submission_queue"
 Emit = Callable[[Stream, bytes], None]
 
 
+class FakeWindow:
+    """Of a program that runs: the sizes that its terminal had."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []
+        self.told = trio.Event()
+
+    def resize(self, rows: int, cols: int) -> None:
+        self.sizes.append((rows, cols))
+        self.told.set()
+
+
 @dataclass
 class FakeSandbox:
     """Runs what the test says: an outcome, or an exception of ours."""
@@ -65,6 +78,7 @@ class FakeSandbox:
     runs: int = 0
     collected: Collected = field(default_factory=Collected)
     signals: trio.MemoryReceiveChannel[int] | None = None
+    window: FakeWindow = field(default_factory=FakeWindow)
     languages: dict[str, Language] = field(default_factory=load_languages)
     available: Available = field(
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
@@ -89,6 +103,9 @@ class FakeSandbox:
 
         self.signals = run.signals
         self.runs += 1
+        if run.tty:
+            self.window.resize(run.tty.rows, run.tty.cols)
+        task_status.started(cast(Running, self.window))
         emit("stdout", b"done\n")
         return Ended(await self.behave(emit, run.stop), None, self.collected)
 
@@ -335,6 +352,39 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
         await flow.state.controls.send_signal(submission.id, "SIGCONT")
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.OK
+
+
+async def test_a_terminal_has_the_size_that_it_was_given_last(flow: Flow) -> None:
+    """Also in the attempt after one that was lost."""
+    window, started = flow.sandbox.window, trio.Event()
+
+    async def until_resized(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        while (50, 132) not in window.sizes[-2:]:
+            window.told = trio.Event()
+            await window.told.wait()
+        if flow.sandbox.runs == 1:
+            window.sizes.clear()
+            raise SandboxFailed("the jail is gone")
+        return FINE
+
+    flow.sandbox.behave = until_resized
+    async with flow.running():
+        submission = await flow.submit(interactive=True, tty=Terminal(24, 80))
+        with trio.fail_after(SOON_S):
+            await started.wait()
+        await flow.state.controls.send_resize(submission.id, Terminal(50, 132))
+        _, result = await flow.settled(submission)
+    assert (result.verdict, result.attempts) == (Verdict.OK, 2)
+    assert window.sizes[-1] == (50, 132)
+
+
+async def test_what_a_terminal_shows_is_one_stream(flow: Flow) -> None:
+    async with flow.running():
+        submission = await flow.submit(interactive=True, tty=Terminal(24, 80))
+        await flow.settled(submission)
+    told = [each.event for each in await flow.state.log.entries(submission.id, 0)]
+    assert [each.stream for each in told if isinstance(each, Output)] == ["tty"]
 
 
 async def test_a_cancelled_run_is_stopped_and_keeps_its_output(flow: Flow) -> None:
@@ -793,9 +843,6 @@ class Cells(FakeSandbox):
         yield _Cell(self, files[0].content)
 
 
-NOBODY_ASKS = cast(Running, None)
-
-
 @dataclass
 class _Cell:
     _sandbox: Cells
@@ -808,7 +855,7 @@ class _Cell:
         await trio.sleep(0.001)
         sandbox.shared.append(("compile" if run.keep else "run", run.interactive))
         if run.keep:
-            task_status.started(NOBODY_ASKS)
+            task_status.started(cast(Running, FakeWindow()))
             await sandbox.compiled.wait()
             return Ended(FINE, Tree(Path("none")))
         fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
@@ -818,7 +865,7 @@ class _Cell:
         if fails and kind == Kind.NO_JAIL:
             raise SandboxFailed("the jail could not be made")
         sandbox.runs += 1
-        task_status.started(NOBODY_ASKS)
+        task_status.started(cast(Running, FakeWindow()))
         await trio.sleep(0.001)
         if fails:
             raise SandboxFailed("the jail's init was killed, not by us")

@@ -20,6 +20,7 @@ from occd.errors import (
     Exhausted,
     InboxFull,
     NodeGone,
+    NoTerminal,
     NotInteractive,
     NotRunning,
     Poisoned,
@@ -31,21 +32,22 @@ from occd.errors import (
 )
 from occd.events import Event, Finished, LogEntry, Output, Queued, Stage, Started, Unknown
 from occd.model import (
+    ACCOUNTS,
     COMPILE,
     HEAD_BYTES,
     MAX_ATTEMPTS,
     RUN,
-    STREAMS,
     File,
     Outcome,
     Result,
     Submission,
+    Terminal,
     Verdict,
     Written,
     new_id,
 )
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Taken
-from occd.state.control import Cancel, Control, End, Signal, Stdin
+from occd.state import RESIZES_MAX, SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Taken
+from occd.state.control import Cancel, Control, End, Resize, Signal, Stdin
 from occd.state.inbox import LETTER_MAX, LETTERS_BYTES_MAX, LETTERS_MAX, Letter
 
 OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
@@ -59,7 +61,11 @@ def seam(
 
 
 def make(
-    *, interactive: bool = False, created_at: float | None = None, retry_of: str | None = None
+    *,
+    interactive: bool = False,
+    created_at: float | None = None,
+    retry_of: str | None = None,
+    tty: Terminal | None = None,
 ) -> Submission:
     return Submission(
         id=new_id(),
@@ -67,9 +73,10 @@ def make(
         version=None,
         main="main.py",
         files=(File("main.py", b"print(1)\xff"),),
-        interactive=interactive,
+        interactive=interactive or tty is not None,
         created_at=time.time() if created_at is None else created_at,
         retry_of=retry_of,
+        tty=tty,
     )
 
 
@@ -82,14 +89,18 @@ def output(data: bytes) -> Output:
     return Output("run", "stdout", data)
 
 
-async def created(state: State, *, interactive: bool = False) -> Submission:
-    submission = make(interactive=interactive)
+async def created(
+    state: State, *, interactive: bool = False, tty: Terminal | None = None
+) -> Submission:
+    submission = make(interactive=interactive, tty=tty)
     await state.submissions.create(submission, None, "")
     return submission
 
 
-async def begun(state: State, *, interactive: bool = False) -> Submission:
-    submission = await created(state, interactive=interactive)
+async def begun(
+    state: State, *, interactive: bool = False, tty: Terminal | None = None
+) -> Submission:
+    submission = await created(state, interactive=interactive, tty=tty)
     assert await state.submissions.begin(submission, "3.11", "node") == 1
     return submission
 
@@ -442,7 +453,7 @@ OUTPUTS: dict[str, list[Event]] = {
     "nothing": [],
     "in few pieces": [Output("run", "stdout", b"one\n"), Output("run", "stderr", b"\xff")],
     "in many pieces": [
-        Output("run", STREAMS[number % 2], b"%d\n" % number) for number in range(1000)
+        Output("run", ACCOUNTS[number % 2], b"%d\n" % number) for number in range(1000)
     ],
     "of both stages": [
         Stage("compile", "start"),
@@ -450,6 +461,7 @@ OUTPUTS: dict[str, list[Event]] = {
         Stage("run", "start"),
         Output("run", "stdout", b"out\n"),
     ],
+    "at a terminal": [Output("run", "tty", b"$ "), Output("run", "tty", b"ls\r\n\xff")],
     "as long as a batch": [Output("run", "stdout", b"x" * 2**15)] * 20,
 }
 
@@ -459,13 +471,14 @@ async def test_a_record_has_its_output_if_it_is_short_enough(seam: StateSeam, na
     """The output of the attempt that the result is of."""
     events = OUTPUTS[name]
     said = {
-        (step, stream): b"".join(
+        (step, account): b"".join(
             each.data
             for each in events
-            if isinstance(each, Output) and (each.step, each.stream) == (step, stream)
+            if isinstance(each, Output)
+            and (each.step, each.stream.replace("tty", "stdout")) == (step, account)
         )
         for step in (COMPILE, RUN)
-        for stream in STREAMS
+        for account in ACCOUNTS
     }
     written = {key: replace(Written.of(data), head=b"") for key, data in said.items()}
     outcomes = {
@@ -1175,6 +1188,81 @@ async def test_signals_to_one_attempt_are_bounded(seam: StateSeam) -> None:
         with pytest.raises(Rejected) as refused:
             await state.controls.send_signal(submission.id, "SIGCONT")
         assert refused.value.kind == "too-many"
+
+
+# the window of a terminal
+
+WINDOW = Terminal(24, 80)
+
+
+async def test_a_terminal_is_given_sizes_that_later_attempts_get_too(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, tty=WINDOW)
+        await state.controls.send_resize(submission.id, Terminal(50, 132))
+        await state.controls.send_signal(submission.id, "SIGINT")
+        await state.controls.send_resize(submission.id, Terminal(1000, 1))
+        sizes = [Resize(Terminal(50, 132)), Resize(Terminal(1000, 1))]
+        sent: list[Control] = [sizes[0], Signal("SIGINT"), sizes[1]]
+        assert await controls(state, submission.id, 3) == sent
+        await assert_waits_for(
+            partial(state.controls.watch, submission.id, 3),
+            state.controls.send_resize(submission.id, WINDOW),
+        )
+        seam.crash()
+    async with seam.open() as state:
+        await state.submissions.begin(submission, "3", "node")
+        assert await controls(state, submission.id, 3) == [*sizes, Resize(WINDOW)]
+
+
+async def test_sizes_are_refused_where_there_is_no_terminal_that_runs(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        plain, queued = await begun(state, interactive=True), await created(state, tty=WINDOW)
+        waiting, ended = await created(state), await finished(state)
+        for id, error in {
+            plain.id: NoTerminal,
+            waiting.id: NoTerminal,
+            queued.id: NotRunning,
+            ended.id: AlreadyFinished,
+            "unknown": UnknownSubmission,
+        }.items():
+            with pytest.raises(error):
+                await state.controls.send_resize(id, WINDOW)
+
+
+async def test_sizes_for_one_attempt_are_bounded_beside_its_signals(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, tty=WINDOW)
+        for _ in range(RESIZES_MAX):
+            await state.controls.send_resize(submission.id, WINDOW)
+        with pytest.raises(Rejected) as refused:
+            await state.controls.send_resize(submission.id, WINDOW)
+        assert refused.value.kind == "too-many"
+        await state.controls.send_signal(submission.id, "SIGINT")
+        await state.submissions.begin(submission, "3", "node")
+        await state.controls.send_resize(submission.id, WINDOW)
+
+
+async def test_a_forgotten_terminal_is_still_one(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, tty=WINDOW)
+        seam.empty()
+        await state.submissions.begin(submission, "3", "node", Taken(controls=7))
+        await state.controls.send_resize(submission.id, WINDOW)
+        (entry,) = await state.controls.watch(submission.id, 7)
+        assert (entry.number, entry.control) == (8, Resize(WINDOW))
+
+
+async def test_what_a_terminal_showed_first_outlives_an_emptying(seam: StateSeam) -> None:
+    """In the heads of the result: as what it was."""
+    shown = Written.of(b"$ ls\r\n")
+    last = Result(Verdict.OK, run=replace(OUTCOME, stdout=shown, tty=True), finished_at=time.time())
+    async with seam.open() as state:
+        submission = make(tty=WINDOW)
+        assert await state.submissions.finish(submission.id, 1, last, submission)
+        record = await state.submissions.get(submission.id, 1000)
+        assert record.output == {(RUN, "stdout"): shown.head, (RUN, "stderr"): b""}
+        told = [each.event for each in await state.log.entries(submission.id, 0)]
+        assert told == [Output("run", "tty", shown.head), Finished(last.without_heads())]
 
 
 # what somebody else wrote

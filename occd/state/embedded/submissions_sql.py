@@ -104,7 +104,7 @@ def begin(
         raise Exhausted(submission.id, attempts)
     db.execute(
         "UPDATE submissions SET status = 'running', attempts = ?, published = 1, log_from = ?, "
-        "stdin_read = ?, signals = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
+        "stdin_read = ?, signals = 0, resizes = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
         [attempts + 1, last_seq + 1, taken.stdin, time.time(), number],
     )
     if attempts:  # signals are for the attempt that ran
@@ -238,7 +238,7 @@ def expire(db: sqlite3.Connection, before: float) -> bool:
 def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
     cursor = db.execute(
         "INSERT INTO submissions (id, body, status, created_at, key, digest, owner, language, "
-        "interactive, retry_of) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
+        "interactive, retry_of, tty) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             submission.id,
             wire.encode_submission(submission),
@@ -249,6 +249,7 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
             submission.language,
             submission.interactive,
             submission.retry_of,
+            submission.tty is not None,
         ],
     )
     assert cursor.lastrowid is not None

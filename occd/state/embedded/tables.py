@@ -123,4 +123,8 @@ MIGRATIONS: tuple[Step, ...] = (
     CREATE INDEX withdrawn_until ON withdrawn (until)
     """,
     second_shape,
+    """
+    ALTER TABLE submissions ADD COLUMN tty INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE submissions ADD COLUMN resizes INTEGER NOT NULL DEFAULT 0
+    """,
 )

@@ -62,6 +62,7 @@ class RedisSubmissions:
             int(submission.interactive),
             store_event(event),
             submission.retry_of or "",
+            int(submission.tty is not None),
         )
         await self._indexes.add(submission)
         return Created(id, published=made[0] == b"was there" and made[1] == b"1")
@@ -111,6 +112,7 @@ class RedisSubmissions:
                     taken.controls,
                     taken.attempts,
                     submission.retry_of or "",
+                    int(submission.tty is not None),
                 ),
                 ("ZREM", self._store.key("queued"), id),
                 ("ZREM", self._store.key("unpublished"), id),
