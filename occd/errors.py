@@ -21,6 +21,8 @@
     │   ├── NotInteractive     stdin for a submission that takes none, or whose stdin has ended
     │   ├── NotRunning         a signal for a program that does not run now
     │   ├── StdinFull          the program has not read what it was sent; `unread` bytes wait
+    │   ├── NodeGone           no process reads the inbox of this node
+    │   ├── InboxFull          the node has not read what it was told
     │   └── StateUnavailable   it cannot be reached or takes nothing; retry after `retry_after_s`
     ├── OverBudget
     │   ├── BudgetFull         this process holds as many bytes for strangers as it may; try again
@@ -131,6 +133,14 @@ class StdinFull(StateError):
     def __init__(self, unread: int) -> None:
         super().__init__(f"{unread} bytes of stdin wait to be read by the program")
         self.unread = unread
+
+
+class NodeGone(StateError):
+    pass
+
+
+class InboxFull(StateError):
+    pass
 
 
 class StateUnavailable(StateError):

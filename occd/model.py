@@ -152,6 +152,9 @@ class Written:
             return cls(len(data), False, truncated, data)
         return cls(len(data), True, truncated, data)
 
+    def without_head(self) -> "Written":
+        return replace(self, head=b"") if self.head else self
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -174,9 +177,7 @@ class Outcome:
         return self.stdout if stream == "stdout" else self.stderr
 
     def without_heads(self) -> "Outcome":
-        return replace(
-            self, stdout=replace(self.stdout, head=b""), stderr=replace(self.stderr, head=b"")
-        )
+        return replace(self, stdout=self.stdout.without_head(), stderr=self.stderr.without_head())
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,9 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that matches a pattern and was not kept. `name` ends with a slash for a folder."""
+    """A file that matches a pattern and was not kept. `name` ends with a slash for a folder, and is empty for
+    the box. Bytes that are not UTF-8 are written as backslashes. A name of more than 1,024 characters is cut,
+    and ends with `…`. `reason` is a `Reason` of the sandbox, perhaps of a later version."""
 
     name: str
     reason: str
@@ -266,107 +269,6 @@ class Result:
             compile=self.compile and self.compile.without_heads(),
             run=self.run and self.run.without_heads(),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    position: int
-    estimate_s: float | None
-    name: Literal["queued"] = "queued"
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    attempt: int
-    version: str | None
-    node: str
-    name: Literal["started"] = "started"
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    stage: StageName
-    phase: Literal["start", "end"]
-    outcome: Outcome | None = None
-    name: Literal["stage"] = "stage"
-    program: Program = "solution"
-    test: int | None = None
-
-    @property
-    def step(self) -> Step:
-        return Step(self.stage, self.program, self.test)
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    stage: StageName
-    stream: Stream
-    data: bytes
-    name: Literal["output"] = "output"
-    program: Program = "solution"
-    test: int | None = None
-
-    @property
-    def step(self) -> Step:
-        return Step(self.stage, self.program, self.test)
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The event `artifact`: a program left a file."""
-
-    artifact: Artifact
-    stage: StageName
-    name: Literal["artifact"] = "artifact"
-    program: Program = "solution"
-    test: int | None = None
-
-    @property
-    def step(self) -> Step:
-        return Step(self.stage, self.program, self.test)
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """The event `test`: a test is over, or is left out. `share` is what the test earns of its weight. A
-    failure of an earlier test may still leave out a test that is over."""
-
-    test: int
-    title: str
-    verdict: TestVerdict
-    share: float
-    message: str
-    cpu_time: float
-    wall_time: float
-    memory: int
-    name: Literal["test"] = "test"
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The event `finished`."""
-
-    result: Result
-    name: Literal["finished"] = "finished"
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """An event that this version of occd cannot read: a later one wrote it, or it was damaged."""
-
-    name: Literal["unknown"] = "unknown"
-
-
-Event = Queued | Started | Stage | Output | Left | Tested | Finished | Unknown
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """An event with its place in the submission's log; `seq` counts from 1 without gaps."""
-
-    seq: int
-    time: float
-    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,9 +325,12 @@ class Record:
 def _with_short_heads(outcome: Outcome | None, left: int) -> tuple[Outcome | None, int]:
     if outcome is None:
         return None, left
+    heads = len(outcome.stdout.head) + len(outcome.stderr.head)
+    if heads <= left:
+        return outcome, left - heads
     shortened = []
     for written in (outcome.stdout, outcome.stderr):
-        kept = written if len(written.head) <= left else replace(written, head=b"")
+        kept = written if len(written.head) <= left else written.without_head()
         left -= len(kept.head)
         shortened.append(kept)
     return replace(outcome, stdout=shortened[0], stderr=shortened[1]), left

@@ -36,7 +36,7 @@ class TestRequest:
     """The fields of `judging.Test`. A test without a name is called by its number, from 1."""
 
     name: str | None = None
-    stdin: bytes = b""
+    stdin: bytes | None = None
     args: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
     expected_stdout: bytes | None = None
@@ -48,7 +48,7 @@ class TestRequest:
     @property
     def bytes(self) -> int:
         files = sum(len(file.content) for file in self.files)
-        return len(self.stdin) + len(self.expected_stdout or b"") + files
+        return len(self.stdin or b"") + len(self.expected_stdout or b"") + files
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import trio
 
 from occd.languages import Language
 from occd.model import File, Limits, Outcome, Stream
-from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree, no_signals
+from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree
 from occd.sandbox import Feed as Stdin
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
@@ -47,7 +47,7 @@ class Feed:
         default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
     )
     output: trio.Event = field(default_factory=trio.Event)
-    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
+    signals: trio.MemoryReceiveChannel[int] | None = None
 
     def emit(self, stream: Stream, data: bytes) -> None:
         self.seen[stream] += data

@@ -69,7 +69,6 @@ def test_a_new_execute_runs_what_an_old_submit_queued(body: bytes) -> None:
 
 
 @given(submissions())
-@settings(deadline=None)
 def test_an_old_execute_runs_what_a_new_submit_queued(submission: Submission) -> None:
     body = wire.encode_submission(submission)
     assert json.loads(body)["v"] == 1
@@ -78,7 +77,6 @@ def test_an_old_execute_runs_what_a_new_submit_queued(submission: Submission) ->
 
 
 @given(submissions())
-@settings(deadline=None)
 def test_an_owner_is_written_as_readers_of_version_1_want_it(submission: Submission) -> None:
     """A reader between version 1 and this one refuses an owner with a colon, and dead-letters the message."""
     owner = json.loads(wire.encode_submission(submission))["submission"]["owner"]
@@ -108,7 +106,6 @@ def with_inline_output(value: Any) -> Any:
 
 
 @given(submissions(), st.integers(1, 9), results)
-@settings(deadline=None)
 def test_an_old_notify_refuses_what_a_new_execute_ended(
     submission: Submission, attempt: int, result: Any
 ) -> None:
@@ -262,7 +259,7 @@ def test_every_later_field_can_be_left_out() -> None:
 
 
 @given(submissions())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_what_uses_no_later_field_is_written_as_version_1_wrote_it(submission: Submission) -> None:
     plain = replace(
         submission, interactive=False, limits=replace(submission.limits, open_files=256)

@@ -163,6 +163,16 @@ def test_each_role_tells_its_health_and_serves_nothing_else(installation: Instal
                 assert server.get(path).status == (200 if path in SERVED[name] else 404)
 
 
+def test_events_are_served_where_the_websocket_is(installation: Installation) -> None:
+    for server, kind in (
+        (installation.sockets[0], "unknown-submission"),
+        (installation.submits[0], "not-found"),
+        (installation.executes[0], "not-found"),
+    ):
+        answer = server.get(f"{API}/submissions/nobody/events")
+        assert (answer.status, answer.json()["type"]) == (404, kind)
+
+
 async def test_a_client_that_moves_to_another_ws_node_misses_nothing(
     installation: Installation,
 ) -> None:

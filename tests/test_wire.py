@@ -13,19 +13,8 @@ from values import events, ids, results, submissions, text
 
 from occd import rules, wire
 from occd.errors import Poisoned, Unreadable
-from occd.model import (
-    Event,
-    File,
-    LogEntry,
-    Outcome,
-    Output,
-    Record,
-    Result,
-    Submission,
-    Unknown,
-    Verdict,
-    Written,
-)
+from occd.events import Event, LogEntry, Output, Unknown
+from occd.model import File, Outcome, Record, Result, Submission, Verdict, Written
 from occd.web.json import dump
 from occd.web.schema import event_json, no_text, record_json
 
@@ -35,25 +24,21 @@ OUTCOME = Outcome(0, None, None, Written.of(b"out"), Written(), 0.1, 0.2, 300)
 
 
 @given(submissions())
-@settings(deadline=None)
 def test_a_submission_reads_back_as_it_was(submission: Submission) -> None:
     assert wire.decode_submission(wire.encode_submission(submission)) == submission
 
 
 @given(st.builds(wire.ResultMessage, id=ids, attempt=st.integers(1, 3), result=results))
-@settings(deadline=None)
 def test_a_result_message_reads_back_as_it_was(message: wire.ResultMessage) -> None:
     assert wire.decode_result(wire.encode_result(message)) == message
 
 
 @given(results)
-@settings(deadline=None)
 def test_a_stored_result_reads_back_as_it_was(result: Result) -> None:
     assert wire.load_result(wire.store_result(result)) == result
 
 
 @given(events)
-@settings(deadline=None)
 def test_a_stored_event_reads_back_as_it_was(event: Event) -> None:
     assert wire.load_event(wire.store_event(event)) == event
 
@@ -145,7 +130,6 @@ def test_no_bytes_at_all_do_more_than_poison(body: bytes) -> None:
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=3))
-@settings(deadline=None)
 def test_a_damaged_message_is_poisoned_or_still_a_message(at: int, noise: bytes) -> None:
     body = wire.encode_submission(SUBMISSION)
     at %= len(body)
@@ -363,7 +347,7 @@ def mutated(data: st.DataObject, tree: Any) -> bytes:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_whatever_is_changed_in_a_message_what_is_read_keeps_the_rules(data: st.DataObject) -> None:
     body = mutated(data, json.loads(wire.encode_submission(data.draw(submissions()))))
     with suppress(Poisoned):
@@ -378,7 +362,7 @@ def test_whatever_is_changed_in_a_message_what_is_read_keeps_the_rules(data: st.
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_is_changed_in_a_result_it_can_be_stored_and_shown(data: st.DataObject) -> None:
     sent = wire.ResultMessage("id", 1, data.draw(results), SUBMISSION)
     body = mutated(data, json.loads(wire.encode_result(sent)))
@@ -390,7 +374,7 @@ def test_whatever_is_changed_in_a_result_it_can_be_stored_and_shown(data: st.Dat
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_is_changed_in_an_event_it_can_be_told(data: st.DataObject) -> None:
     event = wire.load_event(mutated(data, json.loads(wire.store_event(data.draw(events)))))
     told = json.loads(dump(event_json("id", LogEntry(1, 0.0, event), None)))

@@ -3,6 +3,7 @@ checks it."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from occd.execution.eventlog import EventLog
 from occd.execution.tail import Tail
@@ -18,14 +19,14 @@ class Recorder:
         self._step = step
         self._log_max = log_max
         self._keep = keep
-        self._tail = Tail(self._emit)
+        self._tail = Tail()
         self._logged: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._cut: set[Stream] = set()
         self.stdout = bytearray()
 
     def told(self, stream: Stream) -> Callable[[bytes], None]:
         """Takes each piece of a stream."""
-        return lambda data: self._tail.emit(stream, data)
+        return partial(self._take, stream)
 
     @property
     def end_of_stderr(self) -> str:
@@ -38,6 +39,8 @@ class Recorder:
 
     def accounted(self, outcome: Outcome) -> Outcome:
         """The outcome, which counts what the log has."""
+        if not self._cut:
+            return outcome
         changed = {}
         for stream in self._cut:
             written = outcome.written(stream)
@@ -48,7 +51,8 @@ class Recorder:
             stderr=changed.get("stderr", outcome.stderr),
         )
 
-    def _emit(self, stream: Stream, data: bytes) -> None:
+    def _take(self, stream: Stream, data: bytes) -> None:
+        self._tail.add(stream, data)
         if self._keep and stream == "stdout":
             self.stdout += data
         if stream in self._cut:

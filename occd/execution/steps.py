@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import trio
 
+from occd.events import Stage
 from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
-from occd.model import File, Outcome, Stage, Step
-from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree, no_signals
+from occd.model import File, Outcome, Step
+from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree
 
 _NOTHING = Null()
 
@@ -27,7 +28,7 @@ class Done:
     collected: Collected
 
 
-def no_matter() -> None:
+def _no_matter() -> None:
     """For those who need not know when a program runs."""
 
 
@@ -47,7 +48,7 @@ class Steps:
     def __init__(self, log: EventLog, stop: trio.Event) -> None:
         """`stop` ends the steps that run, and keeps what they wrote."""
         self._log = log
-        self._stop = stop
+        self.stop = stop
         self.logged = 0
         """Bytes of output in the log, of the steps that are over."""
 
@@ -67,7 +68,7 @@ class Steps:
         keep_tree: bool = False,
         collect: Collect | None = None,
         stop: trio.Event | None = None,
-        started: Callable[[], None] = no_matter,
+        started: Callable[[], None] = _no_matter,
     ) -> Done:
         """`stop` ends this step alone, instead of the event for all steps. `started` is called when the
         program runs. `log_max` is the most that the log gets of each stream, None for all."""
@@ -82,8 +83,8 @@ class Steps:
                 stdout=Sink(limits.output, recorder.told("stdout")),
                 stderr=Sink(limits.output, recorder.told("stderr")),
                 stdin=stdin,
-                stop=self._stop if stop is None else stop,
-                signals=signals or no_signals(),
+                stop=self.stop if stop is None else stop,
+                signals=signals,
                 tree=tree,
                 files=files,
                 interactive=interactive,

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import trio
 
-from occd.model import LogEntry, Record, Status
+from occd.events import LogEntry
+from occd.model import Record, Status
 from occd.principal import Principal
 from occd.request import Request
 from occd.roles.heartbeat import announce

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from occd.model import Unknown
+from occd.events import Unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from occd.model import STREAMS, Event, LogEntry, Outcome, Output, Result, Step, Stream, Written
+from occd.events import Event, Output
+from occd.model import STREAMS, Outcome, Result, Step, Stream, Written
 
 
-def joined(result: Result, entries: Iterable[LogEntry]) -> dict[tuple[Step, Stream], bytes]:
-    """The output of the result's steps, from the log of its attempt."""
+def joined(result: Result, events: Iterable[Event]) -> dict[tuple[Step, Stream], bytes]:
+    """The output of the result's steps, from the events of its attempt."""
     found: dict[tuple[Step, Stream], bytearray] = {}
-    for entry in entries:
-        if isinstance(entry.event, Output):
-            found.setdefault((entry.event.step, entry.event.stream), bytearray()).extend(
-                entry.event.data
-            )
+    for event in events:
+        if isinstance(event, Output):
+            found.setdefault((event.step, event.stream), bytearray()).extend(event.data)
     return {
         (step, stream): bytes(found.get((step, stream), b""))
         for step in result.outcomes

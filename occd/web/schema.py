@@ -8,22 +8,19 @@ from functools import partial
 from typing import Any
 
 from occd.config import CeilingConfig, Config
+from occd.events import Event, LogEntry, Output, Tested
 from occd.judging import TestVerdict
 from occd.languages import Installed, Language
 from occd.model import (
     COMPILE,
     RUN,
     Artifact,
-    Event,
     Limits,
-    LogEntry,
     Outcome,
-    Output,
     Record,
     Step,
     Stream,
     Summary,
-    Tested,
     Written,
 )
 from occd.web.fields import LimitsJson

@@ -28,16 +28,15 @@ from occd.errors import (
     StateUnavailable,
     UnknownSubmission,
 )
+from occd.events import Event, Queued
 from occd.languages import Available, Installed, Language, load_languages
 from occd.model import (
     HEAD_BYTES,
     HEADS_BYTES,
     RUN,
-    Event,
     File,
     Limits,
     Outcome,
-    Queued,
     Record,
     Result,
     Stream,
@@ -48,7 +47,7 @@ from occd.model import (
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, no_signals
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree
 from occd.scopes import cancel_when
 from occd.state import State
 
@@ -65,7 +64,7 @@ class FakeSandbox:
     isolation: Sequence[str] = ()
     runs: int = 0
     collected: Collected = field(default_factory=Collected)
-    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
+    signals: trio.MemoryReceiveChannel[int] | None = None
     languages: dict[str, Language] = field(default_factory=load_languages)
     available: Available = field(
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
@@ -298,6 +297,7 @@ async def test_stdin_that_no_program_reads_holds_up_no_signal_and_no_cancel(flow
 
     async def read_nothing(emit: Emit, stop: trio.Event) -> Outcome:
         started.set()
+        assert flow.sandbox.signals
         assert await flow.sandbox.signals.receive() == 2
         await flow.state.submissions.cancel(submission.id)
         await stop.wait()
@@ -319,6 +319,7 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
 
     async def until_signalled(emit: Emit, stop: trio.Event) -> Outcome:
         started.set()
+        assert flow.sandbox.signals
         assert [await flow.sandbox.signals.receive() for _ in range(2)] == [2, 18]
         return FINE
 
@@ -528,11 +529,13 @@ async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
 async def test_a_result_in_the_queue_has_none_of_the_tests_data(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lengths, publish = [], flow.broker.publish
+    """It has the rest of the submission where state may have forgotten the submission."""
+    lengths, known, publish = [], [], flow.broker.publish
 
     async def watched(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         if queue == flow.config.execution_queue:
             lengths.append(len(body))
+            known.append(wire.decode_result(body).submission is not None)
         await publish(queue, body, key=key, owner=owner)
 
     monkeypatch.setattr(flow.broker, "publish", watched)
@@ -544,6 +547,7 @@ async def test_a_result_in_the_queue_has_none_of_the_tests_data(
         _, result = await flow.settled(submission)
     assert result.verdict == Verdict.ACCEPTED
     assert max(lengths) < 2 * HEADS_BYTES
+    assert known == [flow.state.store.can_be_emptied]
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)

@@ -18,6 +18,8 @@ from occd.errors import (
     Conflict,
     EventsReset,
     Exhausted,
+    InboxFull,
+    NodeGone,
     NotInteractive,
     NotRunning,
     Poisoned,
@@ -27,30 +29,24 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Finished, LogEntry, Output, Queued, Stage, Started, Unknown
 from occd.model import (
     COMPILE,
     HEAD_BYTES,
     MAX_ATTEMPTS,
     RUN,
     STREAMS,
-    Event,
     File,
-    Finished,
-    LogEntry,
     Outcome,
-    Output,
-    Queued,
     Result,
-    Stage,
-    Started,
     Submission,
-    Unknown,
     Verdict,
     Written,
     new_id,
 )
 from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Taken
 from occd.state.control import Cancel, Control, End, Signal, Stdin
+from occd.state.inbox import LETTER_MAX, LETTERS_BYTES_MAX, LETTERS_MAX, Letter
 
 OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
 
@@ -1370,3 +1366,190 @@ async def test_bytes_of_a_subject_are_there_after_a_crash(seam: StateSeam) -> No
         await state.blobs.forget(one.id)
         await state.blobs.forget(other.id)
         assert await state.blobs.get(one.id, digest) is None
+
+
+# inboxes
+
+
+async def letters(state: State, node: str, reader: int, after: int = 0) -> list[tuple[int, bytes]]:
+    """The seat and the data of each letter; there is one."""
+    with trio.fail_after(SOON_S):
+        return [(each.seat, each.data) for each in await state.inboxes.watch(node, reader, after)]
+
+
+async def insist(state: State, node: str, data: bytes) -> None:
+    """Send it as soon as the reader has been heard."""
+    with trio.fail_after(SOON_S):
+        while True:
+            try:
+                return await state.inboxes.send(node, 0, data)
+            except NodeGone:
+                await trio.sleep(0.01)
+
+
+async def test_letters_reach_the_node_that_they_are_for_in_order(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        one, two = await state.inboxes.open("host:1"), await state.inboxes.open("host:2")
+        await state.inboxes.send("host:1", 3, b" 1 2 \xff")
+        await state.inboxes.send("host:2", 0, b"other")
+        await state.inboxes.send("host:1", 0, b"")
+        assert await letters(state, "host:1", one) == [(3, b" 1 2 \xff"), (0, b"")]
+        assert await letters(state, "host:2", two) == [(0, b"other")]
+
+
+async def test_who_watches_an_inbox_is_woken_by_letters_to_it(seam: StateSeam) -> None:
+    """At once, not when the reader is heard again."""
+    async with seam.open() as state:
+        one, two = await state.inboxes.open("one"), await state.inboxes.open("two")
+        unrelated = Waiting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(unrelated.run, partial(state.inboxes.watch, "two", two, 0))
+            after = 0
+            for _ in range(2):
+                watch = partial(state.inboxes.watch, "one", one, after)
+                await assert_waits_for(watch, state.inboxes.send("one", 0, b"x"))
+                after = (await state.inboxes.watch("one", one, after))[-1].number
+            await unrelated.assert_still()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_letter_comes_again_until_it_was_handled(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        for data in (b"one", b"two", b"three"):
+            await state.inboxes.send("node", 0, data)
+        found = await state.inboxes.watch("node", reader, 0)
+        assert [each.number for each in found] == sorted({each.number for each in found})
+        assert await state.inboxes.watch("node", reader, found[0].number) == found[1:]
+        assert await state.inboxes.watch("node", reader, 0) == found
+        await state.inboxes.handled("node", reader, found[0].number)
+        assert await state.inboxes.watch("node", reader, 0) == found[1:]
+        later = await state.inboxes.open("node")  # the earlier one was cut off
+        assert await state.inboxes.watch("node", later, 0) == found[1:]
+        await state.inboxes.handled("node", later, found[2].number)
+        await state.inboxes.send("node", 0, b"four")
+        assert await letters(state, "node", later) == [(0, b"four")]
+
+
+async def test_only_the_process_that_opened_an_inbox_last_reads_it(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        first = await state.inboxes.open("node")
+
+        async def wait() -> None:
+            with pytest.raises(Stale):
+                await state.inboxes.watch("node", first, 0)
+
+        await assert_waits_for(wait, state.inboxes.open("node"))
+        second = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"x")
+        for step in (
+            state.inboxes.watch("node", first, 0),
+            state.inboxes.handled("node", first, 2**60),
+            state.inboxes.close("node", first),
+        ):
+            with pytest.raises(Stale):
+                await step
+        assert await letters(state, "node", second) == [(0, b"x")]
+
+
+async def test_a_letter_to_a_node_that_nobody_reads_for_is_refused(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        with pytest.raises(NodeGone):
+            await state.inboxes.send("node", 0, b"x")
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"x")
+        await state.inboxes.close("node", reader)
+        with pytest.raises(NodeGone):
+            await state.inboxes.send("node", 0, b"x")
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"y")
+        assert await letters(state, "node", reader) == [(0, b"y")]
+
+
+async def test_an_inbox_takes_no_more_than_its_bound(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        with pytest.raises(Rejected):
+            await state.inboxes.send("node", 0, bytes(LETTER_MAX + 1))
+        for _ in range(LETTERS_MAX):
+            await state.inboxes.send("node", 0, b"x")
+        with pytest.raises(InboxFull):
+            await state.inboxes.send("node", 0, b"x")
+        last = (await state.inboxes.watch("node", reader, 0))[-1].number
+        await state.inboxes.handled("node", reader, last)
+        fitting = LETTERS_BYTES_MAX // LETTER_MAX - 1
+        for _ in range(fitting):
+            await state.inboxes.send("node", 0, bytes(LETTER_MAX))
+        with pytest.raises(InboxFull):
+            await state.inboxes.send("node", 0, bytes(LETTER_MAX))
+        found: list[Letter] = []
+        while len(found) < fitting:
+            part = await state.inboxes.watch("node", reader, found[-1].number if found else 0)
+            assert len(part) * LETTER_MAX <= WATCH_BYTES + LETTER_MAX
+            found += part
+        await state.inboxes.handled("node", reader, found[0].number)
+        await state.inboxes.send("node", 0, bytes(LETTER_MAX))
+
+
+async def test_a_node_whose_reader_is_silent_is_gone_with_its_letters(seam: StateSeam) -> None:
+    seam.hasten(node_ttl_s=0.3)
+    async with seam.open() as state:
+        await state.inboxes.open("node")
+
+        async def send_on() -> None:
+            while True:
+                await state.inboxes.send("node", 0, b"old")
+                await trio.sleep(0.02)
+
+        with trio.fail_after(SOON_S), pytest.raises(NodeGone):
+            await send_on()
+        seam.hasten(node_ttl_s=15)
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"new")
+        assert await letters(state, "node", reader) == [(0, b"new")]
+
+
+async def test_a_reader_that_waits_is_heard(seam: StateSeam) -> None:
+    ttl_s = 0.3
+    seam.hasten(node_ttl_s=ttl_s)
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+
+        async def send() -> None:
+            while True:
+                await trio.sleep(4 * ttl_s)
+                await insist(state, "node", b"x")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            assert (await letters(state, "node", reader))[0] == (0, b"x")
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_letter_that_nobody_handled_in_time_is_dropped(seam: StateSeam) -> None:
+    ttl_s = 0.3
+    seam.hasten(node_ttl_s=ttl_s)
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        await insist(state, "node", bytes(LETTER_MAX))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(state.inboxes.watch, "node", reader, 2**60)  # it is heard
+            await trio.sleep(2 * ttl_s)
+            too_late = Waiting()
+            nursery.start_soon(too_late.run, partial(state.inboxes.watch, "node", reader, 0))
+            await too_late.assert_still()
+            for _ in range(LETTERS_BYTES_MAX // LETTER_MAX - 1):  # its place is free
+                await insist(state, "node", bytes(LETTER_MAX))
+            nursery.cancel_scope.cancel()
+
+
+async def test_after_an_emptying_a_reader_misses_no_letter_that_was_sent(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"before")
+        before = (await state.inboxes.watch("node", reader, 0))[-1].number
+        await state.inboxes.handled("node", reader, before)
+        seam.empty()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(insist, state, "node", b"after")
+            assert await letters(state, "node", reader, before) == [(0, b"after")]

@@ -142,6 +142,7 @@ async def test_writing_to_inits_files_in_proc_is_refused(lab: Lab) -> None:
 
 
 async def test_crowding_init_off_its_processor_delays_no_end(lab: Lab) -> None:
+    """Far before the wall time, also where 200 programs begin on a busy machine."""
     started = time.monotonic()
     outcome = await lab.python(
         """
@@ -154,10 +155,10 @@ async def test_crowding_init_off_its_processor_delays_no_end(lab: Lab) -> None:
                     while True: pass
         except OSError: time.sleep(60)
         """,
-        replace(SHORT, cpu_time=1.0, processes=200, memory=2**31, wall_time=30.0),
+        replace(SHORT, cpu_time=1.0, processes=200, memory=2**31, wall_time=60.0),
     )
     assert outcome.limit == "cpu_time", outcome
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from occd.errors import (
     StdinFull,
     UnknownSubmission,
 )
-from occd.model import Unknown
+from occd.events import Unknown
 from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
 from occd.state.control import Cancel, Control, ControlEntry, End, Signal, Stdin
 from occd.state.embedded.shared import Shared

@@ -8,13 +8,11 @@ import structlog
 
 from occd import wire
 from occd.errors import AlreadyFinished, Conflict, Exhausted, Poisoned, UnknownSubmission
+from occd.events import Finished, Queued, Started
 from occd.model import (
     MAX_ATTEMPTS,
-    Finished,
-    Queued,
     Record,
     Result,
-    Started,
     Status,
     Submission,
     Summary,
@@ -23,7 +21,7 @@ from occd.model import (
 )
 from occd.state import WAITS_S, Created, Taken
 from occd.state.embedded.controls import append_control
-from occd.state.embedded.log import append_events, find, stored_events
+from occd.state.embedded.log import append_events, find, stored_output
 from occd.state.output import joined, rebuilt
 
 log = structlog.get_logger()
@@ -162,8 +160,8 @@ def get(db: sqlite3.Connection, id: str, output_max: int) -> Record:
     )
     if loaded is None or record.output_size > output_max:
         return record
-    entries = stored_events(db, number, log_from) if record.output_size else ()
-    return replace(record, output=joined(loaded, entries))
+    events = stored_output(db, number, log_from) if record.output_size else ()
+    return replace(record, output=joined(loaded, events))
 
 
 def status(db: sqlite3.Connection, id: str) -> Status:

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from occd import wire
 from occd.errors import Unreadable
+from occd.migration import Step
 from occd.principal import ANONYMOUS
-from occd.sqlite import Step
 
 
 def second_shape(db: sqlite3.Connection) -> None:

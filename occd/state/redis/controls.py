@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from occd.errors import FieldError, NotInteractive, NotRunning, Rejected, StdinFull
-from occd.model import Unknown
+from occd.events import Unknown
 from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
 from occd.state.control import Cancel, Control, ControlEntry, End, Signal, Stdin
 from occd.state.redis.store import RedisStore, refuse
