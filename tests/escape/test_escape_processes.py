@@ -400,6 +400,40 @@ trio.run(main)
     await daemon_killed_while_running(script, language_cache)
 
 
+async def test_killing_the_daemon_kills_its_programs_at_terminals(
+    lab: Lab, language_cache: Path
+) -> None:
+    """Also those that do not care that nobody has the other side of the terminal any more."""
+    script = """
+import sys, trio
+sys.path.insert(0, sys.argv[1])
+from sandboxed import *
+from terminals import *
+from occd.config import Config
+from occd.sandbox import kernel, open_sandbox
+from occd.sandbox.slots import host_folder
+from pathlib import Path
+SOURCE = '''
+import select
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+if os.fork() == 0: os.setsid()
+print('up', flush=True)
+while True:
+    try: os.write(1, bytes(1000)); select.select([0], [], [])
+    except OSError: time.sleep(10**6)
+'''
+async def main():
+    kernel.unmount(str(host_folder(kernel.enter_private_mounts()) / "mnt"))  # the test's, inherited
+    async with open_sandbox(Config(), Path(sys.argv[2])) as sandbox:
+        async with python_at_terminal(Lab(sandbox), SOURCE, Limits(wall_time=300.0)) as screen:
+            await screen.shows(b"up"); await screen.shows(b"up")
+            print("up", flush=True)
+            await trio.sleep_forever()
+trio.run(main)
+"""
+    await daemon_killed_while_running(script, language_cache)
+
+
 async def daemon_killed_while_running(script: str, cache: Path) -> None:
     command = [sys.executable, "-c", script, str(Path(__file__).parents[1]), str(cache)]
     async with trio.open_nursery() as nursery:
