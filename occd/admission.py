@@ -26,8 +26,13 @@ from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
 from occd.rules import UNITS, Broken
 
-LIMITS = tuple(name for name in CeilingConfig.model_fields if name != "total_time")
+LIMITS = tuple(
+    name for name in CeilingConfig.model_fields if name not in ("total_time", "interactive_s")
+)
 """The limits that a request may name."""
+
+_IDLE_S = 300.0
+"""How long an interactive program waits for input, unless its client says otherwise."""
 
 _OFFERED_S = 1.0
 
@@ -66,7 +71,7 @@ class Gate:
             raise Rejected("too-large", f"source and files exceed {most} bytes")
         language = await self._language(request.language, request.version, request.compile_args)
         try:
-            limits = self._limits_of(request, language)
+            limits = await self._limits_of(request, language)
             judging = await self._judging(request, limits)
             submission = _submission(request, principal, language, limits, judging)
         except Broken as error:
@@ -91,7 +96,7 @@ class Gate:
         tests = [test.limits for test in judging.tests if test.limits] if judging else []
         chosen = {earlier.limits, *tests, *(each.limits for each in programs)}
         for limits in chosen - {CHECKER_LIMITS}:
-            self._refuse_above_ceilings(limits_by_name(limits))
+            self._refuse_above_ceilings(limits_by_name(limits), interactive=earlier.interactive)
         submission = replace(
             earlier,
             id=new_id(),
@@ -199,30 +204,44 @@ class Gate:
             self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
         return self._known_offers
 
-    def _limits_of(self, request: Request, language: Language) -> Limits:
-        """A terminal may show as much as the ceiling allows: who sits at it sees it at once."""
-        default = language.limits
+    async def _limits_of(self, request: Request, language: Language) -> Limits:
+        """Who sits at a program sees all that a terminal shows, and need not hurry. Where some node does not
+        know the limit on idle time, the wall time stays what it was."""
+        asked, ceilings = dict(request.limits), self._config.ceilings
+        interactive = _is_interactive(request)
+        self._refuse_above_ceilings(asked, interactive=interactive)
         if request.tty:
-            default = replace(default, output=self._config.ceilings.output)
-        return self._limits(request.limits, default)
+            asked = {"output": ceilings.output} | asked
+        if interactive and "wall_time" not in asked and await self._understood("limits.idle"):
+            idle = min(_IDLE_S, ceilings.idle)
+            asked = {"wall_time": self._config.interactive_s, "idle": idle} | asked
+        return self._filled(asked, language.limits)
 
     def _limits(self, asked: Mapping[str, Any], default: Limits) -> Limits:
         """Fill in the defaults. Raises Broken for a value that no limit can have."""
         self._refuse_above_ceilings(asked)
+        return self._filled(asked, default)
+
+    def _filled(self, asked: Mapping[str, Any], default: Limits) -> Limits:
         most = self._config.ceilings.wall_time
         wall_time = min(max(10.0, 2 * asked.get("cpu_time", default.cpu_time)), most)
         return replace(default, **{"wall_time": wall_time, **asked})
 
-    def _refuse_above_ceilings(self, asked: Mapping[str, float]) -> None:
-        """The refusal names each limit that is beyond its ceiling."""
-        ceilings = self._config.ceilings
+    def _refuse_above_ceilings(
+        self, asked: Mapping[str, float], *, interactive: bool = False
+    ) -> None:
+        """The refusal names each limit that is beyond its ceiling. An interactive program may run for as long
+        as it may by default, and no ceiling is lower for it."""
+        ceilings = limits_by_name(self._config.ceilings)
+        if interactive:
+            ceilings["wall_time"] = max(ceilings["wall_time"], self._config.interactive_s)
         errors = [
             FieldError(
                 f"limits.{name}",
                 f"{value} is above this server's ceiling of {most} {UNITS[name]}",
             )
             for name, value in asked.items()
-            if value > (most := getattr(ceilings, name))
+            if value > (most := ceilings[name])
         ]
         if errors:
             detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
@@ -236,14 +255,10 @@ class Gate:
         not understand the field refuses the message."""
         if not (later := wire.later_fields(submission)):
             return
-        nodes = [node for node in await self._nodes() if "execute" in node.roles]
+        nodes = await self._executing()
         if not nodes and may_wait:
             return
-        unknown = {
-            field
-            for field in later
-            if not nodes or any(field not in (node.accepts or ()) for node in nodes)
-        }
+        unknown = {field for field in later if not _all_understand(nodes, field)}
         errors = [
             FieldError(field, "is not understood yet by every node that runs programs")
             for field in later
@@ -253,13 +268,29 @@ class Gate:
             detail = "; ".join(f"{each.field} {each.message}" for each in errors)
             raise Rejected("no-nodes", detail, errors)
 
+    async def _understood(self, field: str) -> bool:
+        return _all_understand(await self._executing(), field)
+
+    async def _executing(self) -> Sequence[Node]:
+        return [node for node in await self._nodes() if "execute" in node.roles]
+
     def _unknown(self, name: str) -> Rejected:
         known = ", ".join(self._languages)
         return _invalid("language", f"{name!r} is unknown; known are {known}", "unknown-language")
 
 
-def limits_by_name(limits: Limits) -> dict[str, float]:
-    return {name: getattr(limits, name) for name in LIMITS}
+def limits_by_name(limits: Limits | CeilingConfig) -> dict[str, float]:
+    """Those that a request may name, and that there are."""
+    found = {name: getattr(limits, name) for name in LIMITS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_interactive(request: Request) -> bool:
+    return request.interactive or request.tty is not None
+
+
+def _all_understand(nodes: Sequence[Node], field: str) -> bool:
+    return bool(nodes) and all(field in (node.accepts or ()) for node in nodes)
 
 
 def _offers(nodes: Iterable[Node], promised: Sequence[str]) -> dict[str, list[Installed]]:
@@ -320,13 +351,14 @@ def _submission(
         env=request.env,
         compile_args=request.compile_args,
         limits=limits,
-        interactive=request.interactive or request.tty is not None,
+        interactive=_is_interactive(request),
         user_id=request.user_id,
         created_at=time.time(),
         owner=principal.owner,
         judging=judging,
         artifacts=request.artifacts,
         tty=request.tty,
+        detached=request.detached,
     )
 
 

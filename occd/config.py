@@ -26,7 +26,7 @@ from pydantic import (
 
 from occd.errors import ConfigError
 from occd.model import Limits
-from occd.rules import BYTES_MAX, MOST
+from occd.rules import BYTES_MAX, LEAST, MOST
 from occd.settings import read_settings
 
 Role = Literal["submit", "execute", "notify", "ws"]
@@ -159,6 +159,11 @@ class CeilingConfig(_Section):
     total_time: float = Field(900, gt=0, le=MOST["wall_time"])
     """For a submission's tests together, wall time. RabbitMQ gives up on whoever holds a message for longer
     than its `consumer_timeout` (30 minutes)."""
+    idle: float = Field(3600, ge=LEAST["idle"], le=MOST["idle"])
+    """For an interactive program: the time without input."""
+    interactive_s: float | None = Field(None, gt=0, le=MOST["wall_time"])
+    """The wall time of an interactive program. None: an hour, or 25 minutes where RabbitMQ is used, which
+    must hear of a message within its `consumer_timeout` (30 minutes)."""
 
 
 class ArtifactsConfig(_Section):
@@ -241,7 +246,7 @@ class Config(_Section):
                 "from the others, whom they meet in RabbitMQ and Redis; or use --roles all"
             )
         ceiling, default = self.ceilings, Limits()
-        for name in CeilingConfig.model_fields.keys() - {"total_time"}:
+        for name in CeilingConfig.model_fields.keys() - {"total_time", "idle", "interactive_s"}:
             if getattr(ceiling, name) < getattr(default, name):
                 raise ValueError(
                     f"ceilings.{name} is below the default of {getattr(default, name)}"
@@ -255,6 +260,11 @@ class Config(_Section):
                     "take so much (see http.body_max_bytes and artifacts.file_bytes)"
                 )
         return self
+
+    @property
+    def interactive_s(self) -> float:
+        """The wall time of an interactive program, in seconds."""
+        return self.ceilings.interactive_s or (1500 if self.rabbitmq else 3600)
 
     @property
     def submission_queue(self) -> str:

@@ -43,6 +43,9 @@ class Started:
     version: str | None
     node: str
     name: Literal["started"] = "started"
+    wall_time: float | None = None
+    """The limits of the run, in seconds, for those who show a clock."""
+    idle: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,15 @@ class Limits:
     file_size: int = 10 * 2**20
     box: int = 64 * 2**20
     open_files: int = 256
+    idle: float | None = None
+    """For an interactive program: without input it ends after this time if it does nothing, and after three
+    times as long whatever it does."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            rules.limit(name, getattr(self, name))
+            value = getattr(self, name)
+            if value is not None or name != "idle":
+                rules.limit(name, value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ class Submission:
     """Patterns of the files that are kept when the program has ended."""
     tty: Terminal | None = None
     """The program runs at a terminal with this window. The program is interactive then."""
+    detached: bool = False
+    """An interactive program goes on when nobody follows it."""
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -111,8 +113,13 @@ class Submission:
             for name in ("tty", "interactive", "artifacts"):
                 if getattr(self, name):
                     raise rules.Broken("cannot go together with tests", name)
-        if self.tty and not self.interactive:
-            raise rules.Broken("needs interactive: true", "tty")
+        for name, asks in {
+            "tty": self.tty,
+            "detached": self.detached,
+            "limits.idle": self.limits.idle,
+        }.items():
+            if asks and not self.interactive:
+                raise rules.Broken("needs interactive: true", name)
         rules.check("artifacts", rules.patterns, self.artifacts)
 
     @property

@@ -75,6 +75,7 @@ class Request:
     """Patterns of the files that are kept."""
     tty: Terminal | None = None
     """The program is interactive, too."""
+    detached: bool = False
 
     @property
     def sources_bytes(self) -> int:

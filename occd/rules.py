@@ -37,6 +37,7 @@ LEAST: Mapping[str, float] = {
     "file_size": 1,
     "box": 4096,
     "open_files": 8,
+    "idle": 1,
 }
 MOST: Mapping[str, float] = {
     "cpu_time": 86_400,
@@ -47,6 +48,7 @@ MOST: Mapping[str, float] = {
     "file_size": 2**42,
     "box": 2**40,
     "open_files": 2**20,
+    "idle": 86_400,
 }
 """Far above every sensible ceiling, and below the bounds of the kernel and of our own formats."""
 UNITS: Mapping[str, str] = {
@@ -58,6 +60,7 @@ UNITS: Mapping[str, str] = {
     "file_size": "bytes",
     "box": "bytes",
     "open_files": "files",
+    "idle": "seconds",
 }
 
 TERMINAL_MAX = 1000

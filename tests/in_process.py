@@ -62,6 +62,7 @@ class Edge:
     port: int
     state: State
     ws: Ws
+    submit: Submit
     steps: Steps = field(default_factory=Steps)
 
     async def exchange(self, data: bytes, until: bytes = b"") -> bytes:
@@ -142,7 +143,7 @@ async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
             )
 
         (bound,) = await nursery.start(run)
-        found = Edge(int(bound.rpartition(":")[2]), state, ws)
+        found = Edge(int(bound.rpartition(":")[2]), state, ws, submit)
         trio.lowlevel.add_instrument(found.steps)
         try:
             yield found

@@ -92,12 +92,64 @@ async def test_a_terminal_is_interactive_and_may_show_as_much_as_the_ceiling_all
     found = await gate(Runs()).admit(replace(HELLO, tty=window), NOBODY)
     assert (found.tty, found.interactive) == (window, True)
     ceilings = Config().ceilings
-    plain = Limits(output=ceilings.output)
-    assert replace(found.limits, wall_time=plain.wall_time) == plain
+    assert found.limits == Limits(output=ceilings.output, wall_time=3600, idle=300)
     asked = replace(HELLO, tty=window, limits={"output": 5})
     assert (await gate(Runs()).admit(asked, NOBODY)).limits.output == 5
     again = await gate(Runs()).again(found, NOBODY)
     assert (again.tty, again.interactive, again.limits) == (window, True, found.limits)
+
+
+ASKS = replace(HELLO, interactive=True)
+
+
+async def time_of(request: Request, *nodes: Runs, **settings: Any) -> tuple[float, float | None]:
+    limits = (await gate(*(nodes or [Runs()]), **settings).admit(request, NOBODY)).limits
+    return limits.wall_time, limits.idle
+
+
+async def test_an_interactive_program_has_time_for_its_client() -> None:
+    assert await time_of(HELLO) == (10, None)
+    assert await time_of(ASKS) == (3600, 300)
+    rabbitmq = {"url": "amqp://localhost"}
+    assert await time_of(ASKS, rabbitmq=rabbitmq) == (1500, 300)
+    configured = {"interactive_s": 100, "idle": 50}
+    assert await time_of(ASKS, rabbitmq=rabbitmq, ceilings=configured) == (100, 50)
+
+
+async def test_limits_that_are_asked_for_win() -> None:
+    assert await time_of(replace(ASKS, limits={"wall_time": 20})) == (20, None)
+    assert await time_of(replace(ASKS, limits={"wall_time": 3600})) == (3600, None)
+    assert await time_of(replace(ASKS, limits={"idle": 3600})) == (3600, 3600)
+    assert await time_of(replace(ASKS, limits={"idle": 2, "wall_time": 9})) == (9, 2)
+    for limits in {"wall_time": 3601}, {"idle": 3601}:
+        (name,) = limits
+        refused = await refusal(gate(Runs()), replace(ASKS, limits=limits))
+        assert refused == ("limit-above-ceiling", [f"limits.{name}"])
+    refused = await refusal(gate(Runs()), replace(HELLO, limits={"wall_time": 301}))
+    assert refused == ("limit-above-ceiling", ["limits.wall_time"])
+
+
+async def test_nodes_that_do_not_know_idle_time_keep_the_wall_time_of_before() -> None:
+    behind = Runs(accepts=wire.FIELDS - {"limits.idle"})
+    assert await time_of(ASKS, Runs(), behind) == (10, None)
+    promised = await gate(languages=("python",)).admit(ASKS, NOBODY)  # no node is there
+    assert (promised.limits.wall_time, promised.limits.idle) == (10, None)
+    assert await refusal(gate(behind), replace(ASKS, limits={"idle": 9})) == (
+        "no-nodes",
+        ["limits.idle"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [({"detached": True}, "detached"), ({"limits": {"idle": 9}}, "limits.idle")],
+)
+async def test_what_is_for_interactive_programs_is_for_no_other(
+    fields: dict[str, Any], named: str
+) -> None:
+    assert await refusal(gate(Runs()), replace(HELLO, **fields)) == ("invalid", [named])
+    found = await gate(Runs()).admit(replace(ASKS, **fields), NOBODY)
+    assert (await gate(Runs()).again(found, NOBODY)).limits == found.limits
 
 
 async def test_a_terminal_goes_together_with_no_tests() -> None:

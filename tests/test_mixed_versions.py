@@ -60,6 +60,7 @@ def said(submission: Submission) -> dict[str, Any]:
     """The fields as version 1 has them: its owners have no kind, and it knows no tests and no artifacts."""
     fields = asdict(submission)
     assert (fields.pop("judging"), fields.pop("artifacts"), fields.pop("tty")) == (None, (), None)
+    assert (fields.pop("detached"), fields["limits"].pop("idle")) == (False, None)
     assert not any(file.pop("executable") for file in fields["files"])
     assert fields["owner"] is None or fields["owner"].startswith("anon:")
     return fields | {"owner": fields["owner"] and fields["owner"].removeprefix("anon:")}
@@ -123,6 +124,8 @@ def test_a_new_ws_tells_what_an_old_node_stored(stored: bytes) -> None:
     new, old = with_inline_output(asdict(wire.load_event(stored))), old_wire.load_event(stored)
     if "stage" in new:  # it was always the solution's, and of no test
         assert (new.pop("program"), new.pop("test")) == ("solution", None)
+    if new["name"] == "started":
+        assert (new.pop("wall_time"), new.pop("idle")) == (None, None)
     assert new == asdict(old)
 
 
@@ -375,10 +378,14 @@ async def test_a_terminal_is_given_when_every_execute_node_has_some(
     installation: Installation,
 ) -> None:
     tty = {"rows": 24, "cols": 80}
-    behind = replace(NEW, name="behind", accepts=wire.FIELDS - {"tty", "tty.rows", "tty.cols"})
+    later = {"tty", "tty.rows", "tty.cols", "limits.idle", "detached"}
+    behind = replace(NEW, name="behind", accepts=wire.FIELDS - later)
     for node in (NEW, behind):
         await installation.state.nodes.announce(node)
     assert await refused(installation, tty=tty) == ["tty"]
+    assert await refused(installation, interactive=True, detached=True) == ["detached"]
+    asked = {"limits": {"idle": 9}, "interactive": True}
+    assert await refused(installation, **asked) == ["limits.idle"]
     await installation.post(interactive=True)
     await installation.state.nodes.withdraw(behind)
     id = await installation.post(tty=tty)
@@ -386,6 +393,9 @@ async def test_a_terminal_is_given_when_every_execute_node_has_some(
     assert [message["v"] for message in found] == [1, 2]
     said = found[-1]["submission"]
     assert (said["id"], said["tty"], said["interactive"]) == (id, tty, True)
+    assert ("idle" in found[0]["submission"]["limits"], said["limits"]["idle"]) == (False, 300)
+    walls = [each["submission"]["limits"]["wall_time"] for each in found]
+    assert walls == [10, 3600]
     with pytest.raises(Poisoned):
         old_wire.decode_submission(json.dumps(found[-1]).encode())
 

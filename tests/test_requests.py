@@ -37,7 +37,7 @@ OPTIONAL = [
         "interactive",
         "user_id",
     ),
-    *("tests", "groups", "checker", "stop_on_failure", "artifacts"),
+    *("tests", "groups", "checker", "stop_on_failure", "artifacts", "detached"),
     *("network", "tty", "trace", "interactor", "callback_url"),
 ]
 OF_TESTS = [

@@ -31,7 +31,8 @@ def broker(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
 def ask(server: Server, owner: str = "") -> str:
     """Submit a program that asks for input. Without an owner it is nobody's."""
     headers = {"authorization": f"Bearer {owner:-<24}"} if owner else {}
-    body = {"language": "python", "source": ASKS, "interactive": True} | LONG
+    asks = {"source": ASKS, "interactive": True, "detached": True}
+    body = {"language": "python"} | asks | LONG
     answer = server.post(body, **headers)
     assert answer.status == 202, answer.body
     return str(answer.json()["id"])

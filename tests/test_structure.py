@@ -93,6 +93,7 @@ def allowed(importer: str, imported: str) -> bool:
     return packages[0] == packages[1] != "roles" or imported in (
         "execution.attempt",
         "execution.eventlog",
+        "roles.following",
         "roles.heartbeat",
     )
 

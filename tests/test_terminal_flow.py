@@ -292,6 +292,59 @@ async def test_python_has_a_prompt_with_history(server: Server, client: Client) 
     assert (await end_of(server, client, id))["verdict"] == "ok"
 
 
+async def test_a_program_without_input_ends_and_says_so(
+    server: Server, client: Client, request: pytest.FixtureRequest
+) -> None:
+    id = await start(client, ASKS, limits={"idle": 2})
+    (started,) = [
+        frame["event"]
+        for frame in await client.until(id, "started")
+        if frame["event"]["name"] == "started"
+    ]
+    wall_time = 1500 if "apart" in request.node.name else 3600  # RabbitMQ waits for 30 minutes
+    assert (started["wall_time"], started["idle"]) == (wall_time, 2)
+    result = await end_of(server, client, id)
+    assert (result["verdict"], result["run"]["limit"]) == ("time_limit", "idle")
+    assert result["message"] == "The program got no input for 2 s, so it was ended."
+    assert 2 <= result["run"]["wall_time"] < 60
+
+
+async def test_input_gives_a_program_its_time_again(server: Server, client: Client) -> None:
+    id = await start(client, "while True: print('got', input())", limits={"idle": 2})
+    for number in range(8):
+        await type_in(client, id, f"{number}\n")
+        await client.until_output(id, f"got {number}")
+        await trio.sleep(0.5)
+    assert (await end_of(server, client, id))["run"]["wall_time"] > 5
+
+
+async def test_output_alone_does_not_keep_a_program_for_ever(
+    server: Server, client: Client
+) -> None:
+    source = "import time\nwhile True: print('tick', flush=True); time.sleep(0.1)"
+    id = await start(client, source, limits={"idle": 1})
+    result = await end_of(server, client, id)
+    assert (result["verdict"], result["run"]["limit"]) == ("time_limit", "idle")
+    assert result["run"]["wall_time"] > 2.9
+
+
+async def test_a_wall_time_that_is_asked_for_is_the_only_one(
+    server: Server, client: Client
+) -> None:
+    id = await start(client, ASKS, limits={"wall_time": 1})
+    frames = await client.until(id, "finished")
+    (started,) = [each["event"] for each in frames if each["event"]["name"] == "started"]
+    assert (started["wall_time"], started["idle"]) == (1, None)
+    assert frames[-1]["event"]["result"]["run"]["limit"] == "wall_time"
+
+
+async def test_a_program_without_input_of_clients_has_no_clock(client: Client) -> None:
+    id = await client.submit("pass")
+    frames = await client.until(id, "finished")
+    (started,) = [each["event"] for each in frames if each["event"]["name"] == "started"]
+    assert (started["wall_time"], started["idle"]) == (None, None)
+
+
 async def test_a_key_is_echoed_soon(server: Server, client: Client) -> None:
     """A key's way to the program and back, of 30 keys at median."""
     id = await start(client, "cat", "bash")

@@ -210,6 +210,8 @@ HOSTILE: dict[str, tuple[list[Any], Any]] = {
     "text for yes": ([*S, "interactive"], "yes"),
     "a terminal without input": ([*S, "tty"], {"rows": 24, "cols": 80}),
     "a terminal that is true": ([*S, "tty"], True),
+    "detached from nobody": ([*S, "detached"], True),
+    "idle without input": ([*S, "limits", "idle"], 300),
     **{f"{name} is 0": ([*S, "limits", name], 0) for name in rules.MOST},
     **{f"{name} is negative": ([*S, "limits", name], -1) for name in rules.MOST},
     **{f"{name} is huge": ([*S, "limits", name], 2**62) for name in rules.MOST},

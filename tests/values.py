@@ -52,7 +52,9 @@ def _limit(name: str) -> st.SearchStrategy[Any]:
     return st.integers(int(least), int(most)) if whole else st.floats(least, most)
 
 
-limits = st.builds(Limits, **{name: _limit(name) for name in rules.MOST if name != "box"})
+limits = st.builds(
+    Limits, **{name: _limit(name) for name in rules.MOST if name not in ("box", "idle")}
+)
 
 
 @st.composite

@@ -58,6 +58,12 @@ log = structlog.get_logger()
 
 _RETRY_S = 0.5
 _LINGER_S = 60.0
+_LEFT_S = 60.0
+"""An interactive program ends when for so long nobody followed it or sent it anything."""
+
+_LOOK_S = 20.0
+"""So often an attempt asks whether somebody follows it. Longer than RENEW_S: when state was emptied, it has
+been told of the followers again by the next time."""
 
 _SEATED_BYTES = 2**20
 """The bytes of files and stdin that a submission in a seat may hold in this process. 64 submissions of
@@ -113,6 +119,8 @@ class Attempt:
             else None
         )
         self._cancelled = False
+        self._heard_at = trio.current_time()
+        self._left_alone = False
         self._superseded: StateError | None = None
 
     async def run(self) -> Result:
@@ -122,8 +130,10 @@ class Attempt:
             nursery.start_soon(self._obey)
             if self._submission.interactive:
                 nursery.start_soon(self._typed.tell)
+                if not self._submission.detached:
+                    nursery.start_soon(self._end_when_left)
             nursery.start_soon(self._log.run, self._append)
-            result = await self._execute()
+            result = self._explained(await self._execute())
             await self._log.close()
             nursery.cancel_scope.cancel()
         if isinstance(self._superseded, Unreadable):
@@ -183,6 +193,20 @@ class Attempt:
         verdict = judge(compiled, done.outcome, cancelled=self._cancelled)
         left = await self._keep(done)
         return Result(verdict, None, version, compiled, done.outcome, artifacts=left)
+
+    def _explained(self, result: Result) -> Result:
+        """Say why an interactive program was ended that its client may have wanted to go on."""
+        idle = self._submission.limits.idle
+        if self._left_alone:
+            message = (
+                f"Nobody followed the program for {_LEFT_S:g} s, so it was ended. "
+                "Submit it with detached: true to let it go on."
+            )
+        elif idle and result.run and result.run.limit == "idle" and not self._cancelled:
+            message = f"The program got no input for {idle:g} s, so it was ended."
+        else:
+            return result
+        return replace(result, message=message)
 
     async def _keep(self, done: Done) -> Artifacts | None:
         """Store the files that the program left."""
@@ -252,6 +276,7 @@ class Attempt:
         while True:
             id, after = self._submission.id, self._taken.controls
             for entry in await self._state.controls.watch(id, after):
+                self._heard_at = trio.current_time()
                 self._typed.add(entry)
                 match entry.control:
                     case Signal(name) if number := Signals.__members__.get(name):
@@ -263,6 +288,23 @@ class Attempt:
                         self._cancelled = True
                         self._stop.set()
                 self._taken = replace(self._taken, controls=entry.number)
+
+    async def _end_when_left(self) -> None:
+        """End a program that waits for somebody who has gone. None is ended while state cannot be asked, and
+        none because of one answer: state may have been emptied a moment ago."""
+        alone = 0
+        while alone < 2:
+            await trio.sleep(_LOOK_S)
+            if trio.current_time() < self._heard_at + _LEFT_S:
+                alone = 0
+                continue
+            try:
+                here = await self._state.presence.here(self._submission.id)
+            except OccdError:
+                here = True
+            alone = 0 if here else alone + 1
+        self._left_alone = self._cancelled = True
+        self._stop.set()
 
     async def _append(self, events: Sequence[Event]) -> None:
         """Store events, however long this takes: a fault of state is not the program's fault."""

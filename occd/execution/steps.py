@@ -10,9 +10,11 @@ from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
 from occd.model import File, Outcome, Step, Stream, Terminal
-from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Running, Sink, Tree
+from occd.sandbox import Cell, Collect, Collected, Feed, Idle, Null, Run, Running, Sink, Tree
 
 _NOTHING = Null()
+_LONGEST = 3
+"""So much longer than its idle time a program may go on that writes or computes, but gets no input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Steps:
                 tree=tree,
                 files=files,
                 interactive=interactive,
+                idle=Idle(limits.idle, _LONGEST * limits.idle) if limits.idle else None,
                 keep=keep_tree,
                 collect=collect,
             ),

@@ -24,6 +24,7 @@ from occd.languages import Installed, Language
 from occd.model import Record, Submission, Summary
 from occd.principal import Principal
 from occd.request import Request
+from occd.roles.following import Following
 from occd.roles.heartbeat import announce
 from occd.state import Node, State
 from occd.trouble import Trouble
@@ -44,6 +45,7 @@ class Submit:
         self._gate = Gate(config, languages, state.nodes.live)
         self._queueing: dict[str, trio.Event] = {}
         """By id: what is being recorded and queued by this process now."""
+        self._following = Following(state)
         self._started_at = time.time()
         self._trouble = Trouble("the sweep will try again")
         self.stopping = trio.Event()
@@ -52,6 +54,7 @@ class Submit:
         """Until `stopping` is set, queue the submissions of processes that died before queueing them."""
         async with trio.open_nursery() as nursery:
             await nursery.start(announce, self._state.nodes, self._describe)
+            nursery.start_soon(self._following.run)
             task_status.started()
             while not self.stopping.is_set():
                 await self._sweep()
@@ -158,7 +161,7 @@ class Submit:
         return await self._state.log.entries(id, after, bytes_max)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
-        return await self._state.log.watch(id, after)
+        return await self._following.watch(id, after)
 
     async def blob(self, id: str, sha256: str) -> bytes | None:
         return await self._state.blobs.get(id, sha256)
@@ -167,7 +170,7 @@ class Submit:
         return await self._state.submissions.owned(owner, before, limit)
 
     async def settled(self, id: str, output_max: int = 0) -> Record:
-        return await self._state.submissions.settled(id, output_max)
+        return await self._following.settled(id, output_max)
 
     async def cancel(self, id: str, output_max: int = 0) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):

@@ -11,6 +11,7 @@ from occd.events import LogEntry
 from occd.model import Record, Status, Terminal
 from occd.principal import Principal
 from occd.request import Request
+from occd.roles.following import Following
 from occd.roles.heartbeat import announce
 from occd.roles.submit import Submit
 from occd.state import Node, State
@@ -21,7 +22,7 @@ class Ws:
         self._state = state
         self._submit = submit
         self._connections = 0
-        self._following = 0
+        self._following = Following(state)
         self._started_at = time.time()
         self.stopping = trio.Event()
 
@@ -29,6 +30,7 @@ class Ws:
         """Connections watch `stopping` themselves and close with 1001."""
         async with trio.open_nursery() as nursery:
             await nursery.start(announce, self._state.nodes, self._describe)
+            nursery.start_soon(self._following.run)
             task_status.started()
             await self.stopping.wait()
             nursery.cancel_scope.cancel()
@@ -46,7 +48,7 @@ class Ws:
             self._submit.node,
             ("ws",),
             connections=self._connections,
-            following=self._following,
+            following=self._following.count,
             started_at=self._started_at,
         )
 
@@ -65,11 +67,7 @@ class Ws:
         return await self._state.log.entries(id, after)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
-        self._following += 1
-        try:
-            return await self._state.log.watch(id, after)
-        finally:
-            self._following -= 1
+        return await self._following.watch(id, after)
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
         await self._state.controls.send_stdin(id, data, offset, end=end)

@@ -12,7 +12,7 @@ Logs, controls and blobs belong to a *subject*, named by its id. The only subjec
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -282,6 +282,17 @@ class Inboxes(Protocol):
         """The node ends: drop its letters, and refuse new ones. Raises Stale."""
 
 
+class Presence(Protocol):
+    """Who is followed now (`occd/state/presence.py`)."""
+
+    async def touch(self, subjects: Collection[str]) -> None:
+        """Note that somebody follows these subjects. This is believed for PRESENT_S."""
+
+    async def here(self, subject: str) -> bool:
+        """Whether anybody follows a subject. False also when state has forgotten it: ask again after
+        RENEW_S."""
+
+
 class Store(Protocol):
     """Where all parts lie."""
 
@@ -307,6 +318,7 @@ class State:
     blobs: Blobs
     nodes: Nodes
     inboxes: Inboxes
+    presence: Presence
     store: Store
 
 

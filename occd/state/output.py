@@ -1,10 +1,19 @@
-"""The output of a result's steps in a log, and the log that can be made of a result."""
+"""What is the same in the logs of all states: the start of an attempt, the output of a result's steps, and
+the log that can be made of a result."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 
-from occd.events import Event, Output
-from occd.model import ACCOUNTS, Account, Outcome, Result, Step, Written
+from occd.events import Event, Output, Started
+from occd.model import ACCOUNTS, Account, Outcome, Result, Step, Submission, Written
+
+
+def started(submission: Submission, attempt: int, version: str, node: str) -> Started:
+    """With the limits of an interactive run."""
+    if not submission.interactive:
+        return Started(attempt, version, node)
+    limits = submission.limits
+    return Started(attempt, version, node, wall_time=limits.wall_time, idle=limits.idle)
 
 
 def joined(result: Result, events: Iterable[Event]) -> dict[tuple[Step, Account], bytes]:

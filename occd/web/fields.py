@@ -125,6 +125,12 @@ class LimitsJson(Model):
         return {name: value for name, value in self if value is not None}
 
 
+class RunLimitsJson(LimitsJson):
+    """The limits of a run without tests, which may be interactive."""
+
+    idle: Annotated[float, Field(allow_inf_nan=False), _limit("idle")] | None = None
+
+
 async def decoded(value: Any) -> Any:
     """A little at a time if it is long base64; everything else is left for the model."""
     match value:

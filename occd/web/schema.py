@@ -257,7 +257,13 @@ def _event_fields(event: Event, record: Record | None) -> dict[str, Any]:
         case "queued":
             return {"position": event.position, "estimate_s": event.estimate_s}
         case "started":
-            return {"attempt": event.attempt, "version": event.version, "node": event.node}
+            return {
+                "attempt": event.attempt,
+                "version": event.version,
+                "node": event.node,
+                "wall_time": event.wall_time,
+                "idle": event.idle,
+            }
         case "stage":
             outcome = outcome_json(event.step, event.outcome, no_text)
             return _step_json(event.step) | {"phase": event.phase, "outcome": outcome}

@@ -16,8 +16,8 @@ from occd.request import Request
 from occd.web.fields import (
     Bytes,
     FileJson,
-    LimitsJson,
     Model,
+    RunLimitsJson,
     TerminalJson,
     Text,
     Word,
@@ -68,7 +68,7 @@ class _SubmissionJson(Model):
     args: Words = Field(default_factory=list)
     env: dict[Annotated[str, kept(rules.env_name)], Word] = Field(default_factory=dict)
     compile_args: Words = Field(default_factory=list)
-    limits: LimitsJson = LimitsJson()
+    limits: RunLimitsJson = RunLimitsJson()
     interactive: bool = False
     user_id: Annotated[Text, kept(rules.user_id)] | None = None
     tests: Tests = Field(default_factory=list)
@@ -77,6 +77,7 @@ class _SubmissionJson(Model):
     stop_on_failure: bool = False
     artifacts: Artifacts = Field(default_factory=list)
     tty: TerminalJson | None = None
+    detached: bool = False
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -104,6 +105,7 @@ class _SubmissionJson(Model):
             stop_on_failure=self.stop_on_failure,
             artifacts=tuple(self.artifacts),
             tty=self.tty.value if self.tty else None,
+            detached=self.detached,
         )
 
 

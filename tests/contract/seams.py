@@ -59,7 +59,7 @@ class StateSeam(Protocol):
         """The same, over its result and its last event."""
 
     def hasten(self, *, node_ttl_s: float) -> None:
-        """Let nodes and letters be believed for a shorter time, and expiry look often."""
+        """Let nodes, letters and followers be believed for a shorter time, and expiry look often."""
 
 
 class _Embedded:
@@ -165,6 +165,7 @@ class EmbeddedStateSeam(_Embedded):
         self._monkeypatch.setattr("occd.state.embedded.nodes.NODE_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded.inboxes.INBOX_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded.inboxes.RENEW_S", node_ttl_s / 3)
+        self._monkeypatch.setattr("occd.state.embedded.presence.PRESENT_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded.submissions._EXPIRE_EVERY_S", 0.05)
 
 
@@ -201,6 +202,7 @@ class RedisStateSeam:
         self._monkeypatch.setattr("occd.state.redis.nodes.NODE_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.redis.inboxes.INBOX_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.redis.inboxes.RENEW_S", node_ttl_s / 3)
+        self._monkeypatch.setattr("occd.state.redis.presence.PRESENT_S", node_ttl_s)
 
 
 BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {

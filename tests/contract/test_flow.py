@@ -47,10 +47,11 @@ from occd.model import (
     new_id,
 )
 from occd.roles.execute import Execute
+from occd.roles.following import Following
 from occd.roles.notify import Notify
 from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree
 from occd.scopes import cancel_when
-from occd.state import State
+from occd.state import Presence, State
 
 FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
 Q = "submission_queue"
@@ -377,6 +378,124 @@ async def test_a_terminal_has_the_size_that_it_was_given_last(flow: Flow) -> Non
         _, result = await flow.settled(submission)
     assert (result.verdict, result.attempts) == (Verdict.OK, 2)
     assert window.sizes[-1] == (50, 132)
+
+
+async def until_stopped(emit: Emit, stop: trio.Event) -> Outcome:
+    await stop.wait()
+    return FINE
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has left is noticed soon."""
+    monkeypatch.setattr("occd.execution.attempt._LEFT_S", 0.3)
+    monkeypatch.setattr("occd.execution.attempt._LOOK_S", 0.2)
+    monkeypatch.setattr("occd.roles.following.RENEW_S", 0.05)
+    for kind in ("embedded", "redis"):
+        monkeypatch.setattr(f"occd.state.{kind}.presence.PRESENT_S", 1.0)
+
+
+LEFT = "Nobody followed the program for 0.3 s, so it was ended. Submit it with detached: true"
+LONG_ENOUGH_S = 2.0
+"""More than who is left has under `hasty`."""
+
+
+async def test_an_interactive_program_that_nobody_follows_ends_and_says_why(
+    flow: Flow, hasty: None
+) -> None:
+    flow.sandbox.behave = until_stopped
+    async with flow.running():
+        _, result = await flow.settled(await flow.submit(interactive=True))
+    assert (result.verdict, result.attempts) == (Verdict.CANCELLED, 1)
+    assert result.message
+    assert result.message.startswith(LEFT)
+
+
+@pytest.mark.parametrize("way", ["watch", "settled"])
+async def test_it_runs_for_as_long_as_somebody_follows_it(
+    flow: Flow, hasty: None, way: str
+) -> None:
+    flow.sandbox.behave = until_stopped
+    following = Following(flow.state)
+
+    async def watch(id: str) -> None:
+        after = 0
+        while events := await following.watch(id, after):
+            after = events[-1].seq
+
+    async def wait(id: str) -> None:
+        await following.settled(id, 0)
+
+    async with flow.running(), trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        submission = await flow.submit(interactive=True)
+        follower = trio.CancelScope()
+
+        async def follow() -> None:
+            with follower:
+                await (watch if way == "watch" else wait)(submission.id)
+
+        nursery.start_soon(follow)
+        await trio.sleep(LONG_ENOUGH_S)
+        assert await flow.state.submissions.status(submission.id) == "running"
+        assert following.count == 1
+        follower.cancel()
+        _, result = await flow.settled(submission)
+        assert result.message
+        assert (result.verdict, following.count) == (Verdict.CANCELLED, 0)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"interactive": False}, {"interactive": True, "detached": True}], ids=str
+)
+async def test_who_need_not_be_followed_runs_on(
+    flow: Flow, hasty: None, fields: dict[str, Any]
+) -> None:
+    flow.sandbox.behave = until_stopped
+    async with flow.running():
+        submission = await flow.submit(**fields)
+        await trio.sleep(LONG_ENOUGH_S)
+        assert await flow.state.submissions.status(submission.id) == "running"
+        await flow.state.submissions.cancel(submission.id)
+        assert (await flow.settled(submission))[1].message is None
+
+
+async def test_whom_somebody_types_to_runs_on(flow: Flow, hasty: None) -> None:
+    flow.sandbox.behave = until_stopped
+    async with flow.running():
+        submission = await flow.submit(interactive=True)
+        for _ in range(30):
+            await trio.sleep(LONG_ENOUGH_S / 30)
+            await flow.state.controls.send_stdin(submission.id, b"x", None, end=False)
+        assert await flow.state.submissions.status(submission.id) == "running"
+        _, result = await flow.settled(submission)
+    assert result.verdict == Verdict.CANCELLED
+
+
+class Away:
+    """A presence that cannot be asked."""
+
+    asked = 0
+
+    async def here(self, subject: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        raise StateUnavailable("it is away", 1)
+
+
+async def test_nobody_is_ended_while_state_cannot_be_asked(flow: Flow, hasty: None) -> None:
+    away = Away()
+    flow.state = replace(flow.state, presence=cast(Presence, away))
+    flow.sandbox.behave = until_stopped
+    async with flow.running():
+        submission = await flow.submit(interactive=True)
+        with trio.fail_after(SOON_S):
+            while away.asked < 5:
+                await trio.sleep(0.05)
+        assert await flow.state.submissions.status(submission.id) == "running"
+        await flow.state.submissions.cancel(submission.id)
+        await flow.settled(submission)
 
 
 async def test_what_a_terminal_shows_is_one_stream(flow: Flow) -> None:

@@ -1265,6 +1265,26 @@ async def test_what_a_terminal_showed_first_outlives_an_emptying(seam: StateSeam
         assert told == [Output("run", "tty", shown.head), Finished(last.without_heads())]
 
 
+# who follows
+
+
+async def test_a_follower_is_believed_for_a_while(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        await state.presence.touch(["one", "two"])
+        await state.presence.touch([])
+        found = [await state.presence.here(each) for each in ("one", "two", "three")]
+        assert found == [True, True, False]
+        seam.hasten(node_ttl_s=0.1)
+        await state.presence.touch({"three"})
+        with trio.fail_after(SOON_S):
+            while await state.presence.here("three"):
+                await trio.sleep(0.02)
+        assert await state.presence.here("two")
+        seam.hasten(node_ttl_s=60)
+        await state.presence.touch([str(number) for number in range(1200)])
+        assert await state.presence.here("1199")
+
+
 # what somebody else wrote
 
 

@@ -13,6 +13,7 @@ from occd.state.embedded.controls import EmbeddedControls
 from occd.state.embedded.inboxes import EmbeddedInboxes
 from occd.state.embedded.log import EmbeddedLog
 from occd.state.embedded.nodes import EmbeddedNodes
+from occd.state.embedded.presence import EmbeddedPresence
 from occd.state.embedded.shared import Shared
 from occd.state.embedded.store import EmbeddedStore
 from occd.state.embedded.submissions import EmbeddedSubmissions
@@ -38,6 +39,7 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
             blobs,
             EmbeddedNodes(),
             EmbeddedInboxes(),
+            EmbeddedPresence(),
             EmbeddedStore(database),
         )
         nursery.cancel_scope.cancel()

@@ -8,7 +8,7 @@ import structlog
 
 from occd import wire
 from occd.errors import AlreadyFinished, Conflict, Exhausted, Poisoned, UnknownSubmission
-from occd.events import Finished, Queued, Started
+from occd.events import Finished, Queued
 from occd.model import (
     MAX_ATTEMPTS,
     Record,
@@ -22,7 +22,7 @@ from occd.model import (
 from occd.state import WAITS_S, Created, Taken
 from occd.state.embedded.controls import append_control
 from occd.state.embedded.log import append_events, find, stored_output
-from occd.state.output import joined, rebuilt
+from occd.state.output import joined, rebuilt, started
 
 log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ def begin(
     )
     if attempts:  # signals are for the attempt that ran
         db.execute("DELETE FROM controls WHERE submission = ? AND kind = 'signal'", [number])
-    append_events(db, number, last_seq, [Started(attempts + 1, version, node)])
+    append_events(db, number, last_seq, [started(submission, attempts + 1, version, node)])
     return attempts + 1, status == "queued", controls
 
 

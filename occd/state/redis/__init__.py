@@ -8,6 +8,7 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:{ID} :e :c      a submission, its events, its controls
     PREFIX:{ID}:b          the files that its program left
     PREFIX:{ID}:w          it was cancelled before it began
+    PREFIX:{ID}:p          somebody follows it
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
     PREFIX:queued          ids by creation of waiting submissions
     PREFIX:o:OWNER         an owner's ids by creation
@@ -41,6 +42,7 @@ from occd.state.redis.log import RedisLog
 from occd.state.redis.lua import PRELUDE
 from occd.state.redis.news import open_news
 from occd.state.redis.nodes import RedisNodes
+from occd.state.redis.presence import RedisPresence
 from occd.state.redis.store import LAYOUT, RETRY_S, RedisStore
 from occd.state.redis.submissions import RedisSubmissions
 from occd.state.redis.submissions_lua import INDEXES, SUBMISSIONS
@@ -92,6 +94,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
                     RedisBlobs(store, keep_s),
                     RedisNodes(store),
                     RedisInboxes(store),
+                    RedisPresence(store),
                     store,
                 )
             finally:

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from occd import wire
 from occd.errors import AlreadyFinished, Exhausted, UnknownSubmission
-from occd.events import Finished, LogEntry, Queued, Started
+from occd.events import Finished, LogEntry, Queued
 from occd.model import MAX_ATTEMPTS, Record, Result, Status, Submission, Summary, Verdict
 from occd.state import NOTHING, WAITS_S, Created, Taken
-from occd.state.output import joined, rebuilt
+from occd.state.output import joined, rebuilt, started
 from occd.state.redis.indexes import Indexes
 from occd.state.redis.log import RedisLog
 from occd.state.redis.store import RedisStore
@@ -88,7 +88,9 @@ class RedisSubmissions:
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
         id = submission.id
-        before, mark, after = store_event(Started(0, version, node)).partition(b'"attempt":0')
+        before, mark, after = store_event(started(submission, 0, version, node)).partition(
+            b'"attempt":0'
+        )
         assert mark
         said, *rest = (
             await self._store.surely(

@@ -1,0 +1,105 @@
+"""Every way to follow a submission tells state that somebody is there."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trio
+from in_process import API, PATIENCE_S, UPGRADE, edge, frame
+
+from occd.errors import StateUnavailable
+from occd.roles.following import Following
+from occd.state import Presence, State
+
+ASKS = json.dumps({"language": "python", "source": "input()", "interactive": True}).encode()
+GET = b"GET %b/submissions/%b%b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%b\r\n"
+
+
+def following(id: bytes) -> dict[str, bytes]:
+    """Requests that follow a submission until it has finished."""
+    subscribe = {"type": "subscribe", "id": id.decode(), "after": 0}
+    return {
+        "websocket": UPGRADE + frame(json.dumps(subscribe).encode()),
+        "sse": GET % (API, id, b"/events", b""),
+        "ndjson": GET % (API, id, b"/events", b"Accept: application/x-ndjson\r\n"),
+        "wait": GET % (API, id, b"?wait=60", b""),
+    }
+
+
+async def until(condition: bool, state: State, id: str) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while await state.presence.here(id) != condition:
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", following(b""))
+async def test_a_follower_is_told_to_state_until_it_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("occd.roles.following.RENEW_S", 0.01)
+    monkeypatch.setattr("occd.state.embedded.presence.PRESENT_S", 0.5)
+    async with edge(tmp_path) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(server.ws.run)
+        nursery.start_soon(server.submit.run)
+        followed, other = [(await server.post(ASKS))[1]["id"] for _ in range(2)]
+        asked = following(followed.encode())[way]
+        nursery.start_soon(server.exchange, asked, b'"cancelled"')
+        await until(True, server.state, followed)
+        assert not await server.state.presence.here(other)
+        await server.state.submissions.cancel(followed)
+        await until(False, server.state, followed)
+        server.ws.stopping.set()
+        server.submit.stopping.set()
+
+
+class Told:
+    """A presence that cannot be told for some times."""
+
+    def __init__(self, away: int = 0) -> None:
+        self.told: list[set[str]] = []
+        self._away = away
+
+    async def touch(self, subjects: set[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.told.append(subjects)
+        if len(self.told) <= self._away:
+            raise StateUnavailable("it is away", 1)
+
+
+async def test_a_follower_to_whom_news_are_sent_is_there_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy program's follower is often not found waiting."""
+    monkeypatch.setattr("occd.roles.following.RENEW_S", 0.01)
+    async with edge(tmp_path) as server, trio.open_nursery() as nursery:
+        busy, ended, waits = [(await server.post(ASKS))[1]["id"] for _ in range(3)]
+        presence = Told()
+        following = Following(replace(server.state, presence=cast(Presence, presence)))
+        await following.watch(busy, 0)
+        await server.state.submissions.cancel(ended)
+        await following.watch(ended, 0)
+        assert following.count == 0
+        nursery.start_soon(following.settled, waits, 0)
+        nursery.start_soon(following.run)
+        with trio.fail_after(PATIENCE_S):
+            while len(presence.told) < 2:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert presence.told[:2] == [{busy, waits}, {waits}]
+
+
+async def test_an_outage_ends_no_telling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("occd.roles.following.RENEW_S", 0.01)
+    presence = Told(away=3)
+    async with edge(tmp_path) as server, trio.open_nursery() as nursery:
+        id = (await server.post(ASKS))[1]["id"]
+        following = Following(replace(server.state, presence=cast(Presence, presence)))
+        nursery.start_soon(following.run)
+        nursery.start_soon(following.settled, id, 0)
+        with trio.fail_after(PATIENCE_S):
+            while len(presence.told) < 5:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert all(told == {id} for told in presence.told)
