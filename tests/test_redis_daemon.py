@@ -57,7 +57,7 @@ async def test_a_running_submission_that_is_overwritten_ends_with_one_line(
     server: Server, redis: RedisServer, key: str
 ) -> None:
     async with connected(server) as client:
-        id = await client.submit(WAITS, interactive=True)
+        id = await client.submit(WAITS, interactive=True, limits={"wall_time": 5})
         await client.until_output(id, "ready\n")
         overwrite(redis, f"occd2:{{{id}}}{key}")
         answer = await client.ask("subscribe", id=id)
