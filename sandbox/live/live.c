@@ -2,7 +2,7 @@
  *
  * The build makes one object of each PART, since a program may have functions of these names of its own. The
  * objects are the archive that C and C++ are linked with (live.specs), and the library that interpreters
- * written in C load before the C library. Each function writes as its namesake in the C library does, and then
+ * written in C load before the C library (LD_PRELOAD). Each function writes as its namesake in the C library does, and then
  * flushes stdout if there is credit. A flush costs some 20 times a write into the buffer, so credit is
  * bounded: what a person can follow is flushed at once, and a flood only now and then.
  *
@@ -229,4 +229,9 @@ unsigned sleep(unsigned seconds) {
     struct timespec left = {seconds, 0};
     return nanosleep(&left, &left) ? (unsigned)left.tv_sec : 0;
 }
+#endif
+
+/* In the library only. What the interpreter starts must not load it. */
+#ifdef PART_preloaded
+__attribute__((constructor)) static void preloaded(void) { unsetenv("LD_PRELOAD"); }
 #endif

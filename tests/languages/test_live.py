@@ -51,9 +51,10 @@ WRITES_TWICE_AND_SPINS = {
             }
         }""",
     "javascript": "console.log(0); setTimeout(() => { console.log(1); for (;;); }, 1000)",
-    "lua": 'print(0) os.execute("sleep 1") io.write("1\\n") while true do end',
+    "lua": 'io.write("0\\n") os.execute("sleep 1") io.write("1\\n") while true do end',
     "php": '<?php echo "0\\n"; sleep(1); echo "1\\n"; while (true);',
     "python": "import time\nprint(0)\ntime.sleep(1)\nprint(1)\nwhile True: pass",
+    "ruby": "puts 0; sleep 1; puts 1; loop {}",
     "rust": """
         fn main() {
             println!("0");
@@ -313,6 +314,54 @@ async def test_a_traceback_is_pythons(lab: Lab) -> None:
         b'Traceback (most recent call last):\n  File "/box/main.py", line 2'
     )
     assert b"live" not in ran.stderr
+
+
+RUBY_WAYS = {
+    "a part of a line": ("print '1-a'", 1),
+    "written": ("$stdout << '1-a'", 1),
+    "the end of a flood": ("3000.times { puts '1-a' }; sleep 0.5", 3000),
+    "after a flood": ("3000.times { puts 0 }; sleep 0.5; puts '1-a'", 3001),
+}
+
+
+@pytest.mark.parametrize("name", RUBY_WAYS)
+async def test_ruby_keeps_what_it_wrote_before_it_was_killed(lab: Lab, name: str) -> None:
+    source, lines = RUBY_WAYS[name]
+    ran = await run(lab, "ruby", f"{source}; Process.kill(:KILL, $$); sleep")
+    assert ran.signal == "SIGKILL", ran
+    assert (ran.stdout.split()[-1], len(ran.stdout.split())) == (b"1-a", lines)
+
+
+RUBY_AS_EVER = {
+    "the text of a flood": ("", ""),
+    "all threads wait": (
+        "begin; Queue.new.pop; rescue Exception => e; puts e.message.lines.first; end",
+        "No live threads left. Deadlock?\n",
+    ),
+    "another stdout": ("$stdout = StringIO.new; puts 1; $stdout = STDOUT; puts 2", "2\n"),
+    "closed": ("$stdout.close", ""),
+    "a child": ("fork { puts 1 }; Process.wait; puts 2", "1\n2\n"),
+    "at the end": ("at_exit { puts 1 }", "1\n"),
+    "threads": ("4.times.map { Thread.new { 2000.times { print 'x' } } }.each(&:join)", "x" * 8000),
+    "what is returned": (
+        "p [$stdout.write('a', 'bc'), puts, $stdout.print]",
+        "abc\n[3, nil, nil]\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUBY_AS_EVER)
+async def test_ruby_does_as_ever_after_a_flood(lab: Lab, name: str) -> None:
+    source, stdout = RUBY_AS_EVER[name]
+    ran = await run(lab, "ruby", f"require 'stringio'\n3000.times {{ |n| puts n }}\n{source}")
+    assert (ran.exit_code, ran.stderr) == (0, b""), ran
+    assert ran.stdout.decode() == NUMBERS + stdout
+
+
+async def test_lua_keeps_what_it_wrote_and_its_children_are_as_ever(lab: Lab) -> None:
+    source = 'io.write("1-a ") os.execute("echo LD_PRELOAD is $LD_PRELOAD; kill -9 $PPID")'
+    ran = await run(lab, "lua", source)
+    assert (ran.signal, ran.stdout) == ("SIGKILL", b"1-a LD_PRELOAD is\n"), ran
 
 
 async def run(
