@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from bench.measure import SOURCE, HttpClient, Run, daemon, percentile, rate, timed
+from bench.measure import SOURCE, HttpClient, Run, cpu_seconds, daemon, percentile, rate, timed
 from occd.config import load_config
 from occd.model import File, Limits
 from occd.sandbox import Run as Program
@@ -62,6 +62,15 @@ async def alone(kinds: dict[str, Run]) -> None:
         print(f"{name:10}{p50:9.1f}{p95:9.1f}{p99:9.1f}{ratio:12.2f}x")
 
 
+async def processor(pid: int, run: Run) -> None:
+    """The daemon's own CPU time, without its nsjails. A busy machine adds to it, because caches are cold."""
+    before = cpu_seconds(pid)
+    for _ in range(ALONE_RUNS):
+        await run()
+    used = (cpu_seconds(pid) - before) / ALONE_RUNS
+    print(f"\nthe daemon uses {used * 1e3:.2f} ms of CPU for each of {ALONE_RUNS} over http")
+
+
 async def together(kinds: dict[str, Run]) -> None:
     print(f"\nruns per second, {SECONDS:g} s of each in three turns (in brackets: share of bare)")
     print(f"{'clients':10}" + "".join(f"{name:>18}" for name in kinds))
@@ -82,7 +91,7 @@ async def hello() -> None:
         file.write_text(SOURCE)
         sandbox = await stack.enter_async_context(open_sandbox(load_config(), only="python"))
         binary = sandbox.available["python"][0].binary
-        port, _ = stack.enter_context(daemon(str(folder / "data")))
+        port, pid = stack.enter_context(daemon(str(folder / "data")))
         kinds: dict[str, Run] = {
             "bare": lambda: bare(binary, str(file)),
             "sandbox": lambda: sandboxed(sandbox, binary),
@@ -90,4 +99,5 @@ async def hello() -> None:
         }
         print(f"{binary}, {os.cpu_count()} processors; {'; '.join(sandbox.isolation)}")
         await alone(kinds)
+        await processor(pid, kinds["http"])
         await together(kinds)

@@ -24,7 +24,7 @@ from occd.languages import Installed, Language, find, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
-from occd.rules import Broken
+from occd.rules import UNITS, Broken
 
 LIMITS = tuple(name for name in CeilingConfig.model_fields if name != "total_time")
 """The limits that a request may name."""
@@ -66,7 +66,7 @@ class Gate:
             raise Rejected("too-large", f"source and files exceed {most} bytes")
         language = await self._language(request.language, request.version, request.compile_args)
         try:
-            limits = self._limits(request.limits, language.limits)
+            limits = self._limits_of(request, language)
             judging = await self._judging(request, limits)
             submission = _submission(request, principal, language, limits, judging)
         except Broken as error:
@@ -83,7 +83,7 @@ class Gate:
         programs = judging.programs if judging else ()
         wanted = [(each.language, each.version) for each in programs]
         for name, version in [(earlier.language, earlier.version), *wanted]:
-            language = find(self._languages.values(), name)
+            language = find(self._languages, name)
             if language is None:
                 raise self._unknown(name)
             if not may_wait:
@@ -116,6 +116,7 @@ class Gate:
             return None
         tests = []
         for at, test in enumerate(request.tests):
+            await trio.lowlevel.checkpoint()  # a checker's text may take 15 ms to be named
             with _within(f"tests.{at}"):
                 tests.append(await self._test(test, str(at + 1), limits))
         with _within("checker"):
@@ -166,7 +167,7 @@ class Gate:
     async def _language(
         self, name: str, version: str | None, compile_args: Sequence[str]
     ) -> Language:
-        language = find(self._languages.values(), name)
+        language = find(self._languages, name)
         if language is None:
             raise self._unknown(name)
         await self._refuse_what_no_node_has(language, version)
@@ -198,24 +199,30 @@ class Gate:
             self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
         return self._known_offers
 
+    def _limits_of(self, request: Request, language: Language) -> Limits:
+        """A terminal may show as much as the ceiling allows: who sits at it sees it at once."""
+        default = language.limits
+        if request.tty:
+            default = replace(default, output=self._config.ceilings.output)
+        return self._limits(request.limits, default)
+
     def _limits(self, asked: Mapping[str, Any], default: Limits) -> Limits:
         """Fill in the defaults. Raises Broken for a value that no limit can have."""
         self._refuse_above_ceilings(asked)
-        limits = replace(default, **asked)
-        if "wall_time" not in asked:
-            most = self._config.ceilings.wall_time
-            limits = replace(limits, wall_time=min(max(10.0, 2 * limits.cpu_time), most))
-        return limits
+        most = self._config.ceilings.wall_time
+        wall_time = min(max(10.0, 2 * asked.get("cpu_time", default.cpu_time)), most)
+        return replace(default, **{"wall_time": wall_time, **asked})
 
     def _refuse_above_ceilings(self, asked: Mapping[str, float]) -> None:
         """The refusal names each limit that is beyond its ceiling."""
-        ceilings = limits_by_name(self._config.ceilings)
+        ceilings = self._config.ceilings
         errors = [
             FieldError(
-                f"limits.{name}", f"{value} is above this server's ceiling of {ceilings[name]}"
+                f"limits.{name}",
+                f"{value} is above this server's ceiling of {most} {UNITS[name]}",
             )
             for name, value in asked.items()
-            if value > ceilings[name]
+            if value > (most := getattr(ceilings, name))
         ]
         if errors:
             detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
@@ -251,7 +258,7 @@ class Gate:
         return _invalid("language", f"{name!r} is unknown; known are {known}", "unknown-language")
 
 
-def limits_by_name(limits: Limits | CeilingConfig) -> dict[str, float]:
+def limits_by_name(limits: Limits) -> dict[str, float]:
     return {name: getattr(limits, name) for name in LIMITS}
 
 
@@ -313,12 +320,13 @@ def _submission(
         env=request.env,
         compile_args=request.compile_args,
         limits=limits,
-        interactive=request.interactive,
+        interactive=request.interactive or request.tty is not None,
         user_id=request.user_id,
         created_at=time.time(),
         owner=principal.owner,
         judging=judging,
         artifacts=request.artifacts,
+        tty=request.tty,
     )
 
 

@@ -34,6 +34,8 @@ ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
 """In flow order, the order in which they are stopped."""
 
 _MIB = 2**20
+_LONG_ANSWER = 8 * _MIB
+"""More than an answer with 1,000 tests holds while it is made (`web/longanswer.py`)."""
 
 
 def _words(given: object) -> object:
@@ -104,9 +106,9 @@ class HttpConfig(_Section):
     body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
     held_bytes: int = Field(128 * _MIB, ge=_MIB)
-    """How much is held at once for all clients together: bodies and messages that come, results and events
+    """How much is held at once for all clients together: bodies and messages that come, answers and events
     that are to be sent. `held_client_bytes` is one client's share and `held_connection_bytes` one
-    connection's; the first 64 KiB of each connection do not count."""
+    connection's; the first 16 KiB of each connection do not count."""
     held_client_bytes: int = Field(96 * _MIB, ge=_MIB)
     held_connection_bytes: int = Field(96 * _MIB, ge=_MIB)
     connections_max: int = Field(20_000, ge=1)
@@ -244,13 +246,13 @@ class Config(_Section):
                 raise ValueError(
                     f"ceilings.{name} is below the default of {getattr(default, name)}"
                 )
-        # Two streams of two stages in base64, and a message with four bytes a character.
-        largest = max(4 * ceiling.output * 4 // 3, 4 * self.http.body_max_bytes) + _MIB
+        # A message with four bytes a character, a file, an answer that is made while it is sent.
+        largest = max(4 * self.http.body_max_bytes, self.artifacts.file_bytes, _LONG_ANSWER) + _MIB
         for name in ("held_bytes", "held_client_bytes", "held_connection_bytes"):
             if getattr(self.http, name) < largest:
                 raise ValueError(
-                    f"http.{name} must be at least {largest}: the largest result and the largest request "
-                    "take so much (see ceilings.output and http.body_max_bytes)"
+                    f"http.{name} must be at least {largest}: the largest request and the largest answer "
+                    "take so much (see http.body_max_bytes and artifacts.file_bytes)"
                 )
         return self
 

@@ -19,8 +19,11 @@
     │   ├── EventsReset        `after` lies beyond the log: start again at 0
     │   ├── Conflict           the idempotency key was used with another body
     │   ├── NotInteractive     stdin for a submission that takes none, or whose stdin has ended
-    │   ├── NotRunning         a signal for a program that does not run now
+    │   ├── NoTerminal         a window's size for a program without a terminal
+    │   ├── NotRunning         a signal, or a window's size, for a program that does not run now
     │   ├── StdinFull          the program has not read what it was sent; `unread` bytes wait
+    │   ├── NodeGone           no process reads the inbox of this node
+    │   ├── InboxFull          the node has not read what it was told
     │   └── StateUnavailable   it cannot be reached or takes nothing; retry after `retry_after_s`
     ├── OverBudget
     │   ├── BudgetFull         this process holds as many bytes for strangers as it may; try again
@@ -123,6 +126,10 @@ class NotInteractive(StateError):
     pass
 
 
+class NoTerminal(StateError):
+    pass
+
+
 class NotRunning(StateError):
     pass
 
@@ -131,6 +138,14 @@ class StdinFull(StateError):
     def __init__(self, unread: int) -> None:
         super().__init__(f"{unread} bytes of stdin wait to be read by the program")
         self.unread = unread
+
+
+class NodeGone(StateError):
+    pass
+
+
+class InboxFull(StateError):
+    pass
 
 
 class StateUnavailable(StateError):

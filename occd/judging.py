@@ -97,7 +97,8 @@ class Test:
     """One run of the solution. `files` are seen by this run alone, beside those of the submission."""
 
     name: str
-    stdin: bytes = b""
+    stdin: bytes | None = None
+    """None for that of the submission."""
     args: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
     expected_stdout: bytes | None = None
@@ -152,7 +153,10 @@ class Judging:
         self._check_sizes()
         for at, test in enumerate(self.tests):
             if test.expected_stdout is None and self.checker_of(test).kind != "program":
-                raise rules.Broken("is what the checker needs", f"tests.{at}.expected_stdout")
+                raise rules.Broken(
+                    "is missing: the checker compares the output with it",
+                    f"tests.{at}.expected_stdout",
+                )
 
     def checker_of(self, test: Test) -> Checker:
         return test.checker or self.checker
@@ -176,12 +180,13 @@ class Judging:
     def fits(self, files: Iterable[File], box: int) -> None:
         """Raises Broken when the files of a test do not go together with those of the submission."""
         common = list(files)
+        names = rules.file_names([file.name for file in common])
+        taken = rules.room(len(file.content) for file in common)
         for at, test in enumerate(self.tests):
             if test.files:
-                both = [*common, *test.files]
                 try:
-                    rules.file_names([file.name for file in both])
-                    rules.fits((len(file.content) for file in both), box)
+                    rules.file_names([file.name for file in test.files], names)
+                    rules.fits((len(file.content) for file in test.files), box, taken)
                 except rules.Broken as error:
                     raise rules.Broken(error.message, f"tests.{at}.files") from None
 
@@ -230,14 +235,15 @@ class Judging:
 
 def _data(test: Test) -> int:
     args = sum(map(len, test.args))
-    return len(test.name) + len(test.stdin) + len(test.expected_stdout or b"") + args
+    return len(test.name) + len(test.stdin or b"") + len(test.expected_stdout or b"") + args
 
 
 def _unique(field: str, most: int, names: list[str]) -> None:
     if len(names) > most:
         raise rules.Broken(f"must be at most {most}", field)
     if len(set(names)) < len(names):
-        raise rules.Broken("two have the same name", field)
+        at, name = next((at, name) for at, name in enumerate(names) if name in names[:at])
+        raise rules.Broken(f"{name} is the name of an earlier one, too", f"{field}.{at}.name")
 
 
 def _path(group: Group, by_name: Mapping[str, Group]) -> Iterator[Group]:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain, count
@@ -36,6 +37,7 @@ class Language:
     run: tuple[str, ...]
     compile: tuple[str, ...] | None
     sources: tuple[str, ...]
+    strip: tuple[str, ...]
     file_name_pattern: str | None
     outputs: Mapping[str, str]
     out_of_memory: str | None
@@ -53,13 +55,30 @@ class Language:
         """A file name for this source: the one that its text asks for (Java: the public class's), if
         that is short and no other file's, else the usual one."""
         if self.file_name_pattern:
-            text = source[:_LOOKED_AT].decode(errors="replace")
+            text = source[:_LOOKED_AT].decode("utf-8-sig", errors="replace")
             matches = re.finditer(self.file_name_pattern, text, re.MULTILINE)
             stem = next((match[1] for match in matches if match[1]), None)
             name = f"{stem}{Path(self.file_name).suffix}" if stem else self.file_name
             if len(name.encode()) <= _NAME_BYTES and all(name != other.name for other in others):
                 return name
         return self.file_name
+
+    def readable(self, files: Sequence[File]) -> Sequence[File]:
+        """The files without what editors on Windows and forms on web pages put into text, where `strip` says
+        that the language's tools stumble over it."""
+        if not self.strip:
+            return files
+        return [
+            replace(file, content=self._stripped(file.content))
+            if file.name.endswith(self.sources)
+            else file
+            for file in files
+        ]
+
+    def _stripped(self, source: bytes) -> bytes:
+        if "bom" in self.strip:
+            source = source.removeprefix(BOM_UTF8)
+        return source.replace(b"\r\n", b"\n") if "cr" in self.strip else source
 
     def main_of(self, files: Sequence[File]) -> str | None:
         """The file to run when only `files` were given: the one with the usual name, else the first
@@ -172,9 +191,11 @@ def load_languages(folder: Path | None = None) -> dict[str, Language]:
     return languages
 
 
-def find(languages: Iterable[Language], name: str) -> Language | None:
+def find(languages: Mapping[str, Language], name: str) -> Language | None:
     """The language that has this id, name or alias, in upper or lower case."""
-    return next((each for each in languages if name.lower() in _names(each)), None)
+    if name in languages:
+        return languages[name]
+    return next((each for each in languages.values() if name.lower() in _names(each)), None)
 
 
 def _names(language: Language) -> set[str]:
@@ -194,7 +215,8 @@ def _load(path: Path) -> Language:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         for name in ("file_name_pattern", "out_of_memory", "compile"):
             values.setdefault(name, None)
-        values.setdefault("aliases", [])
+        for name in ("aliases", "strip"):
+            values.setdefault(name, [])
         for name in ("env", "outputs", "hints"):
             values.setdefault(name, {})
         values["limits"] = replace(Limits(), **values.get("limits", {}))
@@ -214,10 +236,13 @@ def _load(path: Path) -> Language:
 
 _WORDS = {"bin", "file", "folder", "output", "program", "memory"}
 _ALONE = {"{sources}", "{compile_args}"}
+_STRIPPED = {"bom", "cr"}
 
 
 def _check(language: Language) -> None:
     """Raises ValueError for a word that means nothing, re.error for what is no pattern."""
+    if unknown := set(language.strip) - _STRIPPED:
+        raise ValueError(f"strip: {unknown.pop()} is none of {', '.join(sorted(_STRIPPED))}")
     for element in (*language.version, *(language.compile or ()), *language.run):
         if element not in _ALONE and (unknown := set(_WORD.findall(element)) - _WORDS):
             raise ValueError(f"{{{unknown.pop()}}} is not a word of the argv arrays")

@@ -20,5 +20,6 @@ def media_type(name: str, data: bytes) -> str:
             return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    guessed, coded = mimetypes.guess_type(name)
+    # A path, by the slash. Python takes a name that begins with `data:` for an address that has a type.
+    guessed, coded = mimetypes.guess_type(f"/{name}")
     return _ANY if guessed is None or coded or guessed in PICTURES else guessed

@@ -14,16 +14,20 @@ from typing import Literal
 from occd import rules
 from occd.inputs import File as File
 from occd.inputs import Limits as Limits
+from occd.inputs import Terminal as Terminal
 from occd.judging import Judging, TestVerdict
 from occd.principal import Owner, as_version_1
 
-Stream = Literal["stdout", "stderr"]
+Account = Literal["stdout", "stderr"]
+"""A part of an outcome that accounts for output."""
+Stream = Account | Literal["tty"]
+"""What a program writes to. A program at a terminal has one stream, which its `stdout` accounts for."""
 StageName = Literal["compile", "run", "check", "interact"]
 Program = Literal["solution", "checker", "interactor"]
 LimitName = Literal["cpu_time", "wall_time", "memory", "output", "idle"]
 Status = Literal["queued", "running", "finished"]
 
-STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
+ACCOUNTS: tuple[Account, ...] = ("stdout", "stderr")
 
 MAX_ATTEMPTS = 3
 
@@ -80,6 +84,8 @@ class Submission:
     """The tests, each of which is a run. Without tests the program runs once."""
     artifacts: tuple[str, ...] = ()
     """Patterns of the files that are kept when the program has ended."""
+    tty: Terminal | None = None
+    """The program runs at a terminal with this window. The program is interactive then."""
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -102,9 +108,11 @@ class Submission:
         rules.check("retry_of", rules.id, self.retry_of)
         if self.judging:
             self.judging.fits(self.files, self.limits.box)
-            for name in ("interactive", "artifacts"):
+            for name in ("tty", "interactive", "artifacts"):
                 if getattr(self, name):
                     raise rules.Broken("cannot go together with tests", name)
+        if self.tty and not self.interactive:
+            raise rules.Broken("needs interactive: true", "tty")
         rules.check("artifacts", rules.patterns, self.artifacts)
 
     @property
@@ -152,10 +160,14 @@ class Written:
             return cls(len(data), False, truncated, data)
         return cls(len(data), True, truncated, data)
 
+    def without_head(self) -> "Written":
+        return replace(self, head=b"") if self.head else self
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one step ended. `exit_code` is None exactly when `signal` names what killed the program."""
+    """How one step ended. `exit_code` is None exactly when `signal` names what killed the program. `tty`: the
+    program ran at a terminal. All that the terminal showed counts as stdout then, and stderr is empty."""
 
     exit_code: int | None
     signal: str | None
@@ -165,18 +177,21 @@ class Outcome:
     cpu_time: float
     wall_time: float
     memory: int
+    tty: bool = False
 
     @property
     def succeeded(self) -> bool:
         return self.exit_code == 0 and self.limit is None
 
-    def written(self, stream: Stream) -> Written:
-        return self.stdout if stream == "stdout" else self.stderr
+    def written(self, account: Account) -> Written:
+        return self.stdout if account == "stdout" else self.stderr
+
+    def stream(self, account: Account) -> Stream:
+        """What the program wrote to, of what an account accounts for."""
+        return "tty" if self.tty and account == "stdout" else account
 
     def without_heads(self) -> "Outcome":
-        return replace(
-            self, stdout=replace(self.stdout, head=b""), stderr=replace(self.stderr, head=b"")
-        )
+        return replace(self, stdout=self.stdout.without_head(), stderr=self.stderr.without_head())
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +230,9 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that matches a pattern and was not kept. `name` ends with a slash for a folder."""
+    """A file that matches a pattern and was not kept. `name` ends with a slash for a folder, and is empty for
+    the box. Bytes that are not UTF-8 are written as backslashes. A name of more than 1,024 characters is cut,
+    and ends with `…`. `reason` is a `Reason` of the sandbox, perhaps of a later version."""
 
     name: str
     reason: str
@@ -269,107 +286,6 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
-    position: int
-    estimate_s: float | None
-    name: Literal["queued"] = "queued"
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    attempt: int
-    version: str | None
-    node: str
-    name: Literal["started"] = "started"
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    stage: StageName
-    phase: Literal["start", "end"]
-    outcome: Outcome | None = None
-    name: Literal["stage"] = "stage"
-    program: Program = "solution"
-    test: int | None = None
-
-    @property
-    def step(self) -> Step:
-        return Step(self.stage, self.program, self.test)
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    stage: StageName
-    stream: Stream
-    data: bytes
-    name: Literal["output"] = "output"
-    program: Program = "solution"
-    test: int | None = None
-
-    @property
-    def step(self) -> Step:
-        return Step(self.stage, self.program, self.test)
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The event `artifact`: a program left a file."""
-
-    artifact: Artifact
-    stage: StageName
-    name: Literal["artifact"] = "artifact"
-    program: Program = "solution"
-    test: int | None = None
-
-    @property
-    def step(self) -> Step:
-        return Step(self.stage, self.program, self.test)
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """The event `test`: a test is over, or is left out. `share` is what the test earns of its weight. A
-    failure of an earlier test may still leave out a test that is over."""
-
-    test: int
-    title: str
-    verdict: TestVerdict
-    share: float
-    message: str
-    cpu_time: float
-    wall_time: float
-    memory: int
-    name: Literal["test"] = "test"
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The event `finished`."""
-
-    result: Result
-    name: Literal["finished"] = "finished"
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """An event that this version of occd cannot read: a later one wrote it, or it was damaged."""
-
-    name: Literal["unknown"] = "unknown"
-
-
-Event = Queued | Started | Stage | Output | Left | Tested | Finished | Unknown
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """An event with its place in the submission's log; `seq` counts from 1 without gaps."""
-
-    seq: int
-    time: float
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """A submission in a list: without what it was given and what it wrote."""
 
@@ -405,7 +321,7 @@ class Record:
     result: Result | None = None
     log_from: int = 0
     """The number in the log behind which the result's output lies."""
-    output: Mapping[tuple[Step, Stream], bytes] | None = None
+    output: Mapping[tuple[Step, Account], bytes] | None = None
     """What the steps of the result wrote, if it was asked for and is short enough."""
 
     @property
@@ -423,12 +339,20 @@ class Record:
 def _with_short_heads(outcome: Outcome | None, left: int) -> tuple[Outcome | None, int]:
     if outcome is None:
         return None, left
+    heads = len(outcome.stdout.head) + len(outcome.stderr.head)
+    if heads <= left:
+        return outcome, left - heads
     shortened = []
     for written in (outcome.stdout, outcome.stderr):
-        kept = written if len(written.head) <= left else replace(written, head=b"")
+        kept = written if len(written.head) <= left else written.without_head()
         left -= len(kept.head)
         shortened.append(kept)
     return replace(outcome, stdout=shortened[0], stderr=shortened[1]), left
+
+
+def account_of(stream: Stream) -> Account:
+    """The part of an outcome that counts what was written to a stream."""
+    return "stdout" if stream == "tty" else stream
 
 
 def new_id() -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from occd.judging import FloatChecker, Group, Protocol, TextChecker
-from occd.model import File
+from occd.model import File, Terminal
 
 Asked = Mapping[str, float]
 """Limits that were asked for, by their names in `Limits`."""
@@ -36,7 +36,7 @@ class TestRequest:
     """The fields of `judging.Test`. A test without a name is called by its number, from 1."""
 
     name: str | None = None
-    stdin: bytes = b""
+    stdin: bytes | None = None
     args: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
     expected_stdout: bytes | None = None
@@ -48,7 +48,7 @@ class TestRequest:
     @property
     def bytes(self) -> int:
         files = sum(len(file.content) for file in self.files)
-        return len(self.stdin) + len(self.expected_stdout or b"") + files
+        return len(self.stdin or b"") + len(self.expected_stdout or b"") + files
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ class Request:
     stop_on_failure: bool = False
     artifacts: tuple[str, ...] = ()
     """Patterns of the files that are kept."""
+    tty: Terminal | None = None
+    """The program is interactive, too."""
 
     @property
     def sources_bytes(self) -> int:

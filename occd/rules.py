@@ -6,7 +6,8 @@ A rule raises Broken, which describes the fault. Broken does not repeat the valu
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -48,6 +49,16 @@ MOST: Mapping[str, float] = {
     "open_files": 2**20,
 }
 """Far above every sensible ceiling, and below the bounds of the kernel and of our own formats."""
+UNITS: Mapping[str, str] = {
+    "cpu_time": "seconds",
+    "wall_time": "seconds",
+    "memory": "bytes",
+    "processes": "processes and threads",
+    "output": "bytes",
+    "file_size": "bytes",
+    "box": "bytes",
+    "open_files": "files",
+}
 
 TERMINAL_MAX = 1000
 """Rows of a terminal, and columns."""
@@ -145,19 +156,38 @@ def file_name(name: str) -> None:
         raise Broken("has a control character or a backslash")
 
 
-def file_names(names: Sequence[str]) -> None:
-    """The names of all files of one submission."""
-    if len(names) > FILES_MAX:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names of files that go together, and the folders that they name."""
+
+    files: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+
+
+def file_names(names: Sequence[str], beside: Names = Names()) -> Names:
+    """The names of all files of one submission. With `beside`, whose names keep this rule already: of those
+    that come to them. The time does not depend on how many are `beside`."""
+    if len(names) + len(beside.files) > FILES_MAX:
         raise Broken(f"must be at most {FILES_MAX}", "files")
-    taken = set(names)
-    if len(taken) < len(names):
-        raise Broken("two have the same name", "files")
-    for name in names:
-        end = name.find("/")
-        while end >= 0:
-            if name[:end] in taken:  # the other name passed file_name: short, no control character
-                raise Broken(f"{name[:end]} is both a file and a folder", "files")
-            end = name.find("/", end + 1)
+    files = frozenset(names)
+    if len(files) < len(names) or files & beside.files:
+        name = next(
+            name for at, name in enumerate(names) if name in beside.files or name in names[:at]
+        )
+        raise Broken(f"two have the name {name}", "files")
+    folders = frozenset(folder for name in names for folder in _folders(name))
+    for clash in (folders & files, folders & beside.files, files & beside.folders):
+        for name in sorted(clash)[:1]:  # the name passed file_name: short, no control character
+            raise Broken(f"{name} is both a file and a folder", "files")
+    return Names(files, folders)
+
+
+def _folders(name: str) -> Iterator[str]:
+    """`a` and `a/b` for `a/b/c`."""
+    end = name.find("/")
+    while end >= 0:
+        yield name[:end]
+        end = name.find("/", end + 1)
 
 
 def room(sizes: Iterable[int]) -> int:
@@ -165,9 +195,9 @@ def room(sizes: Iterable[int]) -> int:
     return sum(-(-size // _PAGE) * _PAGE for size in sizes)
 
 
-def fits(sizes: Iterable[int], box: int) -> None:
-    """The files must fit into a file system of `box` bytes."""
-    if room(sizes) > box:
+def fits(sizes: Iterable[int], box: int, taken: int = 0) -> None:
+    """The files must fit into a file system of `box` bytes, of which some are taken."""
+    if taken + room(sizes) > box:
         raise Broken(f"do not fit into the box, which has {box} bytes", "files")
 
 
@@ -176,9 +206,13 @@ def patterns(values: Sequence[str]) -> None:
     if len(values) > PATTERNS_MAX:
         raise Broken(f"must be at most {PATTERNS_MAX}")
     for value in values:
-        file_name(value)
-        if any("**" in part and part != "**" for part in value.split("/")):
-            raise Broken('may have "**" only between slashes')
+        pattern(value)
+
+
+def pattern(value: str) -> None:
+    file_name(value)
+    if any("**" in part and part != "**" for part in value.split("/")):
+        raise Broken('may have "**" only between slashes')
 
 
 def sha256(value: str) -> None:
@@ -214,8 +248,14 @@ def words(**lists: Sequence[str]) -> None:
 
 
 def limit(name: str, value: float) -> None:
-    if not LEAST[name] <= value <= MOST[name]:  # false for NaN, too
-        raise Broken(f"must be between {LEAST[name]:g} and {MOST[name]:.15g}", f"limits.{name}")
+    least_limit(name, value)
+    if not value <= MOST[name]:  # true for NaN, too
+        raise Broken(f"must be at most {MOST[name]:.15g} {UNITS[name]}", f"limits.{name}")
+
+
+def least_limit(name: str, value: float) -> None:
+    if not value >= LEAST[name]:  # true for NaN, too
+        raise Broken(f"must be at least {LEAST[name]:.15g} {UNITS[name]}", f"limits.{name}")
 
 
 def terminal_side(value: int) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -138,7 +137,7 @@ def _main_name(language: Language, name: str) -> str:
 
 def _language(file: Path, name: str | None) -> Language:
     languages = load_languages()
-    found = find(languages.values(), name) if name else for_file(languages.values(), file)
+    found = find(languages, name) if name else for_file(languages.values(), file)
     if found is None:
         what = (
             f"{name!r} is no language"
@@ -164,22 +163,29 @@ async def _run(
     def argv(template: tuple[str, ...], limits: Limits) -> list[str]:
         return language.argv(template, binary, submission.main, submission.files, (), limits.memory)
 
-    def emit(stream: Stream, data: bytes) -> None:
+    def show(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
+
+    def sink(limits: Limits, stream: Stream, tail: Tail, shown: Stream) -> Sink:
+        def tell(data: bytes) -> None:
+            tail.add(stream, data)
+            show(shown, data)
+
+        return Sink(limits.output, tell)
 
     async with sandbox.cell(language, submission.files, submission.limits) as cell:
         tree: Tree | None = None
         if language.compile:
             limits = language.compile_limits
-            tail = Tail(lambda _stream, data: emit("stderr", data))
+            tail = Tail()
             with keys.stage() as signals:
                 ended = await cell.run(
                     Run(
                         argv(language.compile, limits),
                         env,
                         limits,
-                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
-                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stdout=sink(limits, "stdout", tail, "stderr"),
+                        stderr=sink(limits, "stderr", tail, "stderr"),
                         stop=unread,
                         signals=signals,
                         keep=True,
@@ -187,22 +193,22 @@ async def _run(
                 )
             compiled, tree = ended.outcome, ended.tree
             if hint := language.hint(compiled, tail.text):
-                emit("stderr", f"occd: {hint}\n".encode())
+                show("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
                 return compiled
         limits = submission.limits
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_read, stdin_fd, send)
-            tail = Tail(emit)
+            tail = Tail()
             with stdin, keys.stage() as signals:
                 ended = await cell.run(
                     Run(
                         [*argv(language.run, limits), *submission.args],
                         env,
                         limits,
-                        stdout=Sink(limits.output, partial(tail.emit, "stdout")),
-                        stderr=Sink(limits.output, partial(tail.emit, "stderr")),
+                        stdout=sink(limits, "stdout", tail, "stdout"),
+                        stderr=sink(limits, "stderr", tail, "stderr"),
                         stdin=Feed(stdin),
                         stop=unread,
                         signals=signals,

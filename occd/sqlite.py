@@ -6,7 +6,8 @@ durability costs one fsync. A write that need not survive a power cut (`durable=
 death of this process. It never overtakes an earlier write, so a power cut leaves a prefix of the log. Reads
 go to worker threads; with the write-ahead log they wait for no writer.
 
-Broker and state share the log, and so its order: when a message is gone, its result had been stored before.
+Broker and state share the log, and so its order. When a submission's message is gone, the message of
+its result was written before; when that message is gone, the result was stored before.
 The data that the process keeps in memory beside the file changes in the same order (`then`).
 
 The file can be deleted, moved away or overwritten, and its disk can be full. Each read and write then raises
@@ -30,11 +31,10 @@ import trio
 
 from occd.datafile import DataFile, explain, is_of_the_file, open_file
 from occd.errors import DataFileDamaged, DataFolderError
+from occd.migration import Step, copy, migrate, version
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-Step = str | Callable[[sqlite3.Connection], None]
-"""Of a migration: a script of SQL, or a function."""
 
 log = structlog.get_logger()
 
@@ -124,29 +124,10 @@ class Database:
 
         Raises DataFolderError when the tables are of a newer version than this program knows.
         """
-        version = await self.read(lambda connection: _version(connection, component))
-        if 0 < version < len(steps):
-            await trio.to_thread.run_sync(self._copy, f"{component}-{version}")
-        await self.write(lambda connection: _migrate(connection, component, steps), durable=True)
-
-    def _copy(self, name: str) -> None:
-        copy = self._file.path.with_suffix(f".before-{name}.db")
-        log.warning(
-            "the data folder is brought to a new form; its old form is kept", copy=str(copy)
-        )
-        part = copy.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        try:
-            part.touch(0o600, exist_ok=False)  # SQLite would let everybody read it
-            with closing(self._file.connect()) as connection:
-                connection.execute("VACUUM INTO ?", [str(part)])
-            part.rename(copy)
-        except (sqlite3.Error, OSError) as error:
-            part.unlink(missing_ok=True)
-            raise DataFolderError(
-                f"cannot copy {self._file.path} before its migration ({error}): make room for as much again, "
-                "then start again"
-            ) from error
+        present = await self.read(lambda connection: version(connection, component))
+        if 0 < present < len(steps):
+            await trio.to_thread.run_sync(copy, self._file, f"{component}-{present}")
+        await self.write(lambda connection: migrate(connection, component, steps), durable=True)
 
     def _send(self) -> None:
         self._writes.put(self._unhurried)
@@ -334,32 +315,3 @@ def _deliver(batch: Sequence[_Write[Any]]) -> None:
             case outcome.Value(value=value):
                 write.then(value)
         trio.lowlevel.reschedule(write.task)
-
-
-def _version(connection: sqlite3.Connection, component: str) -> int:
-    """0 without tables."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'versions'").fetchone():
-        return 0
-    row = connection.execute(
-        "SELECT version FROM versions WHERE component = ?", [component]
-    ).fetchone()
-    return row[0] if row else 0
-
-
-def _migrate(connection: sqlite3.Connection, component: str, steps: Sequence[Step]) -> None:
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS versions (component TEXT PRIMARY KEY, version INT)"
-    )
-    version = _version(connection, component)
-    if version > len(steps):
-        raise DataFolderError(
-            f"the data folder was written by a newer occd ({component} version {version}; this one "
-            f"knows {len(steps)}); use that one, or another --data-dir"
-        )
-    for step in steps[version:]:
-        if callable(step):
-            step(connection)
-        else:
-            for statement in filter(str.strip, step.split(";")):
-                connection.execute(statement)
-    connection.execute("INSERT OR REPLACE INTO versions VALUES (?, ?)", [component, len(steps)])

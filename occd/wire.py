@@ -25,18 +25,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from occd import rules
 from occd.errors import Poisoned, Unreadable
-from occd.model import (
-    Event,
-    Finished,
-    LimitName,
-    Outcome,
-    Result,
-    Stage,
-    Submission,
-    Unknown,
-    Verdict,
-    Written,
-)
+from occd.events import Event, Unknown
+from occd.model import Result, Submission
+from occd.version1 import LENIENT, EventRecord1, ResultMessage1, ResultRecord1
 
 VERSION_1 = frozenset(
     {
@@ -68,14 +59,7 @@ LATER = tuple(sorted(FIELDS - VERSION_1))
 _LISTS = {"files", "tests", "groups"}
 """The parts of a submission of which there may be several."""
 
-_STRICT = ConfigDict(
-    ser_json_bytes="base64",
-    val_json_bytes="base64",
-    strict=True,
-    allow_inf_nan=False,
-    extra="forbid",
-)
-_LENIENT = ConfigDict(**{**_STRICT, "extra": "ignore"})
+_STRICT = ConfigDict(**{**LENIENT, "extra": "forbid"})
 
 _COMMAS_MAX = 200_000
 """More than a message of ours can have, and so few that its faults are listed in a moment. Four million wrong
@@ -96,11 +80,11 @@ class SubmissionMessage:
 
 
 @dataclass(frozen=True, slots=True)
-@with_config(_LENIENT)
+@with_config(LENIENT)
 class ResultMessage:
     """`attempt` is the fence: a result of an attempt that is not the current one is dropped. The
-    submission, without its files and stdin, is for a state that has forgotten it; older senders leave it
-    out."""
+    submission, without its files and stdin, is for a state that has forgotten it; it is left out where
+    state cannot be emptied, and by older senders."""
 
     id: str
     attempt: int
@@ -117,127 +101,28 @@ class ResultMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome1:
-    """Version 1 wrote all output into the outcome."""
-
-    exit_code: int | None
-    signal: str | None
-    limit: LimitName | None
-    stdout: bytes
-    stderr: bytes
-    stdout_truncated: bool
-    stderr_truncated: bool
-    cpu_time: float
-    wall_time: float
-    memory: int
-
-    @property
-    def outcome(self) -> Outcome:
-        """All output is in the heads."""
-        return Outcome(
-            self.exit_code,
-            self.signal,
-            self.limit,
-            Written.of(self.stdout, truncated=self.stdout_truncated),
-            Written.of(self.stderr, truncated=self.stderr_truncated),
-            self.cpu_time,
-            self.wall_time,
-            self.memory,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Result1:
-    verdict: Verdict
-    message: str | None = None
-    version: str | None = None
-    compile: _Outcome1 | None = None
-    run: _Outcome1 | None = None
-    attempts: int = 0
-    started_at: float | None = None
-    finished_at: float = 0.0
-
-    @property
-    def result(self) -> Result:
-        return Result(
-            self.verdict,
-            self.message,
-            self.version,
-            self.compile.outcome if self.compile else None,
-            self.run.outcome if self.run else None,
-            self.attempts,
-            self.started_at,
-            self.finished_at,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-@with_config(_LENIENT)
-class _ResultMessage1:
-    id: str
-    attempt: int
-    result: _Result1
-    submission: Submission | None = None
-    v: Literal[1] = 1
-
-
-@dataclass(frozen=True, slots=True)
-@with_config(_LENIENT)
+@with_config(LENIENT)
 class _EventRecord:
     event: Annotated[Event, Field(discriminator="name")]
 
 
 @dataclass(frozen=True, slots=True)
-@with_config(_LENIENT)
+@with_config(LENIENT)
 class _ResultRecord:
     result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class _Stage1:
-    stage: Literal["compile", "run"]
-    phase: Literal["start", "end"]
-    outcome: _Outcome1 | None
-    name: Literal["stage"]
-
-    @property
-    def event(self) -> Stage:
-        return Stage(self.stage, self.phase, self.outcome.outcome if self.outcome else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished1:
-    result: _Result1
-    name: Literal["finished"]
-
-    @property
-    def event(self) -> Finished:
-        return Finished(self.result.result)
-
-
-@dataclass(frozen=True, slots=True)
-@with_config(_LENIENT)
-class _EventRecord1:
-    event: Annotated[_Stage1 | _Finished1, Field(discriminator="name")]
-
-
-@dataclass(frozen=True, slots=True)
-@with_config(_LENIENT)
-class _ResultRecord1:
-    result: _Result1
 
 
 M = TypeVar("M")
 
 _submission = TypeAdapter(SubmissionMessage)
 _result = TypeAdapter(ResultMessage)
-_any_result: TypeAdapter[ResultMessage | _ResultMessage1] = TypeAdapter(
-    Annotated[ResultMessage | _ResultMessage1, Field(discriminator="v")]
+_any_result: TypeAdapter[ResultMessage | ResultMessage1] = TypeAdapter(
+    Annotated[ResultMessage | ResultMessage1, Field(discriminator="v")]
 )
 _event = TypeAdapter(_EventRecord)
-_event_1 = TypeAdapter(_EventRecord1)
+_event_1 = TypeAdapter(EventRecord1)
 _stored_result = TypeAdapter(_ResultRecord)
-_stored_result_1 = TypeAdapter(_ResultRecord1)
+_stored_result_1 = TypeAdapter(ResultRecord1)
 
 
 def encode_submission(submission: Submission) -> bytes:
@@ -256,7 +141,7 @@ def later_fields(submission: Submission) -> list[str]:
     """The fields that it uses and version 1 does not have. To leave a field at its default is not to use
     it."""
     found: set[str] = set()
-    _collect(submission, "", frozenset(LATER), _parts(LATER), found)
+    _collect(submission, "", LATER, found)
     return sorted(found)
 
 
@@ -277,6 +162,10 @@ def decode_result(body: bytes) -> ResultMessage:
 
 def store_event(event: Event) -> bytes:
     return _event.dump_json(_EventRecord(event))
+
+
+OUTPUT = b'"name":"output"'
+"""Each stored event of output has these bytes. Another event may have them, too, in a text."""
 
 
 def load_event(stored: bytes) -> Event:
@@ -347,29 +236,27 @@ def _reason(error: ValidationError) -> str:
     return f"not a message of ours: {where} {first['msg'].removeprefix('Value error, ')}"
 
 
-def _collect(
-    value: Any, prefix: str, later: frozenset[str], parts: frozenset[str], found: set[str]
-) -> None:
+def _collect(value: Any, prefix: str, later: tuple[str, ...], found: set[str]) -> None:
     """Add to `found` the later fields of a part that have another value than their default."""
-    for name, default in _defaults(type(value)):  # type: ignore[arg-type]  # a type is hashable
-        path = prefix + name
-        if path not in later and path not in parts:
-            continue
+    fields = _defaults(type(value), prefix, later)  # type: ignore[arg-type]  # a type is hashable
+    for name, default in fields:
         each = getattr(value, name)
         if each == default:
             continue
+        path = prefix + name
         if path in later:
             found.add(path)
-        if path in parts:
+        if path in _parts(later):
             for part in each if isinstance(each, tuple) else (each,):
-                _collect(part, f"{path}.", later, parts, found)
+                _collect(part, f"{path}.", later, found)
 
 
 @cache
-def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    """The fields of a part. What is no dataclass has none."""
+def _defaults(kind: type, prefix: str, later: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """The later fields of a part, and those in which later fields lie. What is no dataclass has none."""
     if not dataclasses.is_dataclass(kind):
         return ()
+    wanted = {*later, *_parts(later)}
     return tuple(
         (
             field.name,
@@ -378,6 +265,7 @@ def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
             else field.default_factory(),
         )
         for field in dataclasses.fields(kind)
+        if prefix + field.name in wanted
     )
 
 

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import trio
+from hypothesis import settings
 from sandboxed import Lab, open_descriptors
 
 from occd.config import Config
 from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
 from occd.sandbox.slots import Slot, host_folder, lease
+
+settings.register_profile("occd", deadline=None)  # a busy machine may take its time
+settings.load_profile("occd")
 
 _LONG_S = 3600
 """Seconds for a test marked `long`; the soak and 200 kills take ten minutes each on a quiet machine."""
@@ -71,7 +75,8 @@ def nothing_left_over(language_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
         finally:
             release(slot)
 
-    monkeypatch.setattr("occd.sandbox.nsjail.lease", look_after_lease)
+    for user in ("host", "nsjail"):
+        monkeypatch.setattr(f"occd.sandbox.{user}.lease", look_after_lease)
     monkeypatch.setattr(Slot, "release", look_and_release)
     before = _lasting()
     yield

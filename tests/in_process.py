@@ -122,7 +122,9 @@ async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
         open_state(config, database) as state,
         trio.open_nursery() as nursery,
     ):
-        runs = Node("runs", ("execute",), {"python": ("3.11",)}, accepts=wire.FIELDS)
+        runs = Node(
+            "runs", ("execute",), {"python": ("3.11",), "java": ("17.0",)}, accepts=wire.FIELDS
+        )
         await state.nodes.announce(runs)
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)

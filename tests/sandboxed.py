@@ -12,8 +12,8 @@ from typing import Any
 import trio
 
 from occd.languages import Language
-from occd.model import File, Limits, Outcome, Stream
-from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree, no_signals
+from occd.model import Account, File, Limits, Outcome
+from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree
 from occd.sandbox import Feed as Stdin
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
@@ -43,13 +43,13 @@ class Feed:
     stdin: bytes = b""
     keep_open: bool = False
     stop: trio.Event = field(default_factory=trio.Event)
-    seen: dict[Stream, bytearray] = field(
+    seen: dict[Account, bytearray] = field(
         default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
     )
     output: trio.Event = field(default_factory=trio.Event)
-    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
+    signals: trio.MemoryReceiveChannel[int] | None = None
 
-    def emit(self, stream: Stream, data: bytes) -> None:
+    def emit(self, stream: Account, data: bytes) -> None:
         self.seen[stream] += data
         self.output.set()
 

@@ -99,10 +99,21 @@ class Server:
     @property
     def resident(self) -> int:
         """Bytes of memory in use."""
+        return self._status("VmRSS")
+
+    @property
+    def peak(self) -> int:
+        """The most bytes of memory in use since `forget_peak`."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> int:
+        """Begin `peak` anew; returns the bytes in use now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self.resident
+
+    def _status(self, name: str) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found
-        return int(found[1]) * 1024
+        return int(status.partition(f"{name}:")[2].split()[0]) * 1024
 
 
 def start(

@@ -21,7 +21,7 @@ from occd.broker import Broker, open_broker
 from occd.config import Config
 from occd.errors import QueueFull, Rejected
 from occd.languages import load_languages
-from occd.model import File, Limits, Submission
+from occd.model import File, Limits, Submission, Terminal
 from occd.principal import NOBODY, Principal
 from occd.request import ProgramRequest, Request
 from occd.roles.submit import Submit
@@ -85,6 +85,25 @@ async def test_a_refusal_is_the_first_that_holds_in_this_order(
         assert await refusal(gate(node), wrong) == (kind, fields)
         wrong = replace(wrong, **mended)
     assert (await gate(node).admit(wrong, NOBODY)).version == "3"
+
+
+async def test_a_terminal_is_interactive_and_may_show_as_much_as_the_ceiling_allows() -> None:
+    window = Terminal(24, 80)
+    found = await gate(Runs()).admit(replace(HELLO, tty=window), NOBODY)
+    assert (found.tty, found.interactive) == (window, True)
+    ceilings = Config().ceilings
+    plain = Limits(output=ceilings.output)
+    assert replace(found.limits, wall_time=plain.wall_time) == plain
+    asked = replace(HELLO, tty=window, limits={"output": 5})
+    assert (await gate(Runs()).admit(asked, NOBODY)).limits.output == 5
+    again = await gate(Runs()).again(found, NOBODY)
+    assert (again.tty, again.interactive, again.limits) == (window, True, found.limits)
+
+
+async def test_a_terminal_goes_together_with_no_tests() -> None:
+    tests = (request.TestRequest(expected_stdout=b""),)
+    wrong = replace(HELLO, tty=Terminal(24, 80), interactive=True, tests=tests)
+    assert await refusal(gate(Runs()), wrong) == ("invalid", ["tty"])
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {

@@ -52,6 +52,7 @@ OUTCOME = [
     "cpu_time",
     "wall_time",
     "memory",
+    "tty",
 ]
 
 
@@ -140,6 +141,7 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
             "stderr": "",
             "stdout_truncated": False,
             "stderr_truncated": False,
+            "tty": False,
         },
         "tests": [],
         "groups": {},
@@ -420,6 +422,11 @@ def raw_limit(name: str, value: bytes) -> bytes:
     return b'{"language":"python","source":"pass","limits":{"%s":%s}}' % (name.encode(), value)
 
 
+def bad_window(side: str, value: Any) -> Bad:
+    tty = {"rows": 24, "cols": 80, side: value}
+    return Bad(f"tty.{side}={value!r:.20}", {**HELLO, "tty": tty}, field=f"tty.{side}")
+
+
 def file_name(name: str) -> Bad:
     files = [{"name": name, "content": ""}]
     return Bad(f"file {name!r}", {**HELLO, "files": files}, field="files.0.name")
@@ -427,7 +434,6 @@ def file_name(name: str) -> Bad:
 
 NOT_YET = {
     "callback_url": "http://127.0.0.1:1/",
-    "tty": {"rows": 24, "cols": 80},
     "network": True,
     "trace": True,
     "interactor": {"language": "python", "source": ""},
@@ -500,6 +506,15 @@ BAD = [
     bad_field("interactive", 1),
     bad_field("interactive", "true"),
     bad_field("limits", []),
+    *[bad_window("rows", each) for each in (0, -1, 1001, 10_000, 10**400, 24.5, "24", True, None)],
+    *[bad_window("cols", each) for each in (0, 10_000)],
+    bad_window("pixels", 1),
+    *bad_fields("tty", True, False, [], 24, "80x24"),
+    Bad(
+        "tty with tests",
+        {**HELLO, "tty": {"rows": 24, "cols": 80}, "tests": [{"expected_stdout": ""}]},
+        field="tty",
+    ),
     *bad_fields("limits.cpu_time", -1, 0, 1e-400, "5", True, {}),
     *bad_fields("limits.memory", -1, 0, 1.5, 2**19, "256M", False),
     *bad_fields("limits.processes", -1, 0, 1.5),
@@ -635,7 +650,7 @@ def test_what_is_a_websocket_and_what_is_not_is_told(server: Server) -> None:
 
 def test_a_limit_above_its_ceiling_is_told_with_the_ceiling(server: Server) -> None:
     problem = assert_problem(server.post(bad_field("limits.cpu_time", 61).body), 422)
-    assert "60" in problem["detail"]
+    assert "ceiling of 60 seconds" in problem["detail"]
 
 
 def test_the_largest_source_that_is_allowed_runs(server: Server) -> None:
@@ -754,6 +769,21 @@ def test_an_idempotency_key_is_its_owners(server: Server) -> None:
     other = {"authorization": "Bearer " + "o" * 22}
     ids = [server.post(HELLO, **key, **whose).json()["id"] for whose in (SECRET, other, {}, SECRET)]
     assert (len(set(ids)), ids[0]) == (3, ids[3])
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "Origin"])
+def test_a_header_that_says_who_asks_is_there_once(server: Server, name: str) -> None:
+    """A proxy may go by the last one, and a client writes the first."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+    with closing(connection):
+        connection.putrequest("POST", f"{API}/submissions")
+        for value in ("Bearer " + "a" * 22, "Bearer " + "b" * 22):
+            connection.putheader(name, value)
+        body = json.dumps(HELLO).encode()
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        problem = json.loads(connection.getresponse().read())
+    assert (problem["type"], problem["errors"][0]["field"]) == ("bad-request", name)
 
 
 async def test_a_websocket_has_an_owner_by_header_or_by_frame(server: Server) -> None:

@@ -100,9 +100,7 @@ parts = st.sampled_from(["..", ".", "", "a", "b", "link", "theirs", "x\0", "-", 
 
 
 @given(st.lists(parts, min_size=1, max_size=6).map("/".join))
-@settings(
-    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_name_only_the_box_changes(around: Path, place: Place, name: str) -> None:
     if not (place.path / "link").is_symlink():
         (place.path / "link").symlink_to("../theirs")

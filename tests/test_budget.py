@@ -3,17 +3,15 @@
 import json
 import random
 import socket
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack, suppress
 from statistics import median
 from typing import Any
 
 import pytest
 import trio
+from apart import apart
 from in_process import UPGRADE, frame
 from serving import API, Server, connected, serving
 from trio.testing import MockClock
@@ -21,8 +19,8 @@ from wsproto.events import BytesMessage, Message, TextMessage
 
 from occd.errors import BudgetFull, ShareFull
 from occd.web.budget import FREE, OLD_S, Budget, Held, Shares
-from occd.web.edge import MessageBuffer
 from occd.web.http11 import EdgeLimits, LimitedH11
+from occd.web.messages import MessageBuffer
 
 MIB = 2**20
 SMALL = Shares(process=10 * MIB, client=6 * MIB, connection=4 * MIB)
@@ -259,17 +257,6 @@ async def crowd(port: int, loud: str) -> None:
         await trio.sleep_forever()
 
 
-@contextmanager
-def a_crowd(server: Server, loud: str) -> Iterator[subprocess.Popen[str]]:
-    code = f"import trio, test_budget; trio.run(test_budget.crowd, {server.port}, {loud!r})"
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(
-        command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        process.kill()
-
-
 async def honest(server: Server) -> float:
     """How long a client waits that asks for little."""
     began = trio.current_time()
@@ -286,13 +273,10 @@ async def honest(server: Server) -> float:
 async def test_a_crowd_of_hostile_clients_fills_no_memory_and_delays_nobody(
     server: Server, loud: str
 ) -> None:
-    peaks = Path(f"/proc/{server.process.pid}/clear_refs")
-    peaks.write_text("5")
+    server.forget_peak()
     waits: list[float] = []
-    with a_crowd(server, loud) as process:
+    with apart(crowd, server.port, loud) as said:
         there = trio.Event()
-        said = process.stdout
-        assert said
 
         async def wait() -> None:
             await trio.to_thread.run_sync(said.readline)
@@ -303,19 +287,25 @@ async def test_a_crowd_of_hostile_clients_fills_no_memory_and_delays_nobody(
             while not there.is_set() or len(waits) < 8:
                 waits.append(await honest(server))
                 assert server.resident < RESIDENT_MAX
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    print(f"waits {waits}, peak {peak / MIB:.0f} MiB")
-    assert peak < RESIDENT_MAX
+    print(f"waits {waits}, peak {server.peak / MIB:.0f} MiB")
+    assert server.peak < RESIDENT_MAX
     assert median(waits) < SOON_S
 
 
+async def test_a_long_transcript_is_whole_and_costs_little(server: Server, loud: str) -> None:
+    before = server.forget_peak()
+    path = f"{API}/submissions/{loud}?transcript=true&fields=status"
+    answer = await trio.to_thread.run_sync(lambda: server.get(path))
+    pieces = answer.json()["transcript"]
+    for stream in ("stdout", "stderr"):
+        sizes = [len(each["data"]) for each in pieces if each["stream"] == stream]
+        assert sum(sizes) == 16 * MIB - 1
+    assert server.peak - before < 32 * MIB
+
+
 async def test_a_long_answer_is_whole_and_costs_little(server: Server, loud: str) -> None:
-    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
-    before = server.resident
+    before = server.forget_peak()
     answer = await trio.to_thread.run_sync(lambda: server.get(f"{API}/submissions/{loud}"))
     run = answer.json()["run"]
     assert run["stdout"] == run["stderr"] == "\x01" * (16 * MIB - 1)
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    assert peak - before < 128 * MIB
+    assert server.peak - before < 128 * MIB

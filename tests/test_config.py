@@ -90,6 +90,30 @@ def test_a_ceiling_below_the_default_is_refused(folder: Path, name: str) -> None
         load_config()
 
 
+def test_output_is_as_long_as_it_likes_since_answers_do_not_hold_it(folder: Path) -> None:
+    (folder / "a.yaml").write_text(f"ceilings: {{output: {2**30}}}\n")
+    assert load_config().ceilings.output == 2**30
+
+
+@pytest.mark.parametrize("name", ["held_bytes", "held_client_bytes", "held_connection_bytes"])
+@pytest.mark.parametrize(
+    ("body", "artifact", "enough"),
+    [(16, 8, 65), (1, 40, 41), (1, 1, 9)],
+)
+def test_memory_for_clients_holds_the_largest_request_artifact_and_answer(
+    folder: Path, name: str, body: int, artifact: int, enough: int
+) -> None:
+    for size in (enough, enough - 1):
+        (folder / "a.yaml").write_text(
+            f"http: {{body_max_bytes: {body * 2**20}, {name}: {size * 2**20}}}\n"
+            f"artifacts: {{file_bytes: {artifact * 2**20}}}\n"
+        )
+        if size == enough:
+            load_config()
+    with pytest.raises(ConfigError, match=name):
+        load_config()
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -13,7 +13,8 @@ from serving import PATIENCE_S, Server, connected, output, serving, start
 
 from occd.config import Config
 from occd.errors import DataFolderError
-from occd.model import File, Output, Submission, new_id
+from occd.events import Output
+from occd.model import File, Submission, new_id
 from occd.sandbox import kernel
 from occd.sqlite import Database, open_database
 from occd.state.control import Control, Stdin

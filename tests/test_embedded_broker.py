@@ -3,14 +3,16 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from pydantic import SecretStr
 
 from occd.broker import DELIVERY_LIMIT, Broker
 from occd.broker.embedded import open_embedded
-from occd.config import Config
+from occd.config import Config, RedisConfig
 from occd.errors import DataFolderError
 from occd.sqlite import Database, Work, open_database
 
@@ -90,3 +92,24 @@ async def test_a_message_for_a_consumer_that_leaves_goes_to_the_next_and_counts_
             with trio.fail_after(SOON_S):
                 for key, _ in expected:
                     assert (await received.receive()).key == key
+
+
+@pytest.mark.parametrize("state_apart", [False, True])
+async def test_a_publish_waits_for_the_disk_where_a_power_cut_would_not_take_its_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_apart: bool
+) -> None:
+    redis = RedisConfig(url=SecretStr("redis://127.0.0.1")) if state_apart else None
+    waits: list[bool] = []
+    write = Database.write
+
+    async def watched(self: Database, work: Work[object], **options: Any) -> object:
+        waits.append(options.get("durable", False))
+        return await write(self, work, **options)
+
+    async with (
+        open_database(tmp_path) as database,
+        open_embedded(Config(data_dir=tmp_path, redis=redis), database) as broker,
+    ):
+        monkeypatch.setattr(Database, "write", watched)
+        await publish(broker, 1)
+    assert waits == [state_apart]

@@ -1,16 +1,21 @@
-"""The embedded state: its tables outlive an upgrade, and its memory keeps up with them."""
+"""The embedded state: its tables outlive an upgrade, its memory keeps up with them, its files are its own."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
+from pydantic import SecretStr
 
 from occd import wire
-from occd.config import Config
-from occd.model import RUN, File, Finished, Outcome, Result, Submission, Verdict, Written
-from occd.sqlite import open_database
+from occd.config import Config, RabbitmqConfig
+from occd.errors import NoTerminal
+from occd.events import Finished
+from occd.model import RUN, File, Outcome, Result, Submission, Terminal, Verdict, Written
+from occd.sqlite import Database, Work, open_database
 from occd.state import open_state
 from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.embedded.tables import MIGRATIONS
@@ -89,6 +94,8 @@ async def test_columns_of_what_an_older_version_stored_are_filled(tmp_path: Path
         typed: list[Control] = [Stdin(0, b"abc"), Stdin(3, b"de")]
         found = [each.control for each in await state.controls.watch("waits", 0)]
         assert found == [*typed, Stdin(5, b"x")]
+        with pytest.raises(NoTerminal):
+            await state.controls.send_resize("waits", Terminal(24, 80))
         assert await state.submissions.begin(runs, "3", "n") == 1
         entries = await state.controls.watch("runs", 0)
         assert [each.number for each in entries] == [1, 2, 3, 4]
@@ -137,3 +144,52 @@ class _Late:
     def run_sync_soon(self, *call: Any) -> None:
         time.sleep(0.1)
         self._token.run_sync_soon(*call)
+
+
+async def test_a_blob_is_on_the_disk_in_folders_that_nobody_else_can_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of data may be one that others can list."""
+    tmp_path.chmod(0o755)
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    async with (
+        open_database(tmp_path) as database,
+        open_state(Config(data_dir=tmp_path), database) as state,
+    ):
+        await state.submissions.create(submission("subject"), None, "")  # else its blobs expire
+        monkeypatch.setattr(os, "fsync", watched)
+        await state.blobs.put("subject", "sha256", b"data")
+        assert await state.blobs.get("subject", "sha256") == b"data"
+    blobs = tmp_path / "blobs"
+    assert [each.stat().st_mode & 0o777 for each in (blobs, blobs / "subject")] == [0o700, 0o700]
+    assert synced == [blobs / "subject/sha256.part", blobs / "subject", blobs, tmp_path]
+
+
+@pytest.mark.parametrize("queues_apart", [False, True])
+async def test_a_start_waits_for_the_disk_where_a_power_cut_would_leave_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queues_apart: bool
+) -> None:
+    rabbitmq = RabbitmqConfig(url=SecretStr("amqp://127.0.0.1")) if queues_apart else None
+    waits: list[bool] = []
+    write = Database.write
+
+    async def watched(self: Database, work: Work[object], **options: Any) -> object:
+        waits.append(options.get("durable", False))
+        return await write(self, work, **options)
+
+    async with (
+        open_database(tmp_path) as database,
+        open_state(Config(data_dir=tmp_path, rabbitmq=rabbitmq), database) as state,
+    ):
+        await state.submissions.create(submission("a"), None, "")
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(Database, "write", watched)
+        await state.submissions.begin(submission("a"), "3", "node")
+        monkeypatch.undo()
+    assert waits == [queues_apart]

@@ -9,8 +9,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from occd.events import Event, Output, Stage
 from occd.execution.eventlog import EventLog
-from occd.model import COMPILE, RUN, Event, Output, Stage, Stream
+from occd.model import COMPILE, RUN, Step, Stream
 
 EVENT_BYTES = 32 * 1024
 
@@ -40,11 +41,11 @@ def logged(scenario: Callable[[EventLog, Store], Awaitable[None]]) -> Store:
     store = Store()
 
     async def main() -> None:
-        log = EventLog(store.append)
+        log = EventLog()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(log.run)
+            nursery.start_soon(log.run, store.append)
             await scenario(log, store)
-            log.close()
+            await log.close()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     return store
@@ -278,3 +279,21 @@ def test_a_program_that_changes_its_stream_at_every_byte_makes_few_events() -> N
     assert len(store.events) < 5000
     assert b"".join(store.data("stdout")) == b"x" * 100_000
     assert b"".join(store.data("stderr")) == b"y" * 100_000
+
+
+def test_a_thousand_tests_that_change_their_stream_at_every_byte_make_few_events() -> None:
+    """Each of them stays below its own bound."""
+
+    async def scenario(log: EventLog, __: Store) -> None:
+        for at in range(1000):
+            step = Step("run", test=at)
+            log.put(step, Stage("run", "start", test=at))
+            for _ in range(250):
+                log.emit(step, "stdout", b"o")
+                log.emit(step, "stderr", b"e")
+            log.put(step, Stage("run", "end", test=at))
+            await trio.sleep(0.001)
+
+    store = logged(scenario)
+    assert len(b"".join(store.data())) == len(b"".join(store.data("stderr"))) == 250_000
+    assert len(store.events) < 80_000

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from occd.config import Config
 from occd.errors import SandboxUnavailable
-from occd.sandbox import Sandbox, nsjail, open_sandbox
+from occd.sandbox import Sandbox, host, open_sandbox
 from occd.sandbox.fitness import Fitness
 from occd.sandbox.proof import unproven
 from occd.sandbox.slots import Slot
@@ -139,16 +139,16 @@ CapAmb:	0000000000000000
 async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
     language_cache: Path, monkeypatch: pytest.MonkeyPatch, without: list[str], missing: str
 ) -> None:
-    made = nsjail._Host.jail_argv
+    made = host.Host.jail_argv
 
-    def weaker(self: nsjail._Host, slot: Slot, box: Path) -> list[str]:
+    def weaker(self: host.Host, slot: Slot, box: Path) -> list[str]:
         argv = made(self, slot, box)
         if without[0] in argv:
             at = argv.index(without[0])
             return argv[:at] + argv[at + 2 :]
         return [argv[0], *without, *argv[1:]]
 
-    monkeypatch.setattr(nsjail._Host, "jail_argv", weaker)
+    monkeypatch.setattr(host.Host, "jail_argv", weaker)
     with pytest.raises(SandboxUnavailable, match=missing):
         async with open_sandbox(Config(), language_cache):
             pass

@@ -12,7 +12,8 @@ import trio
 from in_process import API, PATIENCE_S, UPGRADE, Edge, edge, frame
 from streams import LINES, SSE
 
-from occd.model import Event, Output, Result, Verdict
+from occd.events import Event, Output
+from occd.model import Result, Verdict
 from occd.state import WATCH_BYTES
 from occd.web.budget import Budget, Shares
 from occd.web.follow import COPIES

@@ -11,9 +11,9 @@ import pytest
 import trio
 from sandboxed import Lab, open_descriptors, run_in
 
-import occd.sandbox.cgroup
+import occd.sandbox.group
+import occd.sandbox.host
 import occd.sandbox.launcher
-import occd.sandbox.nsjail
 from occd.errors import SandboxFailed, out_of_descriptors
 from occd.sandbox.spawn import Process
 
@@ -23,12 +23,12 @@ PIPE_BYTES = 65_536
 @pytest.fixture
 def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
     """nsjail logs all that it does."""
-    quiet = occd.sandbox.nsjail._Host.jail_argv
+    quiet = occd.sandbox.host.Host.jail_argv
 
     def jail_argv(*args: object) -> list[str]:
         return ["--verbose" if word == "--quiet" else word for word in quiet(*args)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(occd.sandbox.nsjail._Host, "jail_argv", jail_argv)
+    monkeypatch.setattr(occd.sandbox.host.Host, "jail_argv", jail_argv)
 
 
 async def test_what_nsjail_logs_never_stops_it_and_its_last_lines_are_kept(
@@ -39,7 +39,7 @@ async def test_what_nsjail_logs_never_stops_it_and_its_last_lines_are_kept(
         logged = 0
         while logged < 4 * PIPE_BYTES:  # by two launchers
             assert (await run_in(cell, ["/bin/true"])).succeeded
-            launcher, _ = cell._seat._idle[-1]  # type: ignore[attr-defined]
+            launcher, _ = cell._jailer._idle[-1]  # type: ignore[attr-defined]
             await launcher.ready()
             said = launcher.said()
             assert 2048 < len(said) <= 4096 + len(": ")
@@ -106,7 +106,7 @@ async def test_a_launcher_that_does_not_die_holds_nobody_up_and_keeps_its_slot(
     sandbox: Any = lab.sandbox
     await sandbox.close()
     assert (await lab.python("")).succeeded
-    (seat,) = sandbox._idle
+    (jailer,) = sandbox._idle
     turns = 0
 
     async def count() -> None:
@@ -125,13 +125,13 @@ async def test_a_launcher_that_does_not_die_holds_nobody_up_and_keeps_its_slot(
             nursery.cancel_scope.cancel()
         assert took > 0.5  # it was waited for
         assert turns > 10  # by a loop that went on
-        assert sandbox._unclear == [seat]
+        assert sandbox._unclear == [jailer]
         began = time.monotonic()
         await sandbox.trial()
         assert time.monotonic() - began < 10.0  # a trial that takes longer makes the node unfit
-        assert sandbox._unclear == [seat]
+        assert sandbox._unclear == [jailer]
     (other,) = sandbox._idle
-    assert other.slot.name != seat.slot.name
+    assert other.slot.name != jailer.slot.name
     await sandbox.trial()
     assert sandbox._unclear == []
 
@@ -140,18 +140,18 @@ async def test_a_slot_that_cannot_be_cleared_is_kept_back_until_it_can(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox: Any = lab.sandbox
-    (seat,) = sandbox._idle
+    (jailer,) = sandbox._idle
     with monkeypatch.context() as stuck:
-        stuck.setattr(occd.sandbox.cgroup, "_REMOVE_TIMEOUT_S", 0.1)
-        stuck.setattr(occd.sandbox.cgroup, "_removed", lambda _folder: False)
+        stuck.setattr(occd.sandbox.group, "_REMOVE_TIMEOUT_S", 0.1)
+        stuck.setattr(occd.sandbox.group, "_removed", lambda _folder: False)
         async with lab.cell() as cell:
             with pytest.raises(SandboxFailed, match="do not end"):
                 await run_in(cell, ["/bin/true"])
-        assert (sandbox._idle, sandbox._unclear) == ([], [seat])
+        assert (sandbox._idle, sandbox._unclear) == ([], [jailer])
     assert (await lab.python("")).succeeded
     (other,) = sandbox._idle
-    assert other.slot.name != seat.slot.name
+    assert other.slot.name != jailer.slot.name
     await sandbox.trial()
     assert sandbox._unclear == []
-    assert not seat.folder.exists()
-    assert not seat.groups
+    assert not jailer.folder.exists()
+    assert not jailer.groups

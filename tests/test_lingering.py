@@ -9,10 +9,10 @@ import pytest
 import trio
 import trio.testing
 
+from occd.events import Output
 from occd.execution import lingering
 from occd.execution.kept import Kept
 from occd.execution.lingering import Lingering
-from occd.model import Output
 
 MIB = 2**20
 EVENT = Output("run", "stdout", bytes(30_000))

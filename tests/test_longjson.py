@@ -87,7 +87,7 @@ def value_or_kind(read: Callable[[], Any]) -> Any:
         return error.kind
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(
     some.lists(some.sampled_from(PIECES), max_size=40),
     some.sampled_from(["[%s]", '["%s"]', '{"a":"%s","b":["%s"]}', "%s"]),
@@ -99,7 +99,7 @@ def test_pieces_are_read_as_the_whole(pieces: list[str], frame: str, sizes: list
     assert parts == whole
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(some.text(max_size=2000), some.booleans(), some.integers(1, 700))
 def test_every_text_survives(text: str, escaped: bool, size: int) -> None:
     value = {"source": text + "x" * 300, "args": [text, text * 3]}

@@ -181,6 +181,7 @@ def test_a_question_by_id_has_a_bound(server: Server) -> None:
     assert len(answers(server.get(f"{LIST}?ids={ids}"), 200)) == 100
     for query in (f"ids={ids},x", "ids=x&limit=5", "ids=x&cursor=5"):
         assert_problem(server.get(f"{LIST}?{query}"), 422, "invalid")
+    assert answers(server.get(f"{LIST}?ids="), 200) == []
     long = answers(server.get(f"{LIST}?ids={'x' * 10_000}"), 200)
     assert len(long[0]["id"]) == 64
 

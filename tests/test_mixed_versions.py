@@ -30,12 +30,14 @@ from occd import wire
 from occd.broker import Broker, open_broker
 from occd.config import Config, RedisConfig
 from occd.errors import Poisoned, Rejected, StateError
+from occd.events import Output
 from occd.languages import load_languages
-from occd.model import File, Limits, Submission, Written
+from occd.model import RUN, File, Limits, Outcome, Result, Submission, Verdict, Written
 from occd.principal import NOBODY
 from occd.roles.submit import Submit
 from occd.sqlite import open_database
 from occd.state import Node, State, open_state
+from occd.state.output import joined
 from occd.state.redis.store import LAYOUT
 from occd.web.submission import parse_submission
 
@@ -57,7 +59,7 @@ def written(pattern: str) -> list[bytes]:
 def said(submission: Submission) -> dict[str, Any]:
     """The fields as version 1 has them: its owners have no kind, and it knows no tests and no artifacts."""
     fields = asdict(submission)
-    assert (fields.pop("judging"), fields.pop("artifacts")) == (None, ())
+    assert (fields.pop("judging"), fields.pop("artifacts"), fields.pop("tty")) == (None, (), None)
     assert not any(file.pop("executable") for file in fields["files"])
     assert fields["owner"] is None or fields["owner"].startswith("anon:")
     return fields | {"owner": fields["owner"] and fields["owner"].removeprefix("anon:")}
@@ -69,7 +71,6 @@ def test_a_new_execute_runs_what_an_old_submit_queued(body: bytes) -> None:
 
 
 @given(submissions())
-@settings(deadline=None)
 def test_an_old_execute_runs_what_a_new_submit_queued(submission: Submission) -> None:
     body = wire.encode_submission(submission)
     assert json.loads(body)["v"] == 1
@@ -78,7 +79,6 @@ def test_an_old_execute_runs_what_a_new_submit_queued(submission: Submission) ->
 
 
 @given(submissions())
-@settings(deadline=None)
 def test_an_owner_is_written_as_readers_of_version_1_want_it(submission: Submission) -> None:
     """A reader between version 1 and this one refuses an owner with a colon, and dead-letters the message."""
     owner = json.loads(wire.encode_submission(submission))["submission"]["owner"]
@@ -100,6 +100,7 @@ def with_inline_output(value: Any) -> Any:
     fields = {name: with_inline_output(each) for name, each in value.items()}
     assert (fields.pop("judgement", None), fields.pop("artifacts", None)) == (None, None)
     if "exit_code" in fields:
+        assert not fields.pop("tty")
         for stream in ("stdout", "stderr"):
             written = Written(**fields[stream])
             assert written == Written.of(written.head, truncated=written.truncated)
@@ -108,7 +109,6 @@ def with_inline_output(value: Any) -> Any:
 
 
 @given(submissions(), st.integers(1, 9), results)
-@settings(deadline=None)
 def test_an_old_notify_refuses_what_a_new_execute_ended(
     submission: Submission, attempt: int, result: Any
 ) -> None:
@@ -262,7 +262,7 @@ def test_every_later_field_can_be_left_out() -> None:
 
 
 @given(submissions())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_what_uses_no_later_field_is_written_as_version_1_wrote_it(submission: Submission) -> None:
     plain = replace(
         submission, interactive=False, limits=replace(submission.limits, open_files=256)
@@ -369,6 +369,36 @@ async def test_tests_are_taken_when_every_execute_node_judges(installation: Inst
     assert (message["v"], message["submission"]["id"]) == (2, id)
     with pytest.raises(Poisoned):
         old_wire.decode_submission(json.dumps(message).encode())
+
+
+async def test_a_terminal_is_given_when_every_execute_node_has_some(
+    installation: Installation,
+) -> None:
+    tty = {"rows": 24, "cols": 80}
+    behind = replace(NEW, name="behind", accepts=wire.FIELDS - {"tty", "tty.rows", "tty.cols"})
+    for node in (NEW, behind):
+        await installation.state.nodes.announce(node)
+    assert await refused(installation, tty=tty) == ["tty"]
+    await installation.post(interactive=True)
+    await installation.state.nodes.withdraw(behind)
+    id = await installation.post(tty=tty)
+    found = await installation.queued()
+    assert [message["v"] for message in found] == [1, 2]
+    said = found[-1]["submission"]
+    assert (said["id"], said["tty"], said["interactive"]) == (id, tty, True)
+    with pytest.raises(Poisoned):
+        old_wire.decode_submission(json.dumps(found[-1]).encode())
+
+
+def test_what_an_older_notify_stores_of_a_terminal_has_all_that_it_showed() -> None:
+    output = wire.store_event(Output("run", "tty", b"$ "))
+    outcome = Outcome(0, None, None, Written(2, utf8=True), Written(), 0.1, 0.2, 300, tty=True)
+    result = Result(Verdict.OK, run=outcome)
+    plain = json.loads(wire.store_result(result))
+    assert plain["result"]["run"].pop("tty") is True
+    stored = wire.load_result(json.dumps(plain).encode())
+    assert stored == replace(result, run=replace(outcome, tty=False))
+    assert joined(stored, [wire.load_event(output)])[RUN, "stdout"] == b"$ "
 
 
 async def test_without_it_old_nodes_are_given_version_1(

@@ -10,6 +10,7 @@ import pytest
 import trio
 from redis_server import RedisServer, redis_server
 from serving import API, OCCD, PATIENCE_S, Server, connected, serving, start
+from streams import LINES, SSE, followed, type_in
 
 WAITS = "print('ready', flush=True); print(input(), flush=True); print(input())"
 
@@ -199,6 +200,25 @@ async def test_a_silent_program_is_known_again_soon_after_redis_was_emptied(
         await client.until(id, "finished")
         result = await trio.to_thread.run_sync(server.look, id)
         assert result["run"]["stdout"] == "ready\none\ntwo\n"
+
+
+@pytest.mark.parametrize("accept", [SSE, LINES])
+def test_a_stream_goes_on_by_itself_after_redis_was_emptied(
+    server: Server, redis: RedisServer, accept: str
+) -> None:
+    wait_for_nodes(server)
+    id = server.submit(WAITS, interactive=True)
+    with followed(server, id, accept=accept) as stream:
+        stream.until_written("ready\n")
+        type_in(server, id, "one\n")
+        stream.until_written("one\n")
+        redis.do("FLUSHALL")
+        stream.until("events-reset")
+        type_in(server, id, "two\n")
+        told = stream.rest()
+    assert [each.id for each in told] == list(range(1, len(told) + 1))
+    assert (told[0].name, told[-1].name) == ("started", "finished")
+    assert "".join(each.written for each in told) == "ready\none\ntwo\n"
 
 
 async def test_a_silent_program_can_be_cancelled_soon_after_redis_was_emptied(

@@ -22,19 +22,8 @@ from serving import OCCD
 
 from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission, Unreadable
-from occd.model import (
-    File,
-    Finished,
-    LogEntry,
-    Outcome,
-    Output,
-    Queued,
-    Result,
-    Submission,
-    Verdict,
-    Written,
-    new_id,
-)
+from occd.events import Finished, LogEntry, Output, Queued
+from occd.model import File, Outcome, Result, Submission, Verdict, Written, new_id
 from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.redis import open_redis
@@ -114,6 +103,51 @@ def typed(found: list[Control]) -> bytes:
 
 def outputs(found: list[LogEntry]) -> list[bytes]:
     return [each.event.data for each in found if isinstance(each.event, Output)]
+
+
+# inboxes
+
+
+async def test_a_letter_from_another_process_outlives_a_dead_redis_and_a_dead_reader(
+    server: RedisServer,
+) -> None:
+    async with opened(server) as sender:
+        async with opened(server) as cut_off:
+            reader = await cut_off.inboxes.open("node")
+            told = trio.Event()
+
+            async def read() -> None:
+                assert [each.data for each in await cut_off.inboxes.watch("node", reader, 0)] == [
+                    b"x"
+                ]
+                told.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                await sender.inboxes.send("node", 2, b"x")
+                with trio.fail_after(SOON_S):
+                    await told.wait()
+        server.kill()
+        server.start()
+        async with opened(server) as again:
+            reader = await again.inboxes.open("node")
+            (letter,) = await again.inboxes.watch("node", reader, 0)
+            assert (letter.seat, letter.data) == (2, b"x")
+            await again.inboxes.handled("node", reader, letter.number)
+
+
+async def test_what_somebody_else_wrote_into_an_inbox_is_left_out(server: RedisServer) -> None:
+    async with opened(server) as state:
+        reader = await state.inboxes.open("node")
+        with redis.Redis.from_url(server.url) as client:
+            (key,) = client.scan_iter("*inbox:node*")
+            client.rpush(key + b":c", b"", b"x", b"1 x", b"-1 0 x")
+            await state.inboxes.send("node", 0, b"x")
+            client.rpush(key + b":c", b"9" * 30)
+        (letter,) = await state.inboxes.watch("node", reader, 0)
+        await state.inboxes.handled("node", reader, letter.number)
+        await state.inboxes.send("node", 0, b"y")
+        assert [each.data for each in await state.inboxes.watch("node", reader, 0)] == [b"y"]
 
 
 # what a long result costs

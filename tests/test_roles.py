@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rabbitmq_server import shared as shared_rabbitmq
 from redis_server import free_port, shared_redis
 from serving import API, OCCD, PATIENCE_S, Server, connected, output, serving, start, without_output
 from streams import Stream, Told, followed, type_in
+from trio_websocket import ConnectionClosed
 
 from occd.broker import open_broker
 from occd.broker.topology import Topology
@@ -163,6 +164,16 @@ def test_each_role_tells_its_health_and_serves_nothing_else(installation: Instal
                 assert server.get(path).status == (200 if path in SERVED[name] else 404)
 
 
+def test_events_are_served_where_the_websocket_is(installation: Installation) -> None:
+    for server, kind in (
+        (installation.sockets[0], "unknown-submission"),
+        (installation.submits[0], "not-found"),
+        (installation.executes[0], "not-found"),
+    ):
+        answer = server.get(f"{API}/submissions/nobody/events")
+        assert (answer.status, answer.json()["type"]) == (404, kind)
+
+
 async def test_a_client_that_moves_to_another_ws_node_misses_nothing(
     installation: Installation,
 ) -> None:
@@ -265,6 +276,31 @@ async def test_a_signal_from_any_ws_node_reaches_the_program(installation: Insta
         await client.until_output(id, "on")
         assert (await other.ask("signal", id=id, signal="SIGINT"))["type"] == "done"
         assert "KeyboardInterrupt" in output(await client.until(id, "finished"), "stderr")
+
+
+async def test_a_terminal_outlives_the_ws_node_of_its_client(installation: Installation) -> None:
+    """Nothing that it showed is missed, and no key that was typed comes twice."""
+    source = 'import os\nfor n in range(2): print(input("? "), *os.get_terminal_size())'
+    asked: dict[str, Any] = {"tty": {"rows": 24, "cols": 80}, "limits": {"wall_time": 120}}
+    with installation.another("dying", "ws") as three:
+        async with connected(three) as client:
+            id = await client.submit(source, **asked)
+            seen: list[dict[str, Any]] = []
+            while "a 80 24" not in output(seen, "tty"):
+                seen.append(await client.next_event(id))
+                if output(seen, "tty") == "? ":
+                    await client.ask("stdin", id=id, data="a\n", offset=0)
+            three.signal(signal.SIGTERM)
+            with suppress(ConnectionClosed):
+                while True:
+                    seen.append(await client.receive())
+    async with connected(installation.sockets[0]) as client:
+        await client.ask("subscribe", id=id, after=seen[-1]["seq"])
+        assert (await client.ask("resize", id=id, rows=50, cols=132))["type"] == "done"
+        await client.ask("stdin", id=id, data="a\nb\n", offset=0)  # not sure whether all came
+        seen += await client.until(id, "finished")
+    assert [frame["seq"] for frame in seen] == list(range(1, len(seen) + 1))
+    assert output(seen, "tty") == "? a\r\na 80 24\r\n? b\r\nb 132 50\r\n"
 
 
 async def test_a_cancel_from_any_node_ends_the_program(installation: Installation) -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -231,7 +232,7 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         assert (await run_in(cell, ["/bin/true"])).succeeded
         (init,) = await standing_inits()
         os.kill(init, signal.SIGSTOP)
-        ((launcher, _),) = cell._seat._idle  # type: ignore[attr-defined]
+        ((launcher, _),) = cell._jailer._idle  # type: ignore[attr-defined]
         os.write(launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
         for pid in (*nsjails(), init):
             pidfd = os.pidfd_open(pid)
@@ -308,6 +309,29 @@ async def test_run_sees_the_compiled_tree_and_not_another_runs_writes(lab: Lab) 
         for _ in range(2):
             outcome = await run_in(cell, [PYTHON, "-c", change], tree=tree)
             assert outcome.stdout == b"compiled! text\n", outcome
+
+
+@pytest.mark.parametrize(("files", "threads"), [(3, 1), (40, 3)])
+async def test_only_a_small_tree_is_copied_without_a_thread(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, files: int, threads: int
+) -> None:
+    """And never the first time, because a tree is then not known to be small."""
+    make = f"for at in range({files}): open(f'made{{at}}', 'w').write('x')"
+    started, run_sync = [], trio.to_thread.run_sync
+
+    async def counting(work: Any, *args: Any, **options: Any) -> Any:
+        started.append(work)
+        return await run_sync(work, *args, **options)
+
+    async with lab.cell() as cell:
+        _, tree = await compile_in(cell, [PYTHON, "-c", make])
+        monkeypatch.setattr(trio.to_thread, "run_sync", counting)
+        for _ in range(3):
+            outcome = await run_in(
+                cell, [PYTHON, "-c", "import os; print(len(os.listdir()))"], tree=tree
+            )
+            assert outcome.stdout == b"%d\n" % files, outcome
+    assert len(started) == threads, started
 
 
 async def test_two_runs_of_one_cell_at_once_are_apart(lab: Lab) -> None:

@@ -13,8 +13,11 @@ import pytest
 import trio
 from in_process import UPGRADE, Edge, edge, frame
 
+from occd import events
+from occd.events import LogEntry, Stage
 from occd.execution.eventlog import EventLog
-from occd.model import RUN, Outcome, Result, Verdict, Written
+from occd.judging import TestVerdict as V
+from occd.model import RUN, Judgement, Outcome, Result, Step, Stream, Verdict, Written
 from occd.state import Node
 from occd.web.schema import whole_json
 
@@ -107,6 +110,15 @@ HOSTILE |= {
         ("limits of a test", b'{"limits":{', b'"x":0,', b'"y":0}}'),
     ]
 }
+HOSTILE["checkers whose names are in their texts"] = (
+    filled(
+        START + b',"tests":[',
+        b'{"checker":{"program":{"language":"java","protocol":"plain","source":"%b"}}},'
+        % (b"''" * 31_000),
+        b"{}]}",
+    ),
+    (422,),
+)
 A_TEST = {
     "name": "x" * 90,
     "stdin": "1" * 250,
@@ -151,6 +163,17 @@ GOOD["many tests"] = json.dumps(
         "source": "x",
         "tests": [A_TEST | {"name": f"{each}".rjust(90, "x")} for each in range(1000)],
         "groups": {"g" * 90: {"points": 3}},
+    }
+)
+GOOD["files of many tests beside many files"] = json.dumps(
+    {
+        "language": "python",
+        "source": "x",
+        "files": [{"name": f"{'a/' * 15}{each:0220}", "content": ""} for each in range(198)],
+        "tests": [
+            {"expected_stdout": "", "files": [{"name": f"{'b/' * 15}{each:0220}", "content": ""}]}
+            for each in range(1000)
+        ],
     }
 )
 GOOD["many arguments"] = GOOD["many arguments"].replace("\\u0000", "a")
@@ -249,12 +272,13 @@ async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> 
     number = await server.state.submissions.begin(
         await server.state.submissions.submission(id), "3", "node"
     )
-    log = EventLog(partial(server.state.log.append, id, number))
+    log = EventLog()
     for at in range(0, len(data), 2**16):
         log.emit(RUN, "stdout", data[at : at + 2**16])
         log.emit(RUN, "stderr", data[at : at + 2**16])
-    log.close()
-    await log.run()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run, partial(server.state.log.append, id, number))
+        await log.close()
     assert await server.state.submissions.finish(id, None, result)
     get = b"GET /api/v1/submissions/%b%b HTTP/1.1"
     for query in (b"", b"?wait=9")[: 1 if len(data) > 2 * MIB else 2]:
@@ -266,6 +290,59 @@ async def test_a_long_result_is_sent_in_short_steps(server: Edge, name: str) -> 
     subscribe = frame(json.dumps({"type": "subscribe", "id": id}).encode())
     follow = partial(server.exchange, UPGRADE + subscribe, b'"name":"finished"')
     assert await in_short_steps(server, follow)
+
+
+async def test_an_answer_reads_not_much_more_than_the_log(
+    server: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests that run two at once, each with short output on both streams. The first writes its last word
+    after all others."""
+    tests = [{"expected_stdout": ""}] * 300
+    _, accepted = await server.post(
+        json.dumps(json.loads(START + b"}") | {"tests": tests}).encode()
+    )
+    id, state = accepted["id"], server.state
+    number = await state.submissions.begin(await state.submissions.submission(id), "3", "node")
+    log = EventLog()
+
+    def write(at: int, stream: Stream, data: bytes) -> None:
+        log.emit(Step("run", test=at), stream, data)
+
+    def end(at: int, stdout: bytes) -> None:
+        step, written = Step("run", test=at), replace(Written.of(stdout), head=b"")
+        outcome = Outcome(0, None, None, written, replace(Written.of(b"e"), head=b""), 1.0, 1.0, 1)
+        log.put(step, Stage("run", "end", outcome, test=at))
+        log.put(step, events.Tested(at, f"{at}", V.ACCEPTED, 1.0, "", 1.0, 1.0, 1))
+
+    for at in range(300):
+        log.put(Step("run", test=at), Stage("run", "start", test=at))
+        write(at, "stdout", b"%d" % at)
+        write(at, "stderr", b"e")
+        if at:
+            end(at, b"%d" % at)
+    write(0, "stdout", b"!")
+    end(0, b"0!")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run, partial(state.log.append, id, number))
+        await log.close()
+    judgement = Judgement((V.ACCEPTED,) * 300, 1.0, 300.0, 300.0, ())
+    result = Result(Verdict("accepted"), attempts=1, finished_at=2e9, judgement=judgement)
+    assert await state.submissions.finish(id, None, result)
+
+    read, entries = 0, state.log.entries
+
+    async def counted(id: str, after: int, bytes_max: int) -> Sequence[LogEntry]:
+        nonlocal read
+        found = await entries(id, after, bytes_max)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(state.log, "entries", counted)
+    _, found = await server.ask(b"GET /api/v1/submissions/%b HTTP/1.1" % id.encode())
+    outputs = [(each["run"]["stdout"], each["run"]["stderr"]) for each in found["tests"]]
+    assert outputs == [("0!", "e"), *((f"{at}", "e") for at in range(1, 300))]
+    written = len(await entries(id, 0, 2**18)) + len(await entries(id, 1000, 2**18))
+    assert read < 10 * written
 
 
 async def test_nodes_are_read_once_a_second_and_not_for_each_submission(

@@ -274,6 +274,14 @@ def test_a_submission_is_followed_in_the_call_that_submits_it(server: Server, na
         assert [each.frame for each in stream.rest()] == [seen[-1].frame]
 
 
+def test_a_submission_outlives_the_call_that_follows_it(server: Server) -> None:
+    body = {"language": "python", "source": ECHO, "interactive": True}
+    with streamed(server, "/submissions?stream=sse", body) as stream:
+        id = stream.until("accepted")[0].frame["id"]
+    type_in(server, id, "Ann\n", eof=True)
+    assert server.result(id)["run"]["stdout"] == "name? got Ann\n\n"
+
+
 def test_a_repeated_key_follows_the_same_submission(server: Server) -> None:
     def frames(headers: dict[str, str]) -> list[Any]:
         with streamed(server, "/submissions?stream=sse", HELLO, **headers) as stream:

@@ -15,7 +15,7 @@ import trio
 from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in
 from terminals import Screen, at_terminal, python_at_terminal, shown_by
 
-import occd.sandbox.nsjail
+import occd.sandbox.host
 from occd.config import Config
 from occd.inputs import Limits, Terminal
 from occd.model import File
@@ -34,7 +34,7 @@ async def lab(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Lab]:
     if request.param == "sampled":
-        monkeypatch.setattr(occd.sandbox.nsjail, "find_cgroups", lambda: None)
+        monkeypatch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
     async with open_sandbox(Config(), language_cache) as sandbox:
         yield Lab(sandbox)
 

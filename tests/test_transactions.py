@@ -1,7 +1,9 @@
-"""What an embedded hello costs the writer thread: each of its transactions is a wake-up and a commit."""
+"""What an embedded hello costs. Each transaction is a wake-up of the writer thread and a commit; each task is
+made, scheduled and ended."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from occd.sqlite import open_database
 from occd.state import open_state
 
 TRANSACTIONS_MAX = 8
-"""May fall and never rise."""
+TASKS_MAX = 8
+"""Both may fall and never rise."""
 
 HELLO = Request("python", files=(File("main.py", b'print("Hello, world!")'),))
+HELLOS_MAX = 60
 SOON_S = 60.0
 QUIET_S = 0.1
 """Longer than any write waits for another one to join."""
@@ -52,10 +56,18 @@ async def quiet_daemon(folder: Path) -> AsyncIterator[Submit]:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_transactions_of_an_embedded_hello_are_few(
+class Spawned(trio.abc.Instrument):
+    count = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_the_transactions_and_tasks_of_an_embedded_hello_are_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fewest of some hellos: on a busy machine a write that could join another one may miss it."""
+    """Of one hello of several: on a busy machine a write that could join another one may miss it, and other
+    tasks may begin."""
     transactions = 0
     transact = sqlite._transact
 
@@ -65,10 +77,15 @@ async def test_the_transactions_of_an_embedded_hello_are_few(
         transact(connection, batch)
 
     monkeypatch.setattr(sqlite, "_transact", counting)
-    counts = []
+    counts: list[int] = []
+    tasks: list[int] = []
+    spawned = Spawned()
+    trio.lowlevel.add_instrument(spawned)
     async with quiet_daemon(tmp_path) as submit:
-        for _ in range(9):
-            transactions = 0
+        while len(counts) < HELLOS_MAX and not (
+            min(counts, default=inf) <= TRANSACTIONS_MAX and min(tasks, default=inf) <= TASKS_MAX
+        ):
+            transactions = spawned.count = 0
             with trio.fail_after(SOON_S):
                 made = await submit.submit(HELLO, NOBODY, key=None, digest="")
                 record = await submit.settled(made.id)
@@ -76,4 +93,6 @@ async def test_the_transactions_of_an_embedded_hello_are_few(
             assert record.result.verdict == "ok"
             await trio.sleep(QUIET_S)
             counts.append(transactions)
+            tasks.append(spawned.count)
     assert min(counts) <= TRANSACTIONS_MAX, counts
+    assert min(tasks) <= TASKS_MAX, tasks

@@ -21,7 +21,7 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from occd.web import budget, edge
+from occd.web import budget, edge, protocol
 from occd.web.budget import Shares
 from occd.web.http11 import EdgeLimits
 from occd.web.server import serve
@@ -263,6 +263,26 @@ def assert_problem(answer: Answer, status: int, kind: bytes) -> None:
 # The eight defects.
 
 
+@pytest.mark.parametrize(("size", "writes"), [(5, 1), (100_000, 2)])
+async def test_an_answer_is_written_at_once_unless_it_is_long(
+    monkeypatch: pytest.MonkeyPatch, size: int, writes: int
+) -> None:
+    written, write = [], edge.ClientConnection._write
+
+    async def watched(
+        self: edge.ClientConnection, data: memoryview, scope: trio.CancelScope
+    ) -> None:
+        written.append(len(data))
+        await write(self, data, scope)
+
+    monkeypatch.setattr(edge.ClientConnection, "_write", watched)
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    async with running() as web:
+        answer = await web.ask(head + bytes(size))
+    assert answer.body == bytes(size)
+    assert len(written) == writes, written
+
+
 async def test_a_frame_sent_before_the_handshake_is_answered_is_delivered() -> None:
     async with running() as web:
         client = await web.connect()
@@ -346,7 +366,7 @@ async def test_whatever_hypercorn_raises_ends_only_its_own_connection(
 
     async with running() as web, web.websocket() as other:
         with monkeypatch.context() as patch, capture_logs() as logs:
-            patch.setattr(edge.Protocol, "_create_stream", broken)
+            patch.setattr(protocol.Protocol, "_create_stream", broken)
             client = await web.connect()
             await client.send(GET)
             assert await client.rest() == b""
@@ -758,7 +778,7 @@ async def test_a_handler_that_ignores_a_disconnect_is_cancelled(
     monkeypatch: pytest.MonkeyPatch, messages: int
 ) -> None:
     monkeypatch.setattr(edge, "LEAVE_S", 0.1)
-    monkeypatch.setattr(edge, "LOOK_S", 0.1)
+    monkeypatch.setattr(protocol, "LOOK_S", 0.1)
     async with running() as web:
         client = await web.connect()
         await client.send(UPGRADE.replace(b"/ws", b"/ws/silent") + b"\r\n")

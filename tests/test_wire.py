@@ -13,19 +13,8 @@ from values import events, ids, results, submissions, text
 
 from occd import rules, wire
 from occd.errors import Poisoned, Unreadable
-from occd.model import (
-    Event,
-    File,
-    LogEntry,
-    Outcome,
-    Output,
-    Record,
-    Result,
-    Submission,
-    Unknown,
-    Verdict,
-    Written,
-)
+from occd.events import Event, LogEntry, Output, Unknown
+from occd.model import File, Outcome, Record, Result, Submission, Terminal, Verdict, Written
 from occd.web.json import dump
 from occd.web.schema import event_json, no_text, record_json
 
@@ -35,25 +24,21 @@ OUTCOME = Outcome(0, None, None, Written.of(b"out"), Written(), 0.1, 0.2, 300)
 
 
 @given(submissions())
-@settings(deadline=None)
 def test_a_submission_reads_back_as_it_was(submission: Submission) -> None:
     assert wire.decode_submission(wire.encode_submission(submission)) == submission
 
 
 @given(st.builds(wire.ResultMessage, id=ids, attempt=st.integers(1, 3), result=results))
-@settings(deadline=None)
 def test_a_result_message_reads_back_as_it_was(message: wire.ResultMessage) -> None:
     assert wire.decode_result(wire.encode_result(message)) == message
 
 
 @given(results)
-@settings(deadline=None)
 def test_a_stored_result_reads_back_as_it_was(result: Result) -> None:
     assert wire.load_result(wire.store_result(result)) == result
 
 
 @given(events)
-@settings(deadline=None)
 def test_a_stored_event_reads_back_as_it_was(event: Event) -> None:
     assert wire.load_event(wire.store_event(event)) == event
 
@@ -145,7 +130,6 @@ def test_no_bytes_at_all_do_more_than_poison(body: bytes) -> None:
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=3))
-@settings(deadline=None)
 def test_a_damaged_message_is_poisoned_or_still_a_message(at: int, noise: bytes) -> None:
     body = wire.encode_submission(SUBMISSION)
     at %= len(body)
@@ -224,6 +208,8 @@ HOSTILE: dict[str, tuple[list[Any], Any]] = {
     "a time before time": ([*S, "created_at"], -1),
     "text for a number": ([*S, "created_at"], "0"),
     "text for yes": ([*S, "interactive"], "yes"),
+    "a terminal without input": ([*S, "tty"], {"rows": 24, "cols": 80}),
+    "a terminal that is true": ([*S, "tty"], True),
     **{f"{name} is 0": ([*S, "limits", name], 0) for name in rules.MOST},
     **{f"{name} is negative": ([*S, "limits", name], -1) for name in rules.MOST},
     **{f"{name} is huge": ([*S, "limits", name], 2**62) for name in rules.MOST},
@@ -237,6 +223,24 @@ def test_a_hostile_submission_is_refused_with_a_short_reason(path: list[Any], va
     with pytest.raises(Poisoned, match="not a message of ours") as refused:
         wire.decode_submission(changed(message(), path, value))
     assert len(str(refused.value)) < 300
+
+
+TERMINAL = replace(SUBMISSION, interactive=True, tty=Terminal(24, 1000))
+
+
+def test_a_terminal_is_written_as_a_later_field() -> None:
+    body = wire.encode_submission(TERMINAL)
+    assert json.loads(body)["v"] == 2
+    assert json.loads(body)["submission"]["tty"] == {"rows": 24, "cols": 1000}
+    assert wire.decode_submission(body) == TERMINAL
+    assert wire.later_fields(TERMINAL) == ["tty", "tty.cols", "tty.rows"]
+
+
+@pytest.mark.parametrize("rows", [0, -1, 1001, 10_000, True, 24.0, "24", None, 2**64])
+def test_a_window_that_no_terminal_has_is_refused(rows: Any) -> None:
+    tree = json.loads(wire.encode_submission(TERMINAL))
+    with pytest.raises(Poisoned, match="not a message of ours"):
+        wire.decode_submission(changed(tree, [*S, "tty", "rows"], rows))
 
 
 UNKNOWN_FIELDS: dict[str, list[Any]] = {
@@ -363,7 +367,7 @@ def mutated(data: st.DataObject, tree: Any) -> bytes:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_whatever_is_changed_in_a_message_what_is_read_keeps_the_rules(data: st.DataObject) -> None:
     body = mutated(data, json.loads(wire.encode_submission(data.draw(submissions()))))
     with suppress(Poisoned):
@@ -378,7 +382,7 @@ def test_whatever_is_changed_in_a_message_what_is_read_keeps_the_rules(data: st.
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_is_changed_in_a_result_it_can_be_stored_and_shown(data: st.DataObject) -> None:
     sent = wire.ResultMessage("id", 1, data.draw(results), SUBMISSION)
     body = mutated(data, json.loads(wire.encode_result(sent)))
@@ -390,7 +394,7 @@ def test_whatever_is_changed_in_a_result_it_can_be_stored_and_shown(data: st.Dat
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_is_changed_in_an_event_it_can_be_told(data: st.DataObject) -> None:
     event = wire.load_event(mutated(data, json.loads(wire.store_event(data.draw(events)))))
     told = json.loads(dump(event_json("id", LogEntry(1, 0.0, event), None)))

@@ -5,7 +5,8 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from occd import rules
-from occd.model import Artifact, Event, File, Limits, Outcome, Result, Submission, Written
+from occd.events import Event
+from occd.model import Artifact, File, Limits, Outcome, Result, Submission, Written
 from occd.principal import with_kind
 
 number = st.floats(0, 1e12, allow_nan=False)

@@ -1,24 +1,23 @@
-"""The broker of one process: messages in SQLite, their order in memory.
+"""The broker of one process: messages in SQLite, their order in memory (`waiting.py`).
 
 A message that somebody waits for is written together with its first delivery, which saves a transaction.
-
-Within a queue owners take turns, the one served least recently first; each owner's own messages are
-served in the order in which they came.
+Where state shares the file, a publish does not wait for the disk: a power cut that takes the message takes
+the mark `published` too, and the sweep publishes again. State in Redis keeps the mark, so there a publish
+waits.
 """
 
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept, Pull
+from occd.broker.waiting import Message, Waiting
 from occd.config import Config
 from occd.datafile import explain, refuse_absent
 from occd.errors import DataFolderError, QueueFull
@@ -45,104 +44,10 @@ _MIGRATIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    number: int
-    owner: str
-    key: str
-    body: bytes | None = None
-    """Of a message whose delivery is written down already, together with the message."""
-
-
-@dataclass(slots=True, eq=False)
-class _Taker:
-    """A task that waits for a message."""
-
-    task: trio.lowlevel.Task = field(default_factory=trio.lowlevel.current_task)
-    given: _Message | None = None
-
-    def wake(self, given: _Message | None = None) -> None:
-        self.given = given
-        trio.lowlevel.reschedule(self.task)
-
-
-@dataclass(slots=True)
-class _Queue:
-    """The messages that wait, number and key, by owner; the first owner is the next to be served.
-
-    `length` also counts what is being delivered and what is being written.
-    """
-
-    name: str
-    waiting: OrderedDict[str, OrderedDict[int, str]] = field(default_factory=OrderedDict)
-    places: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """By key: its owner and number, the later one where a message came twice."""
-    length: int = 0
-    takers: list[_Taker] = field(default_factory=list)
-
-    def put(self, number: int, owner: str, key: str, *, first: bool = False) -> None:
-        messages = self.waiting.setdefault(owner, OrderedDict())
-        messages[number] = key
-        self.places[key] = owner, number
-        if first:
-            messages.move_to_end(number, last=False)
-            self.waiting.move_to_end(owner, last=False)
-        for taker in self.takers:
-            taker.wake()
-        self.takers.clear()
-
-    def reserve(self) -> _Taker | None:
-        """A taker that waits, for a new message that is its turn at once. The caller must wake it."""
-        return self.takers.pop(0) if self.takers and not self.waiting else None
-
-    async def take(self) -> _Message:
-        """The next."""
-        while not self.waiting:
-            taker = _Taker()
-            self.takers.append(taker)
-            await trio.lowlevel.wait_task_rescheduled(partial(self._give_up, taker))
-            if taker.given:
-                return taker.given
-        owner = next(iter(self.waiting))
-        number, key = next(iter(self.waiting[owner].items()))
-        self._leave(owner, number, key)
-        if owner in self.waiting:
-            self.waiting.move_to_end(owner)
-        return _Message(number, owner, key)
-
-    @property
-    def starves(self) -> bool:
-        return bool(self.takers) and not self.waiting
-
-    def withdraw(self, key: str) -> int | None:
-        """The number of the message that waits no more; None when none did."""
-        if key not in self.places:
-            return None
-        owner, number = self.places[key]
-        self._leave(owner, number, key)
-        self.length -= 1
-        return number
-
-    def _give_up(self, taker: _Taker, _raise_cancel: object) -> trio.lowlevel.Abort:
-        """A reserved taker cannot be cancelled: its message is on its way, for milliseconds."""
-        if taker not in self.takers:
-            return trio.lowlevel.Abort.FAILED
-        self.takers.remove(taker)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _leave(self, owner: str, number: int, key: str) -> None:
-        messages = self.waiting[owner]
-        del messages[number]
-        if not messages:
-            del self.waiting[owner]
-        if self.places.get(key) == (owner, number):
-            del self.places[key]
-
-
 @dataclass(slots=True)
 class _Delivery:
     _broker: "EmbeddedBroker"
-    _queue: _Queue
+    _queue: Waiting
     _freed: Callable[[], object]
     _number: int
     _owner: str
@@ -183,10 +88,12 @@ class _Delivery:
 
 
 class EmbeddedBroker:
-    def __init__(self, database: Database, length_max: int) -> None:
+    def __init__(self, database: Database, length_max: int, *, durable: bool) -> None:
+        """`durable`: a published message survives a power cut."""
         self._database = database
         self._length_max = length_max
-        self._queues: dict[str, _Queue] = {}
+        self._durable = durable
+        self._queues: dict[str, Waiting] = {}
         self._trouble = Trouble("the queue waits for the data folder")
 
     async def load(self) -> None:
@@ -212,12 +119,12 @@ class EmbeddedBroker:
 
         def put(number: int) -> None:
             if taker:
-                taker.wake(_Message(number, owner or "", key, body))
+                taker.wake(Message(number, owner or "", key, body))
             else:
                 target.put(number, owner or "", key)
 
         try:
-            await self._database.write(lambda db: _insert(db, row), then=put)
+            await self._database.write(lambda db: _insert(db, row), durable=self._durable, then=put)
         except BaseException:
             target.length -= 1
             if taker:
@@ -241,7 +148,7 @@ class EmbeddedBroker:
 
     @asynccontextmanager
     async def _delivering(
-        self, queue: _Queue, free: trio.Semaphore, freed: Callable[[], object]
+        self, queue: Waiting, free: trio.Semaphore, freed: Callable[[], object]
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Delivery]]:
         """Deliver a message for each release of `free`. The end of each delivery calls `freed`."""
         send, receive = trio.open_memory_channel[Delivery](0)
@@ -255,7 +162,7 @@ class EmbeddedBroker:
 
     async def _deliver(
         self,
-        queue: _Queue,
+        queue: Waiting,
         free: trio.Semaphore,
         freed: Callable[[], object],
         send: trio.MemorySendChannel[Delivery],
@@ -270,7 +177,7 @@ class EmbeddedBroker:
                     await delivery.hand_back()
                 raise
 
-    async def _next(self, queue: _Queue, freed: Callable[[], object]) -> _Delivery:
+    async def _next(self, queue: Waiting, freed: Callable[[], object]) -> _Delivery:
         """The next message. A message that was delivered too often becomes a dead letter."""
         while True:
             message = await queue.take()
@@ -288,7 +195,7 @@ class EmbeddedBroker:
                 raise
 
     async def _begin(
-        self, queue: _Queue, freed: Callable[[], object], number: int
+        self, queue: Waiting, freed: Callable[[], object], number: int
     ) -> tuple[_Delivery, int]:
         statement = (
             "UPDATE messages SET deliveries = deliveries + 1 WHERE number = ? "
@@ -308,7 +215,7 @@ class EmbeddedBroker:
         with suppress(DataFolderError):  # then it counts as a delivery, and comes back all the same
             await self._database.write(lambda db: _run(db, statement, number))
 
-    async def bury(self, queue: _Queue, number: int, owner: str, key: str, reason: str) -> None:
+    async def bury(self, queue: Waiting, number: int, owner: str, key: str, reason: str) -> None:
         dead = self._queue(queue.name + DEAD)
         statement = "UPDATE messages SET queue = ?, reason = ?, deliveries = 0 WHERE number = ?"
         await self._write(lambda db: _run(db, statement, dead.name, reason, number))
@@ -316,7 +223,7 @@ class EmbeddedBroker:
         dead.length += 1
         dead.put(number, owner, key)
 
-    async def preserve(self, queue: _Queue, number: int) -> None:
+    async def preserve(self, queue: Waiting, number: int) -> None:
         await self._write(lambda db: _keep(db, queue.name.removesuffix(DEAD) + KEPT, number))
         queue.length -= 1
 
@@ -355,8 +262,10 @@ class EmbeddedBroker:
                 self._trouble.over()
                 return done
 
-    def _queue(self, name: str) -> _Queue:
-        return self._queues.setdefault(name, _Queue(name))
+    def _queue(self, name: str) -> Waiting:
+        if name not in self._queues:
+            self._queues[name] = Waiting(name)
+        return self._queues[name]
 
 
 def _insert(db: sqlite3.Connection, row: tuple[str, str, str, bytes, int]) -> int:
@@ -425,6 +334,6 @@ class EmbeddedLook:
 
 @asynccontextmanager
 async def open_embedded(config: Config, database: Database) -> AsyncIterator[EmbeddedBroker]:
-    broker = EmbeddedBroker(database, config.queue.length_max)
+    broker = EmbeddedBroker(database, config.queue.length_max, durable=config.redis is not None)
     await broker.load()
     yield broker

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from occd.config import ArtifactsConfig
 from occd.media import media_type
-from occd.model import Artifact, Artifacts, LeftOut
+from occd.model import Artifact, Artifacts
 from occd.sandbox import Collect, Collected
 from occd.state import Blobs
 
@@ -27,5 +27,4 @@ async def store(blobs: Blobs, subject: str, collected: Collected) -> Artifacts:
         kept.append(
             Artifact(file.name, len(file.content), digest, media_type(file.name, file.content))
         )
-    left_out = [LeftOut(each.name, each.reason) for each in collected.left_out]
-    return Artifacts(tuple(kept), tuple(left_out), collected.left_out_count)
+    return Artifacts(tuple(kept), collected.left_out, collected.left_out_count)

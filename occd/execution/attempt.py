@@ -1,4 +1,4 @@
-"""One attempt at a submission: runs its stages, appends their output to the log as it arrives, and feeds them
+"""One attempt at a submission: runs its steps, appends their output to the log as it arrives, and feeds them
 the clients' input.
 
 An outage of state never becomes a verdict: output waits in memory. A state that was emptied gets the whole
@@ -7,7 +7,6 @@ attempt ends.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from signal import Signals
@@ -25,13 +24,16 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Left
 from occd.execution import artifacts
 from occd.execution.arbiter import Turn
+from occd.execution.built import Built
 from occd.execution.checkers import open_checkers
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
-from occd.execution.program import Command, Program
-from occd.execution.steps import Done, Steps, no_matter
+from occd.execution.program import Program
+from occd.execution.stdin import feeding
+from occd.execution.steps import Done, Steps
 from occd.execution.tests import Tests
 from occd.execution.typed import Typed
 from occd.execution.verdicts import of_submission
@@ -40,19 +42,16 @@ from occd.model import (
     HEAD_BYTES,
     RUN,
     Artifacts,
-    Event,
     Judgement,
-    Left,
     Outcome,
     Result,
-    Step,
     Submission,
     Verdict,
     judge,
 )
-from occd.sandbox import Cell, Collected, Feed, Null, Sandbox, Tree
+from occd.sandbox import Cell, Collected, Running, Sandbox, Tree
 from occd.state import State, Taken
-from occd.state.control import Cancel, Signal
+from occd.state.control import Cancel, Resize, Signal
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -66,7 +65,7 @@ _SEATED_BYTES = 2**20
 
 
 class Attempt:
-    """One attempt's stages, and the input and signals of clients."""
+    """One attempt's steps, and the input and signals of clients."""
 
     def __init__(
         self,
@@ -77,6 +76,7 @@ class Attempt:
         program: Program,
         node: str,
         turn: Turn,
+        built: Built,
         config: Config,
     ) -> None:
         self._state = state
@@ -91,15 +91,20 @@ class Attempt:
         )
         self._node = node
         self._turn = turn
+        self._built = built
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.store.can_be_emptied else None
         self._left: Collected | None = None
         """The files that the program left, for a state that may be emptied."""
         self._trouble = Trouble("events wait for state")
-        self._log = EventLog(self._append)
+        self._log = EventLog()
         self._typed = Typed(submission.id, state.controls)
+        """Stays empty unless the submission is interactive."""
         # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
         self._signal, self._signals = trio.open_memory_channel[int](inf)
+        self._window = submission.tty
+        self._running: Running | None = None
+        """The program, from its start on."""
         self._stop = trio.Event()
         self._steps = Steps(self._log, self._stop)
         self._tests = (
@@ -110,18 +115,16 @@ class Attempt:
         self._cancelled = False
         self._superseded: StateError | None = None
 
-    async def stages(self) -> Result:
+    async def run(self) -> Result:
         """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
         the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey)
-            nursery.start_soon(self._typed.tell)
-            async with trio.open_nursery() as appending:
-                appending.start_soon(self._log.run)
-                try:
-                    result = await self._execute()
-                finally:
-                    self._log.close()
+            if self._submission.interactive:
+                nursery.start_soon(self._typed.tell)
+            nursery.start_soon(self._log.run, self._append)
+            result = await self._execute()
+            await self._log.close()
             nursery.cancel_scope.cancel()
         if isinstance(self._superseded, Unreadable):
             raise self._superseded
@@ -133,7 +136,7 @@ class Attempt:
         """Keep a log that is longer than the heads in the result, and files, until the result is stored, at
         most 60 s: a state that is emptied meanwhile gets both again."""
         with trio.move_on_after(_LINGER_S):
-            while self._keeps_more_than_the_result and not self._superseded:
+            while self.lingers and not self._superseded:
                 try:
                     if await self._state.submissions.status(self._submission.id) == "finished":
                         return
@@ -144,7 +147,8 @@ class Attempt:
                 await trio.sleep(_RETRY_S)
 
     @property
-    def _keeps_more_than_the_result(self) -> bool:
+    def lingers(self) -> bool:
+        """Whether this attempt keeps more than the result has."""
         return self._kept is not None and (self._kept.size > HEAD_BYTES or self._left is not None)
 
     def close(self) -> None:
@@ -157,27 +161,28 @@ class Attempt:
 
     async def _execute(self) -> Result:
         submission, program, tests = self._submission, self._program, self._tests
+        version = program.installed.version
         compiled: Outcome | None = None
         async with self._sandbox.cell(
             program.language, submission.files, submission.limits
         ) as cell:
             tree: Tree | None = None
             if program.is_compiled:
-                done = await self._step(cell, COMPILE, program.to_compile())
+                done = await self._compile(cell)
                 compiled, tree = done.outcome, done.tree
                 if self._cancelled or not compiled.succeeded:
                     verdict = judge(compiled, None, cancelled=self._cancelled)
                     hint = program.language.hint(compiled, done.end_of_stderr)
                     judgement = tests.judgement(cancelled=self._cancelled) if tests else None
-                    return Result(verdict, hint, compile=compiled, judgement=judgement)
+                    return Result(verdict, hint, version, compile=compiled, judgement=judgement)
             if tests:
                 judgement = await self._judge(tests, cell, tree)
-                first_failure = of_submission(judgement.tests, cancelled=self._cancelled)
-                return Result(Verdict(first_failure), compile=compiled, judgement=judgement)
-            command = program.to_run(submission.args, submission.env, submission.limits)
-            done = await self._step(cell, RUN, command, tree)
+                verdict = Verdict(of_submission(judgement.tests, cancelled=self._cancelled))
+                return Result(verdict, None, version, compile=compiled, judgement=judgement)
+            done = await self._run_program(cell, tree)
         verdict = judge(compiled, done.outcome, cancelled=self._cancelled)
-        return Result(verdict, compile=compiled, run=done.outcome, artifacts=await self._keep(done))
+        left = await self._keep(done)
+        return Result(verdict, None, version, compiled, done.outcome, artifacts=left)
 
     async def _keep(self, done: Done) -> Artifacts | None:
         """Store the files that the program left."""
@@ -190,41 +195,47 @@ class Attempt:
             self._log.put(RUN, Left(artifact, RUN.stage))
         return found
 
-    def _sit(self) -> None:
+    def _runs(self, running: Running) -> None:
         """The program runs now. If it is interactive, it mostly waits for its client from now on."""
-        submission = self._submission
+        submission, self._running = self._submission, running
+        self._resize()
         held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
         if submission.interactive and held <= _SEATED_BYTES:
             self._turn.sit(submission.turn or "")
 
-    async def _step(
-        self, cell: Cell, step: Step, command: Command, tree: Tree | None = None
-    ) -> Done:
-        """Run a step that clients can talk to. A compile step leaves a tree."""
-        send, stdin = trio.open_memory_channel[bytes](0)
-        async with trio.open_nursery() as nursery:
-            if step == RUN:
-                nursery.start_soon(self._feed, send)
-            with stdin, self._signals.clone() as signals:
-                done = await self._steps.run(
+    def _resize(self) -> None:
+        """Give the window its present size. A program that does not run yet gets it when it does."""
+        if self._running and self._window:
+            self._running.resize(self._window.rows, self._window.cols)
+
+    async def _compile(self, cell: Cell) -> Done:
+        """Leaves a tree."""
+        command = self._program.to_compile()
+        with self._signals.clone() as signals:
+            return await self._steps.run(cell, COMPILE, command, signals=signals, keep_tree=True)
+
+    async def _run_program(self, cell: Cell, tree: Tree | None) -> Done:
+        submission = self._submission
+        typed = self._typed if submission.interactive else None
+        async with feeding(submission.stdin, typed) as stdin:
+            with self._signals.clone() as signals:
+                return await self._steps.run(
                     cell,
-                    step,
-                    command,
-                    stdin=Feed(stdin) if step == RUN else Null(),
+                    RUN,
+                    self._program.to_run(submission.args, submission.env, submission.limits),
+                    stdin=stdin,
+                    tty=self._window,
                     signals=signals,
                     tree=tree,
-                    interactive=step == RUN and self._submission.interactive,
-                    keep_tree=step == COMPILE,
-                    collect=self._collect if step == RUN else None,
-                    started=self._sit if step == RUN else no_matter,
+                    interactive=submission.interactive,
+                    collect=self._collect,
+                    started=self._runs,
                 )
-            nursery.cancel_scope.cancel()
-        return done
 
     async def _judge(self, tests: Tests, cell: Cell, tree: Tree | None) -> Judgement:
         """Run the tests, as far as the time for all of them goes."""
         async with (
-            open_checkers(tests.judging, self._sandbox, self._steps) as checkers,
+            open_checkers(tests.judging, self._sandbox, self._steps, self._built) as checkers,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._stop_after, self._total_time)
@@ -236,15 +247,6 @@ class Attempt:
         await trio.sleep(seconds)
         self._stop.set()
 
-    async def _feed(self, send: trio.MemorySendChannel[bytes]) -> None:
-        """Send the submission's stdin. If it is interactive, then send the clients' input until its end."""
-        with suppress(trio.BrokenResourceError):  # the program reads no more
-            async with send:
-                if self._submission.stdin:
-                    await send.send(self._submission.stdin)
-                if self._submission.interactive:
-                    await self._typed.feed(send)
-
     async def _obey(self) -> None:
         """Take the clients' controls as they come. None waits for the program to take an earlier one."""
         while True:
@@ -254,6 +256,9 @@ class Attempt:
                 match entry.control:
                     case Signal(name) if number := Signals.__members__.get(name):
                         self._signal.send_nowait(number)
+                    case Resize(window):
+                        self._window = window
+                        self._resize()
                     case Cancel():
                         self._cancelled = True
                         self._stop.set()

@@ -1,10 +1,11 @@
 """The checkers of a submission's tests: those that are built in, and programs of the author.
 
-A program is compiled once, in a cell of its own, when the first test needs it. The cell never sees the files
+A program is compiled once, in a cell of its own, when the first test needs it, unless this node has compiled
+the same program before (`built.py`). The cell never sees the files
 of the solution. What the program does is its author's fault, never the solution's.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,6 +13,7 @@ from pathlib import PurePath
 import trio
 
 from occd.execution import protocols
+from occd.execution.built import WHOLE, Built
 from occd.execution.checked import Checked
 from occd.execution.compare import compare
 from occd.execution.program import Program
@@ -19,7 +21,7 @@ from occd.execution.stdin import feeding
 from occd.execution.steps import Steps
 from occd.judging import Judging, ProgramChecker, Test, TestVerdict
 from occd.languages import find, pick
-from occd.model import File, Step
+from occd.model import File, Limits, Step
 from occd.sandbox import Cell, Collect, Collected, Sandbox, Tree
 
 _COMPILE = Step("compile", "checker")
@@ -39,11 +41,17 @@ class Checkers:
     """Use `open_checkers`."""
 
     def __init__(
-        self, judging: Judging, sandbox: Sandbox, steps: Steps, cells: AsyncExitStack
+        self,
+        judging: Judging,
+        sandbox: Sandbox,
+        steps: Steps,
+        built: Built,
+        cells: AsyncExitStack,
     ) -> None:
         self._judging = judging
         self._sandbox = sandbox
         self._steps = steps
+        self._built = built
         self._ready: dict[ProgramChecker, _Ready | Checked] = {}
         self._preparing = trio.Lock()
         self._cells = cells
@@ -66,7 +74,7 @@ class Checkers:
         return await self._run(ready, checker, at, test, given, output, stop)
 
     async def _prepare(self, checker: ProgramChecker) -> _Ready | Checked:
-        language = find(self._sandbox.languages.values(), checker.language)
+        language = find(self._sandbox.languages, checker.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, checker.version)
         if language is None or installed is None:
@@ -76,17 +84,29 @@ class Checkers:
         program = Program(
             language, installed, checker.main, checker.files, protocols.compile_args(checker)
         )
-        cell = await self._cells.enter_async_context(
-            self._sandbox.cell(language, checker.files, checker.limits)
-        )
         if not program.is_compiled:
-            return _Ready(program, cell, None)
-        done = await self._steps.run(
-            cell, _COMPILE, program.to_compile(), log_max=_LOG_BYTES, keep_tree=True
-        )
-        if done.outcome.succeeded:
+            return _Ready(program, await self._cell(program, checker.files, checker.limits), None)
+        async with self._built.turn(program, self._steps.stop) as (files, keep):
+            if files:
+                return _Ready(program, await self._cell(program, files, checker.limits), None)
+            cell = await self._cell(program, checker.files, checker.limits)
+            done = await self._steps.run(
+                cell,
+                _COMPILE,
+                program.to_compile(),
+                log_max=_LOG_BYTES,
+                keep_tree=True,
+                collect=WHOLE,
+            )
+            if not done.outcome.succeeded:
+                return protocols.not_compiled(done.end_of_stderr.encode())
+            keep(done.collected)
             return _Ready(program, cell, done.tree)
-        return protocols.not_compiled(done.end_of_stderr.encode())
+
+    async def _cell(self, program: Program, files: Sequence[File], limits: Limits) -> Cell:
+        return await self._cells.enter_async_context(
+            self._sandbox.cell(program.language, files, limits)
+        )
 
     async def _run(
         self,
@@ -124,11 +144,11 @@ class Checkers:
 
 @asynccontextmanager
 async def open_checkers(
-    judging: Judging, sandbox: Sandbox, steps: Steps
+    judging: Judging, sandbox: Sandbox, steps: Steps, built: Built
 ) -> AsyncIterator[Checkers]:
     """The cells of the programs end with the context."""
     async with AsyncExitStack() as cells:
-        yield Checkers(judging, sandbox, steps, cells)
+        yield Checkers(judging, sandbox, steps, built, cells)
 
 
 def _in_place(folder: str | None) -> list[File]:

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from occd.model import Event, Output, Step, Stream
+from occd.events import Event, Output
+from occd.model import Step, Stream
 from occd.utf8 import unfinished
 
 _GATHER_S = 0.02
@@ -24,30 +25,35 @@ _CHANGES_MAX = 4096
 """So often in a step a change of stream begins an event of its own. A program that changes at every byte
 would make a million events; from then on what is gathered keeps its order within each stream only."""
 
+_ALL_CHANGES_MAX = 16 * _CHANGES_MAX
+"""The same for all steps together: a submission may have a thousand tests, and an event of one byte takes a
+hundred bytes of the log."""
+
 _Source = tuple[Step, Stream]
 
 
 class EventLog:
-    """Orders and gathers what one attempt appends. `append` stores events, in order."""
+    """Orders and gathers what one attempt appends."""
 
-    def __init__(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
-        self._append = append
+    def __init__(self) -> None:
         self._ready: list[Event] = []
         self._output: list[tuple[_Source, bytearray]] = []
         """Whole characters only; neighbours are of different sources."""
         self._halves: dict[_Source, bytes] = {}
         """The beginning of a character."""
         self._changes: Counter[Step] = Counter()
+        self._all_changes = 0
         self._more = trio.Event()
         self._hurry = trio.Event()
         self._gathering = False
         self._looking = False
         self._closed = False
+        self._over = trio.Event()
 
     def put(self, step: Step, event: Event) -> None:
-        """Append an event after all output that came before it. No output of the step is under way: this is
-        its start or its end. A moment later, if nothing follows: what follows the start of a step most often
-        does so at once."""
+        """Append an event after all output that came before it. No output of the step is under way: the event
+        is the start or the end of the step, or comes after the end. The event waits a moment for others,
+        because what follows the start of a step most often follows at once."""
         self._end_output(step)
         self._ready.append(event)
         self._more.set()
@@ -68,11 +74,12 @@ class EventLog:
         if self._output and self._output[-1][0] == source:
             return self._output[-1][1]
         step, _ = source
-        if self._changes[step] >= _CHANGES_MAX:
+        if self._changes[step] >= _CHANGES_MAX or self._all_changes >= _ALL_CHANGES_MAX:
             for other, waiting in reversed(self._output):
                 if other == source:
                     return waiting
         self._changes[step] += bool(self._output)
+        self._all_changes += bool(self._output)
         waiting = bytearray()
         self._output.append((source, waiting))
         return waiting
@@ -82,15 +89,17 @@ class EventLog:
         self._looking = True
         self._wake(hurry=True)
 
-    def close(self) -> None:
-        """Nothing follows: `run` returns when all is appended."""
+    async def close(self) -> None:
+        """Nothing follows. Returns when all is appended, and `run` returns then, too."""
         for step, _ in list(self._halves):
             self._end_output(step)
         self._take_output()
         self._closed = True
         self._wake(hurry=True)
+        await self._over.wait()
 
-    async def run(self) -> None:
+    async def run(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
+        """`append` stores events, in order."""
         while not (self._closed and not self._ready):
             await self._more.wait()
             await self._hurried(_LINE_S if self._output else _GATHER_S)
@@ -100,15 +109,16 @@ class EventLog:
                 self._looking = False
                 events, self._ready = self._ready, []
                 self._gathering = True
-                await self._append(events)
+                await append(events)
                 await self._hurried(_GATHER_S)
                 self._gathering = False
                 if self._output:
                     self._hurry.set()
+        self._over.set()
 
     async def _hurried(self, at_most: float) -> None:
         """Wait a moment for more to come, unless there is a reason not to."""
-        if not self._closed:
+        if not (self._closed or self._hurry.is_set()):
             with trio.move_on_after(at_most):
                 await self._hurry.wait()
 

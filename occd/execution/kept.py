@@ -8,7 +8,7 @@ from itertools import islice
 import structlog
 
 from occd import wire
-from occd.model import Event
+from occd.events import Event
 
 log = structlog.get_logger()
 

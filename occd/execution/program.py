@@ -1,7 +1,7 @@
 """A program as its author sent it, and the commands of its language."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from occd.languages import Installed, Language
 from occd.model import File, Limits
@@ -36,11 +36,16 @@ class Program:
     def to_run(
         self, args: Sequence[str], env: Sequence[tuple[str, str]], limits: Limits
     ) -> Command:
-        command = self._command(self.language.run, limits)
-        return replace(command, argv=[*command.argv, *args], env=[*command.env, *env])
+        return self._command(self.language.run, limits, args, env)
 
-    def _command(self, template: tuple[str, ...], limits: Limits) -> Command:
+    def _command(
+        self,
+        template: tuple[str, ...],
+        limits: Limits,
+        args: Sequence[str] = (),
+        env: Sequence[tuple[str, str]] = (),
+    ) -> Command:
         argv = self.language.argv(
             template, self.installed.binary, self.main, self.files, self.compile_args, limits.memory
         )
-        return Command(self.language, argv, tuple(self.language.env.items()), limits)
+        return Command(self.language, [*argv, *args], [*self.language.env.items(), *env], limits)

@@ -3,10 +3,11 @@ checks it."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from occd.execution.eventlog import EventLog
 from occd.execution.tail import Tail
-from occd.model import STREAMS, Outcome, Step, Stream
+from occd.model import ACCOUNTS, Account, Outcome, Step, Stream, account_of
 from occd.utf8 import unfinished
 
 
@@ -18,14 +19,14 @@ class Recorder:
         self._step = step
         self._log_max = log_max
         self._keep = keep
-        self._tail = Tail(self._emit)
-        self._logged: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
-        self._cut: set[Stream] = set()
+        self._tail = Tail()
+        self._logged: dict[Account, int] = dict.fromkeys(ACCOUNTS, 0)
+        self._cut: set[Account] = set()
         self.stdout = bytearray()
 
     def told(self, stream: Stream) -> Callable[[bytes], None]:
         """Takes each piece of a stream."""
-        return lambda data: self._tail.emit(stream, data)
+        return partial(self._take, stream)
 
     @property
     def end_of_stderr(self) -> str:
@@ -38,25 +39,31 @@ class Recorder:
 
     def accounted(self, outcome: Outcome) -> Outcome:
         """The outcome, which counts what the log has."""
+        if not self._cut:
+            return outcome
         changed = {}
-        for stream in self._cut:
-            written = outcome.written(stream)
-            changed[stream] = replace(written, size=self._logged[stream], truncated=True, head=b"")
+        for account in self._cut:
+            written = outcome.written(account)
+            changed[account] = replace(
+                written, size=self._logged[account], truncated=True, head=b""
+            )
         return replace(
             outcome,
             stdout=changed.get("stdout", outcome.stdout),
             stderr=changed.get("stderr", outcome.stderr),
         )
 
-    def _emit(self, stream: Stream, data: bytes) -> None:
-        if self._keep and stream == "stdout":
+    def _take(self, stream: Stream, data: bytes) -> None:
+        self._tail.add(stream, data)
+        account = account_of(stream)
+        if self._keep and account == "stdout":
             self.stdout += data
-        if stream in self._cut:
+        if account in self._cut:
             return
-        if self._log_max is not None and self._logged[stream] + len(data) > self._log_max:
-            self._cut.add(stream)
-            data = data[: self._log_max - self._logged[stream]]
+        if self._log_max is not None and self._logged[account] + len(data) > self._log_max:
+            self._cut.add(account)
+            data = data[: self._log_max - self._logged[account]]
             data = data[: len(data) - unfinished(data)]
-        self._logged[stream] += len(data)
+        self._logged[account] += len(data)
         if data:
             self._log.emit(self._step, stream, data)

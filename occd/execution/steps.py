@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import trio
 
+from occd.events import Stage
 from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
-from occd.model import File, Outcome, Stage, Step
-from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Sink, Tree, no_signals
+from occd.model import File, Outcome, Step, Stream, Terminal
+from occd.sandbox import Cell, Collect, Collected, Feed, Null, Run, Running, Sink, Tree
 
 _NOTHING = Null()
 
@@ -17,7 +18,8 @@ _NOTHING = Null()
 @dataclass(frozen=True, slots=True)
 class Done:
     """How a step ended. The outcome counts the output that the log has. `stderr` is the beginning of stderr,
-    and `end_of_stderr` its end. `stdout` is whole, if it was to be kept."""
+    and `end_of_stderr` its end, or the end of what a terminal showed. `stdout` is whole, if it was to be
+    kept."""
 
     outcome: Outcome
     stderr: bytes
@@ -27,7 +29,7 @@ class Done:
     collected: Collected
 
 
-def no_matter() -> None:
+def _no_matter(_running: Running) -> None:
     """For those who need not know when a program runs."""
 
 
@@ -35,10 +37,11 @@ def no_matter() -> None:
 class _When:
     """A task status that calls a function when the program runs."""
 
-    call: Callable[[], None]
+    call: Callable[[Running], None]
 
-    def started(self, _running: object = None) -> None:
-        self.call()
+    def started(self, running: Running | None = None) -> None:
+        assert running is not None
+        self.call(running)
 
 
 class Steps:
@@ -47,7 +50,7 @@ class Steps:
     def __init__(self, log: EventLog, stop: trio.Event) -> None:
         """`stop` ends the steps that run, and keeps what they wrote."""
         self._log = log
-        self._stop = stop
+        self.stop = stop
         self.logged = 0
         """Bytes of output in the log, of the steps that are over."""
 
@@ -58,6 +61,7 @@ class Steps:
         command: Command,
         *,
         stdin: Feed | Null = _NOTHING,
+        tty: Terminal | None = None,
         signals: trio.MemoryReceiveChannel[int] | None = None,
         tree: Tree | None = None,
         files: Sequence[File] = (),
@@ -67,23 +71,25 @@ class Steps:
         keep_tree: bool = False,
         collect: Collect | None = None,
         stop: trio.Event | None = None,
-        started: Callable[[], None] = no_matter,
+        started: Callable[[Running], None] = _no_matter,
     ) -> Done:
-        """`stop` ends this step alone, instead of the event for all steps. `started` is called when the
-        program runs. `log_max` is the most that the log gets of each stream, None for all."""
+        """`stop` ends this step alone, instead of the event for all steps. `started` is called with the
+        program when it runs. `log_max` is the most that the log gets of each stream, None for all."""
         self._log.put(step, _start(step))
         recorder = Recorder(self._log, step, log_max, keep=keep_stdout)
         limits = command.limits
+        out: Stream = "tty" if tty else "stdout"
         ended = await cell.run(
             Run(
                 command.argv,
                 command.env,
                 limits,
-                stdout=Sink(limits.output, recorder.told("stdout")),
+                stdout=Sink(limits.output, recorder.told(out)),
                 stderr=Sink(limits.output, recorder.told("stderr")),
                 stdin=stdin,
-                stop=self._stop if stop is None else stop,
-                signals=signals or no_signals(),
+                tty=tty,
+                stop=self.stop if stop is None else stop,
+                signals=signals,
                 tree=tree,
                 files=files,
                 interactive=interactive,

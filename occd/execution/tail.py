@@ -1,6 +1,5 @@
-"""The end of what a step writes to stderr, where compilers and runtimes say what went wrong."""
-
-from collections.abc import Callable
+"""The end of what a step writes to stderr, or shows on its terminal: there compilers and runtimes say what
+went wrong."""
 
 from occd.model import Stream
 
@@ -8,16 +7,14 @@ _END_BYTES = 4096
 
 
 class Tail:
-    """Passes output on, and keeps the last 4 KiB of stderr."""
+    """Keeps the last 4 KiB."""
 
-    def __init__(self, emit: Callable[[Stream, bytes], None]) -> None:
-        self._emit = emit
+    def __init__(self) -> None:
         self._end = b""
 
-    def emit(self, stream: Stream, data: bytes) -> None:
-        if stream == "stderr":
+    def add(self, stream: Stream, data: bytes) -> None:
+        if stream != "stdout":
             self._end = (self._end + data[-_END_BYTES:])[-_END_BYTES:]
-        self._emit(stream, data)
 
     @property
     def text(self) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 
 import trio
 
+from occd.events import Tested
 from occd.execution import score, verdicts
 from occd.execution.arbiter import Loans, Turn
 from occd.execution.checked import Checked
@@ -20,14 +21,7 @@ from occd.execution.program import Program
 from occd.execution.stdin import feeding
 from occd.execution.steps import Steps
 from occd.judging import Judging, TestVerdict
-from occd.model import (
-    GroupScore,
-    Judgement,
-    Outcome,
-    Step,
-    Submission,
-    Tested,
-)
+from occd.model import GroupScore, Judgement, Outcome, Step, Submission
 from occd.sandbox import Cell, Tree
 
 _LOG_BYTES = 64 * 1024
@@ -145,7 +139,7 @@ class Tests:
         command = self._solution.to_run(
             (*self._submission.args, *test.args), self._submission.env, limits
         )
-        given = test.stdin or self._submission.stdin
+        given = self._submission.stdin if test.stdin is None else test.stdin
         async with feeding(given) as stdin:
             done = await self._steps.run(
                 cell,

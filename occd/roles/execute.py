@@ -34,6 +34,7 @@ from occd.errors import (
 )
 from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
+from occd.execution.built import Built
 from occd.execution.lingering import Lingering
 from occd.execution.program import Program
 from occd.languages import find, pick
@@ -88,6 +89,7 @@ class Execute:
         self.fitness = Fitness(sandbox)
         self._running: dict[str, _Held] = {}
         self._lingering = Lingering()
+        self._built = Built()
         self.arbiter = Arbiter(
             config.execute.slots,
             config.execute.interactive,
@@ -204,7 +206,7 @@ class Execute:
             held.close()
             raise
         del self._running[submission.id]
-        if ended and held.attempt:
+        if ended and held.attempt and held.attempt.lingers:
             background.start_soon(self._lingering.linger, held.attempt, len(held.delivery.body))
         else:
             held.close()
@@ -252,7 +254,7 @@ class Execute:
         Raises AlreadyFinished when nothing is left to do, OccdError when the attempt has to be repeated.
         """
         await held.turn.begin()
-        language = find(self._sandbox.languages.values(), submission.language)
+        language = find(self._sandbox.languages, submission.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, submission.version)
         node = self._config.node
@@ -260,7 +262,7 @@ class Execute:
             version = installed.version if installed else ""
             number = await self._state.submissions.begin(submission, version, node)
         except Exhausted as error:
-            result = Result(Verdict.INTERNAL_ERROR, _INTERNAL, attempts=error.attempts)
+            result = Result(Verdict.INTERNAL_ERROR, _INTERNAL)
             await self._publish(submission, error.attempts, result)
             return
         started_at = time.time()
@@ -281,18 +283,30 @@ class Execute:
                 program,
                 node,
                 held.turn,
+                self._built,
                 self._config,
             )
-            result = replace(await held.attempt.stages(), version=installed.version)
+            result = await held.attempt.run()
             number = held.attempt.number
-        await self._publish(
-            submission, number, replace(result, attempts=number, started_at=started_at)
-        )
+        await self._publish(submission, number, result, started_at)
 
-    async def _publish(self, submission: Submission, attempt: int, result: Result) -> None:
+    async def _publish(
+        self,
+        submission: Submission,
+        attempt: int,
+        result: Result,
+        started_at: float | None = None,
+    ) -> None:
         queue = self._config.execution_queue
-        result = replace(result.with_short_heads(), finished_at=time.time())
-        known = replace(submission, files=(), stdin=b"", judging=None)  # nothing of a client's data
+        result = replace(
+            result.with_short_heads(),
+            attempts=attempt,
+            started_at=started_at,
+            finished_at=time.time(),
+        )
+        known: Submission | None = None
+        if self._state.store.can_be_emptied:  # nothing of a client's data
+            known = replace(submission, files=(), stdin=b"", judging=None)
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
         while True:  # an outage of the broker must not repeat the finished work
             try:

@@ -19,8 +19,9 @@ from occd.errors import (
     StateUnavailable,
     Unreadable,
 )
+from occd.events import LogEntry
 from occd.languages import Installed, Language
-from occd.model import LogEntry, Record, Submission, Summary
+from occd.model import Record, Submission, Summary
 from occd.principal import Principal
 from occd.request import Request
 from occd.roles.heartbeat import announce
@@ -153,8 +154,8 @@ class Submit:
     async def get(self, id: str, output_max: int = 0) -> Record:
         return await self._state.submissions.get(id, output_max)
 
-    async def entries(self, id: str, after: int) -> Sequence[LogEntry]:
-        return await self._state.log.entries(id, after)
+    async def entries(self, id: str, after: int, bytes_max: int) -> Sequence[LogEntry]:
+        return await self._state.log.entries(id, after, bytes_max)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
         return await self._state.log.watch(id, after)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import trio
 
-from occd.model import LogEntry, Record, Status
+from occd.events import LogEntry
+from occd.model import Record, Status, Terminal
 from occd.principal import Principal
 from occd.request import Request
 from occd.roles.heartbeat import announce
@@ -75,6 +76,9 @@ class Ws:
 
     async def send_signal(self, id: str, signal: str) -> None:
         await self._state.controls.send_signal(id, signal)
+
+    async def send_resize(self, id: str, window: Terminal) -> None:
+        await self._state.controls.send_resize(id, window)
 
     async def cancel(self, id: str) -> None:
         await self._submit.cancel(id)

@@ -19,7 +19,7 @@ from occd import rules
 from occd.config import Config
 from occd.inputs import File, Limits, Terminal
 from occd.languages import Available, Language
-from occd.model import Outcome
+from occd.model import LeftOut, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +88,12 @@ was not looked through to its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """`name` ends with a slash for a folder, and is empty for the box. Bytes that are not UTF-8 are written
-    as backslashes. A name of more than 1,024 characters is cut, and ends with `…`."""
-
-    name: str
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
 class Collected:
-    """The first 100 of what was left out, and how many there were."""
+    """The first 100 of what was left out, each for a `Reason`, and how many there were."""
 
     files: tuple[File, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     left_out_count: int = 0
-
-
-def no_signals() -> trio.MemoryReceiveChannel[int]:
-    send, receive = trio.open_memory_channel[int](0)
-    send.close()
-    return receive
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +117,7 @@ class Run:
     `xterm-256color`."""
     stop: trio.Event = field(default_factory=trio.Event)
     """Ends the program. What the program wrote until then is kept."""
-    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
+    signals: trio.MemoryReceiveChannel[int] | None = None
     """Numbers of signals for the program and its process group, as from a terminal."""
     idle: Idle | None = None
     tree: Tree | None = None
@@ -261,8 +246,8 @@ class Sandbox(Protocol):
     def cell(
         self, language: Language, files: Sequence[File], limits: Limits
     ) -> AbstractAsyncContextManager[Cell]:
-        """A cell that holds `files`; `limits.box` bounds its tree. It may have been prepared, for
-        `language`, before anything else was known."""
+        """A cell that holds `files`, as `language` can read them; `limits.box` bounds its tree. It may have
+        been prepared, for `language`, before anything else was known."""
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from occd import rules
 from occd.model import File
 from occd.sandbox import kernel
-from occd.sandbox.tree import BYTES_MAX, NEW, TooLarge, copy_tree, opened
+from occd.sandbox.tree import BYTES_MAX, NEW, Copied, TooLarge, copy_tree, opened
 
 BOX_BYTES, INODES = 64 * 2**20, 65_536
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -40,9 +40,9 @@ class Place:
             self._resize(size)
         self._write_all(self.path, files)
 
-    def copy(self, tree: Path, files: Sequence[File], size: int) -> bool:
+    def copy(self, tree: Path, files: Sequence[File], size: int) -> Copied | None:
         """Write the files and a copy of a sealed tree into the empty box, with `size` more bytes for
-        changes. The files take the place of files of the tree. False when the tree is too large; the box is
+        changes. The files take the place of files of the tree. None when the tree is too large; the box is
         then of no use."""
         size += rules.room(len(file.content) for file in files)
         self._resize(size + BYTES_MAX)
@@ -50,9 +50,9 @@ class Place:
         try:
             copied = copy_tree(tree, self.path, self._uid)
         except TooLarge:
-            return False
-        self._resize(size + copied)
-        return True
+            return None
+        self._resize(size + copied.bytes)
+        return copied
 
     def move_to(self, target: Path) -> None:
         target.mkdir()
@@ -73,16 +73,12 @@ class Place:
 
     def renew(self) -> None:
         """Unmount the present box and mount an empty one. The jails keep the boxes that they have."""
-        self._clear()
+        kernel.unmount_all(str(self.path))
         self.lay_empty()
 
     def close(self) -> None:
-        self._clear()
+        kernel.unmount_all(str(self.path))
         self.path.rmdir()
-
-    def _clear(self) -> None:
-        while os.path.ismount(self.path):
-            kernel.unmount(str(self.path))
 
     def _resize(self, size: int) -> None:
         kernel.mount("none", str(self.path), None, kernel.MS_REMOUNT | SAFE, f"size={size}")

@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from occd import rules
-from occd.model import File
-from occd.sandbox import Collect, Collected, LeftOut, Reason
+from occd.model import File, LeftOut
+from occd.sandbox import Collect, Collected, Reason
 from occd.sandbox.tree import FOLDER, READ, opened
 
 _ENTRIES_MAX = 20_000

@@ -16,7 +16,6 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import replace
 from typing import Literal
 
 import trio
@@ -25,8 +24,8 @@ from occd.errors import SandboxFailed
 from occd.inputs import Limits, Terminal
 from occd.model import LimitName, Outcome, Stream
 from occd.sandbox import Feed, Idle, Run, Running, Sink
-from occd.sandbox.cgroup import Group, Usage
 from occd.sandbox.files import Clerk
+from occd.sandbox.group import Group, Usage
 from occd.sandbox.init import End, encode_go, encode_idle, encode_limit, encode_talks
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output
@@ -88,7 +87,8 @@ async def run_in_jail(
                 watchers.start_soon(_feed, run.stdin, stdin, program)
             else:
                 await stdin.aclose()
-            watchers.start_soon(_forward, run.signals, launcher.jail)
+            if run.signals:
+                watchers.start_soon(_forward, run.signals, launcher.jail)
             watchers.start_soon(ending.stopped, run.stop)
             task_status.started(program)
             try:
@@ -105,7 +105,7 @@ async def run_in_jail(
         if end is None:
             limit: LimitName | None = None if ending.asked else "wall_time"
             end = End(signal.SIGKILL, limit, True, wall_time, cpu_time=0.0, peak=0)
-        return _outcome(run.limits, end, group, output, asked=ending.asked)
+        return _outcome(run, end, group, output, asked=ending.asked)
 
 
 def _pipes(
@@ -232,15 +232,10 @@ class _Ending:
         )
 
 
-def _outcome(
-    limits: Limits, end: End, group: Group | None, output: Output, *, asked: bool
-) -> Outcome:
+def _outcome(run: Run, end: End, group: Group | None, output: Output, *, asked: bool) -> Outcome:
     """`asked`: we asked init to end the program."""
     usage = group.usage() if group else None
-    if usage:
-        cpu_time = end.cpu_time or usage.cpu_time  # an init that did not answer told none
-        end = replace(end, cpu_time=cpu_time, peak=usage.memory or end.peak)
-    limit = _limit(limits, end, usage, output)
+    limit = _limit(run.limits, end, usage, output)
     output.finish(cut=asked or limit is not None)
     return Outcome(
         exit_code=None if end.ended else end.exit_code,
@@ -248,9 +243,10 @@ def _outcome(
         limit=limit,
         stdout=output.written("stdout"),
         stderr=output.written("stderr"),
-        cpu_time=end.cpu_time,
+        cpu_time=end.cpu_time or (usage.cpu_time if usage else 0.0),  # an init may tell none
         wall_time=end.wall_time,
-        memory=end.peak,
+        memory=(usage.memory if usage else 0) or end.peak,
+        tty=run.tty is not None,
     )
 
 

@@ -6,6 +6,7 @@ had from a user namespace in which we are uid 0.
 """
 
 import ctypes
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,14 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str =
 def unmount(target: str) -> None:
     """Detach a mount; the kernel frees it when its last user has gone."""
     _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"umount {target}")
+
+
+def unmount_all(target: str) -> None:
+    """Detach every mount that lies at this place, if there is one."""
+    while _libc.umount2(os.fsencode(target), _MNT_DETACH) == 0:
+        pass
+    if ctypes.get_errno() != errno.EINVAL:  # no mount is left
+        _check(-1, f"umount {target}")
 
 
 def bind(source: str, target: str, flags: int) -> None:

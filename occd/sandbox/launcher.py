@@ -151,6 +151,8 @@ class Launcher:
 
     async def ready(self) -> None:
         """Wait until a jail stands ready. Raises SandboxFailed when none does in time."""
+        if self._stands:
+            return
         with trio.move_on_after(_SETUP_TIMEOUT_S), self._waits.one_more():
             while not self._stands:
                 await self._receive()  # perhaps a message of the last jail that nobody read

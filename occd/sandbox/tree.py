@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 BYTES_MAX = 16 * 2**20
@@ -21,13 +22,20 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy has. `bytes` are those that the copy takes of its file system, at most `BYTES_MAX`."""
+
+    bytes: int
+    entries: int
+
+
 class TooLarge(Exception):
     """The tree is beyond a bound; a part of it may have been copied."""
 
 
-def copy_tree(source: Path, target: Path, uid: int) -> int:
-    """Copy the contents of the folder `source` to the folder `target`, owned by `uid`. Returns the bytes
-    that the copy takes of its file system, at most `BYTES_MAX`.
+def copy_tree(source: Path, target: Path, uid: int) -> Copied:
+    """Copy the contents of the folder `source` to the folder `target`, owned by `uid`.
 
     What lies in `target` already stays, and is ours: no stranger's program has run there. A folder that is
     in both gets the contents of both.
@@ -39,13 +47,13 @@ def copy_tree(source: Path, target: Path, uid: int) -> int:
     copy = _Copy(uid)
     with opened(source) as from_folder, opened(target) as to_folder:
         copy.entries(from_folder, to_folder, 1)
-    return copy.bytes
+    return Copied(copy.bytes, copy.count)
 
 
 class _Copy:
     def __init__(self, uid: int) -> None:
         self.bytes = 0
-        self._entries = 0
+        self.count = 0
         self._uid = uid
 
     def entries(self, source: int, target: int, depth: int) -> None:
@@ -53,8 +61,8 @@ class _Copy:
             raise TooLarge
         with os.scandir(source) as found:
             for entry in found:
-                self._entries += 1
-                if self._entries > _ENTRIES_MAX:
+                self.count += 1
+                if self.count > _ENTRIES_MAX:
                     raise TooLarge
                 self._copy(entry.name, source, target, depth)
 

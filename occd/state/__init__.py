@@ -1,6 +1,6 @@
 """The state seam: submissions, the logs of what happened to them, the controls that clients send to their
-programs, the files that programs left, and the nodes. Each part has a Protocol here and a file in each
-implementation.
+programs, the files that programs left, the nodes, and the inboxes of nodes. Each part has a Protocol here and
+a file in each implementation.
 
 Every method is one atomic step, also when the step changes several parts: `begin` counts an attempt and
 appends `started`. A method raises StateUnavailable when the server of state cannot be reached for some
@@ -20,15 +20,20 @@ from typing import Protocol
 from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.model import Event, LogEntry, Record, Result, Status, Submission, Summary
+from occd.events import Event, LogEntry
+from occd.model import Record, Result, Status, Submission, Summary, Terminal
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
+from occd.state.inbox import Letter
 
 NODE_TTL_S = 15.0
 """A node is forgotten this many seconds after its last announcement."""
 
 SIGNALS_MAX = 1000
 """The number of signals that one attempt can be sent."""
+
+RESIZES_MAX = 1000
+"""The number of sizes that a terminal's window can be given during one attempt."""
 
 STDIN_UNREAD_MAX = 2**20
 """Bytes of stdin that may wait for the program to read them."""
@@ -171,8 +176,11 @@ class Log(Protocol):
         Raises Stale, AlreadyFinished or UnknownSubmission.
         """
 
-    async def entries(self, subject: str, after: int) -> Sequence[LogEntry]:
+    async def entries(
+        self, subject: str, after: int, bytes_max: int = WATCH_BYTES
+    ) -> Sequence[LogEntry]:
         """Events with seq > `after`, as `watch` returns them, without waiting: none when there are none.
+        About `bytes_max` as stored, which is at most WATCH_BYTES, and at least one event.
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log."""
 
@@ -197,6 +205,12 @@ class Controls(Protocol):
         """Append a signal, by name. Only the attempt that runs now gets it.
 
         Raises UnknownSubmission, AlreadyFinished, NotRunning, or Rejected for too many.
+        """
+
+    async def send_resize(self, subject: str, window: Terminal) -> None:
+        """Append a size for the window of the terminal. A later attempt gets it, too.
+
+        Raises UnknownSubmission, AlreadyFinished, NoTerminal, NotRunning, or Rejected for too many.
         """
 
     async def watch(self, subject: str, after: int) -> Sequence[ControlEntry]:
@@ -237,6 +251,37 @@ class Nodes(Protocol):
         """All nodes with a recent announcement, by name."""
 
 
+class Inboxes(Protocol):
+    """An inbox for each node: letters to the seats of the node, which are numbered from 0. Letters have
+    rising numbers. Only the process that opened the inbox last reads them, in order.
+
+    A letter comes at least once. It comes again when the reader is cut off before it said `handled`, and when
+    its sender repeats it. A letter is dropped when it was not handled within INBOX_TTL_S.
+    """
+
+    async def open(self, node: str) -> int:
+        """Become the only reader of a node. Returns the reader's number. What an earlier reader did not
+        handle is still there, if state has heard of that reader within INBOX_TTL_S."""
+
+    async def send(self, node: str, seat: int, data: bytes) -> None:
+        """Append a letter.
+
+        Raises NodeGone when no reader was heard for INBOX_TTL_S, InboxFull when LETTERS_MAX or
+        LETTERS_BYTES_MAX are unhandled, or Rejected for more than LETTER_MAX bytes.
+        """
+
+    async def watch(self, node: str, reader: int, after: int) -> Sequence[Letter]:
+        """Wait for letters with a number > `after`. Returns them in order, about WATCH_BYTES at most. Raises
+        Stale when a later reader has opened the inbox. Until then the inbox is this reader's, also after an
+        emptying."""
+
+    async def handled(self, node: str, reader: int, number: int) -> None:
+        """Drop the letters up to a number. Like `watch`, waits out an outage, and raises Stale."""
+
+    async def close(self, node: str, reader: int) -> None:
+        """The node ends: drop its letters, and refuse new ones. Raises Stale."""
+
+
 class Store(Protocol):
     """Where all parts lie."""
 
@@ -261,6 +306,7 @@ class State:
     controls: Controls
     blobs: Blobs
     nodes: Nodes
+    inboxes: Inboxes
     store: Store
 
 

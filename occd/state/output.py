@@ -3,21 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from occd.model import STREAMS, Event, LogEntry, Outcome, Output, Result, Step, Stream, Written
+from occd.events import Event, Output
+from occd.model import ACCOUNTS, Account, Outcome, Result, Step, Written
 
 
-def joined(result: Result, entries: Iterable[LogEntry]) -> dict[tuple[Step, Stream], bytes]:
-    """The output of the result's steps, from the log of its attempt."""
-    found: dict[tuple[Step, Stream], bytearray] = {}
-    for entry in entries:
-        if isinstance(entry.event, Output):
-            found.setdefault((entry.event.step, entry.event.stream), bytearray()).extend(
-                entry.event.data
-            )
+def joined(result: Result, events: Iterable[Event]) -> dict[tuple[Step, Account], bytes]:
+    """The output of the result's steps, from the events of its attempt."""
+    found: dict[tuple[Step, Account], bytearray] = {}
+    for event in events:
+        if isinstance(event, Output):
+            found.setdefault((event.step, event.account), bytearray()).extend(event.data)
     return {
-        (step, stream): bytes(found.get((step, stream), b""))
+        (step, account): bytes(found.get((step, account), b""))
         for step in result.outcomes
-        for stream in STREAMS
+        for account in ACCOUNTS
     }
 
 
@@ -25,10 +24,10 @@ def rebuilt(result: Result) -> tuple[Result, list[Event]]:
     """A log from the heads of a result, for a state that has lost the log. The result counts what this log
     holds, and says that the rest is missing."""
     events: list[Event] = [
-        Output(step.stage, stream, head, program=step.program, test=step.test)
+        Output(step.stage, outcome.stream(account), head, program=step.program, test=step.test)
         for step, outcome in result.outcomes.items()
-        for stream in STREAMS
-        if (head := outcome.written(stream).head)
+        for account in ACCOUNTS
+        if (head := outcome.written(account).head)
     ]
     shortened = replace(
         result,

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from occd.events import LogEntry
 from occd.languages import Installed, Language
-from occd.model import LogEntry, Record, Status, Submission, Summary
+from occd.model import Record, Status, Submission, Summary, Terminal
 from occd.principal import Principal
 from occd.request import Request
 
@@ -35,7 +36,8 @@ class SubmitService(Protocol):
 
     async def get(self, id: str, output_max: int = 0) -> Record: ...
 
-    async def entries(self, id: str, after: int) -> Sequence[LogEntry]: ...
+    async def entries(self, id: str, after: int, bytes_max: int) -> Sequence[LogEntry]:
+        """Events behind `after`, in order: about `bytes_max` and at least one, if there are any."""
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
@@ -72,6 +74,8 @@ class FollowService(Protocol):
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None: ...
 
     async def send_signal(self, id: str, signal: str) -> None: ...
+
+    async def send_resize(self, id: str, window: Terminal) -> None: ...
 
     async def cancel(self, id: str) -> None: ...
 

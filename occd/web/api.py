@@ -18,6 +18,7 @@ from occd.scopes import cancel_when
 from occd.web import SubmitService
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.compressed import compress_once, respond
+from occd.web.headers import only
 from occd.web.json import dump, parse
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader
@@ -59,7 +60,8 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     @api.post("/submissions")
     async def submit() -> Response:
         wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
-        key, form = checked_key(request.headers.get("Idempotency-Key")), stream_of(request.args)
+        key = checked_key(only(request.headers, "Idempotency-Key"))
+        form = stream_of(request.args)
         record = await _accepted(principal, key)
         held().release_request()
         return _streamed(record, form) if form else await _answer(record, wait)
@@ -81,7 +83,7 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     async def rerun(id: str) -> Response:
         refuse_body()
         wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
-        key = checked_key(request.headers.get("Idempotency-Key"))
+        key = checked_key(only(request.headers, "Idempotency-Key"))
         async with _whole():
             record = await service.rerun(checked_id(id), principal, key=key)
         return await _answer(record, wait)

@@ -1,51 +1,27 @@
-"""One client connection: hypercorn's HTTP/1.1 and WebSocket protocols, behind our limits.
+"""One client connection, from accept to close.
 
-occd uses hypercorn's translation between h11, wsproto and ASGI unchanged. `ClientConnection` replaces
-hypercorn's trio worker, in which one connection can end the others, and a send can wait for ever.
-`server.py` opens with the list of defects and the place that contains each.
+`ClientConnection` replaces hypercorn's trio worker, in which one connection can end the others, and a send
+can wait for ever. It drives the protocols of `protocol.py`. `server.py` opens with the list of defects and
+the place that contains each.
 """
 
 import socket
 import struct
-import sys
-import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from time import time
-from typing import Any, cast
-from wsgiref.handlers import format_date_time
 
 import h11
-import structlog
 import trio
-from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import Body, Data, EndBody, Request, Response, StreamClosed
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.protocol.ws_stream import (
-    ASGIWebsocketState,
-    FrameTooLargeError,
-    WebsocketBuffer,
-    WSStream,
-)
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
+from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
-from wsproto.connection import ConnectionState as WebSocketState
-from wsproto.events import CloseConnection, Message
 from wsproto.frame_protocol import CloseReason
 
-from occd.errors import OverBudget
 from occd.web.budget import HELD, Budget, Held
-from occd.web.http11 import PROBLEM_TYPES, EdgeLimits, LimitedH11, problem
-
-log = structlog.get_logger()
+from occd.web.http11 import EdgeLimits, LimitedH11
+from occd.web.messages import WebSocket
+from occd.web.protocol import LOOK_S, Apps, EdgeConfig, Protocol
 
 HALF_CLOSED = "occd.half_closed"
 """The name, among the extensions of the application's scope, of an event that is set when the client sends no
@@ -54,292 +30,8 @@ more. The client may have left, or may still wait for its answer: the applicatio
 RECEIVE_BYTES = 2**16
 LINGER_S = 2.0  # for a client to read our last bytes and close
 LEAVE_S = 10.0  # for a handler to end when its client has gone
-LOOK_S = 1.0  # between two looks whether the client is there while its input waits
 TCP_ESTABLISHED, TCP_CLOSE_WAIT = 1, 8
-SMALL_MESSAGE_BYTES = 4096
-SMALL_PART = 1024
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-class EdgeConfig(Config):
-    """hypercorn's settings: no log of its own, no version in `Server`."""
-
-    def __init__(self, limits: EdgeLimits) -> None:
-        self.accesslog = None
-        self.errorlog = None
-        self.keep_alive_max_requests = sys.maxsize
-        self.max_app_queue_size = 1
-        self.websocket_max_message_size = limits.frame_max_bytes
-
-    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        return [(b"date", format_date_time(time()).encode()), (b"server", b"occd")]
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line, with the place that raised it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
-
-
-class LongText(str):
-    """A message that gives its bytes back to the budget when the message is freed."""
-
-    release: Callable[[], None]
-
-    def __del__(self) -> None:
-        self.release()
-
-
-class LongBytes(bytes):
-    release: Callable[[], None]
-
-    def __del__(self) -> None:
-        self.release()
-
-
-class MessageBuffer(WebsocketBuffer):
-    """Counts bytes before it takes them; hypercorn counts characters afterwards. Keeps the parts as they are;
-    hypercorn's StringIO takes four bytes for each character."""
-
-    overflowed = False
-    size = 0
-    held: Held
-    h11: LimitedH11
-
-    def __init__(self, max_length: int) -> None:
-        super().__init__(max_length)
-        self._parts: list[Any] = []
-
-    def extend(self, event: Message[Any]) -> None:
-        data = event.data
-        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if self.size + size > self.max_length:
-            self.overflowed = True
-            raise FrameTooLargeError
-        self.held.hold(size)
-        self.size += size
-        if self._parts and len(self._parts[-1]) < SMALL_PART:
-            self._parts[-1] += (
-                data  # an object of its own would take up to 80 bytes for a character
-            )
-        else:
-            self._parts.append(data)
-        if not event.message_finished:
-            self.h11.clock_message(self.size)
-
-    def clear(self) -> None:
-        """Does nothing: `to_message` has cleared the buffer."""
-
-    def to_message(self) -> dict[str, Any]:
-        parts, size = self._parts, self.size
-        self._parts, self.size = [], 0
-        self.h11.clock_message(0)
-        joined = parts[0][:0].join(parts)
-        kind = "text" if isinstance(joined, str) else "bytes"
-        message = {"type": "websocket.receive", "bytes": None, "text": None, kind: joined}
-        if size <= SMALL_MESSAGE_BYTES:
-            self.held.release(size)
-            return message
-        if (wider := sys.getsizeof(joined) - size) > 0:
-            self.held.hold(wider)
-            size += wider
-        long = LongText(joined) if kind == "text" else LongBytes(joined)
-        long.release = partial(self.held.release, size)
-        return message | {kind: long}
-
-
-class WebSocket(WSStream):
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.buffer: MessageBuffer = MessageBuffer(self.config.websocket_max_message_size)
-        self._decided = trio.Event()
-
-    async def handle(self, event: StreamEvent) -> None:
-        if isinstance(event, Request):
-            # Without an offer there is no permessage-deflate, which triples a connection's memory.
-            kept = [h for h in event.headers if h[0] != b"sec-websocket-extensions"]
-            event = replace(event, headers=kept)
-        elif isinstance(event, Data):
-            # A client may send its first frame before it gets our answer.
-            await self._decided.wait()
-            if not self.handshake.accepted:
-                return
-        await super().handle(event)
-
-    async def app_send(self, message: ASGISendEvent | None) -> None:
-        if self.closed:
-            # hypercorn drops the message without a checkpoint: a handler that only sends would spin.
-            await trio.lowlevel.checkpoint()
-        await super().app_send(message)
-        if self.state is not ASGIWebsocketState.HANDSHAKE:
-            self._decided.set()
-
-    async def say_goodbye(self, code: int, reason: str) -> None:
-        if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
-            await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
-
-    async def _handle_events(self) -> None:
-        try:
-            await super()._handle_events()
-        except OverBudget as error:
-            await self.say_goodbye(CloseReason.TRY_AGAIN_LATER, str(error))
-            await self.send(StreamClosed(stream_id=self.stream_id))
-        if self.buffer.overflowed:
-            # Otherwise the client could go on, and hypercorn would keep its messages.
-            await self.send(StreamClosed(stream_id=self.stream_id))
-        elif self.closed and self.connection.state is WebSocketState.OPEN:
-            await self._send_wsproto_event(CloseConnection(code=CloseReason.PROTOCOL_ERROR))
-
-    async def _send_error_response(self, status_code: int) -> None:
-        if status_code not in PROBLEM_TYPES:
-            return await super()._send_error_response(status_code)
-        headers, body = problem(status_code)
-        await self.send(Response(self.stream_id, headers, status_code))
-        await self.send(Body(self.stream_id, body))
-        await self.send(EndBody(self.stream_id))
-        return None
-
-
-class Protocol(H11Protocol):
-    """hypercorn's, without HTTP/2 and with `LimitedH11` and `WebSocket` in their places."""
-
-    connection: LimitedH11 | H11WSConnection
-
-    def use(self, connection: LimitedH11, held: Held) -> None:
-        self.connection = self._h11 = connection
-        self._held = held
-        self.answered = trio.Event()
-
-    @property
-    def answering(self) -> bool:
-        return self.stream is not None and self.connection is self._h11 and self._h11.answering
-
-    async def probe(self) -> None:
-        """Send bytes that a present client ignores. The kernel of a client that left answers with a reset."""
-        if self._h11.our_state is h11.SEND_RESPONSE and self._h11.their_http_version == b"1.1":
-            await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
-
-    async def refuse(self, status: int) -> None:
-        self._h11.refuse(status)
-        await self._handle_events()
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        stopping = self.context.terminated.is_set()
-        if stopping and isinstance(event, Response) and event.status_code >= 200:
-            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
-        await super().stream_send(event)
-        if isinstance(event, StreamClosed):
-            self.answered.set()
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        """Upgrades to h2c are ignored, as RFC 9110 allows; HTTP/2 itself is refused by its head."""
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        self.answered = trio.Event()
-        kind = WebSocket if wants_websocket(request) else HTTPStream
-        self.stream = kind(
-            self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.ssl,
-            self.client,
-            self.server,
-            self.stream_send,
-            STREAM_ID,
-        )
-        if isinstance(self.stream, WebSocket):
-            self.stream.buffer.held, self.stream.buffer.h11 = self._held, self._h11
-            self.connection = H11WSConnection(self._h11)
-            self._h11.unclock()
-        await self.stream.handle(
-            Request(
-                stream_id=STREAM_ID,
-                headers=list(request.headers),
-                http_version=request.http_version.decode(),
-                method=request.method.decode(),
-                raw_path=request.target,
-                state=self.connection_state,
-            )
-        )
-        if self.stream is not None and self.stream.closed:
-            await self.send(Closed())  # a refused handshake; hypercorn would wait for ever
-
-    async def _send_error_response(self, status_code: int) -> None:
-        status = status_code if status_code in PROBLEM_TYPES else 400
-        headers, body = problem(status, self._h11.said_of(status))
-        headers += self.config.response_headers("h11")
-        # One send: between two sends the application could answer, too, and spoil h11's state.
-        wire = self._h11.send(h11.Response(status_code=status_code, headers=headers))
-        with suppress(h11.LocalProtocolError):  # HEAD
-            wire += self._h11.send(h11.Data(data=body)) + self._h11.send(h11.EndOfMessage())
-        await self.send(RawData(wire))
-
-
-def wants_websocket(request: h11.Request) -> bool:
-    tokens = {
-        (name, token.strip().lower())
-        for name, value in request.headers
-        if name in {b"connection", b"upgrade"}
-        for token in value.split(b",")
-    }
-    wanted = {(b"connection", b"upgrade"), (b"upgrade", b"websocket")}
-    return request.method == b"GET" and wanted <= tokens
-
-
-class Apps(TaskGroup):
-    """Runs the application for a connection; its exceptions go no further than a log line."""
-
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        look: Callable[[], None],
-        extensions: dict[str, Any],
-    ) -> None:
-        super().__init__()
-        self._nursery = nursery
-        self._look = look
-        self._extensions = extensions
-
-    async def spawn_app(
-        self,
-        app: AppWrapper,
-        config: Config,
-        scope: Scope,
-        send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        into, out = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
-
-        async def put(message: ASGIReceiveEvent) -> None:
-            with suppress(trio.BrokenResourceError):
-                while not await put_soon(into, message):
-                    self._look()
-
-        async def send_unless_cancelled(message: ASGISendEvent | None) -> None:
-            # The send is shielded, so a handler that only sends would never be cancelled.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            await send(message)
-
-        cast(dict[str, Any], scope)["extensions"].update(self._extensions)
-        self.spawn(self._run, app, scope, out, send_unless_cancelled)
-        return put
-
-    async def _run(
-        self,
-        app: AppWrapper,
-        scope: Any,
-        out: trio.MemoryReceiveChannel[ASGIReceiveEvent],
-        send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> None:
-        # Closed when the application returns, or the rest of a body would wait for ever.
-        with out:
-            try:
-                await app(scope, out.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
-            except* Exception as group:
-                log.error("application-failed", path=scope["path"], error=describe(group))
-        await send(None)
 
 
 def peer_address(stream: trio.SocketStream) -> str:
@@ -347,16 +39,6 @@ def peer_address(stream: trio.SocketStream) -> str:
     with suppress(OSError):
         return str(stream.socket.getpeername()[0])
     return ""
-
-
-async def put_soon(into: trio.MemorySendChannel[Any], message: Any) -> bool:
-    with suppress(trio.WouldBlock):
-        into.send_nowait(message)
-        return True
-    with trio.move_on_after(LOOK_S):
-        await into.send(message)
-        return True
-    return False
 
 
 class ClientConnection:

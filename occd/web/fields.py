@@ -4,14 +4,23 @@ import base64
 import binascii
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from occd import rules
 from occd.errors import FieldError, Rejected
-from occd.model import File
+from occd.model import File, Terminal
 from occd.web.longjson import LongText, base64_bytes
 
 T = TypeVar("T")
@@ -64,7 +73,17 @@ Words = Annotated[list[Word], FailFast()]
 
 
 class Model(BaseModel):
+    """An object. A field that is null is a field that is left out: clients with types send null so."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, value: object) -> object:
+        if not isinstance(value, dict) or None not in value.values():
+            return value
+        known = cls.model_fields
+        return {name: each for name, each in value.items() if each is not None or name not in known}
 
 
 class FileJson(Model):
@@ -77,15 +96,29 @@ class FileJson(Model):
         return File(self.name, self.content, self.executable)
 
 
+class TerminalJson(Model):
+    rows: Annotated[int, kept(rules.terminal_side)]
+    cols: Annotated[int, kept(rules.terminal_side)]
+
+    @property
+    def value(self) -> Terminal:
+        return Terminal(self.rows, self.cols)
+
+
+def _limit(name: str) -> AfterValidator:
+    """That it is not too small. The gate compares it with the ceiling."""
+    return kept(partial(rules.least_limit, name))
+
+
 class LimitsJson(Model):
     """A field that is left out has its default."""
 
-    cpu_time: float | None = Field(None, ge=rules.LEAST["cpu_time"], allow_inf_nan=False)
-    wall_time: float | None = Field(None, ge=rules.LEAST["wall_time"], allow_inf_nan=False)
-    memory: int | None = Field(None, ge=rules.LEAST["memory"])
-    processes: int | None = Field(None, ge=rules.LEAST["processes"])
-    output: int | None = Field(None, ge=rules.LEAST["output"])
-    file_size: int | None = Field(None, ge=rules.LEAST["file_size"])
+    cpu_time: Annotated[float, Field(allow_inf_nan=False), _limit("cpu_time")] | None = None
+    wall_time: Annotated[float, Field(allow_inf_nan=False), _limit("wall_time")] | None = None
+    memory: Annotated[int, _limit("memory")] | None = None
+    processes: Annotated[int, _limit("processes")] | None = None
+    output: Annotated[int, _limit("output")] | None = None
+    file_size: Annotated[int, _limit("file_size")] | None = None
 
     @property
     def asked(self) -> dict[str, float]:

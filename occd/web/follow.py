@@ -11,7 +11,8 @@ from typing import Any
 
 import trio
 
-from occd.model import LogEntry, Output, Record
+from occd.events import LogEntry, Output
+from occd.model import Record
 from occd.web import EventService
 from occd.web.budget import Held
 from occd.web.schema import event_json

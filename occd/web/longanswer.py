@@ -2,14 +2,15 @@
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import trio
 from quart.wrappers.response import ResponseBody
 
-from occd.model import LogEntry, Outcome, Output, Stage, Started, Tested
+from occd.events import LogEntry, Output, Stage, Started, Tested
+from occd.model import Account, Outcome, Step, Written
 from occd.web.json import dump
 from occd.web.schema import LogTests, LogText, LogTranscript, piece_json, test_json
 
@@ -20,15 +21,18 @@ TEST_BYTES = 5 * 2**10
 """The same for each test: its message, and how it ended."""
 
 _SENT_BYTES = 2**16
-Read = Callable[[int], Awaitable[Sequence[LogEntry]]]
-"""The events behind a number."""
+_READ_BYTES = 2**18
+_FIRST_READ_BYTES = 2**10
+Read = Callable[[int, int], Awaitable[Sequence[LogEntry]]]
+"""The events behind a number: about so many bytes, and at least one event."""
 
 
 @dataclass(slots=True)
 class _Seen:
     """What the log has of a test."""
 
-    after: int = 0
+    before: dict[Account, int] = field(default_factory=dict)
+    """By account: the number of the event behind which its output begins."""
     outcome: Outcome | None = None
     told: Tested | None = None
 
@@ -63,16 +67,16 @@ async def _object(value: dict[str, Any], read: Read) -> AsyncIterator[bytes]:
 
 async def _tests(wanted: LogTests, read: Read) -> AsyncIterator[bytes]:
     """Tests run at once, and their events stand mixed. The log is read once for the tests, and then for each
-    test from its start on."""
+    output of a test from its first byte on."""
     seen = [_Seen() for _ in wanted.verdicts]
     after = wanted.after
-    while entries := await read(after):
+    while entries := await read(after, _READ_BYTES):
         for entry in entries:
             _note(entry, seen)
         after = entries[-1].seq
     before = b"["
     for at, verdict in enumerate(wanted.verdicts):
-        shown = partial(LogText, after=seen[at].after)
+        shown = partial(_output_of, seen[at], wanted.after)
         yield before
         async for piece in _object(
             test_json(at, verdict, seen[at].told, seen[at].outcome, shown), read
@@ -82,13 +86,16 @@ async def _tests(wanted: LogTests, read: Read) -> AsyncIterator[bytes]:
     yield b"]" if wanted.verdicts else b"[]"
 
 
+def _output_of(seen: _Seen, after: int, step: Step, account: Account, written: Written) -> LogText:
+    return LogText(step, account, written, seen.before.get(account, after))
+
+
 def _note(entry: LogEntry, seen: list[_Seen]) -> None:
     match entry.event:
-        case Stage(stage="run", test=int(at), phase=phase, outcome=outcome) if at < len(seen):
-            if phase == "start":
-                seen[at].after = entry.seq
-            else:
-                seen[at].outcome = outcome
+        case Output(stage="run", test=int(at), account=account) if at < len(seen):
+            seen[at].before.setdefault(account, entry.seq - 1)
+        case Stage(stage="run", test=int(at), phase="end", outcome=outcome) if at < len(seen):
+            seen[at].outcome = outcome
         case Tested(test=at) if at < len(seen):
             seen[at].told = entry.event
 
@@ -103,7 +110,7 @@ async def _transcript(wanted: LogTranscript, read: Read) -> AsyncIterator[bytes]
 async def _written(after: int, read: Read) -> AsyncIterator[bytes]:
     """The pieces of one attempt, of a running one until now. The first event behind `after` is its start."""
     first, before, started_at = after + 1, b"", None
-    while entries := await read(after):
+    while entries := await read(after, _READ_BYTES):
         for entry in entries:
             match entry.event:
                 case Started() if entry.seq > first:
@@ -137,13 +144,17 @@ async def _text(wanted: LogText, read: Read) -> AsyncIterator[bytes]:
 
 
 async def _data(wanted: LogText, read: Read) -> AsyncIterator[bytes]:
+    """Most outputs of tests are short, so not much more is read than there is. Then more and more: output of
+    other tests may stand between."""
     left, after = wanted.written.size, wanted.after
-    while left > 0 and (entries := await read(after)):
+    most = max(_FIRST_READ_BYTES, 2 * left)
+    while left > 0 and (entries := await read(after, min(most, _READ_BYTES))):
+        most *= 2
         for entry in entries:
             event = entry.event
-            if isinstance(event, Output) and (event.step, event.stream) == (
+            if isinstance(event, Output) and (event.step, event.account) == (
                 wanted.step,
-                wanted.stream,
+                wanted.account,
             ):
                 left -= len(event.data)
                 yield event.data

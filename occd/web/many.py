@@ -35,6 +35,7 @@ from occd.web.api import (
     refuse_body,
 )
 from occd.web.budget import Held, heavy_if
+from occd.web.headers import only
 from occd.web.json import dump
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import digest_of
@@ -93,10 +94,10 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
         ids: Sequence[str], fields: frozenset[str], held: Held
     ) -> AsyncIterator[bytes]:
         output_max = OUTPUT_BYTES if fields & WITH_OUTPUT else 0
-        before = b'{"submissions":['
-        for id in ids:
-            yield before
-            before = b","
+        yield b'{"submissions":['
+        for at, id in enumerate(ids):
+            if at:
+                yield b","
             try:
                 record = await service.get(checked_id(id), output_max)
                 size = TEST_BYTES * record.tests if "tests" in fields else 0
@@ -115,7 +116,7 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
     @many.post("/submissions/batch")
     async def batch() -> Response:
         principal = principal_of(request.headers)
-        key = checked_key(request.headers.get("Idempotency-Key"))
+        key = checked_key(only(request.headers, "Idempotency-Key"))
         whole = flag_of(request.args, "all_or_nothing")
         items = _items((await read_body())[0])
         # For the answer. Before anything is submitted, because this may be refused.

@@ -4,11 +4,12 @@ from werkzeug.datastructures import Headers
 
 from occd.config import HttpConfig
 from occd.errors import Rejected
+from occd.web.headers import only
 
 
 def check_origin(headers: Headers, config: HttpConfig) -> None:
     """Raises Rejected when a browser sent this from a foreign page."""
-    origin = headers.get("Origin")
+    origin = only(headers, "Origin")
     if origin is None or origin in config.origins:
         return
     if origin.partition("://")[2] != headers.get("Host"):

@@ -8,6 +8,7 @@ from werkzeug.datastructures import Headers
 
 from occd.errors import FieldError, Rejected
 from occd.principal import ANONYMOUS, NOBODY, Principal
+from occd.web.headers import only
 
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{22,512}")
 """22 characters of base64 hold 128 bits."""
@@ -15,7 +16,7 @@ _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{22,512}")
 
 def principal_of(headers: Headers) -> Principal:
     """By `Authorization: Bearer SECRET`; nobody without one. Raises Rejected."""
-    scheme, _, secret = headers.get("Authorization", "").partition(" ")
+    scheme, _, secret = (only(headers, "Authorization") or "").partition(" ")
     return principal_by(secret.strip()) if scheme.lower() == "bearer" else NOBODY
 
 

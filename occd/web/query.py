@@ -108,7 +108,7 @@ def ids_of(given: MultiDict[str, str]) -> list[str] | None:
     ids = given.get("ids")
     if ids is None:
         return None
-    found = ids.split(",", _LIST_MAX)
+    found = ids.split(",", _LIST_MAX) if ids else []
     if len(found) > _LIST_MAX:
         raise _invalid("ids", f"must be at most {_LIST_MAX}, with commas between them")
     for name in ("limit", "cursor"):

@@ -8,22 +8,19 @@ from functools import partial
 from typing import Any
 
 from occd.config import CeilingConfig, Config
+from occd.events import Event, LogEntry, Output, Tested
 from occd.judging import TestVerdict
 from occd.languages import Installed, Language
 from occd.model import (
     COMPILE,
     RUN,
+    Account,
     Artifact,
-    Event,
     Limits,
-    LogEntry,
     Outcome,
-    Output,
     Record,
     Step,
-    Stream,
     Summary,
-    Tested,
     Written,
 )
 from occd.web.fields import LimitsJson
@@ -52,7 +49,7 @@ class LogText:
     """Stands for output that is read from the log while it is sent."""
 
     step: Step
-    stream: Stream
+    account: Account
     written: Written
     after: int
     """The number of the event behind which the output lies."""
@@ -73,7 +70,7 @@ class LogTranscript:
     after: int
 
 
-Shown = Callable[[Step, Stream, Written], Any]
+Shown = Callable[[Step, Account, Written], Any]
 """How output is shown."""
 
 
@@ -95,6 +92,7 @@ def outcome_json(step: Step, outcome: Outcome | None, shown: Shown) -> dict[str,
         "cpu_time": round(outcome.cpu_time, 6),
         "wall_time": round(outcome.wall_time, 6),
         "memory": outcome.memory,
+        "tty": outcome.tty,
     }
 
 
@@ -109,7 +107,7 @@ def whole_json(record: Record) -> dict[str, Any]:
     if output is None:
         shown: Shown = partial(LogText, after=record.log_from)
     else:
-        shown = lambda step, stream, _: text(output[step, stream])  # noqa: E731
+        shown = lambda step, account, _: text(output[step, account])  # noqa: E731
     value = record_json(record, shown)
     if record.result and (judgement := record.result.judgement):
         value["tests"] = LogTests(judgement.tests, record.log_from)

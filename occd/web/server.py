@@ -2,10 +2,10 @@
 
 Theory of operation
 ===================
-`serve` accepts; each accepted socket becomes a `ClientConnection` (edge.py) in a task of its own, which
-drives hypercorn's protocol classes. hypercorn's `worker_serve` and `TCPServer` are not used: in
-hypercorn 0.18.0 an exception in one connection ends all of them (upstream #225, #329). Its
-defects, and where each is contained:
+`serve` accepts; each accepted socket becomes a `ClientConnection` (edge.py) in a task of its own,
+which drives hypercorn's protocol classes behind our limits (protocol.py, messages.py). hypercorn's
+`worker_serve` and `TCPServer` are not used: in hypercorn 0.18.0 an exception in one connection ends
+all of them (upstream #225, #329). Its defects, and where each is contained:
 
 1. Bytes after a WebSocket upgrade's head ended the process (#225). `WebSocket.handle` keeps them
    until the application has accepted, so that an early first frame is simply delivered.
@@ -22,7 +22,7 @@ defects, and where each is contained:
 7. An exception in a Quart WebSocket handler closed with 1000 (#125): `websocket_guard`, which
    `serve` applies to a Quart application by itself, makes it 1011.
 8. A client that leaves mid-request cancels its HTTP handler. That is Quart's doing and mostly
-   wanted; what must not be cut short (publishing) the application runs in a nursery of its own.
+   wanted; what must not be cut short (publishing) is shielded by its role (`Submit.accept`).
 
 Also: a handler that ignores a disconnect is cancelled 10 s later, and a client that leaves while
 the handler takes no input is noticed within a second (filling the queue and leaving would otherwise
@@ -60,8 +60,9 @@ from quart import Quart, websocket
 from quart.signals import got_websocket_exception
 
 from occd.web.budget import Budget
-from occd.web.edge import ClientConnection, EdgeConfig, describe
+from occd.web.edge import ClientConnection
 from occd.web.http11 import EdgeLimits, problem
+from occd.web.protocol import EdgeConfig, describe
 
 log = structlog.get_logger()
 

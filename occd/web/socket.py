@@ -12,7 +12,9 @@ from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, OverBudget, Rejected
+from occd.model import Terminal
 from occd.principal import Principal
+from occd.rules import Broken
 from occd.web import FollowService
 from occd.web.api import checked_id, checked_key, is_id
 from occd.web.budget import HELD, Held, heavy_if
@@ -81,6 +83,7 @@ class _Session:
             "unsubscribe": self._unsubscribe,
             "stdin": self._stdin,
             "signal": self._signal,
+            "resize": self._resize,
             "cancel": self._cancel,
         }
 
@@ -156,6 +159,15 @@ class _Session:
         if name not in SIGNALS:
             raise _wrong("signal", f"must be one of {', '.join(SIGNALS)}")
         await self._service.send_signal(id, name)
+        await self._answer(frame, {"type": "done", "id": id})
+
+    async def _resize(self, frame: dict[str, Any]) -> None:
+        id = checked_id(frame.get("id"))
+        try:
+            window = Terminal(_number(frame, "rows"), _number(frame, "cols"))
+        except Broken as error:
+            raise _wrong(error.field, error.message) from None
+        await self._service.send_resize(id, window)
         await self._answer(frame, {"type": "done", "id": id})
 
     async def _cancel(self, frame: dict[str, Any]) -> None:
@@ -251,6 +263,7 @@ _TYPES = {
     "unsubscribe": ("id",),
     "stdin": ("id", "data", "offset", "eof"),
     "signal": ("id", "signal"),
+    "resize": ("id", "rows", "cols"),
     "cancel": ("id",),
 }
 """The fields of each frame, beside `type` and `ref`."""
@@ -269,6 +282,14 @@ def _optional(frame: dict[str, Any], name: str, kind: type) -> Any:
     if type(value) is int and value > NUMBER_MAX:
         raise _wrong(name, f"is above {NUMBER_MAX}")
     return value
+
+
+def _number(frame: dict[str, Any], name: str) -> int:
+    value = _optional(frame, name, int)
+    if value is None:
+        raise _wrong(name, "is missing")
+    number: int = value
+    return number
 
 
 def _word(value: object) -> object:

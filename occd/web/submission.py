@@ -4,15 +4,27 @@ This file says which fields a submission may have. The gate (`occd/admission.py`
 ask for on this server (languages, ceilings). The model checks the whole.
 """
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
+from pydantic import FailFast, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from occd import rules
 from occd.errors import FieldError, Rejected
 from occd.request import Request
-from occd.web.fields import Bytes, FileJson, LimitsJson, Model, Text, Word, Words, decoded, kept
+from occd.web.fields import (
+    Bytes,
+    FileJson,
+    LimitsJson,
+    Model,
+    TerminalJson,
+    Text,
+    Word,
+    Words,
+    decoded,
+    kept,
+)
 from occd.web.tests import (
     UNNAMED,
     Checker,
@@ -32,6 +44,7 @@ _COUNTS = {
     "env": rules.WORDS_MAX,
     "limits": 100,
     "artifacts": rules.PATTERNS_MAX,
+    "tty": 100,
 }
 """How many entries a submission and its fields may have. Counted before anything is validated, since an error
 takes a hundred times as long to make as the entry that is wrong."""
@@ -39,23 +52,15 @@ takes a hundred times as long to make as the entry that is wrong."""
 _FILE_FIELDS_MAX = 100
 _ERRORS_SHOWN = 100
 _UNNAMED = UNNAMED | {"[key]"}
-_NOT_YET: dict[str, tuple[object, ...]] = {
-    "network": (False,),
-    "tty": (None,),
-    "trace": (False,),
-    "interactor": (None,),
-    "callback_url": (None,),
-}
-"""Fields of the design that have no meaning yet, and the values that ask for nothing."""
+_NOT_YET = {"network", "trace", "interactor", "callback_url"}
+"""Fields of the design that have no meaning yet."""
 
 
-Artifacts = Annotated[
-    list[Text], FailFast(), BeforeValidator(lambda value: [] if value is None else value)
-]
+Artifacts = Annotated[list[Annotated[Text, kept(rules.pattern)]], FailFast()]
 
 
 class _SubmissionJson(Model):
-    language: Annotated[Word, Field(min_length=1, max_length=rules.LANGUAGE_MAX)]
+    language: Annotated[Text, kept(rules.language)]
     version: Annotated[Text, kept(rules.version)] | None = None
     source: Bytes | None = None
     files: Annotated[list[FileJson], FailFast()] = Field(default_factory=list)
@@ -65,12 +70,13 @@ class _SubmissionJson(Model):
     compile_args: Words = Field(default_factory=list)
     limits: LimitsJson = LimitsJson()
     interactive: bool = False
-    user_id: Annotated[Word, Field(max_length=rules.USER_ID_MAX)] | None = None
+    user_id: Annotated[Text, kept(rules.user_id)] | None = None
     tests: Tests = Field(default_factory=list)
-    groups: Groups | None = None
+    groups: Groups = Field(default_factory=dict)
     checker: Checker | None = None
     stop_on_failure: bool = False
     artifacts: Artifacts = Field(default_factory=list)
+    tty: TerminalJson | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -93,10 +99,11 @@ class _SubmissionJson(Model):
             interactive=self.interactive,
             user_id=self.user_id,
             tests=tuple(test.request for test in self.tests),
-            groups=tuple(group.named(name) for name, group in (self.groups or {}).items()),
+            groups=tuple(group.named(name) for name, group in self.groups.items()),
             checker=asked(self.checker),
             stop_on_failure=self.stop_on_failure,
             artifacts=tuple(self.artifacts),
+            tty=self.tty.value if self.tty else None,
         )
 
 
@@ -105,9 +112,7 @@ async def parse_submission(value: object) -> Request:
     if not isinstance(value, dict):
         raise Rejected("invalid", "a submission is a JSON object")
     _refuse_too_many(value)
-    later = sorted(
-        name for name, empty in _NOT_YET.items() if name in value and value[name] not in empty
-    )
+    later = sorted(name for name in _NOT_YET if value.get(name) not in (None, False))
     if later:
         errors = [FieldError(name, "is not supported yet") for name in later]
         raise Rejected("not-yet", f"{', '.join(later)}: not supported yet", errors)
@@ -162,8 +167,17 @@ async def _unpacked(name: str, value: Any) -> Any:
     return value
 
 
-_WORDED = {"model_type": "must be an object", "dict_type": "must be an object"}
-"""For what pydantic says with names of ours, by its types of errors."""
+_WORDED = {
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "list_type": "must be a list",
+}
+"""For what pydantic says with names of ours or of Python, by its types of errors."""
+
+_SHOULD = re.compile(r"^\w+ should ")
 
 
 def _field_error(error: Any) -> FieldError:
@@ -172,5 +186,10 @@ def _field_error(error: Any) -> FieldError:
     # A name that somebody sent may be long, and need not be text.
     where = where[:200].encode(errors="backslashreplace").decode() or "submission"
     of = error["loc"][0] if len(error["loc"]) > 1 else "a submission"
-    message = _WORDED.get(error["type"], error["msg"])
-    return FieldError(where, f"is not a field of {of}" if unknown else message)
+    if unknown:
+        message = f"is not a field of {of}"
+    elif error["msg"] == "Field required":
+        message = "is missing"
+    else:
+        message = _WORDED.get(error["type"]) or _SHOULD.sub("must ", error["msg"])
+    return FieldError(where, message.replace("must be a valid ", "must be a "))

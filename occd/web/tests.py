@@ -1,7 +1,7 @@
 """The JSON of tests, of groups of tests, and of checkers."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, FailFast, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -10,8 +10,7 @@ from occd import rules
 from occd.errors import FieldError
 from occd.judging import GROUPS_MAX, TESTS_MAX, FloatChecker, Group, Protocol, Rule, TextChecker
 from occd.request import CheckerRequest, ProgramRequest, TestRequest
-from occd.web.fields import Bytes, FileJson, LimitsJson, Model, Text, Word, Words, decoded, kept
-from occd.web.longjson import LongText
+from occd.web.fields import Bytes, FileJson, LimitsJson, Model, Text, Words, decoded, kept
 
 _FIELDS_MAX = 100
 _COUNTS = {"files": rules.FILES_MAX, "args": rules.WORDS_MAX, "needs": GROUPS_MAX, "limits": 100}
@@ -27,7 +26,7 @@ class _ToleranceJson(Model):
 
 
 class _ProgramJson(Model):
-    language: Annotated[Word, Field(min_length=1, max_length=rules.LANGUAGE_MAX)]
+    language: Annotated[Text, kept(rules.language)]
     protocol: Protocol
     version: Annotated[Text, kept(rules.version)] | None = None
     source: Bytes | None = None
@@ -86,10 +85,21 @@ class _CheckerJson(Model):
         return FloatChecker(self.float, self.float)
 
 
+_Text = Literal["exact", "lines", "tokens"]
+
+
+def _known(value: object) -> object:
+    if isinstance(value, dict) or value in get_args(_Text):
+        return value
+    names = ", ".join(f'"{name}"' for name in get_args(_Text))
+    kinds = f'must be {names}, {{"float": 1e-6}} or {{"program": {{…}}}}'
+    raise PydanticCustomError("checker", "{kinds}", {"kinds": kinds})
+
+
 Checker = Annotated[
-    Annotated[Literal["exact", "lines", "tokens"], Tag(_NAME)]
-    | Annotated[_CheckerJson, Tag(_OBJECT)],
-    Discriminator(lambda value: _NAME if isinstance(value, str | LongText) else _OBJECT),
+    Annotated[_Text, Tag(_NAME)] | Annotated[_CheckerJson, Tag(_OBJECT)],
+    Discriminator(lambda value: _NAME if isinstance(value, str) else _OBJECT),
+    BeforeValidator(_known),
 ]
 
 
@@ -101,7 +111,7 @@ def asked(checker: Checker | None) -> CheckerRequest | None:
 
 class _TestJson(Model):
     name: Title | None = None
-    stdin: Bytes = b""
+    stdin: Bytes | None = None
     args: Words = Field(default_factory=list)
     files: Annotated[list[FileJson], FailFast()] = Field(default_factory=list)
     expected_stdout: Bytes | None = None
@@ -135,9 +145,7 @@ class GroupJson(Model):
         return Group(name, self.points, self.rule, tuple(self.needs), self.group)
 
 
-Tests = Annotated[
-    list[_TestJson], FailFast(), BeforeValidator(lambda value: [] if value is None else value)
-]
+Tests = Annotated[list[_TestJson], FailFast()]
 Groups = dict[Annotated[str, kept(rules.title)], GroupJson]
 
 

@@ -88,6 +88,7 @@ class Node:
     environment: dict[str, str]
     lives: int = 0
     process: subprocess.Popen[bytes] | None = None
+    program: str = OCCD
 
     @property
     def name(self) -> str:
@@ -101,7 +102,7 @@ class Node:
         self.lives += 1
         self.folder.mkdir(exist_ok=True)
         command = [
-            *self.host.prefix, OCCD, "--roles", self.role, "--listen", f"{self.host.address}:8000",
+            *self.host.prefix, self.program, "--roles", self.role, "--listen", f"{self.host.address}:8000",
             "--data-dir", str(self.folder / "data"),
         ]  # fmt: skip
         environment = {"OCCD_NODE": f"{self.name}-{self.lives}"}

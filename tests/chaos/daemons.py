@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import h11
 import trio
+from processes import descendants
 from serving import without_output
 from trio_websocket import open_websocket_url
 
@@ -28,43 +28,6 @@ START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 60.0
 GONE = (OSError, EOFError, trio.BrokenResourceError, h11.RemoteProtocolError, trio.TooSlowError)
 """What a client sees when the daemon dies under it."""
-
-
-@dataclass(frozen=True)
-class Proc:
-    """A process, told apart from a later one with the same number."""
-
-    pid: int
-    started: str
-
-    @property
-    def alive(self) -> bool:
-        return _alive(self.pid) == self
-
-
-def _alive(pid: int) -> Proc | None:
-    """None also for a zombie: it runs nothing."""
-    with suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        if fields[0] not in "ZX":
-            return Proc(pid, fields[19])
-    return None
-
-
-def _children(pid: int) -> Iterator[int]:
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError):
-                yield from map(int, (task / "children").read_text().split())
-
-
-def descendants(pid: int) -> list[Proc]:
-    found: list[Proc] = []
-    for child in _children(pid):
-        if proc := _alive(child):
-            found.append(proc)
-        found += descendants(child)
-    return found
 
 
 def _groups_of(pid: int) -> set[str]:

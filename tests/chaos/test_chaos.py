@@ -1,5 +1,5 @@
-"""The whole cluster under faults, an emptied Redis, and orderly stops: see `chaos.py`, which is run here in
-a network namespace of its own."""
+"""The whole cluster under faults, an emptied Redis, orderly stops, and upgrades: see `chaos.py` and
+`upgrade.py`, which are run here in a network namespace of their own."""
 
 import subprocess
 import sys
@@ -19,21 +19,21 @@ def run_chaos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """A form, for so many seconds, with so many from fault to fault."""
 
     def run(form: str, seconds: int, every: int) -> None:
-        printed = chaos(form, seconds, every, tmp_path)
+        options = (f"--form={form}", f"--seconds={seconds}", f"--every={every}")
+        printed = apart("chaos.py", *options, seconds=seconds, folder=tmp_path)
         with capsys.disabled():
             print("", *printed.splitlines()[:1], *printed.splitlines()[-1:], sep="\n")
 
     return run
 
 
-def chaos(form: str, seconds: int, every: int, tmp_path: Path) -> str:
+def apart(program: str, *options: str, seconds: int, folder: Path) -> str:
     """Fails with what it printed, which has the seed that repeats the faults."""
-    command = ["unshare", "--net", "--mount", sys.executable, str(HERE / "chaos.py")]
-    options = [f"--form={form}", f"--seconds={seconds}", f"--every={every}"]
+    command = ["unshare", "--net", "--mount", sys.executable, str(HERE / program)]
     done = subprocess.run(
         [*command, *options],
         env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        | {"PYTHONPATH": str(HERE.parent), "TMPDIR": str(tmp_path)},
+        | {"PYTHONPATH": str(HERE.parent), "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -54,6 +54,15 @@ def test_after_redis_was_emptied_what_was_unfinished_ends_once(run_chaos: Run) -
 
 def test_an_orderly_stop_of_any_role_costs_nobody_an_attempt(run_chaos: Run) -> None:
     run_chaos("drain", 1, 1)
+
+
+def test_nodes_that_are_a_field_behind_are_replaced_under_load(tmp_path: Path) -> None:
+    apart("upgrade.py", "--field=artifacts", seconds=0, folder=tmp_path)
+
+
+@pytest.mark.long
+def test_nodes_that_do_not_know_a_field_of_tests_are_replaced_under_load(tmp_path: Path) -> None:
+    apart("upgrade.py", "--field=judging.tests.weight", seconds=0, folder=tmp_path)
 
 
 @pytest.mark.long

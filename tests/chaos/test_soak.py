@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import trio
-from daemons import Daemon, descendants, events_of, log_faults, request
+from daemons import Daemon, events_of, log_faults, request
+from processes import descendants
 from programs import (
     ABORT,
     BAD_C,

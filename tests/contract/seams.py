@@ -59,7 +59,7 @@ class StateSeam(Protocol):
         """The same, over its result and its last event."""
 
     def hasten(self, *, node_ttl_s: float) -> None:
-        """Let nodes be believed for a shorter time, and expiry look often."""
+        """Let nodes and letters be believed for a shorter time, and expiry look often."""
 
 
 class _Embedded:
@@ -163,6 +163,8 @@ class EmbeddedStateSeam(_Embedded):
 
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.embedded.nodes.NODE_TTL_S", node_ttl_s)
+        self._monkeypatch.setattr("occd.state.embedded.inboxes.INBOX_TTL_S", node_ttl_s)
+        self._monkeypatch.setattr("occd.state.embedded.inboxes.RENEW_S", node_ttl_s / 3)
         self._monkeypatch.setattr("occd.state.embedded.submissions._EXPIRE_EVERY_S", 0.05)
 
 
@@ -197,6 +199,8 @@ class RedisStateSeam:
 
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.redis.nodes.NODE_TTL_S", node_ttl_s)
+        self._monkeypatch.setattr("occd.state.redis.inboxes.INBOX_TTL_S", node_ttl_s)
+        self._monkeypatch.setattr("occd.state.redis.inboxes.RENEW_S", node_ttl_s / 3)
 
 
 BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {

@@ -595,7 +595,7 @@ class Model:
 
 
 LIVES = st.lists(st.text("ABkhrt", max_size=12), max_size=4)
-ANY_TIME = settings(deadline=None, suppress_health_check=list(HealthCheck))
+ANY_TIME = settings(suppress_health_check=list(HealthCheck))
 
 
 @settings(ANY_TIME, max_examples=25)

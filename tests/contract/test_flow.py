@@ -28,33 +28,45 @@ from occd.errors import (
     StateUnavailable,
     UnknownSubmission,
 )
+from occd.events import Event, Output, Queued
 from occd.languages import Available, Installed, Language, load_languages
 from occd.model import (
     HEAD_BYTES,
     HEADS_BYTES,
     RUN,
-    Event,
     File,
     Limits,
     Outcome,
-    Queued,
     Record,
     Result,
     Stream,
     Submission,
+    Terminal,
     Verdict,
     Written,
     new_id,
 )
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, no_signals
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree
 from occd.scopes import cancel_when
 from occd.state import State
 
 FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
 Q = "submission_queue"
 Emit = Callable[[Stream, bytes], None]
+
+
+class FakeWindow:
+    """Of a program that runs: the sizes that its terminal had."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []
+        self.told = trio.Event()
+
+    def resize(self, rows: int, cols: int) -> None:
+        self.sizes.append((rows, cols))
+        self.told.set()
 
 
 @dataclass
@@ -65,7 +77,8 @@ class FakeSandbox:
     isolation: Sequence[str] = ()
     runs: int = 0
     collected: Collected = field(default_factory=Collected)
-    signals: trio.MemoryReceiveChannel[int] = field(default_factory=no_signals)
+    signals: trio.MemoryReceiveChannel[int] | None = None
+    window: FakeWindow = field(default_factory=FakeWindow)
     languages: dict[str, Language] = field(default_factory=load_languages)
     available: Available = field(
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
@@ -90,6 +103,9 @@ class FakeSandbox:
 
         self.signals = run.signals
         self.runs += 1
+        if run.tty:
+            self.window.resize(run.tty.rows, run.tty.cols)
+        task_status.started(cast(Running, self.window))
         emit("stdout", b"done\n")
         return Ended(await self.behave(emit, run.stop), None, self.collected)
 
@@ -298,6 +314,7 @@ async def test_stdin_that_no_program_reads_holds_up_no_signal_and_no_cancel(flow
 
     async def read_nothing(emit: Emit, stop: trio.Event) -> Outcome:
         started.set()
+        assert flow.sandbox.signals
         assert await flow.sandbox.signals.receive() == 2
         await flow.state.submissions.cancel(submission.id)
         await stop.wait()
@@ -319,6 +336,7 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
 
     async def until_signalled(emit: Emit, stop: trio.Event) -> Outcome:
         started.set()
+        assert flow.sandbox.signals
         assert [await flow.sandbox.signals.receive() for _ in range(2)] == [2, 18]
         return FINE
 
@@ -334,6 +352,39 @@ async def test_signals_reach_the_stage_that_runs(flow: Flow) -> None:
         await flow.state.controls.send_signal(submission.id, "SIGCONT")
         _, result = await flow.settled(submission)
         assert result.verdict == Verdict.OK
+
+
+async def test_a_terminal_has_the_size_that_it_was_given_last(flow: Flow) -> None:
+    """Also in the attempt after one that was lost."""
+    window, started = flow.sandbox.window, trio.Event()
+
+    async def until_resized(emit: Emit, stop: trio.Event) -> Outcome:
+        started.set()
+        while (50, 132) not in window.sizes[-2:]:
+            window.told = trio.Event()
+            await window.told.wait()
+        if flow.sandbox.runs == 1:
+            window.sizes.clear()
+            raise SandboxFailed("the jail is gone")
+        return FINE
+
+    flow.sandbox.behave = until_resized
+    async with flow.running():
+        submission = await flow.submit(interactive=True, tty=Terminal(24, 80))
+        with trio.fail_after(SOON_S):
+            await started.wait()
+        await flow.state.controls.send_resize(submission.id, Terminal(50, 132))
+        _, result = await flow.settled(submission)
+    assert (result.verdict, result.attempts) == (Verdict.OK, 2)
+    assert window.sizes[-1] == (50, 132)
+
+
+async def test_what_a_terminal_shows_is_one_stream(flow: Flow) -> None:
+    async with flow.running():
+        submission = await flow.submit(interactive=True, tty=Terminal(24, 80))
+        await flow.settled(submission)
+    told = [each.event for each in await flow.state.log.entries(submission.id, 0)]
+    assert [each.stream for each in told if isinstance(each, Output)] == ["tty"]
 
 
 async def test_a_cancelled_run_is_stopped_and_keeps_its_output(flow: Flow) -> None:
@@ -528,11 +579,13 @@ async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
 async def test_a_result_in_the_queue_has_none_of_the_tests_data(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lengths, publish = [], flow.broker.publish
+    """It has the rest of the submission where state may have forgotten the submission."""
+    lengths, known, publish = [], [], flow.broker.publish
 
     async def watched(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         if queue == flow.config.execution_queue:
             lengths.append(len(body))
+            known.append(wire.decode_result(body).submission is not None)
         await publish(queue, body, key=key, owner=owner)
 
     monkeypatch.setattr(flow.broker, "publish", watched)
@@ -544,6 +597,7 @@ async def test_a_result_in_the_queue_has_none_of_the_tests_data(
         _, result = await flow.settled(submission)
     assert result.verdict == Verdict.ACCEPTED
     assert max(lengths) < 2 * HEADS_BYTES
+    assert known == [flow.state.store.can_be_emptied]
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)
@@ -789,9 +843,6 @@ class Cells(FakeSandbox):
         yield _Cell(self, files[0].content)
 
 
-NOBODY_ASKS = cast(Running, None)
-
-
 @dataclass
 class _Cell:
     _sandbox: Cells
@@ -804,7 +855,7 @@ class _Cell:
         await trio.sleep(0.001)
         sandbox.shared.append(("compile" if run.keep else "run", run.interactive))
         if run.keep:
-            task_status.started(NOBODY_ASKS)
+            task_status.started(cast(Running, FakeWindow()))
             await sandbox.compiled.wait()
             return Ended(FINE, Tree(Path("none")))
         fails = self._text not in sandbox.failed and kind in (Kind.NO_JAIL, Kind.LOST)
@@ -814,7 +865,7 @@ class _Cell:
         if fails and kind == Kind.NO_JAIL:
             raise SandboxFailed("the jail could not be made")
         sandbox.runs += 1
-        task_status.started(NOBODY_ASKS)
+        task_status.started(cast(Running, FakeWindow()))
         await trio.sleep(0.001)
         if fails:
             raise SandboxFailed("the jail's init was killed, not by us")

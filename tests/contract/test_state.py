@@ -18,6 +18,9 @@ from occd.errors import (
     Conflict,
     EventsReset,
     Exhausted,
+    InboxFull,
+    NodeGone,
+    NoTerminal,
     NotInteractive,
     NotRunning,
     Poisoned,
@@ -27,30 +30,25 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.events import Event, Finished, LogEntry, Output, Queued, Stage, Started, Unknown
 from occd.model import (
+    ACCOUNTS,
     COMPILE,
     HEAD_BYTES,
     MAX_ATTEMPTS,
     RUN,
-    STREAMS,
-    Event,
     File,
-    Finished,
-    LogEntry,
     Outcome,
-    Output,
-    Queued,
     Result,
-    Stage,
-    Started,
     Submission,
-    Unknown,
+    Terminal,
     Verdict,
     Written,
     new_id,
 )
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Taken
-from occd.state.control import Cancel, Control, End, Signal, Stdin
+from occd.state import RESIZES_MAX, SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Taken
+from occd.state.control import Cancel, Control, End, Resize, Signal, Stdin
+from occd.state.inbox import LETTER_MAX, LETTERS_BYTES_MAX, LETTERS_MAX, Letter
 
 OUTCOME = Outcome(0, None, None, Written(4, utf8=False), Written(), 0.1, 0.2, 300)
 
@@ -63,7 +61,11 @@ def seam(
 
 
 def make(
-    *, interactive: bool = False, created_at: float | None = None, retry_of: str | None = None
+    *,
+    interactive: bool = False,
+    created_at: float | None = None,
+    retry_of: str | None = None,
+    tty: Terminal | None = None,
 ) -> Submission:
     return Submission(
         id=new_id(),
@@ -71,9 +73,10 @@ def make(
         version=None,
         main="main.py",
         files=(File("main.py", b"print(1)\xff"),),
-        interactive=interactive,
+        interactive=interactive or tty is not None,
         created_at=time.time() if created_at is None else created_at,
         retry_of=retry_of,
+        tty=tty,
     )
 
 
@@ -86,14 +89,18 @@ def output(data: bytes) -> Output:
     return Output("run", "stdout", data)
 
 
-async def created(state: State, *, interactive: bool = False) -> Submission:
-    submission = make(interactive=interactive)
+async def created(
+    state: State, *, interactive: bool = False, tty: Terminal | None = None
+) -> Submission:
+    submission = make(interactive=interactive, tty=tty)
     await state.submissions.create(submission, None, "")
     return submission
 
 
-async def begun(state: State, *, interactive: bool = False) -> Submission:
-    submission = await created(state, interactive=interactive)
+async def begun(
+    state: State, *, interactive: bool = False, tty: Terminal | None = None
+) -> Submission:
+    submission = await created(state, interactive=interactive, tty=tty)
     assert await state.submissions.begin(submission, "3.11", "node") == 1
     return submission
 
@@ -446,7 +453,7 @@ OUTPUTS: dict[str, list[Event]] = {
     "nothing": [],
     "in few pieces": [Output("run", "stdout", b"one\n"), Output("run", "stderr", b"\xff")],
     "in many pieces": [
-        Output("run", STREAMS[number % 2], b"%d\n" % number) for number in range(1000)
+        Output("run", ACCOUNTS[number % 2], b"%d\n" % number) for number in range(1000)
     ],
     "of both stages": [
         Stage("compile", "start"),
@@ -454,6 +461,7 @@ OUTPUTS: dict[str, list[Event]] = {
         Stage("run", "start"),
         Output("run", "stdout", b"out\n"),
     ],
+    "at a terminal": [Output("run", "tty", b"$ "), Output("run", "tty", b"ls\r\n\xff")],
     "as long as a batch": [Output("run", "stdout", b"x" * 2**15)] * 20,
 }
 
@@ -463,13 +471,14 @@ async def test_a_record_has_its_output_if_it_is_short_enough(seam: StateSeam, na
     """The output of the attempt that the result is of."""
     events = OUTPUTS[name]
     said = {
-        (step, stream): b"".join(
+        (step, account): b"".join(
             each.data
             for each in events
-            if isinstance(each, Output) and (each.step, each.stream) == (step, stream)
+            if isinstance(each, Output)
+            and (each.step, each.stream.replace("tty", "stdout")) == (step, account)
         )
         for step in (COMPILE, RUN)
-        for stream in STREAMS
+        for account in ACCOUNTS
     }
     written = {key: replace(Written.of(data), head=b"") for key, data in said.items()}
     outcomes = {
@@ -1181,6 +1190,81 @@ async def test_signals_to_one_attempt_are_bounded(seam: StateSeam) -> None:
         assert refused.value.kind == "too-many"
 
 
+# the window of a terminal
+
+WINDOW = Terminal(24, 80)
+
+
+async def test_a_terminal_is_given_sizes_that_later_attempts_get_too(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, tty=WINDOW)
+        await state.controls.send_resize(submission.id, Terminal(50, 132))
+        await state.controls.send_signal(submission.id, "SIGINT")
+        await state.controls.send_resize(submission.id, Terminal(1000, 1))
+        sizes = [Resize(Terminal(50, 132)), Resize(Terminal(1000, 1))]
+        sent: list[Control] = [sizes[0], Signal("SIGINT"), sizes[1]]
+        assert await controls(state, submission.id, 3) == sent
+        await assert_waits_for(
+            partial(state.controls.watch, submission.id, 3),
+            state.controls.send_resize(submission.id, WINDOW),
+        )
+        seam.crash()
+    async with seam.open() as state:
+        await state.submissions.begin(submission, "3", "node")
+        assert await controls(state, submission.id, 3) == [*sizes, Resize(WINDOW)]
+
+
+async def test_sizes_are_refused_where_there_is_no_terminal_that_runs(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        plain, queued = await begun(state, interactive=True), await created(state, tty=WINDOW)
+        waiting, ended = await created(state), await finished(state)
+        for id, error in {
+            plain.id: NoTerminal,
+            waiting.id: NoTerminal,
+            queued.id: NotRunning,
+            ended.id: AlreadyFinished,
+            "unknown": UnknownSubmission,
+        }.items():
+            with pytest.raises(error):
+                await state.controls.send_resize(id, WINDOW)
+
+
+async def test_sizes_for_one_attempt_are_bounded_beside_its_signals(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, tty=WINDOW)
+        for _ in range(RESIZES_MAX):
+            await state.controls.send_resize(submission.id, WINDOW)
+        with pytest.raises(Rejected) as refused:
+            await state.controls.send_resize(submission.id, WINDOW)
+        assert refused.value.kind == "too-many"
+        await state.controls.send_signal(submission.id, "SIGINT")
+        await state.submissions.begin(submission, "3", "node")
+        await state.controls.send_resize(submission.id, WINDOW)
+
+
+async def test_a_forgotten_terminal_is_still_one(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, tty=WINDOW)
+        seam.empty()
+        await state.submissions.begin(submission, "3", "node", Taken(controls=7))
+        await state.controls.send_resize(submission.id, WINDOW)
+        (entry,) = await state.controls.watch(submission.id, 7)
+        assert (entry.number, entry.control) == (8, Resize(WINDOW))
+
+
+async def test_what_a_terminal_showed_first_outlives_an_emptying(seam: StateSeam) -> None:
+    """In the heads of the result: as what it was."""
+    shown = Written.of(b"$ ls\r\n")
+    last = Result(Verdict.OK, run=replace(OUTCOME, stdout=shown, tty=True), finished_at=time.time())
+    async with seam.open() as state:
+        submission = make(tty=WINDOW)
+        assert await state.submissions.finish(submission.id, 1, last, submission)
+        record = await state.submissions.get(submission.id, 1000)
+        assert record.output == {(RUN, "stdout"): shown.head, (RUN, "stderr"): b""}
+        told = [each.event for each in await state.log.entries(submission.id, 0)]
+        assert told == [Output("run", "tty", shown.head), Finished(last.without_heads())]
+
+
 # what somebody else wrote
 
 
@@ -1370,3 +1454,190 @@ async def test_bytes_of_a_subject_are_there_after_a_crash(seam: StateSeam) -> No
         await state.blobs.forget(one.id)
         await state.blobs.forget(other.id)
         assert await state.blobs.get(one.id, digest) is None
+
+
+# inboxes
+
+
+async def letters(state: State, node: str, reader: int, after: int = 0) -> list[tuple[int, bytes]]:
+    """The seat and the data of each letter; there is one."""
+    with trio.fail_after(SOON_S):
+        return [(each.seat, each.data) for each in await state.inboxes.watch(node, reader, after)]
+
+
+async def insist(state: State, node: str, data: bytes) -> None:
+    """Send it as soon as the reader has been heard."""
+    with trio.fail_after(SOON_S):
+        while True:
+            try:
+                return await state.inboxes.send(node, 0, data)
+            except NodeGone:
+                await trio.sleep(0.01)
+
+
+async def test_letters_reach_the_node_that_they_are_for_in_order(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        one, two = await state.inboxes.open("host:1"), await state.inboxes.open("host:2")
+        await state.inboxes.send("host:1", 3, b" 1 2 \xff")
+        await state.inboxes.send("host:2", 0, b"other")
+        await state.inboxes.send("host:1", 0, b"")
+        assert await letters(state, "host:1", one) == [(3, b" 1 2 \xff"), (0, b"")]
+        assert await letters(state, "host:2", two) == [(0, b"other")]
+
+
+async def test_who_watches_an_inbox_is_woken_by_letters_to_it(seam: StateSeam) -> None:
+    """At once, not when the reader is heard again."""
+    async with seam.open() as state:
+        one, two = await state.inboxes.open("one"), await state.inboxes.open("two")
+        unrelated = Waiting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(unrelated.run, partial(state.inboxes.watch, "two", two, 0))
+            after = 0
+            for _ in range(2):
+                watch = partial(state.inboxes.watch, "one", one, after)
+                await assert_waits_for(watch, state.inboxes.send("one", 0, b"x"))
+                after = (await state.inboxes.watch("one", one, after))[-1].number
+            await unrelated.assert_still()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_letter_comes_again_until_it_was_handled(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        for data in (b"one", b"two", b"three"):
+            await state.inboxes.send("node", 0, data)
+        found = await state.inboxes.watch("node", reader, 0)
+        assert [each.number for each in found] == sorted({each.number for each in found})
+        assert await state.inboxes.watch("node", reader, found[0].number) == found[1:]
+        assert await state.inboxes.watch("node", reader, 0) == found
+        await state.inboxes.handled("node", reader, found[0].number)
+        assert await state.inboxes.watch("node", reader, 0) == found[1:]
+        later = await state.inboxes.open("node")  # the earlier one was cut off
+        assert await state.inboxes.watch("node", later, 0) == found[1:]
+        await state.inboxes.handled("node", later, found[2].number)
+        await state.inboxes.send("node", 0, b"four")
+        assert await letters(state, "node", later) == [(0, b"four")]
+
+
+async def test_only_the_process_that_opened_an_inbox_last_reads_it(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        first = await state.inboxes.open("node")
+
+        async def wait() -> None:
+            with pytest.raises(Stale):
+                await state.inboxes.watch("node", first, 0)
+
+        await assert_waits_for(wait, state.inboxes.open("node"))
+        second = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"x")
+        for step in (
+            state.inboxes.watch("node", first, 0),
+            state.inboxes.handled("node", first, 2**60),
+            state.inboxes.close("node", first),
+        ):
+            with pytest.raises(Stale):
+                await step
+        assert await letters(state, "node", second) == [(0, b"x")]
+
+
+async def test_a_letter_to_a_node_that_nobody_reads_for_is_refused(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        with pytest.raises(NodeGone):
+            await state.inboxes.send("node", 0, b"x")
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"x")
+        await state.inboxes.close("node", reader)
+        with pytest.raises(NodeGone):
+            await state.inboxes.send("node", 0, b"x")
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"y")
+        assert await letters(state, "node", reader) == [(0, b"y")]
+
+
+async def test_an_inbox_takes_no_more_than_its_bound(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        with pytest.raises(Rejected):
+            await state.inboxes.send("node", 0, bytes(LETTER_MAX + 1))
+        for _ in range(LETTERS_MAX):
+            await state.inboxes.send("node", 0, b"x")
+        with pytest.raises(InboxFull):
+            await state.inboxes.send("node", 0, b"x")
+        last = (await state.inboxes.watch("node", reader, 0))[-1].number
+        await state.inboxes.handled("node", reader, last)
+        fitting = LETTERS_BYTES_MAX // LETTER_MAX - 1
+        for _ in range(fitting):
+            await state.inboxes.send("node", 0, bytes(LETTER_MAX))
+        with pytest.raises(InboxFull):
+            await state.inboxes.send("node", 0, bytes(LETTER_MAX))
+        found: list[Letter] = []
+        while len(found) < fitting:
+            part = await state.inboxes.watch("node", reader, found[-1].number if found else 0)
+            assert len(part) * LETTER_MAX <= WATCH_BYTES + LETTER_MAX
+            found += part
+        await state.inboxes.handled("node", reader, found[0].number)
+        await state.inboxes.send("node", 0, bytes(LETTER_MAX))
+
+
+async def test_a_node_whose_reader_is_silent_is_gone_with_its_letters(seam: StateSeam) -> None:
+    seam.hasten(node_ttl_s=0.3)
+    async with seam.open() as state:
+        await state.inboxes.open("node")
+
+        async def send_on() -> None:
+            while True:
+                await state.inboxes.send("node", 0, b"old")
+                await trio.sleep(0.02)
+
+        with trio.fail_after(SOON_S), pytest.raises(NodeGone):
+            await send_on()
+        seam.hasten(node_ttl_s=15)
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"new")
+        assert await letters(state, "node", reader) == [(0, b"new")]
+
+
+async def test_a_reader_that_waits_is_heard(seam: StateSeam) -> None:
+    ttl_s = 0.3
+    seam.hasten(node_ttl_s=ttl_s)
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+
+        async def send() -> None:
+            while True:
+                await trio.sleep(4 * ttl_s)
+                await insist(state, "node", b"x")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            assert (await letters(state, "node", reader))[0] == (0, b"x")
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_letter_that_nobody_handled_in_time_is_dropped(seam: StateSeam) -> None:
+    ttl_s = 0.3
+    seam.hasten(node_ttl_s=ttl_s)
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        await insist(state, "node", bytes(LETTER_MAX))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(state.inboxes.watch, "node", reader, 2**60)  # it is heard
+            await trio.sleep(2 * ttl_s)
+            too_late = Waiting()
+            nursery.start_soon(too_late.run, partial(state.inboxes.watch, "node", reader, 0))
+            await too_late.assert_still()
+            for _ in range(LETTERS_BYTES_MAX // LETTER_MAX - 1):  # its place is free
+                await insist(state, "node", bytes(LETTER_MAX))
+            nursery.cancel_scope.cancel()
+
+
+async def test_after_an_emptying_a_reader_misses_no_letter_that_was_sent(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        reader = await state.inboxes.open("node")
+        await state.inboxes.send("node", 0, b"before")
+        before = (await state.inboxes.watch("node", reader, 0))[-1].number
+        await state.inboxes.handled("node", reader, before)
+        seam.empty()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(insist, state, "node", b"after")
+            assert await letters(state, "node", reader, before) == [(0, b"after")]

@@ -136,6 +136,14 @@ def test_what_a_killed_program_kept_in_memory_is_explained(editor: Editor) -> No
     )
 
 
+def test_a_program_that_wanted_more_input_is_told_how_to_give_it(editor: Editor) -> None:
+    editor.part("stdin").fill("")
+    editor.run("print('Hi', input('Name: '))")
+    editor.expect_verdict("bad", "Exit code 1")
+    expect(editor.part("detail")).to_contain_text("more input than there was")
+    expect(editor.part("detail")).to_contain_text("type while it runs")
+
+
 def test_a_program_wider_than_the_editor_can_be_scrolled_by_keys(editor: Editor) -> None:
     editor.write("x = '" + "long " * 100 + "'")
     expect(editor.page.locator(".cm-scroller [tabindex='0']")).to_have_count(1)

@@ -142,6 +142,7 @@ async def test_writing_to_inits_files_in_proc_is_refused(lab: Lab) -> None:
 
 
 async def test_crowding_init_off_its_processor_delays_no_end(lab: Lab) -> None:
+    """Far before the wall time, also where 200 programs begin on a busy machine."""
     started = time.monotonic()
     outcome = await lab.python(
         """
@@ -154,10 +155,10 @@ async def test_crowding_init_off_its_processor_delays_no_end(lab: Lab) -> None:
                     while True: pass
         except OSError: time.sleep(60)
         """,
-        replace(SHORT, cpu_time=1.0, processes=200, memory=2**31, wall_time=30.0),
+        replace(SHORT, cpu_time=1.0, processes=200, memory=2**31, wall_time=60.0),
     )
     assert outcome.limit == "cpu_time", outcome
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
@@ -394,6 +395,40 @@ async def main():
         feed = Feed(); feed.emit = lambda stream, data: print("up", flush=True)
         await Lab(sandbox).python("print('up', flush=True); time.sleep(10**6)",
                                   Limits(wall_time=300.0), feed=feed)
+trio.run(main)
+"""
+    await daemon_killed_while_running(script, language_cache)
+
+
+async def test_killing_the_daemon_kills_its_programs_at_terminals(
+    lab: Lab, language_cache: Path
+) -> None:
+    """Also those that do not care that nobody has the other side of the terminal any more."""
+    script = """
+import sys, trio
+sys.path.insert(0, sys.argv[1])
+from sandboxed import *
+from terminals import *
+from occd.config import Config
+from occd.sandbox import kernel, open_sandbox
+from occd.sandbox.slots import host_folder
+from pathlib import Path
+SOURCE = '''
+import select
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+if os.fork() == 0: os.setsid()
+print('up', flush=True)
+while True:
+    try: os.write(1, bytes(1000)); select.select([0], [], [])
+    except OSError: time.sleep(10**6)
+'''
+async def main():
+    kernel.unmount(str(host_folder(kernel.enter_private_mounts()) / "mnt"))  # the test's, inherited
+    async with open_sandbox(Config(), Path(sys.argv[2])) as sandbox:
+        async with python_at_terminal(Lab(sandbox), SOURCE, Limits(wall_time=300.0)) as screen:
+            await screen.shows(b"up"); await screen.shows(b"up")
+            print("up", flush=True)
+            await trio.sleep_forever()
 trio.run(main)
 """
     await daemon_killed_while_running(script, language_cache)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sandboxed import LONG, SHORT, Lab, running
 
-import occd.sandbox.nsjail
+import occd.sandbox.host
 from occd.config import Config
 from occd.model import File
 from occd.sandbox import Idle, open_sandbox
@@ -25,7 +25,7 @@ async def lab(
     nothing_left_over: None, language_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Lab]:
     """Without control groups."""
-    monkeypatch.setattr(occd.sandbox.nsjail, "find_cgroups", lambda: None)
+    monkeypatch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
     async with open_sandbox(Config(), language_cache) as sandbox:
         assert any("no cgroup" in line for line in sandbox.isolation)
         yield Lab(sandbox)

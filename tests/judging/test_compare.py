@@ -189,6 +189,7 @@ HARD: list[tuple[str, TextChecker | FloatChecker, bytes, bytes]] = [
     ("short numbers", NEAR, of(b"1 ", MIB), of(b"1.0 ", 2 * MIB)),
     ("one number", NEAR, of(b"1"), of(b"1") + b"2"),
     ("long numbers", NEAR, of(b"1" * 300 + b" "), of(b"1" * 299 + b"2 ")),
+    ("digits that are no number", NEAR, of(b"1"), b"1" * 4095 + b"x"),
     ("numbers that are almost one", NEAR, of(b"1_000 "), of(b"1_001 ")),
     ("exponents", NEAR, of(b"1e-99999999 "), of(b"1e-88888888 ")),
 ]

@@ -9,23 +9,14 @@ from typing import Any
 
 import pytest
 from comparing import check
+from pages import Page
 
 from occd import judging as j
 from occd.execution import verdicts
 from occd.execution.score import earned
 from occd.judging import TestVerdict as V
 
-PAGE = (Path(__file__).parents[2] / "docs/judging.md").read_text()
-
-
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-
-
-def rows(head: str) -> list[list[str]]:
-    """The cells of the table that begins so, as they stand."""
-    table = PAGE[PAGE.index(f"\n| {head} |") + 1 :].split("\n\n")[0]
-    return [[cell.strip() for cell in line.split(" | ")] for line in table.splitlines()[2:]]
+PAGE = Page("judging.md")
 
 
 def checker(value: Any) -> j.TextChecker | j.FloatChecker:
@@ -37,7 +28,9 @@ def checker(value: Any) -> j.TextChecker | j.FloatChecker:
     return j.TextChecker(value)
 
 
-COMPARED = [[cell.strip("|` ") for cell in row] for row in rows("checker | expected | output |")]
+COMPARED = [
+    [cell.strip("|` ") for cell in row] for row in PAGE.rows("checker | expected | output |")
+]
 
 
 @pytest.mark.parametrize(("how", "expected", "output", "said"), COMPARED)
@@ -47,7 +40,7 @@ def test_the_examples_of_checkers(how: str, expected: str, output: str, said: st
 
 
 def example() -> j.Judging:
-    (text,) = [block for block in blocks("json") if '"groups"' in block]
+    (text,) = [block for block in PAGE.blocks("json") if '"groups"' in block]
     asked = json.loads(text)
     tests = (j.Test(**test, expected_stdout=b"") for test in asked["tests"])
     groups = (
@@ -57,7 +50,7 @@ def example() -> j.Judging:
     return j.Judging(tuple(tests), tuple(groups))
 
 
-@pytest.mark.parametrize("row", rows("what the five tests come to"))
+@pytest.mark.parametrize("row", PAGE.rows("what the five tests come to"))
 def test_the_example_of_groups(row: list[str]) -> None:
     judging = example()
     what, points = row[0].strip("| "), float(re.match(r"[\d.]+", row[1])[0])  # type: ignore[index]
@@ -85,7 +78,7 @@ def test_the_example_of_groups(row: list[str]) -> None:
     [("4\n", 0, "Even.\n"), ("5", 1, "Odd.\n"), ("x", 1, "That is no whole number.\n")],
 )
 def test_the_example_of_a_program(output: str, code: int, said: str, tmp_path: Path) -> None:
-    (source,) = blocks("python")
+    (source,) = PAGE.blocks("python")
     paths = [tmp_path / name for name in ("input", "expected", "output")]
     for path in paths:
         path.write_text(output if path.name == "output" else "")

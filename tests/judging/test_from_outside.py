@@ -1,18 +1,18 @@
 """What a client sees of tests and checkers, over HTTP, of a real daemon with real jails."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import API, PATIENCE_S, Server, connected, serving
-from test_examples import blocks
+import trio
+from meeting import meeting
+from serving import Server, connected, serving
+from test_examples import PAGE
 from test_real_checkers import ENDS, SCORING, folder
 
 T = {"stdin": "1", "expected_stdout": "1"}
@@ -22,13 +22,6 @@ ECHO = "print(input())"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("judge") / "data") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One submission runs at a time."""
-    with serving(tmp_path_factory.mktemp("alone") / "data", execute__slots="1") as server:
         yield server
 
 
@@ -54,18 +47,6 @@ async def events(server: Server, id: str) -> list[dict[str, Any]]:
     async with connected(server) as client:
         await client.ask("subscribe", id=id, after=0)
         return [frame["event"] for frame in await client.until(id, "finished")]
-
-
-def descendants(pid: int) -> set[int]:
-    found = {pid}
-    for process in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
-        try:
-            parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent in found:
-            found.add(process)
-    return found - {pid}
 
 
 # Verdicts
@@ -191,6 +172,34 @@ def test_every_verdict_in_every_language(server: Server, spinning: int) -> None:
             assert result["points"] == pytest.approx(80 / 8)
 
 
+BY_PROTOCOL = {
+    "plain": "import sys; given, expected, output = (open(path).read() for path in sys.argv[1:4]); "
+    "sys.exit(output != expected)",
+    "kattis": "import sys; sys.exit(42 if sys.stdin.read() == open(sys.argv[2]).read() else 43)",
+    "testlib": "import sys; given, output, expected = (open(path).read() for path in sys.argv[1:4]); "
+    "sys.exit(output != expected)",
+}
+
+
+def test_every_verdict_and_every_kind_of_checker_over_rabbitmq_and_redis(tmp_path: Path) -> None:
+    """In one language: execute judges, and knows no broker and no state. What differs is how its events and
+    its result are carried, stored and read."""
+    asked, ways = every_verdict("python"), dict(WAYS)
+    for protocol, source in BY_PROTOCOL.items():
+        for word, verdict in (("yes", "accepted"), ("no", "wrong_answer")):
+            test = {"name": f"{protocol} {word}", "stdin": "yes\n", "expected_stdout": f"{word}\n"}
+            test |= {"group": "all", "checker": program(source, protocol)}
+            asked["tests"].insert(-1, test)
+            ways[f"{protocol} {word}"] = verdict
+    with meeting() as met, serving(tmp_path / "data", languages='["python"]', **met) as server:
+        result = server.run(**asked)
+        told = trio.run(events, server, result["id"])
+    assert {test["name"]: test["verdict"] for test in result["tests"]} == ways
+    assert {e["title"]: e["verdict"] for e in told if e["name"] == "test"} == ways
+    assert (result["verdict"], result["points_max"]) == ("wrong_answer", 100)
+    assert result["points"] == pytest.approx(80 / 14 * 4)
+
+
 # Checkers that other people wrote
 
 QUICKLY = ["-O0"]
@@ -249,6 +258,21 @@ def test_a_checker_may_be_in_another_language_than_the_solution(
         ECHO, checker=program(COMPARES[language], language=language), tests=[T, T | {"stdin": "2"}]
     )
     assert verdicts(result) == ["accepted", "wrong_answer"], result
+
+
+@pytest.mark.parametrize("language", ["cpp", "java", "go"])
+async def test_a_checker_that_comes_again_is_not_compiled_again(
+    server: Server, language: str
+) -> None:
+    source = f"// of this test alone\n{COMPARES[language]}"
+    checker = program(source, language=language)
+    compiled = []
+    for _ in range(2):
+        id = server.submit(ECHO, checker=checker, tests=[T, T | {"stdin": "2"}])
+        steps = [(event.get("stage"), event.get("program")) for event in await events(server, id)]
+        compiled.append(("compile", "checker") in steps)
+        assert verdicts(server.look(id)) == ["accepted", "wrong_answer"]
+    assert compiled == [True, False]
 
 
 COMPARES = {
@@ -467,8 +491,8 @@ def refused(server: Server, field: str, kind: str = "invalid", **asked: Any) -> 
     ("field", "asked"),
     [
         ("tests", {"tests": [T] * 1001}),
-        ("tests", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
-        ("tests", {"tests": [T | {"name": "2"}, T]}),
+        ("tests.1.name", {"tests": [T | {"name": "a"}, T | {"name": "a"}]}),
+        ("tests.1.name", {"tests": [T | {"name": "2"}, T]}),
         ("tests", {"tests": {"a": T}}),
         ("tests", {"tests": [T | {"weight": 0}]}),
         ("tests", {"tests": [T | {"checker": program(str(n))} for n in range(17)]}),
@@ -638,86 +662,9 @@ def test_a_solution_sees_nothing_of_others_and_a_checker_nothing_of_it(server: S
         assert verdicts(result) == ["accepted"] * 3
 
 
-# Cancelling, and the time for all
+# The time for all
 
-SLOW = '#include <regex>\nint main() { return !std::regex_match("a", std::regex("a")); }'
 WAIT = "import time\nif input() == 'wait': time.sleep(100)\nprint(1)"
-
-
-async def cancelled(server: Server, when: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    """The result of a submission that was cancelled at its event that has the fields of `when`."""
-    async with connected(server) as client:
-        source = asked.pop("source", ECHO)
-        id = await client.submit(source, **asked)
-        event: dict[str, Any] = {}
-        while not when.items() <= event.items():
-            event = (await client.next_event(id))["event"]
-            assert event["name"] != "finished", event
-        assert server.request("DELETE", f"{API}/submissions/{id}").status == 202
-        await client.until(id, "finished")
-    result = server.look(id)
-    assert result["verdict"] == "cancelled"
-    return result
-
-
-async def test_cancelling_keeps_what_is_over_and_leaves_nothing(alone: Server) -> None:
-    result = await cancelled(alone, {"name": "started"}, source=SLOW, language="cpp", tests=[T] * 2)
-    assert (verdicts(result), result["score"]) == (["cancelled"] * 2, 0)
-    alone.run(ECHO, tests=[T])
-    before = at_rest(alone)
-
-    starts = {"name": "stage", "phase": "start"}
-    checks = {"checker": program(SLOW, language="cpp"), "tests": [T] * 2}
-    result = await cancelled(alone, starts | {"stage": "compile", "program": "checker"}, **checks)
-    assert verdicts(result) == ["cancelled"] * 2
-
-    checks["checker"] = program("import time; time.sleep(15)")
-    result = await cancelled(alone, starts | {"stage": "check", "test": 0}, **checks)
-    assert verdicts(result) == ["cancelled"] * 2
-    assert result["tests"][0]["run"]["stdout"] == "1\n"
-
-    tests = [T | {"stdin": "wait" if n == 36 else "1"} for n in range(100)]
-    when = starts | {"stage": "run", "test": 36}
-    result = await cancelled(alone, when, source=WAIT, tests=tests)
-    assert verdicts(result) == ["accepted"] * 36 + ["cancelled"] * 64
-    assert (result["score"], result["points"]) == (0.36, 36)
-    assert result["tests"][35]["run"]["stdout"] == "1\n"
-
-    at_rest(alone, before)
-    assert verdicts(alone.run(ECHO, tests=[T])) == ["accepted"]
-
-
-def open_files(server: Server) -> Iterator[str]:
-    for each in Path(f"/proc/{server.process.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            yield str(each.readlink())
-
-
-def at_rest(server: Server, most: int = 1000) -> int:
-    """Its open files, up to `most`, when nothing runs. One jail stands ready, in two processes.
-
-    SQLite's files do not count: connections that read are opened when several read at once.
-    """
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        found = len(descendants(server.process.pid))
-        files = len([each for each in open_files(server) if "occd.db" not in each])
-        if found == 2 and files <= most:
-            return files
-        assert time.monotonic() < deadline, (found, files)
-        time.sleep(0.02)
-
-
-async def test_a_submission_that_is_cancelled_in_the_queue_never_runs(alone: Server) -> None:
-    first = alone.submit(
-        "input()", interactive=False, tests=[T | {"checker": program("import time; time.sleep(1)")}]
-    )
-    second = alone.submit(ECHO, tests=[T])
-    assert alone.request("DELETE", f"{API}/submissions/{second}").status == 202
-    result = alone.result(second)
-    assert (result["verdict"], result["tests"], result["score"]) == ("cancelled", [], None)
-    assert "stage" not in [event["name"] for event in await events(alone, second)]
-    alone.result(first)
 
 
 @pytest.mark.parametrize("who", ["solution", "checker"])
@@ -772,21 +719,22 @@ async def test_a_failure_leaves_out_what_follows_or_needs_it(server: Server) -> 
 
 
 def test_a_checker_is_given_the_stdin_that_the_solution_had(server: Server) -> None:
-    """Also that of the submission, for a test without one."""
+    """Also that of the submission, for a test without one. Empty stdin is one."""
     checker = program("import sys; print(open(sys.argv[1]).read())")
     result = server.run(
         "import sys; print(sys.argv[1:])", stdin="for all", args=["a"], checker=checker,
-        tests=[{}, {"stdin": "own", "args": ["b"]}],
+        tests=[{}, {"stdin": "own", "args": ["b"]}, {"stdin": ""}],
     )  # fmt: skip
-    assert [test["message"] for test in result["tests"]] == ["for all", "own"]
-    assert [test["run"]["stdout"] for test in result["tests"]] == ["['a']\n", "['a', 'b']\n"]
+    assert [test["message"] for test in result["tests"]] == ["for all", "own", ""]
+    written = ["['a']\n", "['a', 'b']\n", "['a']\n"]
+    assert [test["run"]["stdout"] for test in result["tests"]] == written
 
 
 # docs/judging.md
 
 
 def test_the_examples_of_the_page_are_taken(server: Server) -> None:
-    whole, part, grouped, *_ = (json.loads(block) for block in blocks("json"))
+    whole, part, grouped, *_ = (json.loads(block) for block in PAGE.blocks("json"))
     result = server.result(server.post(whole).json()["id"])
     assert (result["verdict"], result["points"], result["points_max"]) == ("accepted", 4, 4)
     shown = result["tests"][0]
@@ -798,7 +746,7 @@ def test_the_examples_of_the_page_are_taken(server: Server) -> None:
     result = server.run("print(1)", **grouped | {"tests": tests})
     assert (result["verdict"], result["points"], result["points_max"]) == ("accepted", 100, 100)
 
-    (even,) = blocks("python")
+    (even,) = PAGE.blocks("python")
     tests = [{"args": [output]} for output in ("4", "5", "x")]
     result = server.run("import sys; print(sys.argv[1])", tests=tests, checker=program(even))
     assert verdicts(result) == ["accepted", "wrong_answer", "wrong_answer"]

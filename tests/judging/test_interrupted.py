@@ -1,6 +1,5 @@
 """Tests go on when Redis is emptied among them, and are run again when their node dies."""
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from rabbitmq_server import shared as shared_rabbitmq
+from meeting import meeting
 from redis_server import RedisServer, redis_server
 from serving import Client, connected, serving, start, wait_open
 
@@ -29,15 +28,8 @@ def redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def settings(redis: RedisServer) -> Iterator[dict[str, Any]]:
-    rabbitmq = shared_rabbitmq()
-    url = rabbitmq.add_vhost()
-    yield {
-        "rabbitmq__url": url,
-        "redis__url": redis.url,
-        "redis__prefix": f"interrupted-{os.getpid()}",
-        "languages": '["python"]',
-    }
-    rabbitmq.delete_vhost(url)
+    with meeting(redis) as found:
+        yield found | {"languages": '["python"]'}
 
 
 async def until_test_37(client: Client, id: str) -> None:

@@ -78,7 +78,7 @@ BROKEN: list[tuple[Callable[[], object], str]] = [
     (lambda: one("1", weight=float("inf")), "weight: must be between 0 and 1000000000"),
     (lambda: one("1", args=("a\0",)), "args: has a NUL"),
     (lambda: one("1", files=files(201)), "files: must be at most 200"),
-    (lambda: one("1", files=files(1) * 2), "files: two have the same name"),
+    (lambda: one("1", files=files(1) * 2), "files: two have the name f0"),
     (lambda: group(""), "name: must have 1 to 100 characters"),
     (lambda: group("a", points=-1), "points: must be between 0 and 1000000000"),
     (lambda: group("a", points=float("nan")), "points: must be between 0 and 1000000000"),
@@ -98,8 +98,11 @@ BROKEN: list[tuple[Callable[[], object], str]] = [
         "files: do not fit into the box, which has 4096 bytes",
     ),
     (lambda: j.Judging(some(*[None] * 1001)), "tests: must be at most 1000"),
-    (lambda: j.Judging(some(None) * 2), "tests: two have the same name"),
-    (lambda: j.Judging(some("a"), (group("a"),) * 2), "groups: two have the same name"),
+    (lambda: j.Judging(some(None) * 2), "tests.1.name: 0 is the name of an earlier one, too"),
+    (
+        lambda: j.Judging(some("a"), (group("a"),) * 2),
+        "groups.1.name: a is the name of an earlier one, too",
+    ),
     (
         lambda: j.Judging(some("a"), tuple(group(f"g{at}") for at in range(201))),
         "groups: must be at most 200",
@@ -162,11 +165,11 @@ BROKEN: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: j.Judging((one("1", expected_stdout=None),)),
-        "tests.0.expected_stdout: is what the checker needs",
+        "tests.0.expected_stdout: is missing: the checker compares the output with it",
     ),
     (
         lambda: j.Judging(some(None, expected_stdout=None, checker=j.FloatChecker())),
-        "tests.0.expected_stdout: is what the checker needs",
+        "tests.0.expected_stdout: is missing: the checker compares the output with it",
     ),
     (
         lambda: j.Judging((one("1", stdin=bytes(64 * MIB)),)),
@@ -248,12 +251,16 @@ def test_files_of_a_test_must_go_together_with_those_of_the_submission() -> None
     judging.fits((File("main.py", bytes(4096)),), 3 * 4096)
     for sent, box, error in (
         (File("main.py", bytes(4097)), 3 * 4096, "do not fit into the box, which has 12288 bytes"),
-        (File("f1", b""), MIB, "two have the same name"),
+        (File("f1", b""), MIB, "two have the name f1"),
         (File("f1/a", b""), MIB, "f1 is both a file and a folder"),
     ):
         with pytest.raises(Broken) as caught:
             judging.fits((sent,), box)
         assert str(caught.value) == f"tests.1.files: {error}"
+    below = j.Judging((one("1", files=(File("a/b/c", b""), File("a/d", b""))),))
+    below.fits((File("a/b/e", b""),), MIB)
+    with pytest.raises(Broken, match="a/b is both a file and a folder"):
+        below.fits((File("a/b", b""),), MIB)
 
 
 def test_a_judging_is_read_as_it_was_written() -> None:

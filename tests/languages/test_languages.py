@@ -1,6 +1,8 @@
 """Every language of `sandbox/languages`, through the real sandbox. One that is not installed fails."""
 
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,19 @@ async def test_hello_prints_its_output(lab: Lab, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LANGUAGES)
+async def test_a_text_from_windows_runs(lab: Lab, name: str) -> None:
+    """With a byte order mark and its line ends, as editors there and forms on web pages send it."""
+    language = LANGUAGES[name]
+    source = "\ufeff" + language.example.lstrip().replace("\n", "\r\n")
+    outcomes = await lab.program(name, source, stdin=language.example_stdin)
+    assert (outcomes[-1].stdout.decode(), outcomes[-1].stderr) == (language.example_output, b"")
+
+
+def test_a_byte_order_mark_does_not_hide_the_name_of_a_class() -> None:
+    assert LANGUAGES["java"].source_name("\ufeffpublic class A { }".encode()) == "A.java"
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
 async def test_example_answers_its_stdin(lab: Lab, name: str) -> None:
     language = lab.sandbox.languages[name]
     outcomes = await lab.program(name, language.example, stdin=language.example_stdin)
@@ -273,11 +288,34 @@ def test_the_helper_of_java_is_compiled_from_its_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ['run = ["{bin}", "{flie}"]', 'out_of_memory = "("', 'run = 5', '[hints]\n"(" = "x"']
-)  # fmt: skip
+    "line",
+    [
+        'run = ["{bin}", "{flie}"]',
+        'out_of_memory = "("',
+        "run = 5",
+        'strip = ["lf"]',
+        '[hints]\n"(" = "x"',
+    ],
+)
 def test_a_language_that_makes_no_sense_is_refused_by_name(tmp_path: Path, line: str) -> None:
     lines = (data_folder("sandbox") / "languages/bash.toml").read_text().splitlines()
     kept = [each for each in lines if not each.startswith(line.split(" = ")[0])]
     (tmp_path / "bad.toml").write_text("\n".join([*kept, line]))
     with pytest.raises(ConfigError, match=r"bad\.toml: "):
         load_languages(tmp_path)
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_no_text_of_a_program_makes_a_pattern_slow(name: str) -> None:
+    """By the processor time of the thread. The text has 16 times the length that is looked at, so that a
+    quadratic pattern takes seconds."""
+    language = LANGUAGES[name]
+    patterns = list(
+        filter(None, (language.out_of_memory, language.file_name_pattern, *language.hints))
+    )
+    words = {word for pattern in patterns for word in re.findall("[A-Za-z]{3,}", pattern)}
+    began = time.thread_time()
+    for text in (word * (65_536 // len(word)) for word in words):
+        for pattern in patterns:
+            re.search(pattern, text, re.MULTILINE)
+    assert time.thread_time() - began < 1

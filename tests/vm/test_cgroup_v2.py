@@ -46,10 +46,10 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(image: Image, job: Path, runner: str, uid: int, limits: str) -> None:
-    """Run the tests of limits, then the daemon's, each by a process of its own."""
+    """Run the tests of limits and of terminals, then the daemon's, by two processes."""
     pytest_command = f"{runner} env OCCD_VM_UID={uid} {_PYTEST} -q --color=no --durations=5"
     command = f"""{_FUNCTIONS}
-{pytest_command} -p guest_lab /job/tests/vm/{limits}.py &&
+{pytest_command} -p guest_lab /job/tests/vm/{limits}.py /job/tests/vm/guest_terminal.py &&
 {pytest_command} /job/tests/vm/guest_daemon.py
 """
     finished = machine.run(image, job, command, _TIMEOUT_S)

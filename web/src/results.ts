@@ -192,7 +192,7 @@ export function newResults(changed: () => void): Results {
       page.pictures.replaceChildren(...left)
       placeholder(left.length > 0 ? '' : nothing(result))
       page.result.classList.toggle('compiled-only', result.run === null)
-      ended(verdict(result))
+      ended(verdict(result, result.verdict === 'runtime_error' ? output.text().slice(-4096) : ''))
     },
     refused: (problem: Problem) => ended(refusal(problem)),
     lost: (problem: Problem) =>

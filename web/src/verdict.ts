@@ -46,7 +46,16 @@ export function nothing({ run, verdict, language }: Result): string {
   return flush === undefined ? 'The program wrote nothing.' : `Nothing arrived. ${flush}`
 }
 
-export function verdict(result: Result): Verdict {
+// How a program ends that asked for more input than there was, in languages that say so.
+const starved: Record<string, RegExp> = {
+  python: /^EOFError: EOF when reading a line$/m,
+  java: /NoSuchElementException.*\n\s+at java\.base\/java\.util\.Scanner\./,
+}
+
+const feed = 'It asked for more input than there was. Write the input under Input, or let yourself type while it runs.'
+
+/** The end of the output is enough. */
+export function verdict(result: Result, output = ''): Verdict {
   const outcome = decisive(result)
   const who = result.run === null && result.compile !== null ? 'Compiler: ' : ''
   const cut = outcome?.stdout_truncated || outcome?.stderr_truncated ? 'The output was cut at its limit.' : ''
@@ -65,7 +74,10 @@ export function verdict(result: Result): Verdict {
       if (outcome?.signal) {
         return bad(`Killed by ${outcome.signal}`, [signals[outcome.signal] ?? '', detail].filter(Boolean).join(' '))
       }
-      return bad(`Exit code ${outcome?.exit_code ?? 'unknown'}`)
+      return bad(
+        `Exit code ${outcome?.exit_code ?? 'unknown'}`,
+        detail || (starved[result.language?.id ?? '']?.test(output) ? feed : ''),
+      )
     case 'time_limit':
       return bad(`${who}Time limit: stopped after ${timeLimit(outcome)}`)
     case 'memory_limit':

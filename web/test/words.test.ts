@@ -25,6 +25,17 @@ test('a program that the kernel killed for memory is told what is often the caus
   assert.equal(detail('memory_limit', null, { limit: 'memory', exit_code: null, signal: 'SIGKILL' }), '')
 })
 
+test('a program that wanted more input than there was is told so, where its runtime says it', () => {
+  const detail = (id: string, output: string) =>
+    verdict({ ...result('runtime_error', { exit_code: 1 }), language: { id } }, output).detail
+  const java = (at: string) => `Exception in thread "main" java.util.NoSuchElementException: No line found\n\tat java.base/${at}\n`
+  assert.match(detail('python', 'Name: Traceback …\nEOFError: EOF when reading a line\n'), /more input/)
+  assert.match(detail('java', java('java.util.Scanner.nextLine(Scanner.java:1651)')), /more input/)
+  assert.equal(detail('java', java('java.util.ArrayDeque.removeFirst(ArrayDeque.java:362)')), '')
+  assert.equal(detail('python', 'EOFError: Ran out of input\n'), '')
+  assert.equal(detail('c', 'EOFError: EOF when reading a line\n'), '')
+})
+
 test('verdicts in plain words', () => {
   const text = (...of: Parameters<typeof result>) => verdict(result(...of)).text
   assert.equal(text('ok', {}), 'Finished')

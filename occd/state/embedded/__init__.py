@@ -10,6 +10,7 @@ from occd.sqlite import Database
 from occd.state import State
 from occd.state.embedded.blobs import EmbeddedBlobs
 from occd.state.embedded.controls import EmbeddedControls
+from occd.state.embedded.inboxes import EmbeddedInboxes
 from occd.state.embedded.log import EmbeddedLog
 from occd.state.embedded.nodes import EmbeddedNodes
 from occd.state.embedded.shared import Shared
@@ -23,7 +24,9 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
     await database.migrate("state", MIGRATIONS)
     shared = Shared(database)
     blobs = EmbeddedBlobs(shared, config.data_dir / "blobs", config.results.keep_s)
-    submissions = EmbeddedSubmissions(shared, config.results.keep_s)
+    submissions = EmbeddedSubmissions(
+        shared, config.results.keep_s, durable_begin=config.rabbitmq is not None
+    )
     await submissions.load()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(submissions.expire)
@@ -34,6 +37,7 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
             EmbeddedControls(shared),
             blobs,
             EmbeddedNodes(),
+            EmbeddedInboxes(),
             EmbeddedStore(database),
         )
         nursery.cancel_scope.cancel()

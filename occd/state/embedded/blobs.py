@@ -72,15 +72,17 @@ class EmbeddedBlobs:
 
 
 def _write(folder: Path, name: str, data: bytes) -> None:
-    """A file of this name is whole, and on the disk."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """A file of this name is whole, and on the disk. Nobody else may list the folders: who knows a subject's
+    id may read the submission."""
+    for each in (folder.parent, folder):
+        each.mkdir(exist_ok=True, mode=0o700)
     part = folder / f"{name}.part"
     with part.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     part.rename(folder / name)
-    for each in (folder, folder.parent):
+    for each in (folder, folder.parent, folder.parent.parent):
         descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)

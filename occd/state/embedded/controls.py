@@ -10,15 +10,27 @@ from functools import partial
 from occd.errors import (
     AlreadyFinished,
     FieldError,
+    NoTerminal,
     NotInteractive,
     NotRunning,
     Rejected,
     StdinFull,
     UnknownSubmission,
 )
-from occd.model import Unknown
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
-from occd.state.control import Cancel, Control, ControlEntry, End, Signal, Stdin
+from occd.events import Unknown
+from occd.model import Terminal
+from occd.state import RESIZES_MAX, SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
+from occd.state.control import (
+    Cancel,
+    Control,
+    ControlEntry,
+    End,
+    Resize,
+    Signal,
+    Stdin,
+    load_window,
+    store_window,
+)
 from occd.state.embedded.shared import Shared
 
 _ENTRY_BYTES = 64
@@ -38,6 +50,12 @@ class EmbeddedControls:
     async def send_signal(self, subject: str, signal: str) -> None:
         await self._shared.database.write(
             lambda db: _send_signal(db, subject, signal),
+            then=partial(self._shared.control, subject),
+        )
+
+    async def send_resize(self, subject: str, window: Terminal) -> None:
+        await self._shared.database.write(
+            lambda db: _send_resize(db, subject, window),
             then=partial(self._shared.control, subject),
         )
 
@@ -126,6 +144,26 @@ def _send_signal(db: sqlite3.Connection, id: str, signal: str) -> int:
     return append_control(db, number, "signal", signal.encode())
 
 
+def _send_resize(db: sqlite3.Connection, id: str, window: Terminal) -> int:
+    """The number of the control."""
+    row = db.execute(
+        "SELECT number, status, tty, resizes FROM submissions WHERE id = ?", [id]
+    ).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    number, status, tty, resizes = row
+    if status == "finished":
+        raise AlreadyFinished(id)
+    if not tty:
+        raise NoTerminal(id)
+    if status != "running":
+        raise NotRunning(id)
+    if resizes >= RESIZES_MAX:
+        raise Rejected("too-many", f"one attempt takes at most {RESIZES_MAX} sizes of its window")
+    db.execute("UPDATE submissions SET resizes = resizes + 1 WHERE number = ?", [number])
+    return append_control(db, number, "resize", store_window(window))
+
+
 def _controls(db: sqlite3.Connection, id: str, after: int) -> list[ControlEntry]:
     rows = db.execute(
         "SELECT controls.number, kind, start, data FROM controls JOIN submissions "
@@ -151,6 +189,8 @@ def _control(kind: str, start: int | None, data: bytes) -> Control:
             return End()
         case "signal":
             return Signal(data.decode(errors="replace"))
+        case "resize" if window := load_window(data):
+            return Resize(window)
         case "cancel":
             return Cancel()
     return Unknown()

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from occd import wire
 from occd.errors import AlreadyFinished, EventsReset, Stale, UnknownSubmission
-from occd.model import Event, LogEntry, Status
+from occd.events import Event, LogEntry
+from occd.model import Status
 from occd.state import WATCH_BYTES
 from occd.state.embedded.shared import Shared
 
@@ -24,14 +25,17 @@ class EmbeddedLog:
             )
         )
 
-    async def entries(self, subject: str, after: int) -> Sequence[LogEntry]:
-        return (await self._shared.database.read(lambda db: _events(db, subject, after)))[0]
+    async def entries(
+        self, subject: str, after: int, bytes_max: int = WATCH_BYTES
+    ) -> Sequence[LogEntry]:
+        most = min(bytes_max, WATCH_BYTES)
+        return (await self._shared.database.read(lambda db: _events(db, subject, after, most)))[0]
 
     async def watch(self, subject: str, after: int) -> Sequence[LogEntry]:
         while True:
             with self._shared.grown.expected(subject) as grown:
                 events, ended = await self._shared.database.read(
-                    lambda db: _events(db, subject, after)
+                    lambda db: _events(db, subject, after, WATCH_BYTES)
                 )
                 if events or ended:
                     return events
@@ -76,6 +80,15 @@ def stored_events(
             return
 
 
+def stored_output(db: sqlite3.Connection, number: int, after: int) -> Iterator[Event]:
+    """All events of output beyond `after`, and perhaps others."""
+    statement = (
+        "SELECT event FROM events WHERE submission = ? AND seq > ? AND instr(event, ?) ORDER BY seq"
+    )
+    for (event,) in db.execute(statement, [number, after, wire.OUTPUT]):
+        yield wire.load_event(event)
+
+
 def _append_to(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[Event]) -> None:
     number, status, attempts, last_seq = find(db, id)
     if status == "finished":
@@ -85,11 +98,13 @@ def _append_to(db: sqlite3.Connection, id: str, attempt: int, events: Sequence[E
     append_events(db, number, last_seq, events)
 
 
-def _events(db: sqlite3.Connection, id: str, after: int) -> tuple[list[LogEntry], bool]:
+def _events(
+    db: sqlite3.Connection, id: str, after: int, bytes_max: int
+) -> tuple[list[LogEntry], bool]:
     """Events beyond `after`, and whether none will follow them."""
     number, status, _, last_seq = find(db, id)
     if after > last_seq:
         raise EventsReset(id)
-    found = list(stored_events(db, number, after, WATCH_BYTES))
+    found = list(stored_events(db, number, after, bytes_max))
     last = found[-1].seq if found else after
     return found, status == "finished" and last == last_seq

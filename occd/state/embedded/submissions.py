@@ -16,10 +16,13 @@ _EXPIRE_EVERY_S = 60.0
 
 
 class EmbeddedSubmissions:
-    def __init__(self, shared: Shared, keep_s: float) -> None:
+    def __init__(self, shared: Shared, keep_s: float, *, durable_begin: bool) -> None:
+        """`durable_begin`: a start survives a power cut. It must where the queues are elsewhere: they
+        would keep the result of an attempt of which nothing is known, and such a result is dropped."""
         self._shared = shared
         self._database = shared.database
         self._keep_s = keep_s
+        self._durable_begin = durable_begin
 
     async def load(self) -> None:
         self._shared.unfinished = await self._database.read(sql.unfinished)
@@ -68,7 +71,9 @@ class EmbeddedSubmissions:
 
         attempt, _, _ = await self._shared.surely(
             lambda: self._database.write(
-                lambda db: sql.begin(db, submission, version, node, taken), then=begun
+                lambda db: sql.begin(db, submission, version, node, taken),
+                durable=self._durable_begin,
+                then=begun,
             )
         )
         return attempt

@@ -8,13 +8,11 @@ import structlog
 
 from occd import wire
 from occd.errors import AlreadyFinished, Conflict, Exhausted, Poisoned, UnknownSubmission
+from occd.events import Finished, Queued, Started
 from occd.model import (
     MAX_ATTEMPTS,
-    Finished,
-    Queued,
     Record,
     Result,
-    Started,
     Status,
     Submission,
     Summary,
@@ -23,7 +21,7 @@ from occd.model import (
 )
 from occd.state import WAITS_S, Created, Taken
 from occd.state.embedded.controls import append_control
-from occd.state.embedded.log import append_events, find, stored_events
+from occd.state.embedded.log import append_events, find, stored_output
 from occd.state.output import joined, rebuilt
 
 log = structlog.get_logger()
@@ -106,7 +104,7 @@ def begin(
         raise Exhausted(submission.id, attempts)
     db.execute(
         "UPDATE submissions SET status = 'running', attempts = ?, published = 1, log_from = ?, "
-        "stdin_read = ?, signals = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
+        "stdin_read = ?, signals = 0, resizes = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
         [attempts + 1, last_seq + 1, taken.stdin, time.time(), number],
     )
     if attempts:  # signals are for the attempt that ran
@@ -162,8 +160,8 @@ def get(db: sqlite3.Connection, id: str, output_max: int) -> Record:
     )
     if loaded is None or record.output_size > output_max:
         return record
-    entries = stored_events(db, number, log_from) if record.output_size else ()
-    return replace(record, output=joined(loaded, entries))
+    events = stored_output(db, number, log_from) if record.output_size else ()
+    return replace(record, output=joined(loaded, events))
 
 
 def status(db: sqlite3.Connection, id: str) -> Status:
@@ -240,7 +238,7 @@ def expire(db: sqlite3.Connection, before: float) -> bool:
 def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
     cursor = db.execute(
         "INSERT INTO submissions (id, body, status, created_at, key, digest, owner, language, "
-        "interactive, retry_of) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
+        "interactive, retry_of, tty) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             submission.id,
             wire.encode_submission(submission),
@@ -251,6 +249,7 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
             submission.language,
             submission.interactive,
             submission.retry_of,
+            submission.tty is not None,
         ],
     )
     assert cursor.lastrowid is not None

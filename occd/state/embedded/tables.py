@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from occd import wire
 from occd.errors import Unreadable
+from occd.migration import Step
 from occd.principal import ANONYMOUS
-from occd.sqlite import Step
 
 
 def second_shape(db: sqlite3.Connection) -> None:
@@ -123,4 +123,8 @@ MIGRATIONS: tuple[Step, ...] = (
     CREATE INDEX withdrawn_until ON withdrawn (until)
     """,
     second_shape,
+    """
+    ALTER TABLE submissions ADD COLUMN tty INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE submissions ADD COLUMN resizes INTEGER NOT NULL DEFAULT 0
+    """,
 )

@@ -15,6 +15,7 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:{done}:N        how many finished in the N-th ten seconds
     PREFIX:nodes           the announcements of nodes
     PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
+    PREFIX:{inbox:NODE} :c the reader of a node's inbox, and the letters in it
     PREFIX:e:ID PREFIX:x:… channels: to followers, to the process that runs the submission
 """
 
@@ -29,10 +30,11 @@ import trio
 from occd.config import RedisConfig
 from occd.errors import StateError, StateUnavailable
 from occd.state import State
-from occd.state.redis import controls, log, nodes
+from occd.state.redis import controls, inboxes, log, nodes
 from occd.state.redis.blobs import RedisBlobs
 from occd.state.redis.connect import Redis
 from occd.state.redis.controls import RedisControls
+from occd.state.redis.inboxes import RedisInboxes
 from occd.state.redis.indexes import Indexes
 from occd.state.redis.link import open_link
 from occd.state.redis.log import RedisLog
@@ -50,7 +52,14 @@ _START_S = 30.0
 
 SCRIPTS = {
     name: PRELUDE + source
-    for sources in (SUBMISSIONS, INDEXES, log.SCRIPTS, controls.SCRIPTS, nodes.SCRIPTS)
+    for sources in (
+        SUBMISSIONS,
+        INDEXES,
+        log.SCRIPTS,
+        controls.SCRIPTS,
+        nodes.SCRIPTS,
+        inboxes.SCRIPTS,
+    )
     for name, source in sources.items()
 }
 _SHAS = {name: sha1(text.encode()).hexdigest() for name, text in SCRIPTS.items()}  # noqa: S324
@@ -82,6 +91,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
                     RedisControls(store),
                     RedisBlobs(store, keep_s),
                     RedisNodes(store),
+                    RedisInboxes(store),
                     store,
                 )
             finally:

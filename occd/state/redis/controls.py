@@ -3,10 +3,21 @@
 import re
 from collections.abc import Sequence
 
-from occd.errors import FieldError, NotInteractive, NotRunning, Rejected, StdinFull
-from occd.model import Unknown
-from occd.state import SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
-from occd.state.control import Cancel, Control, ControlEntry, End, Signal, Stdin
+from occd.errors import FieldError, NoTerminal, NotInteractive, NotRunning, Rejected, StdinFull
+from occd.events import Unknown
+from occd.model import Terminal
+from occd.state import RESIZES_MAX, SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
+from occd.state.control import (
+    Cancel,
+    Control,
+    ControlEntry,
+    End,
+    Resize,
+    Signal,
+    Stdin,
+    load_window,
+    store_window,
+)
 from occd.state.redis.store import RedisStore, refuse
 
 _STDIN = re.compile(rb"i(\d{1,18}) (.*)", re.DOTALL)
@@ -51,6 +62,26 @@ class RedisControls:
                 raise Rejected("too-many", f"one attempt takes at most {SIGNALS_MAX} signals")
         refuse(subject, said)
 
+    async def send_resize(self, subject: str, window: Terminal) -> None:
+        said, *_ = await self._store.step(
+            "send_resize",
+            subject,
+            subject,
+            store_window(window),
+            RESIZES_MAX,
+            self._store.me,
+            self._store.next(),
+        )
+        match said:
+            case b"no terminal":
+                raise NoTerminal(subject)
+            case b"queued":
+                raise NotRunning(subject)
+            case b"too many":
+                message = f"one attempt takes at most {RESIZES_MAX} sizes of its window"
+                raise Rejected("too-many", message)
+        refuse(subject, said)
+
     async def watch(self, subject: str, after: int) -> Sequence[ControlEntry]:
         while True:
             with self._store.news.inbox.expected(subject) as told:
@@ -72,6 +103,8 @@ def _control(stored: bytes) -> Control:
             return End()
         case b"s":
             return Signal(stored[1:].decode(errors="replace"))
+        case b"w" if window := load_window(stored[1:]):
+            return Resize(window)
         case b"c":
             return Cancel()
     return Unknown()
@@ -114,6 +147,20 @@ if tonumber(get('signals') or 0) >= tonumber(ARGV[3]) then return {'too many'} e
 redis.call('HINCRBY', H, 'signals', 1)
 redis.call('HSET', H, 'sent ' .. ARGV[4], ARGV[5])
 control(ARGV[1], 's' .. ARGV[2])
+return {'done'}
+""",
+    # id, rows and columns, most for an attempt, sender, its number
+    "send_resize": """
+local status = get('status')
+if not status then return {'unknown'} end
+if status == 'finished' then return {'finished'} end
+if get('tty') ~= '1' then return {'no terminal'} end
+if status ~= 'running' then return {status} end
+if tonumber(get('sent ' .. ARGV[4]) or 0) >= tonumber(ARGV[5]) then return {'done'} end
+if tonumber(get('resizes') or 0) >= tonumber(ARGV[3]) then return {'too many'} end
+redis.call('HINCRBY', H, 'resizes', 1)
+redis.call('HSET', H, 'sent ' .. ARGV[4], ARGV[5])
+control(ARGV[1], 'w' .. ARGV[2])
 return {'done'}
 """,
     # after, bytes at most, of which a control counts 64 beside its own. Gives numbers and controls, without

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from occd.errors import EventsReset, UnknownSubmission
-from occd.model import Event, LogEntry
+from occd.events import Event, LogEntry
 from occd.state import WATCH_BYTES
 from occd.state.redis.news import Topic
 from occd.state.redis.store import RedisStore, refuse
@@ -29,8 +29,11 @@ class RedisLog:
         ((said, *_),) = await self._store.surely(self._trouble, subject, step)
         refuse(subject, said)
 
-    async def entries(self, subject: str, after: int) -> Sequence[LogEntry]:
-        said, *rest = await self._store.step("events", subject, after, WATCH_BYTES, certain=False)
+    async def entries(
+        self, subject: str, after: int, bytes_max: int = WATCH_BYTES
+    ) -> Sequence[LogEntry]:
+        most = min(bytes_max, WATCH_BYTES)
+        said, *rest = await self._store.step("events", subject, after, most, certain=False)
         refuse(subject, b"" if said == b"finished" else said)
         return load_events(subject, after, rest)[1]
 

@@ -22,7 +22,7 @@ import structlog
 import trio
 
 from occd.errors import OccdError
-from occd.model import LogEntry
+from occd.events import LogEntry
 from occd.state.redis.connect import Command, Connection, Lost, Redis
 from occd.state.wakeups import Wakeups
 

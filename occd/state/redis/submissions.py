@@ -12,19 +12,8 @@ from dataclasses import replace
 
 from occd import wire
 from occd.errors import AlreadyFinished, Exhausted, UnknownSubmission
-from occd.model import (
-    MAX_ATTEMPTS,
-    Finished,
-    LogEntry,
-    Queued,
-    Record,
-    Result,
-    Started,
-    Status,
-    Submission,
-    Summary,
-    Verdict,
-)
+from occd.events import Finished, LogEntry, Queued, Started
+from occd.model import MAX_ATTEMPTS, Record, Result, Status, Submission, Summary, Verdict
 from occd.state import NOTHING, WAITS_S, Created, Taken
 from occd.state.output import joined, rebuilt
 from occd.state.redis.indexes import Indexes
@@ -73,6 +62,7 @@ class RedisSubmissions:
             int(submission.interactive),
             store_event(event),
             submission.retry_of or "",
+            int(submission.tty is not None),
         )
         await self._indexes.add(submission)
         return Created(id, published=made[0] == b"was there" and made[1] == b"1")
@@ -122,6 +112,7 @@ class RedisSubmissions:
                     taken.controls,
                     taken.attempts,
                     submission.retry_of or "",
+                    int(submission.tty is not None),
                 ),
                 ("ZREM", self._store.key("queued"), id),
                 ("ZREM", self._store.key("unpublished"), id),
@@ -228,7 +219,7 @@ class RedisSubmissions:
             while more := await self._log.entries(record.id, after) if record.output_size else ():
                 entries += more
                 after = more[-1].seq
-            record = replace(record, output=joined(record.result, entries))
+            record = replace(record, output=joined(record.result, (each.event for each in entries)))
         return record
 
     async def _known(self, id: str, field: str) -> bytes:

@@ -1,11 +1,12 @@
 """The steps of submissions that Redis carries out at once (`lua.py`)."""
 
 SUBMISSIONS = {
-    # channel, body, created_at, key, language, interactive, event, retry_of
+    # channel, body, created_at, key, language, interactive, event, retry_of, tty
     "create": """
 if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
 redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
-           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6], 'retry_of', ARGV[8])
+           'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6], 'retry_of', ARGV[8],
+           'tty', ARGV[9])
 append(ARGV[1], 0, {ARGV[7]})
 return {'new'}
 """,
@@ -20,7 +21,7 @@ return {'gone', key}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
     # after the attempt's number; if it was forgotten, the bytes of stdin and the last control that it
-    # has got, and the attempts before it; retry_of
+    # has got, and the attempts before it; retry_of, tty
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
@@ -30,14 +31,14 @@ if not status then
   if redis.call('EXISTS', W) == 1 then return {'finished', ''} end
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
              'interactive', ARGV[5], 'retry_of', ARGV[15], 'stdin_sent', ARGV[12],
-             'first_control', ARGV[13])
+             'first_control', ARGV[13], 'tty', ARGV[16])
   attempts = tonumber(ARGV[14])
 end
 if status == 'finished' then return {'finished', get('key')} end
 if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
 attempts = attempts + 1
 redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1,
-           'stdin_read', status and 0 or ARGV[12], 'signals', 0,
+           'stdin_read', status and 0 or ARGV[12], 'signals', 0, 'resizes', 0,
            'signals_from', (get('first_control') or 0) + redis.call('LLEN', C),
            'inbox', ARGV[9], 'begun' .. attempts, ARGV[6])
 redis.call('HSETNX', H, 'started_at', ARGV[8])

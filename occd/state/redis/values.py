@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from typing import TypeVar, get_args
 
 import structlog
@@ -13,16 +12,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from occd import rules, wire
 from occd.errors import EventsReset, UnknownSubmission, Unreadable
-from occd.model import (
-    Event,
-    Finished,
-    LogEntry,
-    Record,
-    Status,
-    Summary,
-    Unknown,
-    known_verdict,
-)
+from occd.events import Event, Finished, LogEntry, Unknown
+from occd.model import Record, Status, Summary, known_verdict
 from occd.state import Node
 from occd.state.output import joined
 from occd.state.redis.connect import Reply
@@ -64,12 +55,14 @@ def load_record(id: str, found: list[Reply]) -> Record:
     if found[0] == b"unknown":
         raise UnknownSubmission(id)
     _, language, status, attempts, created_at, started_at, retry_of, log_from, last, *stored = found
-    result = None
+    result = output = None
     if status == b"finished":
         ended = wire.load_event(last.partition(b" ")[2])
         if not isinstance(ended, Finished):
             raise Unreadable("the last event of what has finished is no result")
         result = ended.result
+        if stored:
+            output = joined(result, (load_event(0, each).event for each in stored))
     return Record(
         id,
         _text(language),
@@ -80,7 +73,7 @@ def load_record(id: str, found: list[Reply]) -> Record:
         _text(retry_of) or None,
         result,
         log_from,
-        joined(result, map(load_event, count(log_from + 1), stored)) if result and stored else None,
+        output,
     )
 
 

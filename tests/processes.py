@@ -1,0 +1,43 @@
+"""The processes of a daemon, seen from outside."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Proc:
+    """A process, told apart from a later one with the same number."""
+
+    pid: int
+    started: str
+
+    @property
+    def alive(self) -> bool:
+        return _alive(self.pid) == self
+
+
+def _alive(pid: int) -> Proc | None:
+    """None also for a zombie: it runs nothing."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if fields[0] not in "ZX":
+            return Proc(pid, fields[19])
+    return None
+
+
+def _children(pid: int) -> Iterator[int]:
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                yield from map(int, (task / "children").read_text().split())
+
+
+def descendants(pid: int) -> list[Proc]:
+    found: list[Proc] = []
+    for child in _children(pid):
+        if proc := _alive(child):
+            found.append(proc)
+        found += descendants(child)
+    return found
