@@ -14,11 +14,12 @@ unless out.tty?
     Thread.new do
       sleep gathered_s
       credit = least
-      pass_on.call
-      flush.call
-    rescue IOError, SystemCallError
-      # It is closed, or the next write tells.
-    ensure
+      begin
+        pass_on.call
+        flush.call
+      rescue IOError, SystemCallError
+        # It is closed, or the next write tells.
+      end
       # Ruby looks for a deadlock when a thread begins to wait, not when one ends.
       others = Thread.list - [Thread.current]
       Thread.stop if others.all? { |other| other.inspect.end_with?(" sleep_forever>") }
