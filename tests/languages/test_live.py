@@ -7,7 +7,7 @@ import pytest
 import trio
 from sandboxed import Feed, Lab, Ran, compile_in, run_in
 
-from occd.model import File, Stream
+from occd.model import Account, File
 
 # Each writes 0 and, a second later, 1, and then spins until it is killed.
 WRITES_TWICE_AND_SPINS = {
@@ -72,7 +72,7 @@ class Timed(Feed):
 
     times: list[float] = field(default_factory=list)
 
-    def emit(self, stream: Stream, data: bytes) -> None:
+    def emit(self, stream: Account, data: bytes) -> None:
         super().emit(stream, data)
         self.times.append(trio.current_time())
 
