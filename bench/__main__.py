@@ -1,5 +1,5 @@
-"""`make bench`: what a hello costs, what a test costs, and a classroom. `PARTS="judging classroom"` measures
-only those."""
+"""`make bench`: what a hello costs, what a test costs, how soon output is seen, and a classroom.
+`PARTS="judging classroom"` measures only those."""
 
 import argparse
 
@@ -8,9 +8,10 @@ import trio
 from bench.classroom import classroom
 from bench.hello import hello
 from bench.judging import judging
+from bench.live import live
 from occd.sandbox.kernel import enter_private_mounts
 
-PARTS = {"hello": hello, "judging": judging, "classroom": classroom}
+PARTS = {"hello": hello, "judging": judging, "live": live, "classroom": classroom}
 
 
 async def main(parts: list[str]) -> None:

@@ -1,12 +1,16 @@
-"""Hatch build hook: compiles the jail's init, so that wheels and checkouts carry it alike.
+"""Hatch build hook: compiles the jail's init and what makes the output of programs live, so that wheels and
+checkouts carry them alike.
 
-The result is a static executable (it must start where the jail shows no library), hence the
-wheel is for one architecture but for no particular libc.
+The init is a static executable (it must start where the jail shows no library), and live.so names no library
+that it needs, hence the wheel is for one architecture but for no particular libc.
 """
 
 import os
 import platform
+import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +21,62 @@ class InitBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
-        source = Path(self.root) / "sandbox/init/init.c"
-        target = Path(self.root) / "sandbox/bin/occd-init"
-        target.parent.mkdir(exist_ok=True)
-        compiler = os.environ.get("CC", "cc")
-        flags = ["-std=c11", "-O2", "-static", "-s", "-Wall", "-Wextra", "-Werror"]
+        sandbox = Path(self.root) / "sandbox"
+        init, live = sandbox / "bin/occd-init", sandbox / "shown/live"
         try:
-            subprocess.run([compiler, *flags, "-o", str(target), str(source)], check=True)
+            _compile_init(sandbox / "init/init.c", init)
+            _compile_live(sandbox / "live/live.c", live)
         except (OSError, subprocess.CalledProcessError) as error:
             raise SystemExit(
-                f"occd: cannot compile {source.name}: {error}. It needs a C compiler and the "
+                f"occd: cannot compile: {error}. It needs a C compiler and the "
                 "static C library (Debian: gcc libc6-dev; Fedora: gcc glibc-static); CC= names another."
             ) from error
+        _tell_python(live / "python")
         build_data["tag"] = f"py3-none-linux_{platform.machine()}"
         build_data["pure_python"] = False
-        build_data["artifacts"].append("/sandbox/bin/occd-init")
+        made = [init, live / "liblive.a", live / "live.so", live / "python/lib"]
+        build_data["artifacts"] += [f"/{path.relative_to(self.root)}" for path in made]
+
+
+_COMPILER = os.environ.get("CC", "cc")
+_WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+
+
+def _compile_init(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    flags = ["-std=c11", "-O2", "-static", "-s", *_WARNINGS]
+    subprocess.run([_COMPILER, *flags, "-o", target, source], check=True)
+
+
+def _compile_live(source: Path, folder: Path) -> None:
+    # No builtins, for the compiler makes one of these functions call another.
+    flags = ["-std=gnu11", "-O2", "-fPIC", "-fno-builtin", *_WARNINGS]
+    with tempfile.TemporaryDirectory() as made:
+        objects = []
+        for part in re.findall(r"^#ifdef PART_(\w+)$", source.read_text(), re.MULTILINE):
+            objects.append(Path(made) / f"{part}.o")
+            subprocess.run(
+                [_COMPILER, *flags, f"-DPART_{part}", "-c", "-o", objects[-1], source], check=True
+            )
+        archive, library = Path(made) / "liblive.a", Path(made) / "live.so"
+        subprocess.run(["ar", "rcsD", archive, *objects], check=True)
+        subprocess.run(
+            [_COMPILER, "-shared", "-nostdlib", "-s", "-o", library, *objects], check=True
+        )
+        for path in (archive, library):
+            path.chmod(0o644)
+            shutil.move(path, folder / path.name)
+
+
+_PTH = """\
+import sys; sys.path.remove(sitedir); here = sitedir.rpartition("/lib/")[0]; \
+exec(open(here + "/stdout.py").read(), {"here": here})
+"""
+
+
+def _tell_python(folder: Path) -> None:
+    """Every version of Python looks into a folder of its own."""
+    for minor in range(8, 25):
+        packages = folder / f"lib/python3.{minor}/site-packages"
+        packages.mkdir(parents=True, exist_ok=True)
+        (packages / "live.pth").write_text(_PTH)

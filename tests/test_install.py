@@ -66,7 +66,9 @@ def test_the_wheel_holds_the_data_folders_and_the_jails_init(built: Path) -> Non
     assert tracked("occd") <= held
     data = tracked("templates", "static", "sandbox/languages", "sandbox/policy", "sandbox/shown")
     assert {f"occd/_data/{name}" for name in data} <= held
-    assert "occd/_data/sandbox/bin/occd-init" in held
+    compiled = {"bin/occd-init", "shown/live/liblive.a", "shown/live/live.so"}
+    assert {f"occd/_data/sandbox/{name}" for name in compiled} <= held
+    assert any(name.endswith("python3.11/site-packages/live.pth") for name in held)
     assert not any(name.startswith(("tests/", "web/", "templates/")) for name in held)
 
 

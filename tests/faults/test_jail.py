@@ -69,3 +69,20 @@ async def test_a_job_of_many_sessions_leaves_its_neighbour_its_share(server: Ser
             assert server.look(hog)["status"] == "running"
             assert (await client.ask("cancel", id=hog))["type"] == "done"
     assert min(beside) < 3 * min(alone), (alone, beside)
+
+
+async def test_output_is_seen_as_it_is_written_and_kept_at_a_crash(server: Server) -> None:
+    fault = json.loads((FAULTS / "c-output-not-live.json").read_text())
+    async with connected(server) as client:
+        id = await client.submit(**fault)
+        frames = await client.until(id, "finished")
+    assert written(frames) == "0\n1\n2\n"
+    assert sum(frame["event"]["name"] == "output" for frame in frames) == 3
+    run = server.look(id)["run"]
+    assert (run["signal"], run["stdout"]) == ("SIGSEGV", "0\n1\n2\n"), run
+
+
+def test_a_flood_of_prints_is_all_there(run_fault: Run) -> None:
+    """What it costs is measured by `make bench`."""
+    run = run_fault("python-print-cost")["run"]
+    assert run["stdout"] == "".join(f"{n}\n" for n in range(2_000_000))
