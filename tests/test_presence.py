@@ -30,7 +30,7 @@ def following(id: bytes) -> dict[str, bytes]:
 
 async def until(condition: bool, state: State, id: str) -> None:
     with trio.fail_after(PATIENCE_S):
-        while await state.presence.here(id) != condition:
+        while await state.presence.here(id) != condition:  # noqa: ASYNC110  (time alone changes it)
             await trio.sleep(0.01)
 
 
@@ -55,15 +55,19 @@ async def test_a_follower_is_told_to_state_until_it_leaves(
 
 
 class Told:
-    """A presence that cannot be told for some times."""
+    """A presence that cannot be told for some times. `enough` is set at a number of times."""
 
-    def __init__(self, away: int = 0) -> None:
+    def __init__(self, enough: int, away: int = 0) -> None:
         self.told: list[set[str]] = []
+        self.enough = trio.Event()
+        self._enough = enough
         self._away = away
 
     async def touch(self, subjects: set[str]) -> None:
         await trio.lowlevel.checkpoint()
         self.told.append(subjects)
+        if len(self.told) == self._enough:
+            self.enough.set()
         if len(self.told) <= self._away:
             raise StateUnavailable("it is away", 1)
 
@@ -75,7 +79,7 @@ async def test_a_follower_to_whom_news_are_sent_is_there_until_the_end(
     monkeypatch.setattr("occd.roles.following.RENEW_S", 0.01)
     async with edge(tmp_path) as server, trio.open_nursery() as nursery:
         busy, ended, waits = [(await server.post(ASKS))[1]["id"] for _ in range(3)]
-        presence = Told()
+        presence = Told(enough=2)
         following = Following(replace(server.state, presence=cast(Presence, presence)))
         await following.watch(busy, 0)
         await server.state.submissions.cancel(ended)
@@ -84,22 +88,20 @@ async def test_a_follower_to_whom_news_are_sent_is_there_until_the_end(
         nursery.start_soon(following.settled, waits, 0)
         nursery.start_soon(following.run)
         with trio.fail_after(PATIENCE_S):
-            while len(presence.told) < 2:
-                await trio.sleep(0.01)
+            await presence.enough.wait()
         nursery.cancel_scope.cancel()
     assert presence.told[:2] == [{busy, waits}, {waits}]
 
 
 async def test_an_outage_ends_no_telling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("occd.roles.following.RENEW_S", 0.01)
-    presence = Told(away=3)
+    presence = Told(enough=5, away=3)
     async with edge(tmp_path) as server, trio.open_nursery() as nursery:
         id = (await server.post(ASKS))[1]["id"]
         following = Following(replace(server.state, presence=cast(Presence, presence)))
         nursery.start_soon(following.run)
         nursery.start_soon(following.settled, id, 0)
         with trio.fail_after(PATIENCE_S):
-            while len(presence.told) < 5:
-                await trio.sleep(0.01)
+            await presence.enough.wait()
         nursery.cancel_scope.cancel()
     assert all(told == {id} for told in presence.told)

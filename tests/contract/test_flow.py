@@ -476,11 +476,15 @@ async def test_whom_somebody_types_to_runs_on(flow: Flow, hasty: None) -> None:
 class Away:
     """A presence that cannot be asked."""
 
-    asked = 0
+    def __init__(self) -> None:
+        self._asked = 0
+        self.often = trio.Event()
 
     async def here(self, subject: str) -> bool:
         await trio.lowlevel.checkpoint()
-        self.asked += 1
+        self._asked += 1
+        if self._asked == 5:
+            self.often.set()
         raise StateUnavailable("it is away", 1)
 
 
@@ -491,8 +495,7 @@ async def test_nobody_is_ended_while_state_cannot_be_asked(flow: Flow, hasty: No
     async with flow.running():
         submission = await flow.submit(interactive=True)
         with trio.fail_after(SOON_S):
-            while away.asked < 5:
-                await trio.sleep(0.05)
+            await away.often.wait()
         assert await flow.state.submissions.status(submission.id) == "running"
         await flow.state.submissions.cancel(submission.id)
         await flow.settled(submission)
