@@ -48,16 +48,21 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 @dataclass(frozen=True)
 class Holdings:
     """What a daemon has that must not grow. The database's descriptors are not counted: readers are
-    opened when first needed, and bounded."""
+    opened when first needed, and bounded. The descriptors of processes are bounded by the children: a jail
+    has one once it was asked whether it stands."""
 
     descriptors: int
+    pidfds: int
     threads: int
     children: int
 
     @classmethod
     def of(cls, pid: int) -> "Holdings":
+        files = [target for target in open_files(pid) if "/occd.db" not in target]
+        pidfds = files.count("anon_inode:[pidfd]")
         return cls(
-            sum("/occd.db" not in target for target in open_files(pid)),
+            len(files) - pidfds,
+            pidfds,
             len(os.listdir(f"/proc/{pid}/task")),
             len(descendants(pid)),
         )
@@ -65,6 +70,7 @@ class Holdings:
     def within(self, other: "Holdings") -> bool:
         return (
             self.descriptors <= other.descriptors
+            and self.pidfds <= self.children
             and self.threads <= other.threads
             and self.children <= other.children
         )
