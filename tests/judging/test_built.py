@@ -135,7 +135,7 @@ async def test_when_nothing_was_kept_the_others_do_not_wait_for_one_another() ->
             (making,) = built._making.values()
             for _ in range(9):
                 nursery.start_soon(attempt)
-            while making.statistics().tasks_waiting < 9:
+            while making.statistics().tasks_waiting < 9:  # noqa: ASYNC110
                 await trio.sleep(0.001)
             assert not compiling
     assert await take(built)
