@@ -90,11 +90,11 @@ def _output_of(seen: _Seen, after: int, step: Step, stream: Stream, written: Wri
 
 def _note(entry: LogEntry, seen: list[_Seen]) -> None:
     match entry.event:
-        case Output(stage="run", test=int(at), stream=stream) if at < len(seen):
+        case Output(stage="run", test=int(at), stream=stream) if 0 <= at < len(seen):
             seen[at].before.setdefault(stream, entry.seq - 1)
-        case Stage(stage="run", test=int(at), phase="end", outcome=outcome) if at < len(seen):
+        case Stage(stage="run", test=int(at), phase="end", outcome=outcome) if 0 <= at < len(seen):
             seen[at].outcome = outcome
-        case Tested(test=at) if at < len(seen):
+        case Tested(test=at) if 0 <= at < len(seen):
             seen[at].told = entry.event
 
 
