@@ -68,9 +68,10 @@ class Language:
         that the language's tools stumble over it."""
         if not self.strip:
             return files
+        main = self.main_of(files)
         return [
             replace(file, content=self._stripped(file.content))
-            if file.name.endswith(self.sources)
+            if file.name == main or file.name.endswith(self.sources)
             else file
             for file in files
         ]

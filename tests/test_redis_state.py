@@ -144,6 +144,12 @@ async def test_what_somebody_else_wrote_into_an_inbox_is_left_out(server: RedisS
             client.rpush(key + b":c", b"", b"x", b"1 x", b"-1 0 x")
             await state.inboxes.send("node", 0, b"x")
             client.rpush(key + b":c", b"9" * 30)
+            # Numbers that no int has, and a number that all letters to come would be below.
+            huge = b"9" * 5000
+            client.lpush(
+                key + b":c", b"%b 0 x" % huge, b"%d %b x" % (reader, huge), b"9" * 20 + b" 0 x"
+            )
+            client.rpush(key + b":c", b"%d 0 x" % (reader + 10**12))
         (letter,) = await state.inboxes.watch("node", reader, 0)
         await state.inboxes.handled("node", reader, letter.number)
         await state.inboxes.send("node", 0, b"y")

@@ -334,6 +334,29 @@ async def test_only_a_small_tree_is_copied_without_a_thread(
     assert len(started) == threads, started
 
 
+async def test_a_tree_is_not_taken_for_small_because_a_file_of_the_run_stood_in_its_place(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file, or a folder with all that is in it."""
+    make = (
+        "import os; os.mkdir('folder')\n"
+        "for name in ('file', 'folder/file'): open(name, 'wb').write(bytes(4 << 20))"
+    )
+    in_place = [File("file", b""), File("folder", b"")]
+    started, run_sync = [], trio.to_thread.run_sync
+
+    async def counting(work: Any, *args: Any, **options: Any) -> Any:
+        started.append(work)
+        return await run_sync(work, *args, **options)
+
+    async with lab.cell() as cell:
+        _, tree = await compile_in(cell, [PYTHON, "-c", make])
+        monkeypatch.setattr(trio.to_thread, "run_sync", counting)
+        for files in (in_place, [], in_place, []):
+            await run_in(cell, [PYTHON, "-c", ""], tree=tree, files=files)
+    assert len(started) == 4, started
+
+
 async def test_two_runs_of_one_cell_at_once_are_apart(lab: Lab) -> None:
     source = (
         "import os, sys, time; name = sys.argv[1]; open(name, 'w').close(); time.sleep(0.5)\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from quart import request, websocket
+from quart import Response, request, websocket
 from quart_trio import QuartTrio
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
@@ -92,6 +92,16 @@ def make_app(seen: Seen) -> QuartTrio:
         seen.started.set()
         await trio.lowlevel.checkpoint()
         return bytes(64 * 2**20)
+
+    @app.get("/failing/<int:at>")
+    async def failing(at: int) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(at):
+                yield b"piece"
+            raise RuntimeError("boom")
+
+        await trio.lowlevel.checkpoint()
+        return Response(pieces())
 
     @app.websocket("/ws")
     async def talk() -> None:
@@ -281,6 +291,21 @@ async def test_an_answer_is_written_at_once_unless_it_is_long(
         answer = await web.ask(head + bytes(size))
     assert answer.body == bytes(size)
     assert len(written) == writes, written
+
+
+async def test_a_failure_before_the_first_piece_of_a_body_is_an_answer_and_later_cuts_it_off() -> (
+    None
+):
+    async with running() as web:
+        answer = await web.ask(GET.replace(b"/ ", b"/failing/0 ", 1))
+        assert_problem(answer, 500, b"internal")
+        assert answer.headers[b"connection"] == b"close"
+        client = await web.connect()
+        await client.send(GET.replace(b"/ ", b"/failing/1 ", 1))
+        cut_off = await client.rest()
+        assert cut_off.startswith(b"HTTP/1.1 200 ")
+        assert cut_off.endswith(b"5\r\npiece\r\n")
+        await web.assert_alive()
 
 
 async def test_a_frame_sent_before_the_handshake_is_answered_is_delivered() -> None:

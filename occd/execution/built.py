@@ -20,6 +20,8 @@ from occd.sandbox import Collect, Collected
 EACH_MAX = 8 * 2**20
 """Bytes of one compiled checker, with its sources."""
 ALL_MAX = 32 * 2**20
+FILE_BYTES = 2048
+"""What each file counts beside its bytes, more than its name and objects take: a file may be empty."""
 _FILES_MAX = 100
 
 WHOLE = Collect(("**",), _FILES_MAX, EACH_MAX, EACH_MAX)
@@ -32,6 +34,7 @@ class Built:
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, Files] = OrderedDict()
         """The one that was used last is the last."""
+        self._size = 0
         self._making: dict[bytes, trio.Event] = {}
 
     @asynccontextmanager
@@ -39,9 +42,11 @@ class Built:
         self, program: Program, stop: trio.Event
     ) -> AsyncIterator[tuple[Files | None, Callable[[Collected], None]]]:
         """Gives the files of the compiled program, if they are kept, and else a function that keeps them.
-        While one compiles, the others wait for its files, until `stop`."""
+        While one compiles, the others wait for its files, until `stop`. They wait once: a program of which
+        nothing is kept, as one with a fault, would else be compiled by one after the other, and each holds
+        a slot."""
         key = await trio.to_thread.run_sync(_key, program)
-        while (making := self._making.get(key)) is not None and not stop.is_set():
+        if (making := self._making.get(key)) is not None:
             await _either(making, stop)
         if files := self._kept.get(key):
             self._kept.move_to_end(key)
@@ -57,11 +62,14 @@ class Built:
 
     def _keep(self, key: bytes, collected: Collected) -> None:
         """Only a tree of which nothing is missing. All files are executable, because modes are not known."""
-        if collected.left_out_count:
+        if collected.left_out_count or not collected.files:
             return
-        self._kept[key] = tuple(replace(file, executable=True) for file in collected.files)
-        while sum(map(_size, self._kept.values())) > ALL_MAX:
-            self._kept.popitem(last=False)
+        files = tuple(replace(file, executable=True) for file in collected.files)
+        self._size += _size(files) - _size(self._kept.pop(key, ()))
+        self._kept[key] = files
+        while self._size > ALL_MAX:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= _size(oldest)
 
 
 def _key(program: Program) -> bytes:
@@ -79,7 +87,7 @@ def _key(program: Program) -> bytes:
 
 
 def _size(files: Files) -> int:
-    return sum(len(file.content) for file in files)
+    return sum(len(file.content) + FILE_BYTES for file in files)
 
 
 def _nothing(_: Collected) -> None:

@@ -7,11 +7,12 @@ of the solution. What the program does is its author's fault, never the solution
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 import trio
 
+from occd import rules
 from occd.execution import protocols
 from occd.execution.built import WHOLE, Built
 from occd.execution.checked import Checked
@@ -88,7 +89,8 @@ class Checkers:
             return _Ready(program, await self._cell(program, checker.files, checker.limits), None)
         async with self._built.turn(program, self._steps.stop) as (files, keep):
             if files:
-                return _Ready(program, await self._cell(program, files, checker.limits), None)
+                limits = _beside(files, checker.limits)
+                return _Ready(program, await self._cell(program, files, limits), None)
             cell = await self._cell(program, checker.files, checker.limits)
             done = await self._steps.run(
                 cell,
@@ -149,6 +151,12 @@ async def open_checkers(
     """The cells of the programs end with the context."""
     async with AsyncExitStack() as cells:
         yield Checkers(judging, sandbox, steps, built, cells)
+
+
+def _beside(files: Sequence[File], limits: Limits) -> Limits:
+    """With a box that has as much room beside the files as beside a tree, which does not count."""
+    room = rules.room(len(file.content) for file in files)
+    return replace(limits, box=min(limits.box + room, int(rules.MOST["box"])))
 
 
 def _in_place(folder: str | None) -> list[File]:

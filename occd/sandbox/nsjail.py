@@ -60,7 +60,7 @@ class _Cell:
         self._runs = 0
         self._trees = ExitStack()
         self._copied: dict[Tree, Copied | None] = {}
-        """What earlier copies of trees had, None for a tree that is too large to be copied."""
+        """What the latest copy of each tree had, None for a tree that is too large to be copied."""
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -156,7 +156,7 @@ def _are_long(files: Sequence[File]) -> bool:
 
 
 def _is_slow(copied: Copied) -> bool:
-    return copied.bytes > _LONG or copied.entries > _MANY_ENTRIES
+    return not copied.whole or copied.bytes > _LONG or copied.entries > _MANY_ENTRIES
 
 
 async def _in_thread_if(slow: bool, work: Callable[[Unpack[Args]], R], *args: *Args) -> R:

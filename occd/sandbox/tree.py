@@ -9,7 +9,7 @@ An overlay does not allow this for folders of its lower layer.
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Copied:
 
     bytes: int
     entries: int
+    whole: bool
+    """Whether nothing of the tree was left out for what lay in its place. Else the tree may be larger."""
 
 
 class TooLarge(Exception):
@@ -47,13 +49,14 @@ def copy_tree(source: Path, target: Path, uid: int) -> Copied:
     copy = _Copy(uid)
     with opened(source) as from_folder, opened(target) as to_folder:
         copy.entries(from_folder, to_folder, 1)
-    return Copied(copy.bytes, copy.count)
+    return Copied(copy.bytes, copy.count, copy.whole)
 
 
 class _Copy:
     def __init__(self, uid: int) -> None:
         self.bytes = 0
         self.count = 0
+        self.whole = True
         self._uid = uid
 
     def entries(self, source: int, target: int, depth: int) -> None:
@@ -64,7 +67,10 @@ class _Copy:
                 self.count += 1
                 if self.count > _ENTRIES_MAX:
                     raise TooLarge
-                self._copy(entry.name, source, target, depth)
+                try:
+                    self._copy(entry.name, source, target, depth)
+                except FileExistsError:
+                    self.whole = False
 
     def _copy(self, name: str, source: int, target: int, depth: int) -> None:
         found = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -75,20 +81,14 @@ class _Copy:
                 self._folder(name, source, target, depth)
             case stat.S_IFLNK:
                 self._count(found)
-                with suppress(FileExistsError):
-                    os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-                    os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
+                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+                os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
             case stat.S_IFIFO | stat.S_IFSOCK as kind:
-                with suppress(FileExistsError):
-                    os.mknod(name, kind | found.st_mode & 0o777, dir_fd=target)
-                    os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
+                os.mknod(name, kind | found.st_mode & 0o777, dir_fd=target)
+                os.chown(name, self._uid, self._uid, dir_fd=target, follow_symlinks=False)
 
     def _file(self, name: str, source: int, target: int) -> None:
-        with (
-            suppress(FileExistsError),
-            opened(name, READ, source) as old,
-            opened(name, NEW, target) as new,
-        ):
+        with opened(name, READ, source) as old, opened(name, NEW, target) as new:
             found = os.fstat(old)
             self._count(found)
             while data := os.read(old, _CHUNK):
@@ -101,7 +101,7 @@ class _Copy:
             made = True
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=target, follow_symlinks=False).st_mode):
-                return
+                raise
             made = False
         with opened(name, FOLDER, source) as old, opened(name, FOLDER, target) as new:
             self.entries(old, new, depth + 1)

@@ -25,6 +25,7 @@ PROBLEM_TYPES = {
     413: "too-large",
     429: "too-much",
     431: "headers-too-large",
+    500: "internal",
     501: "not-implemented",
     503: "unavailable",
     505: "http-version-not-supported",

@@ -92,11 +92,11 @@ def _output_of(seen: _Seen, after: int, step: Step, account: Account, written: W
 
 def _note(entry: LogEntry, seen: list[_Seen]) -> None:
     match entry.event:
-        case Output(stage="run", test=int(at), account=account) if at < len(seen):
+        case Output(stage="run", test=int(at), account=account) if 0 <= at < len(seen):
             seen[at].before.setdefault(account, entry.seq - 1)
-        case Stage(stage="run", test=int(at), phase="end", outcome=outcome) if at < len(seen):
+        case Stage(stage="run", test=int(at), phase="end", outcome=outcome) if 0 <= at < len(seen):
             seen[at].outcome = outcome
-        case Tested(test=at) if at < len(seen):
+        case Tested(test=at) if 0 <= at < len(seen):
             seen[at].told = entry.event
 
 

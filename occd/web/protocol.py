@@ -87,9 +87,22 @@ class Protocol(H11Protocol):
         stopping = self.context.terminated.is_set()
         if stopping and isinstance(event, Response) and event.status_code >= 200:
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
+        if isinstance(event, StreamClosed) and self._head:
+            await self._fail()
         await super().stream_send(event)
         if isinstance(event, StreamClosed):
             self.answered.set()
+
+    async def _fail(self) -> None:
+        """Answer instead of an application that ended between head and body. Nothing of its answer has gone,
+        but h11 takes no other answer from this connection, which ends."""
+        self._head = b""
+        headers, body = problem(500)
+        headers += self.config.response_headers("h11")
+        answer = h11.Connection(h11.SERVER)
+        wire = answer.send(h11.Response(status_code=500, headers=headers))
+        wire += answer.send(h11.Data(data=body)) + answer.send(h11.EndOfMessage())
+        await self.send(RawData(wire))
 
     async def _send_h11_event(self, event: _Sent) -> None:
         try:

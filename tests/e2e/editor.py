@@ -25,6 +25,22 @@ ARGS = [
 ]
 DESK, PHONE = (1440, 900), (390, 844)
 PATIENCE_MS = 30_000
+ASKS = """\
+name = input("name? ")
+print("hello", name)
+while True:
+    try:
+        print("got", input())
+    except EOFError:
+        break
+print("bye")
+"""
+
+KEYS = ("Enter", "Backspace", "Tab", "Escape", "ArrowUp", "ArrowDown", "F6", "Shift+F6")
+SHOWN = """[...document.querySelectorAll('.xterm-rows > div')]
+    .map(row => row.textContent.trimEnd())
+    .reduceRight((rows, row) => rows.length || row ? [row, ...rows] : rows, [])"""
+"""The lines of the terminal that are in sight, up to the last that is not blank."""
 
 
 @dataclass
@@ -87,6 +103,35 @@ class Editor:
 
     def output(self) -> str:
         return self.part("output").text_content() or ""
+
+    def talk(self, source: str) -> None:
+        """Run it at a terminal, as a program is that gets no input."""
+        self.part("stdin").fill("")
+        self.run(source)
+
+    def type(self, *keys: str) -> None:
+        """Into the terminal: texts, and keys by their names, such as Enter or Control+c."""
+        self.page.locator(".xterm").click()
+        for each in keys:
+            if each in KEYS or each.startswith("Control+"):
+                self.page.keyboard.press(each)
+            else:
+                self.page.keyboard.type(each)
+
+    def expect_terminal(self, *lines: str) -> None:
+        """What it shows, without blank ends."""
+        expect(self.page.locator(".xterm-rows")).to_be_visible()
+        self.page.wait_for_function(
+            f"wanted => {SHOWN}.join('\\n') === wanted", arg="\n".join(lines), timeout=PATIENCE_MS
+        )
+
+    def wait_terminal(self, text: str) -> list[str]:
+        """Wait until it shows this text. Its lines."""
+        self.page.wait_for_function(
+            f"wanted => {SHOWN}.join('\\n').includes(wanted)", arg=text, timeout=PATIENCE_MS
+        )
+        lines: list[str] = self.page.evaluate(SHOWN)
+        return lines
 
 
 def new_context(browser: Browser, size: tuple[int, int], dark: bool = False) -> BrowserContext:

@@ -9,17 +9,6 @@ from serving import Server
 
 from e2e.editor import DESK, PATIENCE_MS, PHONE, Editor, new_context
 
-ASKS = """\
-name = input("name? ")
-print("hello", name)
-while True:
-    try:
-        print("got", input())
-    except EOFError:
-        break
-print("bye")
-"""
-
 
 def test_the_example_runs_as_the_page_opens(editor: Editor) -> None:
     expect(editor.part("language")).to_have_value("python")
@@ -62,32 +51,6 @@ def test_the_program_reads_the_input_box(editor: Editor) -> None:
     editor.part("stdin").fill("one\ntwo\n")
     editor.run("import sys; print([line for line in sys.stdin])")
     editor.expect_output(r"['one\n', 'two\n']")
-
-
-def test_a_person_can_answer_a_running_program(editor: Editor) -> None:
-    editor.part("interactive").check()
-    editor.part("stdin").fill("")
-    editor.run(ASKS)
-    editor.expect_output("name? ")
-    editor.part("live-input").fill("you")
-    editor.part("send").click()
-    editor.expect_output("hello you")
-    editor.part("live-input").fill("é😀")
-    editor.part("live-input").press("Enter")
-    editor.expect_output("got é😀")
-    editor.part("eof").click()
-    editor.expect_verdict("good")
-    editor.expect_whole_output("name? you\nhello you\né😀\ngot é😀\nbye\n")
-
-
-def test_control_d_ends_the_input(editor: Editor) -> None:
-    editor.part("interactive").check()
-    editor.part("stdin").fill("")
-    editor.run(ASKS)
-    editor.expect_output("name? ")
-    editor.part("live-input").press("Control+d")
-    editor.expect_verdict("bad")
-    editor.expect_output("EOFError")
 
 
 def test_stop_ends_the_program_and_keeps_its_output(editor: Editor) -> None:
@@ -188,7 +151,7 @@ def test_the_keyboard_alone_gets_everywhere(editor: Editor) -> None:
     for _ in range(12):
         reached.add(editor.page.evaluate("document.activeElement.dataset.testid"))
         editor.page.keyboard.press("Tab")
-    assert {"run", "stdin", "interactive"} <= reached
+    assert {"run", "stdin"} <= reached
 
 
 def test_much_output_leaves_the_page_usable(editor: Editor) -> None:
@@ -219,13 +182,18 @@ def test_nothing_lies_beyond_the_edge(
         editor.run("int main(void) { return }")
         editor.expect_verdict("bad")
         editor.page.screenshot(path=tmp_path / "compile-error.png", full_page=True)
-        editor.part("interactive").check()
+        editor.part("stdin").fill("")
+        editor.part("language").select_option("python")
+        editor.run("print('x' * 500); print('hello', input('name? '))")
+        editor.type("you", "Enter")
+        editor.expect_verdict("good")
+        editor.wait_terminal("hello you")
         widths = editor.page.evaluate(
             "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
-        editor.page.screenshot(path=tmp_path / "interactive.png", full_page=True)
+        editor.page.screenshot(path=tmp_path / "terminal.png", full_page=True)
         assert widths == [size[0], size[0]]
-        for name in ("run", "stop", "language", "stdin", "compile-output"):
+        for name in ("run", "stop", "language", "stdin", "terminal"):
             box = editor.part(name).bounding_box()
             assert box
             assert 0 <= box["x"] <= box["x"] + box["width"] <= size[0]

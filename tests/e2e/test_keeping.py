@@ -199,24 +199,3 @@ def test_a_page_says_why_a_program_does_not_start(browser: Browser, tmp_path: Pa
         editor.expect_verdict("good")
         editor.expect_whole_output("at last\n")
         expect(editor.part("detail")).to_be_hidden()
-
-
-def test_a_program_that_waits_for_a_person_has_a_minute_and_shows_the_clock(
-    editor: Editor,
-) -> None:
-    sent: list[str | bytes] = []
-    editor.page.on(
-        "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame))
-    )
-    editor.page.reload()
-    editor.expect_ready()
-    editor.part("interactive").check()
-    editor.part("stdin").fill("")
-    editor.run("print('hello', input('name? '))")
-    expect(editor.part("wall-time")).to_contain_text(" s of 60 s")
-    editor.page.reload()
-    expect(editor.part("wall-time")).to_contain_text(" s of 60 s")
-    editor.part("live-input").fill("you")
-    editor.part("send").click()
-    editor.expect_verdict("good")
-    assert any('"wall_time":60' in str(frame) for frame in sent)

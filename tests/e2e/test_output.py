@@ -137,11 +137,11 @@ def test_what_a_killed_program_kept_in_memory_is_explained(editor: Editor) -> No
 
 
 def test_a_program_that_wanted_more_input_is_told_how_to_give_it(editor: Editor) -> None:
-    editor.part("stdin").fill("")
-    editor.run("print('Hi', input('Name: '))")
+    editor.part("stdin").fill("you")
+    editor.run("print('Hi', input('Name: '), input('Age: '))")
     editor.expect_verdict("bad", "Exit code 1")
     expect(editor.part("detail")).to_contain_text("more input than there was")
-    expect(editor.part("detail")).to_contain_text("type while it runs")
+    expect(editor.part("detail")).to_contain_text("leave Input empty")
 
 
 def test_a_program_wider_than_the_editor_can_be_scrolled_by_keys(editor: Editor) -> None:

@@ -1,5 +1,6 @@
 """Compiled checkers are kept, made once, and never taken for one another (`occd/execution/built.py`)."""
 
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import trio
 from serving import PATIENCE_S
 from trio.testing import wait_all_tasks_blocked
 
-from occd.execution.built import ALL_MAX, EACH_MAX, Built
+from occd.execution.built import ALL_MAX, EACH_MAX, FILE_BYTES, Built
 from occd.execution.program import Program
 from occd.languages import Installed, load_languages
 from occd.model import File, LeftOut
@@ -65,7 +66,7 @@ async def test_a_tree_of_which_a_part_is_missing_is_not_kept() -> None:
 
 async def test_the_one_that_was_used_least_lately_makes_room() -> None:
     built = Built()
-    large = Collected((File("main", bytes(EACH_MAX)),))
+    large = Collected((File("main", bytes(EACH_MAX - FILE_BYTES)),))
     programs = [replace(PROGRAM, compile_args=(str(n),)) for n in range(ALL_MAX // EACH_MAX + 1)]
     for program in programs[:-1]:
         assert await take(built, program, large)
@@ -78,7 +79,27 @@ async def test_the_one_that_was_used_least_lately_makes_room() -> None:
     ]
 
 
-async def test_of_many_at_once_one_compiles_and_the_next_one_if_it_fails() -> None:
+def test_small_files_take_no_more_memory_than_large_ones() -> None:
+    """Kept trees of files that are empty, with names as long as they may be."""
+    built = Built()
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            names = [f"{number:04}{at:03}".ljust(68, "😀") for at in range(50)]
+            built._keep(b"%d" % number, Collected(tuple(File(name, b"") for name in names)))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < ALL_MAX
+
+
+async def test_a_tree_without_files_is_not_kept() -> None:
+    built = Built()
+    assert await take(built, made=Collected())
+    assert not built._kept
+
+
+async def test_of_many_at_once_one_compiles() -> None:
     built = Built()
     compiled: list[int] = []
 
@@ -87,13 +108,38 @@ async def test_of_many_at_once_one_compiles_and_the_next_one_if_it_fails() -> No
             if files is None:
                 compiled.append(number)
                 await wait_all_tasks_blocked(0.05)
-                if len(compiled) == 2:
-                    keep(MADE)
+                keep(MADE)
 
     async with trio.open_nursery() as nursery:
         for number in range(10):
             nursery.start_soon(attempt, number)
-    assert len(compiled) == 2
+    assert len(compiled) == 1
+
+
+async def test_when_nothing_was_kept_the_others_do_not_wait_for_one_another() -> None:
+    built = Built()
+    together = trio.Event()
+    compiling = 0
+
+    async def attempt() -> None:
+        nonlocal compiling
+        async with built.turn(PROGRAM, trio.Event()) as (files, _):
+            assert files is None
+            compiling += 1
+            if compiling == 9:
+                together.set()
+            await together.wait()
+
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery, built.turn(PROGRAM, trio.Event()):
+            (making,) = built._making.values()
+            for _ in range(9):
+                nursery.start_soon(attempt)
+            while making.statistics().tasks_waiting < 9:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+            assert not compiling
+    assert await take(built)
+    assert not await take(built)
 
 
 async def test_who_is_stopped_does_not_wait_for_another() -> None:

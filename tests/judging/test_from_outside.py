@@ -275,6 +275,33 @@ async def test_a_checker_that_comes_again_is_not_compiled_again(
     assert compiled == [True, False]
 
 
+def test_a_checker_has_as_much_room_when_it_is_not_compiled_again(server: Server) -> None:
+    """The checker tells how much it could write."""
+    source = """
+#include <csignal>
+#include <fcntl.h>
+#include <iostream>
+#include <string>
+#include <unistd.h>
+int main() {
+    signal(SIGXFSZ, SIG_IGN);
+    static char page[4096];
+    long pages = 0, before = -1;
+    for (int at = 0; pages != before; at++) {
+        before = pages;
+        int file = open(("more" + std::to_string(at)).c_str(), O_CREAT | O_WRONLY, 0600);
+        while (write(file, page, sizeof page) == sizeof page) pages++;
+    }
+    std::cout << pages;
+}
+"""
+    checker = program(source, language="cpp")
+    first, second = (server.run(ECHO, checker=checker, tests=[T])["tests"][0] for _ in range(2))
+    assert first["verdict"] == second["verdict"] == "accepted", (first, second)
+    assert int(first["message"]) > 1000
+    assert first["message"] == second["message"]
+
+
 COMPARES = {
     "cpp": """
 #include <fstream>

@@ -12,6 +12,7 @@ from sandboxed import Lab
 from occd.data import data_folder
 from occd.errors import ConfigError
 from occd.languages import load_languages
+from occd.model import File
 
 LANGUAGES = load_languages()
 
@@ -182,6 +183,14 @@ async def test_a_text_from_windows_runs(lab: Lab, name: str) -> None:
     source = "\ufeff" + language.example.lstrip().replace("\n", "\r\n")
     outcomes = await lab.program(name, source, stdin=language.example_stdin)
     assert (outcomes[-1].stdout.decode(), outcomes[-1].stderr) == (language.example_output, b"")
+
+
+def test_a_program_loses_the_same_under_any_name_and_data_lose_nothing() -> None:
+    bash, script = LANGUAGES["bash"], b"\xef\xbb\xbfecho hi\r\n"
+    for name in ("main.sh", "run"):
+        assert bash.readable([File(name, script)]) == [File(name, b"echo hi\n")]
+    data = File("data", script)
+    assert bash.readable([File("a.sh", script), data]) == [File("a.sh", b"echo hi\n"), data]
 
 
 def test_a_byte_order_mark_does_not_hide_the_name_of_a_class() -> None:

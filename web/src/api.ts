@@ -1,4 +1,4 @@
-import type { Language, Limits, Problem } from './messages'
+import type { Language, Problem } from './messages'
 
 export class ProblemError extends Error {
   constructor(readonly problem: Problem) {
@@ -25,10 +25,6 @@ async function get(path: string, patienceMs = patience): Promise<unknown> {
 
 export async function languages(): Promise<Language[]> {
   return ((await get('/api/v1/languages')) as { languages: Language[] }).languages
-}
-
-export async function limits(): Promise<Limits> {
-  return (await get('/api/v1/limits')) as Limits
 }
 
 /** Null when programs can run here, else what stands in the way and what would help. */

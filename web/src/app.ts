@@ -6,13 +6,16 @@ import { newDraft, starter } from './drafts'
 import type { Draft } from './drafts'
 import { newEditor } from './editor'
 import { newPicker } from './languages'
+import { moveByF6, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
 import type { Language } from './messages'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
 import { newResults } from './results'
+import type { Times } from './results'
 import { newRunner } from './run'
 import type { Resumed } from './run'
+import { newScreen } from './screen'
 import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
@@ -24,8 +27,6 @@ const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce 
 const mac = /Mac|iPhone|iPad/.test(navigator.platform)
 const saveAfter = 300
 const nobody = 'No machine that runs programs is there now. Your program is kept and will run.'
-/** For a program that waits for a person. It holds one of the server's few slots meanwhile. */
-const interactiveWall = 60
 
 /** One language's program in this tab. */
 interface Work {
@@ -36,8 +37,7 @@ interface Work {
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
   made: Made
-  wall: number | null
-  began: number | null
+  times: Times
 }
 
 /** What a result was made from. */
@@ -48,7 +48,6 @@ interface Made {
 }
 
 let language: Language | null = null
-let mostWall = 0
 let made: Made | null = null
 let asking = false
 let saving: ReturnType<typeof setTimeout> | undefined
@@ -56,7 +55,13 @@ const works = new Map<string, Work>()
 let program: Work | null = null
 let input: Draft | null = null
 
-const results = newResults(() => {
+const screen = newScreen(page.terminal, {
+  typed: type,
+  resized: (size) => runner.resize(size),
+  pastedTooMuch: () => results.tooMuch(),
+  ours: (key) => runs(key) || key.key === 'F6',
+})
+const results = newResults(screen, () => {
   showControls()
   remember()
 })
@@ -82,6 +87,10 @@ const socket = openSocket('/api/v1/ws', {
     if (runner.current() === null || frame.type !== 'error') watchRun()
   },
   wanted: () => runner.current() !== null,
+})
+/** The terminal takes the keys of who only watches a program that is still there. */
+const attention = newAttention(() => {
+  if (runner.current()?.tty === true) screen.focus()
 })
 const showProgramContest = newContest(page.programContest, (choice) => {
   settle(() => program?.draft[choice]())
@@ -177,32 +186,27 @@ function run(): void {
   if (choice === null || program === null) return
   save()
   program.versions.keep(program.draft.text)
-  const interactive = page.interactive.checked
-  const wall = interactive ? Math.min(interactiveWall, mostWall) : null
+  const stdin = page.stdin.value
   made = makes()
-  results.countTo(wall)
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
     source: editor.text(),
-    stdin: page.stdin.value,
-    interactive,
+    stdin,
+    // One rule: what gets input reads that, then its end; what gets none talks to the person.
+    ...(stdin === '' ? { tty: results.terminal() } : {}),
     artifacts: pictures,
-    ...(wall === null ? {} : { limits: { wall_time: wall } }),
   })
   socket.hurry()
   watchRun()
   showDrafts()
   page.result.scrollIntoView({ block: 'nearest' })
-  if (interactive) page.liveInput.focus()
+  if (stdin === '') attention.ask()
 }
 
-function type(data: string, eof: boolean): void {
-  const current = runner.current()
-  if (current === null || !current.interactive || current.input.ended) return
-  if (data !== '') results.echo(data)
-  runner.type(data, eof)
-  showControls()
+function type(text: string): void {
+  results.times.typed = Date.now()
+  if (!runner.type(text)) results.tooMuch()
 }
 
 /** What can be done now. */
@@ -211,12 +215,7 @@ function showControls(): void {
   const busy = current !== null && !current.over
   enable(page.run, !busy && language !== null)
   enable(page.stop, busy && !current.cancelled)
-  page.live.hidden = !(busy ? current.interactive : page.interactive.checked)
-  page.stdinLabel.textContent = page.interactive.checked ? 'First input (stdin)' : 'Input (stdin)'
-  const typing = busy && current.interactive && !current.input.ended
-  page.liveInput.disabled = !typing
-  enable(page.send, typing)
-  enable(page.eof, typing)
+  page.keys.hidden = !(busy && current.tty)
   document.body.classList.toggle('running', busy)
 }
 
@@ -246,7 +245,7 @@ async function askWhy(): Promise<void> {
 function remember(): void {
   const shown = runner.shown()
   if (shown === null || made === null) return tab.set('shown', null)
-  const remembered: Remembered = { ...shown, made, ...results.clock() }
+  const remembered: Remembered = { ...shown, made, times: results.times }
   tab.set('shown', JSON.stringify(remembered))
 }
 
@@ -256,7 +255,7 @@ function resume(): void {
   tab.set('shown', null)
   const remembered = JSON.parse(kept) as Remembered
   made = remembered.made
-  results.countTo(remembered.wall, remembered.began)
+  Object.assign(results.times, remembered.times)
   runner.resume(remembered)
 }
 
@@ -295,28 +294,6 @@ page.tryNow.addEventListener('click', () => {
 page.stdin.addEventListener('input', edited)
 page.version.addEventListener('change', showAge)
 store.watch(look)
-page.interactive.checked = store.get('interactive') === 'yes'
-page.interactive.addEventListener('change', () => {
-  store.set('interactive', page.interactive.checked ? 'yes' : null)
-  showControls()
-})
-page.live.addEventListener('submit', (submit) => {
-  submit.preventDefault()
-  if (!enabled(page.send)) return
-  type(`${page.liveInput.value}\n`, false)
-  page.liveInput.value = ''
-})
-page.eof.addEventListener('click', () => {
-  if (enabled(page.eof)) type('', true)
-})
-page.liveInput.addEventListener('keydown', (key) => {
-  if (key.key !== 'd' || !key.ctrlKey) return
-  key.preventDefault()
-  // As in a terminal: first what stands in the line, then, on an empty one, the end.
-  if (page.liveInput.value === '') type('', true)
-  else type(page.liveInput.value, false)
-  page.liveInput.value = ''
-})
 document.addEventListener('keydown', (key) => {
   if (!runs(key) || key.defaultPrevented) return
   key.preventDefault()
@@ -349,10 +326,15 @@ function runs(key: KeyboardEvent): boolean {
 
 page.runKey.textContent = mac ? '⌘ Enter' : 'Ctrl Enter'
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
+typeByTouch(page.keys, type)
+moveByF6([
+  { in: page.editor, focus: () => editor.focus() },
+  { in: page.stdin, focus: () => page.stdin.focus() },
+  { in: page.result, focus: () => (page.terminal.hidden ? page.output : screen).focus() },
+])
 showControls()
 resume()
-watchCatalogue((offered, limits) => {
-  mostWall = limits.ceilings.wall_time
+watchCatalogue((offered) => {
   picker.fill(offered)
   if (runner.current() === null) results.idle(offered.length > 0)
   showControls()

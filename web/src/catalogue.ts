@@ -1,23 +1,23 @@
-import { ProblemError, languages, limits, unready } from './api'
+import { ProblemError, languages, unready } from './api'
 import { delay } from './backoff'
-import type { Language, Limits, Problem } from './messages'
+import type { Language, Problem } from './messages'
 import { showBanner } from './status'
 
 const recheck = 5_000
 
 /** Gets the languages, however long the server takes, and says what is wrong until nothing is. */
-export function watchCatalogue(found: (languages: Language[], limits: Limits) => void): void {
+export function watchCatalogue(found: (languages: Language[]) => void): void {
   let known = ''
   let tries = 0
 
   async function look(): Promise<void> {
     try {
-      const [offered, limited, problem] = await Promise.all([languages(), limits(), unready()])
+      const [offered, problem] = await Promise.all([languages(), unready()])
       tries = 0
       // The same list again must not disturb what is being written.
       if (JSON.stringify(offered) !== known) {
         known = JSON.stringify(offered)
-        found(offered, limited)
+        found(offered)
       }
       showBanner(problem !== null ? remedy(problem) : offered.length === 0 ? 'No language can run on this server yet.' : '')
       if (problem !== null || offered.length === 0) setTimeout(look, recheck)

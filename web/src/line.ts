@@ -3,12 +3,9 @@ import type { Style } from './sgr'
 /** A line beyond this is not written over any more: as in a terminal, where it would have been wrapped. */
 export const longestLine = 2_000
 
-/** What is typed is told from what the program writes. */
-export type Look = Style | 'typed'
-
 export interface Run {
   text: string
-  look: Look
+  look: Style
 }
 
 /** The line that is being written, which a program may write over. */
@@ -16,13 +13,13 @@ export interface Line {
   readonly length: number
   readonly atEnd: boolean
   /** Text without line ends, at the cursor. */
-  write(text: string, look: Look): void
+  write(text: string, look: Style): void
   /** `\r` */
   start(): void
   /** `\b` */
   back(): void
   /** ESC [ K: 0 to the end, 1 from the start, 2 all of it. True when nothing has changed. */
-  erase(how: number, look: Look): boolean
+  erase(how: number, look: Style): boolean
   runs(): Run[]
   text(): string
 }
@@ -30,7 +27,7 @@ export interface Line {
 export function newLine(): Line {
   // One for each character, so that writing over costs no more than writing.
   const chars: string[] = []
-  const looks: Look[] = []
+  const looks: Style[] = []
   let column = 0
 
   return {
@@ -71,7 +68,7 @@ export function newLine(): Line {
     runs() {
       const runs: Run[] = []
       chars.forEach((char, at) => {
-        const look = looks[at] as Look
+        const look = looks[at] as Style
         const last = runs[runs.length - 1]
         if (last !== undefined && last.look === look) last.text += char
         else runs.push({ text: char, look })

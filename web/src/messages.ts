@@ -2,7 +2,13 @@
 
 export type Data = string | { base64: string }
 export type StageName = 'compile' | 'run'
-export type Stream = 'stdout' | 'stderr'
+export type Stream = 'stdout' | 'stderr' | 'tty'
+
+/** What a terminal shows at once, in characters. */
+export interface Size {
+  rows: number
+  cols: number
+}
 
 export interface Language {
   id: string
@@ -20,14 +26,10 @@ export interface Submission {
   version?: string
   source: string
   stdin: string
-  interactive: boolean
-  limits?: { wall_time: number }
+  /** The program talks to a person at a terminal. Without it, `stdin` is all that it reads. */
+  tty?: Size
   /** Patterns of the files that are kept. */
   artifacts?: string[]
-}
-
-export interface Limits {
-  ceilings: { wall_time: number }
 }
 
 export interface Problem {
@@ -43,12 +45,13 @@ export interface Problem {
 export interface Outcome {
   exit_code: number | null
   signal: string | null
-  limit: 'cpu_time' | 'wall_time' | 'memory' | 'output' | null
+  limit: 'cpu_time' | 'wall_time' | 'memory' | 'output' | 'idle' | null
   stdout_truncated: boolean
   stderr_truncated: boolean
   cpu_time: number | null
   wall_time: number | null
   memory: number | null
+  tty: boolean
 }
 
 /** A file that the program left. */
@@ -71,7 +74,7 @@ export interface Result {
 
 export type Event =
   | { name: 'queued'; position: number | null; estimate_s: number | null }
-  | { name: 'started'; attempt: number; version: string | null; node: string | null }
+  | { name: 'started'; attempt: number; version: string | null; node: string | null; wall_time: number | null; idle: number | null }
   | { name: 'stage'; stage: StageName; phase: 'start' | 'end'; outcome: Outcome | null }
   | { name: 'output'; stage: StageName; stream: Stream; data: Data }
   | { name: 'finished'; result: Result }
@@ -85,7 +88,8 @@ export type ServerFrame =
 export type ClientFrame =
   | { type: 'submit'; ref: string; idempotency_key: string; submission: Submission }
   | { type: 'subscribe'; ref: string; id: string; after: number }
-  | { type: 'stdin'; ref: string; id: string; data: string; offset: number; eof: boolean }
+  | { type: 'stdin'; ref: string; id: string; data: string; offset: number }
+  | ({ type: 'resize'; ref: string; id: string } & Size)
   | { type: 'cancel'; ref: string; id: string }
 
 /** The last part of a problem's type, whatever base address it is given under. */

@@ -1,6 +1,6 @@
 import { longestLine, newLine } from './line'
-import type { Line, Look } from './line'
-import type { Data, Stream } from './messages'
+import type { Line } from './line'
+import type { Data } from './messages'
 import { colours, dark, light, plain, styled } from './sgr'
 import type { Style } from './sgr'
 import { newReader } from './text'
@@ -22,16 +22,14 @@ const mostBlockSpans = 500
 const longestControl = 64
 const controls = /[\r\b\x07]|\x1b\[([0-?]{0,60})[mK]/g
 
-type Kind = Stream | 'stdin'
+type Pipe = 'stdout' | 'stderr'
 interface Piece {
-  kind: Kind
+  kind: Pipe
   text: string
 }
 
 export interface Output {
-  write(stream: Stream, data: Data): void
-  /** Shows what the user typed where the program reads it. */
-  echo(text: string): void
+  write(stream: Pipe, data: Data): void
   /** No more will come: what waits for its rest is shown as it is. */
   end(): void
   clear(): void
@@ -67,7 +65,7 @@ function wholeCharacter(text: string, at: number): number {
 }
 
 /** Adds to the last piece if it is of the same kind, so that many small writes cost one node. */
-export function queue(pieces: Piece[], kind: Kind, text: string): void {
+export function queue(pieces: Piece[], kind: Pipe, text: string): void {
   const last = pieces[pieces.length - 1]
   if (last?.kind === kind) last.text += text
   else pieces.push({ kind, text })
@@ -100,13 +98,13 @@ function wholeEscape(text: string, at: number): number {
 
 export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: boolean) => void): Output {
   const blocks = document.createElement('div')
-  let readers: Record<Stream, Reader>
-  let styles: Record<Stream, Style>
+  let readers: Record<Pipe, Reader>
+  let styles: Record<Pipe, Style>
   let pending: Piece[]
   let all: string[]
   let empty: boolean
   let block: HTMLElement | null
-  let blockStream: Stream
+  let blockStream: Pipe
   let room: Room
   let midLine: boolean
   // The line that may still be written over, if it is not too long for that, and its nodes in the block.
@@ -159,18 +157,18 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
     if (pending.length > 0) schedule()
   }
 
-  function append(kind: Kind, text: string): void {
+  function append(stream: Pipe, text: string): void {
     let from = 0
     for (const control of text.matchAll(controls)) {
-      show(kind, text.slice(from, control.index))
+      show(stream, text.slice(from, control.index))
       from = control.index + control[0].length
-      obey(kind === 'stderr' ? 'stderr' : 'stdout', control[0], control[1] ?? '')
+      obey(stream, control[0], control[1] ?? '')
     }
-    show(kind, text.slice(from))
+    show(stream, text.slice(from))
   }
 
   /** Does what a control character or an escape asks for. */
-  function obey(stream: Stream, control: string, parameters: string): void {
+  function obey(stream: Pipe, control: string, parameters: string): void {
     if (control.endsWith('m')) styles[stream] = styled(styles[stream], parameters)
     else if (stream !== blockStream) return
     else if (line === null) returned ||= control === '\r'
@@ -180,10 +178,8 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   }
 
   /** Shows text in which no control character is left but the line's end. */
-  function show(kind: Kind, text: string): void {
-    // What is typed belongs into the line that asked for it.
-    const stream = kind === 'stdin' ? 'stdout' : kind
-    const look = kind === 'stdin' ? 'typed' : styles[stream]
+  function show(stream: Pipe, text: string): void {
+    const look = styles[stream]
     while (text !== '') {
       if (block === null || blockStream !== stream || full()) open(stream)
       if (returned && !text.startsWith('\n')) text = `\n${text}`
@@ -194,7 +190,7 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   }
 
   /** Writes into the line, up to its end. The rest is given back. */
-  function overwrite(into: Line, look: Look, text: string): string {
+  function overwrite(into: Line, look: Style, text: string): string {
     const newline = text.indexOf('\n')
     const part = text.slice(0, Math.min(newline === -1 ? text.length : newline, longestLine))
     const before = into.length
@@ -215,7 +211,7 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   }
 
   /** Adds whole lines and the beginning of one, as much as fits into the block. The rest is given back. */
-  function add(look: Look, text: string): string {
+  function add(look: Style, text: string): string {
     const end = fitting(text, room)
     const whole = text.lastIndexOf('\n', end - 1) + 1
     if (whole > 0) {
@@ -275,7 +271,7 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
     return room.lines <= 0 || room.most <= 0 || ((room.chars <= 0 || blockSpans >= mostBlockSpans) && !midLine)
   }
 
-  function open(stream: Stream): void {
+  function open(stream: Pipe): void {
     settle()
     line = newLine()
     returned = false
@@ -293,8 +289,8 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
     blocks.append(block)
   }
 
-  function put(look: Look, text: string): ChildNode {
-    const bare = look === plain || (look !== 'typed' && spans >= mostSpans)
+  function put(look: Style, text: string): ChildNode {
+    const bare = look === plain || spans >= mostSpans
     const node = bare ? document.createTextNode(text) : dressed(look, text)
     if (!bare) {
       spans++
@@ -304,7 +300,7 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
     return node
   }
 
-  function write(kind: Kind, text: string): void {
+  function write(kind: Pipe, text: string): void {
     if (text === '') return
     if (empty) changed(false)
     empty = false
@@ -339,7 +335,6 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   reset()
   return {
     write: (stream, data) => write(stream, readers[stream].read(data)),
-    echo: (text) => write('stdin', text),
     end() {
       write('stdout', readers.stdout.end())
       write('stderr', readers.stderr.end())
@@ -359,13 +354,9 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   }
 }
 
-function dressed(look: Look, text: string): HTMLElement {
+function dressed(look: Style, text: string): HTMLElement {
   const span = document.createElement('span')
   span.textContent = text
-  if (look === 'typed') {
-    span.className = 'stdin'
-    return span
-  }
   const dress = dresses.get(look) ?? newDress(look)
   dresses.set(look, dress)
   span.className = dress.className

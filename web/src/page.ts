@@ -28,7 +28,6 @@ export const page = {
   detail: find('detail', HTMLElement),
   stdin: find('stdin', HTMLTextAreaElement),
   stdinLabel: find('stdin-label', HTMLElement),
-  interactive: find('interactive', HTMLInputElement),
   result: find('result', HTMLElement),
   cpuTime: find('cpu-time', HTMLElement),
   wallTime: find('wall-time', HTMLElement),
@@ -41,10 +40,8 @@ export const page = {
   compileOutput: find('compile-output', HTMLElement),
   output: find('output', HTMLElement),
   pictures: find('pictures', HTMLElement),
-  live: find('live', HTMLFormElement),
-  liveInput: find('live-input', HTMLInputElement),
-  send: find('send', HTMLButtonElement),
-  eof: find('eof', HTMLButtonElement),
+  terminal: find('terminal', HTMLElement),
+  keys: find('keys', HTMLElement),
 }
 
 /** Unlike `disabled`, this keeps the keyboard focus where it is. */

@@ -1,41 +1,54 @@
-import { bytes, ordinal, seconds } from './measures'
-import type { Outcome, Problem, Result, StageName } from './messages'
+import { bytes, minutes, ordinal, seconds } from './measures'
+import type { Outcome, Problem, Result, Size, StageName } from './messages'
 import { newOutput } from './output'
 import { page } from './page'
 import { shown } from './pictures'
 import type { RunView } from './run'
+import type { Screen } from './screen'
 import { decisive, nothing, refusal, verdict } from './verdict'
 import type { Tone, Verdict } from './verdict'
 
+/** By our clock, in milliseconds. */
+export interface Times {
+  /** When the program began. */
+  began: number | null
+  /** When something was typed last. */
+  typed: number
+}
+
 export interface Results extends RunView {
-  /** Of the next run: its limit on the clock, if it is to be seen, and when its program began. */
-  countTo(wall: number | null, began?: number | null): void
-  clock(): { wall: number | null; began: number | null }
+  /** Shows an empty terminal for the next run, and says what it has room for. */
+  terminal(): Size
+  readonly times: Times
   /** Says where an old result is from; an empty text says that it is not old. */
   old(from: string): void
   /** Nothing is heard of the run, and this is why. */
   stuck(why: string): void
   idle(ready: boolean): void
   stopping(): void
-  echo(text: string): void
+  /** Too much was typed or pasted. */
+  tooMuch(): void
 }
 
 const intro = 'What the program writes appears here.'
 
 /** Everything the page shows of a run. `changed` is told when one began, moved on, or ended. */
-export function newResults(changed: () => void): Results {
+export function newResults(screen: Screen, changed: () => void): Results {
   const output = newOutput(page.output, true, (empty) => page.output.classList.toggle('empty', empty))
   const compileOutput = newOutput(page.compileOutput, false, (empty) => {
     page.compilePart.hidden = empty
   })
-  const parts = { compile: compileOutput, run: output }
   let clock: ReturnType<typeof setInterval> | undefined
+  const times: Times = { began: null, typed: 0 }
+  // In seconds, if they are to be counted down.
   let wall: number | null = null
-  let began: number | null = null
+  let idle: number | null = null
   let compiling = false
   let busy = { text: '', detail: '' }
   let away = false
   let kept = ''
+  // Where the program writes: the terminal, or the plain pane.
+  let tty = false
   let why = ''
 
   function say(tone: Tone, text: string, detail = ''): void {
@@ -69,6 +82,8 @@ export function newResults(changed: () => void): Results {
   function clear(): void {
     output.clear()
     compileOutput.clear()
+    pane(tty)
+    if (tty) screen.begin()
     page.pictures.replaceChildren()
     stopClock()
     usage(null)
@@ -82,11 +97,28 @@ export function newResults(changed: () => void): Results {
 
   function startClock(since: number): void {
     stopClock()
-    const most = wall === null || compiling ? '' : ` of ${wall} s`
     clock = setInterval(() => {
-      page.wallTime.textContent = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s${most}`
+      const ran = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s`
+      const left = compiling ? null : secondsLeft(since)
+      page.wallTime.textContent = left === null ? ran : `${ran}, ${minutes(left)} left`
     }, 100)
   }
+
+  /** Until the program is ended. A program that is busy has longer than we know. */
+  function secondsLeft(since: number): number | null {
+    const ends = [
+      ...(wall === null ? [] : [since + 1000 * wall]),
+      ...(idle === null ? [] : [Math.max(since, times.typed) + 1000 * idle]),
+    ]
+    const left = (Math.min(...ends) - Date.now()) / 1000
+    return ends.length > 0 && left > 0 ? left : null
+  }
+
+  function pane(terminal: boolean): void {
+    page.terminal.hidden = !terminal
+    page.output.hidden = terminal
+  }
+
 
   function stopClock(): void {
     clearInterval(clock)
@@ -97,12 +129,14 @@ export function newResults(changed: () => void): Results {
     stopClock()
     output.end()
     compileOutput.end()
+    if (tty) screen.end()
+    if (tty && screen.empty) pane(false)
     say(how.tone, how.text, how.detail)
     changed()
   }
 
   page.copy.addEventListener('click', () => {
-    navigator.clipboard?.writeText(output.text() || compileOutput.text()).then(
+    navigator.clipboard?.writeText((tty ? screen : output).text() || compileOutput.text()).then(
       () => flash(page.copy, 'Copied'),
       () => flash(page.copy, 'Not allowed'),
     )
@@ -114,16 +148,17 @@ export function newResults(changed: () => void): Results {
 
   return {
     clear,
-    echo: (text) => output.echo(text),
+    terminal() {
+      tty = true
+      clear()
+      return screen.size()
+    },
     idle(ready) {
       if (page.verdict.dataset['tone'] === 'idle') say('idle', ready ? 'Ready' : 'Cannot run programs now')
     },
     stopping: () => say('busy', 'Stopping…'),
-    countTo(most, since = null) {
-      wall = most
-      began = since
-    },
-    clock: () => ({ wall, began }),
+    tooMuch: () => show('busy', busy.text, 'That was more than the program takes at once. Write it under Input, and run it again.'),
+    times,
     old(from) {
       page.old.textContent = from
       page.old.hidden = from === ''
@@ -134,12 +169,16 @@ export function newResults(changed: () => void): Results {
       if (away) showAway()
       else show('busy', busy.text, reason)
     },
-    sending() {
+    sending(terminal) {
+      tty = terminal
+      times.began = null
+      times.typed = 0
       clear()
       say('busy', 'Sending…')
       changed()
     },
-    resuming() {
+    resuming(terminal) {
+      tty = terminal
       clear()
       say('busy', 'Looking for your last run…')
       changed()
@@ -155,9 +194,10 @@ export function newResults(changed: () => void): Results {
       if (!away) return
       const { text, detail } = busy
       say('busy', text, detail)
-      if (began !== null) startClock(began)
+      if (times.began !== null) startClock(times.began)
     },
     forgotten() {
+      tty = false
       clear()
       placeholder(intro)
       say('idle', 'Ready')
@@ -169,30 +209,35 @@ export function newResults(changed: () => void): Results {
       say('busy', `Queued${place}`, wait)
       changed()
     },
-    started(attempt) {
-      if (attempt > 1) began = null
-      say('busy', 'Starting…', attempt > 1 ? 'The machine it ran on was lost, so it starts again.' : '')
+    started(attempt, mostWall, mostIdle) {
+      if (attempt > 1) times.began = null
+      wall = mostWall
+      idle = mostIdle
+      const how = tty ? ', with all that you typed' : ''
+      say('busy', 'Starting…', attempt > 1 ? `The machine it ran on was lost, so it starts again${how}.` : '')
       changed()
     },
     stage(stage: StageName) {
       compiling = stage === 'compile'
       say('busy', compiling ? 'Compiling…' : 'Running…', busy.detail)
       if (compiling) startClock(Date.now())
-      else startClock((began ??= Date.now()))
+      else startClock((times.began ??= Date.now()))
       changed()
     },
-    output(stage, stream, data) {
+    output(stage, stream, data, old) {
       if (why !== '') say('busy', busy.text, busy.detail)
-      parts[stage].write(stream, data)
+      if (stream === 'tty') screen.write(data, old)
+      else if (stage === 'compile') compileOutput.write(stream, data)
+      else output.write(stream, data)
     },
     finished(result: Result) {
       const outcome = decisive(result)
       usage(outcome)
       const left = shown(result)
       page.pictures.replaceChildren(...left)
-      placeholder(left.length > 0 ? '' : nothing(result))
+      placeholder(left.length > 0 ? '' : nothing(result, tty))
       page.result.classList.toggle('compiled-only', result.run === null)
-      ended(verdict(result, result.verdict === 'runtime_error' ? output.text().slice(-4096) : ''))
+      ended(verdict(result, result.verdict === 'runtime_error' && !tty ? output.text().slice(-4096) : ''))
     },
     refused: (problem: Problem) => ended(refusal(problem)),
     lost: (problem: Problem) =>

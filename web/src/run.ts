@@ -1,21 +1,23 @@
 import { add, again, newInput, next, taken } from './input'
 import type { Input } from './input'
-import type { ClientFrame, Data, Event, Problem, Result, ServerFrame, StageName, Stream, Submission } from './messages'
+import type { ClientFrame, Data, Event, Problem, Result, ServerFrame, Size, StageName, Stream, Submission } from './messages'
 import { kind } from './messages'
 
 /** What is to be seen of a run. */
 export interface RunView {
   clear(): void
-  sending(): void
+  sending(tty: boolean): void
   /** A run from before the page was loaded is looked for. */
-  resuming(): void
+  resuming(tty: boolean): void
   /** The connection went. `accepted`: the server has the program, and runs it without us. */
   away(accepted: boolean): void
   back(): void
   queued(position: number | null, estimate: number | null): void
-  started(attempt: number): void
+  /** In seconds, for a program that waits for a person: how long it may run, and how long without input. */
+  started(attempt: number, wall: number | null, idle: number | null): void
   stage(stage: StageName): void
-  output(stage: StageName, stream: Stream, data: Data): void
+  /** `old`: it was shown before, and is now shown anew. */
+  output(stage: StageName, stream: Stream, data: Data, old: boolean): void
   finished(result: Result): void
   refused(problem: Problem): void
   /** The run goes on elsewhere, but we can no longer see it. */
@@ -26,16 +28,22 @@ export interface RunView {
 
 export interface Run {
   submission: Submission | null
-  interactive: boolean
+  tty: boolean
+  /** The terminal's size as it is, and as the server knows it. */
+  size: Size | null
+  toldSize: Size | null
   submitRef: string
   // Makes sending it again harmless: the server knows it by this.
   key: string
   submits: number
   subscribeRef: string | null
   stdinRef: string | null
+  resizeRef: string | null
   cancelRef: string | null
   id: string | null
   after: number
+  /** The last event that was ever shown. */
+  seen: number
   cancelled: boolean
   /** It had ended before the page was loaded: its result is only shown again. */
   over: boolean
@@ -44,7 +52,10 @@ export interface Run {
 
 export interface Resumed {
   id: string
-  interactive: boolean
+  tty: boolean
+  seen: number
+  /** What was typed and perhaps not taken, behind so many bytes that were. */
+  typed: string[]
   offset: number
   over: boolean
 }
@@ -60,7 +71,9 @@ export interface Runner {
   /** Follows a submission made before the page was loaded again. */
   resume(resumed: Resumed): void
   cancel(): void
-  type(data: string, eof: boolean): void
+  /** False when the program has so much to read already that this is left out. */
+  type(data: string): boolean
+  resize(size: Size): void
   opened(): void
   closed(code: number): void
   frame(frame: ServerFrame): void
@@ -104,15 +117,19 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
   function begin(start: Partial<Run>): Run {
     return (shown = current = {
       submission: null,
-      interactive: false,
+      tty: false,
+      size: null,
+      toldSize: null,
       submitRef: newRef(),
       key: newKey(),
       submits: 0,
       subscribeRef: null,
       stdinRef: null,
+      resizeRef: null,
       cancelRef: null,
       id: null,
       after: 0,
+      seen: 0,
       cancelled: false,
       over: false,
       input: newInput(),
@@ -185,13 +202,27 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
     if (!send({ type: 'stdin', ref: run.stdinRef, id: run.id, ...message })) again(run.input)
   }
 
+  function sendSize(run: Run): void {
+    if (run.id === null || run.over || run.size === null || run.resizeRef !== null) return
+    if (run.size.rows === run.toldSize?.rows && run.size.cols === run.toldSize.cols) return
+    const ref = newRef()
+    if (!send({ type: 'resize', ref, id: run.id, ...run.size })) return
+    run.resizeRef = ref
+    run.toldSize = run.size
+  }
+
   function accepted(run: Run, id: string): void {
     run.id = id
     if (run.cancelled) sendCancel(run)
     sendInput(run)
+    sendSize(run)
   }
 
   function done(run: Run, ref: string | undefined): void {
+    if (ref === run.resizeRef) {
+      run.resizeRef = null
+      return sendSize(run)
+    }
     if (ref !== run.stdinRef) return
     run.stdinRef = null
     taken(run.input)
@@ -216,7 +247,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       view.refused(problem)
     } else if (ref === run.subscribeRef) {
       if (kind(problem) === 'events-reset' && run.after > 0) {
-        run.after = 0
+        run.after = run.seen = 0
         view.clear()
         subscribe(run)
       } else if (problem.status >= 500) {
@@ -233,23 +264,31 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       if (!full && problem.status < 500) return // It reads no more: the verdict will say why.
       again(run.input)
       later(run, () => sendInput(run), full ? stdinFullPause : unavailablePause)
+    } else if (ref === run.resizeRef) {
+      run.resizeRef = null
+      run.toldSize = null
+      if (problem.status >= 500) later(run, () => sendSize(run), unavailablePause)
     } else if (ref === run.cancelRef && problem.status >= 500) {
       later(run, () => sendCancel(run), unavailablePause)
     }
   }
 
-  function happened(event: Event): void {
+  function happened(run: Run, event: Event, old: boolean): void {
     switch (event.name) {
       case 'queued':
         return view.queued(event.position, event.estimate_s)
       case 'started':
-        if (event.attempt > 1) view.clear()
-        return view.started(event.attempt)
+        if (event.attempt > 1) {
+          view.clear()
+          run.toldSize = null // It has the size of the submission.
+        }
+        return view.started(event.attempt, event.wall_time, event.idle)
       case 'stage':
-        if (event.phase === 'start') view.stage(event.stage)
-        return
+        if (event.phase !== 'start') return
+        sendSize(run)
+        return view.stage(event.stage)
       case 'output':
-        return view.output(event.stage, event.stream, event.data)
+        return view.output(event.stage, event.stream, event.data, old)
       case 'finished':
         end()
         return view.finished(event.result)
@@ -260,19 +299,21 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
     current: () => current,
     shown() {
       if (shown === null || shown.id === null) return null
-      return { id: shown.id, interactive: shown.interactive, offset: shown.input.offset, over: shown !== current || shown.over }
+      const { id, tty, seen, input } = shown
+      return { id, tty, seen, typed: input.waiting, offset: input.offset, over: shown !== current || shown.over }
     },
     submit(submission) {
       if (current !== null) replace(current)
-      const started = begin({ submission, interactive: submission.interactive })
-      view.sending()
+      const size = submission.tty ?? null
+      const started = begin({ submission, tty: size !== null, size, toldSize: size })
+      view.sending(started.tty)
       sendSubmission(started)
       if (started.submits === 0) view.away(false)
     },
     hurry: sendUnsent,
-    resume({ id, interactive, offset, over }) {
-      const resumed = begin({ id, interactive, over, input: newInput(offset) })
-      view.resuming()
+    resume({ id, tty, seen, typed, offset, over }) {
+      const resumed = begin({ id, tty, seen, over, input: newInput(typed, offset) })
+      view.resuming(tty)
       subscribe(resumed)
     },
     cancel() {
@@ -282,11 +323,17 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       if (run.id !== null) return sendCancel(run)
       if (run.submits === 0) gone() // Never sent: there is nothing at the server to cancel.
     },
-    type(data, eof) {
+    type(data) {
       const run = current
-      if (run === null) return
-      add(run.input, data, eof)
+      if (run === null || !run.tty || run.over) return true
+      const added = add(run.input, data)
       sendInput(run)
+      return added
+    },
+    resize(size) {
+      if (current === null || !current.tty) return
+      current.size = size
+      sendSize(current)
     },
     opened() {
       for (const each of replaced) {
@@ -301,6 +348,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       subscribe(run)
       if (run.cancelled) sendCancel(run)
       sendInput(run)
+      sendSize(run)
     },
     closed(code) {
       for (const each of replaced) if (code === 1009 && each.id === null) replaced.delete(each)
@@ -308,6 +356,8 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       if (run === null) return
       run.stdinRef = null
       again(run.input)
+      if (run.resizeRef !== null) run.toldSize = null
+      run.resizeRef = null
       if (run.id === null && run.submits > 0) {
         if (run.cancelled) return gone()
         if (code === 1009 || run.submits >= mostSubmits) {
@@ -329,7 +379,9 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       } else if (frame.type === 'event') {
         if (frame.id !== run.id || frame.seq <= run.after) return
         run.after = frame.seq
-        happened(frame.event)
+        const old = run.after <= run.seen
+        if (!old) run.seen = run.after
+        happened(run, frame.event, old)
       }
     },
   }

@@ -19,7 +19,7 @@ export const plain: Style = {
 
 const mostParameters = 32
 /** xterm's first sixteen. */
-const named: readonly Rgb[] = [
+export const named: readonly Rgb[] = [
   [0, 0, 0], [205, 0, 0], [0, 160, 0], [180, 140, 0], [30, 90, 230], [190, 0, 190], [0, 150, 160], [200, 200, 200],
   [127, 127, 127], [255, 60, 60], [0, 200, 0], [230, 200, 0], [90, 130, 255], [240, 60, 240], [0, 210, 220], [255, 255, 255],
 ]

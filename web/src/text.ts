@@ -18,17 +18,24 @@ export interface Reader {
 const kept = /^\x1b\[[0-?]{0,60}[mK]$/
 const filter = (text: string) => text.replace(escapes, (escape) => (kept.test(escape) ? escape : ''))
 
-/** One stream's pieces as text that can be shown: bytes decoded over the seams, most escapes left out. */
-export function newReader(): Reader {
+/** One stream's pieces as text, escapes and all: bytes decoded over the seams. */
+export function newDecoder(): Reader {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
-  let held = ''
-
-  function decode(data: Data): string {
-    // A string is whole characters: bytes still waiting for their rest will not get it.
-    if (typeof data === 'string') return decoder.decode() + data
-    const bytes = Uint8Array.from(atob(data.base64), (char) => char.charCodeAt(0))
-    return decoder.decode(bytes, { stream: true })
+  return {
+    read(data) {
+      // A string is whole characters: bytes still waiting for their rest will not get it.
+      if (typeof data === 'string') return decoder.decode() + data
+      const bytes = Uint8Array.from(atob(data.base64), (char) => char.charCodeAt(0))
+      return decoder.decode(bytes, { stream: true })
+    },
+    end: () => decoder.decode(),
   }
+}
+
+/** One stream's pieces as text that can be shown: most escapes left out. */
+export function newReader(): Reader {
+  const decoder = newDecoder()
+  let held = ''
 
   function strip(text: string): string {
     if (!text.includes('\x1b')) return text
@@ -42,14 +49,20 @@ export function newReader(): Reader {
 
   return {
     read(data) {
-      const text = held + decode(data)
+      const text = held + decoder.read(data)
       held = ''
       return strip(text)
     },
     end() {
-      const rest = held + decoder.decode()
+      const rest = held + decoder.end()
       held = ''
       return filter(rest)
     },
   }
+}
+
+/** What a terminal was sent, as far as it is text: without colours, and each line as it was written over last. */
+export function plainText(sent: string): string {
+  const lines = filter(sent).replace(/\x1b\[[0-?]*[mK]|\x07/g, '').split('\n')
+  return lines.map((line) => line.replace(/\r+$/, '').replace(/^.*\r/s, '')).join('\n')
 }

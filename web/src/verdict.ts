@@ -39,10 +39,10 @@ const flushes: Record<string, string> = {
 }
 
 /** The words where the program's output would be, when there is none. */
-export function nothing({ run, verdict, language }: Result): string {
+export function nothing({ run, verdict, language }: Result, tty = false): string {
   if (run === null) return 'The program did not run.'
   const killed = verdict === 'cancelled' || run.signal !== null || run.limit !== null
-  const flush = killed && language !== null ? flushes[language.id] : undefined
+  const flush = killed && !tty && language !== null ? flushes[language.id] : undefined
   return flush === undefined ? 'The program wrote nothing.' : `Nothing arrived. ${flush}`
 }
 
@@ -52,7 +52,7 @@ const starved: Record<string, RegExp> = {
   java: /NoSuchElementException.*\n\s+at java\.base\/java\.util\.Scanner\./,
 }
 
-const feed = 'It asked for more input than there was. Write the input under Input, or let yourself type while it runs.'
+const feed = 'It asked for more input than there was. Write more under Input, or leave Input empty and type while it runs.'
 
 /** The end of the output is enough. */
 export function verdict(result: Result, output = ''): Verdict {
@@ -71,6 +71,7 @@ export function verdict(result: Result, output = ''): Verdict {
     case 'compile_error':
       return bad('Compile error', detail || ending(outcome, 'The compiler'))
     case 'runtime_error':
+      if (outcome?.tty && outcome.signal === 'SIGINT') return { tone: 'stopped', text: 'Ended by Ctrl-C', detail }
       if (outcome?.signal) {
         return bad(`Killed by ${outcome.signal}`, [signals[outcome.signal] ?? '', detail].filter(Boolean).join(' '))
       }
@@ -79,6 +80,7 @@ export function verdict(result: Result, output = ''): Verdict {
         detail || (starved[result.language?.id ?? '']?.test(output) ? feed : ''),
       )
     case 'time_limit':
+      if (outcome?.limit === 'idle') return bad('Time limit: stopped for want of input')
       return bad(`${who}Time limit: stopped after ${timeLimit(outcome)}`)
     case 'memory_limit':
       return bad(

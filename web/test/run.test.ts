@@ -4,7 +4,7 @@ import type { ClientFrame, Event, ServerFrame } from '../src/messages'
 import { newRunner } from '../src/run'
 import type { RunView } from '../src/run'
 
-const submission = { language: 'python', source: 'print(1)', stdin: '', interactive: true }
+const submission = { language: 'python', source: 'print(1)', stdin: '', tty: { rows: 24, cols: 80 } }
 const finished = { id: 'x', verdict: 'ok', message: null, language: null, compile: null, run: null, attempts: 1 }
 
 function begin() {
@@ -20,7 +20,7 @@ function begin() {
     queued: (position) => seen.push(`queued ${position}`),
     started: (attempt) => seen.push(`started ${attempt}`),
     stage: (stage) => seen.push(stage),
-    output: (_stage, _stream, data) => seen.push(String(data)),
+    output: (_stage, _stream, data, old) => seen.push(old ? `old ${String(data)}` : String(data)),
     finished: (result) => seen.push(result.verdict),
     refused: (problem) => seen.push(`refused ${problem.status}`),
     lost: (problem) => seen.push(`lost ${problem.status}`),
@@ -71,9 +71,9 @@ test('after a reconnect it goes on where it was, and drops what it has seen', ()
 test('a second attempt clears what the first one showed', () => {
   const t = begin()
   t.accepted()
-  t.event(1, { name: 'started', attempt: 1, version: null, node: null })
+  t.event(1, { name: 'started', attempt: 1, version: null, node: null, wall_time: null, idle: null })
   t.output(2, 'a')
-  t.event(3, { name: 'started', attempt: 2, version: null, node: null })
+  t.event(3, { name: 'started', attempt: 2, version: null, node: null, wall_time: null, idle: null })
   assert.deepEqual(t.saw(), ['started 1', 'a', 'clear', 'started 2'])
 })
 
@@ -131,25 +131,84 @@ test('cancelling before the answer takes effect with the answer', () => {
   assert.deepEqual(t.take().map((f) => f.type), ['cancel'])
 })
 
-test('typed input is sent one message at a time and repeated with its offset', () => {
+test('typed input is sent one message at a time, all that came meanwhile in the next, and repeated with its offset', () => {
   const t = begin()
   t.accepted()
-  t.runner.type('é\n', false)
-  t.runner.type('b\n', false)
-  t.runner.type('', true)
+  t.runner.type('é')
+  t.runner.type('\r')
+  t.runner.type('b\x03')
   const [first, ...none] = t.take()
   assert.deepEqual(none, [])
-  assert.ok(first?.type === 'stdin' && first.offset === 0)
+  assert.ok(first?.type === 'stdin' && first.offset === 0 && first.data === 'é')
   t.runner.frame({ type: 'done', ref: first.ref, id: 'x' })
   const [second] = t.take()
-  assert.ok(second?.type === 'stdin' && second.offset === 3)
+  assert.ok(second?.type === 'stdin' && second.offset === 2 && second.data === '\rb\x03')
   t.drop()
+  t.runner.type('c')
   t.back()
   const again = t.take()[1]
-  assert.ok(again?.type === 'stdin' && again.offset === 3 && again.data === 'b\n')
+  assert.ok(again?.type === 'stdin' && again.offset === 2 && again.data === '\rb\x03c')
   t.runner.frame({ type: 'done', ref: again.ref, id: 'x' })
-  const [end] = t.take()
-  assert.ok(end?.type === 'stdin' && end.offset === 5 && end.eof)
+  assert.deepEqual(t.take(), [])
+})
+
+test('what was typed and perhaps not taken outlives a reload', () => {
+  const t = begin()
+  t.accepted()
+  t.output(1, 'name? ')
+  t.runner.type('a')
+  t.runner.type('b')
+  const later = begin()
+  later.runner.resume(t.runner.shown()!)
+  later.back()
+  const sent = later.take().find((frame) => frame.type === 'stdin')
+  assert.ok(sent?.type === 'stdin' && sent.offset === 0 && sent.data === 'a')
+  later.output(1, 'name? ')
+  later.output(2, 'hello')
+  assert.deepEqual(later.saw(), ['resuming', 'back', 'old name? ', 'hello'])
+})
+
+test('nothing is typed into a program that has its input, or has ended', () => {
+  const t = begin()
+  const { tty: _, ...piped } = submission
+  t.runner.submit(piped)
+  const [submit] = t.take()
+  t.runner.frame({ type: 'accepted', ref: submit!.ref, id: 'x' })
+  t.runner.type('a')
+  t.runner.resize({ rows: 1, cols: 1 })
+  t.event(1, { name: 'finished', result: finished })
+  t.runner.resume({ id: 'x', tty: true, seen: 1, typed: [], offset: 0, over: true })
+  t.runner.type('a')
+  t.runner.resize({ rows: 1, cols: 1 })
+  assert.deepEqual(t.take().map((frame) => frame.type), ['subscribe'])
+})
+
+test('the size of the terminal is told when it changes, at last as it is, and to a second attempt', () => {
+  const t = begin()
+  const size = (rows: number) => t.runner.resize({ rows, cols: 80 })
+  const told = () => t.take().flatMap((frame) => (frame.type === 'resize' ? [[frame.ref, frame.rows] as const] : []))
+  t.accepted()
+  size(24)
+  assert.deepEqual(told(), [])
+  size(30)
+  size(31)
+  size(32)
+  const [[ref, rows], ...none] = told() as [[string, number]]
+  assert.deepEqual([rows, none], [30, []])
+  t.runner.frame({ type: 'done', ref, id: 'x' })
+  const [[last, then]] = told() as [[string, number]]
+  assert.equal(then, 32)
+  t.runner.frame(t.problem(last, 'not-running', 409))
+  t.event(1, { name: 'stage', stage: 'run', phase: 'start', outcome: null })
+  const [[later]] = told() as [[string, number]]
+  t.drop()
+  t.back()
+  const [[again, still]] = told() as [[string, number]]
+  assert.deepEqual([again === later, still], [false, 32])
+  t.runner.frame({ type: 'done', ref: again, id: 'x' })
+  t.event(2, { name: 'started', attempt: 2, version: null, node: null, wall_time: null, idle: null })
+  t.event(3, { name: 'stage', stage: 'run', phase: 'start', outcome: null })
+  assert.deepEqual(told().map(([, rows]) => rows), [32])
 })
 
 test('finished is the last word', () => {
@@ -165,8 +224,8 @@ test('typing survives a server that is not available for a moment', (context) =>
   context.mock.timers.enable({ apis: ['setTimeout'] })
   const t = begin()
   t.accepted()
-  t.runner.type('a\n', false)
-  t.runner.type('b\n', false)
+  t.runner.type('a\n')
+  t.runner.type('b\n')
   const [first] = t.take()
   assert.ok(first?.type === 'stdin')
   t.runner.frame(t.problem(first.ref, 'unavailable', 503))
@@ -236,7 +295,7 @@ test('a result is shown again after a reload, and its absence is no failure', ()
   t.accepted()
   t.event(1, { name: 'finished', result: finished })
   const shown = t.runner.shown()
-  assert.deepEqual(shown, { id: 'x', interactive: true, offset: 0, over: true })
+  assert.deepEqual(shown, { id: 'x', tty: true, seen: 1, typed: [], offset: 0, over: true })
   for (const known of [true, false]) {
     const later = begin()
     later.runner.resume(shown!)
@@ -247,14 +306,14 @@ test('a result is shown again after a reload, and its absence is no failure', ()
       later.output(1, 'a')
       later.event(2, { name: 'finished', result: finished })
     } else later.runner.frame(later.problem(subscribe.ref, 'unknown-submission', 404))
-    assert.deepEqual(later.saw(), known ? ['resuming', 'a', 'ok'] : ['resuming', 'forgotten'])
+    assert.deepEqual(later.saw(), known ? ['resuming', 'old a', 'ok'] : ['resuming', 'forgotten'])
     assert.equal(later.runner.shown()?.id, known ? 'x' : undefined)
   }
 })
 
 test('a result that is being shown again does not stand in the way of a new run', () => {
   const t = begin()
-  t.runner.resume({ id: 'x', interactive: false, offset: 0, over: true })
+  t.runner.resume({ id: 'x', tty: false, seen: 0, typed: [], offset: 0, over: true })
   t.runner.submit(submission)
   assert.deepEqual(t.take().map((f) => f.type), ['subscribe', 'submit'])
 })

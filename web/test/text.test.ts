@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { newReader } from '../src/text'
+import { newReader, plainText } from '../src/text'
 
 const base64 = (...bytes: number[]) => ({ base64: btoa(String.fromCharCode(...bytes)) })
 
@@ -48,4 +48,8 @@ test('many escapes take linear time', () => {
   reader.read('\x1bP'.repeat(300_000))
   reader.read('\x1b[1;1'.repeat(300_000))
   assert.ok(performance.now() - begun < 2_000)
+})
+
+test('what a terminal was sent can be had as text', () => {
+  assert.equal(plainText('\x1b[31mred\x1b[0m\r\n 5 %\r10 %\r\r\ndone\x1b[K\x07\r\nend'), 'red\n10 %\ndone\nend')
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { delay } from '../src/backoff'
 import { newDraft } from '../src/drafts'
-import { bytes, ordinal, seconds } from '../src/measures'
+import { bytes, minutes, ordinal, seconds } from '../src/measures'
 import type { Outcome, Result } from '../src/messages'
 import { openStore } from '../src/store'
 import { nothing, refusal, verdict } from '../src/verdict'
@@ -11,7 +11,7 @@ import { newWatch } from '../src/watch'
 
 const outcome: Outcome = {
   exit_code: 0, signal: null, limit: null, stdout_truncated: false, stderr_truncated: false,
-  cpu_time: 0.01, wall_time: 0.02, memory: 8_000_000,
+  cpu_time: 0.01, wall_time: 0.02, memory: 8_000_000, tty: false,
 }
 const result = (word: string, run: Partial<Outcome> | null, compile: Partial<Outcome> | null = null): Result => ({
   id: 'x', verdict: word, message: null, language: null, attempts: 1,
@@ -44,6 +44,9 @@ test('verdicts in plain words', () => {
   assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGSEGV' }), 'Killed by SIGSEGV')
   assert.equal(text('time_limit', { limit: 'cpu_time', cpu_time: 5.02 }), 'Time limit: stopped after 5 s of CPU')
   assert.equal(text('time_limit', { limit: 'wall_time', wall_time: 10.01 }), 'Time limit: stopped after 10 s on the clock')
+  assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT', tty: true }), 'Ended by Ctrl-C')
+  assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT' }), 'Killed by SIGINT')
+  assert.equal(text('time_limit', { limit: 'idle', wall_time: 301 }), 'Time limit: stopped for want of input')
   assert.equal(text('memory_limit', { memory: 268435456 }), 'Memory limit: stopped at 256 MiB')
   assert.equal(text('cancelled', null), 'Cancelled')
   assert.equal(text('internal_error', null), 'Internal error: ours, not yours')
@@ -57,6 +60,7 @@ test('refusals say what to do', () => {
 })
 
 test('figures', () => {
+  assert.deepEqual([minutes(300), minutes(59.1), minutes(0.2)], ['5:00', '1:00', '0:01'])
   assert.deepEqual([seconds(0.0113), seconds(0.66), seconds(1.234), seconds(61.5)], ['11.3 ms', '660 ms', '1.23 s', '61.5 s'])
   assert.deepEqual([bytes(512), bytes(8123456), bytes(2 ** 31)], ['512 B', '7.7 MiB', '2048 MiB'])
   assert.deepEqual([1, 2, 3, 11, 22].map(ordinal), ['1st', '2nd', '3rd', '11th', '22nd'])

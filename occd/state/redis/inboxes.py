@@ -84,12 +84,19 @@ def _inbox(node: str) -> str:
 
 _INBOX = """
 local function micros() return math.floor(now() * 1000000) end
+-- Number, seat and start of the data; nothing for what somebody else wrote. No number is in the future.
+local function letter(each)
+  local number, seat, start = string.match(each, '^(%d+) (%d+) ()')
+  if not number or #number > 16 or #seat > 9 then return end
+  if tonumber(number) > math.max(tonumber(get('last') or 0), micros()) then return end
+  return number, seat, start
+end
 -- Drop the letters up to a number, and what somebody else wrote there.
 local function drop(number, beside)
   while true do
     local first = redis.call('LINDEX', C, 0)
     if not first then return end
-    local at, start = string.match(first, '^(%d+) %d+ ()')
+    local at, _, start = letter(first)
     if at and tonumber(at) > number then return end
     redis.call('LPOP', C)
     if at then redis.call('HINCRBY', H, 'bytes', start - 1 - #first - beside) end
@@ -131,7 +138,7 @@ drop(math.max(tonumber(ARGV[4]), micros() - ttl * 1000000), beside)
 heard(ttl)
 local found, size = {'done'}, 0
 for _, each in ipairs(redis.call('LRANGE', C, 0, -1)) do
-  local number, seat, start = string.match(each, '^(%d+) (%d+) ()')
+  local number, seat, start = letter(each)
   if number and tonumber(number) > tonumber(ARGV[5]) then
     local data = string.sub(each, start)
     for _, part in ipairs({number, seat, data}) do found[#found + 1] = part end

@@ -1,0 +1,366 @@
+"""A program that gets no input talks to a person at a terminal, in the page."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+from serving import Server
+
+from e2e.editor import ASKS, DESK, PHONE, Editor, new_context
+
+GREETERS = {
+    "python": "name = input('name? ')\nprint('hello ' + name)",
+    "c": '#include <stdio.h>\nint main(void) { char name[99]; printf("name? ");'
+    ' if (scanf("%98s", name) != 1) return 1; printf("hello %s\\n", name); }',
+    "cpp": "#include <iostream>\n#include <string>\nint main() { std::string name;"
+    ' std::cout << "name? "; std::cin >> name; std::cout << "hello " << name << "\\n"; }',
+    "java": "public class Main { public static void main(String[] a) {"
+    ' System.out.print("name? "); String name = new java.util.Scanner(System.in).nextLine();'
+    ' System.out.println("hello " + name); } }',
+    "javascript": "const rl = require('readline').createInterface(process.stdin, process.stdout);\n"
+    "rl.question('name? ', name => { console.log('hello ' + name); rl.close(); });",
+    "typescript": "import * as readline from 'readline';\n"
+    "const rl = readline.createInterface(process.stdin, process.stdout);\n"
+    "rl.question('name? ', (name: string) => { console.log('hello ' + name); rl.close(); });",
+    "go": 'package main\nimport "fmt"\nfunc main() { var name string\n fmt.Print("name? ")\n'
+    ' fmt.Scan(&name)\n fmt.Println("hello", name) }',
+    "rust": 'fn main() { let mut name = String::new(); print!("name? ");\n'
+    " std::io::Write::flush(&mut std::io::stdout()).unwrap();\n"
+    ' std::io::stdin().read_line(&mut name).unwrap(); println!("hello {}", name.trim()); }',
+    "ruby": "print 'name? '\nputs \"hello #{gets.chomp}\"",
+    "perl": "print 'name? '; my $name = <STDIN>; chomp $name; print \"hello $name\\n\";",
+    "php": "<?php echo 'name? '; $name = trim(fgets(STDIN)); echo \"hello $name\\n\";",
+    "lua": "io.write('name? ') local name = io.read() print('hello ' .. name)",
+    "bash": "read -p 'name? ' name\necho \"hello $name\"",
+}
+
+SIZES = """\
+import os, signal
+signal.signal(signal.SIGWINCH, lambda *_: print(*os.get_terminal_size()[::-1]))
+print(*os.get_terminal_size()[::-1])
+while input(): pass
+"""
+
+CURSES = """\
+import curses
+def main(window):
+    while True:
+        window.erase()
+        window.addstr(0, 0, "size %d %d" % window.getmaxyx())
+        window.addstr(window.getmaxyx()[0] - 2, 0, "bottom", curses.A_REVERSE)
+        if window.getch() == ord("q"): return
+curses.wrapper(main)
+print("left")
+"""
+
+
+@pytest.mark.parametrize("language", GREETERS)
+def test_a_prompt_without_a_newline_is_seen_before_the_answer(
+    editor: Editor, language: str
+) -> None:
+    editor.part("language").select_option(language)
+    editor.talk(GREETERS[language])
+    editor.expect_terminal("name?")
+    editor.type("you", "Enter")
+    editor.expect_verdict("good")
+    editor.expect_terminal("name? you", "hello you")
+
+
+def test_a_program_is_answered_as_in_a_terminal_until_control_d(editor: Editor) -> None:
+    editor.talk(ASKS)
+    editor.expect_terminal("name?")
+    editor.type("yuo", "Backspace", "Backspace", "ou", "Enter")
+    editor.expect_terminal("name? you", "hello you")
+    editor.page.keyboard.insert_text("é😀")  # as from a picker, which presses no key
+    editor.type("Enter")
+    editor.wait_terminal("got é😀")
+    editor.type("Control+d")
+    editor.expect_verdict("good")
+    editor.expect_terminal("name? you", "hello you", "é😀", "got é😀", "bye")
+
+
+def test_the_first_view_does_without_the_terminal(editor: Editor) -> None:
+    fetched = """() => performance.getEntriesByType('resource')
+        .map(each => [each.name, each.startTime, each.transferSize])"""
+    editor.page.wait_for_function(f"({fetched})().some(([name]) => name.includes('terminal.js'))")
+    loaded, size = editor.page.evaluate(
+        "(([page]) => [page.loadEventStart, page.transferSize])"
+        "(performance.getEntriesByType('navigation'))"
+    )
+    first = [each for each in editor.page.evaluate(fetched) if each[1] < loaded]
+    assert not [name for name, _, _ in first if "terminal.js" in name]
+    assert len(first) >= 3
+    assert size + sum(count for _, _, count in first) < 200_000
+
+
+def test_given_input_there_is_no_terminal(editor: Editor) -> None:
+    editor.part("stdin").fill("one\n")
+    editor.run("import sys; print(sys.stdin.isatty(), sys.stdin.read())")
+    editor.expect_verdict("good")
+    editor.expect_whole_output("False one\n\n")
+    expect(editor.part("terminal")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("key", "number"), [("Control+c", 2), ("Control+\\", 3), ("Control+z", 20)]
+)
+def test_a_control_key_is_the_programs(editor: Editor, key: str, number: int) -> None:
+    editor.talk(
+        "import signal\n"
+        f"signal.signal({number}, lambda number, _: print('signal', number))\n"
+        "print('up'); input()"
+    )
+    editor.wait_terminal("up")
+    editor.type(key)
+    editor.wait_terminal(f"signal {number}")
+    editor.type("Enter")
+    editor.expect_verdict("good")
+
+
+def test_control_c_copies_what_is_selected_and_is_the_programs_else(
+    context: BrowserContext, editor: Editor
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.talk("print('word'); input()")
+    editor.expect_terminal("word")
+    editor.page.locator(".xterm-rows > div").first.evaluate(
+        "row => window.box = row.getBoundingClientRect()"
+    )
+    left, top, height = editor.page.evaluate("[box.left, box.top, box.height]")
+    editor.page.mouse.dblclick(left + 10, top + height / 2)
+    editor.page.keyboard.press("Control+c")
+    assert editor.page.evaluate("navigator.clipboard.readText()") == "word"
+    editor.page.keyboard.press("Control+v")
+    editor.wait_terminal("word\nword")
+    editor.page.keyboard.press("Control+c")
+    editor.wait_terminal("KeyboardInterrupt")
+    editor.expect_verdict("stopped", "Ended by Ctrl-C")
+
+
+def test_colours_and_a_line_written_over(editor: Editor) -> None:
+    editor.talk(
+        "import time\n"
+        "for n in range(101):\n"
+        "    print(f'\\r{n:3} %', end='', flush=True)\n"
+        "    if n % 25 == 0: time.sleep(0.05)\n"
+        "print('\\r\\x1b[Kdone')\n"
+        "print('plain \\x1b[31mred\\x1b[0m \\x1b[38;5;208morange\\x1b[0m '\n"
+        "      '\\x1b[38;2;250;250;250mwhite\\x1b[0m \\x1b[97;103mboth\\x1b[0m')"
+    )
+    editor.expect_verdict("good")
+    editor.expect_terminal("done", "plain red orange white both")
+    colours = (
+        editor.page.locator(".xterm-rows > div")
+        .nth(1)
+        .locator("span")
+        .evaluate_all(
+            "all => Object.fromEntries(all.map("
+            "each => [each.textContent.trim(), getComputedStyle(each).color]))"
+        )
+    )
+    colours.pop("", None)  # between them
+    assert len(colours) == len(set(colours.values())) == 5
+    assert colours["white"] != "rgb(250, 250, 250)"  # which could not be read here
+
+
+def size(lines: list[str]) -> tuple[int, int]:
+    rows, cols = re.findall(r"(\d+) (\d+)", "\n".join(lines))[-1]
+    return int(rows), int(cols)
+
+
+def test_a_program_is_told_the_size_of_the_pane(editor: Editor) -> None:
+    editor.talk(SIZES)
+    editor.page.wait_for_function("document.querySelectorAll('.xterm-rows > div').length > 1")
+    rows = editor.page.locator(".xterm-rows > div")
+    before, _ = size(editor.wait_terminal(f"{rows.count()} "))
+    editor.page.set_viewport_size({"width": DESK[0], "height": 600})
+    expect(rows).not_to_have_count(before)
+    editor.wait_terminal(f"\n{rows.count()} ")
+    editor.type("Enter")
+    editor.expect_verdict("good")
+
+
+def test_a_full_screen_program_follows_the_size_and_leaves_what_was_there(editor: Editor) -> None:
+    editor.talk("print('before')\n" + CURSES)
+    before = size(editor.wait_terminal("size "))
+    editor.page.set_viewport_size({"width": DESK[0], "height": 600})
+    editor.page.wait_for_function(
+        "before => !document.querySelector('.xterm-rows').textContent.includes(before)",
+        arg=f"size {before[0]} {before[1]}",
+    )
+    rows, cols = size(editor.wait_terminal("size "))
+    assert rows < before[0]
+    assert cols == before[1]
+    assert editor.wait_terminal("bottom")[rows - 2] == "bottom"
+    editor.type("q")
+    editor.expect_verdict("good")
+    editor.expect_terminal("before", "left")
+
+
+def test_pythons_own_prompt_has_a_history(editor: Editor) -> None:
+    editor.talk("import os, sys; os.execv(sys.executable, [sys.executable, '-q'])")
+    editor.expect_terminal(">>>")
+    editor.type("6 * 7", "Enter")
+    editor.wait_terminal("42")
+    editor.type("ArrowUp", "Backspace", "8", "Enter")
+    editor.wait_terminal("48")
+    editor.type("Control+d")
+    editor.expect_verdict("good")
+
+
+def test_what_ended_can_be_read_and_copied_and_not_typed_into(
+    context: BrowserContext, editor: Editor
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.talk("for n in range(300): print('line', n)")
+    editor.expect_verdict("good")
+    editor.wait_terminal("line 299")
+    editor.type("x", "Enter", "Control+c")
+    for _ in range(300):
+        editor.page.keyboard.press("Shift+PageUp")
+    editor.wait_terminal("line 0\nline 1\n")
+    editor.page.locator("#copy").click()
+    whole = "".join(f"line {n}\n" for n in range(300))
+    editor.page.wait_for_function(
+        "async wanted => await navigator.clipboard.readText() === wanted", arg=whole
+    )
+
+
+def test_a_program_that_writes_nothing_is_said_to(editor: Editor) -> None:
+    editor.talk("pass")
+    editor.expect_verdict("good")
+    expect(editor.part("output")).to_have_attribute(
+        "data-placeholder", "The program wrote nothing."
+    )
+    expect(editor.part("output")).to_be_visible()
+
+
+def test_what_does_not_compile_is_the_compilers_at_a_terminal_too(editor: Editor) -> None:
+    editor.part("language").select_option("c")
+    editor.talk("int main(void) { return }")
+    editor.expect_verdict("bad", "ompile")
+    expect(editor.part("compile-output")).to_contain_text("main.c:1")
+    expect(editor.part("terminal")).to_be_hidden()
+
+
+def test_f6_leaves_the_terminal_and_a_program_that_waits_gets_the_keys(editor: Editor) -> None:
+    editor.part("stdin").fill("")
+    editor.write("print(input('name? ')); print([input()])")
+    editor.page.keyboard.press("Control+Enter")
+    terminal = editor.page.locator(".xterm textarea")
+    expect(terminal).to_be_focused()
+    editor.page.keyboard.type("\ta\n")  # a tabulator is the program's, too
+    editor.wait_terminal("\n        a")
+    editor.page.keyboard.press("F6")
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    editor.page.keyboard.press("F6")
+    expect(editor.part("stdin")).to_be_focused()
+    editor.page.keyboard.press("F6")
+    expect(terminal).to_be_focused()
+    editor.page.keyboard.press("Shift+F6")
+    expect(editor.part("stdin")).to_be_focused()
+    editor.page.keyboard.press("F6")
+    described = terminal.get_attribute("aria-describedby")
+    expect(editor.page.locator(f"#{described}")).to_have_text("F6 leaves the terminal")
+    editor.page.keyboard.press("Enter")
+    editor.expect_verdict("good")
+    editor.wait_terminal("['']")  # F6 was not the program's
+    editor.page.keyboard.press("Tab")  # nothing can be typed any more
+    expect(terminal).not_to_be_focused()
+
+
+def test_who_goes_on_writing_keeps_the_keys(editor: Editor) -> None:
+    editor.talk("print('up'); input()")
+    editor.page.locator(".cm-content").click()
+    editor.page.keyboard.press("Control+Enter")
+    editor.page.keyboard.type("#")
+    editor.wait_terminal("up")
+    editor.page.wait_for_timeout(1000)  # twice as long as a person who only watches has to wait
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    editor.part("stop").click()
+    editor.expect_verdict("stopped")
+
+
+def test_a_paste_is_bracketed_for_who_asks_and_too_long_a_one_is_refused(
+    context: BrowserContext, editor: Editor
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.talk(
+        "import tty, os; tty.setraw(0); print('\\x1b[?2004hup\\r')\n"
+        "data = b''\n"
+        "while not data.endswith(b'~q'): data += os.read(0, 99999)\n"
+        "print(len(data), data[:8], '\\r')"
+    )
+    editor.wait_terminal("up")
+    editor.type()
+    editor.page.evaluate("navigator.clipboard.writeText('x'.repeat(70_000))")
+    editor.page.keyboard.press("Control+v")
+    expect(editor.part("detail")).to_contain_text("more than the program takes at once")
+    editor.page.evaluate("navigator.clipboard.writeText('x'.repeat(50_000))")
+    editor.page.keyboard.press("Control+v")
+    editor.page.keyboard.type("q")
+    editor.expect_verdict("good")
+    editor.wait_terminal(f"{50_000 + 2 * len('?[200~') + 1} b'\\x1b[200~xx'")
+
+
+def test_the_time_that_is_left_is_counted_down_and_typing_renews_it(editor: Editor) -> None:
+    wall = editor.part("wall-time")
+    editor.talk("while input('? '): pass")
+    expect(wall).to_have_text(re.compile(r"^\d+\.\d s, 4:5\d left$"))
+    before = wall.inner_text()
+    editor.page.reload()
+    expect(wall).to_have_text(re.compile(r"^\d+\.\d s, 4:5\d left$"))
+    assert float(wall.inner_text().split()[0]) >= float(before.split()[0])  # the same clock
+    expect(wall).to_contain_text("4:55 left")
+    editor.type("a")
+    expect(wall).to_contain_text("4:59 left")
+    editor.type("Enter", "Enter")
+    editor.expect_verdict("good")
+    expect(wall).not_to_contain_text("left")
+
+
+def test_a_link_goes_nowhere(editor: Editor) -> None:
+    editor.talk("print('\\x1b]8;;https://example.org/\\x1b\\\\here\\x1b]8;;\\x1b\\\\'); input()")
+    editor.expect_terminal("here")
+    editor.page.on("popup", lambda page: editor.complaints.append(page.url))
+    editor.page.on("dialog", lambda dialog: editor.complaints.append(dialog.message))
+    left, top = editor.page.locator(".xterm-rows > div").first.evaluate(
+        "row => [row.getBoundingClientRect().left, row.getBoundingClientRect().top]"
+    )
+    editor.page.mouse.click(left + 10, top + 8)
+    editor.type("Enter")
+    editor.expect_verdict("good")
+
+
+def test_a_flood_leaves_the_page_usable_and_can_be_copied_whole(
+    context: BrowserContext, editor: Editor
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.talk("print('x' * 10_000_000)\nfor n in range(60_000): print('line', n)")
+    editor.expect_verdict("good")
+    editor.page.locator("#copy").click()
+    editor.page.wait_for_function(
+        "async () => (await navigator.clipboard.readText()).length === 688_890 + 10_000_001"
+    )
+    # Not even for a screen reader is an endless line kept in the page.
+    assert editor.page.evaluate("document.querySelector('.xterm').textContent.length") < 1_000_000
+    editor.talk("print('next')")
+    editor.expect_verdict("good")
+    editor.expect_terminal("next")
+
+
+def test_by_touch_there_are_keys_for_what_a_phone_has_not(browser: Browser, server: Server) -> None:
+    with new_context(browser, PHONE) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        editor.open()
+        editor.talk(ASKS)
+        editor.expect_terminal("name?")
+        editor.page.locator(".xterm").tap()
+        editor.page.keyboard.insert_text("you")
+        editor.page.keyboard.press("Enter")
+        editor.wait_terminal("hello you")
+        editor.part("keys").get_by_text("Ctrl D").tap()
+        expect(editor.page.locator(".xterm textarea")).to_be_focused()
+        editor.expect_verdict("good")
+        expect(editor.part("keys")).to_be_hidden()
+        assert editor.complaints == []

@@ -1,0 +1,45 @@
+// Where the keys go.
+
+/** So long a program is there before it gets the keys, unless somebody has done something since. */
+const patience = 500
+
+/** What makes a person's next keys go elsewhere than they went. */
+export interface Attention {
+  /** A run began. */
+  ask(): void
+}
+
+/** Calls `take` when a run is still there after a moment in which nobody has used a key or a pointer. */
+export function newAttention(take: () => void): Attention {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const leave = () => clearTimeout(timer)
+  addEventListener('keydown', leave, { capture: true })
+  addEventListener('pointerdown', leave, { capture: true })
+  return {
+    ask() {
+      leave()
+      // By touch a keyboard would come up, over what the program writes.
+      if (!matchMedia('(pointer: coarse)').matches) timer = setTimeout(take, patience)
+    },
+  }
+}
+
+/** Goes with F6 to the next of the page's parts, and with Shift to the one before. */
+export function moveByF6(parts: { in: HTMLElement; focus(): void }[]): void {
+  document.addEventListener('keydown', (key) => {
+    if (key.key !== 'F6' || key.ctrlKey || key.altKey || key.metaKey) return
+    key.preventDefault()
+    const at = parts.findIndex((part) => part.in.contains(document.activeElement))
+    const next = at === -1 ? 0 : at + (key.shiftKey ? parts.length - 1 : 1)
+    parts[next % parts.length]?.focus()
+  })
+}
+
+/** Buttons for keys that a touched keyboard does not have. `data-key` is what each types. */
+export function typeByTouch(keys: HTMLElement, type: (text: string) => void): void {
+  for (const button of keys.querySelectorAll('button')) {
+    // The keyboard stays where it is.
+    button.addEventListener('pointerdown', (press) => press.preventDefault())
+    button.addEventListener('click', () => type(JSON.parse(`"${button.dataset['key']}"`) as string))
+  }
+}

@@ -1,0 +1,139 @@
+import { delay } from './backoff'
+import type { Data, Size } from './messages'
+import { named } from './sgr'
+import type { Terminal, TerminalEvents } from './terminal'
+import { newDecoder, plainText } from './text'
+
+/** The terminal of a run. It is there at once; what draws it is fetched when the page has nothing else to do. */
+export interface Screen {
+  /** Shows an empty terminal, for a run that begins. */
+  begin(): void
+  /** What it has room for. */
+  size(): Size
+  write(data: Data, old: boolean): void
+  /** The run is over: what is there can be read and copied, and nothing can be typed. */
+  end(): void
+  /** What was written, from its beginning. */
+  text(): string
+  readonly empty: boolean
+  focus(): void
+}
+
+interface Piece {
+  text: string
+  old: boolean
+}
+
+/** In characters. Between two slices the browser may draw, and keys and clicks come in. */
+const slice = 16_384
+/** For a browser that does not tell when it is idle. */
+const soon = 1_000
+
+export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
+  let fetching: Promise<void> | undefined
+  let drawing: typeof import('./terminal') | null = null
+  let tries = 0
+  let terminal: Terminal | null = null
+  let decoder = newDecoder()
+  let pieces: Piece[] = []
+  let all: string[] = []
+  let writing = false
+  let live = false
+  // What the terminal has yet to be told, when it has written what it is at.
+  let clears = false
+  let ends = false
+
+  /** Fetches what draws, and makes the terminal if it waits for that. */
+  function load(): void {
+    fetching ??= import('./terminal').then(
+      (chunk) => {
+        drawing = chunk
+        if (live || all.length > 0) open()
+      },
+      () => {
+        fetching = undefined
+        setTimeout(load, delay(tries++))
+      },
+    )
+  }
+
+  /** It must be in sight to be measured. */
+  function open(): void {
+    if (drawing === null) return load()
+    if (terminal !== null || pane.offsetParent === null) return
+    terminal = drawing.newTerminal(pane, named, on)
+    on.resized(terminal.fit())
+    pump()
+  }
+
+  function pump(): void {
+    if (terminal === null || writing) return
+    if (clears) terminal.clear(live)
+    clears = false
+    const piece = pieces[0]
+    if (piece === undefined) {
+      if (ends) terminal.end()
+      ends = false
+      return
+    }
+    const text = piece.text.slice(0, slice)
+    piece.text = piece.text.slice(slice)
+    if (piece.text === '') pieces.shift()
+    writing = true
+    terminal.write(text, piece.old, pieces.length > 0, () => {
+      writing = false
+      pump()
+    })
+  }
+
+  function write(text: string, old: boolean): void {
+    if (text === '') return
+    all.push(text)
+    const last = pieces[pieces.length - 1]
+    if (last?.old === old && last.text.length < slice) last.text += text
+    else pieces.push({ text, old })
+    pump()
+  }
+
+  function estimate(): Size {
+    const { fontSize, fontFamily } = getComputedStyle(pane)
+    const context = document.createElement('canvas').getContext('2d')
+    if (context === null) return { rows: 24, cols: 80 }
+    context.font = `${fontSize} ${fontFamily}`
+    const fits = (room: number, one: number) => Math.min(1000, Math.max(1, Math.floor(room / one)))
+    return {
+      rows: fits(pane.clientHeight - 16, parseFloat(fontSize) * 1.4),
+      cols: fits(pane.clientWidth - 28, context.measureText('W').width),
+    }
+  }
+
+  addEventListener('load', () => {
+    if ('requestIdleCallback' in window) requestIdleCallback(load)
+    else setTimeout(load, soon)
+  })
+
+  return {
+    begin() {
+      decoder = newDecoder()
+      pieces = []
+      all = []
+      live = clears = true
+      ends = false
+      open()
+      pump()
+    },
+    size: () => terminal?.fit() ?? estimate(),
+    write: (data, old) => write(decoder.read(data), old),
+    end() {
+      write(decoder.end(), false)
+      live = false
+      ends = true
+      pump()
+    },
+    text: () => terminal?.text() ?? plainText(all.join('')),
+    get empty() {
+      return all.length === 0
+    },
+    focus: () => terminal?.focus(),
+  }
+}
