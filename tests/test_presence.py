@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import trio
 from in_process import API, PATIENCE_S, UPGRADE, edge, frame
+from trio.testing import MockClock
 
 from occd.errors import StateUnavailable
 from occd.roles.following import Following
@@ -131,3 +133,19 @@ async def test_an_outage_ends_no_telling(tmp_path: Path, monkeypatch: pytest.Mon
             await presence.enough.wait()
         nursery.cancel_scope.cancel()
     assert all(told == {id} for told in presence.told)
+
+
+async def test_state_that_takes_long_is_told_as_often(autojump_clock: MockClock) -> None:
+    """An attempt asks again 20 s after a no, and a call to a state that is away takes 5 s and more."""
+    told = []
+
+    class Slow:
+        async def touch(self, subjects: set[str]) -> None:
+            told.append(trio.current_time())
+            await trio.sleep(10)
+
+    following = Following(cast(State, SimpleNamespace(presence=Slow())))
+    began = trio.current_time()
+    with following.following("id"), trio.move_on_after(50):
+        await following.run()
+    assert told == pytest.approx([began + 15, began + 30, began + 45])

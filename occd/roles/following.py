@@ -29,8 +29,12 @@ class Following:
 
     async def run(self) -> None:
         """Tell state, until cancelled."""
+        due = trio.current_time()
         while True:
-            await trio.sleep(RENEW_S)
+            due = max(
+                due + RENEW_S, trio.current_time()
+            )  # however long state took to answer, or not
+            await trio.sleep_until(due)
             followed = {*self._here, *self._lately}
             self._lately.clear()
             if followed:
