@@ -3,15 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import trio
 from in_process import API, PATIENCE_S, UPGRADE, edge, frame
+from trio.testing import MockClock
 
 from occd.errors import StateUnavailable
 from occd.roles.following import Following
+from occd.roles.ws import Ws
 from occd.state import Presence, State
+from occd.web.budget import Budget, Held, Shares
+from occd.web.follow import Follower
 
 ASKS = json.dumps({"language": "python", "source": "input()", "interactive": True}).encode()
 GET = b"GET %b/submissions/%b%b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%b\r\n"
@@ -72,25 +77,48 @@ class Told:
             raise StateUnavailable("it is away", 1)
 
 
-async def test_a_follower_to_whom_news_are_sent_is_there_until_the_end(
+async def test_a_follower_is_there_while_it_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A busy program's follower is often not found waiting."""
+    """A client that reads slowly gets one batch of events for minutes, and waits for no news meanwhile."""
     monkeypatch.setattr("occd.roles.following.RENEW_S", 0.01)
+    presence, reads = Told(enough=3), trio.Event()
+
+    async def read(_frame: object) -> None:
+        reads.set()
+        await trio.sleep_forever()
+
     async with edge(tmp_path) as server, trio.open_nursery() as nursery:
-        busy, ended, waits = [(await server.post(ASKS))[1]["id"] for _ in range(3)]
-        presence = Told(enough=2)
+        id = (await server.post(ASKS))[1]["id"]
+        ws = Ws(replace(server.state, presence=cast(Presence, presence)), server.submit)
+        follower = Follower(ws, Held(Budget(Shares()), "127.0.0.1", lambda: None))
+        nursery.start_soon(follower.follow, id, 0, read)
+        with trio.fail_after(PATIENCE_S):
+            await reads.wait()
+            nursery.start_soon(ws.run)
+            await presence.enough.wait()
+        nursery.cancel_scope.cancel()
+    assert all(told == {id} for told in presence.told)
+
+
+async def test_a_client_that_waits_again_and_again_is_there_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.roles.following.RENEW_S", 0.01)
+    presence = Told(enough=2)
+    async with edge(tmp_path) as server, trio.open_nursery() as nursery:
+        asked, ended, waits = [(await server.post(ASKS))[1]["id"] for _ in range(3)]
         following = Following(replace(server.state, presence=cast(Presence, presence)))
-        await following.watch(busy, 0)
+        with trio.move_on_after(0.01):
+            await following.settled(asked, 0)
         await server.state.submissions.cancel(ended)
-        await following.watch(ended, 0)
-        assert following.count == 0
+        await following.settled(ended, 0)
         nursery.start_soon(following.settled, waits, 0)
         nursery.start_soon(following.run)
         with trio.fail_after(PATIENCE_S):
             await presence.enough.wait()
         nursery.cancel_scope.cancel()
-    assert presence.told[:2] == [{busy, waits}, {waits}]
+    assert presence.told[:2] == [{asked, waits}, {waits}]
 
 
 async def test_an_outage_ends_no_telling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +133,19 @@ async def test_an_outage_ends_no_telling(tmp_path: Path, monkeypatch: pytest.Mon
             await presence.enough.wait()
         nursery.cancel_scope.cancel()
     assert all(told == {id} for told in presence.told)
+
+
+async def test_state_that_takes_long_is_told_as_often(autojump_clock: MockClock) -> None:
+    """An attempt asks again 20 s after a no, and a call to a state that is away takes 5 s and more."""
+    told = []
+
+    class Slow:
+        async def touch(self, subjects: set[str]) -> None:
+            told.append(trio.current_time())
+            await trio.sleep(10)
+
+    following = Following(cast(State, SimpleNamespace(presence=Slow())))
+    began = trio.current_time()
+    with following.following("id"), trio.move_on_after(50):
+        await following.run()
+    assert told == pytest.approx([began + 15, began + 30, began + 45])

@@ -149,6 +149,10 @@ async def test_a_server_that_comes_up_late_is_used() -> None:
 async def test_full_memory_is_said_and_heals(server: RedisServer) -> None:
     async with opened(server.url) as state:
         server.do("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(
+            StateUnavailable, match="maxmemory"
+        ):  # it reads, but hears of no follower
+            await state.presence.here("followed")
         with pytest.raises(StateUnavailable, match="maxmemory") as full:
             await state.store.check()
         assert full.value.retry_after_s > 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,10 +18,12 @@ from terminals import Screen, at_terminal, python_at_terminal, shown_by
 
 import occd.sandbox.host
 from occd.config import Config
+from occd.errors import out_of_descriptors
 from occd.inputs import Limits, Terminal
 from occd.model import File
 from occd.rules import Broken
 from occd.sandbox import Null, open_sandbox
+from occd.sandbox.launcher import Launcher
 
 MIB = 2**20
 FLOOD = replace(LONG, output=64 * MIB)
@@ -70,6 +73,26 @@ async def test_program_leads_the_session_of_its_terminal(lab: Lab) -> None:
 async def test_without_a_terminal_there_is_none(lab: Lab) -> None:
     ran = await lab.python("print([os.isatty(fd) for fd in (0, 1, 2)], 'TERM' in os.environ)")
     assert ran.stdout == b"[False, False, False] False\n", ran
+
+
+async def test_without_a_descriptor_for_the_terminal_this_is_said(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a failure does not count as the program's attempt."""
+    receive = Launcher.terminal
+
+    async def starved(self: Launcher) -> int:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            return await receive(self)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    monkeypatch.setattr(Launcher, "terminal", starved)
+    with pytest.RaisesGroup(OSError, flatten_subgroups=True) as failed:
+        await shown_by(lab, "print(1)")
+    assert out_of_descriptors(failed.value)
 
 
 async def test_window_is_set_from_the_start(lab: Lab) -> None:

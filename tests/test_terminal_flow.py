@@ -1,7 +1,6 @@
 """A terminal from end to end: a client types and reads, and the program runs in the real sandbox."""
 
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -97,18 +96,25 @@ async def test_the_window_has_its_size_from_the_start_and_is_resized(
     server: Server, client: Client
 ) -> None:
     source = """
-trap 'stty size' WINCH
-stty size
-while ! read -t 60 line; do :; done
-echo "got $line"
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})  # one that comes early waits for sigwait
+while True:
+    cols, rows = os.get_terminal_size()
+    print(rows, cols)
+    if cols == 1:
+        break
+    signal.sigwait({signal.SIGWINCH})
+print("got", input())
 """
-    id = await start(client, source, "bash", tty={"rows": 11, "cols": 1000})
+    id = await start(client, source, tty={"rows": 11, "cols": 1000})
     await client.until_output(id, "11 1000\r\n")
     assert await resize(client, id, 50, 132) == {"type": "done", "id": id, "ref": "ref-1"}
     await client.until_output(id, "50 132\r\n")
     for number in range(2, 20):
-        assert (await resize(client, id, number, 1))["type"] == "done"
-    await client.until_output(id, "19 1\r\n")
+        assert (await resize(client, id, number, 100))["type"] == "done"
+    await client.until_output(id, "19 100\r\n")
+    await resize(client, id, 1, 1)
+    await client.until_output(id, "1 1\r\n")
     await type_in(client, id, "on\n")
     result = await end_of(server, client, id)
     assert result["run"]["stdout"].endswith("on\r\ngot on\r\n")
@@ -310,12 +316,12 @@ async def test_a_program_without_input_ends_and_says_so(
 
 
 async def test_input_gives_a_program_its_time_again(server: Server, client: Client) -> None:
-    id = await start(client, "while True: print('got', input())", limits={"idle": 2})
+    id = await start(client, "while True: print('got', input())", limits={"idle": 5})
     for number in range(8):
         await type_in(client, id, f"{number}\n")
         await client.until_output(id, f"got {number}")
-        await trio.sleep(0.5)
-    assert (await end_of(server, client, id))["run"]["wall_time"] > 5
+        await trio.sleep(1)
+    assert (await end_of(server, client, id))["run"]["wall_time"] > 11
 
 
 async def test_output_alone_does_not_keep_a_program_for_ever(
@@ -343,17 +349,3 @@ async def test_a_program_without_input_of_clients_has_no_clock(client: Client) -
     frames = await client.until(id, "finished")
     (started,) = [each["event"] for each in frames if each["event"]["name"] == "started"]
     assert (started["wall_time"], started["idle"]) == (None, None)
-
-
-async def test_a_key_is_echoed_soon(server: Server, client: Client) -> None:
-    """A key's way to the program and back, of 30 keys at median."""
-    id = await start(client, "cat", "bash")
-    await client.until(id, "stage")
-    took = []
-    for number in range(30):
-        began = time.monotonic()
-        await type_in(client, id, chr(97 + number % 26))
-        await client.until_output(id, chr(97 + number % 26))
-        took.append(time.monotonic() - began)
-    await client.ask("cancel", id=id)
-    assert sorted(took)[15] < 0.5

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import trio
@@ -161,7 +162,10 @@ class Submit:
         return await self._state.log.entries(id, after, bytes_max)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
-        return await self._following.watch(id, after)
+        return await self._state.log.watch(id, after)
+
+    def following(self, id: str) -> AbstractContextManager[None]:
+        return self._following.following(id)
 
     async def blob(self, id: str, sha256: str) -> bytes | None:
         return await self._state.blobs.get(id, sha256)

@@ -3,7 +3,7 @@ that a connection needs lies in state."""
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import trio
 
@@ -67,7 +67,10 @@ class Ws:
         return await self._state.log.entries(id, after)
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]:
-        return await self._following.watch(id, after)
+        return await self._state.log.watch(id, after)
+
+    def following(self, id: str) -> AbstractContextManager[None]:
+        return self._following.following(id)
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
         await self._state.controls.send_stdin(id, data, offset, end=end)

@@ -12,6 +12,7 @@ nsjail is tethered to us: it dies when we die, and its jail dies with it. Its lo
 for each jail that is made. An nsjail that fails again and again therefore stops when the pipe is full.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -276,6 +277,8 @@ class Launcher:
             self._jail = Jail(message.number, pid, self._socket)
             self._stands = True
         elif isinstance(message, Master):
+            if len(ancillary) < 2:  # the kernel leaves a file out for which we have no descriptor
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             (self._master,) = _FILE.unpack(ancillary[1][2])
             os.set_blocking(self._master, False)
         return message

@@ -290,7 +290,7 @@ class Presence(Protocol):
 
     async def here(self, subject: str) -> bool:
         """Whether anybody follows a subject. False also when state has forgotten it: ask again after
-        RENEW_S."""
+        RENEW_S. Raises StateUnavailable also when state could not be told of followers now."""
 
 
 class Store(Protocol):

@@ -18,6 +18,9 @@ class EventService(Protocol):
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
+    def following(self, id: str) -> AbstractContextManager[None]:
+        """Whoever follows is there while this is entered."""
+
 
 class SubmitService(Protocol):
     """The calls that the API makes to the role submit."""
@@ -40,6 +43,8 @@ class SubmitService(Protocol):
         """Events behind `after`, in order: about `bytes_max` and at least one, if there are any."""
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
+
+    def following(self, id: str) -> AbstractContextManager[None]: ...
 
     async def blob(self, id: str, sha256: str) -> bytes | None:
         """Bytes that belong to a submission; None when they are gone."""
@@ -70,6 +75,8 @@ class FollowService(Protocol):
     async def entries(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
+
+    def following(self, id: str) -> AbstractContextManager[None]: ...
 
     async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None: ...
 

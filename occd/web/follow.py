@@ -43,17 +43,18 @@ class Follower:
         Raises UnknownSubmission, EventsReset, Unreadable, StateUnavailable, OverBudget, and what `send`
         raises.
         """
-        while events := await self._service.watch(id, after):
-            if self._turn.locked():
-                events = ()  # free these events before the next wait
-            async with self._turn:
-                events = events or await self._service.watch(id, after)
-                with self._held.holding(_size(events)):
-                    for recorded in events:
-                        await send(event_json(id, recorded, await self._record(id, recorded)))
-                        after = recorded.seq
-            if events[-1].event.name == "finished":
-                return
+        with self._service.following(id):
+            while events := await self._service.watch(id, after):
+                if self._turn.locked():
+                    events = ()  # free these events before the next wait
+                async with self._turn:
+                    events = events or await self._service.watch(id, after)
+                    with self._held.holding(_size(events)):
+                        for recorded in events:
+                            await send(event_json(id, recorded, await self._record(id, recorded)))
+                            after = recorded.seq
+                if events[-1].event.name == "finished":
+                    return
 
     async def _record(self, id: str, recorded: LogEntry) -> Record | None:
         """The record that an end carries. Its result is in the event already."""

@@ -411,17 +411,16 @@ async def test_an_interactive_program_that_nobody_follows_ends_and_says_why(
     assert result.message.startswith(LEFT)
 
 
-@pytest.mark.parametrize("way", ["watch", "settled"])
+@pytest.mark.parametrize("way", ["following", "settled"])
 async def test_it_runs_for_as_long_as_somebody_follows_it(
     flow: Flow, hasty: None, way: str
 ) -> None:
     flow.sandbox.behave = until_stopped
     following = Following(flow.state)
 
-    async def watch(id: str) -> None:
-        after = 0
-        while events := await following.watch(id, after):
-            after = events[-1].seq
+    async def read(id: str) -> None:
+        with following.following(id):
+            await trio.sleep_forever()
 
     async def wait(id: str) -> None:
         await following.settled(id, 0)
@@ -433,7 +432,7 @@ async def test_it_runs_for_as_long_as_somebody_follows_it(
 
         async def follow() -> None:
             with follower:
-                await (watch if way == "watch" else wait)(submission.id)
+                await (read if way == "following" else wait)(submission.id)
 
         nursery.start_soon(follow)
         await trio.sleep(LONG_ENOUGH_S)

@@ -25,6 +25,17 @@ ARGS = [
 ]
 DESK, PHONE = (1440, 900), (390, 844)
 PATIENCE_MS = 30_000
+ASKS = """\
+name = input("name? ")
+print("hello", name)
+while True:
+    try:
+        print("got", input())
+    except EOFError:
+        break
+print("bye")
+"""
+
 KEYS = ("Enter", "Backspace", "Tab", "Escape", "ArrowUp", "ArrowDown", "F6", "Shift+F6")
 SHOWN = """[...document.querySelectorAll('.xterm-rows > div')]
     .map(row => row.textContent.trimEnd())

@@ -51,6 +51,7 @@ export interface Outcome {
   cpu_time: number | null
   wall_time: number | null
   memory: number | null
+  tty: boolean
 }
 
 /** A file that the program left. */

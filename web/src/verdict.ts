@@ -71,6 +71,7 @@ export function verdict(result: Result, output = ''): Verdict {
     case 'compile_error':
       return bad('Compile error', detail || ending(outcome, 'The compiler'))
     case 'runtime_error':
+      if (outcome?.tty && outcome.signal === 'SIGINT') return { tone: 'stopped', text: 'Ended by Ctrl-C', detail }
       if (outcome?.signal) {
         return bad(`Killed by ${outcome.signal}`, [signals[outcome.signal] ?? '', detail].filter(Boolean).join(' '))
       }

@@ -11,7 +11,7 @@ import { newWatch } from '../src/watch'
 
 const outcome: Outcome = {
   exit_code: 0, signal: null, limit: null, stdout_truncated: false, stderr_truncated: false,
-  cpu_time: 0.01, wall_time: 0.02, memory: 8_000_000,
+  cpu_time: 0.01, wall_time: 0.02, memory: 8_000_000, tty: false,
 }
 const result = (word: string, run: Partial<Outcome> | null, compile: Partial<Outcome> | null = null): Result => ({
   id: 'x', verdict: word, message: null, language: null, attempts: 1,
@@ -44,6 +44,8 @@ test('verdicts in plain words', () => {
   assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGSEGV' }), 'Killed by SIGSEGV')
   assert.equal(text('time_limit', { limit: 'cpu_time', cpu_time: 5.02 }), 'Time limit: stopped after 5 s of CPU')
   assert.equal(text('time_limit', { limit: 'wall_time', wall_time: 10.01 }), 'Time limit: stopped after 10 s on the clock')
+  assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT', tty: true }), 'Ended by Ctrl-C')
+  assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT' }), 'Killed by SIGINT')
   assert.equal(text('time_limit', { limit: 'idle', wall_time: 301 }), 'Time limit: stopped for want of input')
   assert.equal(text('memory_limit', { memory: 268435456 }), 'Memory limit: stopped at 256 MiB')
   assert.equal(text('cancelled', null), 'Cancelled')

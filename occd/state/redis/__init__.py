@@ -8,7 +8,7 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:{ID} :e :c      a submission, its events, its controls
     PREFIX:{ID}:b          the files that its program left
     PREFIX:{ID}:w          it was cancelled before it began
-    PREFIX:{ID}:p          somebody follows it
+    PREFIX:{ID}:p          whether somebody follows it
     PREFIX:unpublished     ids by creation: added before the submission, removed after the broker has it
     PREFIX:queued          ids by creation of waiting submissions
     PREFIX:o:OWNER         an owner's ids by creation
