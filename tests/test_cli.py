@@ -366,19 +366,26 @@ def test_three_questions_at_a_terminal_have_the_transcript_of_the_websocket(fold
 
 def test_a_program_at_a_terminal_has_one_of_the_same_size(folder: Path) -> None:
     source = """
-trap 'stty size' WINCH
-test -t 0 && test -t 1 && test -t 2 && echo at a terminal
-while ! read -t 60 line; do :; done
-echo "got $line"
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})  # one that comes early waits for sigwait
+print([os.isatty(fd) for fd in range(3)])
+while True:
+    cols, rows = os.get_terminal_size()
+    print(rows, cols)
+    if cols == 1:
+        break
+    signal.sigwait({signal.SIGWINCH})
+print("got", input("? "))
 """
-    terminal = Terminal("run", write(folder, source, "program.sh"), cwd=folder)
-    terminal.until(b"at a terminal\r\n")
+    terminal = Terminal("run", write(folder, source), cwd=folder)
+    terminal.until(b"[True, True, True]\r\n")
     for rows, cols in [(50, 132), (11, 1000), (1, 1)]:
         terminal.resize(rows, cols)
         terminal.until(f"{rows} {cols}\r\n".encode())
+    terminal.until(b"? ")
     terminal.type(b"on\r")
     assert terminal.end() == 0
-    assert terminal.shown.endswith(b"on\r\ngot on\r\n")
+    assert terminal.shown.endswith(b"? on\r\ngot on\r\n")
 
 
 @pytest.mark.parametrize(
