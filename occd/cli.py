@@ -114,6 +114,10 @@ def run(
 ) -> None:
     """Run one program in the sandbox, with this terminal's stdin, stdout and stderr.
 
+    At a terminal the program has a terminal of its own, and as much time as its user needs: it ends after
+    5 minutes without input, or after an hour. With --stdin, or a pipe or a file as one of the three, it
+    has pipes, and 10 seconds.
+
     Exits with its exit code, 124 when it hit a limit, 128+n when signal n killed it, 125 when the
     fault is ours. Its arguments follow `--`.
     """

@@ -1,10 +1,14 @@
-"""`occd run`: one program, in the same sandbox as everybody's, on this terminal."""
+"""`occd run`: one program, in the same sandbox as everybody's, on this terminal.
+
+Where somebody sits at our stdin, stdout and stderr, the program gets a terminal of its own, and ours passes
+keys, output and the window's size on (`Screen`). Else the program gets pipes.
+"""
 
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +18,14 @@ from occd import rules, wire
 from occd.admission import Gate
 from occd.config import Config
 from occd.errors import OccdError
+from occd.execution.steps import When, idle_time
 from occd.execution.tail import Tail
 from occd.languages import Language, find, for_file, load_languages
 from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY
 from occd.request import Request
-from occd.sandbox import Feed, Run, Sandbox, Sink, Tree, open_sandbox
+from occd.sandbox import Feed, Run, Running, Sandbox, Sink, Tree, open_sandbox
+from occd.screen import Screen, open_screen
 
 _CHUNK = 65_536
 _SIGNALS_WAITING = 16
@@ -36,13 +42,15 @@ async def run_file(
         raise OccdError(f"cannot read {error.filename}: {error.strerror}") from error
     language = _language(file, language_name)
     main = File(_main_name(language, file.name), source)
-    request = Request(language.id, files=(main,), args=args)
-    keys = _Keys()
+    screen = None if stdin else open_screen()
+    window = screen.window if screen else None
+    request = Request(language.id, files=(main,), args=args, tty=window)
+    keys = _Keys(at_terminal=screen is not None)
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.listen)
         with keys.ending:
-            outcome = await _run_on_terminal(
-                config, language, request, input_fd.fileno(), keys, unread := trio.Event()
+            outcome = await _run_here(
+                config, language, request, input_fd.fileno(), screen, keys, unread := trio.Event()
             )
         nursery.cancel_scope.cancel()
     if keys.ended_by:
@@ -53,15 +61,19 @@ async def run_file(
 
 
 class _Keys:
-    """Pass a signal from the terminal to the running stage. While no stage runs, the signal ends us."""
+    """Pass a signal to the running stage. While no stage runs, the signal ends us."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_terminal: bool) -> None:
+        """A terminal that goes away must not leave us with modes that are not restored."""
+        self._signals = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM]
+        if at_terminal:
+            self._signals.append(signal.SIGHUP)
         self.ending = trio.CancelScope()
         self.ended_by: int | None = None
         self._stage: trio.MemorySendChannel[int] | None = None
 
     async def listen(self, *, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM) as arriving:
+        with trio.open_signal_receiver(*self._signals) as arriving:
             task_status.started()
             async for number in arriving:
                 if self._stage:
@@ -80,11 +92,12 @@ class _Keys:
         self._stage = None
 
 
-async def _run_on_terminal(
+async def _run_here(
     config: Config,
     language: Language,
     request: Request,
     stdin_fd: int,
+    screen: Screen | None,
     keys: _Keys,
     unread: trio.Event,
 ) -> Outcome:
@@ -96,10 +109,13 @@ async def _run_on_terminal(
             )
         submission = await _gate(config, sandbox).admit(request, NOBODY)
         send, output = trio.open_memory_channel[tuple[Stream, bytes]](float("inf"))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_print, output, unread)
-            with send:
-                outcome = await _run(sandbox, language, submission, stdin_fd, send, keys, unread)
+        with screen.kept() if screen else nullcontext():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_print, output, screen, unread)
+                with send:
+                    outcome = await _run(
+                        sandbox, language, submission, stdin_fd, send, screen, keys, unread
+                    )
     return outcome
 
 
@@ -154,6 +170,7 @@ async def _run(
     submission: Submission,
     stdin_fd: int,
     output: trio.MemorySendChannel[tuple[Stream, bytes]],
+    screen: Screen | None,
     keys: _Keys,
     unread: trio.Event,
 ) -> Outcome:
@@ -197,24 +214,37 @@ async def _run(
             if not compiled.succeeded:
                 return compiled
         limits = submission.limits
+        tail = Tail()
+        out: Stream = "tty" if screen else "stdout"
         async with trio.open_nursery() as nursery:
             send, stdin = trio.open_memory_channel[bytes](0)
-            nursery.start_soon(_read, stdin_fd, send)
-            tail = Tail()
+
+            def runs(running: Running) -> None:
+                """Called before anything of the program's output is read."""
+                nursery.start_soon(_read, stdin_fd, send)
+                if screen:
+                    screen.give_keys()
+                    nursery.start_soon(_resize, screen, running)
+
             with stdin, keys.stage() as signals:
                 ended = await cell.run(
                     Run(
                         [*argv(language.run, limits), *submission.args],
                         env,
                         limits,
-                        stdout=sink(limits, "stdout", tail, "stdout"),
+                        stdout=sink(limits, out, tail, out),
                         stderr=sink(limits, "stderr", tail, "stderr"),
                         stdin=Feed(stdin),
+                        tty=submission.tty,
                         stop=unread,
                         signals=signals,
+                        idle=idle_time(limits),
                         tree=tree,
-                    )
+                    ),
+                    task_status=When(runs),
                 )
+            if screen:
+                screen.take_keys()
             nursery.cancel_scope.cancel()
     return language.judged(ended.outcome, tail.text)
 
@@ -233,11 +263,24 @@ def _chunk(fd: int) -> bytes:
         raise OccdError(f"cannot read stdin: {error.strerror}") from error
 
 
+async def _resize(screen: Screen, running: Running) -> None:
+    """Give the program's window the size of ours, whenever ours changes, and at first: ours may have changed
+    before the program ran."""
+    with trio.open_signal_receiver(signal.SIGWINCH) as changes:
+        while True:
+            window = screen.window
+            running.resize(window.rows, window.cols)
+            await anext(changes)
+
+
 async def _print(
-    output: trio.MemoryReceiveChannel[tuple[Stream, bytes]], unread: trio.Event
+    output: trio.MemoryReceiveChannel[tuple[Stream, bytes]],
+    screen: Screen | None,
+    unread: trio.Event,
 ) -> None:
     """Print in a thread: a terminal that is held up must not hold up the watch over the program."""
-    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    stdout = sys.stdout.buffer
+    streams = {"stdout": stdout, "stderr": sys.stderr.buffer, "tty": stdout}
 
     def write(stream: Stream, data: bytes) -> None:
         try:
@@ -249,6 +292,8 @@ async def _print(
             raise OccdError(f"cannot write {stream}: {error.strerror}") from error
 
     async for stream, data in output:
+        if screen and stream == "tty":
+            screen.show_as_it_is()
         try:
             await trio.to_thread.run_sync(write, stream, data)
         except BrokenPipeError:
@@ -257,8 +302,11 @@ async def _print(
 
 def _exit_code(outcome: Outcome) -> int:
     if outcome.limit:
-        print(f"occd: stopped at its limit of {outcome.limit.replace('_', ' ')}", file=sys.stderr)
+        name = "idle time" if outcome.limit == "idle" else outcome.limit.replace("_", " ")
+        print(f"occd: stopped at its limit of {name}", file=sys.stderr)
         return 124
+    if outcome.tty and outcome.signal == signal.SIGINT.name:
+        return 128 + signal.SIGINT  # whoever typed Ctrl-C knows
     if outcome.signal:
         print(f"occd: killed by {outcome.signal}", file=sys.stderr)
         base, _, above = outcome.signal.partition("+")

@@ -9,15 +9,27 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
-from serving import API, OCCD, PATIENCE_S, serving, start, wait_open
+from serving import (
+    API,
+    OCCD,
+    PATIENCE_S,
+    Server,
+    connected,
+    output,
+    serving,
+    start,
+    wait_open,
+)
 from stuck import stuck_nsjail
 
 from occd import wire
@@ -242,16 +254,17 @@ def test_an_option_meant_for_the_program_is_told_its_place(folder: Path) -> None
 
 
 class Terminal:
-    """`occd` as the foreground of a terminal of its own: what is typed there, and what it shows."""
+    """`occd`, or another `program`, as the foreground of a terminal of its own: what is typed there, and what
+    the terminal shows."""
 
-    def __init__(self, *args: str, cwd: Path, **settings: str) -> None:
+    def __init__(self, *args: str, cwd: Path, program: str = str(OCCD), **settings: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             # The shell lets its background jobs, of which we may be one, ignore the signal.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.chdir(cwd)
             os.environ.update({f"OCCD_{name.upper()}": each for name, each in settings.items()})
-            os.execv(OCCD, [OCCD, *args])
+            os.execv(program, [program, *args])
         self.shown = b""
 
     def until(self, word: bytes) -> None:
@@ -263,10 +276,18 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         os.write(self.fd, keys)
 
+    def resize(self, rows: int, cols: int) -> None:
+        termios.tcsetwinsize(self.fd, (rows, cols))
+
+    @property
+    def modes(self) -> list[Any]:
+        return termios.tcgetattr(self.fd)
+
     def end(self) -> int:
-        """The exit code; `shown` is complete then."""
+        """The exit code; `shown` and `modes_left` are complete then."""
         while more := self._more():
             self.shown += more
+        self.modes_left = self.modes
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -279,6 +300,8 @@ class Terminal:
             return b""
 
 
+LOCAL = 3
+"""Where `termios.tcgetattr` has the modes that turn keys into signals."""
 CTRL_C, CTRL_D, CTRL_BACKSLASH = b"\x03", b"\x04", b"\x1c"
 
 
@@ -302,16 +325,190 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize(
-    ("key", "number"), [(CTRL_C, signal.SIGINT), (CTRL_BACKSLASH, signal.SIGQUIT)]
+    ("key", "number", "said"),
+    [
+        (CTRL_C, signal.SIGINT, b"^C"),
+        (CTRL_BACKSLASH, signal.SIGQUIT, b"^\\occd: killed by SIGQUIT\r\n"),
+    ],
 )
-def test_a_key_ends_a_program_that_has_no_handler(folder: Path, key: bytes, number: int) -> None:
+def test_a_key_ends_a_program_that_has_no_handler(
+    folder: Path, key: bytes, number: int, said: bytes
+) -> None:
     program = write(folder, "echo ready; exec sleep 60", "program.sh")
     terminal = Terminal("run", program, cwd=folder)
-    terminal.until(b"ready")
+    terminal.until(b"ready\r\n")
     terminal.type(key)
     assert terminal.end() == 128 + number
+    assert terminal.shown == b"ready\r\n" + said
+
+
+def test_three_questions_at_a_terminal_have_the_transcript_of_the_websocket(folder: Path) -> None:
+    source = "import os\nfor n in range(3): print(os.isatty(0), input(f'{n}? '))"
+    answers = "Ann", "7", "blue"
+    terminal = Terminal("run", write(folder, source), cwd=folder)
+    for n, answer in enumerate(answers):
+        terminal.until(f"{n}? ".encode())
+        terminal.type(f"{answer}\r".encode())
+    assert terminal.end() == 0
+
+    async def over_the_websocket(server: Server) -> str:
+        async with connected(server) as client:
+            id = await client.submit(source, tty={"rows": 24, "cols": 80})
+            shown = ""
+            for n, answer in enumerate(answers):
+                shown += await client.until_output(id, f"{n}? ")
+                await client.ask("stdin", id=id, data=f"{answer}\r")
+            return shown + output(await client.until(id, "finished"), "tty")
+
+    with serving(folder / "data") as server:
+        assert terminal.shown.decode() == trio.run(over_the_websocket, server)
+
+
+def test_a_program_at_a_terminal_has_one_of_the_same_size(folder: Path) -> None:
+    source = """
+trap 'stty size' WINCH
+test -t 0 && test -t 1 && test -t 2 && echo at a terminal
+while ! read -t 60 line; do :; done
+echo "got $line"
+"""
+    terminal = Terminal("run", write(folder, source, "program.sh"), cwd=folder)
+    terminal.until(b"at a terminal\r\n")
+    for rows, cols in [(50, 132), (11, 1000), (1, 1)]:
+        terminal.resize(rows, cols)
+        terminal.until(f"{rows} {cols}\r\n".encode())
+    terminal.type(b"on\r")
+    assert terminal.end() == 0
+    assert terminal.shown.endswith(b"on\r\ngot on\r\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"), [("0 0", "24 80"), ("7 77", "7 77"), ("2000 1", "1000 1")]
+)
+def test_a_program_at_a_terminal_has_its_size_from_the_start(
+    folder: Path, size: str, seen: str
+) -> None:
+    program = write(folder, "stty size", "program.sh")
+    rows, cols = size.split()
+    command = f"stty rows {rows} cols {cols}; exec {OCCD} run {program}"
+    terminal = Terminal("-c", command, cwd=folder, program="/bin/sh")
+    assert terminal.end() == 0
+    assert terminal.shown == f"{seen}\r\n".encode()
+
+
+def test_keys_and_output_pass_a_terminal_as_they_are(folder: Path) -> None:
+    source = """
+import os, sys, tty
+tty.setraw(0)
+os.write(1, b"ready")
+got = b""
+while len(got) < 256: got += os.read(0, 256)
+os.write(1, got)
+"""
+    every = bytes(range(256))
+    terminal = Terminal("run", write(folder, source), cwd=folder)
+    terminal.until(b"ready")
+    terminal.type(every)
+    assert terminal.end() == 0
+    assert terminal.shown == b"ready" + every
+
+
+def test_compilers_and_programs_have_ends_of_lines_of_their_own(folder: Path) -> None:
+    source = '#include <stdio.h>\n#warning first\n#warning second\nint main() { puts("a\\nb"); }\n'
+    terminal = Terminal("run", write(folder, source, "program.c"), cwd=folder)
+    assert terminal.end() == 0
+    assert terminal.shown.endswith(b"a\r\nb\r\n")
+    assert terminal.shown.count(b"\r\n") == terminal.shown.count(b"\n")
+    assert b"\r\r" not in terminal.shown
+    assert b"#warning second" in terminal.shown
+
+
+@pytest.mark.parametrize(
+    "piped", ["< input.txt", "> output.txt", "2> errors.txt", "--stdin input.txt"]
+)
+def test_with_one_stream_elsewhere_a_program_gets_pipes(folder: Path, piped: str) -> None:
+    source = """
+import os, sys
+print([os.isatty(fd) for fd in range(3)], file=sys.stderr)
+print(f"got {input()}")
+"""
+    write(folder, "from a file\n", "input.txt")
+    program = write(folder, source)
+    terminal = Terminal("-c", f"exec {OCCD} run {program} {piped}", cwd=folder, program="/bin/sh")
+    terminal.type(b"typed\n")
+    assert terminal.end() == 0
+    errors, shown = folder / "errors.txt", folder / "output.txt"
+    told = terminal.shown + b"".join(each.read_bytes() for each in (errors, shown) if each.exists())
+    assert b"[False, False, False]" in told
+    assert (b"got from a file" if "input" in piped else b"got typed") in told
+
+
+def kill_jails(pid: int) -> None:
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+
+
+def stop(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+
+
+def hang_up(pid: int) -> None:
+    os.kill(pid, signal.SIGHUP)
+
+
+@pytest.mark.parametrize(
+    ("rest", "act", "code", "said"),
+    [
+        ("", None, 0, b""),
+        ("sys.exit(7)", None, 7, b""),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", None, 128 + signal.SIGSEGV, b"killed by SIGSEGV"),
+        ("while True: pass", None, 124, b"limit of cpu time"),
+        ("time.sleep(60)", stop, 128 + signal.SIGTERM, b"killed by SIGTERM"),
+        ("time.sleep(60)", hang_up, 128 + signal.SIGHUP, b"killed by SIGHUP"),
+        ("time.sleep(60)", kill_jails, 125, b"occd: "),
+    ],
+)
+def test_a_terminal_is_left_as_it_was_found(
+    folder: Path, rest: str, act: Callable[[int], None] | None, code: int, said: bytes
+) -> None:
+    """Whatever modes the program gave to its own terminal."""
+    source = f"import os, signal, sys, time, tty; tty.setraw(0); input('up'); print('on')\n{rest}"
+    terminal = Terminal("run", write(folder, source), cwd=folder)
+    found = terminal.modes
+    terminal.until(b"up")
+    assert terminal.modes != found
+    terminal.type(b"\n")
+    terminal.until(b"on")
+    if act:
+        act(terminal.pid)
+    assert terminal.end() == code
+    assert terminal.modes_left == found
+    assert said in terminal.shown
     assert b"Traceback" not in terminal.shown
-    assert signal.Signals(number).name.encode() in terminal.shown
+
+
+def test_ctrl_c_leaves_out_what_is_not_shown_yet_of_a_program_that_has_ended(folder: Path) -> None:
+    terminal = Terminal("run", write(folder, "print('x' * 2**23)"), cwd=folder)
+    terminal.until(b"x")
+    deadline = time.monotonic() + PATIENCE_S
+    while not terminal.modes[LOCAL] & termios.ISIG:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    terminal.type(CTRL_C)
+    assert terminal.end() == 128 + signal.SIGINT
+    assert terminal.shown.count(b"x") < 2**22
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "limit"), [("idle", b"idle time"), ("interactive_s", b"wall time")]
+)
+def test_a_program_at_a_terminal_has_the_time_of_interactive_ones(
+    folder: Path, ceiling: str, limit: bytes
+) -> None:
+    program = write(folder, "read line", "program.sh")
+    terminal = Terminal("run", program, cwd=folder, **{f"ceilings__{ceiling}": "1"})
+    assert terminal.end() == 124
+    assert terminal.shown == b"occd: stopped at its limit of " + limit + b"\r\n"
 
 
 def test_ctrl_d_is_end_of_file_and_ctrl_c_can_be_ignored(folder: Path) -> None:

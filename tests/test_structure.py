@@ -22,6 +22,7 @@ LAYERS = (
     {"events"},
     {"model"},
     {"judging"},
+    {"screen"},
     {"inputs"},
     {"principal", "rules"},
     {"errors"},

@@ -9,7 +9,7 @@ from occd.events import Stage
 from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
-from occd.model import File, Outcome, Step, Stream, Terminal
+from occd.model import File, Limits, Outcome, Step, Stream, Terminal
 from occd.sandbox import Cell, Collect, Collected, Feed, Idle, Null, Run, Running, Sink, Tree
 
 _NOTHING = Null()
@@ -36,7 +36,7 @@ def _no_matter(_running: Running) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _When:
+class When:
     """A task status that calls a function when the program runs."""
 
     call: Callable[[Running], None]
@@ -44,6 +44,10 @@ class _When:
     def started(self, running: Running | None = None) -> None:
         assert running is not None
         self.call(running)
+
+
+def idle_time(limits: Limits) -> Idle | None:
+    return Idle(limits.idle, _LONGEST * limits.idle) if limits.idle else None
 
 
 class Steps:
@@ -95,11 +99,11 @@ class Steps:
                 tree=tree,
                 files=files,
                 interactive=interactive,
-                idle=Idle(limits.idle, _LONGEST * limits.idle) if limits.idle else None,
+                idle=idle_time(limits),
                 keep=keep_tree,
                 collect=collect,
             ),
-            task_status=_When(started),
+            task_status=When(started),
         )
         outcome = recorder.accounted(ended.outcome)
         if step.stage != "compile":
