@@ -197,10 +197,10 @@ class Attempt:
     def _explained(self, result: Result) -> Result:
         """Say why an interactive program was ended that its client may have wanted to go on."""
         idle = self._submission.limits.idle
-        if self._left_alone:
+        if self._left_alone and result.verdict == Verdict.CANCELLED:
             message = (
                 f"Nobody followed the program for {_LEFT_S:g} s, so it was ended. "
-                "Submit it with detached: true to let it go on."
+                "Submit it with detached: true to let it go on until its limits."
             )
         elif idle and result.run and result.run.limit == "idle" and not self._cancelled:
             message = f"The program got no input for {idle:g} s, so it was ended."
@@ -281,7 +281,7 @@ class Attempt:
                 match entry.control:
                     case Signal(name) if number := Signals.__members__.get(name):
                         self._signal.send_nowait(number)
-                    case Resize(window):
+                    case Resize(window) if self._submission.tty:
                         self._window = window
                         self._resize()
                     case Cancel():

@@ -28,6 +28,8 @@ interface Piece {
 const slice = 16_384
 /** For a browser that does not tell when it is idle. */
 const soon = 1_000
+/** In rows and in columns: a server takes no more. */
+const longestSide = 1_000
 
 export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
   let fetching: Promise<void> | undefined
@@ -61,7 +63,7 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
   function open(): void {
     if (drawing === null) return load()
     if (terminal !== null || pane.offsetParent === null) return
-    terminal = drawing.newTerminal(pane, named, on)
+    terminal = drawing.newTerminal(pane, named, longestSide, on)
     on.resized(terminal.fit())
     pump()
   }
@@ -100,7 +102,7 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
     const context = document.createElement('canvas').getContext('2d')
     if (context === null) return { rows: 24, cols: 80 }
     context.font = `${fontSize} ${fontFamily}`
-    const fits = (room: number, one: number) => Math.min(1000, Math.max(1, Math.floor(room / one)))
+    const fits = (room: number, one: number) => Math.min(longestSide, Math.max(1, Math.floor(room / one)))
     return {
       rows: fits(pane.clientHeight - 16, parseFloat(fontSize) * 1.4),
       cols: fits(pane.clientWidth - 28, context.measureText('W').width),

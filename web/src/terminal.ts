@@ -41,8 +41,13 @@ const silence = 500
 // Ends what a program may have left on: mouse reports, pastes in brackets, application keys; hides the cursor.
 const rest = '\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?2004l\x1b[?1l\x1b>\x1b[?25l'
 
-/** `palette`: the first sixteen colours. */
-export function newTerminal(pane: HTMLElement, palette: readonly Rgb[], on: TerminalEvents): Terminal {
+/** `palette`: the first sixteen colours. `longestSide`: at most so many rows, and so many columns. */
+export function newTerminal(
+  pane: HTMLElement,
+  palette: readonly Rgb[],
+  longestSide: number,
+  on: TerminalEvents,
+): Terminal {
   const theme = () => newTheme(palette)
   const { fontSize, fontFamily } = getComputedStyle(pane)
   const xterm = new Xterm({
@@ -67,7 +72,9 @@ export function newTerminal(pane: HTMLElement, palette: readonly Rgb[], on: Term
 
   function fitted(): Size {
     fit.fit()
-    return { rows: xterm.rows, cols: xterm.cols }
+    const size = { rows: Math.min(longestSide, xterm.rows), cols: Math.min(longestSide, xterm.cols) }
+    xterm.resize(size.cols, size.rows)
+    return size
   }
 
   /** For a screen reader xterm keeps a line without end whole, in an element that grows and grows. */
