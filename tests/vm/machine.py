@@ -18,7 +18,7 @@ from vm_image import Image, pack
 
 _REPOSITORY = Path(__file__).parents[2]
 _SENT = ("occd", "sandbox", "templates", "static", "tests", "pyproject.toml")
-_NEEDED = ("occd", "pytest", "pytest-trio", "pytest-timeout")
+_NEEDED = ("occd", "pytest", "pytest-trio", "pytest-timeout", "hypothesis")
 _EXIT = "occd-vm: exit status"
 
 # The first process may not end, and what it starts must not keep the machine up for ever.
