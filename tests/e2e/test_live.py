@@ -197,6 +197,15 @@ def test_a_full_screen_program_follows_the_size_and_leaves_what_was_there(editor
     editor.expect_terminal("before", "left")
 
 
+def test_an_editor_opens_edits_and_saves(editor: Editor) -> None:
+    editor.part("language").select_option("bash")
+    editor.talk("echo one > text; /usr/bin/vi -u NONE text && echo saved && cat text")
+    editor.wait_terminal("one")
+    editor.type("o", "two", "Escape", ":wq", "Enter")
+    editor.expect_verdict("good")
+    editor.expect_terminal("saved", "one", "two")
+
+
 def test_pythons_own_prompt_has_a_history(editor: Editor) -> None:
     editor.talk("import os, sys; os.execv(sys.executable, [sys.executable, '-q'])")
     editor.expect_terminal(">>>")
