@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import messages
 import pika
@@ -32,6 +32,7 @@ from occd.languages import Installed, load_languages
 from occd.model import File, Submission, Verdict, new_id
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
+from occd.sandbox import Running
 from occd.sqlite import open_database
 from occd.state import open_state
 
@@ -214,8 +215,8 @@ class BusySandbox:
     async def cell(self, *_: Any) -> AsyncIterator["BusySandbox"]:
         yield self
 
-    async def run(self, *_: Any, task_status: trio.TaskStatus[None]) -> None:
-        task_status.started()
+    async def run(self, *_: Any, task_status: trio.TaskStatus[Running]) -> None:
+        task_status.started(cast(Running, object()))  # nobody changes a limit or a window of it
         await trio.sleep_forever()
 
 
