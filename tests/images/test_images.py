@@ -31,6 +31,7 @@ pytestmark = pytest.mark.long
 _NOT_IN_A_CONTAINER = {
     "test_signalling_every_process_number": "a container has so few processes that a jail has their numbers",
     "test_killing_the_daemon": "its daemon is a child of the test, hence in a user namespace already",
+    "test_the_daemons_terminal_cannot_be_had": "its daemon is a child of the test, too",
     "test_normal_user_gets_the_same": "only root can become another user",
     "test_escape_resources.py and test_memory_bomb_ends": "exact with control groups only; test_escape_weaker"
     " has the same for sampling",
