@@ -16,6 +16,8 @@ from redis_server import shared_redis
 from serving import API, PATIENCE_S, Client, Server, connected, serving, without_output
 from streams import LINES, SSE, Stream, Told, followed, streamed, type_in
 
+from occd.web.stream import ALIVE_S
+
 HELLO = {"language": "python", "source": "print('hi')"}
 ECHO = """
 import sys
@@ -138,6 +140,16 @@ def test_any_last_number_resumes_exactly(
         ):
             with followed(server, id_of(done), query, accept=kind, **headers) as stream:
                 assert [each.frame for each in stream.rest()] == done[after:]
+
+
+def test_a_stream_is_open_before_it_has_an_event(server: Server) -> None:
+    id = server.submit(ECHO, interactive=True)
+    with followed(server, id) as stream:
+        (*_, last) = stream.until("output")
+    before = time.monotonic()
+    with followed(server, id, last_event_id=str(last.id)):
+        assert time.monotonic() - before < ALIVE_S / 2
+    cancel(server, id)
 
 
 def test_a_stream_that_breaks_off_is_resumed_while_the_program_runs(server: Server) -> None:

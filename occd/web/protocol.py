@@ -32,6 +32,7 @@ from occd.web.messages import WebSocket
 log = structlog.get_logger()
 
 LOOK_S = 1.0  # between two looks whether the client is there while its input waits
+_UNBUFFERED = (b"x-accel-buffering", b"no")
 _JOINED_BYTES = 2**16  # of a body that is copied to be sent together with its head
 _Sent = h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
 
@@ -63,7 +64,8 @@ class Protocol(H11Protocol):
 
     connection: LimitedH11 | H11WSConnection
     _head = b""
-    """Of an answer whose body has not begun: head and beginning are sent together."""
+    """Of an answer whose body has not begun: head and beginning are sent together. A stream of events tells
+    proxies not to hold it back, and its head is not held back here."""
 
     def use(self, connection: LimitedH11, held: Held) -> None:
         self.connection = self._h11 = connection
@@ -113,7 +115,7 @@ class Protocol(H11Protocol):
             if self._h11.their_state is not h11.ERROR:
                 raise
             return
-        if isinstance(event, h11.Response):
+        if isinstance(event, h11.Response) and _UNBUFFERED not in event.headers:
             self._head = data
             return
         head, self._head = self._head, b""
