@@ -146,8 +146,8 @@ int main() {
 async def test_ctrl_c_ends_a_program_and_is_caught_by_one(server: Server, client: Client) -> None:
     catches = """
 import time
-print("up")
 try:
+    print("up")
     time.sleep(300)
 except KeyboardInterrupt:
     print("caught")

@@ -1029,6 +1029,13 @@ async def come_to(wanted: tuple[int, int], execute: Execute) -> None:
             await trio.sleep(0.01)
 
 
+async def wait_for_input(cells: Cells, number: int) -> None:
+    """Wait until so many programs run and wait for input."""
+    with trio.fail_after(SOON_S):
+        while cells.waiting < number:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
 async def assert_waits(flow: Flow, submission: Submission) -> None:
     await trio.sleep(QUIET_S)
     assert await flow.names(submission) == ["queued"]
@@ -1038,9 +1045,7 @@ async def test_four_who_are_asked_for_input_do_not_stop_the_fifth(flow: Flow) ->
     cells = seats(flow, slots=4, interactive=64)
     async with flow.running() as execute:
         four = [await submit(flow, Kind.INPUT, f"owner-{number}") for number in range(4)]
-        with trio.fail_after(SOON_S):
-            while cells.waiting < 4:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+        await wait_for_input(cells, 4)
         for _ in range(10):
             _, result = await flow.settled(await submit(flow, Kind.HELLO, "fifth"))
             assert result.verdict == Verdict.OK
@@ -1052,11 +1057,12 @@ async def test_four_who_are_asked_for_input_do_not_stop_the_fifth(flow: Flow) ->
 
 
 async def test_when_the_seats_are_gone_a_run_keeps_its_slot_and_others_wait(flow: Flow) -> None:
-    seats(flow, slots=2, interactive=1)
+    cells = seats(flow, slots=2, interactive=1)
     async with flow.running() as execute:
         first, second, third = [
             await submit(flow, Kind.INPUT, f"owner-{number}") for number in range(3)
         ]
+        await wait_for_input(cells, 3)
         await come_to((2, 1), execute)
         fourth = await submit(flow, Kind.HELLO)
         await assert_waits(flow, fourth)
@@ -1075,9 +1081,10 @@ async def test_when_the_seats_are_gone_a_run_keeps_its_slot_and_others_wait(flow
 
 
 async def test_an_owner_takes_a_quarter_of_the_seats_and_then_slots(flow: Flow) -> None:
-    seats(flow, slots=3, interactive=8)
+    cells = seats(flow, slots=3, interactive=8)
     async with flow.running() as execute:
         greedy = [await submit(flow, Kind.INPUT, "greedy") for _ in range(5)]
+        await wait_for_input(cells, 5)
         await come_to((3, 2), execute)
         other = await submit(flow, Kind.INPUT, "other")
         await assert_waits(flow, other)
