@@ -70,7 +70,7 @@ def daemon(
 
 
 def cpu_seconds(pid: int) -> float:
-    """What all threads of a process have used, to the nanosecond."""
+    """The processor time that all threads of a process have used, to the nanosecond."""
     used = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         used += int((thread / "schedstat").read_text().split()[0])

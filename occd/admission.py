@@ -205,8 +205,9 @@ class Gate:
         return self._known_offers
 
     async def _limits_of(self, request: Request, language: Language) -> Limits:
-        """Who sits at a program sees all that a terminal shows, and need not hurry. Where some node does not
-        know the limit on idle time, the wall time stays what it was."""
+        """The limits that hold for this request. A terminal may show as much as the ceiling allows, and an
+        interactive program has time for its user. While some node does not know the limit on idle time, the
+        wall time stays that of other programs."""
         asked, ceilings = dict(request.limits), self._config.ceilings
         interactive = _is_interactive(request)
         self._refuse_above_ceilings(asked, interactive=interactive)

@@ -1,4 +1,4 @@
-"""What happens to a submission, as its log tells it."""
+"""The events of a submission: its log tells by them what happens to it."""
 
 from dataclasses import dataclass
 from typing import Literal

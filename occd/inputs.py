@@ -1,4 +1,4 @@
-"""What a program is given to run: its files, its limits, its terminal. Sizes are bytes, durations seconds."""
+"""The inputs of a run: files, limits, a terminal. Sizes are bytes, durations seconds."""
 
 from dataclasses import dataclass
 

@@ -21,7 +21,7 @@ from occd.principal import Owner, as_version_1
 Account = Literal["stdout", "stderr"]
 """A part of an outcome that accounts for output."""
 Stream = Account | Literal["tty"]
-"""What a program writes to. A program at a terminal has one stream, which its `stdout` accounts for."""
+"""A stream that a program writes to. A program at a terminal has one, which its `stdout` accounts for."""
 StageName = Literal["compile", "run", "check", "interact"]
 Program = Literal["solution", "checker", "interactor"]
 LimitName = Literal["cpu_time", "wall_time", "memory", "output", "idle"]
@@ -194,7 +194,7 @@ class Outcome:
         return self.stdout if account == "stdout" else self.stderr
 
     def stream(self, account: Account) -> Stream:
-        """What the program wrote to, of what an account accounts for."""
+        """The stream whose output this account counts."""
         return "tty" if self.tty and account == "stdout" else account
 
     def without_heads(self) -> "Outcome":

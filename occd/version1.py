@@ -1,5 +1,5 @@
-"""What version 1 wrote as results and events. It wrote a program's output into the outcome; this version
-reads all of that output as heads."""
+"""Results and events as version 1 wrote them. Version 1 wrote a program's output into the outcome. This
+version reads all of that output as heads."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -21,11 +21,12 @@ EACH_MAX = 8 * 2**20
 """Bytes of one compiled checker, with its sources."""
 ALL_MAX = 32 * 2**20
 FILE_BYTES = 2048
-"""What each file counts beside its bytes, more than its name and objects take: a file may be empty."""
+"""Each file counts so much beside its bytes, which is more than its name and objects take: a file may be
+empty."""
 _FILES_MAX = 100
 
 WHOLE = Collect(("**",), _FILES_MAX, EACH_MAX, EACH_MAX)
-"""What the compile stage must collect."""
+"""The compile stage collects all files, within these bounds."""
 
 Files = tuple[File, ...]
 

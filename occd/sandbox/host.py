@@ -1,4 +1,4 @@
-"""What all jails of this process share: the root, the place for control groups, and nsjail's command line.
+"""The parts that all jails of this process share: root, place for control groups, nsjail's command line.
 
 Opening it puts this process into a mount namespace of its own, so that all mounts die with the process.
 

@@ -283,7 +283,7 @@ class Inboxes(Protocol):
 
 
 class Presence(Protocol):
-    """Who is followed now (`occd/state/presence.py`)."""
+    """The subjects that somebody follows now (`occd/state/presence.py`)."""
 
     async def touch(self, subjects: Collection[str]) -> None:
         """Note that somebody follows these subjects. This is believed for PRESENT_S."""

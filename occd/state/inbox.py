@@ -1,4 +1,4 @@
-"""What one node is told by the others: letters, each for one seat of the node."""
+"""The inbox of a node: letters from other nodes, each for one seat of this node."""
 
 from dataclasses import dataclass
 

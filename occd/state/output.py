@@ -1,4 +1,4 @@
-"""What is the same in the logs of all states: the start of an attempt, the output of a result's steps, and
+"""The parts that the logs of all states share: the start of an attempt, the output of a result's steps, and
 the log that can be made of a result."""
 
 from collections.abc import Iterable

@@ -2,8 +2,8 @@
 end."""
 
 RENEW_S = 15.0
-"""Who has followers tells so once in this time."""
+"""A process with followers tells state of them once in this time."""
 
 PRESENT_S = 60.0
-"""What was told is believed for this time. An attempt asks twice, 20 s apart, before it ends its program: a
-minute at least after the last follower has left."""
+"""State believes in a follower for this time. An attempt asks twice, 20 s apart, before it ends its program:
+a minute at least after the last follower has left."""

@@ -19,7 +19,7 @@ class EventService(Protocol):
     async def watch(self, id: str, after: int) -> Sequence[LogEntry]: ...
 
     def following(self, id: str) -> AbstractContextManager[None]:
-        """Whoever follows is there while this is entered."""
+        """A follower enters this, and counts as present while inside."""
 
 
 class SubmitService(Protocol):

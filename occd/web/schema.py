@@ -1,7 +1,7 @@
 """The JSON of the native API: records, events and languages become JSON."""
 
 import base64
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -101,13 +101,16 @@ def transcript_of(record: Record) -> LogTranscript:
     return LogTranscript(max(0, record.log_from - 1))
 
 
+def _text_of(
+    output: Mapping[tuple[Step, Account], bytes], step: Step, account: Account, _: Written
+) -> Any:
+    return text(output[step, account])
+
+
 def whole_json(record: Record) -> dict[str, Any]:
     """A submission with its output, which the record has or the log."""
     output = record.output
-    if output is None:
-        shown: Shown = partial(LogText, after=record.log_from)
-    else:
-        shown = lambda step, account, _: text(output[step, account])  # noqa: E731
+    shown = partial(LogText, after=record.log_from) if output is None else partial(_text_of, output)
     value = record_json(record, shown)
     if record.result and (judgement := record.result.judgement):
         value["tests"] = LogTests(judgement.tests, record.log_from)

@@ -1,4 +1,4 @@
-"""Who is followed, in memory: the followers end with the process."""
+"""Presence of followers in memory: the followers end with the process."""
 
 from collections.abc import Collection
 

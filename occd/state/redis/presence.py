@@ -1,4 +1,4 @@
-"""Who is followed, in Redis: a key for each subject, which goes by itself."""
+"""Presence of followers in Redis: a key for each subject, which goes by itself."""
 
 from collections.abc import Collection
 
