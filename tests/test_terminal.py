@@ -154,7 +154,7 @@ async def test_resize_waits_for_no_program() -> None:
             window.resize(Terminal(50, 132))
             rescue.cancel()
             come()
-            while os.get_terminal_size(theirs) != (132, 50):
+            while os.get_terminal_size(theirs) != (132, 50):  # noqa: ASYNC110
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
         os.close(ours)
