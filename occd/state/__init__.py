@@ -82,8 +82,9 @@ class Node:
     started_at: float = 0.0
     seen_at: float = 0.0
     accepts: frozenset[str] | None = None
-    """The fields of a submission that an execute node understands (`wire.FIELDS`). None: no
-    announcement, so the node understands the fields of version 1."""
+    """The fields of a submission that an execute node understands (`wire.FIELDS`), and a word for each
+    language that it can format (`languages.formats`). None: no announcement, so the node understands the
+    fields of version 1."""
 
     def __post_init__(self) -> None:
         for versions in self.languages.values():
