@@ -161,7 +161,9 @@ class EmbeddedStateSeam(_Embedded):
         )
 
     def counts_controls(self, id: str) -> int:
-        count = "SELECT count(*) FROM controls JOIN submissions s ON submission = s.number WHERE id = ?"
+        count = (
+            "SELECT count(*) FROM controls JOIN submissions s ON submission = s.number WHERE id = ?"
+        )
         with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
             return int(db.execute(count, [id]).fetchone()[0])
 
