@@ -1,6 +1,7 @@
 """The editor's page and its files, with the headers that keep a page from doing what ours does not."""
 
 import hashlib
+import json
 import mimetypes
 import secrets
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ def page_routes() -> Blueprint:
         auto_reload=False,
     )
 
+    words = json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
+
     def static_url(path: str) -> str:
         return f"/static/{path}?v={files[path].etag}"
 
@@ -45,7 +48,7 @@ def page_routes() -> Blueprint:
     async def index() -> Response:
         nonce = secrets.token_urlsafe(16)
         page = jinja.get_template("index.html").render(
-            nonce=nonce, version=__version__, static=static_url
+            nonce=nonce, version=__version__, static=static_url, words=words
         )
         headers = {"Content-Security-Policy": _CSP.format(nonce=nonce), "Cache-Control": "no-cache"}
         return respond(page.encode(), "text/html; charset=utf-8", compress, headers)

@@ -1,4 +1,5 @@
 import type { Language, Problem } from './messages'
+import { say } from './say'
 
 export class ProblemError extends Error {
   constructor(readonly problem: Problem) {
@@ -18,7 +19,7 @@ async function get(path: string, patienceMs = patience): Promise<unknown> {
   throw new ProblemError({
     ...problem,
     type: problem.type ?? 'about:blank',
-    title: problem.title ?? `The server answered ${response.status}`,
+    title: problem.title ?? say('server_answered', { status: response.status }),
     status: response.status,
   })
 }

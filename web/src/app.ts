@@ -15,6 +15,7 @@ import { newResults } from './results'
 import type { Times } from './results'
 import { newRunner } from './run'
 import type { Resumed } from './run'
+import { say } from './say'
 import { newScreen } from './screen'
 import { openSocket } from './socket'
 import { showStatus } from './status'
@@ -26,7 +27,6 @@ import { newWatch } from './watch'
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const mac = /Mac|iPhone|iPad/.test(navigator.platform)
 const saveAfter = 300
-const nobody = 'No machine that runs programs is there now. Your program is kept and will run.'
 
 /** One language's program in this tab. */
 interface Work {
@@ -138,7 +138,7 @@ function earlier({ draft, versions }: Work): Version[] {
 function showAge(): void {
   const now = made === null ? null : makes()
   if (made === null || now === null || made.print === now.print) results.old('')
-  else results.old(made.language === now.language ? 'From before your last change' : `From ${made.fileName}`)
+  else results.old(made.language === now.language ? say('old') : say('old_from', { name: made.fileName }))
 }
 
 function makes(): Made | null {
@@ -232,7 +232,7 @@ async function askWhy(): Promise<void> {
   asking = true
   try {
     const [problem, offered] = await Promise.all([unready(), languages()])
-    const why = problem !== null ? remedy(problem) : offered.length === 0 ? nobody : ''
+    const why = problem !== null ? remedy(problem) : offered.length === 0 ? say('no_machine') : ''
     if (why !== '' && runner.current() === waiting && waiting.after === after) results.stuck(why)
   } catch (error) {
     // No answer at all: then the connection carries nothing either.
@@ -324,7 +324,7 @@ function runs(key: KeyboardEvent): boolean {
   return key.key === 'Enter' && (mac ? key.metaKey : key.ctrlKey)
 }
 
-page.runKey.textContent = mac ? '⌘ Enter' : 'Ctrl Enter'
+page.runKey.textContent = `${mac ? '⌘' : say('key_ctrl')} ${say('key_enter')}`
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 typeByTouch(page.keys, type)
 moveByF6([

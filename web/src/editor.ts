@@ -13,6 +13,7 @@ import {
   lineNumbers,
 } from '@codemirror/view'
 import { loadMode } from './modes'
+import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
 
@@ -37,7 +38,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
 
   const extensions = [
     EditorView.cspNonce.of(nonce),
-    EditorView.contentAttributes.of({ 'aria-label': 'Program', 'aria-describedby': 'editor-hint', tabindex: '0' }),
+    EditorView.contentAttributes.of({ 'aria-label': say('program'), 'aria-describedby': 'editor-hint', tabindex: '0' }),
     lineNumbers(),
     highlightActiveLineGutter(),
     highlightSpecialChars(),
