@@ -1,10 +1,12 @@
 """The editor's page and its files, with the headers that keep a page from doing what ours does not."""
 
 import hashlib
+import json
 import mimetypes
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from quart import Blueprint, Response, request
@@ -38,14 +40,20 @@ def page_routes() -> Blueprint:
         auto_reload=False,
     )
 
+    # Not a dict, whose methods a template would find before its words.
+    words = SimpleNamespace(
+        **json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
+    )
+
     def static_url(path: str) -> str:
-        return f"/static/{path}?v={files[path].etag}"
+        # Relative: the page may stand below a path of another site.
+        return f"static/{path}?v={files[path].etag}"
 
     @pages.get("/")
     async def index() -> Response:
         nonce = secrets.token_urlsafe(16)
         page = jinja.get_template("index.html").render(
-            nonce=nonce, version=__version__, static=static_url
+            nonce=nonce, version=__version__, static=static_url, words=words
         )
         headers = {"Content-Security-Policy": _CSP.format(nonce=nonce), "Cache-Control": "no-cache"}
         return respond(page.encode(), "text/html; charset=utf-8", compress, headers)

@@ -1,4 +1,5 @@
 import type { Language, Problem } from './messages'
+import { say } from './say'
 
 export class ProblemError extends Error {
   constructor(readonly problem: Problem) {
@@ -18,19 +19,19 @@ async function get(path: string, patienceMs = patience): Promise<unknown> {
   throw new ProblemError({
     ...problem,
     type: problem.type ?? 'about:blank',
-    title: problem.title ?? `The server answered ${response.status}`,
+    title: problem.title ?? say('server_answered', { status: response.status }),
     status: response.status,
   })
 }
 
 export async function languages(): Promise<Language[]> {
-  return ((await get('/api/v1/languages')) as { languages: Language[] }).languages
+  return ((await get('api/v1/languages')) as { languages: Language[] }).languages
 }
 
 /** Null when programs can run here, else what stands in the way and what would help. */
 export async function unready(): Promise<Problem | null> {
   try {
-    await get('/readyz', readyPatience)
+    await get('readyz', readyPatience)
     return null
   } catch (error) {
     if (error instanceof ProblemError) return error.problem

@@ -1,6 +1,7 @@
 import { ProblemError, languages, unready } from './api'
 import { delay } from './backoff'
 import type { Language, Problem } from './messages'
+import { say } from './say'
 import { showBanner } from './status'
 
 const recheck = 5_000
@@ -19,10 +20,10 @@ export function watchCatalogue(found: (languages: Language[]) => void): void {
         known = JSON.stringify(offered)
         found(offered)
       }
-      showBanner(problem !== null ? remedy(problem) : offered.length === 0 ? 'No language can run on this server yet.' : '')
+      showBanner(problem !== null ? remedy(problem) : offered.length === 0 ? say('no_language') : '')
       if (problem !== null || offered.length === 0) setTimeout(look, recheck)
     } catch (error) {
-      showBanner(error instanceof ProblemError ? remedy(error.problem) : 'The server cannot be reached. Trying again…')
+      showBanner(error instanceof ProblemError ? remedy(error.problem) : say('unreachable'))
       setTimeout(look, delay(tries++))
     }
   }

@@ -13,6 +13,7 @@ import {
   lineNumbers,
 } from '@codemirror/view'
 import { loadMode } from './modes'
+import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
 
@@ -28,6 +29,8 @@ export interface Editor {
 export interface EditorEvents {
   run(): void
   changed(): void
+  /** Counted from one. */
+  moved(line: number, column: number): void
 }
 
 export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents): Editor {
@@ -37,7 +40,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
 
   const extensions = [
     EditorView.cspNonce.of(nonce),
-    EditorView.contentAttributes.of({ 'aria-label': 'Program', 'aria-describedby': 'editor-hint', tabindex: '0' }),
+    EditorView.contentAttributes.of({ 'aria-label': say('program'), 'aria-describedby': 'editor-hint', tabindex: '0' }),
     lineNumbers(),
     highlightActiveLineGutter(),
     highlightSpecialChars(),
@@ -66,10 +69,16 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()
+      if (update.docChanged || update.selectionSet) tellCursor(update.state)
     }),
   ]
 
   const view = new EditorView({ parent, state: EditorState.create({ extensions }) })
+
+  function tellCursor({ doc, selection }: EditorState): void {
+    const line = doc.lineAt(selection.main.head)
+    on.moved(line.number, selection.main.head - line.from + 1)
+  }
 
   function replace(text: string): void {
     view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true })
@@ -81,6 +90,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       opened = language
       view.setState(states.get(language) ?? EditorState.create({ doc: text, extensions }))
       if (view.state.doc.toString() !== text) replace(text)
+      tellCursor(view.state)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
         (extension) => {

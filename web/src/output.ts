@@ -1,6 +1,7 @@
 import { longestLine, newLine } from './line'
 import type { Line } from './line'
 import type { Data } from './messages'
+import { say } from './say'
 import { colours, dark, light, plain, styled } from './sgr'
 import type { Style } from './sgr'
 import { newReader } from './text'
@@ -280,8 +281,8 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
     block.className = stream
     if (stream === 'stderr') {
       block.setAttribute('role', 'group')
-      block.setAttribute('aria-label', 'stderr')
-      if (!continued) block.dataset['label'] = 'stderr'
+      block.setAttribute('aria-label', say('stderr'))
+      if (!continued) block.dataset['label'] = say('stderr')
     }
     blockStream = stream
     room = { ...blockRoom }

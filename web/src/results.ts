@@ -1,9 +1,11 @@
+import { runKeyName } from './keys'
 import { bytes, minutes, ordinal, seconds } from './measures'
 import type { Outcome, Problem, Result, Size, StageName } from './messages'
 import { newOutput } from './output'
 import { page } from './page'
 import { shown } from './pictures'
 import type { RunView } from './run'
+import { say } from './say'
 import type { Screen } from './screen'
 import { decisive, nothing, refusal, verdict } from './verdict'
 import type { Tone, Verdict } from './verdict'
@@ -25,12 +27,12 @@ export interface Results extends RunView {
   /** Nothing is heard of the run, and this is why. */
   stuck(why: string): void
   idle(ready: boolean): void
+  /** Run was asked for, and the languages are not yet there. */
+  waiting(): void
   stopping(): void
   /** Too much was typed or pasted. */
   tooMuch(): void
 }
-
-const intro = 'What the program writes appears here.'
 
 /** Everything the page shows of a run. `changed` is told when one began, moved on, or ended. */
 export function newResults(screen: Screen, changed: () => void): Results {
@@ -51,7 +53,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
   let tty = false
   let why = ''
 
-  function say(tone: Tone, text: string, detail = ''): void {
+  function tell(tone: Tone, text: string, detail = ''): void {
     if (tone === 'busy') busy = { text, detail }
     away = false
     why = ''
@@ -60,7 +62,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
 
   function show(tone: Tone, text: string, detail: string): void {
     page.away.hidden = !away
-    page.verdict.dataset['tone'] = tone
+    page.verdict.dataset['tone'] = page.toOutput.dataset['tone'] = tone
     // Setting the same words again would have them read aloud again.
     if (page.verdict.textContent !== text) page.verdict.textContent = text
     page.detail.textContent = detail
@@ -68,12 +70,13 @@ export function newResults(screen: Screen, changed: () => void): Results {
   }
 
   function showAway(): void {
-    show('busy', 'Waiting for the server…', why === '' ? kept : `${kept} ${why}`)
+    show('busy', say('away'), why === '' ? kept : `${kept} ${why}`)
   }
 
   function usage(outcome: Outcome | null): void {
     const figure = (value: number | null | undefined, format: (n: number) => string) =>
       value === null || value === undefined ? '–' : format(value)
+    page.usage.hidden = outcome === null
     page.cpuTime.textContent = figure(outcome?.cpu_time, seconds)
     page.wallTime.textContent = figure(outcome?.wall_time, seconds)
     page.memory.textContent = figure(outcome?.memory, bytes)
@@ -98,9 +101,9 @@ export function newResults(screen: Screen, changed: () => void): Results {
   function startClock(since: number): void {
     stopClock()
     clock = setInterval(() => {
-      const ran = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s`
       const left = compiling ? null : secondsLeft(since)
-      page.wallTime.textContent = left === null ? ran : `${ran}, ${minutes(left)} left`
+      page.runKey.textContent = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s`
+      page.left.textContent = left === null ? '' : say('left', { left: minutes(left) })
     }, 100)
   }
 
@@ -123,6 +126,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
   function stopClock(): void {
     clearInterval(clock)
     clock = undefined
+    page.left.textContent = ''
   }
 
   function ended(how: Verdict): void {
@@ -131,20 +135,20 @@ export function newResults(screen: Screen, changed: () => void): Results {
     compileOutput.end()
     if (tty) screen.end()
     if (tty && screen.empty) pane(false)
-    say(how.tone, how.text, how.detail)
+    tell(how.tone, how.text, how.detail)
     changed()
   }
 
   page.copy.addEventListener('click', () => {
     navigator.clipboard?.writeText((tty ? screen : output).text() || compileOutput.text()).then(
-      () => flash(page.copy, 'Copied'),
-      () => flash(page.copy, 'Not allowed'),
+      () => flash(page.copy, say('copied')),
+      () => flash(page.copy, say('not_allowed')),
     )
   })
   // Browsers give the clipboard to secure pages only.
   page.copy.hidden = navigator.clipboard === undefined
   clear()
-  placeholder(intro)
+  placeholder(say('intro', { key: runKeyName }))
 
   return {
     clear,
@@ -154,10 +158,11 @@ export function newResults(screen: Screen, changed: () => void): Results {
       return screen.size()
     },
     idle(ready) {
-      if (page.verdict.dataset['tone'] === 'idle') say('idle', ready ? 'Ready' : 'Cannot run programs now')
+      if (page.verdict.dataset['tone'] === 'idle') tell('idle', say(ready ? 'ready' : 'cannot_run'))
     },
-    stopping: () => say('busy', 'Stopping…'),
-    tooMuch: () => show('busy', busy.text, 'That was more than the program takes at once. Write it under Input, and run it again.'),
+    waiting: () => tell('busy', say('connecting_first')),
+    stopping: () => tell('busy', say('stopping')),
+    tooMuch: () => show('busy', busy.text, say('too_much')),
     times,
     old(from) {
       page.old.textContent = from
@@ -174,58 +179,56 @@ export function newResults(screen: Screen, changed: () => void): Results {
       times.began = null
       times.typed = 0
       clear()
-      say('busy', 'Sending…')
+      tell('busy', say('sending'))
       changed()
     },
     resuming(terminal) {
       tty = terminal
       clear()
-      say('busy', 'Looking for your last run…')
+      tell('busy', say('resuming'))
       changed()
     },
     away(accepted) {
       stopClock()
       if (!away) why = ''
       away = true
-      kept = accepted ? 'Your program is kept, and what it writes will be shown here.' : 'Your program is kept and will run.'
+      kept = say(accepted ? 'away_runs' : 'away_kept')
       showAway()
     },
     back() {
       if (!away) return
       const { text, detail } = busy
-      say('busy', text, detail)
+      tell('busy', text, detail)
       if (times.began !== null) startClock(times.began)
     },
     forgotten() {
       tty = false
       clear()
-      placeholder(intro)
-      say('idle', 'Ready')
+      placeholder(say('intro', { key: runKeyName }))
+      tell('idle', say('ready'))
       changed()
     },
     queued(position, estimate) {
-      const place = position && position > 0 ? `, ${ordinal(position)} in line` : ''
-      const wait = estimate && estimate >= 1 ? `About ${Math.ceil(estimate)} s to wait.` : ''
-      say('busy', `Queued${place}`, wait)
+      const place = position && position > 0 ? say('queued_at', { place: ordinal(position) }) : say('queued')
+      tell('busy', place, estimate && estimate >= 1 ? say('queued_wait', { n: Math.ceil(estimate) }) : '')
       changed()
     },
     started(attempt, mostWall, mostIdle) {
       if (attempt > 1) times.began = null
       wall = mostWall
       idle = mostIdle
-      const how = tty ? ', with all that you typed' : ''
-      say('busy', 'Starting…', attempt > 1 ? `The machine it ran on was lost, so it starts again${how}.` : '')
+      tell('busy', say('starting'), attempt > 1 ? say(tty ? 'starts_again_typed' : 'starts_again') : '')
       changed()
     },
     stage(stage: StageName) {
       compiling = stage === 'compile'
-      say('busy', compiling ? 'Compiling…' : 'Running…', busy.detail)
+      tell('busy', say(compiling ? 'compiling' : 'running'), busy.detail)
       if (compiling) startClock(Date.now())
       else startClock((times.began ??= Date.now()))
       changed()
     },
     output(stage, stream, data, old) {
-      if (why !== '') say('busy', busy.text, busy.detail)
+      if (why !== '') tell('busy', busy.text, busy.detail)
       if (stream === 'tty') screen.write(data, old)
       else if (stage === 'compile') compileOutput.write(stream, data)
       else output.write(stream, data)
@@ -241,7 +244,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
     },
     refused: (problem: Problem) => ended(refusal(problem)),
     lost: (problem: Problem) =>
-      ended({ tone: 'ours', text: 'Lost sight of this run', detail: problem.detail ?? problem.title }),
+      ended({ tone: 'ours', text: say('lost'), detail: problem.detail ?? problem.title }),
   }
 }
 

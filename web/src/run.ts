@@ -2,6 +2,7 @@ import { add, again, newInput, next, taken } from './input'
 import type { Input } from './input'
 import type { ClientFrame, Data, Event, Problem, Result, ServerFrame, Size, StageName, Stream, Submission } from './messages'
 import { kind } from './messages'
+import { say } from './say'
 
 /** What is to be seen of a run. */
 export interface RunView {
@@ -81,16 +82,16 @@ export interface Runner {
 
 const tooLarge: Problem = {
   type: 'too-large',
-  title: 'Too large to send',
+  title: say('too_large'),
   status: 413,
-  detail: 'The program and its input are larger than this server takes.',
+  detail: say('too_large_detail'),
 }
 
 const unanswered: Problem = {
   type: 'unanswered',
-  title: 'The connection broke each time the program was sent',
+  title: say('unanswered'),
   status: 503,
-  detail: 'Your program is still here. Try again in a moment.',
+  detail: say('unanswered_detail'),
 }
 
 // A submission whose answer was lost may be running already; its key makes sending it again

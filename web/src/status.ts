@@ -1,8 +1,9 @@
 import { page } from './page'
+import { say } from './say'
 
 /** The connection, in words. */
 export function showStatus(connected: boolean): void {
-  page.status.textContent = connected ? 'Connected' : 'Reconnecting…'
+  page.status.textContent = say(connected ? 'connected' : 'reconnecting')
   page.status.dataset['state'] = connected ? 'up' : 'down'
 }
 

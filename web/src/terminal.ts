@@ -134,9 +134,11 @@ export function newTerminal(
     },
     { capture: true },
   )
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+  // The page was dressed anew.
+  new MutationObserver(() => {
     xterm.options.theme = theme()
-  })
+    xterm.options.fontSize = parseFloat(getComputedStyle(pane).fontSize)
+  }).observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme', 'style'] })
   new ResizeObserver(() => {
     clearTimeout(resizing)
     resizing = setTimeout(() => {

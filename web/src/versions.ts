@@ -1,3 +1,4 @@
+import { say } from './say'
 import type { Store } from './store'
 
 const most = 10
@@ -49,15 +50,15 @@ function isVersion(value: unknown): value is Version {
 export function label({ time, text }: Version, now: number): string {
   const lines = text.split('\n')
   const first = lines.map((line) => line.trim()).find((line) => line !== '') ?? ''
-  const size = lines.length === 1 ? '1 line' : `${lines.length} lines`
-  return `${ago(now - time)}, ${size}: ${first.length > 60 ? `${first.slice(0, 59)}…` : first}`
+  const size = say('lines', { n: lines.length })
+  return say('version_label', { ago: ago(now - time), lines: size, first: first.length > 60 ? `${first.slice(0, 59)}…` : first })
 }
 
 function ago(ms: number): string {
   const minutes = Math.floor(ms / 60_000)
-  if (minutes < 1) return 'Just now'
-  if (minutes < 60) return `${minutes} min ago`
+  if (minutes < 1) return say('just_now')
+  if (minutes < 60) return say('minutes_ago', { n: minutes })
   const hours = Math.floor(minutes / 60)
-  if (hours < 48) return hours === 1 ? '1 hour ago' : `${hours} hours ago`
-  return `${Math.floor(hours / 24)} days ago`
+  if (hours < 48) return say('hours_ago', { n: hours })
+  return say('days_ago', { n: Math.floor(hours / 24) })
 }

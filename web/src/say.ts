@@ -1,0 +1,21 @@
+import words from '../../templates/words.json'
+
+// Each word that a person reads is in templates/words.json, so that the page can be put into another language.
+// A key with `_one` and `_other` is one phrase, chosen by the number `n`.
+
+type Key = keyof typeof words
+type Stem<K> = K extends `${infer stem}_one` | `${infer stem}_other` ? stem : K
+export type Phrase = Stem<Key>
+export type Values = Record<string, string | number>
+
+const all: Partial<Record<string, string>> = words
+const plurals = new Intl.PluralRules('en')
+
+/** The phrase with its `{name}`s filled in. A number that decides the plural is called `n`. */
+export function say(phrase: Phrase, values: Values = {}): string {
+  const text = all[phrase] ?? all[`${phrase}_${plurals.select(Number(values['n']))}`] ?? all[`${phrase}_other`] ?? phrase
+  return text.replace(/\{(\w+)\}/g, (hole, name: string) => String(values[name] ?? hole))
+}
+
+/** The phrase of a name that may have none, such as a signal's. */
+export const sayOf = (kind: 'signal' | 'flush' | 'theme', name: string): string | undefined => all[`${kind}_${name}`]
