@@ -20,7 +20,7 @@ from occd import wire
 from occd.config import CeilingConfig, Config
 from occd.errors import FieldError, Rejected
 from occd.judging import CHECKER_LIMITS, Checker, Judging, ProgramChecker, Test, TextChecker
-from occd.languages import Installed, Language, find, pick
+from occd.languages import Installed, Language, Offer, find, formats, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
@@ -107,10 +107,14 @@ class Gate:
         await self._refuse_what_nodes_do_not_know(submission, may_wait=may_wait)
         return submission
 
-    async def offered(self) -> list[tuple[Language, list[Installed]]]:
-        """The languages that some node can run now, and their versions, newest first."""
-        offers = await self._offered()
-        return [(each, offers[each.id]) for each in self._languages.values() if each.id in offers]
+    async def offered(self) -> list[Offer]:
+        """The languages that some node can run now."""
+        offers, nodes = await self._offered(), await self._executing()
+        return [
+            Offer(each, offers[each.id], _all_understand(nodes, formats(each.id)))
+            for each in self._languages.values()
+            if each.id in offers
+        ]
 
     async def _judging(self, request: Request, limits: Limits) -> Judging | None:
         """Raises Broken for tests that do not go together, Rejected for their programs and limits."""
@@ -251,9 +255,9 @@ class Gate:
     async def _refuse_what_nodes_do_not_know(
         self, submission: Submission, *, may_wait: bool = False
     ) -> None:
-        """Refuse a later field that a live execute node does not understand, and without live execute nodes
-        every later field, unless the submission `may_wait` for one. A node that joins afterwards and does
-        not understand the field refuses the message."""
+        """Refuse a later field that a live execute node does not understand, and a formatter that some node
+        does not have; and without live execute nodes every later field, unless the submission `may_wait` for
+        one. A node that joins afterwards and does not understand the field refuses the message."""
         if not (later := wire.later_fields(submission)):
             return
         nodes = await self._executing()
@@ -268,6 +272,9 @@ class Gate:
         if errors:
             detail = "; ".join(f"{each.field} {each.message}" for each in errors)
             raise Rejected("no-nodes", detail, errors)
+        if submission.format and not _all_understand(nodes, formats(submission.language)):
+            name = self._languages[submission.language].name
+            raise _invalid("format", f"no formatter for {name} is installed on this server")
 
     async def _understood(self, field: str) -> bool:
         return _all_understand(await self._executing(), field)
@@ -360,6 +367,7 @@ def _submission(
         artifacts=request.artifacts,
         tty=request.tty,
         detached=request.detached,
+        format=request.format,
     )
 
 

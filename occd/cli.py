@@ -139,8 +139,13 @@ def languages(config: Config) -> None:
                 versions = ", ".join(
                     each.version for each in sandbox.available.get(language.id, ())
                 )
-                mend = f"not here; to have it: {language.install}"
-                click.echo(f"{language.id:12} {language.name:12} {versions or mend}")
+                if not versions:
+                    versions = f"not here; to have it: {language.install}"
+                elif formatter := sandbox.formatters.get(language.id):
+                    versions += f"; formatted by {formatter.binary}"
+                elif language.formatters:
+                    versions += f"; to format: {language.formatters[0].install}"
+                click.echo(f"{language.id:12} {language.name:12} {versions}")
 
     _enter()
     trio.run(show)

@@ -15,8 +15,18 @@ from occd.model import File, Limits, Outcome
 
 
 @dataclass(frozen=True, slots=True)
+class Formatter:
+    """A program that lays out programs: it reads the main file, on stdin or as `{file}`, and writes it to
+    stdout. `command` is an argv array with the words of `Language`; `{bin}` is one of `candidates`."""
+
+    install: str
+    candidates: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
-    """How programs of one language are compiled and run.
+    """How programs of one language are compiled, run and formatted.
 
     The argv arrays hold these words: `{bin}` one of `candidates`, `{file}` the main file, `{folder}`
     the folder of the main file, `{output}` the main file with the suffix that `outputs` gives for its
@@ -45,6 +55,10 @@ class Language:
     env: Mapping[str, str]
     limits: Limits
     compile_limits: Limits
+    formatters: tuple[Formatter, ...]
+    """The first that answers is used."""
+    compile_args: tuple[str, ...]
+    """Arguments for the compiler that people often add, for those who choose some."""
     hello: str
     hello_output: str
     example: str
@@ -168,6 +182,34 @@ Available = Mapping[str, tuple[Installed, ...]]
 """Language id to its versions, newest first; a language without one is absent."""
 
 
+@dataclass(frozen=True, slots=True)
+class InstalledFormatter:
+    """A formatter that answered inside the jail."""
+
+    formatter: Formatter
+    binary: str
+
+
+Formatters = Mapping[str, InstalledFormatter]
+"""By language id; a language without one is absent."""
+
+
+def formats(language: str) -> str:
+    """The word by which a node announces that it has a formatter of this language."""
+    return f"format.{language}"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A language that some node can run now."""
+
+    language: Language
+    versions: Sequence[Installed]
+    """Newest first."""
+    formats: bool
+    """Whether every node has a formatter."""
+
+
 def pick(versions: Sequence[Installed], wanted: str | None) -> Installed | None:
     """The newest version that `wanted` (`3`, `3.11`) is a prefix of, by whole numbers."""
     for installed in versions:
@@ -216,8 +258,9 @@ def _load(path: Path) -> Language:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         for name in ("file_name_pattern", "out_of_memory", "compile"):
             values.setdefault(name, None)
-        for name in ("aliases", "strip"):
+        for name in ("aliases", "strip", "compile_args"):
             values.setdefault(name, [])
+        values["formatters"] = [_formatter(each) for each in values.get("formatters", [])]
         for name in ("env", "outputs", "hints"):
             values.setdefault(name, {})
         values["limits"] = replace(Limits(), **values.get("limits", {}))
@@ -235,6 +278,11 @@ def _load(path: Path) -> Language:
         raise ConfigError(f"{path.name}: {error}") from error
 
 
+def _formatter(values: dict[str, Any]) -> Formatter:
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Formatter(**values | lists)
+
+
 _WORDS = {"bin", "file", "folder", "output", "program", "memory"}
 _ALONE = {"{sources}", "{compile_args}"}
 _STRIPPED = {"bom", "cr"}
@@ -244,8 +292,11 @@ def _check(language: Language) -> None:
     """Raises ValueError for a word that means nothing, re.error for what is no pattern."""
     if unknown := set(language.strip) - _STRIPPED:
         raise ValueError(f"strip: {unknown.pop()} is none of {', '.join(sorted(_STRIPPED))}")
-    for element in (*language.version, *(language.compile or ()), *language.run):
+    commands = (each.command for each in language.formatters)
+    for element in chain(language.version, language.compile or (), language.run, *commands):
         if element not in _ALONE and (unknown := set(_WORD.findall(element)) - _WORDS):
             raise ValueError(f"{{{unknown.pop()}}} is not a word of the argv arrays")
+    if language.compile_args and not language.compile:
+        raise ValueError("compile_args: the language is not compiled")
     for pattern in (language.file_name_pattern, language.out_of_memory, *language.hints):
         re.compile(pattern or "")

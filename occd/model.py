@@ -88,6 +88,8 @@ class Submission:
     """The program runs at a terminal with this window. The program is interactive then."""
     detached: bool = False
     """An interactive program goes on when nobody follows it."""
+    format: bool = False
+    """The language's formatter runs over the main file, instead of the program."""
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -113,6 +115,18 @@ class Submission:
             for name in ("tty", "interactive", "artifacts"):
                 if getattr(self, name):
                     raise rules.Broken("cannot go together with tests", name)
+        if self.format:
+            for name, given in {
+                "stdin": self.stdin,
+                "args": self.args,
+                "env": self.env,
+                "compile_args": self.compile_args,
+                "interactive": self.interactive,
+                "tests": self.judging,
+                "artifacts": self.artifacts,
+            }.items():
+                if given:
+                    raise rules.Broken("cannot go together with format", name)
         for name, asks in {
             "tty": self.tty,
             "detached": self.detached,

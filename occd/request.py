@@ -76,6 +76,8 @@ class Request:
     tty: Terminal | None = None
     """The program is interactive, too."""
     detached: bool = False
+    format: bool = False
+    """The program is formatted instead of run."""
 
     @property
     def sources_bytes(self) -> int:

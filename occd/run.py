@@ -129,7 +129,7 @@ class _Here:
 
 
 def _gate(config: Config, sandbox: Sandbox) -> Gate:
-    """For this machine alone. What an installation promises is about its nodes."""
+    """For this machine alone. What an installation promises is about its nodes, and no broker waits here."""
     languages = {
         name: tuple(each.version for each in versions)
         for name, versions in sandbox.available.items()
@@ -138,7 +138,9 @@ def _gate(config: Config, sandbox: Sandbox) -> Gate:
     async def nodes() -> list[_Here]:
         return [_Here(languages)]
 
-    return Gate(config.model_copy(update={"languages": ()}), sandbox.languages, nodes)
+    return Gate(
+        config.model_copy(update={"languages": (), "rabbitmq": None}), sandbox.languages, nodes
+    )
 
 
 def _main_name(language: Language, name: str) -> str:

@@ -17,6 +17,7 @@ from typing import IO, Any
 import pytest
 import trio
 from in_process import UPGRADE, frame
+from processes import processor_time
 from serving import API, PATIENCE_S, Server, serving
 from streams import LINES, SSE, type_in
 
@@ -153,12 +154,12 @@ def follow(server: Server, way: str) -> int:
     took: list[float] = []
     with crowd(server.port, way, id) as said:
         float(said.readline())
-        used = processor_time(server)
+        used = processor_time(server.process.pid)
         for number in range(ROUNDS):
             began = time.monotonic()
             type_in(server, id, f"{number}\n")
             took.append(float(said.readline()) - began)
-        resident, used = server.resident, processor_time(server) - used
+        resident, used = server.resident, processor_time(server.process.pid) - used
         type_in(server, id, "", eof=True)
         assert said.readline() == "finished\n"
     deadline = time.monotonic() + PATIENCE_S
@@ -174,12 +175,6 @@ def follow(server: Server, way: str) -> int:
 
 def descriptors(server: Server) -> int:
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
-def processor_time(server: Server) -> float:
-    """In seconds."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.long

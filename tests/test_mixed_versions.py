@@ -59,6 +59,7 @@ def written(pattern: str) -> list[bytes]:
 def said(submission: Submission) -> dict[str, Any]:
     """The fields as version 1 has them: its owners have no kind, and it knows no tests and no artifacts."""
     fields = asdict(submission)
+    assert fields.pop("format") is False
     assert (fields.pop("judging"), fields.pop("artifacts"), fields.pop("tty")) == (None, (), None)
     assert (fields.pop("detached"), fields["limits"].pop("idle")) == (False, None)
     assert not any(file.pop("executable") for file in fields["files"])
@@ -398,6 +399,30 @@ async def test_a_terminal_is_given_when_every_execute_node_has_some(
     assert walls == [10, 3600]
     with pytest.raises(Poisoned):
         old_wire.decode_submission(json.dumps(found[-1]).encode())
+
+
+async def test_a_program_is_formatted_when_every_execute_node_can(
+    installation: Installation,
+) -> None:
+    nodes = installation.state.nodes
+    able = replace(NEW, accepts=wire.FIELDS | {"format.python"})
+    behind = replace(OLD, name="behind", accepts=wire.FIELDS - {"format"})
+    await nodes.announce(able)
+    await nodes.announce(behind)
+    assert await refused(installation, format=True) == ["format"]
+    await nodes.withdraw(behind)
+    without = replace(NEW, name="without", accepts=wire.FIELDS | {"format.go"})
+    await nodes.announce(without)
+    with pytest.raises(Rejected, match="no formatter for Python") as rejected:
+        await installation.post(format=True)
+    assert rejected.value.kind == "invalid"
+    assert await installation.queued() == []
+    await nodes.withdraw(without)
+    id = await installation.post(format=True)
+    (message,) = await installation.queued()
+    assert (message["v"], message["submission"]["id"]) == (2, id)
+    with pytest.raises(Poisoned):
+        old_wire.decode_submission(json.dumps(message).encode())
 
 
 def test_what_an_older_notify_stores_of_a_terminal_has_all_that_it_showed() -> None:

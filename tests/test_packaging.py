@@ -32,6 +32,9 @@ def ours() -> dict[str, Any]:
     return {name: service for name, service in compose_services().items() if name in ROLES}
 
 
+APT = "apt-get install "
+
+
 def test_the_base_is_pinned_and_nobody_is_root() -> None:
     bases = [rest.split(" AS ") for name, rest in dockerfile() if name == "FROM"]
     assert bases == [
@@ -47,11 +50,15 @@ def test_the_base_is_pinned_and_nobody_is_root() -> None:
 def test_the_full_image_installs_what_each_language_names() -> None:
     installed = " ".join(rest for name, rest in dockerfile() if name == "RUN").split()
     for path in (data_folder("sandbox") / "languages").glob("*.toml"):
-        command, *packages = (
-            tomllib.loads(path.read_text())["install"].removeprefix("apt-get ").split()
-        )
-        assert command == "install"
-        assert set(packages) <= set(installed), path.name
+        language = tomllib.loads(path.read_text())
+        assert language["install"].startswith(APT), path.name
+        wanted = [
+            language["install"],
+            *(each["install"] for each in language.get("formatters", [])),
+        ]
+        for install in wanted:
+            if install.startswith(APT):
+                assert set(install.removeprefix(APT).split()) <= set(installed), path.name
 
 
 def test_the_image_listens_where_its_health_is_asked_for(tmp_path: Path) -> None:

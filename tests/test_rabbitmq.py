@@ -530,6 +530,7 @@ class NoSandbox:
     def __init__(self) -> None:
         self.languages: dict[str, Any] = {}
         self.available: dict[str, Any] = {}
+        self.formatters: dict[str, Any] = {}
 
 
 async def test_foreign_messages_stop_nobody_and_are_kept_with_a_reason(

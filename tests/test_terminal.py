@@ -1,18 +1,26 @@
 """What the sandbox promises about a program that runs at a terminal."""
 
+import ctypes
+import fcntl
 import hashlib
+import mmap
 import os
 import resource
+import struct
 import sys
+import termios
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in
 from terminals import Screen, at_terminal, python_at_terminal, shown_by
 
@@ -24,8 +32,11 @@ from occd.model import File
 from occd.rules import Broken
 from occd.sandbox import Null, open_sandbox
 from occd.sandbox.launcher import Launcher
+from occd.sandbox.terminal import Window
 
 MIB = 2**20
+C = ctypes.CDLL(None, use_errno=True)
+C.mmap.restype = ctypes.c_void_p
 FLOOD = replace(LONG, output=64 * MIB)
 
 
@@ -123,6 +134,52 @@ async def test_program_is_told_of_another_size(lab: Lab) -> None:
         screen.running.resize(50, 132)
     assert screen.end.succeeded
     screen.running.resize(2, 2)
+
+
+async def test_resize_waits_for_no_program() -> None:
+    """A program asks for the size into memory that is not there yet: the kernel keeps the terminal's lock."""
+    with late_memory() as (late, awaited, come):
+        ours, theirs = os.openpty()
+        window = Window(ours)
+        async with trio.open_nursery() as nursery:
+            ask = partial(C.ioctl, theirs, termios.TIOCGWINSZ, ctypes.c_void_p(late))
+            nursery.start_soon(trio.to_thread.run_sync, ask)
+            await trio.to_thread.run_sync(awaited)
+            nursery.start_soon(window.run)
+            window.resize(Terminal(1, 1))
+            rescue = Timer(60, come)
+            rescue.start()
+            await trio.testing.wait_all_tasks_blocked()
+            assert rescue.is_alive(), "the loop waited"
+            window.resize(Terminal(50, 132))
+            rescue.cancel()
+            come()
+            while os.get_terminal_size(theirs) != (132, 50):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        os.close(ours)
+        os.close(theirs)
+
+
+@contextmanager
+def late_memory() -> Iterator[tuple[int, Callable[[], object], Callable[[], object]]]:
+    """The address of a page that is not there yet. The first call waits until somebody wants the page, the
+    second one gives it. userfaultfd(2)."""
+    fd = C.syscall(323, os.O_CLOEXEC)
+    if fd < 0:
+        pytest.skip("userfaultfd is for root")
+    late = C.mmap(
+        None, mmap.PAGESIZE, mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0
+    )
+    with os.fdopen(fd, "rb", 0) as faults:
+        fcntl.ioctl(fd, 0xC018AA3F, struct.pack("QQQ", 0xAA, 0, 0))  # UFFDIO_API
+        page_is = (late, mmap.PAGESIZE)
+        fcntl.ioctl(fd, 0xC020AA00, struct.pack("QQQQ", *page_is, 1, 0))  # UFFDIO_REGISTER
+        come = partial(
+            fcntl.ioctl, fd, 0xC020AA04, struct.pack("QQQq", *page_is, 0, 0)
+        )  # _ZEROPAGE
+        yield late, partial(faults.read, 32), come
+    C.munmap(ctypes.c_void_p(late), mmap.PAGESIZE)
 
 
 async def test_resize_without_a_terminal_does_nothing(lab: Lab) -> None:

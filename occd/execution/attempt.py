@@ -36,7 +36,7 @@ from occd.execution.stdin import feeding
 from occd.execution.steps import Done, Steps
 from occd.execution.tests import Tests
 from occd.execution.typed import Typed
-from occd.execution.verdicts import of_submission
+from occd.execution.verdicts import of_format, of_submission
 from occd.model import (
     COMPILE,
     HEAD_BYTES,
@@ -124,8 +124,8 @@ class Attempt:
         self._superseded: StateError | None = None
 
     async def run(self) -> Result:
-        """Compile and run. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when
-        the submission was damaged in state."""
+        """Compile and run, or format. Raises AlreadyFinished when a later attempt has taken over, and
+        Unreadable when the submission was damaged in state."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey)
             if self._submission.interactive:
@@ -176,6 +176,10 @@ class Attempt:
         async with self._sandbox.cell(
             program.language, submission.files, submission.limits
         ) as cell:
+            if submission.format:
+                formatted = (await self._format(cell)).outcome
+                verdict = of_format(formatted, cancelled=self._cancelled)
+                return Result(verdict, None, version, run=formatted)
             tree: Tree | None = None
             if program.is_compiled:
                 done = await self._compile(cell)
@@ -237,6 +241,12 @@ class Attempt:
         command = self._program.to_compile()
         with self._signals.clone() as signals:
             return await self._steps.run(cell, COMPILE, command, signals=signals, keep_tree=True)
+
+    async def _format(self, cell: Cell) -> Done:
+        program = self._program
+        command = program.to_format(self._submission.limits)
+        async with feeding(program.source) as stdin:
+            return await self._steps.run(cell, RUN, command, stdin=stdin)
 
     async def _run_program(self, cell: Cell, tree: Tree | None) -> Done:
         submission = self._submission

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from occd.languages import Installed, Language
+from occd.languages import Installed, InstalledFormatter, Language
 from occd.model import File, Limits
 
 
@@ -24,6 +24,7 @@ class Program:
     main: str
     files: Sequence[File]
     compile_args: Sequence[str] = ()
+    formatter: InstalledFormatter | None = None
 
     @property
     def is_compiled(self) -> bool:
@@ -38,14 +39,27 @@ class Program:
     ) -> Command:
         return self._command(self.language.run, limits, args, env)
 
+    def to_format(self, limits: Limits) -> Command:
+        assert self.formatter
+        command, binary = self.formatter.formatter.command, self.formatter.binary
+        return self._command(command, limits, binary=binary)
+
+    @property
+    def source(self) -> bytes:
+        """Of the main file, as the language's tools can read it."""
+        readable = self.language.readable(self.files)
+        return next(file.content for file in readable if file.name == self.main)
+
     def _command(
         self,
         template: tuple[str, ...],
         limits: Limits,
         args: Sequence[str] = (),
         env: Sequence[tuple[str, str]] = (),
+        binary: str | None = None,
     ) -> Command:
+        binary = binary or self.installed.binary
         argv = self.language.argv(
-            template, self.installed.binary, self.main, self.files, self.compile_args, limits.memory
+            template, binary, self.main, self.files, self.compile_args, limits.memory
         )
         return Command(self.language, [*argv, *args], [*self.language.env.items(), *env], limits)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from occd.judging import Judging, TestVerdict
-from occd.model import Outcome
+from occd.model import Outcome, Verdict, judge
 
 
 def of_run(run: Outcome) -> TestVerdict | None:
@@ -24,6 +24,12 @@ def of_run(run: Outcome) -> TestVerdict | None:
             return None if run.succeeded else TestVerdict.RUNTIME_ERROR
         case _:
             assert_never(run.limit)
+
+
+def of_format(run: Outcome, *, cancelled: bool) -> Verdict:
+    """Of a formatter's run. A formatter that failed could not read the program, as a compiler that failed."""
+    verdict = judge(None, run, cancelled=cancelled)
+    return Verdict.COMPILE_ERROR if verdict == Verdict.RUNTIME_ERROR else verdict
 
 
 def skipped(judging: Judging, over: Mapping[int, TestVerdict]) -> set[int]:

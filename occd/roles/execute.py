@@ -37,7 +37,7 @@ from occd.execution.attempt import Attempt
 from occd.execution.built import Built
 from occd.execution.lingering import Lingering
 from occd.execution.program import Program
-from occd.languages import find, pick
+from occd.languages import find, formats, pick
 from occd.model import (
     Result,
     Submission,
@@ -124,7 +124,7 @@ class Execute:
             languages,
             running=len(self._running),
             started_at=self._started_at,
-            accepts=wire.FIELDS,
+            accepts=wire.FIELDS | {formats(name) for name in self._sandbox.formatters},
         )
 
     def _remind(self) -> None:
@@ -257,6 +257,7 @@ class Execute:
         language = find(self._sandbox.languages, submission.language)
         versions = self._sandbox.available.get(language.id, ()) if language else ()
         installed = pick(versions, submission.version)
+        formatter = self._sandbox.formatters.get(submission.language)
         node = self._config.node
         try:
             version = installed.version if installed else ""
@@ -271,9 +272,19 @@ class Execute:
             result = Result(
                 Verdict.INTERNAL_ERROR, f"{name} is not installed on this server any more"
             )
+        elif submission.format and not formatter:
+            result = Result(
+                Verdict.INTERNAL_ERROR,
+                f"the formatter of {language.name} is not installed on this server any more",
+            )
         else:
             program = Program(
-                language, installed, submission.main, submission.files, submission.compile_args
+                language,
+                installed,
+                submission.main,
+                submission.files,
+                submission.compile_args,
+                formatter,
             )
             held.attempt = Attempt(
                 self._state,

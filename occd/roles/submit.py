@@ -21,7 +21,7 @@ from occd.errors import (
     Unreadable,
 )
 from occd.events import LogEntry
-from occd.languages import Installed, Language
+from occd.languages import Language, Offer
 from occd.model import Record, Submission, Summary
 from occd.principal import Principal
 from occd.request import Request
@@ -187,8 +187,8 @@ class Submit:
             return record, cancelling
         raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 
-    async def languages(self) -> Sequence[tuple[Language, Sequence[Installed]]]:
-        """The languages that some execute node can run now, with their versions."""
+    async def languages(self) -> Sequence[Offer]:
+        """The languages that some execute node can run now."""
         return await self._gate.offered()
 
     async def _publish_new(self, submission: Submission) -> None:

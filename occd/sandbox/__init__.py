@@ -18,7 +18,7 @@ import trio
 from occd import rules
 from occd.config import Config
 from occd.inputs import File, Limits, Terminal
-from occd.languages import Available, Language
+from occd.languages import Available, Formatters, Language
 from occd.model import LeftOut, Outcome
 
 
@@ -228,6 +228,10 @@ class Sandbox(Protocol):
     @property
     def available(self) -> Available:
         """The languages, with versions, that run inside the jail on this machine."""
+
+    @property
+    def formatters(self) -> Formatters:
+        """Those of `available` that can be formatted inside the jail."""
 
     @property
     def isolation(self) -> Sequence[str]:

@@ -29,7 +29,7 @@ from occd.sandbox.group import Group, Usage
 from occd.sandbox.init import End, encode_go, encode_idle, encode_limit, encode_talks
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output
-from occd.sandbox.terminal import Keyboard, resize
+from occd.sandbox.terminal import Keyboard, Window
 
 _ANSWER_S = 2.0
 """The time for init to end its program after we asked."""
@@ -71,14 +71,14 @@ async def run_in_jail(
             )
             started = time.monotonic()
             await launcher.go(message, [*files, *groups, *cpu_time])
-        terminal: int | None = None
+        window: Window | None = None
         if run.tty:
             terminal = await launcher.terminal()
             stdin, streams = Keyboard(terminal), {"stdout": (terminal, run.stdout)}
+            window = Window(terminal)
         clerk = Clerk(launcher.jail)
         ending = _Ending(launcher, clerk, run.limits.wall_time)
-        program = _Program(launcher.jail, ending, clerk, run.idle, terminal)
-        ours.callback(program.over)
+        program = _Program(launcher.jail, ending, clerk, run.idle, window)
         output = Output(streams, ending.ask, program.wrote)
         failed: SandboxFailed | None = None
         async with trio.open_nursery() as watchers:
@@ -87,6 +87,8 @@ async def run_in_jail(
                 watchers.start_soon(_feed, run.stdin, stdin, program)
             else:
                 await stdin.aclose()
+            if window:
+                watchers.start_soon(window.run)
             if run.signals:
                 watchers.start_soon(_forward, run.signals, launcher.jail)
             watchers.start_soon(ending.stopped, run.stop)
@@ -95,6 +97,9 @@ async def run_in_jail(
                 end = await ending.wait()
             except SandboxFailed as error:
                 failed = error  # raised below: the nursery would wrap it
+            except trio.Cancelled:
+                launcher.jail.kill()  # `window` may wait for the program
+                raise
             wall_time = time.monotonic() - started
             clerk.over()
             watchers.cancel_scope.cancel()
@@ -149,11 +154,11 @@ class _Program:
     """The program that runs, for those who change its limits or work with its files (`Running`)."""
 
     def __init__(
-        self, jail: Jail, ending: "_Ending", clerk: Clerk, idle: Idle | None, terminal: int | None
+        self, jail: Jail, ending: "_Ending", clerk: Clerk, idle: Idle | None, window: Window | None
     ) -> None:
-        """`terminal` is our side of the program's terminal."""
+        """`window` is that of the program's terminal."""
         self._jail = jail
-        self._terminal = terminal
+        self._window = window
         self.put, self.list, self.get = clerk.put, clerk.list, clerk.get
         self._ending = ending
         self._idle = idle
@@ -168,12 +173,9 @@ class _Program:
         self._jail.send(encode_idle(idle))
 
     def resize(self, rows: int, cols: int) -> None:
-        window = Terminal(rows, cols)
-        if self._terminal is not None:
-            resize(self._terminal, window)
-
-    def over(self) -> None:
-        self._terminal = None
+        size = Terminal(rows, cols)
+        if self._window:
+            self._window.resize(size)
 
     def heard(self) -> None:
         """Input was written to the program's stdin."""

@@ -21,7 +21,7 @@ import trio
 from occd import rules
 from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
-from occd.languages import Available, Language, load_languages
+from occd.languages import Available, Formatters, Language, load_languages
 from occd.model import File, Limits
 from occd.sandbox import Cell, Collected, Ended, Run, Running, Sink, Tree, kernel
 from occd.sandbox.box import Place, seal
@@ -31,7 +31,7 @@ from occd.sandbox.host import Host, open_host, refuse_exposed_folders
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import Jailer
 from occd.sandbox.launcher import Launcher
-from occd.sandbox.probe import probe_languages
+from occd.sandbox.probe import probe
 from occd.sandbox.proof import unproven
 from occd.sandbox.rootfs import INIT
 from occd.sandbox.slots import Slot, lease, ownerless
@@ -171,6 +171,7 @@ class _Nsjail:
         self._host = host
         self.languages = languages
         self.available: Available = {}
+        self.formatters: Formatters = {}
         self._cleared: set[str] = set()
         self._keep_max = keep_max
         self._idle: list[Jailer] = []
@@ -296,7 +297,7 @@ async def open_nsjail(
         sandbox.clear_leftovers()
         try:
             await sandbox.trial()
-            sandbox.available = await probe_languages(sandbox, host.root, cache, only)
+            sandbox.available, sandbox.formatters = await probe(sandbox, host.root, cache, only)
             yield sandbox
         finally:
             with trio.move_on_after(_CLOSE_S, shield=True):

@@ -50,5 +50,30 @@ class Keyboard(trio.abc.SendStream):
         await self.send_all(_CTRL_D if self._at_start else 2 * _CTRL_D)
 
 
-def resize(master: int, window: Terminal) -> None:
+class Window:
+    """The size of a terminal's window, whose side `master` is ours."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._wanted = Terminal(1, 1)
+        self._changed = trio.Event()
+
+    def resize(self, window: Terminal) -> None:
+        """Have `run` set the size."""
+        self._wanted = window
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Set each size that is wanted, until cancelled. In a thread: when a program asks for the size, the
+        kernel keeps the terminal's lock until the answer lies in the program's memory, and a program can make
+        its memory late by half a second (`madvise(MADV_REMOVE)` of a large range). Cancelling waits for the
+        lock, so the program must have been killed."""
+        turn = trio.CapacityLimiter(1)  # many programs could keep trio's own threads waiting
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            await trio.to_thread.run_sync(_set, self._master, self._wanted, limiter=turn)
+
+
+def _set(master: int, window: Terminal) -> None:
     fcntl.ioctl(master, termios.TIOCSWINSZ, _WINDOW.pack(window.rows, window.cols, 0, 0))

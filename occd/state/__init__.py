@@ -38,6 +38,13 @@ RESIZES_MAX = 1000
 STDIN_UNREAD_MAX = 2**20
 """Bytes of stdin that may wait for the program to read them."""
 
+STDIN_MAX = 64 * 2**20
+"""Bytes of stdin that clients can send to one submission, since state keeps them until its end. Each control
+counts CONTROL_BYTES more."""
+
+CONTROL_BYTES = 64
+"""What a control counts beside its data."""
+
 WAITS_S = 7 * 24 * 3600.0
 """No message waits in a queue for longer. A cancel of a waiting submission is remembered for this time, also
 when the submission itself has been forgotten."""
@@ -82,8 +89,9 @@ class Node:
     started_at: float = 0.0
     seen_at: float = 0.0
     accepts: frozenset[str] | None = None
-    """The fields of a submission that an execute node understands (`wire.FIELDS`). None: no
-    announcement, so the node understands the fields of version 1."""
+    """The fields of a submission that an execute node understands (`wire.FIELDS`), and a word for each
+    language that it can format (`languages.formats`). None: no announcement, so the node understands the
+    fields of version 1."""
 
     def __post_init__(self) -> None:
         for versions in self.languages.values():
@@ -193,12 +201,14 @@ class Log(Protocol):
 
 
 class Controls(Protocol):
-    """What clients send to a program: one log of controls, numbered from 1."""
+    """What clients send to a program: one log of controls, numbered from 1, which goes when the program's
+    submission finishes."""
 
     async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:
         """Append input, and its end with `end`. `offset` counts bytes, so that repeated bytes are dropped.
 
-        Raises UnknownSubmission, AlreadyFinished, NotInteractive, StdinFull, or Rejected for a gap.
+        Raises UnknownSubmission, AlreadyFinished, NotInteractive, StdinFull, or Rejected for a gap and for
+        more than STDIN_MAX bytes.
         """
 
     async def send_signal(self, subject: str, signal: str) -> None:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from occd.events import LogEntry
-from occd.languages import Installed, Language
+from occd.languages import Offer
 from occd.model import Record, Status, Submission, Summary, Terminal
 from occd.principal import Principal
 from occd.request import Request
@@ -56,8 +56,8 @@ class SubmitService(Protocol):
     async def cancel(self, id: str, output_max: int = 0) -> tuple[Record, bool]:
         """The record, and whether there was anything to cancel."""
 
-    async def languages(self) -> Sequence[tuple[Language, Sequence[Installed]]]:
-        """The languages that some node can run now, each with its versions, newest first."""
+    async def languages(self) -> Sequence[Offer]:
+        """The languages that some node can run now."""
 
 
 class FollowService(Protocol):

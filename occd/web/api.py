@@ -114,7 +114,7 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
 
     @api.get("/languages")
     async def languages() -> Response:
-        offered = [language_json(*each) for each in await service.languages()]
+        offered = [language_json(each) for each in await service.languages()]
         body = dump({"languages": offered}).encode()
         return respond(body, "application/json", compress_once)
 

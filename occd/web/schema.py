@@ -1,7 +1,7 @@
 """The JSON of the native API: records, events and languages become JSON."""
 
 import base64
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any
 from occd.config import CeilingConfig, Config
 from occd.events import Event, LogEntry, Output, Tested
 from occd.judging import TestVerdict
-from occd.languages import Installed, Language
+from occd.languages import Offer
 from occd.model import (
     COMPILE,
     RUN,
@@ -208,15 +208,18 @@ def chosen(value: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
     return {name: each for name, each in value.items() if name in fields}
 
 
-def language_json(language: Language, versions: Sequence[Installed]) -> dict[str, Any]:
+def language_json(offer: Offer) -> dict[str, Any]:
+    language = offer.language
     return {
         "id": language.id,
         "name": language.name,
-        "versions": [each.version for each in versions],
+        "versions": [each.version for each in offer.versions],
         "aliases": list(language.aliases),
         "file_name": language.file_name,
         "editor_mode": language.editor_mode,
         "flags": {"compiled": language.compile is not None},
+        "compile_args": list(language.compile_args),
+        "format": offer.formats,
         "hello": language.hello.lstrip(),
         "example": language.example.lstrip(),
         "example_stdin": language.example_stdin,

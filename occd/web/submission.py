@@ -78,6 +78,7 @@ class _SubmissionJson(Model):
     artifacts: Artifacts = Field(default_factory=list)
     tty: TerminalJson | None = None
     detached: bool = False
+    format: bool = False
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -106,6 +107,7 @@ class _SubmissionJson(Model):
             artifacts=tuple(self.artifacts),
             tty=self.tty.value if self.tty else None,
             detached=self.detached,
+            format=self.format,
         )
 
 

@@ -58,6 +58,9 @@ class StateSeam(Protocol):
     def damage_end(self, id: str, end: bytes) -> None:
         """The same, over its result and its last event."""
 
+    def counts_controls(self, id: str) -> int:
+        """How many are stored of a submission."""
+
     def hasten(self, *, node_ttl_s: float) -> None:
         """Let nodes, letters and followers be believed for a shorter time, and expiry look often."""
 
@@ -157,6 +160,13 @@ class EmbeddedStateSeam(_Embedded):
             id,
         )
 
+    def counts_controls(self, id: str) -> int:
+        count = (
+            "SELECT count(*) FROM controls JOIN submissions s ON submission = s.number WHERE id = ?"
+        )
+        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+            return int(db.execute(count, [id]).fetchone()[0])
+
     def _write(self, statement: str, *values: object) -> None:
         with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db, db:
             db.execute(statement, values)
@@ -197,6 +207,10 @@ class RedisStateSeam:
     def damage_end(self, id: str, end: bytes) -> None:
         with redis.Redis.from_url(self._server.url) as client:
             client.lset(f"{self._redis.prefix}{LAYOUT}:{{{id}}}:e", -1, end)
+
+    def counts_controls(self, id: str) -> int:
+        with redis.Redis.from_url(self._server.url) as client:
+            return int(client.llen(f"{self._redis.prefix}{LAYOUT}:{{{id}}}:c"))
 
     def hasten(self, *, node_ttl_s: float) -> None:
         self._monkeypatch.setattr("occd.state.redis.nodes.NODE_TTL_S", node_ttl_s)

@@ -29,7 +29,15 @@ from occd.errors import (
     UnknownSubmission,
 )
 from occd.events import Event, Output, Queued
-from occd.languages import Available, Installed, Language, load_languages
+from occd.languages import (
+    Available,
+    Formatter,
+    Formatters,
+    Installed,
+    InstalledFormatter,
+    Language,
+    load_languages,
+)
 from occd.model import (
     HEAD_BYTES,
     HEADS_BYTES,
@@ -77,6 +85,7 @@ class FakeSandbox:
     behave: Callable[[Emit, trio.Event], Awaitable[Outcome]]
     isolation: Sequence[str] = ()
     runs: int = 0
+    ran: list[tuple[str, ...]] = field(default_factory=list)
     collected: Collected = field(default_factory=Collected)
     signals: trio.MemoryReceiveChannel[int] | None = None
     window: FakeWindow = field(default_factory=FakeWindow)
@@ -84,6 +93,7 @@ class FakeSandbox:
     available: Available = field(
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
     )
+    formatters: Formatters = field(default_factory=dict)
 
     waits_s: float = 0.0
 
@@ -104,6 +114,7 @@ class FakeSandbox:
 
         self.signals = run.signals
         self.runs += 1
+        self.ran.append(tuple(run.argv))
         if run.tty:
             self.window.resize(run.tty.rows, run.tty.cols)
         task_status.started(cast(Running, self.window))
@@ -584,6 +595,40 @@ async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> Non
         _, result = await flow.settled(await flow.submit())
         assert result.verdict == Verdict.INTERNAL_ERROR
         assert "not installed" in (result.message or "")
+
+
+FORMATTER = InstalledFormatter(Formatter("", (), ("{bin}", "{file}")), "/usr/bin/tidy")
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "verdict"), [(0, Verdict.OK), (1, Verdict.COMPILE_ERROR)], ids=["neat", "broken"]
+)
+async def test_a_program_is_formatted_instead_of_run(
+    flow: Flow, exit_code: int, verdict: Verdict
+) -> None:
+    async def tidy(emit: Emit, _stop: trio.Event) -> Outcome:
+        return replace(FINE, exit_code=exit_code)
+
+    flow.sandbox.behave = tidy
+    flow.sandbox.formatters = {"c": FORMATTER}
+    flow.sandbox.available = {"c": (Installed("12.2.0", "/usr/bin/gcc"),)}
+    async with flow.running():
+        submission = await flow.submit(language="c", format=True)
+        _, result = await flow.settled(submission)
+        assert (result.verdict, result.compile) == (verdict, None)
+        assert result.run == replace(FINE, exit_code=exit_code)
+        assert flow.sandbox.ran == [("/usr/bin/tidy", "main.py")]
+        assert await flow.names(submission) == [
+            "queued", "started", "stage", "output", "stage", "finished"
+        ]  # fmt: skip
+
+
+async def test_a_formatter_that_went_away_is_an_internal_error(flow: Flow) -> None:
+    async with flow.running():
+        _, result = await flow.settled(await flow.submit(format=True))
+        assert result.verdict == Verdict.INTERNAL_ERROR
+        assert "formatter of Python is not installed" in (result.message or "")
+        assert flow.sandbox.runs == 0
 
 
 async def test_an_outage_of_state_is_never_a_verdict(

@@ -46,7 +46,16 @@ from occd.model import (
     Written,
     new_id,
 )
-from occd.state import RESIZES_MAX, SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES, Node, State, Taken
+from occd.state import (
+    CONTROL_BYTES,
+    RESIZES_MAX,
+    SIGNALS_MAX,
+    STDIN_UNREAD_MAX,
+    WATCH_BYTES,
+    Node,
+    State,
+    Taken,
+)
 from occd.state.control import Cancel, Control, End, Resize, Signal, Stdin
 from occd.state.inbox import LETTER_MAX, LETTERS_BYTES_MAX, LETTERS_MAX, Letter
 
@@ -1150,6 +1159,42 @@ async def test_a_list_names_what_was_forgotten_and_recorded_anew(seam: StateSeam
             (ended_anew.id, "finished"),
             (begun_anew.id, "running"),
         ]
+
+
+# how much is kept
+
+
+@pytest.mark.parametrize("each", [b"x", b"x" * 1000])
+async def test_stdin_of_one_submission_is_bounded(
+    seam: StateSeam, monkeypatch: pytest.MonkeyPatch, each: bytes
+) -> None:
+    """State keeps it for a next attempt, also what the program has taken. A control counts, too."""
+    for name in ("embedded", "redis"):
+        most = 10 * (len(each) + CONTROL_BYTES)
+        monkeypatch.setattr(f"occd.state.{name}.controls.STDIN_MAX", most)
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        for number in range(10):
+            await state.controls.send_stdin(submission.id, each, None, end=False)
+            await state.controls.took(submission.id, (number + 1) * len(each))
+        with pytest.raises(Rejected) as refused:
+            await state.controls.send_stdin(submission.id, each, None, end=False)
+        assert refused.value.kind == "too-many"
+        await state.controls.send_stdin(
+            submission.id, each, 9 * len(each), end=True
+        )  # a repetition
+        assert (await controls(state, submission.id, 11))[-1] == End()
+
+
+async def test_controls_go_at_the_end(seam: StateSeam) -> None:
+    """Nobody reads them any more, and they may be many times as long as the rest."""
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        for each in b"typed", b"more":
+            await state.controls.send_stdin(submission.id, each, None, end=False)
+        assert seam.counts_controls(submission.id) == 2
+        await state.submissions.finish(submission.id, 1, result())
+        assert seam.counts_controls(submission.id) == 0
 
 
 # signals

@@ -304,6 +304,9 @@ def test_the_helper_of_java_is_compiled_from_its_source(tmp_path: Path) -> None:
         "run = 5",
         'strip = ["lf"]',
         '[hints]\n"(" = "x"',
+        'compile_args = ["-g"]',
+        '[[formatters]]\ninstall = ""\ncandidates = []\ncommand = ["{flie}"]',
+        '[[formatters]]\ninstall = ""\ncommand = []',
     ],
 )
 def test_a_language_that_makes_no_sense_is_refused_by_name(tmp_path: Path, line: str) -> None:

@@ -19,7 +19,14 @@ from occd.errors import (
 )
 from occd.events import Unknown
 from occd.model import Terminal
-from occd.state import RESIZES_MAX, SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
+from occd.state import (
+    CONTROL_BYTES,
+    RESIZES_MAX,
+    SIGNALS_MAX,
+    STDIN_MAX,
+    STDIN_UNREAD_MAX,
+    WATCH_BYTES,
+)
 from occd.state.control import (
     Cancel,
     Control,
@@ -32,9 +39,6 @@ from occd.state.control import (
     store_window,
 )
 from occd.state.embedded.shared import Shared
-
-_ENTRY_BYTES = 64
-"""What a control counts beside its data."""
 
 
 class EmbeddedControls:
@@ -115,6 +119,8 @@ def _send_stdin(
         raise NotInteractive("its stdin has ended")
     if data and sent - read + len(data) > STDIN_UNREAD_MAX:
         raise StdinFull(sent - read)
+    if data and sent + len(data) + CONTROL_BYTES * (last + 1) > STDIN_MAX:
+        raise Rejected("too-many", f"a program takes at most {STDIN_MAX} bytes of stdin")
     if data:
         last = append_control(db, number, "stdin", data, sent)
     if end and not ended:
@@ -175,7 +181,7 @@ def _controls(db: sqlite3.Connection, id: str, after: int) -> list[ControlEntry]
     size = 0
     for number, kind, start, data in rows:
         found.append(ControlEntry(number, _control(kind, start, data)))
-        size += len(data) + _ENTRY_BYTES
+        size += len(data) + CONTROL_BYTES
         if size > WATCH_BYTES:
             break
     return found

@@ -264,3 +264,4 @@ def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) 
         "WHERE number = ?",
         [result.finished_at, result.verdict, wire.store_result(result), number],
     )
+    db.execute("DELETE FROM controls WHERE submission = ?", [number])

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from occd.errors import FieldError, NoTerminal, NotInteractive, NotRunning, Rejected, StdinFull
 from occd.events import Unknown
 from occd.model import Terminal
-from occd.state import RESIZES_MAX, SIGNALS_MAX, STDIN_UNREAD_MAX, WATCH_BYTES
+from occd.state import (
+    CONTROL_BYTES,
+    RESIZES_MAX,
+    SIGNALS_MAX,
+    STDIN_MAX,
+    STDIN_UNREAD_MAX,
+    WATCH_BYTES,
+)
 from occd.state.control import (
     Cancel,
     Control,
@@ -38,6 +45,8 @@ class RedisControls:
             self._store.me,
             self._store.next(),
             data,
+            STDIN_MAX,
+            CONTROL_BYTES,
         )
         match said:
             case b"not interactive":
@@ -46,6 +55,8 @@ class RedisControls:
                 raise NotInteractive("its stdin has ended")
             case b"full":
                 raise StdinFull(int(rest[0]))
+            case b"too much":
+                raise Rejected("too-many", f"a program takes at most {STDIN_MAX} bytes of stdin")
             case b"gap":
                 message = f"{offset} leaves a gap: {rest[0]} bytes have come so far"
                 raise Rejected("stdin-gap", message, [FieldError("offset", message)])
@@ -111,7 +122,7 @@ def _control(stored: bytes) -> Control:
 
 
 SCRIPTS = {
-    # id, offset or nothing, ends, most unread, sender, its number, data
+    # id, offset or nothing, ends, most unread, sender, its number, data, most, what a control counts
     "send_stdin": """
 local status = get('status')
 if not status then return {'unknown'} end
@@ -129,6 +140,8 @@ if data ~= '' then
   if get('stdin_ended') then return {'ended'} end
   local unread = sent - tonumber(get('stdin_read') or 0)
   if unread + #data > tonumber(ARGV[4]) then return {'full', unread} end
+  local size = sent + #data + tonumber(ARGV[9]) * (redis.call('LLEN', C) + 1)
+  if size > tonumber(ARGV[8]) then return {'too much'} end
   redis.call('HINCRBY', H, 'stdin_sent', #data)
   new[1] = string.format('i%.0f ', sent) .. data
 end

@@ -50,6 +50,7 @@ local function finish(channel, event, at, expire_at, nonce, verdict)
   redis.call('HSET', H, 'status', 'finished', 'finished_at', at, 'finished_by', nonce,
              'verdict', verdict)
   append(channel, 1, {event})
-  for _, key in ipairs({H, E, C}) do redis.call('PEXPIREAT', key, expire_at) end
+  redis.call('DEL', C)
+  for _, key in ipairs({H, E}) do redis.call('PEXPIREAT', key, expire_at) end
 end
 """
