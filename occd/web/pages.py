@@ -6,6 +6,7 @@ import mimetypes
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from quart import Blueprint, Response, request
@@ -39,7 +40,10 @@ def page_routes() -> Blueprint:
         auto_reload=False,
     )
 
-    words = json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
+    # Not a dict: in a template its methods, such as `copy`, would win over words of their names.
+    words = SimpleNamespace(
+        **json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
+    )
 
     def static_url(path: str) -> str:
         return f"/static/{path}?v={files[path].etag}"
