@@ -34,7 +34,7 @@ class Literals(HTMLParser):
         super().__init__()
         self.found: list[str] = []
         self._in_script = False
-        self.feed(re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", page))
+        self.feed(re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", "", page))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         meta = dict(attrs).get("name") == "description"

@@ -63,6 +63,18 @@ const page = {
   plugins: [changedXterm],
 }
 
+/** Runs before the page is drawn: a plain script, with all that it needs. */
+const early = {
+  ...common,
+  entryPoints: ['src/early.ts'],
+  outdir: out,
+  format: 'iife',
+  minify: true,
+  legalComments: 'none',
+  metafile: true,
+  write: false,
+}
+
 /** app.js, mode-python.js …; shared chunks are called after the biggest package in them. */
 function stableName(path, inputs) {
   const name = basename(path)
@@ -100,11 +112,12 @@ async function notices({ metafile }) {
 }
 
 async function emit(result) {
-  const files = [...renamed(result), ['third-party.txt', await notices(result)]]
+  const first = await esbuild.build(early)
+  const files = [...renamed(result), ...renamed(first), ['third-party.txt', await notices(result)]]
   await mkdir(out, { recursive: true })
   // Only what a build makes is removed: static/ may hold other files.
   for (const name of await readdir(out)) {
-    if (/^((app|terminal|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
+    if (/^((app|early|terminal|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
   }
   for (const [name, contents] of files) await writeFile(join(out, name), contents)
   const sizes = files.map(([name, c]) => [name, c.length, gzipSync(c).length]).sort((a, b) => b[2] - a[2])

@@ -40,13 +40,14 @@ def page_routes() -> Blueprint:
         auto_reload=False,
     )
 
-    # Not a dict: in a template its methods, such as `copy`, would win over words of their names.
+    # Not a dict, whose methods a template would find before its words.
     words = SimpleNamespace(
         **json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
     )
 
     def static_url(path: str) -> str:
-        return f"/static/{path}?v={files[path].etag}"
+        # Relative: the page may stand below a path of another site.
+        return f"static/{path}?v={files[path].etag}"
 
     @pages.get("/")
     async def index() -> Response:

@@ -29,6 +29,8 @@ export interface Editor {
 export interface EditorEvents {
   run(): void
   changed(): void
+  /** Counted from one. */
+  moved(line: number, column: number): void
 }
 
 export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents): Editor {
@@ -67,10 +69,16 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()
+      if (update.docChanged || update.selectionSet) tellCursor(update.state)
     }),
   ]
 
   const view = new EditorView({ parent, state: EditorState.create({ extensions }) })
+
+  function tellCursor({ doc, selection }: EditorState): void {
+    const line = doc.lineAt(selection.main.head)
+    on.moved(line.number, selection.main.head - line.from + 1)
+  }
 
   function replace(text: string): void {
     view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true })
@@ -82,6 +90,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       opened = language
       view.setState(states.get(language) ?? EditorState.create({ doc: text, extensions }))
       if (view.state.doc.toString() !== text) replace(text)
+      tellCursor(view.state)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
         (extension) => {

@@ -19,6 +19,8 @@ export interface Language {
   example: string
   hello?: string
   example_stdin?: string
+  /** In seconds and bytes. */
+  limits: { cpu_time: number; wall_time: number; memory: number }
 }
 
 export interface Submission {

@@ -157,9 +157,10 @@ export function newTerminal(
     },
     { capture: true },
   )
-  for (const media of [matchMedia('(prefers-color-scheme: dark)'), forced]) {
-    media.addEventListener('change', () => Object.assign(xterm.options, look()))
-  }
+  // The page was dressed anew, or the system chooses the colours.
+  const dress = () => Object.assign(xterm.options, look(), { fontSize: parseFloat(getComputedStyle(pane).fontSize) })
+  new MutationObserver(dress).observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme', 'style'] })
+  forced.addEventListener('change', dress)
   new ResizeObserver(() => {
     clearTimeout(resizing)
     resizing = setTimeout(() => {
