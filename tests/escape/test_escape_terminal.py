@@ -184,7 +184,7 @@ HOSTILE = {
     "packets": "tell(fcntl.ioctl, 0, termios.TIOCPKT, bytes([1, 0, 0, 0]))",
     "signals": "tell(fcntl.ioctl, 0, 0x40045436, 9)",  # TIOCSIG
     "master's": "[tell(fcntl.ioctl, 0, number, bytes(4)) for number in (0x40045431, 0x80045430, 0x5441)]",
-    "asynchronous": """fcntl.fcntl(0, fcntl.F_SETFL, os.O_ASYNC); signal.signal(signal.SIGIO, signal.SIG_IGN)
+    "asynchronous": """signal.signal(signal.SIGIO, signal.SIG_IGN); fcntl.fcntl(0, fcntl.F_SETFL, os.O_ASYNC)
             tell(fcntl.fcntl, 0, fcntl.F_SETOWN, 1)""",
     "nobody's": "signal.signal(signal.SIGHUP, signal.SIG_IGN); fcntl.ioctl(0, termios.TIOCNOTTY)",
     "resized": "for n in range(5000): fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', n, n, 0, 0))",
