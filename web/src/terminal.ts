@@ -38,6 +38,10 @@ const mostPasted = 65_536
 /** After so many characters, or while there is more than can be shown at once, nothing is read aloud for a moment. */
 const mostSpoken = 65_536
 const silence = 500
+/** In characters. Between two parts xterm looks at the clock: one part may say "insert a screen of lines" 200 times. */
+const atOnce = 1_024
+/** Accents on one character: the region that is read aloud has them, too. */
+const tooManyMarks = /(\p{M}{32})\p{M}+/gu
 // Ends what a program may have left on: mouse reports, pastes in brackets, application keys; hides the cursor.
 const rest = '\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?2004l\x1b[?1l\x1b>\x1b[?25l'
 
@@ -149,7 +153,10 @@ export function newTerminal(
       old = shownBefore
       spoken += text.length
       if (more || spoken > mostSpoken) hush()
-      xterm.write(text, done)
+      const shown = text.replace(tooManyMarks, '$1')
+      for (let at = 0; at < shown.length; at += atOnce) {
+        xterm.write(shown.slice(at, at + atOnce), at + atOnce < shown.length ? undefined : done)
+      }
     },
     clear(live) {
       xterm.reset()
