@@ -41,3 +41,12 @@ def descendants(pid: int) -> list[Proc]:
             found.append(proc)
         found += descendants(child)
     return found
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that all threads of a process have used until now, 0 when it has gone."""
+    used = 0
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            used += int((thread / "schedstat").read_text().split()[0])
+    return used / 1e9

@@ -2,17 +2,30 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from processes import descendants, processor_time
 from rabbitmq_server import shared
 from sandboxed import Lab, honest_share
-from serving import API, PATIENCE_S, Server, connected, serving, start, wait_open
+from serving import API, PATIENCE_S, Client, Server, connected, serving, start, wait_open
+from streams import followed
 
 SLOTS = 4
+SEATS = 64
+EACH_MAX = 300 * 1024
+"""Bytes of the daemon's memory for a program at a terminal and the WebSocket that follows it."""
+
+IDLE_MAX = 0.03
+"""The share of a processor that all of them take while nobody types. A look every 5 ms takes more."""
+
+in_thread = trio.to_thread.run_sync
 ASKS = "print('asked', flush=True); print('got', input())"
 LONG: dict[str, Any] = {"limits": {"wall_time": 300, "cpu_time": 30}}
 
@@ -149,6 +162,114 @@ def test_200_runs_of_every_kind_with_cancels_leave_every_slot_and_seat_free(
         for id in seated:
             server.request("DELETE", f"{API}/submissions/{id}")
             assert server.result(id)["verdict"] == "cancelled"
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A program that waits at a terminal, and its client, which follows it."""
+
+    client: Client
+    id: str
+
+    async def end(self) -> None:
+        await self.client.ask("stdin", id=self.id, data="Ada\n")
+        assert await self.client.until_output(self.id, "got Ada\r\n")
+        ended = (await self.client.until(self.id, "finished"))[-1]["event"]["result"]
+        assert ended["verdict"] == "ok"
+
+
+@asynccontextmanager
+async def at_terminals(server: Server, number: int) -> AsyncIterator[list[Terminal]]:
+    """Programs of four owners that have shown their prompt."""
+    asks = {"source": 'print("got", input("Name? "))', "tty": {"rows": 24, "cols": 80}} | LONG
+    async with AsyncExitStack() as stack:
+        found = []
+        for each in range(number):
+            owner = f"Bearer {f'person-{each % 4}':-<24}"
+            client = await stack.enter_async_context(connected(server, Authorization=owner))
+            found.append(Terminal(client, await client.submit(**asks)))
+        for terminal in found:
+            await terminal.client.until_output(terminal.id, "Name? ")
+        yield found
+
+
+def batch_s(server: Server) -> float:
+    """How long eight programs take, four at once. The least of six, because other work comes and goes."""
+
+    def run(_: int) -> None:
+        hello = {"language": "python", "source": "print('hello')"}
+        assert server.post(hello, f"?wait={PATIENCE_S}").json()["verdict"] == "ok"
+
+    def once(pool: ThreadPoolExecutor) -> float:
+        began = time.monotonic()
+        list(pool.map(run, range(8)))
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(SLOTS) as pool:
+        return min(once(pool) for _ in range(6))
+
+
+def used_s(server: Server) -> float:
+    """The processor time of the daemon and of all programs that run in it."""
+    alive = [server.process.pid, *(each.pid for each in descendants(server.process.pid))]
+    return sum(map(processor_time, alive))
+
+
+def available() -> int:
+    """Bytes of the machine's memory."""
+    text = Path("/proc/meminfo").read_text()
+    return int(text.partition("MemAvailable:")[2].split()[0]) * 1024
+
+
+async def test_64_idle_terminals_take_memory_and_nothing_else(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", execute__slots=str(SLOTS)) as server:
+        alone = await in_thread(batch_s, server)
+        resident, machine = server.resident, available()
+        async with at_terminals(server, SEATS) as seated:
+            each = (server.resident - resident) / SEATS
+            print(f"{each / 1024:.0f} KiB of the daemon for each terminal and its follower")
+            print(f"{(machine - available()) / SEATS / 2**20:.1f} MiB of the machine")
+            assert each < EACH_MAX
+            await trio.sleep(0.5)
+            used = used_s(server)
+            await trio.sleep(2)
+            used = (used_s(server) - used) / 2
+            print(f"{used:.2%} of a processor for all")
+            assert used < IDLE_MAX
+            beside = await in_thread(batch_s, server)
+            print(f"eight programs take {alone:.3f} s alone, {beside:.3f} s beside them")
+            assert beside < 2 * alone
+            await in_thread(assert_every_slot_is_free, server)
+            await assert_those_without_a_seat_keep_their_slots(server, seated)
+
+
+async def test_those_without_a_seat_keep_their_slots(
+    tmp_path: Path, broker: dict[str, Any]
+) -> None:
+    settings: dict[str, Any] = {"execute__slots": str(SLOTS), "execute__interactive": "8"} | broker
+    with serving(tmp_path / "data", **settings) as server:
+        async with at_terminals(server, 8) as seated:
+            await assert_those_without_a_seat_keep_their_slots(server, seated)
+
+
+async def assert_those_without_a_seat_keep_their_slots(
+    server: Server, seated: list[Terminal]
+) -> None:
+    async with at_terminals(server, SLOTS - 1) as in_slots:
+        assert (await in_thread(server.run, "print('in the last slot')"))["verdict"] == "ok"
+        async with at_terminals(server, 1) as last:
+            waiting = await in_thread(server.submit, "print('at last')")
+            with followed(server, waiting) as stream:
+                (queued,) = await in_thread(stream.until, "queued")
+                assert queued.frame["event"]["position"] == 1
+                await trio.sleep(0.5)
+                assert (await in_thread(server.look, waiting))["status"] == "queued"
+                await seated.pop(0).end()  # the owner has another, which takes the seat
+                rest = await in_thread(stream.rest)
+                assert rest[-1].frame["event"]["result"]["verdict"] == "ok"
+            for terminal in (*seated, *in_slots, *last):
+                await terminal.end()
+    await in_thread(assert_every_slot_is_free, server)
 
 
 async def test_spinning_programs_in_seats_do_not_starve_one_in_a_slot(lab: Lab) -> None:

@@ -17,24 +17,26 @@ function option(name) {
 }
 
 // xterm 6 puts style elements and style attributes into the page, which a strict policy forbids. So its elements
-// get the page's nonce, and its attributes are set as properties. And it does what an escape sequence says as often as
-// the sequence says, up to 2147483647 times: now at most as often as there are rows or columns, and 1000 characters. And
-// a cell takes accents without end, for which a browser's layout takes the square of their number: now at most 32. Of
-// each there must be as many as was seen.
-const strict = [
+// get the page's nonce, and its attributes are set as properties. Of each there must be as many as was seen. The
+// third is a fault of xterm's: inverse text without a colour is held against the colour that its background has.
+// And xterm does what an escape sequence says as often as the sequence says, up to 2147483647 times: now at most as
+// often as there are rows or columns, and 1000 characters. A cell takes accents without end, for which a browser's
+// layout takes the square of their number: now at most 32.
+const changes = [
   [3, /([\w.]+)\.createElement\("style"\)/g, 'Object.assign($1.createElement("style"),{nonce:document.querySelector("script[nonce]").nonce})'],
   [1, /(\w+)\.setAttribute\("style",`\$\{\1\.getAttribute\("style"\)\|\|""\}\$\{(\w+)\};`\)/g, '$1.style.cssText+=$2'],
+  [1, /(\w+)\.foreground((?:,\w+){3}\)\|\|(\w+)&&)/g, '($3?$1.background:$1.foreground)$2'],
   [10, /let (\w+)=(\w+)\.params\[0\]\|\|1;/g, 'let $1=Math.min($2.params[0]||1,Math.max(this._bufferService.rows,this._bufferService.cols));'],
   [1, /new Uint32Array\((\w+)\.length\*(\w+)\)/g, 'new Uint32Array($1.length*($2=Math.min($2,Math.ceil(1e3/$1.length))))'],
   [1, /\?(this\._combined\[\w+\])(\+=\w+\(\w+\)):/g, '?$1.length<32&&($1$2):'],
 ]
 
-const strictXterm = {
-  name: 'strict-xterm',
+const changedXterm = {
+  name: 'changed-xterm',
   setup(build) {
     build.onLoad({ filter: /@xterm[/]xterm[/]lib[/]xterm\.mjs$/ }, async ({ path }) => {
       let contents = await readFile(path, 'utf8')
-      for (const [times, found, instead] of strict) {
+      for (const [times, found, instead] of changes) {
         if (contents.match(found)?.length !== times) throw new Error(`xterm has changed: ${found}`)
         contents = contents.replace(found, instead)
       }
@@ -64,7 +66,19 @@ const page = {
   legalComments: 'none',
   metafile: true,
   write: false,
-  plugins: [strictXterm],
+  plugins: [changedXterm],
+}
+
+/** Runs before the page is drawn: a plain script, with all that it needs. */
+const early = {
+  ...common,
+  entryPoints: ['src/early.ts'],
+  outdir: out,
+  format: 'iife',
+  minify: true,
+  legalComments: 'none',
+  metafile: true,
+  write: false,
 }
 
 /** app.js, mode-python.js …; shared chunks are called after the biggest package in them. */
@@ -104,11 +118,12 @@ async function notices({ metafile }) {
 }
 
 async function emit(result) {
-  const files = [...renamed(result), ['third-party.txt', await notices(result)]]
+  const first = await esbuild.build(early)
+  const files = [...renamed(result), ...renamed(first), ['third-party.txt', await notices(result)]]
   await mkdir(out, { recursive: true })
   // Only what a build makes is removed: static/ may hold other files.
   for (const name of await readdir(out)) {
-    if (/^((app|terminal|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
+    if (/^((app|early|terminal|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
   }
   for (const [name, contents] of files) await writeFile(join(out, name), contents)
   const sizes = files.map(([name, c]) => [name, c.length, gzipSync(c).length]).sort((a, b) => b[2] - a[2])

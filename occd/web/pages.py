@@ -6,6 +6,7 @@ import mimetypes
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from quart import Blueprint, Response, request
@@ -39,10 +40,14 @@ def page_routes() -> Blueprint:
         auto_reload=False,
     )
 
-    words = json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
+    # Not a dict, whose methods a template would find before its words.
+    words = SimpleNamespace(
+        **json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
+    )
 
     def static_url(path: str) -> str:
-        return f"/static/{path}?v={files[path].etag}"
+        # Relative: the page may stand below a path of another site.
+        return f"static/{path}?v={files[path].etag}"
 
     @pages.get("/")
     async def index() -> Response:

@@ -70,7 +70,7 @@ class Editor:
             self.complaints.append(request.url)
 
     def expect_ready(self) -> None:
-        expect(self.part("run")).to_have_attribute("aria-disabled", "false")
+        expect(self.part("language")).to_be_enabled()
 
     def part(self, name: str) -> Locator:
         return self.page.get_by_test_id(name)
@@ -78,10 +78,33 @@ class Editor:
     def write(self, source: str) -> None:
         """As a person replaces it: `fill` selects behind the back of CodeMirror, which may render just then
         and put its own selection there again."""
+        self.show("code")
         self.page.locator(".cm-content").focus()
         self.page.keyboard.press("Control+a")
         self.page.keyboard.insert_text(source)
         self.expect_program(source)
+
+    def show(self, pane: str) -> None:
+        """Bring a part into sight: code, output, input or problems. A narrow page shows one at a time."""
+        if self.part("switch").is_visible():
+            self.page.locator(f"#to-{pane}").click()
+            return
+        panel = {"input": "stdin", "problems": "problems"}.get(pane)
+        if panel is not None and not self.part(panel).is_visible():
+            self.part(f"{pane}-tab").click()
+
+    def give(self, text: str) -> None:
+        """Write it under Input."""
+        self.show("input")
+        self.part("stdin").fill(text)
+
+    def stop(self) -> None:
+        expect(self.part("run")).to_have_attribute("data-state", "stop")
+        self.part("run").click()
+
+    def expect_idle(self) -> None:
+        """No program runs."""
+        expect(self.part("run")).to_have_attribute("data-state", "run")
 
     def run(self, source: str) -> None:
         self.write(source)
@@ -106,7 +129,7 @@ class Editor:
 
     def talk(self, source: str) -> None:
         """Run it at a terminal, as a program is that gets no input."""
-        self.part("stdin").fill("")
+        self.give("")
         self.run(source)
 
     def type(self, *keys: str) -> None:
@@ -134,10 +157,14 @@ class Editor:
         return lines
 
 
-def new_context(browser: Browser, size: tuple[int, int], dark: bool = False) -> BrowserContext:
+def new_context(
+    browser: Browser, size: tuple[int, int], dark: bool = False, forced: bool = False
+) -> BrowserContext:
+    """`forced`: the system chooses the colours."""
     width, height = size
     return browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if dark else "light",
+        forced_colors="active" if forced else "none",
         has_touch=size == PHONE,
     )

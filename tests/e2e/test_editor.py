@@ -1,5 +1,6 @@
 """The editor's page in a real browser, against a real server."""
 
+import re
 import time
 from pathlib import Path
 
@@ -24,9 +25,8 @@ def test_run_shows_output_verdict_and_usage(editor: Editor) -> None:
     editor.expect_whole_output("hello\n")
     expect(editor.part("cpu-time")).to_contain_text("ms")
     expect(editor.part("wall-time")).to_contain_text("ms")
-    expect(editor.part("memory")).to_contain_text("MiB")
-    expect(editor.part("run")).to_have_attribute("aria-disabled", "false")
-    expect(editor.part("stop")).to_have_attribute("aria-disabled", "true")
+    expect(editor.part("memory")).to_contain_text("MB")
+    expect(editor.part("run")).to_have_text(re.compile("^Run"))
 
 
 def test_the_page_asks_nobody_but_its_own_server(editor: Editor) -> None:
@@ -48,7 +48,7 @@ def test_lines_are_seen_while_the_program_runs(editor: Editor) -> None:
 
 
 def test_the_program_reads_the_input_box(editor: Editor) -> None:
-    editor.part("stdin").fill("one\ntwo\n")
+    editor.give("one\ntwo\n")
     editor.run("import sys; print([line for line in sys.stdin])")
     editor.expect_output(r"['one\n', 'two\n']")
 
@@ -56,7 +56,7 @@ def test_the_program_reads_the_input_box(editor: Editor) -> None:
 def test_stop_ends_the_program_and_keeps_its_output(editor: Editor) -> None:
     editor.run("import time; print('before', flush=True); time.sleep(60)")
     editor.expect_output("before")
-    editor.part("stop").click()
+    editor.stop()
     editor.expect_verdict("stopped")
     editor.expect_whole_output("before\n")
     editor.run("print('after')")
@@ -182,7 +182,7 @@ def test_nothing_lies_beyond_the_edge(
         editor.run("int main(void) { return }")
         editor.expect_verdict("bad")
         editor.page.screenshot(path=tmp_path / "compile-error.png", full_page=True)
-        editor.part("stdin").fill("")
+        editor.give("")
         editor.part("language").select_option("python")
         editor.run("print('x' * 500); print('hello', input('name? '))")
         editor.type("you", "Enter")
@@ -193,7 +193,7 @@ def test_nothing_lies_beyond_the_edge(
         )
         editor.page.screenshot(path=tmp_path / "terminal.png", full_page=True)
         assert widths == [size[0], size[0]]
-        for name in ("run", "stop", "language", "stdin", "terminal"):
+        for name in ("run", "language", "terminal"):
             box = editor.part(name).bounding_box()
             assert box
             assert 0 <= box["x"] <= box["x"] + box["width"] <= size[0]

@@ -34,7 +34,7 @@ def leave(tab: Editor) -> None:
 def save(tab: Editor) -> None:
     """Run the program, which saves it first."""
     tab.part("run").click()
-    expect(tab.part("run")).to_have_attribute("aria-disabled", "false")
+    tab.expect_idle()
 
 
 # Tabs
@@ -56,7 +56,7 @@ def test_an_untouched_tab_follows_and_may_choose_a_language_without_harm(
     written, untouched = tabs
     written.write("print('mine')")
     untouched.expect_program("print('mine')")
-    written.part("stdin").fill("my input")
+    written.give("my input")
     expect(untouched.part("stdin")).to_have_value("my input")
     untouched.part("language").select_option("c")
     untouched.part("language").select_option("python")
@@ -73,7 +73,7 @@ def test_of_two_tabs_that_were_written_in_a_person_chooses_and_the_other_text_is
     two.write("print('two')")
     expect(one.part("program-contest")).to_contain_text("Changed in another tab")
     one.expect_program("print('one')")
-    one.part("stdin").fill("written just before")
+    one.give("written just before")
     one.part("program-contest").get_by_text("Take theirs").click()
     one.expect_program("print('two')")
     expect(one.part("stdin")).to_have_value("written just before")

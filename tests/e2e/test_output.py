@@ -137,7 +137,7 @@ def test_what_a_killed_program_kept_in_memory_is_explained(editor: Editor) -> No
 
 
 def test_a_program_that_wanted_more_input_is_told_how_to_give_it(editor: Editor) -> None:
-    editor.part("stdin").fill("you")
+    editor.give("you")
     editor.run("print('Hi', input('Name: '), input('Age: '))")
     editor.expect_verdict("bad", "Exit code 1")
     expect(editor.part("detail")).to_contain_text("more input than there was")

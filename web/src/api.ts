@@ -25,13 +25,13 @@ async function get(path: string, patienceMs = patience): Promise<unknown> {
 }
 
 export async function languages(): Promise<Language[]> {
-  return ((await get('/api/v1/languages')) as { languages: Language[] }).languages
+  return ((await get('api/v1/languages')) as { languages: Language[] }).languages
 }
 
 /** Null when programs can run here, else what stands in the way and what would help. */
 export async function unready(): Promise<Problem | null> {
   try {
-    await get('/readyz', readyPatience)
+    await get('readyz', readyPatience)
     return null
   } catch (error) {
     if (error instanceof ProblemError) return error.problem

@@ -1,21 +1,27 @@
 import { ProblemError, languages, unready } from './api'
+import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newDraft, starter } from './drafts'
 import type { Draft } from './drafts'
 import { newEditor } from './editor'
+import { mac, runKey } from './keys'
+import { newFinding } from './finding'
 import { newPicker } from './languages'
+import { newLayout } from './layout'
 import { moveByF6, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
+import { showCursor, showLimits, showSaved } from './foot'
 import type { Language } from './messages'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
+import type { Sources } from './problems'
 import { newResults } from './results'
 import type { Times } from './results'
 import { newRunner } from './run'
 import type { Resumed } from './run'
-import { say } from './say'
+import { say, sayOf } from './say'
 import { newScreen } from './screen'
 import { openSocket } from './socket'
 import { showStatus } from './status'
@@ -25,7 +31,6 @@ import type { Version, Versions } from './versions'
 import { newWatch } from './watch'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
-const mac = /Mac|iPhone|iPad/.test(navigator.platform)
 const saveAfter = 300
 
 /** One language's program in this tab. */
@@ -50,11 +55,14 @@ interface Made {
 let language: Language | null = null
 let made: Made | null = null
 let asking = false
+/** Run was asked for before the languages were there. */
+let wanted = false
 let saving: ReturnType<typeof setTimeout> | undefined
 const works = new Map<string, Work>()
 let program: Work | null = null
 let input: Draft | null = null
 
+const layout = newLayout()
 const screen = newScreen(page.terminal, {
   typed: type,
   resized: (size) => runner.resize(size),
@@ -65,11 +73,19 @@ const results = newResults(screen, () => {
   showControls()
   remember()
 })
-const runner = newRunner((frame) => socket.send(frame), results)
+const editor = newEditor(page.editor, nonce, { run, changed: edited, moved: showCursor })
+const finding = newFinding(editor, {
+  sources: (id) => (language?.id === id ? { language, sources: sourcesOf(language) } : null),
+  go(problem) {
+    layout.show('code')
+    editor.go(problem)
+  },
+  name: (id) => id,
+})
+const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
 const watch = newWatch(askWhy)
-const editor = newEditor(page.editor, nonce, { run, changed: edited })
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
-const socket = openSocket('/api/v1/ws', {
+const socket = openSocket('api/v1/ws', {
   open() {
     showStatus(true)
     runner.opened()
@@ -111,6 +127,13 @@ function open(picked: Language): void {
   program.draft.look()
   editor.open(picked.id, picked.editor_mode, program.draft.text)
   showDrafts()
+  showLimits(picked)
+  layout.drawer.suit(input?.text !== '')
+  finding.show(picked)
+}
+
+function sourcesOf({ file_name, flags }: Language): Sources {
+  return { main: file_name, files: new Map([[file_name, editor.text()]]), renamed: flags.named_by_source }
 }
 
 function newWork(of: Language): Work {
@@ -127,7 +150,16 @@ function showDrafts(): void {
   showInputContest(input.contested)
   page.restore.hidden = program.draft.text === program.draft.starter
   page.versions.hidden = earlier(program).length === 0
+  showInputState()
+  showSaved()
   showAge()
+}
+
+/** Beside the tab's name, for who does not see the input. */
+function showInputState(): void {
+  const text = page.stdin.value
+  const n = text.split('\n').length - (text.endsWith('\n') ? 1 : 0)
+  page.inputState.textContent = text === '' ? say('input_live') : say('lines', { n })
 }
 
 function earlier({ draft, versions }: Work): Version[] {
@@ -183,11 +215,17 @@ function save(): void {
 
 function run(): void {
   const choice = picker.choice()
-  if (choice === null || program === null) return
+  if (choice === null || program === null) {
+    wanted = true
+    return results.waiting()
+  }
+  wanted = false
   save()
   program.versions.keep(program.draft.text)
   const stdin = page.stdin.value
   made = makes()
+  finding.ran(choice.language, sourcesOf(choice.language))
+  layout.show('output')
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -200,8 +238,15 @@ function run(): void {
   socket.hurry()
   watchRun()
   showDrafts()
-  page.result.scrollIntoView({ block: 'nearest' })
   if (stdin === '') attention.ask()
+}
+
+function stop(): void {
+  const current = runner.current()
+  if (current === null || current.over || current.cancelled) return
+  results.stopping()
+  runner.cancel()
+  showControls()
 }
 
 function type(text: string): void {
@@ -213,10 +258,18 @@ function type(text: string): void {
 function showControls(): void {
   const current = runner.current()
   const busy = current !== null && !current.over
-  enable(page.run, !busy && language !== null)
-  enable(page.stop, busy && !current.cancelled)
+  page.run.dataset['state'] = busy ? 'stop' : 'run'
+  page.runWord.textContent = say(busy ? 'stop' : 'run')
+  if (!busy) page.runKey.textContent = runKey
+  else if (page.runKey.textContent === runKey) page.runKey.textContent = ''
+  enable(page.run, !busy || !current.cancelled)
   page.keys.hidden = !(busy && current.tty)
   document.body.classList.toggle('running', busy)
+}
+
+function showTheme(): void {
+  page.theme.title = say('theme_is', { theme: sayOf('theme', theme()) ?? '' })
+  page.theme.setAttribute('aria-label', page.theme.title)
 }
 
 function watchRun(): void {
@@ -259,14 +312,17 @@ function resume(): void {
   runner.resume(remembered)
 }
 
-page.run.addEventListener('click', () => {
-  if (enabled(page.run)) run()
+/** What the button was when it was pressed: a run may end just then. */
+let pressed = page.run.dataset['state']
+page.run.addEventListener('pointerdown', () => {
+  pressed = page.run.dataset['state']
 })
-page.stop.addEventListener('click', () => {
-  if (!enabled(page.stop)) return
-  results.stopping()
-  runner.cancel()
-  showControls()
+page.run.addEventListener('click', (click) => {
+  const { state } = page.run.dataset
+  // The second click of two; and one that meant something else. A key has no clicks to count.
+  if (!enabled(page.run) || click.detail > 1 || (click.detail === 1 && pressed !== state)) return
+  if (state === 'run') run()
+  else stop()
 })
 page.restore.addEventListener('click', () => {
   if (language === null || program === null) return
@@ -291,7 +347,14 @@ page.tryNow.addEventListener('click', () => {
   socket.hurry()
   runner.hurry()
 })
-page.stdin.addEventListener('input', edited)
+page.stdin.addEventListener('input', () => {
+  showInputState()
+  edited()
+})
+page.theme.addEventListener('click', () => {
+  setTheme(themes[(themes.indexOf(theme()) + 1) % themes.length] ?? 'system')
+  showTheme()
+})
 page.version.addEventListener('change', showAge)
 store.watch(look)
 document.addEventListener('keydown', (key) => {
@@ -324,18 +387,38 @@ function runs(key: KeyboardEvent): boolean {
   return key.key === 'Enter' && (mac ? key.metaKey : key.ctrlKey)
 }
 
-page.runKey.textContent = `${mac ? '⌘' : say('key_ctrl')} ${say('key_enter')}`
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 typeByTouch(page.keys, type)
 moveByF6([
-  { in: page.editor, focus: () => editor.focus() },
-  { in: page.stdin, focus: () => page.stdin.focus() },
-  { in: page.result, focus: () => (page.terminal.hidden ? page.output : screen).focus() },
+  {
+    in: page.editor,
+    focus() {
+      layout.show('code')
+      editor.focus()
+    },
+  },
+  {
+    in: page.drawer,
+    focus() {
+      layout.show('input')
+      page.stdin.focus()
+    },
+  },
+  {
+    in: page.result,
+    focus() {
+      layout.show('output')
+      ;(page.terminal.hidden ? page.output : screen).focus()
+    },
+  },
 ])
+followAppearance()
+showTheme()
 showControls()
 resume()
 watchCatalogue((offered) => {
   picker.fill(offered)
+  if (wanted) run()
   if (runner.current() === null) results.idle(offered.length > 0)
   showControls()
 })

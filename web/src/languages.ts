@@ -33,8 +33,16 @@ export function newPicker(
     picked(language)
   }
 
+  /** With its name, to be shown before the languages are there. */
+  function keep(): void {
+    const language = current()
+    if (language === null) return
+    store.set('language', language.id)
+    store.set('language-name', label(language))
+  }
+
   languageSelect.addEventListener('change', () => {
-    store.set('language', languageSelect.value)
+    keep()
     show()
   })
   versionSelect.addEventListener('change', () => {

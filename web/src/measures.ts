@@ -7,10 +7,11 @@ export function seconds(s: number): string {
   return `${short(s, s < 10 ? 2 : 1)} s`
 }
 
+/** By 1,024, as most programs show sizes. */
 export function bytes(n: number): string {
   if (n < 1024) return `${n} B`
-  if (n < 1024 ** 2) return `${short(n / 1024, 0)} KiB`
-  return `${short(n / 1024 ** 2, n < 100 * 1024 ** 2 ? 1 : 0)} MiB`
+  if (n < 1024 ** 2) return `${short(n / 1024, 0)} kB`
+  return `${short(n / 1024 ** 2, n < 100 * 1024 ** 2 ? 1 : 0)} MB`
 }
 
 export function ordinal(n: number): string {

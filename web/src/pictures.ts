@@ -10,7 +10,7 @@ export function shown(result: Result): HTMLElement[] {
 }
 
 function figure(id: string, artifact: Artifact): HTMLElement {
-  const address = `/api/v1/submissions/${id}/artifacts/${artifact.name.split('/').map(encodeURIComponent).join('/')}`
+  const address = `api/v1/submissions/${id}/artifacts/${artifact.name.split('/').map(encodeURIComponent).join('/')}`
   const image = document.createElement('img')
   image.src = address
   image.alt = artifact.name

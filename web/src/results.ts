@@ -1,3 +1,4 @@
+import { runKeyName } from './keys'
 import { bytes, minutes, ordinal, seconds } from './measures'
 import type { Outcome, Problem, Result, Size, StageName } from './messages'
 import { newOutput } from './output'
@@ -26,6 +27,8 @@ export interface Results extends RunView {
   /** Nothing is heard of the run, and this is why. */
   stuck(why: string): void
   idle(ready: boolean): void
+  /** Run was asked for, and the languages are not yet there. */
+  waiting(): void
   stopping(): void
   /** Too much was typed or pasted. */
   tooMuch(): void
@@ -59,7 +62,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
 
   function show(tone: Tone, text: string, detail: string): void {
     page.away.hidden = !away
-    page.verdict.dataset['tone'] = tone
+    page.verdict.dataset['tone'] = page.toOutput.dataset['tone'] = tone
     // Setting the same words again would have them read aloud again.
     if (page.verdict.textContent !== text) page.verdict.textContent = text
     page.detail.textContent = detail
@@ -73,6 +76,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
   function usage(outcome: Outcome | null): void {
     const figure = (value: number | null | undefined, format: (n: number) => string) =>
       value === null || value === undefined ? '–' : format(value)
+    page.usage.hidden = outcome === null
     page.cpuTime.textContent = figure(outcome?.cpu_time, seconds)
     page.wallTime.textContent = figure(outcome?.wall_time, seconds)
     page.memory.textContent = figure(outcome?.memory, bytes)
@@ -97,9 +101,9 @@ export function newResults(screen: Screen, changed: () => void): Results {
   function startClock(since: number): void {
     stopClock()
     clock = setInterval(() => {
-      const ran = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s`
       const left = compiling ? null : secondsLeft(since)
-      page.wallTime.textContent = left === null ? ran : say('left', { ran, left: minutes(left) })
+      page.runKey.textContent = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s`
+      page.left.textContent = left === null ? '' : say('left', { left: minutes(left) })
     }, 100)
   }
 
@@ -122,6 +126,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
   function stopClock(): void {
     clearInterval(clock)
     clock = undefined
+    page.left.textContent = ''
   }
 
   function ended(how: Verdict): void {
@@ -143,7 +148,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
   // Browsers give the clipboard to secure pages only.
   page.copy.hidden = navigator.clipboard === undefined
   clear()
-  placeholder(say('intro'))
+  placeholder(say('intro', { key: runKeyName }))
 
   return {
     clear,
@@ -155,6 +160,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
     idle(ready) {
       if (page.verdict.dataset['tone'] === 'idle') tell('idle', say(ready ? 'ready' : 'cannot_run'))
     },
+    waiting: () => tell('busy', say('connecting_first')),
     stopping: () => tell('busy', say('stopping')),
     tooMuch: () => show('busy', busy.text, say('too_much')),
     times,
@@ -198,7 +204,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
     forgotten() {
       tty = false
       clear()
-      placeholder(say('intro'))
+      placeholder(say('intro', { key: runKeyName }))
       tell('idle', say('ready'))
       changed()
     },

@@ -109,6 +109,10 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
     }
   }
 
+  // It comes into sight where one part of the page is shown at a time.
+  new ResizeObserver(() => {
+    if (live || all.length > 0) open()
+  }).observe(pane)
   addEventListener('load', () => {
     if ('requestIdleCallback' in window) requestIdleCallback(load)
     else setTimeout(load, soon)

@@ -24,7 +24,7 @@ const connectTimeout = 10_000
 
 /** A connection that comes back. What it carried is for the caller to resume. */
 export function openSocket(path: string, on: SocketEvents): Socket {
-  const url = new URL(path, location.href)
+  const url = new URL(path, document.baseURI)
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
   let socket: WebSocket | null = null
   let timer: ReturnType<typeof setTimeout> | undefined

@@ -4,6 +4,8 @@
 const prefix = 'occd:'
 
 export interface Store {
+  /** All of it survives. */
+  readonly whole: boolean
   get(key: string): string | null
   set(key: string, value: string | null): void
   /** Tells of keys that another tab has set; null stands for all of them. */
@@ -13,6 +15,9 @@ export interface Store {
 export function openStore(storage: () => Storage): Store {
   const kept = new Map<string, string | null>()
   return {
+    get whole() {
+      return kept.size === 0
+    },
     get(key) {
       const value = kept.get(key)
       if (value !== undefined) return value

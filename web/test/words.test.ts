@@ -47,7 +47,7 @@ test('verdicts in plain words', () => {
   assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT', tty: true }), 'Ended by Ctrl-C')
   assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT' }), 'Killed by SIGINT')
   assert.equal(text('time_limit', { limit: 'idle', wall_time: 301 }), 'Time limit: stopped for want of input')
-  assert.equal(text('memory_limit', { memory: 268435456 }), 'Memory limit: stopped at 256 MiB')
+  assert.equal(text('memory_limit', { memory: 268435456 }), 'Memory limit: stopped at 256 MB')
   assert.equal(text('cancelled', null), 'Cancelled')
   assert.equal(text('internal_error', null), 'Internal error: ours, not yours')
 })
@@ -62,7 +62,7 @@ test('refusals say what to do', () => {
 test('figures', () => {
   assert.deepEqual([minutes(300), minutes(59.1), minutes(0.2)], ['5:00', '1:00', '0:01'])
   assert.deepEqual([seconds(0.0113), seconds(0.66), seconds(1.234), seconds(61.5)], ['11.3 ms', '660 ms', '1.23 s', '61.5 s'])
-  assert.deepEqual([bytes(512), bytes(8123456), bytes(2 ** 31)], ['512 B', '7.7 MiB', '2048 MiB'])
+  assert.deepEqual([bytes(512), bytes(8123456), bytes(2 ** 31)], ['512 B', '7.7 MB', '2048 MB'])
   assert.deepEqual([1, 2, 3, 11, 22].map(ordinal), ['1st', '2nd', '3rd', '11th', '22nd'])
 })
 

@@ -1,0 +1,12 @@
+// Runs before the browser draws the page for the first time, so that nothing moves or changes colour afterwards.
+import { applyAppearance } from './appearance'
+import { applyShares, keptDrawer } from './arrangement'
+import { store } from './store'
+
+applyAppearance()
+applyShares()
+document.documentElement.dataset['pane'] = 'code'
+document.documentElement.dataset['drawer'] = keptDrawer() ?? (store.get('stdin') === '' ? 'closed' : 'open')
+
+const name = store.get('language-name')
+if (name !== null) document.querySelector('#language')?.append(new Option(name))
