@@ -52,7 +52,7 @@ test-all: lint
 
 # PARTS="judging" measures only this part; the same for bench-cluster.
 bench: $(DEV)
-	$(BIN)/python -m bench $(PARTS)
+	PYTHONPATH=tests $(BIN)/python -m bench $(PARTS)
 
 bench-cluster: $(DEV)
 	PYTHONPATH=tests $(BIN)/python -m bench.cluster $(PARTS)

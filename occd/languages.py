@@ -12,6 +12,7 @@ from typing import Any
 from occd.data import data_folder
 from occd.errors import ConfigError
 from occd.model import File, Limits, Outcome
+from occd.patterns import Pattern, load_patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Language:
     outputs: Mapping[str, str]
     out_of_memory: str | None
     hints: Mapping[str, str]
+    problems: tuple[Pattern, ...]
     env: Mapping[str, str]
     limits: Limits
     compile_limits: Limits
@@ -263,6 +265,7 @@ def _load(path: Path) -> Language:
         values["formatters"] = [_formatter(each) for each in values.get("formatters", [])]
         for name in ("env", "outputs", "hints"):
             values.setdefault(name, {})
+        values["problems"] = load_patterns(values.get("problems", []))
         values["limits"] = replace(Limits(), **values.get("limits", {}))
         values["compile_limits"] = replace(
             Limits(), **_COMPILE_LIMITS | values.get("compile_limits", {})

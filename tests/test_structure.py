@@ -18,7 +18,7 @@ LAYERS = (
     {"admission", "execution"},
     {"web", "broker", "state", "sandbox"},
     {"wire", "sqlite", "migration", "datafile", "config", "settings", "languages", "log"},
-    {"data", "media", "request", "scopes", "trouble", "utf8", "version1"},
+    {"data", "media", "patterns", "request", "scopes", "trouble", "utf8", "version1"},
     {"events"},
     {"model"},
     {"judging"},

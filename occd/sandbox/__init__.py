@@ -28,8 +28,8 @@ class Feed:
     program's end of file.
 
     At a terminal a chunk is typed: the terminal may edit it, echo it, make signals of it, and cut a line of
-    more than 4,095 bytes. The channel's end is Ctrl-D, typed once at the start of a line, and twice within a
-    line. A program may go on to read after it, and then waits.
+    more than 4,095 bytes. The channel's end is Ctrl-D, typed once at the start of a line, and three
+    times within a line. A program may go on to read after it, and then waits.
     """
 
     chunks: trio.MemoryReceiveChannel[bytes]

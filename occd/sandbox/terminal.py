@@ -46,8 +46,9 @@ class Keyboard(trio.abc.SendStream):
         await trio.lowlevel.wait_writable(self._master)
 
     async def aclose(self) -> None:
-        """Type Ctrl-D. Within a line the first one only gives the program the line as it is."""
-        await self.send_all(_CTRL_D if self._at_start else 2 * _CTRL_D)
+        """Type Ctrl-D. Within a line the first one only gives the program the line as it is. Most readers of
+        lines (Python's, Java's, Perl's, Ruby's) take the second one for the line's end, and ask again."""
+        await self.send_all(_CTRL_D if self._at_start else 3 * _CTRL_D)
 
 
 class Window:

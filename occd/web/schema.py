@@ -217,13 +217,17 @@ def language_json(offer: Offer) -> dict[str, Any]:
         "aliases": list(language.aliases),
         "file_name": language.file_name,
         "editor_mode": language.editor_mode,
-        "flags": {"compiled": language.compile is not None},
+        "flags": {
+            "compiled": language.compile is not None,
+            "named_by_source": language.file_name_pattern is not None,
+        },
         "compile_args": list(language.compile_args),
         "format": offer.formats,
         "hello": language.hello.lstrip(),
         "example": language.example.lstrip(),
         "example_stdin": language.example_stdin,
         "limits": _limits(language.limits),
+        "problems": [each.json() for each in language.problems],
     }
 
 

@@ -157,10 +157,14 @@ class Editor:
         return lines
 
 
-def new_context(browser: Browser, size: tuple[int, int], dark: bool = False) -> BrowserContext:
+def new_context(
+    browser: Browser, size: tuple[int, int], dark: bool = False, forced: bool = False
+) -> BrowserContext:
+    """`forced`: the system chooses the colours."""
     width, height = size
     return browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if dark else "light",
+        forced_colors="active" if forced else "none",
         has_touch=size == PHONE,
     )

@@ -163,6 +163,93 @@ def test_colours_and_a_line_written_over(editor: Editor) -> None:
     assert colours["white"] != "rgb(250, 250, 250)"  # which could not be read here
 
 
+def test_inverse_text_has_the_colour_of_the_background(editor: Editor) -> None:
+    editor.talk("print('\\x1b[7minverse\\x1b[0m')")
+    editor.expect_terminal("inverse")
+    background, text = editor.page.locator(".xterm-scrollable-element").evaluate(
+        "screen => [getComputedStyle(screen).backgroundColor, getComputedStyle(screen).color]"
+    )
+    inverse = editor.page.locator(".xterm-rows span", has_text="inverse")
+    expect(inverse).to_have_css("color", background)
+    expect(inverse).to_have_css("background-color", text)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_in_forced_colours_the_text_is_seen_once_and_the_cursor_too(
+    browser: Browser, server: Server, dark: bool
+) -> None:
+    with new_context(browser, DESK, dark, forced=True) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        editor.open()
+        editor.talk("print('\\x1b[7minverse\\x1b[0m'); input('name? ')")
+        editor.expect_terminal("inverse", "name?")
+        editor.type("x")
+        editor.wait_terminal("name? x")
+        canvas, text = ("rgb(0, 0, 0)", "rgb(255, 255, 255)")[:: 1 if dark else -1]
+        nothing = "rgba(0, 0, 0, 0)"
+        for part, (colour, background) in {
+            ".xterm-rows span:has-text('name? x')": [text, nothing],
+            ".xterm-rows span:has-text('inverse')": [canvas, text],
+            ".xterm-cursor": [canvas, text],
+            ".xterm-accessibility-tree > div:has-text('inverse')": [nothing, nothing],
+        }.items():
+            expect(editor.page.locator(part)).to_have_css("color", colour)
+            expect(editor.page.locator(part)).to_have_css("background-color", background)
+        assert editor.complaints == []
+
+
+def test_each_program_has_a_cursor_that_is_seen_before_a_key(editor: Editor) -> None:
+    for _ in range(2):
+        editor.talk("input('name? ')")
+        editor.expect_terminal("name?")
+        expect(editor.page.locator(".xterm-cursor")).to_have_count(1)
+        editor.type("Enter")
+        editor.expect_verdict("good")
+        expect(editor.page.locator(".xterm-cursor")).to_have_count(0)
+
+
+@pytest.mark.parametrize("edits", ["the kernel", "the program"])
+def test_a_wide_character_that_is_erased_is_gone_on_both_columns(
+    editor: Editor, edits: str
+) -> None:
+    editor.talk(("import readline\n" if edits == "the program" else "") + "print(input('> '))")
+    editor.expect_terminal(">")
+    editor.type()
+    editor.page.keyboard.insert_text("a日😀ä")
+    editor.type("Backspace", "Backspace", "Backspace", "b")
+    editor.expect_terminal("> ab")
+    editor.page.keyboard.insert_text("世界")
+    editor.type("Control+u", "c", "Enter")
+    editor.expect_verdict("good")
+    editor.expect_terminal("> c", "c")
+
+
+def test_an_emoji_takes_two_columns(editor: Editor) -> None:
+    editor.talk("print('😀|\\nab|')")
+    editor.expect_terminal("😀|", "ab|")
+    rights = editor.page.locator(".xterm-rows > div").evaluate_all(
+        "rows => rows.slice(0, 2).map(row => { const text = document.createRange();"
+        " text.selectNodeContents(row); return Math.round(text.getBoundingClientRect().right) })"
+    )
+    assert abs(rights[0] - rights[1]) <= 1
+
+
+def test_control_s_stops_nothing_but_is_for_who_has_the_screen(editor: Editor) -> None:
+    editor.talk("print('up'); input(); print('on')")
+    editor.wait_terminal("up")
+    editor.type("Control+s", "Enter")
+    editor.expect_verdict("good")
+    editor.expect_terminal("up", "", "on")
+    editor.talk(
+        "import os, tty; tty.setraw(0); print('\\x1b[?1049hup\\r')\n"
+        "key = os.read(0, 1); print(f'\\x1b[?1049l{key}')"
+    )
+    editor.wait_terminal("up")
+    editor.type("Control+s")
+    editor.expect_verdict("good")
+    editor.wait_terminal(r"b'\x13'")
+
+
 def size(lines: list[str]) -> tuple[int, int]:
     rows, cols = re.findall(r"(\d+) (\d+)", "\n".join(lines))[-1]
     return int(rows), int(cols)
@@ -364,6 +451,7 @@ def test_by_touch_there_are_keys_for_what_a_phone_has_not(browser: Browser, serv
         editor.open()
         editor.talk(ASKS)
         editor.expect_terminal("name?")
+        expect(editor.page.locator(".xterm-cursor")).to_have_count(1)
         editor.page.locator(".xterm").tap()
         editor.page.keyboard.insert_text("you")
         editor.page.keyboard.press("Enter")

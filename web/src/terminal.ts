@@ -1,8 +1,10 @@
 // What draws a terminal: a chunk of its own, since it is larger than the rest of the page.
 import { FitAddon } from '@xterm/addon-fit'
+import { Unicode11Addon } from '@xterm/addon-unicode11'
 import { Terminal as Xterm } from '@xterm/xterm'
 import type { ITheme } from '@xterm/xterm'
 import css from '@xterm/xterm/css/xterm.css' with { type: 'text' }
+import { writeErasing } from './erase'
 import type { Size } from './messages'
 import type { Rgb } from './sgr'
 
@@ -30,14 +32,17 @@ export interface Terminal {
 
 const scrollback = 10_000
 const lineHeight = 1.2
-/** As in the page's other text (WCAG). */
+/** As in the page's other text, and for who wants colours of their own (WCAG). */
 const contrast = 4.5
+const highContrast = 7
 const resizePause = 150
 /** In characters. */
 const mostPasted = 65_536
 /** After so many characters, or while there is more than can be shown at once, nothing is read aloud for a moment. */
 const mostSpoken = 65_536
 const silence = 500
+// A reset leaves the cursor hidden; the first part is what makes xterm show one before somebody is there.
+const showCursor = '\x1b[?47l\x1b[?25h'
 // Ends what a program may have left on: mouse reports, pastes in brackets, application keys; hides the cursor.
 const rest = '\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?2004l\x1b[?1l\x1b>\x1b[?25l'
 
@@ -48,16 +53,20 @@ export function newTerminal(
   longestSide: number,
   on: TerminalEvents,
 ): Terminal {
-  const theme = () => newTheme(palette)
+  const forced = matchMedia('(forced-colors: active)')
+  const look = () => ({
+    theme: newTheme(palette, forced.matches),
+    minimumContrastRatio: forced.matches ? highContrast : contrast,
+  })
   const { fontSize, fontFamily } = getComputedStyle(pane)
   const xterm = new Xterm({
     fontFamily,
     fontSize: parseFloat(fontSize),
     lineHeight,
     scrollback,
-    minimumContrastRatio: contrast,
     screenReaderMode: true,
-    theme: theme(),
+    allowProposedApi: true,
+    ...look(),
   })
   const fit = new FitAddon()
   let old = false
@@ -99,11 +108,21 @@ export function newTerminal(
     for (const colour of [4, 10, 11, 12]) parser.registerOscHandler(colour, (asked) => old && asked.includes('?'))
   }
 
+  /** Who means to save would stop the output, and nothing would tell why. A full-screen program may want the key. */
+  function stops(key: KeyboardEvent): boolean {
+    return key.ctrlKey && !key.shiftKey && !key.altKey && key.key === 's' && xterm.buffer.active.type === 'normal'
+  }
+
   answerOnce()
   // A link would go where the program's author wants, whatever its text says.
   xterm.parser.registerOscHandler(8, () => true)
   xterm.loadAddon(fit)
+  // So wide the characters are for programs: an emoji takes two columns.
+  xterm.loadAddon(new Unicode11Addon())
+  xterm.unicode.activeVersion = '11'
   xterm.open(pane)
+  // The browser would show what is there for screen readers alone, and neither a cursor nor what is inverse.
+  xterm.element?.style.setProperty('forced-color-adjust', 'none')
   xterm.textarea?.setAttribute('aria-describedby', 'terminal-hint')
   // In its mode for screen readers xterm leaves out what is written without a key: by a picker, or dictated.
   let pressed = false
@@ -121,6 +140,10 @@ export function newTerminal(
     // The browser copies what is selected, pastes, and, when nothing can be typed any more, moves on by Tab.
     if (key.ctrlKey && !key.shiftKey && !key.altKey && key.key === 'c' && xterm.hasSelection()) return false
     if (key.ctrlKey && !key.altKey && key.key.toLowerCase() === 'v') return false
+    if (stops(key)) {
+      key.preventDefault()
+      return false
+    }
     return !(key.key === 'Tab' && xterm.options.disableStdin === true)
   })
   pane.addEventListener('copy', () => setTimeout(() => xterm.clearSelection()))
@@ -134,11 +157,10 @@ export function newTerminal(
     },
     { capture: true },
   )
-  // The page was dressed anew.
-  new MutationObserver(() => {
-    xterm.options.theme = theme()
-    xterm.options.fontSize = parseFloat(getComputedStyle(pane).fontSize)
-  }).observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme', 'style'] })
+  // The page was dressed anew, or the system chooses the colours.
+  const dress = () => Object.assign(xterm.options, look(), { fontSize: parseFloat(getComputedStyle(pane).fontSize) })
+  new MutationObserver(dress).observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme', 'style'] })
+  forced.addEventListener('change', dress)
   new ResizeObserver(() => {
     clearTimeout(resizing)
     resizing = setTimeout(() => {
@@ -151,11 +173,12 @@ export function newTerminal(
       old = shownBefore
       spoken += text.length
       if (more || spoken > mostSpoken) hush()
-      xterm.write(text, done)
+      writeErasing(xterm, text, done)
     },
     clear(live) {
       xterm.reset()
-      xterm.options.theme = theme()
+      xterm.write(showCursor)
+      Object.assign(xterm.options, look())
       xterm.options.disableStdin = !live
       dropped = false
     },
@@ -179,25 +202,39 @@ export function newTerminal(
   }
 }
 
-/** The page's colours, as it shows them now. */
-function newTheme(palette: readonly Rgb[]): ITheme {
+/** The page's colours, as it shows them now. Where colours are `forced`, those that the system has chosen. */
+function newTheme(palette: readonly Rgb[], forced: boolean): ITheme {
   const style = getComputedStyle(document.documentElement)
-  const value = (name: string) => style.getPropertyValue(name).trim()
+  const probe = document.body.appendChild(document.createElement('span'))
+  const colour = (name: string, system: string) => {
+    if (!forced) return style.getPropertyValue(name).trim()
+    probe.style.color = system
+    return getComputedStyle(probe).color
+  }
   const names = ['black', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white'] as const
   const ansi: Record<string, string> = {}
   palette.forEach((rgb, n) => {
     const name = names[n % 8] ?? ''
-    ansi[n < 8 ? name : `bright${name[0]?.toUpperCase()}${name.slice(1)}`] = `#${rgb.map((part) => part.toString(16).padStart(2, '0')).join('')}`
+    ansi[n < 8 ? name : `bright${name[0]?.toUpperCase()}${name.slice(1)}`] = hex(rgb)
   })
-  return {
+  const background = colour('--surface', 'Canvas')
+  const strong = colour('--border-strong', 'CanvasText')
+  const theme: ITheme = {
     ...ansi,
-    background: value('--surface'),
-    foreground: value('--text'),
-    cursor: value('--accent'),
-    cursorAccent: value('--surface'),
-    selectionBackground: value('--selection'),
-    scrollbarSliderBackground: `${value('--border-strong')}99`,
-    scrollbarSliderHoverBackground: value('--border-strong'),
-    scrollbarSliderActiveBackground: value('--border-strong'),
+    background,
+    foreground: colour('--text', 'CanvasText'),
+    cursor: colour('--accent', 'CanvasText'),
+    cursorAccent: background,
+    selectionBackground: colour('--selection', 'Highlight'),
+    scrollbarSliderBackground: forced ? strong : `${strong}99`,
+    scrollbarSliderHoverBackground: strong,
+    scrollbarSliderActiveBackground: strong,
+    ...(forced && { selectionForeground: colour('', 'HighlightText') }),
   }
+  probe.remove()
+  return theme
+}
+
+function hex(rgb: Rgb): string {
+  return `#${rgb.map((part) => part.toString(16).padStart(2, '0')).join('')}`
 }

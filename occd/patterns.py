@@ -1,0 +1,117 @@
+"""What a language's compilers and runtimes say of places in a program, as data: patterns that find the
+place and the message in their text. Clients use them; `docs/adding-a-language.md` tells of each key."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+GROUPS = frozenset(
+    (
+        *("file", "line", "col", "end_col", "name"),
+        *("severity", "message", "detail", "code", "note"),
+        *("source", "before", "caret", "marks"),
+    )
+)
+"""The names that a pattern's groups may have."""
+
+FLAGS = re.ASCII | re.MULTILINE
+"""What the patterns mean here is what they mean in JavaScript with the flag `m`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One form of a message. Without `frame` it is `pattern` alone, from the beginning of a line on. With
+    `frame` it is a traceback: `pattern`, then lines of `frame` and of `skip`, then `end` if there is one. A
+    `cause` that follows, and the same again, is a note."""
+
+    stage: str
+    pattern: str
+    columns: str = "utf16"
+    severity: str = "error"
+    frame: str | None = None
+    skip: str | None = None
+    end: str | None = None
+    cause: str | None = None
+    innermost: str = "first"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is not right; re.error for what is no regular expression."""
+        for name, allowed in _ALLOWED.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"problems: {name}: {value!r} is none of {', '.join(allowed)}")
+        groups = {name: _groups(name, each) for name, each in self._expressions()}
+        found = frozenset[str]().union(*groups.values())
+        if "message" not in found:
+            raise ValueError("problems: no group is called message")
+        if not found & {"line", "name"}:
+            raise ValueError("problems: no group is called line or name")
+        if self.frame is None and groups.keys() != {"pattern"}:
+            raise ValueError(
+                "problems: skip, end and cause are parts of a traceback, which has a frame"
+            )
+        if self.frame is not None and "line" not in groups["frame"]:
+            raise ValueError("problems: frame: no group is called line")
+
+    def _expressions(self) -> Iterator[tuple[str, str]]:
+        for name in ("pattern", "frame", "skip", "end", "cause"):
+            if (value := getattr(self, name)) is not None:
+                yield name, value
+
+    def json(self) -> dict[str, Any]:
+        """Without what is as usual. Its expressions are in the form of JavaScript."""
+        expressions = {name: each.replace("(?P<", "(?<") for name, each in self._expressions()}
+        others = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name in _ALLOWED and getattr(self, each.name) != each.default
+        }
+        return others | expressions
+
+
+_ALLOWED = {
+    "stage": ("compile", "run"),
+    "columns": ("bytes", "characters", "utf16", "display"),
+    "severity": ("error", "warning", "note"),
+    "innermost": ("first", "last"),
+}
+
+# What Python and JavaScript read alike, unlike \s, \A, (?i), (?P=name), {,9}, [] and a++.
+_COMMON = re.compile(
+    r"""(?:
+        \\[dDwWbBnt^$.|?*+()\[\]{}/\\] |
+        \( (?: \? (?: : | = | ! | <= | <! | P<\w+> ) | (?!\?) ) | \) | \| |
+        \[ \^? (?: \\[dDwWnt^\-\[\]\\] | [^\]\[\\] )+ \] |
+        (?: [*+?] | \{\d+(?:,\d*)?\} ) \?? (?![*+?{]) |
+        [^\\\[\](){}*+?|]
+    )+""",
+    re.VERBOSE,
+)
+
+
+def _groups(name: str, expression: object) -> frozenset[str]:
+    if not isinstance(expression, str) or not expression:
+        raise ValueError(f"problems: {name} is no text")
+    groups = frozenset(re.compile(expression, FLAGS).groupindex)
+    alike = _COMMON.match(expression)
+    if alike is None or alike.end() < len(expression):
+        at = expression[alike.end() if alike else 0 :]
+        raise ValueError(f"problems: {name}: JavaScript may read this otherwise: {at[:20]}")
+    if unknown := groups - GROUPS:
+        raise ValueError(f"problems: {name}: no group may be called {min(unknown)}")
+    return groups
+
+
+def load_patterns(tables: object) -> tuple[Pattern, ...]:
+    """The patterns of a language's file. Raises ValueError or re.error, saying what is wrong."""
+    if not isinstance(tables, list) or not all(isinstance(each, Mapping) for each in tables):
+        raise ValueError("problems: this is no array of tables")
+    known = {each.name for each in fields(Pattern)}
+    patterns = []
+    for table in tables:
+        if unknown := table.keys() - known:
+            raise ValueError(f"problems: unknown key {', '.join(sorted(unknown))}")
+        if missing := {"stage", "pattern"} - table.keys():
+            raise ValueError(f"problems: {min(missing)} is missing")
+        patterns.append(Pattern(**table))
+    return tuple(patterns)

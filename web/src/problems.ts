@@ -1,0 +1,310 @@
+// What compilers and runtimes say of places in the program, found by the patterns of the language's file
+// (occd/patterns.py). The text is anybody's, so its length, its lines and the time are bounded.
+
+export type Severity = 'error' | 'warning' | 'note'
+
+export interface Problem {
+  /** A file of the submission. */
+  file: string
+  /** From 1. */
+  line: number
+  /** From 1, in UTF-16 units of the line; null where only the line is known. */
+  col: number | null
+  /** The first column behind it. */
+  endCol: number | null
+  severity: Severity
+  message: string
+  /** The exception's name or the compiler's number for it, if there is one. */
+  code: string | null
+  source: Stage
+}
+
+export type Stage = 'compile' | 'run'
+
+/** How a language's tools tell of problems, as `GET /languages` has it. */
+export interface Pattern {
+  stage: Stage
+  pattern: string
+  columns?: Unit
+  severity?: Severity
+  frame?: string
+  skip?: string
+  end?: string
+  cause?: string
+  innermost?: 'first' | 'last'
+}
+
+type Unit = 'bytes' | 'characters' | 'utf16' | 'display'
+
+export interface Sources {
+  main: string
+  /** Text files of the submission by their names, as they were sent. */
+  files: ReadonlyMap<string, string>
+  /** The server may have named the main file after its text. */
+  renamed: boolean
+}
+
+/** How much of a stage's text is looked at: the compiler's first characters, the program's last. */
+export const looked = { compile: 65_536, run: 262_144 }
+export const mostProblems = 200
+const mostLines = 6_000
+const longestLine = 1_000
+const longestMessage = 1_000
+const mostMs = 25
+/** Where a program lies while it runs. */
+const box = '/box/'
+
+interface Form {
+  stage: Stage
+  unit: Unit
+  severity: Severity
+  pattern: RegExp
+  frame: RegExp | null
+  skip: RegExp | null
+  end: RegExp | null
+  cause: RegExp | null
+  last: boolean
+}
+
+type Groups = Record<string, string | undefined>
+
+interface Place {
+  file: string
+  line: number
+  col: number | null
+  endCol: number | null
+}
+
+export type Finder = (stage: Stage, text: string, sources: Sources) => Problem[]
+
+/** Finds problems in what a stage wrote, in the order in which they stand there. */
+export function newFinder(patterns: readonly Pattern[]): Finder {
+  const regular = (source: string) => new RegExp(source, 'my')
+  const optional = (source: string | undefined) => (source === undefined ? null : regular(source))
+  const forms = patterns.map(
+    ({ stage, columns = 'utf16', severity = 'error', pattern, frame, skip, end, cause, innermost }): Form => ({
+      stage,
+      unit: columns,
+      severity,
+      pattern: regular(pattern),
+      frame: optional(frame),
+      skip: optional(skip),
+      end: optional(end),
+      cause: optional(cause),
+      last: innermost === 'last',
+    }),
+  )
+  return (stage, text, sources) => find(forms.filter((form) => form.stage === stage), stage, bounded(stage, text), sources)
+}
+
+/** The part of the text that is looked at, in lines that are not too long. Both ends of a long line stay. */
+function bounded(stage: Stage, text: string): string[] {
+  if (stage === 'compile') return text.slice(0, looked.compile).split('\n', mostLines).map(shortened)
+  const cut = text.length > looked.run
+  return text.slice(-looked.run).split('\n').slice(cut ? 1 : 0).slice(-mostLines).map(shortened)
+}
+
+function shortened(line: string): string {
+  if (line.length > longestLine) line = `${line.slice(0, longestLine - 300)}…${line.slice(-300)}`
+  return line.endsWith('\r') ? line.slice(0, -1) : line
+}
+
+function find(forms: readonly Form[], stage: Stage, lines: readonly string[], sources: Sources): Problem[] {
+  const text = lines.join('\n')
+  const begins: number[] = []
+  for (let at = 0, line = 0; line < lines.length; at += (lines[line++] as string).length + 1) begins.push(at)
+  const found = new Map<string, Problem>()
+  const until = performance.now() + mostMs
+
+  const match = (expression: RegExp, line: number): { groups: Groups; next: number } | null => {
+    expression.lastIndex = begins[line] ?? text.length
+    const matched = expression.exec(text)
+    if (matched === null) return null
+    let next = line + 1
+    while (next < lines.length && (begins[next] as number) < expression.lastIndex) next++
+    return { groups: matched.groups ?? {}, next }
+  }
+
+  /** The places of a traceback, the innermost first. */
+  const trace = (form: Form, frame: RegExp, line: number): { groups: Groups[]; next: number } | null => {
+    const frames: Groups[] = []
+    let next = line
+    while (next < lines.length && performance.now() < until) {
+      const one = match(frame, next)
+      if (one !== null) frames.push(one.groups)
+      const over = one ?? (form.skip === null ? null : match(form.skip, next))
+      if (over === null) break
+      next = over.next
+    }
+    if (form.last) frames.reverse()
+    if (form.end === null) return { groups: frames, next }
+    const end = next < lines.length ? match(form.end, next) : null
+    return end === null ? null : { groups: [end.groups, ...frames], next: end.next }
+  }
+
+  const read = (form: Form, begin: number): number | null => {
+    let next: number | null = null
+    for (let expression: RegExp | null = form.pattern; expression !== null; expression = form.cause) {
+      const head = match(expression, next ?? begin)
+      if (head === null) break
+      const rest = form.frame === null ? { groups: [], next: head.next } : trace(form, form.frame, head.next)
+      if (rest === null) break
+      note(form, form.last ? [...rest.groups, head.groups] : [head.groups, ...rest.groups], next !== null)
+      next = rest.next
+      if (next >= lines.length) break
+    }
+    return next
+  }
+
+  /** The problem is in the innermost place that is in a file of the submission. */
+  const note = (form: Form, groups: readonly Groups[], caused: boolean): void => {
+    const told = groups.find((each) => each['message'] !== undefined)
+    if (told === undefined) return
+    for (const each of groups) {
+      const place = placed(each, form.unit, sources)
+      if (place === null) continue
+      const aside = caused || groups.some((each) => each['note'] !== undefined)
+      const problem: Problem = {
+        ...place,
+        severity: aside ? 'note' : severity(told['severity'], form.severity),
+        message: message(told),
+        code: told['code'] ?? null,
+        source: stage,
+      }
+      const key = JSON.stringify([problem.file, problem.line, problem.col, problem.message])
+      if (!found.has(key)) found.set(key, problem)
+      return
+    }
+  }
+
+  let line = 0
+  while (line < lines.length && found.size < mostProblems && performance.now() < until) {
+    let next: number | null = null
+    for (const form of forms) if ((next = read(form, line)) !== null) break
+    line = next ?? line + 1
+  }
+  return [...found.values()]
+}
+
+function message(groups: Groups): string {
+  const said = [groups['message'], groups['detail']].filter(Boolean).join(': ').trim()
+  return said.length > longestMessage ? `${said.slice(0, longestMessage)}…` : said
+}
+
+function severity(word: string | undefined, usual: Severity): Severity {
+  if (word === undefined) return usual
+  if (/warn|deprecat/i.test(word)) return 'warning'
+  return /not(e|ice)/i.test(word) ? 'note' : 'error'
+}
+
+function placed(groups: Groups, unit: Unit, sources: Sources): Place | null {
+  const named = groups['file']
+  if (groups['line'] !== undefined) {
+    const file = named === undefined ? sources.main : resolved(named, sources)
+    return file === null ? null : at(file, Number(groups['line']), groups, unit, sources)
+  }
+  const name = groups['name']
+  if (name === undefined) return null
+  const own = named === undefined ? null : resolved(named, sources)
+  for (const file of own === null ? [sources.main, ...sources.files.keys()] : [own]) {
+    const place = lastOf(name, file, sources.files.get(file) ?? '')
+    if (place !== null) return place
+  }
+  return { file: own ?? sources.main, line: 1, col: null, endCol: null }
+}
+
+/** The submission's file that is meant by a path. */
+function resolved(path: string, { main, files, renamed }: Sources): string | null {
+  path = path.replace(/^file:\/\//, '')
+  if (path.startsWith(box)) path = path.slice(box.length)
+  path = path.replace(/^(\.\/)+/, '')
+  if (path.startsWith('/')) return null
+  if (files.has(path)) return path
+  // A runtime may know the last part alone, and a compiler may have stood in a folder.
+  const ends = [...files.keys()].filter((name) => name.endsWith(`/${path}`))
+  if (ends[0] !== undefined) return ends[0]
+  const suffix = /\.\w+$/.exec(main)?.[0]
+  return renamed && suffix !== undefined && path.endsWith(suffix) && !path.includes('/') ? main : null
+}
+
+function lastOf(name: string, file: string, text: string): Place | null {
+  const lines = text.split('\n')
+  for (let line = lines.length; line > 0; line--) {
+    const words = [...(lines[line - 1] as string).matchAll(/[\w$]+/g)].filter((word) => word[0] === name)
+    const word = words[words.length - 1]
+    if (word !== undefined) return { file, line, col: word.index + 1, endCol: word.index + 1 + name.length }
+  }
+  return null
+}
+
+function at(file: string, line: number, groups: Groups, unit: Unit, sources: Sources): Place | null {
+  if (!(line >= 1 && line < 2 ** 31)) return null
+  const nowhere = { file, line, col: null, endCol: null }
+  const text = sources.files.get(file)?.split('\n', line)[line - 1]?.replace(/\r$/, '')
+  const { source, caret, marks, before, col, end_col: endCol } = groups
+  // One mark alone points to where something begins.
+  const length = marks === undefined || marks.length < 2 ? null : marks.length
+  if (caret !== undefined && source !== undefined) {
+    // The line stands above the caret, perhaps without its indentation.
+    const indent = text?.indexOf(source) ?? (before === undefined ? 0 : -1)
+    const from = caret.length - (before?.length ?? 0)
+    if (indent < 0 || from < 0) return nowhere
+    return {
+      ...nowhere,
+      col: indent + column(source, from, unit) + 1,
+      endCol: length === null ? null : indent + column(source, from + length, unit) + 1,
+    }
+  }
+  if (col === undefined || text === undefined) return nowhere
+  const from = Number(col) - 1
+  const to = endCol !== undefined ? Number(endCol) - 1 : length === null ? null : from + length
+  return {
+    ...nowhere,
+    col: column(text, from, unit) + 1,
+    endCol: to === null ? null : column(text, to, unit) + 1,
+  }
+}
+
+/** How many UTF-16 units of the line lie before this many of the compiler's units. */
+function column(line: string, units: number, unit: Unit): number {
+  if (unit === 'utf16') return Math.max(0, Math.min(units, line.length))
+  let index = 0
+  let passed = 0
+  for (const char of line) {
+    if (passed >= units) break
+    passed += unit === 'characters' ? 1 : unit === 'bytes' ? utf8(char) : shown(char, passed)
+    index += char.length
+  }
+  return index
+}
+
+function utf8(char: string): number {
+  const code = char.codePointAt(0) ?? 0
+  return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4
+}
+
+const wide = /^[\p{Emoji_Presentation}\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\u3000-\u303e\uff01-\uff60\uffe0-\uffe6]$/u
+const narrowest = /^[\p{Mn}\p{Me}\p{Cf}]$/u
+
+/** How many columns of a terminal it takes. */
+function shown(char: string, before: number): number {
+  if (char === '\t') return 8 - (before % 8)
+  if (char < '\u0300') return 1
+  return wide.test(char) ? 2 : narrowest.test(char) ? 0 : 1
+}
+
+/** The one that decided: the first that kept the program from being compiled, or the last that ended it. */
+export function firstProblem(failed: Stage, problems: readonly Problem[]): Problem | null {
+  const own = problems.filter(({ source }) => source === failed)
+  const errors = own.filter(({ severity }) => severity === 'error')
+  if (failed === 'compile') return errors[0] ?? null
+  const candidates = errors.length > 0 ? errors : own.filter(({ severity }) => severity === 'note')
+  return candidates[candidates.length - 1] ?? null
+}
+
+/** A program that came to its end well was only warned. */
+export function survived(problems: readonly Problem[]): Problem[] {
+  return problems.map((problem) =>
+    problem.source === 'run' && problem.severity === 'error' ? { ...problem, severity: 'warning' } : problem,
+  )
+}

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { firstProblem, looked, mostProblems, newFinder, survived } from '../src/problems'
+import type { Pattern, Problem } from '../src/problems'
+
+const message: Pattern = { stage: 'compile', pattern: '(?<file>[^:\\n]+):(?<line>\\d+):(?:(?<col>\\d+):)? (?<message>[^\\n]*)' }
+const main = (text = '', more: Record<string, string> = {}, renamed = false) => ({
+  main: 'main.x',
+  files: new Map(Object.entries({ 'main.x': text, ...more })),
+  renamed,
+})
+const told = (problems: Problem[]) => problems.map(({ file, line, col, endCol }) => [file, line, col, endCol].join(':'))
+const find = (text: string, sources = main(), form: Partial<Pattern> = {}) => {
+  const pattern = { ...message, ...form }
+  return newFinder([pattern])(pattern.stage, text, sources)
+}
+
+test('columns become those of the editor, in each unit', () => {
+  const line = '\tä😀世e\u0301 x'
+  const column = (col: number, columns: Pattern['columns']) =>
+    told(find(`main.x:1:${col}: m`, main(line), columns === undefined ? {} : { columns }))[0]
+  const at = line.indexOf('x') + 1
+  assert.equal(column(at, 'utf16'), `main.x:1:${at}:`)
+  assert.equal(column([...line].length, 'characters'), `main.x:1:${at}:`)
+  assert.equal(column(Buffer.byteLength(line), 'bytes'), `main.x:1:${at}:`)
+  assert.equal(column(8 + 1 + 2 + 2 + 1 + 1 + 1, 'display'), `main.x:1:${at}:`)
+})
+
+test('a column beyond the line is its end, and a line beyond the file has none', () => {
+  assert.deepEqual(told(find('main.x:1:99: m', main('abc'))), ['main.x:1:4:'])
+  assert.deepEqual(told(find('main.x:7:2: m', main('abc'))), ['main.x:7::'])
+  assert.deepEqual(told(find('main.x:0:1: m', main('abc'))), [])
+  assert.deepEqual(told(find('main.x:99999999999999999999:1: m')), [])
+})
+
+test('only files of the submission have problems', () => {
+  const sources = main('a', { 'sub/f.x': 'b' })
+  const files = ['main.x', './main.x', '/box/main.x', 'file:///box/sub/f.x', 'f.x', '/usr/lib/main.x', 'other.x', '<main.x>']
+  const found = (file: string) => told(newFinder([{ ...message, pattern: `(?<file>.+):(?<line>\\d+): (?<message>.*)` }])('compile', `${file}:1: m`, sources))[0]
+  assert.deepEqual(files.map(found), [
+    ...['main.x:1::', 'main.x:1::', 'main.x:1::', 'sub/f.x:1::', 'sub/f.x:1::'],
+    ...[undefined, undefined, undefined],
+  ])
+  assert.deepEqual(told(find('Other.x:1:1: m', main('a', {}, true))), ['main.x:1:1:'])
+})
+
+test('the same problem is told once', () => {
+  assert.equal(find('main.x:1:1: m\nmain.x:1:1: m\nmain.x:2:1: m').length, 2)
+})
+
+test('the beginning of what a compiler wrote is looked at, and the end of what a program wrote', () => {
+  const filler = `${'.'.repeat(99)}\n`
+  const long = `main.x:1:1: first\n${filler.repeat(10_000)}main.x:2:1: last\n`
+  assert.ok(long.length > looked.run)
+  assert.deepEqual(find(long).map((each) => each.message), ['first'])
+  assert.deepEqual(find(long, main(), { stage: 'run' }).map((each) => each.message), ['last'])
+})
+
+test('there are not more problems than can be read', () => {
+  const text = Array.from({ length: 5_000 }, (_, at) => `main.x:${at + 1}:1: m`).join('\n')
+  assert.equal(find(text).length, mostProblems)
+})
+
+test('a line without an end keeps both of its ends', () => {
+  const [problem] = find(`main.x:1:1: ${'.'.repeat(1_000_000)}`.slice(0, looked.compile))
+  assert.ok(problem !== undefined && problem.message.length < 1_100)
+  const form = { stage: 'run' as const, pattern: '(?<message>[^\\n]*) at (?<file>[^ \\n]+) line (?<line>\\d+)$' }
+  assert.deepEqual(told(find(`${'.'.repeat(100_000)} at main.x line 3`, main(), form)), ['main.x:3::'])
+})
+
+test('a program that came to its end was warned', () => {
+  const problems = find('main.x:1:1: m', main(), { stage: 'run' })
+  assert.deepEqual(survived(problems).map((each) => each.severity), ['warning'])
+})
+
+test('the first error of a compiler decides, and the last of a run', () => {
+  const all = find('main.x:1:1: a\nmain.x:2:1: b')
+  assert.equal(firstProblem('compile', all)?.message, 'a')
+  assert.equal(firstProblem('run', all), null)
+  const run = find('main.x:1:1: a\nmain.x:2:1: b', main(), { stage: 'run' })
+  assert.equal(firstProblem('run', run)?.message, 'b')
+  assert.equal(firstProblem('run', survived(run)), null)
+})
