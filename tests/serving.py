@@ -41,6 +41,8 @@ class Server:
     output: Path
     log: Path
     port: int = 0
+    told: bool = False
+    """Whether it got a signal. A second one would cut short how it ends."""
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         """`headers` are written as names of Python: `content_type`."""
@@ -88,11 +90,12 @@ class Server:
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
+        self.told = True
         self.process.send_signal(number)
 
     def stop(self) -> int:
-        """End as a supervisor would; the exit code."""
-        if self.process.poll() is None:
+        """End as a supervisor would, unless it was told to; the exit code."""
+        if not self.told:
             self.signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 

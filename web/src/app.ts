@@ -7,6 +7,7 @@ import { newDraft, starter } from './drafts'
 import type { Draft } from './drafts'
 import { newEditor } from './editor'
 import { mac, runKey } from './keys'
+import { newFinding } from './finding'
 import { newPicker } from './languages'
 import { newLayout } from './layout'
 import { moveByF6, newAttention, typeByTouch } from './focus'
@@ -15,6 +16,7 @@ import { showCursor, showLimits, showSaved } from './foot'
 import type { Language } from './messages'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
+import type { Sources } from './problems'
 import { newResults } from './results'
 import type { Facts } from './results'
 import { newRunner } from './run'
@@ -72,9 +74,17 @@ const results = newResults(screen, () => {
   showControls()
   remember()
 })
-const runner = newRunner((frame) => socket.send(frame), results)
-const watch = newWatch(askWhy)
 const editor = newEditor(page.editor, nonce, { run, changed: edited, moved: showCursor })
+const finding = newFinding(editor, {
+  sources: (id) => (language?.id === id ? { language, sources: sourcesOf(language) } : null),
+  go(problem) {
+    layout.show('code')
+    editor.go(problem)
+  },
+  name: (id) => id,
+})
+const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
+const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
   open() {
@@ -121,6 +131,11 @@ function open(picked: Language): void {
   showDrafts()
   showLimits(picked)
   layout.drawer.suit(input?.text !== '')
+  finding.show(picked)
+}
+
+function sourcesOf({ file_name, flags }: Language): Sources {
+  return { main: file_name, files: new Map([[file_name, editor.text()]]), renamed: flags.named_by_source }
 }
 
 function newWork(of: Language): Work {
@@ -213,6 +228,7 @@ function run(live = false): void {
   const stdin = live ? '' : page.stdin.value
   made = makes()
   Object.assign(results.facts, { limits: choice.language.limits, hadInput: stdin !== '', size: new Blob([editor.text(), stdin]).size })
+  finding.ran(choice.language, sourcesOf(choice.language))
   layout.show('output')
   runner.submit({
     language: choice.language.id,

@@ -1,6 +1,7 @@
 import { newAnnouncer } from './announce'
 import { newBinary } from './binary'
 import { newCompiled } from './compiled'
+import type { Decisive } from './finding'
 import { newHeadline } from './headline'
 import { runKeyName } from './keys'
 import { bytes, ordinal, seconds } from './measures'
@@ -79,11 +80,11 @@ export function newResults(screen: Screen, changed: () => void): Results {
   let tty = false
   let why = ''
 
-  function tell(tone: Tone, headline: string, line = '', offers: Verdict['offers'] = []): void {
+  function tell(tone: Tone, headline: string, line = '', offers: Verdict['offers'] = [], go: (() => void) | null = null): void {
     if (tone === 'busy') busy = { headline, line }
     away = false
     why = ''
-    strip.show(tone, headline, line, offers)
+    strip.show(tone, headline, line, offers, go)
   }
 
   function showAway(): void {
@@ -154,7 +155,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
     strip.left(null)
   }
 
-  function ended(how: Verdict): void {
+  function ended(how: Verdict, go: (() => void) | null = null): void {
     stopClock()
     output.end()
     compileOutput.end()
@@ -164,7 +165,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
       page.output.hidden = page.terminal.hidden = true
       taking.showBinary(true)
     }
-    tell(how.tone, how.headline, how.line, how.offers)
+    tell(how.tone, how.headline, how.line, how.offers, go)
     announcer.ended(how.headline, how.line, raw.isBinary ? '' : written())
     changed()
   }
@@ -260,7 +261,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
       else if (stage === 'compile') compileOutput.write(stream, data)
       else output.write(stream, data)
     },
-    finished(result: Result) {
+    finished(result: Result, decided: Decisive | null = null) {
       const outcome = decisive(result)
       usage(outcome)
       const left = shown(result)
@@ -269,7 +270,8 @@ export function newResults(screen: Screen, changed: () => void): Results {
       page.result.classList.toggle('compiled-only', result.run === null)
       if (raw.size > 0) store.set('has-printed', 'yes')
       const end = result.verdict === 'runtime_error' && !tty ? output.text().slice(-mostRead) : ''
-      ended(verdict(result, { output: end, complained, hadInput: facts.hadInput, limits: facts.limits }))
+      const first = decided === null ? null : { ...decided.problem, more: decided.more }
+      ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },
     refused: (problem: Problem) => ended(refusal(problem, facts.size)),
     lost: (problem: Problem) => ended({ tone: 'ours', headline: say('lost'), line: problem.detail ?? problem.title }),

@@ -5,7 +5,8 @@ import type { Offer, Tone } from './verdict'
 
 /** The line above the output: how the run is, in words. */
 export interface Strip {
-  show(tone: Tone, headline: string, line: string, offers?: readonly Offer[]): void
+  /** `go` leads to what the headline is about. */
+  show(tone: Tone, headline: string, line: string, offers?: readonly Offer[], go?: (() => void) | null): void
   /** Seconds until the program is ended, or null. */
   left(seconds: number | null): void
 }
@@ -13,9 +14,9 @@ export interface Strip {
 export function newStrip(changed: (tone: Tone, headline: string, line: string) => void): Strip {
   const buttons = [...page.offers.querySelectorAll('button')]
   return {
-    show(tone, headline, line, offers = []) {
+    show(tone, headline, line, offers = [], go = null) {
       page.verdict.dataset['tone'] = page.toOutput.dataset['tone'] = tone
-      page.verdict.textContent = headline
+      page.verdict.replaceChildren(go === null ? headline : linked(headline, go))
       page.detail.textContent = line
       page.detail.hidden = line === ''
       for (const button of buttons) button.hidden = !offers.includes(button.id as Offer)
@@ -28,6 +29,15 @@ export function newStrip(changed: (tone: Tone, headline: string, line: string) =
       page.left.textContent = seconds === null ? '' : say('left', { left: minutes(seconds) })
     },
   }
+}
+
+function linked(text: string, go: () => void): HTMLElement {
+  const button = document.createElement('button')
+  button.type = 'button'
+  button.className = 'link'
+  button.textContent = text
+  button.addEventListener('click', go)
+  return button
 }
 
 /** What the buttons do. */
