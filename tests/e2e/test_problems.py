@@ -174,6 +174,20 @@ def test_an_exception_at_the_terminal_is_found(editor: Editor) -> None:
     expect(signs(editor, "error")).to_have_text("2")
 
 
+@BOTH
+def test_places_in_the_compilers_text_are_links(editor: Editor) -> None:
+    fail(editor, THREE)
+    editor.show("output")
+    text = editor.part("compile-output")
+    expect(text).to_have_js_property("scrollTop", 0)
+    expect(text.locator("a")).to_have_text(["main.c:2:11", "main.c:3:9", "main.c:3:15"])
+    text.locator("a").nth(1).focus()
+    editor.page.keyboard.press("Enter")
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("3")
+    expect(editor.page.locator(".problem-told")).to_contain_text("implicit declaration")
+
+
 def test_each_language_has_its_own_problems(editor: Editor) -> None:
     fail(editor, THREE)
     expect(editor.page.locator("#problems-count")).to_have_text("3")

@@ -74,7 +74,7 @@ interface Form {
 
 type Groups = Record<string, string | undefined>
 
-interface Place {
+export interface Place {
   file: string
   line: number
   col: number | null
@@ -316,6 +316,20 @@ function shown(char: string, before: number): number {
   if (char === '\t') return 8 - (before % 8)
   if (char < '\u0300') return 1
   return wide.test(char) ? 2 : narrowest.test(char) ? 0 : 1
+}
+
+/** A place as a compiler names it, if it is in a file of the submission. */
+export function compilersPlace(
+  patterns: readonly Pattern[],
+  file: string,
+  line: number,
+  col: number | null,
+  sources: Sources,
+): Place | null {
+  const unit = patterns.find(({ stage }) => stage === 'compile')?.columns ?? 'utf16'
+  const own = resolved(file, sources)
+  const groups = col === null ? {} : { col: String(col) }
+  return own === null ? null : at(own, line, groups, unit, { ...sources, lines: newLines(sources.files) })
 }
 
 /** The one that decided: the first that kept the program from being compiled, or the last that ended it. */

@@ -35,11 +35,11 @@ export interface Results extends RunView {
 }
 
 /** Everything the page shows of a run. `changed` is told when one began, moved on, or ended. */
-export function newResults(screen: Screen, changed: () => void): Results {
+export function newResults(screen: Screen, linked: (text: string) => HTMLElement | null, changed: () => void): Results {
   const output = newOutput(page.output, true, (empty) => page.output.classList.toggle('empty', empty))
   const compileOutput = newOutput(page.compileOutput, false, (empty) => {
     page.compilePart.hidden = empty
-  })
+  }, linked)
   let clock: ReturnType<typeof setInterval> | undefined
   const times: Times = { began: null, typed: 0 }
   // In seconds, if they are to be counted down.
