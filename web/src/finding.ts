@@ -133,7 +133,8 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     const problem = ended.verdict === 'ok' ? null : firstProblem(ended.run === null ? 'compile' : 'run', problems)
     if (problem === null) return null
     const more = problems.filter(({ severity, source }) => severity === 'error' && source === problem.source).length - 1
-    return { problem, more, go: () => go(problems.indexOf(problem)) }
+    const file = problem.file === running?.sources.main ? null : problem.file
+    return { problem, file, more, go: () => go(problems.indexOf(problem)) }
   }
 
   document.addEventListener('keydown', (key) => {
@@ -201,6 +202,8 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
 /** The problem that made the program fail, and how many others of its stage there are. */
 export interface Decisive {
   problem: Problem
+  /** Where it is, unless in the file that runs. */
+  file: string | null
   more: number
   go(): void
 }

@@ -270,7 +270,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       page.result.classList.toggle('compiled-only', result.run === null)
       if (raw.size > 0) store.set('has-printed', 'yes')
       const end = result.verdict === 'runtime_error' && !tty ? output.text().slice(-mostRead) : ''
-      const first = decided === null ? null : { ...decided.problem, more: decided.more }
+      const first = decided === null ? null : { ...decided.problem, file: decided.file, more: decided.more }
       ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },
     refused: (problem: Problem) => ended(refusal(problem, facts.size)),
