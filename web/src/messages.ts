@@ -22,7 +22,7 @@ export interface Language {
   hello?: string
   example_stdin?: string
   /** In seconds and bytes. */
-  limits: { cpu_time: number; wall_time: number; memory: number }
+  limits: { cpu_time: number; wall_time: number; memory: number; output: number }
   flags: { named_by_source: boolean }
   problems: Pattern[]
 }
