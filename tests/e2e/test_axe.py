@@ -94,3 +94,30 @@ def test_what_compilers_say(watched: Watched) -> None:
     watched.look("list of problems")
     editor.page.locator("[data-testid=problem]").first.click()
     watched.look("problem in the editor")
+
+
+def test_with_dialogs_and_notices(watched: Watched) -> None:
+    editor = watched.editor
+    editor.write("print('mine')")
+    other = Editor(editor.page.context.new_page(), editor.home)
+    other.open()
+    other.expect_program("print('mine')")
+    other.write("print('theirs')")
+    expect(editor.part("program-contest")).to_be_visible()
+    watched.look("contest")
+    other.page.close()
+    editor.part("program-contest").get_by_text("Keep mine").click()
+    editor.part("versions").click()
+    expect(editor.part("versions-dialog")).to_be_visible()
+    watched.look("versions")
+    editor.page.keyboard.press("Escape")
+
+
+def test_without_the_server(watched: Watched) -> None:
+    editor = watched.editor
+    watched.between.cut()
+    editor.run("print('after all')")
+    editor.expect_verdict("busy", "Waiting for the server…")
+    watched.look("away")
+    watched.between.mend()
+    editor.expect_verdict("good")
