@@ -151,6 +151,7 @@ def test_200_runs_of_every_kind_with_cancels_leave_every_slot_and_seat_free(
             assert server.result(id)["verdict"] == "cancelled"
 
 
+@pytest.mark.alone
 async def test_spinning_programs_in_seats_do_not_starve_one_in_a_slot(lab: Lab) -> None:
     """All interactive programs together get what one other program gets."""
     assert "the processors shared by job" in lab.sandbox.isolation
