@@ -251,6 +251,7 @@ def test_curl_follows_a_program_live_through_nginx(front: Server, form: str) -> 
     assert curl.returncode == 0
 
 
+@pytest.mark.alone
 async def test_stdin_from_any_ws_node_reaches_the_program_soon(installation: Installation) -> None:
     one, two = installation.sockets
     async with connected(one) as client, connected(two) as other:
