@@ -1,8 +1,10 @@
 """What the daemon holds has a bound, whatever clients and programs do, and a hello beside is answered."""
 
+import gc
 import os
 import resource
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,18 @@ import pytest
 import trio
 from apart import apart
 from in_process import API as PATH
+from in_process import edge
+from quart import Request, Websocket
 from serving import API, PATIENCE_S, Server, serving
+from test_crowd import WAYS, request
 
 from occd.config import HttpConfig
-from occd.web.budget import FREE
+from occd.web.budget import FREE, Held
+from occd.web.edge import ClientConnection
+from occd.web.follow import Follower
+from occd.web.protocol import Apps, Protocol
+from occd.web.socket import _Session
+from occd.web.stream import _Stream
 
 MIB = 2**20
 CONNECTION = 40 * 2**10
@@ -203,3 +213,48 @@ def test_what_a_submission_brought_is_not_held_beyond_its_end(server: Server) ->
     grown = server.peak - before
     print(f"grown by {grown / MIB:.0f} MiB")
     assert grown < count * size
+
+
+def of_a_connection() -> Counter[str]:
+    """The objects that stand for a connection and what it asked for."""
+    kinds = (
+        ClientConnection,
+        Held,
+        Protocol,
+        Apps,
+        _Session,
+        _Stream,
+        Follower,
+        Websocket,
+        Request,
+    )
+    return Counter(type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds))
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_connection_that_has_lasted_leaves_nothing_that_only_a_full_collection_frees(
+    tmp_path: Path, way: str
+) -> None:
+    """A daemon hardly ever makes one. What is old when it becomes garbage is freed at once, or stays."""
+    async with edge(tmp_path) as server:
+        _, submission = await server.post(b'{"language": "python", "source": ""}')
+        asked = request(way, submission["id"])
+        gc.collect()
+        before = of_a_connection()
+        gc.disable()
+        try:
+            async with await trio.open_tcp_stream("127.0.0.1", server.port) as client:
+                await client.send_all(asked)
+                said = b""
+                while b"queued" not in said:
+                    said += await client.receive_some()
+                gc.collect()
+                assert of_a_connection() > before
+            with trio.fail_after(PATIENCE_S):
+                while +(left := of_a_connection() - before):
+                    gc.collect(1)
+                    await trio.sleep(0.01)
+        except trio.TooSlowError:
+            pytest.fail(f"{left} are left")
+        finally:
+            gc.enable()

@@ -3,7 +3,9 @@
 import base64
 import json
 import os
+import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ for line in sys.stdin: print("got", line, flush=True)
 """
 SLEEPS = "import time; print('on', flush=True); time.sleep(60)"
 FORMS = {"sse": SSE, "ndjson": LINES}
+ALIVE = {"sse": b"\n:\n\n", "ndjson": b'{"type":"alive"}'}
 
 form = pytest.mark.parametrize("kind", FORMS.values(), ids=FORMS)
 
@@ -284,6 +287,27 @@ def test_a_submission_is_followed_in_the_call_that_submits_it(server: Server, na
     assert written(seen) == "name? got Ann\n\n"
     with followed(server, id, f"?after={len(seen) - 1}") as stream:
         assert [each.frame for each in stream.rest()] == [seen[-1].frame]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_accepted_comes_first_also_to_a_client_that_sends_no_more(
+    server: Server, name: str
+) -> None:
+    """A sign of life follows at once, which tells whether this client has left."""
+    body = json.dumps({"language": "python", "source": "input()", "interactive": True})
+    head = f"POST {API}/submissions?stream={name} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            client.shutdown(socket.SHUT_WR)
+            said = b""
+            while ALIVE[name] not in said:
+                said += client.recv(2**16)
+        _, _, told = said.partition(b"chunked\r\n\r\n")
+        assert b"accepted" in told.partition(ALIVE[name])[0], said
+        found = re.search(rb'"id":"([^"]+)"', told)
+        assert found
+        cancel(server, found[1].decode())
 
 
 def test_a_submission_outlives_the_call_that_follows_it(server: Server) -> None:

@@ -80,15 +80,15 @@ class Budget:
         oldest = next((held for held in self._charged_since if held is not newcomer), None)
         if oldest is None or trio.current_time() - self._charged_since[oldest] < OLD_S:
             raise BudgetFull("the server holds as much as it may")
-        oldest.close()
         oldest.cut_off()
+        oldest.close()
 
 
 class Held:
     """The bytes that one connection holds. Call `close` at its end. Raises BudgetFull or ShareFull."""
 
     def __init__(self, budget: Budget, address: str, cut_off: Callable[[], None]) -> None:
-        self.cut_off = cut_off
+        self.cut_off: Callable[[], None] = cut_off
         self.client = address
         self.heavy = budget.heavy
         self._budget = budget
@@ -144,6 +144,7 @@ class Held:
             self._budget.give_back(self, self._charged, rest=True)
         self._charged = 0
         self._closed = True
+        self.cut_off = _nothing  # the connection holds this object: see `Protocol.let_go`
 
     def _owner(self) -> str | None:
         for name, value in self._headers:
@@ -154,6 +155,10 @@ class Held:
                 except Rejected:
                     return None  # the request will be refused; until then it has no owner
         return None
+
+
+def _nothing() -> None:
+    """What a connection that has ended does when it is cut off."""
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ the place that contains each.
 import socket
 import struct
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import h11
 import trio
@@ -100,9 +100,12 @@ class ClientConnection:
 
     async def run(self) -> None:
         """Serve until either side closes. Raises any exception that a defect in hypercorn raises."""
-        try:
+        with ExitStack() as ended:
+            ended.callback(self.abort)
+            ended.callback(self._held.close)
             async with trio.open_nursery() as nursery:
                 self._protocol = self._open_protocol(nursery)
+                ended.callback(self._protocol.let_go)
                 await self._read()
                 await self._answer_half_closed()
                 await self._time_out()
@@ -111,9 +114,6 @@ class ClientConnection:
                 nursery.start_soon(self._protocol.handle, Closed())
                 await self._linger()
                 self.abort()
-        finally:
-            self._held.close()
-            self.abort()
 
     def _open_protocol(self, nursery: trio.Nursery) -> Protocol:
         sock = self._stream.socket

@@ -76,6 +76,12 @@ class Protocol(H11Protocol):
     def answering(self) -> bool:
         return self.stream is not None and self.connection is self._h11 and self._h11.answering
 
+    def let_go(self) -> None:
+        """Let go of the connection, which has ended and holds this object. A cycle of old objects would stay
+        in memory for good: the collector hardly ever looks at what is old (`app.py`)."""
+        self.stream = None
+        del self.send, self.task_group
+
     async def probe(self) -> None:
         """Send bytes that a present client ignores. The kernel of a client that left answers with a reset."""
         if self._h11.our_state is h11.SEND_RESPONSE and self._h11.their_http_version == b"1.1":

@@ -77,15 +77,6 @@ class _Session:
         self._sending = trio.Lock()
         self._closed = False
         self._followed: dict[str, trio.CancelScope] = {}
-        self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
-            "submit": self._submit,
-            "subscribe": self._subscribe,
-            "unsubscribe": self._unsubscribe,
-            "stdin": self._stdin,
-            "signal": self._signal,
-            "resize": self._resize,
-            "cancel": self._cancel,
-        }
 
     async def run(self, stopping: trio.Event) -> None:
         async with trio.open_nursery() as self._nursery:
@@ -105,7 +96,7 @@ class _Session:
         try:
             frame = await _parse(text)
             _check_fields(frame)
-            await self._handlers[frame["type"]](frame)
+            await _HANDLERS[frame["type"]](self, frame)
         except OccdError as error:
             await self._answer(frame, _error(frame, told(error, id=frame.get("id"))))
         except Exception:
@@ -222,6 +213,17 @@ class _Session:
                     await self._socket.close(code, reason)
             finally:
                 self._nursery.cancel_scope.cancel()
+
+
+_HANDLERS: dict[str, Callable[[_Session, dict[str, Any]], Awaitable[None]]] = {
+    "submit": _Session._submit,
+    "subscribe": _Session._subscribe,
+    "unsubscribe": _Session._unsubscribe,
+    "stdin": _Session._stdin,
+    "signal": _Session._signal,
+    "resize": _Session._resize,
+    "cancel": _Session._cancel,
+}
 
 
 async def _parse(text: str) -> dict[str, Any]:

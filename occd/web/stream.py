@@ -129,19 +129,19 @@ class _Stream(ResponseBody):
             last: Problem | None = problem_of(Rejected("shutting-down", "the server is stopping"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when, self.stopping, nursery.cancel_scope)
-                nursery.start_soon(self._stay_alive)
-                nursery.start_soon(self._probe)
-                last = await self._follow()
+                last = await self._follow(nursery)
                 nursery.cancel_scope.cancel()
             if last:
                 await self._put("problem", last.frame(self.id))
 
-    async def _follow(self) -> Problem | None:
+    async def _follow(self, nursery: trio.Nursery) -> Problem | None:
         """Returns why there are no more events although the submission has not finished."""
         follower = Follower(self.service, self.held)
         try:
             if self.accepted:
                 await self._send("accepted", self.accepted)
+            nursery.start_soon(self._stay_alive)
+            nursery.start_soon(self._probe)
             while True:
                 try:
                     await follower.follow(self.id, self.after, self._send_event)

@@ -7,6 +7,7 @@ import { newDraft, starter } from './drafts'
 import type { Draft } from './drafts'
 import { newEditor } from './editor'
 import { mac, runKey } from './keys'
+import { newFinding } from './finding'
 import { newPicker } from './languages'
 import { newLayout } from './layout'
 import { moveByF6, newAttention, typeByTouch } from './focus'
@@ -15,8 +16,9 @@ import { showCursor, showLimits, showSaved } from './foot'
 import type { Language } from './messages'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
+import type { Sources } from './problems'
 import { newResults } from './results'
-import type { Times } from './results'
+import type { Facts } from './results'
 import { newRunner } from './run'
 import type { Resumed } from './run'
 import { say, sayOf } from './say'
@@ -24,6 +26,7 @@ import { newScreen } from './screen'
 import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
+import { onOffers } from './strip'
 import { newVersions, noVersions } from './versions'
 import type { Version, Versions } from './versions'
 import { newWatch } from './watch'
@@ -40,7 +43,7 @@ interface Work {
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
   made: Made
-  times: Times
+  facts: Facts
 }
 
 /** What a result was made from. */
@@ -71,9 +74,17 @@ const results = newResults(screen, () => {
   showControls()
   remember()
 })
-const runner = newRunner((frame) => socket.send(frame), results)
-const watch = newWatch(askWhy)
 const editor = newEditor(page.editor, nonce, { run, changed: edited, moved: showCursor })
+const finding = newFinding(editor, {
+  sources: (id) => (language?.id === id ? { language, sources: sourcesOf(language) } : null),
+  go(problem) {
+    layout.show('code')
+    editor.go(problem)
+  },
+  name: (id) => id,
+})
+const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
+const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
   open() {
@@ -114,11 +125,17 @@ function open(picked: Language): void {
   works.set(picked.id, program)
   if (!input?.contested) input = newDraft(store, noVersions, 'stdin', picked.example_stdin ?? '')
   page.fileName.textContent = picked.file_name
+  results.file(picked.file_name)
   program.draft.look()
   editor.open(picked.id, picked.editor_mode, program.draft.text)
   showDrafts()
   showLimits(picked)
   layout.drawer.suit(input?.text !== '')
+  finding.show(picked)
+}
+
+function sourcesOf({ file_name, flags }: Language): Sources {
+  return { main: file_name, files: new Map([[file_name, editor.text()]]), renamed: flags.named_by_source }
 }
 
 function newWork(of: Language): Work {
@@ -198,7 +215,8 @@ function save(): void {
   showDrafts()
 }
 
-function run(): void {
+/** `live`: what stands under Input is left out, for this once. */
+function run(live = false): void {
   const choice = picker.choice()
   if (choice === null || program === null) {
     wanted = true
@@ -207,8 +225,10 @@ function run(): void {
   wanted = false
   save()
   program.versions.keep(program.draft.text)
-  const stdin = page.stdin.value
+  const stdin = live ? '' : page.stdin.value
   made = makes()
+  Object.assign(results.facts, { limits: choice.language.limits, hadInput: stdin !== '', size: new Blob([editor.text(), stdin]).size })
+  finding.ran(choice.language, sourcesOf(choice.language))
   layout.show('output')
   runner.submit({
     language: choice.language.id,
@@ -234,7 +254,7 @@ function stop(): void {
 }
 
 function type(text: string): void {
-  results.times.typed = Date.now()
+  results.facts.typed = Date.now()
   if (!runner.type(text)) results.tooMuch()
 }
 
@@ -282,7 +302,7 @@ async function askWhy(): Promise<void> {
 function remember(): void {
   const shown = runner.shown()
   if (shown === null || made === null) return tab.set('shown', null)
-  const remembered: Remembered = { ...shown, made, times: results.times }
+  const remembered: Remembered = { ...shown, made, facts: results.facts }
   tab.set('shown', JSON.stringify(remembered))
 }
 
@@ -292,7 +312,7 @@ function resume(): void {
   tab.set('shown', null)
   const remembered = JSON.parse(kept) as Remembered
   made = remembered.made
-  Object.assign(results.times, remembered.times)
+  Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)
 }
 
@@ -327,9 +347,17 @@ page.versions.addEventListener('click', () => {
     editor.focus()
   })
 })
-page.tryNow.addEventListener('click', () => {
-  socket.hurry()
-  runner.hurry()
+onOffers({
+  'try-now'() {
+    socket.hurry()
+    runner.hurry()
+  },
+  'run-again': () => run(),
+  'type-live': () => run(true),
+  'write-input'() {
+    layout.show('input')
+    page.stdin.focus()
+  },
 })
 page.stdin.addEventListener('input', () => {
   showInputState()

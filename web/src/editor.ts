@@ -12,7 +12,9 @@ import {
   keymap,
   lineNumbers,
 } from '@codemirror/view'
+import { newMarks } from './marks'
 import { loadMode } from './modes'
+import type { Problem } from './problems'
 import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
@@ -24,6 +26,12 @@ export interface Editor {
   /** Replaces the text in a way that can be undone. */
   replace(text: string): void
   focus(): void
+  /** The texts as they are now are what runs. */
+  ran(): void
+  /** Marks the problems of the run, for each text by the name under which it is opened. */
+  mark(problemsOf: (name: string) => readonly Problem[]): void
+  /** Goes to a problem of the text that is shown. */
+  go(problem: Problem): void
 }
 
 export interface EditorEvents {
@@ -36,6 +44,7 @@ export interface EditorEvents {
 export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents): Editor {
   const mode = new Compartment()
   const states = new Map<string, EditorState>()
+  const marks = newMarks()
   let opened = ''
 
   const extensions = [
@@ -53,6 +62,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     highlightActiveLine(),
     highlightSelectionMatches(),
     theme,
+    marks.extension,
     typeover,
     mode.of([]),
     Prec.highest(
@@ -90,6 +100,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       opened = language
       view.setState(states.get(language) ?? EditorState.create({ doc: text, extensions }))
       if (view.state.doc.toString() !== text) replace(text)
+      marks.opened(view, language)
       tellCursor(view.state)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
@@ -102,5 +113,8 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     text: () => view.state.doc.toString(),
     replace,
     focus: () => view.focus(),
+    ran: () => marks.ran(view),
+    mark: (problemsOf) => marks.found(view, opened, problemsOf),
+    go: (problem) => marks.go(view, problem),
   }
 }
