@@ -68,7 +68,9 @@ def test_before_while_and_after_a_program_runs(watched: Watched) -> None:
     editor.stop()
     editor.expect_verdict("stopped")
     watched.look("stopped")
-    editor.run("import sys; print('\\x1b[31mred\\x1b[0m', flush=True); print('bad', file=sys.stderr)")
+    editor.run(
+        "import sys; print('\\x1b[31mred\\x1b[0m', flush=True); print('bad', file=sys.stderr)"
+    )
     editor.expect_verdict("good")
     watched.look("ended well")
     editor.talk("print('\\x1b[7;33mname\\x1b[0m'); input('? '); [][1]")
