@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Of the pages that fixtures opened there are pictures, too: what fails in the test is not told to them."""
+    """A fixture does not hear that its test failed, so pictures of the pages it opened are taken here."""
     try:
         return (yield)
     except (Exception, pytest.fail.Exception):

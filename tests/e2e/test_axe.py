@@ -1,9 +1,7 @@
 """Axe finds nothing in any state of the page, in both themes, on a wide and on a narrow page."""
 
 import json
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -38,8 +38,12 @@ def test_of_pages_that_a_fixture_opened(
 
 
 def test_of_pages_that_the_test_opened(browser: Browser, folder: Path) -> None:
-    with pytest.raises(Fault), new_context(browser, PHONE) as context:
-        context.new_page()
-        context.new_page()
-        raise Fault
+    def fail() -> None:
+        with new_context(browser, PHONE) as context:
+            context.new_page()
+            context.new_page()
+            raise Fault
+
+    with pytest.raises(Fault):
+        fail()
     assert len(list(folder.iterdir())) == 2
