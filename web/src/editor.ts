@@ -13,7 +13,7 @@ import {
 } from '@codemirror/view'
 import { newMarks } from './marks'
 import { loadMode } from './modes'
-import type { Problem } from './problems'
+import type { Place, Problem } from './problems'
 import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
@@ -29,8 +29,8 @@ export interface Editor {
   ran(): void
   /** Marks the problems of the run, for each text by the name under which it is opened. */
   mark(problemsOf: (name: string) => readonly Problem[]): void
-  /** Goes to a problem of the text that is shown. */
-  go(problem: Problem): void
+  /** Goes to a place in the text that is shown, as that was when it ran. */
+  go(place: Place): void
 }
 
 export interface EditorEvents {
@@ -113,6 +113,6 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     focus: () => view.focus(),
     ran: () => marks.ran(view),
     mark: (problemsOf) => marks.found(view, opened, problemsOf),
-    go: (problem) => marks.go(view, problem),
+    go: (place) => marks.go(view, place),
   }
 }
