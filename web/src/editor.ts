@@ -2,7 +2,7 @@ import { closeBrackets, closeBracketsKeymap } from '@codemirror/autocomplete'
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
 import { bracketMatching, indentOnInput } from '@codemirror/language'
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
-import { Compartment, EditorState, Prec } from '@codemirror/state'
+import { Compartment, EditorState } from '@codemirror/state'
 import {
   EditorView,
   drawSelection,
@@ -35,7 +35,6 @@ export interface Editor {
 }
 
 export interface EditorEvents {
-  run(): void
   changed(): void
   /** Counted from one. */
   moved(line: number, column: number): void
@@ -65,17 +64,6 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     marks.extension,
     typeover,
     mode.of([]),
-    Prec.highest(
-      keymap.of([
-        {
-          key: 'Mod-Enter',
-          run() {
-            on.run()
-            return true
-          },
-        },
-      ]),
-    ),
     keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()

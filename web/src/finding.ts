@@ -15,6 +15,8 @@ export interface Finding {
   ran(language: Language, sources: Sources): void
   /** The languages are known, or another one is chosen. */
   show(language: Language): void
+  /** Goes to the next problem, or to the one before. */
+  next(step: 1 | -1): void
 }
 
 export interface FindingEvents {
@@ -124,13 +126,13 @@ export function newFinding(editor: Editor, on: FindingEvents): Finding {
     return { problem, more, go: () => go(problems.indexOf(problem)) }
   }
 
-  document.addEventListener('keydown', (key) => {
-    if (key.key !== 'F8' || key.ctrlKey || key.altKey || key.metaKey) return
-    key.preventDefault()
+  /** From one problem to the next, and around. */
+  function next(step: 1 | -1): void {
     const { length } = list.children
     if (length === 0) page.problemTold.textContent = say('no_problems')
-    else go(key.shiftKey ? (at <= 0 ? length : at) - 1 : (at + 1) % length)
-  })
+    else go(step === -1 ? (at <= 0 ? length : at) - 1 : (at + 1) % length)
+  }
+
   page.problems.append(list)
 
   return {
@@ -167,6 +169,7 @@ export function newFinding(editor: Editor, on: FindingEvents): Finding {
       running = { language: of, sources }
       editor.ran()
     },
+    next,
     show({ id }) {
       chosen = id
       if (running === null) find()

@@ -128,17 +128,19 @@ function runtimeError(result: Result, story: Story, told: string): Verdict {
       ? { tone: 'bad', headline: say('starved'), line: '', offers: ['write-input', 'type-live'] }
       : { tone: 'bad', headline: say('starved_empty'), line: '', offers: ['type-live', 'write-input'] }
   }
-  if (first !== null) return { tone: 'bad', headline: failure(first), line: told || first.message }
+  if (first !== null) return { tone: 'bad', ...failure(first) }
   const code = outcome?.exit_code == null ? say('exit_unknown') : say('exit_code', { code: outcome.exit_code })
   return { tone: story.complained ? 'bad' : 'stopped', headline: code, line: told }
 }
 
 /** The exception and its line, as far as both have room. */
-function failure({ code, line }: Complaint): string {
+function failure({ code, line, message }: Complaint): { headline: string; line: string } {
   const name = code?.split(/[.:\\]+/).pop() ?? ''
   const whole = say('failed_with', { name, line })
-  if (name !== '' && whole.length <= longestHeadline) return whole
-  return name !== '' && name.length <= longestHeadline ? name : say('failed_in', { line })
+  if (name === '' || name.length > longestHeadline) return { headline: say('failed_in', { line }), line: message }
+  // The name is not said twice.
+  const rest = message.startsWith(`${code}: `) ? message.slice(`${code}: `.length) : message
+  return { headline: whole.length <= longestHeadline ? whole : name, line: rest }
 }
 
 function crash(outcome: Outcome, language: string, told: string): Verdict {
