@@ -273,6 +273,7 @@ def test_curl_resumes_by_the_last_id_on_another_ws_node(installation: Installati
     assert written == "got 0\ngot 1\ngot 2\n"
 
 
+@pytest.mark.alone
 async def test_stdin_from_any_ws_node_reaches_the_program_soon(installation: Installation) -> None:
     one, two = installation.sockets
     async with connected(one) as client, connected(two) as other:

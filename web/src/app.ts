@@ -10,6 +10,7 @@ import { newEditor } from './editor'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
+import { newLinks } from './links'
 import { newLayout } from './layout'
 import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
@@ -70,16 +71,17 @@ const screen = newScreen(page.terminal, {
   resized: (size) => runner.resize(size),
   pastedTooMuch: () => results.tooMuch(),
 })
-const results = newResults(screen, () => {
+const links = newLinks((named) => finding.goTo(named))
+const results = newResults(screen, links.linked, () => {
   showControls()
   remember()
 })
 const editor = newEditor(page.editor, nonce, { changed: edited, moved: showCursor })
-const finding = newFinding(editor, {
-  sources: (id) => (language?.id === id ? { language, sources: sourcesOf(language) } : null),
-  go(problem) {
+const finding = newFinding(editor, links, {
+  sources: () => (language !== null && language.id === made?.language ? { language, sources: sourcesOf(language) } : null),
+  go(place) {
     layout.show('code')
-    editor.go(problem)
+    editor.go(place)
   },
   name: (id) => id,
 })

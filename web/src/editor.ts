@@ -1,4 +1,3 @@
-import { closeBrackets, closeBracketsKeymap } from '@codemirror/autocomplete'
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
 import { bracketMatching, indentOnInput } from '@codemirror/language'
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
@@ -14,7 +13,7 @@ import {
 } from '@codemirror/view'
 import { newMarks } from './marks'
 import { loadMode } from './modes'
-import type { Problem } from './problems'
+import type { Place, Problem } from './problems'
 import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
@@ -30,8 +29,8 @@ export interface Editor {
   ran(): void
   /** Marks the problems of the run, for each text by the name under which it is opened. */
   mark(problemsOf: (name: string) => readonly Problem[]): void
-  /** Goes to a problem of the text that is shown. */
-  go(problem: Problem): void
+  /** Goes to a place in the text that is shown, as that was when it ran. */
+  go(place: Place): void
 }
 
 export interface EditorEvents {
@@ -57,14 +56,13 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     EditorState.allowMultipleSelections.of(true),
     indentOnInput(),
     bracketMatching(),
-    closeBrackets(),
     highlightActiveLine(),
     highlightSelectionMatches(),
     theme,
     marks.extension,
     typeover,
     mode.of([]),
-    keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
+    keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()
       if (update.docChanged || update.selectionSet) tellCursor(update.state)
@@ -103,6 +101,6 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     focus: () => view.focus(),
     ran: () => marks.ran(view),
     mark: (problemsOf) => marks.found(view, opened, problemsOf),
-    go: (problem) => marks.go(view, problem),
+    go: (place) => marks.go(view, place),
   }
 }

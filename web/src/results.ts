@@ -56,9 +56,9 @@ export interface Results extends RunView {
 const mostRead = 4096
 
 /** Everything the page shows of a run. `changed` is told when one began, moved on, or ended. */
-export function newResults(screen: Screen, changed: () => void): Results {
+export function newResults(screen: Screen, linked: (text: string) => HTMLElement | null, changed: () => void): Results {
   const output = newOutput(page.output, true, (empty) => page.output.classList.toggle('empty', empty))
-  const compileOutput = newCompiled()
+  const compileOutput = newCompiled(linked)
   const raw = newBinary()
   const announcer = newAnnouncer(page.announce)
   const headline = newHeadline()
@@ -273,7 +273,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
       page.result.classList.toggle('compiled-only', result.run === null)
       if (raw.size > 0) store.set('has-printed', 'yes')
       const end = result.verdict === 'runtime_error' && !tty ? output.text().slice(-mostRead) : ''
-      const first = decided === null ? null : { ...decided.problem, more: decided.more }
+      const first = decided === null ? null : { ...decided.problem, file: decided.file, more: decided.more }
       ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },
     refused: (problem: Problem) => ended(refusal(problem, facts.size)),
