@@ -123,6 +123,10 @@ def test_a_narrow_page_shows_one_part_at_a_time(at: Editor, size: tuple[int, int
         "(document.querySelector('#output'))"
     )
     assert at.page.evaluate(SCROLLERS) == ["output"]
+    at.run("raise NotImplementedError('no')")
+    at.expect_verdict("bad", "NotImplementedError in line 1")
+    left, _, width, _ = box(at.part("verdict"))
+    assert left + width <= box(at.part("copy"))[0]
     at.show("input")
     assert box(at.part("stdin"))[3] > size[1] / 2
     at.show("code")
