@@ -3,18 +3,23 @@ import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
-import { newDraft, starter } from './drafts'
-import type { Draft } from './drafts'
 import { newEditor } from './editor'
+import { mostBytes, newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newPicker } from './languages'
 import { newLayout } from './layout'
 import { moveByF6, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
+import { goneLanguages, rememberLanguage } from './gone'
 import { showCursor, showLimits, showSaved } from './foot'
+import { newKeeping } from './keeping'
+import { bytes } from './measures'
 import type { Language } from './messages'
+import { modeOf } from './modes'
+import { newNotice } from './notice'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
+import { read, sent, sizeOf, unixLines } from './program'
 import { newResults } from './results'
 import type { Times } from './results'
 import { newRunner } from './run'
@@ -24,18 +29,12 @@ import { newScreen } from './screen'
 import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
-import { newVersions, noVersions } from './versions'
-import type { Version, Versions } from './versions'
 import { newWatch } from './watch'
+import { newWorkspace } from './workspace'
+import type { Workspace } from './workspace'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
-
-/** One language's program in this tab. */
-interface Work {
-  draft: Draft
-  versions: Versions
-}
 
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
@@ -50,15 +49,17 @@ interface Made {
   print: string
 }
 
-let language: Language | null = null
+let offered: Language[] = []
 let made: Made | null = null
 let asking = false
 /** Run was asked for before the languages were there. */
 let wanted = false
 let saving: ReturnType<typeof setTimeout> | undefined
-const works = new Map<string, Work>()
-let program: Work | null = null
-let input: Draft | null = null
+const workspaces = new Map<string, Workspace>()
+let workspace: Workspace | null = null
+/** The file that the editor has, and what the input box was given: what differs from them, a person wrote. */
+let editing: { workspace: Workspace; name: string } | null = null
+let given = ''
 
 const layout = newLayout()
 const screen = newScreen(page.terminal, {
@@ -98,45 +99,59 @@ const socket = openSocket('api/v1/ws', {
 const attention = newAttention(() => {
   if (runner.current()?.tty === true) screen.focus()
 })
-const showProgramContest = newContest(page.programContest, (choice) => {
-  settle(() => program?.draft[choice]())
+const showContest = newContest(page.programContest, (side) => {
+  settle(() => workspace?.choose(side))
   editor.focus()
 })
-const showInputContest = newContest(page.inputContest, (choice) => {
-  settle(() => input?.[choice]())
-  page.stdin.focus()
+const files = newFiles({
+  workspace: () => workspace,
+  languages: () => offered,
+  choose: (language) => picker.choose(language),
+  note: noteEdits,
+  changed,
+  renamed: (from, to) => editor.renamed(editorKey(from), editorKey(to)),
 })
+const keeping = newKeeping(store, page.unkept, save)
+const gone = newNotice(page.gone)
 
 function open(picked: Language): void {
   save()
-  language = picked
-  program = works.get(picked.id) ?? newWork(picked)
-  works.set(picked.id, program)
-  if (!input?.contested) input = newDraft(store, noVersions, 'stdin', picked.example_stdin ?? '')
-  page.fileName.textContent = picked.file_name
-  program.draft.look()
-  editor.open(picked.id, picked.editor_mode, program.draft.text)
-  showDrafts()
+  const known = workspaces.get(picked.id)
+  // A language that was away is another one when it is back.
+  if (known !== undefined && known.language !== picked) known.leave()
+  workspace = known?.language === picked ? known : newWorkspace(picked, { store, tab })
+  workspaces.set(picked.id, workspace)
+  workspace.look()
+  showWorkspace()
   showLimits(picked)
-  layout.drawer.suit(input?.text !== '')
+  layout.drawer.suit(workspace.stdin !== '')
+  if (isGone()) gone.say(say('gone', { name: picked.name }), { label: say('file_download'), do: () => files.download() })
+  else gone.hide()
+  showControls()
 }
 
-function newWork(of: Language): Work {
-  const versions = newVersions(store, `versions:${of.id}`, starter(of))
-  return { versions, draft: newDraft(store, versions, `draft:${of.id}`, starter(of)) }
-}
+const isGone = () => workspace?.language.versions.length === 0
 
-/** The editor and the input box as the drafts have them. */
-function showDrafts(): void {
-  if (program === null || input === null) return
-  if (editor.text() !== program.draft.text) editor.replace(program.draft.text)
-  if (page.stdin.value !== input.text) page.stdin.value = input.text
-  showProgramContest(program.draft.contested)
-  showInputContest(input.contested)
-  page.restore.hidden = program.draft.text === program.draft.starter
-  page.versions.hidden = earlier(program).length === 0
+const editorKey = (name: string) => `${workspace?.language.id}/${name}`
+
+/** The tabs, the editor and the input box as the workspace has them. */
+function showWorkspace(): void {
+  if (workspace === null) return
+  const { active, language, stdin } = workspace
+  const text = typeof active.content === 'string' ? unixLines(active.content) : ''
+  editing = { workspace, name: active.name }
+  editor.open(editorKey(active.name), modeOf(active.name, [language, ...offered]), text)
+  if (page.stdin.value !== stdin) page.stdin.value = stdin
+  given = page.stdin.value
+  files.show()
+  showContest(workspace.contested)
+  page.restore.hidden = workspace.untouched || isGone()
+  page.versions.hidden = workspace.earlier().length === 0
   showInputState()
-  showSaved()
+  // For the next time that the page is drawn.
+  store.set('input', stdin === '' ? 'none' : null)
+  showSaved(!workspace.unkept)
+  keeping.show(workspace)
   showAge()
 }
 
@@ -145,10 +160,6 @@ function showInputState(): void {
   const text = page.stdin.value
   const n = text.split('\n').length - (text.endsWith('\n') ? 1 : 0)
   page.inputState.textContent = text === '' ? say('input_live') : say('lines', { n })
-}
-
-function earlier({ draft, versions }: Work): Version[] {
-  return versions.list().filter((version) => version.text !== draft.text)
 }
 
 /** Marks a result that was made from something else than what is there now. */
@@ -160,10 +171,10 @@ function showAge(): void {
 
 function makes(): Made | null {
   const choice = picker.choice()
-  if (choice === null) return null
+  if (choice === null || workspace === null) return null
   const { id, file_name } = choice.language
-  const print = fingerprint(JSON.stringify([id, choice.version ?? '', editor.text(), page.stdin.value]))
-  return { language: id, fileName: file_name, print }
+  const print = fingerprint(JSON.stringify([id, choice.version ?? '', workspace.text, workspace.stdin]))
+  return { language: id, fileName: workspace.main ?? file_name, print }
 }
 
 function edited(): void {
@@ -175,45 +186,52 @@ function edited(): void {
 function settle(choose: () => void): void {
   noteEdits()
   choose()
-  showDrafts()
+  showWorkspace()
 }
 
 function look(): void {
-  settle(() => {
-    program?.draft.look()
-    input?.look()
-  })
+  settle(() => workspace?.look())
 }
 
 function noteEdits(): void {
-  program?.draft.edit(editor.text())
-  input?.edit(page.stdin.value)
+  if (editing === null) return
+  editing.workspace.edit(editing.name, editor.text())
+  if (page.stdin.value !== given) editing.workspace.feed((given = page.stdin.value))
+}
+
+/** Something was done to the program. */
+function changed(): void {
+  showWorkspace()
+  save()
 }
 
 function save(): void {
   clearTimeout(saving)
   noteEdits()
-  program?.draft.save()
-  input?.save()
-  showDrafts()
+  workspace?.save()
+  if (workspace !== null && !workspace.untouched) rememberLanguage(store, workspace.language)
+  showWorkspace()
 }
 
 function run(): void {
   const choice = picker.choice()
-  if (choice === null || program === null) {
+  if (isGone()) return
+  if (choice === null || workspace === null) {
     wanted = true
     return results.waiting()
   }
   wanted = false
   save()
-  program.versions.keep(program.draft.text)
-  const stdin = page.stdin.value
-  made = makes()
   layout.show('output')
+  const over = sizeOf(workspace.program.files) - mostBytes
+  if (over > 0) return results.refused({ type: 'too-large', title: say('larger_by', { over: bytes(over) }), status: 422, detail: say('too_large_hint') })
+  workspace.keepVersion()
+  const { stdin } = workspace
+  made = makes()
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
-    source: editor.text(),
+    ...sent(workspace.program, choice.language),
     stdin,
     // One rule: what gets input reads that, then its end; what gets none talks to the person.
     ...(stdin === '' ? { tty: results.terminal() } : {}),
@@ -221,7 +239,7 @@ function run(): void {
   })
   socket.hurry()
   watchRun()
-  showDrafts()
+  showWorkspace()
   if (stdin === '') attention.ask()
 }
 
@@ -246,7 +264,7 @@ function showControls(): void {
   page.runWord.textContent = say(busy ? 'stop' : 'run')
   if (!busy) page.runKey.textContent = runKey
   else if (page.runKey.textContent === runKey) page.runKey.textContent = ''
-  enable(page.run, !busy || !current.cancelled)
+  enable(page.run, busy ? !current.cancelled : !isGone())
   page.keys.hidden = !(busy && current.tty)
   document.body.classList.toggle('running', busy)
 }
@@ -281,9 +299,8 @@ async function askWhy(): Promise<void> {
 
 function remember(): void {
   const shown = runner.shown()
-  if (shown === null || made === null) return tab.set('shown', null)
-  const remembered: Remembered = { ...shown, made, times: results.times }
-  tab.set('shown', JSON.stringify(remembered))
+  const remembered: Remembered | null = shown === null || made === null ? null : { ...shown, made, times: results.times }
+  tab.set('shown', remembered === null ? null : JSON.stringify(remembered))
 }
 
 function resume(): void {
@@ -309,21 +326,20 @@ page.run.addEventListener('click', (click) => {
   else stop()
 })
 page.restore.addEventListener('click', () => {
-  if (language === null || program === null) return
-  program.versions.keep(editor.text())
-  editor.replace(starter(language))
-  page.stdin.value = language.example_stdin ?? ''
-  save()
+  if (workspace === null) return
+  noteEdits()
+  files.did(say('example_back'), workspace.toExample())
+  changed()
   editor.focus()
 })
 page.versions.addEventListener('click', () => {
-  if (program === null) return
-  const { versions } = program
+  if (workspace === null) return
+  const { language, earlier, toVersion } = workspace
   save()
-  openVersions(earlier(program), ({ text }) => {
-    versions.keep(editor.text())
-    editor.replace(text)
-    save()
+  openVersions(earlier(), (text) => read(text, language), (version) => {
+    noteEdits()
+    files.did(say('version_back'), toVersion(version))
+    changed()
     editor.focus()
   })
 })
@@ -358,8 +374,7 @@ addEventListener(
 )
 addEventListener('pagehide', () => {
   save()
-  program?.draft.leave()
-  input?.leave()
+  workspace?.leave()
   remember()
 })
 // A page that comes back as it was has heard of no other tab meanwhile; one in the background may be
@@ -400,9 +415,10 @@ followAppearance()
 showTheme()
 showControls()
 resume()
-watchCatalogue((offered) => {
-  picker.fill(offered)
+watchCatalogue((found) => {
+  offered = found
+  picker.fill(found, goneLanguages(store, found))
   if (wanted) run()
-  if (runner.current() === null) results.idle(offered.length > 0)
+  if (runner.current() === null) results.idle(found.length > 0)
   showControls()
 })

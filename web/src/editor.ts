@@ -18,8 +18,10 @@ import { theme } from './theme'
 import { typeover } from './typeover'
 
 export interface Editor {
-  /** Shows `text`, with the history that this language had here before. */
-  open(language: string, mode: string, text: string): void
+  /** Shows `text`, with the history that this file had here before. */
+  open(file: string, mode: string, text: string): void
+  /** A file has another name now, and keeps its history. */
+  renamed(from: string, to: string): void
   text(): string
   /** Replaces the text in a way that can be undone. */
   replace(text: string): void
@@ -85,19 +87,29 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
   }
 
   return {
-    open(language, modeName, text) {
+    open(file, modeName, text) {
+      if (opened === file) {
+        if (view.state.doc.toString() !== text) replace(text)
+        return
+      }
       if (opened !== '') states.set(opened, view.state)
-      opened = language
-      view.setState(states.get(language) ?? EditorState.create({ doc: text, extensions }))
+      opened = file
+      view.setState(states.get(file) ?? EditorState.create({ doc: text, extensions }))
       if (view.state.doc.toString() !== text) replace(text)
       tellCursor(view.state)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
         (extension) => {
-          if (opened === language) view.dispatch({ effects: mode.reconfigure(extension) })
+          if (opened === file) view.dispatch({ effects: mode.reconfigure(extension) })
         },
         (error: unknown) => console.warn(`no editor mode ${modeName}:`, error),
       )
+    },
+    renamed(from, to) {
+      if (opened === from) opened = to
+      const state = states.get(from)
+      states.delete(from)
+      if (state !== undefined) states.set(to, state)
     },
     text: () => view.state.doc.toString(),
     replace,

@@ -1,6 +1,7 @@
 import { StreamLanguage, indentUnit } from '@codemirror/language'
 import type { StreamParser } from '@codemirror/language'
 import type { Extension } from '@codemirror/state'
+import { isSource } from './program'
 
 const legacy = (parser: StreamParser<unknown>): Extension => StreamLanguage.define(parser)
 
@@ -30,6 +31,20 @@ const indents: Record<string, string> = {
   lua: '  ',
   shell: '  ',
   sql: '  ',
+}
+
+/** For files that are no language's sources. */
+const others: Record<string, string> = { h: 'c', hpp: 'cpp', hh: 'cpp', json: 'javascript', jsx: 'javascript', tsx: 'typescript' }
+
+interface Moded {
+  suffixes: readonly string[]
+  editor_mode: string
+}
+
+/** The mode of a file, by its suffix. */
+export function modeOf(name: string, languages: readonly Moded[]): string {
+  const of = languages.find(({ suffixes }) => isSource(name, suffixes))
+  return of?.editor_mode ?? others[name.slice(name.lastIndexOf('.') + 1)] ?? ''
 }
 
 export async function loadMode(name: string): Promise<Extension> {
