@@ -44,11 +44,14 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/python -m flake8_async --disable $(ASYNC_OFF) $$(git ls-files '*.py')
 
-test: lint
-	$(BIN)/python -m pytest -m 'not long'
+# Two tests at once, a file's tests one after another; those marked `alone` have the machine to themselves.
+TOGETHER := --dist loadfile --no-loadscope-reorder --tx '2*popen//python=$(BIN)/python tests/worker.py'
 
-test-all: lint
-	$(BIN)/python -m pytest
+test: lint
+	$(BIN)/python -m pytest $(TOGETHER) -m 'not long'
+
+test-all: test
+	$(BIN)/python -m pytest -m long
 
 # PARTS="judging" measures only this part; the same for bench-cluster.
 bench: $(DEV)

@@ -1,7 +1,8 @@
 """Fixtures shared by all suites. The sandbox is opened for each test, its languages probed once."""
 
+import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,9 @@ _LONG_S = 3600
 """Seconds for a test marked `long`; the soak and 200 kills take ten minutes each on a quiet machine."""
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.pluginmanager.has_plugin("dsession"):
+        return  # the workers run the tests: see worker.py
     with suppress(OSError):  # what needs it will fail and say why
         kernel.enter_private_mounts()  # before a test starts a thread that would stay outside
 
@@ -31,6 +34,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG_S))
+
+
+_GATE = os.open(Path(__file__).parent, os.O_RDONLY)
+_FLOOR = os.open(__file__, os.O_RDONLY)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tests share the machine, but one marked `alone` waits until the others have ended, and they wait at the
+    gate meanwhile. Outside of the time that a test may take."""
+    alone = item.get_closest_marker("alone")
+    fcntl.flock(_GATE, fcntl.LOCK_EX)
+    fcntl.flock(_FLOOR, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    fcntl.flock(_GATE, fcntl.LOCK_UN)
+    try:
+        return (yield)
+    finally:
+        fcntl.flock(_FLOOR, fcntl.LOCK_UN)
 
 
 @pytest.fixture(scope="session")

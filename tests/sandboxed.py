@@ -157,6 +157,7 @@ class Lab:
         stdin: str = "",
         args: Sequence[str] = (),
         env: Sequence[tuple[str, str]] = (),
+        compile_args: Sequence[str] = (),
         limits: Limits | None = None,
     ) -> list[Ran]:
         """Run a program as a submission is run. Gives each stage's outcome; the last is the end."""
@@ -169,7 +170,7 @@ class Lab:
             if language.compile:
                 wanted = language.compile_limits
                 argv = language.argv(
-                    language.compile, binary, files[0].name, files, (), wanted.memory
+                    language.compile, binary, files[0].name, files, compile_args, wanted.memory
                 )
                 fixed = tuple(language.env.items())
                 compiled, tree = await compile_in(cell, argv, wanted, fixed)

@@ -251,6 +251,29 @@ def test_curl_follows_a_program_live_through_nginx(front: Server, form: str) -> 
     assert curl.returncode == 0
 
 
+def test_curl_resumes_by_the_last_id_on_another_ws_node(installation: Installation) -> None:
+    one, two = installation.sockets
+    id = installation.submits[0].submit(ECHO, interactive=True)
+    ids: list[int] = []
+    written = ""
+    for number, node in enumerate((one, two, one)):
+        at = f"http://127.0.0.1:{node.port}{API}/submissions/{id}/events"
+        resume = ["-H", f"Last-Event-ID: {ids[-1]}"] if ids else []
+        with subprocess.Popen(["curl", "-sN", *resume, at], stdout=subprocess.PIPE) as curl:
+            assert curl.stdout
+            type_in(node, id, f"{number}\n")
+            while f"got {number}\n" not in written:
+                line = curl.stdout.readline()
+                written += printed(line)
+                if line.startswith(b"id: "):
+                    ids.append(int(line[4:]))
+            curl.kill()
+    type_in(two, id, "", eof=True)
+    assert ids == list(range(1, len(ids) + 1))
+    assert written == "got 0\ngot 1\ngot 2\n"
+
+
+@pytest.mark.alone
 async def test_stdin_from_any_ws_node_reaches_the_program_soon(installation: Installation) -> None:
     one, two = installation.sockets
     async with connected(one) as client, connected(two) as other:

@@ -221,6 +221,7 @@ def available() -> int:
     return int(text.partition("MemAvailable:")[2].split()[0]) * 1024
 
 
+@pytest.mark.alone
 async def test_64_idle_terminals_take_memory_and_nothing_else(tmp_path: Path) -> None:
     with serving(tmp_path / "data", execute__slots=str(SLOTS)) as server:
         alone = await in_thread(batch_s, server)
@@ -272,6 +273,7 @@ async def assert_those_without_a_seat_keep_their_slots(
     await in_thread(assert_every_slot_is_free, server)
 
 
+@pytest.mark.alone
 async def test_spinning_programs_in_seats_do_not_starve_one_in_a_slot(lab: Lab) -> None:
     """All interactive programs together get what one other program gets."""
     assert "the processors shared by job" in lab.sandbox.isolation

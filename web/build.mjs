@@ -18,11 +18,17 @@ function option(name) {
 
 // xterm 6 puts style elements and style attributes into the page, which a strict policy forbids. So its elements
 // get the page's nonce, and its attributes are set as properties. Of each there must be as many as was seen. The
-// last is a fault of xterm's: inverse text without a colour is held against the colour that its background has.
+// third is a fault of xterm's: inverse text without a colour is held against the colour that its background has.
+// And xterm does what an escape sequence says as often as the sequence says, up to 2147483647 times: now at most as
+// often as there are rows or columns, and 1000 characters. A cell takes accents without end, for which a browser's
+// layout takes the square of their number: now at most 32.
 const changes = [
   [3, /([\w.]+)\.createElement\("style"\)/g, 'Object.assign($1.createElement("style"),{nonce:document.querySelector("script[nonce]").nonce})'],
   [1, /(\w+)\.setAttribute\("style",`\$\{\1\.getAttribute\("style"\)\|\|""\}\$\{(\w+)\};`\)/g, '$1.style.cssText+=$2'],
   [1, /(\w+)\.foreground((?:,\w+){3}\)\|\|(\w+)&&)/g, '($3?$1.background:$1.foreground)$2'],
+  [10, /let (\w+)=(\w+)\.params\[0\]\|\|1;/g, 'let $1=Math.min($2.params[0]||1,Math.max(this._bufferService.rows,this._bufferService.cols));'],
+  [1, /new Uint32Array\((\w+)\.length\*(\w+)\)/g, 'new Uint32Array($1.length*($2=Math.min($2,Math.ceil(1e3/$1.length))))'],
+  [1, /\?(this\._combined\[\w+\])(\+=\w+\(\w+\)):/g, '?$1.length<32&&($1$2):'],
 ]
 
 const changedXterm = {
@@ -117,7 +123,7 @@ async function emit(result) {
   await mkdir(out, { recursive: true })
   // Only what a build makes is removed: static/ may hold other files.
   for (const name of await readdir(out)) {
-    if (/^((app|early|terminal|incoming|opening|unzip|zip|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
+    if (/^((app|early|assist|terminal|incoming|opening|unzip|zip|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
   }
   for (const [name, contents] of files) await writeFile(join(out, name), contents)
   const sizes = files.map(([name, c]) => [name, c.length, gzipSync(c).length]).sort((a, b) => b[2] - a[2])

@@ -20,7 +20,7 @@ from rabbitmq_server import RabbitmqServer
 from redis_server import RedisServer
 
 OCCD = str(Path(sys.executable).with_name("occd"))
-START_S = 60.0
+START_S = 180.0
 STOP_S = 60.0
 _NETWORK = "10.213.77"
 

@@ -24,7 +24,7 @@ from occd.sandbox import kernel
 from occd.sandbox.cgroup import find_cgroups
 from occd.sandbox.slots import host_folder
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 REQUEST_TIMEOUT_S = 60.0
 GONE = (OSError, EOFError, trio.BrokenResourceError, h11.RemoteProtocolError, trio.TooSlowError)
 """What a client sees when the daemon dies under it."""

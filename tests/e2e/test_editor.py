@@ -89,16 +89,27 @@ def test_stdout_and_stderr_are_told_apart(editor: Editor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "text"),
+    ("source", "tone", "headline", "line"),
     [
-        ("raise SystemExit(3)", "3"),
-        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
-        ("while True: print('x' * 1000)", "utput"),
+        ("raise SystemExit(3)", "stopped", "Ended with exit code 3", ""),
+        ("raise SystemExit('no')", "bad", "Ended with exit code 1", ""),
+        (
+            "import os; os.kill(os.getpid(), 11)",
+            "bad",
+            "Crashed: segmentation fault",
+            "null pointer",
+        ),
+        ("while True: print('x' * 1000)", "bad", "Wrote more than 1 MB", "The first 1 MB is kept."),
+        ("x = [0] * 10**9", "bad", "Needed more than 256 MB", ""),
     ],
 )
-def test_a_failure_says_what_happened(editor: Editor, source: str, text: str) -> None:
+def test_a_failure_says_what_happened(
+    editor: Editor, source: str, tone: str, headline: str, line: str
+) -> None:
     editor.run(source)
-    editor.expect_verdict("bad", text)
+    editor.expect_verdict(tone)
+    expect(editor.part("verdict")).to_have_text(headline)
+    expect(editor.part("detail")).to_contain_text(line)
 
 
 def test_what_a_program_prints_is_text_and_nothing_else(editor: Editor) -> None:
@@ -149,7 +160,7 @@ def test_the_keyboard_alone_gets_everywhere(editor: Editor) -> None:
     editor.page.keyboard.press("Escape")
     editor.page.keyboard.press("Tab")
     reached = set()
-    for _ in range(12):
+    for _ in range(40):
         reached.add(editor.page.evaluate("document.activeElement.dataset.testid"))
         editor.page.keyboard.press("Tab")
     assert {"run", "stdin"} <= reached

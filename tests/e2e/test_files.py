@@ -222,10 +222,10 @@ def test_a_zip_is_a_program_and_goes_out_as_it_came_in(editor: Editor, tmp_path:
     editor.expect_verdict("good")
     editor.expect_whole_output("data\ntool\nb'\\x00\\xff'\n")
     choose(editor, "blob")
-    expect(editor.part("binary")).to_contain_text("Binary file, 2 B")
+    expect(editor.part("file-binary")).to_contain_text("Binary file, 2 B")
     expect(editor.page.locator(".cm-content")).to_be_hidden()
     with editor.page.expect_download() as alone:
-        editor.part("binary").get_by_text("Download").click()
+        editor.part("file-binary").get_by_text("Download").click()
     assert Path(alone.value.path()).read_bytes() == b"\0\xff"
     with editor.page.expect_download() as whole:
         act(editor, "download")
@@ -405,7 +405,8 @@ def test_a_program_that_is_too_large_is_not_run_and_says_by_how_much(
     editor.page.locator(".cm-content").focus()
     editor.page.keyboard.insert_text("#" * 100_000)
     editor.part("run").click()
-    editor.expect_verdict("bad", "Larger than 8 MB by 98 kB")
+    editor.expect_verdict("bad", "Larger than 8 MB")
+    expect(editor.part("detail")).to_have_text("It is 98 kB too large.")
 
 
 def test_two_hundred_files(editor: Editor, tmp_path: Path) -> None:

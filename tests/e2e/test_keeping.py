@@ -113,9 +113,9 @@ def test_a_program_that_was_pasted_over_comes_back(context: BrowserContext, edit
 
 def test_a_result_survives_a_reload(editor: Editor) -> None:
     editor.run("print('out'); raise SystemExit(1)")
-    editor.expect_verdict("bad", "Exit code 1")
+    editor.expect_verdict("stopped", "Ended with exit code 1")
     editor.page.reload()
-    editor.expect_verdict("bad", "Exit code 1")
+    editor.expect_verdict("stopped", "Ended with exit code 1")
     editor.expect_whole_output("out\n")
     expect(editor.part("cpu-time")).to_contain_text("ms")
     expect(editor.part("old")).to_be_hidden()

@@ -118,7 +118,10 @@ def test_a_narrow_page_shows_one_part_at_a_time(at: Editor, size: tuple[int, int
     at.expect_verdict("good")
     expect(at.part("output")).to_be_visible()
     expect(at.page.locator("#to-output")).to_have_attribute("aria-selected", "true")
-    expect(at.page.get_by_text("line 199")).to_be_in_viewport()
+    at.page.wait_for_function(
+        "(pane => pane.scrollTop > 0 && pane.scrollHeight - pane.scrollTop - pane.clientHeight < 2)"
+        "(document.querySelector('#output'))"
+    )
     assert at.page.evaluate(SCROLLERS) == ["output"]
     at.show("input")
     assert box(at.part("stdin"))[3] > size[1] / 2

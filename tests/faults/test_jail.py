@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from serving import Server, connected
 
 from faults.conftest import Run
@@ -52,6 +53,7 @@ def written(frames: list[dict[str, Any]]) -> str:
     return "".join(event["data"] for event in events if event["name"] == "output")
 
 
+@pytest.mark.alone
 async def test_a_job_of_many_sessions_leaves_its_neighbour_its_share(server: Server) -> None:
     """In turn alone and beside it, so that what else runs on this machine counts the same."""
     spin = "import time\nwhile time.process_time() < 0.3: pass"

@@ -205,6 +205,19 @@ async def test_example_answers_its_stdin(lab: Lab, name: str) -> None:
     assert outcomes[-1].stdout.decode() == language.example_output
 
 
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [(name, each) for name, language in LANGUAGES.items() for each in language.compile_args],
+)
+async def test_an_argument_that_the_page_offers_works(lab: Lab, name: str, argument: str) -> None:
+    language, _ = lab.language(name)
+    outcomes = await lab.program(
+        name, language.example, stdin=language.example_stdin, compile_args=[argument]
+    )
+    assert outcomes[-1].succeeded, outcomes
+    assert outcomes[-1].stdout.decode() == language.example_output
+
+
 @pytest.mark.parametrize("name", LANGUAGES)
 async def test_syntax_error_is_shown_with_the_users_file_name(lab: Lab, name: str) -> None:
     language = lab.sandbox.languages[name]

@@ -314,6 +314,10 @@ C_AS_EVER = {
         'int main(void) { return printf("x%d", 1) < 0 || sleep(60) != 60; }'),
         b"own\n",
     ),
+    "no stdout": (
+        "int main(void) { stdout = NULL; usleep(1); sleep(0); return 0; }",
+        b"",
+    ),
     "a file in place of stdout": (
         ('int main(void) { int out = dup(1); printf("before "); freopen("out.txt", "w", stdout);'
             'printf("in the file");'
@@ -360,6 +364,15 @@ async def test_c_does_as_ever(lab: Lab, name: str, flags: list[str]) -> None:
     main, stdout = C_AS_EVER[name]
     ran = await run(lab, "c", C_HEAD + main, flags)
     assert (ran.exit_code, ran.stdout) == (0, stdout), ran
+
+
+async def test_a_strlen_of_the_program_is_the_programs(lab: Lab) -> None:
+    """An exercise, which may be wrong. (In a static program the C library itself would use it.)"""
+    source = """
+        size_t strlen(const char *text) { puts(text); return 0; }
+        int main(void) { puts("x"); fputs("y", stdout); }"""
+    ran = await run(lab, "c", C_HEAD + source, ["-w"])
+    assert (ran.exit_code, ran.stdout) == (0, b"x\ny"), ran
 
 
 async def test_a_program_without_the_c_library_links(lab: Lab) -> None:
@@ -456,6 +469,19 @@ async def test_python_does_as_ever_after_a_flood(lab: Lab, name: str) -> None:
         assert (seen.count("x"), seen.count("\n"), len(seen)) == (20_000, 20_000, 40_000)
     else:
         assert seen == stdout
+
+
+async def test_python_gathers_where_it_may_start_no_thread(lab: Lab) -> None:
+    """Else each print of a flood would try, and be sent alone: 250 times the time."""
+    source = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+out = sys.stdout.buffer
+out.write.__globals__["gather"]()  # as after a flood
+print("write" in vars(out))
+"""
+    ran = await run(lab, "python", source)
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, b"False\n", b""), ran
 
 
 async def test_a_traceback_is_pythons(lab: Lab) -> None:

@@ -6,6 +6,7 @@ import { openVersions } from './dialog'
 import { newEditor } from './editor'
 import { mostBytes, newFiles } from './files'
 import { mac, runKey } from './keys'
+import { newFinding } from './finding'
 import { newPicker } from './languages'
 import { newLayout } from './layout'
 import { moveByF6, newAttention, typeByTouch } from './focus'
@@ -13,15 +14,15 @@ import { fingerprint } from './fingerprint'
 import { goneLanguages, rememberLanguage } from './gone'
 import { showCursor, showLimits, showSaved } from './foot'
 import { newKeeping } from './keeping'
-import { bytes } from './measures'
 import type { Language } from './messages'
 import { modeOf } from './modes'
 import { newNotice } from './notice'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
+import type { Sources } from './problems'
 import { read, sent, sizeOf, unixLines } from './program'
 import { newResults } from './results'
-import type { Times } from './results'
+import type { Facts } from './results'
 import { newRunner } from './run'
 import type { Resumed } from './run'
 import { say, sayOf } from './say'
@@ -29,6 +30,7 @@ import { newScreen } from './screen'
 import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
+import { onOffers } from './strip'
 import { newWatch } from './watch'
 import { newWorkspace } from './workspace'
 import type { Workspace } from './workspace'
@@ -39,7 +41,7 @@ const saveAfter = 300
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
   made: Made
-  times: Times
+  facts: Facts
 }
 
 /** What a result was made from. */
@@ -72,9 +74,20 @@ const results = newResults(screen, () => {
   showControls()
   remember()
 })
-const runner = newRunner((frame) => socket.send(frame), results)
-const watch = newWatch(askWhy)
 const editor = newEditor(page.editor, nonce, { run, changed: edited, moved: showCursor })
+const finding = newFinding(editor, {
+  sources: (id) => (workspace?.language.id === id ? { language: workspace.language, sources: sourcesOf(workspace) } : null),
+  go(problem) {
+    layout.show('code')
+    noteEdits()
+    workspace?.show(problem.file)
+    showWorkspace()
+    editor.go(problem)
+  },
+  name: (id, file) => `${id}/${file}`,
+})
+const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
+const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
   open() {
@@ -128,6 +141,13 @@ function open(picked: Language): void {
   if (isGone()) gone.say(say('gone', { name: picked.name }), { label: say('file_download'), do: () => files.download() })
   else gone.hide()
   showControls()
+  finding.show(picked)
+}
+
+/** What compilers and tracebacks name. */
+function sourcesOf({ language, main, program }: Workspace): Sources {
+  const texts = program.files.flatMap(({ name, content }) => (typeof content === 'string' ? [[name, content] as const] : []))
+  return { main: main ?? language.file_name, files: new Map(texts), renamed: language.flags.named_by_source && program.files.length === 1 }
 }
 
 const isGone = () => workspace?.language.versions.length === 0
@@ -144,6 +164,7 @@ function showWorkspace(): void {
   if (page.stdin.value !== stdin) page.stdin.value = stdin
   given = page.stdin.value
   files.show()
+  results.file(active.name)
   showContest(workspace.contested)
   page.restore.hidden = workspace.untouched || isGone()
   page.versions.hidden = workspace.earlier().length === 0
@@ -213,7 +234,8 @@ function save(): void {
   showWorkspace()
 }
 
-function run(): void {
+/** `live`: what stands under Input is left out, for this once. */
+function run(live = false): void {
   const choice = picker.choice()
   if (isGone()) return
   if (choice === null || workspace === null) {
@@ -223,11 +245,13 @@ function run(): void {
   wanted = false
   save()
   layout.show('output')
-  const over = sizeOf(workspace.program.files) - mostBytes
-  if (over > 0) return results.refused({ type: 'too-large', title: say('larger_by', { over: bytes(over) }), status: 422, detail: say('too_large_hint') })
+  const stdin = live ? '' : workspace.stdin
+  const size = sizeOf(workspace.program.files)
+  Object.assign(results.facts, { limits: choice.language.limits, hadInput: stdin !== '', size })
+  if (size > mostBytes) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes) })
   workspace.keepVersion()
-  const { stdin } = workspace
   made = makes()
+  finding.ran(choice.language, sourcesOf(workspace))
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -252,7 +276,7 @@ function stop(): void {
 }
 
 function type(text: string): void {
-  results.times.typed = Date.now()
+  results.facts.typed = Date.now()
   if (!runner.type(text)) results.tooMuch()
 }
 
@@ -299,8 +323,12 @@ async function askWhy(): Promise<void> {
 
 function remember(): void {
   const shown = runner.shown()
-  const remembered: Remembered | null = shown === null || made === null ? null : { ...shown, made, times: results.times }
-  tab.set('shown', remembered === null ? null : JSON.stringify(remembered))
+  if (shown === null || made === null) {
+    tab.set('shown', null)
+    return
+  }
+  const remembered: Remembered = { ...shown, made, facts: results.facts }
+  tab.set('shown', JSON.stringify(remembered))
 }
 
 function resume(): void {
@@ -309,7 +337,7 @@ function resume(): void {
   tab.set('shown', null)
   const remembered = JSON.parse(kept) as Remembered
   made = remembered.made
-  Object.assign(results.times, remembered.times)
+  Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)
 }
 
@@ -343,9 +371,17 @@ page.versions.addEventListener('click', () => {
     editor.focus()
   })
 })
-page.tryNow.addEventListener('click', () => {
-  socket.hurry()
-  runner.hurry()
+onOffers({
+  'try-now'() {
+    socket.hurry()
+    runner.hurry()
+  },
+  'run-again': () => run(),
+  'type-live': () => run(true),
+  'write-input'() {
+    layout.show('input')
+    page.stdin.focus()
+  },
 })
 page.stdin.addEventListener('input', () => {
   showInputState()

@@ -1,4 +1,3 @@
-import { closeBrackets, closeBracketsKeymap } from '@codemirror/autocomplete'
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
 import { bracketMatching, indentOnInput } from '@codemirror/language'
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
@@ -12,7 +11,9 @@ import {
   keymap,
   lineNumbers,
 } from '@codemirror/view'
+import { newMarks } from './marks'
 import { loadMode } from './modes'
+import type { Problem } from './problems'
 import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
@@ -26,6 +27,12 @@ export interface Editor {
   /** Replaces the text in a way that can be undone. */
   replace(text: string): void
   focus(): void
+  /** The texts as they are now are what runs. */
+  ran(): void
+  /** Marks the problems of the run, for each text by the name under which it is opened. */
+  mark(problemsOf: (name: string) => readonly Problem[]): void
+  /** Goes to a problem of the text that is shown. */
+  go(problem: Problem): void
 }
 
 export interface EditorEvents {
@@ -38,6 +45,7 @@ export interface EditorEvents {
 export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents): Editor {
   const mode = new Compartment()
   const states = new Map<string, EditorState>()
+  const marks = newMarks()
   let opened = ''
 
   const extensions = [
@@ -51,10 +59,10 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     EditorState.allowMultipleSelections.of(true),
     indentOnInput(),
     bracketMatching(),
-    closeBrackets(),
     highlightActiveLine(),
     highlightSelectionMatches(),
     theme,
+    marks.extension,
     typeover,
     mode.of([]),
     Prec.highest(
@@ -68,7 +76,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
         },
       ]),
     ),
-    keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
+    keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()
       if (update.docChanged || update.selectionSet) tellCursor(update.state)
@@ -96,6 +104,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       opened = file
       view.setState(states.get(file) ?? EditorState.create({ doc: text, extensions }))
       if (view.state.doc.toString() !== text) replace(text)
+      marks.opened(view, file)
       tellCursor(view.state)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
@@ -114,5 +123,8 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     text: () => view.state.doc.toString(),
     replace,
     focus: () => view.focus(),
+    ran: () => marks.ran(view),
+    mark: (problemsOf) => marks.found(view, opened, problemsOf),
+    go: (problem) => marks.go(view, problem),
   }
 }

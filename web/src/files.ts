@@ -185,14 +185,14 @@ export function newFiles(on: FilesEvents): Files {
 
   function showBinary(file: File): void {
     const isText = typeof file.content === 'string'
-    page.binary.hidden = isText
+    page.fileBinary.hidden = isText
     page.editor.classList.toggle('away', !isText)
-    const words = page.binary.querySelector('strong')
-    if (!isText && words !== null) words.textContent = say('binary', { size: bytes(bytesOf(file.content)) })
+    const words = page.fileBinary.querySelector('strong')
+    if (!isText && words !== null) words.textContent = say('binary_file', { size: bytes(bytesOf(file.content)) })
   }
 
   page.addFile.addEventListener('click', add)
-  page.binaryDownload.addEventListener('click', () => withActive(downloadFile))
+  page.fileBinaryDownload.addEventListener('click', () => withActive(downloadFile))
   page.filePicker.addEventListener('change', () => {
     const items = Array.from(page.filePicker.files ?? [], (file) => ({ path: file.name, file }))
     page.filePicker.value = ''
@@ -282,5 +282,5 @@ function openedWords(workspace: Workspace, { files, leftOut, title }: Incoming, 
 /** The first few of a list. */
 function few(names: readonly string[]): string {
   const shown = names.slice(0, 3).join(', ')
-  return names.length > 3 ? say('and_more', { names: shown, n: names.length - 3 }) : shown
+  return names.length > 3 ? say('names_and_more', { names: shown, n: names.length - 3 }) : shown
 }

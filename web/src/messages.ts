@@ -1,5 +1,7 @@
 // What the server and the page say to each other; the words are those of docs and /openapi.json.
 
+import type { Pattern } from './problems'
+
 export type Data = string | { base64: string }
 export type StageName = 'compile' | 'run'
 export type Stream = 'stdout' | 'stderr' | 'tty'
@@ -22,7 +24,9 @@ export interface Language {
   hello?: string
   example_stdin?: string
   /** In seconds and bytes. */
-  limits: { cpu_time: number; wall_time: number; memory: number }
+  limits: { cpu_time: number; wall_time: number; memory: number; output: number }
+  flags: { named_by_source: boolean }
+  problems: Pattern[]
 }
 
 export interface SentFile {

@@ -1,3 +1,4 @@
-import { SQLite, sql } from '@codemirror/lang-sql'
+import { SQLite, keywordCompletionSource } from '@codemirror/lang-sql'
+import { completes } from './completion'
 
-export const mode = () => sql({ dialect: SQLite })
+export const mode = () => [SQLite.language, completes(SQLite.language, '', [keywordCompletionSource(SQLite)])]

@@ -1,15 +1,12 @@
-import { StreamLanguage, indentUnit } from '@codemirror/language'
-import type { StreamParser } from '@codemirror/language'
+import { indentUnit } from '@codemirror/language'
 import type { Extension } from '@codemirror/state'
 import { isSource } from './program'
-
-const legacy = (parser: StreamParser<unknown>): Extension => StreamLanguage.define(parser)
 
 // Each is loaded when its language is chosen for the first time.
 const modes: Record<string, () => Promise<Extension>> = {
   python: async () => (await import('./mode-python')).mode(),
-  c: async () => (await import('./mode-cpp')).mode(),
-  cpp: async () => (await import('./mode-cpp')).mode(),
+  c: async () => (await import('./mode-cpp')).mode(false),
+  cpp: async () => (await import('./mode-cpp')).mode(true),
   java: async () => (await import('./mode-java')).mode(),
   javascript: async () => (await import('./mode-javascript')).mode(false),
   typescript: async () => (await import('./mode-javascript')).mode(true),
@@ -17,10 +14,10 @@ const modes: Record<string, () => Promise<Extension>> = {
   rust: async () => (await import('./mode-rust')).mode(),
   php: async () => (await import('./mode-php')).mode(),
   sql: async () => (await import('./mode-sql')).mode(),
-  ruby: async () => legacy((await import('./mode-ruby')).ruby),
-  perl: async () => legacy((await import('./mode-perl')).perl),
-  shell: async () => legacy((await import('./mode-shell')).shell),
-  lua: async () => legacy((await import('./mode-lua')).lua),
+  ruby: async () => (await import('./mode-ruby')).mode(),
+  perl: async () => (await import('./mode-perl')).mode(),
+  shell: async () => (await import('./mode-shell')).mode(),
+  lua: async () => (await import('./mode-lua')).mode(),
 }
 
 const indents: Record<string, string> = {
@@ -47,8 +44,8 @@ export function modeOf(name: string, languages: readonly Moded[]): string {
   return of?.editor_mode ?? others[name.slice(name.lastIndexOf('.') + 1)] ?? ''
 }
 
+/** How a language is written, and what helps to write. */
 export async function loadMode(name: string): Promise<Extension> {
-  const indent = indentUnit.of(indents[name] ?? '    ')
-  const load = modes[name]
-  return load === undefined ? indent : [await load(), indent]
+  const [{ assist }, language] = await Promise.all([import('./assist'), modes[name]?.() ?? []])
+  return [language, indentUnit.of(indents[name] ?? '    '), assist]
 }

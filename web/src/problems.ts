@@ -44,13 +44,19 @@ export interface Sources {
   renamed: boolean
 }
 
+interface Looked extends Sources {
+  lines: (file: string) => readonly string[]
+}
+
 /** How much of a stage's text is looked at: the compiler's first characters, the program's last. */
 export const looked = { compile: 65_536, run: 262_144 }
 export const mostProblems = 200
 const mostLines = 6_000
 const longestLine = 1_000
 const longestMessage = 1_000
-const mostMs = 25
+/** All of it takes a millisecond or two, unless somebody wants it to take long. */
+const mostMs = 15
+const lastLines = 200
 /** Where a program lies while it runs. */
 const box = '/box/'
 
@@ -94,7 +100,24 @@ export function newFinder(patterns: readonly Pattern[]): Finder {
       last: innermost === 'last',
     }),
   )
-  return (stage, text, sources) => find(forms.filter((form) => form.stage === stage), stage, bounded(stage, text), sources)
+  return (stage, text, given) => {
+    const own = forms.filter((form) => form.stage === stage)
+    const lines = bounded(stage, text)
+    const sources = { ...given, lines: newLines(given.files) }
+    const { problems, all } = find(own, stage, lines, sources, mostMs)
+    // There was no time for all of it: what a program wrote last is why it ended.
+    return all || stage === 'compile' ? problems : find(own, stage, lines.slice(-lastLines), sources, mostMs).problems
+  }
+}
+
+/** The lines of each file, which are many problems' places. */
+function newLines(files: ReadonlyMap<string, string>): (file: string) => readonly string[] {
+  const known = new Map<string, string[]>()
+  return (file) => {
+    const lines = known.get(file) ?? (files.get(file) ?? '').split(/\r?\n/)
+    known.set(file, lines)
+    return lines
+  }
 }
 
 /** The part of the text that is looked at, in lines that are not too long. Both ends of a long line stay. */
@@ -109,12 +132,12 @@ function shortened(line: string): string {
   return line.endsWith('\r') ? line.slice(0, -1) : line
 }
 
-function find(forms: readonly Form[], stage: Stage, lines: readonly string[], sources: Sources): Problem[] {
+function find(forms: readonly Form[], stage: Stage, lines: readonly string[], sources: Looked, ms: number): { problems: Problem[]; all: boolean } {
   const text = lines.join('\n')
   const begins: number[] = []
   for (let at = 0, line = 0; line < lines.length; at += (lines[line++] as string).length + 1) begins.push(at)
   const found = new Map<string, Problem>()
-  const until = performance.now() + mostMs
+  const until = performance.now() + ms
 
   const match = (expression: RegExp, line: number): { groups: Groups; next: number } | null => {
     expression.lastIndex = begins[line] ?? text.length
@@ -173,17 +196,20 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
       }
       const key = JSON.stringify([problem.file, problem.line, problem.col, problem.message])
       if (!found.has(key)) found.set(key, problem)
+      if (found.size > mostProblems) for (const oldest of found.keys()) return void found.delete(oldest)
       return
     }
   }
 
   let line = 0
-  while (line < lines.length && found.size < mostProblems && performance.now() < until) {
+  // A compiler's first problems are the causes of others; a program's last one ended it.
+  const enough = () => stage === 'compile' && found.size === mostProblems
+  while (line < lines.length && !enough() && performance.now() < until) {
     let next: number | null = null
     for (const form of forms) if ((next = read(form, line)) !== null) break
     line = next ?? line + 1
   }
-  return [...found.values()]
+  return { problems: [...found.values()], all: line >= lines.length }
 }
 
 function message(groups: Groups): string {
@@ -197,7 +223,7 @@ function severity(word: string | undefined, usual: Severity): Severity {
   return /not(e|ice)/i.test(word) ? 'note' : 'error'
 }
 
-function placed(groups: Groups, unit: Unit, sources: Sources): Place | null {
+function placed(groups: Groups, unit: Unit, sources: Looked): Place | null {
   const named = groups['file']
   if (groups['line'] !== undefined) {
     const file = named === undefined ? sources.main : resolved(named, sources)
@@ -207,7 +233,7 @@ function placed(groups: Groups, unit: Unit, sources: Sources): Place | null {
   if (name === undefined) return null
   const own = named === undefined ? null : resolved(named, sources)
   for (const file of own === null ? [sources.main, ...sources.files.keys()] : [own]) {
-    const place = lastOf(name, file, sources.files.get(file) ?? '')
+    const place = lastOf(name, file, sources.lines(file))
     if (place !== null) return place
   }
   return { file: own ?? sources.main, line: 1, col: null, endCol: null }
@@ -227,8 +253,7 @@ function resolved(path: string, { main, files, renamed }: Sources): string | nul
   return renamed && suffix !== undefined && path.endsWith(suffix) && !path.includes('/') ? main : null
 }
 
-function lastOf(name: string, file: string, text: string): Place | null {
-  const lines = text.split('\n')
+function lastOf(name: string, file: string, lines: readonly string[]): Place | null {
   for (let line = lines.length; line > 0; line--) {
     const words = [...(lines[line - 1] as string).matchAll(/[\w$]+/g)].filter((word) => word[0] === name)
     const word = words[words.length - 1]
@@ -237,10 +262,10 @@ function lastOf(name: string, file: string, text: string): Place | null {
   return null
 }
 
-function at(file: string, line: number, groups: Groups, unit: Unit, sources: Sources): Place | null {
+function at(file: string, line: number, groups: Groups, unit: Unit, sources: Looked): Place | null {
   if (!(line >= 1 && line < 2 ** 31)) return null
   const nowhere = { file, line, col: null, endCol: null }
-  const text = sources.files.get(file)?.split('\n', line)[line - 1]?.replace(/\r$/, '')
+  const text = sources.lines(file)[line - 1]
   const { source, caret, marks, before, col, end_col: endCol } = groups
   // One mark alone points to where something begins.
   const length = marks === undefined || marks.length < 2 ? null : marks.length

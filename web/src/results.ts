@@ -1,27 +1,41 @@
+import { newAnnouncer } from './announce'
+import { newBinary } from './binary'
+import { newCompiled } from './compiled'
+import type { Decisive } from './finding'
+import { newHeadline } from './headline'
 import { runKeyName } from './keys'
-import { bytes, minutes, ordinal, seconds } from './measures'
+import { bytes, ordinal, seconds } from './measures'
 import type { Outcome, Problem, Result, Size, StageName } from './messages'
 import { newOutput } from './output'
 import { page } from './page'
 import { shown } from './pictures'
+import { refusal } from './refusal'
 import type { RunView } from './run'
 import { say } from './say'
 import type { Screen } from './screen'
-import { decisive, nothing, refusal, verdict } from './verdict'
-import type { Tone, Verdict } from './verdict'
+import { store } from './store'
+import { newStrip } from './strip'
+import { newTaking } from './taking'
+import { decisive, nothing, verdict } from './verdict'
+import type { Limits, Tone, Verdict } from './verdict'
 
-/** By our clock, in milliseconds. */
-export interface Times {
+/** What the page knows of a run that the server does not tell. Times by our clock, in milliseconds. */
+export interface Facts {
   /** When the program began. */
   began: number | null
   /** When something was typed last. */
   typed: number
+  limits: Limits | null
+  /** There was something under Input. */
+  hadInput: boolean
+  /** Of the submission, in bytes. */
+  size: number
 }
 
 export interface Results extends RunView {
   /** Shows an empty terminal for the next run, and says what it has room for. */
   terminal(): Size
-  readonly times: Times
+  readonly facts: Facts
   /** Says where an old result is from; an empty text says that it is not old. */
   old(from: string): void
   /** Nothing is heard of the run, and this is why. */
@@ -30,47 +44,56 @@ export interface Results extends RunView {
   /** Run was asked for, and the languages are not yet there. */
   waiting(): void
   stopping(): void
+  /** The name of the program. */
+  file(name: string): void
   /** Too much was typed or pasted. */
   tooMuch(): void
 }
 
+/** The end of what was written to the pipes that tells why a program failed, in characters. */
+const mostRead = 4096
+
 /** Everything the page shows of a run. `changed` is told when one began, moved on, or ended. */
 export function newResults(screen: Screen, changed: () => void): Results {
   const output = newOutput(page.output, true, (empty) => page.output.classList.toggle('empty', empty))
-  const compileOutput = newOutput(page.compileOutput, false, (empty) => {
-    page.compilePart.hidden = empty
+  const compileOutput = newCompiled()
+  const raw = newBinary()
+  const announcer = newAnnouncer(page.announce)
+  const headline = newHeadline()
+  const strip = newStrip((tone, words) => {
+    headline.tone(tone)
+    if (tone === 'busy') announcer.busy(words)
+    else if (tone === 'idle') announcer.idle()
   })
+  const taking = newTaking(written, raw, announcer.say)
   let clock: ReturnType<typeof setInterval> | undefined
-  const times: Times = { began: null, typed: 0 }
+  const facts: Facts = { began: null, typed: 0, limits: null, hadInput: false, size: 0 }
   // In seconds, if they are to be counted down.
   let wall: number | null = null
   let idle: number | null = null
   let compiling = false
-  let busy = { text: '', detail: '' }
+  let busy = { headline: '', line: '' }
+  let complained = false
   let away = false
   let kept = ''
   // Where the program writes: the terminal, or the plain pane.
   let tty = false
   let why = ''
 
-  function tell(tone: Tone, text: string, detail = ''): void {
-    if (tone === 'busy') busy = { text, detail }
+  function tell(tone: Tone, headline: string, line = '', offers: Verdict['offers'] = [], go: (() => void) | null = null): void {
+    if (tone === 'busy') busy = { headline, line }
     away = false
     why = ''
-    show(tone, text, detail)
-  }
-
-  function show(tone: Tone, text: string, detail: string): void {
-    page.away.hidden = !away
-    page.verdict.dataset['tone'] = page.toOutput.dataset['tone'] = tone
-    // Setting the same words again would have them read aloud again.
-    if (page.verdict.textContent !== text) page.verdict.textContent = text
-    page.detail.textContent = detail
-    page.detail.hidden = detail === ''
+    strip.show(tone, headline, line, offers, go)
   }
 
   function showAway(): void {
-    show('busy', say('away'), why === '' ? kept : `${kept} ${why}`)
+    strip.show('busy', say('away'), why === '' ? kept : `${kept} ${why}`, ['try-now'])
+  }
+
+  /** What the run wrote, or the compiler when there was no run. */
+  function written(): string {
+    return (tty ? screen : output).text() || compileOutput.text()
   }
 
   function usage(outcome: Outcome | null): void {
@@ -85,6 +108,10 @@ export function newResults(screen: Screen, changed: () => void): Results {
   function clear(): void {
     output.clear()
     compileOutput.clear()
+    compileOutput.fold(false)
+    raw.clear()
+    taking.showBinary(false)
+    complained = false
     pane(tty)
     if (tty) screen.begin()
     page.pictures.replaceChildren()
@@ -103,7 +130,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
     clock = setInterval(() => {
       const left = compiling ? null : secondsLeft(since)
       page.runKey.textContent = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s`
-      page.left.textContent = left === null ? '' : say('left', { left: minutes(left) })
+      strip.left(left)
     }, 100)
   }
 
@@ -111,7 +138,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
   function secondsLeft(since: number): number | null {
     const ends = [
       ...(wall === null ? [] : [since + 1000 * wall]),
-      ...(idle === null ? [] : [Math.max(since, times.typed) + 1000 * idle]),
+      ...(idle === null ? [] : [Math.max(since, facts.typed) + 1000 * idle]),
     ]
     const left = (Math.min(...ends) - Date.now()) / 1000
     return ends.length > 0 && left > 0 ? left : null
@@ -122,31 +149,27 @@ export function newResults(screen: Screen, changed: () => void): Results {
     page.output.hidden = terminal
   }
 
-
   function stopClock(): void {
     clearInterval(clock)
     clock = undefined
-    page.left.textContent = ''
+    strip.left(null)
   }
 
-  function ended(how: Verdict): void {
+  function ended(how: Verdict, go: (() => void) | null = null): void {
     stopClock()
     output.end()
     compileOutput.end()
     if (tty) screen.end()
     if (tty && screen.empty) pane(false)
-    tell(how.tone, how.text, how.detail)
+    if (raw.isBinary) {
+      page.output.hidden = page.terminal.hidden = true
+      taking.showBinary(true)
+    }
+    tell(how.tone, how.headline, how.line, how.offers, go)
+    announcer.ended(how.headline, how.line, raw.isBinary ? '' : written())
     changed()
   }
 
-  page.copy.addEventListener('click', () => {
-    navigator.clipboard?.writeText((tty ? screen : output).text() || compileOutput.text()).then(
-      () => flash(page.copy, say('copied')),
-      () => flash(page.copy, say('not_allowed')),
-    )
-  })
-  // Browsers give the clipboard to secure pages only.
-  page.copy.hidden = navigator.clipboard === undefined
   clear()
   placeholder(say('intro', { key: runKeyName }))
 
@@ -162,8 +185,9 @@ export function newResults(screen: Screen, changed: () => void): Results {
     },
     waiting: () => tell('busy', say('connecting_first')),
     stopping: () => tell('busy', say('stopping')),
-    tooMuch: () => show('busy', busy.text, say('too_much')),
-    times,
+    tooMuch: () => strip.show('busy', busy.headline, say('too_much')),
+    facts,
+    file: headline.file,
     old(from) {
       page.old.textContent = from
       page.old.hidden = from === ''
@@ -172,12 +196,12 @@ export function newResults(screen: Screen, changed: () => void): Results {
     stuck(reason) {
       why = reason
       if (away) showAway()
-      else show('busy', busy.text, reason)
+      else strip.show('busy', busy.headline, reason)
     },
     sending(terminal) {
       tty = terminal
-      times.began = null
-      times.typed = 0
+      facts.began = null
+      facts.typed = 0
       clear()
       tell('busy', say('sending'))
       changed()
@@ -197,9 +221,8 @@ export function newResults(screen: Screen, changed: () => void): Results {
     },
     back() {
       if (!away) return
-      const { text, detail } = busy
-      tell('busy', text, detail)
-      if (times.began !== null) startClock(times.began)
+      tell('busy', busy.headline, busy.line)
+      if (facts.began !== null) startClock(facts.began)
     },
     forgotten() {
       tty = false
@@ -210,11 +233,11 @@ export function newResults(screen: Screen, changed: () => void): Results {
     },
     queued(position, estimate) {
       const place = position && position > 0 ? say('queued_at', { place: ordinal(position) }) : say('queued')
-      tell('busy', place, estimate && estimate >= 1 ? say('queued_wait', { n: Math.ceil(estimate) }) : '')
+      tell('busy', estimate && estimate >= 1 ? say('queued_soon', { queued: place, n: Math.ceil(estimate) }) : place)
       changed()
     },
     started(attempt, mostWall, mostIdle) {
-      if (attempt > 1) times.began = null
+      if (attempt > 1) facts.began = null
       wall = mostWall
       idle = mostIdle
       tell('busy', say('starting'), attempt > 1 ? say(tty ? 'starts_again_typed' : 'starts_again') : '')
@@ -222,36 +245,35 @@ export function newResults(screen: Screen, changed: () => void): Results {
     },
     stage(stage: StageName) {
       compiling = stage === 'compile'
-      tell('busy', say(compiling ? 'compiling' : 'running'), busy.detail)
+      if (!compiling) compileOutput.fold(true)
+      tell('busy', say(compiling ? 'compiling' : 'running'), busy.line)
       if (compiling) startClock(Date.now())
-      else startClock((times.began ??= Date.now()))
+      else startClock((facts.began ??= Date.now()))
       changed()
     },
     output(stage, stream, data, old) {
-      if (why !== '') tell('busy', busy.text, busy.detail)
+      if (why !== '') tell('busy', busy.headline, busy.line)
+      if (stage === 'run') {
+        raw.add(data)
+        complained ||= stream === 'stderr'
+      }
       if (stream === 'tty') screen.write(data, old)
       else if (stage === 'compile') compileOutput.write(stream, data)
       else output.write(stream, data)
     },
-    finished(result: Result) {
+    finished(result: Result, decided: Decisive | null = null) {
       const outcome = decisive(result)
       usage(outcome)
       const left = shown(result)
       page.pictures.replaceChildren(...left)
-      placeholder(left.length > 0 ? '' : nothing(result, tty))
+      placeholder(left.length > 0 ? '' : nothing(result, tty, store.get('has-printed') === null))
       page.result.classList.toggle('compiled-only', result.run === null)
-      ended(verdict(result, result.verdict === 'runtime_error' && !tty ? output.text().slice(-4096) : ''))
+      if (raw.size > 0) store.set('has-printed', 'yes')
+      const end = result.verdict === 'runtime_error' && !tty ? output.text().slice(-mostRead) : ''
+      const first = decided === null ? null : { ...decided.problem, more: decided.more }
+      ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },
-    refused: (problem: Problem) => ended(refusal(problem)),
-    lost: (problem: Problem) =>
-      ended({ tone: 'ours', text: say('lost'), detail: problem.detail ?? problem.title }),
+    refused: (problem: Problem) => ended(refusal(problem, facts.size)),
+    lost: (problem: Problem) => ended({ tone: 'ours', headline: say('lost'), line: problem.detail ?? problem.title }),
   }
-}
-
-function flash(button: HTMLButtonElement, text: string): void {
-  const before = (button.dataset['text'] ??= button.textContent ?? '')
-  button.textContent = text
-  setTimeout(() => {
-    button.textContent = before
-  }, 1200)
 }

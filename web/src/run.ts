@@ -1,3 +1,4 @@
+import type { Decisive } from './finding'
 import { add, again, newInput, next, taken } from './input'
 import type { Input } from './input'
 import type { ClientFrame, Data, Event, Problem, Result, ServerFrame, Size, StageName, Stream, Submission } from './messages'
@@ -19,7 +20,8 @@ export interface RunView {
   stage(stage: StageName): void
   /** `old`: it was shown before, and is now shown anew. */
   output(stage: StageName, stream: Stream, data: Data, old: boolean): void
-  finished(result: Result): void
+  /** `decisive`: the problem that made it fail, if one was found. */
+  finished(result: Result, decisive: Decisive | null): void
   refused(problem: Problem): void
   /** The run goes on elsewhere, but we can no longer see it. */
   lost(problem: Problem): void
@@ -144,7 +146,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
 
   function gone(): void {
     end()
-    view.finished({ id: '', verdict: 'cancelled', message: null, language: null, compile: null, run: null, attempts: 0 })
+    view.finished({ id: '', verdict: 'cancelled', message: null, language: null, compile: null, run: null, attempts: 0 }, null)
   }
 
   function sendUnsent(): void {
@@ -292,7 +294,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
         return view.output(event.stage, event.stream, event.data, old)
       case 'finished':
         end()
-        return view.finished(event.result)
+        return view.finished(event.result, null)
     }
   }
 

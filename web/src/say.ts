@@ -18,4 +18,4 @@ export function say(phrase: Phrase, values: Values = {}): string {
 }
 
 /** The phrase of a name that may have none, such as a signal's. */
-export const sayOf = (kind: 'signal' | 'flush' | 'theme', name: string): string | undefined => all[`${kind}_${name}`]
+export const sayOf = (kind: 'signal' | 'crash' | 'flush' | 'theme', name: string): string | undefined => all[`${kind}_${name}`]

@@ -41,6 +41,10 @@ const mostPasted = 65_536
 /** After so many characters, or while there is more than can be shown at once, nothing is read aloud for a moment. */
 const mostSpoken = 65_536
 const silence = 500
+/** In characters. Between two parts xterm looks at the clock: one part may say "insert a screen of lines" 200 times. */
+const atOnce = 1_024
+/** Accents on one character: the region that is read aloud has them, too. */
+const tooManyMarks = /(\p{M}{32})\p{M}+/gu
 // A reset leaves the cursor hidden; the first part is what makes xterm show one before somebody is there.
 const showCursor = '\x1b[?47l\x1b[?25h'
 // Ends what a program may have left on: mouse reports, pastes in brackets, application keys; hides the cursor.
@@ -173,7 +177,12 @@ export function newTerminal(
       old = shownBefore
       spoken += text.length
       if (more || spoken > mostSpoken) hush()
-      writeErasing(xterm, text, done)
+      const shown = text.replace(tooManyMarks, '$1')
+      const write = (at: number): void => {
+        const end = at + atOnce
+        writeErasing(xterm, shown.slice(at, end), end < shown.length ? () => write(end) : done)
+      }
+      write(0)
     },
     clear(live) {
       xterm.reset()

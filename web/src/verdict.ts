@@ -1,15 +1,49 @@
 import { bytes } from './measures'
-import type { Outcome, Problem, Result } from './messages'
-import { kind } from './messages'
+import type { Outcome, Result } from './messages'
 import { say, sayOf } from './say'
 
 export type Tone = 'idle' | 'busy' | 'good' | 'bad' | 'ours' | 'stopped'
 
+/** What a person can do about it. */
+export type Offer = 'try-now' | 'type-live' | 'write-input' | 'run-again'
+
 export interface Verdict {
   tone: Tone
-  text: string
-  /** What explains it, for those who want to know more. */
-  detail: string
+  /** At most `longestHeadline` characters. */
+  headline: string
+  /** One more line, or nothing. */
+  line: string
+  offers?: Offer[]
+}
+
+export const longestHeadline = 32
+
+/** The first thing that the compiler or the program complained about, in the file that runs. */
+export interface Complaint {
+  line: number
+  message: string
+  /** An exception's name, or a compiler's number. */
+  code: string | null
+  /** How many more there were. */
+  more: number
+}
+
+export interface Limits {
+  memory: number
+  output: number
+}
+
+/** What the page knows beside the result. */
+export interface Story {
+  first?: Complaint | null
+  /** The end of what the program wrote through pipes, or none. */
+  output?: string
+  /** It wrote to stderr. */
+  complained?: boolean
+  /** There was something for it to read. */
+  hadInput?: boolean
+  /** In bytes: what it was allowed. */
+  limits?: Limits | null
 }
 
 /** The one that decided: the run, or the compiler when there was no run. */
@@ -17,12 +51,13 @@ export function decisive(result: Result): Outcome | null {
   return result.run ?? result.compile
 }
 
-/** The words where the program's output would be, when there is none. */
-export function nothing({ run, verdict, language }: Result, tty = false): string {
+/** The words where the program's output would be, when there is none. `beginner`: no program has written anything yet. */
+export function nothing({ run, verdict, language }: Result, tty: boolean, beginner: boolean): string {
   if (run === null) return say('not_run')
   const killed = verdict === 'cancelled' || run.signal !== null || run.limit !== null
   const flush = killed && !tty && language !== null ? sayOf('flush', language.id) : undefined
-  return flush === undefined ? say('wrote_nothing') : say('nothing_arrived', { flush })
+  if (flush !== undefined) return say('nothing_arrived', { flush })
+  return verdict === 'ok' && beginner ? say('wrote_nothing_yet') : say('wrote_nothing')
 }
 
 // How a program ends that asked for more input than there was, in languages that say so.
@@ -31,84 +66,115 @@ const starved: Record<string, RegExp> = {
   java: /NoSuchElementException.*\n\s+at java\.base\/java\.util\.Scanner\./,
 }
 
-/** The end of the output is enough. */
-export function verdict(result: Result, output = ''): Verdict {
+export function verdict(result: Result, story: Story = {}): Verdict {
   const outcome = decisive(result)
-  const whose = (what: string) => (result.run === null && result.compile !== null ? say('compiler_did', { what }) : what)
   const cut = outcome?.stdout_truncated || outcome?.stderr_truncated ? say('output_cut') : ''
-  const detail = [result.message ?? '', cut].filter(Boolean).join(' ')
-  const bad = (text: string, more = detail): Verdict => ({ tone: 'bad', text, detail: more })
+  const told = sentences(result.message, cut)
+  const bad = (headline: string, line = ''): Verdict => ({ tone: 'bad', headline, line: line || told })
 
+  if (result.run === null && result.compile !== null && outcome?.limit != null) return bad(compilerLimit(outcome))
   switch (result.verdict) {
     case 'ok':
     case 'accepted':
-      return { tone: 'good', text: say('finished'), detail }
+      return { tone: 'good', headline: say('finished'), line: told }
     case 'wrong_answer':
       return bad(say('wrong_answer'))
     case 'compile_error':
-      return bad(say('compile_error'), detail || ending(outcome))
+      return compileError(outcome, story.first ?? null, told)
     case 'runtime_error':
-      if (outcome?.tty && outcome.signal === 'SIGINT') return { tone: 'stopped', text: say('by_ctrl_c'), detail }
-      if (outcome?.signal) {
-        return bad(say('killed_by', { signal: outcome.signal }), [sayOf('signal', outcome.signal) ?? '', detail].filter(Boolean).join(' '))
-      }
-      return bad(
-        outcome?.exit_code == null ? say('exit_unknown') : say('exit_code', { code: outcome.exit_code }),
-        detail || (starved[result.language?.id ?? '']?.test(output) ? say('feed') : ''),
-      )
+      return runtimeError(result, story, told)
     case 'time_limit':
-      if (outcome?.limit === 'idle') return bad(say('limit_idle'))
-      return bad(whose(timeLimit(outcome)))
+      return timeLimit(outcome, told)
     case 'memory_limit':
       return bad(
-        whose(outcome?.memory ? say('limit_memory_at', { size: bytes(outcome.memory) }) : say('limit_memory')),
+        story.limits ? say('memory_limit', { size: bytes(story.limits.memory) }) : say('memory_limit_some'),
         // A runtime that noticed has said more itself; the kernel says nothing.
-        detail || (result.run?.signal === 'SIGKILL' ? say('endless') : ''),
+        told || sentences(result.run?.signal === 'SIGKILL' ? say('endless') : '', say('limits_hint')),
       )
     case 'output_limit':
-      return bad(whose(say('limit_output')))
+      return story.limits
+        ? bad(say('output_limit_at', { size: bytes(story.limits.output) }), say('output_limit_at_line', { size: bytes(story.limits.output) }))
+        : bad(say('output_limit'), say('output_limit_line'))
     case 'cancelled':
-      return { tone: 'stopped', text: say('cancelled'), detail }
+      return { tone: 'stopped', headline: say('cancelled'), line: told || (result.run === null ? '' : say('cancelled_line')) }
     case 'internal_error':
-      return { tone: 'ours', text: say('internal'), detail: detail || say('run_again') }
+      return {
+        tone: 'ours',
+        headline: say('internal'),
+        line: sentences(result.message, result.attempts > 1 ? say('tried', { n: result.attempts }) : '', say('quote', { id: result.id })),
+        offers: ['run-again'],
+      }
     default:
-      return bad(result.verdict.replaceAll('_', ' '))
+      return bad(shortened(result.verdict.replaceAll('_', ' ')))
+  }
+}
+
+function compileError(outcome: Outcome | null, first: Complaint | null, told: string): Verdict {
+  if (first === null) {
+    const killed = outcome?.signal ? say('compiler_killed', { signal: outcome.signal }) : ''
+    return { tone: 'bad', headline: say('compile_error'), line: told || killed }
+  }
+  const more = first.more > 0 ? say('and_more', { n: first.more }) : ''
+  return { tone: 'bad', headline: say('compile_error_in', { line: first.line }), line: [first.message, more].filter(Boolean).join(' · ') }
+}
+
+function runtimeError(result: Result, story: Story, told: string): Verdict {
+  const outcome = decisive(result)
+  const { first = null } = story
+  if (outcome?.tty && outcome.signal === 'SIGINT') return { tone: 'stopped', headline: say('by_ctrl_c'), line: told }
+  if (outcome?.signal) return crash(outcome, result.language?.id ?? '', told)
+  if (!outcome?.tty && starved[result.language?.id ?? '']?.test(story.output ?? '')) {
+    return story.hadInput
+      ? { tone: 'bad', headline: say('starved'), line: '', offers: ['write-input', 'type-live'] }
+      : { tone: 'bad', headline: say('starved_empty'), line: '', offers: ['type-live', 'write-input'] }
+  }
+  if (first !== null) return { tone: 'bad', headline: failure(first), line: told || first.message }
+  const code = outcome?.exit_code == null ? say('exit_unknown') : say('exit_code', { code: outcome.exit_code })
+  return { tone: story.complained ? 'bad' : 'stopped', headline: code, line: told }
+}
+
+/** The exception and its line, as far as both have room. */
+function failure({ code, line }: Complaint): string {
+  const name = code?.split(/[.:\\]+/).pop() ?? ''
+  const whole = say('failed_with', { name, line })
+  if (name !== '' && whole.length <= longestHeadline) return whole
+  return name !== '' && name.length <= longestHeadline ? name : say('failed_in', { line })
+}
+
+function crash(outcome: Outcome, language: string, told: string): Verdict {
+  const signal = outcome.signal ?? ''
+  const buffer = outcome.tty || sayOf('flush', language) === undefined ? '' : say('buffer_lost')
+  return {
+    tone: 'bad',
+    headline: sayOf('crash', signal) ?? say('killed_by', { signal }),
+    line: sentences(sayOf('signal', signal), told, buffer),
+  }
+}
+
+function timeLimit(outcome: Outcome | null, told: string): Verdict {
+  const bad = (headline: string, line: string): Verdict => ({ tone: 'bad', headline, line: told || line })
+  if (outcome?.limit === 'idle') return bad(say('idle_limit'), say('idle_limit_line'))
+  if (outcome?.limit === 'cpu_time') return bad(say('cpu_limit', { time: tidy(outcome.cpu_time) }), say('cpu_limit_line'))
+  const waited = outcome !== null && (outcome.cpu_time ?? 0) < (outcome.wall_time ?? 0) / 2
+  const line = waited ? say(outcome.tty ? 'waited_for_you' : 'waited') : say('limits_hint')
+  return bad(say('wall_limit', { time: tidy(outcome?.wall_time) }), line)
+}
+
+function compilerLimit(outcome: Outcome): string {
+  switch (outcome.limit) {
+    case 'memory':
+      return say('compiler_memory')
+    case 'output':
+      return say('compiler_wrote')
+    default:
+      return say('compiler_time', { time: tidy(outcome.limit === 'cpu_time' ? outcome.cpu_time : outcome.wall_time) })
   }
 }
 
 const tidy = (s: number | null | undefined) => `${Number((s ?? 0).toFixed((s ?? 0) < 10 ? 1 : 0))} s`
 
-function timeLimit(outcome: Outcome | null): string {
-  if (outcome?.limit === 'cpu_time') return say('limit_cpu', { time: tidy(outcome.cpu_time) })
-  return say(outcome?.limit === 'wall_time' ? 'limit_wall' : 'limit_time', { time: tidy(outcome?.wall_time) })
-}
+const sentences = (...all: (string | null | undefined)[]) => all.filter(Boolean).join(' ')
 
-function ending(outcome: Outcome | null): string {
-  switch (outcome?.limit) {
-    case 'cpu_time':
-      return say('compiler_time', { time: tidy(outcome.cpu_time) })
-    case 'wall_time':
-      return say('compiler_time', { time: tidy(outcome.wall_time) })
-    case 'memory':
-      return say('compiler_memory')
-    case 'output':
-      return say('compiler_output_much')
-    default:
-      return outcome?.signal ? say('compiler_killed', { signal: outcome.signal }) : ''
-  }
-}
-
-/** Why a submission was not taken. What the user wrote stays where it is. */
-export function refusal(problem: Problem): Verdict {
-  const again = problem.retry_after ? say('again_in', { n: Math.ceil(problem.retry_after) }) : say('again')
-  const fields = (problem.errors ?? []).map((e) => `${e.field}: ${e.message}`)
-  const said = [problem.detail ?? '', ...fields].filter(Boolean).join('\n')
-  if (problem.status === 503 && kind(problem).includes('full')) {
-    return { tone: 'ours', text: say('queue_full'), detail: say('nothing_lost', { again }) }
-  }
-  if (problem.status === 503) return { tone: 'ours', text: problem.title, detail: said || again }
-  if (problem.status === 413) return { tone: 'bad', text: say('too_large'), detail: said || problem.title }
-  if (problem.status === 429) return { tone: 'bad', text: problem.title, detail: said || again }
-  if (problem.status >= 500) return { tone: 'ours', text: say('server_failed'), detail: said || problem.title }
-  return { tone: 'bad', text: problem.title, detail: said }
+export function shortened(headline: string): string {
+  return headline.length <= longestHeadline ? headline : `${headline.slice(0, longestHeadline - 1)}…`
 }

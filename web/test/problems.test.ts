@@ -58,7 +58,9 @@ test('the beginning of what a compiler wrote is looked at, and the end of what a
 
 test('there are not more problems than can be read', () => {
   const text = Array.from({ length: 5_000 }, (_, at) => `main.x:${at + 1}:1: m`).join('\n')
-  assert.equal(find(text).length, mostProblems)
+  const lines = (problems: Problem[]) => [problems.length, problems[0]?.line, problems.at(-1)?.line]
+  assert.deepEqual(lines(find(text)), [mostProblems, 1, mostProblems])
+  assert.deepEqual(lines(find(text, main(), { stage: 'run' })), [mostProblems, 5_001 - mostProblems, 5_000])
 })
 
 test('a line without an end keeps both of its ends', () => {

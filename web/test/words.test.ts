@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { newAnnouncer } from '../src/announce'
 import { delay } from '../src/backoff'
+import { hex, newBinary } from '../src/binary'
 import { bytes, minutes, ordinal, seconds } from '../src/measures'
 import type { Outcome, Result } from '../src/messages'
-import { nothing, refusal, verdict } from '../src/verdict'
+import { refusal } from '../src/refusal'
+import { longestHeadline, nothing, verdict } from '../src/verdict'
 import { newWatch } from '../src/watch'
 
 const outcome: Outcome = {
@@ -15,45 +18,127 @@ const result = (word: string, run: Partial<Outcome> | null, compile: Partial<Out
   run: run && { ...outcome, ...run }, compile: compile && { ...outcome, ...compile },
 })
 
+const first = (code: string | null, line = 5, more = 0) => ({ line, message: 'what it said', code, more })
+
 test('a program that the kernel killed for memory is told what is often the cause', () => {
-  const detail = (...of: Parameters<typeof result>) => verdict(result(...of)).detail
-  assert.match(detail('memory_limit', { limit: 'memory', exit_code: null, signal: 'SIGKILL' }), /calls itself/)
-  assert.equal(detail('memory_limit', { limit: 'memory', exit_code: 1 }), '')
-  assert.equal(detail('memory_limit', null, { limit: 'memory', exit_code: null, signal: 'SIGKILL' }), '')
+  const line = (...of: Parameters<typeof result>) => verdict(result(...of)).line
+  assert.match(line('memory_limit', { limit: 'memory', exit_code: null, signal: 'SIGKILL' }), /calls itself.*Options/)
+  assert.equal(line('memory_limit', { limit: 'memory', exit_code: 1 }), 'Limits are under Options.')
 })
 
-test('a program that wanted more input than there was is told so, where its runtime says it', () => {
-  const detail = (id: string, output: string) =>
-    verdict({ ...result('runtime_error', { exit_code: 1 }), language: { id } }, output).detail
+test('a program that wanted more input than there was is offered ways to give it', () => {
+  const offers = (id: string, output: string, hadInput = true) =>
+    verdict({ ...result('runtime_error', { exit_code: 1 }), language: { id } }, { output, hadInput }).offers
   const java = (at: string) => `Exception in thread "main" java.util.NoSuchElementException: No line found\n\tat java.base/${at}\n`
-  assert.match(detail('python', 'Name: Traceback …\nEOFError: EOF when reading a line\n'), /more input/)
-  assert.match(detail('java', java('java.util.Scanner.nextLine(Scanner.java:1651)')), /more input/)
-  assert.equal(detail('java', java('java.util.ArrayDeque.removeFirst(ArrayDeque.java:362)')), '')
-  assert.equal(detail('python', 'EOFError: Ran out of input\n'), '')
-  assert.equal(detail('c', 'EOFError: EOF when reading a line\n'), '')
+  const eof = 'Name: Traceback …\nEOFError: EOF when reading a line\n'
+  assert.deepEqual(offers('python', eof), ['write-input', 'type-live'])
+  assert.deepEqual(offers('python', eof, false), ['type-live', 'write-input'])
+  assert.deepEqual(offers('java', java('java.util.Scanner.nextLine(Scanner.java:1651)')), ['write-input', 'type-live'])
+  assert.equal(offers('java', java('java.util.ArrayDeque.removeFirst(ArrayDeque.java:362)')), undefined)
+  assert.equal(offers('python', 'EOFError: Ran out of input\n'), undefined)
+  assert.equal(offers('c', eof), undefined)
 })
 
 test('verdicts in plain words', () => {
-  const text = (...of: Parameters<typeof result>) => verdict(result(...of)).text
-  assert.equal(text('ok', {}), 'Finished')
-  assert.equal(text('compile_error', null, { exit_code: 1 }), 'Compile error')
-  assert.equal(text('runtime_error', { exit_code: 3 }), 'Exit code 3')
-  assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGSEGV' }), 'Killed by SIGSEGV')
-  assert.equal(text('time_limit', { limit: 'cpu_time', cpu_time: 5.02 }), 'Time limit: stopped after 5 s of CPU')
-  assert.equal(text('time_limit', { limit: 'wall_time', wall_time: 10.01 }), 'Time limit: stopped after 10 s on the clock')
-  assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT', tty: true }), 'Ended by Ctrl-C')
-  assert.equal(text('runtime_error', { exit_code: null, signal: 'SIGINT' }), 'Killed by SIGINT')
-  assert.equal(text('time_limit', { limit: 'idle', wall_time: 301 }), 'Time limit: stopped for want of input')
-  assert.equal(text('memory_limit', { memory: 268435456 }), 'Memory limit: stopped at 256 MB')
-  assert.equal(text('cancelled', null), 'Cancelled')
-  assert.equal(text('internal_error', null), 'Internal error: ours, not yours')
+  const story = { limits: { memory: 268435456, output: 1048576 } }
+  const says = (of: Parameters<typeof result>, more: Parameters<typeof verdict>[1] = {}) => {
+    const { tone, headline, line } = verdict(result(...of), { ...story, ...more })
+    return [tone, headline, line]
+  }
+  const failed: Parameters<typeof result> = ['runtime_error', { exit_code: 1 }]
+  assert.deepEqual(says(['ok', {}]), ['good', 'Finished', ''])
+  assert.deepEqual(says(['compile_error', null, { exit_code: 1 }]), ['bad', 'Does not compile', ''])
+  assert.deepEqual(says(['compile_error', null, { exit_code: 1 }], { first: first(null, 4, 4) }), ['bad', 'Does not compile: line 4', 'what it said · and 4 more'])
+  assert.deepEqual(says(failed, { first: first('ZeroDivisionError') }), ['bad', 'ZeroDivisionError in line 5', 'what it said'])
+  assert.deepEqual(says(failed, { first: first('java.lang.ArithmeticException') })[1], 'ArithmeticException in line 5')
+  assert.deepEqual(says(failed, { first: first('ArrayIndexOutOfBoundsException') })[1], 'ArrayIndexOutOfBoundsException')
+  assert.deepEqual(says(failed, { first: first('AnExceptionWhoseNameHasNoEndAtAllError') })[1], 'Failed in line 5')
+  assert.deepEqual(says(['runtime_error', { exit_code: 3 }]), ['stopped', 'Ended with exit code 3', ''])
+  assert.deepEqual(says(['runtime_error', { exit_code: 3 }], { complained: true })[0], 'bad')
+  assert.deepEqual(says(['runtime_error', { exit_code: null, signal: 'SIGSEGV' }])[1], 'Crashed: segmentation fault')
+  assert.deepEqual(says(['runtime_error', { exit_code: null, signal: 'SIGINT', tty: true }])[1], 'Ended by Ctrl-C')
+  assert.deepEqual(says(['runtime_error', { exit_code: null, signal: 'SIGINT' }])[1], 'Ended by SIGINT')
+  assert.deepEqual(says(['time_limit', { limit: 'cpu_time', cpu_time: 5.02 }]), ['bad', 'Stopped after 5 s of work', 'An endless loop? Limits are under Options.'])
+  assert.deepEqual(says(['time_limit', { limit: 'wall_time', wall_time: 10.01 }]), ['bad', 'Stopped after 10 s', 'It was mostly waiting.'])
+  assert.deepEqual(says(['time_limit', { limit: 'wall_time', wall_time: 10.01, tty: true }])[2], 'It was mostly waiting for your input.')
+  assert.deepEqual(says(['time_limit', { limit: 'wall_time', wall_time: 10, cpu_time: 9 }])[2], 'Limits are under Options.')
+  assert.deepEqual(says(['time_limit', { limit: 'idle', wall_time: 301 }])[1], 'Stopped for want of input')
+  assert.deepEqual(says(['memory_limit', { limit: 'memory', exit_code: 1 }])[1], 'Needed more than 256 MB')
+  assert.deepEqual(says(['output_limit', { limit: 'output' }]), ['bad', 'Wrote more than 1 MB', 'The first 1 MB is kept. A loop that prints?'])
+  assert.deepEqual(says(['cancelled', {}]), ['stopped', 'Stopped by you', 'What it printed is kept.'])
+  assert.deepEqual(says(['internal_error', null]), ['ours', 'Our fault, not yours', 'If it happens again, tell us x.'])
+  assert.deepEqual(says(['time_limit', null, { limit: 'wall_time', wall_time: 10 }])[1], 'Compiling took more than 10 s')
+})
+
+test('a headline has room, whatever happened', () => {
+  const limits = ['cpu_time', 'wall_time', 'memory', 'output', 'idle', null] as const
+  const codes = [null, '', 'E0382', 'std::out_of_range', 'A.B.VeryVeryLongExceptionName', 'x'.repeat(99)]
+  const words = ['ok', 'accepted', 'wrong_answer', 'compile_error', 'runtime_error', 'time_limit', 'memory_limit', 'output_limit', 'cancelled', 'internal_error', 'a_verdict_of_which_this_page_knows_nothing']
+  const signals = [null, 'SIGSEGV', 'SIGABRT', 'SIGFPE', 'SIGBUS', 'SIGILL', 'SIGSYS', 'SIGXFSZ', 'SIGKILL', 'SIGVTALRM', 'SIGRTMIN+12', 'SIGINT']
+  const seen = new Set<string>()
+  for (const word of words)
+    for (const limit of limits)
+      for (const signal of signals)
+        for (const code of codes)
+          for (const known of [null, { memory: 2 ** 40 - 1, output: 2 ** 40 - 1 }])
+            for (const compiled of [false, true]) {
+              const end = { limit, signal, exit_code: signal === null ? 4294967295 : null, cpu_time: 3599.9, wall_time: 86399.9, memory: 2 ** 40 }
+              const story = { first: code === null ? null : { line: 1234567, message: '', code, more: 3 }, limits: known }
+              const { headline, tone } = verdict(compiled ? result(word, null, end) : result(word, end), story)
+              seen.add(headline)
+              assert.ok(headline.length <= longestHeadline && headline !== '' && tone !== 'idle', headline)
+            }
+  assert.ok(seen.size > 30)
+  for (const status of [400, 401, 409, 413, 422, 429, 500, 502, 503]) {
+    for (const type of ['x', 'queue-full']) {
+      const { headline } = refusal({ type, title: 'A title that is longer than a headline has room', status, detail: 'exceed 99999999999 bytes' }, 1)
+      assert.ok(headline.length <= longestHeadline, headline)
+    }
+  }
 })
 
 test('refusals say what to do', () => {
   const full = refusal({ type: 'queue-full', title: 'Queue full', status: 503, retry_after: 6.2 })
-  assert.equal(full.detail, 'Nothing is lost. Try again in 7 s.')
+  assert.equal(full.line, 'Nothing is lost. Try again in 7 s.')
   const invalid = refusal({ type: 'x', title: 'Not valid', status: 422, errors: [{ field: 'limits.cpu_time', message: 'at most 60' }] })
-  assert.equal(invalid.detail, 'limits.cpu_time: at most 60')
+  assert.equal(invalid.line, 'Not valid.\nlimits.cpu_time: at most 60')
+  const large = refusal({ type: 'too-large', title: 'This is too large', status: 413, detail: 'source and files exceed 8388608 bytes' }, 9 * 1024 ** 2)
+  assert.deepEqual([large.headline, large.line], ['Larger than 8 MB', 'It is 1 MB too large.'])
+})
+
+test('a screen reader hears of a run once, at its end, or else after a second and every thirty', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  const said: string[] = []
+  const region = { get textContent() { return said.at(-1) ?? '' }, set textContent(text: string) { said.push(text) } }
+  const announcer = newAnnouncer(region as HTMLElement)
+  for (const state of ['Sending…', 'Queued', 'Running…']) announcer.busy(state)
+  announcer.ended('Finished', '', 'one\n\nhello \n')
+  context.mock.timers.tick(100_000)
+  assert.deepEqual(said.splice(0), ['Finished. 3 lines of output: hello'])
+  announcer.busy('Running…')
+  context.mock.timers.tick(999)
+  assert.deepEqual(said, [])
+  context.mock.timers.tick(1)
+  assert.deepEqual(said.splice(0), ['Running'])
+  for (let n = 0; n < 60; n++) context.mock.timers.tick(1000)
+  assert.deepEqual(said.splice(0), ['Still: Running', 'Still: Running\u00a0'])
+  announcer.busy('Stopping…')
+  context.mock.timers.tick(1_000)
+  assert.deepEqual(said.splice(0), ['Stopping'])
+  announcer.ended('Stopped by you', 'What it printed is kept.', '')
+  assert.deepEqual(said.splice(0), ['Stopped by you. What it printed is kept.'])
+})
+
+test('what is not text is told from what is, and shown as bytes', () => {
+  const binary = newBinary()
+  binary.add('a few words of text, and then ')
+  binary.add({ base64: btoa('caf\xc3') })
+  binary.add({ base64: btoa('\xa9 is text') })
+  assert.equal(binary.isBinary, false)
+  binary.clear()
+  binary.add({ base64: btoa('\x7fELF\xff\xfe\x00\x01') })
+  assert.deepEqual([binary.isBinary, binary.size, [...binary.bytes()].slice(0, 5)], [true, 8, [127, 69, 76, 70, 255]])
+  assert.equal(hex(binary.bytes()), `000000  7f 45 4c 46 ff fe 00 01${' '.repeat(24)}  ·ELF····`)
 })
 
 test('figures', () => {
@@ -64,12 +149,14 @@ test('figures', () => {
 })
 
 test('a program whose output was lost in its own memory is told so', () => {
-  const of = (word: string, run: Partial<Outcome> | null, id: string) => nothing({ ...result(word, run), language: { id } })
+  const of = (word: string, run: Partial<Outcome> | null, id: string, beginner = false) =>
+    nothing({ ...result(word, run), language: { id } }, false, beginner)
   assert.match(of('time_limit', { limit: 'cpu_time' }, 'c'), /^Nothing arrived\. C keeps .* fflush\(stdout\)\.$/)
   assert.match(of('runtime_error', { signal: 'SIGSEGV', exit_code: null }, 'cpp'), /^Nothing arrived/)
   assert.match(of('cancelled', {}, 'ruby'), /^Nothing arrived/)
-  assert.equal(of('ok', {}, 'c'), 'The program wrote nothing.')
-  assert.equal(of('time_limit', { limit: 'cpu_time' }, 'python'), 'The program wrote nothing.')
+  assert.equal(of('ok', {}, 'c'), 'It wrote nothing.')
+  assert.equal(of('ok', {}, 'c', true), 'It wrote nothing. Did you mean to print?')
+  assert.equal(of('time_limit', { limit: 'cpu_time' }, 'python'), 'It wrote nothing.')
   assert.equal(of('compile_error', null, 'c'), 'The program did not run.')
 })
 

@@ -22,13 +22,16 @@ def gather():
             wake, ended = allocate_lock(), allocate_lock()
             wake.acquire()
             ended.acquire()
-            start_new_thread(watch, (wake, ended))
-            watched = True
+            try:
+                start_new_thread(watch, (wake, ended))
+                watched = True
+            except RuntimeError:
+                pass  # none may be started, so what follows is gathered as everywhere
         flooded = True
         del stdout.write
         text.reconfigure(write_through=False)
-    except (AttributeError, OSError, RuntimeError, ValueError):
-        pass  # no thread may be started, or the program itself works on its stdout
+    except (AttributeError, OSError, ValueError):
+        pass  # the program itself works on its stdout
     finally:
         turn.release()
 

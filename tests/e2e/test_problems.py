@@ -1,0 +1,217 @@
+"""Problems of a run: marks in the editor, the list, and the keys that go through them."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+from serving import Server
+
+from e2e.editor import PHONE, Editor, new_context
+
+LAPTOP = (1280, 800)
+BOTH = pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"], indirect=True)
+THREE = 'int main(void) {\n  int x = "a";\n\tfoo(x)\n  return nix;\n}\n'
+"""A warning in line 2, and in line 3 a warning and an error."""
+
+
+@pytest.fixture
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    size: tuple[int, int] = getattr(request, "param", LAPTOP)
+    return size
+
+
+@pytest.fixture
+def editor(browser: Browser, server: Server, size: tuple[int, int]) -> Iterator[Editor]:
+    with new_context(browser, size) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        editor.open()
+        yield editor
+        assert editor.complaints == []
+
+
+def marks(editor: Editor, severity: str) -> Locator:
+    return editor.page.locator(f".cm-problem-{severity}")
+
+
+def signs(editor: Editor, severity: str) -> Locator:
+    return editor.page.locator(f".cm-lineNumbers .cm-sign-{severity}")
+
+
+def rows(editor: Editor) -> Locator:
+    return editor.page.locator("[data-testid=problem]")
+
+
+def fail(editor: Editor, source: str, language: str = "c") -> None:
+    editor.part("language").select_option(language)
+    editor.run(source)
+    editor.expect_verdict("bad")
+    editor.show("code")
+
+
+@BOTH
+def test_an_exception_is_marked_and_listed(editor: Editor) -> None:
+    fail(editor, "x = 0\nprint(1 / x)\n", "python")
+    expect(marks(editor, "error")).to_have_text("1 / x")
+    expect(signs(editor, "error")).to_have_text("2")
+    editor.show("problems")
+    expect(rows(editor)).to_have_count(1)
+    expect(rows(editor)).to_contain_text("ZeroDivisionError: division by zero")
+    expect(rows(editor)).to_contain_text("main.py:2:7")
+    rows(editor).click()
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    expect(editor.page.locator(".problem-told")).to_have_text(
+        "Error: ZeroDivisionError: division by zero"
+    )
+    expect(editor.part("problem-told")).to_have_text(
+        "1 of 1: Error: ZeroDivisionError: division by zero, main.py:2:7"
+    )
+    editor.page.keyboard.insert_text("0 or ")
+    expect(editor.page.locator(".cm-line").nth(1)).to_have_text("print(0 or 1 / x)")
+    expect(editor.page.locator(".problem-told")).to_have_count(0)
+
+
+@BOTH
+def test_what_a_compiler_says_is_marked_and_counted(editor: Editor) -> None:
+    fail(editor, THREE)
+    expect(marks(editor, "warning")).to_have_text(['"a"', "foo"])
+    expect(marks(editor, "error")).to_have_text([")"])
+    expect(signs(editor, "warning")).to_have_text("2")
+    expect(signs(editor, "error")).to_have_text("3")
+    badge = "#to-problems" if editor.part("switch").is_visible() else "#problems-tab"
+    expect(editor.page.locator(badge)).to_have_text("Problems 3")
+    editor.run("int main(void) { return 0; }")
+    editor.expect_verdict("good")
+    editor.show("code")
+    expect(editor.page.locator(".cm-problem")).to_have_count(0)
+    expect(editor.page.locator("#problems-count")).to_be_hidden()
+
+
+def test_nothing_to_tell_is_said(editor: Editor) -> None:
+    editor.show("problems")
+    expect(editor.part("problems")).to_have_text("No problems found.")
+    editor.page.keyboard.press("F8")
+    expect(editor.part("problem-told")).to_have_text("No problems found.")
+
+
+@BOTH
+def test_f8_goes_through_them_and_tells_each(editor: Editor) -> None:
+    fail(editor, THREE)
+    told, line = editor.part("problem-told"), editor.page.locator(".cm-activeLineGutter")
+    for key, start, number in [
+        ("F8", "1 of 3: Warning: initialization of", "2"),
+        ("F8", "2 of 3: Warning: implicit declaration", "3"),
+        ("F8", "3 of 3: Error: expected", "3"),
+        ("F8", "1 of 3: ", "2"),
+        ("Shift+F8", "3 of 3: ", "3"),
+        ("Shift+F8", "2 of 3: ", "3"),
+    ]:
+        editor.page.keyboard.press(key)
+        expect(told).to_contain_text(start)
+        expect(line).to_have_text(number)
+        expect(editor.page.locator(".cm-content")).to_be_focused()
+    expect(editor.page.locator(".problem-told")).to_contain_text("Warning: implicit declaration")
+    editor.show("problems")
+    expect(editor.page.locator("#problems [aria-current]")).to_contain_text("implicit declaration")
+
+
+def test_a_row_is_chosen_by_keys_alone(editor: Editor) -> None:
+    fail(editor, THREE)
+    editor.part("problems-tab").focus()
+    editor.page.keyboard.press("Enter")
+    editor.page.keyboard.press("Tab")  # the drawer's button
+    editor.page.keyboard.press("Tab")  # the panel
+    for _ in range(3):
+        editor.page.keyboard.press("Tab")
+    expect(rows(editor).nth(2)).to_be_focused()
+    editor.page.keyboard.press("Enter")
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    expect(editor.part("cursor")).to_contain_text("3")
+
+
+def test_marks_move_with_the_text_and_go_when_it_is_changed_there(editor: Editor) -> None:
+    fail(editor, THREE)
+    expect(marks(editor, "warning")).to_have_count(2)
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.press("Control+Home")
+    editor.page.keyboard.insert_text("// one more line\n")
+    expect(signs(editor, "warning")).to_have_text("3")
+    expect(signs(editor, "error")).to_have_text("4")
+    expect(marks(editor, "warning")).to_have_text(['"a"', "foo"])
+    editor.page.keyboard.press("F8")
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("3")
+    editor.page.keyboard.press("Delete")
+    expect(marks(editor, "warning")).to_have_text(["foo"])
+    # What was found is still a place to go to.
+    editor.page.keyboard.press("Shift+F8")
+    editor.page.keyboard.press("F8")
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("3")
+
+
+def test_what_is_written_while_it_runs_moves_the_marks_to_come(editor: Editor) -> None:
+    editor.part("language").select_option("python")
+    editor.run("import time\ntime.sleep(1)\nprint(nix)\n")
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.press("Control+Home")
+    editor.page.keyboard.insert_text("# one\n# two\n")
+    expect(signs(editor, "error")).to_have_text("5")
+    expect(marks(editor, "error")).to_have_text(["nix"])
+
+
+def test_a_mark_tells_its_message_under_the_pointer(editor: Editor) -> None:
+    fail(editor, THREE)
+    marks(editor, "warning").first.hover()
+    expect(editor.page.locator(".problem-told")).to_contain_text("makes integer from pointer")
+    editor.part("verdict").hover()
+    expect(editor.page.locator(".problem-told")).to_have_count(0)
+    marks(editor, "warning").first.click()
+    expect(editor.page.locator(".problem-told")).to_contain_text("makes integer from pointer")
+
+
+def test_an_exception_at_the_terminal_is_found(editor: Editor) -> None:
+    editor.part("language").select_option("python")
+    editor.talk("print('\\x1b[31mred\\x1b[0m')\nnix\n")
+    editor.expect_verdict("bad")
+    expect(signs(editor, "error")).to_have_text("2")
+
+
+def test_each_language_has_its_own_problems(editor: Editor) -> None:
+    fail(editor, THREE)
+    expect(editor.page.locator("#problems-count")).to_have_text("3")
+    editor.part("language").select_option("python")
+    expect(editor.page.locator("#problems-count")).to_be_hidden()
+    expect(editor.page.locator(".cm-problem")).to_have_count(0)
+    editor.part("language").select_option("c")
+    expect(editor.page.locator("#problems-count")).to_have_text("3")
+    expect(marks(editor, "warning")).to_have_count(2)
+
+
+@BOTH
+def test_a_reload_keeps_them(editor: Editor) -> None:
+    fail(editor, THREE)
+    expect(marks(editor, "error")).to_have_count(1)
+    editor.page.reload()
+    editor.show("code")
+    expect(marks(editor, "error")).to_have_text([")"])
+    expect(signs(editor, "error")).to_have_text("3")
+
+
+def test_columns_are_right_behind_characters_of_all_sizes(editor: Editor) -> None:
+    fail(editor, '\tä = "😀"; print(ä.nix)', "python")
+    expect(editor.page.locator(".cm-problem")).to_have_count(1)
+    fail(editor, 'if 1:\n\tä = "😀"; print(ä.nix)', "python")
+    expect(marks(editor, "error")).to_have_text(["ä.nix"])
+    fail(editor, 'fn main() {\n\tlet _ä = "😀"; let _y: i32 = "x";\n}', "rust")
+    expect(marks(editor, "error")).to_have_text(['"x"'])
+
+
+def test_a_flood_of_what_looks_like_problems_is_harmless(editor: Editor) -> None:
+    editor.part("language").select_option("python")
+    editor.run(
+        "import sys\n"
+        "sys.stderr.write('/box/main.py:1: ' * 30_000 + '\\n')\n"
+        "for n in range(5_000): sys.stderr.write(f'/box/main.py:{n % 4 + 1}: UserWarning: {n}\\n')\n"
+        "print(nix)\n"
+    )
+    editor.expect_verdict("bad")
+    expect(rows(editor).last).to_contain_text("NameError")
+    assert rows(editor).count() <= 200

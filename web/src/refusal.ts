@@ -1,0 +1,28 @@
+import { bytes } from './measures'
+import type { Problem } from './messages'
+import { kind } from './messages'
+import { say } from './say'
+import type { Tone, Verdict } from './verdict'
+
+/** Why a submission of so many bytes was not taken. What the user wrote stays where it is. */
+export function refusal(problem: Problem, size = 0): Verdict {
+  const again = problem.retry_after ? say('again_in', { n: Math.ceil(problem.retry_after) }) : say('again')
+  const fields = (problem.errors ?? []).map((e) => `${e.field}: ${e.message}`)
+  const said = [problem.title.replace(/\.?$/, '.'), problem.detail ?? '', ...fields].filter(Boolean).join('\n')
+  const of = (tone: Tone, headline: string, line: string): Verdict => ({ tone, headline, line })
+  if (problem.status === 503 && kind(problem).includes('full')) {
+    return of('ours', say('queue_full'), say('nothing_lost', { again }))
+  }
+  if (problem.status === 413) return tooLarge(problem, size)
+  if (problem.status === 503) return of('ours', say('cannot_run'), problem.detail ? said : `${said} ${again}`)
+  if (problem.status === 429) return of('ours', say('too_many'), problem.detail ? said : `${said} ${again}`)
+  if (problem.status >= 500) return of('ours', say('server_failed'), said)
+  return of('bad', say('refused'), said)
+}
+
+function tooLarge(problem: Problem, size: number): Verdict {
+  const most = Number(/\d{4,}/.exec(problem.detail ?? '')?.[0] ?? 0)
+  if (most === 0) return { tone: 'bad', headline: say('too_large'), line: problem.detail || problem.title }
+  const line = size > most ? say('larger_by', { size: bytes(size - most) }) : ''
+  return { tone: 'bad', headline: say('larger_than', { size: bytes(most) }), line }
+}
