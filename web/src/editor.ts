@@ -12,7 +12,7 @@ import {
   lineNumbers,
 } from '@codemirror/view'
 import { newMarks } from './marks'
-import { loadMode } from './modes'
+import { loadMode, readyMode } from './modes'
 import type { Problem } from './problems'
 import { say } from './say'
 import { theme } from './theme'
@@ -102,14 +102,16 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       }
       if (opened !== '') states.set(opened, view.state)
       opened = file
-      view.setState(states.get(file) ?? EditorState.create({ doc: text, extensions }))
+      const state = states.get(file) ?? EditorState.create({ doc: text, extensions })
+      const ready = readyMode(modeName)
+      view.setState(state.update({ effects: mode.reconfigure(ready) }).state)
       if (view.state.doc.toString() !== text) replace(text)
       marks.opened(view, file)
       tellCursor(view.state)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
         (extension) => {
-          if (opened === file) view.dispatch({ effects: mode.reconfigure(extension) })
+          if (opened === file && extension !== ready) view.dispatch({ effects: mode.reconfigure(extension) })
         },
         (error: unknown) => console.warn(`no editor mode ${modeName}:`, error),
       )

@@ -44,8 +44,21 @@ export function modeOf(name: string, languages: readonly Moded[]): string {
   return of?.editor_mode ?? others[name.slice(name.lastIndexOf('.') + 1)] ?? ''
 }
 
+/** What helps to write, once it is there. A text must have it from the moment when it is shown: CodeMirror's
+ * completion asks for its own state when it has a word from the text that was shown before. */
+let help: Extension = []
+const ready = new Map<string, Extension>()
+
+/** How a language is written, as far as that is known by now. */
+export const readyMode = (name: string): Extension => ready.get(name) ?? help
+
 /** How a language is written, and what helps to write. */
 export async function loadMode(name: string): Promise<Extension> {
+  const known = ready.get(name)
+  if (known !== undefined) return known
   const [{ assist }, language] = await Promise.all([import('./assist'), modes[name]?.() ?? []])
-  return [language, indentUnit.of(indents[name] ?? '    '), assist]
+  const mode = [language, indentUnit.of(indents[name] ?? '    '), assist]
+  help = assist
+  ready.set(name, mode)
+  return mode
 }
