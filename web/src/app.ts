@@ -1,6 +1,7 @@
 import { ProblemError, languages, unready } from './api'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
+import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newEditor } from './editor'
@@ -8,8 +9,9 @@ import { mostBytes, newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
+import { newLinks } from './links'
 import { newLayout } from './layout'
-import { moveByF6, newAttention, typeByTouch } from './focus'
+import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
 import { goneLanguages, rememberLanguage } from './gone'
 import { showCursor, showLimits, showSaved } from './foot'
@@ -68,21 +70,21 @@ const screen = newScreen(page.terminal, {
   typed: type,
   resized: (size) => runner.resize(size),
   pastedTooMuch: () => results.tooMuch(),
-  ours: (key) => runs(key) || key.key === 'F6',
 })
-const results = newResults(screen, () => {
+const links = newLinks((named) => finding.goTo(named))
+const results = newResults(screen, links.linked, () => {
   showControls()
   remember()
 })
-const editor = newEditor(page.editor, nonce, { run, changed: edited, moved: showCursor })
-const finding = newFinding(editor, {
-  sources: (id) => (workspace?.language.id === id ? { language: workspace.language, sources: sourcesOf(workspace) } : null),
-  go(problem) {
+const editor = newEditor(page.editor, nonce, { changed: edited, moved: showCursor })
+const finding = newFinding(editor, links, {
+  sources: () => (workspace !== null && workspace.language.id === made?.language ? { language: workspace.language, sources: sourcesOf(workspace) } : null),
+  go(place) {
     layout.show('code')
     noteEdits()
-    workspace?.show(problem.file)
+    workspace?.show(place.file)
     showWorkspace()
-    editor.go(problem)
+    editor.go(place)
   },
   name: (id, file) => `${id}/${file}`,
 })
@@ -141,6 +143,8 @@ function open(picked: Language): void {
   if (isGone()) gone.say(say('gone', { name: picked.name }), { label: say('file_download'), do: () => files.download() })
   else gone.hide()
   showControls()
+  // Who has not gone elsewhere meanwhile can write at once. By touch a keyboard would come up.
+  if (!layout.narrow && document.activeElement === document.body) editor.focus()
   finding.show(picked)
 }
 
@@ -393,21 +397,6 @@ page.theme.addEventListener('click', () => {
 })
 page.version.addEventListener('change', showAge)
 store.watch(look)
-document.addEventListener('keydown', (key) => {
-  if (!runs(key) || key.defaultPrevented) return
-  key.preventDefault()
-  run()
-})
-// A key that is held down must not run the program again and again.
-addEventListener(
-  'keydown',
-  (key) => {
-    if (!key.repeat || !runs(key)) return
-    key.preventDefault()
-    key.stopPropagation()
-  },
-  { capture: true },
-)
 addEventListener('pagehide', () => {
   save()
   workspace?.leave()
@@ -418,13 +407,9 @@ addEventListener('pagehide', () => {
 addEventListener('pageshow', look)
 document.addEventListener('visibilitychange', save)
 
-function runs(key: KeyboardEvent): boolean {
-  return key.key === 'Enter' && (mac ? key.metaKey : key.ctrlKey)
-}
-
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 typeByTouch(page.keys, type)
-moveByF6([
+const nextPane = newPanes([
   {
     in: page.editor,
     focus() {
@@ -447,6 +432,28 @@ moveByF6([
     },
   },
 ])
+newCommands({
+  run: () => run(),
+  stop,
+  save() {
+    save()
+    results.say(say(workspace?.unkept === true ? 'not_saved' : 'saved'))
+  },
+  next_pane: () => nextPane(1),
+  previous_pane: () => nextPane(-1),
+  next_problem: () => finding.next(1),
+  previous_problem: () => finding.next(-1),
+  input() {
+    layout.show('input')
+    page.stdin.focus()
+  },
+  drawer: () => page.drawerToggle.click(),
+  copy: () => page.copy.click(),
+  download: () => page.download.click(),
+  versions: () => page.versions.click(),
+  example: () => page.restore.click(),
+  theme: () => page.theme.click(),
+})
 followAppearance()
 showTheme()
 showControls()
