@@ -116,7 +116,9 @@ def test_a_page_below_a_path_asks_for_nothing_beside_it(browser: Browser, server
         )
         editor.expect_verdict("good")
         editor.expect_output("below")
-        editor.page.wait_for_function("document.querySelector('#pictures img').naturalWidth > 100")
+        editor.page.wait_for_function(
+            "() => document.querySelector('#pictures img').naturalWidth > 100"
+        )
         expect(editor.page.locator("h1 a")).to_have_js_property(
             "href", f"http://127.0.0.1:{port}/code/"
         )
