@@ -197,7 +197,7 @@ def test_the_headline_names_the_place_and_leads_there(editor: Editor) -> None:
     editor.part("language").select_option("python")
     editor.run("x = 0\nprint(1 / x)\n")
     editor.expect_verdict("bad", "ZeroDivisionError in line 2")
-    expect(editor.part("detail")).to_have_text("ZeroDivisionError: division by zero")
+    expect(editor.part("detail")).to_have_text("division by zero")
     editor.part("verdict").get_by_role("button").click()
     expect(editor.page.locator(".cm-content")).to_be_focused()
     expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("2")

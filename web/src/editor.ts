@@ -1,7 +1,7 @@
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
 import { bracketMatching, indentOnInput } from '@codemirror/language'
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
-import { Compartment, EditorState, Prec } from '@codemirror/state'
+import { Compartment, EditorState } from '@codemirror/state'
 import {
   EditorView,
   drawSelection,
@@ -34,7 +34,6 @@ export interface Editor {
 }
 
 export interface EditorEvents {
-  run(): void
   changed(): void
   /** Counted from one. */
   moved(line: number, column: number): void
@@ -63,17 +62,6 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     marks.extension,
     typeover,
     mode.of([]),
-    Prec.highest(
-      keymap.of([
-        {
-          key: 'Mod-Enter',
-          run() {
-            on.run()
-            return true
-          },
-        },
-      ]),
-    ),
     keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()

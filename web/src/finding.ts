@@ -16,6 +16,8 @@ export interface Finding {
   ran(language: Language, sources: Sources): void
   /** The languages are known, or another one is chosen. */
   show(language: Language): void
+  /** Goes to the next problem, or to the one before. */
+  next(step: 1 | -1): void
   /** Goes to a place that the compiler named. */
   goTo(named: Named): void
 }
@@ -137,13 +139,13 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     return { problem, file, more, go: () => go(problems.indexOf(problem)) }
   }
 
-  document.addEventListener('keydown', (key) => {
-    if (key.key !== 'F8' || key.ctrlKey || key.altKey || key.metaKey) return
-    key.preventDefault()
+  /** From one problem to the next, and around. */
+  function next(step: 1 | -1): void {
     const { length } = list.children
     if (length === 0) page.problemTold.textContent = say('no_problems')
-    else go(key.shiftKey ? (at <= 0 ? length : at) - 1 : (at + 1) % length)
-  })
+    else go(step === -1 ? (at <= 0 ? length : at) - 1 : (at + 1) % length)
+  }
+
   page.problems.append(list)
 
   return {
@@ -191,6 +193,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       if (known === -1) on.go(place)
       else go(known)
     },
+    next,
     show({ id }) {
       chosen = id
       if (running === null) find()

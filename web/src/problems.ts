@@ -55,9 +55,9 @@ const mostLines = 6_000
 const longestLine = 1_000
 const longestMessage = 1_000
 /** All of it takes a millisecond or two, unless somebody wants it to take long. */
-const mostMs = 15
+const mostMs = 12
 /** So often a pattern is tried whatever the time is: a browser that had to wait finds what a usual text tells. */
-const leastTries = 1_000
+const leastTries = 400
 const lastLines = 200
 /** Where a program lies while it runs. */
 const box = '/box/'
@@ -179,7 +179,7 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
       if (rest === null) break
       note(form, form.last ? [...rest.groups, head.groups] : [head.groups, ...rest.groups], next !== null)
       next = rest.next
-      if (next >= lines.length) break
+      if (next >= lines.length || !inTime()) break
     }
     return next
   }

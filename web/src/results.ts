@@ -3,7 +3,7 @@ import { newBinary } from './binary'
 import { newCompiled } from './compiled'
 import type { Decisive } from './finding'
 import { newHeadline } from './headline'
-import { runKeyName } from './keys'
+import { keyName } from './keys'
 import { bytes, ordinal, seconds } from './measures'
 import type { Outcome, Problem, Result, Size, StageName } from './messages'
 import { newOutput } from './output'
@@ -44,6 +44,8 @@ export interface Results extends RunView {
   /** Run was asked for, and the languages are not yet there. */
   waiting(): void
   stopping(): void
+  /** To who hears the page. */
+  say(what: string): void
   /** The name of the program. */
   file(name: string): void
   /** Too much was typed or pasted. */
@@ -171,7 +173,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
   }
 
   clear()
-  placeholder(say('intro', { key: runKeyName }))
+  placeholder(say('intro', { key: keyName('Mod-Enter') }))
 
   return {
     clear,
@@ -188,6 +190,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     tooMuch: () => strip.show('busy', busy.headline, say('too_much')),
     facts,
     file: headline.file,
+    say: announcer.say,
     old(from) {
       page.old.textContent = from
       page.old.hidden = from === ''
@@ -227,7 +230,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     forgotten() {
       tty = false
       clear()
-      placeholder(say('intro', { key: runKeyName }))
+      placeholder(say('intro', { key: keyName('Mod-Enter') }))
       tell('idle', say('ready'))
       changed()
     },

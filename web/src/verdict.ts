@@ -131,18 +131,21 @@ function runtimeError(result: Result, story: Story, told: string): Verdict {
       ? { tone: 'bad', headline: say('starved'), line: '', offers: ['write-input', 'type-live'] }
       : { tone: 'bad', headline: say('starved_empty'), line: '', offers: ['type-live', 'write-input'] }
   }
-  if (first !== null) return { tone: 'bad', headline: failure(first), line: told || first.message }
+  if (first !== null) return { tone: 'bad', ...failure(first) }
   const code = outcome?.exit_code == null ? say('exit_unknown') : say('exit_code', { code: outcome.exit_code })
   return { tone: story.complained ? 'bad' : 'stopped', headline: code, line: told }
 }
 
 /** The exception and its line, as far as both have room. */
-function failure(first: Complaint): string {
-  const name = first.code?.split(/[.:\\]+/).pop() ?? ''
+function failure(first: Complaint): { headline: string; line: string } {
+  const { code, message } = first
+  const name = code?.split(/[.:\\]+/).pop() ?? ''
   const place = where(first)
   const whole = say('failed_with', { name: capital(name), place })
-  if (name !== '' && whole.length <= longestHeadline) return whole
-  return name !== '' && name.length <= longestHeadline ? name : shortened(say('failed_in', { place }))
+  if (name === '' || name.length > longestHeadline) return { headline: shortened(say('failed_in', { place })), line: message }
+  // The name is not said twice.
+  const rest = message.startsWith(`${code}: `) ? message.slice(`${code}: `.length) : message
+  return { headline: whole.length <= longestHeadline ? whole : name, line: rest }
 }
 
 const where = ({ file, line }: Complaint) => (file === null ? say('place_line', { line }) : `${file}:${line}`)
