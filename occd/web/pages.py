@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mimetypes
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,13 @@ def page_routes() -> Blueprint:
         # Relative: the page may stand below a path of another site.
         return f"static/{path}?v={files[path].etag}"
 
+    modules = _imported(files, "app.js")
+
     @pages.get("/")
     async def index() -> Response:
         nonce = secrets.token_urlsafe(16)
         page = jinja.get_template("index.html").render(
-            nonce=nonce, version=__version__, static=static_url, words=words
+            nonce=nonce, version=__version__, static=static_url, words=words, modules=modules
         )
         headers = {"Content-Security-Policy": _CSP.format(nonce=nonce), "Cache-Control": "no-cache"}
         return respond(page.encode(), "text/html; charset=utf-8", compress, headers)
@@ -70,6 +73,17 @@ def page_routes() -> Blueprint:
         return _serve(files["favicon.svg"])
 
     return pages
+
+
+def _imported(files: dict[str, _Static], name: str) -> list[str]:
+    """The modules that this one needs, and that those need, each as it is asked for: name and query.
+    A browser that is told of them fetches all of them at once."""
+    found: dict[str, None] = {}
+    for asked in re.findall(rb'(?:from|import)"\./([^"]+)"', files[name].body):
+        module = asked.decode()
+        if module not in found:
+            found |= dict.fromkeys([module, *_imported(files, module.partition("?")[0])])
+    return list(found)
 
 
 def _serve(file: _Static) -> Response:

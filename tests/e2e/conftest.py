@@ -1,13 +1,14 @@
 """One real browser and one real server for all tests of the page."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from serving import Server, serving
 
 from e2e.editor import ARGS, CHROMIUM, DESK, PATIENCE_MS, Editor, new_context
+from e2e.failed import take_pictures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,6 +17,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.skip(reason="there is no /usr/bin/chromium"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A fixture does not hear that its test failed, so pictures of the pages it opened are taken here."""
+    try:
+        return (yield)
+    except (Exception, pytest.fail.Exception):
+        browser = pyfuncitem.funcargs.get("browser")
+        if isinstance(browser, Browser):
+            for context in browser.contexts:
+                take_pictures(context)
+        raise
 
 
 @pytest.fixture(scope="package")

@@ -1,8 +1,11 @@
 """The editor's page, as a person uses it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -12,6 +15,8 @@ from playwright.sync_api import (
     Request,
     expect,
 )
+
+from e2e.failed import take_pictures
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGS = [
@@ -157,14 +162,20 @@ class Editor:
         return lines
 
 
+@contextmanager
 def new_context(
     browser: Browser, size: tuple[int, int], dark: bool = False, forced: bool = False
-) -> BrowserContext:
-    """`forced`: the system chooses the colours."""
+) -> Iterator[BrowserContext]:
+    """`forced`: the system chooses the colours. A test that fails within leaves pictures."""
     width, height = size
-    return browser.new_context(
+    with browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if dark else "light",
         forced_colors="active" if forced else "none",
         has_touch=size == PHONE,
-    )
+    ) as context:
+        try:
+            yield context
+        except (Exception, pytest.fail.Exception):
+            take_pictures(context)
+            raise

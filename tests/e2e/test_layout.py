@@ -119,10 +119,14 @@ def test_a_narrow_page_shows_one_part_at_a_time(at: Editor, size: tuple[int, int
     expect(at.part("output")).to_be_visible()
     expect(at.page.locator("#to-output")).to_have_attribute("aria-selected", "true")
     at.page.wait_for_function(
-        "(pane => pane.scrollTop > 0 && pane.scrollHeight - pane.scrollTop - pane.clientHeight < 2)"
+        "() => (pane => pane.scrollTop > 0 && pane.scrollHeight - pane.scrollTop - pane.clientHeight < 2)"
         "(document.querySelector('#output'))"
     )
     assert at.page.evaluate(SCROLLERS) == ["output"]
+    at.run("raise NotImplementedError('no')")
+    at.expect_verdict("bad", "NotImplementedError in line 1")
+    left, _, width, _ = box(at.part("verdict"))
+    assert left + width <= box(at.part("copy"))[0]
     at.show("input")
     assert box(at.part("stdin"))[3] > size[1] / 2
     at.show("code")

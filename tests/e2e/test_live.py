@@ -82,7 +82,9 @@ def test_a_program_is_answered_as_in_a_terminal_until_control_d(editor: Editor) 
 def test_the_first_view_does_without_the_terminal(editor: Editor) -> None:
     fetched = """() => performance.getEntriesByType('resource')
         .map(each => [each.name, each.startTime, each.transferSize])"""
-    editor.page.wait_for_function(f"({fetched})().some(([name]) => name.includes('terminal.js'))")
+    editor.page.wait_for_function(
+        f"() => ({fetched})().some(([name]) => name.includes('terminal.js'))"
+    )
     loaded, size = editor.page.evaluate(
         "(([page]) => [page.loadEventStart, page.transferSize])"
         "(performance.getEntriesByType('navigation'))"
@@ -257,7 +259,7 @@ def size(lines: list[str]) -> tuple[int, int]:
 
 def test_a_program_is_told_the_size_of_the_pane(editor: Editor) -> None:
     editor.talk(SIZES)
-    editor.page.wait_for_function("document.querySelectorAll('.xterm-rows > div').length > 1")
+    editor.page.wait_for_function("() => document.querySelectorAll('.xterm-rows > div').length > 1")
     rows = editor.page.locator(".xterm-rows > div")
     before, _ = size(editor.wait_terminal(f"{rows.count()} "))
     editor.page.set_viewport_size({"width": DESK[0], "height": 600})

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server
 
-from e2e.editor import DESK, PHONE, Editor
+from e2e.editor import DESK, PHONE, Editor, new_context
 
 WRONG_C = "int main(void) {\n" + "".join(
     f"    undeclared_{n} = {'1 + ' * 60}1;\n" for n in range(60)
@@ -50,8 +50,8 @@ def test_colours_are_shown_and_can_be_read(browser: Browser, server: Server) -> 
         "print('plain \\x1b[33myellow\\x1b[0m \\x1b[38;5;208morange\\x1b[0m '\n"
         "      '\\x1b[1;4;38;2;250;250;250mwhite\\x1b[0m \\x1b[97;103mboth\\x1b[0m')"
     )
-    for scheme in ("light", "dark"):
-        with browser.new_context(color_scheme=scheme) as context:
+    for dark in (False, True):
+        with new_context(browser, DESK, dark) as context:
             editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
             editor.open()
             editor.run(source)
@@ -88,7 +88,7 @@ def test_a_flood_of_colours_stays_cheap(editor: Editor) -> None:
 def test_a_compilers_messages_open_at_the_first_unwrapped_and_have_all_the_room(
     browser: Browser, server: Server, size: tuple[int, int]
 ) -> None:
-    with browser.new_context(viewport={"width": size[0], "height": size[1]}) as context:
+    with new_context(browser, size) as context:
         editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
         editor.open()
         editor.part("language").select_option("c")
@@ -110,7 +110,7 @@ def test_a_compilers_messages_open_at_the_first_unwrapped_and_have_all_the_room(
 
 
 def test_in_forced_colours_the_bar_is_stderrs_alone(browser: Browser, server: Server) -> None:
-    with browser.new_context(forced_colors="active") as context:
+    with new_context(browser, DESK, forced=True) as context:
         editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
         editor.open()
         editor.run("import sys; print('out', flush=True); print('err', file=sys.stderr)")

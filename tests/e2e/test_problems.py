@@ -174,6 +174,36 @@ def test_an_exception_at_the_terminal_is_found(editor: Editor) -> None:
     expect(signs(editor, "error")).to_have_text("2")
 
 
+@BOTH
+def test_places_in_the_compilers_text_are_links(editor: Editor) -> None:
+    fail(editor, THREE)
+    editor.show("output")
+    text = editor.part("compile-output")
+    expect(text).to_have_js_property("scrollTop", 0)
+    expect(text.locator("a")).to_have_text(["main.c:2:11", "main.c:3:9", "main.c:3:15"])
+    text.locator("a").nth(1).focus()
+    editor.page.keyboard.press("Enter")
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("3")
+    expect(editor.page.locator(".problem-told")).to_contain_text("implicit declaration")
+
+
+@BOTH
+def test_the_headline_names_the_place_and_leads_there(editor: Editor) -> None:
+    editor.part("language").select_option("c")
+    editor.run(THREE)
+    editor.expect_verdict("bad", "Does not compile: line 3")
+    expect(editor.part("detail")).to_have_text("expected ‘;’ before ‘return’")
+    editor.part("language").select_option("python")
+    editor.run("x = 0\nprint(1 / x)\n")
+    editor.expect_verdict("bad", "ZeroDivisionError in line 2")
+    expect(editor.part("detail")).to_have_text("division by zero")
+    editor.part("verdict").get_by_role("button").click()
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("2")
+    expect(editor.page.locator(".problem-told")).to_contain_text("division by zero")
+
+
 def test_each_language_has_its_own_problems(editor: Editor) -> None:
     fail(editor, THREE)
     expect(editor.page.locator("#problems-count")).to_have_text("3")

@@ -649,7 +649,9 @@ def _asked(language: dict[str, Any], case: Case, result: dict[str, Any]) -> dict
 
 def _parse(parser: Path, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
     given = json.dumps(asked).encode()
-    done = subprocess.run(["node", parser], input=given, capture_output=True, check=True)
+    done = subprocess.run(
+        ["node", parser], input=given, capture_output=True, check=True, timeout=300
+    )
     answers: list[dict[str, Any]] = json.loads(done.stdout)
     return answers
 

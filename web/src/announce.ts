@@ -51,7 +51,7 @@ export function newAnnouncer(region: HTMLElement): Announcer {
     },
     ended(headline, line, text) {
       idle()
-      tell([`${headline}.`, line, ...spoken(text)].filter(Boolean).join(' '))
+      tell([`${headline}.`, line.replace(/[^.?!]$/, '$&.'), ...spoken(text)].filter(Boolean).join(' '))
     },
     idle,
     say: tell,

@@ -1,6 +1,7 @@
 import { ProblemError, languages, unready } from './api'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
+import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newDraft, starter } from './drafts'
@@ -9,8 +10,9 @@ import { newEditor } from './editor'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
+import { newLinks } from './links'
 import { newLayout } from './layout'
-import { moveByF6, newAttention, typeByTouch } from './focus'
+import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
 import { showCursor, showLimits, showSaved } from './foot'
 import type { Language } from './messages'
@@ -68,18 +70,18 @@ const screen = newScreen(page.terminal, {
   typed: type,
   resized: (size) => runner.resize(size),
   pastedTooMuch: () => results.tooMuch(),
-  ours: (key) => runs(key) || key.key === 'F6',
 })
-const results = newResults(screen, () => {
+const links = newLinks((named) => finding.goTo(named))
+const results = newResults(screen, links.linked, () => {
   showControls()
   remember()
 })
-const editor = newEditor(page.editor, nonce, { run, changed: edited, moved: showCursor })
-const finding = newFinding(editor, {
-  sources: (id) => (language?.id === id ? { language, sources: sourcesOf(language) } : null),
-  go(problem) {
+const editor = newEditor(page.editor, nonce, { changed: edited, moved: showCursor })
+const finding = newFinding(editor, links, {
+  sources: () => (language !== null && language.id === made?.language ? { language, sources: sourcesOf(language) } : null),
+  go(place) {
     layout.show('code')
-    editor.go(problem)
+    editor.go(place)
   },
   name: (id) => id,
 })
@@ -131,6 +133,8 @@ function open(picked: Language): void {
   showDrafts()
   showLimits(picked)
   layout.drawer.suit(input?.text !== '')
+  // Who has not gone elsewhere meanwhile can write at once. By touch a keyboard would come up.
+  if (!layout.narrow && document.activeElement === document.body) editor.focus()
   finding.show(picked)
 }
 
@@ -369,21 +373,6 @@ page.theme.addEventListener('click', () => {
 })
 page.version.addEventListener('change', showAge)
 store.watch(look)
-document.addEventListener('keydown', (key) => {
-  if (!runs(key) || key.defaultPrevented) return
-  key.preventDefault()
-  run()
-})
-// A key that is held down must not run the program again and again.
-addEventListener(
-  'keydown',
-  (key) => {
-    if (!key.repeat || !runs(key)) return
-    key.preventDefault()
-    key.stopPropagation()
-  },
-  { capture: true },
-)
 addEventListener('pagehide', () => {
   save()
   program?.draft.leave()
@@ -395,13 +384,9 @@ addEventListener('pagehide', () => {
 addEventListener('pageshow', look)
 document.addEventListener('visibilitychange', save)
 
-function runs(key: KeyboardEvent): boolean {
-  return key.key === 'Enter' && (mac ? key.metaKey : key.ctrlKey)
-}
-
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 typeByTouch(page.keys, type)
-moveByF6([
+const nextPane = newPanes([
   {
     in: page.editor,
     focus() {
@@ -424,6 +409,28 @@ moveByF6([
     },
   },
 ])
+newCommands({
+  run: () => run(),
+  stop,
+  save() {
+    save()
+    results.say(say(store.whole ? 'saved' : 'not_saved'))
+  },
+  next_pane: () => nextPane(1),
+  previous_pane: () => nextPane(-1),
+  next_problem: () => finding.next(1),
+  previous_problem: () => finding.next(-1),
+  input() {
+    layout.show('input')
+    page.stdin.focus()
+  },
+  drawer: () => page.drawerToggle.click(),
+  copy: () => page.copy.click(),
+  download: () => page.download.click(),
+  versions: () => page.versions.click(),
+  example: () => page.restore.click(),
+  theme: () => page.theme.click(),
+})
 followAppearance()
 showTheme()
 showControls()

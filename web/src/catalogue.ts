@@ -11,15 +11,20 @@ export function watchCatalogue(found: (languages: Language[]) => void): void {
   let known = ''
   let tries = 0
 
+  function show(offered: Language[]): Language[] {
+    // The same list again must not disturb what is being written.
+    if (JSON.stringify(offered) !== known) {
+      known = JSON.stringify(offered)
+      found(offered)
+    }
+    return offered
+  }
+
   async function look(): Promise<void> {
     try {
-      const [offered, problem] = await Promise.all([languages(), unready()])
+      // The languages are shown as soon as they are there.
+      const [offered, problem] = await Promise.all([languages().then(show), unready()])
       tries = 0
-      // The same list again must not disturb what is being written.
-      if (JSON.stringify(offered) !== known) {
-        known = JSON.stringify(offered)
-        found(offered)
-      }
       showBanner(problem !== null ? remedy(problem) : offered.length === 0 ? say('no_language') : '')
       if (problem !== null || offered.length === 0) setTimeout(look, recheck)
     } catch (error) {

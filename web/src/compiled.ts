@@ -8,10 +8,11 @@ export interface Compiled extends Output {
   fold(folded: boolean): void
 }
 
-export function newCompiled(): Compiled {
-  const output = newOutput(page.compileOutput, false, (empty) => {
-    page.compilePart.hidden = empty
-  })
+export function newCompiled(linked: (text: string) => HTMLElement | null): Compiled {
+  const empty = (is: boolean) => {
+    page.compilePart.hidden = is
+  }
+  const output = newOutput(page.compileOutput, false, empty, linked)
 
   function fold(folded: boolean): void {
     page.compileOutput.hidden = folded

@@ -1,7 +1,7 @@
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
 import { bracketMatching, indentOnInput } from '@codemirror/language'
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
-import { Compartment, EditorState, Prec } from '@codemirror/state'
+import { Compartment, EditorState } from '@codemirror/state'
 import {
   EditorView,
   drawSelection,
@@ -13,7 +13,7 @@ import {
 } from '@codemirror/view'
 import { newMarks } from './marks'
 import { loadMode } from './modes'
-import type { Problem } from './problems'
+import type { Place, Problem } from './problems'
 import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
@@ -29,12 +29,11 @@ export interface Editor {
   ran(): void
   /** Marks the problems of the run, for each text by the name under which it is opened. */
   mark(problemsOf: (name: string) => readonly Problem[]): void
-  /** Goes to a problem of the text that is shown. */
-  go(problem: Problem): void
+  /** Goes to a place in the text that is shown, as that was when it ran. */
+  go(place: Place): void
 }
 
 export interface EditorEvents {
-  run(): void
   changed(): void
   /** Counted from one. */
   moved(line: number, column: number): void
@@ -63,17 +62,6 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     marks.extension,
     typeover,
     mode.of([]),
-    Prec.highest(
-      keymap.of([
-        {
-          key: 'Mod-Enter',
-          run() {
-            on.run()
-            return true
-          },
-        },
-      ]),
-    ),
     keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()
@@ -113,6 +101,6 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     focus: () => view.focus(),
     ran: () => marks.ran(view),
     mark: (problemsOf) => marks.found(view, opened, problemsOf),
-    go: (problem) => marks.go(view, problem),
+    go: (place) => marks.go(view, place),
   }
 }

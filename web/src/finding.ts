@@ -1,8 +1,9 @@
 import type { Editor } from './editor'
+import type { Links, Named } from './links'
 import type { Language, Result } from './messages'
 import { page } from './page'
-import { firstProblem, newFinder, survived } from './problems'
-import type { Finder, Problem, Sources } from './problems'
+import { compilersPlace, firstProblem, newFinder, survived } from './problems'
+import type { Finder, Place, Problem, Sources } from './problems'
 import type { RunView } from './run'
 import { newSaid } from './said'
 import { say } from './say'
@@ -15,22 +16,31 @@ export interface Finding {
   ran(language: Language, sources: Sources): void
   /** The languages are known, or another one is chosen. */
   show(language: Language): void
+  /** Goes to the next problem, or to the one before. */
+  next(step: 1 | -1): void
+  /** Goes to a place that the compiler named. */
+  goTo(named: Named): void
+}
+
+export interface Program {
+  language: Language
+  sources: Sources
 }
 
 export interface FindingEvents {
-  /** The program of this language as it is, for a run of which only its language is known. */
-  sources(language: string): { language: Language; sources: Sources } | null
+  /** The program as it is, if it is shown and the result that is shown is of its language. */
+  sources(): Program | null
   /** Brings the place into the editor, and the editor into sight. */
-  go(problem: Problem): void
+  go(place: Place): void
   /** The name under which the editor has a file. */
   name(language: string, file: string): string
 }
 
-export function newFinding(editor: Editor, on: FindingEvents): Finding {
+export function newFinding(editor: Editor, links: Links, on: FindingEvents): Finding {
   const finders = new WeakMap<Language, Finder>()
   const list = document.createElement('ol')
   let said = newSaid()
-  let running: { language: Language; sources: Sources } | null = null
+  let running: Program | null = null
   let result: Result | null = null
   let chosen: string | null = null
   let language: string | null = null
@@ -43,13 +53,17 @@ export function newFinding(editor: Editor, on: FindingEvents): Finding {
     put([])
   }
 
+  /** What runs is known, or looked for after the page was loaded again. */
+  function know(program: Program | null): void {
+    if (program === null) return
+    running = program
+    links.of(program.sources)
+    editor.ran()
+  }
+
   function find(): void {
-    if (result === null) return
-    if (running === null) {
-      running = result.language === null ? null : on.sources(result.language.id)
-      if (running === null) return
-      editor.ran()
-    }
+    if (running === null) know(on.sources())
+    if (running === null || result === null) return
     const { sources } = running
     const finder = finders.get(running.language) ?? newFinder(running.language.problems)
     finders.set(running.language, finder)
@@ -121,16 +135,17 @@ export function newFinding(editor: Editor, on: FindingEvents): Finding {
     const problem = ended.verdict === 'ok' ? null : firstProblem(ended.run === null ? 'compile' : 'run', problems)
     if (problem === null) return null
     const more = problems.filter(({ severity, source }) => severity === 'error' && source === problem.source).length - 1
-    return { problem, more, go: () => go(problems.indexOf(problem)) }
+    const file = problem.file === running?.sources.main ? null : problem.file
+    return { problem, file, more, go: () => go(problems.indexOf(problem)) }
   }
 
-  document.addEventListener('keydown', (key) => {
-    if (key.key !== 'F8' || key.ctrlKey || key.altKey || key.metaKey) return
-    key.preventDefault()
+  /** From one problem to the next, and around. */
+  function next(step: 1 | -1): void {
     const { length } = list.children
     if (length === 0) page.problemTold.textContent = say('no_problems')
-    else go(key.shiftKey ? (at <= 0 ? length : at) - 1 : (at + 1) % length)
-  })
+    else go(step === -1 ? (at <= 0 ? length : at) - 1 : (at + 1) % length)
+  }
+
   page.problems.append(list)
 
   return {
@@ -153,6 +168,10 @@ export function newFinding(editor: Editor, on: FindingEvents): Finding {
         clear()
         view.forgotten()
       },
+      stage(stage) {
+        if (running === null) know(on.sources())
+        view.stage(stage)
+      },
       output(stage, stream, data, old) {
         said.add(stage, stream, data)
         view.output(stage, stream, data, old)
@@ -163,10 +182,18 @@ export function newFinding(editor: Editor, on: FindingEvents): Finding {
         view.finished(ended, decisive(ended))
       },
     }),
-    ran(of, sources) {
-      running = { language: of, sources }
-      editor.ran()
+    ran: (of, sources) => know({ language: of, sources }),
+    goTo({ file, line, col }) {
+      // Another language's program may be in the editor by now.
+      if (running === null || running.language.id !== chosen) return
+      const { sources } = running
+      const place = compilersPlace(running.language.problems, file, line, col, sources)
+      if (place === null) return
+      const known = problems.findIndex((each) => each.file === place.file && each.line === place.line && each.col === place.col)
+      if (known === -1) on.go(place)
+      else go(known)
     },
+    next,
     show({ id }) {
       chosen = id
       if (running === null) find()
@@ -178,6 +205,8 @@ export function newFinding(editor: Editor, on: FindingEvents): Finding {
 /** The problem that made the program fail, and how many others of its stage there are. */
 export interface Decisive {
   problem: Problem
+  /** Where it is, unless in the file that runs. */
+  file: string | null
   more: number
   go(): void
 }

@@ -24,15 +24,12 @@ export function newAttention(take: () => void): Attention {
   }
 }
 
-/** Goes with F6 to the next of the page's parts, and with Shift to the one before. */
-export function moveByF6(parts: { in: HTMLElement; focus(): void }[]): void {
-  document.addEventListener('keydown', (key) => {
-    if (key.key !== 'F6' || key.ctrlKey || key.altKey || key.metaKey) return
-    key.preventDefault()
+/** Goes to the next of the page's parts (1), or to the one before (-1). */
+export function newPanes(parts: { in: HTMLElement; focus(): void }[]): (step: 1 | -1) => void {
+  return (step) => {
     const at = parts.findIndex((part) => part.in.contains(document.activeElement))
-    const next = at === -1 ? 0 : at + (key.shiftKey ? parts.length - 1 : 1)
-    parts[next % parts.length]?.focus()
-  })
+    parts.at(at === -1 ? 0 : (at + step) % parts.length)?.focus()
+  }
 }
 
 /** Buttons for keys that a touched keyboard does not have. `data-key` is what each types. */

@@ -2,7 +2,7 @@ import { RangeSet, StateEffect, StateField } from '@codemirror/state'
 import type { ChangeDesc, ChangeSet, Extension, Range, Text, Transaction } from '@codemirror/state'
 import { Decoration, EditorView, GutterMarker, gutterLineClass, hoverTooltip, showTooltip } from '@codemirror/view'
 import type { DecorationSet, Tooltip } from '@codemirror/view'
-import type { Problem, Severity } from './problems'
+import type { Place, Problem, Severity } from './problems'
 import { say } from './say'
 
 /** Shows problems of the last run in the text that it ran, whatever has been written since. */
@@ -14,8 +14,8 @@ export interface Marks {
   found(view: EditorView, name: string, problemsOf: (name: string) => readonly Problem[]): void
   /** Another text is shown. It has not been changed since the run while it was not shown. */
   opened(view: EditorView, name: string): void
-  /** Goes to where the problem's place is now, and tells it. */
-  go(view: EditorView, problem: Problem): void
+  /** Goes to where a place of the run is now. A problem is told. */
+  go(view: EditorView, place: Place): void
 }
 
 interface Placed {
@@ -41,7 +41,7 @@ interface Marked {
 
 const began = StateEffect.define<number>()
 const found = StateEffect.define<readonly Problem[]>()
-const tells = StateEffect.define<Problem>()
+const tells = StateEffect.define<Place>()
 
 const severities: readonly Severity[] = ['note', 'warning', 'error']
 const none: readonly Problem[] = []
@@ -119,7 +119,7 @@ function places({ ran, since }: Marked, problems: readonly Problem[]): Placed[] 
 }
 
 /** What is marked: what is told, or else the word there, or else the line. */
-function range({ line: number, col, endCol }: Problem, doc: Text): { from: number; to: number } {
+function range({ line: number, col, endCol }: Place, doc: Text): { from: number; to: number } {
   const line = doc.line(Math.min(number, doc.lines))
   const trimmed = { from: line.from + line.text.search(/\S|$/), to: line.from + line.text.trimEnd().length }
   if (col === null || number > doc.lines) return trimmed.from < trimmed.to ? trimmed : { from: line.from, to: line.to }
@@ -183,7 +183,8 @@ const look = EditorView.theme({
   '.cm-sign-error::before': { content: '"✕" / ""' },
   '.cm-sign-warning::before': { content: '"▲" / ""' },
   '.cm-sign-note::before': { content: '"●" / ""' },
-  '.cm-tooltip': { border: '0', backgroundColor: 'transparent', zIndex: '20' },
+  '.cm-tooltip-hover': { border: '0', backgroundColor: 'transparent' },
+  '.cm-tooltip.problem-told': { border: '1px solid var(--border-strong)', backgroundColor: 'var(--surface)', zIndex: '20' },
 })
 
 export function newMarks(): Marks {
@@ -210,13 +211,14 @@ export function newMarks(): Marks {
       opened(view, name)
     },
     opened,
-    go(view, problem) {
-      const { placed } = view.state.field(marked)
-      const from = placed.find((each) => each.problem === problem)?.from
-      if (from === undefined) return
+    go(view, place) {
+      const { ran, since } = view.state.field(marked)
+      if (ran === null) return
+      const { from } = range(place, ran)
+      const now = since?.mapPos(from, 1) ?? from
       view.dispatch({
-        selection: { anchor: from },
-        effects: [EditorView.scrollIntoView(from, { y: 'center' }), tells.of(problem)],
+        selection: { anchor: now },
+        effects: [EditorView.scrollIntoView(now, { y: 'center' }), tells.of(place)],
       })
       view.focus()
     },

@@ -97,7 +97,13 @@ function wholeEscape(text: string, at: number): number {
   return begin + end > at ? begin : at
 }
 
-export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: boolean) => void): Output {
+/** `linked` may give an element with links for a text. */
+export function newOutput(
+  pane: HTMLElement,
+  follows: boolean,
+  changed: (empty: boolean) => void,
+  linked: (text: string) => HTMLElement | null = () => null,
+): Output {
   const blocks = document.createElement('div')
   let readers: Record<Pipe, Reader>
   let styles: Record<Pipe, Style>
@@ -291,9 +297,9 @@ export function newOutput(pane: HTMLElement, follows: boolean, changed: (empty: 
   }
 
   function put(look: Style, text: string): ChildNode {
-    const bare = look === plain || spans >= mostSpans
-    const node = bare ? document.createTextNode(text) : dressed(look, text)
-    if (!bare) {
+    const room = spans < mostSpans
+    const node = room && look !== plain ? dressed(look, text) : ((room ? linked(text) : null) ?? document.createTextNode(text))
+    if (node instanceof HTMLElement) {
       spans++
       blockSpans++
     }

@@ -29,6 +29,7 @@ export const page = {
   inputTab: find('input-tab', HTMLElement),
   inputPanel: find('input-panel', HTMLElement),
   inputState: find('input-state', HTMLElement),
+  help: find('help', HTMLButtonElement),
   theme: find('theme', HTMLButtonElement),
   saved: find('saved', HTMLElement),
   cursor: find('cursor', HTMLElement),

@@ -55,7 +55,9 @@ const mostLines = 6_000
 const longestLine = 1_000
 const longestMessage = 1_000
 /** All of it takes a millisecond or two, unless somebody wants it to take long. */
-const mostMs = 15
+const mostMs = 12
+/** So often a pattern is tried whatever the time is: a browser that had to wait finds what a usual text tells. */
+const leastTries = 400
 const lastLines = 200
 /** Where a program lies while it runs. */
 const box = '/box/'
@@ -74,7 +76,7 @@ interface Form {
 
 type Groups = Record<string, string | undefined>
 
-interface Place {
+export interface Place {
   file: string
   line: number
   col: number | null
@@ -138,8 +140,11 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
   for (let at = 0, line = 0; line < lines.length; at += (lines[line++] as string).length + 1) begins.push(at)
   const found = new Map<string, Problem>()
   const until = performance.now() + ms
+  let tries = 0
+  const inTime = () => tries < leastTries || performance.now() < until
 
   const match = (expression: RegExp, line: number): { groups: Groups; next: number } | null => {
+    tries++
     expression.lastIndex = begins[line] ?? text.length
     const matched = expression.exec(text)
     if (matched === null) return null
@@ -152,7 +157,7 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
   const trace = (form: Form, frame: RegExp, line: number): { groups: Groups[]; next: number } | null => {
     const frames: Groups[] = []
     let next = line
-    while (next < lines.length && performance.now() < until) {
+    while (next < lines.length && inTime()) {
       const one = match(frame, next)
       if (one !== null) frames.push(one.groups)
       const over = one ?? (form.skip === null ? null : match(form.skip, next))
@@ -174,7 +179,7 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
       if (rest === null) break
       note(form, form.last ? [...rest.groups, head.groups] : [head.groups, ...rest.groups], next !== null)
       next = rest.next
-      if (next >= lines.length) break
+      if (next >= lines.length || !inTime()) break
     }
     return next
   }
@@ -204,7 +209,7 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
   let line = 0
   // A compiler's first problems are the causes of others; a program's last one ended it.
   const enough = () => stage === 'compile' && found.size === mostProblems
-  while (line < lines.length && !enough() && performance.now() < until) {
+  while (line < lines.length && !enough() && inTime()) {
     let next: number | null = null
     for (const form of forms) if ((next = read(form, line)) !== null) break
     line = next ?? line + 1
@@ -316,6 +321,20 @@ function shown(char: string, before: number): number {
   if (char === '\t') return 8 - (before % 8)
   if (char < '\u0300') return 1
   return wide.test(char) ? 2 : narrowest.test(char) ? 0 : 1
+}
+
+/** A place as a compiler names it, if it is in a file of the submission. */
+export function compilersPlace(
+  patterns: readonly Pattern[],
+  file: string,
+  line: number,
+  col: number | null,
+  sources: Sources,
+): Place | null {
+  const unit = patterns.find(({ stage }) => stage === 'compile')?.columns ?? 'utf16'
+  const own = resolved(file, sources)
+  const groups = col === null ? {} : { col: String(col) }
+  return own === null ? null : at(own, line, groups, unit, { ...sources, lines: newLines(sources.files) })
 }
 
 /** The one that decided: the first that kept the program from being compiled, or the last that ended it. */

@@ -3,7 +3,7 @@ import { newBinary } from './binary'
 import { newCompiled } from './compiled'
 import type { Decisive } from './finding'
 import { newHeadline } from './headline'
-import { runKeyName } from './keys'
+import { keyName } from './keys'
 import { bytes, ordinal, seconds } from './measures'
 import type { Outcome, Problem, Result, Size, StageName } from './messages'
 import { newOutput } from './output'
@@ -44,6 +44,8 @@ export interface Results extends RunView {
   /** Run was asked for, and the languages are not yet there. */
   waiting(): void
   stopping(): void
+  /** To who hears the page. */
+  say(what: string): void
   /** The name of the program. */
   file(name: string): void
   /** Too much was typed or pasted. */
@@ -54,9 +56,9 @@ export interface Results extends RunView {
 const mostRead = 4096
 
 /** Everything the page shows of a run. `changed` is told when one began, moved on, or ended. */
-export function newResults(screen: Screen, changed: () => void): Results {
+export function newResults(screen: Screen, linked: (text: string) => HTMLElement | null, changed: () => void): Results {
   const output = newOutput(page.output, true, (empty) => page.output.classList.toggle('empty', empty))
-  const compileOutput = newCompiled()
+  const compileOutput = newCompiled(linked)
   const raw = newBinary()
   const announcer = newAnnouncer(page.announce)
   const headline = newHeadline()
@@ -171,7 +173,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
   }
 
   clear()
-  placeholder(say('intro', { key: runKeyName }))
+  placeholder(say('intro', { key: keyName('Mod-Enter') }))
 
   return {
     clear,
@@ -188,6 +190,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
     tooMuch: () => strip.show('busy', busy.headline, say('too_much')),
     facts,
     file: headline.file,
+    say: announcer.say,
     old(from) {
       page.old.textContent = from
       page.old.hidden = from === ''
@@ -227,7 +230,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
     forgotten() {
       tty = false
       clear()
-      placeholder(say('intro', { key: runKeyName }))
+      placeholder(say('intro', { key: keyName('Mod-Enter') }))
       tell('idle', say('ready'))
       changed()
     },
@@ -270,7 +273,7 @@ export function newResults(screen: Screen, changed: () => void): Results {
       page.result.classList.toggle('compiled-only', result.run === null)
       if (raw.size > 0) store.set('has-printed', 'yes')
       const end = result.verdict === 'runtime_error' && !tty ? output.text().slice(-mostRead) : ''
-      const first = decided === null ? null : { ...decided.problem, more: decided.more }
+      const first = decided === null ? null : { ...decided.problem, file: decided.file, more: decided.more }
       ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },
     refused: (problem: Problem) => ended(refusal(problem, facts.size)),

@@ -13,8 +13,6 @@ export interface TerminalEvents {
   resized(size: Size): void
   /** More was pasted than a program is given at once. */
   pastedTooMuch(): void
-  /** True for a key that is the page's own, not the program's. */
-  ours(key: KeyboardEvent): boolean
 }
 
 export interface Terminal {
@@ -140,7 +138,6 @@ export function newTerminal(
   })
   xterm.attachCustomKeyEventHandler((key) => {
     if (key.type !== 'keypress') pressed = key.type === 'keydown'
-    if (on.ours(key)) return false
     // The browser copies what is selected, pastes, and, when nothing can be typed any more, moves on by Tab.
     if (key.ctrlKey && !key.shiftKey && !key.altKey && key.key === 'c' && xterm.hasSelection()) return false
     if (key.ctrlKey && !key.altKey && key.key.toLowerCase() === 'v') return false

@@ -18,8 +18,10 @@ export interface Verdict {
 
 export const longestHeadline = 32
 
-/** The first thing that the compiler or the program complained about, in the file that runs. */
+/** What made it fail, as far as a place in the program was told. */
 export interface Complaint {
+  /** Null for the file that runs. */
+  file: string | null
   line: number
   message: string
   /** An exception's name, or a compiler's number. */
@@ -115,31 +117,41 @@ function compileError(outcome: Outcome | null, first: Complaint | null, told: st
     return { tone: 'bad', headline: say('compile_error'), line: told || killed }
   }
   const more = first.more > 0 ? say('and_more', { n: first.more }) : ''
-  return { tone: 'bad', headline: say('compile_error_in', { line: first.line }), line: [first.message, more].filter(Boolean).join(' · ') }
+  return { tone: 'bad', headline: shortened(say('compile_error_in', { place: where(first) })), line: [first.message, more].filter(Boolean).join(' · ') }
 }
 
 function runtimeError(result: Result, story: Story, told: string): Verdict {
   const outcome = decisive(result)
   const { first = null } = story
   if (outcome?.tty && outcome.signal === 'SIGINT') return { tone: 'stopped', headline: say('by_ctrl_c'), line: told }
-  if (outcome?.signal) return crash(outcome, result.language?.id ?? '', told)
+  // An assertion ends the program itself, and says more than its signal.
+  if (outcome?.signal && (first === null || outcome.signal !== 'SIGABRT')) return crash(outcome, result.language?.id ?? '', told)
   if (!outcome?.tty && starved[result.language?.id ?? '']?.test(story.output ?? '')) {
     return story.hadInput
       ? { tone: 'bad', headline: say('starved'), line: '', offers: ['write-input', 'type-live'] }
       : { tone: 'bad', headline: say('starved_empty'), line: '', offers: ['type-live', 'write-input'] }
   }
-  if (first !== null) return { tone: 'bad', headline: failure(first), line: told || first.message }
+  if (first !== null) return { tone: 'bad', ...failure(first) }
   const code = outcome?.exit_code == null ? say('exit_unknown') : say('exit_code', { code: outcome.exit_code })
   return { tone: story.complained ? 'bad' : 'stopped', headline: code, line: told }
 }
 
 /** The exception and its line, as far as both have room. */
-function failure({ code, line }: Complaint): string {
+function failure(first: Complaint): { headline: string; line: string } {
+  const { code, message } = first
   const name = code?.split(/[.:\\]+/).pop() ?? ''
-  const whole = say('failed_with', { name, line })
-  if (name !== '' && whole.length <= longestHeadline) return whole
-  return name !== '' && name.length <= longestHeadline ? name : say('failed_in', { line })
+  const place = where(first)
+  const whole = say('failed_with', { name: capital(name), place })
+  if (name === '' || name.length > longestHeadline) return { headline: shortened(say('failed_in', { place })), line: message }
+  // The name is not said twice.
+  const rest = message.startsWith(`${code}: `) ? message.slice(`${code}: `.length) : message
+  return { headline: whole.length <= longestHeadline ? whole : name, line: rest }
 }
+
+const where = ({ file, line }: Complaint) => (file === null ? say('place_line', { line }) : `${file}:${line}`)
+
+/** Runtimes speak of a panic, and of an assertion. */
+const capital = (name: string) => name.charAt(0).toUpperCase() + name.slice(1)
 
 function crash(outcome: Outcome, language: string, told: string): Verdict {
   const signal = outcome.signal ?? ''

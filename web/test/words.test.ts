@@ -21,7 +21,7 @@ const result = (word: string, run: Partial<Outcome> | null, compile: Partial<Out
   run: run && { ...outcome, ...run }, compile: compile && { ...outcome, ...compile },
 })
 
-const first = (code: string | null, line = 5, more = 0) => ({ line, message: 'what it said', code, more })
+const first = (code: string | null, line = 5, more = 0, file: string | null = null) => ({ file, line, message: 'what it said', code, more })
 
 test('a program that the kernel killed for memory is told what is often the cause', () => {
   const line = (...of: Parameters<typeof result>) => verdict(result(...of)).line
@@ -55,6 +55,9 @@ test('verdicts in plain words', () => {
   assert.deepEqual(says(failed, { first: first('ZeroDivisionError') }), ['bad', 'ZeroDivisionError in line 5', 'what it said'])
   assert.deepEqual(says(failed, { first: first('java.lang.ArithmeticException') })[1], 'ArithmeticException in line 5')
   assert.deepEqual(says(failed, { first: first('ArrayIndexOutOfBoundsException') })[1], 'ArrayIndexOutOfBoundsException')
+  assert.deepEqual(says(failed, { first: first('KeyError', 2, 0, 'helper.py') })[1], 'KeyError in helper.py:2')
+  assert.deepEqual(says(failed, { first: first('panic') })[1], 'Panic in line 5')
+  assert.deepEqual(says(['runtime_error', { signal: 'SIGABRT' }], { first: first('Assertion') })[1], 'Assertion in line 5')
   assert.deepEqual(says(failed, { first: first('AnExceptionWhoseNameHasNoEndAtAllError') })[1], 'Failed in line 5')
   assert.deepEqual(says(['runtime_error', { exit_code: 3 }]), ['stopped', 'Ended with exit code 3', ''])
   assert.deepEqual(says(['runtime_error', { exit_code: 3 }], { complained: true })[0], 'bad')
@@ -86,7 +89,7 @@ test('a headline has room, whatever happened', () => {
           for (const known of [null, { memory: 2 ** 40 - 1, output: 2 ** 40 - 1 }])
             for (const compiled of [false, true]) {
               const end = { limit, signal, exit_code: signal === null ? 4294967295 : null, cpu_time: 3599.9, wall_time: 86399.9, memory: 2 ** 40 }
-              const story = { first: code === null ? null : { line: 1234567, message: '', code, more: 3 }, limits: known }
+              const story = { first: code === null ? null : first(code, 1234567, 3, code === null ? 'a/file/with/a/long/name.py' : null), limits: known }
               const { headline, tone } = verdict(compiled ? result(word, null, end) : result(word, end), story)
               seen.add(headline)
               assert.ok(headline.length <= longestHeadline && headline !== '' && tone !== 'idle', headline)

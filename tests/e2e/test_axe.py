@@ -1,0 +1,123 @@
+"""Axe finds nothing in any state of the page, in both themes, on a wide and on a narrow page."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from editor_packages import WEB, install_packages
+from playwright.sync_api import Browser, expect
+from serving import Server
+
+from e2e.editor import PHONE, Editor, new_context
+from e2e.relay import Relay, relay
+
+WIDE = (1280, 800)
+WARNS = '#include <stdio.h>\nint main(void) { int unused; puts("done"); }\n'
+WRONG = 'int main(void) {\n  int x = "a";\n  foo(x)\n  return nix;\n}\n'
+FAULTS = """async () => (await axe.run()).violations.flatMap(({ id, impact, nodes }) =>
+    nodes.map(({ html, failureSummary }) => [id, impact, html, failureSummary]))"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    install_packages()
+    return (WEB / "node_modules/axe-core/axe.min.js").read_text()
+
+
+class Watched:
+    """A page, and what axe finds wrong with it by the name of its state."""
+
+    def __init__(self, editor: Editor, between: Relay, axe: str) -> None:
+        self.editor = editor
+        self.between = between
+        self.found: dict[str, Any] = {}
+        editor.page.evaluate(axe)
+
+    def look(self, state: str) -> None:
+        root = self.editor.page.locator("html")
+        for theme in ("light", "dark"):
+            self.editor.page.emulate_media(color_scheme=theme)
+            expect(root).to_have_attribute("data-theme", theme)
+            if faults := self.editor.page.evaluate(FAULTS):
+                self.found[f"{state}, {theme}"] = faults
+
+
+@pytest.fixture(params=[WIDE, PHONE], ids=["wide", "narrow"])
+def watched(
+    browser: Browser, server: Server, axe: str, request: pytest.FixtureRequest
+) -> Iterator[Watched]:
+    with relay(server.port) as between, new_context(browser, request.param) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{between.port}/")
+        editor.open()
+        watched = Watched(editor, between, axe)
+        yield watched
+        assert watched.found == {}, json.dumps(watched.found, indent=2)
+
+
+def test_before_while_and_after_a_program_runs(watched: Watched) -> None:
+    editor = watched.editor
+    watched.look("first view")
+    editor.show("input")
+    watched.look("input")
+    editor.run("import time; print('up', flush=True); time.sleep(600)")
+    editor.expect_output("up")
+    watched.look("running")
+    editor.stop()
+    editor.expect_verdict("stopped")
+    watched.look("stopped")
+    editor.run(
+        "import sys; print('\\x1b[31mred\\x1b[0m', flush=True); print('bad', file=sys.stderr)"
+    )
+    editor.expect_verdict("good")
+    watched.look("ended well")
+    editor.talk("print('\\x1b[7;33mname\\x1b[0m'); input('? '); [][1]")
+    editor.wait_terminal("?")
+    watched.look("live")
+    editor.type("Enter")
+    editor.expect_verdict("bad")
+    watched.look("ended badly")
+    editor.show("problems")
+    watched.look("problems")
+
+
+def test_what_compilers_say(watched: Watched) -> None:
+    editor = watched.editor
+    editor.part("language").select_option("c")
+    editor.run(WARNS)
+    editor.expect_verdict("good")
+    watched.look("warnings")
+    editor.run(WRONG)
+    editor.expect_verdict("bad")
+    watched.look("compile error")
+    editor.show("problems")
+    watched.look("list of problems")
+    editor.page.locator("[data-testid=problem]").first.click()
+    watched.look("problem in the editor")
+
+
+def test_with_dialogs_and_notices(watched: Watched) -> None:
+    editor = watched.editor
+    editor.write("print('mine')")
+    other = Editor(editor.page.context.new_page(), editor.home)
+    other.open()
+    other.expect_program("print('mine')")
+    other.write("print('theirs')")
+    expect(editor.part("program-contest")).to_be_visible()
+    watched.look("contest")
+    other.page.close()
+    editor.part("program-contest").get_by_text("Keep mine").click()
+    editor.part("versions").click()
+    expect(editor.part("versions-dialog")).to_be_visible()
+    watched.look("versions")
+    editor.page.keyboard.press("Escape")
+
+
+def test_without_the_server(watched: Watched) -> None:
+    editor = watched.editor
+    watched.between.cut()
+    editor.run("print('after all')")
+    editor.expect_verdict("busy", "Waiting for the server…")
+    watched.look("away")
+    watched.between.mend()
+    editor.expect_verdict("good")

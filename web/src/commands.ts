@@ -1,0 +1,42 @@
+import { commands, matches } from './keys'
+import type { CommandId } from './keys'
+import { page } from './page'
+
+/** In milliseconds, after all that is wanted at once. */
+const soon = 3_000
+
+export type Does = Partial<Record<CommandId, () => void>>
+
+/** A key of these held down goes on. */
+const repeated = new Set<CommandId>(['next_pane', 'previous_pane', 'next_problem', 'previous_problem'])
+
+/** Does what the keys of keys.ts say. The palette and the table of keys are fetched when they are wanted. */
+export function newCommands(does: Does): void {
+  const all: Does = {
+    ...does,
+    palette: async () => (await import('./palette')).openPalette(all),
+    keys: async () => (await import('./palette')).openKeys(),
+  }
+
+  // Before the editor and the terminal see it.
+  addEventListener(
+    'keydown',
+    (key) => {
+      if (document.querySelector('dialog[open]') !== null) return
+      const command = commands.find(({ keys }) => matches(key, keys))
+      const act = command === undefined ? undefined : all[command.id]
+      if (command === undefined || act === undefined) return
+      if (!('always' in command) && page.terminal.contains(key.target as Node)) return
+      if (command.keys.length === 1 && writes(key.target as HTMLElement)) return
+      key.preventDefault()
+      key.stopPropagation()
+      if (!key.repeat || repeated.has(command.id)) act()
+    },
+    { capture: true },
+  )
+  // Who opens it goes on to write at once.
+  addEventListener('load', () => setTimeout(() => void import('./palette').catch(() => undefined), soon))
+  page.help.addEventListener('click', () => all.keys?.())
+}
+
+const writes = (target: HTMLElement) => target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)

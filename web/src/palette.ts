@@ -1,0 +1,111 @@
+// The palette of commands and the table of keys: seldom wanted, so a chunk of their own.
+import type { Does } from './commands'
+import { commands, keyName } from './keys'
+import { say } from './say'
+
+function opened(className: string, title: string): HTMLDialogElement {
+  const dialog = document.createElement('dialog')
+  dialog.className = className
+  dialog.setAttribute('aria-label', title)
+  dialog.addEventListener('close', () => dialog.remove())
+  // A click beside it.
+  dialog.addEventListener('click', ({ target }) => {
+    if (target === dialog) dialog.close()
+  })
+  document.body.append(dialog)
+  return dialog
+}
+
+function element<K extends keyof HTMLElementTagNameMap>(name: K, text = ''): HTMLElementTagNameMap[K] {
+  const made = document.createElement(name)
+  made.textContent = text
+  return made
+}
+
+/** A list of what can be done, narrowed by what is written. Enter does it. */
+export function openPalette(does: Does): void {
+  const dialog = opened('palette', say('palette'))
+  const filter = element('input')
+  const list = element('ul')
+  list.id = 'palette-list'
+  list.setAttribute('role', 'listbox')
+  list.setAttribute('aria-label', say('palette'))
+  for (const [name, value] of [
+    ['role', 'combobox'],
+    ['aria-controls', list.id],
+    ['aria-expanded', 'true'],
+    ['aria-autocomplete', 'list'],
+    ['autocomplete', 'off'],
+    ['spellcheck', 'false'],
+  ] as const)
+    filter.setAttribute(name, value)
+  filter.placeholder = say('palette_filter')
+  filter.setAttribute('aria-label', say('palette_filter'))
+
+  const items = commands
+    .filter(({ id }) => id !== 'palette' && does[id] !== undefined)
+    .map(({ id, keys }) => {
+      const item = element('li')
+      item.id = `do-${id}`
+      item.setAttribute('role', 'option')
+      item.append(element('span', say(`command_${id}`)), element('kbd', keyName(keys)))
+      return { item, id }
+    })
+  let at = 0
+
+  function found(): typeof items {
+    const words = filter.value.toLowerCase().split(/\s+/)
+    return items.filter(({ item }) => words.every((word) => item.textContent?.toLowerCase().includes(word)))
+  }
+
+  function show(to: number): void {
+    const now = found()
+    at = Math.max(0, Math.min(now.length - 1, to))
+    list.replaceChildren(...now.map(({ item }) => item))
+    for (const [i, { item }] of now.entries()) item.setAttribute('aria-selected', String(i === at))
+    filter.setAttribute('aria-activedescendant', now[at]?.item.id ?? '')
+    now[at]?.item.scrollIntoView({ block: 'nearest' })
+  }
+
+  function choose(index: number): void {
+    const chosen = found()[index]
+    if (chosen === undefined) return
+    dialog.close()
+    does[chosen.id]?.()
+  }
+
+  filter.addEventListener('input', () => show(0))
+  filter.addEventListener('keydown', (key) => {
+    const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }
+    const step = steps[key.key]
+    if (key.key === 'Enter') choose(at)
+    else if (step !== undefined) show(at + step)
+    else return
+    key.preventDefault()
+  })
+  list.addEventListener('click', ({ target }) => {
+    choose(found().findIndex(({ item }) => item.contains(target as Node)))
+  })
+  dialog.append(filter, list)
+  show(0)
+  dialog.showModal()
+}
+
+/** All keys. */
+export function openKeys(): void {
+  const dialog = opened('keys-table', say('keys_title'))
+  const table = element('table')
+  for (const { id, keys } of commands) {
+    if (keys === '') continue
+    const row = table.insertRow()
+    const key = element('th')
+    key.scope = 'row'
+    key.append(element('kbd', keyName(keys)))
+    row.append(key, element('td', say(`command_${id}`)))
+  }
+  const close = element('button', say('close'))
+  close.type = 'button'
+  close.addEventListener('click', () => dialog.close())
+  dialog.append(element('h2', say('keys_title')), table, close)
+  dialog.showModal()
+}
