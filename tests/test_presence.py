@@ -1,6 +1,9 @@
 """Every way to follow a submission tells state that somebody is there."""
 
+import ctypes
 import json
+import socket
+import struct
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +21,10 @@ from occd.state import Presence, State
 from occd.state.embedded.presence import EmbeddedPresence
 from occd.web.budget import Budget, Held, Shares
 from occd.web.follow import Follower
+from occd.web.server import KEEP_ALIVE_OPTIONS
 
 SOON_S = 0.01
+SO_ATTACH_FILTER = 26
 ASKS = json.dumps({"language": "python", "source": "input()", "interactive": True}).encode()
 GET = b"GET %b/submissions/%b%b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%b\r\n"
 
@@ -66,6 +71,36 @@ async def test_a_follower_is_told_to_state_until_it_leaves(
         await until(False, server.state, followed)
         server.ws.stopping.set()
         server.submit.stopping.set()
+
+
+def vanish(client: socket.socket) -> None:
+    """From now on the client's kernel drops what comes, and confirms nothing, as behind a cut cable."""
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    program = struct.pack("HP", 1, ctypes.addressof(nothing))
+    client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_client_that_vanished_is_no_follower_although_it_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel asks nobody whether it lives to whom something is on its way."""
+    options = [
+        (level, option, 1000 if option == socket.TCP_USER_TIMEOUT else value)
+        for level, option, value in KEEP_ALIVE_OPTIONS
+    ]
+    monkeypatch.setattr("occd.web.server.KEEP_ALIVE_OPTIONS", options)
+    monkeypatch.setattr("occd.web.stream.ALIVE_S", 0.1)
+    monkeypatch.setattr("occd.state.embedded.presence.PRESENT_S", 0.5)
+    async with edge(tmp_path) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(server.ws.run)
+        id = (await server.post(ASKS))[1]["id"]
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(following(id.encode())["sse"])
+            await until(True, server.state, id)
+            vanish(client)
+            await until(False, server.state, id)
+        server.ws.stopping.set()
 
 
 class Told:

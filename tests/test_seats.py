@@ -26,6 +26,9 @@ IDLE_MAX = 0.03
 """The share of a processor that all of them take while nobody types. A look every 5 ms takes more."""
 
 in_thread = trio.to_thread.run_sync
+BIG = [{"name": "big", "content": " " * 2**20}]
+"""With it a submission takes no seat."""
+
 ASKS = "print('asked', flush=True); print('got', input())"
 LONG: dict[str, Any] = {"limits": {"wall_time": 300, "cpu_time": 30}}
 
@@ -107,6 +110,29 @@ def test_an_owner_gets_a_quarter_of_the_seats(tmp_path: Path, broker: dict[str, 
             server.request("DELETE", f"{API}/submissions/{id}")
         assert server.result(hello)["verdict"] == "ok"
         assert_every_slot_is_free(server)
+
+
+def test_one_owner_does_not_keep_the_slots_from_others_for_ever(
+    tmp_path: Path, broker: dict[str, Any]
+) -> None:
+    """An interactive program without a seat has its slot for as long as any other program may. Then it gives
+    way when somebody waits."""
+    settings = {"execute__slots": "2", "execute__interactive": "1", "ceilings__wall_time": "10"}
+    with serving(tmp_path / "data", **settings | broker) as server:
+        greedy = [ask(server, "greedy") for _ in range(2)]
+        wait_until(lambda: running(server, greedy) == 2)
+        large = {"interactive": True, "detached": True, "files": BIG} | LONG
+        greedy.append(server.submit(ASKS, **large))
+        wait_until(lambda: running(server, greedy) == 3)
+        time.sleep(16)  # for what must not happen: nobody waits
+        assert running(server, greedy) == 3
+        assert server.run("print('hello')")["verdict"] == "ok"
+        ended = [each for each in map(server.look, greedy) if each["status"] == "finished"]
+        assert [each["verdict"] for each in ended] == ["cancelled"]
+        assert "others waited for its slot" in ended[0]["message"]
+        for id in greedy:
+            server.request("DELETE", f"{API}/submissions/{id}")
+            assert server.result(id)["verdict"] == "cancelled"
 
 
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])

@@ -5,7 +5,8 @@ client: a jail, a user id, and memory. The intake of execute takes a slot before
 submission. An interactive run that has started asks for a seat, and gives its slot back when it has the seat.
 
 Three bounds hold for seats: their number, a share for each owner, and the node's memory in use. A run that
-gets no seat keeps its slot, and gets a seat as soon as the three bounds allow one.
+gets no seat keeps its slot, and gets a seat as soon as the three bounds allow one. While others wait,
+its time in the slot is bounded (`roles/execute.py`).
 
 While the queue has no submission, the slots that wait for one are lent to submissions with tests, each slot
 for one test (`Loans`). One slot is kept, so that the next submission begins at once. A submission that comes
@@ -34,6 +35,10 @@ class Turn:
         """Ask for a seat, and give the slot back for it, now or later. Submissions of nobody have the owner
         "", and share what one owner gets."""
         self._arbiter.ask(self, owner)
+
+    @property
+    def in_slot(self) -> bool:
+        return self._arbiter.has_in_slot(self)
 
     async def begin(self) -> None:
         """The submission has come for which this slot was taken. Wait for the slot if it is lent."""
@@ -114,6 +119,14 @@ class Arbiter:
     @property
     def in_slots(self) -> int:
         return len(self._in_slots)
+
+    def has_in_slot(self, turn: Turn) -> bool:
+        return turn in self._in_slots
+
+    @property
+    def full(self) -> bool:
+        """Whether every slot has a submission."""
+        return len(self._in_slots) == self._slots and not self._unused
 
     @property
     def seated(self) -> int:

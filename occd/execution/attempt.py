@@ -121,6 +121,9 @@ class Attempt:
         self._cancelled = False
         self._heard_at = trio.current_time()
         self._left_alone = False
+        self._gave_way = False
+        self.interacts_since: float | None = None
+        """When the program started, if it is interactive."""
         self._superseded: StateError | None = None
 
     async def run(self) -> Result:
@@ -169,6 +172,11 @@ class Attempt:
         """Check that state knows this attempt, because its program may be silent for long."""
         self._log.look()
 
+    def give_way(self) -> None:
+        """End the program, because others need its slot."""
+        self._gave_way = self._cancelled = True
+        self._stop.set()
+
     async def _execute(self) -> Result:
         submission, program, tests = self._submission, self._program, self._tests
         version = program.installed.version
@@ -206,6 +214,10 @@ class Attempt:
                 f"Nobody followed the program for {_LEFT_S:g} s, so it was ended. "
                 "Submit it with detached: true to let it go on until its limits."
             )
+        elif self._gave_way and result.verdict == Verdict.CANCELLED:
+            message = (
+                "No seat was free for the program, and others waited for its slot, so it was ended."
+            )
         elif idle and result.run and result.run.limit == "idle" and not self._cancelled:
             message = f"The program got no input for {idle:g} s, so it was ended."
         else:
@@ -228,8 +240,10 @@ class Attempt:
         submission, self._running = self._submission, running
         self._resize()
         held = len(submission.stdin) + sum(len(file.content) for file in submission.files)
-        if submission.interactive and held <= _SEATED_BYTES:
-            self._turn.sit(submission.turn or "")
+        if submission.interactive:
+            self.interacts_since = trio.current_time()
+            if held <= _SEATED_BYTES:
+                self._turn.sit(submission.turn or "")
 
     def _resize(self) -> None:
         """Give the window its present size. A program that does not run yet gets it when it does."""

@@ -2,7 +2,8 @@
 
 The arbiter gives out the slots (`execution/arbiter.py`). The intake takes a slot first, and then asks for a
 submission, so that no submission leaves the queue before it can begin. An interactive run that has started
-gives its slot back for a seat, and so the intake goes on.
+gives its slot back for a seat, and so the intake goes on. One that gets no seat gives way to those that wait,
+when it has had its slot for as long as any other program may.
 
 An attempt is counted before it begins, and its message is acknowledged after its result is queued, so that a
 death in between brings the submission back. After a failure of ours the message goes back into the queue, and
@@ -55,6 +56,9 @@ log = structlog.get_logger()
 
 _RETRY_S = 0.5
 _HAND_BACK_S = 2.0
+_LOOK_S = 5.0
+"""The time between two looks whether an interactive program has to give way."""
+
 _INTERNAL = "The server could not run this program. That is our fault, not yours."
 
 
@@ -108,6 +112,7 @@ class Execute:
             await background.start(announce, self._state.nodes, self._describe, self._remind)
             background.start_soon(self.fitness.run)
             background.start_soon(self.arbiter.run)
+            background.start_soon(self._make_room)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, background, task_status)
             background.cancel_scope.cancel()
@@ -131,6 +136,33 @@ class Execute:
         for held in self._running.values():
             if held.attempt:
                 held.attempt.remind()
+
+    async def _make_room(self) -> None:
+        """While submissions wait and every slot is taken, end the interactive programs without a seat that
+        have had their slots for long, one after the other."""
+        trouble = Trouble("whether submissions wait cannot be seen")
+        while True:
+            await trio.sleep(_LOOK_S)
+            if self._longest():
+                with trouble.survived():
+                    depths = await self._broker.depths()
+                    if depths[self._config.submission_queue] and (longest := self._longest()):
+                        longest.give_way()
+
+    def _longest(self) -> Attempt | None:
+        """The interactive program that has to give way first."""
+        if not self.arbiter.full:
+            return None
+        until = trio.current_time() - self._config.ceilings.wall_time
+        found = [
+            (since, held.attempt)
+            for held in self._running.values()
+            if held.turn.in_slot
+            and held.attempt
+            and (since := held.attempt.interacts_since) is not None
+            and since < until
+        ]
+        return min(found, key=lambda each: each[0])[1] if found else None
 
     async def _take(
         self, handlers: trio.Nursery, background: trio.Nursery, task_status: trio.TaskStatus[None]

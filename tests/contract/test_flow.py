@@ -402,6 +402,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("occd.execution.attempt._LEFT_S", 0.3)
     monkeypatch.setattr("occd.execution.attempt._LOOK_S", 0.2)
     monkeypatch.setattr("occd.roles.following.RENEW_S", 0.05)
+    monkeypatch.setattr("occd.roles.following.NEW_S", 0.05)
     for kind in ("embedded", "redis"):
         monkeypatch.setattr(f"occd.state.{kind}.presence.PRESENT_S", 1.0)
 
