@@ -346,6 +346,8 @@ def test_languages_tell_what_can_run_and_every_hello_is_a_program(server: Server
     python = next(each for each in languages if each["id"] == "python")
     assert {"name", "versions", "aliases", "file_name", "editor_mode", "flags"} <= set(python)
     assert {"example", "limits"} <= set(python)
+    cpp = next(each for each in languages if each["id"] == "cpp")
+    assert cpp["suffixes"] == [".cpp", ".cc", ".cxx"]
     assert server.run(python["hello"])["verdict"] == "ok"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from sandboxed import (
+    LONG,
     PYTHON,
     SHORT,
     Feed,
@@ -98,7 +99,8 @@ async def test_cpu_time_counts_children_that_have_ended(lab: Lab) -> None:
                 while time.process_time() < 0.2: pass
                 os._exit(0)
         for _ in range(4): os.wait()
-        """
+        """,
+        LONG,
     )
     assert outcome.succeeded, outcome
     assert 0.8 <= outcome.cpu_time < 2.0
@@ -220,10 +222,18 @@ async def test_what_is_killed_leaves_nothing_to_the_next_in_its_place(lab: Lab) 
         assert (await lab.python(look)).stdout == b"[False, False, False]\n"
 
 
+async def kill(pid: int) -> None:
+    """Returns when it has ended."""
+    pidfd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    await trio.lowlevel.wait_readable(pidfd)
+    os.close(pidfd)
+
+
 async def test_an_idle_nsjail_that_somebody_killed_costs_no_attempt(lab: Lab) -> None:
     assert (await lab.python("")).succeeded
     for pid in nsjails():
-        os.kill(pid, signal.SIGKILL)
+        await kill(pid)
     assert (await lab.python("")).succeeded
 
 
@@ -235,10 +245,7 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         ((launcher, _),) = cell._jailer._idle  # type: ignore[attr-defined]
         os.write(launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
         for pid in (*nsjails(), init):
-            pidfd = os.pidfd_open(pid)
-            os.kill(pid, signal.SIGKILL)
-            await trio.lowlevel.wait_readable(pidfd)  # it has ended
-            os.close(pidfd)
+            await kill(pid)
         assert (await run_in(cell, ["/bin/true"])).succeeded
 
 

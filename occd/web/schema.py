@@ -216,6 +216,7 @@ def language_json(offer: Offer) -> dict[str, Any]:
         "versions": [each.version for each in offer.versions],
         "aliases": list(language.aliases),
         "file_name": language.file_name,
+        "suffixes": list(language.sources),
         "editor_mode": language.editor_mode,
         "flags": {
             "compiled": language.compile is not None,

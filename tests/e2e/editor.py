@@ -53,6 +53,7 @@ class Editor:
     page: Page
     home: str
     complaints: list[str] = field(default_factory=list)
+    input: str = "some input\n"
 
     def open(self) -> None:
         """The page, when a program can be run; all that goes wrong from now on is noted."""
@@ -102,6 +103,7 @@ class Editor:
         """Write it under Input."""
         self.show("input")
         self.part("stdin").fill(text)
+        self.input = text
 
     def stop(self) -> None:
         expect(self.part("run")).to_have_attribute("data-state", "stop")
@@ -112,6 +114,9 @@ class Editor:
         expect(self.part("run")).to_have_attribute("data-state", "run")
 
     def run(self, source: str) -> None:
+        """With the input that was given last, or some: then what is written comes through pipes."""
+        if self.part("stdin").input_value() != self.input:
+            self.give(self.input)
         self.write(source)
         self.part("run").click()
 

@@ -147,6 +147,7 @@ def test_a_long_line_scrolls_beneath_the_line_numbers(editor: Editor) -> None:
 
 
 def test_control_enter_runs(editor: Editor) -> None:
+    editor.give("some")
     editor.write("print('by key')")
     editor.page.locator(".cm-content").press("Control+Enter")
     editor.expect_output("by key")

@@ -87,8 +87,9 @@ def test_of_two_tabs_that_were_written_in_a_person_chooses_and_the_other_text_is
     another(context, two).expect_program("print('two')")
 
     one.part("versions").click()
-    one.part("versions-dialog").get_by_text("print('one')").click()
+    one.part("versions-dialog").get_by_text("1 line and input: print('one')").click()
     one.expect_program("print('one')")
+    expect(one.part("stdin")).to_have_value("written just before")
 
 
 def test_a_program_that_was_pasted_over_comes_back(context: BrowserContext, editor: Editor) -> None:

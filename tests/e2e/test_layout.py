@@ -140,6 +140,7 @@ def test_a_narrow_page_shows_one_part_at_a_time(at: Editor, size: tuple[int, int
 def test_one_button_runs_and_stops_and_shows_the_clock(at: Editor) -> None:
     run = at.part("run")
     width = box(run)[2]
+    at.give("some")
     at.write("import time; print('up', flush=True); time.sleep(60)")
     run.dblclick()  # the second click does not stop what the first one started
     at.expect_output("up")

@@ -4,9 +4,8 @@ import { remedy, watchCatalogue } from './catalogue'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
-import { newDraft, starter } from './drafts'
-import type { Draft } from './drafts'
 import { newEditor } from './editor'
+import { mostBytes, newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
@@ -14,11 +13,16 @@ import { newLinks } from './links'
 import { newLayout } from './layout'
 import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
+import { goneLanguages, rememberLanguage } from './gone'
 import { showCursor, showLimits, showSaved } from './foot'
+import { newKeeping } from './keeping'
 import type { Language } from './messages'
+import { modeOf } from './modes'
+import { newNotice } from './notice'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
 import type { Sources } from './problems'
+import { read, sent, sizeOf, unixLines } from './program'
 import { newResults } from './results'
 import type { Facts } from './results'
 import { newRunner } from './run'
@@ -29,18 +33,12 @@ import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
 import { onOffers } from './strip'
-import { newVersions, noVersions } from './versions'
-import type { Version, Versions } from './versions'
 import { newWatch } from './watch'
+import { newWorkspace } from './workspace'
+import type { Workspace } from './workspace'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
-
-/** One language's program in this tab. */
-interface Work {
-  draft: Draft
-  versions: Versions
-}
 
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
@@ -55,15 +53,17 @@ interface Made {
   print: string
 }
 
-let language: Language | null = null
+let offered: Language[] = []
 let made: Made | null = null
 let asking = false
 /** Run was asked for before the languages were there. */
 let wanted = false
 let saving: ReturnType<typeof setTimeout> | undefined
-const works = new Map<string, Work>()
-let program: Work | null = null
-let input: Draft | null = null
+const workspaces = new Map<string, Workspace>()
+let workspace: Workspace | null = null
+/** The file that the editor has, and what the input box was given: what differs from them, a person wrote. */
+let editing: { workspace: Workspace; name: string } | null = null
+let given = ''
 
 const layout = newLayout()
 const screen = newScreen(page.terminal, {
@@ -78,12 +78,15 @@ const results = newResults(screen, links.linked, () => {
 })
 const editor = newEditor(page.editor, nonce, { changed: edited, moved: showCursor })
 const finding = newFinding(editor, links, {
-  sources: () => (language !== null && language.id === made?.language ? { language, sources: sourcesOf(language) } : null),
+  sources: () => (workspace !== null && workspace.language.id === made?.language ? { language: workspace.language, sources: sourcesOf(workspace) } : null),
   go(place) {
     layout.show('code')
+    noteEdits()
+    workspace?.show(place.file)
+    showWorkspace()
     editor.go(place)
   },
-  name: (id) => id,
+  name: (id, file) => `${id}/${file}`,
 })
 const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
 const watch = newWatch(askWhy)
@@ -111,53 +114,69 @@ const socket = openSocket('api/v1/ws', {
 const attention = newAttention(() => {
   if (runner.current()?.tty === true) screen.focus()
 })
-const showProgramContest = newContest(page.programContest, (choice) => {
-  settle(() => program?.draft[choice]())
+const showContest = newContest(page.programContest, (side) => {
+  settle(() => workspace?.choose(side))
   editor.focus()
 })
-const showInputContest = newContest(page.inputContest, (choice) => {
-  settle(() => input?.[choice]())
-  page.stdin.focus()
+const files = newFiles({
+  workspace: () => workspace,
+  languages: () => offered,
+  choose: (language) => picker.choose(language),
+  note: noteEdits,
+  changed,
+  renamed: (from, to) => editor.renamed(editorKey(from), editorKey(to)),
 })
+const keeping = newKeeping(store, page.unkept, save)
+const gone = newNotice(page.gone)
 
 function open(picked: Language): void {
   save()
-  language = picked
-  program = works.get(picked.id) ?? newWork(picked)
-  works.set(picked.id, program)
-  if (!input?.contested) input = newDraft(store, noVersions, 'stdin', picked.example_stdin ?? '')
-  page.fileName.textContent = picked.file_name
-  results.file(picked.file_name)
-  program.draft.look()
-  editor.open(picked.id, picked.editor_mode, program.draft.text)
-  showDrafts()
+  const known = workspaces.get(picked.id)
+  // A language that was away is another one when it is back.
+  if (known !== undefined && known.language !== picked) known.leave()
+  workspace = known?.language === picked ? known : newWorkspace(picked, { store, tab })
+  workspaces.set(picked.id, workspace)
+  workspace.look()
+  showWorkspace()
   showLimits(picked)
-  layout.drawer.suit(input?.text !== '')
+  layout.drawer.suit(workspace.stdin !== '')
+  if (isGone()) gone.say(say('gone', { name: picked.name }), { label: say('file_download'), do: () => files.download() })
+  else gone.hide()
+  showControls()
   // Who has not gone elsewhere meanwhile can write at once. By touch a keyboard would come up.
   if (!layout.narrow && document.activeElement === document.body) editor.focus()
   finding.show(picked)
 }
 
-function sourcesOf({ file_name, flags }: Language): Sources {
-  return { main: file_name, files: new Map([[file_name, editor.text()]]), renamed: flags.named_by_source }
+/** What compilers and tracebacks name. */
+function sourcesOf({ language, main, program }: Workspace): Sources {
+  const texts = program.files.flatMap(({ name, content }) => (typeof content === 'string' ? [[name, content] as const] : []))
+  return { main: main ?? language.file_name, files: new Map(texts), renamed: language.flags.named_by_source && program.files.length === 1 }
 }
 
-function newWork(of: Language): Work {
-  const versions = newVersions(store, `versions:${of.id}`, starter(of))
-  return { versions, draft: newDraft(store, versions, `draft:${of.id}`, starter(of)) }
-}
+const isGone = () => workspace?.language.versions.length === 0
 
-/** The editor and the input box as the drafts have them. */
-function showDrafts(): void {
-  if (program === null || input === null) return
-  if (editor.text() !== program.draft.text) editor.replace(program.draft.text)
-  if (page.stdin.value !== input.text) page.stdin.value = input.text
-  showProgramContest(program.draft.contested)
-  showInputContest(input.contested)
-  page.restore.hidden = program.draft.text === program.draft.starter
-  page.versions.hidden = earlier(program).length === 0
+const editorKey = (name: string) => `${workspace?.language.id}/${name}`
+
+/** The tabs, the editor and the input box as the workspace has them. */
+function showWorkspace(): void {
+  if (workspace === null) return
+  const { active, language, stdin } = workspace
+  const text = typeof active.content === 'string' ? unixLines(active.content) : ''
+  editing = { workspace, name: active.name }
+  editor.open(editorKey(active.name), modeOf(active.name, [language, ...offered]), text)
+  if (page.stdin.value !== stdin) page.stdin.value = stdin
+  given = page.stdin.value
+  files.show()
+  results.file(active.name)
+  showContest(workspace.contested)
+  page.restore.hidden = workspace.untouched || isGone()
+  page.versions.hidden = workspace.earlier().length === 0
   showInputState()
-  showSaved()
+  // For the next time that the page is drawn.
+  store.set('input', stdin === '' ? 'none' : null)
+  showSaved(!workspace.unkept)
+  keeping.show(workspace)
   showAge()
 }
 
@@ -166,10 +185,6 @@ function showInputState(): void {
   const text = page.stdin.value
   const n = text.split('\n').length - (text.endsWith('\n') ? 1 : 0)
   page.inputState.textContent = text === '' ? say('input_live') : say('lines', { n })
-}
-
-function earlier({ draft, versions }: Work): Version[] {
-  return versions.list().filter((version) => version.text !== draft.text)
 }
 
 /** Marks a result that was made from something else than what is there now. */
@@ -181,10 +196,10 @@ function showAge(): void {
 
 function makes(): Made | null {
   const choice = picker.choice()
-  if (choice === null) return null
+  if (choice === null || workspace === null) return null
   const { id, file_name } = choice.language
-  const print = fingerprint(JSON.stringify([id, choice.version ?? '', editor.text(), page.stdin.value]))
-  return { language: id, fileName: file_name, print }
+  const print = fingerprint(JSON.stringify([id, choice.version ?? '', workspace.text, workspace.stdin]))
+  return { language: id, fileName: workspace.main ?? file_name, print }
 }
 
 function edited(): void {
@@ -196,48 +211,55 @@ function edited(): void {
 function settle(choose: () => void): void {
   noteEdits()
   choose()
-  showDrafts()
+  showWorkspace()
 }
 
 function look(): void {
-  settle(() => {
-    program?.draft.look()
-    input?.look()
-  })
+  settle(() => workspace?.look())
 }
 
 function noteEdits(): void {
-  program?.draft.edit(editor.text())
-  input?.edit(page.stdin.value)
+  if (editing === null) return
+  editing.workspace.edit(editing.name, editor.text())
+  if (page.stdin.value !== given) editing.workspace.feed((given = page.stdin.value))
+}
+
+/** Something was done to the program. */
+function changed(): void {
+  showWorkspace()
+  save()
 }
 
 function save(): void {
   clearTimeout(saving)
   noteEdits()
-  program?.draft.save()
-  input?.save()
-  showDrafts()
+  workspace?.save()
+  if (workspace !== null && !workspace.untouched) rememberLanguage(store, workspace.language)
+  showWorkspace()
 }
 
 /** `live`: what stands under Input is left out, for this once. */
 function run(live = false): void {
   const choice = picker.choice()
-  if (choice === null || program === null) {
+  if (isGone()) return
+  if (choice === null || workspace === null) {
     wanted = true
     return results.waiting()
   }
   wanted = false
   save()
-  program.versions.keep(program.draft.text)
-  const stdin = live ? '' : page.stdin.value
-  made = makes()
-  Object.assign(results.facts, { limits: choice.language.limits, hadInput: stdin !== '', size: new Blob([editor.text(), stdin]).size })
-  finding.ran(choice.language, sourcesOf(choice.language))
   layout.show('output')
+  const stdin = live ? '' : workspace.stdin
+  const size = sizeOf(workspace.program.files)
+  Object.assign(results.facts, { limits: choice.language.limits, hadInput: stdin !== '', size })
+  if (size > mostBytes) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes) })
+  workspace.keepVersion()
+  made = makes()
+  finding.ran(choice.language, sourcesOf(workspace))
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
-    source: editor.text(),
+    ...sent(workspace.program, choice.language),
     stdin,
     // One rule: what gets input reads that, then its end; what gets none talks to the person.
     ...(stdin === '' ? { tty: results.terminal() } : {}),
@@ -245,7 +267,7 @@ function run(live = false): void {
   })
   socket.hurry()
   watchRun()
-  showDrafts()
+  showWorkspace()
   if (stdin === '') attention.ask()
 }
 
@@ -270,7 +292,7 @@ function showControls(): void {
   page.runWord.textContent = say(busy ? 'stop' : 'run')
   if (!busy) page.runKey.textContent = runKey
   else if (page.runKey.textContent === runKey) page.runKey.textContent = ''
-  enable(page.run, !busy || !current.cancelled)
+  enable(page.run, busy ? !current.cancelled : !isGone())
   page.keys.hidden = !(busy && current.tty)
   document.body.classList.toggle('running', busy)
 }
@@ -305,7 +327,10 @@ async function askWhy(): Promise<void> {
 
 function remember(): void {
   const shown = runner.shown()
-  if (shown === null || made === null) return tab.set('shown', null)
+  if (shown === null || made === null) {
+    tab.set('shown', null)
+    return
+  }
   const remembered: Remembered = { ...shown, made, facts: results.facts }
   tab.set('shown', JSON.stringify(remembered))
 }
@@ -333,21 +358,20 @@ page.run.addEventListener('click', (click) => {
   else stop()
 })
 page.restore.addEventListener('click', () => {
-  if (language === null || program === null) return
-  program.versions.keep(editor.text())
-  editor.replace(starter(language))
-  page.stdin.value = language.example_stdin ?? ''
-  save()
+  if (workspace === null) return
+  noteEdits()
+  files.did(say('example_back'), workspace.toExample())
+  changed()
   editor.focus()
 })
 page.versions.addEventListener('click', () => {
-  if (program === null) return
-  const { versions } = program
+  if (workspace === null) return
+  const { language, earlier, toVersion } = workspace
   save()
-  openVersions(earlier(program), ({ text }) => {
-    versions.keep(editor.text())
-    editor.replace(text)
-    save()
+  openVersions(earlier(), (text) => read(text, language), (version) => {
+    noteEdits()
+    files.did(say('version_back'), toVersion(version))
+    changed()
     editor.focus()
   })
 })
@@ -375,8 +399,7 @@ page.version.addEventListener('change', showAge)
 store.watch(look)
 addEventListener('pagehide', () => {
   save()
-  program?.draft.leave()
-  input?.leave()
+  workspace?.leave()
   remember()
 })
 // A page that comes back as it was has heard of no other tab meanwhile; one in the background may be
@@ -414,7 +437,7 @@ newCommands({
   stop,
   save() {
     save()
-    results.say(say(store.whole ? 'saved' : 'not_saved'))
+    results.say(say(workspace?.unkept === true ? 'not_saved' : 'saved'))
   },
   next_pane: () => nextPane(1),
   previous_pane: () => nextPane(-1),
@@ -435,9 +458,10 @@ followAppearance()
 showTheme()
 showControls()
 resume()
-watchCatalogue((offered) => {
-  picker.fill(offered)
+watchCatalogue((found) => {
+  offered = found
+  picker.fill(found, goneLanguages(store, found))
   if (wanted) run()
-  if (runner.current() === null) results.idle(offered.length > 0)
+  if (runner.current() === null) results.idle(found.length > 0)
   showControls()
 })

@@ -1,8 +1,10 @@
+import type { Side } from './program'
+
 /** Asks which of two texts shall stay. */
-export function newContest(notice: HTMLElement, chosen: (choice: 'keepMine' | 'takeTheirs') => void): (open: boolean) => void {
+export function newContest(notice: HTMLElement, chosen: (side: Side) => void): (open: boolean) => void {
   const [mine, theirs] = notice.querySelectorAll('button')
-  mine?.addEventListener('click', () => chosen('keepMine'))
-  theirs?.addEventListener('click', () => chosen('takeTheirs'))
+  mine?.addEventListener('click', () => chosen('mine'))
+  theirs?.addEventListener('click', () => chosen('theirs'))
   return (open) => {
     notice.hidden = !open
   }

@@ -1,4 +1,4 @@
-import type { Language } from './messages'
+import type { Side } from './program'
 import type { Store } from './store'
 import type { Versions } from './versions'
 
@@ -9,45 +9,72 @@ import type { Versions } from './versions'
 export interface Draft {
   /** What this tab shows. */
   readonly text: string
-  readonly starter: string
   /** Another tab has changed it, and so has this one: one of the two must be chosen. */
   readonly contested: boolean
+  /** What was edited here is not in the browser's storage. */
+  readonly unkept: boolean
   /** The user has changed it in this tab. */
   edit(text: string): void
   /** Sees what other tabs have kept. True when there is another text to show. */
   look(): boolean
   save(): void
-  keepMine(): void
-  takeTheirs(): void
-  /** The page goes: what cannot be saved over another tab's text becomes a version. */
+  /** Of what both have changed, one side's is taken. */
+  choose(side: Side): void
+  /** The page goes: what cannot be saved over another tab's text becomes a version, and is here again when
+   * this very tab comes back. */
   leave(): void
 }
 
-export const starter = (language: Language): string => language.example || language.hello || ''
+/** What two made of `base`, or null when they do not go together and no side is preferred. */
+export type Join = (base: string, mine: string, theirs: string, prefer?: Side) => string | null
 
-export function newDraft(store: Store, versions: Versions, key: string, example: string): Draft {
-  const starter = example.replace(/\r\n?/g, '\n') // as the editor has it
+export interface Places {
+  /** What all tabs share. */
+  store: Store
+  /** What only this tab has. */
+  tab: Store
+  versions: Versions
+}
+
+interface Left {
+  text: string
+  /** Null: what is kept when the tab comes back. */
+  origin: string | null
+}
+
+export function newDraft({ store, tab, versions }: Places, key: string, starter: string, join: Join): Draft {
   const kept = () => store.get(key) ?? starter
-  let text = kept()
-  let seen = text
-  let edited = false
+  const left = JSON.parse(tab.get(key) ?? 'null') as Left | null
+  let text = left?.text ?? kept()
+  /** What is kept, as this tab knows it. */
+  let seen = left?.origin ?? kept()
+  /** What it was before this tab changed it. */
+  let origin = seen
+  let edited = left !== null
   let contested = false
+  let unkept = left !== null && left.origin === null
 
   function look(): boolean {
     const theirs = kept()
-    contested = edited && theirs !== seen && theirs !== text
-    if (contested || theirs === seen) return false
+    contested = false
+    if (theirs === seen) return false
+    const both = edited ? join(origin, text, theirs) : theirs
+    contested = both === null
+    if (both === null) return false
+    // What this tab did not change is from now on as the other made it.
+    origin = edited ? (join(text, origin, theirs, 'mine') ?? origin) : theirs
     seen = theirs
-    if (theirs === text) return false
-    text = theirs
+    if (both === text) return false
+    text = both
     return true
   }
 
   function save(): void {
     look()
-    if (!edited || contested || text === seen) return
-    store.set(key, text === starter ? null : text)
+    if (!edited || contested || (text === seen && !unkept)) return
+    unkept = !store.set(key, text === starter ? null : text)
     seen = text
+    if (!unkept) tab.set(key, null)
   }
 
   return {
@@ -57,7 +84,9 @@ export function newDraft(store: Store, versions: Versions, key: string, example:
     get contested() {
       return contested
     },
-    starter,
+    get unkept() {
+      return unkept
+    },
     look,
     save,
     edit(now) {
@@ -66,20 +95,20 @@ export function newDraft(store: Store, versions: Versions, key: string, example:
       edited = true
       text = now
     },
-    keepMine() {
-      versions.keep(kept())
+    choose(side) {
+      versions.keep(side === 'mine' ? kept() : text)
+      text = join(origin, text, kept(), side) ?? text
       seen = kept()
-      save()
-    },
-    takeTheirs() {
-      versions.keep(text)
-      edited = false
-      text = seen = kept()
+      edited = text !== seen
+      if (!edited) origin = seen
       contested = false
+      save()
     },
     leave() {
       save()
       if (contested) versions.keep(text)
+      const here: Left | null = contested || unkept ? { text, origin: unkept ? null : origin } : null
+      tab.set(key, here === null ? null : JSON.stringify(here))
     },
   }
 }

@@ -6,7 +6,7 @@ import { store } from './store'
 applyAppearance()
 applyShares()
 document.documentElement.dataset['pane'] = 'code'
-document.documentElement.dataset['drawer'] = keptDrawer() ?? (store.get('stdin') === '' ? 'closed' : 'open')
+document.documentElement.dataset['drawer'] = keptDrawer() ?? (store.get('input') === 'none' ? 'closed' : 'open')
 
 const name = store.get('language-name')
 if (name !== null) document.querySelector('#language')?.append(new Option(name))

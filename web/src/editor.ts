@@ -12,15 +12,17 @@ import {
   lineNumbers,
 } from '@codemirror/view'
 import { newMarks } from './marks'
-import { loadMode } from './modes'
+import { loadMode, readyMode } from './modes'
 import type { Place, Problem } from './problems'
 import { say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
 
 export interface Editor {
-  /** Shows `text`, with the history that this language had here before. */
-  open(language: string, mode: string, text: string): void
+  /** Shows `text`, with the history that this file had here before. */
+  open(file: string, mode: string, text: string): void
+  /** A file has another name now, and keeps its history. */
+  renamed(from: string, to: string): void
   text(): string
   /** Replaces the text in a way that can be undone. */
   replace(text: string): void
@@ -81,20 +83,32 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
   }
 
   return {
-    open(language, modeName, text) {
+    open(file, modeName, text) {
+      if (opened === file) {
+        if (view.state.doc.toString() !== text) replace(text)
+        return
+      }
       if (opened !== '') states.set(opened, view.state)
-      opened = language
-      view.setState(states.get(language) ?? EditorState.create({ doc: text, extensions }))
+      opened = file
+      const state = states.get(file) ?? EditorState.create({ doc: text, extensions })
+      const ready = readyMode(modeName)
+      view.setState(state.update({ effects: mode.reconfigure(ready) }).state)
       if (view.state.doc.toString() !== text) replace(text)
-      marks.opened(view, language)
+      marks.opened(view, file)
       tellCursor(view.state)
       // Without its colours a program can be written and run all the same.
       loadMode(modeName).then(
         (extension) => {
-          if (opened === language) view.dispatch({ effects: mode.reconfigure(extension) })
+          if (opened === file && extension !== ready) view.dispatch({ effects: mode.reconfigure(extension) })
         },
         (error: unknown) => console.warn(`no editor mode ${modeName}:`, error),
       )
+    },
+    renamed(from, to) {
+      if (opened === from) opened = to
+      const state = states.get(from)
+      states.delete(from)
+      if (state !== undefined) states.set(to, state)
     },
     text: () => view.state.doc.toString(),
     replace,

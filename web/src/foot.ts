@@ -2,13 +2,12 @@ import { bytes } from './measures'
 import type { Language } from './messages'
 import { page } from './page'
 import { say } from './say'
-import { store } from './store'
 
 // The page's last line.
 
-export function showSaved(): void {
-  page.saved.dataset['state'] = store.whole ? 'saved' : 'lost'
-  page.saved.textContent = say(store.whole ? 'saved' : 'not_saved')
+export function showSaved(saved: boolean): void {
+  page.saved.dataset['state'] = saved ? 'saved' : 'lost'
+  page.saved.textContent = say(saved ? 'saved' : 'not_saved')
 }
 
 export function showCursor(line: number, column: number): void {
@@ -17,5 +16,5 @@ export function showCursor(line: number, column: number): void {
 
 /** What a program may use. */
 export function showLimits({ limits }: Language): void {
-  page.limits.textContent = `${limits.cpu_time} s, ${bytes(limits.memory)}`
+  page.limits.textContent = limits.memory === 0 ? '' : `${limits.cpu_time} s, ${bytes(limits.memory)}`
 }

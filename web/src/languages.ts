@@ -1,4 +1,5 @@
 import type { Language } from './messages'
+import { say } from './say'
 import type { Store } from './store'
 
 export interface Choice {
@@ -8,7 +9,10 @@ export interface Choice {
 }
 
 export interface Picker {
-  fill(languages: Language[]): void
+  /** `gone` are those that the server does not have, and in which a program is kept. */
+  fill(languages: Language[], gone: Language[]): void
+  choose(language: Language): void
+  /** The language that is shown, if programs of it can be run. */
   choice(): Choice | null
 }
 
@@ -20,8 +24,9 @@ export function newPicker(
   picked: (language: Language) => void,
 ): Picker {
   let known: Language[] = []
+  let missing: Language[] = []
 
-  const current = () => known.find((language) => language.id === languageSelect.value) ?? null
+  const current = () => [...known, ...missing].find((language) => language.id === languageSelect.value) ?? null
 
   function show(): void {
     const language = current()
@@ -50,19 +55,29 @@ export function newPicker(
   })
 
   return {
-    fill(languages) {
+    fill(languages, gone) {
       known = languages
-      languageSelect.replaceChildren(...languages.map((language) => new Option(label(language), language.id)))
+      missing = gone
+      const options = (of: Language[]) => of.map((language) => new Option(label(language), language.id))
+      const group = document.createElement('optgroup')
+      group.label = say('gone_group')
+      group.append(...options(gone))
+      languageSelect.replaceChildren(...options(languages), ...(gone.length > 0 ? [group] : []))
       const before = store.get('language')
       const fallback = languages.find((language) => language.id === 'python') ?? languages[0]
-      const chosen = languages.find((language) => language.id === before) ?? fallback
+      const chosen = [...languages, ...gone].find((language) => language.id === before) ?? fallback ?? gone[0]
       if (chosen !== undefined) languageSelect.value = chosen.id
-      languageSelect.disabled = languages.length === 0
+      languageSelect.disabled = chosen === undefined
+      show()
+    },
+    choose({ id }) {
+      languageSelect.value = id
+      keep()
       show()
     },
     choice() {
       const language = current()
-      if (language === null) return null
+      if (language === null || missing.includes(language)) return null
       return { language, version: language.versions.length > 1 ? versionSelect.value : undefined }
     },
   }

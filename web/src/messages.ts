@@ -17,6 +17,8 @@ export interface Language {
   name: string
   versions: string[]
   file_name: string
+  /** What the names of its sources end in. */
+  suffixes: string[]
   editor_mode: string
   example: string
   hello?: string
@@ -27,10 +29,18 @@ export interface Language {
   problems: Pattern[]
 }
 
+export interface SentFile {
+  name: string
+  content: Data
+  executable?: boolean
+}
+
 export interface Submission {
   language: string
   version?: string
-  source: string
+  /** The main file, under its usual name; or all `files`. */
+  source?: Data
+  files?: SentFile[]
   stdin: string
   /** The program talks to a person at a terminal. Without it, `stdin` is all that it reads. */
   tty?: Size

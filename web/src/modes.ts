@@ -1,5 +1,6 @@
 import { indentUnit } from '@codemirror/language'
 import type { Extension } from '@codemirror/state'
+import { isSource } from './program'
 
 // Each is loaded when its language is chosen for the first time.
 const modes: Record<string, () => Promise<Extension>> = {
@@ -29,8 +30,35 @@ const indents: Record<string, string> = {
   sql: '  ',
 }
 
+/** For files that are no language's sources. */
+const others: Record<string, string> = { h: 'c', hpp: 'cpp', hh: 'cpp', json: 'javascript', jsx: 'javascript', tsx: 'typescript' }
+
+interface Moded {
+  suffixes: readonly string[]
+  editor_mode: string
+}
+
+/** The mode of a file, by its suffix. */
+export function modeOf(name: string, languages: readonly Moded[]): string {
+  const of = languages.find(({ suffixes }) => isSource(name, suffixes))
+  return of?.editor_mode ?? others[name.slice(name.lastIndexOf('.') + 1)] ?? ''
+}
+
+/** What helps to write, once it is there. A text must have it from the moment when it is shown: CodeMirror's
+ * completion asks for its own state when it has a word from the text that was shown before. */
+let help: Extension = []
+const ready = new Map<string, Extension>()
+
+/** How a language is written, as far as that is known by now. */
+export const readyMode = (name: string): Extension => ready.get(name) ?? help
+
 /** How a language is written, and what helps to write. */
 export async function loadMode(name: string): Promise<Extension> {
+  const known = ready.get(name)
+  if (known !== undefined) return known
   const [{ assist }, language] = await Promise.all([import('./assist'), modes[name]?.() ?? []])
-  return [language, indentUnit.of(indents[name] ?? '    '), assist]
+  const mode = [language, indentUnit.of(indents[name] ?? '    '), assist]
+  help = assist
+  ready.set(name, mode)
+  return mode
 }

@@ -1,9 +1,16 @@
+import { bytes } from './measures'
+import { sizeOf } from './program'
+import type { Program } from './program'
 import { say } from './say'
 import type { Store } from './store'
 
 const most = 10
-/** Of all versions of one program: storage holds about five million characters, for all languages. */
+/** Of all versions of one program but the newest, which is always kept: storage holds about five million
+ * characters, for all languages. */
 const mostChars = 150_000
+/** A longer version is there until the page is closed. */
+const mostKept = 1_000_000
+const mostLong = 3
 
 export interface Version {
   time: number
@@ -17,29 +24,33 @@ export interface Versions {
 }
 
 export function newVersions(store: Store, key: string, starter: string, now = Date.now): Versions {
-  function list(): Version[] {
+  let long: Version[] = []
+
+  function kept(): Version[] {
     try {
-      const kept: unknown = JSON.parse(store.get(key) ?? '[]')
-      return Array.isArray(kept) ? kept.filter(isVersion).slice(0, most) : []
+      const versions: unknown = JSON.parse(store.get(key) ?? '[]')
+      return Array.isArray(versions) ? versions.filter(isVersion).slice(0, most) : []
     } catch {
       return []
     }
   }
 
   return {
-    list,
+    list: () => [...long, ...kept()].sort((a, b) => b.time - a.time),
     keep(text) {
       if (text.trim() === '' || text === starter) return
-      const versions = [{ time: now(), text }, ...list().filter((version) => version.text !== text)].slice(0, most)
+      const before = (others: Version[]) => [{ time: now(), text }, ...others.filter((version) => version.text !== text)]
+      if (text.length > mostKept) {
+        long = before(long).slice(0, mostLong)
+        return
+      }
+      const versions = before(kept()).slice(0, most)
       let room = mostChars
-      const fitting = versions.filter((version) => (room -= version.text.length) >= 0)
+      const fitting = versions.filter((version, at) => at === 0 || (room -= version.text.length) >= 0)
       store.set(key, JSON.stringify(fitting))
     },
   }
 }
-
-/** For a text whose versions are not kept. */
-export const noVersions: Versions = { list: () => [], keep: () => undefined }
 
 function isVersion(value: unknown): value is Version {
   const { time, text } = (value ?? {}) as Partial<Version>
@@ -47,11 +58,16 @@ function isVersion(value: unknown): value is Version {
 }
 
 /** What tells a version from the others: when, how long, and how it begins. */
-export function label({ time, text }: Version, now: number): string {
-  const lines = text.split('\n')
+export function label(time: number, { files, stdin }: Program, now: number): string {
+  const texts = files.map(({ content }) => content).filter((content) => typeof content === 'string')
+  const lines = texts.flatMap((text) => text.split('\n'))
   const first = lines.map((line) => line.trim()).find((line) => line !== '') ?? ''
-  const size = say('lines', { n: lines.length })
-  return say('version_label', { ago: ago(now - time), lines: size, first: first.length > 60 ? `${first.slice(0, 59)}…` : first })
+  const size = files.length > 1 ? say('n_files', { n: files.length }) : lines.length > 0 ? say('lines', { n: lines.length }) : bytes(sizeOf(files))
+  return say('version_label', {
+    ago: ago(now - time),
+    lines: stdin === null || stdin === '' ? size : say('with_input', { size }),
+    first: first.length > 60 ? `${first.slice(0, 59)}…` : first,
+  })
 }
 
 function ago(ms: number): string {

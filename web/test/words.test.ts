@@ -3,13 +3,10 @@ import { test } from 'node:test'
 import { newAnnouncer } from '../src/announce'
 import { delay } from '../src/backoff'
 import { hex, newBinary } from '../src/binary'
-import { newDraft } from '../src/drafts'
 import { bytes, minutes, ordinal, seconds } from '../src/measures'
 import type { Outcome, Result } from '../src/messages'
-import { openStore } from '../src/store'
 import { refusal } from '../src/refusal'
 import { longestHeadline, nothing, verdict } from '../src/verdict'
-import { noVersions } from '../src/versions'
 import { newWatch } from '../src/watch'
 
 const outcome: Outcome = {
@@ -152,19 +149,6 @@ test('figures', () => {
   assert.deepEqual([seconds(0.0113), seconds(0.66), seconds(1.234), seconds(61.5)], ['11.3 ms', '660 ms', '1.23 s', '61.5 s'])
   assert.deepEqual([bytes(512), bytes(8123456), bytes(2 ** 31)], ['512 B', '7.7 MB', '2048 MB'])
   assert.deepEqual([1, 2, 3, 11, 22].map(ordinal), ['1st', '2nd', '3rd', '11th', '22nd'])
-})
-
-test('drafts live without storage, and only where they differ from the example', () => {
-  const store = openStore(() => {
-    throw new Error('storage is forbidden')
-  })
-  const draft = newDraft(store, noVersions, 'draft:c', 'old')
-  draft.edit('mine')
-  draft.save()
-  assert.equal(newDraft(store, noVersions, 'draft:c', 'old').text, 'mine')
-  draft.edit('old')
-  draft.save()
-  assert.equal(newDraft(store, noVersions, 'draft:c', 'new').text, 'new')
 })
 
 test('a program whose output was lost in its own memory is told so', () => {

@@ -1,0 +1,1 @@
+var o=new Set([".git",".hg",".svn",".idea",".vscode",".venv","__MACOSX","__pycache__","node_modules"]),t=new Set([".DS_Store","Thumbs.db","desktop.ini"]);function i(s){let e=s.split("/");return t.has(e.pop()??"")||e.some(n=>o.has(n))}export{i as a};

@@ -1,0 +1,286 @@
+import { downloadFile, downloadProgram } from './download'
+import { onFiles } from './drop'
+import { newFileTabs } from './filetabs'
+import type { Incoming, IncomingFault, Item } from './incoming'
+import { bytes } from './measures'
+import type { Language } from './messages'
+import { freeName, lacksMain, mostFiles, wrongBeside } from './names'
+import { askName, nameWords } from './naming'
+import { newNotice } from './notice'
+import type { Action } from './notice'
+import type { Opened, OpeningFault } from './opening'
+import { page } from './page'
+import { bytesOf, isSource, mainOf } from './program'
+import type { File, Program } from './program'
+import { say } from './say'
+import type { Workspace } from './workspace'
+
+/** The files of the program that is shown: their tabs, and what can be done with them. */
+export interface Files {
+  show(): void
+  /** Says what was done to the program, with a way back. */
+  did(text: string, undo: () => void, ...more: Action[]): void
+  download(): void
+}
+
+export interface FilesEvents {
+  workspace(): Workspace | null
+  languages(): readonly Language[]
+  /** Chooses a language; its workspace is there afterwards. */
+  choose(language: Language): void
+  /** What was written in the last moment is noted, so that nothing is done to an older text. */
+  note(): void
+  renamed(from: string, to: string): void
+  /** Another file, or another program, is to be shown and kept. */
+  changed(): void
+}
+
+/** For a submission's files together (`sources_max_bytes` of the server, unless its operator says otherwise). */
+export const mostBytes = 8 * 2 ** 20
+
+export function newFiles(on: FilesEvents): Files {
+  const notice = newNotice(page.done)
+  const tabs = newFileTabs(page.tabs, page.editor, { chosen, remove, rename })
+
+  function with_(act: (workspace: Workspace) => void): void {
+    const workspace = on.workspace()
+    if (workspace === null) return
+    on.note()
+    act(workspace)
+    on.changed()
+  }
+
+  function chosen(name: string): void {
+    with_((workspace) => workspace.show(name))
+  }
+
+  function did(text: string, undo: () => void, ...more: Action[]): void {
+    const back = () => {
+      on.note()
+      undo()
+      on.changed()
+    }
+    notice.say(text, ...more, { label: say('undo'), do: back })
+  }
+
+  /** Says which file runs, where that is another one than before. */
+  function change(workspace: Workspace, program: Program, show: string | undefined, text: string): void {
+    const before = workspace.main
+    const undo = workspace.change(program, show)
+    const runs = workspace.main !== before && before !== null ? ` ${say('runs_now', { name: workspace.main ?? '' })}` : ''
+    did(text + runs, undo)
+  }
+
+  function wrong(workspace: Workspace, name: string, others: readonly File[], made: readonly File[]): string | null {
+    const fault = wrongBeside(name, others.map((file) => file.name)) ?? (lacksMain(made, workspace.language) ? 'no_main' : null)
+    return fault === null ? null : nameWords(fault, name, workspace.language.suffixes)
+  }
+
+  function full(workspace: Workspace): boolean {
+    if (workspace.program.files.length < mostFiles) return false
+    notice.say(say('many_files', { most: mostFiles }))
+    return true
+  }
+
+  function add(): void {
+    const workspace = on.workspace()
+    if (workspace === null || full(workspace)) return
+    askName({
+      title: say('file_add'),
+      button: say('add'),
+      name: '',
+      wrong: (name) => wrong(workspace, name, workspace.program.files, [...workspace.program.files, { name, content: '' }]),
+      named: (name) => put({ name, content: '' }, say('file_added', { name })),
+    })
+  }
+
+  function put(file: File, text: string): void {
+    with_((workspace) => {
+      const { files, stdin } = workspace.program
+      change(workspace, { files: [...files, file], stdin }, file.name, text)
+    })
+    page.editor.querySelector<HTMLElement>('.cm-content')?.focus()
+  }
+
+  function duplicate(): void {
+    const workspace = on.workspace()
+    if (workspace === null || full(workspace)) return
+    on.note()
+    const { active, program } = workspace
+    const name = freeName(active.name, program.files.map((file) => file.name))
+    put({ ...active, name }, say('file_added', { name }))
+  }
+
+  function rename(old: string): void {
+    const workspace = on.workspace()
+    if (workspace === null) return
+    const renamed = (name: string) => workspace.program.files.map((file) => (file.name === old ? { ...file, name } : file))
+    const others = () => workspace.program.files.filter((file) => file.name !== old)
+    askName({
+      title: say('file_rename_title', { name: old }),
+      button: say('file_rename'),
+      name: old,
+      wrong: (name) => wrong(workspace, name, others(), renamed(name)),
+      named(name) {
+        if (name === old) return
+        on.note()
+        on.renamed(old, name)
+        change(workspace, { ...workspace.program, files: renamed(name) }, name, say('file_renamed', { old, name }))
+        on.changed()
+      },
+    })
+  }
+
+  function remove(name: string): void {
+    with_((workspace) => {
+      const { files, stdin } = workspace.program
+      const left = files.filter((file) => file.name !== name)
+      const at = files.findIndex((file) => file.name === name)
+      if (lacksMain(left, workspace.language)) {
+        const [suffix = ''] = workspace.language.suffixes
+        return notice.say(files.length === 1 ? say('file_last') : say('name_no_main', { suffix }))
+      }
+      const show = workspace.active.name === name ? (left[Math.min(at, left.length - 1)]?.name ?? '') : workspace.active.name
+      change(workspace, { files: left, stdin }, show, say('file_deleted', { name }))
+    })
+  }
+
+  async function come(get: () => Promise<{ items: Item[]; folder: string | null }>): Promise<void> {
+    notice.say(say('opening'))
+    const { incoming } = await import('./incoming')
+    const { items, folder } = await get()
+    const came = await incoming(items, folder, mostBytes)
+    if ('why' in came) return notice.say(incomingWords(came, items))
+    const { opening } = await import('./opening')
+    const workspace = on.workspace()
+    if (workspace === null) return notice.hide()
+    on.note()
+    const { language, program, untouched } = workspace
+    const opened = opening(came, { language, program, untouched }, on.languages(), mostBytes)
+    if ('why' in opened) return notice.say(openingWords(opened, came))
+    take(workspace, came, opened)
+  }
+
+  function take(before: Workspace, came: Incoming, opened: Opened<Language>): void {
+    if (opened.language.id !== before.language.id) on.choose(opened.language)
+    const workspace = on.workspace()
+    if (workspace === null) return
+    const undo = workspace.change(opened.program, opened.show ?? mainOf(opened.program.files, workspace.language) ?? undefined)
+    const back = () => {
+      undo()
+      if (opened.language.id !== before.language.id) on.choose(before.language)
+    }
+    const alone = came.files[0]
+    const single = !opened.instead && came.files.length === 1 && alone !== undefined && isSource(alone.name, workspace.language.suffixes) && workspace.main !== alone.name
+    const more = single ? [{ label: say('open_alone'), do: () => openAlone(workspace, alone) }] : []
+    did(openedWords(workspace, came, opened), back, ...more)
+    on.changed()
+  }
+
+  function openAlone(workspace: Workspace, file: File): void {
+    on.note()
+    change(workspace, { files: [file], stdin: null }, file.name, say('opened_file', { name: file.name }))
+    on.changed()
+  }
+
+  function showBinary(file: File): void {
+    const isText = typeof file.content === 'string'
+    page.fileBinary.hidden = isText
+    page.editor.classList.toggle('away', !isText)
+    const words = page.fileBinary.querySelector('strong')
+    if (!isText && words !== null) words.textContent = say('binary_file', { size: bytes(bytesOf(file.content)) })
+  }
+
+  page.addFile.addEventListener('click', add)
+  page.fileBinaryDownload.addEventListener('click', () => withActive(downloadFile))
+  page.filePicker.addEventListener('change', () => {
+    const items = Array.from(page.filePicker.files ?? [], (file) => ({ path: file.name, file }))
+    page.filePicker.value = ''
+    void come(async () => ({ items, folder: null }))
+  })
+  onFiles(page.drop, (get) => void come(get))
+  const menu: Record<string, () => void> = {
+    add,
+    open: () => page.filePicker.click(),
+    download: downloadAll,
+    rename: () => withActive(({ name }) => rename(name)),
+    duplicate,
+    remove: () => withActive(({ name }) => remove(name)),
+  }
+  page.fileMenu.addEventListener('click', ({ target }) => {
+    const act = menu[(target as Element).closest('button')?.dataset['act'] ?? '']
+    if (act === undefined) return
+    page.fileMenu.hidePopover()
+    act()
+  })
+  page.fileMenu.addEventListener('beforetoggle', () => {
+    const { bottom, right } = page.fileMenuButton.getBoundingClientRect()
+    page.fileMenu.style.top = `${bottom + 2}px`
+    page.fileMenu.style.right = `${innerWidth - right}px`
+  })
+
+  function withActive(act: (file: File) => void): void {
+    on.note()
+    const workspace = on.workspace()
+    if (workspace !== null) act(workspace.active)
+  }
+
+  function downloadAll(): void {
+    on.note()
+    const workspace = on.workspace()
+    if (workspace !== null) void downloadProgram(workspace.program, workspace.language)
+  }
+
+  return {
+    did,
+    download: downloadAll,
+    show() {
+      const workspace = on.workspace()
+      if (workspace === null) return
+      tabs.show(workspace.program.files, workspace.active.name, workspace.main)
+      showBinary(workspace.active)
+    },
+  }
+}
+
+function incomingWords(fault: IncomingFault, items: readonly Item[]): string {
+  switch (fault.why) {
+    case 'many':
+      return say('came_many', { most: mostFiles })
+    case 'large':
+      return say('came_large', { over: bytes(fault.over) })
+    case 'unreadable':
+      return say('came_unreadable', { name: fault.name })
+    case 'nothing':
+      return say('came_nothing')
+    case 'zip': {
+      const name = items[0]?.path ?? ''
+      const { fault: why, n } = fault.error
+      return say(why, { name, n: n.toLocaleString('en'), most: mostFiles, size: bytes(n) })
+    }
+  }
+}
+
+function openingWords(fault: OpeningFault, came: Incoming): string {
+  if (fault.why === 'many') return say('came_many', { most: mostFiles })
+  if ('over' in fault) return say('came_large', { over: bytes(fault.over) })
+  return say('came_name', { title: came.title, name: 'name' in fault ? fault.name : '', why: 'name' in fault ? nameWords(fault.why, fault.name, []) : '' })
+}
+
+function openedWords(workspace: Workspace, { files, leftOut, title }: Incoming, { instead, replaced }: Opened<Language>): string {
+  const [one] = files
+  const what = files.length === 1 && one !== undefined ? one.name : say('n_files', { n: files.length })
+  const sentences = [
+    instead ? (files.length === 1 ? say('opened_file', { name: title }) : say('opened', { title, files: what })) : say('joined', { files: what }),
+    ...(replaced.length > 0 ? [say('replaced', { names: few(replaced) })] : []),
+    ...(workspace.program.files.length > 1 && files.some(({ name }) => isSource(name, workspace.language.suffixes)) ? [say('runs_now', { name: workspace.main ?? '' })] : []),
+    ...(leftOut.length > 0 ? [say('left_out', { names: few(leftOut.map(({ name, why }) => `${name} (${say(`left_out_${why}`)})`)) })] : []),
+  ]
+  return sentences.join(' ')
+}
+
+/** The first few of a list. */
+function few(names: readonly string[]): string {
+  const shown = names.slice(0, 3).join(', ')
+  return names.length > 3 ? say('names_and_more', { names: shown, n: names.length - 3 }) : shown
+}

@@ -1,0 +1,31 @@
+import type { Language } from './messages'
+import type { Store } from './store'
+
+// A language may go from the server while somebody has a program in it. What the page needs to show the
+// program is therefore kept beside it.
+
+type About = Pick<Language, 'name' | 'file_name' | 'suffixes' | 'editor_mode' | 'limits'>
+
+export function rememberLanguage(store: Store, { id, name, file_name, suffixes, editor_mode, limits }: Language): void {
+  const about: About = { name, file_name, suffixes, editor_mode, limits }
+  const text = JSON.stringify(about)
+  if (store.get(`about:${id}`) !== text) store.set(`about:${id}`, text)
+}
+
+const unknown = (id: string): About => ({
+  name: id,
+  file_name: 'program.txt',
+  suffixes: [],
+  editor_mode: '',
+  limits: { cpu_time: 0, wall_time: 0, memory: 0, output: 0 },
+})
+
+/** The languages of programs that are kept, and that the server does not have. */
+export function goneLanguages(store: Store, offered: readonly Language[]): Language[] {
+  const here = new Set(offered.map(({ id }) => id))
+  const kept = store.keys('draft:').filter((id) => !here.has(id))
+  return kept.sort().map((id) => {
+    const about = JSON.parse(store.get(`about:${id}`) ?? 'null') as About | null
+    return { id, versions: [], example: '', flags: { named_by_source: false }, problems: [], ...(about ?? unknown(id)) }
+  })
+}
