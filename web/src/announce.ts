@@ -3,13 +3,15 @@ import { say } from './say'
 /** In milliseconds: a run that ends sooner is heard of once, at its end. */
 const silence = 1_000
 const again = 30_000
+/** In characters. */
+export const mostCounted = 1_000_000
 
 /** What a screen reader says of a run. */
 export interface Announcer {
   /** The run is at something, in words. */
   busy(what: string): void
-  /** The run is over. `text` is what it wrote. */
-  ended(headline: string, line: string, text: string): void
+  /** The run is over. `text` is what it wrote, or null where that is more than `mostCounted`. */
+  ended(headline: string, line: string, text: string | null): void
   /** It is nothing that is waited for. */
   idle(): void
   /** Something that is said at once. */
@@ -59,10 +61,9 @@ export function newAnnouncer(region: HTMLElement): Announcer {
 }
 
 const longest = 200
-const mostCounted = 1_000_000
 
-function spoken(text: string): string[] {
-  if (text.length > mostCounted) return [say('much_written')]
+function spoken(text: string | null): string[] {
+  if (text === null) return [say('much_written')]
   const written = text.trimEnd()
   if (written === '') return []
   const lines = written.split('\n')

@@ -1,3 +1,4 @@
+import { newKept } from './kept'
 import { longestLine, newLine } from './line'
 import type { Line } from './line'
 import type { Data } from './messages'
@@ -20,6 +21,10 @@ const shownBlocks = 4_000
 /** A program that colours each letter must not make a million elements: the rest goes without. */
 const mostSpans = 10_000
 const mostBlockSpans = 500
+/** In characters: more than a program may write unless its limit was raised. */
+export const mostKept = 32 * 1024 ** 2
+/** One piece of what waits to be shown: each is cut into slices, and a slice keeps all of its piece in memory. */
+const mostPiece = 16_384
 const longestControl = 64
 const controls = /[\r\b\x07]|\x1b\[([0-?]{0,60})[mK]/g
 
@@ -34,7 +39,12 @@ export interface Output {
   /** No more will come: what waits for its rest is shown as it is. */
   end(): void
   clear(): void
+  /** Its end, where it is too much to keep. */
   text(): string
+  /** The last characters, at most so many. */
+  last(chars: number): string
+  /** How many characters it had altogether. */
+  readonly length: number
 }
 
 export interface Room {
@@ -65,10 +75,10 @@ function wholeCharacter(text: string, at: number): number {
   return before >= 0xd800 && before < 0xdc00 ? at + 1 : at
 }
 
-/** Adds to the last piece if it is of the same kind, so that many small writes cost one node. */
+/** Adds to the last piece if it is of the same kind and small, so that many small writes cost one node. */
 export function queue(pieces: Piece[], kind: Pipe, text: string): void {
   const last = pieces[pieces.length - 1]
-  if (last?.kind === kind) last.text += text
+  if (last?.kind === kind && last.text.length < mostPiece) last.text += text
   else pieces.push({ kind, text })
 }
 
@@ -105,10 +115,12 @@ export function newOutput(
   linked: (text: string) => HTMLElement | null = () => null,
 ): Output {
   const blocks = document.createElement('div')
+  const all = newKept(mostKept)
   let readers: Record<Pipe, Reader>
   let styles: Record<Pipe, Style>
   let pending: Piece[]
-  let all: string[]
+  // In characters.
+  let waiting: number
   let empty: boolean
   let block: HTMLElement | null
   let blockStream: Pipe
@@ -129,7 +141,8 @@ export function newOutput(
     readers = { stdout: newReader(), stderr: newReader() }
     styles = { stdout: plain, stderr: plain }
     pending = []
-    all = []
+    waiting = 0
+    all.clear()
     empty = true
     block = null
     blockStream = 'stdout'
@@ -152,14 +165,18 @@ export function newOutput(
     const until = performance.now() + frameMs
     const mostNow = spans + frameSpans
     for (let slice = 0; slice < frameSlices && pending.length > 0; slice++) {
-      for (const { kind, text } of take(pending, sliceChars)) append(kind, text)
+      for (const { kind, text } of take(pending, sliceChars)) {
+        waiting -= text.length
+        append(kind, text)
+      }
       if (performance.now() > until || spans > mostNow) break
     }
     if (stale) redraw()
     while (blocks.childElementCount > shownBlocks) {
       blocks.firstElementChild?.remove()
-      pane.classList.add('cut')
+      tellCut()
     }
+    if (all.cut) tellCut()
     if (pinned) pane.scrollTop = pane.scrollHeight
     if (pending.length > 0) schedule()
   }
@@ -207,7 +224,7 @@ export function newOutput(
     use(into.length - before, 0)
     if (newline === part.length) {
       redraw()
-      all.push(`${into.text()}\n`)
+      all.add(`${into.text()}\n`)
       put(plain, '\n')
       beginLine()
       use(1, 1)
@@ -224,7 +241,7 @@ export function newOutput(
     if (whole > 0) {
       const lines = text.slice(0, whole)
       put(look, lines)
-      all.push((line?.text() ?? '') + lines)
+      all.add((line?.text() ?? '') + lines)
       beginLine()
     }
     const begun = text.slice(whole, end)
@@ -233,7 +250,7 @@ export function newOutput(
       midLine = true
       if (line !== null && line.length + begun.length <= longestLine) line.write(begun, look)
       else {
-        all.push((line?.text() ?? '') + begun)
+        all.add((line?.text() ?? '') + begun)
         line = null
         lineNodes = []
       }
@@ -260,7 +277,7 @@ export function newOutput(
   /** The line stays as it is. */
   function settle(): void {
     if (stale) redraw()
-    all.push(line?.text() ?? '')
+    all.add(line?.text() ?? '')
     line = null
     lineNodes = []
   }
@@ -307,11 +324,34 @@ export function newOutput(
     return node
   }
 
+  /** More waits to be shown than is kept, so what was shown goes, and the older half of what waits with it. */
+  function skip(): void {
+    settle()
+    while (waiting > mostKept / 2) {
+      const [piece] = pending.splice(0, 1)
+      if (piece === undefined) break
+      waiting -= piece.text.length
+      all.add(unstyled(piece))
+    }
+    blocks.replaceChildren()
+    block = null
+    beginLine()
+    tellCut()
+  }
+
+  function tellCut(): void {
+    const words = say(all.cut ? 'cut_short' : 'cut')
+    if (pane.dataset['cut'] !== words) pane.dataset['cut'] = words
+    pane.classList.add('cut')
+  }
+
   function write(kind: Pipe, text: string): void {
     if (text === '') return
     if (empty) changed(false)
     empty = false
     queue(pending, kind, text)
+    waiting += text.length
+    if (waiting > mostKept) skip()
     schedule()
   }
 
@@ -354,12 +394,19 @@ export function newOutput(
       reset()
       changed(true)
     },
-    text() {
-      const waiting = pending.map((piece) => piece.text.replace(controls, ''))
-      return [...all, line?.text() ?? '', ...waiting].join('')
+    text: () => [all.text(), line?.text() ?? '', ...pending.map(unstyled)].join(''),
+    last(chars) {
+      let end = ''
+      for (let at = pending.length - 1; at >= 0 && end.length < chars; at--) end = unstyled(pending[at] as Piece) + end
+      return `${end.length < chars ? all.end(chars) + (line?.text() ?? '') : ''}${end}`.slice(-chars)
+    },
+    get length() {
+      return all.length + (line?.length ?? 0) + waiting
     },
   }
 }
+
+const unstyled = ({ text }: Piece) => text.replace(controls, '')
 
 function dressed(look: Style, text: string): HTMLElement {
   const span = document.createElement('span')

@@ -1,4 +1,4 @@
-import { newAnnouncer } from './announce'
+import { mostCounted, newAnnouncer } from './announce'
 import { newBinary } from './binary'
 import { newCompiled } from './compiled'
 import type { Decisive } from './finding'
@@ -168,7 +168,8 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       taking.showBinary(true)
     }
     tell(how.tone, how.headline, how.line, how.offers, go)
-    announcer.ended(how.headline, how.line, raw.isBinary ? '' : written())
+    const much = (tty ? screen : output).length > mostCounted
+    announcer.ended(how.headline, how.line, raw.isBinary ? '' : much ? null : written())
     changed()
   }
 
@@ -272,7 +273,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       placeholder(left.length > 0 ? '' : nothing(result, tty, store.get('has-printed') === null))
       page.result.classList.toggle('compiled-only', result.run === null)
       if (raw.size > 0) store.set('has-printed', 'yes')
-      const end = result.verdict === 'runtime_error' && !tty ? output.text().slice(-mostRead) : ''
+      const end = result.verdict === 'runtime_error' && !tty ? output.last(mostRead) : ''
       const first = decided === null ? null : { ...decided.problem, file: decided.file, more: decided.more }
       ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },

@@ -1,4 +1,5 @@
 import type { Data, StageName, Stream } from './messages'
+import { newKept } from './kept'
 import { looked } from './problems'
 import { newDecoder, newReader, plainText } from './text'
 import type { Reader } from './text'
@@ -9,31 +10,19 @@ export interface Said {
   text(stage: StageName): string
 }
 
-/** Small pieces become one, so that there are few. */
-const together = 4_096
-
 export function newSaid(): Said {
   const readers: Partial<Record<string, Reader>> = {}
   let compiler = ''
-  const pieces: string[] = []
-  let length = 0
+  const run = newKept(looked.run)
 
   return {
     add(stage, stream, data) {
       if (stage === 'run' ? stream === 'stdout' : compiler.length >= looked.compile) return
       const reader = (readers[stage + stream] ??= stage === 'run' ? newDecoder() : newReader())
       const text = reader.read(data)
-      if (stage === 'compile') {
-        compiler += text
-        return
-      }
-      const last = pieces.length - 1
-      if (last >= 0 && (pieces[last] as string).length < together) pieces[last] += text
-      else pieces.push(text)
-      length += text.length
-      // What is looked at lies in the last pieces.
-      while (pieces[0] !== undefined && length - pieces[0].length >= looked.run) length -= (pieces.shift() as string).length
+      if (stage === 'compile') compiler += text
+      else run.add(text)
     },
-    text: (stage) => (stage === 'compile' ? plainText(compiler) : plainText(pieces.join('').slice(-looked.run))),
+    text: (stage) => (stage === 'compile' ? plainText(compiler) : plainText(run.end(looked.run))),
   }
 }

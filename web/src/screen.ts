@@ -1,5 +1,7 @@
 import { delay } from './backoff'
+import { newKept } from './kept'
 import type { Data, Size } from './messages'
+import { mostKept } from './output'
 import { named } from './sgr'
 import type { Terminal, TerminalEvents } from './terminal'
 import { newDecoder, plainText } from './text'
@@ -13,8 +15,10 @@ export interface Screen {
   write(data: Data, old: boolean): void
   /** The run is over: what is there can be read and copied, and nothing can be typed. */
   end(): void
-  /** What was written, from its beginning. */
+  /** What was written, or its end where it is too much to keep. */
   text(): string
+  /** In characters, escapes and all. */
+  readonly length: number
   readonly empty: boolean
   focus(): void
 }
@@ -26,6 +30,8 @@ interface Piece {
 
 /** In characters. Between two slices the browser may draw, and keys and clicks come in. */
 const slice = 16_384
+/** Ends what a program was at when a part of its output is left out: an escape (CAN), and its colours. */
+const gap = '\x18\x1b[0m\r\n'
 /** For a browser that does not tell when it is idle. */
 const soon = 1_000
 /** In rows and in columns: a server takes no more. */
@@ -38,7 +44,9 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
   let terminal: Terminal | null = null
   let decoder = newDecoder()
   let pieces: Piece[] = []
-  let all: string[] = []
+  const all = newKept(mostKept)
+  // Of `pieces`, in characters.
+  let waiting = 0
   let writing = false
   let live = false
   // What the terminal has yet to be told, when it has written what it is at.
@@ -80,6 +88,7 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
     }
     const text = piece.text.slice(0, slice)
     piece.text = piece.text.slice(slice)
+    waiting -= text.length
     if (piece.text === '') pieces.shift()
     writing = true
     terminal.write(text, piece.old, pieces.length > 0, () => {
@@ -90,11 +99,20 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
 
   function write(text: string, old: boolean): void {
     if (text === '') return
-    all.push(text)
+    all.add(text)
+    waiting += text.length
     const last = pieces[pieces.length - 1]
     if (last?.old === old && last.text.length < slice) last.text += text
     else pieces.push({ text, old })
+    if (waiting > mostKept) skip()
     pump()
+  }
+
+  /** More waits to be drawn than is kept, and far more than the terminal scrolls back to. */
+  function skip(): void {
+    while (waiting > mostKept / 2) waiting -= pieces.shift()?.text.length ?? waiting
+    pieces.unshift({ text: gap, old: false })
+    waiting += gap.length
   }
 
   function estimate(): Size {
@@ -122,7 +140,8 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
     begin() {
       decoder = newDecoder()
       pieces = []
-      all = []
+      all.clear()
+      waiting = 0
       live = clears = true
       ends = false
       open()
@@ -136,7 +155,10 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
       ends = true
       pump()
     },
-    text: () => terminal?.text() ?? plainText(all.join('')),
+    text: () => terminal?.text() ?? plainText(all.text()),
+    get length() {
+      return all.length
+    },
     get empty() {
       return all.length === 0
     },

@@ -48,3 +48,10 @@ test('no escape is cut in two', () => {
   assert.deepEqual(take(pieces, 4).map(({ text }) => text), ['ab'])
   assert.deepEqual(take(pieces, 100).map(({ text }) => text), ['\x1b[31mc'])
 })
+
+test('what waits lies in small pieces, so that a slice keeps little in memory', () => {
+  const pieces: Parameters<typeof queue>[0] = []
+  for (let n = 0; n < 1_000; n++) queue(pieces, 'stdout', 'x'.repeat(1_000))
+  assert.ok(pieces.every(({ text }) => text.length < 20_000))
+  assert.equal(pieces.reduce((sum, { text }) => sum + text.length, 0), 1_000_000)
+})

@@ -81,6 +81,10 @@ test('two tabs in which different files were edited go together without a questi
   b.save()
   a.look()
   assert.deepEqual([a.contested, a.program.files[0]?.content], [false, 'of b again'])
+  b.edit('a.py', 'of b, too')
+  b.save()
+  a.look()
+  assert.deepEqual([a.contested, a.program.files[1]?.content], [true, 'of a'])
 })
 
 test('of a file that both edited one is chosen, and the other program is a version, with its input', () => {
