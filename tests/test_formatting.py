@@ -12,7 +12,7 @@ from occd.languages import Formatter, load_languages
 from occd.sandbox import open_sandbox
 
 FORMATTED = {
-    "bash": ("if true;then\n  echo  hi\nfi\n", "if true; then\n    echo hi\nfi\n"),
+    "bash": ("if true;then\n    echo  hi\nfi\n", "if true; then\n  echo hi\nfi\n"),
     "c": ("int main(void){return  0;}\n", "int main(void) { return 0; }\n"),
     "cpp": ("struct A{int a;};\n", "struct A {\n    int a;\n};\n"),
     "go": (

@@ -45,6 +45,20 @@ const changedXterm = {
   },
 }
 
+// The package calls its own registrations of keys and commands pure, so that a bundler leaves them out.
+const registrations = /\/\*@__PURE__\*\/(?=EmacsHandler\.(bindKey|addCommands)\()/g
+
+const wholeEmacs = {
+  name: 'whole-emacs',
+  setup(build) {
+    build.onLoad({ filter: /@replit[/]codemirror-emacs[/]dist[/]index\.js$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8')
+      if (text.match(registrations)?.length !== 2) throw new Error('codemirror-emacs has changed')
+      return { contents: text.replace(registrations, ''), loader: 'js' }
+    })
+  },
+}
+
 const common = {
   absWorkingDir: here,
   bundle: true,
@@ -66,7 +80,7 @@ const page = {
   legalComments: 'none',
   metafile: true,
   write: false,
-  plugins: [changedXterm],
+  plugins: [changedXterm, wholeEmacs],
 }
 
 /** Runs before the page is drawn: a plain script, with all that it needs. */
@@ -123,7 +137,7 @@ async function emit(result) {
   await mkdir(out, { recursive: true })
   // Only what a build makes is removed: static/ may hold other files.
   for (const name of await readdir(out)) {
-    if (/^((app|early|assist|palette|terminal|incoming|opening|unzip|zip|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
+    if (/^((app|early|palette|terminal|incoming|opening|unzip|zip|assist|formatting|optionsdialog|keys-.*|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
   }
   for (const [name, contents] of files) await writeFile(join(out, name), contents)
   const sizes = files.map(([name, c]) => [name, c.length, gzipSync(c).length]).sort((a, b) => b[2] - a[2])

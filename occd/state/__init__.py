@@ -20,7 +20,7 @@ from typing import Protocol
 from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
-from occd.events import Event, LogEntry
+from occd.events import Event, LogEntry, Queued
 from occd.model import Record, Result, Status, Submission, Summary, Terminal
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
@@ -72,6 +72,9 @@ class Taken:
 
 
 NOTHING = Taken()
+
+QUEUED = Queued(1, None)
+"""The first event of a submission that was forgotten since it was queued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ class Submissions(Protocol):
     ) -> int:
         """Count a start and append `started`. Returns the attempt, from now on the only writer. Also works
         for a forgotten submission: the attempts and the clients' controls then go on after `taken`.
+        The log of such a first attempt begins with QUEUED, so that its events have the numbers that they had:
+        a client may come back with one of them.
 
         Raises AlreadyFinished, also for a forgotten submission that was erased or cancelled before it began,
         and Exhausted when all attempts are used up.

@@ -369,7 +369,13 @@ async def test_begin_works_for_a_forgotten_submission(seam: StateSeam) -> None:
         await state.log.append(submission.id, 1, [output(b"x")])
         assert await state.submissions.finish(submission.id, 1, result())
         assert await state.submissions.submission(submission.id) == submission
-        assert [each.seq for each in await log(state, submission.id)] == [1, 2, 3]
+        told = await log(state, submission.id)
+        assert [(each.seq, each.event.name) for each in told] == [
+            (1, "queued"),  # the events have the numbers that they had
+            (2, "started"),
+            (3, "output"),
+            (4, "finished"),
+        ]
         assert await state.submissions.unpublished(time.time() + 60) == []
 
 

@@ -121,3 +121,23 @@ def test_without_the_server(watched: Watched) -> None:
     watched.look("away")
     watched.between.mend()
     editor.expect_verdict("good")
+
+
+def test_options_and_words_that_are_offered(watched: Watched) -> None:
+    editor = watched.editor
+    editor.part("language").select_option("cpp")
+    editor.part("options").click()
+    expect(editor.part("options-dialog")).to_contain_text("at most 60 s")
+    watched.look("options")
+    editor.part("options-args").fill("it's")
+    editor.part("options-cpu_time").fill("61")
+    editor.part("env-add").click()
+    editor.part("env-name").fill("A B")
+    editor.part("options-dialog").get_by_role("button", name="-Wall").click()
+    watched.look("options that are wrong")
+    editor.part("options-close").click()
+    editor.write("")
+    editor.page.keyboard.press("Control+Space")
+    expect(editor.page.locator(".cm-tooltip-autocomplete")).to_be_visible()
+    editor.page.keyboard.press("ArrowDown")
+    watched.look("words that are offered")

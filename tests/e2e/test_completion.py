@@ -92,7 +92,7 @@ def test_control_space_offers_at_once(at: Editor) -> None:
     at.write("")
     wait_for_help(at)
     at.page.keyboard.press("Control+Space")
-    expect(offered(at).filter(has_text=re.compile("^BTreeMap$"))).to_have_count(1)
+    expect(offered(at).filter(has_text=re.compile("^async$"))).to_have_count(1)
 
 
 @pytest.mark.parametrize(

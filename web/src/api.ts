@@ -1,4 +1,4 @@
-import type { Language, Problem } from './messages'
+import type { Data, Language, Limits, Problem, Submission } from './messages'
 import { say } from './say'
 
 export class ProblemError extends Error {
@@ -11,8 +11,8 @@ const patience = 10_000
 /** The server takes its time to see that it cannot start a program. */
 const readyPatience = 30_000
 
-async function get(path: string, patienceMs = patience): Promise<unknown> {
-  const response = await fetch(path, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(patienceMs) })
+async function get(path: string, patienceMs = patience, sent: RequestInit = {}): Promise<unknown> {
+  const response = await fetch(path, { headers: { accept: 'application/json' }, ...sent, signal: AbortSignal.timeout(patienceMs) })
   const body: unknown = await response.json().catch(() => null)
   if (response.ok) return body
   const problem = (body ?? {}) as Partial<Problem>
@@ -26,6 +26,31 @@ async function get(path: string, patienceMs = patience): Promise<unknown> {
 
 export async function languages(): Promise<Language[]> {
   return ((await get('api/v1/languages')) as { languages: Language[] }).languages
+}
+
+/** Of each limit, the most that a program may ask for. */
+export async function ceilings(): Promise<Limits> {
+  return ((await get('api/v1/limits')) as { ceilings: Limits }).ceilings
+}
+
+/** A submission as the server shows it, with its output. */
+interface Shown {
+  id: string
+  status: string
+  verdict: string | null
+  run: { stdout: Data; stderr: Data } | null
+}
+
+const waits = 20
+
+/** How a submission ended that nobody follows. */
+export async function ended(submission: Submission): Promise<Shown> {
+  const patienceMs = waits * 1000 + patience
+  const body = JSON.stringify(submission)
+  const headers = { 'content-type': 'application/json' }
+  let shown = (await get(`api/v1/submissions?wait=${waits}`, patienceMs, { method: 'POST', headers, body })) as Shown
+  while (shown.status !== 'finished') shown = (await get(`api/v1/submissions/${shown.id}?wait=${waits}`, patienceMs)) as Shown
+  return shown
 }
 
 /** Null when programs can run here, else what stands in the way and what would help. */

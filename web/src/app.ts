@@ -1,4 +1,6 @@
 import { ProblemError, languages, unready } from './api'
+import { bindings, loadBindings } from './bindings'
+import type { Bindings } from './bindings'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
 import { newCommands } from './commands'
@@ -14,11 +16,16 @@ import { newLayout } from './layout'
 import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
 import { goneLanguages, rememberLanguage } from './gone'
-import { showCursor, showLimits, showSaved } from './foot'
+import { showCursor, showLimits, showNote, showSaved } from './foot'
+import { format } from './format'
+import { linked, mostOfLink, readLink } from './link'
+import type { Link } from './link'
 import { newKeeping } from './keeping'
 import type { Language } from './messages'
 import { modeOf } from './modes'
 import { newNotice } from './notice'
+import { faults, limitsOf, newOptions, submitted } from './options'
+import { newOptionsButton } from './optionsbutton'
 import { enable, enabled, page } from './page'
 import { pictures } from './pictures'
 import type { Sources } from './problems'
@@ -54,6 +61,7 @@ interface Made {
 }
 
 let offered: Language[] = []
+let link = readLink(location)
 let made: Made | null = null
 let asking = false
 /** Run was asked for before the languages were there. */
@@ -126,6 +134,20 @@ const files = newFiles({
   changed,
   renamed: (from, to) => editor.renamed(editorKey(from), editorKey(to)),
 })
+const notice = newNotice(page.done)
+const options = newOptions(store)
+const optionsButton = newOptionsButton(options, {
+  language: () => workspace?.language ?? null,
+  keys,
+  chooseKeys(chosen) {
+    store.set('keys', chosen === 'default' ? null : chosen)
+    void useKeys()
+  },
+  changed() {
+    showChosen()
+    showAge()
+  },
+})
 const keeping = newKeeping(store, page.unkept, save)
 const gone = newNotice(page.gone)
 
@@ -138,7 +160,7 @@ function open(picked: Language): void {
   workspaces.set(picked.id, workspace)
   workspace.look()
   showWorkspace()
-  showLimits(picked)
+  showChosen()
   layout.drawer.suit(workspace.stdin !== '')
   if (isGone()) gone.say(say('gone', { name: picked.name }), { label: say('file_download'), do: () => files.download() })
   else gone.hide()
@@ -198,7 +220,7 @@ function makes(): Made | null {
   const choice = picker.choice()
   if (choice === null || workspace === null) return null
   const { id, file_name } = choice.language
-  const print = fingerprint(JSON.stringify([id, choice.version ?? '', workspace.text, workspace.stdin]))
+  const print = fingerprint(JSON.stringify([id, choice.version ?? '', workspace.text, workspace.stdin, options.of(id)]))
   return { language: id, fileName: workspace.main ?? file_name, print }
 }
 
@@ -248,10 +270,12 @@ function run(live = false): void {
   }
   wanted = false
   save()
+  const chosen = options.of(choice.language.id)
+  if (faults(chosen, null).length > 0) return optionsButton.open()
   layout.show('output')
   const stdin = live ? '' : workspace.stdin
   const size = sizeOf(workspace.program.files)
-  Object.assign(results.facts, { limits: choice.language.limits, hadInput: stdin !== '', size })
+  Object.assign(results.facts, { limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size })
   if (size > mostBytes) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes) })
   workspace.keepVersion()
   made = makes()
@@ -261,6 +285,7 @@ function run(live = false): void {
     ...(choice.version === undefined ? {} : { version: choice.version }),
     ...sent(workspace.program, choice.language),
     stdin,
+    ...submitted(chosen),
     // One rule: what gets input reads that, then its end; what gets none talks to the person.
     ...(stdin === '' ? { tty: results.terminal() } : {}),
     artifacts: pictures,
@@ -269,6 +294,82 @@ function run(live = false): void {
   watchRun()
   showWorkspace()
   if (stdin === '') attention.ask()
+}
+
+/** What was chosen under Options for this language. */
+function showChosen(): void {
+  if (workspace === null) return
+  const { language } = workspace
+  optionsButton.show(options.changed(language.id))
+  showLimits(language, limitsOf(options.of(language.id).limits))
+  page.format.hidden = !language.format
+}
+
+function saveAndSay(): void {
+  save()
+  results.say(say(workspace?.unkept === true ? 'not_saved' : 'saved'))
+}
+
+async function useKeys(): Promise<void> {
+  try {
+    editor.useKeys(await loadBindings(keys(), saveAndSay))
+  } catch {
+    notice.say(say('keys_failed'))
+  }
+}
+
+function keys(): Bindings {
+  return bindings.find((each) => each === store.get('keys')) ?? 'default'
+}
+
+async function formatShown(): Promise<void> {
+  noteEdits()
+  const before = workspace?.active
+  if (workspace === null || typeof before?.content !== 'string') return
+  const text = editor.text()
+  await format(
+    {
+      language: workspace.language,
+      version: picker.choice()?.version,
+      name: before.name,
+      text,
+      same: () => editing?.workspace === workspace && editing?.name === before.name && editor.text() === text,
+      change: editor.change,
+    },
+    (words, well) => {
+      showNote(well ? words : '')
+      if (well) notice.hide()
+      else notice.say(words)
+    },
+  )
+}
+
+/** Does what the page's address asks for. */
+function follow(link: Link): void {
+  const language = link.language === null ? workspace?.language : linked(link.language, offered)
+  if (language === undefined) {
+    const known = offered.map(({ name }) => name).join(', ')
+    return notice.say(say('link_language', { language: link.language ?? '', known }))
+  }
+  if (language !== workspace?.language) picker.choose(language)
+  // The address goes, so that the page loaded again has what was written since.
+  history.replaceState(null, '', location.pathname)
+  if (workspace === null || (link.source === null && link.stdin === null && link.args === null)) return
+  const { program, untouched } = workspace
+  const chosen = options.of(language.id)
+  const sources = link.source === null ? program.files : [{ name: language.file_name, content: link.source }]
+  const back = workspace.change({ files: sources, stdin: link.stdin ?? (link.source === null ? program.stdin : '') }, sources[0]?.name)
+  const replaces = !untouched || (link.args !== null && options.changed(language.id))
+  if (link.args !== null) options.choose(language.id, { ...chosen, args: link.args })
+  if (replaces) {
+    files.did(say('link_opened'), () => {
+      back()
+      options.choose(language.id, chosen)
+      showChosen()
+    })
+  }
+  showChosen()
+  changed()
 }
 
 function stop(): void {
@@ -375,6 +476,7 @@ page.versions.addEventListener('click', () => {
     editor.focus()
   })
 })
+page.format.addEventListener('click', () => void formatShown())
 onOffers({
   'try-now'() {
     socket.hurry()
@@ -435,10 +537,9 @@ const nextPane = newPanes([
 newCommands({
   run: () => run(),
   stop,
-  save() {
-    save()
-    results.say(say(workspace?.unkept === true ? 'not_saved' : 'saved'))
-  },
+  save: saveAndSay,
+  format: () => void formatShown(),
+  options: () => optionsButton.open(),
   next_pane: () => nextPane(1),
   previous_pane: () => nextPane(-1),
   next_problem: () => finding.next(1),
@@ -453,14 +554,21 @@ newCommands({
   versions: () => page.versions.click(),
   example: () => page.restore.click(),
   theme: () => page.theme.click(),
-})
+  // Emacs begins its own chords with Ctrl-X, and searches with Ctrl-S.
+}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target))
 followAppearance()
 showTheme()
 showControls()
+void useKeys()
 resume()
 watchCatalogue((found) => {
   offered = found
   picker.fill(found, goneLanguages(store, found))
+  if (link !== null && found.length > 0) {
+    if (typeof link === 'string') notice.say(say('link_long', { part: link, most: mostOfLink.toLocaleString('en') }))
+    else follow(link)
+    link = null
+  }
   if (wanted) run()
   if (runner.current() === null) results.idle(found.length > 0)
   showControls()

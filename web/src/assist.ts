@@ -29,7 +29,8 @@ export const assist: Extension = [
     interactionDelay: 0,
     icons: false,
     defaultKeymap: false,
-    maxRenderedOptions: 50,
+    // All are in sight: the list is not scrolled but drawn anew.
+    maxRenderedOptions: 10,
   }),
   Prec.high(
     keymap.of([

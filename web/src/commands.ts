@@ -10,8 +10,9 @@ export type Does = Partial<Record<CommandId, () => void>>
 /** A key of these held down goes on. */
 const repeated = new Set<CommandId>(['next_pane', 'previous_pane', 'next_problem', 'previous_problem'])
 
-/** Does what the keys of keys.ts say. The palette and the table of keys are fetched when they are wanted. */
-export function newCommands(does: Does): void {
+/** Does what the keys of keys.ts say, unless the one who gets the key has a better use for it. The palette and the
+ * table of keys are fetched when they are wanted. */
+export function newCommands(does: Does, better: (id: CommandId, target: Node) => boolean): void {
   const all: Does = {
     ...does,
     palette: async () => (await import('./palette')).openPalette(all),
@@ -28,6 +29,7 @@ export function newCommands(does: Does): void {
       if (command === undefined || act === undefined) return
       if (!('always' in command) && page.terminal.contains(key.target as Node)) return
       if (command.keys.length === 1 && writes(key.target as HTMLElement)) return
+      if (better(command.id, key.target as Node)) return
       key.preventDefault()
       key.stopPropagation()
       if (!key.repeat || repeated.has(command.id)) act()

@@ -1,7 +1,8 @@
-import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
+import { defaultKeymap, history, historyKeymap, indentWithTab, isolateHistory } from '@codemirror/commands'
 import { bracketMatching, indentOnInput } from '@codemirror/language'
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
-import { Compartment, EditorState } from '@codemirror/state'
+import { Compartment, EditorState, Prec } from '@codemirror/state'
+import type { Extension } from '@codemirror/state'
 import {
   EditorView,
   drawSelection,
@@ -11,6 +12,7 @@ import {
   keymap,
   lineNumbers,
 } from '@codemirror/view'
+import type { Edit } from './edits'
 import { newMarks } from './marks'
 import { loadMode, readyMode } from './modes'
 import type { Place, Problem } from './problems'
@@ -26,6 +28,10 @@ export interface Editor {
   text(): string
   /** Replaces the text in a way that can be undone. */
   replace(text: string): void
+  /** Changes some of it, also so; the cursor stays at its place. */
+  change(edits: readonly Edit[]): void
+  /** The keys of another editor. */
+  useKeys(keys: Extension): void
   focus(): void
   /** The texts as they are now are what runs. */
   ran(): void
@@ -43,6 +49,8 @@ export interface EditorEvents {
 
 export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents): Editor {
   const mode = new Compartment()
+  const keys = new Compartment()
+  let keysNow: Extension = []
   const states = new Map<string, EditorState>()
   const marks = newMarks()
   let opened = ''
@@ -64,6 +72,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     marks.extension,
     typeover,
     mode.of([]),
+    Prec.high(keys.of([])),
     keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) on.changed()
@@ -92,7 +101,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       opened = file
       const state = states.get(file) ?? EditorState.create({ doc: text, extensions })
       const ready = readyMode(modeName)
-      view.setState(state.update({ effects: mode.reconfigure(ready) }).state)
+      view.setState(state.update({ effects: [mode.reconfigure(ready), keys.reconfigure(keysNow)] }).state)
       if (view.state.doc.toString() !== text) replace(text)
       marks.opened(view, file)
       tellCursor(view.state)
@@ -112,6 +121,13 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     },
     text: () => view.state.doc.toString(),
     replace,
+    change(edits) {
+      view.dispatch({ changes: edits, userEvent: 'format', annotations: isolateHistory.of('full'), scrollIntoView: true })
+    },
+    useKeys(found) {
+      keysNow = found
+      view.dispatch({ effects: keys.reconfigure(keysNow) })
+    },
     focus: () => view.focus(),
     ran: () => marks.ran(view),
     mark: (problemsOf) => marks.found(view, opened, problemsOf),

@@ -1,5 +1,5 @@
 import { bytes } from './measures'
-import type { Language } from './messages'
+import type { Language, Limits } from './messages'
 import { page } from './page'
 import { say } from './say'
 
@@ -10,11 +10,22 @@ export function showSaved(saved: boolean): void {
   page.saved.textContent = say(saved ? 'saved' : 'not_saved')
 }
 
+const noteMs = 5_000
+let note: ReturnType<typeof setTimeout> | undefined
+
+/** Says something for a moment. */
+export function showNote(text: string): void {
+  clearTimeout(note)
+  page.note.textContent = text
+  note = setTimeout(() => (page.note.textContent = ''), noteMs)
+}
+
 export function showCursor(line: number, column: number): void {
   page.cursor.textContent = say('cursor', { line, column })
 }
 
 /** What a program may use. */
-export function showLimits({ limits }: Language): void {
-  page.limits.textContent = limits.memory === 0 ? '' : `${limits.cpu_time} s, ${bytes(limits.memory)}`
+export function showLimits({ limits }: Language, chosen: Partial<Limits>): void {
+  const { cpu_time, memory } = { ...limits, ...chosen }
+  page.limits.textContent = limits.memory === 0 ? '' : `${cpu_time} s, ${bytes(memory)}`
 }

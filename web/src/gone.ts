@@ -17,8 +17,10 @@ const unknown = (id: string): About => ({
   file_name: 'program.txt',
   suffixes: [],
   editor_mode: '',
-  limits: { cpu_time: 0, wall_time: 0, memory: 0, output: 0 },
+  limits: { cpu_time: 0, wall_time: 0, memory: 0, processes: 0, output: 0, file_size: 0 },
 })
+
+const nothing = { versions: [], aliases: [], example: '', compile_args: [], flags: { compiled: false, named_by_source: false }, problems: [], format: false }
 
 /** The languages of programs that are kept, and that the server does not have. */
 export function goneLanguages(store: Store, offered: readonly Language[]): Language[] {
@@ -26,6 +28,6 @@ export function goneLanguages(store: Store, offered: readonly Language[]): Langu
   const kept = store.keys('draft:').filter((id) => !here.has(id))
   return kept.sort().map((id) => {
     const about = JSON.parse(store.get(`about:${id}`) ?? 'null') as About | null
-    return { id, versions: [], example: '', flags: { named_by_source: false }, problems: [], ...(about ?? unknown(id)) }
+    return { ...nothing, id, ...(about ?? unknown(id)) }
   })
 }

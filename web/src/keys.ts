@@ -13,6 +13,9 @@ export const commands = [
   { id: 'previous_problem', keys: 'Shift-F8' },
   { id: 'find', keys: 'Mod-F', editor: true },
   { id: 'comment', keys: 'Mod-/', editor: true },
+  { id: 'complete', keys: 'Ctrl-Space', editor: true },
+  { id: 'format', keys: 'Alt-Shift-F' },
+  { id: 'options', keys: '' },
   { id: 'leave', keys: 'Esc,Tab', editor: true },
   { id: 'input', keys: '' },
   { id: 'drawer', keys: '' },
@@ -53,7 +56,9 @@ export const runKey = `${mac ? '⌘' : say('key_ctrl')} ⏎`
 export function matches(key: KeyboardEvent, keys: string): boolean {
   const parts = keys.split('-')
   const name = parts.pop() ?? ''
-  if (name === '' || key.key.toLowerCase() !== name.toLowerCase()) return false
+  // With Alt, a Mac makes another letter of it.
+  const same = key.key.toLowerCase() === name.toLowerCase() || (mac && key.altKey && key.code === `Key${name}`)
+  if (name === '' || !same) return false
   const mod = parts.includes('Mod')
   // A sign is the sign, however it is typed.
   const shift = /^[^a-z0-9]$/i.test(name) || key.shiftKey === parts.includes('Shift')

@@ -23,9 +23,13 @@ export interface Language {
   example: string
   hello?: string
   example_stdin?: string
-  /** In seconds and bytes. */
-  limits: { cpu_time: number; wall_time: number; memory: number; output: number }
-  flags: { named_by_source: boolean }
+  aliases: string[]
+  /** Arguments for the compiler that people often add. */
+  compile_args: string[]
+  flags: { compiled: boolean; named_by_source: boolean }
+  /** Whether the server can format its programs. */
+  format: boolean
+  limits: Limits
   problems: Pattern[]
 }
 
@@ -34,6 +38,10 @@ export interface SentFile {
   content: Data
   executable?: boolean
 }
+
+export type LimitName = 'cpu_time' | 'wall_time' | 'memory' | 'processes' | 'output' | 'file_size'
+/** In seconds, bytes and pieces. */
+export type Limits = Record<LimitName, number>
 
 export interface Submission {
   language: string
@@ -46,6 +54,12 @@ export interface Submission {
   tty?: Size
   /** Patterns of the files that are kept. */
   artifacts?: string[]
+  compile_args?: string[]
+  args?: string[]
+  env?: Record<string, string>
+  limits?: Partial<Limits>
+  /** The program is formatted instead of run. */
+  format?: boolean
 }
 
 export interface Problem {

@@ -8,9 +8,8 @@ import { storage } from './storage'
 const python: Language = {
   id: 'python', name: 'Python', versions: ['3'], file_name: 'main.py', suffixes: ['.py'], editor_mode: 'python',
   example: 'for line in open(0):\n    print(line)\n', example_stdin: 'in\n',
-  limits: { cpu_time: 5, wall_time: 10, memory: 1, output: 1 },
-  flags: { named_by_source: false },
-  problems: [],
+  limits: { cpu_time: 5, wall_time: 10, memory: 1, processes: 1, output: 1, file_size: 1 },
+  aliases: [], compile_args: [], flags: { compiled: false, named_by_source: false }, problems: [], format: false,
 }
 
 function browser() {
@@ -82,6 +81,10 @@ test('two tabs in which different files were edited go together without a questi
   b.save()
   a.look()
   assert.deepEqual([a.contested, a.program.files[0]?.content], [false, 'of b again'])
+  b.edit('a.py', 'of b, too')
+  b.save()
+  a.look()
+  assert.deepEqual([a.contested, a.program.files[1]?.content], [true, 'of a'])
 })
 
 test('of a file that both edited one is chosen, and the other program is a version, with its input', () => {

@@ -19,7 +19,7 @@ from occd.model import (
     Verdict,
     known_verdict,
 )
-from occd.state import WAITS_S, Created, Taken
+from occd.state import QUEUED, WAITS_S, Created, Taken
 from occd.state.embedded.controls import append_control
 from occd.state.embedded.log import append_events, find, stored_output
 from occd.state.output import joined, rebuilt, started
@@ -97,6 +97,9 @@ def begin(
             "UPDATE submissions SET stdin_sent = ?, controls = ? WHERE number = ?",
             [taken.stdin, taken.controls, row[0]],
         )
+        if not taken.attempts:
+            append_events(db, row[0], 0, [QUEUED])
+            row = *row[:4], 1, row[5]
     number, status, attempts, excused, last_seq, controls = row
     if status == "finished":
         raise AlreadyFinished(submission.id)

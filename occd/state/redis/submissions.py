@@ -14,7 +14,7 @@ from occd import wire
 from occd.errors import AlreadyFinished, Exhausted, UnknownSubmission
 from occd.events import Finished, LogEntry, Queued
 from occd.model import MAX_ATTEMPTS, Record, Result, Status, Submission, Summary, Verdict
-from occd.state import NOTHING, WAITS_S, Created, Taken
+from occd.state import NOTHING, QUEUED, WAITS_S, Created, Taken
 from occd.state.output import joined, rebuilt, started
 from occd.state.redis.indexes import Indexes
 from occd.state.redis.log import RedisLog
@@ -115,6 +115,7 @@ class RedisSubmissions:
                     taken.attempts,
                     submission.retry_of or "",
                     int(submission.tty is not None),
+                    store_event(QUEUED),
                 ),
                 ("ZREM", self._store.key("queued"), id),
                 ("ZREM", self._store.key("unpublished"), id),

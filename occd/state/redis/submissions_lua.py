@@ -21,7 +21,8 @@ return {'gone', key}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
     # after the attempt's number; if it was forgotten, the bytes of stdin and the last control that it
-    # has got, and the attempts before it; retry_of, tty
+    # has got, and the attempts before it; retry_of, tty,
+    # QUEUED
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
@@ -33,6 +34,7 @@ if not status then
              'interactive', ARGV[5], 'retry_of', ARGV[15], 'stdin_sent', ARGV[12],
              'first_control', ARGV[13], 'tty', ARGV[16])
   attempts = tonumber(ARGV[14])
+  if attempts == 0 then append(ARGV[1], 0, {ARGV[17]}) end
 end
 if status == 'finished' then return {'finished', get('key')} end
 if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
