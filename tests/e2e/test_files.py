@@ -95,6 +95,26 @@ def test_a_program_of_two_files_runs_and_is_there_again(either: Editor) -> None:
     expect(editor.part("old")).to_be_hidden()
 
 
+def test_a_problem_in_another_file_opens_its_tab(either: Editor) -> None:
+    editor = either
+    editor.write("import util\nprint(util.half(0))")
+    add(editor, "util.py", "def half(n):\n    return 1 / n")
+    choose(editor, "main.py")
+    editor.give("some\n")
+    editor.part("run").click()
+    editor.expect_verdict("bad", "ZeroDivisionError in util.py:2")
+    editor.show("code")
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.press("F8")
+    expect_active(editor, "util.py")
+    expect(editor.page.locator(".cm-problem-error")).to_have_text("1 / n")
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("2")
+    choose(editor, "main.py")
+    editor.show("problems")
+    editor.page.locator("[data-testid=problem]").first.click()
+    expect_active(editor, "util.py")
+
+
 def test_files_by_keys_alone(editor: Editor) -> None:
     keys = editor.page.keyboard
     editor.write(MINE)

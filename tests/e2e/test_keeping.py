@@ -11,6 +11,9 @@ from stuck import stick, stuck_nsjail
 from e2e.editor import DESK, Editor, new_context
 
 Tabs = tuple[Editor, Editor]
+AROUND = """[document.body, document.querySelector('.cm-content'), document.getElementById('output')]
+    .map(part => [getComputedStyle(part).color, part.getBoundingClientRect().left])"""
+"""The colour and the place of what an old result leaves as it is: the page, the program and the output."""
 
 
 def another(context: BrowserContext, editor: Editor) -> Editor:
@@ -128,8 +131,10 @@ def test_an_old_result_says_so(editor: Editor) -> None:
     editor.run("print(1)")
     editor.expect_verdict("good")
     expect(editor.part("old")).to_be_hidden()
+    around = editor.page.evaluate(AROUND)
     editor.write("print(2)")
     expect(editor.part("old")).to_have_text("From before your last change")
+    assert editor.page.evaluate(AROUND) == around
     editor.page.reload()
     expect(editor.part("old")).to_have_text("From before your last change")
     editor.write("print(1)")
