@@ -383,6 +383,11 @@ def test_a_paste_is_bracketed_for_who_asks_and_too_long_a_one_is_refused(
     editor.page.keyboard.type("q")
     editor.expect_verdict("good")
     editor.wait_terminal(f"{50_000 + 2 * len('?[200~') + 1} b'\\x1b[200~xx'")
+    editor.type()
+    editor.page.evaluate("navigator.clipboard.writeText('x'.repeat(70_000))")
+    editor.page.keyboard.press("Control+v")
+    editor.page.keyboard.press("F6")
+    editor.expect_verdict("good")  # nothing takes it any more
 
 
 def test_the_time_that_is_left_is_counted_down_and_typing_renews_it(editor: Editor) -> None:
