@@ -160,6 +160,49 @@ def test_each_file_has_its_own_text_and_its_own_history(editor: Editor) -> None:
     editor.expect_program("b = 1")
 
 
+def test_a_name_is_taken_back_with_what_was_written_since(editor: Editor) -> None:
+    editor.write(MINE)
+    add(editor, "a.py", "one = 1")
+    act(editor, "rename")
+    editor.part("name").fill("b.py")
+    editor.page.keyboard.press("Enter")
+    expect_active(editor, "b.py")
+    editor.write("two = 2")
+    undo(editor)
+    expect_active(editor, "a.py")
+    editor.expect_program("two = 2")
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.press("Control+z")
+    editor.expect_program("one = 1")
+
+
+def test_what_is_taken_back_is_shown_and_kept_though_another_language_was_chosen(
+    editor: Editor,
+) -> None:
+    editor.write(MINE)
+    add(editor, "a.py", "one = 1")
+    act(editor, "remove")
+    expect_names(editor, "main.py")
+    editor.part("language").select_option("c")
+    undo(editor)
+    expect(editor.part("language")).to_have_value("python")
+    expect_names(editor, "main.py", "a.py")
+    editor.part("language").select_option("c")
+    editor.page.reload()
+    editor.expect_ready()
+    editor.part("language").select_option("python")
+    expect_names(editor, "main.py", "a.py")
+
+
+def test_what_cannot_be_read_is_said_and_can_be_tried_again(editor: Editor, tmp_path: Path) -> None:
+    editor.write(MINE)
+    editor.page.route("**/incoming*.js*", lambda route: route.abort())
+    open_files(editor, path(tmp_path, "data.txt", "some"))
+    expect(editor.part("done")).to_contain_text("Not opened")
+    editor.expect_program(MINE)
+    editor.complaints.clear()  # the browser's, of what it did not get
+
+
 def test_a_name_that_the_server_would_refuse_is_refused_in_words(editor: Editor) -> None:
     wrong = {
         "../up.py": "begins in the program's own folder",

@@ -16,6 +16,7 @@ def test_keys_run_stop_save_and_go_from_part_to_part(editor: Editor) -> None:
     code = editor.page.locator(".cm-content")
     keyboard = editor.page.keyboard
     expect(code).to_be_focused()  # as the page opens
+    editor.give("x")
     editor.write("import time; print('up', flush=True); time.sleep(60)")
     keyboard.press("Control+Enter")
     editor.expect_output("up")
@@ -37,6 +38,7 @@ def test_the_palette_and_the_table_of_keys(editor: Editor) -> None:
     keyboard = editor.page.keyboard
     keyboard.type("?")  # is written where one writes
     expect(editor.page.locator(".cm-content")).to_contain_text("?")
+    editor.give("x")
     editor.write("print('by the palette')")
     keyboard.press("F1")
     palette = editor.page.get_by_role("dialog", name="Commands")

@@ -204,6 +204,21 @@ def test_the_headline_names_the_place_and_leads_there(editor: Editor) -> None:
     expect(editor.page.locator(".problem-told")).to_contain_text("division by zero")
 
 
+def test_a_problem_in_a_file_that_has_gone_leads_to_no_other_file(editor: Editor) -> None:
+    editor.write("import util\n\n\nutil.fail()")
+    editor.part("add-file").click()
+    editor.part("name").fill("util.py")
+    editor.page.keyboard.press("Enter")
+    editor.run("def fail():\n    return 1 / 0")
+    editor.expect_verdict("bad")
+    editor.part("file-menu-button").click()
+    editor.part("file-menu").locator("[data-act=remove]").click()
+    expect(editor.part("tabs").locator(".label")).to_have_text("main.py")
+    editor.page.keyboard.press("F8")
+    expect(editor.part("done")).to_contain_text("util.py is not there any more")
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("4")  # as it was
+
+
 def test_each_language_has_its_own_problems(editor: Editor) -> None:
     fail(editor, THREE)
     expect(editor.page.locator("#problems-count")).to_have_text("3")

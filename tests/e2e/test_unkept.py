@@ -188,3 +188,27 @@ def test_a_run_of_several_files_goes_on_at_the_terminal_after_a_reload(
     editor.type("you", "Enter")
     editor.expect_verdict("good")
     editor.wait_terminal("hello you")
+
+
+def test_programs_of_languages_that_are_not_shown_are_there_after_a_reload_too(
+    fresh: tuple[BrowserContext, Editor],
+) -> None:
+    context, editor = fresh
+    context.add_init_script(FULL)
+    editor.open()
+    editor.write("print('kept by the tab')")
+    expect_unkept(editor, "This browser has no more room")
+    editor.part("language").select_option("c")
+    expect(editor.part("unkept")).to_be_hidden()
+    asked: list[str] = []
+
+    def accept(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    editor.page.on("dialog", accept)
+    editor.page.reload()
+    editor.expect_ready()
+    editor.part("language").select_option("python")
+    editor.expect_program("print('kept by the tab')")
+    assert asked == ["beforeunload"]

@@ -77,7 +77,9 @@ const layout = newLayout()
 const screen = newScreen(page.terminal, {
   typed: type,
   resized: (size) => runner.resize(size),
-  pastedTooMuch: () => results.tooMuch(),
+  pastedTooMuch() {
+    if (runner.current()?.over === false) results.tooMuch()
+  },
 })
 const links = newLinks((named) => finding.goTo(named))
 const results = newResults(screen, links.linked, () => {
@@ -90,7 +92,8 @@ const finding = newFinding(editor, links, {
   go(place) {
     layout.show('code')
     noteEdits()
-    workspace?.show(place.file)
+    if (workspace?.program.files.some(({ name }) => name === place.file) !== true) return notice.say(say('place_gone', { name: place.file }))
+    workspace.show(place.file)
     showWorkspace()
     editor.go(place)
   },
@@ -503,7 +506,8 @@ page.version.addEventListener('change', showAge)
 store.watch(look)
 addEventListener('pagehide', () => {
   save()
-  workspace?.leave()
+  // Also those of languages that are not shown.
+  for (const each of workspaces.values()) each.leave()
   remember()
 })
 // A page that comes back as it was has heard of no other tab meanwhile; one in the background may be

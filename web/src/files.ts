@@ -38,6 +38,8 @@ export interface FilesEvents {
 /** For a submission's files together (`sources_max_bytes` of the server, unless its operator says otherwise). */
 export const mostBytes = 8 * 2 ** 20
 
+type Get = () => Promise<{ items: Item[]; folder: string | null }>
+
 export function newFiles(on: FilesEvents): Files {
   const notice = newNotice(page.done)
   const tabs = newFileTabs(page.tabs, page.editor, { chosen, remove, rename })
@@ -55,8 +57,11 @@ export function newFiles(on: FilesEvents): Files {
   }
 
   function did(text: string, undo: () => void, ...more: Action[]): void {
+    const of = on.workspace()
     const back = () => {
       on.note()
+      // Another language may be shown by now: what comes back is shown, and kept.
+      if (of !== null && on.workspace() !== of) on.choose(of.language)
       undo()
       on.changed()
     }
@@ -65,8 +70,12 @@ export function newFiles(on: FilesEvents): Files {
 
   /** Says which file runs, where that is another one than before. */
   function change(workspace: Workspace, program: Program, show: string | undefined, text: string): void {
+    tell(workspace, text, () => workspace.change(program, show))
+  }
+
+  function tell(workspace: Workspace, text: string, act: () => () => void): void {
     const before = workspace.main
-    const undo = workspace.change(program, show)
+    const undo = act()
     const runs = workspace.main !== before && before !== null ? ` ${say('runs_now', { name: workspace.main ?? '' })}` : ''
     did(text + runs, undo)
   }
@@ -125,7 +134,13 @@ export function newFiles(on: FilesEvents): Files {
         if (name === old) return
         on.note()
         on.renamed(old, name)
-        change(workspace, { ...workspace.program, files: renamed(name) }, name, say('file_renamed', { old, name }))
+        tell(workspace, say('file_renamed', { old, name }), () => {
+          const undo = workspace.rename(old, name)
+          return () => {
+            undo()
+            on.renamed(name, workspace.active.name)
+          }
+        })
         on.changed()
       },
     })
@@ -145,13 +160,19 @@ export function newFiles(on: FilesEvents): Files {
     })
   }
 
-  async function come(get: () => Promise<{ items: Item[]; folder: string | null }>): Promise<void> {
-    notice.say(say('opening'))
-    const { incoming } = await import('./incoming')
+  /** Fails when a folder cannot be read, and when the server is away that has the means to read. */
+  async function read(get: Get) {
+    const [{ incoming }, { opening }] = await Promise.all([import('./incoming'), import('./opening')])
     const { items, folder } = await get()
-    const came = await incoming(items, folder, mostBytes)
+    return { items, opening, came: await incoming(items, folder, mostBytes) }
+  }
+
+  async function come(get: Get): Promise<void> {
+    notice.say(say('opening'))
+    const found = await read(get).catch(() => null)
+    if (found === null) return notice.say(say('came_failed'))
+    const { items, came, opening } = found
     if ('why' in came) return notice.say(incomingWords(came, items))
-    const { opening } = await import('./opening')
     const workspace = on.workspace()
     if (workspace === null) return notice.hide()
     on.note()
@@ -228,7 +249,8 @@ export function newFiles(on: FilesEvents): Files {
   function downloadAll(): void {
     on.note()
     const workspace = on.workspace()
-    if (workspace !== null) void downloadProgram(workspace.program, workspace.language)
+    if (workspace === null) return
+    downloadProgram(workspace.program, workspace.language).catch(() => notice.say(say('not_downloaded')))
   }
 
   return {

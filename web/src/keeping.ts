@@ -12,6 +12,8 @@ const large = 2_000_000
 export function newKeeping(store: Store, element: HTMLElement, retry: () => void): { show(workspace: Workspace): void } {
   const notice = newNotice(element)
   const said = new Set<Phrase>()
+  /** The languages of the programs that are not kept: each that was shown can be lost. */
+  const losing = new Set<string>()
   let shown: Phrase | null = null
 
   function ask(leaving: BeforeUnloadEvent): void {
@@ -27,16 +29,21 @@ export function newKeeping(store: Store, element: HTMLElement, retry: () => void
   return {
     show(workspace) {
       const phrase = why(workspace)
+      if (phrase === null) losing.delete(workspace.language.id)
+      else losing.add(workspace.language.id)
+      if (losing.size === 0) removeEventListener('beforeunload', ask)
+      else addEventListener('beforeunload', ask)
       if (phrase === shown) return
       shown = phrase
-      if (phrase === null) {
-        removeEventListener('beforeunload', ask)
-        return notice.hide()
-      }
-      addEventListener('beforeunload', ask)
+      if (phrase === null) return notice.hide()
       if (said.has(phrase)) return
       said.add(phrase)
-      const save = { label: say('file_download'), do: () => void downloadProgram(workspace.program, workspace.language) }
+      const save = {
+        label: say('file_download'),
+        do() {
+          downloadProgram(workspace.program, workspace.language).catch(() => notice.say(say('not_downloaded'), save))
+        },
+      }
       const forget = {
         label: say('forget_versions'),
         do() {

@@ -1,6 +1,7 @@
 import { newDraft } from './drafts'
 import type { Draft, Places } from './drafts'
 import type { Language } from './messages'
+import { wrongBeside } from './names'
 import { edited, example, isStill, mainOf, merge, read, stdinOf, unixLines, write } from './program'
 import type { File, Program, Side } from './program'
 import { newVersions } from './versions'
@@ -28,6 +29,8 @@ export interface Workspace {
   feed(stdin: string): void
   /** Other files, or another input. The given function takes this back, and keeps what was changed since. */
   change(program: Program, show?: string): () => void
+  /** As `change`; the file keeps what is written in it, also when this is taken back. */
+  rename(old: string, name: string): () => void
   toExample(): () => void
   toVersion(version: Version): () => void
   earlier(): Version[]
@@ -88,6 +91,18 @@ export function newWorkspace(language: Language, places: Omit<Places, 'versions'
     }
   }
 
+  function rename(old: string, name: string): () => void {
+    const named = (from: string, to: string) => ({ ...program, files: program.files.map((file) => (file.name === from ? { ...file, name: to } : file)) })
+    const others = () => program.files.map((file) => file.name).filter((each) => each !== name)
+    change(named(old, name), name)
+    return () => {
+      // Another tab may have taken the name meanwhile.
+      if (wrongBeside(old, others()) !== null) return
+      put(named(name, old))
+      show(old)
+    }
+  }
+
   return {
     language,
     get program() {
@@ -125,6 +140,7 @@ export function newWorkspace(language: Language, places: Omit<Places, 'versions'
     },
     feed: (stdin) => put({ ...program, stdin }),
     change,
+    rename,
     toExample: () => change(example(language), language.file_name),
     toVersion: ({ text }) => change(parse(text)),
     earlier: () => versions.list().filter((version) => version.text !== draft.text),

@@ -113,3 +113,18 @@ test('what is pasted over is a version, and what is written on is none', () => {
   a.edit('main.py', 'pasted')
   assert.deepEqual(a.earlier().map(({ text }) => text), ['one = 1\ntwo = 3\nthree = 3\n'])
 })
+
+test('a file that gets its name back keeps what was written under the other one', () => {
+  const a = browser()()
+  a.edit('main.py', 'print(1)')
+  a.change(withFile('a.py', 'before')(a.program), 'a.py')
+  const undo = a.rename('a.py', 'b.py')
+  assert.deepEqual([a.names(), a.active.name], [['main.py', 'b.py'], 'b.py'])
+  a.edit('b.py', 'before and since')
+  undo()
+  assert.deepEqual([a.names(), a.active], [['main.py', 'a.py'], { name: 'a.py', content: 'before and since' }])
+  const other = a.rename('a.py', 'b.py')
+  a.change(withFile('a.py', 'another')(a.program))
+  other()
+  assert.deepEqual(a.names(), ['main.py', 'b.py', 'a.py'])
+})
