@@ -1,4 +1,4 @@
-# make run | test | test-all | lint | bench | bench-cluster | chaos | web. Everything lives in .venv; see CONTRIBUTING.md.
+# make run | test | test-all | lint | bench | bench-page | bench-cluster | chaos | screenshots | web. Everything lives in .venv; see CONTRIBUTING.md.
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8000
 DATA_DIR ?= data
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEV := $(VENV)/.dev
 
-.PHONY: run setup dev test test-all lint bench bench-cluster chaos web clean
+.PHONY: run setup dev test test-all lint bench bench-page bench-cluster chaos screenshots web clean
 
 $(SETUP): pyproject.toml packaging/build_init.py sandbox/init/init.c sandbox/live/live.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
@@ -56,6 +56,10 @@ test-all: test
 # PARTS="judging" measures only this part; the same for bench-cluster.
 bench: $(DEV)
 	PYTHONPATH=tests $(BIN)/python -m bench $(PARTS)
+
+# What the page takes, in Chromium. FLOOD_SECONDS=5 FLOOD_RUNS=1 is shorter.
+bench-page: $(DEV)
+	PYTHONPATH=tests $(BIN)/python -m bench page
 
 bench-cluster: $(DEV)
 	PYTHONPATH=tests $(BIN)/python -m bench.cluster $(PARTS)

@@ -79,22 +79,6 @@ def test_a_program_is_answered_as_in_a_terminal_until_control_d(editor: Editor) 
     editor.expect_terminal("name? you", "hello you", "é😀", "got é😀", "bye")
 
 
-def test_the_first_view_does_without_the_terminal(editor: Editor) -> None:
-    fetched = """() => performance.getEntriesByType('resource')
-        .map(each => [each.name, each.startTime, each.transferSize])"""
-    editor.page.wait_for_function(
-        f"() => ({fetched})().some(([name]) => name.includes('terminal.js'))"
-    )
-    loaded, size = editor.page.evaluate(
-        "(([page]) => [page.loadEventStart, page.transferSize])"
-        "(performance.getEntriesByType('navigation'))"
-    )
-    first = [each for each in editor.page.evaluate(fetched) if each[1] < loaded]
-    assert not [name for name, _, _ in first if "terminal.js" in name]
-    assert len(first) >= 3
-    assert size + sum(count for _, _, count in first) < 200_000
-
-
 def test_given_input_there_is_no_terminal(editor: Editor) -> None:
     editor.give("one\n")
     editor.run("import sys; print(sys.stdin.isatty(), sys.stdin.read())")

@@ -8,6 +8,9 @@ const plain = icon?.href ?? ''
 const dots: Partial<Record<Tone, string>> = { busy: '#f2b134', good: '#35c06f', bad: '#f0524b', ours: '#f2b134' }
 const signs: Partial<Record<Tone, string>> = { good: '✓', bad: '✕', ours: '✕', stopped: '✕' }
 
+/** In milliseconds: a run that ends sooner is not worth a sign, which costs as much as its output. */
+const soon = 300
+
 export interface Headline {
   file(name: string): void
   tone(tone: Tone): void
@@ -18,12 +21,15 @@ export function newHeadline(): Headline {
   let file = ''
   let tone: Tone = 'idle'
   let unseen = false
+  let timer: ReturnType<typeof setTimeout> | undefined
 
   function show(): void {
     const sign = tone === 'busy' ? '●' : unseen ? signs[tone] : undefined
     const name = file === '' ? say('title') : say('title_of', { file })
+    const href = sign === undefined ? plain : drawn(dots[tone] ?? '')
     document.title = sign === undefined ? name : `${sign} ${name}`
-    if (icon !== null) icon.href = sign === undefined ? plain : drawn(dots[tone] ?? '')
+    // The browser makes a new picture each time.
+    if (icon !== null && icon.href !== href) icon.href = href
   }
 
   document.addEventListener('visibilitychange', () => {
@@ -38,8 +44,11 @@ export function newHeadline(): Headline {
     },
     tone(now) {
       unseen = document.hidden && tone === 'busy' && now !== 'busy' && now !== 'idle'
+      if (now === 'busy' && tone === 'busy') return
       tone = now
-      show()
+      clearTimeout(timer)
+      if (now === 'busy') timer = setTimeout(show, soon)
+      else show()
     },
   }
 }

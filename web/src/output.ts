@@ -17,6 +17,8 @@ const sliceChars = 2 * 1024
 const frameSpans = 500
 /** What takes longer goes on in the next frame: keys and clicks come in between. */
 const frameMs = 12
+/** In milliseconds: what comes after a pause is shown at once. */
+const pause = 50
 const shownBlocks = 4_000
 /** A program that colours each letter must not make a million elements: the rest goes without. */
 const mostSpans = 10_000
@@ -134,6 +136,7 @@ export function newOutput(
   let spans: number
   let blockSpans: number
   let frame = 0
+  let flushed = 0
   let pinned = follows
   let lastTop = 0
 
@@ -162,7 +165,8 @@ export function newOutput(
 
   function flush(): void {
     frame = 0
-    const until = performance.now() + frameMs
+    flushed = performance.now()
+    const until = flushed + frameMs
     const mostNow = spans + frameSpans
     for (let slice = 0; slice < frameSlices && pending.length > 0; slice++) {
       for (const { kind, text } of take(pending, sliceChars)) {
@@ -352,7 +356,8 @@ export function newOutput(
     queue(pending, kind, text)
     waiting += text.length
     if (waiting > mostKept) skip()
-    schedule()
+    if (frame === 0 && performance.now() - flushed > pause) flush()
+    else schedule()
   }
 
   // Blocks get their true height only when they come into sight.

@@ -179,8 +179,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
   return {
     clear,
     terminal() {
-      tty = true
-      clear()
+      pane(true)
       return screen.size()
     },
     idle(ready) {

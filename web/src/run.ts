@@ -309,8 +309,8 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       if (current !== null) replace(current)
       const size = submission.tty ?? null
       const started = begin({ submission, tty: size !== null, size, toldSize: size })
+      sendSubmission(started) // Before anything is drawn, which takes longer.
       view.sending(started.tty)
-      sendSubmission(started)
       if (started.submits === 0) view.away(false)
     },
     hurry: sendUnsent,

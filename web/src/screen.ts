@@ -147,7 +147,10 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
       open()
       pump()
     },
-    size: () => terminal?.fit() ?? estimate(),
+    size() {
+      open()
+      return terminal?.fit() ?? estimate()
+    },
     write: (data, old) => write(decoder.read(data), old),
     end() {
       write(decoder.end(), false)
