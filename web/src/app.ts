@@ -503,7 +503,10 @@ page.theme.addEventListener('click', () => {
   showTheme()
 })
 page.version.addEventListener('change', showAge)
-store.watch(look)
+// What else a tab keeps, it may keep because it was told of this: two tabs would tell each other for ever.
+store.watch((key) => {
+  if (key === null || /^(draft|versions):/.test(key)) look()
+})
 addEventListener('pagehide', () => {
   save()
   // Also those of languages that are not shown.
