@@ -537,3 +537,24 @@ def test_two_tabs_that_write_in_different_files_go_together(
     for each in (editor, other):
         expect(each.part("program-contest")).to_be_hidden()
     assert other.complaints == []
+
+
+def test_two_tabs_of_which_one_has_input_leave_each_other_alone(
+    context: BrowserContext, editor: Editor
+) -> None:
+    expect(editor.part("stdin")).to_have_value("the quick brown fox\njumps over\n")
+    other = Editor(context.new_page(), editor.home)
+    other.open()
+    other.part("stdin").fill("")
+    expect(other.part("saved")).to_have_attribute("data-state", "saved")
+    other.part("language").select_option("c")
+    other.part("stdin").fill("")
+    editor.part("language").select_option("go")
+    editor.part("stdin").fill("some")
+    other.page.evaluate("() => { heard = 0; addEventListener('storage', () => heard += 1) }")
+    editor.write("package main")  # is saved with what there is to say of the input
+    for n in range(50):  # news goes to and fro, and nothing else does
+        for here, there, word in ((editor, other, f"to {n}"), (other, editor, f"fro {n}")):
+            here.page.evaluate("word => localStorage.setItem('probe', word)", word)
+            there.page.wait_for_function("word => localStorage.getItem('probe') === word", arg=word)
+    assert other.page.evaluate("() => heard") < 100

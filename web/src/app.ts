@@ -123,7 +123,8 @@ const socket = openSocket('api/v1/ws', {
 })
 /** The terminal takes the keys of who only watches a program that is still there. */
 const attention = newAttention(() => {
-  if (runner.current()?.tty === true) screen.focus()
+  const current = runner.current()
+  return current === null || current.over || !current.tty || screen.focus()
 })
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
@@ -447,6 +448,7 @@ function resume(): void {
   made = remembered.made
   Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)
+  attention.ask()
 }
 
 /** What the button was when it was pressed: a run may end just then. */
@@ -501,7 +503,10 @@ page.theme.addEventListener('click', () => {
   showTheme()
 })
 page.version.addEventListener('change', showAge)
-store.watch(look)
+// What else a tab keeps, it may keep because it was told of this: two tabs would tell each other for ever.
+store.watch((key) => {
+  if (key === null || /^(draft|versions):/.test(key)) look()
+})
 addEventListener('pagehide', () => {
   save()
   // Also those of languages that are not shown.
