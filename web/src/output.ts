@@ -19,12 +19,15 @@ const frameSpans = 500
 const frameMs = 12
 /** In milliseconds: what comes after a pause is shown at once. */
 const pause = 50
-const shownBlocks = 4_000
+const shownBlocks = 1_000
 /** A program that colours each letter must not make a million elements: the rest goes without. */
 const mostSpans = 10_000
 const mostBlockSpans = 500
 /** In characters: more than a program may write unless its limit was raised. */
 export const mostKept = 32 * 1024 ** 2
+/** So much may wait to be shown: as much as the default ceiling allows. Of more a part is left out, not much at once. */
+const mostWaiting = 16 * 1024 ** 2
+const skipped = 1024 ** 2
 /** One piece of what waits to be shown: each is cut into slices, and a slice keeps all of its piece in memory. */
 const mostPiece = 16_384
 const longestControl = 64
@@ -328,19 +331,23 @@ export function newOutput(
     return node
   }
 
-  /** More waits to be shown than is kept, so what was shown goes, and the older half of what waits with it. */
+  /** Leaves out a part of what waits to be shown. */
   function skip(): void {
     settle()
-    while (waiting > mostKept / 2) {
-      const [piece] = pending.splice(0, 1)
+    while (waiting > mostWaiting - skipped) {
+      const piece = pending.shift()
       if (piece === undefined) break
       waiting -= piece.text.length
       all.add(unstyled(piece))
     }
-    blocks.replaceChildren()
-    block = null
+    if (block?.className !== 'gap') {
+      block = document.createElement('div')
+      block.className = 'gap'
+      block.textContent = say('gap')
+      blocks.append(block)
+    }
+    room = { chars: 0, most: 0, lines: 0 }
     beginLine()
-    tellCut()
   }
 
   function tellCut(): void {
@@ -355,7 +362,7 @@ export function newOutput(
     empty = false
     queue(pending, kind, text)
     waiting += text.length
-    if (waiting > mostKept) skip()
+    if (waiting > mostWaiting) skip()
     if (frame === 0 && performance.now() - flushed > pause) flush()
     else schedule()
   }
