@@ -39,7 +39,9 @@ def test_a_reload_goes_on_at_the_terminal(editor: Editor) -> None:
     editor.expect_terminal("name? you", "hello you")
     editor.page.reload()
     editor.expect_terminal("name? you", "hello you")
-    editor.type("more", "Enter", "Control+d")
+    expect(editor.page.locator(".xterm textarea")).to_be_focused()
+    editor.page.keyboard.type("more\n")
+    editor.page.keyboard.press("Control+d")
     editor.expect_verdict("good")
     whole = ["name? you", "hello you", "more", "got more", "bye"]
     editor.expect_terminal(*whole)

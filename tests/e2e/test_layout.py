@@ -153,6 +153,13 @@ def test_one_button_runs_and_stops_and_shows_the_clock(at: Editor) -> None:
 
 
 @pytest.mark.parametrize("size", [WIDE])
+def test_the_foot_begins_as_far_from_the_edge_as_it_ends(at: Editor) -> None:
+    left, *_ = box(at.part("saved"))
+    begins, _, width, _ = box(at.part("status"))
+    assert left == pytest.approx(WIDE[0] - begins - width, abs=1)
+
+
+@pytest.mark.parametrize("size", [WIDE])
 def test_colours_follow_the_choice_else_the_system(at: Editor) -> None:
     root = at.page.locator("html")
     expect(root).to_have_attribute("data-theme", "light")

@@ -123,7 +123,8 @@ const socket = openSocket('api/v1/ws', {
 })
 /** The terminal takes the keys of who only watches a program that is still there. */
 const attention = newAttention(() => {
-  if (runner.current()?.tty === true) screen.focus()
+  const current = runner.current()
+  return current === null || current.over || !current.tty || screen.focus()
 })
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
@@ -451,6 +452,7 @@ function resume(): void {
   made = remembered.made
   Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)
+  attention.ask()
 }
 
 /** What the button was when it was pressed: a run may end just then. */

@@ -5,21 +5,27 @@ const patience = 500
 
 /** What makes a person's next keys go elsewhere than they went. */
 export interface Attention {
-  /** A run began. */
+  /** A run began, or is followed again. */
   ask(): void
 }
 
-/** Calls `take` when a run is still there after a moment in which nobody has used a key or a pointer. */
-export function newAttention(take: () => void): Attention {
+/**
+ * Calls `take` when a run is still there after a moment in which nobody has used a key or a pointer, and again
+ * until it is true: what takes the keys may still be on its way.
+ */
+export function newAttention(take: () => boolean): Attention {
   let timer: ReturnType<typeof setTimeout> | undefined
   const leave = () => clearTimeout(timer)
+  const wait = () => {
+    timer = setTimeout(() => take() || wait(), patience)
+  }
   addEventListener('keydown', leave, { capture: true })
   addEventListener('pointerdown', leave, { capture: true })
   return {
     ask() {
       leave()
       // By touch a keyboard would come up, over what the program writes.
-      if (!matchMedia('(pointer: coarse)').matches) timer = setTimeout(take, patience)
+      if (!matchMedia('(pointer: coarse)').matches) wait()
     },
   }
 }

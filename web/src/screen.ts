@@ -20,7 +20,8 @@ export interface Screen {
   /** In characters, escapes and all. */
   readonly length: number
   readonly empty: boolean
-  focus(): void
+  /** Whether the terminal is there to take the keys. */
+  focus(): boolean
 }
 
 interface Piece {
@@ -165,6 +166,9 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
     get empty() {
       return all.length === 0
     },
-    focus: () => terminal?.focus(),
+    focus() {
+      terminal?.focus()
+      return terminal !== null
+    },
   }
 }
