@@ -71,6 +71,10 @@ chaos: $(DEV)
 			|| exit 1; \
 	done
 
+# The pictures of the README and the docs. FOLDER= takes all scenes instead, at both widths and in both themes.
+screenshots: $(DEV)
+	PYTHONPATH=tests $(BIN)/python -m e2e.screenshots $(FOLDER)
+
 web: web/node_modules
 	cd web && npm run build
 

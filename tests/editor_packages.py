@@ -1,5 +1,6 @@
-"""The packages that the editor is built with."""
+"""The packages that the editor is built with, and tested."""
 
+import fcntl
 import hashlib
 import subprocess
 from pathlib import Path
@@ -15,8 +16,10 @@ def npm(*arguments: str) -> None:
 
 def install_packages() -> None:
     """Those of package-lock.json. They are installed anew unless they were, here, from this very file."""
-    lock = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == lock:
-        return
-    npm("ci", "--no-audit", "--no-fund")  # takes node_modules away first, and the stamp with it
-    STAMP.write_text(lock)
+    with (WEB / "package-lock.json").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run at once
+        wanted = hashlib.sha256(lock.read()).hexdigest()
+        if STAMP.exists() and STAMP.read_text() == wanted:
+            return
+        npm("ci", "--no-audit", "--no-fund")  # takes node_modules away first, and the stamp with it
+        STAMP.write_text(wanted)

@@ -111,6 +111,21 @@ def test_with_dialogs_and_notices(watched: Watched) -> None:
     expect(editor.part("versions-dialog")).to_be_visible()
     watched.look("versions")
     editor.page.keyboard.press("Escape")
+    editor.part("add-file").click()
+    expect(editor.part("name-dialog")).to_be_visible()
+    watched.look("name of a file")
+    editor.page.keyboard.press("Escape")
+    editor.part("language").select_option("cpp")
+    editor.part("options").click()
+    expect(editor.part("options-dialog")).to_be_visible()
+    watched.look("options")
+    editor.page.keyboard.press("Escape")
+    for key, dialog in (("F1", "palette"), ("?", "keys")):
+        editor.page.locator("#run").focus()
+        editor.page.keyboard.press(key)
+        expect(editor.page.locator("dialog[open]")).to_be_visible()
+        watched.look(dialog)
+        editor.page.keyboard.press("Escape")
 
 
 def test_without_the_server(watched: Watched) -> None:

@@ -27,7 +27,7 @@ export function newCommands(does: Does, better: (id: CommandId, target: Node) =>
       const command = commands.find(({ keys }) => matches(key, keys))
       const act = command === undefined ? undefined : all[command.id]
       if (command === undefined || act === undefined) return
-      if (!('always' in command) && page.terminal.contains(key.target as Node)) return
+      if (!('always' in command) && isPrograms(key.target as Node)) return
       if (command.keys.length === 1 && writes(key.target as HTMLElement)) return
       if (better(command.id, key.target as Node)) return
       key.preventDefault()
@@ -40,5 +40,8 @@ export function newCommands(does: Does, better: (id: CommandId, target: Node) =>
   addEventListener('load', () => setTimeout(() => void import('./palette').catch(() => undefined), soon))
   page.help.addEventListener('click', () => all.keys?.())
 }
+
+/** Keys go to a program that runs in the terminal. One that has ended takes none. */
+const isPrograms = (target: Node) => page.run.dataset['state'] === 'stop' && page.terminal.contains(target)
 
 const writes = (target: HTMLElement) => target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)
