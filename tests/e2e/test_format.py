@@ -108,3 +108,18 @@ def test_a_server_that_is_away_is_said(at: Editor) -> None:
     expect(at.part("done")).to_contain_text("the server cannot be reached")
     expect_text(at, "x  = 1")
     at.complaints.clear()
+
+
+def test_a_file_of_another_kind_is_left_as_it_is(at: Editor) -> None:
+    at.part("language").select_option("c")
+    at.write("int main(void) { return 0; }")
+    for name, text in (("a.json", '{"a":1}'), ("a.h", "int  a;")):
+        at.part("add-file").click()
+        at.part("name").fill(name)
+        at.page.keyboard.press("Enter")
+        at.write(text)
+        at.part("format").click()
+        if name == "a.json":
+            expect(at.part("done")).to_contain_text("a.json is no file of C.")
+            at.expect_program(text)
+    at.expect_program("int a;")

@@ -20,6 +20,14 @@ SCROLLERS = """[...document.querySelectorAll('body, body *')].filter((each) =>
     each.checkVisibility() && each.scrollHeight > each.clientHeight + 1 && each.clientHeight > 0 &&
     /auto|scroll/.test(getComputedStyle(each).overflowY)).map((each) => each.id || each.className)"""
 
+WORDS = """(() => {
+    const words = document.createRange()
+    words.selectNodeContents(document.querySelector('.verdict .link'))
+    const { top, bottom } = words.getBoundingClientRect()
+    return [top, bottom]
+})()"""
+"""From where to where a verdict's words reach, in pixels from the top."""
+
 
 @pytest.fixture
 def at(browser: Browser, server: Server, size: tuple[int, int]) -> Iterator[Editor]:
@@ -127,6 +135,10 @@ def test_a_narrow_page_shows_one_part_at_a_time(at: Editor, size: tuple[int, int
     at.expect_verdict("bad", "NotImplementedError in line 1")
     left, _, width, _ = box(at.part("verdict"))
     assert left + width <= box(at.part("copy"))[0]
+    at.run("class OneOfTheVeryLongNames(Exception): pass\nraise OneOfTheVeryLongNames('why')")
+    at.expect_verdict("bad", "OneOfTheVeryLongNames in line 2")
+    top, bottom = at.page.evaluate(WORDS)
+    assert box(at.page.locator(".strip"))[1] <= top < bottom <= box(at.part("detail"))[1]
     at.show("input")
     assert box(at.part("stdin"))[3] > size[1] / 2
     at.show("code")

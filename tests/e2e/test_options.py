@@ -175,6 +175,7 @@ def test_options_are_left_by_escape_and_by_their_button(at: Editor) -> None:
     expect(at.part("options")).to_be_focused()
     at.page.keyboard.press("Enter")
     expect(at.part("options-dialog")).to_be_visible()
+    expect(at.part("options-close")).to_be_focused()  # not on what takes all of them away
     at.part("options").click()
     expect(at.part("options-dialog")).to_be_hidden()
 

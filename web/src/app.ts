@@ -22,7 +22,7 @@ import { linked, mostOfLink, readLink } from './link'
 import type { Link } from './link'
 import { newKeeping } from './keeping'
 import type { Language } from './messages'
-import { modeOf } from './modes'
+import { isAkin, modeOf } from './modes'
 import { newNotice } from './notice'
 import { faults, limitsOf, newOptions, submitted } from './options'
 import { newOptionsButton } from './optionsbutton'
@@ -330,6 +330,10 @@ async function formatShown(): Promise<void> {
   noteEdits()
   const before = workspace?.active
   if (workspace === null || typeof before?.content !== 'string') return
+  // A formatter may take for a program what is none: black writes trailing commas into JSON.
+  if (before.name !== workspace.main && !isAkin(before.name, workspace.language)) {
+    return notice.say(say('format_alien', { name: before.name, language: workspace.language.name }))
+  }
   const text = editor.text()
   await format(
     {

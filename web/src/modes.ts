@@ -44,6 +44,14 @@ export function modeOf(name: string, languages: readonly Moded[]): string {
   return of?.editor_mode ?? others[name.slice(name.lastIndexOf('.') + 1)] ?? ''
 }
 
+const like: Record<string, string> = { cpp: 'c', typescript: 'javascript' }
+
+/** Whether the tools of the language read such a file: its sources, headers, and others of its kin. */
+export function isAkin(name: string, language: Moded): boolean {
+  const kin = (mode: string) => like[mode] ?? mode
+  return kin(modeOf(name, [language])) === kin(language.editor_mode)
+}
+
 /** What helps to write, once it is there. A text must have it from the moment when it is shown: CodeMirror's
  * completion asks for its own state when it has a word from the text that was shown before. */
 let help: Extension = []

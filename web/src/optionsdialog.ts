@@ -192,7 +192,8 @@ function draw(shown: Shown): void {
     draw(shown)
     page.optionsDialog.querySelector<HTMLElement>('[data-testid="options-reset"]')?.focus()
   })
-  const close = make('button', { type: 'button', class: 'quiet close', 'aria-label': say('close'), 'data-testid': 'options-close' }, '×')
+  // Who opens the options by a key and presses it once more has not lost them: without this, Reset has the focus.
+  const close = make('button', { type: 'button', class: 'quiet close', autofocus: '', 'aria-label': say('close'), 'data-testid': 'options-close' }, '×')
   close.addEventListener('click', closeOptions)
 
   const size = String(textSize() ?? '')
