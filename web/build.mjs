@@ -2,6 +2,7 @@
 // bytes under the same names. A chunk is therefore named after what it holds, and its content hash
 // goes into the query, where it still defeats stale caches.
 import * as esbuild from 'esbuild'
+import { createHash } from 'node:crypto'
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -107,6 +108,62 @@ function stableName(path, inputs) {
   return `chunk-${named ? `${named[1]}-${named[2]}` : basename(source).replace(/\.\w+$/, '')}.js`
 }
 
+/** What the page needs at once lies in few files: a browser asks a server for six at a time. So the chunks of our own
+ * that app.js imports become one, in which each name has its chunk's number before it. */
+async function gathered({ outputFiles, metafile }) {
+  const outputs = new Map(Object.entries(metafile.outputs).map(([path, output]) => [basename(path), output]))
+  const files = new Map(outputFiles.map((file) => [basename(file.path), file]))
+  const needed = new Set()
+  const need = (name) => {
+    for (const { path, kind } of outputs.get(name).imports) {
+      const chunk = basename(path)
+      if (kind !== 'import-statement' || needed.has(chunk)) continue
+      needed.add(chunk)
+      need(chunk)
+    }
+  }
+  need('app.js')
+  const own = [...needed].filter((name) => Object.keys(outputs.get(name).inputs).every((path) => path.startsWith('src/') || path.startsWith('../')))
+  const renames = (name, list) => list.split(',').map((each) => `_${own.indexOf(name)}${each.includes(' as ') ? each : `${each} as ${each}`}`).join()
+  const redirected = (text, to) =>
+    text
+      .replace(/\bimport\{([^{}]*)\}from"\.\/(chunk~\w+\.js)"/g, (all, list, name) => (own.includes(name) ? `import{${renames(name, list)}}from"./${to}"` : all))
+      .replace(/\bimport"\.\/(chunk~\w+\.js)"/g, (all, name) => (own.includes(name) ? `import"./${to}"` : all))
+  const all = own.map((name, number) => `export {${outputs.get(name).exports.map((each) => `${each} as _${number}${each}`)}} from './${name}'`)
+  const { outputFiles: [whole], metafile: made } = await esbuild.build({
+    ...common,
+    stdin: { contents: all.join('\n') },
+    minify: true,
+    legalComments: 'none',
+    metafile: true,
+    write: false,
+    plugins: [
+      {
+        name: 'chunks',
+        setup(build) {
+          build.onResolve({ filter: /^\.\// }, ({ path }) => (own.includes(basename(path)) ? { path, namespace: 'chunk' } : { path, external: true }))
+          build.onLoad({ filter: /./, namespace: 'chunk' }, ({ path }) => ({ contents: files.get(basename(path)).text }))
+        },
+      },
+    ],
+  })
+  const shared = `shared~${createHash('sha256').update(whole.text).digest('hex').slice(0, 8).toUpperCase()}.js`
+  const kept = outputFiles.filter((file) => !own.includes(basename(file.path)))
+  return {
+    outputFiles: [
+      ...kept.map((file) => (file.path.endsWith('.js') ? { path: file.path, text: redirected(file.text, shared) } : file)),
+      { path: shared, text: whole.text },
+    ],
+    metafile: {
+      inputs: metafile.inputs,
+      outputs: Object.fromEntries([
+        ...Object.entries(metafile.outputs).filter(([path]) => !own.includes(basename(path))),
+        [shared, Object.values(made.outputs)[0]],
+      ]),
+    },
+  }
+}
+
 function renamed({ outputFiles, metafile }) {
   const names = new Map()
   for (const [path, { inputs }] of Object.entries(metafile.outputs)) {
@@ -133,11 +190,11 @@ async function notices({ metafile }) {
 
 async function emit(result) {
   const first = await esbuild.build(early)
-  const files = [...renamed(result), ...renamed(first), ['third-party.txt', await notices(result)]]
+  const files = [...renamed(await gathered(result)), ...renamed(first), ['third-party.txt', await notices(result)]]
   await mkdir(out, { recursive: true })
   // Only what a build makes is removed: static/ may hold other files.
   for (const name of await readdir(out)) {
-    if (/^((app|early|palette|terminal|incoming|opening|unzip|zip|assist|formatting|optionsdialog|keys-.*|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
+    if (/^((app|early|shared|palette|terminal|incoming|opening|unzip|zip|assist|formatting|optionsdialog|keys-.*|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
   }
   for (const [name, contents] of files) await writeFile(join(out, name), contents)
   const sizes = files.map(([name, c]) => [name, c.length, gzipSync(c).length]).sort((a, b) => b[2] - a[2])
