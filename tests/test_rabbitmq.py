@@ -210,6 +210,7 @@ class BusySandbox:
     waits_s = 0.0
     languages: ClassVar = {"python": load_languages()["python"]}
     available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
+    formatters: ClassVar[dict[str, Any]] = {}
 
     @asynccontextmanager
     async def cell(self, *_: Any) -> AsyncIterator["BusySandbox"]:

@@ -169,7 +169,7 @@ async def test_a_program_that_runs_while_redis_is_emptied_ends_with_its_whole_ou
         assert frame["problem"]["type"] == "events-reset"
         await client.ask("subscribe", id=id, after=0)
         frames = await client.until(id, "finished")
-        assert frames[0]["event"]["name"] == "started"
+        assert frames[0]["event"]["name"] == "queued"
         result = await trio.to_thread.run_sync(server.look, id)
         assert result["run"]["stdout"] == "1\n2\n"
 
@@ -217,7 +217,7 @@ def test_a_stream_goes_on_by_itself_after_redis_was_emptied(
         type_in(server, id, "two\n")
         told = stream.rest()
     assert [each.id for each in told] == list(range(1, len(told) + 1))
-    assert (told[0].name, told[-1].name) == ("started", "finished")
+    assert (told[0].name, told[-1].name) == ("queued", "finished")
     assert "".join(each.written for each in told) == "ready\none\ntwo\n"
 
 

@@ -136,6 +136,24 @@ async def test_program_is_told_of_another_size(lab: Lab) -> None:
     screen.running.resize(2, 2)
 
 
+async def test_key_after_a_resize_finds_the_new_size(lab: Lab) -> None:
+    async with python_at_terminal(
+        lab,
+        """
+        print("ready", flush=True)
+        for _ in range(100):
+            os.read(0, 2)
+            print(os.get_terminal_size().lines, flush=True)
+        """,
+    ) as screen:
+        await screen.shows(b"ready\r\n")
+        for rows in range(1, 101):
+            screen.running.resize(rows, 80)
+            await screen.type(b"\n")
+            await screen.shows(b"\r\n%d\r\n" % rows)
+    assert screen.end.succeeded
+
+
 async def test_resize_waits_for_no_program() -> None:
     """A program asks for the size into memory that is not there yet: the kernel keeps the terminal's lock."""
     with late_memory() as (late, awaited, come):

@@ -74,8 +74,8 @@ async def run_in_jail(
         window: Window | None = None
         if run.tty:
             terminal = await launcher.terminal()
-            stdin, streams = Keyboard(terminal), {"stdout": (terminal, run.stdout)}
             window = Window(terminal)
+            stdin, streams = Keyboard(terminal, window), {"stdout": (terminal, run.stdout)}
         clerk = Clerk(launcher.jail)
         ending = _Ending(launcher, clerk, run.limits.wall_time)
         program = _Program(launcher.jail, ending, clerk, run.idle, window)

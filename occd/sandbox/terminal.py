@@ -20,16 +20,54 @@ _LINE_ENDS = b"\r\n\x03\x04\x15\x1a\x1c"
 """After these the line is empty: its end, Ctrl-C, Ctrl-D, Ctrl-U, Ctrl-Z and Ctrl-\\."""
 
 
-class Keyboard(trio.abc.SendStream):
-    """Types into a terminal, whose side `master` is ours and does not block. A terminal that has no room for
-    more makes the caller wait. The end of the stream is an end of file for a program that reads lines."""
+class Window:
+    """The size of a terminal's window, whose side `master` is ours."""
 
     def __init__(self, master: int) -> None:
         self._master = master
+        self._wanted = Terminal(1, 1)
+        self._changed = trio.Event()
+        self._settled = trio.Event()
+        self._settled.set()
+
+    def resize(self, window: Terminal) -> None:
+        """Have `run` set the size."""
+        self._wanted = window
+        self._changed.set()
+        if self._settled.is_set():
+            self._settled = trio.Event()
+
+    async def settled(self) -> None:
+        """Wait until the window has the size that is wanted."""
+        await self._settled.wait()
+
+    async def run(self) -> None:
+        """Set each size that is wanted, until cancelled. In a thread: when a program asks for the size, the
+        kernel keeps the terminal's lock until the answer lies in the program's memory, and a program can make
+        its memory late by half a second (`madvise(MADV_REMOVE)` of a large range). Cancelling waits for the
+        lock, so the program must have been killed."""
+        turn = trio.CapacityLimiter(1)  # many programs could keep trio's own threads waiting
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            await trio.to_thread.run_sync(_set, self._master, self._wanted, limiter=turn)
+            if not self._changed.is_set():
+                self._settled.set()
+
+
+class Keyboard(trio.abc.SendStream):
+    """Types into a terminal, whose side `master` is ours and does not block. A terminal that has no room for
+    more makes the caller wait. The end of the stream is an end of file for a program that reads lines. A key
+    after a change of `window` is typed into the changed window."""
+
+    def __init__(self, master: int, window: Window) -> None:
+        self._master = master
+        self._window = window
         self._at_start = True
         """Of a line."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._window.settled()
         with memoryview(data) as untyped:
             while untyped:
                 await self.wait_send_all_might_not_block()
@@ -49,31 +87,6 @@ class Keyboard(trio.abc.SendStream):
         """Type Ctrl-D. Within a line the first one only gives the program the line as it is. Most readers of
         lines (Python's, Java's, Perl's, Ruby's) take the second one for the line's end, and ask again."""
         await self.send_all(_CTRL_D if self._at_start else 3 * _CTRL_D)
-
-
-class Window:
-    """The size of a terminal's window, whose side `master` is ours."""
-
-    def __init__(self, master: int) -> None:
-        self._master = master
-        self._wanted = Terminal(1, 1)
-        self._changed = trio.Event()
-
-    def resize(self, window: Terminal) -> None:
-        """Have `run` set the size."""
-        self._wanted = window
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Set each size that is wanted, until cancelled. In a thread: when a program asks for the size, the
-        kernel keeps the terminal's lock until the answer lies in the program's memory, and a program can make
-        its memory late by half a second (`madvise(MADV_REMOVE)` of a large range). Cancelling waits for the
-        lock, so the program must have been killed."""
-        turn = trio.CapacityLimiter(1)  # many programs could keep trio's own threads waiting
-        while True:
-            await self._changed.wait()
-            self._changed = trio.Event()
-            await trio.to_thread.run_sync(_set, self._master, self._wanted, limiter=turn)
 
 
 def _set(master: int, window: Terminal) -> None:

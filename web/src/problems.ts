@@ -58,7 +58,8 @@ const longestMessage = 1_000
 const mostMs = 12
 /** So often a pattern is tried whatever the time is: a browser that had to wait finds what a usual text tells. */
 const leastTries = 400
-const lastLines = 200
+/** So few as the last number are always read to their end. */
+const lastLines = [200, 30]
 /** Where a program lies while it runs. */
 const box = '/box/'
 
@@ -106,9 +107,13 @@ export function newFinder(patterns: readonly Pattern[]): Finder {
     const own = forms.filter((form) => form.stage === stage)
     const lines = bounded(stage, text)
     const sources = { ...given, lines: newLines(given.files) }
-    const { problems, all } = find(own, stage, lines, sources, mostMs)
-    // There was no time for all of it: what a program wrote last is why it ended.
-    return all || stage === 'compile' ? problems : find(own, stage, lines.slice(-lastLines), sources, mostMs).problems
+    let { problems, all } = find(own, stage, lines, sources, mostMs)
+    // Where there is no time for all of it: what a program wrote last is why it ended.
+    for (const last of lastLines) {
+      if (all || stage === 'compile') break
+      ;({ problems, all } = find(own, stage, lines.slice(-last), sources, mostMs))
+    }
+    return problems
   }
 }
 

@@ -58,9 +58,13 @@ test('the beginning of what a compiler wrote is looked at, and the end of what a
 
 test('there are not more problems than can be read', () => {
   const text = Array.from({ length: 5_000 }, (_, at) => `main.x:${at + 1}:1: m`).join('\n')
-  const lines = (problems: Problem[]) => [problems.length, problems[0]?.line, problems.at(-1)?.line]
-  assert.deepEqual(lines(find(text)), [mostProblems, 1, mostProblems])
-  assert.deepEqual(lines(find(text, main(), { stage: 'run' })), [mostProblems, 5_001 - mostProblems, 5_000])
+  // A machine that is busy finds fewer: never the wrong end of them.
+  const compiled = find(text)
+  assert.ok(compiled.length > 20 && compiled.length <= mostProblems)
+  assert.deepEqual([compiled[0]?.line, compiled.at(-1)?.line], [1, compiled.length])
+  const ran = find(text, main(), { stage: 'run' })
+  assert.ok(ran.length > 20 && ran.length <= mostProblems)
+  assert.deepEqual([ran[0]?.line, ran.at(-1)?.line], [5_001 - ran.length, 5_000])
 })
 
 test('a line without an end keeps both of its ends', () => {
