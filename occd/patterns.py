@@ -1,5 +1,5 @@
-"""What a language's compilers and runtimes say of places in a program, as data: patterns that find the
-place and the message in their text. Clients use them; `docs/adding-a-language.md` tells of each key."""
+"""Patterns that find problems in the text of a language's compilers and runtimes: the place and the message.
+Clients use the patterns. `docs/adding-a-language.md` describes each key."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ GROUPS = frozenset(
 """The names that a pattern's groups may have."""
 
 FLAGS = re.ASCII | re.MULTILINE
-"""What the patterns mean here is what they mean in JavaScript with the flag `m`."""
+"""With these flags a pattern means here the same as in JavaScript with the flag `m`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ STDIN_MAX = 64 * 2**20
 counts CONTROL_BYTES more."""
 
 CONTROL_BYTES = 64
-"""What a control counts beside its data."""
+"""A control counts so many bytes beside its data."""
 
 WAITS_S = 7 * 24 * 3600.0
 """No message waits in a queue for longer. A cancel of a waiting submission is remembered for this time, also
@@ -206,7 +206,7 @@ class Log(Protocol):
 
 
 class Controls(Protocol):
-    """What clients send to a program: one log of controls, numbered from 1, which goes when the program's
+    """The controls that clients send to one program: a log, numbered from 1. The log goes when the program's
     submission finishes."""
 
     async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:

@@ -158,7 +158,7 @@ class Held:
 
 
 def _nothing() -> None:
-    """What a connection that has ended does when it is cut off."""
+    """Cut off a connection that has ended already."""
 
 
 @asynccontextmanager

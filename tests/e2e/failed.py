@@ -1,4 +1,4 @@
-"""What the pages showed when a test failed."""
+"""A picture of each page when a test fails."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the page takes: to show a flood of output, to open, and to show a run."""
+"""The time and memory that the page takes to open, to show a run, and to show a flood of output."""
 
 import json
 from collections.abc import Iterator, Mapping

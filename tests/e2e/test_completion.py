@@ -36,7 +36,7 @@ def text(at: Editor) -> str:
 
 
 def wait_for_help(at: Editor) -> None:
-    """What completes is loaded after the program is shown."""
+    """The page loads completion after it has shown the program."""
     expect(at.page.locator(".cm-content")).to_have_attribute("aria-autocomplete", "list")
 
 

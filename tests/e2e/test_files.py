@@ -375,7 +375,7 @@ def test_a_file_that_is_pasted_is_opened_and_a_text_that_is_pasted_stays_one(
     editor.expect_program("1,2")
 
 
-# What cannot be opened
+# Files that cannot be opened
 
 
 def bomb() -> bytes:
