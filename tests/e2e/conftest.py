@@ -48,8 +48,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    with new_context(browser, DESK) as context:
+def size() -> tuple[int, int]:
+    """The window's, in pixels."""
+    return DESK
+
+
+@pytest.fixture
+def context(browser: Browser, size: tuple[int, int]) -> Iterator[BrowserContext]:
+    with new_context(browser, size) as context:
         yield context
 
 

@@ -28,7 +28,9 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESK, PHONE = (1440, 900), (390, 844)
+DESK, LAPTOP, PHONE = (1440, 900), (1280, 800), (390, 844)
+BOTH = pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+"""A test with the fixture `editor` runs at both sizes."""
 PATIENCE_MS = 30_000
 ASKS = """\
 name = input("name? ")

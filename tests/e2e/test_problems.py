@@ -1,32 +1,11 @@
 """Problems of a run: marks in the editor, the list, and the keys that go through them."""
 
-from collections.abc import Iterator
+from playwright.sync_api import Locator, expect
 
-import pytest
-from playwright.sync_api import Browser, Locator, expect
-from serving import Server
+from e2e.editor import BOTH, Editor
 
-from e2e.editor import PHONE, Editor, new_context
-
-LAPTOP = (1280, 800)
-BOTH = pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"], indirect=True)
 THREE = 'int main(void) {\n  int x = "a";\n\tfoo(x)\n  return nix;\n}\n'
 """A warning in line 2, and in line 3 a warning and an error."""
-
-
-@pytest.fixture
-def size(request: pytest.FixtureRequest) -> tuple[int, int]:
-    size: tuple[int, int] = getattr(request, "param", LAPTOP)
-    return size
-
-
-@pytest.fixture
-def editor(browser: Browser, server: Server, size: tuple[int, int]) -> Iterator[Editor]:
-    with new_context(browser, size) as context:
-        editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
-        editor.open()
-        yield editor
-        assert editor.complaints == []
 
 
 def marks(editor: Editor, severity: str) -> Locator:
