@@ -111,6 +111,28 @@ def test_a_program_that_was_pasted_over_comes_back(context: BrowserContext, edit
     tab.expect_program("print('pasted')")
 
 
+def test_what_was_written_just_before_a_paste_comes_back(editor: Editor) -> None:
+    editor.page.locator(".cm-content").focus()
+    # Both at once: no moment passes in which the page could save.
+    editor.page.evaluate(
+        """texts => {
+            for (const text of texts) {
+                const content = document.querySelector('.cm-content')
+                getSelection().selectAllChildren(content)
+                document.dispatchEvent(new Event('selectionchange'))
+                const data = new DataTransfer()
+                data.setData('text/plain', text)
+                content.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true}))
+            }
+        }""",
+        ["print('a moment ago')", "print('pasted')"],
+    )
+    editor.expect_program("print('pasted')")
+    editor.part("versions").click()
+    editor.part("versions-dialog").get_by_text("a moment ago").click()
+    editor.expect_program("print('a moment ago')")
+
+
 # Results
 
 

@@ -86,7 +86,12 @@ const results = newResults(screen, links.linked, () => {
   showControls()
   remember()
 })
-const editor = newEditor(page.editor, nonce, { changed: edited, moved: showCursor })
+const editor = newEditor(page.editor, nonce, {
+  changed: edited,
+  // What was written a moment ago is not noted yet.
+  overwriting: (text) => editing?.workspace.edit(editing.name, text),
+  moved: showCursor,
+})
 const finding = newFinding(editor, links, {
   sources: () => (workspace !== null && workspace.language.id === made?.language ? { language: workspace.language, sources: sourcesOf(workspace) } : null),
   go(place) {

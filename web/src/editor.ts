@@ -1,7 +1,7 @@
 import { defaultKeymap, history, historyKeymap, indentWithTab, isolateHistory } from '@codemirror/commands'
 import { bracketMatching, indentOnInput } from '@codemirror/language'
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search'
-import { Compartment, EditorState, Prec } from '@codemirror/state'
+import { Compartment, EditorState, Prec, Transaction } from '@codemirror/state'
 import type { Extension } from '@codemirror/state'
 import {
   EditorView,
@@ -12,6 +12,7 @@ import {
   keymap,
   lineNumbers,
 } from '@codemirror/view'
+import type { ViewUpdate } from '@codemirror/view'
 import type { Edit } from './edits'
 import { newMarks } from './marks'
 import { loadMode, readyMode } from './modes'
@@ -43,6 +44,8 @@ export interface Editor {
 
 export interface EditorEvents {
   changed(): void
+  /** The person is writing over at least half of a text, as by a paste. */
+  overwriting(text: string): void
   /** Counted from one. */
   moved(line: number, column: number): void
 }
@@ -75,6 +78,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     Prec.high(keys.of([])),
     keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
+      if (isOverwriting(update)) on.overwriting(update.startState.doc.toString())
       if (update.docChanged) on.changed()
       if (update.docChanged || update.selectionSet) tellCursor(update.state)
     }),
@@ -133,4 +137,12 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     mark: (problemsOf) => marks.found(view, opened, problemsOf),
     go: (place) => marks.go(view, place),
   }
+}
+
+/** Not so when the page itself shows another text. */
+function isOverwriting({ changes, startState, transactions }: ViewUpdate): boolean {
+  if (!transactions.some((transaction) => transaction.annotation(Transaction.userEvent) !== undefined)) return false
+  let gone = 0
+  changes.iterChanges((from, to) => (gone += to - from))
+  return gone > 0 && gone * 2 >= startState.doc.length
 }
