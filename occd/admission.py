@@ -12,27 +12,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import trio
 
 from occd import wire
-from occd.config import CeilingConfig, Config
+from occd.ceilings import Ceilings, limits_by_name
+from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.judging import CHECKER_LIMITS, Checker, Judging, ProgramChecker, Test, TextChecker
 from occd.languages import Installed, Language, Offer, find, formats, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
-from occd.rules import UNITS, Broken
-
-LIMITS = tuple(
-    name for name in CeilingConfig.model_fields if name not in ("total_time", "interactive_s")
-)
-"""The limits that a request may name."""
-
-_IDLE_S = 300.0
-"""How long an interactive program waits for input, unless its client says otherwise."""
+from occd.rules import Broken
 
 _OFFERED_S = 1.0
 
@@ -71,8 +64,9 @@ class Gate:
             raise Rejected("too-large", f"source and files exceed {most} bytes")
         language = await self._language(request.language, request.version, request.compile_args)
         try:
-            limits = await self._limits_of(request, language)
-            judging = await self._judging(request, limits)
+            ceilings = self._ceilings(principal)
+            limits = await self._limits_of(request, language, ceilings)
+            judging = await self._judging(request, limits, ceilings)
             submission = _submission(request, principal, language, limits, judging)
         except Broken as error:
             raise _invalid(error.field or "submission", error.message) from None
@@ -95,8 +89,9 @@ class Gate:
                 await self._refuse_what_no_node_has(language, version)
         tests = [test.limits for test in judging.tests if test.limits] if judging else []
         chosen = {earlier.limits, *tests, *(each.limits for each in programs)}
+        ceilings = self._ceilings(principal)
         for limits in chosen - {CHECKER_LIMITS}:
-            self._refuse_above_ceilings(limits_by_name(limits), interactive=earlier.interactive)
+            ceilings.refuse_above(limits_by_name(limits), interactive=earlier.interactive)
         submission = replace(
             earlier,
             id=new_id(),
@@ -116,7 +111,9 @@ class Gate:
             if each.id in offers
         ]
 
-    async def _judging(self, request: Request, limits: Limits) -> Judging | None:
+    async def _judging(
+        self, request: Request, limits: Limits, ceilings: Ceilings
+    ) -> Judging | None:
         """Raises Broken for tests that do not go together, Rejected for their programs and limits."""
         if not request.tests:
             for name in ("groups", "checker", "stop_on_failure"):
@@ -127,20 +124,22 @@ class Gate:
         for at, test in enumerate(request.tests):
             await trio.lowlevel.checkpoint()  # a checker's text may take 15 ms to be named
             with _within(f"tests.{at}"):
-                tests.append(await self._test(test, str(at + 1), limits))
+                tests.append(await self._test(test, str(at + 1), limits, ceilings))
         with _within("checker"):
             checker = request.checker
-            common = await self._checker(checker) if checker else TextChecker()
+            common = await self._checker(checker, ceilings) if checker else TextChecker()
         return Judging(tuple(tests), request.groups, common, request.stop_on_failure)
 
-    async def _test(self, asked: TestRequest, number: str, limits: Limits) -> Test:
+    async def _test(
+        self, asked: TestRequest, number: str, limits: Limits, ceilings: Ceilings
+    ) -> Test:
         """`limits` are those of the submission."""
         own: Limits | None = None
         if asked.limits:
             kept = {} if "cpu_time" in asked.limits else {"wall_time": limits.wall_time}
-            own = self._limits(kept | dict(asked.limits), limits)
+            own = ceilings.filled(kept | dict(asked.limits), limits)
         with _within("checker"):
-            checker = await self._checker(asked.checker) if asked.checker else None
+            checker = await self._checker(asked.checker, ceilings) if asked.checker else None
         return Test(
             asked.name or number,
             asked.stdin,
@@ -153,13 +152,13 @@ class Gate:
             asked.weight,
         )
 
-    async def _checker(self, asked: CheckerRequest) -> Checker:
+    async def _checker(self, asked: CheckerRequest, ceilings: Ceilings) -> Checker:
         if not isinstance(asked, ProgramRequest):
             return asked
         with _within("program"):
-            return await self._program(asked)
+            return await self._program(asked, ceilings)
 
-    async def _program(self, asked: ProgramRequest) -> ProgramChecker:
+    async def _program(self, asked: ProgramRequest, ceilings: Ceilings) -> ProgramChecker:
         language = await self._language(asked.language, asked.version, asked.compile_args)
         main, files = _files(asked.source, asked.files, language)
         return ProgramChecker(
@@ -170,7 +169,7 @@ class Gate:
             asked.version,
             asked.args,
             asked.compile_args,
-            self._limits(asked.limits, CHECKER_LIMITS) if asked.limits else CHECKER_LIMITS,
+            ceilings.filled(asked.limits, CHECKER_LIMITS) if asked.limits else CHECKER_LIMITS,
         )
 
     async def _language(
@@ -208,49 +207,22 @@ class Gate:
             self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
         return self._known_offers
 
-    async def _limits_of(self, request: Request, language: Language) -> Limits:
-        """The limits that hold for this request. A terminal may show as much as the ceiling allows, and an
-        interactive program has time for its user. While some node does not know the limit on idle time, the
-        wall time stays that of other programs."""
-        asked, ceilings = dict(request.limits), self._config.ceilings
+    async def _limits_of(self, request: Request, language: Language, ceilings: Ceilings) -> Limits:
+        """The limits that hold for this request. While some node does not know the limit on idle time, the
+        wall time of an interactive program stays that of other programs."""
         interactive = _is_interactive(request)
-        self._refuse_above_ceilings(asked, interactive=interactive)
-        if request.tty:
-            asked = {"output": ceilings.output} | asked
-        if interactive and "wall_time" not in asked and await self._understood("limits.idle"):
-            idle = min(_IDLE_S, ceilings.idle)
-            asked = {"wall_time": self._config.interactive_s, "idle": idle} | asked
-        return self._filled(asked, language.limits)
+        return ceilings.filled_for_run(
+            request.limits,
+            language.limits,
+            tty=request.tty is not None,
+            interactive=interactive,
+            idles=interactive and await self._understood("limits.idle"),
+        )
 
-    def _limits(self, asked: Mapping[str, Any], default: Limits) -> Limits:
-        """Fill in the defaults. Raises Broken for a value that no limit can have."""
-        self._refuse_above_ceilings(asked)
-        return self._filled(asked, default)
-
-    def _filled(self, asked: Mapping[str, Any], default: Limits) -> Limits:
-        most = self._config.ceilings.wall_time
-        wall_time = min(max(10.0, 2 * asked.get("cpu_time", default.cpu_time)), most)
-        return replace(default, **{"wall_time": wall_time, **asked})
-
-    def _refuse_above_ceilings(
-        self, asked: Mapping[str, float], *, interactive: bool = False
-    ) -> None:
-        """The refusal names each limit that is beyond its ceiling. An interactive program may run for as long
-        as it may by default, and no ceiling is lower for it."""
-        ceilings = limits_by_name(self._config.ceilings)
-        if interactive:
-            ceilings["wall_time"] = max(ceilings["wall_time"], self._config.interactive_s)
-        errors = [
-            FieldError(
-                f"limits.{name}",
-                f"{value} is above this server's ceiling of {most} {UNITS[name]}",
-            )
-            for name, value in asked.items()
-            if value > (most := ceilings[name])
-        ]
-        if errors:
-            detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
-            raise Rejected("limit-above-ceiling", detail, errors)
+    def _ceilings(self, principal: Principal) -> Ceilings:
+        accounts = self._config.accounts
+        of_class = accounts.classes.get(principal.class_name or "") if accounts else None
+        return Ceilings(self._config, of_class.ceilings if of_class else None)
 
     async def _refuse_what_nodes_do_not_know(
         self, submission: Submission, *, may_wait: bool = False
@@ -285,12 +257,6 @@ class Gate:
     def _unknown(self, name: str) -> Rejected:
         known = ", ".join(self._languages)
         return _invalid("language", f"{name!r} is unknown; known are {known}", "unknown-language")
-
-
-def limits_by_name(limits: Limits | CeilingConfig) -> dict[str, float]:
-    """Those that a request may name, and that there are."""
-    found = {name: getattr(limits, name) for name in LIMITS}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _is_interactive(request: Request) -> bool:

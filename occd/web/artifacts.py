@@ -5,18 +5,19 @@ from urllib.parse import quote
 
 from quart import Blueprint, Response
 
-from occd.config import HttpConfig
 from occd.errors import UnknownArtifact
 from occd.media import PICTURES
 from occd.web import SubmitService
-from occd.web.api import checked_id, guard, held
+from occd.web.access import Access, Call
+from occd.web.api import held
+from occd.web.ids import checked_id
 
 _POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 
-def artifact_routes(service: SubmitService, config: HttpConfig) -> Blueprint:
+def artifact_routes(service: SubmitService, access: Access) -> Blueprint:
     routes = Blueprint("artifacts", __name__)
-    guard(routes, config, {})
+    access.guard(routes, {"artifacts.artifact": Call("read")})
 
     @routes.get("/submissions/<id>/artifacts/<path:name>")
     async def artifact(id: str, name: str) -> Response:

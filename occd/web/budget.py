@@ -19,7 +19,7 @@ import trio
 
 from occd.config import HttpConfig
 from occd.errors import BudgetFull, Rejected, ShareFull
-from occd.web.owner import principal_by
+from occd.web.owner import digest_of_secret
 
 HELD = "occd.held"
 """The name of the connection's `Held` among the extensions of the application's scope."""
@@ -151,7 +151,7 @@ class Held:
             scheme, _, secret = value.decode("latin-1").partition(" ")
             if name == b"authorization" and scheme.lower() == "bearer":
                 try:
-                    return principal_by(secret.strip()).owner
+                    return digest_of_secret(secret.strip())
                 except Rejected:
                     return None  # the request will be refused; until then it has no owner
         return None

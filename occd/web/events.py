@@ -3,17 +3,17 @@
 import trio
 from quart import Blueprint, Response, request
 
-from occd.config import HttpConfig
 from occd.errors import EventsReset, Rejected
 from occd.web import FollowService
-from occd.web.api import checked_id, guard
+from occd.web.access import Access, Call
+from occd.web.ids import checked_id
 from occd.web.query import after_of
 from occd.web.stream import FORMS, Form, stream
 
 
-def event_routes(service: FollowService, stopping: trio.Event, config: HttpConfig) -> Blueprint:
+def event_routes(service: FollowService, access: Access, stopping: trio.Event) -> Blueprint:
     routes = Blueprint("events", __name__)
-    guard(routes, config, {"events.follow": ("after",)})
+    access.guard(routes, {"events.follow": Call("read", ("after",))})
 
     @routes.get("/submissions/<id>/events")
     async def follow(id: str) -> Response:

@@ -10,7 +10,6 @@ from typing import Any
 import trio
 from quart import Blueprint, Response, request
 
-from occd.config import Config
 from occd.errors import (
     BrokerUnavailable,
     DataFolderError,
@@ -23,12 +22,11 @@ from occd.errors import (
 from occd.model import Submission
 from occd.principal import Principal
 from occd.web import SubmitService
+from occd.web.access import Access, Call, caller
 from occd.web.api import (
     OUTPUT_BYTES,
     WITH_OUTPUT,
-    checked_id,
     checked_key,
-    guard,
     held,
     in_json,
     read_body,
@@ -36,10 +34,11 @@ from occd.web.api import (
 )
 from occd.web.budget import Held, heavy_if
 from occd.web.headers import only
+from occd.web.ids import checked_id
 from occd.web.json import dump
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import digest_of
-from occd.web.owner import owner_of, principal_of
+from occd.web.owner import owner_of
 from occd.web.problems import told
 from occd.web.query import fields_of, flag_of, ids_of, limit_of
 from occd.web.schema import (
@@ -64,26 +63,23 @@ _OURS = (BrokerUnavailable, DataFolderError, QueueFull, StateUnavailable)
 """What keeps one submission of a batch from being queued keeps the following ones from it, too."""
 
 
-def many_routes(service: SubmitService, config: Config) -> Blueprint:
+def many_routes(service: SubmitService, access: Access) -> Blueprint:
     many = Blueprint("many", __name__)
-    guard(
-        many,
-        config.http,
-        {
-            "many.own": ("limit", "cursor", "ids", "fields"),
-            "many.batch": ("all_or_nothing",),
-            "many.cancel_own": ("cursor",),
-        },
-    )
+    calls = {
+        "many.own": Call("read", ("limit", "cursor", "ids", "fields")),
+        "many.batch": Call("run", ("all_or_nothing",)),
+        "many.cancel_own": Call("run", ("cursor",)),
+    }
+    access.guard(many, calls)
 
     @many.get("/submissions")
     async def own() -> Response:
         if (ids := ids_of(request.args)) is not None:
             fields = fields_of(request.args, RECORD_FIELDS)
             held().hold_for_request(ANSWER_BYTES)
-            pieces = _found(ids, fields, held())
+            pieces = _found(caller(), ids, fields, held())
             return Response(LongAnswer(pieces), content_type="application/json")
-        owner, limit = owner_of(principal_of(request.headers)), limit_of(request.args)
+        owner, limit = owner_of(caller()), limit_of(request.args)
         fields = fields_of(request.args, SUMMARY_FIELDS)
         found = await service.owned(owner, request.args.get("cursor"), limit)
         more = found[-1].cursor if len(found) == limit else None
@@ -91,7 +87,7 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
         return in_json({"submissions": listed, "cursor": more})
 
     async def _found(
-        ids: Sequence[str], fields: frozenset[str], held: Held
+        reader: Principal, ids: Sequence[str], fields: frozenset[str], held: Held
     ) -> AsyncIterator[bytes]:
         output_max = OUTPUT_BYTES if fields & WITH_OUTPUT else 0
         yield b'{"submissions":['
@@ -99,7 +95,8 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
             if at:
                 yield b","
             try:
-                record = await service.get(checked_id(id), output_max)
+                await access.need_of(reader, "read", checked_id(id))
+                record = await service.get(id, output_max)
                 size = TEST_BYTES * record.tests if "tests" in fields else 0
                 held.hold(size)
             except OccdError as error:
@@ -115,7 +112,7 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
 
     @many.post("/submissions/batch")
     async def batch() -> Response:
-        principal = principal_of(request.headers)
+        principal = caller()
         key = checked_key(only(request.headers, "Idempotency-Key"))
         whole = flag_of(request.args, "all_or_nothing")
         items = _items((await read_body())[0])
@@ -158,7 +155,7 @@ def many_routes(service: SubmitService, config: Config) -> Blueprint:
     @many.post("/submissions/cancel")
     async def cancel_own() -> Response:
         refuse_body()
-        owner, cursor = owner_of(principal_of(request.headers)), request.args.get("cursor")
+        owner, cursor = owner_of(caller()), request.args.get("cursor")
         answers: list[dict[str, Any]] = []
         for _ in range(_PAGES):
             page = await service.owned(owner, cursor, _PAGE)

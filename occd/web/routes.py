@@ -27,6 +27,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from occd.config import Config
 from occd.errors import OccdError, Unreadable
 from occd.web import FollowService, Health, SubmitService
+from occd.web.access import Access
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
 from occd.web.events import event_routes
@@ -49,6 +50,7 @@ class Services:
     submit: SubmitService | None
     follow: FollowService | None
     health: Health
+    access: Access
     stopping: trio.Event
     """Set when nothing more will happen: waiting and streams end, WebSockets are closed with 1001."""
 
@@ -59,15 +61,15 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None  # server.py's business
     prefix = "/api/v1"
     if services.submit:
-        api = api_routes(services.submit, services.stopping, config)
+        api = api_routes(services.submit, services.access, services.stopping, config)
         app.register_blueprint(api, url_prefix=prefix)
-        app.register_blueprint(artifact_routes(services.submit, config.http), url_prefix=prefix)
-        app.register_blueprint(many_routes(services.submit, config), url_prefix=prefix)
+        app.register_blueprint(artifact_routes(services.submit, services.access), url_prefix=prefix)
+        app.register_blueprint(many_routes(services.submit, services.access), url_prefix=prefix)
         app.register_blueprint(page_routes())
     if services.follow:
-        socket = socket_routes(services.follow, services.stopping, config.http)
+        socket = socket_routes(services.follow, services.access, services.stopping, config.http)
         app.register_blueprint(socket, url_prefix=prefix)
-        events = event_routes(services.follow, services.stopping, config.http)
+        events = event_routes(services.follow, services.access, services.stopping)
         app.register_blueprint(events, url_prefix=prefix)
     _health_routes(app, services.health)
     _host_check(app, Hosts(config))

@@ -13,17 +13,18 @@ from quart import Blueprint, Websocket, websocket
 from occd.config import HttpConfig
 from occd.errors import FieldError, OccdError, OverBudget, Rejected
 from occd.model import Terminal
-from occd.principal import Principal
+from occd.principal import Principal, Scope
 from occd.rules import Broken
 from occd.web import FollowService
-from occd.web.api import checked_id, checked_key, is_id
+from occd.web.access import Access, peer_of
+from occd.web.api import checked_key
 from occd.web.budget import HELD, Held, heavy_if
 from occd.web.fields import stdin_bytes
 from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
+from occd.web.ids import checked_id, is_id
 from occd.web.json import dump, parse
 from occd.web.longjson import SLICE, LongText, Reader, digest_of
 from occd.web.origin import check_origin
-from occd.web.owner import principal_by, principal_of
 from occd.web.problems import Problem, internal_problem, problem_of, told
 from occd.web.query import NUMBER_MAX, check_parameters
 from occd.web.submission import parse_submission
@@ -38,7 +39,9 @@ _NAME_SHOWN = 100
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
 
 
-def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConfig) -> Blueprint:
+def socket_routes(
+    service: FollowService, access: Access, stopping: trio.Event, config: HttpConfig
+) -> Blueprint:
     routes = Blueprint("socket", __name__)
 
     @routes.websocket("/ws")
@@ -46,7 +49,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         try:
             check_origin(websocket.headers, config)
             check_parameters(websocket.args, ())
-            principal = principal_of(websocket.headers)
+            principal = await access.caller(websocket.headers, peer_of(websocket.scope))
         except Rejected as error:
             return problem_of(error).response()
         await websocket.accept()
@@ -55,7 +58,7 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
         try:
             with service.connected():
                 held = socket.scope["extensions"][HELD]
-                await _Session(service, socket, principal, held).run(stopping)
+                await _Session(service, access, socket, principal, held).run(stopping)
         except Exception:
             # The application's error handler would answer, and a WebSocket client would see 1000.
             log.exception("a WebSocket failed")
@@ -67,8 +70,14 @@ def socket_routes(service: FollowService, stopping: trio.Event, config: HttpConf
 
 class _Session:
     def __init__(
-        self, service: FollowService, socket: Websocket, principal: Principal, held: Held
+        self,
+        service: FollowService,
+        access: Access,
+        socket: Websocket,
+        principal: Principal,
+        held: Held,
     ) -> None:
+        self._access = access
         self._principal = principal
         self._held = held
         self._service = service
@@ -96,6 +105,7 @@ class _Session:
         try:
             frame = await _parse(text)
             _check_fields(frame)
+            await self._check_access(frame)
             await _HANDLERS[frame["type"]](self, frame)
         except OccdError as error:
             await self._answer(frame, _error(frame, told(error, id=frame.get("id"))))
@@ -103,16 +113,22 @@ class _Session:
             log.exception("a frame failed")
             await self._answer(frame, _error(frame, internal_problem()))
 
+    async def _check_access(self, frame: dict[str, Any]) -> None:
+        """Raises Rejected, or UnknownSubmission. A frame that submits may come with a secret of its own."""
+        if frame["type"] == "submit":
+            return
+        scope: Scope = "read" if frame["type"] in ("subscribe", "unsubscribe") else "run"
+        await self._access.need_of(self._principal, scope, checked_id(frame.get("id")))
+
     async def _answer(self, frame: dict[str, Any], answer: dict[str, Any]) -> None:
         await self._send(answer | ({"ref": frame["ref"]} if "ref" in frame else {}))
 
     async def _submit(self, frame: dict[str, Any]) -> None:
         self._check_room()
+        principal = await self._submitter(frame)
         wanted = frame.get("submission")
         request = await parse_submission(wanted)
         key = checked_key(frame.get("idempotency_key"))
-        bearer = _word(frame.get("bearer"))
-        principal = self._principal if bearer is None else principal_by(bearer)
         digest = await digest_of(wanted) if key else ""
         async with heavy_if(self._held, request.bytes):
             record = await self._service.submit(request, principal, key=key, digest=digest)
@@ -120,6 +136,15 @@ class _Session:
         # The answer goes first, because the events need the id that it gives.
         await self._answer(frame, {"type": "accepted", "id": id})
         self._follow(id, 0)
+
+    async def _submitter(self, frame: dict[str, Any]) -> Principal:
+        """Raises Rejected."""
+        principal, bearer = self._principal, _word(frame.get("bearer"))
+        if bearer is not None:
+            headers, scope = self._socket.headers, self._socket.scope
+            principal = await self._access.bearer(bearer, headers, peer_of(scope))
+        self._access.need(principal, "run")
+        return principal
 
     async def _subscribe(self, frame: dict[str, Any]) -> None:
         id, after = checked_id(frame.get("id")), _optional(frame, "after", int) or 0

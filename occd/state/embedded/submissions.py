@@ -102,6 +102,9 @@ class EmbeddedSubmissions:
     async def status(self, id: str) -> Status:
         return await self._database.read(lambda db: sql.status(db, id))
 
+    async def owner(self, id: str) -> str | None:
+        return await self._database.read(lambda db: sql.owner(db, id))
+
     async def submission(self, id: str) -> Submission:
         return await self._database.read(lambda db: sql.submission(db, id))
 

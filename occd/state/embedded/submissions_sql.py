@@ -171,6 +171,14 @@ def status(db: sqlite3.Connection, id: str) -> Status:
     return find(db, id)[1]
 
 
+def owner(db: sqlite3.Connection, id: str) -> str | None:
+    row = db.execute("SELECT owner FROM submissions WHERE id = ?", [id]).fetchone()
+    if row is None:
+        raise UnknownSubmission(id)
+    found: str | None = row[0]
+    return found
+
+
 def submission(db: sqlite3.Connection, id: str) -> Submission:
     row = db.execute("SELECT body FROM submissions WHERE id = ?", [id]).fetchone()
     if row is None:

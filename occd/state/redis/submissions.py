@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from occd import wire
-from occd.errors import AlreadyFinished, Exhausted, UnknownSubmission
+from occd.errors import AlreadyFinished, Exhausted, Poisoned, UnknownSubmission, Unreadable
 from occd.events import Finished, LogEntry, Queued
 from occd.model import MAX_ATTEMPTS, Record, Result, Status, Submission, Summary, Verdict
 from occd.state import NOTHING, QUEUED, WAITS_S, Created, Taken
@@ -63,6 +63,7 @@ class RedisSubmissions:
             store_event(event),
             submission.retry_of or "",
             int(submission.tty is not None),
+            submission.owner or "",
         )
         await self._indexes.add(submission)
         return Created(id, published=made[0] == b"was there" and made[1] == b"1")
@@ -116,6 +117,7 @@ class RedisSubmissions:
                     submission.retry_of or "",
                     int(submission.tty is not None),
                     store_event(QUEUED),
+                    submission.owner or "",
                 ),
                 ("ZREM", self._store.key("queued"), id),
                 ("ZREM", self._store.key("unpublished"), id),
@@ -152,6 +154,7 @@ class RedisSubmissions:
             submission.language if submission else "",
             (submission.retry_of or "") if submission else "",
             store_event(Finished(shortened.without_heads())),
+            (submission.owner or "") if submission else "",
             *map(store_event, events),
         )
         done: bool = said == b"done"
@@ -166,6 +169,16 @@ class RedisSubmissions:
 
     async def status(self, id: str) -> Status:
         return load_status(await self._known(id, "status"))
+
+    async def owner(self, id: str) -> str | None:
+        key = self._store.keys(id)[0]
+        (found,) = await self._store.link.run(("HGET", key, "owner"), certain=False)
+        if found is None:  # unknown, or recorded by a version that noted no owner
+            try:
+                return (await self.submission(id)).owner
+            except Poisoned as error:
+                raise Unreadable(str(error)) from error
+        return found.decode() or None
 
     async def submission(self, id: str) -> Submission:
         return wire.decode_submission(await self._known(id, "body"))

@@ -1,12 +1,12 @@
 """The steps of submissions that Redis carries out at once (`lua.py`)."""
 
 SUBMISSIONS = {
-    # channel, body, created_at, key, language, interactive, event, retry_of, tty
+    # channel, body, created_at, key, language, interactive, event, retry_of, tty, owner
     "create": """
 if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
 redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
            'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6], 'retry_of', ARGV[8],
-           'tty', ARGV[9])
+           'tty', ARGV[9], 'owner', ARGV[10])
 append(ARGV[1], 0, {ARGV[7]})
 return {'new'}
 """,
@@ -22,7 +22,7 @@ return {'gone', key}
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
     # after the attempt's number; if it was forgotten, the bytes of stdin and the last control that it
     # has got, and the attempts before it; retry_of, tty,
-    # QUEUED
+    # QUEUED, owner
     "begin": """
 local status, attempts = get('status'), tonumber(get('attempts') or 0)
 for attempt = attempts, 1, -1 do
@@ -32,7 +32,7 @@ if not status then
   if redis.call('EXISTS', W) == 1 then return {'finished', ''} end
   redis.call('HSET', H, 'body', ARGV[2], 'created_at', ARGV[3], 'key', '', 'language', ARGV[4],
              'interactive', ARGV[5], 'retry_of', ARGV[15], 'stdin_sent', ARGV[12],
-             'first_control', ARGV[13], 'tty', ARGV[16])
+             'first_control', ARGV[13], 'tty', ARGV[16], 'owner', ARGV[18])
   attempts = tonumber(ARGV[14])
   if attempts == 0 then append(ARGV[1], 0, {ARGV[17]}) end
 end
@@ -55,14 +55,14 @@ if get('attempts') == ARGV[1] and redis.call('HSETNX', H, 'excused' .. ARGV[1], 
 end
 """,
     # channel, attempt or nothing, nonce, now, expires at, event, verdict; and if nothing is known: body,
-    # created_at, language, retry_of, its event, the events before that
+    # created_at, language, retry_of, its event, owner, the events before that
     "finish": """
 local status = get('status')
 if not status then
   if ARGV[8] == '' or redis.call('EXISTS', W) == 1 then return {'dropped', ''} end
   redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
-             'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11])
-  for at = 13, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
+             'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11], 'owner', ARGV[13])
+  for at = 14, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
   finish(ARGV[1], ARGV[12], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
   return {'done', ''}
 elseif status == 'finished' then

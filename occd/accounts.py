@@ -1,0 +1,154 @@
+"""The part `accounts` of the configuration: who may use occd, and how much."""
+
+import re
+from collections import Counter
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from occd import rules
+from occd.principal import KEY, Credential, Scope
+from occd.rules import LEAST, MOST
+from occd.settings import Section
+
+Network = IPv4Network | IPv6Network
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+"""The name of a class, of an owner, or the id of a key."""
+
+
+def _name(given: str) -> str:
+    if not NAME.fullmatch(given):
+        raise ValueError(
+            f"{given[:100]!r} is not a name: 1 to 64 letters, digits, . _ @ and -, a letter or digit first"
+        )
+    return given
+
+
+def _network(given: object) -> object:
+    """Raises ValueError with words for an operator."""
+    try:
+        return ip_network(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise ValueError(f"{given!r} is not a network, as in 10.1.0.0/16: {error}") from None
+
+
+def _sha256(given: str) -> str:
+    lower = given.lower()
+    if not re.fullmatch("[0-9a-f]{64}", lower):
+        raise ValueError("expected the 64 hexadecimal digits of a key's SHA-256")
+    return lower
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Networks = Annotated[Network, BeforeValidator(_network)]
+
+
+class ClassCeilings(Section):
+    """The most that a submission of this class may ask for, instead of the server's `ceilings`. A default
+    above a ceiling is lowered to the ceiling."""
+
+    cpu_time: float | None = Field(None, gt=0, le=MOST["cpu_time"])
+    wall_time: float | None = Field(None, gt=0, le=MOST["wall_time"])
+    memory: int | None = Field(None, ge=16 * 2**20, le=MOST["memory"])
+    processes: int | None = Field(None, ge=1, le=MOST["processes"])
+    output: int | None = Field(None, ge=1, le=MOST["output"])
+    file_size: int | None = Field(None, ge=1, le=MOST["file_size"])
+    idle: float | None = Field(None, ge=LEAST["idle"], le=MOST["idle"])
+
+
+class ClassConfig(Section):
+    """What one principal of this class may use. None: as much as there is."""
+
+    unfinished: int | None = Field(None, ge=1)
+    """Submissions that are queued or run."""
+    runs_per_minute: int | None = Field(None, ge=1)
+    cpu_seconds_per_hour: float | None = Field(None, gt=0)
+    cpu_seconds_per_day: float | None = Field(None, gt=0)
+    stored_bytes: int | None = Field(None, ge=1)
+    ceilings: ClassCeilings = ClassCeilings()
+
+
+class KeyConfig(Section):
+    """A key that stands in the configuration. Only its SHA-256 does."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    id: Name
+    sha256: Annotated[str, AfterValidator(_sha256)]
+    owner: Name
+    class_name: str = Field(alias="class")
+    scopes: Annotated[frozenset[Scope], Field(min_length=1)] = frozenset({"run", "read"})
+
+    @property
+    def credential(self) -> Credential:
+        return Credential(self.id, KEY + self.owner, self.class_name, self.scopes)
+
+
+class AnonymousConfig(Section):
+    model_config = ConfigDict(populate_by_name=True)
+
+    class_name: str = Field(alias="class")
+
+
+class OidcConfig(Section):
+    """The provider at which people sign in (OpenID Connect)."""
+
+    issuer: str = Field(min_length=1, max_length=500)
+    client_id: str = Field(min_length=1, max_length=200)
+    client_secret_file: Path | None = None
+    ca_file: Path | None = None
+    claim: str = Field("groups", min_length=1, max_length=100)
+    """The claim that decides on a person's class: text, or a list of texts."""
+    class_of: dict[str, str] = Field(default_factory=dict)
+    """A class by the value of the claim. The first that fits, in this order."""
+    admin: tuple[str, ...] = ()
+    """Who has one of these values in the claim is an administrator."""
+
+
+class AccountsConfig(Section):
+    anonymous: AnonymousConfig | Literal["refuse"]
+    """Who brings no key and has not signed in."""
+    networks: dict[Networks, str] = Field(default_factory=dict)
+    """A class for anonymous clients by their network. The smallest network that fits decides."""
+    default_class: str
+    """The class of people for whom `oidc.class_of` names none."""
+    classes: dict[Name, ClassConfig]
+    keys: tuple[KeyConfig, ...] = ()
+    oidc: OidcConfig | None = None
+
+    @model_validator(mode="after")
+    def _refuse_what_does_not_fit(self) -> "AccountsConfig":
+        asked = {"default_class": self.default_class}
+        if isinstance(self.anonymous, AnonymousConfig):
+            asked["anonymous"] = self.anonymous.class_name
+        asked |= {f"networks: {network}": name for network, name in self.networks.items()}
+        asked |= {f"keys: {key.id}": key.class_name for key in self.keys}
+        if self.oidc:
+            asked |= {f"oidc.class_of: {each}": to for each, to in self.oidc.class_of.items()}
+        for where, name in asked.items():
+            if name not in self.classes:
+                raise ValueError(f"{where}: there is no class {name[:100]!r} in classes")
+        for field in ("id", "sha256"):
+            counts = Counter(getattr(key, field) for key in self.keys)
+            if twice := [value for value, count in counts.items() if count > 1]:
+                raise ValueError(f"keys: the {field} {twice[0]} is there twice")
+        return self
+
+    def class_in(self, address: Network) -> str | None:
+        """The class of the smallest network that has this address (a network of one address)."""
+        fitting = [
+            each
+            for each in self.networks
+            if each.version == address.version and each.supernet_of(address)  # type: ignore[arg-type]
+        ]
+        return self.networks[max(fitting, key=lambda each: each.prefixlen)] if fitting else None
+
+
+def owner_of_person(issuer: str, subject: str) -> str:
+    """Raises Broken for a subject that cannot be one."""
+    owner = f"oidc:{issuer}#{subject}"
+    rules.check("subject", rules.owner, owner)
+    return owner

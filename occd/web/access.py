@@ -1,0 +1,110 @@
+"""What each call needs, and whether the caller has it: the one place that decides.
+
+Without accounts an id is the right to read, cancel and type. With accounts, a submission that has an owner is
+its owner's, and for all others it does not exist. Nobody's submission is open to whoever knows its id.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from quart import Blueprint, g, request
+from werkzeug.datastructures import Headers
+
+from occd.config import Config
+from occd.errors import Rejected, UnknownSubmission
+from occd.principal import Principal, Scope
+from occd.web.ids import checked_id
+from occd.web.origin import check_origin
+from occd.web.owner import Callers
+from occd.web.query import check_parameters
+
+_OWNERS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a call needs, and what its address takes behind the `?`. A call without a scope is open to
+    everybody."""
+
+    scope: Scope | None = None
+    takes: tuple[str, ...] = ()
+
+
+class Access:
+    def __init__(
+        self, config: Config, callers: Callers, owner: Callable[[str], Awaitable[str | None]]
+    ) -> None:
+        """`owner` gives whose a submission is, and raises UnknownSubmission."""
+        self._config = config
+        self._callers = callers
+        self._owner = owner
+        self._owners: dict[str, str | None] = {}
+
+    async def caller(self, headers: Headers, peer: str) -> Principal:
+        """Raises Rejected."""
+        return await self._callers.caller(headers, peer)
+
+    async def bearer(self, secret: object, headers: Headers, peer: str) -> Principal:
+        """Raises Rejected."""
+        return await self._callers.bearer(secret, headers, peer)
+
+    async def is_still(self, principal: Principal) -> bool:
+        return await self._callers.is_still(principal)
+
+    def need(self, principal: Principal, scope: Scope) -> None:
+        """Raises Rejected when the caller has not this scope."""
+        if principal.may(scope) or (scope == "read" and principal.may("read-all")):
+            return
+        if principal.owner is None:
+            raise Rejected(
+                "unauthorized", "this server asks for a key: Authorization: Bearer occd_…"
+            )
+        have = ", ".join(sorted(principal.scopes))
+        raise Rejected("forbidden", f"this needs the scope {scope}, and this key has {have}")
+
+    async def need_of(self, principal: Principal, scope: Scope, id: str) -> None:
+        """`need`, of the submission with this id. Raises UnknownSubmission, too, for another one's."""
+        self.need(principal, scope)
+        if self._config.accounts is None or principal.may("admin"):
+            return
+        if scope == "read" and principal.may("read-all"):
+            return
+        if await self._whose(id) not in (None, principal.owner):
+            raise UnknownSubmission(id)
+
+    async def _whose(self, id: str) -> str | None:
+        """An owner never changes, so it is asked for once."""
+        if id not in self._owners:
+            if len(self._owners) >= _OWNERS_MAX:
+                self._owners.clear()
+            self._owners[id] = await self._owner(id)
+        return self._owners[id]
+
+    def guard(self, blueprint: Blueprint, calls: Mapping[str, Call]) -> None:
+        """Check before each call what all have in common: where it comes from, what its address takes, who
+        calls, and whether this caller may. `calls` has every endpoint of the blueprint."""
+
+        @blueprint.before_request
+        async def check() -> None:
+            if request.method not in ("GET", "HEAD", "OPTIONS"):
+                check_origin(request.headers, self._config.http)
+            call = calls[request.endpoint or ""]
+            check_parameters(request.args, call.takes)
+            if call.scope is None:
+                return
+            g.caller = caller = await self.caller(request.headers, peer_of(request.scope))
+            self.need(caller, call.scope)
+            if (id := (request.view_args or {}).get("id")) is not None:
+                await self.need_of(caller, call.scope, checked_id(id))
+
+
+def caller() -> Principal:
+    """Who makes the call that is being answered."""
+    found: Principal = g.caller
+    return found
+
+
+def peer_of(scope: Mapping[str, object]) -> str:
+    """The address at the other end of the connection."""
+    client = scope.get("client")
+    return str(client[0]) if isinstance(client, tuple | list) and client else ""

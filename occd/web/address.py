@@ -1,0 +1,53 @@
+"""The address of a client, also behind proxies."""
+
+from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from occd.accounts import Network
+
+_HOPS_MAX = 32
+_UNKNOWN = ip_network("0.0.0.0/32")
+
+
+def client_network(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> Network:
+    """The client, as a network of one address. `peer` is who is connected, `forwarded` are the values of the
+    headers `X-Forwarded-For`. Each proxy of ours has added the address of its own peer at the end, so the
+    last address that is not a proxy's is the client's. What stands before that address, the client may have
+    made up."""
+    found = _network(peer) or _UNKNOWN
+    hops = [each.strip() for each in ",".join(forwarded).split(",")][-_HOPS_MAX:]
+    for hop in reversed(hops):
+        if not _is_within(found, proxies):
+            break
+        if (further := _network(hop)) is None:
+            break
+        found = further
+    return found
+
+
+def share_of(network: Network) -> str:
+    """The name under which the quotas of this client are counted. A household has a whole /64 of IPv6."""
+    if network.version == 6:
+        network = network.supernet(new_prefix=64)
+    return f"addr:{network.network_address}"
+
+
+def _network(text: str) -> Network | None:
+    """Also of an address in brackets, and with a port, as some proxies write."""
+    bare = text.partition("]")[0].strip("[") if text.startswith("[") else text
+    if bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        address = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return ip_network(address)
+
+
+def _is_within(network: Network, networks: Sequence[Network]) -> bool:
+    return any(
+        each.version == network.version and each.supernet_of(network)  # type: ignore[arg-type]
+        for each in networks
+    )
