@@ -12,9 +12,10 @@ WORDS: dict[str, str] = json.loads(
 )
 OURS = {text for key, text in WORDS.items() if key.startswith("editor_")}
 SAID = """panel => [...panel.querySelectorAll('input, button, label')].flatMap(each =>
-    [each.textContent, each.placeholder, each.ariaLabel].filter(text => text && text !== '×'))"""
-MEASURES = """panel => [...panel.querySelectorAll('input:not([type=checkbox]), button, label')].map(each =>
-    [each.name || each.textContent, getComputedStyle(each).fontSize, Math.round(each.getBoundingClientRect().height)])"""
+    [each.textContent, each.placeholder, each.ariaLabel].filter(text => /\\w/.test(text ?? '')))"""
+MEASURES = """panel => [...panel.querySelectorAll('input:not([type=checkbox]), button, label')]
+    .map(each => [each, getComputedStyle(each).fontSize, each.getBoundingClientRect().height])
+    .map(([each, size, height]) => [each.name || each.textContent, size, Math.round(height)])"""
 
 
 def open_panel(editor: Editor, key: str) -> Locator:
