@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from quart_trio import QuartTrio
 
 from occd import wire
 from occd.broker import open_broker
@@ -65,6 +66,7 @@ class Edge:
     state: State
     ws: Ws
     submit: Submit
+    app: QuartTrio
     steps: Steps = field(default_factory=Steps)
 
     async def exchange(self, data: bytes, until: bytes = b"") -> bytes:
@@ -153,7 +155,7 @@ async def edge(
             )
 
         (bound,) = await nursery.start(run)
-        found = Edge(int(bound.rpartition(":")[2]), state, ws, submit)
+        found = Edge(int(bound.rpartition(":")[2]), state, ws, submit, app)
         trio.lowlevel.add_instrument(found.steps)
         try:
             yield found

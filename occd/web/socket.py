@@ -255,8 +255,8 @@ async def _parse(text: str) -> dict[str, Any]:
     frame = parse(text) if len(text) <= SLICE else await _read(text)
     if not isinstance(frame, dict):
         raise Rejected("bad-request", "a frame is a JSON object")
-    if not isinstance(frame.get("type"), str) or frame["type"] not in _TYPES:
-        known = ", ".join(_TYPES)
+    if not isinstance(frame.get("type"), str) or frame["type"] not in FRAMES:
+        known = ", ".join(FRAMES)
         raise Rejected(
             "bad-request", f"type must be one of {known}", [FieldError("type", "is unknown")]
         )
@@ -284,7 +284,7 @@ def _check_ref(frame: dict[str, Any]) -> None:
         raise _wrong("ref", f"is longer than {_REF_BYTES} bytes")
 
 
-_TYPES = {
+FRAMES = {
     "submit": ("submission", "idempotency_key", "bearer"),
     "subscribe": ("id", "after"),
     "unsubscribe": ("id",),
@@ -331,7 +331,7 @@ def _wrong(field: str, message: str) -> Rejected:
 def _check_fields(frame: dict[str, Any]) -> None:
     """Raises Rejected for fields that the frame does not have: a misspelled one would be without effect."""
     kind = frame["type"]
-    unknown = sorted(frame.keys() - {"type", "ref", *_TYPES[kind]})[:_ERRORS_SHOWN]
+    unknown = sorted(frame.keys() - {"type", "ref", *FRAMES[kind]})[:_ERRORS_SHOWN]
     if not unknown:
         return
     message = f"is not a field of a {kind} frame"
