@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -44,6 +44,14 @@ def _sha256(given: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 Networks = Annotated[Network, BeforeValidator(_network)]
+
+
+def _anonymous(given: object) -> object:
+    if given == "refuse":
+        return None
+    if not isinstance(given, dict | AnonymousConfig):
+        raise ValueError("expected refuse, or a class, as in {class: visitor}")
+    return given
 
 
 class ClassCeilings(Section):
@@ -109,8 +117,8 @@ class OidcConfig(Section):
 
 
 class AccountsConfig(Section):
-    anonymous: AnonymousConfig | Literal["refuse"]
-    """Who brings no key and has not signed in."""
+    anonymous: Annotated[AnonymousConfig | None, BeforeValidator(_anonymous)]
+    """Who brings no key and has not signed in. None: refused."""
     networks: dict[Networks, str] = Field(default_factory=dict)
     """A class for anonymous clients by their network. The smallest network that fits decides."""
     default_class: str
@@ -122,7 +130,7 @@ class AccountsConfig(Section):
     @model_validator(mode="after")
     def _refuse_what_does_not_fit(self) -> "AccountsConfig":
         asked = {"default_class": self.default_class}
-        if isinstance(self.anonymous, AnonymousConfig):
+        if self.anonymous:
             asked["anonymous"] = self.anonymous.class_name
         asked |= {f"networks: {network}": name for network, name in self.networks.items()}
         asked |= {f"keys: {key.id}": key.class_name for key in self.keys}

@@ -62,7 +62,7 @@ class Section(BaseModel):
     def _refuse_truth(cls, given: object, info: ValidationInfo) -> object:
         """To pydantic true is a number."""
         kind = cls.model_fields[info.field_name].annotation if info.field_name else None
-        if isinstance(given, bool) and kind in (int, float):
+        if isinstance(given, bool) and kind in (int, float, int | None, float | None):
             raise ValueError(
                 "expected a number, not yes or no (which YAML takes on and off for, too)"
             )
@@ -98,7 +98,7 @@ class Settings:
         return "\n".join(self._explain(each) for each in error.errors())
 
     def _explain(self, fault: Mapping[str, Any]) -> str:
-        key = tuple(each for each in fault["loc"] if isinstance(each, str))
+        key = tuple(each for each in fault["loc"] if isinstance(each, str) and each != "[key]")
         words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         for name, value in fault.get("ctx", {}).items():
             shown = f"{value:g}" if isinstance(value, float) else str(value)

@@ -128,12 +128,73 @@ def test_memory_for_clients_holds_the_largest_request_artifact_and_answer(
         ("roles: [submit]", "rabbitmq.url"),
         ("roles: [dance]", "roles"),
         ("sandbox: {kind: none}", "sandbox.kind"),
+        ("trusted_proxies: [10.0.0.1/8]", "trusted_proxies"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(folder: Path, text: str, named: str) -> None:
     (folder / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
         load_config()
+
+
+LISTED = f"{{id: k1, owner: moodle, class: all, sha256: '{'a' * 64}'}}"
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    {
+        "an unknown class": ("default_class: lab", "default_class: there is no class 'lab'"),
+        "an unknown class of strangers": (
+            "anonymous: {class: lab}",
+            "anonymous: there is no class",
+        ),
+        "an unknown class of a network": ("networks: {10.1.0.0/16: lab}", "networks: 10.1.0.0/16"),
+        "no network": ("networks: {10.1.2.0/33: all}", "'10.1.2.0/33' is not a network"),
+        "an unknown class of a key": (
+            "keys: [{}]".format(LISTED.replace("all", "lab")),
+            "keys: k1",
+        ),
+        "an id twice": (
+            f"keys: [{LISTED}, {LISTED.replace('a' * 64, 'b' * 64)}]",
+            "id k1 is there",
+        ),
+        "a key twice": (f"keys: [{LISTED}, {LISTED.replace('k1', 'k2')}]", "sha256 a+ is there"),
+        "no digest": (
+            "keys: [{}]".format(LISTED.replace("a" * 64, "zz")),
+            "keys.sha256: expected the 64",
+        ),
+        "no owner": (
+            "keys: [{}]".format(LISTED.replace("moodle", "a b")),
+            "keys.owner: 'a b' is not",
+        ),
+        "no scope": (
+            "keys: [{}]".format(LISTED.replace("id:", "scopes: [fly], id:")),
+            "keys.scopes: must",
+        ),
+        "a negative quota": ("classes: {all: {unfinished: -1}}", "classes.all.unfinished: must be"),
+        "half a run": ("classes: {all: {runs_per_minute: 1.5}}", "all.runs_per_minute: expected a"),
+        "a truth": (
+            "classes: {all: {cpu_seconds_per_day: yes}}",
+            "cpu_seconds_per_day: expected a",
+        ),
+        "a quota of another name": ("classes: {all: {runs: 1}}", "classes.all.runs: unknown"),
+        "no name": ("classes: {all: {}, 'ä': {}}", "classes.ä: 'ä' is not a name"),
+        "strangers of no class": ("anonymous: allow", "anonymous: expected refuse, or a class"),
+        "a ceiling of nothing": (
+            "classes: {all: {ceilings: {cpu_time: 0}}}",
+            "cpu_time: must be above",
+        ),
+    }.values(),
+)
+def test_what_is_wrong_with_accounts_is_one_clear_line(folder: Path, part: str, named: str) -> None:
+    parts = {"anonymous": "refuse", "default_class": "all", "classes": "{all: {}}"}
+    name, _, value = part.partition(": ")
+    lines = [f"  {key}: {text}" for key, text in (parts | {name: value}).items()]
+    (folder / "accounts.yaml").write_text("\n".join(["accounts:", *lines]))
+    with pytest.raises(ConfigError, match=named) as error:
+        load_config()
+    assert len(str(error.value).splitlines()) == 1
+    assert not any(word in str(error.value) for word in PYTHONS)
 
 
 @pytest.mark.parametrize("name", ["OCCD_FOO", "OCCD_FOO__BAR", "OCCD_EXECUTE__SLOT"])

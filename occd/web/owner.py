@@ -6,7 +6,6 @@ from hashlib import sha256
 
 from werkzeug.datastructures import Headers
 
-from occd.accounts import AnonymousConfig
 from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.principal import ANONYMOUS, Credential, Principal
@@ -52,7 +51,7 @@ class Callers:
         class_name = self._accounts.class_in(address)
         if class_name is not None:
             return Principal(owner, class_name=class_name, counted=owner or share_of(address))
-        if isinstance(self._accounts.anonymous, AnonymousConfig):
+        if self._accounts.anonymous:
             class_name = self._accounts.anonymous.class_name
             return Principal(owner, class_name=class_name, counted=share_of(address))
         if owner is not None:
