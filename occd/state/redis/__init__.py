@@ -16,6 +16,8 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:{done}:N        how many finished in the N-th ten seconds
     PREFIX:nodes           the announcements of nodes
     PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
+    PREFIX:{q:PAYER} :m :s what a payer has used, its unfinished submissions, and those that it keeps bytes of
+    PREFIX:admitted        the unfinished submissions of all payers: added before, removed after
     PREFIX:{inbox:NODE} :c the reader of a node's inbox, and the letters in it
     PREFIX:e:ID PREFIX:x:… channels: to followers, to the process that runs the submission
 """
@@ -31,7 +33,7 @@ import trio
 from occd.config import RedisConfig
 from occd.errors import StateError, StateUnavailable
 from occd.state import State
-from occd.state.redis import controls, inboxes, log, nodes
+from occd.state.redis import controls, inboxes, log, nodes, quotas
 from occd.state.redis.blobs import RedisBlobs
 from occd.state.redis.connect import Redis
 from occd.state.redis.controls import RedisControls
@@ -43,6 +45,7 @@ from occd.state.redis.lua import PRELUDE
 from occd.state.redis.news import open_news
 from occd.state.redis.nodes import RedisNodes
 from occd.state.redis.presence import RedisPresence
+from occd.state.redis.quotas import RedisQuotas
 from occd.state.redis.store import LAYOUT, RETRY_S, RedisStore
 from occd.state.redis.submissions import RedisSubmissions
 from occd.state.redis.submissions_lua import INDEXES, SUBMISSIONS
@@ -61,6 +64,7 @@ SCRIPTS = {
         controls.SCRIPTS,
         nodes.SCRIPTS,
         inboxes.SCRIPTS,
+        quotas.SCRIPTS,
     )
     for name, source in sources.items()
 }
@@ -83,9 +87,11 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
         for line in await store.warnings():
             logger.warning(line)
         events, indexes = RedisLog(store), Indexes(store, keep_s)
-        submissions = RedisSubmissions(store, events, indexes, keep_s)
+        used = RedisQuotas(store)
+        submissions = RedisSubmissions(store, events, indexes, used, keep_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(indexes.heal)
+            nursery.start_soon(used.heal)
             try:
                 yield State(
                     submissions,
@@ -95,6 +101,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
                     RedisNodes(store),
                     RedisInboxes(store),
                     RedisPresence(store),
+                    used,
                     store,
                 )
             finally:
