@@ -1,6 +1,6 @@
 """The state seam: submissions, the logs of what happened to them, the controls that clients send to their
-programs, the files that programs left, the nodes, and the inboxes of nodes. Each part has a Protocol here and
-a file in each implementation.
+programs, the files that programs left, the nodes, the inboxes of nodes, and the keys that were created. Each
+part has a Protocol here and a file in each implementation.
 
 Every method is one atomic step, also when the step changes several parts: `begin` counts an attempt and
 appends `started`. A method raises StateUnavailable when the server of state cannot be reached for some
@@ -25,6 +25,7 @@ from occd.model import Record, Result, Status, Submission, Summary, Terminal
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 from occd.state.inbox import Letter
+from occd.state.keys import Key
 
 NODE_TTL_S = 15.0
 """A node is forgotten this many seconds after its last announcement."""
@@ -311,6 +312,32 @@ class Presence(Protocol):
         RENEW_S. Raises StateUnavailable also when state could not be told of followers now."""
 
 
+class Keys(Protocol):
+    """The keys that were created (`occd/state/keys.py`)."""
+
+    async def add(self, key: Key) -> None:
+        """Raises Rejected when there are KEYS_MAX. Keys that expired long ago make room."""
+
+    async def all(self) -> Sequence[Key]:
+        """By creation, those that have expired among them."""
+
+    async def find(self, sha256: str) -> Key | None:
+        """The key of this hash, also when it has expired."""
+
+    async def revoke(self, id: str) -> None:
+        """Forget a key, if there is one of this id."""
+
+    async def replace(self, id: str, key: Key, until: float) -> bool:
+        """Add a key in the place of another one, which expires at `until`, if not before. False when there is
+        none of this id. Raises as `add`."""
+
+    async def used(self, times: Mapping[str, float]) -> None:
+        """Note when keys were used last, by id. A key that was revoked meanwhile stays forgotten."""
+
+    async def warnings(self) -> Sequence[str]:
+        """One line when keys were there and are gone, because somebody emptied the server of state."""
+
+
 class Store(Protocol):
     """Where all parts lie."""
 
@@ -337,6 +364,7 @@ class State:
     nodes: Nodes
     inboxes: Inboxes
     presence: Presence
+    keys: Keys
     store: Store
 
 

@@ -11,6 +11,7 @@ from occd.state import State
 from occd.state.embedded.blobs import EmbeddedBlobs
 from occd.state.embedded.controls import EmbeddedControls
 from occd.state.embedded.inboxes import EmbeddedInboxes
+from occd.state.embedded.keys import EmbeddedKeys
 from occd.state.embedded.log import EmbeddedLog
 from occd.state.embedded.nodes import EmbeddedNodes
 from occd.state.embedded.presence import EmbeddedPresence
@@ -40,6 +41,7 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
             EmbeddedNodes(),
             EmbeddedInboxes(),
             EmbeddedPresence(),
+            EmbeddedKeys(database),
             EmbeddedStore(database),
         )
         nursery.cancel_scope.cancel()

@@ -127,4 +127,16 @@ MIGRATIONS: tuple[Step, ...] = (
     ALTER TABLE submissions ADD COLUMN tty INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE submissions ADD COLUMN resizes INTEGER NOT NULL DEFAULT 0
     """,
+    """
+    CREATE TABLE keys (
+        id TEXT PRIMARY KEY,
+        sha256 TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        class TEXT NOT NULL,
+        scopes TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        expires_at REAL,
+        used_at REAL
+    )
+    """,
 )

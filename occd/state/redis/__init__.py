@@ -16,6 +16,7 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:{done}:N        how many finished in the N-th ten seconds
     PREFIX:nodes           the announcements of nodes
     PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
+    PREFIX:keys            the keys that were created
     PREFIX:{inbox:NODE} :c the reader of a node's inbox, and the letters in it
     PREFIX:e:ID PREFIX:x:… channels: to followers, to the process that runs the submission
 """
@@ -31,12 +32,13 @@ import trio
 from occd.config import RedisConfig
 from occd.errors import StateError, StateUnavailable
 from occd.state import State
-from occd.state.redis import controls, inboxes, log, nodes
+from occd.state.redis import controls, inboxes, keys, log, nodes
 from occd.state.redis.blobs import RedisBlobs
 from occd.state.redis.connect import Redis
 from occd.state.redis.controls import RedisControls
 from occd.state.redis.inboxes import RedisInboxes
 from occd.state.redis.indexes import Indexes
+from occd.state.redis.keys import RedisKeys
 from occd.state.redis.link import open_link
 from occd.state.redis.log import RedisLog
 from occd.state.redis.lua import PRELUDE
@@ -61,6 +63,7 @@ SCRIPTS = {
         controls.SCRIPTS,
         nodes.SCRIPTS,
         inboxes.SCRIPTS,
+        keys.SCRIPTS,
     )
     for name, source in sources.items()
 }
@@ -95,6 +98,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
                     RedisNodes(store),
                     RedisInboxes(store),
                     RedisPresence(store),
+                    RedisKeys(store),
                     store,
                 )
             finally:
