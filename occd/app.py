@@ -41,7 +41,7 @@ from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, check_state_settings, open_state
 from occd.web.access import Access
-from occd.web.host import Hosts
+from occd.web.host import Hosts, is_loopback
 from occd.web.http11 import EdgeLimits, edge_limits
 from occd.web.owner import Callers
 from occd.web.routes import Services, make_app
@@ -285,9 +285,17 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
         _say(
             "occd: hosts: every name is answered, also that of a page that rebinds DNS; set http.hosts"
         )
+    if {"submit", "ws"} & set(config.roles) and _is_open(config):
+        _say(
+            "occd: accounts: none, so everybody who reaches this port may run programs; see docs/accounts.md"
+        )
     for address in bound:
         _say(f"occd: open http://{address}/" if "submit" in config.roles else
              f"occd: ready: http://{address}/readyz")  # fmt: skip
+
+
+def _is_open(config: Config) -> bool:
+    return config.accounts is None and not is_loopback(config.listen.rpartition(":")[0].strip("[]"))
 
 
 def _say(line: str) -> None:

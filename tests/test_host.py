@@ -108,6 +108,23 @@ def test_one_line_at_the_start_says_that_every_name_is_answered(
 
 
 @pytest.mark.parametrize(
+    ("listen", "accounts", "said"),
+    [
+        ("0.0.0.0:8000", None, 1),
+        ("127.0.0.1:8000", None, 0),
+        ("0.0.0.0:8000", {"anonymous": "refuse", "default_class": "a", "classes": {"a": {}}}, 0),
+    ],
+)
+def test_one_line_at_the_start_says_that_everybody_may_run_programs(
+    capsys: pytest.CaptureFixture[str], listen: str, accounts: dict[str, Any] | None, said: int
+) -> None:
+    nothing: Any = None
+    config = Config.model_validate({"listen": listen, "accounts": accounts})
+    _introduce(config, [listen], Opened(nothing, nothing, {}))
+    assert capsys.readouterr().out.count("everybody who reaches this port") == said
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "https://occd.example.org",

@@ -26,7 +26,7 @@ class Hosts:
 
     def __init__(self, config: Config) -> None:
         listen = _bare(config.listen.rpartition(":")[0])
-        self.any = not config.http.hosts and not _is_loopback(listen)
+        self.any = not config.http.hosts and not is_loopback(listen)
         self._names = {_LOOPBACK, f"*.{_LOOPBACK}", listen, *config.http.hosts}
 
     def check(self, headers: Headers, target: str) -> None:
@@ -69,7 +69,8 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether clients at this address are on this machine. `host` may be a name."""
     if address := _address(host):
         return address.is_loopback
     if host == _LOOPBACK or host.endswith(f".{_LOOPBACK}"):
