@@ -54,4 +54,4 @@ class Health:
         return found
 
     async def warnings(self) -> list[str]:
-        return list(await self._state.store.warnings())
+        return [*await self._state.store.warnings(), *await self._state.keys.warnings()]

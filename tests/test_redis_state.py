@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from statistics import median
 
 import pytest
@@ -26,10 +27,12 @@ from occd.events import Finished, LogEntry, Output, Queued
 from occd.model import File, Outcome, Result, Submission, Verdict, Written, new_id
 from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
+from occd.state.keys import Key
 from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.link import Link
 from occd.state.redis.store import RedisStore
+from occd.state.sessions import LOGIN_S, ROTATE_S, SESSION_S, Login, Session
 
 SOON_S = 30.0
 
@@ -62,6 +65,20 @@ def make(*, interactive: bool = False) -> Submission:
         interactive=interactive,
         created_at=time.time(),
     )
+
+
+def a_key(id: str) -> Key:
+    digest = sha256(id.encode()).hexdigest()
+    return Key(id, digest, "key:moodle", "service", frozenset({"run"}), 1_700_000_000.25)
+
+
+def a_session(id: str) -> Session:
+    person, now = "oidc:https://login.example.org#ada", time.time()
+    return Session(f"ada.{id}", "a" * 64, person, "Ada", ("staff",), now + SESSION_S, now)
+
+
+def a_login(state: str) -> Login:
+    return Login(state, "b" * 64, "nonce", "verifier", "/", time.time() + LOGIN_S)
 
 
 def output(data: bytes) -> Output:
@@ -575,6 +592,47 @@ async def test_an_emptied_redis_resets_who_follows_what_had_not_begun(server: Re
         assert [(each.seq, each.event.name) for each in told] == [(1, "queued"), (2, "started")]
 
 
+async def test_created_keys_that_an_emptied_redis_lost_are_told(server: RedisServer) -> None:
+    async with opened(server) as state, opened(server) as other:
+        assert await state.keys.warnings() == []
+        await other.keys.add(key := a_key("k"))
+        assert await state.keys.find(key.sha256) == key
+        assert await state.keys.warnings() == []
+        server.do("FLUSHALL")
+        assert await state.keys.find(key.sha256) is None
+        (line,) = await state.keys.warnings()
+        assert "create them again" in line
+        await state.keys.add(key)  # of how many that were there?
+        assert await state.keys.warnings() == [line]
+
+
+@pytest.mark.parametrize("stored", ["", "x", "ab not JSON", 'ab ["key:a"]', 'ab ["a","b",["x"],1]'])
+async def test_a_damaged_key_hides_no_other(server: RedisServer, stored: str) -> None:
+    async with opened(server) as state:
+        await state.keys.add(key := a_key("k"))
+        await state.keys.add(damaged := a_key("damaged"))
+        server.command("HSET", "occd2:keys", "k:damaged", stored)
+        assert await state.keys.all() == [key]
+        assert await state.keys.find(damaged.sha256) is None
+        await state.keys.used({"damaged": 1})
+        await state.keys.revoke("damaged")
+        assert server.command("HKEYS", "occd2:keys").count("damaged") == 0
+
+
+@pytest.mark.parametrize("stored", ["", "x", "1 not JSON", '1 ["ada.two","a"]'])
+async def test_a_damaged_session_is_nobodys_and_hides_no_other(
+    server: RedisServer, stored: str
+) -> None:
+    async with opened(server) as state:
+        await state.sessions.open(one := a_session("one"))
+        server.command("HSET", "occd2:sessions:ada", "ada.two", stored)
+        assert await state.sessions.find("ada.two") is None
+        assert not await state.sessions.rotate("ada.two", "a" * 64, "b" * 64, time.time())
+        await state.sessions.open(three := a_session("three"))
+        assert await state.sessions.find(one.id) == one
+        assert await state.sessions.find(three.id) == three
+
+
 # every step can be repeated, and a death between two is healed
 
 
@@ -620,6 +678,18 @@ async def test_every_step_can_be_repeated(
         assert [each.event.name for each in found] == [
             "queued", "started", "started", "started", "started", "output", "output", "finished"
         ]  # fmt: skip
+        await state.keys.add(first := a_key("first"))
+        assert await state.keys.replace("first", second := a_key("second"), 1_800_000_000)
+        assert await state.keys.all() == [replace(first, expires_at=1_800_000_000), second]
+        await state.keys.revoke("first")
+        assert await state.keys.all() == [second]
+        await state.sessions.expect(login := a_login("a" * 64))
+        assert await state.sessions.take(login.state) == login
+        await state.sessions.open(session := a_session("one"))
+        later = session.rotated_at + ROTATE_S
+        assert await state.sessions.rotate(session.id, session.sha256, "c" * 64, later)
+        await state.sessions.close(session.id)
+        assert await state.sessions.find(session.id) is None
 
 
 async def fails(*_: object, **__: object) -> list[Reply]:
@@ -706,6 +776,21 @@ async def live(state: State) -> None:
     await state.nodes.announce(Node("n", ("ws",)))
     await state.nodes.live()
     await state.nodes.withdraw(Node("n", ("ws",)))
+    await state.keys.add(key := a_key("k"))
+    assert await state.keys.find(key.sha256) == key
+    await state.keys.used({"k": 1_700_000_000})
+    assert await state.keys.replace("k", a_key("other"), 1_800_000_000)
+    await state.keys.revoke("k")
+    assert [each.id for each in await state.keys.all()] == ["other"]
+    await state.sessions.expect(a_login("b" * 64))
+    await state.sessions.expect(login := a_login("c" * 64))
+    assert await state.sessions.take(login.state) == login
+    await state.sessions.open(session := a_session("one"))
+    await state.sessions.open(a_session("two"))
+    assert await state.sessions.find(session.id) == session
+    later = session.rotated_at + ROTATE_S
+    assert await state.sessions.rotate(session.id, session.sha256, "c" * 64, later)
+    await state.sessions.close(session.id)
     await state.store.check()
 
 
@@ -723,7 +808,7 @@ async def test_every_key_has_the_prefix_and_goes_in_time(server: RedisServer) ->
         keys = server.command("KEYS", "*").split()[2::2]
         assert all(key.startswith("occd2:") for key in keys)
         lasting = {key for key in keys if server.command("TTL", key) == ":-1"}
-        assert lasting <= {"occd2:nodes"}
+        assert lasting <= {"occd2:nodes", "occd2:keys"}
 
 
 async def test_an_owners_index_keeps_none_that_nothing_can_be_known_of(

@@ -12,10 +12,12 @@ from occd.state.embedded import quotas_sql
 from occd.state.embedded.blobs import EmbeddedBlobs
 from occd.state.embedded.controls import EmbeddedControls
 from occd.state.embedded.inboxes import EmbeddedInboxes
+from occd.state.embedded.keys import EmbeddedKeys
 from occd.state.embedded.log import EmbeddedLog
 from occd.state.embedded.nodes import EmbeddedNodes
 from occd.state.embedded.presence import EmbeddedPresence
 from occd.state.embedded.quotas import EmbeddedQuotas
+from occd.state.embedded.sessions import EmbeddedSessions
 from occd.state.embedded.shared import Shared
 from occd.state.embedded.store import EmbeddedStore
 from occd.state.embedded.submissions import EmbeddedSubmissions
@@ -46,6 +48,8 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
             EmbeddedInboxes(),
             EmbeddedPresence(),
             quotas,
+            EmbeddedKeys(database),
+            EmbeddedSessions(database),
             EmbeddedStore(database),
         )
         nursery.cancel_scope.cancel()

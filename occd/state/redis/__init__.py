@@ -18,6 +18,9 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
     PREFIX:{q:PAYER} :m :s what a payer has used, its unfinished submissions, and those that it keeps bytes of
     PREFIX:admitted        the unfinished submissions of all payers: added before, removed after
+    PREFIX:keys            the keys that were created
+    PREFIX:sessions:HASH   the sessions of one person
+    PREFIX:{logins} :t     people who are about to sign in, and when each must have
     PREFIX:{inbox:NODE} :c the reader of a node's inbox, and the letters in it
     PREFIX:e:ID PREFIX:x:… channels: to followers, to the process that runs the submission
 """
@@ -33,12 +36,13 @@ import trio
 from occd.config import RedisConfig
 from occd.errors import StateError, StateUnavailable
 from occd.state import State
-from occd.state.redis import controls, inboxes, log, nodes, quotas
+from occd.state.redis import controls, inboxes, keys, log, nodes, quotas, sessions
 from occd.state.redis.blobs import RedisBlobs
 from occd.state.redis.connect import Redis
 from occd.state.redis.controls import RedisControls
 from occd.state.redis.inboxes import RedisInboxes
 from occd.state.redis.indexes import Indexes
+from occd.state.redis.keys import RedisKeys
 from occd.state.redis.link import open_link
 from occd.state.redis.log import RedisLog
 from occd.state.redis.lua import PRELUDE
@@ -46,6 +50,7 @@ from occd.state.redis.news import open_news
 from occd.state.redis.nodes import RedisNodes
 from occd.state.redis.presence import RedisPresence
 from occd.state.redis.quotas import RedisQuotas
+from occd.state.redis.sessions import RedisSessions
 from occd.state.redis.store import LAYOUT, RETRY_S, RedisStore
 from occd.state.redis.submissions import RedisSubmissions
 from occd.state.redis.submissions_lua import INDEXES, SUBMISSIONS
@@ -65,6 +70,8 @@ SCRIPTS = {
         nodes.SCRIPTS,
         inboxes.SCRIPTS,
         quotas.SCRIPTS,
+        keys.SCRIPTS,
+        sessions.SCRIPTS,
     )
     for name, source in sources.items()
 }
@@ -102,6 +109,8 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
                     RedisInboxes(store),
                     RedisPresence(store),
                     used,
+                    RedisKeys(store),
+                    RedisSessions(store),
                     store,
                 )
             finally:

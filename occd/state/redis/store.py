@@ -62,8 +62,8 @@ class RedisStore:
         found = []
         if b"aof_enabled:0" in info:
             found.append(
-                "Redis keeps no append-only file: when Redis dies, all changes of submissions since its "
-                "last snapshot are lost; set `appendonly yes` and `appendfsync always`"
+                "Redis keeps no append-only file: when Redis dies, all changes of submissions and of "
+                "created keys since its last snapshot are lost; set `appendonly yes` and `appendfsync always`"
             )
         elif (await self._setting("appendfsync")) not in (b"always", None):
             found.append(
@@ -72,7 +72,7 @@ class RedisStore:
             )
         if b"maxmemory:0\r" not in keep and b"maxmemory_policy:noeviction" not in keep:
             found.append(
-                "Redis forgets submissions when its memory is full (maxmemory-policy); set "
+                "Redis forgets submissions and keys when its memory is full (maxmemory-policy); set "
                 "`maxmemory-policy noeviction`"
             )
         return found
