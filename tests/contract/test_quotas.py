@@ -1,9 +1,10 @@
 """What every state promises of quotas (`occd/state/__init__.py`), over every implementation."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ async def refused(state: State, who: Payer) -> QuotaUsedUp:
     with pytest.raises(QuotaUsedUp) as raised:
         await state.submissions.create(make(), None, "", who)
     return raised.value
+
+
+async def soon(holds: Callable[[], Awaitable[bool]]) -> None:
+    with trio.fail_after(SOON_S):
+        while True:
+            if await holds():
+                return
+            await trio.sleep(0.05)
 
 
 async def test_a_submission_counts_until_it_ends_however_it_ends(seam: StateSeam) -> None:
@@ -245,13 +254,15 @@ async def test_bytes_that_have_expired_count_no_more(seam: StateSeam) -> None:
     async with seam.open(keep_s=0.5) as state:
         await run(state, who, output=20_000)
         await refused(state, who)
-        with trio.fail_after(SOON_S):
-            while True:
-                try:
-                    await create(state, who)
-                    break
-                except QuotaUsedUp:
-                    await trio.sleep(0.05)
+
+        async def admitted() -> bool:
+            try:
+                await create(state, who)
+            except QuotaUsedUp:
+                return False
+            return True
+
+        await soon(admitted)
         assert await left(state, who, "stored_bytes") == 10_000
 
 
@@ -264,9 +275,11 @@ async def test_a_member_whose_submission_never_came_is_removed(seam: StateSeam) 
         await state.quotas.admit(who, [waiting.id])
         await state.submissions.create(waiting, None, "", who)
         await refused(state, who)
-        with trio.fail_after(SOON_S):
-            while await left(state, who, "unfinished") < 2:
-                await trio.sleep(0.05)
+
+        async def removed() -> bool:
+            return await left(state, who, "unfinished") == 2
+
+        await soon(removed)
         assert await left(state, who, "runs_per_minute") == 2
         await trio.sleep(1)
         assert await left(state, who, "unfinished") == 2  # what waits stays
@@ -295,13 +308,13 @@ async def test_records_go_when_they_say_nothing_any_more(seam: StateSeam) -> Non
         async with trio.open_nursery() as nursery:
             for at in range(200):
                 nursery.start_soon(run, state, payer(f"addr:{at}", **fast), 0.1)
-        with trio.fail_after(SOON_S):
-            while seam.payers() > 1:
-                await trio.sleep(0.05)
+
+        async def only(count: int) -> bool:
+            return seam.payers() == count
+
+        await soon(partial(only, 1))
         await state.submissions.cancel(waiting.id)
-        with trio.fail_after(SOON_S):
-            while seam.payers():
-                await trio.sleep(0.05)
+        await soon(partial(only, 0))
 
 
 async def test_other_limits_hold_from_the_next_admission_on(seam: StateSeam) -> None:

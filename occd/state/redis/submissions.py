@@ -98,10 +98,11 @@ class RedisSubmissions:
             return ()
         try:
             return await self._quotas.admit(payer, [id])
-        except QuotaUsedUp:
-            if name:
-                await self._store.link.run(self._store.script("release", [name], id))
-            raise
+        except QuotaUsedUp as error:
+            refused = error
+        if name:
+            await self._store.link.run(self._store.script("release", [name], id))
+        raise refused
 
     async def known(self, key: str) -> bool:
         (id,) = await self._store.link.run(("HGET", self._indexes.key(key), "id"), certain=False)
