@@ -131,8 +131,8 @@ class _Session:
         key = checked_key(frame.get("idempotency_key"))
         digest = await digest_of(wanted) if key else ""
         async with heavy_if(self._held, request.bytes):
-            record = await self._service.submit(request, principal, key=key, digest=digest)
-        id = record.id
+            accepted = await self._service.submit(request, principal, key=key, digest=digest)
+        id = accepted.id
         # The answer goes first, because the events need the id that it gives.
         await self._answer(frame, {"type": "accepted", "id": id})
         self._follow(id, 0)
