@@ -72,12 +72,14 @@ def api_routes(
     def _streamed(record: Record, form: str) -> Response:
         shown = record_json(record, no_text)
         accepted = {"type": "accepted", "id": record.id, "submission": shown}
-        response = stream(service, record.id, 0, FORMS[form], stopping, accepted=accepted)
+        ending = access.endings.of(caller())
+        response = stream(service, record.id, 0, FORMS[form], stopping, ending, accepted=accepted)
         response.headers["Location"] = _address(record.id)
         return response
 
     async def _accepted(principal: Principal, key: str | None) -> Record:
         value, digest = await read_body()
+        await access.refuse_ended(principal)
         wanted = await parse_submission(value)
         async with heavy_if(held(), wanted.bytes):
             return await service.submit(wanted, principal, key=key, digest=digest)
@@ -145,6 +147,7 @@ def api_routes(
     ) -> Response:
         if record.status != "finished" and wait:
             record = await _settled(record.id, wait)
+            await access.refuse_ended(caller())
         status = 200 if record.status == "finished" else pending_status
         response = await _shown(record, status, fields)
         response.headers["Location"] = _address(record.id)
