@@ -32,6 +32,7 @@ from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.link import Link
 from occd.state.redis.store import RedisStore
+from occd.state.sessions import LOGIN_S, ROTATE_S, SESSION_S, Login, Session
 
 SOON_S = 30.0
 
@@ -69,6 +70,15 @@ def make(*, interactive: bool = False) -> Submission:
 def a_key(id: str) -> Key:
     digest = sha256(id.encode()).hexdigest()
     return Key(id, digest, "key:moodle", "service", frozenset({"run"}), 1_700_000_000.25)
+
+
+def a_session(id: str) -> Session:
+    person, now = "oidc:https://login.example.org#ada", time.time()
+    return Session(f"ada.{id}", "a" * 64, person, "Ada", ("staff",), now + SESSION_S, now)
+
+
+def a_login(state: str) -> Login:
+    return Login(state, "b" * 64, "nonce", "verifier", "/", time.time() + LOGIN_S)
 
 
 def output(data: bytes) -> Output:
@@ -609,6 +619,20 @@ async def test_a_damaged_key_hides_no_other(server: RedisServer, stored: str) ->
         assert server.command("HKEYS", "occd2:keys").count("damaged") == 0
 
 
+@pytest.mark.parametrize("stored", ["", "x", "1 not JSON", '1 ["ada.two","a"]'])
+async def test_a_damaged_session_is_nobodys_and_hides_no_other(
+    server: RedisServer, stored: str
+) -> None:
+    async with opened(server) as state:
+        await state.sessions.open(one := a_session("one"))
+        server.command("HSET", "occd2:sessions:ada", "ada.two", stored)
+        assert await state.sessions.find("ada.two") is None
+        assert not await state.sessions.rotate("ada.two", "a" * 64, "b" * 64, time.time())
+        await state.sessions.open(three := a_session("three"))
+        assert await state.sessions.find(one.id) == one
+        assert await state.sessions.find(three.id) == three
+
+
 # every step can be repeated, and a death between two is healed
 
 
@@ -660,6 +684,13 @@ async def test_every_step_can_be_repeated(
         assert await state.keys.all() == [replace(first, expires_at=1_800_000_000), second]
         await state.keys.revoke("first")
         assert await state.keys.all() == [second]
+        await state.sessions.expect(login := a_login("a" * 64))
+        assert await state.sessions.take(login.state) == login
+        await state.sessions.open(session := a_session("one"))
+        later = session.rotated_at + ROTATE_S
+        assert await state.sessions.rotate(session.id, session.sha256, "c" * 64, later)
+        await state.sessions.close(session.id)
+        assert await state.sessions.find(session.id) is None
 
 
 async def fails(*_: object, **__: object) -> list[Reply]:
@@ -753,6 +784,15 @@ async def live(state: State) -> None:
     await state.keys.expire("other", 1_800_000_000)
     await state.keys.revoke("k")
     assert [each.id for each in await state.keys.all()] == ["other"]
+    await state.sessions.expect(a_login("b" * 64))
+    await state.sessions.expect(login := a_login("c" * 64))
+    assert await state.sessions.take(login.state) == login
+    await state.sessions.open(session := a_session("one"))
+    await state.sessions.open(a_session("two"))
+    assert await state.sessions.find(session.id) == session
+    later = session.rotated_at + ROTATE_S
+    assert await state.sessions.rotate(session.id, session.sha256, "c" * 64, later)
+    await state.sessions.close(session.id)
     await state.store.check()
 
 

@@ -1,6 +1,6 @@
 """The state seam: submissions, the logs of what happened to them, the controls that clients send to their
-programs, the files that programs left, the nodes, the inboxes of nodes, and the keys that were created. Each
-part has a Protocol here and a file in each implementation.
+programs, the files that programs left, the nodes, the inboxes of nodes, the keys that were created, and
+the people who signed in. Each part has a Protocol here and a file in each implementation.
 
 Every method is one atomic step, also when the step changes several parts: `begin` counts an attempt and
 appends `started`. A method raises StateUnavailable when the server of state cannot be reached for some
@@ -26,6 +26,7 @@ from occd.model import Record, Result, Status, Submission, Summary, Terminal
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 from occd.state.inbox import Letter
+from occd.state.sessions import Login, Session
 
 NODE_TTL_S = 15.0
 """A node is forgotten this many seconds after its last announcement."""
@@ -337,6 +338,29 @@ class Keys(Protocol):
         """One line when keys were there and are gone, because somebody emptied the server of state."""
 
 
+class Sessions(Protocol):
+    """People who signed in, and those who are about to (`occd/state/sessions.py`)."""
+
+    async def expect(self, login: Login) -> None:
+        """Keep a login until it is taken or has expired. Beyond LOGINS_MAX the oldest is forgotten."""
+
+    async def take(self, state: str) -> Login | None:
+        """The login of this name, once. None when it has expired, too."""
+
+    async def open(self, session: Session) -> None:
+        """Beyond SESSIONS_MAX of one person the oldest ends."""
+
+    async def find(self, id: str) -> Session | None:
+        """Perhaps one that has expired."""
+
+    async def rotate(self, id: str, sha256: str, new: str, now: float) -> bool:
+        """Give a session the secret with the hash `new`, if this is the hash of one that holds, and if it is
+        time (`Session.rotated`)."""
+
+    async def close(self, id: str) -> None:
+        """End a session, if there is one of this id."""
+
+
 class Store(Protocol):
     """Where all parts lie."""
 
@@ -364,6 +388,7 @@ class State:
     inboxes: Inboxes
     presence: Presence
     keys: Keys
+    sessions: Sessions
     store: Store
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from werkzeug.datastructures import Headers
 
+from occd.accounts import Network
 from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.key import SECRET, digest_of, is_key

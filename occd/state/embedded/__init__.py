@@ -15,6 +15,7 @@ from occd.state.embedded.keys import EmbeddedKeys
 from occd.state.embedded.log import EmbeddedLog
 from occd.state.embedded.nodes import EmbeddedNodes
 from occd.state.embedded.presence import EmbeddedPresence
+from occd.state.embedded.sessions import EmbeddedSessions
 from occd.state.embedded.shared import Shared
 from occd.state.embedded.store import EmbeddedStore
 from occd.state.embedded.submissions import EmbeddedSubmissions
@@ -42,6 +43,7 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
             EmbeddedInboxes(),
             EmbeddedPresence(),
             EmbeddedKeys(database),
+            EmbeddedSessions(database),
             EmbeddedStore(database),
         )
         nursery.cancel_scope.cancel()

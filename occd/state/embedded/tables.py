@@ -139,4 +139,27 @@ MIGRATIONS: tuple[Step, ...] = (
         used_at REAL
     )
     """,
+    """
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY,
+        sha256 TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        groups TEXT NOT NULL,
+        expires_at REAL NOT NULL,
+        rotated_at REAL NOT NULL,
+        before TEXT NOT NULL
+    );
+    CREATE INDEX sessions_owner ON sessions (owner, expires_at);
+    CREATE INDEX sessions_expiry ON sessions (expires_at);
+    CREATE TABLE logins (
+        state TEXT PRIMARY KEY,
+        browser TEXT NOT NULL,
+        nonce TEXT NOT NULL,
+        verifier TEXT NOT NULL,
+        next TEXT NOT NULL,
+        expires_at REAL NOT NULL
+    );
+    CREATE INDEX logins_expiry ON logins (expires_at)
+    """,
 )

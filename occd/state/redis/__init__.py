@@ -17,6 +17,8 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:nodes           the announcements of nodes
     PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
     PREFIX:keys            the keys that were created
+    PREFIX:sessions:HASH   the sessions of one person
+    PREFIX:{logins} :t     people who are about to sign in, and when each must have
     PREFIX:{inbox:NODE} :c the reader of a node's inbox, and the letters in it
     PREFIX:e:ID PREFIX:x:… channels: to followers, to the process that runs the submission
 """
@@ -32,7 +34,7 @@ import trio
 from occd.config import RedisConfig
 from occd.errors import StateError, StateUnavailable
 from occd.state import State
-from occd.state.redis import controls, inboxes, keys, log, nodes
+from occd.state.redis import controls, inboxes, keys, log, nodes, sessions
 from occd.state.redis.blobs import RedisBlobs
 from occd.state.redis.connect import Redis
 from occd.state.redis.controls import RedisControls
@@ -45,6 +47,7 @@ from occd.state.redis.lua import PRELUDE
 from occd.state.redis.news import open_news
 from occd.state.redis.nodes import RedisNodes
 from occd.state.redis.presence import RedisPresence
+from occd.state.redis.sessions import RedisSessions
 from occd.state.redis.store import LAYOUT, RETRY_S, RedisStore
 from occd.state.redis.submissions import RedisSubmissions
 from occd.state.redis.submissions_lua import INDEXES, SUBMISSIONS
@@ -64,6 +67,7 @@ SCRIPTS = {
         nodes.SCRIPTS,
         inboxes.SCRIPTS,
         keys.SCRIPTS,
+        sessions.SCRIPTS,
     )
     for name, source in sources.items()
 }
@@ -99,6 +103,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
                     RedisInboxes(store),
                     RedisPresence(store),
                     RedisKeys(store),
+                    RedisSessions(store),
                     store,
                 )
             finally:
