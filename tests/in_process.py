@@ -70,6 +70,7 @@ class Edge:
     ws: Ws
     submit: Submit
     app: QuartTrio
+    access: Access
     steps: Steps = field(default_factory=Steps)
 
     async def exchange(self, data: bytes, until: bytes = b"") -> bytes:
@@ -158,7 +159,7 @@ async def edge(
                 beside.cancel_scope.cancel()
 
         (bound,) = await nursery.start(run)
-        found = Edge(int(bound.rpartition(":")[2]), state, ws, submit, app)
+        found = Edge(int(bound.rpartition(":")[2]), state, ws, submit, app, access)
         trio.lowlevel.add_instrument(found.steps)
         try:
             yield found

@@ -40,7 +40,7 @@ class Callers:
         given = only(headers, "Authorization")
         scheme, _, secret = (given or "").partition(" ")
         if scheme.lower() == "bearer":
-            return await self.bearer(secret.strip(), headers, peer)
+            return await self.bearer(secret.strip(" \t"), headers, peer)
         if given is not None and self._accounts is not None:
             # Whoever meant to say who they are must not become nobody.
             raise Rejected("unauthorized", "write the header as Authorization: Bearer SECRET")
