@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from occd import rules
 from occd.principal import KEY, Credential, Scope
+from occd.quotas import Allowance
 from occd.rules import LEAST, MOST
 from occd.settings import Section
 
@@ -77,6 +78,16 @@ class ClassConfig(Section):
     cpu_seconds_per_day: float | None = Field(None, gt=0)
     stored_bytes: int | None = Field(None, ge=1)
     ceilings: ClassCeilings = ClassCeilings()
+
+    @property
+    def allowance(self) -> Allowance:
+        return Allowance(
+            self.unfinished,
+            self.runs_per_minute,
+            self.cpu_seconds_per_hour,
+            self.cpu_seconds_per_day,
+            self.stored_bytes,
+        )
 
 
 class KeyConfig(Section):

@@ -29,6 +29,7 @@
     ├── OverBudget
     │   ├── BudgetFull         this process holds as many bytes for strangers as it may; try again
     │   └── ShareFull          this client or connection has used up its share of them
+    ├── QuotaUsedUp            this principal has used what it may; tells which quota and when it frees
     ├── Rejected               the client asked for something that cannot be; lists fields
     └── DataFolderError        the data folder is in use, too new, full, or unusable
         └── DataFileDamaged    what is in its file is not what was written
@@ -39,6 +40,8 @@
 import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from occd.quotas import Lack, Quota, whole_seconds
 
 
 class OccdError(Exception):
@@ -173,6 +176,17 @@ class BudgetFull(OverBudget):
 
 class ShareFull(OverBudget):
     pass
+
+
+class QuotaUsedUp(OccdError):
+    """`quota` is the one that is used up, `quotas` are all. `retry_after_s` is None when waiting does not
+    help."""
+
+    def __init__(self, lack: Lack, quotas: Sequence[Quota]) -> None:
+        super().__init__(lack.words)
+        self.quota = lack.quota
+        self.quotas = tuple(quotas)
+        self.retry_after_s = None if lack.wait_s is None else whole_seconds(lack.wait_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ ACCOUNTS: tuple[Account, ...] = ("stdout", "stderr")
 
 MAX_ATTEMPTS = 3
 
+_SPENT_S_MAX = 1e8
+_SPENT_BYTES_MAX = 2**50
+
 HEAD_BYTES = 16 * 1024
 HEADS_BYTES = 3 * HEAD_BYTES
 """Of one stream, and of all streams of a result together."""
@@ -268,6 +271,21 @@ class Artifacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What all steps of an attempt took together, also those of tests and checkers."""
+
+    cpu_time: float = 0.0
+    output: int = 0
+    """Bytes in the log."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cpu_time <= _SPENT_S_MAX:
+            raise rules.Broken(f"must be between 0 and {_SPENT_S_MAX:g}", "cpu_time")
+        if not 0 <= self.output <= _SPENT_BYTES_MAX:
+            raise rules.Broken(f"must be between 0 and {_SPENT_BYTES_MAX}", "output")
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The last word on a submission. `version` is the language version that ran, if one did."""
 
@@ -281,6 +299,8 @@ class Result:
     finished_at: float = 0.0
     judgement: Judgement | None = None
     artifacts: Artifacts | None = None
+    spent: Spent | None = None
+    """None: nothing ran, or an older version made the result."""
 
     def __post_init__(self) -> None:
         rules.check("started_at", rules.moment, self.started_at)

@@ -100,7 +100,8 @@ def with_inline_output(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     fields = {name: with_inline_output(each) for name, each in value.items()}
-    assert (fields.pop("judgement", None), fields.pop("artifacts", None)) == (None, None)
+    for later in ("judgement", "artifacts", "spent"):
+        assert fields.pop(later, None) is None
     if "exit_code" in fields:
         assert not fields.pop("tty")
         for stream in ("stdout", "stderr"):

@@ -37,6 +37,7 @@ LAYERS = (
     {"inputs", "key"},
     {"principal", "rules"},
     {"errors"},
+    {"quotas"},
     {"__init__"},
 )
 """From top to bottom: a part imports only what stands below it."""

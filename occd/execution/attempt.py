@@ -45,6 +45,7 @@ from occd.model import (
     Judgement,
     Outcome,
     Result,
+    Spent,
     Submission,
     Verdict,
     judge,
@@ -137,6 +138,7 @@ class Attempt:
                     nursery.start_soon(self._end_when_left)
             nursery.start_soon(self._log.run, self._append)
             result = self._explained(await self._execute())
+            result = replace(result, spent=Spent(self._steps.cpu_time, self._steps.logged))
             await self._log.close()
             nursery.cancel_scope.cancel()
         if isinstance(self._superseded, Unreadable):

@@ -59,6 +59,8 @@ class Steps:
         self.stop = stop
         self.logged = 0
         """Bytes of output in the log, of the steps that are over."""
+        self.cpu_time = 0.0
+        """In seconds, of the steps that are over."""
 
     async def run(
         self,
@@ -109,6 +111,7 @@ class Steps:
         if step.stage != "compile":
             outcome = command.language.judged(outcome, recorder.end_of_stderr)
         self.logged += recorder.logged
+        self.cpu_time += outcome.cpu_time
         self._log.put(step, _end(step, outcome))
         return Done(
             outcome,

@@ -1,6 +1,6 @@
 """The state seam: submissions, the logs of what happened to them, the controls that clients send to their
-programs, the files that programs left, the nodes, the inboxes of nodes, the keys that were created, and
-the people who signed in. Each part has a Protocol here and a file in each implementation.
+programs, the files that programs left, the nodes, the inboxes of nodes, what principals use, the keys that
+were created, and the people who signed in. Each part has a Protocol here and a file in each implementation.
 
 Every method is one atomic step, also when the step changes several parts: `begin` counts an attempt and
 appends `started`. A method raises StateUnavailable when the server of state cannot be reached for some
@@ -23,6 +23,7 @@ from occd.errors import FieldError, Rejected
 from occd.events import Event, LogEntry, Queued
 from occd.key import Key
 from occd.model import Record, Result, Status, Submission, Summary, Terminal
+from occd.quotas import Payer, Quota
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 from occd.state.inbox import Letter
@@ -61,6 +62,8 @@ class Created:
 
     id: str
     published: bool
+    quotas: tuple[Quota, ...] = ()
+    """Those of the payer, with this submission counted. None for an earlier one, which is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +119,25 @@ def read_cursor(text: str | None) -> tuple[float, str]:
 
 
 class Submissions(Protocol):
-    async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
+    async def create(
+        self, submission: Submission, key: str | None, digest: str, payer: Payer | None = None
+    ) -> Created:
         """Record a submission as queued and append `queued`. Idempotent per key: the same key with the same
-        digest of the request returns the earlier submission. With another digest raises Conflict."""
+        digest of the request returns the earlier submission. With another digest raises Conflict.
+
+        `payer` pays for a new submission, unless `Quotas.admit` has admitted its id before. Raises
+        QuotaUsedUp, and then records nothing. State remembers who pays: `finish` charges the payer with what
+        the submission took, once."""
+
+    async def known(self, key: str) -> bool:
+        """Whether a submission is recorded under this idempotency key."""
 
     async def published(self, id: str) -> None:
         """Note that the broker has the submission."""
 
     async def discard(self, id: str) -> None:
-        """Forget a submission that the broker did not take. Does nothing to a published one."""
+        """Forget a submission that the broker did not take, and give its payer back what it took. Does
+        nothing to a published one."""
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
         """Submissions created before a time that no broker confirmed, because a process died in between.
@@ -313,6 +326,23 @@ class Presence(Protocol):
         RENEW_S. Raises StateUnavailable also when state could not be told of followers now."""
 
 
+class Quotas(Protocol):
+    """What principals use. A submission is *admitted* by its id as a member of its payer's record. Whatever
+    ends it removes the member, and only who removes it charges the payer or gives back: so each happens once.
+    The parts of state do so themselves (`create`, `discard`, `finish`, `cancel`, `erase`). A member that
+    nothing removed, because a process died in between, is removed some minutes later.
+
+    A record goes by itself when it says nothing any more. After an emptying quotas begin anew."""
+
+    async def admit(self, payer: Payer, ids: Collection[str]) -> tuple[Quota, ...]:
+        """Admit submissions that are about to be created, all of them in one step or none. Those that were
+        admitted before take nothing. Raises QuotaUsedUp. Without ids only look. Returns the payer's
+        quotas."""
+
+    async def give_back(self, payer: Payer, ids: Collection[str]) -> None:
+        """For submissions that were admitted, and will not be created."""
+
+
 class Keys(Protocol):
     """The keys that were created (`occd/key.py`)."""
 
@@ -387,6 +417,7 @@ class State:
     nodes: Nodes
     inboxes: Inboxes
     presence: Presence
+    quotas: Quotas
     keys: Keys
     sessions: Sessions
     store: Store

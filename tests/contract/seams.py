@@ -64,6 +64,15 @@ class StateSeam(Protocol):
     def hasten(self, *, node_ttl_s: float) -> None:
         """Let nodes, letters and followers be believed for a shorter time, and expiry look often."""
 
+    def hasten_quotas(self, *, left_s: float) -> None:
+        """Remove soon what a death left, when it is so old."""
+
+    def pass_time(self, payer: str, seconds: float) -> None:
+        """Make what a payer has used so much older."""
+
+    def payers(self) -> int:
+        """Of how many payers anything is kept."""
+
 
 class _Embedded:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +187,18 @@ class EmbeddedStateSeam(_Embedded):
         self._monkeypatch.setattr("occd.state.embedded.presence.PRESENT_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.embedded.submissions._EXPIRE_EVERY_S", 0.05)
 
+    def hasten_quotas(self, *, left_s: float) -> None:
+        self._monkeypatch.setattr("occd.state.embedded.quotas._EXPIRE_EVERY_S", 0.05)
+        self._monkeypatch.setattr("occd.state.embedded.quotas_sql.LEFT_S", left_s)
+
+    def pass_time(self, payer: str, seconds: float) -> None:
+        self._write("UPDATE quotas SET at = at - ? WHERE payer = ?", seconds, payer)
+
+    def payers(self) -> int:
+        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+            every = "SELECT payer FROM quotas UNION SELECT payer FROM admitted UNION SELECT payer FROM stored"
+            return len(db.execute(every).fetchall())
+
 
 class RedisStateSeam:
     """A prefix of its own on the session's server; a crash is that server's SIGKILL."""
@@ -217,6 +238,24 @@ class RedisStateSeam:
         self._monkeypatch.setattr("occd.state.redis.inboxes.INBOX_TTL_S", node_ttl_s)
         self._monkeypatch.setattr("occd.state.redis.inboxes.RENEW_S", node_ttl_s / 3)
         self._monkeypatch.setattr("occd.state.redis.presence.PRESENT_S", node_ttl_s)
+
+    def hasten_quotas(self, *, left_s: float) -> None:
+        self._monkeypatch.setattr("occd.state.redis.quotas._HEAL_EVERY_S", 0.05)
+        self._monkeypatch.setattr("occd.state.redis.quotas.LEFT_S", left_s)
+
+    def pass_time(self, payer: str, seconds: float) -> None:
+        key = f"{self._redis.prefix}{LAYOUT}:{{q:{payer}}}"
+        with redis.Redis.from_url(self._server.url) as client:
+            for level in ("runs", "hour", "day"):
+                if told := client.hget(key, level):
+                    used, limit, since = map(float, told.split())
+                    client.hset(key, level, f"{used!r} {limit!r} {since - seconds!r}")
+
+    def payers(self) -> int:
+        with redis.Redis.from_url(self._server.url) as client:
+            return len(
+                {key.split(b"}")[0] for key in client.keys(f"{self._redis.prefix}{LAYOUT}:{{q:*")}
+            )
 
 
 BROKER_SEAMS: dict[str, Callable[[Path, pytest.MonkeyPatch], BrokerSeam]] = {

@@ -7,6 +7,7 @@ from functools import partial
 import trio
 
 from occd.model import Record, Result, Status, Submission, Summary
+from occd.quotas import Payer
 from occd.state import NOTHING, Created, Taken, read_cursor
 from occd.state.embedded import submissions_sql as sql
 from occd.state.embedded.shared import Shared
@@ -28,14 +29,16 @@ class EmbeddedSubmissions:
         self._shared.unfinished = await self._database.read(sql.unfinished)
         self._shared.queued = await self._database.read(sql.count_queued)
 
-    async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
+    async def create(
+        self, submission: Submission, key: str | None, digest: str, payer: Payer | None = None
+    ) -> Created:
         position, estimate = self._shared.queued + 1, self._shared.estimate()
         self._shared.queued += 1  # before it is written, so that no other is told the same position
         try:
             created, new = await self._database.write(
                 # On disk, and with it the promise: a power cut that takes the message away takes the
                 # mark `published` too, so the sweep publishes again.
-                lambda db: sql.create(db, submission, key, digest, position, estimate),
+                lambda db: sql.create(db, submission, key, digest, position, estimate, payer),
                 durable=True,
                 then=lambda made: self._shared.unfinished.add(submission.id) if made[1] else None,
             )
@@ -44,6 +47,9 @@ class EmbeddedSubmissions:
             raise
         self._shared.queued -= not new
         return created
+
+    async def known(self, key: str) -> bool:
+        return await self._database.read(lambda db: sql.known(db, key))
 
     async def published(self, id: str) -> None:
         await self._database.write(lambda db: sql.set_published(db, id), hurry=False)
@@ -92,7 +98,9 @@ class EmbeddedSubmissions:
                 self._shared.end(id)
 
         done, _ = await self._database.write(
-            lambda db: sql.finish(db, id, attempt, result, submission), durable=True, then=finished
+            lambda db: sql.finish(db, id, attempt, result, submission, self._keep_s),
+            durable=True,
+            then=finished,
         )
         return done
 
@@ -128,7 +136,7 @@ class EmbeddedSubmissions:
                 self._shared.control(id, controls)
 
         status, _ = await self._database.write(
-            lambda db: sql.cancel(db, id), durable=True, then=cancelled
+            lambda db: sql.cancel(db, id, self._keep_s), durable=True, then=cancelled
         )
         return status != "finished"
 

@@ -19,10 +19,13 @@ from occd.model import (
     Verdict,
     known_verdict,
 )
+from occd.quotas import Payer, Quota
 from occd.state import QUEUED, WAITS_S, Created, Taken
+from occd.state.embedded import quotas_sql as quotas
 from occd.state.embedded.controls import append_control
 from occd.state.embedded.log import append_events, find, stored_output
 from occd.state.output import joined, rebuilt, started
+from occd.state.quotas import cost_of
 
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ def create(
     digest: str,
     position: int,
     estimate_s: float | None,
+    payer: Payer | None,
 ) -> tuple[Created, bool]:
     if key is not None:
         earlier = db.execute(
@@ -45,9 +49,16 @@ def create(
             if earlier[2] != digest:
                 raise Conflict("this idempotency key was used with another submission")
             return Created(earlier[0], bool(earlier[1])), False
+    left: tuple[Quota, ...] = ()
+    if payer:
+        left = quotas.admit(db, payer, [submission.id], time.time(), created=True)
     number = _insert(db, submission, key, digest)
     append_events(db, number, 0, [Queued(position, estimate_s)])
-    return Created(submission.id, published=False), True
+    return Created(submission.id, published=False, quotas=left), True
+
+
+def known(db: sqlite3.Connection, key: str) -> bool:
+    return bool(db.execute("SELECT 1 FROM submissions WHERE key = ?", [key]).fetchone())
 
 
 def set_published(db: sqlite3.Connection, id: str) -> None:
@@ -56,7 +67,10 @@ def set_published(db: sqlite3.Connection, id: str) -> None:
 
 def discard(db: sqlite3.Connection, id: str) -> int:
     statement = "DELETE FROM submissions WHERE id = ? AND published = 0 AND status = 'queued'"
-    return db.execute(statement, [id]).rowcount
+    gone = db.execute(statement, [id]).rowcount
+    if gone:
+        quotas.give_back(db, [id], time.time())
+    return gone
 
 
 def unpublished(db: sqlite3.Connection, before: float) -> list[Submission]:
@@ -128,6 +142,7 @@ def finish(
     attempt: int | None,
     result: Result,
     submission: Submission | None,
+    keep_s: float,
 ) -> tuple[bool, bool]:
     """Whether this was its end, and whether it was queued until now."""
     try:
@@ -140,11 +155,11 @@ def finish(
         db.execute(statement, [attempt or 0, number])
         result, events = rebuilt(result)
         append_events(db, number, 0, events)
-        _finish(db, number, len(events), result)
+        _finish(db, number, id, len(events), result, keep_s)
         return True, False
     if status == "finished" or attempt not in (None, attempts):
         return False, False
-    _finish(db, number, last_seq, result)
+    _finish(db, number, id, last_seq, result, keep_s)
     return True, status == "queued"
 
 
@@ -201,7 +216,7 @@ def owned(
     ]
 
 
-def cancel(db: sqlite3.Connection, id: str) -> tuple[Status, int]:
+def cancel(db: sqlite3.Connection, id: str, keep_s: float) -> tuple[Status, int]:
     """The status it had, and the number of the last control. What was queued is finished now."""
     number, status, attempts, last_seq = find(db, id)
     controls, cancelled = db.execute(
@@ -213,7 +228,7 @@ def cancel(db: sqlite3.Connection, id: str) -> tuple[Status, int]:
         controls = append_control(db, number, "cancel")
     if status == "queued":
         result = Result(Verdict.CANCELLED, attempts=attempts, finished_at=time.time())
-        _finish(db, number, last_seq, result)
+        _finish(db, number, id, last_seq, result, keep_s)
     return status, controls
 
 
@@ -223,6 +238,7 @@ def erase(db: sqlite3.Connection, id: str) -> bool:
         return False
     db.execute("INSERT OR REPLACE INTO withdrawn VALUES (?, ?)", [id, time.time() + WAITS_S])
     db.execute("DELETE FROM submissions WHERE number = ?", [number])
+    quotas.erase(db, id, time.time())
     return True
 
 
@@ -267,7 +283,10 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
     return cursor.lastrowid
 
 
-def _finish(db: sqlite3.Connection, number: int, last_seq: int, result: Result) -> None:
+def _finish(
+    db: sqlite3.Connection, number: int, id: str, last_seq: int, result: Result, keep_s: float
+) -> None:
+    quotas.settle(db, id, cost_of(result, keep_s), time.time())
     result = result.without_heads()
     append_events(db, number, last_seq, [Finished(result)])
     db.execute(

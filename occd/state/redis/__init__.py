@@ -16,6 +16,8 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:{done}:N        how many finished in the N-th ten seconds
     PREFIX:nodes           the announcements of nodes
     PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
+    PREFIX:{q:PAYER} :m :s what a payer has used, its unfinished submissions, and those that it keeps bytes of
+    PREFIX:admitted        the unfinished submissions of all payers: added before, removed after
     PREFIX:keys            the keys that were created
     PREFIX:sessions:HASH   the sessions of one person
     PREFIX:{logins} :t     people who are about to sign in, and when each must have
@@ -34,7 +36,7 @@ import trio
 from occd.config import RedisConfig
 from occd.errors import StateError, StateUnavailable
 from occd.state import State
-from occd.state.redis import controls, inboxes, keys, log, nodes, sessions
+from occd.state.redis import controls, inboxes, keys, log, nodes, quotas, sessions
 from occd.state.redis.blobs import RedisBlobs
 from occd.state.redis.connect import Redis
 from occd.state.redis.controls import RedisControls
@@ -47,6 +49,7 @@ from occd.state.redis.lua import PRELUDE
 from occd.state.redis.news import open_news
 from occd.state.redis.nodes import RedisNodes
 from occd.state.redis.presence import RedisPresence
+from occd.state.redis.quotas import RedisQuotas
 from occd.state.redis.sessions import RedisSessions
 from occd.state.redis.store import LAYOUT, RETRY_S, RedisStore
 from occd.state.redis.submissions import RedisSubmissions
@@ -66,6 +69,7 @@ SCRIPTS = {
         controls.SCRIPTS,
         nodes.SCRIPTS,
         inboxes.SCRIPTS,
+        quotas.SCRIPTS,
         keys.SCRIPTS,
         sessions.SCRIPTS,
     )
@@ -90,9 +94,11 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
         for line in await store.warnings():
             logger.warning(line)
         events, indexes = RedisLog(store), Indexes(store, keep_s)
-        submissions = RedisSubmissions(store, events, indexes, keep_s)
+        used = RedisQuotas(store)
+        submissions = RedisSubmissions(store, events, indexes, used, keep_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(indexes.heal)
+            nursery.start_soon(used.heal)
             try:
                 yield State(
                     submissions,
@@ -102,6 +108,7 @@ async def open_redis(config: RedisConfig, keep_s: float) -> AsyncIterator[State]
                     RedisNodes(store),
                     RedisInboxes(store),
                     RedisPresence(store),
+                    used,
                     RedisKeys(store),
                     RedisSessions(store),
                     store,

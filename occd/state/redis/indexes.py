@@ -146,9 +146,13 @@ class Indexes:
         if commands:
             await self._store.link.run(*commands)
 
-    async def after_end(self, id: str, key: bytes, result: Result | None) -> None:
-        """Update the other keys after an end. A repetition of the end repeats this, too."""
+    async def after_end(
+        self, id: str, key: bytes, result: Result | None, paying: Sequence[Command]
+    ) -> None:
+        """Update the other keys after an end, and carry out `paying`. A repetition of the end repeats this,
+        too."""
         commands: list[Command] = [
+            *paying,
             ("ZREM", self._store.key("queued"), id),
             ("ZREM", self._store.key("unpublished"), id),
         ]

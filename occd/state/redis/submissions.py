@@ -11,16 +11,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from occd import wire
-from occd.errors import AlreadyFinished, Exhausted, Poisoned, UnknownSubmission, Unreadable
+from occd.errors import (
+    AlreadyFinished,
+    Exhausted,
+    Poisoned,
+    QuotaUsedUp,
+    UnknownSubmission,
+    Unreadable,
+)
 from occd.events import Finished, LogEntry, Queued
 from occd.model import MAX_ATTEMPTS, Record, Result, Status, Submission, Summary, Verdict
+from occd.quotas import Payer, Quota
 from occd.state import NOTHING, QUEUED, WAITS_S, Created, Taken
 from occd.state.output import joined, rebuilt, started
+from occd.state.quotas import cost_of
+from occd.state.redis.connect import Command
 from occd.state.redis.indexes import Indexes
 from occd.state.redis.log import RedisLog
+from occd.state.redis.quotas import RedisQuotas
 from occd.state.redis.store import RedisStore
 from occd.state.redis.values import (
     estimate,
+    load_id,
     load_record,
     load_status,
     store_event,
@@ -29,21 +41,32 @@ from occd.trouble import Trouble
 
 
 class RedisSubmissions:
-    def __init__(self, store: RedisStore, log: RedisLog, indexes: Indexes, keep_s: float) -> None:
+    def __init__(
+        self,
+        store: RedisStore,
+        log: RedisLog,
+        indexes: Indexes,
+        quotas: RedisQuotas,
+        keep_s: float,
+    ) -> None:
         self._store = store
         self._log = log
         self._indexes = indexes
+        self._quotas = quotas
         self._keep_s = keep_s
         self._starts = Trouble("a start waits for state")
 
-    async def create(self, submission: Submission, key: str | None, digest: str) -> Created:
-        name = ""
+    async def create(
+        self, submission: Submission, key: str | None, digest: str, payer: Payer | None = None
+    ) -> Created:
+        name, reserved = "", submission.id
         if key is not None:
             name = self._indexes.key(key)
             id, published = await self._indexes.reserve(name, submission, digest)
             if published is not None:
                 return Created(id, published)
             submission = replace(submission, id=id)
+        left = await self._admit(payer, submission.id, name if submission.id == reserved else "")
         id, created_at = submission.id, submission.created_at
         counts, position, _ = await self._store.link.run(
             self._indexes.rate(),
@@ -64,9 +87,31 @@ class RedisSubmissions:
             submission.retry_of or "",
             int(submission.tty is not None),
             submission.owner or "",
+            payer.name if payer else "",
         )
         await self._indexes.add(submission)
-        return Created(id, published=made[0] == b"was there" and made[1] == b"1")
+        return Created(id, made[0] == b"was there" and made[1] == b"1", left)
+
+    async def _admit(self, payer: Payer | None, id: str, name: str) -> tuple[Quota, ...]:
+        """`name` is the name of the idempotency key's key that was reserved for this submission."""
+        if payer is None:
+            return ()
+        try:
+            return await self._quotas.admit(payer, [id])
+        except QuotaUsedUp as error:
+            refused = error
+        if name:
+            await self._store.link.run(self._store.script("release", [name], id))
+        raise refused
+
+    async def known(self, key: str) -> bool:
+        (id,) = await self._store.link.run(("HGET", self._indexes.key(key), "id"), certain=False)
+        if id is None:
+            return False
+        (there,) = await self._store.link.run(
+            ("EXISTS", self._store.keys(load_id(id))[0]), certain=False
+        )
+        return bool(there)
 
     async def published(self, id: str) -> None:
         await self._store.link.run(
@@ -80,6 +125,7 @@ class RedisSubmissions:
                 ("ZREM", self._store.key("queued"), id),
                 ("ZREM", self._store.key("unpublished"), id),
                 *([self._store.script("release", [rest[0].decode()], id)] if rest[0] else []),
+                *(self._quotas.giving_back(rest[1].decode(), id) if rest[1] else []),
             )
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
@@ -129,7 +175,7 @@ class RedisSubmissions:
                 return int(rest[0])
             case b"exhausted":
                 raise Exhausted(id, int(rest[0]))
-        await self._indexes.after_end(id, rest[0], None)
+        await self._indexes.after_end(id, rest[0], None, ())
         raise AlreadyFinished(id)
 
     async def excuse(self, id: str, attempt: int) -> None:
@@ -139,7 +185,7 @@ class RedisSubmissions:
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
         shortened, events = rebuilt(result)
-        said, key = await self._store.step(
+        said, key, payer, owes = await self._store.step(
             "finish",
             id,
             self._store.channel(id),
@@ -149,6 +195,7 @@ class RedisSubmissions:
             self._expiry(result),
             store_event(Finished(result.without_heads())),
             result.verdict,
+            *self._cost(result),
             wire.encode_submission(submission) if submission else "",
             submission.created_at if submission else "",
             submission.language if submission else "",
@@ -158,7 +205,9 @@ class RedisSubmissions:
             *map(store_event, events),
         )
         done: bool = said == b"done"
-        await self._indexes.after_end(id, key, result if done else None)
+        await self._indexes.after_end(
+            id, key, result if done else None, self._paying(id, payer, owes)
+        )
         if submission and done:
             await self._indexes.add(submission)
         return done
@@ -209,20 +258,25 @@ class RedisSubmissions:
             store_event(Finished(result)),
             result.verdict,
             self._expiry(result, WAITS_S),
+            *self._cost(result),
         )
         if said == b"unknown":
             raise UnknownSubmission(id)
         if said != b"running":
-            await self._indexes.after_end(id, rest[0], result if said == b"queued" else None)
+            key, payer, owes = rest
+            ended = result if said == b"queued" else None
+            await self._indexes.after_end(id, key, ended, self._paying(id, payer, owes))
         return bool(said != b"finished")
 
     async def erase(self, submission: Submission) -> bool:
         id, until = submission.id, int(1000 * (time.time() + WAITS_S))
-        said, key = await self._store.step("erase", id, secrets.token_hex(8), until)
+        said, key, payer = await self._store.step("erase", id, secrets.token_hex(8), until)
         if said == b"unknown":
             raise UnknownSubmission(id)
         if said == b"gone":
             await self._indexes.remove(submission, key.decode())
+            if payer:
+                await self._store.link.run(*self._quotas.erasing(payer.decode(), id))
         return bool(said == b"gone")
 
     async def _complete(self, record: Record, output_max: int) -> Record:
@@ -246,6 +300,14 @@ class RedisSubmissions:
             raise UnknownSubmission(id)
         value: bytes = found
         return value
+
+    def _cost(self, result: Result) -> tuple[float, int, float]:
+        cost = cost_of(result, self._keep_s)
+        return cost.cpu_s, cost.stored, cost.until
+
+    def _paying(self, id: str, payer: bytes, cost: bytes) -> list[Command]:
+        """Also after an end that came before: whoever stored it may have died since."""
+        return self._quotas.settling(payer.decode(), id, cost.decode()) if payer else []
 
     def _expiry(self, result: Result, longer_s: float = 0.0) -> int:
         """The time at which Redis is to forget the submission, in milliseconds."""

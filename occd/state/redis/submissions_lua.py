@@ -1,12 +1,27 @@
 """The steps of submissions that Redis carries out at once (`lua.py`)."""
 
+_OWING = """
+-- Note what the submission costs: CPU seconds, and bytes that are kept until a time.
+local function owe(cpu, bytes, gone_at)
+  if get('payer') then
+    local size = string.format('%.0f', bytes + redis.call('HSTRLEN', H, 'body'))
+    redis.call('HSET', H, 'cost', cpu .. ' ' .. size .. ' ' .. gone_at)
+  end
+end
+-- An answer, with whom to charge and how much.
+local function owing(said)
+  return {said, get('key'), get('payer') or '', get('cost') or ''}
+end
+"""
+
 SUBMISSIONS = {
-    # channel, body, created_at, key, language, interactive, event, retry_of, tty, owner
+    # channel, body, created_at, key, language, interactive, event, retry_of, tty, owner, payer
     "create": """
 if redis.call('EXISTS', H) == 1 then return {'was there', get('published') or '0'} end
 redis.call('HSET', H, 'body', ARGV[2], 'status', 'queued', 'attempts', 0, 'created_at', ARGV[3],
            'key', ARGV[4], 'language', ARGV[5], 'interactive', ARGV[6], 'retry_of', ARGV[8],
            'tty', ARGV[9], 'owner', ARGV[10])
+if ARGV[11] ~= '' then redis.call('HSET', H, 'payer', ARGV[11]) end
 append(ARGV[1], 0, {ARGV[7]})
 return {'new'}
 """,
@@ -15,9 +30,9 @@ if redis.call('EXISTS', H) == 1 then redis.call('HSET', H, 'published', 1) end
 """,
     "discard": """
 if get('status') ~= 'queued' or get('published') then return {'kept'} end
-local key = get('key')
+local key, payer = get('key'), get('payer') or ''
 redis.call('DEL', H, E, C)
-return {'gone', key}
+return {'gone', key, payer}
 """,
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
     # after the attempt's number; if it was forgotten, the bytes of stdin and the last control that it
@@ -54,50 +69,56 @@ if get('attempts') == ARGV[1] and redis.call('HSETNX', H, 'excused' .. ARGV[1], 
   redis.call('HINCRBY', H, 'excused', 1)
 end
 """,
-    # channel, attempt or nothing, nonce, now, expires at, event, verdict; and if nothing is known: body,
-    # created_at, language, retry_of, its event, owner, the events before that
-    "finish": """
+    # channel, attempt or nothing, nonce, now, expires at, event, verdict, CPU seconds, bytes and until when
+    # they are kept; and if nothing is known: body, created_at, language, retry_of, its event, owner, the
+    # events before that
+    "finish": _OWING
+    + """
 local status = get('status')
 if not status then
-  if ARGV[8] == '' or redis.call('EXISTS', W) == 1 then return {'dropped', ''} end
-  redis.call('HSET', H, 'body', ARGV[8], 'attempts', ARGV[2], 'created_at', ARGV[9], 'key', '',
-             'language', ARGV[10], 'published', 1, 'retry_of', ARGV[11], 'owner', ARGV[13])
-  for at = 14, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
-  finish(ARGV[1], ARGV[12], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
-  return {'done', ''}
+  if ARGV[11] == '' or redis.call('EXISTS', W) == 1 then return {'dropped', '', '', ''} end
+  redis.call('HSET', H, 'body', ARGV[11], 'attempts', ARGV[2], 'created_at', ARGV[12], 'key', '',
+             'language', ARGV[13], 'published', 1, 'retry_of', ARGV[14], 'owner', ARGV[16])
+  for at = 17, #ARGV do append(ARGV[1], 0, {ARGV[at]}) end
+  finish(ARGV[1], ARGV[15], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
+  return {'done', '', '', ''}
 elseif status == 'finished' then
-  return {get('finished_by') == ARGV[3] and 'done' or 'dropped', get('key')}
+  return owing(get('finished_by') == ARGV[3] and 'done' or 'dropped')
 elseif ARGV[2] ~= '' and ARGV[2] ~= get('attempts') then
-  return {'dropped', ''}
+  return {'dropped', '', '', ''}
 end
+owe(ARGV[8], ARGV[9], ARGV[10])
 finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
-return {'done', get('key')}
+return owing('done')
 """,
-    # channel, id, nonce, now, expires at, event, verdict, forgotten for ever at
-    "cancel": """
+    # channel, id, nonce, now, expires at, event, verdict, forgotten for ever at, CPU seconds, bytes and until
+    # when they are kept
+    "cancel": _OWING
+    + """
 local status = get('status')
 if not status then return {'unknown'} end
 if status == 'finished' then
-  return {get('finished_by') == ARGV[3] and 'queued' or 'finished', get('key')}
+  return owing(get('finished_by') == ARGV[3] and 'queued' or 'finished')
 end
 local first = redis.call('HSETNX', H, 'cancelled', 1) == 1
 if status == 'queued' then
+  owe(ARGV[9], ARGV[10], ARGV[11])
   finish(ARGV[1], ARGV[6], ARGV[4], ARGV[5], ARGV[3], ARGV[7])
   redis.call('SET', W, 1, 'PXAT', ARGV[8])
 elseif first then
   control(ARGV[2], 'c')
 end
-return {status, get('key')}
+return owing(status)
 """,
     # nonce, forgotten for ever at
     "erase": """
 local status = get('status')
-if not status then return {redis.call('GET', W) == ARGV[1] and 'gone' or 'unknown', ''} end
-if status ~= 'finished' then return {'kept', ''} end
-local key = get('key')
+if not status then return {redis.call('GET', W) == ARGV[1] and 'gone' or 'unknown', '', ''} end
+if status ~= 'finished' then return {'kept', '', ''} end
+local key, payer = get('key'), get('payer') or ''
 redis.call('DEL', H, E, C)
 redis.call('SET', W, ARGV[1], 'PXAT', ARGV[2])
-return {'gone', key}
+return {'gone', key, payer}
 """,
     # bytes of events at most. Gives, of what has finished, the last event, and the events of its attempt
     # before that if they are short and few.

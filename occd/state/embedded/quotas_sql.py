@@ -1,0 +1,180 @@
+"""The steps of quotas in SQLite: plain functions of a connection, each run in a transaction. The steps of
+submissions call them in their own transactions."""
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from occd.errors import QuotaUsedUp
+from occd.migration import Step
+from occd.quotas import Allowance, Payer, Quota, Used
+from occd.state.quotas import LEFT_S, Cost
+
+MIGRATIONS: tuple[Step, ...] = (
+    """
+    CREATE TABLE quotas (
+        payer TEXT PRIMARY KEY,
+        at REAL NOT NULL,
+        unfinished INTEGER NOT NULL,
+        runs REAL NOT NULL,
+        cpu_hour REAL NOT NULL,
+        cpu_day REAL NOT NULL,
+        stored INTEGER NOT NULL,
+        runs_per_minute INTEGER,
+        cpu_seconds_per_hour REAL,
+        cpu_seconds_per_day REAL,
+        stored_bytes INTEGER,
+        says_until REAL
+    ) WITHOUT ROWID;
+    CREATE INDEX quotas_until ON quotas (says_until) WHERE says_until IS NOT NULL;
+    CREATE TABLE admitted (id TEXT PRIMARY KEY, payer TEXT NOT NULL, waits_since REAL) WITHOUT ROWID;
+    CREATE INDEX waiting ON admitted (waits_since) WHERE waits_since IS NOT NULL;
+    CREATE TABLE stored (
+        id TEXT PRIMARY KEY,
+        payer TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        until REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX stored_of ON stored (payer, until);
+    CREATE INDEX stored_until ON stored (until)
+    """,
+)
+"""`quotas` has the levels of each payer at the time `at`, the limits by which they sink, and when the record
+says nothing any more; NULL while it has members or bytes. `admitted` has the members; one `waits_since` it
+was admitted, until its submission is created. A component of its own, so that an older version, which
+knows no quotas, can still open the folder."""
+
+_EXPIRE_ROWS = 1000
+
+
+def admit(
+    db: sqlite3.Connection,
+    payer: Payer,
+    ids: Collection[str],
+    now: float,
+    *,
+    created: bool = False,
+) -> tuple[Quota, ...]:
+    """`created`: the submissions are created in the same transaction. Raises QuotaUsedUp."""
+    used, _ = look(db, payer.name, now)
+    new = [id for id in ids if not _payer_of(db, id)]
+    if new:
+        if lack := used.lack(payer.allowance, len(new)):
+            raise QuotaUsedUp(lack, used.quotas(payer.allowance))
+        members = [(id, payer.name, None if created else now) for id in new]
+        db.executemany("INSERT INTO admitted VALUES (?, ?, ?)", members)
+        used = replace(used, unfinished=used.unfinished + len(new), runs=used.runs + len(new))
+        _keep(db, payer.name, used, payer.allowance)
+    elif created:
+        waiting = [(id,) for id in ids]
+        db.executemany("UPDATE admitted SET waits_since = NULL WHERE id = ?", waiting)
+    return used.quotas(payer.allowance)
+
+
+def look(db: sqlite3.Connection, payer: str, now: float) -> tuple[Used, Allowance]:
+    """What a payer has used by now, and the limits that it had when it was admitted last."""
+    row = db.execute(
+        "SELECT at, unfinished, runs, cpu_hour, cpu_day, stored, runs_per_minute, cpu_seconds_per_hour, "
+        "cpu_seconds_per_day, stored_bytes FROM quotas WHERE payer = ?",
+        [payer],
+    ).fetchone()
+    if row is None:
+        return Used(now), Allowance()
+    limits, used = Allowance(None, *row[6:]), Used(*row[:6])
+    if used.stored:
+        first = "SELECT min(until) FROM stored WHERE payer = ?"
+        used = replace(used, stored_until=db.execute(first, [payer]).fetchone()[0])
+    return used.sunk(now, limits), limits
+
+
+def settle(db: sqlite3.Connection, id: str, cost: Cost, now: float) -> None:
+    """A submission has ended: whoever was to pay for it pays."""
+    payer = _leave(db, id)
+    if payer is None:
+        return
+    used, limits = look(db, payer, now)
+    used = replace(
+        used,
+        unfinished=used.unfinished - 1,
+        cpu_hour=used.cpu_hour + cost.cpu_s,
+        cpu_day=used.cpu_day + cost.cpu_s,
+    )
+    if limits.stored_bytes is not None:
+        (body,) = db.execute(
+            "SELECT coalesce(max(length(body)), 0) FROM submissions WHERE id = ?", [id]
+        ).fetchone()
+        stored = cost.stored + body
+        db.execute("INSERT INTO stored VALUES (?, ?, ?, ?)", [id, payer, stored, cost.until])
+        used = replace(used, stored=used.stored + stored)
+    _keep(db, payer, used, limits)
+
+
+def give_back(db: sqlite3.Connection, ids: Collection[str], now: float) -> None:
+    """These submissions will not be."""
+    for id in ids:
+        payer = _leave(db, id)
+        if payer is not None:
+            used, limits = look(db, payer, now)
+            used = replace(used, unfinished=used.unfinished - 1, runs=max(0.0, used.runs - 1))
+            _keep(db, payer, used, limits)
+
+
+def erase(db: sqlite3.Connection, id: str, now: float) -> None:
+    """What was kept of a submission is not kept any more."""
+    row = db.execute("SELECT payer FROM stored WHERE id = ?", [id]).fetchone()
+    if row is not None:
+        used, limits = look(db, row[0], now)
+        (stored,) = db.execute("DELETE FROM stored WHERE id = ? RETURNING bytes", [id]).fetchone()
+        _keep(db, row[0], replace(used, stored=used.stored - stored), limits)
+
+
+def expire(db: sqlite3.Connection, now: float) -> bool:
+    """Remove some bytes that have gone by themselves, some members whose submission never came to be, and
+    some records that say nothing any more. Whether there may be more."""
+    gone = db.execute(
+        "DELETE FROM stored WHERE id IN (SELECT id FROM stored WHERE until <= ? LIMIT ?) "
+        "RETURNING payer, bytes",
+        [now, _EXPIRE_ROWS],
+    ).fetchall()
+    for payer, stored in gone:
+        used, limits = look(db, payer, now)
+        _keep(db, payer, replace(used, stored=used.stored - stored), limits)
+    left = db.execute(
+        "SELECT id FROM admitted WHERE waits_since < ? LIMIT ?", [now - LEFT_S, _EXPIRE_ROWS]
+    ).fetchall()
+    give_back(db, [id for (id,) in left], now)
+    silent = "SELECT payer FROM quotas WHERE says_until <= ? LIMIT ?"
+    deleted = db.execute(
+        f"DELETE FROM quotas WHERE payer IN ({silent})",  # noqa: S608
+        [now, _EXPIRE_ROWS],
+    ).rowcount
+    return _EXPIRE_ROWS in (len(gone), len(left), deleted)
+
+
+def _payer_of(db: sqlite3.Connection, id: str) -> str | None:
+    row = db.execute("SELECT payer FROM admitted WHERE id = ?", [id]).fetchone()
+    return row[0] if row else None
+
+
+def _leave(db: sqlite3.Connection, id: str) -> str | None:
+    """Remove a member. Its payer, if it was one."""
+    row = db.execute("DELETE FROM admitted WHERE id = ? RETURNING payer", [id]).fetchone()
+    return row[0] if row else None
+
+
+def _keep(db: sqlite3.Connection, payer: str, used: Used, limits: Allowance) -> None:
+    row: Sequence[object] = [
+        payer,
+        used.at,
+        used.unfinished,
+        used.runs,
+        used.cpu_hour,
+        used.cpu_day,
+        used.stored,
+        limits.runs_per_minute,
+        limits.cpu_seconds_per_hour,
+        limits.cpu_seconds_per_day,
+        limits.stored_bytes,
+        None if used.unfinished or used.stored else used.empty_at(limits),
+    ]
+    db.execute(f"INSERT OR REPLACE INTO quotas VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
