@@ -178,7 +178,7 @@ async def test_a_wrong_time_replaces_nothing(calls: Calls, query: str) -> None:
 async def test_a_key_expires(calls: Calls) -> None:
     made = await calls.create(expires_s=1.0)
     with trio.fail_after(PATIENCE_S):
-        while await calls.uses(made["key"]) == 200:
+        while await calls.uses(made["key"]) == 200:  # noqa: ASYNC110
             await trio.sleep(0.1)
     assert await calls.uses(made["key"]) == 401
 
@@ -385,7 +385,7 @@ async def test_a_key_that_one_node_revokes_is_dead_on_another() -> None:
         assert await second.find(issued.key.sha256) is not None
         await first.revoke(issued.key.id, cancel=False)
         with trio.fail_after(DEAD_S):
-            while await second.find(issued.key.sha256):
+            while await second.find(issued.key.sha256):  # noqa: ASYNC110
                 await trio.sleep(0.05)
 
 
@@ -525,7 +525,7 @@ async def test_a_stream_of_a_revoked_key_ends_and_says_why(
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
-            while not calls.edge.access.endings._held:
+            while not calls.edge.access.endings._held:  # noqa: ASYNC110
                 await trio.sleep(0.02)
             await calls.revoke(made)
     end = found[0].rpartition(last)[2]
@@ -543,7 +543,7 @@ async def test_a_call_that_waits_is_refused_when_its_key_was_revoked(calls: Call
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
-        while not calls.edge.submit._following.count:
+        while not calls.edge.submit._following.count:  # noqa: ASYNC110
             await trio.sleep(0.02)
         await calls.revoke(made)
     assert answers == [401]
@@ -618,7 +618,7 @@ async def test_a_key_that_holds_is_not_slowed_beside_wrong_ones(calls: Calls) ->
     async with trio.open_nursery() as nursery:
         for _ in range(FREE + WAITING_OF_ONE + 5):
             nursery.start_soon(fail)
-        while statuses.count(429) < 5:
+        while statuses.count(429) < 5:  # noqa: ASYNC110
             await trio.sleep(0.02)
         assert statuses.count(401) == FREE  # the others wait
         assert await calls.uses(made["key"]) == await calls.uses(SERVICE) == 200
