@@ -15,9 +15,10 @@ import gc
 import math
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -26,13 +27,14 @@ import trio
 from quart_trio import QuartTrio
 
 from occd.broker import Broker, check_broker_settings, open_broker
+from occd.cancelling import cancel_all
 from occd.config import ROLES, Config
 from occd.datafile import make_folder
 from occd.descriptors import share_descriptors
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
+from occd.keyring import Keyring
 from occd.languages import Language, load_languages
-from occd.principal import Credential
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit
@@ -157,16 +159,21 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     execute = _execute(config, opened)
     named = _roles(config, opened, submit, execute, ws)
     roles = [Running(name, role) for name, role in named.items()]
+    submissions = opened.state.submissions
+    keyring = Keyring(config, opened.state.keys, partial(cancel_all, submissions, submit.cancel))
+    access = Access(config, Callers(config, keyring.find), submissions.owner)
     services = Services(
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
         Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
-        Access(config, Callers(config, _no_key), opened.state.submissions.owner),
+        access,
+        keyring,
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
     limits = edge_limits(config.http, connections_max)
-    async with trio.open_nursery() as nursery:
+    beside = (keyring.run, access.endings.run) if config.accounts else ()
+    async with _beside(*beside), trio.open_nursery() as nursery:
         for role in reversed(roles):  # consumers first
             await nursery.start(role.run)
         bound: list[str] = await nursery.start(
@@ -192,8 +199,14 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
             server_stopping.set()
 
 
-async def _no_key(sha256: str) -> Credential | None:
-    return None
+@asynccontextmanager
+async def _beside(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """The tasks run inside, and are cancelled at the end."""
+    async with trio.open_nursery() as nursery:
+        for task in tasks:
+            nursery.start_soon(task)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def _execute(config: Config, opened: Opened) -> Execute | None:

@@ -11,6 +11,7 @@
     │   └── Poisoned           a message that is not ours, or no longer readable
     ├── StateError
     │   ├── UnknownSubmission  nothing is known under this id
+    │   ├── UnknownKey         no key of this id was created, or it was revoked
     │   ├── UnknownArtifact    the submission left no such file, or the file is gone
     │   ├── Unreadable         what is stored was damaged, or a later version of occd wrote it
     │   ├── AlreadyFinished    the submission has its result; drop what you were doing
@@ -92,6 +93,10 @@ class StateError(OccdError):
 
 
 class UnknownSubmission(StateError):
+    pass
+
+
+class UnknownKey(StateError):
     pass
 
 

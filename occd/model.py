@@ -380,8 +380,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A submission that was accepted, and the quotas of its payer, with it counted. An earlier submission that
-    a repeated request got has none."""
+    """A submission that was accepted, and the quotas of its payer, with it counted. An earlier submission,
+    which a repeated request gets, has none."""
 
     record: Record
     quotas: tuple[Quota, ...] = ()

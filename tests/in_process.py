@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from quart_trio import QuartTrio
 
 from occd import wire
 from occd.broker import open_broker
+from occd.cancelling import cancel_all
 from occd.config import Config
+from occd.keyring import Keyring
 from occd.languages import load_languages
 from occd.roles.submit import Submit
 from occd.roles.ws import Ws
@@ -67,6 +70,7 @@ class Edge:
     ws: Ws
     submit: Submit
     app: QuartTrio
+    access: Access
     steps: Steps = field(default_factory=Steps)
 
     async def exchange(self, data: bytes, until: bytes = b"") -> bytes:
@@ -118,10 +122,6 @@ def frame(text: bytes, opcode: int = 1, *, last: bool = True) -> bytes:
     return head + bytes([0x80 | size[0]]) + len(text).to_bytes(size[1], "big") + bytes(4) + text
 
 
-async def no_key(sha256: str) -> None:
-    """No key was created."""
-
-
 @asynccontextmanager
 async def edge(
     folder: Path, accounts: dict[str, Any] | None = None, **http: Any
@@ -140,22 +140,26 @@ async def edge(
         await state.nodes.announce(runs)
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)
-        access = Access(config, Callers(config, no_key), state.submissions.owner)
-        app = make_app(config, Services(submit, ws, Ready(), access, ws.stopping))
+        keyring = Keyring(config, state.keys, partial(cancel_all, state.submissions, submit.cancel))
+        access = Access(config, Callers(config, keyring.find), state.submissions.owner)
+        app = make_app(config, Services(submit, ws, Ready(), access, keyring, ws.stopping))
         stopping = trio.Event()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(
-                app,
-                [config.listen],
-                edge_limits(config.http, 1000),
-                stopping=stopping,
-                left_s=lambda: 0.5,
-                task_status=task_status,
-            )
+            async with trio.open_nursery() as beside:
+                beside.start_soon(access.endings.run)
+                await serve(
+                    app,
+                    [config.listen],
+                    edge_limits(config.http, 1000),
+                    stopping=stopping,
+                    left_s=lambda: 0.5,
+                    task_status=task_status,
+                )
+                beside.cancel_scope.cancel()
 
         (bound,) = await nursery.start(run)
-        found = Edge(int(bound.rpartition(":")[2]), state, ws, submit, app)
+        found = Edge(int(bound.rpartition(":")[2]), state, ws, submit, app, access)
         trio.lowlevel.add_instrument(found.steps)
         try:
             yield found

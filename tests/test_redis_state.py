@@ -24,10 +24,10 @@ from serving import OCCD
 from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission, Unreadable
 from occd.events import Finished, LogEntry, Output, Queued
+from occd.key import Key
 from occd.model import File, Outcome, Result, Submission, Verdict, Written, new_id
 from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
-from occd.state.keys import Key
 from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.link import Link
@@ -679,7 +679,8 @@ async def test_every_step_can_be_repeated(
             "queued", "started", "started", "started", "started", "output", "output", "finished"
         ]  # fmt: skip
         await state.keys.add(first := a_key("first"))
-        assert await state.keys.replace("first", second := a_key("second"), 1_800_000_000)
+        await state.keys.add(second := a_key("second"))
+        await state.keys.expire("first", 1_800_000_000)
         assert await state.keys.all() == [replace(first, expires_at=1_800_000_000), second]
         await state.keys.revoke("first")
         assert await state.keys.all() == [second]
@@ -779,7 +780,8 @@ async def live(state: State) -> None:
     await state.keys.add(key := a_key("k"))
     assert await state.keys.find(key.sha256) == key
     await state.keys.used({"k": 1_700_000_000})
-    assert await state.keys.replace("k", a_key("other"), 1_800_000_000)
+    await state.keys.add(a_key("other"))
+    await state.keys.expire("other", 1_800_000_000)
     await state.keys.revoke("k")
     assert [each.id for each in await state.keys.all()] == ["other"]
     await state.sessions.expect(a_login("b" * 64))

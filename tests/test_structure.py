@@ -15,7 +15,7 @@ LAYERS = (
     {"__main__"},
     {"app", "cli", "descriptors", "health", "queues", "run"},
     {"roles"},
-    {"admission", "execution"},
+    {"admission", "cancelling", "execution", "keyring"},
     {"ceilings"},
     {"web", "broker", "state", "sandbox"},
     {
@@ -34,7 +34,7 @@ LAYERS = (
     {"model"},
     {"judging"},
     {"screen"},
-    {"inputs"},
+    {"inputs", "key"},
     {"principal", "rules"},
     {"errors"},
     {"quotas"},

@@ -10,6 +10,7 @@ import trio
 from occd import wire
 from occd.admission import Gate
 from occd.broker import Broker
+from occd.cancelling import cancel
 from occd.config import Config
 from occd.errors import (
     BrokerUnavailable,
@@ -227,13 +228,8 @@ class Submit:
 
     async def cancel(self, id: str, output_max: int = 0) -> tuple[Record, bool]:
         with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
-            cancelling = await self._state.submissions.cancel(id)
-            record = await self._state.submissions.get(id, output_max)
-            if (
-                cancelling and record.status == "finished"
-            ):  # it waited, and freed its place in the queue
-                await self._broker.withdraw(self._config.submission_queue, id)
-            return record, cancelling
+            queue = self._config.submission_queue
+            return await cancel(self._state, self._broker, queue, id, output_max)
         raise StateUnavailable("state took too long", _RETRY_AFTER_S)
 
     async def languages(self) -> Sequence[Offer]:
@@ -271,8 +267,8 @@ def _key_of(submission: Submission, key: str | None) -> str | None:
 
 
 def _turn(submission: Submission, principal: Principal) -> str | None:
-    """Who takes turns in the queue with others: whose quotas are used up, so that owners that a client invents
-    share one turn. Without accounts as the submission says. In the form of version 1, as `Submission.turn`."""
+    """Who takes turns in the queue with others: whose quotas are used up, so that owners that a client
+    invents share one turn. Without accounts as the submission says. In the form of version 1."""
     return as_version_1(principal.counted) if principal.counted else submission.turn
 
 

@@ -21,12 +21,12 @@ from occd import rules
 from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.events import Event, LogEntry, Queued
+from occd.key import Key
 from occd.model import Record, Result, Status, Submission, Summary, Terminal
 from occd.quotas import Payer, Quota
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 from occd.state.inbox import Letter
-from occd.state.keys import Key
 from occd.state.sessions import Login, Session
 
 NODE_TTL_S = 15.0
@@ -344,7 +344,7 @@ class Quotas(Protocol):
 
 
 class Keys(Protocol):
-    """The keys that were created (`occd/state/keys.py`)."""
+    """The keys that were created (`occd/key.py`)."""
 
     async def add(self, key: Key) -> None:
         """Raises Rejected when there are KEYS_MAX. Keys that expired long ago make room."""
@@ -358,9 +358,8 @@ class Keys(Protocol):
     async def revoke(self, id: str) -> None:
         """Forget a key, if there is one of this id."""
 
-    async def replace(self, id: str, key: Key, until: float) -> bool:
-        """Add a key in the place of another one, which expires at `until`, if not before. False when there is
-        none of this id. Raises as `add`."""
+    async def expire(self, id: str, at: float) -> None:
+        """Let a key expire at a time, unless it does so before."""
 
     async def used(self, times: Mapping[str, float]) -> None:
         """Note when keys were used last, by id. A key that was revoked meanwhile stays forgotten."""

@@ -1,10 +1,11 @@
 """The HTTP and WebSocket edge. It knows no broker, state or sandbox: roles hand it services."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from occd.events import LogEntry
+from occd.key import Issued, Key, Revoked
 from occd.languages import Offer
 from occd.model import Accepted, Record, Status, Submission, Summary, Terminal
 from occd.principal import Principal
@@ -98,6 +99,21 @@ class FollowService(Protocol):
 
     def connected(self) -> AbstractContextManager[None]:
         """While a connection is there; it is counted."""
+
+
+class KeyService(Protocol):
+    """The keys that were created, for administrators. Raises UnknownKey, Rejected, StateUnavailable, or
+    DataFolderError."""
+
+    async def all(self) -> Sequence[Key]: ...
+
+    async def create(
+        self, owner: str, class_name: str, scopes: Collection[str], expires_s: float | None
+    ) -> Issued: ...
+
+    async def rotate(self, id: str, keep_s: float) -> Issued: ...
+
+    async def revoke(self, id: str, *, cancel: bool) -> Revoked: ...
 
 
 class Health(Protocol):

@@ -5,14 +5,19 @@ its owner's, and for all others it does not exist. Nobody's submission is open t
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
 
 from quart import Blueprint, g, request
 from werkzeug.datastructures import Headers
 
 from occd.config import Config
 from occd.errors import Rejected, UnknownSubmission
+from occd.key import LIKE_A_KEY
 from occd.principal import Principal, Scope
+from occd.web.endings import ENDED, Endings
 from occd.web.ids import checked_id
 from occd.web.origin import check_origin
 from occd.web.owner import Callers
@@ -38,6 +43,7 @@ class Access:
         self._config = config
         self._callers = callers
         self._owner = owner
+        self.endings = Endings(callers.is_still)
         self._owners: dict[str, str | None] = {}
 
     async def caller(self, headers: Headers, peer: str) -> Principal:
@@ -48,8 +54,16 @@ class Access:
         """Raises Rejected."""
         return await self._callers.bearer(secret, headers, peer)
 
-    async def is_still(self, principal: Principal) -> bool:
-        return await self._callers.is_still(principal)
+    async def class_of(self, headers: Headers, scope: Mapping[str, Any]) -> str | None:
+        """The class of a caller, for what everybody gets an answer to."""
+        with suppress(Rejected):
+            return (await self.caller(headers, peer_of(scope))).class_name
+        return None
+
+    async def refuse_ended(self, principal: Principal) -> None:
+        """For what took a while since the caller was known. Raises Rejected when the key has ended."""
+        if not await self._callers.is_still(principal):
+            raise Rejected("unauthorized", ENDED)
 
     def need(self, principal: Principal, scope: Scope) -> None:
         """Raises Rejected when the caller has not this scope."""
@@ -96,6 +110,17 @@ class Access:
             self.need(caller, call.scope)
             if (id := (request.view_args or {}).get("id")) is not None:
                 await self.need_of(caller, call.scope, checked_id(id))
+
+
+def refuse_key_in_address(scope: Mapping[str, Any]) -> None:
+    """Addresses are kept in logs and histories. Raises Rejected, and does not repeat the key."""
+    target = unquote(scope["raw_path"]) + "?" + unquote(scope["query_string"])
+    if LIKE_A_KEY.search(target):
+        raise Rejected(
+            "key-in-address",
+            "send a key as Authorization: Bearer, or in the frame hello; others may have seen this address "
+            "in a log, so replace the key",
+        )
 
 
 def caller() -> Principal:

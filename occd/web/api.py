@@ -76,12 +76,14 @@ def api_routes(
     def _streamed(record: Record, form: str) -> Response:
         shown = record_json(record, no_text)
         accepted = {"type": "accepted", "id": record.id, "submission": shown}
-        response = stream(service, record.id, 0, FORMS[form], stopping, accepted=accepted)
+        ending = access.endings.of(caller())
+        response = stream(service, record.id, 0, FORMS[form], stopping, ending, accepted=accepted)
         response.headers["Location"] = _address(record.id)
         return response
 
     async def _accepted(principal: Principal, key: str | None) -> Accepted:
         value, digest = await read_body()
+        await access.refuse_ended(principal)
         wanted = await parse_submission(value)
         async with heavy_if(held(), wanted.bytes):
             return await service.submit(wanted, principal, key=key, digest=digest)
@@ -129,7 +131,7 @@ def api_routes(
 
     @api.get("/limits")
     async def limits() -> Response:
-        return in_json(limits_json(config))
+        return in_json(limits_json(config, await access.class_of(request.headers, request.scope)))
 
     async def _settled(id: str, wait: float) -> Record:
         """The submission as it is when it has finished, the time is up, or the server stops."""
@@ -151,6 +153,7 @@ def api_routes(
     ) -> Response:
         if record.status != "finished" and wait:
             record = await _settled(record.id, wait)
+            await access.refuse_ended(caller())
         status = 200 if record.status == "finished" else pending_status
         response = await _shown(record, status, fields)
         response.headers["Location"] = _address(record.id)

@@ -5,7 +5,7 @@ from quart import Blueprint, Response, request
 
 from occd.errors import EventsReset, Rejected
 from occd.web import FollowService
-from occd.web.access import Access, Call
+from occd.web.access import Access, Call, caller
 from occd.web.ids import checked_id
 from occd.web.query import after_of
 from occd.web.stream import FORMS, Form, stream
@@ -20,7 +20,8 @@ def event_routes(service: FollowService, access: Access, stopping: trio.Event) -
         after, form = after_of(request.args, request.headers), _form()
         if await _has_all(checked_id(id), after):
             return Response("", 204)  # only by this does a browser know that it need not come again
-        return stream(service, id, after, form, stopping, connected=service.connected)
+        ending = access.endings.of(caller())
+        return stream(service, id, after, form, stopping, ending, connected=service.connected)
 
     async def _has_all(id: str, after: int) -> bool:
         """Whether the submission has finished, and `after` is the number of its last event."""

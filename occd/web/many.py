@@ -119,6 +119,7 @@ def many_routes(service: SubmitService, access: Access) -> Blueprint:
         key = checked_key(only(request.headers, "Idempotency-Key"))
         whole = flag_of(request.args, "all_or_nothing")
         items = _items((await read_body())[0])
+        await access.refuse_ended(principal)
         # For the answer. Before anything is submitted, because this may be refused.
         held().hold_for_request(ANSWER_BYTES)
         admitted = [await _admitted(each, principal) for each in items]

@@ -6,16 +6,16 @@ from hashlib import sha256
 
 from werkzeug.datastructures import Headers
 
+from occd.accounts import Network
 from occd.config import Config
 from occd.errors import FieldError, Rejected
+from occd.key import SECRET, digest_of, is_key
 from occd.principal import ANONYMOUS, Credential, Principal
 from occd.web.address import client_network, share_of
 from occd.web.headers import only
+from occd.web.slowing import Failures
 
-KEY_PREFIX = "occd_"
-"""Every key that occd gives out begins so. A secret that begins so is never an anonymous owner's: a mistyped
-key must not become one."""
-
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,512}")
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{22,512}")
 """22 characters of base64 hold 128 bits."""
 
@@ -33,21 +33,27 @@ class Callers:
         self._created = created
         listed = self._accounts.keys if self._accounts else ()
         self._listed = {key.sha256: key.credential for key in listed}
+        self._failures = Failures()
 
     async def caller(self, headers: Headers, peer: str) -> Principal:
         """By `Authorization: Bearer SECRET`; nobody without one. Raises Rejected."""
-        scheme, _, secret = (only(headers, "Authorization") or "").partition(" ")
-        given = secret.strip() if scheme.lower() == "bearer" else None
-        return await self.bearer(given, headers, peer)
+        given = only(headers, "Authorization")
+        scheme, _, secret = (given or "").partition(" ")
+        if scheme.lower() == "bearer":
+            return await self.bearer(secret.strip(" \t"), headers, peer)
+        if given is not None and self._accounts is not None:
+            # Whoever meant to say who they are must not become nobody.
+            raise Rejected("unauthorized", "write the header as Authorization: Bearer SECRET")
+        return await self.bearer(None, headers, peer)
 
     async def bearer(self, secret: object, headers: Headers, peer: str) -> Principal:
         """Who knows this secret; nobody without one. Raises Rejected."""
-        if isinstance(secret, str) and secret.startswith(KEY_PREFIX):
-            return await self._by_key(secret)
+        if isinstance(secret, str) and is_key(secret):
+            return await self._by_key(secret, headers, peer)
         owner = None if secret is None else ANONYMOUS + digest_of_secret(secret)
         if self._accounts is None:
             return Principal(owner)
-        address = client_network(peer, headers.getlist("X-Forwarded-For"), self._proxies)
+        address = self._address(headers, peer)
         class_name = self._accounts.class_in(address)
         if class_name is not None:
             return Principal(owner, class_name=class_name, counted=owner or share_of(address))
@@ -65,11 +71,23 @@ class Callers:
         found = await self._find(principal.credential)
         return found is not None and found.scopes >= principal.scopes
 
-    async def _by_key(self, secret: str) -> Principal:
-        digest = sha256(secret.encode()).hexdigest()
-        found = await self._find(digest)
+    async def _by_key(self, secret: str, headers: Headers, peer: str) -> Principal:
+        """Without accounts no key is valid."""
+        if self._accounts is None:
+            raise Rejected("unauthorized", "this server has no accounts, and so knows no keys")
+        digest = digest_of(secret) if _VISIBLE.fullmatch(secret) else ""
+        found = self._listed.get(digest)
+        if found is None and SECRET.fullmatch(secret):
+            found = await self._created(digest)
         if found is None:
+            await self._failures.slow(share_of(self._address(headers, peer)))
             raise Rejected("unauthorized", "this key is unknown, has expired or was revoked")
+        if found.class_name not in self._accounts.classes:
+            raise Rejected(
+                "forbidden",
+                f"the class of this key, {found.class_name}, is not in the configuration of this server "
+                "any more",
+            )
         return Principal(
             found.owner,
             found.scopes,
@@ -79,10 +97,10 @@ class Callers:
         )
 
     async def _find(self, digest: str) -> Credential | None:
-        """Without accounts no key is valid."""
-        if self._accounts is None:
-            return None
         return self._listed.get(digest) or await self._created(digest)
+
+    def _address(self, headers: Headers, peer: str) -> Network:
+        return client_network(peer, headers.getlist("X-Forwarded-For"), self._proxies)
 
 
 def digest_of_secret(secret: object) -> str:

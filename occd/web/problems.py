@@ -30,6 +30,7 @@ from occd.errors import (
     StateUnavailable,
     StdinFull,
     UnknownArtifact,
+    UnknownKey,
     UnknownSubmission,
     Unreadable,
 )
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 _TABLE: dict[type[OccdError], tuple[int, str, str]] = {
     UnknownSubmission: (404, "unknown-submission", "There is no such submission (any more)"),
     UnknownArtifact: (404, "unknown-artifact", "This submission left no such file (any more)"),
+    UnknownKey: (404, "unknown-key", "No such key was created, or it was revoked"),
     Conflict: (409, "idempotency-conflict", "This Idempotency-Key was used with another body"),
     EventsReset: (409, "events-reset", "The event log is shorter than that: start again at 0"),
     NotInteractive: (409, "not-interactive", "This submission takes no stdin now"),
@@ -70,11 +72,15 @@ _REJECTED = {
     "unknown-host": (421, "The server does not answer to this name"),
     "stdin-gap": (409, "Some stdin is missing before this"),
     "batch": (422, "Something in this batch cannot be run, so nothing of it was submitted"),
+    "key-in-address": (400, "A key does not belong into an address"),
+    "configured": (409, "This stands in the configuration"),
+    "no-accounts": (409, "This server has no accounts"),
     "not-finished": (409, "This submission has not finished"),
     "not-kept": (409, "What this submission was given is not kept any more"),
     "shutting-down": (503, "The server is stopping, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),
     "too-many": (429, "That is too many at once"),
+    "too-many-failures": (429, "Too many keys were wrong"),
     "too-slow": (429, "You read too slowly"),
 }
 
@@ -123,7 +129,7 @@ def problem_of(error: OccdError) -> Problem:
     if isinstance(error, Rejected):
         status, title = _REJECTED.get(error.kind, (422, "This submission cannot be run"))
         errors = [{"field": each.field, "message": each.message} for each in error.errors]
-        retry = 5 if status == 503 else None
+        retry = 5 if status == 503 else 60 if error.kind == "too-many-failures" else None
         return Problem(error.kind, title, status, str(error), errors, retry)
     for kind, (status, type_, title) in _TABLE.items():
         if isinstance(error, kind):

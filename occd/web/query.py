@@ -41,16 +41,18 @@ def _wrong(name: str, values: Collection[str], known: Collection[str]) -> str:
 
 def wait_of(given: MultiDict[str, str], config: HttpConfig) -> float:
     """`?wait=` in seconds, at most what the server allows."""
-    wait = given.get("wait")
-    if wait is None:
-        return 0.0
+    return min(seconds_of(given, "wait"), config.wait_max_s)
+
+
+def seconds_of(given: MultiDict[str, str], name: str) -> float:
+    """0 when it is not there."""
     try:
-        seconds = float(wait)
+        seconds = float(given.get(name, "0"))
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
-        raise _invalid("wait", "must be a number of seconds, 0 or more")
-    return min(seconds, config.wait_max_s)
+        raise _invalid(name, "must be a number of seconds, 0 or more")
+    return seconds
 
 
 def limit_of(given: MultiDict[str, str]) -> int:

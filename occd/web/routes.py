@@ -8,8 +8,12 @@ DELETE /api/v1/submissions/{id}         cancel, or erase
 GET    /api/v1/submissions/{id}/artifacts/{name}    artifacts.py
 GET    /api/v1/submissions/{id}/events  follow       events.py
 GET    /api/v1/languages · /limits
+GET    /api/v1/me                       who calls, and what is left   me.py
 GET    /api/v1/submissions              one's own, or many by id   many.py
 POST   /api/v1/submissions/batch · /cancel
+GET    /api/v1/keys                 administer   keys.py
+POST   /api/v1/keys · /keys/{id}/rotate
+DELETE /api/v1/keys/{id}
 WS     /api/v1/ws                   follow, type     socket.py
 GET    /  /static/{path}            the editor       pages.py
 GET    /healthz · /readyz           for supervisors
@@ -26,14 +30,16 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from occd.config import Config
 from occd.errors import OccdError, Unreadable
-from occd.web import FollowService, Health, SubmitService
-from occd.web.access import Access
+from occd.web import FollowService, Health, KeyService, SubmitService
+from occd.web.access import Access, refuse_key_in_address
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
 from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
+from occd.web.keys import key_routes
 from occd.web.many import many_routes
+from occd.web.me import me_routes
 from occd.web.pages import page_routes, secure
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.socket import socket_routes
@@ -51,6 +57,7 @@ class Services:
     follow: FollowService | None
     health: Health
     access: Access
+    keys: KeyService
     stopping: trio.Event
     """Set when nothing more will happen: waiting and streams end, WebSockets are closed with 1001."""
 
@@ -65,6 +72,10 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         app.register_blueprint(api, url_prefix=prefix)
         app.register_blueprint(artifact_routes(services.submit, services.access), url_prefix=prefix)
         app.register_blueprint(many_routes(services.submit, services.access), url_prefix=prefix)
+        me = me_routes(services.submit, services.access, config)
+        app.register_blueprint(me, url_prefix=prefix)
+        keys = key_routes(services.keys, services.access, config)
+        app.register_blueprint(keys, url_prefix=prefix)
         app.register_blueprint(page_routes())
     if services.follow:
         socket = socket_routes(services.follow, services.access, services.stopping, config.http)
@@ -72,10 +83,22 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         events = event_routes(services.follow, services.access, services.stopping)
         app.register_blueprint(events, url_prefix=prefix)
     _health_routes(app, services.health)
+    if config.accounts:
+        _key_check(app)
     _host_check(app, Hosts(config))
     _error_handlers(app)
     app.after_request(secure)
     return app
+
+
+def _key_check(app: QuartTrio) -> None:
+    @app.before_request
+    async def of_request() -> None:
+        refuse_key_in_address(request.scope)
+
+    @app.before_websocket
+    async def of_websocket() -> None:
+        refuse_key_in_address(websocket.scope)
 
 
 def _host_check(app: QuartTrio, hosts: Hosts) -> None:

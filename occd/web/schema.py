@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from occd.accounts import KeyConfig
 from occd.config import CeilingConfig, Config
 from occd.events import Event, LogEntry, Output, Tested
 from occd.judging import TestVerdict
+from occd.key import Key, Revoked
 from occd.languages import Offer
 from occd.model import (
     COMPILE,
@@ -23,6 +25,7 @@ from occd.model import (
     Summary,
     Written,
 )
+from occd.principal import KEY, SCOPES, Credential
 from occd.web.fields import LimitsJson
 
 
@@ -42,6 +45,39 @@ def timestamp(seconds: float | None) -> str | None:
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z")
     )
+
+
+def key_json(key: Key) -> dict[str, Any]:
+    return _key_json(key.credential) | {
+        "created_at": timestamp(key.created_at),
+        "expires_at": timestamp(key.expires_at),
+        "used_at": timestamp(key.used_at),
+        "from": "created",
+    }
+
+
+def configured_key_json(key: KeyConfig) -> dict[str, Any]:
+    """Of such a key nobody notes when it was made and used."""
+    times: dict[str, Any] = dict.fromkeys(("created_at", "expires_at", "used_at"))
+    return _key_json(key.credential) | times | {"from": "configuration"}
+
+
+def _key_json(credential: Credential) -> dict[str, Any]:
+    return {
+        "id": credential.id,
+        "owner": credential.owner.removeprefix(KEY),
+        "class": credential.class_name,
+        "scopes": [scope for scope in SCOPES if scope in credential.scopes],
+    }
+
+
+def revoked_json(id: str, revoked: Revoked) -> dict[str, Any]:
+    return {
+        "id": id,
+        "owner": revoked.owner.removeprefix(KEY),
+        "others": list(revoked.others),
+        "cancelled": revoked.cancelled,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +268,20 @@ def language_json(offer: Offer) -> dict[str, Any]:
     }
 
 
-def limits_json(config: Config) -> dict[str, Any]:
-    """What this server takes and keeps."""
+def ceilings_json(config: Config, class_name: str | None) -> dict[str, float]:
+    """Those of a class, or of the server."""
+    accounts = config.accounts
+    of_class = accounts.classes[class_name].ceilings if accounts and class_name else None
+    own = of_class.model_dump(exclude_none=True) if of_class else {}
+    return {name: own.get(name, most) for name, most in _limits(config.ceilings).items()}
+
+
+def limits_json(config: Config, class_name: str | None) -> dict[str, Any]:
+    """What this server takes from a class, and keeps."""
+    ceilings = ceilings_json(config, class_name)
     return {
-        "defaults": _limits(Limits()),
-        "ceilings": _limits(config.ceilings),
+        "defaults": {name: min(each, ceilings[name]) for name, each in _limits(Limits()).items()},
+        "ceilings": ceilings,
         "body_bytes": config.http.body_max_bytes,
         "sources_bytes": config.http.sources_max_bytes,
         "wait_s": config.http.wait_max_s,

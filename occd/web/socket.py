@@ -11,7 +11,14 @@ import trio
 from quart import Blueprint, Websocket, websocket
 
 from occd.config import HttpConfig
-from occd.errors import FieldError, OccdError, OverBudget, Rejected
+from occd.errors import (
+    DataFolderError,
+    FieldError,
+    OccdError,
+    OverBudget,
+    Rejected,
+    StateUnavailable,
+)
 from occd.model import Terminal
 from occd.principal import Principal, Scope
 from occd.rules import Broken
@@ -19,6 +26,7 @@ from occd.web import FollowService
 from occd.web.access import Access, peer_of
 from occd.web.api import checked_key
 from occd.web.budget import HELD, Held, heavy_if
+from occd.web.endings import ENDED
 from occd.web.fields import stdin_bytes
 from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
 from occd.web.ids import checked_id, is_id
@@ -37,6 +45,8 @@ _ERRORS_SHOWN = 5
 _NAME_SHOWN = 100
 
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
+KEY_ENDED = 4401
+"""Of our own: the key was refused, was revoked or has expired."""
 
 
 def socket_routes(
@@ -86,10 +96,17 @@ class _Session:
         self._sending = trio.Lock()
         self._closed = False
         self._followed: dict[str, trio.CancelScope] = {}
+        self._began = False
+        """Whether a frame has come."""
+        self._keys: set[str] = set()
+        """The credentials that came over this connection."""
+        self._submitters: dict[str, Principal] = {}
+        """By submission: who submitted it, where the frame came with a secret of its own."""
 
     async def run(self, stopping: trio.Event) -> None:
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._goodbye, stopping)
+            self._end_with(self._principal)
             while not self._closed:
                 await self._handle(await self._socket.receive())
 
@@ -97,18 +114,37 @@ class _Session:
         await stopping.wait()
         await self._close(GOING_AWAY, "the server is stopping")
 
+    def _end_with(self, principal: Principal) -> None:
+        """Close the connection when the key of this principal ends."""
+        if principal.credential is not None and principal.credential not in self._keys:
+            self._keys.add(principal.credential)
+            self._nursery.start_soon(self._close_at_end, principal)
+
+    async def _close_at_end(self, principal: Principal) -> None:
+        with self._access.endings.of(principal) as ended:
+            await ended.wait()
+            await self._close(KEY_ENDED, ENDED)
+
     async def _handle(self, text: str | bytes) -> None:
         if isinstance(text, bytes):
             await self._close(UNSUPPORTED, "frames are JSON text")
             return
         frame: dict[str, Any] = {}
+        first, self._began = not self._began, True
         try:
             frame = await _parse(text)
             _check_fields(frame)
+            if frame["type"] == "hello":
+                await self._hello(frame, first=first)
+                return
             await self._check_access(frame)
             await _HANDLERS[frame["type"]](self, frame)
         except OccdError as error:
             await self._answer(frame, _error(frame, told(error, id=frame.get("id"))))
+            if frame.get("type") == "hello":
+                # Frames behind it would come from nobody, and their sender had said who it is.
+                again = isinstance(error, StateUnavailable | DataFolderError)
+                await self._close(TRY_AGAIN_LATER if again else KEY_ENDED, "see the last frame")
         except Exception:
             log.exception("a frame failed")
             await self._answer(frame, _error(frame, internal_problem()))
@@ -118,10 +154,26 @@ class _Session:
         if frame["type"] == "submit":
             return
         scope: Scope = "read" if frame["type"] in ("subscribe", "unsubscribe") else "run"
-        await self._access.need_of(self._principal, scope, checked_id(frame.get("id")))
+        id = checked_id(frame.get("id"))
+        await self._access.need_of(self._submitters.get(id, self._principal), scope, id)
 
     async def _answer(self, frame: dict[str, Any], answer: dict[str, Any]) -> None:
         await self._send(answer | ({"ref": frame["ref"]} if "ref" in frame else {}))
+
+    async def _hello(self, frame: dict[str, Any], *, first: bool) -> None:
+        if not first:
+            raise Rejected("bad-request", "hello must be the first frame of a connection")
+        if self._principal.owner is not None:
+            raise Rejected("bad-request", "the handshake said already who this is")
+        if (bearer := _word(frame.get("bearer"))) is None:
+            raise _wrong("bearer", "is missing")
+        self._principal = await self._bearer(bearer)
+        self._end_with(self._principal)
+        await self._answer(frame, {"type": "done"})
+
+    async def _bearer(self, secret: object) -> Principal:
+        """Raises Rejected."""
+        return await self._access.bearer(secret, self._socket.headers, peer_of(self._socket.scope))
 
     async def _submit(self, frame: dict[str, Any]) -> None:
         self._check_room()
@@ -133,6 +185,11 @@ class _Session:
         async with heavy_if(self._held, request.bytes):
             accepted = await self._service.submit(request, principal, key=key, digest=digest)
         id = accepted.id
+        if principal is not self._principal:
+            self._end_with(principal)
+            while len(self._submitters) >= _SUBSCRIPTIONS_MAX:
+                del self._submitters[next(iter(self._submitters))]
+            self._submitters[id] = principal
         # The answer goes first, because the events need the id that it gives.
         await self._answer(frame, {"type": "accepted", "id": id})
         self._follow(id, 0)
@@ -141,8 +198,7 @@ class _Session:
         """Raises Rejected."""
         principal, bearer = self._principal, _word(frame.get("bearer"))
         if bearer is not None:
-            headers, scope = self._socket.headers, self._socket.scope
-            principal = await self._access.bearer(bearer, headers, peer_of(scope))
+            principal = await self._bearer(bearer)
         self._access.need(principal, "run")
         return principal
 
@@ -285,6 +341,7 @@ def _check_ref(frame: dict[str, Any]) -> None:
 
 
 FRAMES = {
+    "hello": ("bearer",),
     "submit": ("submission", "idempotency_key", "bearer"),
     "subscribe": ("id", "after"),
     "unsubscribe": ("id",),

@@ -21,6 +21,7 @@ from occd.scopes import cancel_when
 from occd.web import EventService
 from occd.web.budget import HELD, Held
 from occd.web.edge import HALF_CLOSED
+from occd.web.endings import ENDED
 from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
 from occd.web.json import dump
 from occd.web.problems import Problem, internal_problem, problem_of, told
@@ -64,15 +65,19 @@ def stream(
     after: int,
     form: Form,
     stopping: trio.Event,
+    ending: AbstractContextManager[trio.Event],
     *,
     accepted: dict[str, Any] | None = None,
     connected: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Response:
     """The answer with the events of a submission beyond `after`. `accepted` is the frame that comes first.
-    `connected` is entered for as long as the stream lasts."""
+    `connected` and `ending` are entered for as long as the stream lasts, and the event that `ending` gives
+    ends it."""
     extensions: Any = request.scope["extensions"]
     held, half_closed = extensions[HELD], extensions[HALF_CLOSED]
-    body = _Stream(service, id, after, form, accepted, connected, held, stopping, half_closed)
+    body = _Stream(
+        service, id, after, form, accepted, connected, held, stopping, ending, half_closed
+    )
     head = request.method == "HEAD"
     response = Response(
         "" if head else body, 200, {"X-Accel-Buffering": "no"}, content_type=form.type
@@ -92,6 +97,7 @@ class _Stream(ResponseBody):
     connected: Callable[[], AbstractContextManager[None]]
     held: Held
     stopping: trio.Event
+    ending: AbstractContextManager[trio.Event]
     half_closed: trio.Event
 
     def __post_init__(self) -> None:
@@ -104,6 +110,7 @@ class _Stream(ResponseBody):
 
     async def __aenter__(self) -> "_Stream":
         self._stack.enter_context(self.connected())
+        self._ended = self._stack.enter_context(self.ending)
         self._nursery = await self._stack.enter_async_context(trio.open_nursery())
         self._nursery.start_soon(self._run)
         return self
@@ -126,13 +133,21 @@ class _Stream(ResponseBody):
 
     async def _run(self) -> None:
         with self._into:
-            last: Problem | None = problem_of(Rejected("shutting-down", "the server is stopping"))
+            last, cut_off = None, True
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when, self.stopping, nursery.cancel_scope)
-                last = await self._follow(nursery)
+                nursery.start_soon(cancel_when, self._ended, nursery.cancel_scope)
+                last, cut_off = await self._follow(nursery), False
                 nursery.cancel_scope.cancel()
+            if cut_off:
+                last = problem_of(self._why())
             if last:
                 await self._put("problem", last.frame(self.id))
+
+    def _why(self) -> Rejected:
+        if self._ended.is_set():
+            return Rejected("unauthorized", ENDED)
+        return Rejected("shutting-down", "the server is stopping")
 
     async def _follow(self, nursery: trio.Nursery) -> Problem | None:
         """Returns why there are no more events although the submission has not finished."""

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, cast
 
 from occd.errors import Rejected
+from occd.key import Key
 from occd.principal import SCOPES
 from occd.sqlite import Database
-from occd.state.keys import EXPIRED_KEPT_S, KEYS_MAX, Key
+from occd.state.keys import EXPIRED_KEPT_S, KEYS_MAX
 
 _COLUMNS = "id, sha256, owner, class, scopes, created_at, expires_at, used_at"
 
@@ -30,10 +31,8 @@ class EmbeddedKeys:
     async def revoke(self, id: str) -> None:
         await self._database.write(partial(_revoke, id=id), durable=True)
 
-    async def replace(self, id: str, key: Key, until: float) -> bool:
-        return await self._database.write(
-            partial(_replace, id=id, key=key, until=until), durable=True
-        )
+    async def expire(self, id: str, at: float) -> None:
+        await self._database.write(partial(_expire, id=id, at=at), durable=True)
 
     async def used(self, times: Mapping[str, float]) -> None:
         await self._database.write(partial(_used, times=times), hurry=False)
@@ -75,14 +74,10 @@ def _revoke(db: sqlite3.Connection, id: str) -> None:
     db.execute("DELETE FROM keys WHERE id = ?", [id])
 
 
-def _replace(db: sqlite3.Connection, id: str, key: Key, until: float) -> bool:
-    if not db.execute("SELECT 1 FROM keys WHERE id = ?", [id]).fetchone():
-        return False
-    _add(db, key)
+def _expire(db: sqlite3.Connection, id: str, at: float) -> None:
     db.execute(
-        "UPDATE keys SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE id = ?2", [until, id]
+        "UPDATE keys SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE id = ?2", [at, id]
     )
-    return True
 
 
 def _used(db: sqlite3.Connection, times: Mapping[str, float]) -> None:

@@ -16,8 +16,9 @@ import structlog
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from occd.errors import Rejected, StateUnavailable
+from occd.key import Key
 from occd.principal import Scope
-from occd.state.keys import EXPIRED_KEPT_S, KEYS_MAX, Key
+from occd.state.keys import EXPIRED_KEPT_S, KEYS_MAX
 from occd.state.redis.connect import Reply
 from occd.state.redis.store import RedisStore
 from occd.state.redis.values import load_id
@@ -41,7 +42,13 @@ class RedisKeys:
         self._gone = False
 
     async def add(self, key: Key) -> None:
-        _check_room(await self._run("add_key", *_stored(key)))
+        told = json.dumps((key.owner, key.class_name, sorted(key.scopes), key.created_at))
+        expires_at = "" if key.expires_at is None else key.expires_at
+        bounds = KEYS_MAX, EXPIRED_KEPT_S
+        name = secrets.token_hex(8)
+        said = await self._run("add_key", key.id, key.sha256, told, expires_at, *bounds, name)
+        if said == b"full":
+            raise Rejected("too-many", f"there are {KEYS_MAX} keys: revoke some")
 
     async def all(self) -> Sequence[Key]:
         (found,) = await self._store.link.run(("HGETALL", self._key), certain=False)
@@ -66,10 +73,8 @@ class RedisKeys:
     async def revoke(self, id: str) -> None:
         await self._run("revoke_key", id)
 
-    async def replace(self, id: str, key: Key, until: float) -> bool:
-        said = await self._run("replace_key", *_stored(key), id, until)
-        _check_room(said)
-        return bool(said == b"done")
+    async def expire(self, id: str, at: float) -> None:
+        await self._run("expire_key", id, at)
 
     async def used(self, times: Mapping[str, float]) -> None:
         pairs = [each for id, at in times.items() for each in (id, at)]
@@ -97,13 +102,6 @@ class RedisKeys:
         self._made = made or self._made
 
 
-def _stored(key: Key) -> tuple[str | float, ...]:
-    told = (key.owner, key.class_name, sorted(key.scopes), key.created_at)
-    expires_at = "" if key.expires_at is None else key.expires_at
-    bounds = KEYS_MAX, EXPIRED_KEPT_S
-    return key.id, key.sha256, json.dumps(told), expires_at, *bounds, secrets.token_hex(8)
-
-
 def _load(id: bytes, stored: bytes, expires_at: bytes | None, used_at: bytes | None) -> Key | None:
     """None for one that was damaged, which must not hide the others."""
     try:
@@ -124,12 +122,7 @@ def _load(id: bytes, stored: bytes, expires_at: bytes | None, used_at: bytes | N
         return None
 
 
-def _check_room(said: Reply) -> None:
-    if said == b"full":
-        raise Rejected("too-many", f"there are {KEYS_MAX} keys: revoke some")
-
-
-_ADD = """
+_DROP = """
 local K = KEYS[1]
 local function drop(id)
   local stored = redis.call('HGET', K, 'k:' .. id)
@@ -137,42 +130,37 @@ local function drop(id)
   redis.call('HDEL', K, 'k:' .. id, 'e:' .. id, 'u:' .. id, 's:' .. string.match(stored, '^%x*'))
   return true
 end
--- id, SHA-256, the rest, when it expires or nothing, how many there may be, how long expired ones are
--- kept, a name for the hash
-local function add(id, sha, told, expires_at, most, kept, made)
-  if redis.call('HEXISTS', K, 'k:' .. id) == 1 then return 'done' end
-  local count, all = 0, redis.call('HGETALL', K)
-  for at = 1, #all, 2 do
-    local kind, other = string.match(all[at], '^(%a):(.*)')
-    if kind == 'k' then count = count + 1 end
-    if kind == 'e' and (tonumber(all[at + 1]) or 0) < now() - tonumber(kept) and drop(other) then
-      count = count - 1
-    end
-  end
-  if count >= tonumber(most) then return 'full' end
-  redis.call('HSETNX', K, 'made', made)
-  redis.call('HSET', K, 'k:' .. id, sha .. ' ' .. told, 's:' .. sha, id)
-  if expires_at ~= '' then redis.call('HSET', K, 'e:' .. id, expires_at) end
-  return 'done'
-end
 """
 
 SCRIPTS = {
-    "add_key": _ADD + "return add(unpack(ARGV))",
-    # as above, and the id of the other key, and when that one expires
-    "replace_key": _ADD
+    # id, SHA-256, the rest, when it expires or nothing, how many there may be, how long expired ones are
+    # kept, a name for the hash
+    "add_key": _DROP
     + """
-local id, new, old, till = ARGV[8], ARGV[1], 'e:' .. ARGV[8], ARGV[9]
-if redis.call('HEXISTS', K, 'k:' .. id) == 0 then
-  return redis.call('HEXISTS', K, 'k:' .. new) == 1 and 'done' or 'unknown'
+local id, sha, told, expires_at, most, kept, made = unpack(ARGV)
+if redis.call('HEXISTS', K, 'k:' .. id) == 1 then return 'done' end
+local count, all = 0, redis.call('HGETALL', K)
+for at = 1, #all, 2 do
+  local kind, other = string.match(all[at], '^(%a):(.*)')
+  if kind == 'k' then count = count + 1 end
+  if kind == 'e' and (tonumber(all[at + 1]) or 0) < now() - tonumber(kept) and drop(other) then
+    count = count - 1
+  end
 end
-local said = add(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
-local before = redis.call('HGET', K, old)
-local sooner = before and tonumber(before) <= tonumber(till)
-if said == 'done' and not sooner and redis.call('HEXISTS', K, 'k:' .. id) == 1 then
-  redis.call('HSET', K, old, till)
+if count >= tonumber(most) then return 'full' end
+redis.call('HSETNX', K, 'made', made)
+redis.call('HSET', K, 'k:' .. id, sha .. ' ' .. told, 's:' .. sha, id)
+if expires_at ~= '' then redis.call('HSET', K, 'e:' .. id, expires_at) end
+return 'done'
+""",
+    # id, time
+    "expire_key": """
+local field = 'e:' .. ARGV[1]
+local before = tonumber(redis.call('HGET', KEYS[1], field) or '')
+if redis.call('HEXISTS', KEYS[1], 'k:' .. ARGV[1]) == 1 and not (before and before < tonumber(ARGV[2])) then
+  redis.call('HSET', KEYS[1], field, ARGV[2])
 end
-return said
+return 'done'
 """,
     # SHA-256
     "find_key": """
@@ -182,7 +170,7 @@ local found = redis.call('HMGET', KEYS[1], 'k:' .. (id or ''), 'e:' .. (id or ''
 return {made, id, found[1], found[2], found[3]}
 """,
     # id
-    "revoke_key": _ADD + "drop(ARGV[1]) return 'done'",
+    "revoke_key": _DROP + "drop(ARGV[1]) return 'done'",
     # id and time, any number
     "use_keys": """
 for at = 1, #ARGV, 2 do
