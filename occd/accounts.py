@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -112,13 +113,41 @@ class AnonymousConfig(Section):
     class_name: str = Field(alias="class")
 
 
+def is_safe_address(url: str) -> bool:
+    """Whether secrets may go there: by https, or without leaving the machine."""
+    site = urlsplit(url)
+    host = site.hostname or ""
+    try:
+        local = ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost" or host.endswith(".localhost")
+    return bool(host) and (site.scheme == "https" or (site.scheme == "http" and local))
+
+
+def _issuer(given: str) -> str:
+    if not re.fullmatch(r"https?://[!-z|~]+", given) or set(given) & set("?#"):
+        raise ValueError(
+            f"{given[:100]!r} is not an issuer, as in https://login.example.org: its address, without ? and #"
+        )
+    if not is_safe_address(given):
+        raise ValueError("the issuer's address must begin with https://")
+    return given
+
+
 class OidcConfig(Section):
     """The provider at which people sign in (OpenID Connect)."""
 
-    issuer: str = Field(min_length=1, max_length=500)
+    issuer: Annotated[str, AfterValidator(_issuer)] = Field(min_length=1, max_length=500)
     client_id: str = Field(min_length=1, max_length=200)
     client_secret_file: Path | None = None
+    """None: a public client, which has no secret."""
     ca_file: Path | None = None
+    """The authority that vouches for the provider. None: those that the system trusts."""
+    scopes: tuple[Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,100}$")], ...] = (
+        "openid",
+        "profile",
+    )
+    """What is asked of the provider. Some give the claim only for a scope of its own, such as `groups`."""
     claim: str = Field("groups", min_length=1, max_length=100)
     """The claim that decides on a person's class: text, or a list of texts."""
     class_of: dict[str, str] = Field(default_factory=dict)

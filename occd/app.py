@@ -46,8 +46,10 @@ from occd.web.access import Access
 from occd.web.host import Hosts, is_loopback
 from occd.web.http11 import EdgeLimits, edge_limits
 from occd.web.owner import Callers
+from occd.web.people import People
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
+from occd.web.signin import SignInService
 
 log = structlog.get_logger()
 
@@ -92,6 +94,7 @@ class Opened:
     broker: Broker
     state: State
     languages: dict[str, Language]
+    provider: SignInService | None = None
     sandbox: Sandbox | None = None
     remedy: str | None = None
 
@@ -117,6 +120,7 @@ def check_settings(config: Config) -> None:
         )
     check_broker_settings(config)
     check_state_settings(config)
+    _provider(config)
 
 
 @asynccontextmanager
@@ -129,7 +133,7 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
             database = await stack.enter_async_context(open_database(config.data_dir))
         broker = await stack.enter_async_context(open_broker(config, database))
         state = await stack.enter_async_context(open_state(config, database))
-        opened = Opened(broker, state, languages)
+        opened = Opened(broker, state, languages, _provider(config))
         if "execute" in config.roles:
             try:
                 sandbox = await stack.enter_async_context(open_sandbox(config, _cache(config)))
@@ -137,6 +141,15 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
             except SandboxUnavailable as error:
                 opened = replace(opened, remedy=str(error))
         yield opened
+
+
+def _provider(config: Config) -> SignInService | None:
+    """Raises ConfigError."""
+    if config.accounts is None or config.accounts.oidc is None:
+        return None
+    from occd.web.oidc import Provider
+
+    return Provider(config)
 
 
 def _cache(config: Config) -> Path:
@@ -161,13 +174,16 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     roles = [Running(name, role) for name, role in named.items()]
     submissions = opened.state.submissions
     keyring = Keyring(config, opened.state.keys, partial(cancel_all, submissions, submit.cancel))
-    access = Access(config, Callers(config, keyring.find), submissions.owner)
+    people = People(config, opened.state.sessions)
+    access = Access(config, Callers(config, keyring.find, people), submissions.owner)
     services = Services(
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
         Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
         access,
         keyring,
+        people,
+        opened.provider,
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf

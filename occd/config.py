@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from occd.accounts import AccountsConfig, Networks
+from occd.accounts import AccountsConfig, Networks, is_safe_address
 from occd.errors import ConfigError
 from occd.model import Limits
 from occd.rules import BYTES_MAX, LEAST, MOST
@@ -84,6 +84,17 @@ def _host(name: str) -> str:
     return lower
 
 
+def _public_url(given: str) -> str:
+    """Without a slash at the end."""
+    site = re.fullmatch(r"([^/]*://[^/]*)((?:/[A-Za-z0-9._~-]+)*)/?", given)
+    if not site or not site[1].lower().startswith(("https://", "http://")):
+        raise ValueError(
+            f"{given[:100]!r} is not the address of a site: write https://code.example.org or "
+            "https://example.org/code"
+        )
+    return _origin(site[1]) + site[2]
+
+
 class HttpConfig(Section):
     body_max_bytes: int = Field(16 * _MIB, ge=1024, le=BYTES_MAX)
     sources_max_bytes: int = Field(8 * _MIB, ge=1024)
@@ -104,7 +115,20 @@ class HttpConfig(Section):
         tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_words)
     ] = ()
     """The names under which clients come, as in occd.example.org or *.example.org. IP addresses, loopback
-    names and the address in `listen` need not be listed."""
+    names, the name in `public_url` and the address in `listen` need not be listed."""
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """The address at which browsers find the page, without the slash at its end. The page may stand below a
+    path. Whoever serves the path takes it off."""
+
+    @property
+    def public_origin(self) -> str | None:
+        """The scheme, name and port of `public_url`, as browsers send them."""
+        return self.public_url and "/".join(self.public_url.split("/")[:3])
+
+    @property
+    def public_path(self) -> str:
+        """The path of `public_url`, without a slash at its end."""
+        return (self.public_url or "").removeprefix(self.public_origin or "")
 
 
 class QueueConfig(Section):
@@ -231,6 +255,17 @@ class Config(Section):
                 f"{', '.join(missing)} must be set, because the roles {','.join(self.roles)} are apart "
                 "from the others, whom they meet in RabbitMQ and Redis; or use --roles all"
             )
+        if self.accounts and self.accounts.oidc:
+            if self.http.public_url is None:
+                raise ValueError(
+                    "http.public_url must be set for accounts.oidc: the address at which browsers find this "
+                    "server, as in https://code.example.org"
+                )
+            if not is_safe_address(self.http.public_url):
+                raise ValueError(
+                    "http.public_url must begin with https:// for accounts.oidc, because a session's cookie "
+                    "goes there"
+                )
         ceiling, default = self.ceilings, Limits()
         for name in CeilingConfig.model_fields.keys() - {"total_time", "idle", "interactive_s"}:
             if getattr(ceiling, name) < getattr(default, name):

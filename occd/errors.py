@@ -29,6 +29,7 @@
     ├── OverBudget
     │   ├── BudgetFull         this process holds as many bytes for strangers as it may; try again
     │   └── ShareFull          this client or connection has used up its share of them
+    ├── ProviderAway           the provider at which people sign in does not answer as it should
     ├── QuotaUsedUp            this principal has used what it may; tells which quota and when it frees
     ├── Rejected               the client asked for something that cannot be; lists fields
     └── DataFolderError        the data folder is in use, too new, full, or unusable
@@ -193,6 +194,10 @@ class QuotaUsedUp(OccdError):
 class FieldError:
     field: str
     message: str
+
+
+class ProviderAway(OccdError):
+    pass
 
 
 class Rejected(OccdError):

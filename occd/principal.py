@@ -48,6 +48,8 @@ class Principal:
     """Whose quotas are used up: an owner, or `addr:` and an address. None: nobody's."""
     credential: str | None = None
     """The id of the key or session that said so. It may end at any time."""
+    name: str | None = None
+    """What to call a person who signed in."""
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes

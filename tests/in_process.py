@@ -27,6 +27,7 @@ from occd.state import Node, State, open_state
 from occd.web.access import Access
 from occd.web.http11 import edge_limits
 from occd.web.owner import Callers
+from occd.web.people import People
 from occd.web.routes import Services, make_app
 from occd.web.server import serve
 
@@ -124,9 +125,12 @@ def frame(text: bytes, opcode: int = 1, *, last: bool = True) -> bytes:
 
 @asynccontextmanager
 async def edge(
-    folder: Path, accounts: dict[str, Any] | None = None, **http: Any
+    folder: Path,
+    accounts: dict[str, Any] | None = None,
+    listen: str = "127.0.0.1:0",
+    **http: Any,
 ) -> AsyncIterator[Edge]:
-    settings = {"data_dir": folder, "listen": "127.0.0.1:0", "http": http, "accounts": accounts}
+    settings = {"data_dir": folder, "listen": listen, "http": http, "accounts": accounts}
     config = Config.model_validate(settings)
     async with (
         open_database(folder) as database,
@@ -141,8 +145,15 @@ async def edge(
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)
         keyring = Keyring(config, state.keys, partial(cancel_all, state.submissions, submit.cancel))
-        access = Access(config, Callers(config, keyring.find), state.submissions.owner)
-        app = make_app(config, Services(submit, ws, Ready(), access, keyring, ws.stopping))
+        people = People(config, state.sessions)
+        access = Access(config, Callers(config, keyring.find, people), state.submissions.owner)
+        provider = None
+        if config.accounts and config.accounts.oidc:
+            from occd.web.oidc import Provider
+
+            provider = Provider(config)
+        services = Services(submit, ws, Ready(), access, keyring, people, provider, ws.stopping)
+        app = make_app(config, services)
         stopping = trio.Event()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:

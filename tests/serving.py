@@ -167,10 +167,12 @@ def serving(
     program: Path | str = OCCD,
     cwd: Path | None = None,
     roles: str = "all",
+    port: str = "0",
     **settings: str,
 ) -> Iterator[Server]:
     """A server for as long as the context lasts; it ends well and complained of nothing."""
-    server = start(data_dir, program=program, cwd=cwd, roles=roles, **settings)
+    listen = f"--listen=127.0.0.1:{port}"
+    server = start(data_dir, listen, program=program, cwd=cwd, roles=roles, **settings)
     try:
         wait_open(server)
         yield server

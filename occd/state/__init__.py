@@ -24,10 +24,10 @@ from occd.events import Event, LogEntry, Queued
 from occd.key import Key
 from occd.model import Record, Result, Status, Submission, Summary, Terminal
 from occd.quotas import Payer, Quota
+from occd.sessions import Sessions
 from occd.sqlite import Database
 from occd.state.control import ControlEntry
 from occd.state.inbox import Letter
-from occd.state.sessions import Login, Session
 
 NODE_TTL_S = 15.0
 """A node is forgotten this many seconds after its last announcement."""
@@ -366,29 +366,6 @@ class Keys(Protocol):
 
     async def warnings(self) -> Sequence[str]:
         """One line when keys were there and are gone, because somebody emptied the server of state."""
-
-
-class Sessions(Protocol):
-    """People who signed in, and those who are about to (`occd/state/sessions.py`)."""
-
-    async def expect(self, login: Login) -> None:
-        """Keep a login until it is taken or has expired. Beyond LOGINS_MAX the oldest is forgotten."""
-
-    async def take(self, state: str) -> Login | None:
-        """The login of this name, once. None when it has expired, too."""
-
-    async def open(self, session: Session) -> None:
-        """Beyond SESSIONS_MAX of one person the oldest ends."""
-
-    async def find(self, id: str) -> Session | None:
-        """Perhaps one that has expired."""
-
-    async def rotate(self, id: str, sha256: str, new: str, now: float) -> bool:
-        """Give a session the secret with the hash `new`, if this is the hash of one that holds, and if it is
-        time (`Session.rotated`)."""
-
-    async def close(self, id: str) -> None:
-        """End a session, if there is one of this id."""
 
 
 class Store(Protocol):

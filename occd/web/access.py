@@ -46,9 +46,9 @@ class Access:
         self.endings = Endings(callers.is_still)
         self._owners: dict[str, str | None] = {}
 
-    async def caller(self, headers: Headers, peer: str) -> Principal:
+    async def caller(self, headers: Headers, peer: str, *, changes: bool) -> Principal:
         """Raises Rejected."""
-        return await self._callers.caller(headers, peer)
+        return await self._callers.caller(headers, peer, changes=changes)
 
     async def bearer(self, secret: object, headers: Headers, peer: str) -> Principal:
         """Raises Rejected."""
@@ -57,7 +57,7 @@ class Access:
     async def class_of(self, headers: Headers, scope: Mapping[str, Any]) -> str | None:
         """The class of a caller, for what everybody gets an answer to."""
         with suppress(Rejected):
-            return (await self.caller(headers, peer_of(scope))).class_name
+            return (await self.caller(headers, peer_of(scope), changes=False)).class_name
         return None
 
     async def refuse_ended(self, principal: Principal) -> None:
@@ -100,13 +100,14 @@ class Access:
 
         @blueprint.before_request
         async def check() -> None:
-            if request.method not in ("GET", "HEAD", "OPTIONS"):
+            if changes := request.method not in ("GET", "HEAD", "OPTIONS"):
                 check_origin(request.headers, self._config.http)
             call = calls[request.endpoint or ""]
             check_parameters(request.args, call.takes)
             if call.scope is None:
                 return
-            g.caller = caller = await self.caller(request.headers, peer_of(request.scope))
+            peer = peer_of(request.scope)
+            g.caller = caller = await self.caller(request.headers, peer, changes=changes)
             self.need(caller, call.scope)
             if (id := (request.view_args or {}).get("id")) is not None:
                 await self.need_of(caller, call.scope, checked_id(id))

@@ -22,7 +22,8 @@ _LOOPBACK = "localhost"
 
 
 class Hosts:
-    """`any`: occd answers to every name, because it listens beyond loopback and `http.hosts` is not set."""
+    """`any`: occd answers to every name, because it listens beyond loopback, and neither `http.hosts` nor
+    `http.public_url` is set."""
 
     def __init__(self, config: Config) -> None:
         listen = _bare(config.listen.rpartition(":")[0])

@@ -18,7 +18,7 @@ def me_routes(service: SubmitService, access: Access, config: Config) -> Bluepri
 
     @me.get("/me")
     async def me_() -> Response:
-        caller = await access.caller(request.headers, peer_of(request.scope))
+        caller = await access.caller(request.headers, peer_of(request.scope), changes=False)
         kind, name = _who(caller)
         quotas = await service.quotas(caller)
         return in_json(

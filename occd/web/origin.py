@@ -10,7 +10,7 @@ from occd.web.headers import only
 def check_origin(headers: Headers, config: HttpConfig) -> None:
     """Raises Rejected when a browser sent this from a foreign page."""
     origin = only(headers, "Origin")
-    if origin is None or origin in config.origins:
+    if origin is None or origin == config.public_origin or origin in config.origins:
         return
     if origin.partition("://")[2] != headers.get("Host"):
         raise Rejected(

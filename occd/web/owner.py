@@ -13,6 +13,7 @@ from occd.key import SECRET, digest_of, is_key
 from occd.principal import ANONYMOUS, Credential, Principal
 from occd.web.address import client_network, share_of
 from occd.web.headers import only
+from occd.web.people import People
 from occd.web.slowing import Failures
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,512}")
@@ -26,8 +27,9 @@ Find = Callable[[str], Awaitable[Credential | None]]
 class Callers:
     """Tells who calls. Without accounts, an owner is a client that knows the secret which the client made."""
 
-    def __init__(self, config: Config, created: Find) -> None:
+    def __init__(self, config: Config, created: Find, people: People) -> None:
         """`created` knows the keys that were created, beside those of the configuration."""
+        self._people = people
         self._accounts = config.accounts
         self._proxies = config.trusted_proxies
         self._created = created
@@ -35,8 +37,9 @@ class Callers:
         self._listed = {key.sha256: key.credential for key in listed}
         self._failures = Failures()
 
-    async def caller(self, headers: Headers, peer: str) -> Principal:
-        """By `Authorization: Bearer SECRET`; nobody without one. Raises Rejected."""
+    async def caller(self, headers: Headers, peer: str, *, changes: bool) -> Principal:
+        """By `Authorization: Bearer SECRET`, or by the cookie of a session; nobody without. `changes`: the
+        call is more than a look. Raises Rejected."""
         given = only(headers, "Authorization")
         scheme, _, secret = (given or "").partition(" ")
         if scheme.lower() == "bearer":
@@ -44,6 +47,8 @@ class Callers:
         if given is not None and self._accounts is not None:
             # Whoever meant to say who they are must not become nobody.
             raise Rejected("unauthorized", "write the header as Authorization: Bearer SECRET")
+        if person := await self._people.caller(headers, changes=changes):
+            return person
         return await self.bearer(None, headers, peer)
 
     async def bearer(self, secret: object, headers: Headers, peer: str) -> Principal:
@@ -65,9 +70,11 @@ class Callers:
         return Principal(scopes=frozenset())
 
     async def is_still(self, principal: Principal) -> bool:
-        """Whether the key of a principal still holds."""
+        """Whether the key, or the session, of a principal still holds."""
         if principal.credential is None or self._accounts is None:
             return True
+        if (signed_in := await self._people.is_still(principal)) is not None:
+            return signed_in
         found = await self._find(principal.credential)
         return found is not None and found.scopes >= principal.scopes
 

@@ -31,48 +31,73 @@ class _Static:
     type: str
 
 
-def page_routes() -> Blueprint:
-    pages = Blueprint("pages", __name__)
-    files = _load_static(data_folder("static"))
-    # A handful of templates, all ours: no loader looks for changes.
-    jinja = Environment(
-        loader=FileSystemLoader(data_folder("templates")),
-        autoescape=select_autoescape(),
-        auto_reload=False,
-    )
+class Pages:
+    """The files of the page, and what is made of the templates."""
 
-    # Not a dict, whose methods a template would find before its words.
-    words = SimpleNamespace(
-        **json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
-    )
+    def __init__(self) -> None:
+        self.files = _load_static(data_folder("static"))
+        # A handful of templates, all ours: no loader looks for changes.
+        self._jinja = Environment(
+            loader=FileSystemLoader(data_folder("templates")),
+            autoescape=select_autoescape(),
+            auto_reload=False,
+        )
+        # Not a dict, whose methods a template would find before its words.
+        self._words = SimpleNamespace(
+            **json.loads((data_folder("templates") / "words.json").read_text("utf-8"))
+        )
 
-    def static_url(path: str) -> str:
-        # Relative: the page may stand below a path of another site.
-        return f"static/{path}?v={files[path].etag}"
+    def page(
+        self,
+        template: str,
+        status: int = 200,
+        root: str = "",
+        *,
+        cached: bool = False,
+        **values: object,
+    ) -> Response:
+        """`root` leads from the page's address to the editor's: the page may stand below a path of another
+        site. `cached`: a browser may keep the page, and asks whether it is still the same."""
 
+        def static(path: str) -> str:
+            return f"{root}static/{path}?v={self.files[path].etag}"
+
+        nonce = secrets.token_urlsafe(16)
+        page = self._jinja.get_template(template).render(
+            nonce=nonce, version=__version__, static=static, words=self._words, root=root, **values
+        )
+        headers = {"Content-Security-Policy": _CSP.format(nonce=nonce)}
+        if cached:
+            headers["Cache-Control"] = "no-cache"
+        response = respond(page.encode(), "text/html; charset=utf-8", compress, headers)
+        response.status_code = status
+        return response
+
+
+def page_routes(pages: Pages, *, sign_in: bool, accounts: bool) -> Blueprint:
+    """`sign_in`: people can sign in here."""
+    routes = Blueprint("pages", __name__)
+    files = pages.files
     modules = _imported(files, "app.js")
 
-    @pages.get("/")
+    @routes.get("/")
     async def index() -> Response:
-        nonce = secrets.token_urlsafe(16)
-        page = jinja.get_template("index.html").render(
-            nonce=nonce, version=__version__, static=static_url, words=words, modules=modules
+        return pages.page(
+            "index.html", cached=True, modules=modules, sign_in=sign_in, accounts=accounts
         )
-        headers = {"Content-Security-Policy": _CSP.format(nonce=nonce), "Cache-Control": "no-cache"}
-        return respond(page.encode(), "text/html; charset=utf-8", compress, headers)
 
-    @pages.get("/static/<path:path>")
+    @routes.get("/static/<path:path>")
     async def static(path: str) -> Response:
         file = files.get(path)
         if file is None:
             raise NotFound
         return _serve(file)
 
-    @pages.get("/favicon.ico")
+    @routes.get("/favicon.ico")
     async def favicon() -> Response:
         return _serve(files["favicon.svg"])
 
-    return pages
+    return routes
 
 
 def _imported(files: dict[str, _Static], name: str) -> list[str]:

@@ -15,6 +15,8 @@ GET    /api/v1/keys                 administer   keys.py
 POST   /api/v1/keys · /keys/{id}/rotate
 DELETE /api/v1/keys/{id}
 WS     /api/v1/ws                   follow, type     socket.py
+POST   /api/v1/sign-out                 people           signin.py
+GET    /sign-in  /sign-in/callback
 GET    /  /static/{path}            the editor       pages.py
 GET    /healthz · /readyz           for supervisors
 """
@@ -40,8 +42,10 @@ from occd.web.json import dump
 from occd.web.keys import key_routes
 from occd.web.many import many_routes
 from occd.web.me import me_routes
-from occd.web.pages import page_routes, secure
+from occd.web.pages import Pages, page_routes, secure
+from occd.web.people import People
 from occd.web.problems import Problem, internal_problem, problem_of
+from occd.web.signin import SignInService, sign_in_routes, sign_out_routes
 from occd.web.socket import socket_routes
 
 _MISMATCH = "/api/v1/ws takes WebSockets only, and no other address takes them"
@@ -58,6 +62,9 @@ class Services:
     health: Health
     access: Access
     keys: KeyService
+    people: People
+    provider: SignInService | None
+    """None: people cannot sign in."""
     stopping: trio.Event
     """Set when nothing more will happen: waiting and streams end, WebSockets are closed with 1001."""
 
@@ -76,7 +83,14 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         app.register_blueprint(me, url_prefix=prefix)
         keys = key_routes(services.keys, services.access, config)
         app.register_blueprint(keys, url_prefix=prefix)
-        app.register_blueprint(page_routes())
+        app.register_blueprint(sign_out_routes(services.access, services.people), url_prefix=prefix)
+        pages, accounts = Pages(), config.accounts is not None
+        app.register_blueprint(
+            page_routes(pages, sign_in=services.provider is not None, accounts=accounts)
+        )
+        if services.provider:
+            sign_in = sign_in_routes(config, services.provider, services.people, pages)
+            app.register_blueprint(sign_in)
     if services.follow:
         socket = socket_routes(services.follow, services.access, services.stopping, config.http)
         app.register_blueprint(socket, url_prefix=prefix)

@@ -59,7 +59,8 @@ def socket_routes(
         try:
             check_origin(websocket.headers, config)
             check_parameters(websocket.args, ())
-            principal = await access.caller(websocket.headers, peer_of(websocket.scope))
+            peer = peer_of(websocket.scope)
+            principal = await access.caller(websocket.headers, peer, changes=True)
         except Rejected as error:
             return problem_of(error).response()
         await websocket.accept()

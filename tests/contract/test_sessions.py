@@ -10,7 +10,7 @@ import pytest
 import trio
 from seams import STATE_SEAMS, StateSeam
 
-from occd.state.sessions import (
+from occd.sessions import (
     LOGIN_S,
     LOST_S,
     OVERLAP_S,

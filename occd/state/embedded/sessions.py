@@ -5,8 +5,8 @@ import sqlite3
 import time
 from functools import partial
 
+from occd.sessions import LOGINS_MAX, SESSIONS_MAX, Login, Session
 from occd.sqlite import Database
-from occd.state.sessions import LOGINS_MAX, SESSIONS_MAX, Login, Session
 
 
 class EmbeddedSessions:

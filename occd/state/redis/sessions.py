@@ -13,9 +13,9 @@ from dataclasses import astuple
 import structlog
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from occd.sessions import LOGIN_S, LOGINS_MAX, SESSION_S, SESSIONS_MAX, Login, Session
 from occd.state.redis.connect import Reply
 from occd.state.redis.store import RedisStore
-from occd.state.sessions import LOGIN_S, LOGINS_MAX, SESSION_S, SESSIONS_MAX, Login, Session
 
 log = structlog.get_logger()
 

@@ -1,6 +1,7 @@
 """People who signed in, and those who are about to."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 SESSION_S = 12 * 3600.0
 SESSIONS_MAX = 20
@@ -68,3 +69,26 @@ class Session:
         if not self.knows(sha256, now) or now < self.rotated_at + after:
             return None
         return replace(self, sha256=new, before=sha256, rotated_at=now)
+
+
+class Sessions(Protocol):
+    """The part of state that keeps both."""
+
+    async def expect(self, login: Login) -> None:
+        """Keep a login until it is taken or has expired. Beyond LOGINS_MAX the oldest is forgotten."""
+
+    async def take(self, state: str) -> Login | None:
+        """The login of this name, once. None when it has expired, too."""
+
+    async def open(self, session: Session) -> None:
+        """Beyond SESSIONS_MAX of one person the oldest ends."""
+
+    async def find(self, id: str) -> Session | None:
+        """Perhaps one that has expired."""
+
+    async def rotate(self, id: str, sha256: str, new: str, now: float) -> bool:
+        """Give a session the secret with the hash `new`, if this is the hash of one that holds, and if it is
+        time (`Session.rotated`)."""
+
+    async def close(self, id: str) -> None:
+        """End a session, if there is one of this id."""

@@ -1,0 +1,131 @@
+"""Signing in and out: `GET /sign-in` sends the browser to the provider, which sends it back to
+`GET /sign-in/callback`.
+
+The cookie of a login shows that the browser that comes back is the one that went. The parameter `state` names
+the login, which is taken once. Whatever else comes along decides nothing, and is never shown.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Protocol
+
+import structlog
+from quart import Blueprint, Response, request
+
+from occd.config import Config
+from occd.errors import OccdError, Rejected
+from occd.sessions import LOGIN_S, Login
+from occd.web.access import Access, Call
+from occd.web.pages import Pages
+from occd.web.people import People, Person
+from occd.web.problems import problem_of
+from occd.web.query import check_parameters
+
+log = structlog.get_logger()
+
+_NEXT = re.compile(r"/(?!/|sign-in)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,500}")
+"""An address below `public_url`."""
+
+
+class SignInService(Protocol):
+    """The provider."""
+
+    async def address(self, state: str, nonce: str, verifier: str) -> str: ...
+
+    async def person(self, code: str, nonce: str, verifier: str) -> Person: ...
+
+
+def sign_in_routes(
+    config: Config, provider: SignInService, people: People, pages: Pages
+) -> Blueprint:
+    routes = Blueprint("sign_in", __name__)
+    assert config.accounts
+    assert config.accounts.oidc
+    home, issuer, cookies = (
+        config.http.public_url or "",
+        config.accounts.oidc.issuer,
+        people.cookies,
+    )
+
+    async def told(answer: Callable[[], Awaitable[Response]]) -> Response:
+        """A person reads a page, and a program a problem."""
+        try:
+            return await answer()
+        except OccdError as error:
+            problem = problem_of(error)
+            if (
+                request.accept_mimetypes.best_match(("application/problem+json", "text/html"))
+                != "text/html"
+            ):
+                return problem.response()
+            response = pages.page("signin.html", problem.status, _root(), problem=problem)
+            if problem.retry_after:
+                response.headers["Retry-After"] = str(problem.retry_after)
+            return response
+
+    @routes.get("/sign-in")
+    async def sign_in() -> Response:
+        return await told(_begin)
+
+    async def _begin() -> Response:
+        check_parameters(request.args, ("next",))
+        then = request.args.get("next", "/")
+        if not _NEXT.fullmatch(then):
+            raise Rejected("bad-request", "next must be a path of this server, as in /")
+        state, browser, nonce, verifier = (secrets.token_urlsafe(48) for _ in range(4))
+        address = await provider.address(state, nonce, verifier)
+        await people.logins.expect(
+            Login(_hash(state), _hash(browser), nonce, verifier, then, time.time() + LOGIN_S)
+        )
+        response = Response(b"", 303, {"Location": address})
+        cookies.write(response, cookies.login, browser, LOGIN_S)
+        return response
+
+    @routes.get("/sign-in/callback")
+    async def callback() -> Response:
+        return await told(_finish)
+
+    async def _finish() -> Response:
+        given, browser = request.args, cookies.read(request.headers, cookies.login)
+        login = await people.logins.take(_hash(given.get("state", ""))) if browser else None
+        if login is None or login.browser != _hash(browser or ""):
+            raise Rejected("sign-in-expired", "sign in again")
+        if given.get("iss", issuer) != issuer:
+            raise Rejected("sign-in-refused", "another provider has answered")
+        if (code := given.get("code")) is None:
+            raise Rejected(
+                "sign-in-cancelled", "the provider did not let you in, or you stopped there"
+            )
+        person = await provider.person(code, login.nonce, login.verifier)
+        response = Response(b"", 303, {"Location": home + login.next})
+        await people.sign_in(person, request.headers, response)
+        cookies.forget(response, cookies.login)
+        log.info("a person signed in", owner=person.owner)
+        return response
+
+    return routes
+
+
+def sign_out_routes(access: Access, people: People) -> Blueprint:
+    routes = Blueprint("sign_out", __name__)
+    access.guard(routes, {"sign_out.sign_out": Call()})
+
+    @routes.post("/sign-out")
+    async def sign_out() -> Response:
+        response = Response("", 204)
+        await people.sign_out(request.headers, response)
+        return response
+
+    return routes
+
+
+def _root() -> str:
+    """From this page's address to the editor's."""
+    return "../" if request.path.endswith("/callback") else "./"
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()

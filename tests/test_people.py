@@ -1,0 +1,369 @@
+"""People sign in at a real provider, and only they are who they say they are."""
+
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+from people import CLIENT_SECRET, Browser, agree, parameters, signing_in
+from provider import Provider, providing
+from serving import API, Answer, Server
+
+from occd.sessions import SESSIONS_MAX
+
+
+@pytest.fixture(scope="module")
+def its_process() -> Iterator[Provider]:
+    with providing() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(its_process: Provider) -> Provider:
+    its_process.tell()
+    its_process.person("ada", name="Ada Lovelace", groups=["staff", "other"])
+    its_process.person("root", name="Root", groups=["ops"])
+    its_process.person("sam", groups=[])
+    return its_process
+
+
+@pytest.fixture(scope="module")
+def server(its_process: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with signing_in(tmp_path_factory.mktemp("people") / "data", its_process) as server:
+        yield server
+
+
+@pytest.fixture
+def browser(server: Server) -> Browser:
+    return Browser(server)
+
+
+def problem(answer: Answer) -> str:
+    return str(answer.json()["type"])
+
+
+def test_a_person_signs_in_and_out(provider: Provider, browser: Browser) -> None:
+    assert browser.submit().status == 401
+    answer = browser.sign_in("ada")
+    assert answer.headers["Location"] == f"{browser.origin}/"
+    assert list(browser.cookies) == ["occd_session"]
+    attributes = browser.attributes["occd_session"].split("; ")
+    assert {"HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=43200"} <= set(attributes)
+    assert browser.submit().status == 202
+    before = browser.cookie
+    assert browser.request("POST", f"{API}/sign-out").status == 204
+    assert browser.cookies == {}
+    assert browser.submit().status == 401
+    again = browser.submit(Cookie=before)
+    assert (again.status, problem(again)) == (401, "signed-out")
+
+
+def test_what_a_person_submits_is_theirs_in_every_browser(
+    provider: Provider, server: Server
+) -> None:
+    one, other, somebody = Browser(server), Browser(server), Browser(server)
+    one.sign_in("ada")
+    other.sign_in("ada")
+    somebody.sign_in("sam")
+    id = one.submit().json()["id"]
+    assert other.get(f"{API}/submissions/{id}").status == 200
+    assert somebody.get(f"{API}/submissions/{id}").status == 404
+    assert other.get(f"{API}/submissions").json()["submissions"][0]["id"] == id
+
+
+def test_an_administrator_sees_everything(provider: Provider, server: Server) -> None:
+    one, admin = Browser(server), Browser(server)
+    one.sign_in("ada")
+    admin.sign_in("root")
+    id = one.submit().json()["id"]
+    assert admin.get(f"{API}/submissions/{id}").status == 200
+
+
+def test_the_browser_is_sent_to_the_provider_with_pkce_state_and_nonce(
+    provider: Provider, browser: Browser
+) -> None:
+    one, other = (parameters(browser.set_off()) for _ in range(2))
+    assert one["redirect_uri"] == f"{browser.origin}/sign-in/callback"
+    assert one["response_type"] == "code"
+    assert one["client_id"] == "occd"
+    assert one["scope"] == "openid profile"
+    assert one["code_challenge_method"] == "S256"
+    for name in ("state", "nonce", "code_challenge"):
+        assert len(one[name]) >= 43
+        assert one[name] != other[name]
+
+
+def test_the_address_to_come_back_to_is_the_configurations(
+    provider: Provider, browser: Browser
+) -> None:
+    """Whatever a request says of the host."""
+    answer = browser.get(
+        "/sign-in", Host="localhost", X_Forwarded_Host="evil.example", X_Forwarded_Proto="https"
+    )
+    sent = parameters(answer.headers["Location"])
+    assert sent["redirect_uri"] == f"{browser.origin}/sign-in/callback"
+
+
+@pytest.mark.parametrize("then", ["/", "/?x=1", "/sub/page", "/a%20b"])
+def test_a_person_comes_back_to_where_they_were(
+    then: str, provider: Provider, browser: Browser
+) -> None:
+    answer = browser.sign_in("ada", "?" + urlencode({"next": then}))
+    assert answer.headers["Location"] == browser.origin + then
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        "",
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "https://evil.example/",
+        "https:evil.example",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "evil.example",
+        "@evil.example",
+        ".evil.example",
+        ":80/",
+        "/\t/evil.example",
+        "\t//evil.example",
+        "/\r\nLocation: https://evil.example",
+        "/\0",
+        "/sign-in",
+        "/sign-in?next=/sign-in",
+        "/" + "x" * 600,
+        "/ü",
+    ],
+)
+def test_nobody_is_sent_elsewhere(then: str, provider: Provider, browser: Browser) -> None:
+    answer = browser.get("/sign-in?" + urlencode({"next": then}))
+    assert (answer.status, problem(answer)) == (400, "bad-request")
+    assert browser.cookies == {}
+
+
+def test_an_address_twice_is_refused(browser: Browser) -> None:
+    assert browser.get("/sign-in?next=/&next=//evil.example").status == 400
+
+
+# what comes back is compared with what went out
+
+
+def test_a_wrong_state_signs_nobody_in(provider: Provider, browser: Browser) -> None:
+    came = agree(browser.set_off(), "ada")
+    code, state = parameters(came)["code"], parameters(came)["state"]
+    for query in (
+        {"code": code, "state": state[:-1] + "_"},
+        {"code": code, "state": ""},
+        {"code": code},
+        {"state": "x"},
+        {},
+    ):
+        answer = browser.come_back(f"{browser.origin}/sign-in/callback?{urlencode(query)}")
+        assert (answer.status, problem(answer)) == (400, "sign-in-expired")
+        assert "occd_session" not in browser.cookies
+    assert browser.come_back(came).status == 303
+
+
+def test_a_login_is_used_once(provider: Provider, browser: Browser) -> None:
+    came = agree(browser.set_off(), "ada")
+    login = browser.cookie
+    assert browser.come_back(came).status == 303
+    path = came.removeprefix(browser.origin)
+    again = Browser(browser.server).get(path, Cookie=login)
+    assert (again.status, problem(again)) == (400, "sign-in-expired")
+
+
+def test_an_attackers_login_does_not_become_a_victims(provider: Provider, server: Server) -> None:
+    """Login CSRF: the victim is sent to the attacker's callback, and would work in the attacker's name."""
+    attacker, victim = Browser(server), Browser(server)
+    came = agree(attacker.set_off(), "sam")
+    answer = victim.come_back(came)
+    assert (answer.status, problem(answer)) == (400, "sign-in-expired")
+    victim.set_off()  # has a cookie of a login of its own
+    answer = victim.come_back(agree(attacker.set_off(), "sam"))
+    assert (answer.status, problem(answer)) == (400, "sign-in-expired")
+    assert "occd_session" not in victim.cookies
+
+
+def test_a_planted_session_becomes_nobodys(provider: Provider, server: Server) -> None:
+    """Session fixation: a session begins with a secret that nobody knew before."""
+    attacker, victim = Browser(server), Browser(server)
+    attacker.sign_in("sam")
+    planted = attacker.cookies["occd_session"]
+    victim.cookies["occd_session"] = planted
+    victim.sign_in("ada")
+    assert victim.cookies["occd_session"] != planted
+    assert attacker.submit().status == 401  # what a browser brings along ends
+    made_up = Browser(server, {"occd_session": "0" * 32 + "." + "0" * 16 + "." + "A" * 43})
+    assert made_up.submit().status == 401
+    made_up.sign_in("ada")
+    assert "A" * 43 not in made_up.cookies["occd_session"]
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "occd_session=",
+        "occd_session=x",
+        "occd_session=.",
+        "occd_session=..",
+        "occd_session=" + "x" * 5000,
+        "occd_session=a.b.c; occd_session=d.e.f",
+        'occd_session="a.b.c"',
+        "occd_session=%00.%00.%00",
+        "occd_session={a}.b.c",
+        "=; ;;; occd_session",
+        "\xff\xfe",
+    ],
+)
+def test_a_cookie_that_is_none_is_nobodys(cookie: str, server: Server) -> None:
+    answer = Browser(server).submit(Cookie=cookie)
+    assert answer.status == 401
+    assert Browser(server).get("/", Cookie=cookie).status == 200
+
+
+def test_two_cookies_of_a_name_are_nobodys(provider: Provider, server: Server) -> None:
+    """A neighbouring host may have set one of them."""
+    browser = Browser(server)
+    browser.sign_in("ada")
+    assert browser.submit(Cookie=f"occd_session=a.b.c; {browser.cookie}").status == 401
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        {"later_s": -7200},
+        {"claims": {"nonce": "another"}},
+        {"claims": {"nonce": None}},
+        {"claims": {"aud": "another"}},
+        {"claims": {"aud": ["another", "occd"]}},
+        {"claims": {"aud": ["another", "occd"], "azp": "another"}},
+        {"claims": {"aud": None}},
+        {"claims": {"iss": "https://evil.example"}},
+        {"claims": {"iss": None}},
+        {"claims": {"sub": None}},
+        {"claims": {"sub": 7}},
+        {"claims": {"sub": ""}},
+        {"claims": {"sub": "x y"}},
+        {"claims": {"sub": "{x}"}},
+        {"claims": {"sub": "ü"}},
+        {"claims": {"sub": "x" * 256}},
+        {"claims": {"nbf": 99999999999}},
+        {"claims": {"at_hash": "x"}},
+        {"forged": True},
+        {"alg": "HS256"},
+        {"alg": "none"},
+        {"header": {"kid": "another"}},
+        {"forged": True, "header": {"kid": "another"}},
+        {"forged": True, "header": {"jku": "https://evil.example/jwks"}},
+        {"none": True},
+    ],
+    ids=str,
+)
+def test_a_wrong_token_signs_nobody_in(
+    token: dict[str, object], provider: Provider, browser: Browser
+) -> None:
+    provider.tell(token=token)
+    came = agree(browser.set_off(), "ada")
+    answer = browser.come_back(came)
+    assert (answer.status, problem(answer)) == (403, "sign-in-refused")
+    assert "occd_session" not in browser.cookies
+
+
+def test_a_wrong_code_signs_nobody_in(provider: Provider, browser: Browser) -> None:
+    for code in ("wrong", "", "x" * 3000):
+        state = parameters(browser.set_off())["state"]
+        answer = browser.get(f"/sign-in/callback?{urlencode({'code': code, 'state': state})}")
+        assert (answer.status, problem(answer)) == (403, "sign-in-refused")
+
+
+def test_another_providers_answer_is_refused(provider: Provider, browser: Browser) -> None:
+    came = agree(browser.set_off(), "ada")
+    answer = browser.come_back(f"{came}&iss=https://evil.example")
+    assert (answer.status, problem(answer)) == (403, "sign-in-refused")
+    came = agree(browser.set_off(), "ada")
+    assert browser.come_back(f"{came}&iss={provider.issuer}").status == 303
+
+
+def test_who_stops_at_the_provider_is_told_so(provider: Provider, browser: Browser) -> None:
+    state = parameters(browser.set_off())["state"]
+    said = urlencode({"error": "access_denied", "error_description": "<b>x</b>", "state": state})
+    answer = browser.get(f"/sign-in/callback?{said}", Accept="text/html")
+    assert answer.status == 403
+    assert b"You were not signed in" in answer.body
+    assert b"<b>x" not in answer.body
+    assert b"access_denied" not in answer.body
+
+
+# other pages cannot use the cookie
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "http://127.0.0.1:1",
+        "https://127.0.0.1",
+        "null",
+        "",
+    ],
+)
+def test_a_foreign_page_cannot_use_the_cookie(
+    origin: str, provider: Provider, browser: Browser
+) -> None:
+    browser.sign_in("ada")
+    answer = browser.submit(Origin=origin)
+    assert (answer.status, problem(answer)) == (403, "forbidden-origin")
+    assert browser.request("POST", f"{API}/sign-out", Origin=origin).status == 403
+    assert browser.submit().status == 202
+
+
+def test_a_call_with_the_cookie_names_its_origin(provider: Provider, browser: Browser) -> None:
+    """A browser does with every call that changes something."""
+    browser.sign_in("ada")
+    body = b'{"language": "python", "source": "print(1)"}'
+    answer = browser.server.post(body, Cookie=browser.cookie)
+    assert (answer.status, problem(answer)) == (403, "forbidden-origin")
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "bKdPyn3u98cTfZJSh4TNeQ==",
+    }
+    assert browser.get(f"{API}/ws", **upgrade).status == 403
+    assert browser.get(f"{API}/ws", **upgrade, Origin="http://127.0.0.1:1").status == 403
+
+
+def test_a_person_has_at_most_so_many_sessions(provider: Provider, server: Server) -> None:
+    browsers = [Browser(server) for _ in range(SESSIONS_MAX + 1)]
+    for each in browsers:
+        each.sign_in("sam")
+    assert [each.get(f"{API}/submissions").status for each in browsers] == [
+        401,
+        *[200] * SESSIONS_MAX,
+    ]
+
+
+def test_secrets_are_in_no_log_and_no_page(provider: Provider, browser: Browser) -> None:
+    address = browser.set_off()
+    came = agree(address, "ada")
+    login = browser.cookies["occd_login"]
+    browser.come_back(came)
+    (asked,) = [each for each in provider.asked() if each["path"] == "/oauth2/token"][-1:]
+    secrets = [
+        login,
+        browser.cookies["occd_session"],
+        parameters(came)["code"],
+        parameters(came)["state"],
+        parameters(address)["nonce"],
+        asked["code_verifier"],
+        CLIENT_SECRET,
+    ]
+    shown = browser.get("/").body + browser.get("/sign-in/callback", Accept="text/html").body
+    logged = browser.server.log.read_bytes() + browser.server.output.read_bytes()
+    for each in secrets:
+        assert len(each) >= 20
+        assert each.encode() not in shown
+        assert each.encode() not in logged
