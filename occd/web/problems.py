@@ -70,6 +70,7 @@ _REJECTED = {
     "sign-in-refused": (403, "You could not be signed in"),
     "forbidden": (403, "You may not do this"),
     "forbidden-origin": (403, "This origin may not use the server"),
+    "unknown-letter": (404, "No such dead letter is kept"),
     "not-acceptable": (406, "This has no form that you accept"),
     "too-large": (413, "This is too large"),
     "unknown-host": (421, "The server does not answer to this name"),
