@@ -123,7 +123,8 @@ async def test_a_created_key_is_told_once_and_used(calls: Calls) -> None:
     assert sha256(made["key"].encode()).hexdigest() not in json.dumps(said)
     boss, service, found = said["keys"]
     assert (boss["id"], boss["from"], service["from"]) == ("boss", "configuration", "configuration")
-    assert found | {"created_at": None} == {
+    assert found["used_at"] > found["created_at"]
+    assert found | {"created_at": None, "used_at": None} == {
         "id": made["id"],
         "owner": "moodle",
         "class": "all",
