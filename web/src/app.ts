@@ -43,6 +43,7 @@ import { onOffers } from './strip'
 import { newWatch } from './watch'
 import { newWorkspace } from './workspace'
 import type { Workspace } from './workspace'
+import { newWrapping } from './wrapping'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
@@ -529,6 +530,9 @@ document.addEventListener('visibilitychange', save)
 
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 typeByTouch(page.keys, type)
+newWrapping(page.wrap, page.output, 'wrap', true)
+// Compilers point at columns.
+newWrapping(page.compileWrap, page.compileOutput, 'wrap-compiler', false)
 const nextPane = newPanes([
   {
     in: page.editor,
@@ -569,6 +573,7 @@ newCommands({
   drawer: () => page.drawerToggle.click(),
   copy: () => page.copy.click(),
   download: () => page.download.click(),
+  wrap: () => page.wrap.click(),
   versions: () => page.versions.click(),
   example: () => page.restore.click(),
   theme: () => page.theme.click(),

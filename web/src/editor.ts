@@ -17,7 +17,7 @@ import type { Edit } from './edits'
 import { newMarks } from './marks'
 import { loadMode, readyMode } from './modes'
 import type { Place, Problem } from './problems'
-import { say } from './say'
+import { allOf, say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
 
@@ -61,6 +61,8 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
   const extensions = [
     EditorView.cspNonce.of(nonce),
     EditorView.contentAttributes.of({ 'aria-label': say('program'), 'aria-describedby': 'editor-hint', tabindex: '0' }),
+    // Its own words are those of words.json, which has them under what it says by itself.
+    EditorState.phrases.of(allOf('editor')),
     lineNumbers(),
     highlightActiveLineGutter(),
     highlightSpecialChars(),

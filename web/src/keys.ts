@@ -21,6 +21,7 @@ export const commands = [
   { id: 'drawer', keys: '' },
   { id: 'copy', keys: '' },
   { id: 'download', keys: '' },
+  { id: 'wrap', keys: '' },
   { id: 'versions', keys: '' },
   { id: 'example', keys: '' },
   { id: 'theme', keys: '' },
