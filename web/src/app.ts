@@ -120,6 +120,7 @@ const socket = openSocket('api/v1/ws', {
     watch.stop()
   },
   frame(frame) {
+    attention.heard()
     runner.frame(frame)
     if (frame.type !== 'event') remember()
     // A refusal that the program waits out is no progress.
@@ -127,10 +128,11 @@ const socket = openSocket('api/v1/ws', {
   },
   wanted: () => runner.current() !== null,
 })
-/** The terminal takes the keys of who only watches a program that is still there. */
+/** The terminal takes the keys of who only watches a program that runs. */
 const attention = newAttention(() => {
   const current = runner.current()
-  return current === null || current.over || !current.tty || screen.focus()
+  if (current === null || current.over || !current.tty) return true
+  return results.facts.began !== null && screen.focus()
 })
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
