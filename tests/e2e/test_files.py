@@ -239,7 +239,10 @@ def test_what_is_shown_to_run_is_what_runs(editor: Editor) -> None:
     editor.part("run").click()
     editor.expect_verdict("good")
     editor.expect_whole_output("a\n")
-    undo(editor)
+    choose(editor, "solve.txt")
+    act(editor, "rename")
+    editor.part("name").fill("main.py")
+    editor.page.keyboard.press("Enter")
     expect_names(editor, "main.py", "src/a.py")
     editor.part("run").click()
     editor.expect_verdict("good")
@@ -279,6 +282,10 @@ def test_a_zip_is_a_program_and_goes_out_as_it_came_in(editor: Editor, tmp_path:
     packed = path(tmp_path, "project.zip", zipped(files, executable=("project/tool",)))
     drop(editor, packed)
     expect(editor.part("done")).to_contain_text("Opened project.zip: 4 files.")
+    undo(editor)
+    expect_names(editor, "main.py")
+    editor.expect_program(MINE)
+    drop(editor, packed)
     expect_names(editor, "main.py", "data/é.txt", "tool", "blob")
     editor.give("x")
     editor.part("run").click()
@@ -304,9 +311,6 @@ def test_a_zip_is_a_program_and_goes_out_as_it_came_in(editor: Editor, tmp_path:
     } | {"stdin.txt": b"x"}
     assert modes["tool"] == 0o100755
     assert modes["blob"] == 0o100644
-    undo(editor)
-    expect_names(editor, "main.py")
-    editor.expect_program(MINE)
 
 
 def test_what_a_program_reads_goes_out_with_it_and_comes_in_again(
@@ -329,14 +333,15 @@ def test_what_a_program_reads_goes_out_with_it_and_comes_in_again(
     open_files(editor, packed)
     expect(editor.part("done")).to_contain_text("Opened main.zip: 2 files.")
     expect(editor.part("done")).to_contain_text("Its input is under Input.")
+    undo(editor)
+    editor.expect_program(MINE)
+    expect(editor.part("stdin")).to_have_value("")
+    open_files(editor, packed)
     expect_names(editor, "main.py", "stdin.txt")
     expect(editor.part("stdin")).to_have_value("given\n")
     editor.part("run").click()
     editor.expect_verdict("good")
     editor.expect_whole_output("given\n a file of mine\n")
-    undo(editor)
-    editor.expect_program(MINE)
-    expect(editor.part("stdin")).to_have_value("")
 
 
 def test_a_folder_is_a_program(editor: Editor, tmp_path: Path) -> None:
@@ -608,3 +613,38 @@ def test_two_tabs_of_which_one_has_input_leave_each_other_alone(
             here.page.evaluate("word => localStorage.setItem('probe', word)", word)
             there.page.wait_for_function("word => localStorage.getItem('probe') === word", arg=word)
     assert other.page.evaluate("() => heard") < 100
+
+
+# What is said of it
+
+
+def test_what_was_said_goes_with_the_next_run(editor: Editor) -> None:
+    editor.give("x")
+    add(editor, "a.py")
+    expect(editor.part("done")).to_contain_text("Added a.py.")
+    editor.page.keyboard.press("Control+Enter")
+    expect(editor.part("done")).to_be_hidden()
+
+
+def test_what_was_said_goes_a_while_after_something_was_written_and_not_from_the_pointer(
+    editor: Editor,
+) -> None:
+    add(editor, "a.py")
+    done = editor.part("done")
+    done.hover()
+    editor.page.keyboard.type("x = 1")
+    editor.page.wait_for_timeout(9_000)  # longer than it stays for who looks elsewhere
+    expect(done).to_be_visible()
+    editor.part("verdict").hover()
+    expect(done).to_be_hidden()
+    act(editor, "remove")
+    expect(done).to_contain_text("Deleted a.py.")
+    editor.page.wait_for_timeout(9_000)  # nobody has done anything
+    expect(done).to_be_visible()
+    done.get_by_text("Undo").focus()
+    editor.page.keyboard.press("Control+Enter")
+    editor.expect_verdict("good")
+    expect(done).to_be_visible()
+    editor.page.keyboard.press("Enter")  # it has the focus still
+    expect_names(editor, "main.py", "a.py")
+    editor.expect_program("x = 1")

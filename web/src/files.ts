@@ -7,8 +7,7 @@ import { bytes } from './measures'
 import type { Language } from './messages'
 import { freeName, lacksMain, mostFiles, wrongBeside } from './names'
 import { askName, nameWords } from './naming'
-import { newNotice } from './notice'
-import type { Action } from './notice'
+import type { Action, Notice } from './notice'
 import type { Opened, OpeningFault } from './opening'
 import { page } from './page'
 import { bytesOf, isSource, mainOf } from './program'
@@ -38,8 +37,7 @@ export interface FilesEvents {
 
 type Get = () => Promise<{ items: Item[]; folder: string | null }>
 
-export function newFiles(on: FilesEvents): Files {
-  const notice = newNotice(page.done)
+export function newFiles(notice: Notice, on: FilesEvents): Files {
   const tabs = newFileTabs(page.tabs, page.editor, { chosen, remove, rename })
 
   function with_(act: (workspace: Workspace) => void): void {
