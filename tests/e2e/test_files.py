@@ -301,12 +301,42 @@ def test_a_zip_is_a_program_and_goes_out_as_it_came_in(editor: Editor, tmp_path:
         name.removeprefix("project/"): content.encode() if isinstance(content, str) else content
         for name, content in files.items()
         if name.startswith("project/")
-    }
+    } | {"stdin.txt": b"x"}
     assert modes["tool"] == 0o100755
     assert modes["blob"] == 0o100644
     undo(editor)
     expect_names(editor, "main.py")
     editor.expect_program(MINE)
+
+
+def test_what_a_program_reads_goes_out_with_it_and_comes_in_again(
+    editor: Editor, tmp_path: Path
+) -> None:
+    editor.write("import sys; print(sys.stdin.read(), open('stdin.txt').read())")
+    add(editor, "stdin.txt", "a file of mine")
+    editor.give("given\n")
+    with editor.page.expect_download() as whole:
+        act(editor, "download")
+    packed = tmp_path / "main.zip"
+    packed.write_bytes(Path(whole.value.path()).read_bytes())
+    choose(editor, "main.py")
+    with editor.page.expect_download() as alone:
+        act(editor, "download_this")
+    assert alone.value.suggested_filename == "main.py"
+    act(editor, "remove")  # the last source stays
+    editor.give("")
+    editor.write(MINE)
+    open_files(editor, packed)
+    expect(editor.part("done")).to_contain_text("Opened main.zip: 2 files.")
+    expect(editor.part("done")).to_contain_text("Its input is under Input.")
+    expect_names(editor, "main.py", "stdin.txt")
+    expect(editor.part("stdin")).to_have_value("given\n")
+    editor.part("run").click()
+    editor.expect_verdict("good")
+    editor.expect_whole_output("given\n a file of mine\n")
+    undo(editor)
+    editor.expect_program(MINE)
+    expect(editor.part("stdin")).to_have_value("")
 
 
 def test_a_folder_is_a_program(editor: Editor, tmp_path: Path) -> None:
@@ -470,6 +500,26 @@ def test_a_program_that_is_too_large_is_not_run_and_says_by_how_much(
     editor.part("run").click()
     editor.expect_verdict("bad", "Larger than 8 MB")
     expect(editor.part("detail")).to_have_text("It is 98 kB too large.")
+
+
+def test_a_program_that_is_too_large_leaves_the_run_that_goes_on_in_sight(
+    editor: Editor, tmp_path: Path
+) -> None:
+    editor.run("import time; print('up', flush=True); time.sleep(60)")
+    editor.expect_output("up")
+    open_files(editor, path(tmp_path, "big.bin", b"\0" * (8 * 2**20)))
+    expect(editor.part("done")).to_contain_text("Not opened: larger than 8 MB")
+    open_files(editor, path(tmp_path, "big.bin", b"\0" * (8 * 2**20 - 100)))
+    expect_active(editor, "big.bin")
+    choose(editor, "main.py")
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.insert_text("#" * 100)
+    editor.page.keyboard.press("Control+Enter")
+    expect(editor.part("done")).to_contain_text("Larger than 8 MB, so it is not run.")
+    editor.expect_verdict("busy", "Running")
+    editor.expect_output("up")
+    editor.stop()
+    editor.expect_verdict("stopped")
 
 
 def test_two_hundred_files(editor: Editor, tmp_path: Path) -> None:

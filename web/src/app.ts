@@ -1,13 +1,14 @@
 import { ProblemError, languages, unready } from './api'
 import { bindings, loadBindings } from './bindings'
 import type { Bindings } from './bindings'
+import { ceilings, learnBounds, mostBytes } from './bounds'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newEditor } from './editor'
-import { mostBytes, newFiles } from './files'
+import { newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
@@ -21,6 +22,7 @@ import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
 import type { Link } from './link'
 import { newKeeping } from './keeping'
+import { bytes } from './measures'
 import type { Language } from './messages'
 import { isAkin, modeOf } from './modes'
 import { newNotice } from './notice'
@@ -283,12 +285,14 @@ function run(live = false): void {
   wanted = false
   save()
   const chosen = options.of(choice.language.id)
-  if (faults(chosen, null).length > 0) return optionsButton.open()
+  if (faults(chosen, ceilings()).length > 0) return optionsButton.open()
+  const size = sizeOf(workspace.program.files)
+  // Another run that goes on stays in sight.
+  if (size > mostBytes() && runner.current()?.over === false) return notice.say(say('too_large_now', { most: bytes(mostBytes()) }))
   layout.show('output')
   const stdin = live ? '' : workspace.stdin
-  const size = sizeOf(workspace.program.files)
   Object.assign(results.facts, { limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size })
-  if (size > mostBytes) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes) })
+  if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
   workspace.keepVersion()
   made = makes()
   finding.ran(choice.language, sourcesOf(workspace))
@@ -588,6 +592,7 @@ void useKeys()
 resume()
 watchCatalogue((found) => {
   offered = found
+  void learnBounds()
   picker.fill(found, goneLanguages(store, found))
   if (link !== null && found.length > 0) {
     if (typeof link === 'string') notice.say(say('link_long', { part: link, most: mostOfLink.toLocaleString('en') }))

@@ -1,3 +1,4 @@
+import { mostBytes } from './bounds'
 import { downloadFile, downloadProgram } from './download'
 import { onFiles } from './drop'
 import { newFileTabs } from './filetabs'
@@ -34,9 +35,6 @@ export interface FilesEvents {
   /** Another file, or another program, is to be shown and kept. */
   changed(): void
 }
-
-/** For a submission's files together (`sources_max_bytes` of the server, unless its operator says otherwise). */
-export const mostBytes = 8 * 2 ** 20
 
 type Get = () => Promise<{ items: Item[]; folder: string | null }>
 
@@ -164,7 +162,7 @@ export function newFiles(on: FilesEvents): Files {
   async function read(get: Get) {
     const [{ incoming }, { opening }] = await Promise.all([import('./incoming'), import('./opening')])
     const { items, folder } = await get()
-    return { items, opening, came: await incoming(items, folder, mostBytes) }
+    return { items, opening, came: await incoming(items, folder, mostBytes()) }
   }
 
   async function come(get: Get): Promise<void> {
@@ -177,7 +175,7 @@ export function newFiles(on: FilesEvents): Files {
     if (workspace === null) return notice.hide()
     on.note()
     const { language, program, untouched } = workspace
-    const opened = opening(came, { language, program, untouched }, on.languages(), mostBytes)
+    const opened = opening(came, { language, program, untouched }, on.languages(), mostBytes())
     if ('why' in opened) return notice.say(openingWords(opened, came))
     take(workspace, came, opened)
   }
@@ -224,6 +222,7 @@ export function newFiles(on: FilesEvents): Files {
     add,
     open: () => page.filePicker.click(),
     download: downloadAll,
+    download_this: () => withActive(downloadFile),
     rename: () => withActive(({ name }) => rename(name)),
     duplicate,
     remove: () => withActive(({ name }) => remove(name)),
@@ -270,7 +269,7 @@ function incomingWords(fault: IncomingFault, items: readonly Item[]): string {
     case 'many':
       return say('came_many', { most: mostFiles })
     case 'large':
-      return say('came_large', { over: bytes(fault.over) })
+      return say('came_large', { most: bytes(mostBytes()), over: bytes(fault.over) })
     case 'unreadable':
       return say('came_unreadable', { name: fault.name })
     case 'nothing':
@@ -278,22 +277,24 @@ function incomingWords(fault: IncomingFault, items: readonly Item[]): string {
     case 'zip': {
       const name = items[0]?.path ?? ''
       const { fault: why, n } = fault.error
-      return say(why, { name, n: n.toLocaleString('en'), most: mostFiles, size: bytes(n) })
+      return say(why, { name, n: n.toLocaleString('en'), most: why === 'zip_many' ? mostFiles : bytes(mostBytes()), size: bytes(n) })
     }
   }
 }
 
 function openingWords(fault: OpeningFault, came: Incoming): string {
   if (fault.why === 'many') return say('came_many', { most: mostFiles })
-  if ('over' in fault) return say('came_large', { over: bytes(fault.over) })
+  if ('over' in fault) return say('came_large', { most: bytes(mostBytes()), over: bytes(fault.over) })
   return say('came_name', { title: came.title, name: 'name' in fault ? fault.name : '', why: 'name' in fault ? nameWords(fault.why, fault.name, []) : '' })
 }
 
-function openedWords(workspace: Workspace, { files, leftOut, title }: Incoming, { instead, replaced }: Opened<Language>): string {
+function openedWords(workspace: Workspace, { files: came, leftOut, title }: Incoming, { instead, replaced, program, input }: Opened<Language>): string {
+  const files = instead ? program.files : came
   const [one] = files
   const what = files.length === 1 && one !== undefined ? one.name : say('n_files', { n: files.length })
   const sentences = [
-    instead ? (files.length === 1 ? say('opened_file', { name: title }) : say('opened', { title, files: what })) : say('joined', { files: what }),
+    instead ? (came.length === 1 ? say('opened_file', { name: title }) : say('opened', { title, files: what })) : say('joined', { files: what }),
+    ...(input ? [say('opened_input')] : []),
     ...(replaced.length > 0 ? [say('replaced', { names: few(replaced) })] : []),
     ...(workspace.program.files.length > 1 && files.some(({ name }) => isSource(name, workspace.language.suffixes)) ? [say('runs_now', { name: workspace.main ?? '' })] : []),
     ...(leftOut.length > 0 ? [say('left_out', { names: few(leftOut.map(({ name, why }) => `${name} (${say(`left_out_${why}`)})`)) })] : []),
