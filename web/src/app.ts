@@ -566,6 +566,7 @@ const nextPane = newPanes([
   },
 ])
 newCommands({
+  ...files.does,
   run: () => run(),
   stop,
   save: saveAndSay,
@@ -587,7 +588,16 @@ newCommands({
   example: () => page.restore.click(),
   theme: () => page.theme.click(),
   // Emacs begins its own chords with Ctrl-X, and searches with Ctrl-S.
-}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target))
+}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target), () =>
+  files.others().map(({ name, show }) => ({
+    label: say('go_to_file', { name }),
+    do() {
+      layout.show('code')
+      show()
+      editor.focus()
+    },
+  })),
+)
 followAppearance()
 showTheme()
 showControls()
