@@ -29,6 +29,7 @@ import { newNotice } from './notice'
 import { faults, limitsOf, newOptions, submitted } from './options'
 import { newOptionsButton } from './optionsbutton'
 import { enable, enabled, page } from './page'
+import { newPassing } from './passing'
 import { pictures } from './pictures'
 import type { Sources } from './problems'
 import { read, sent, sizeOf, unixLines } from './program'
@@ -140,7 +141,8 @@ const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
   editor.focus()
 })
-const files = newFiles({
+const notice = newPassing(page.done)
+const files = newFiles(notice, {
   workspace: () => workspace,
   languages: () => offered,
   choose: (language) => picker.choose(language),
@@ -148,7 +150,6 @@ const files = newFiles({
   changed,
   renamed: (from, to) => editor.renamed(editorKey(from), editorKey(to)),
 })
-const notice = newNotice(page.done)
 const options = newOptions(store)
 const optionsButton = newOptionsButton(options, {
   language: () => workspace?.language ?? null,
@@ -238,7 +239,8 @@ function makes(): Made | null {
   return { language: id, fileName: workspace.main ?? file_name, print }
 }
 
-function edited(): void {
+function edited(byPerson: boolean): void {
+  if (byPerson) notice.wrote()
   clearTimeout(saving)
   saving = setTimeout(save, saveAfter)
 }
@@ -293,6 +295,7 @@ function run(live = false): void {
   const stdin = live ? '' : workspace.stdin
   Object.assign(results.facts, { limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size })
   if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
+  notice.passed()
   workspace.keepVersion()
   made = makes()
   finding.ran(choice.language, sourcesOf(workspace))
@@ -512,7 +515,7 @@ onOffers({
 })
 page.stdin.addEventListener('input', () => {
   showInputState()
-  edited()
+  edited(true)
 })
 page.theme.addEventListener('click', () => {
   setTheme(themes[(themes.indexOf(theme()) + 1) % themes.length] ?? 'system')
@@ -563,6 +566,7 @@ const nextPane = newPanes([
   },
 ])
 newCommands({
+  ...files.does,
   run: () => run(),
   stop,
   save: saveAndSay,
@@ -584,7 +588,16 @@ newCommands({
   example: () => page.restore.click(),
   theme: () => page.theme.click(),
   // Emacs begins its own chords with Ctrl-X, and searches with Ctrl-S.
-}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target))
+}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target), () =>
+  files.others().map(({ name, show }) => ({
+    label: say('go_to_file', { name }),
+    do() {
+      layout.show('code')
+      show()
+      editor.focus()
+    },
+  })),
+)
 followAppearance()
 showTheme()
 showControls()

@@ -7,8 +7,7 @@ import { bytes } from './measures'
 import type { Language } from './messages'
 import { freeName, lacksMain, mostFiles, wrongBeside } from './names'
 import { askName, nameWords } from './naming'
-import { newNotice } from './notice'
-import type { Action } from './notice'
+import type { Action, Notice } from './notice'
 import type { Opened, OpeningFault } from './opening'
 import { page } from './page'
 import { bytesOf, isSource, mainOf } from './program'
@@ -22,6 +21,10 @@ export interface Files {
   /** Says what was done to the program, with a way back. */
   did(text: string, undo: () => void, ...more: Action[]): void
   download(): void
+  /** What can be done, as commands. */
+  readonly does: Record<'file_add' | 'file_open' | 'file_rename' | 'file_duplicate' | 'file_remove' | 'file_download' | 'program_download', () => void>
+  /** The names of those that are not shown, each with what shows it. */
+  others(): { name: string; show(): void }[]
 }
 
 export interface FilesEvents {
@@ -38,8 +41,7 @@ export interface FilesEvents {
 
 type Get = () => Promise<{ items: Item[]; folder: string | null }>
 
-export function newFiles(on: FilesEvents): Files {
-  const notice = newNotice(page.done)
+export function newFiles(notice: Notice, on: FilesEvents): Files {
   const tabs = newFileTabs(page.tabs, page.editor, { chosen, remove, rename })
 
   function with_(act: (workspace: Workspace) => void): void {
@@ -218,20 +220,20 @@ export function newFiles(on: FilesEvents): Files {
     void come(async () => ({ items, folder: null }))
   })
   onFiles(page.drop, (get) => void come(get))
-  const menu: Record<string, () => void> = {
-    add,
-    open: () => page.filePicker.click(),
-    download: downloadAll,
-    download_this: () => withActive(downloadFile),
-    rename: () => withActive(({ name }) => rename(name)),
-    duplicate,
-    remove: () => withActive(({ name }) => remove(name)),
+  const does: Files['does'] = {
+    file_add: add,
+    file_open: () => page.filePicker.click(),
+    file_rename: () => withActive(({ name }) => rename(name)),
+    file_duplicate: duplicate,
+    file_remove: () => withActive(({ name }) => remove(name)),
+    file_download: () => withActive(downloadFile),
+    program_download: downloadAll,
   }
   page.fileMenu.addEventListener('click', ({ target }) => {
-    const act = menu[(target as Element).closest('button')?.dataset['act'] ?? '']
+    const act = (target as Element).closest('button')?.dataset['act'] as keyof typeof does | undefined
     if (act === undefined) return
     page.fileMenu.hidePopover()
-    act()
+    does[act]()
   })
   page.fileMenu.addEventListener('beforetoggle', () => {
     const { bottom, right } = page.fileMenuButton.getBoundingClientRect()
@@ -255,6 +257,12 @@ export function newFiles(on: FilesEvents): Files {
   return {
     did,
     download: downloadAll,
+    does,
+    others() {
+      const workspace = on.workspace()
+      const names = workspace?.program.files.map(({ name }) => name) ?? []
+      return names.filter((name) => name !== workspace?.active.name).map((name) => ({ name, show: () => chosen(name) }))
+    },
     show() {
       const workspace = on.workspace()
       if (workspace === null) return
