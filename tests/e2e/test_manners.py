@@ -5,10 +5,9 @@ import re
 from playwright.sync_api import Browser, Route, expect
 from serving import Server
 
-from occd import __version__
-
 from e2e.editor import BOTH, DESK, PHONE, Editor, new_context
 from e2e.proxy import proxy
+from occd import __version__
 
 FETCHED = """() => performance.getEntriesByType('resource')
     .map(each => [new URL(each.name).pathname, each.startTime])"""

@@ -68,7 +68,7 @@ def test_what_a_compiler_says_is_marked_and_counted(editor: Editor) -> None:
 @BOTH
 def test_the_count_has_the_colour_of_the_worst(editor: Editor) -> None:
     editor.part("language").select_option("c")
-    colours = []
+    colours: list[str] = []
     for source in ('int main(void) { int x = "a"; return 0; }', THREE):
         editor.run(source)
         expect(editor.part("verdict")).to_have_attribute(
