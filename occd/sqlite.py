@@ -64,7 +64,7 @@ class _Write(Generic[T]):
 class Database:
     """Use `open_database`. A work is a function of a connection; the caller gets its return value or
     exception. An exception undoes the writes of that work, and nothing else. An error whose reason is the
-    file itself becomes DataFolderError. No work of ours breaks a rule of the tables, so when one does, the rows
+    file itself becomes DataFolderError. No work of ours breaks a rule of the tables: when one does, the rows
     that it met were damaged, and it raises Unreadable."""
 
     def __init__(self, file: DataFile) -> None:
