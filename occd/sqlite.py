@@ -301,15 +301,20 @@ def _in_savepoint(connection: sqlite3.Connection, work: Work[T]) -> T:
     connection.execute("SAVEPOINT work")
     try:
         value = work(connection)
-    except BaseException as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK TO work")
-            connection.execute("RELEASE work")
-        if isinstance(error, sqlite3.IntegrityError):
-            raise Unreadable(f"what is stored breaks a rule of the tables: {error}") from error
+    except sqlite3.IntegrityError as error:
+        _undo(connection)
+        raise Unreadable(f"what is stored breaks a rule of the tables: {error}") from error
+    except BaseException:
+        _undo(connection)
         raise
     connection.execute("RELEASE work")
     return value
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK TO work")
+        connection.execute("RELEASE work")
 
 
 def _deliver(batch: Sequence[_Write[Any]]) -> None:
