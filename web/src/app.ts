@@ -3,6 +3,7 @@ import { bindings, loadBindings } from './bindings'
 import type { Bindings } from './bindings'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
+import { newCalm } from './calm'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
@@ -46,6 +47,7 @@ import type { Workspace } from './workspace'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
+const rememberAfter = 100
 
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
@@ -67,6 +69,7 @@ let asking = false
 /** Run was asked for before the languages were there. */
 let wanted = false
 let saving: ReturnType<typeof setTimeout> | undefined
+let remembering: ReturnType<typeof setTimeout> | undefined
 const workspaces = new Map<string, Workspace>()
 let workspace: Workspace | null = null
 /** The file that the editor has, and what the input box was given: what differs from them, a person wrote. */
@@ -84,7 +87,7 @@ const screen = newScreen(page.terminal, {
 const links = newLinks((named) => finding.goTo(named))
 const results = newResults(screen, links.linked, () => {
   showControls()
-  remember()
+  remembering ??= setTimeout(remember, rememberAfter)
 })
 const editor = newEditor(page.editor, nonce, {
   changed: edited,
@@ -104,7 +107,8 @@ const finding = newFinding(editor, links, {
   },
   name: (id, file) => `${id}/${file}`,
 })
-const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
+const drawn = newCalm(finding.watch(results), page.result)
+const runner = newRunner((frame) => socket.send(frame), drawn)
 const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
@@ -278,17 +282,16 @@ function run(live = false): void {
     return results.waiting()
   }
   wanted = false
-  save()
+  noteEdits()
   const chosen = options.of(choice.language.id)
   if (faults(chosen, null).length > 0) return optionsButton.open()
   layout.show('output')
+  drawn.now()
   const stdin = live ? '' : workspace.stdin
   const size = sizeOf(workspace.program.files)
-  Object.assign(results.facts, { limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size })
+  const facts = { began: null, typed: 0, limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size }
+  Object.assign(results.facts, facts)
   if (size > mostBytes) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes) })
-  workspace.keepVersion()
-  made = makes()
-  finding.ran(choice.language, sourcesOf(workspace))
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -301,7 +304,11 @@ function run(live = false): void {
   })
   socket.hurry()
   watchRun()
-  showWorkspace()
+  // It is on its way: what the page has to do for itself takes no time from it.
+  workspace.keepVersion()
+  made = makes()
+  finding.ran(choice.language, sourcesOf(workspace))
+  save()
   if (stdin === '') attention.ask()
 }
 
@@ -388,6 +395,7 @@ function follow(link: Link): void {
 function stop(): void {
   const current = runner.current()
   if (current === null || current.over || current.cancelled) return
+  drawn.now()
   results.stopping()
   runner.cancel()
   showControls()
@@ -440,6 +448,8 @@ async function askWhy(): Promise<void> {
 }
 
 function remember(): void {
+  clearTimeout(remembering)
+  remembering = undefined
   const shown = runner.shown()
   if (shown === null || made === null) {
     tab.set('shown', null)
@@ -590,4 +600,5 @@ watchCatalogue((found) => {
   if (wanted) run()
   if (runner.current() === null) results.idle(found.length > 0)
   showControls()
+  screen.prepare()
 })
