@@ -92,7 +92,7 @@ def test_no_word_is_left_over() -> None:
     used = "".join(path.read_text() for path in TEMPLATES + SOURCES)
     named = set(re.findall(r"words\.(\w+)|'(\w+)'", used))
     names = {name for pair in named for name in pair}
-    kinds = tuple(re.findall(r"(?:sayOf\('|say\(`)(\w+?)_?(?:'|\$\{)", used))
+    kinds = tuple(re.findall(r"(?:(?:say|all)Of\('|say\(`)(\w+?)_?(?:'|\$\{)", used))
     stems = {key: re.sub(r"_(one|other)$", "", key) for key in WORDS}
     left = [
         key

@@ -1063,6 +1063,21 @@ async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: Stat
             await state.submissions.owned("anon:me", "no cursor", 4)
 
 
+async def test_a_list_reads_no_submission_and_no_result(
+    seam: StateSeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, waiting = (of_owner("anon:me", time.time() - ago) for ago in (2, 1))
+    async with seam.open() as state:
+        for each in (ended, waiting):
+            await state.submissions.create(each, None, "")
+        await state.submissions.begin(ended, "3", "node")
+        await state.submissions.finish(ended.id, 1, result())
+        for name in ("decode_submission", "load_result", "load_event"):
+            monkeypatch.setattr(wire, name, pytest.fail)
+        found = await state.submissions.owned("anon:me", None, 10)
+    assert [(each.id, each.verdict) for each in found] == [(waiting.id, None), (ended.id, "ok")]
+
+
 async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=15)
     kept, gone, discarded = (of_owner("anon:me", time.time()) for _ in range(3))

@@ -122,7 +122,8 @@ def test_what_was_written_just_before_a_paste_comes_back(editor: Editor) -> None
                 document.dispatchEvent(new Event('selectionchange'))
                 const data = new DataTransfer()
                 data.setData('text/plain', text)
-                content.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true}))
+                const paste = {clipboardData: data, bubbles: true, cancelable: true}
+                content.dispatchEvent(new ClipboardEvent('paste', paste))
             }
         }""",
         ["print('a moment ago')", "print('pasted')"],

@@ -191,7 +191,7 @@ def test_a_problem_in_a_file_that_has_gone_leads_to_no_other_file(editor: Editor
     editor.run("def fail():\n    return 1 / 0")
     editor.expect_verdict("bad")
     editor.part("file-menu-button").click()
-    editor.part("file-menu").locator("[data-act=remove]").click()
+    editor.part("file-menu").locator("[data-act=file_remove]").click()
     expect(editor.part("tabs").locator(".label")).to_have_text("main.py")
     editor.page.keyboard.press("F8")
     expect(editor.part("done")).to_contain_text("util.py is not there any more")

@@ -1,6 +1,7 @@
 import { ProblemError, languages, unready } from './api'
 import { bindings, loadBindings } from './bindings'
 import type { Bindings } from './bindings'
+import { ceilings, learnBounds, mostBytes } from './bounds'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
 import { newCalm } from './calm'
@@ -8,7 +9,7 @@ import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newEditor } from './editor'
-import { mostBytes, newFiles } from './files'
+import { newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
@@ -22,12 +23,14 @@ import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
 import type { Link } from './link'
 import { newKeeping } from './keeping'
+import { bytes } from './measures'
 import type { Language } from './messages'
 import { isAkin, modeOf } from './modes'
 import { newNotice } from './notice'
 import { faults, limitsOf, newOptions, submitted } from './options'
 import { newOptionsButton } from './optionsbutton'
 import { enable, enabled, page } from './page'
+import { newPassing } from './passing'
 import { pictures } from './pictures'
 import type { Sources } from './problems'
 import { read, sent, sizeOf, unixLines } from './program'
@@ -44,6 +47,7 @@ import { onOffers } from './strip'
 import { newWatch } from './watch'
 import { newWorkspace } from './workspace'
 import type { Workspace } from './workspace'
+import { newWrapping } from './wrapping'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
@@ -123,6 +127,7 @@ const socket = openSocket('api/v1/ws', {
     watch.stop()
   },
   frame(frame) {
+    attention.heard()
     runner.frame(frame)
     if (frame.type !== 'event') remember()
     // A refusal that the program waits out is no progress.
@@ -130,16 +135,18 @@ const socket = openSocket('api/v1/ws', {
   },
   wanted: () => runner.current() !== null,
 })
-/** The terminal takes the keys of who only watches a program that is still there. */
+/** The terminal takes the keys of who only watches a program that runs. */
 const attention = newAttention(() => {
   const current = runner.current()
-  return current === null || current.over || !current.tty || screen.focus()
+  if (current === null || current.over || !current.tty) return true
+  return results.facts.began !== null && screen.focus()
 })
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
   editor.focus()
 })
-const files = newFiles({
+const notice = newPassing(page.done)
+const files = newFiles(notice, {
   workspace: () => workspace,
   languages: () => offered,
   choose: (language) => picker.choose(language),
@@ -147,7 +154,6 @@ const files = newFiles({
   changed,
   renamed: (from, to) => editor.renamed(editorKey(from), editorKey(to)),
 })
-const notice = newNotice(page.done)
 const options = newOptions(store)
 const optionsButton = newOptionsButton(options, {
   language: () => workspace?.language ?? null,
@@ -237,7 +243,8 @@ function makes(): Made | null {
   return { language: id, fileName: workspace.main ?? file_name, print }
 }
 
-function edited(): void {
+function edited(byPerson: boolean): void {
+  if (byPerson) notice.wrote()
   clearTimeout(saving)
   saving = setTimeout(save, saveAfter)
 }
@@ -284,14 +291,16 @@ function run(live = false): void {
   wanted = false
   noteEdits()
   const chosen = options.of(choice.language.id)
-  if (faults(chosen, null).length > 0) return optionsButton.open()
+  if (faults(chosen, ceilings()).length > 0) return optionsButton.open()
+  const size = sizeOf(workspace.program.files)
+  // Another run that goes on stays in sight.
+  if (size > mostBytes() && runner.current()?.over === false) return notice.say(say('too_large_now', { most: bytes(mostBytes()) }))
   layout.show('output')
   drawn.now()
   const stdin = live ? '' : workspace.stdin
-  const size = sizeOf(workspace.program.files)
   const facts = { began: null, typed: 0, limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size }
   Object.assign(results.facts, facts)
-  if (size > mostBytes) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes) })
+  if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -305,6 +314,7 @@ function run(live = false): void {
   socket.hurry()
   watchRun()
   // It is on its way: what the page has to do for itself takes no time from it.
+  notice.passed()
   workspace.keepVersion()
   made = makes()
   finding.ran(choice.language, sourcesOf(workspace))
@@ -515,7 +525,7 @@ onOffers({
 })
 page.stdin.addEventListener('input', () => {
   showInputState()
-  edited()
+  edited(true)
 })
 page.theme.addEventListener('click', () => {
   setTheme(themes[(themes.indexOf(theme()) + 1) % themes.length] ?? 'system')
@@ -539,6 +549,9 @@ document.addEventListener('visibilitychange', save)
 
 page.run.setAttribute('aria-keyshortcuts', mac ? 'Meta+Enter' : 'Control+Enter')
 typeByTouch(page.keys, type)
+newWrapping(page.wrap, page.output, 'wrap', true)
+// Compilers point at columns.
+newWrapping(page.compileWrap, page.compileOutput, 'wrap-compiler', false)
 const nextPane = newPanes([
   {
     in: page.editor,
@@ -563,6 +576,7 @@ const nextPane = newPanes([
   },
 ])
 newCommands({
+  ...files.does,
   run: () => run(),
   stop,
   save: saveAndSay,
@@ -579,11 +593,21 @@ newCommands({
   drawer: () => page.drawerToggle.click(),
   copy: () => page.copy.click(),
   download: () => page.download.click(),
+  wrap: () => page.wrap.click(),
   versions: () => page.versions.click(),
   example: () => page.restore.click(),
   theme: () => page.theme.click(),
   // Emacs begins its own chords with Ctrl-X, and searches with Ctrl-S.
-}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target))
+}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target), () =>
+  files.others().map(({ name, show }) => ({
+    label: say('go_to_file', { name }),
+    do() {
+      layout.show('code')
+      show()
+      editor.focus()
+    },
+  })),
+)
 followAppearance()
 showTheme()
 showControls()
@@ -591,6 +615,7 @@ void useKeys()
 resume()
 watchCatalogue((found) => {
   offered = found
+  void learnBounds()
   picker.fill(found, goneLanguages(store, found))
   if (link !== null && found.length > 0) {
     if (typeof link === 'string') notice.say(say('link_long', { part: link, most: mostOfLink.toLocaleString('en') }))

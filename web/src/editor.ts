@@ -17,7 +17,7 @@ import type { Edit } from './edits'
 import { newMarks } from './marks'
 import { loadMode, readyMode } from './modes'
 import type { Place, Problem } from './problems'
-import { say } from './say'
+import { allOf, say } from './say'
 import { theme } from './theme'
 import { typeover } from './typeover'
 
@@ -43,7 +43,7 @@ export interface Editor {
 }
 
 export interface EditorEvents {
-  changed(): void
+  changed(byPerson: boolean): void
   /** The person is writing over at least half of a text, as by a paste. */
   overwriting(text: string): void
   /** Counted from one. */
@@ -61,6 +61,8 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
   const extensions = [
     EditorView.cspNonce.of(nonce),
     EditorView.contentAttributes.of({ 'aria-label': say('program'), 'aria-describedby': 'editor-hint', tabindex: '0' }),
+    // Its own words are those of words.json, which has them under what it says by itself.
+    EditorState.phrases.of(allOf('editor')),
     lineNumbers(),
     highlightActiveLineGutter(),
     highlightSpecialChars(),
@@ -79,7 +81,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (isOverwriting(update)) on.overwriting(update.startState.doc.toString())
-      if (update.docChanged) on.changed()
+      if (update.docChanged) on.changed(isByPerson(update))
       if (update.docChanged || update.selectionSet) tellCursor(update.state)
     }),
   ]
@@ -140,8 +142,11 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
 }
 
 /** Not so when the page itself shows another text. */
-function isOverwriting({ changes, startState, transactions }: ViewUpdate): boolean {
-  if (!transactions.some((transaction) => transaction.annotation(Transaction.userEvent) !== undefined)) return false
+const isByPerson = ({ transactions }: ViewUpdate): boolean => transactions.some((transaction) => transaction.annotation(Transaction.userEvent) !== undefined)
+
+function isOverwriting(update: ViewUpdate): boolean {
+  if (!isByPerson(update)) return false
+  const { changes, startState } = update
   let gone = 0
   changes.iterChanges((from, to) => (gone += to - from))
   return gone > 0 && gone * 2 >= startState.doc.length

@@ -8,6 +8,9 @@ import type { RunView } from './run'
 import { newSaid } from './said'
 import { say } from './say'
 
+/** In characters: who tells of a failure does so at the end. */
+const mostSaid = 4096
+
 /** The problems of the last run: in the editor, in a list, and one after the other. */
 export interface Finding {
   /** What the page shows of a run, which from now on also tells of problems. */
@@ -179,7 +182,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       finished(ended) {
         result = ended
         find()
-        view.finished(ended, decisive(ended))
+        view.finished(ended, decisive(ended), ended.verdict === 'runtime_error' ? said.text('run').slice(-mostSaid) : '')
       },
     }),
     ran: (of, sources) => know({ language: of, sources }),

@@ -86,6 +86,8 @@ export const page = {
   compileFold: find('compile-fold', HTMLButtonElement),
   compileWord: find('compile-word', HTMLElement),
   copy: find('copy', HTMLButtonElement),
+  wrap: find('wrap', HTMLButtonElement),
+  compileWrap: find('compile-wrap', HTMLButtonElement),
   compilePart: find('compile-part', HTMLElement),
   compileOutput: find('compile-output', HTMLElement),
   output: find('output', HTMLElement),

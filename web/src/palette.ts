@@ -1,5 +1,5 @@
 // The palette of commands and the table of keys: seldom wanted, so a chunk of their own.
-import type { Does } from './commands'
+import type { Does, More } from './commands'
 import { commands, keyName } from './keys'
 import { say } from './say'
 
@@ -23,7 +23,7 @@ function element<K extends keyof HTMLElementTagNameMap>(name: K, text = ''): HTM
 }
 
 /** A list of what can be done, narrowed by what is written. Enter does it. */
-export function openPalette(does: Does): void {
+export function openPalette(does: Does, more: readonly More[]): void {
   const dialog = opened('palette', say('palette'))
   const filter = element('input')
   const list = element('ul')
@@ -42,15 +42,21 @@ export function openPalette(does: Does): void {
   filter.placeholder = say('palette_filter')
   filter.setAttribute('aria-label', say('palette_filter'))
 
-  const items = commands
-    .filter(({ id }) => id !== 'palette' && does[id] !== undefined)
-    .map(({ id, keys }) => {
-      const item = element('li')
-      item.id = `do-${id}`
-      item.setAttribute('role', 'option')
-      item.append(element('span', say(`command_${id}`)), element('kbd', keyName(keys)))
-      return { item, id }
-    })
+  function newItem(id: string, label: string, keys: string, act: () => void) {
+    const item = element('li')
+    item.id = `do-${id}`
+    item.setAttribute('role', 'option')
+    item.append(element('span', label), element('kbd', keyName(keys)))
+    return { item, act }
+  }
+
+  const items = [
+    ...commands.flatMap(({ id, keys }) => {
+      const act = does[id]
+      return id === 'palette' || act === undefined ? [] : [newItem(id, say(`command_${id}`), keys, act)]
+    }),
+    ...more.map(({ label, do: act }, n) => newItem(`more-${n}`, label, '', act)),
+  ]
   let at = 0
 
   function found(): typeof items {
@@ -71,7 +77,7 @@ export function openPalette(does: Does): void {
     const chosen = found()[index]
     if (chosen === undefined) return
     dialog.close()
-    does[chosen.id]?.()
+    chosen.act()
   }
 
   filter.addEventListener('input', () => show(0))

@@ -265,7 +265,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       else if (stage === 'compile') compileOutput.write(stream, data)
       else output.write(stream, data)
     },
-    finished(result: Result, decided: Decisive | null = null) {
+    finished(result: Result, decided: Decisive | null, said: string) {
       const outcome = decisive(result)
       usage(outcome)
       const left = shown(result)
@@ -275,7 +275,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       if (raw.size > 0) store.set('has-printed', 'yes')
       const end = result.verdict === 'runtime_error' && !tty ? output.last(mostRead) : ''
       const first = decided === null ? null : { ...decided.problem, file: decided.file, more: decided.more }
-      ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
+      ended(verdict(result, { first, output: end, said, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },
     refused: (problem: Problem) => ended(refusal(problem, facts.size)),
     lost: (problem: Problem) => ended({ tone: 'ours', headline: say('lost'), line: problem.detail ?? problem.title }),

@@ -17,5 +17,11 @@ export function say(phrase: Phrase, values: Values = {}): string {
   return text.replace(/\{(\w+)\}/g, (hole, name: string) => String(values[name] ?? hole))
 }
 
+/** The phrases of a kind, by the names behind it. */
+export function allOf(kind: 'editor'): Record<string, string> {
+  const beginning = `${kind}_`
+  return Object.fromEntries(Object.entries(words).flatMap(([key, text]) => (key.startsWith(beginning) ? [[key.slice(beginning.length), text]] : [])))
+}
+
 /** The phrase of a name that may have none, such as a signal's. */
 export const sayOf = (kind: 'signal' | 'crash' | 'flush' | 'theme', name: string): string | undefined => all[`${kind}_${name}`]

@@ -38,13 +38,12 @@ const view = EditorView.theme({
   '.cm-panels': { backgroundColor: 'var(--raised)', color: 'var(--text)', borderColor: 'var(--border)' },
   '.cm-panels.cm-panels-bottom': { borderTop: '1px solid var(--border)' },
   // Its own panels, in the page's measures.
-  '.cm-panel.cm-search': { padding: '8px 40px 8px 12px', fontSize: '0.8125rem', display: 'flex', flexWrap: 'wrap', gap: '6px', alignItems: 'center' },
-  '.cm-panel.cm-search br': { content: '""', flexBasis: '100%' },
-  '.cm-panel.cm-search :is(.cm-textfield, .cm-button, label)': { margin: '0', fontSize: 'inherit', minHeight: 'var(--touch)' },
-  '.cm-panel.cm-search .cm-textfield': { padding: '0 8px', width: '14em' },
-  '.cm-panel.cm-search .cm-button': { padding: '0 10px' },
+  '.cm-panel:is(.cm-search, .cm-dialog)': { padding: '5px 48px 5px 12px', fontSize: '0.8125rem' },
+  '.cm-panel:is(.cm-search, .cm-dialog) :is(.cm-textfield, .cm-button, label)': { margin: '3px 6px 3px 0', fontSize: 'inherit', minHeight: 'var(--touch)', verticalAlign: 'middle' },
+  '.cm-panel:is(.cm-search, .cm-dialog) .cm-textfield': { padding: '0 8px', width: '180px', fontSize: 'var(--field-size)' },
+  '.cm-panel:is(.cm-search, .cm-dialog) .cm-button': { padding: '0 10px' },
   '.cm-panel.cm-search label': { display: 'inline-flex', alignItems: 'center', gap: '4px' },
-  '.cm-panel.cm-search [name=close]': { top: '6px', right: '6px', width: 'var(--touch)', fontSize: '1.1rem' },
+  '.cm-panel:is(.cm-search, .cm-dialog) :is([name=close], .cm-dialog-close)': { top: '6px', right: '6px', width: 'var(--touch)', minHeight: 'var(--touch)', fontSize: '1.1rem' },
   '.cm-textfield': { backgroundColor: 'var(--surface)', border: '1px solid var(--border-strong)', borderRadius: '4px' },
   '.cm-button': { backgroundImage: 'none', backgroundColor: 'var(--surface)', border: '1px solid var(--border-strong)', borderRadius: '4px' },
 })

@@ -44,6 +44,16 @@ test('a zip or a folder with a source is a program; one without joins', () => {
   assert.equal(opened(files('pictures/a.png'), { folder: 'pictures' }).names, 'main.py data.csv a.png')
 })
 
+test('a zip or a folder may bring what its program reads', () => {
+  const zipped = open([{ name: 'p/main.py', content: '' }, { name: 'p/stdin.txt', content: 'read\r\n' }], { folder: 'p' })
+  assert.ok('program' in zipped && zipped.input)
+  assert.deepEqual([zipped.program.stdin, zipped.program.files.length], ['read\n', 1])
+  assert.equal(opened(files('main.py', 'stdin.txt'), { untouched: true }).names, 'main.py stdin.txt')
+  assert.equal(opened(files('data.txt', 'stdin.txt'), { folder: 'data' }).names, 'main.py data.csv data.txt stdin.txt')
+  const many = Array.from({ length: 199 }, (_, n) => `${n}`)
+  assert.equal(opened(files('main.py', ...many, 'stdin.txt'), { folder: 'x', most: 1e6 }).stdin, 'new stdin.txt')
+})
+
 test('sources of another language choose this language', () => {
   assert.deepEqual(opened(files('Foo.java', 'a.c', 'Bar.java')), {
     to: 'java', names: 'Foo.java a.c Bar.java', stdin: null, instead: true, replaced: '', show: null,
