@@ -24,7 +24,7 @@ from occd.languages import Installed, Language, Offer, find, formats, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
-from occd.rules import UNITS, Broken
+from occd.rules import Broken, amount
 
 LIMITS = tuple(
     name for name in CeilingConfig.model_fields if name not in ("total_time", "interactive_s")
@@ -243,7 +243,7 @@ class Gate:
         errors = [
             FieldError(
                 f"limits.{name}",
-                f"{value} is above this server's ceiling of {most} {UNITS[name]}",
+                f"{value} is above this server's ceiling of {amount(name, most)}",
             )
             for name, value in asked.items()
             if value > (most := ceilings[name])

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server
 
 from e2e.dropping import drop, zipped
-from e2e.editor import DESK, PHONE, Editor, new_context
+from e2e.editor import BOTH, DESK, PHONE, Editor, new_context
 
 EXAMPLE = "import sys"
 MINE = "print('mine')"
@@ -113,6 +113,16 @@ def test_a_problem_in_another_file_opens_its_tab(either: Editor) -> None:
     editor.show("problems")
     editor.page.locator("[data-testid=problem]").first.click()
     expect_active(editor, "util.py")
+
+
+@BOTH
+def test_the_cross_of_a_new_tab_is_in_sight(editor: Editor) -> None:
+    for name in ("a.py", "a_file_with_a_long_name.py"):
+        add(editor, name)
+        cross = editor.part("tabs").locator("[aria-selected=true] .cross")
+        expect(cross).to_be_in_viewport(ratio=1)
+    cross.click()
+    expect_names(editor, "main.py", "a.py")
 
 
 def test_files_by_keys_alone(editor: Editor) -> None:

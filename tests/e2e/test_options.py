@@ -166,6 +166,19 @@ def test_colours_and_text_size_are_the_pages_own(editor: Editor) -> None:
     expect(editor.page.locator(".cm-content")).to_have_css("font-size", "20px")
 
 
+@BOTH
+def test_no_choice_is_cut_off(editor: Editor) -> None:
+    open_options(editor)
+    cut = editor.part("options-dialog").evaluate(
+        """dialog => [...dialog.querySelectorAll('select')].filter(each => {
+            const shown = each.offsetWidth;
+            each.style.width = 'max-content';
+            return each.offsetWidth > shown;
+        }).map(each => each.id)"""
+    )
+    assert cut == []
+
+
 def test_options_are_left_by_escape_and_by_their_button(editor: Editor) -> None:
     open_options(editor)
     editor.page.keyboard.press("Escape")

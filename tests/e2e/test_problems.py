@@ -65,6 +65,22 @@ def test_what_a_compiler_says_is_marked_and_counted(editor: Editor) -> None:
     expect(editor.page.locator("#problems-count")).to_be_hidden()
 
 
+@BOTH
+def test_the_count_has_the_colour_of_the_worst(editor: Editor) -> None:
+    editor.part("language").select_option("c")
+    colours: list[str] = []
+    for source in ('int main(void) { int x = "a"; return 0; }', THREE):
+        editor.run(source)
+        expect(editor.part("verdict")).to_have_attribute(
+            "data-tone", "good" if not colours else "bad"
+        )
+        editor.show("code")
+        count = editor.page.locator(".count:visible")
+        expect(count).to_have_text("1" if not colours else "3")
+        colours.append(count.evaluate("each => getComputedStyle(each).backgroundColor"))
+    assert colours == ["rgb(138, 82, 0)", "rgb(179, 38, 30)"]
+
+
 def test_nothing_to_tell_is_said(editor: Editor) -> None:
     editor.show("problems")
     expect(editor.part("problems")).to_have_text("No problems found.")

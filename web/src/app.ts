@@ -18,7 +18,7 @@ import { newLayout } from './layout'
 import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
 import { goneLanguages, rememberLanguage } from './gone'
-import { showCursor, showLimits, showNote, showSaved } from './foot'
+import { sayKept, showCursor, showLimits, showNote, showSaved } from './foot'
 import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
 import type { Link } from './link'
@@ -216,7 +216,7 @@ function showWorkspace(): void {
   showInputState()
   // For the next time that the page is drawn.
   store.set('input', stdin === '' ? 'none' : null)
-  showSaved(!workspace.unkept)
+  showSaved(workspace)
   keeping.show(workspace)
   showAge()
 }
@@ -333,7 +333,7 @@ function showChosen(): void {
 
 function saveAndSay(): void {
   save()
-  results.say(say(workspace?.unkept === true ? 'not_saved' : 'saved'))
+  if (workspace !== null) results.say(sayKept(workspace))
 }
 
 async function useKeys(): Promise<void> {

@@ -22,7 +22,7 @@ export function newCommands(does: Does, better: (id: CommandId, target: Node) =>
   const all: Does = {
     ...does,
     palette: async () => (await import('./palette')).openPalette(all, more()),
-    keys: async () => (await import('./palette')).openKeys(),
+    keys: async () => (await import('./palette')).openKeys(() => all.palette?.()),
   }
 
   // Before the editor and the terminal see it.

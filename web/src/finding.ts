@@ -92,7 +92,9 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     const shown = chosen === language ? problems : []
     page.problems.classList.toggle('filled', shown.length > 0)
     list.replaceChildren(...shown.map(row))
+    const worst = (['error', 'warning', 'note'] as const).find((each) => shown.some(({ severity }) => severity === each))
     for (const count of page.problemCounts) {
+      count.dataset['severity'] = worst ?? ''
       count.textContent = String(shown.length)
       count.hidden = shown.length === 0
     }

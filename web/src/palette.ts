@@ -97,8 +97,8 @@ export function openPalette(does: Does, more: readonly More[]): void {
   dialog.showModal()
 }
 
-/** All keys. */
-export function openKeys(): void {
+/** All keys, the way to the palette for who has none, and what this is. */
+export function openKeys(palette: () => void): void {
   const dialog = opened('keys-table', say('keys_title'))
   const table = element('table')
   for (const { id, keys } of commands) {
@@ -109,9 +109,16 @@ export function openKeys(): void {
     key.append(element('kbd', keyName(keys)))
     row.append(key, element('td', say(`command_${id}`)))
   }
+  const all = element('button', say('palette'))
+  all.type = 'button'
+  all.addEventListener('click', () => {
+    dialog.close()
+    palette()
+  })
   const close = element('button', say('close'))
   close.type = 'button'
   close.addEventListener('click', () => dialog.close())
-  dialog.append(element('h2', say('keys_title')), table, close)
+  const version = document.querySelector<HTMLMetaElement>('meta[name="version"]')?.content ?? ''
+  dialog.append(element('h2', say('keys_title')), table, all, ' ', close, element('p', say('about', { version })))
   dialog.showModal()
 }

@@ -130,6 +130,11 @@ test('refusals say what to do', () => {
   assert.equal(full.line, 'Nothing is lost. Try again in 7 s.')
   const invalid = refusal({ type: 'x', title: 'Not valid', status: 422, errors: [{ field: 'limits.cpu_time', message: 'at most 60' }] })
   assert.equal(invalid.line, 'Not valid.\nlimits.cpu_time: at most 60')
+  const above = { field: 'limits.cpu_time', message: "600 is above this server's ceiling of 60 seconds" }
+  for (const detail of [`${above.field}: ${above.message}`, `${above.field} ${above.message}`]) {
+    const told = refusal({ type: 'x', title: 'Above the ceiling', status: 422, detail, errors: [above] })
+    assert.equal(told.line, `Above the ceiling.\n${detail}`)
+  }
   const large = refusal({ type: 'too-large', title: 'This is too large', status: 413, detail: 'source and files exceed 8388608 bytes' }, 9 * 1024 ** 2)
   assert.deepEqual([large.headline, large.line], ['Larger than 8 MB', 'It is 1 MB too large.'])
 })
