@@ -256,7 +256,7 @@ class Hello:
     def frame(self) -> dict[str, Any]:
         """As that of the last run, for another one."""
         last = next(each for each in reversed(self._frames) if each["type"] == "submit")
-        return last | {"idempotency_key": uuid4().hex}
+        return {**last, "idempotency_key": uuid4().hex}
 
     def run(self) -> float:
         """Milliseconds from Ctrl-Enter to the first character in the document."""
