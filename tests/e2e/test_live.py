@@ -254,6 +254,16 @@ def test_a_program_is_told_the_size_of_the_pane(editor: Editor) -> None:
     editor.expect_verdict("good")
 
 
+def test_the_terminal_is_made_before_it_is_wanted(editor: Editor) -> None:
+    rows = editor.page.locator(".xterm-rows > div")
+    expect(rows.first).to_be_attached()
+    expect(editor.part("terminal")).to_be_hidden()
+    expect(editor.part("output")).to_be_visible()
+    editor.talk("import os; print('rows', os.get_terminal_size()[1])")
+    editor.expect_verdict("good")
+    editor.expect_terminal(f"rows {rows.count()}")
+
+
 def test_a_full_screen_program_follows_the_size_and_leaves_what_was_there(editor: Editor) -> None:
     editor.talk("print('before')\n" + CURSES)
     before = size(editor.wait_terminal("size "))

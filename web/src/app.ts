@@ -4,6 +4,7 @@ import type { Bindings } from './bindings'
 import { ceilings, learnBounds, mostBytes } from './bounds'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
+import { newCalm } from './calm'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
@@ -50,6 +51,7 @@ import { newWrapping } from './wrapping'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
+const rememberAfter = 100
 
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
@@ -71,6 +73,7 @@ let asking = false
 /** Run was asked for before the languages were there. */
 let wanted = false
 let saving: ReturnType<typeof setTimeout> | undefined
+let remembering: ReturnType<typeof setTimeout> | undefined
 const workspaces = new Map<string, Workspace>()
 let workspace: Workspace | null = null
 /** The file that the editor has, and what the input box was given: what differs from them, a person wrote. */
@@ -88,7 +91,7 @@ const screen = newScreen(page.terminal, {
 const links = newLinks((named) => finding.goTo(named))
 const results = newResults(screen, links.linked, () => {
   showControls()
-  remember()
+  remembering ??= setTimeout(remember, rememberAfter)
 })
 const editor = newEditor(page.editor, nonce, {
   changed: edited,
@@ -108,7 +111,8 @@ const finding = newFinding(editor, links, {
   },
   name: (id, file) => `${id}/${file}`,
 })
-const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
+const drawn = newCalm(finding.watch(results), page.result)
+const runner = newRunner((frame) => socket.send(frame), drawn)
 const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
@@ -288,20 +292,18 @@ function run(live = false): void {
     return results.waiting()
   }
   wanted = false
-  save()
+  noteEdits()
   const chosen = options.of(choice.language.id)
   if (faults(chosen, ceilings()).length > 0) return optionsButton.open()
   const size = sizeOf(workspace.program.files)
   // Another run that goes on stays in sight.
   if (size > mostBytes() && runner.current()?.over === false) return notice.say(say('too_large_now', { most: bytes(mostBytes()) }))
   layout.show('output')
+  drawn.now()
   const stdin = live ? '' : workspace.stdin
-  Object.assign(results.facts, { limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size })
+  const facts = { began: null, typed: 0, limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size }
+  Object.assign(results.facts, facts)
   if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
-  notice.passed()
-  workspace.keepVersion()
-  made = makes()
-  finding.ran(choice.language, sourcesOf(workspace))
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -314,7 +316,12 @@ function run(live = false): void {
   })
   socket.hurry()
   watchRun()
-  showWorkspace()
+  // It is on its way: what the page has to do for itself takes no time from it.
+  notice.passed()
+  workspace.keepVersion()
+  made = makes()
+  finding.ran(choice.language, sourcesOf(workspace))
+  save()
   if (stdin === '') attention.ask()
 }
 
@@ -401,6 +408,7 @@ function follow(link: Link): void {
 function stop(): void {
   const current = runner.current()
   if (current === null || current.over || current.cancelled) return
+  drawn.now()
   results.stopping()
   runner.cancel()
   showControls()
@@ -453,6 +461,8 @@ async function askWhy(): Promise<void> {
 }
 
 function remember(): void {
+  clearTimeout(remembering)
+  remembering = undefined
   const shown = runner.shown()
   if (shown === null || made === null) {
     tab.set('shown', null)
@@ -618,4 +628,5 @@ watchCatalogue((found) => {
   if (wanted) run()
   if (runner.current() === null) results.idle(found.length > 0)
   showControls()
+  screen.prepare()
 })

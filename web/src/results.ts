@@ -179,6 +179,8 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
   return {
     clear,
     terminal() {
+      // What it had is older than what was shown until now.
+      if (page.terminal.hidden) screen.begin()
       pane(true)
       return screen.size()
     },
@@ -192,6 +194,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     file: headline.file,
     say: announcer.say,
     old(from) {
+      if (page.old.textContent === from) return
       page.old.textContent = from
       page.old.hidden = from === ''
       document.body.classList.toggle('old', from !== '')
@@ -203,8 +206,6 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     },
     sending(terminal) {
       tty = terminal
-      facts.began = null
-      facts.typed = 0
       clear()
       tell('busy', say('sending'))
       changed()
