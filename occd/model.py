@@ -17,6 +17,7 @@ from occd.inputs import Limits as Limits
 from occd.inputs import Terminal as Terminal
 from occd.judging import Judging, TestVerdict
 from occd.principal import Owner, as_version_1
+from occd.quotas import Quota
 
 Account = Literal["stdout", "stderr"]
 """A part of an outcome that accounts for output."""
@@ -124,6 +125,7 @@ class Submission:
                 "args": self.args,
                 "env": self.env,
                 "compile_args": self.compile_args,
+                "tty": self.tty,
                 "interactive": self.interactive,
                 "tests": self.judging,
                 "artifacts": self.artifacts,
@@ -375,6 +377,19 @@ class Record:
         """In bytes, of all steps."""
         outcomes = self.result.outcomes.values() if self.result else ()
         return sum(outcome.stdout.size + outcome.stderr.size for outcome in outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A submission that was accepted, and the quotas of its payer, with it counted. An earlier submission,
+    which a repeated request gets, has none."""
+
+    record: Record
+    quotas: tuple[Quota, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.record.id
 
 
 def _with_short_heads(outcome: Outcome | None, left: int) -> tuple[Outcome | None, int]:

@@ -1,8 +1,8 @@
 """submit: records a submission that the gate admitted, and queues it before the answer."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 
 import trio
@@ -23,8 +23,9 @@ from occd.errors import (
 )
 from occd.events import LogEntry
 from occd.languages import Language, Offer
-from occd.model import Record, Submission, Summary
-from occd.principal import Principal
+from occd.model import Accepted, Record, Submission, Summary
+from occd.principal import Principal, as_version_1
+from occd.quotas import Allowance, Payer, Quota
 from occd.request import Request
 from occd.roles.following import Following
 from occd.roles.heartbeat import announce
@@ -47,6 +48,8 @@ class Submit:
         self._gate = Gate(config, languages, state.nodes.live)
         self._queueing: dict[str, trio.Event] = {}
         """By id: what is being recorded and queued by this process now."""
+        self._reserved: set[str] = set()
+        """The ids that were admitted, and are about to be recorded."""
         self._following = Following(state)
         self._started_at = time.time()
         self._trouble = Trouble("the sweep will try again")
@@ -73,48 +76,94 @@ class Submit:
 
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
-    ) -> Record:
+    ) -> Accepted:
         """`admit` and `accept`."""
-        return await self.accept(await self.admit(request, principal), key=key, digest=digest)
+        submission = await self.admit(request, principal)
+        return await self.accept(submission, principal, key=key, digest=digest)
 
     async def admit(self, request: Request, principal: Principal) -> Submission:
         """Nothing is recorded yet. Raises Rejected, StateUnavailable, or DataFolderError."""
         self._refuse_when_stopping()
         return await self._gate.admit(request, principal)
 
-    async def accept(self, submission: Submission, *, key: str | None, digest: str) -> Record:
+    async def accept(
+        self, submission: Submission, principal: Principal, *, key: str | None, digest: str
+    ) -> Accepted:
         """Returns when the submission is queued for certain, also when the client has left.
 
-        Raises Rejected, Conflict, QueueFull, StateUnavailable, or DataFolderError.
+        Raises Rejected, Conflict, QuotaUsedUp, QueueFull, StateUnavailable, or DataFolderError.
         """
         self._refuse_when_stopping()
-        if submission.owner and key:
-            key = f"{submission.owner} {key}"  # no key without an owner has a space
+        key = _key_of(submission, key)
         queued = self._queueing[submission.id] = trio.Event()
         try:
             with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
-                return await self._accept(submission, key, digest)
+                return await self._accept(submission, principal, key, digest)
         finally:
             del self._queueing[submission.id]
             queued.set()
         raise BrokerUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
-    async def _accept(self, submission: Submission, key: str | None, digest: str) -> Record:
+    async def _accept(
+        self, submission: Submission, principal: Principal, key: str | None, digest: str
+    ) -> Accepted:
+        payer, turn = self._payer(principal), _turn(submission, principal)
         while True:
-            created = await self._state.submissions.create(submission, key, digest)
+            created = await self._state.submissions.create(submission, key, digest, payer)
             if created.id == submission.id:
-                await self._publish_new(submission)
-                return _new(submission)
+                self._reserved.discard(submission.id)
+                await self._publish_new(submission, turn)
+                return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
             first = self._queueing.get(created.id)
             if first is not None and not created.published:
                 await first.wait()  # it may fail; then this request is the first one
                 continue
             if not created.published:  # by another process, which may have died
-                await self._publish(replace(submission, id=created.id))
-            return await self._state.submissions.get(created.id)
+                await self._publish(replace(submission, id=created.id), turn)
+            return Accepted(await self._state.submissions.get(created.id), created.quotas)
 
-    async def rerun(self, id: str, principal: Principal, *, key: str | None) -> Record:
+    @asynccontextmanager
+    async def reserving(
+        self, submissions: Sequence[Submission], principal: Principal, keys: Sequence[str | None]
+    ) -> AsyncIterator[None]:
+        """Admit all of these, which are accepted inside, or raise QuotaUsedUp and admit none. What was not
+        accepted then is given back. `keys` has the idempotency key of each: those that were accepted earlier
+        are free."""
+        payer = self._payer(principal)
+        if payer is None:
+            yield
+            return
+        named = [_key_of(each, key) for each, key in zip(submissions, keys, strict=True)]
+        ids = [
+            each.id
+            for each, key in zip(submissions, named, strict=True)
+            if key is None or not await self._state.submissions.known(key)
+        ]
+        await self._state.quotas.admit(payer, ids)
+        self._reserved.update(ids)
+        try:
+            yield
+        finally:
+            left = self._reserved.intersection(ids)
+            self._reserved -= left
+            if left:
+                with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
+                    await self._state.quotas.give_back(payer, left)
+
+    async def quotas(self, principal: Principal) -> Sequence[Quota]:
+        payer = self._payer(principal)
+        return await self._state.quotas.admit(payer, ()) if payer else ()
+
+    def _payer(self, principal: Principal) -> Payer | None:
+        """Who pays for what this principal submits; None where nothing is limited."""
+        accounts = self._config.accounts
+        if accounts is None or principal.counted is None or principal.class_name is None:
+            return None
+        allowance = accounts.classes[principal.class_name].allowance
+        return Payer(principal.counted, allowance) if allowance != Allowance() else None
+
+    async def rerun(self, id: str, principal: Principal, *, key: str | None) -> Accepted:
         """Submit again what was submitted under an id. The new submission belongs to `principal`.
 
         Raises UnknownSubmission, Unreadable, and what `submit` raises.
@@ -125,7 +174,7 @@ class Submit:
                 "not-kept", "its files are not known any more: state was emptied meanwhile"
             )
         submission = await self._gate.again(earlier, principal)
-        return await self.accept(submission, key=key, digest=f"again {id}")
+        return await self.accept(submission, principal, key=key, digest=f"again {id}")
 
     async def erase(self, id: str, principal: Principal) -> None:
         """Forget a submission that has finished. What has an owner is erased by this owner only.
@@ -187,18 +236,18 @@ class Submit:
         """The languages that some execute node can run now."""
         return await self._gate.offered()
 
-    async def _publish_new(self, submission: Submission) -> None:
+    async def _publish_new(self, submission: Submission, turn: str | None) -> None:
         """Publish a submission. If the broker does not take it, forget it, and the client gets an error. Only
         the recorder may forget it, since a repetition of the request may have published it meanwhile."""
         try:
-            await self._publish(submission)
+            await self._publish(submission, turn)
         except OccdError:
             await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (accept() shields and bounds it)
             raise
 
-    async def _publish(self, submission: Submission) -> None:
+    async def _publish(self, submission: Submission, turn: str | None) -> None:
         queue, body = self._config.submission_queue, wire.encode_submission(submission)
-        await self._broker.publish(queue, body, key=submission.id, owner=submission.turn)
+        await self._broker.publish(queue, body, key=submission.id, owner=turn)
         await self._state.submissions.published(submission.id)
 
     async def _sweep(self) -> None:
@@ -207,9 +256,20 @@ class Submit:
                 time.time() - _SWEEP_OLDER_S
             ):
                 try:
-                    await self._publish(submission)
+                    await self._publish(submission, submission.turn)
                 except MessageTooLarge:  # for ever: it must not block the submissions behind it
                     await self._state.submissions.discard(submission.id)
+
+
+def _key_of(submission: Submission, key: str | None) -> str | None:
+    """The idempotency key under which state knows a submission. No key without an owner has a space."""
+    return f"{submission.owner} {key}" if submission.owner and key else key
+
+
+def _turn(submission: Submission, principal: Principal) -> str | None:
+    """Who takes turns in the queue with others: whose quotas are used up, so that owners that a client
+    invents share one turn. Without accounts as the submission says. In the form of version 1."""
+    return as_version_1(principal.counted) if principal.counted else submission.turn
 
 
 def _new(submission: Submission) -> Record:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import trio
 
 from occd.events import LogEntry
-from occd.model import Record, Status, Terminal
+from occd.model import Accepted, Record, Status, Terminal
 from occd.principal import Principal
 from occd.request import Request
 from occd.roles.following import Following
@@ -54,7 +54,7 @@ class Ws:
 
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
-    ) -> Record:
+    ) -> Accepted:
         return await self._submit.submit(request, principal, key=key, digest=digest)
 
     async def get(self, id: str) -> Record:

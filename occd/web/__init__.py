@@ -1,14 +1,15 @@
 """The HTTP and WebSocket edge. It knows no broker, state or sandbox: roles hand it services."""
 
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from occd.events import LogEntry
 from occd.key import Issued, Key, Revoked
 from occd.languages import Offer
-from occd.model import Record, Status, Submission, Summary, Terminal
+from occd.model import Accepted, Record, Status, Submission, Summary, Terminal
 from occd.principal import Principal
+from occd.quotas import Quota
 from occd.request import Request
 
 
@@ -28,13 +29,22 @@ class SubmitService(Protocol):
 
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
-    ) -> Record: ...
+    ) -> Accepted: ...
 
     async def admit(self, request: Request, principal: Principal) -> Submission: ...
 
-    async def accept(self, submission: Submission, *, key: str | None, digest: str) -> Record: ...
+    async def accept(
+        self, submission: Submission, principal: Principal, *, key: str | None, digest: str
+    ) -> Accepted: ...
 
-    async def rerun(self, id: str, principal: Principal, *, key: str | None) -> Record: ...
+    def reserving(
+        self, submissions: Sequence[Submission], principal: Principal, keys: Sequence[str | None]
+    ) -> AbstractAsyncContextManager[None]:
+        """The quotas of all of these, which are accepted inside, or of none: raises QuotaUsedUp."""
+
+    async def quotas(self, principal: Principal) -> Sequence[Quota]: ...
+
+    async def rerun(self, id: str, principal: Principal, *, key: str | None) -> Accepted: ...
 
     async def erase(self, id: str, principal: Principal) -> None: ...
 
@@ -66,7 +76,7 @@ class FollowService(Protocol):
 
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
-    ) -> Record: ...
+    ) -> Accepted: ...
 
     async def get(self, id: str) -> Record: ...
 

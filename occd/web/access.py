@@ -5,6 +5,7 @@ its owner's, and for all others it does not exist. Nobody's submission is open t
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -61,6 +62,12 @@ class Access:
     async def bearer(self, secret: object, headers: Headers, peer: str) -> Principal:
         """Raises Rejected."""
         return await self._callers.bearer(secret, headers, peer)
+
+    async def class_of(self, headers: Headers, scope: Mapping[str, Any]) -> str | None:
+        """The class of a caller, for what everybody gets an answer to."""
+        with suppress(Rejected):
+            return (await self.caller(headers, peer_of(scope), changes=False)).class_name
+        return None
 
     async def refuse_ended(self, principal: Principal) -> None:
         """For what took a while since the caller was known. Raises Rejected when the key has ended."""

@@ -12,7 +12,7 @@ from quart import Blueprint, Response, request
 
 from occd.config import Config
 from occd.errors import FieldError, Rejected, UnknownSubmission, Unreadable
-from occd.model import Record
+from occd.model import Accepted, Record
 from occd.principal import Principal
 from occd.scopes import cancel_when
 from occd.web import SubmitService
@@ -25,6 +25,7 @@ from occd.web.json import dump, parse
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import SLICE, Reader
 from occd.web.query import fields_of, flag_of, stream_of, wait_of
+from occd.web.quotas import headers_of
 from occd.web.schema import (
     RECORD_FIELDS,
     chosen,
@@ -65,9 +66,12 @@ def api_routes(
     async def submit() -> Response:
         wait, form = wait_of(request.args, config.http), stream_of(request.args)
         key = checked_key(only(request.headers, "Idempotency-Key"))
-        record = await _accepted(caller(), key)
+        accepted = await _accepted(caller(), key)
         held().release_request()
-        return _streamed(record, form) if form else await _answer(record, wait)
+        record = accepted.record
+        response = _streamed(record, form) if form else await _answer(record, wait)
+        response.headers.update(headers_of(accepted.quotas))
+        return response
 
     def _streamed(record: Record, form: str) -> Response:
         shown = record_json(record, no_text)
@@ -77,7 +81,7 @@ def api_routes(
         response.headers["Location"] = _address(record.id)
         return response
 
-    async def _accepted(principal: Principal, key: str | None) -> Record:
+    async def _accepted(principal: Principal, key: str | None) -> Accepted:
         value, digest = await read_body()
         await access.refuse_ended(principal)
         wanted = await parse_submission(value)
@@ -90,8 +94,10 @@ def api_routes(
         wait = wait_of(request.args, config.http)
         key = checked_key(only(request.headers, "Idempotency-Key"))
         async with _whole():
-            record = await service.rerun(checked_id(id), caller(), key=key)
-        return await _answer(record, wait)
+            accepted = await service.rerun(checked_id(id), caller(), key=key)
+        response = await _answer(accepted.record, wait)
+        response.headers.update(headers_of(accepted.quotas))
+        return response
 
     @asynccontextmanager
     async def _whole() -> AsyncIterator[None]:
@@ -125,7 +131,7 @@ def api_routes(
 
     @api.get("/limits")
     async def limits() -> Response:
-        return in_json(limits_json(config))
+        return in_json(limits_json(config, await access.class_of(request.headers, request.scope)))
 
     async def _settled(id: str, wait: float) -> Record:
         """The submission as it is when it has finished, the time is up, or the server stops."""

@@ -16,11 +16,13 @@ from occd.errors import (
     FieldError,
     OccdError,
     QueueFull,
+    QuotaUsedUp,
     Rejected,
     StateUnavailable,
 )
 from occd.model import Submission
 from occd.principal import Principal
+from occd.quotas import Quota
 from occd.web import SubmitService
 from occd.web.access import Access, Call, caller
 from occd.web.api import (
@@ -41,6 +43,7 @@ from occd.web.longjson import digest_of
 from occd.web.owner import owner_of
 from occd.web.problems import told
 from occd.web.query import fields_of, flag_of, ids_of, limit_of
+from occd.web.quotas import headers_of
 from occd.web.schema import (
     RECORD_FIELDS,
     SUMMARY_FIELDS,
@@ -120,11 +123,24 @@ def many_routes(service: SubmitService, access: Access) -> Blueprint:
         # For the answer. Before anything is submitted, because this may be refused.
         held().hold_for_request(ANSWER_BYTES)
         admitted = [await _admitted(each, principal) for each in items]
-        if whole:
-            _refuse_any([submission for submission, _ in admitted])
+        keys = [key and f"{key}\n{at}" for at in range(len(items))]
+        if not whole:
+            return await _accepted(principal, items, admitted, keys)
+        submissions = _all(admitted)
+        async with service.reserving(submissions, principal, keys):
+            return await _accepted(principal, items, admitted, keys)
+
+    async def _accepted(
+        principal: Principal,
+        items: Sequence[object],
+        admitted: Sequence[tuple[Submission | Rejected, int]],
+        keys: Sequence[str | None],
+    ) -> Response:
+        """Each item answers for itself."""
         answers: list[dict[str, Any]] = []
+        quotas: Sequence[Quota] = ()
         ours: OccdError | None = None
-        for at, (item, (submission, size)) in enumerate(zip(items, admitted, strict=True)):
+        for item, (submission, size), key in zip(items, admitted, keys, strict=True):
             if isinstance(submission, Rejected):
                 answers.append(_problem(None, submission))
             elif ours:
@@ -133,14 +149,18 @@ def many_routes(service: SubmitService, access: Access) -> Blueprint:
                 digest = await digest_of(item) if key else ""
                 try:
                     async with heavy_if(held(), size):
-                        record = await service.accept(
-                            submission, key=key and f"{key}\n{at}", digest=digest
+                        accepted = await service.accept(
+                            submission, principal, key=key, digest=digest
                         )
-                    answers.append(record_json(record, no_text))
+                    quotas = accepted.quotas or quotas
+                    answers.append(record_json(accepted.record, no_text))
                 except OccdError as error:
                     ours = error if isinstance(error, _OURS) else None
+                    quotas = error.quotas if isinstance(error, QuotaUsedUp) else quotas
                     answers.append(_problem(None, error))
-        return in_json({"submissions": answers}, 202)
+        response = in_json({"submissions": answers}, 202)
+        response.headers.update(headers_of(quotas))
+        return response
 
     async def _admitted(item: object, principal: Principal) -> tuple[Submission | Rejected, int]:
         """With its bytes. Raises what is wrong with us: nothing was submitted yet."""
@@ -197,9 +217,9 @@ def _items(value: object) -> list[Any]:
     return items
 
 
-def _refuse_any(admitted: Sequence[Submission | Rejected]) -> None:
-    """Raises Rejected when there is an error, and names where."""
-    wrong = [(at, each) for at, each in enumerate(admitted) if isinstance(each, Rejected)]
+def _all(admitted: Sequence[tuple[Submission | Rejected, int]]) -> list[Submission]:
+    """All submissions of a batch. Raises Rejected when one was refused, and names where."""
+    wrong = [(at, each) for at, (each, _) in enumerate(admitted) if isinstance(each, Rejected)]
     errors = [
         FieldError(
             f"submissions.{at}.{each.field}" if each.field else f"submissions.{at}", each.message
@@ -210,6 +230,7 @@ def _refuse_any(admitted: Sequence[Submission | Rejected]) -> None:
     if wrong:
         detail = f"{len(wrong)} of {len(admitted)}; the first is submissions.{wrong[0][0]}: {wrong[0][1]}"
         raise Rejected("batch", detail, errors[:_ALL_ERRORS_SHOWN])
+    return [each for each, _ in admitted if isinstance(each, Submission)]
 
 
 def _problem(id: str | None, error: OccdError) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 A problem never holds a trace or a path of ours. `type` is stable and relative: `invalid`, `not-yet`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from occd.errors import (
     OccdError,
     ProviderAway,
     QueueFull,
+    QuotaUsedUp,
     Rejected,
     ShareFull,
     StateUnavailable,
@@ -34,6 +36,7 @@ from occd.errors import (
     Unreadable,
 )
 from occd.web.json import dump
+from occd.web.quotas import headers_of, quota_json
 
 log = structlog.get_logger()
 
@@ -97,10 +100,13 @@ class Problem:
     detail: str = ""
     errors: list[dict[str, str]] = field(default_factory=list)
     retry_after: int | None = None
+    quota: dict[str, Any] | None = None
+    """The quota that is used up."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
         """Without what is empty."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields = {name: getattr(self, name) for name in self.__slots__ if name != "headers"}
         return {name: value for name, value in fields.items() if value not in ("", [], None)}
 
     def frame(self, id: str | None) -> dict[str, Any]:
@@ -108,13 +114,25 @@ class Problem:
         return {"type": "error", "problem": self.json()} | ({} if id is None else {"id": id})
 
     def response(self) -> Response:
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
+        headers = dict(self.headers)
+        if self.retry_after:
+            headers["Retry-After"] = str(self.retry_after)
         return Response(
             dump(self.json()), self.status, headers, content_type="application/problem+json"
         )
 
 
 def problem_of(error: OccdError) -> Problem:
+    if isinstance(error, QuotaUsedUp):
+        return Problem(
+            "quota",
+            "You have used up what you may use for now",
+            429,
+            str(error),
+            retry_after=error.retry_after_s,
+            quota={"name": error.quota.name} | quota_json(error.quota),
+            headers=headers_of(error.quotas),
+        )
     if isinstance(error, Rejected):
         status, title = _REJECTED.get(error.kind, (422, "This submission cannot be run"))
         errors = [{"field": each.field, "message": each.message} for each in error.errors]

@@ -8,6 +8,7 @@ DELETE /api/v1/submissions/{id}         cancel, or erase
 GET    /api/v1/submissions/{id}/artifacts/{name}    artifacts.py
 GET    /api/v1/submissions/{id}/events  follow       events.py
 GET    /api/v1/languages · /limits
+GET    /api/v1/me                       who calls, and what is left   me.py
 GET    /api/v1/submissions              one's own, or many by id   many.py
 POST   /api/v1/submissions/batch · /cancel
 GET    /api/v1/keys                 administer   keys.py
@@ -45,6 +46,7 @@ from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
 from occd.web.keys import key_routes
 from occd.web.many import many_routes
+from occd.web.me import me_routes
 from occd.web.pages import Pages, page_routes, secure
 from occd.web.people import People
 from occd.web.problems import Problem, internal_problem, problem_of
@@ -83,6 +85,8 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         app.register_blueprint(api, url_prefix=prefix)
         app.register_blueprint(artifact_routes(services.submit, services.access), url_prefix=prefix)
         app.register_blueprint(many_routes(services.submit, services.access), url_prefix=prefix)
+        me = me_routes(services.submit, services.access, config)
+        app.register_blueprint(me, url_prefix=prefix)
         keys = key_routes(services.keys, services.access, config)
         app.register_blueprint(keys, url_prefix=prefix)
         app.register_blueprint(admin_routes(services.admin, services.access), url_prefix=prefix)

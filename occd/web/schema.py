@@ -268,11 +268,20 @@ def language_json(offer: Offer) -> dict[str, Any]:
     }
 
 
-def limits_json(config: Config) -> dict[str, Any]:
-    """What this server takes and keeps."""
+def ceilings_json(config: Config, class_name: str | None) -> dict[str, float]:
+    """Those of a class, or of the server."""
+    accounts = config.accounts
+    of_class = accounts.classes[class_name].ceilings if accounts and class_name else None
+    own = of_class.model_dump(exclude_none=True) if of_class else {}
+    return {name: own.get(name, most) for name, most in _limits(config.ceilings).items()}
+
+
+def limits_json(config: Config, class_name: str | None) -> dict[str, Any]:
+    """What this server takes from a class, and keeps."""
+    ceilings = ceilings_json(config, class_name)
     return {
-        "defaults": _limits(Limits()),
-        "ceilings": _limits(config.ceilings),
+        "defaults": {name: min(each, ceilings[name]) for name, each in _limits(Limits()).items()},
+        "ceilings": ceilings,
         "body_bytes": config.http.body_max_bytes,
         "sources_bytes": config.http.sources_max_bytes,
         "wait_s": config.http.wait_max_s,

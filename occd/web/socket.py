@@ -184,8 +184,8 @@ class _Session:
         key = checked_key(frame.get("idempotency_key"))
         digest = await digest_of(wanted) if key else ""
         async with heavy_if(self._held, request.bytes):
-            record = await self._service.submit(request, principal, key=key, digest=digest)
-        id = record.id
+            accepted = await self._service.submit(request, principal, key=key, digest=digest)
+        id = accepted.id
         if principal is not self._principal:
             self._end_with(principal)
             while len(self._submitters) >= _SUBSCRIPTIONS_MAX:

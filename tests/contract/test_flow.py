@@ -47,6 +47,7 @@ from occd.model import (
     Outcome,
     Record,
     Result,
+    Spent,
     Stream,
     Submission,
     Terminal,
@@ -891,6 +892,7 @@ async def test_a_run_outlives_a_state_that_was_emptied(flow: Flow) -> None:
             attempts=1,
             started_at=record.result.started_at if record.result else None,
             finished_at=record.result.finished_at if record.result else 0,
+            spent=Spent(FINE.cpu_time, len(b"done\n" + 3 * b"and on\n")),
         )
         names = await flow.names(submission)
         assert (names[:2], names[-1], names.count("finished")) == (
