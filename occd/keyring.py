@@ -14,7 +14,7 @@ import trio
 from occd.accounts import NAME, AccountsConfig
 from occd.config import Config
 from occd.errors import FieldError, OccdError, Rejected, UnknownKey
-from occd.key import Issued, Key, Revoked, digest_of, new_id, new_secret
+from occd.key import Issued, Key, Revoked, digest_of, is_key, new_id, new_secret
 from occd.principal import KEY, SCOPES, Credential, Scope
 from occd.state import Keys
 from occd.trouble import Trouble
@@ -168,6 +168,8 @@ class Keyring:
 
 
 def no_key(id: str) -> UnknownKey:
+    if is_key(id):  # which must not come into a log
+        return UnknownKey("this is a key itself; what is wanted is its id: occd keys list")
     return UnknownKey(f"no key {id} was created, or it was revoked; those that are: occd keys list")
 
 

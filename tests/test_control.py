@@ -119,6 +119,9 @@ def test_the_life_of_a_key_beside_a_daemon(server: Server) -> None:
     assert id not in listed(folder)
     for words in (["revoke", id], ["rotate", id]):
         assert_refused(command(folder, "keys", *words), id, "occd keys list")
+    done = command(folder, "keys", "revoke", new)
+    assert_refused(done, "its id")
+    assert new not in done.stderr.decode() + server.log.read_text()
 
 
 def test_revoking_cancels_where_no_other_key_of_the_owner_holds(server: Server) -> None:
