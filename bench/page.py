@@ -78,10 +78,10 @@ async def _share(browser: Browser, port: int, folder: Path) -> None:
         with browser.new_context(viewport={"width": width, "height": height}) as context:
             hello = Hello(context.new_page(), f"http://127.0.0.1:{port}/", HELLO, given)
             times: dict[str, list[float]] = {"page": [], "socket": [], "bare": []}
-            hello.run()  # which fetches and makes the terminal
+            hello.run()  # which may fetch and make the terminal
             for _ in range(RUNS):
                 times["page"].append(hello.run())
-                times["socket"].append(await _on_socket(port, hello.submission))
+                times["socket"].append(await _on_socket(port, hello.frame))
                 times["bare"].append(_bare(file))
             p50 = {name: percentile(each, 0.5) for name, each in times.items()}
             share = p50["page"] - p50["socket"]
@@ -93,10 +93,10 @@ async def _share(browser: Browser, port: int, folder: Path) -> None:
             )
 
 
-async def _on_socket(port: int, submission: dict[str, Any]) -> float:
+async def _on_socket(port: int, submit: dict[str, Any]) -> float:
     async with socket(port) as connection:
         began = trio.current_time()
-        await connection.send_message(json.dumps({"type": "submit", "submission": submission}))
+        await connection.send_message(json.dumps(submit))
         seen = None
         while True:
             frame = json.loads(await connection.get_message())

@@ -16,7 +16,7 @@ import math
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
+from occd.administration import Administration
 from occd.broker import Broker, check_broker_settings, open_broker
 from occd.cancelling import cancel_all
 from occd.config import ROLES, Config
@@ -42,17 +43,20 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, check_state_settings, open_state
+from occd.unixsocket import listening
 from occd.web.access import Access
+from occd.web.control import Administrators, ControlListener
 from occd.web.host import Hosts, is_loopback
 from occd.web.http11 import EdgeLimits, edge_limits
 from occd.web.owner import Callers
 from occd.web.people import People
-from occd.web.routes import Services, make_app
-from occd.web.server import serve
+from occd.web.routes import Services, make_app, make_control_app
+from occd.web.server import serve, serve_on
 from occd.web.signin import SignInService
 
 log = structlog.get_logger()
 
+_CONTROL_CONNECTIONS = 16
 _LAST_ANSWERS_S = 1.0
 """For last answers to clients whose programs ran until the grace was over."""
 
@@ -182,6 +186,7 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
         access,
         keyring,
+        Administration(config, opened.broker, opened.state),
         people,
         opened.provider,
         ws.stopping,
@@ -189,7 +194,14 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     server_stopping, deadline = trio.Event(), math.inf
     limits = edge_limits(config.http, connections_max)
     beside = (keyring.run, access.endings.run) if config.accounts else ()
-    async with _beside(*beside), trio.open_nursery() as nursery:
+    control = make_control_app(
+        config, services, Access(config, Administrators(), submissions.owner)
+    )
+    async with (
+        _beside(*beside),
+        _at_control_socket(config, control),
+        trio.open_nursery() as nursery,
+    ):
         for role in reversed(roles):  # consumers first
             await nursery.start(role.run)
         bound: list[str] = await nursery.start(
@@ -223,6 +235,39 @@ async def _beside(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
             nursery.start_soon(task)
         yield
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _at_control_socket(config: Config, app: QuartTrio) -> AsyncIterator[None]:
+    """Administrators of this machine reach the app while inside. Raises ConfigError when a socket was asked
+    for and cannot be made."""
+    with ExitStack() as stack:
+        try:
+            listener = stack.enter_context(listening(config.control_socket))
+        except (OSError, ConfigError) as error:
+            words = (
+                f"{config.control_socket}: {error.strerror}"
+                if isinstance(error, OSError)
+                else str(error)
+            )
+            if config.control.socket:
+                raise ConfigError(f"control.socket: {words}") from error
+            log.info("there is no control socket", reason=words)
+            yield
+            return
+        stopping = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                lambda: serve_on(
+                    app,
+                    [ControlListener(listener)],
+                    EdgeLimits(connections_max=_CONTROL_CONNECTIONS),
+                    stopping=stopping,
+                    left_s=lambda: _LAST_ANSWERS_S,
+                )
+            )
+            yield
+            stopping.set()
 
 
 def _execute(config: Config, opened: Opened) -> Execute | None:

@@ -8,7 +8,7 @@ from occd.accounts import ClassCeilings
 from occd.config import CeilingConfig, Config
 from occd.errors import FieldError, Rejected
 from occd.model import Limits
-from occd.rules import UNITS
+from occd.rules import amount
 
 LIMITS = tuple(
     name for name in CeilingConfig.model_fields if name not in ("total_time", "interactive_s")
@@ -39,7 +39,7 @@ class Ceilings:
         errors = [
             FieldError(
                 f"limits.{name}",
-                f"{value} is above {self._whose(name)} ceiling of {most[name]} {UNITS[name]}",
+                f"{value} is above {self._whose(name)} ceiling of {amount(name, most[name])}",
             )
             for name, value in asked.items()
             if value > most[name]

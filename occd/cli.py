@@ -2,6 +2,7 @@
 no web server."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -222,9 +223,138 @@ def queues(context: click.Context) -> None:
 @click.pass_obj
 def requeue(config: Config, id: str) -> None:
     """Run a kept dead letter again, as a new submission, whose id is printed."""
-    from occd.queues import requeue
+    from occd.administration import requeue_letter
 
-    click.echo(trio.run(requeue, config, id))
+    click.echo(requeue_letter(config, id))
+
+
+@main.command()
+@click.argument("id")
+@click.pass_obj
+def cancel(config: Config, id: str) -> None:
+    """Cancel a submission, whoever submitted it, beside a running daemon or without one."""
+    from occd.administration import cancel_submission
+
+    if not cancel_submission(config, id):
+        click.echo(f"occd: {id} had finished", err=True)
+
+
+@main.group()
+def keys() -> None:
+    """Create, list, replace and revoke the keys of accounts (docs/accounts.md).
+
+    Beside a running daemon these commands go over its control socket, and the daemon's configuration counts.
+    With Redis, they work on Redis.
+    """
+
+
+class _Duration(click.ParamType[float]):
+    """Seconds, written as 90d, 12h, 30m or 45s."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", str(value))
+        if not found:
+            self.fail(f"{value!r} is no duration: write 90d, 12h, 30m or 45s", param, context)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[found[2]]
+
+
+@keys.command("create")
+@click.option("--owner", required=True, help="Whose submissions those of the key are.")
+@click.option("--class", "class_name", required=True, help="A class of the configuration.")
+@click.option(
+    "--scope",
+    default="run,read",
+    help="Some of run, read, read-all, admin.",
+    metavar="SCOPE,…",
+    show_default=True,
+)
+@click.option("--expires", type=_Duration(), help="After which time, as in 90d (default: never).")
+@click.pass_obj
+def create_key(
+    config: Config, owner: str, class_name: str, scope: str, expires: float | None
+) -> None:
+    """Create a key. The key is written to stdout, once: occd keeps its hash alone."""
+    from occd import administration
+
+    scopes = [each.strip() for each in scope.split(",")]
+    _show_new(administration.create_key(config, owner, class_name, scopes, expires))
+
+
+@keys.command("list")
+@click.pass_obj
+def list_keys(config: Config) -> None:
+    """List the keys. The keys themselves are not known any more."""
+    from occd import administration
+
+    columns = ("id", "owner", "class", "scopes", "created", "used", "expires", "from")
+    rows = [columns, *map(_row, administration.list_keys(config))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+@keys.command("revoke")
+@click.argument("id")
+@click.option(
+    "--cancel",
+    is_flag=True,
+    help="Also cancel what its owner has that has not finished, unless another key of the owner holds.",
+)
+@click.pass_obj
+def revoke_key(config: Config, id: str, cancel: bool) -> None:
+    """Revoke a key. It is dead everywhere within 5 seconds."""
+    from occd import administration
+
+    revoked = administration.revoke_key(config, id, cancel=cancel)
+    owner, others = printable(revoked["owner"]), printable(", ".join(revoked["others"]))
+    click.echo(f"occd: revoked {id} of {owner}", err=True)
+    if revoked["cancelled"] is not None:
+        click.echo(f"occd: cancelled {revoked['cancelled']} submissions", err=True)
+    elif cancel:
+        click.echo(f"occd: cancelled nothing, because {owner} has other keys: {others}", err=True)
+
+
+@keys.command("rotate")
+@click.argument("id")
+@click.option(
+    "--keep", type=_Duration(), default=0.0, help="How long the old key still holds, as in 1h."
+)
+@click.pass_obj
+def rotate_key(config: Config, id: str, keep: float) -> None:
+    """Replace a key by another one of the same owner, class and scopes, which is written to stdout once."""
+    from occd import administration
+
+    _show_new(administration.rotate_key(config, id, keep))
+    until = f"in {keep:.0f} s" if keep else "now"
+    click.echo(f"occd: the key {id} ends {until}", err=True)
+
+
+def _show_new(key: dict[str, Any]) -> None:
+    click.echo(key["key"])
+    id, owner, class_name, scopes, _, _, expires, _ = _row(key)
+    click.echo(
+        f"occd: the key {id} of {owner}, class {class_name}, scopes {scopes}, expires {expires}. "
+        "It is shown this once: keep it now",
+        err=True,
+    )
+
+
+def _row(key: dict[str, Any]) -> tuple[str, ...]:
+    times = [
+        (key[name] or "never")[:16].replace("T", " ")
+        for name in ("created_at", "used_at", "expires_at")
+    ]
+    if key["from"] == "configuration":
+        times[:2] = "-", "-"
+    told = (key["id"], key["owner"], key["class"], ",".join(key["scopes"]), *times, key["from"])
+    return tuple(map(printable, told))
 
 
 @main.command("check-config")

@@ -131,6 +131,12 @@ class HttpConfig(Section):
         return (self.public_url or "").removeprefix(self.public_origin or "")
 
 
+class ControlConfig(Section):
+    socket: Path | None = None
+    """Where the socket lies at which administrators of this machine reach the process. None: `control.sock`
+    in `data_dir`."""
+
+
 class QueueConfig(Section):
     length_max: int = Field(100_000, ge=1)
 
@@ -229,6 +235,7 @@ class Config(Section):
     grace_s: float = Field(10, ge=0)
     """How long a stopping process lets its programs and requests finish."""
     http: HttpConfig = HttpConfig()
+    control: ControlConfig = ControlConfig()
     queue: QueueConfig = QueueConfig()
     execute: ExecuteConfig = Field(default_factory=ExecuteConfig)
     sandbox: SandboxConfig = SandboxConfig()
@@ -286,6 +293,10 @@ class Config(Section):
     def interactive_s(self) -> float:
         """The wall time of an interactive program, in seconds."""
         return self.ceilings.interactive_s or (1500 if self.rabbitmq else 3600)
+
+    @property
+    def control_socket(self) -> Path:
+        return self.control.socket or self.data_dir / "control.sock"
 
     @property
     def submission_queue(self) -> str:

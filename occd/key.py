@@ -77,3 +77,8 @@ def digest_of(secret: str) -> str:
 def is_key(secret: object) -> bool:
     """Whether somebody meant a key."""
     return isinstance(secret, str) and secret[: len(PREFIX)].lower() == PREFIX
+
+
+def without_keys(text: str) -> str:
+    """The text for a log or an answer, where somebody put a key into a wrong place."""
+    return LIKE_A_KEY.sub(f"{PREFIX}…", text)

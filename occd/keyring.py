@@ -6,6 +6,7 @@ every node within this time, and a busy key costs a look in two seconds.
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import cast, get_args
 
 import trio
@@ -13,7 +14,7 @@ import trio
 from occd.accounts import NAME, AccountsConfig
 from occd.config import Config
 from occd.errors import FieldError, OccdError, Rejected, UnknownKey
-from occd.key import Issued, Key, Revoked, digest_of, new_id, new_secret
+from occd.key import Issued, Key, Revoked, digest_of, is_key, new_id, new_secret
 from occd.principal import KEY, SCOPES, Credential, Scope
 from occd.state import Keys
 from occd.trouble import Trouble
@@ -77,7 +78,11 @@ class Keyring:
 
     async def all(self) -> Sequence[Key]:
         """By creation, those that have expired among them."""
-        return await self._keys.all()
+        lately = self._used
+        return [
+            replace(key, used_at=lately[key.id]) if key.id in lately else key
+            for key in await self._keys.all()
+        ]
 
     async def create(
         self, owner: str, class_name: str, scopes: Collection[str], expires_s: float | None
@@ -151,7 +156,7 @@ class Keyring:
             raise Rejected(
                 "configured", f"the key {id} stands in the configuration: change it there"
             )
-        raise UnknownKey(f"there is no key {id}")
+        raise no_key(id)
 
     def _need_accounts(self) -> AccountsConfig:
         if self._accounts is None:
@@ -160,6 +165,12 @@ class Keyring:
                 "there are no accounts in the configuration, so no key would be asked for: docs/accounts.md",
             )
         return self._accounts
+
+
+def no_key(id: str) -> UnknownKey:
+    if is_key(id):  # which must not come into a log
+        return UnknownKey("this is a key itself; what is wanted is its id: occd keys list")
+    return UnknownKey(f"no key {id} was created, or it was revoked; those that are: occd keys list")
 
 
 def _faults(

@@ -7,6 +7,8 @@ from typing import TextIO, cast
 
 import structlog
 
+from occd.key import without_keys
+
 
 class _Stderr:
     """Drops a line that cannot be written. A full disk or a reader that left ends no daemon."""
@@ -46,10 +48,11 @@ def set_up_logging() -> None:
 def escape(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Let no text of a stranger's begin a line of its own or steer a terminal."""
+    """Let no text of a stranger's begin a line of its own or steer a terminal, and show no key."""
     for name, value in event.items():
         if isinstance(value, str):
-            lines = value.split("\n") if name == "exception" else [value]
+            shown = without_keys(value)
+            lines = shown.split("\n") if name == "exception" else [shown]
             event[name] = "\n".join(map(printable, lines))
     return event
 

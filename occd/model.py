@@ -125,6 +125,7 @@ class Submission:
                 "args": self.args,
                 "env": self.env,
                 "compile_args": self.compile_args,
+                "tty": self.tty,
                 "interactive": self.interactive,
                 "tests": self.judging,
                 "artifacts": self.artifacts,

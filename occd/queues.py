@@ -1,21 +1,18 @@
 """`occd queues`: what waits, and the dead letters that were dealt with; `requeue` gives one another try."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
 
 from occd import rules, wire
 from occd.admission import Gate
-from occd.broker import DEAD, KEPT, Broker, Kept, open_broker, open_look
+from occd.broker import DEAD, KEPT, Broker, Kept, open_look
 from occd.config import Config
-from occd.datafile import refuse_absent
 from occd.errors import OccdError, Poisoned, UnknownSubmission
 from occd.languages import load_languages
 from occd.log import printable
 from occd.model import Submission
 from occd.principal import Principal
-from occd.sqlite import open_database
-from occd.state import State, open_state
+from occd.state import State
 
 
 async def show(config: Config) -> list[str]:
@@ -28,39 +25,27 @@ async def show(config: Config) -> list[str]:
     return [*(f"{name:36} {depths.get(name, 0):8}" for name in names), *_describe(letters)]
 
 
-async def requeue(config: Config, id: str) -> str:
+async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     """Submit the kept dead letter of this id anew; gives the new submission's id.
 
     Raises UnknownSubmission or Poisoned when there is nothing that could be submitted, and Rejected when this
     server would not take it now.
     """
-    async with _opened(config) as (broker, state):
-        queue, letter = await _find(config, broker, id)
-        submission = await _submission(config, state, queue, letter)
-        gate = Gate(config, load_languages(), state.nodes.live)
-        retry = await gate.again(submission, Principal(submission.owner), may_wait=True)
-        await state.submissions.create(retry, None, "")
-        try:
-            body = wire.encode_submission(retry)
-            target = config.submission_queue
-            await broker.publish(target, body, key=retry.id, owner=retry.turn)
-        except OccdError:
-            await state.submissions.discard(retry.id)  # noqa: ASYNC120  (nothing cancels this command but its end)
-            raise
-        await state.submissions.published(retry.id)
-        await broker.take_kept(queue, id)
-        return retry.id
-
-
-@asynccontextmanager
-async def _opened(config: Config) -> AsyncIterator[tuple[Broker, State]]:
-    async with AsyncExitStack() as stack:
-        database = None
-        if not (config.rabbitmq and config.redis):
-            refuse_absent(config.data_dir)
-            database = await stack.enter_async_context(open_database(config.data_dir))
-        broker = await stack.enter_async_context(open_broker(config, database))
-        yield broker, await stack.enter_async_context(open_state(config, database))
+    queue, letter = await _find(config, broker, id)
+    submission = await _submission(config, state, queue, letter)
+    gate = Gate(config, load_languages(), state.nodes.live)
+    retry = await gate.again(submission, Principal(submission.owner), may_wait=True)
+    await state.submissions.create(retry, None, "")
+    try:
+        body = wire.encode_submission(retry)
+        target = config.submission_queue
+        await broker.publish(target, body, key=retry.id, owner=retry.turn)
+    except OccdError:
+        await state.submissions.discard(retry.id)  # noqa: ASYNC120  (its callers shield it, or only end cancels them)
+        raise
+    await state.submissions.published(retry.id)
+    await broker.take_kept(queue, id)
+    return retry.id
 
 
 async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept]:
@@ -68,7 +53,11 @@ async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept]:
         for letter in await broker.kept(queue):
             if letter.key == id:
                 return queue, letter
-    raise UnknownSubmission(f"no dead letter {id} is kept; those that are: occd queues")
+    raise no_letter(id)
+
+
+def no_letter(id: str) -> UnknownSubmission:
+    return UnknownSubmission(f"no dead letter {id} is kept; those that are: occd queues")
 
 
 async def _submission(config: Config, state: State, queue: str, letter: Kept) -> Submission:

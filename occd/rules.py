@@ -51,7 +51,7 @@ MOST: Mapping[str, float] = {
     "idle": 86_400,
 }
 """Far above every sensible ceiling, and below the bounds of the kernel and of our own formats."""
-UNITS: Mapping[str, str] = {
+_UNITS: Mapping[str, str] = {
     "cpu_time": "seconds",
     "wall_time": "seconds",
     "memory": "bytes",
@@ -61,6 +61,9 @@ UNITS: Mapping[str, str] = {
     "box": "bytes",
     "open_files": "files",
     "idle": "seconds",
+}
+_ONE = {"seconds": "second", "bytes": "byte", "files": "file"} | {
+    "processes and threads": "process or thread"
 }
 
 TERMINAL_MAX = 1000
@@ -256,12 +259,18 @@ def words(**lists: Sequence[str]) -> None:
 def limit(name: str, value: float) -> None:
     least_limit(name, value)
     if not value <= MOST[name]:  # true for NaN, too
-        raise Broken(f"must be at most {MOST[name]:.15g} {UNITS[name]}", f"limits.{name}")
+        raise Broken(f"must be at most {amount(name, MOST[name])}", f"limits.{name}")
 
 
 def least_limit(name: str, value: float) -> None:
     if not value >= LEAST[name]:  # true for NaN, too
-        raise Broken(f"must be at least {LEAST[name]:.15g} {UNITS[name]}", f"limits.{name}")
+        raise Broken(f"must be at least {amount(name, LEAST[name])}", f"limits.{name}")
+
+
+def amount(name: str, value: float) -> str:
+    """The value of a limit with its unit."""
+    unit = _UNITS[name]
+    return f"{value:.15g} {_ONE[unit] if value == 1 else unit}"
 
 
 def terminal_side(value: int) -> None:

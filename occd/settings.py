@@ -130,8 +130,11 @@ def read_settings(folder: Path, flags: Mapping[str, Any]) -> Settings:
                 settings.put((key,), value, str(path))
     for name, text in sorted(os.environ.items()):
         if name.upper().startswith(_PREFIX):
-            names = name[len(_PREFIX) :].lower().split("__")
-            settings.put(tuple(names), _value(text), name)
+            names = tuple(name[len(_PREFIX) :].lower().split("__"))
+            place = settings.places.get(names, "")
+            if place.upper() == name.upper():  # the two differ in upper and lower case
+                raise ConfigError(f"{name}: is set as {place}, too; keep one of them")
+            settings.put(names, _value(name, text), name)
     for flag, given in flags.items():
         settings.put((flag,), given, f"--{flag.replace('_', '-')}")
     return settings
@@ -175,11 +178,20 @@ def _where(error: yaml.MarkedYAMLError) -> str:
     return f"line {mark.line + 1}: {problem}" if mark else str(problem)
 
 
-def _value(text: str) -> object:
+def _value(name: str, text: str) -> object:
     """A list or a section is written as JSON. Any other value is text, which the setting itself reads."""
+
+    def section(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ConfigError(f"{name}: {key} is set twice")
+            found[key] = value
+        return found
+
     if text.lstrip()[:1] in ("[", "{"):
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=section)
         except ValueError:
             return text
     return text

@@ -30,7 +30,7 @@ import structlog
 import trio
 
 from occd.datafile import DataFile, explain, is_of_the_file, open_file
-from occd.errors import DataFileDamaged, DataFolderError
+from occd.errors import DataFileDamaged, DataFolderError, Unreadable
 from occd.migration import Step, copy, migrate, version
 
 T = TypeVar("T")
@@ -64,7 +64,8 @@ class _Write(Generic[T]):
 class Database:
     """Use `open_database`. A work is a function of a connection; the caller gets its return value or
     exception. An exception undoes the writes of that work, and nothing else. An error whose reason is the
-    file itself becomes DataFolderError."""
+    file itself becomes DataFolderError. No work of ours breaks a rule of the tables: when one does, the rows
+    that it met were damaged, and it raises Unreadable."""
 
     def __init__(self, file: DataFile) -> None:
         self._file = file
@@ -300,13 +301,20 @@ def _in_savepoint(connection: sqlite3.Connection, work: Work[T]) -> T:
     connection.execute("SAVEPOINT work")
     try:
         value = work(connection)
+    except sqlite3.IntegrityError as error:
+        _undo(connection)
+        raise Unreadable(f"what is stored breaks a rule of the tables: {error}") from error
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK TO work")
-            connection.execute("RELEASE work")
+        _undo(connection)
         raise
     connection.execute("RELEASE work")
     return value
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK TO work")
+        connection.execute("RELEASE work")
 
 
 def _deliver(batch: Sequence[_Write[Any]]) -> None:

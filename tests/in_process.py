@@ -15,6 +15,7 @@ import trio
 from quart_trio import QuartTrio
 
 from occd import wire
+from occd.administration import Administration
 from occd.broker import open_broker
 from occd.cancelling import cancel_all
 from occd.config import Config
@@ -145,6 +146,7 @@ async def edge(
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)
         keyring = Keyring(config, state.keys, partial(cancel_all, state.submissions, submit.cancel))
+        admin = Administration(config, broker, state)
         people = People(config, state.sessions)
         access = Access(config, Callers(config, keyring.find, people), state.submissions.owner)
         provider = None
@@ -152,7 +154,9 @@ async def edge(
             from occd.web.oidc import Provider
 
             provider = Provider(config)
-        services = Services(submit, ws, Ready(), access, keyring, people, provider, ws.stopping)
+        services = Services(
+            submit, ws, Ready(), access, keyring, admin, people, provider, ws.stopping
+        )
         app = make_app(config, services)
         stopping = trio.Event()
 

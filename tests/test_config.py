@@ -279,6 +279,7 @@ def test_each_mistake_in_a_file_is_one_line_with_file_key_and_remedy(
         ("OCCD_EXECUTE", "x", "OCCD_EXECUTE: expected keys with values"),
         ("OCCD_EXECUTE", "{", "OCCD_EXECUTE: expected keys with values"),
         ("OCCD_EXECUTE", '{"slots": 0}', "OCCD_EXECUTE: execute.slots: must be at least 1"),
+        ("OCCD_EXECUTE", '{"slots": 1, "slots": 2}', "OCCD_EXECUTE: slots is set twice"),
         ("OCCD_EXECUTE__SLOTS", "many", "OCCD_EXECUTE__SLOTS: expected a whole number"),
         ("OCCD_EXECUTE__SLOTS__X", "1", "OCCD_EXECUTE__SLOTS__X: expected a whole"),
         ("OCCD_GRACE_S", "", "OCCD_GRACE_S: expected a number"),
@@ -297,6 +298,17 @@ def test_each_mistake_in_the_environment_is_one_line_that_names_the_variable(
     line = str(error.value)
     assert line.startswith(said), line
     assert not [word for word in PYTHONS if word in line]
+
+
+def test_one_setting_under_two_names_in_the_environment_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCCD_EXECUTE__SLOTS", "1")
+    monkeypatch.setenv("occd_execute__slots", "2")
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    said = "occd_execute__slots: is set as OCCD_EXECUTE__SLOTS, too; keep one of them"
+    assert str(error.value) == said
 
 
 def test_a_list_in_the_environment_is_written_with_commas_or_as_json(

@@ -3,8 +3,10 @@ would be lost, lives on, and heals when the folder does."""
 
 import os
 import shutil
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -183,6 +185,29 @@ def test_a_file_that_is_overwritten_while_it_is_used_is_told(tmp_path: Path) -> 
         answer = server.post({"language": "python", "source": "print(1)"})
         assert answer.status == 503
         assert server.get(f"/api/v1/submissions/{ids[0]}").status in (200, 503)
+
+
+def test_a_log_that_is_damaged_stops_no_other_submission(tmp_path: Path) -> None:
+    """A row stands where the next event belongs, as with a damaged index."""
+    with (
+        serving(tmp_path / "data", execute__slots="1") as server,
+        closing(sqlite3.connect(server.data_dir / "occd.db", timeout=PATIENCE_S)) as other,
+    ):
+        talks = "import time\nfor n in range(600): print(n, flush=True); time.sleep(0.1)"
+        running = server.submit(talks, limits={"wall_time": 60})
+        server.wait_running(running)
+        waiting = server.submit("print('never')")
+        for id in (running, waiting):
+            number, last = other.execute(
+                "SELECT number, last_seq FROM submissions WHERE id = ?", [id]
+            ).fetchone()
+            rows = [(number, seq, 0.0, b"{}") for seq in range(last + 1, last + 10)]
+            other.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?)", rows)
+            other.commit()
+        assert server.run("print('well')")["run"]["stdout"] == "well\n"
+        while (log := server.log.read_text()).count("dead letter") < 2:
+            time.sleep(0.05)
+        assert "UNIQUE constraint failed: events" in log
 
 
 def _garbage(file: Path) -> None:

@@ -95,6 +95,7 @@ def test_other_files_and_their_settings_are_seen_by_the_formatter(server: Server
         ("env", {"A": "1"}),
         ("compile_args", ["-g"]),
         ("interactive", True),
+        ("tty", {"rows": 24, "cols": 80}),
         ("tests", [{"stdin": "1", "expected_stdout": "1"}]),
         ("artifacts", ["*"]),
     ],

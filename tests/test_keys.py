@@ -21,10 +21,12 @@ from occd.config import Config, RedisConfig
 from occd.errors import DataFolderError, Rejected, StateUnavailable
 from occd.key import SECRET, Key
 from occd.keyring import FRESH_S, NOTED_EVERY_S, Keyring
+from occd.log import set_up_logging
 from occd.state import Keys
 from occd.state.redis import open_redis
 from occd.web import slowing
 from occd.web.slowing import FREE, WAIT_S, WAITING_OF_ONE, Failures
+from occd.web.socket import FRAMES
 
 ADMIN, SERVICE = "occd_the-admins-own-key", "occd_a-service-of-the-file"
 PROGRAM = b'{"language": "python", "source": "print(1)"}'
@@ -123,7 +125,8 @@ async def test_a_created_key_is_told_once_and_used(calls: Calls) -> None:
     assert sha256(made["key"].encode()).hexdigest() not in json.dumps(said)
     boss, service, found = said["keys"]
     assert (boss["id"], boss["from"], service["from"]) == ("boss", "configuration", "configuration")
-    assert found | {"created_at": None} == {
+    assert found["used_at"] > found["created_at"]
+    assert found | {"created_at": None, "used_at": None} == {
         "id": made["id"],
         "owner": "moodle",
         "class": "all",
@@ -716,3 +719,89 @@ async def test_a_server_without_accounts_takes_such_addresses_as_before(tmp_path
     async with edge(tmp_path) as found:
         status, said = await found.ask(b"GET /api/v1/submissions/occd_%b HTTP/1.1" % (b"k" * 43))
         assert (status, said["type"]) == (404, "unknown-submission")
+
+
+# a key is in no log, no error and no page
+
+
+async def _misuse(calls: Calls, secret: str) -> list[bytes]:
+    """The answers to what people do with a key, rightly and wrongly."""
+    answers: list[bytes] = []
+    headers = (
+        f"Authorization: Bearer {secret}",
+        f"Authorization: Bearer {secret}x",
+        f"Authorization: Bearer {secret} {secret}",
+        f"Authorization: {secret}",
+        f"Authorization: Basic {secret}",
+        f"Authorization: Bearer {secret}\r\nAuthorization: Bearer {secret}",
+        f"Idempotency-Key: {secret} {secret}",
+        f"Cookie: occd_session={secret}; occd={secret}",
+        f"Origin: http://{secret}.example.org",
+        f"Last-Event-ID: {secret}",
+        f"Content-Length: {secret}",
+        f"{secret}: x",
+        f"{secret}",
+    )
+    bodies = (
+        json.dumps({"language": "python", "source": "1", "bearer": secret}),
+        json.dumps({"language": secret, "source": "1"}),
+        json.dumps({"language": "python", "source": "1", "limits": {"memory": secret}}),
+        json.dumps({"owner": f"{secret} ", "class": "all"}),
+        json.dumps({"owner": "a", "class": secret, "scopes": [secret], "expires_s": secret}),
+        f'{{"language": {secret}',
+        secret,
+    )
+    targets = (
+        "/", "/api/v1/submissions", "/api/v1/keys", "/api/v1/submissions/unknown/events",
+        f"/api/v1/keys/{secret}", f"/{secret}", f"/api/v1/submissions?key={secret}",
+        f"/?source={secret}", f"//{secret}/", f"http://{secret}@127.0.0.1/",
+    )  # fmt: skip
+    for target in targets:
+        for header in headers:
+            head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{header}"
+            answers.append(await calls.edge.exchange(f"{head}\r\n\r\n".encode()))
+        for body in bodies:
+            head = f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close"
+            length = f"Authorization: Bearer {ADMIN}\r\nContent-Length: {len(body)}"
+            answers.append(await calls.edge.exchange(f"{head}\r\n{length}\r\n\r\n{body}".encode()))
+    for hello in (secret, f"{secret}x"):
+        async with calls.socket() as client:
+            answers.append(json.dumps(await client.ask("hello", bearer=hello)).encode())
+    async with calls.socket() as client:
+        for frame in FRAMES:
+            wrong = {field: secret for field in FRAMES[frame] if field != "id"}
+            told = await client.ask(frame, id="unknown", **wrong) if frame != "hello" else {}
+            answers.append(json.dumps(told).encode())
+    return answers
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_planted_key_is_in_no_line_of_the_log_and_in_no_answer(
+    calls: Calls,
+    broken: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """At every level of every library. `broken`: a mistake of ours where keys are looked up."""
+    monkeypatch.setattr(slowing, "WAIT_S", 0.0)
+    caplog.set_level(0)
+    set_up_logging()
+    made = await calls.create(scopes=["run", "read", "admin"])
+    secret = str(made["key"])
+    if broken:
+
+        async def fail(sha256: str) -> None:
+            raise RuntimeError("a mistake")
+
+        monkeypatch.setattr(calls.edge.state.keys, "find", fail)
+    planted = [secret, secret.removeprefix("occd_"), sha256(secret.encode()).hexdigest()]
+    answers = await _misuse(calls, secret)
+    assert len(answers) > 150
+    for answer in answers:
+        told = answer.decode(errors="replace")
+        assert not any(each in told for each in planted), told
+    out, err = capfd.readouterr()
+    logged = out + err + caplog.text
+    assert ("a mistake" in logged) == broken
+    assert not any(each in logged for each in planted)

@@ -315,7 +315,10 @@ async def test_a_cancelled_publish_leaves_nothing(
 
 
 async def test_while_rabbitmq_is_short_of_memory_acknowledgements_flow(
-    server: RabbitmqServer, url: str, monkeypatch: pytest.MonkeyPatch
+    server: RabbitmqServer,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     an_impatient_publisher(monkeypatch)
     async with opened(url) as broker, broker.consume(Q, 1) as deliveries:
@@ -333,6 +336,33 @@ async def test_while_rabbitmq_is_short_of_memory_acknowledgements_flow(
             server.evaluate("rabbit_alarm:clear_alarm({resource_limit, memory, node()})")
         await until(lambda: passes(broker))
         await put(broker, "d")
+    said = capsys.readouterr().out
+    assert said.count("RabbitMQ takes no messages now") == 2  # and that it works again
+    assert said.count("it works again") == 1
+
+
+async def test_an_outage_is_logged_once_and_so_is_its_end(
+    server: RabbitmqServer, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ""
+
+    async def works_again() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return said.count("it works again") == 2  # over both connections
+
+    async with opened(url) as broker:
+        server.kill()
+        for link in (broker._publishing, broker._consuming):
+            await until(partial(failed_often, link))
+        server.launch()
+        await until(works_again)
+    assert said.count("no connection to RabbitMQ") == 2 + 2  # and what is over
+
+
+async def failed_often(link: Any) -> bool:
+    await trio.lowlevel.checkpoint()
+    return bool(link._failures >= 3)
 
 
 async def test_heartbeats_flow_while_this_process_is_busy(

@@ -109,6 +109,19 @@ async def test_a_mistake_is_told_in_plain_words(value: dict[str, Any], told: str
     assert said.startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"idle": 0.5}, "1 second"),
+        ({"processes": 0}, "1 process or thread"),
+        ({"output": 0}, "1 byte"),
+    ],
+)
+async def test_one_is_told_as_one(limits: dict[str, float], told: str) -> None:
+    (said,) = await complaints({"limits": limits})
+    assert said.endswith(f"must be at least {told}")
+
+
 OURS = ("must ", "is ", "has ", "have ", "needs ")
 
 

@@ -1,6 +1,7 @@
 """What the sandbox promises about an honest or unlucky program: exact ends, usage, limits, layers."""
 
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -25,10 +26,12 @@ from sandboxed import (
 )
 
 from occd.config import Config
+from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Stream
 from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
+from occd.sandbox.doctor import examine
 
 MIB = 2**20
 
@@ -425,6 +428,21 @@ async def test_secret_folder_where_programs_read_is_refused() -> None:
     with pytest.raises(SandboxUnavailable, match="/usr/local/share/occd-data"):
         async with open_sandbox(config):
             pass
+
+
+async def test_a_root_that_cannot_be_made_is_told_and_leaves_nothing(
+    nothing_left_over: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where occd was copied, not installed: its init is compiled by the installation."""
+    without = tmp_path / "sandbox"
+    shutil.copytree(data_folder("sandbox"), without, ignore=shutil.ignore_patterns("occd-init"))
+    for user in ("rootfs", "doctor"):
+        monkeypatch.setattr(f"occd.sandbox.{user}.data_folder", lambda _: without)
+    with pytest.raises(SandboxUnavailable, match=r"occd-init.*Install occd again"):
+        async with open_sandbox(Config()):
+            pass
+    bad = [finding.text for finding in await examine(Config()) if not finding.safe]
+    assert bad[0] == f"{without}/bin/occd-init is missing"
 
 
 async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab) -> None:

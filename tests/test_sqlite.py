@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from occd.errors import DataFolderError
+from occd.errors import DataFolderError, Unreadable
 from occd.sandbox import kernel
 from occd.sqlite import Database, open_database
 
@@ -107,7 +107,7 @@ async def test_a_failing_work_undoes_what_it_wrote_and_nothing_else(
         db.execute("INSERT INTO notes (number) VALUES (1), (1)")
 
     async def expect_failure(work: Callable[[sqlite3.Connection], None]) -> None:
-        with pytest.raises((Oops, sqlite3.IntegrityError)) as raised:
+        with pytest.raises((Oops, Unreadable)) as raised:
             await database.write(work, durable=True)
         failures.append(raised.value)
 
@@ -125,7 +125,7 @@ async def test_a_failing_work_undoes_what_it_wrote_and_nothing_else(
             await trio.testing.wait_all_tasks_blocked()
             hold.let_go()
         assert commits == [1, 6]
-        assert sorted(type(each).__name__ for each in failures) == ["IntegrityError", "Oops"]
+        assert sorted(type(each).__name__ for each in failures) == ["Oops", "Unreadable"]
         assert await notes(database) == ["kept"] * 4
 
 

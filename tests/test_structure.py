@@ -13,7 +13,7 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"app", "cli", "descriptors", "health", "queues", "run"},
+    {"administration", "app", "cli", "control", "descriptors", "health", "queues", "run"},
     {"roles"},
     {"admission", "cancelling", "execution", "keyring"},
     {"ceilings"},
@@ -29,7 +29,7 @@ LAYERS = (
         "languages",
         "log",
     },
-    {"data", "media", "patterns", "request", "scopes", "trouble", "utf8", "version1"},
+    {"data", "media", "patterns", "request", "scopes", "trouble", "unixsocket", "utf8", "version1"},
     {"events"},
     {"model"},
     {"judging"},
@@ -42,8 +42,12 @@ LAYERS = (
 )
 """From top to bottom: a part imports only what stands below it."""
 WITHIN = {
+    ("administration", "control"),
+    ("administration", "queues"),
+    ("app", "administration"),
     ("app", "descriptors"),
     ("app", "health"),
+    ("cli", "administration"),
     ("cli", "app"),
     ("accounts", "settings"),
     ("config", "accounts"),

@@ -23,12 +23,21 @@ function option(name) {
 // And xterm does what an escape sequence says as often as the sequence says, up to 2147483647 times: now at most as
 // often as there are rows or columns, and 1000 characters. A cell takes accents without end, for which a browser's
 // layout takes the square of their number: now at most 32.
+// Each option that is set, what is typed taken or not for one, makes it write its style sheets anew: now only those on
+// which they depend. And of what is there for screen readers it measures each row after it has changed one, so that the
+// page is laid out as often as there are rows: now all rows are measured at once, when what is seen has been drawn.
 const changes = [
   [3, /([\w.]+)\.createElement\("style"\)/g, 'Object.assign($1.createElement("style"),{nonce:document.querySelector("script[nonce]").nonce})'],
   [1, /(\w+)\.setAttribute\("style",`\$\{\1\.getAttribute\("style"\)\|\|""\}\$\{(\w+)\};`\)/g, '$1.style.cssText+=$2'],
   [1, /(\w+)\.foreground((?:,\w+){3}\)\|\|(\w+)&&)/g, '($3?$1.background:$1.foreground)$2'],
   [10, /let (\w+)=(\w+)\.params\[0\]\|\|1;/g, 'let $1=Math.min($2.params[0]||1,Math.max(this._bufferService.rows,this._bufferService.cols));'],
   [1, /new Uint32Array\((\w+)\.length\*(\w+)\)/g, 'new Uint32Array($1.length*($2=Math.min($2,Math.ceil(1e3/$1.length))))'],
+  [2, /onOptionChange\(\(\)=>this\._handleOptionsChanged\(\)\)/g, 'onOptionChange(t=>/^(disableStdin|screenReaderMode)$/.test(t)||this._handleOptionsChanged())'],
+  [
+    1,
+    /_alignRowWidth\((\w+)\)\{\1\.style\.transform="";let (\w+)=\1\.getBoundingClientRect\(\)\.width,(\w+)=(.+?);if\(!\3\)return;let (\w+)=(.+?);(\1\.style\.transform=`.+?`)\}/g,
+    '_alignRowWidth($1){this._unaligned||(this._unaligned=new Set,setTimeout(()=>{let a=[...this._unaligned];this._unaligned=void 0;for(let $1 of a)$1.style.transform="";let w=a.map($1=>$1.getBoundingClientRect().width);a.forEach(($1,t)=>{let $2=w[t],$3=$4;if(!$3)return;let $5=$6;$7})})),this._unaligned.add($1)}',
+  ],
   [1, /\?(this\._combined\[\w+\])(\+=\w+\(\w+\)):/g, '?$1.length<32&&($1$2):'],
 ]
 

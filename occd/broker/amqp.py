@@ -20,6 +20,7 @@ from pika.adapters.select_connection import IOLoop, SelectConnection
 
 from occd.broker.login import RETRY_AFTER_S, explain
 from occd.errors import BrokerUnavailable, ConfigError, OccdError
+from occd.trouble import Trouble
 
 log = structlog.get_logger()
 
@@ -56,6 +57,8 @@ class Link:
         self.changed = trio.Event()
         self.ended = trio.Event()
         self.blocked = False
+        self._trouble = Trouble("no connection to RabbitMQ")
+        self._short = Trouble("RabbitMQ takes no messages now")
         self._name = name
         self.parameters = parameters
         self._token = trio.lowlevel.current_trio_token()
@@ -133,6 +136,8 @@ class Link:
 
     def _opened(self, connection: Any) -> None:
         self._failures, self._ever_up = 0, True
+        self._trouble.over()
+        self._short.over()  # else RabbitMQ says so again
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         self.connection = connection
@@ -150,8 +155,8 @@ class Link:
         failure = explain(error, self.parameters)
         delay = min(_BACKOFF_MAX_S, _BACKOFF_S * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311
         told = not self._ever_up and isinstance(failure, ConfigError)  # by who opens
-        if not told and (was_up or self._failures in (0, 4) or self._failures % 16 == 15):
-            log.warning("no connection to RabbitMQ", link=self._name, error=str(failure))
+        if not told:
+            self._trouble.tell(failure, link=self._name)
         self._failures = min(self._failures + 1, 1000)
         self.tell(self._set_failure, failure)
         self._loop.call_later(delay, self._connect)
@@ -162,10 +167,11 @@ class Link:
         self.changed = trio.Event()
 
     def _set_blocked(self, blocked: bool) -> None:
-        log.warning(
-            "RabbitMQ takes no messages now (memory or disk)" if blocked else "it does again"
-        )
         self.blocked = blocked
+        if blocked:
+            self._short.tell(BrokerUnavailable("it is short of memory or disk", RETRY_AFTER_S))
+        else:
+            self._short.over()
 
     def stop(self) -> None:
         """In the owner thread: say goodbye, or end at once when there is nobody to say it to."""

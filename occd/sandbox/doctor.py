@@ -108,18 +108,15 @@ def _uids() -> Iterator[Finding]:
 
 def _cgroups() -> Iterator[Finding]:
     found = find_cgroups()
-    if found:
-        yield Finding(Grade.OK, f"memory, processes and CPU time by cgroup v{found.version}")
-        if not found.shares_cpu:
-            yield Finding(
-                Grade.WEAK,
-                "a job that starts many sessions takes the processors from its neighbours",
-                "Delegate the controller `cpu` too",
-            )
-        return
     remedy = (
         "Run as root, or give this user a cgroup: systemd-run --user --scope -p Delegate=yes occd …"
     )
-    yield Finding(
-        Grade.WEAK, "no cgroup is ours: memory and CPU time are sampled every 10 ms", remedy
-    )
+    if found:
+        yield Finding(Grade.OK, f"memory, processes and CPU time by cgroup v{found.version}")
+        remedy = "Delegate the controller `cpu` too"
+    else:
+        weaker = "no cgroup is ours: memory and CPU time are sampled every 10 ms"
+        yield Finding(Grade.WEAK, weaker, remedy)
+    if not found or not found.shares_cpu:
+        weaker = "a job that starts many sessions takes the processors from its neighbours"
+        yield Finding(Grade.WEAK, weaker, remedy)

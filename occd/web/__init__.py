@@ -116,6 +116,14 @@ class KeyService(Protocol):
     async def revoke(self, id: str, *, cancel: bool) -> Revoked: ...
 
 
+class AdminService(Protocol):
+    async def requeue(self, id: str) -> str:
+        """Submit a kept dead letter anew; the new submission's id. Raises Rejected."""
+
+    async def cancel(self, id: str) -> tuple[Record, bool]:
+        """The record, and whether there was anything to cancel. Raises UnknownSubmission."""
+
+
 class Health(Protocol):
     async def problems(self) -> list[str]:
         """Why a job would not run now, with what mends it; empty when one would."""

@@ -7,7 +7,7 @@ its owner's, and for all others it does not exist. Nobody's submission is open t
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from quart import Blueprint, g, request
@@ -20,7 +20,6 @@ from occd.principal import Principal, Scope
 from occd.web.endings import ENDED, Endings
 from occd.web.ids import checked_id
 from occd.web.origin import check_origin
-from occd.web.owner import Callers
 from occd.web.query import check_parameters
 
 _OWNERS_MAX = 10_000
@@ -35,9 +34,19 @@ class Call:
     takes: tuple[str, ...] = ()
 
 
+class Who(Protocol):
+    """Tells who calls: `Callers`, or `Administrators` at the control socket."""
+
+    async def caller(self, headers: Headers, peer: str, *, changes: bool) -> Principal: ...
+
+    async def bearer(self, secret: object, headers: Headers, peer: str) -> Principal: ...
+
+    async def is_still(self, principal: Principal) -> bool: ...
+
+
 class Access:
     def __init__(
-        self, config: Config, callers: Callers, owner: Callable[[str], Awaitable[str | None]]
+        self, config: Config, callers: Who, owner: Callable[[str], Awaitable[str | None]]
     ) -> None:
         """`owner` gives whose a submission is, and raises UnknownSubmission."""
         self._config = config

@@ -35,9 +35,10 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def peer_address(stream: trio.SocketStream) -> str:
-    """Empty when the client has left already."""
+    """Empty when the client has left already, and at a socket of the file system."""
     with suppress(OSError):
-        return str(stream.socket.getpeername()[0])
+        name = stream.socket.getpeername()
+        return str(name[0]) if isinstance(name, tuple) else ""
     return ""
 
 

@@ -35,6 +35,7 @@ from occd.errors import (
     UnknownSubmission,
     Unreadable,
 )
+from occd.key import without_keys
 from occd.web.json import dump
 from occd.web.quotas import headers_of, quota_json
 
@@ -73,6 +74,7 @@ _REJECTED = {
     "sign-in-refused": (403, "You could not be signed in"),
     "forbidden": (403, "You may not do this"),
     "forbidden-origin": (403, "This origin may not use the server"),
+    "unknown-letter": (404, "No such dead letter is kept"),
     "not-acceptable": (406, "This has no form that you accept"),
     "too-large": (413, "This is too large"),
     "unknown-host": (421, "The server does not answer to this name"),
@@ -122,6 +124,7 @@ class Problem:
 
 
 def problem_of(error: OccdError) -> Problem:
+    """Details repeat what a client sent, but no key that was put into a wrong place."""
     if isinstance(error, QuotaUsedUp):
         return Problem(
             "quota",
@@ -134,9 +137,12 @@ def problem_of(error: OccdError) -> Problem:
         )
     if isinstance(error, Rejected):
         status, title = _REJECTED.get(error.kind, (422, "This submission cannot be run"))
-        errors = [{"field": each.field, "message": each.message} for each in error.errors]
+        errors = [
+            {"field": without_keys(each.field), "message": without_keys(each.message)}
+            for each in error.errors
+        ]
         retry = 5 if status == 503 else 60 if error.kind == "too-many-failures" else None
-        return Problem(error.kind, title, status, str(error), errors, retry)
+        return Problem(error.kind, title, status, without_keys(str(error)), errors, retry)
     for kind, (status, type_, title) in _TABLE.items():
         if isinstance(error, kind):
             retry = (
@@ -146,7 +152,7 @@ def problem_of(error: OccdError) -> Problem:
                 if status == 503 or isinstance(error, ShareFull)
                 else None
             )
-            detail = "" if status in (404, 503) else str(error)
+            detail = "" if status in (404, 503) else without_keys(str(error))
             return Problem(type_, title, status, detail, retry_after=retry)
     return internal_problem()
 

@@ -14,11 +14,15 @@ POST   /api/v1/submissions/batch · /cancel
 GET    /api/v1/keys                 administer   keys.py
 POST   /api/v1/keys · /keys/{id}/rotate
 DELETE /api/v1/keys/{id}
+POST   /api/v1/queues/kept/{id}/requeue             control.py
 WS     /api/v1/ws                   follow, type     socket.py
 POST   /api/v1/sign-out                 people           signin.py
 GET    /sign-in  /sign-in/callback
 GET    /  /static/{path}            the editor       pages.py
 GET    /healthz · /readyz           for supervisors
+
+The control socket of each process serves the routes of administrators, the health, and
+DELETE /api/v1/submissions/{id}     cancel           control.py
 """
 
 from dataclasses import dataclass
@@ -32,10 +36,11 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from occd.config import Config
 from occd.errors import OccdError, Unreadable
-from occd.web import FollowService, Health, KeyService, SubmitService
+from occd.web import AdminService, FollowService, Health, KeyService, SubmitService
 from occd.web.access import Access, refuse_key_in_address
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
+from occd.web.control import admin_routes, cancel_routes
 from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
@@ -62,6 +67,7 @@ class Services:
     health: Health
     access: Access
     keys: KeyService
+    admin: AdminService
     people: People
     provider: SignInService | None
     """None: people cannot sign in."""
@@ -83,6 +89,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         app.register_blueprint(me, url_prefix=prefix)
         keys = key_routes(services.keys, services.access, config)
         app.register_blueprint(keys, url_prefix=prefix)
+        app.register_blueprint(admin_routes(services.admin, services.access), url_prefix=prefix)
         app.register_blueprint(sign_out_routes(services.access, services.people), url_prefix=prefix)
         pages, accounts = Pages(), config.accounts is not None
         app.register_blueprint(
@@ -102,6 +109,22 @@ def make_app(config: Config, services: Services) -> QuartTrio:
     _host_check(app, Hosts(config))
     _error_handlers(app)
     app.after_request(secure)
+    return app
+
+
+def make_control_app(config: Config, services: Services, access: Access) -> QuartTrio:
+    """For the control socket, where `access` takes everybody for an administrator."""
+    app = QuartTrio("occd", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = config.http.body_max_bytes
+    app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None
+    for routes in (
+        key_routes(services.keys, access, config),
+        admin_routes(services.admin, access),
+        cancel_routes(services.admin, access),
+    ):
+        app.register_blueprint(routes, url_prefix="/api/v1")
+    _health_routes(app, services.health)
+    _error_handlers(app)
     return app
 
 

@@ -41,7 +41,7 @@ cancelled. A handler that shields itself must limit its shield.
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -78,6 +78,12 @@ KEEP_ALIVE_OPTIONS = [
 ]
 
 
+class Listener(Protocol):
+    async def accept(self) -> trio.SocketStream: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Server:
     """Accepts connections, keeps count of them, and ends them in order."""
 
@@ -92,7 +98,7 @@ class Server:
         self._all_gone = trio.Event()
         self._complained_at = -1.0
 
-    async def accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+    async def accept(self, listener: Listener, nursery: trio.Nursery) -> None:
         """For ever. A host out of descriptors or memory delays it, and does not end it."""
         while True:
             try:
@@ -147,8 +153,9 @@ class Server:
         )
         self._connections.add(connection)
         try:
-            for option in KEEP_ALIVE_OPTIONS:
-                stream.setsockopt(*option)
+            if stream.socket.family != socket.AF_UNIX:
+                for option in KEEP_ALIVE_OPTIONS:
+                    stream.setsockopt(*option)
             await connection.run()
         except* OSError:
             pass  # the client was gone before we could ask for its address
@@ -197,21 +204,39 @@ async def serve(
     Raises OSError when an address cannot be bound, ValueError when it is not an address, and
     what the lifespan raises when the application does not start.
     """
+    listeners = await open_listeners(listen)
+    bound = [address(listener) for listener in listeners]
+
+    def started() -> None:
+        task_status.started(bound)
+
+    await serve_on(app, listeners, limits, stopping=stopping, left_s=left_s, started=started)
+
+
+async def serve_on(
+    app: ASGIFramework,
+    listeners: Sequence[Listener],
+    limits: EdgeLimits,
+    *,
+    stopping: trio.Event,
+    left_s: Callable[[], float],
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """As `serve`, on listeners that are open, which it closes. `started` is called once connections are
+    accepted."""
     async with AsyncExitStack() as stack:
-        listeners = await open_listeners(listen)
         for listener in listeners:
             stack.push_async_callback(listener.aclose)
         if isinstance(app, Quart):
             app = stack.enter_context(websocket_guard(app))
         wrapped = ASGIWrapper(app)
         server = Server(wrapped, await stack.enter_async_context(lifespan(wrapped)), limits)
-        bound = [address(listener) for listener in listeners]
         async with trio.open_nursery() as handlers:
             try:
                 async with trio.open_nursery() as intake:
                     for listener in listeners:
                         intake.start_soon(server.accept, listener, handlers)
-                    task_status.started(bound)
+                    started()
                     await stopping.wait()
                     intake.cancel_scope.cancel()
                 for listener in listeners:
@@ -286,4 +311,4 @@ def websocket_guard(app: Quart) -> Iterator[ASGIFramework]:
         yield guarded
 
 
-__all__ = ["EdgeLimits", "Server", "serve", "websocket_guard"]
+__all__ = ["EdgeLimits", "Server", "serve", "serve_on", "websocket_guard"]

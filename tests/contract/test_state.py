@@ -1063,6 +1063,21 @@ async def test_an_owners_submissions_are_listed_newest_first_in_pages(seam: Stat
             await state.submissions.owned("anon:me", "no cursor", 4)
 
 
+async def test_a_list_reads_no_submission_and_no_result(
+    seam: StateSeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, waiting = (of_owner("anon:me", time.time() - ago) for ago in (2, 1))
+    async with seam.open() as state:
+        for each in (ended, waiting):
+            await state.submissions.create(each, None, "")
+        await state.submissions.begin(ended, "3", "node")
+        await state.submissions.finish(ended.id, 1, result())
+        for name in ("decode_submission", "load_result", "load_event"):
+            monkeypatch.setattr(wire, name, pytest.fail)
+        found = await state.submissions.owned("anon:me", None, 10)
+    assert [(each.id, each.verdict) for each in found] == [(waiting.id, None), (ended.id, "ok")]
+
+
 async def test_what_has_expired_or_was_discarded_is_listed_no_more(seam: StateSeam) -> None:
     seam.hasten(node_ttl_s=15)
     kept, gone, discarded = (of_owner("anon:me", time.time()) for _ in range(3))
@@ -1340,7 +1355,7 @@ async def test_a_follower_is_believed_for_a_while(seam: StateSeam) -> None:
 
 
 async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
-    seam: StateSeam,
+    seam: StateSeam, capsys: pytest.CaptureFixture[str]
 ) -> None:
     later, ours = (make(created_at=time.time() - 100) for _ in range(2))
     message = json.loads(wire.encode_submission(later))
@@ -1353,7 +1368,14 @@ async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
         assert (record.id, record.language, record.status) == (later.id, "python", "queued")
         with pytest.raises(Poisoned, match=r"submission\.tests"):
             await state.submissions.submission(later.id)
+        for _ in range(3):
+            assert await state.submissions.unpublished(time.time() - 30) == [ours]
+        assert capsys.readouterr().out.count("waits for a version that can read it") == 1
+        assert await state.submissions.cancel(later.id)
         assert await state.submissions.unpublished(time.time() - 30) == [ours]
+        assert "it works again" in capsys.readouterr().out
+        assert await state.submissions.cancel(ours.id)
+        assert await state.submissions.unpublished(time.time() - 30) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b'{"submission": {"id": "../x"}}'])

@@ -122,7 +122,12 @@ class Editor:
         self.write(source)
         self.part("run").click()
 
+    def expect_drawn(self) -> None:
+        """What is shown is of this run. Until there is something to tell of it, the run before is shown."""
+        expect(self.page.locator("#result")).to_have_attribute("aria-busy", "false")
+
     def expect_verdict(self, tone: str, text: str = "") -> None:
+        self.expect_drawn()
         expect(self.part("verdict")).to_have_attribute("data-tone", tone)
         expect(self.part("verdict")).to_contain_text(text)
 
@@ -130,10 +135,12 @@ class Editor:
         expect(self.page.locator(".cm-line")).to_have_text(source.split("\n"))
 
     def expect_output(self, text: str) -> None:
+        self.expect_drawn()
         expect(self.part("output")).to_contain_text(text)
 
     def expect_whole_output(self, text: str) -> None:
         """To the last byte; what is shown may come a frame after the verdict."""
+        self.expect_drawn()
         expect(self.part("output")).to_have_js_property("textContent", text)
 
     def output(self) -> str:
@@ -155,6 +162,7 @@ class Editor:
 
     def expect_terminal(self, *lines: str) -> None:
         """What it shows, without blank ends."""
+        self.expect_drawn()
         expect(self.page.locator(".xterm-rows")).to_be_visible()
         self.page.wait_for_function(
             f"wanted => {SHOWN}.join('\\n') === wanted", arg="\n".join(lines), timeout=PATIENCE_MS
@@ -162,6 +170,7 @@ class Editor:
 
     def wait_terminal(self, text: str) -> list[str]:
         """Wait until it shows this text. Its lines."""
+        self.expect_drawn()
         self.page.wait_for_function(
             f"wanted => {SHOWN}.join('\\n').includes(wanted)", arg=text, timeout=PATIENCE_MS
         )

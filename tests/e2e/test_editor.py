@@ -92,7 +92,7 @@ def test_stdout_and_stderr_are_told_apart(editor: Editor) -> None:
     ("source", "tone", "headline", "line"),
     [
         ("raise SystemExit(3)", "stopped", "Ended with exit code 3", ""),
-        ("raise SystemExit('no')", "bad", "Ended with exit code 1", ""),
+        ("raise SystemExit('no user')", "bad", "Ended with exit code 1", "no user"),
         (
             "import os; os.kill(os.getpid(), 11)",
             "bad",

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server
 
 from e2e.dropping import drop, zipped
-from e2e.editor import DESK, PHONE, Editor, new_context
+from e2e.editor import BOTH, DESK, PHONE, Editor, new_context
 
 EXAMPLE = "import sys"
 MINE = "print('mine')"
@@ -115,6 +115,16 @@ def test_a_problem_in_another_file_opens_its_tab(either: Editor) -> None:
     expect_active(editor, "util.py")
 
 
+@BOTH
+def test_the_cross_of_a_new_tab_is_in_sight(editor: Editor) -> None:
+    for name in ("a.py", "a_file_with_a_long_name.py"):
+        add(editor, name)
+        cross = editor.part("tabs").locator("[aria-selected=true] .cross")
+        expect(cross).to_be_in_viewport(ratio=1)
+    cross.click()
+    expect_names(editor, "main.py", "a.py")
+
+
 def test_files_by_keys_alone(editor: Editor) -> None:
     keys = editor.page.keyboard
     editor.write(MINE)
@@ -163,7 +173,7 @@ def test_each_file_has_its_own_text_and_its_own_history(editor: Editor) -> None:
 def test_a_name_is_taken_back_with_what_was_written_since(editor: Editor) -> None:
     editor.write(MINE)
     add(editor, "a.py", "one = 1")
-    act(editor, "rename")
+    act(editor, "file_rename")
     editor.part("name").fill("b.py")
     editor.page.keyboard.press("Enter")
     expect_active(editor, "b.py")
@@ -181,7 +191,7 @@ def test_what_is_taken_back_is_shown_and_kept_though_another_language_was_chosen
 ) -> None:
     editor.write(MINE)
     add(editor, "a.py", "one = 1")
-    act(editor, "remove")
+    act(editor, "file_remove")
     expect_names(editor, "main.py")
     editor.part("language").select_option("c")
     undo(editor)
@@ -230,7 +240,7 @@ def test_what_is_shown_to_run_is_what_runs(editor: Editor) -> None:
     runs = editor.part("tabs").locator("[data-runs=true] .label")
     expect(runs).to_have_text("main.py")
     choose(editor, "main.py")
-    act(editor, "rename")
+    act(editor, "file_rename")
     editor.part("name").fill("solve.txt")
     editor.page.keyboard.press("Enter")
     expect(runs).to_have_text("src/a.py")
@@ -239,7 +249,10 @@ def test_what_is_shown_to_run_is_what_runs(editor: Editor) -> None:
     editor.part("run").click()
     editor.expect_verdict("good")
     editor.expect_whole_output("a\n")
-    undo(editor)
+    choose(editor, "solve.txt")
+    act(editor, "file_rename")
+    editor.part("name").fill("main.py")
+    editor.page.keyboard.press("Enter")
     expect_names(editor, "main.py", "src/a.py")
     editor.part("run").click()
     editor.expect_verdict("good")
@@ -249,16 +262,16 @@ def test_what_is_shown_to_run_is_what_runs(editor: Editor) -> None:
 def test_a_copy_and_the_last_file(either: Editor) -> None:
     editor = either
     editor.write(MINE)
-    act(editor, "duplicate")
+    act(editor, "file_duplicate")
     expect_names(editor, "main.py", "main_2.py")
     editor.expect_program(MINE)
-    act(editor, "remove")
-    act(editor, "remove")
+    act(editor, "file_remove")
+    act(editor, "file_remove")
     expect(editor.part("done")).to_contain_text("The last file stays")
     expect_names(editor, "main.py")
     add(editor, "data.csv")
     choose(editor, "main.py")
-    act(editor, "remove")
+    act(editor, "file_remove")
     expect(editor.part("done")).to_contain_text("One file must end in .py")
     expect_names(editor, "main.py", "data.csv")
 
@@ -279,6 +292,10 @@ def test_a_zip_is_a_program_and_goes_out_as_it_came_in(editor: Editor, tmp_path:
     packed = path(tmp_path, "project.zip", zipped(files, executable=("project/tool",)))
     drop(editor, packed)
     expect(editor.part("done")).to_contain_text("Opened project.zip: 4 files.")
+    undo(editor)
+    expect_names(editor, "main.py")
+    editor.expect_program(MINE)
+    drop(editor, packed)
     expect_names(editor, "main.py", "data/é.txt", "tool", "blob")
     editor.give("x")
     editor.part("run").click()
@@ -291,7 +308,7 @@ def test_a_zip_is_a_program_and_goes_out_as_it_came_in(editor: Editor, tmp_path:
         editor.part("file-binary").get_by_text("Download").click()
     assert Path(alone.value.path()).read_bytes() == b"\0\xff"
     with editor.page.expect_download() as whole:
-        act(editor, "download")
+        act(editor, "program_download")
     assert whole.value.suggested_filename == "main.zip"
     with zipfile.ZipFile(whole.value.path()) as out:
         assert out.testzip() is None
@@ -301,12 +318,40 @@ def test_a_zip_is_a_program_and_goes_out_as_it_came_in(editor: Editor, tmp_path:
         name.removeprefix("project/"): content.encode() if isinstance(content, str) else content
         for name, content in files.items()
         if name.startswith("project/")
-    }
+    } | {"stdin.txt": b"x"}
     assert modes["tool"] == 0o100755
     assert modes["blob"] == 0o100644
+
+
+def test_what_a_program_reads_goes_out_with_it_and_comes_in_again(
+    editor: Editor, tmp_path: Path
+) -> None:
+    editor.write("import sys; print(sys.stdin.read(), open('stdin.txt').read())")
+    add(editor, "stdin.txt", "a file of mine")
+    editor.give("given\n")
+    with editor.page.expect_download() as whole:
+        act(editor, "program_download")
+    packed = tmp_path / "main.zip"
+    packed.write_bytes(Path(whole.value.path()).read_bytes())
+    choose(editor, "main.py")
+    with editor.page.expect_download() as alone:
+        act(editor, "file_download")
+    assert alone.value.suggested_filename == "main.py"
+    act(editor, "file_remove")  # the last source stays
+    editor.give("")
+    editor.write(MINE)
+    open_files(editor, packed)
+    expect(editor.part("done")).to_contain_text("Opened main.zip: 2 files.")
+    expect(editor.part("done")).to_contain_text("Its input is under Input.")
     undo(editor)
-    expect_names(editor, "main.py")
     editor.expect_program(MINE)
+    expect(editor.part("stdin")).to_have_value("")
+    open_files(editor, packed)
+    expect_names(editor, "main.py", "stdin.txt")
+    expect(editor.part("stdin")).to_have_value("given\n")
+    editor.part("run").click()
+    editor.expect_verdict("good")
+    editor.expect_whole_output("given\n a file of mine\n")
 
 
 def test_a_folder_is_a_program(editor: Editor, tmp_path: Path) -> None:
@@ -472,6 +517,26 @@ def test_a_program_that_is_too_large_is_not_run_and_says_by_how_much(
     expect(editor.part("detail")).to_have_text("It is 98 kB too large.")
 
 
+def test_a_program_that_is_too_large_leaves_the_run_that_goes_on_in_sight(
+    editor: Editor, tmp_path: Path
+) -> None:
+    editor.run("import time; print('up', flush=True); time.sleep(60)")
+    editor.expect_output("up")
+    open_files(editor, path(tmp_path, "big.bin", b"\0" * (8 * 2**20)))
+    expect(editor.part("done")).to_contain_text("Not opened: larger than 8 MB")
+    open_files(editor, path(tmp_path, "big.bin", b"\0" * (8 * 2**20 - 100)))
+    expect_active(editor, "big.bin")
+    choose(editor, "main.py")
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.insert_text("#" * 100)
+    editor.page.keyboard.press("Control+Enter")
+    expect(editor.part("done")).to_contain_text("Larger than 8 MB, so it is not run.")
+    editor.expect_verdict("busy", "Running")
+    editor.expect_output("up")
+    editor.stop()
+    editor.expect_verdict("stopped")
+
+
 def test_two_hundred_files(editor: Editor, tmp_path: Path) -> None:
     files = {"main.py": MINE} | {f"file{n}.txt": f"{n}" for n in range(199)}
     drop(editor, path(tmp_path, "many.zip", zipped(files)))
@@ -558,3 +623,80 @@ def test_two_tabs_of_which_one_has_input_leave_each_other_alone(
             here.page.evaluate("word => localStorage.setItem('probe', word)", word)
             there.page.wait_for_function("word => localStorage.getItem('probe') === word", arg=word)
     assert other.page.evaluate("() => heard") < 100
+
+
+# What is said of it
+
+
+def test_what_was_said_goes_with_the_next_run(editor: Editor) -> None:
+    editor.give("x")
+    add(editor, "a.py")
+    expect(editor.part("done")).to_contain_text("Added a.py.")
+    editor.page.keyboard.press("Control+Enter")
+    expect(editor.part("done")).to_be_hidden()
+
+
+def test_what_was_said_goes_a_while_after_something_was_written_and_not_from_the_pointer(
+    editor: Editor,
+) -> None:
+    add(editor, "a.py")
+    done = editor.part("done")
+    done.hover()
+    editor.page.keyboard.type("x = 1")
+    editor.page.wait_for_timeout(9_000)  # longer than it stays for who looks elsewhere
+    expect(done).to_be_visible()
+    editor.part("verdict").hover()
+    expect(done).to_be_hidden()
+    act(editor, "file_remove")
+    expect(done).to_contain_text("Deleted a.py.")
+    editor.page.wait_for_timeout(9_000)  # nobody has done anything
+    expect(done).to_be_visible()
+    done.get_by_text("Undo").focus()
+    editor.page.keyboard.press("Control+Enter")
+    editor.expect_verdict("good")
+    expect(done).to_be_visible()
+    editor.page.keyboard.press("Enter")  # it has the focus still
+    expect_names(editor, "main.py", "a.py")
+    editor.expect_program("x = 1")
+
+
+# By the palette
+
+
+def command(editor: Editor, words: str, wanted: str) -> None:
+    """Find a command by some of its words, and do it."""
+    editor.page.keyboard.press("F1")
+    palette = editor.page.get_by_role("dialog", name="Commands")
+    expect(palette).to_be_visible()
+    editor.page.keyboard.type(words)
+    expect(palette.get_by_role("option", selected=True)).to_have_text(wanted)
+    editor.page.keyboard.press("Enter")
+
+
+def test_files_by_the_palette(editor: Editor, tmp_path: Path) -> None:
+    keys = editor.page.keyboard
+    editor.write(MINE)
+    command(editor, "add file", "Add a file")
+    keys.type("b.py\n")
+    expect_names(editor, "main.py", "b.py")
+    command(editor, "rename", "Rename this file")
+    keys.type("c\n")
+    expect_names(editor, "main.py", "c.py")
+    keys.type("c = 1")
+    command(editor, "dupl", "Duplicate this file")
+    expect_names(editor, "main.py", "c.py", "c_2.py")
+    command(editor, "file c.py", "Go to the file c.py")
+    expect_active(editor, "c.py")
+    expect(editor.page.locator(".cm-content")).to_be_focused()
+    command(editor, "delete this", "Delete this file")
+    expect_names(editor, "main.py", "c_2.py")
+    with editor.page.expect_download() as alone:
+        command(editor, "download this", "Download this file")
+    assert Path(alone.value.path()).read_text() == "c = 1"
+    with editor.page.expect_download() as whole:
+        command(editor, "download program", "Download the program, with all files and the input")
+    assert zipfile.is_zipfile(whole.value.path())
+    with editor.page.expect_file_chooser() as asked:
+        command(editor, "open files", "Open files, or a zip")
+    asked.value.set_files(path(tmp_path, "data.csv", "1,2"))
+    expect_names(editor, "main.py", "c_2.py", "data.csv")

@@ -82,8 +82,10 @@ def test_a_cut_of_ten_seconds_misses_nothing_and_doubles_nothing(
         editor.wait_terminal("tick 0")
         between.cut()
         expect(editor.part("verdict")).to_have_text("Waiting for the server…")
+        clock = editor.part("clock").inner_text()
         editor.type("é", "Enter", "two")
         wait_written(server, id, "tick 9")
+        assert editor.part("clock").inner_text() == clock  # it stands while nothing is known
         between.mend()
         editor.wait_terminal("tick 9")
         editor.type("Enter")

@@ -7,6 +7,7 @@ from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server
 
 from e2e.editor import ASKS, DESK, PHONE, Editor, new_context
+from e2e.relay import relay
 
 GREETERS = {
     "python": "name = input('name? ')\nprint('hello ' + name)",
@@ -253,6 +254,16 @@ def test_a_program_is_told_the_size_of_the_pane(editor: Editor) -> None:
     editor.expect_verdict("good")
 
 
+def test_the_terminal_is_made_before_it_is_wanted(editor: Editor) -> None:
+    rows = editor.page.locator(".xterm-rows > div")
+    expect(rows.first).to_be_attached()
+    expect(editor.part("terminal")).to_be_hidden()
+    expect(editor.part("output")).to_be_visible()
+    editor.talk("import os; print('rows', os.get_terminal_size()[1])")
+    editor.expect_verdict("good")
+    editor.expect_terminal(f"rows {rows.count()}")
+
+
 def test_a_full_screen_program_follows_the_size_and_leaves_what_was_there(editor: Editor) -> None:
     editor.talk("print('before')\n" + CURSES)
     before = size(editor.wait_terminal("size "))
@@ -351,16 +362,42 @@ def test_f6_leaves_the_terminal_and_a_program_that_waits_gets_the_keys(editor: E
     expect(terminal).not_to_be_focused()
 
 
-def test_who_goes_on_writing_keeps_the_keys(editor: Editor) -> None:
-    editor.talk("print('up'); input()")
+@pytest.mark.parametrize("how", ["by a key", "by dictation"])
+def test_who_goes_on_writing_keeps_the_keys(editor: Editor, how: str) -> None:
+    editor.talk("print('up'); print([input()])")
     editor.page.locator(".cm-content").click()
     editor.page.keyboard.press("Control+Enter")
-    editor.page.keyboard.type("#")
+    if how == "by a key":
+        editor.page.keyboard.type("#")
+    else:
+        editor.page.keyboard.insert_text("#")  # without a key
     editor.wait_terminal("up")
     editor.page.wait_for_timeout(1000)  # twice as long as a person who only watches has to wait
+    editor.page.keyboard.type(" more\n")
     expect(editor.page.locator(".cm-content")).to_be_focused()
-    editor.stop()
-    editor.expect_verdict("stopped")
+    expect(editor.page.locator(".cm-content")).to_contain_text("# more")
+    editor.page.keyboard.press("F6")
+    editor.page.keyboard.press("F6")
+    editor.page.keyboard.press("Enter")
+    editor.wait_terminal("['']")  # nothing of it was the program's
+
+
+def test_a_program_that_does_not_run_yet_gets_no_keys(browser: Browser, server: Server) -> None:
+    with relay(server.port) as between, new_context(browser, DESK) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{between.port}/")
+        editor.open()
+        editor.give("")
+        editor.write("print([input()])")
+        between.cut()
+        expect(editor.part("status")).to_have_attribute("data-state", "down")
+        editor.page.keyboard.press("Control+Enter")
+        editor.expect_verdict("busy", "Waiting for the server")
+        editor.page.wait_for_timeout(1000)  # twice as long as a program has to be quiet
+        expect(editor.page.locator(".cm-content")).to_be_focused()
+        between.mend()
+        expect(editor.page.locator(".xterm textarea")).to_be_focused()
+        editor.page.keyboard.press("Enter")
+        editor.wait_terminal("['']")
 
 
 def test_a_paste_is_bracketed_for_who_asks_and_too_long_a_one_is_refused(

@@ -5,8 +5,9 @@ import re
 from playwright.sync_api import Browser, Route, expect
 from serving import Server
 
-from e2e.editor import DESK, PHONE, Editor, new_context
+from e2e.editor import BOTH, DESK, PHONE, Editor, new_context
 from e2e.proxy import proxy
+from occd import __version__
 
 FETCHED = """() => performance.getEntriesByType('resource')
     .map(each => [new URL(each.name).pathname, each.startTime])"""
@@ -65,6 +66,18 @@ def test_the_palette_and_the_table_of_keys(editor: Editor) -> None:
     keyboard.press("Escape")
     expect(table).to_have_count(0)
     expect(editor.part("output")).to_be_focused()
+
+
+@BOTH
+def test_the_help_has_the_way_to_all_commands_and_the_version(editor: Editor) -> None:
+    editor.part("help").click()
+    table = editor.page.get_by_role("dialog", name="Keys")
+    expect(table).to_contain_text(f"occd {__version__}")
+    table.get_by_role("button", name="Commands").click()
+    expect(table).to_have_count(0)
+    palette = editor.page.get_by_role("dialog", name="Commands")
+    palette.get_by_role("option", name="Change the colours").click()
+    expect(editor.part("theme")).to_have_accessible_name("Colours: light")
 
 
 def test_run_waits_for_the_languages_whose_name_is_shown_at_once(

@@ -124,6 +124,7 @@ def test_limits_are_those_that_were_chosen(editor: Editor) -> None:
 
 def test_a_limit_that_the_server_refuses_is_said_in_its_words(editor: Editor) -> None:
     """The ceiling may have been lowered since, or may not be known yet."""
+    editor.page.route("**/api/v1/limits", lambda route: route.abort())
     editor.page.evaluate(
         'localStorage.setItem(\'occd:options:python\', \'{"limits":{"cpu_time":"600"}}\')'
     )
@@ -132,6 +133,23 @@ def test_a_limit_that_the_server_refuses_is_said_in_its_words(editor: Editor) ->
     editor.part("run").click()
     editor.expect_verdict("bad")
     expect(editor.part("detail")).to_contain_text("cpu_time")
+    editor.complaints.clear()  # of the browser, for what it did not get
+
+
+def test_the_servers_ceilings_are_known_before_the_options_are_opened(editor: Editor) -> None:
+    editor.page.evaluate(
+        'localStorage.setItem(\'occd:options:python\', \'{"limits":{"cpu_time":"600"}}\')'
+    )
+    with editor.page.expect_response("**/api/v1/limits"):
+        editor.page.reload()
+    editor.expect_ready()
+    editor.page.wait_for_function(
+        "() => performance.getEntriesByName(new URL('api/v1/limits', location)).length"
+    )
+    editor.part("run").click()
+    expect(editor.part("options-cpu_time")).to_be_focused()
+    expect(editor.part("options-dialog")).to_contain_text("At most 60 s on this server.")
+    editor.expect_idle()
 
 
 def test_colours_and_text_size_are_the_pages_own(editor: Editor) -> None:
@@ -146,6 +164,19 @@ def test_colours_and_text_size_are_the_pages_own(editor: Editor) -> None:
     editor.expect_ready()
     expect(editor.page.locator("html")).to_have_attribute("data-theme", "dark")
     expect(editor.page.locator(".cm-content")).to_have_css("font-size", "20px")
+
+
+@BOTH
+def test_no_choice_is_cut_off(editor: Editor) -> None:
+    open_options(editor)
+    cut = editor.part("options-dialog").evaluate(
+        """dialog => [...dialog.querySelectorAll('select')].filter(each => {
+            const shown = each.offsetWidth;
+            each.style.width = 'max-content';
+            return each.offsetWidth > shown;
+        }).map(each => each.id)"""
+    )
+    assert cut == []
 
 
 def test_options_are_left_by_escape_and_by_their_button(editor: Editor) -> None:

@@ -174,3 +174,15 @@ def test_pictures_that_a_program_left_are_shown(editor: Editor) -> None:
     editor.run("print('another run')")
     editor.expect_verdict("good")
     expect(pictures).to_have_count(0)
+
+
+def test_accents_without_end_do_not_hold_the_page(context: BrowserContext, editor: Editor) -> None:
+    """200,000 on one character kept the browser's layout for four seconds. All of them can be copied."""
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.run("print('A' + '\\u0301' * 400_000 + 'B')")
+    editor.expect_verdict("good")
+    editor.expect_whole_output("A" + "\u0301" * 32 + "B\n")
+    editor.page.locator("#copy").click()
+    editor.page.wait_for_function(
+        "async () => (await navigator.clipboard.readText()).length === 400_003"
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sandboxed import LONG, SHORT, Lab, running
 
+import occd.sandbox.doctor
 import occd.sandbox.host
 from occd.config import Config
 from occd.model import File
@@ -256,6 +257,17 @@ async def test_a_good_program_runs_and_is_measured(lab: Lab) -> None:
     assert outcome.succeeded, outcome
     assert outcome.stdout == b"fine\n"
     assert 30 * MIB < outcome.memory < 60 * MIB
+
+
+WEAKER = ["sampled every 10 ms", "takes the processors from its neighbours"]
+
+
+async def test_what_is_weaker_is_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(occd.sandbox.doctor, "find_cgroups", lambda: None)
+    findings = list(occd.sandbox.doctor._cgroups())
+    assert {finding.grade for finding in findings} == {occd.sandbox.doctor.Grade.WEAK}
+    for said in (lab.sandbox.isolation, [finding.text for finding in findings]):
+        assert [words for words in WEAKER if any(words in line for line in said)] == WEAKER
 
 
 AS_NOBODY = """

@@ -28,9 +28,14 @@ export async function languages(): Promise<Language[]> {
   return ((await get('api/v1/languages')) as { languages: Language[] }).languages
 }
 
-/** Of each limit, the most that a program may ask for. */
-export async function ceilings(): Promise<Limits> {
-  return ((await get('api/v1/limits')) as { ceilings: Limits }).ceilings
+/** What the server takes at most: of each limit, and of a submission's files together. */
+export interface Bounds {
+  ceilings: Limits
+  sources_bytes: number
+}
+
+export async function limits(): Promise<Bounds> {
+  return (await get('api/v1/limits')) as Bounds
 }
 
 /** A submission as the server shows it, with its output. */

@@ -1,13 +1,15 @@
 import { ProblemError, languages, unready } from './api'
 import { bindings, loadBindings } from './bindings'
 import type { Bindings } from './bindings'
+import { ceilings, learnBounds, mostBytes } from './bounds'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
+import { newCalm } from './calm'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newEditor } from './editor'
-import { mostBytes, newFiles } from './files'
+import { newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
@@ -16,17 +18,19 @@ import { newLayout } from './layout'
 import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
 import { goneLanguages, rememberLanguage } from './gone'
-import { showCursor, showLimits, showNote, showSaved } from './foot'
+import { sayKept, showCursor, showLimits, showNote, showSaved } from './foot'
 import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
 import type { Link } from './link'
 import { newKeeping } from './keeping'
+import { bytes } from './measures'
 import type { Language } from './messages'
 import { isAkin, modeOf } from './modes'
 import { newNotice } from './notice'
 import { faults, limitsOf, newOptions, submitted } from './options'
 import { newOptionsButton } from './optionsbutton'
 import { enable, enabled, page } from './page'
+import { newPassing } from './passing'
 import { pictures } from './pictures'
 import type { Sources } from './problems'
 import { read, sent, sizeOf, unixLines } from './program'
@@ -47,6 +51,7 @@ import { newWrapping } from './wrapping'
 
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
+const rememberAfter = 100
 
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
@@ -68,6 +73,7 @@ let asking = false
 /** Run was asked for before the languages were there. */
 let wanted = false
 let saving: ReturnType<typeof setTimeout> | undefined
+let remembering: ReturnType<typeof setTimeout> | undefined
 const workspaces = new Map<string, Workspace>()
 let workspace: Workspace | null = null
 /** The file that the editor has, and what the input box was given: what differs from them, a person wrote. */
@@ -85,7 +91,7 @@ const screen = newScreen(page.terminal, {
 const links = newLinks((named) => finding.goTo(named))
 const results = newResults(screen, links.linked, () => {
   showControls()
-  remember()
+  remembering ??= setTimeout(remember, rememberAfter)
 })
 const editor = newEditor(page.editor, nonce, {
   changed: edited,
@@ -95,17 +101,18 @@ const editor = newEditor(page.editor, nonce, {
 })
 const finding = newFinding(editor, links, {
   sources: () => (workspace !== null && workspace.language.id === made?.language ? { language: workspace.language, sources: sourcesOf(workspace) } : null),
-  go(place) {
+  go(place, file) {
     layout.show('code')
     noteEdits()
-    if (workspace?.program.files.some(({ name }) => name === place.file) !== true) return notice.say(say('place_gone', { name: place.file }))
-    workspace.show(place.file)
+    if (workspace?.program.files.some(({ name }) => name === file) !== true) return notice.say(say('place_gone', { name: file }))
+    workspace.show(file)
     showWorkspace()
     editor.go(place)
   },
   name: (id, file) => `${id}/${file}`,
 })
-const runner = newRunner((frame) => socket.send(frame), finding.watch(results))
+const drawn = newCalm(finding.watch(results), page.result)
+const runner = newRunner((frame) => socket.send(frame), drawn)
 const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
@@ -120,6 +127,7 @@ const socket = openSocket('api/v1/ws', {
     watch.stop()
   },
   frame(frame) {
+    attention.heard()
     runner.frame(frame)
     if (frame.type !== 'event') remember()
     // A refusal that the program waits out is no progress.
@@ -127,24 +135,28 @@ const socket = openSocket('api/v1/ws', {
   },
   wanted: () => runner.current() !== null,
 })
-/** The terminal takes the keys of who only watches a program that is still there. */
+/** The terminal takes the keys of who only watches a program that runs. */
 const attention = newAttention(() => {
   const current = runner.current()
-  return current === null || current.over || !current.tty || screen.focus()
+  if (current === null || current.over || !current.tty) return true
+  return results.facts.began !== null && screen.focus()
 })
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
   editor.focus()
 })
-const files = newFiles({
+const notice = newPassing(page.done)
+const files = newFiles(notice, {
   workspace: () => workspace,
   languages: () => offered,
   choose: (language) => picker.choose(language),
   note: noteEdits,
   changed,
-  renamed: (from, to) => editor.renamed(editorKey(from), editorKey(to)),
+  renamed(from, to) {
+    editor.renamed(editorKey(from), editorKey(to))
+    finding.renamed(from, to)
+  },
 })
-const notice = newNotice(page.done)
 const options = newOptions(store)
 const optionsButton = newOptionsButton(options, {
   language: () => workspace?.language ?? null,
@@ -207,7 +219,7 @@ function showWorkspace(): void {
   showInputState()
   // For the next time that the page is drawn.
   store.set('input', stdin === '' ? 'none' : null)
-  showSaved(!workspace.unkept)
+  showSaved(workspace)
   keeping.show(workspace)
   showAge()
 }
@@ -234,7 +246,8 @@ function makes(): Made | null {
   return { language: id, fileName: workspace.main ?? file_name, print }
 }
 
-function edited(): void {
+function edited(byPerson: boolean): void {
+  if (byPerson) notice.wrote()
   clearTimeout(saving)
   saving = setTimeout(save, saveAfter)
 }
@@ -279,17 +292,18 @@ function run(live = false): void {
     return results.waiting()
   }
   wanted = false
-  save()
+  noteEdits()
   const chosen = options.of(choice.language.id)
-  if (faults(chosen, null).length > 0) return optionsButton.open()
-  layout.show('output')
-  const stdin = live ? '' : workspace.stdin
+  if (faults(chosen, ceilings()).length > 0) return optionsButton.open()
   const size = sizeOf(workspace.program.files)
-  Object.assign(results.facts, { limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size })
-  if (size > mostBytes) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes) })
-  workspace.keepVersion()
-  made = makes()
-  finding.ran(choice.language, sourcesOf(workspace))
+  // Another run that goes on stays in sight.
+  if (size > mostBytes() && runner.current()?.over === false) return notice.say(say('too_large_now', { most: bytes(mostBytes()) }))
+  layout.show('output')
+  drawn.now()
+  const stdin = live ? '' : workspace.stdin
+  const facts = { began: null, typed: 0, limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size }
+  Object.assign(results.facts, facts)
+  if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -302,7 +316,12 @@ function run(live = false): void {
   })
   socket.hurry()
   watchRun()
-  showWorkspace()
+  // It is on its way: what the page has to do for itself takes no time from it.
+  notice.passed()
+  workspace.keepVersion()
+  made = makes()
+  finding.ran(choice.language, sourcesOf(workspace))
+  save()
   if (stdin === '') attention.ask()
 }
 
@@ -317,7 +336,7 @@ function showChosen(): void {
 
 function saveAndSay(): void {
   save()
-  results.say(say(workspace?.unkept === true ? 'not_saved' : 'saved'))
+  if (workspace !== null) results.say(sayKept(workspace))
 }
 
 async function useKeys(): Promise<void> {
@@ -389,6 +408,7 @@ function follow(link: Link): void {
 function stop(): void {
   const current = runner.current()
   if (current === null || current.over || current.cancelled) return
+  drawn.now()
   results.stopping()
   runner.cancel()
   showControls()
@@ -441,6 +461,8 @@ async function askWhy(): Promise<void> {
 }
 
 function remember(): void {
+  clearTimeout(remembering)
+  remembering = undefined
   const shown = runner.shown()
   if (shown === null || made === null) {
     tab.set('shown', null)
@@ -506,7 +528,7 @@ onOffers({
 })
 page.stdin.addEventListener('input', () => {
   showInputState()
-  edited()
+  edited(true)
 })
 page.theme.addEventListener('click', () => {
   setTheme(themes[(themes.indexOf(theme()) + 1) % themes.length] ?? 'system')
@@ -557,6 +579,7 @@ const nextPane = newPanes([
   },
 ])
 newCommands({
+  ...files.does,
   run: () => run(),
   stop,
   save: saveAndSay,
@@ -578,7 +601,16 @@ newCommands({
   example: () => page.restore.click(),
   theme: () => page.theme.click(),
   // Emacs begins its own chords with Ctrl-X, and searches with Ctrl-S.
-}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target))
+}, (id, target) => id === 'save' && keys() === 'emacs' && page.editor.contains(target), () =>
+  files.others().map(({ name, show }) => ({
+    label: say('go_to_file', { name }),
+    do() {
+      layout.show('code')
+      show()
+      editor.focus()
+    },
+  })),
+)
 followAppearance()
 showTheme()
 showControls()
@@ -586,6 +618,7 @@ void useKeys()
 resume()
 watchCatalogue((found) => {
   offered = found
+  void learnBounds()
   picker.fill(found, goneLanguages(store, found))
   if (link !== null && found.length > 0) {
     if (typeof link === 'string') notice.say(say('link_long', { part: link, most: mostOfLink.toLocaleString('en') }))
@@ -595,4 +628,5 @@ watchCatalogue((found) => {
   if (wanted) run()
   if (runner.current() === null) results.idle(found.length > 0)
   showControls()
+  screen.prepare()
 })

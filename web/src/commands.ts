@@ -7,16 +7,22 @@ const soon = 3_000
 
 export type Does = Partial<Record<CommandId, () => void>>
 
+/** What can be done now and has no key: only the palette has it. */
+export interface More {
+  label: string
+  do(): void
+}
+
 /** A key of these held down goes on. */
 const repeated = new Set<CommandId>(['next_pane', 'previous_pane', 'next_problem', 'previous_problem'])
 
 /** Does what the keys of keys.ts say, unless the one who gets the key has a better use for it. The palette and the
  * table of keys are fetched when they are wanted. */
-export function newCommands(does: Does, better: (id: CommandId, target: Node) => boolean): void {
+export function newCommands(does: Does, better: (id: CommandId, target: Node) => boolean, more: () => More[]): void {
   const all: Does = {
     ...does,
-    palette: async () => (await import('./palette')).openPalette(all),
-    keys: async () => (await import('./palette')).openKeys(),
+    palette: async () => (await import('./palette')).openPalette(all, more()),
+    keys: async () => (await import('./palette')).openKeys(() => all.palette?.()),
   }
 
   // Before the editor and the terminal see it.

@@ -1,5 +1,6 @@
 import { asBytes } from './content'
-import { mainOf } from './program'
+import { withInput } from './inputfile'
+import { mainOf, stdinOf } from './program'
 import type { Dialect, File, Program } from './program'
 
 /** Gives a file to the browser to save. */
@@ -16,11 +17,12 @@ export function downloadFile({ name, content }: File): void {
   download(new Blob([asBytes(content)]), name.split('/').pop() ?? name)
 }
 
-/** One file as itself, several as a zip. */
-export async function downloadProgram({ files }: Program, dialect: Dialect): Promise<void> {
-  const [first] = files
-  if (first !== undefined && files.length === 1) return downloadFile(first)
+/** One file that reads nothing as itself; else a zip, with the input beside the files. */
+export async function downloadProgram(program: Program, dialect: Dialect): Promise<void> {
+  const all = withInput(program.files, stdinOf(program, dialect))
+  const [first] = all
+  if (first !== undefined && all.length === 1) return downloadFile(first)
   const { zip } = await import('./zip')
-  const main = mainOf(files, dialect) ?? first?.name ?? dialect.file_name
-  download(await zip(files), `${(main.split('/').pop() ?? main).replace(/\.[^.]+$/, '')}.zip`)
+  const main = mainOf(program.files, dialect) ?? first?.name ?? dialect.file_name
+  download(await zip(all), `${(main.split('/').pop() ?? main).replace(/\.[^.]+$/, '')}.zip`)
 }

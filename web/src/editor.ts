@@ -13,8 +13,10 @@ import {
   lineNumbers,
 } from '@codemirror/view'
 import type { ViewUpdate } from '@codemirror/view'
+import { difference } from './difference'
 import type { Edit } from './edits'
 import { newMarks } from './marks'
+import type { TextOf } from './marks'
 import { loadMode, readyMode } from './modes'
 import type { Place, Problem } from './problems'
 import { allOf, say } from './say'
@@ -34,8 +36,8 @@ export interface Editor {
   /** The keys of another editor. */
   useKeys(keys: Extension): void
   focus(): void
-  /** The texts as they are now are what runs. */
-  ran(): void
+  /** This runs: the text that is shown, and others by the names under which they are opened. */
+  ran(textOf: TextOf): void
   /** Marks the problems of the run, for each text by the name under which it is opened. */
   mark(problemsOf: (name: string) => readonly Problem[]): void
   /** Goes to a place in the text that is shown, as that was when it ran. */
@@ -43,7 +45,7 @@ export interface Editor {
 }
 
 export interface EditorEvents {
-  changed(): void
+  changed(byPerson: boolean): void
   /** The person is writing over at least half of a text, as by a paste. */
   overwriting(text: string): void
   /** Counted from one. */
@@ -81,7 +83,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     keymap.of([...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
     EditorView.updateListener.of((update) => {
       if (isOverwriting(update)) on.overwriting(update.startState.doc.toString())
-      if (update.docChanged) on.changed()
+      if (update.docChanged) on.changed(isByPerson(update))
       if (update.docChanged || update.selectionSet) tellCursor(update.state)
     }),
   ]
@@ -93,8 +95,9 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     on.moved(line.number, selection.main.head - line.from + 1)
   }
 
+  /** What stays keeps its marks. */
   function replace(text: string): void {
-    view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true })
+    view.dispatch({ changes: difference(view.state.doc.toString(), text), selection: { anchor: 0 }, scrollIntoView: true })
   }
 
   return {
@@ -135,15 +138,18 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       view.dispatch({ effects: keys.reconfigure(keysNow) })
     },
     focus: () => view.focus(),
-    ran: () => marks.ran(view),
+    ran: (textOf) => marks.ran(view, textOf),
     mark: (problemsOf) => marks.found(view, opened, problemsOf),
     go: (place) => marks.go(view, place),
   }
 }
 
 /** Not so when the page itself shows another text. */
-function isOverwriting({ changes, startState, transactions }: ViewUpdate): boolean {
-  if (!transactions.some((transaction) => transaction.annotation(Transaction.userEvent) !== undefined)) return false
+const isByPerson = ({ transactions }: ViewUpdate): boolean => transactions.some((transaction) => transaction.annotation(Transaction.userEvent) !== undefined)
+
+function isOverwriting(update: ViewUpdate): boolean {
+  if (!isByPerson(update)) return false
+  const { changes, startState } = update
   let gone = 0
   changes.iterChanges((from, to) => (gone += to - from))
   return gone > 0 && gone * 2 >= startState.doc.length

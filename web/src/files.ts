@@ -1,3 +1,4 @@
+import { mostBytes } from './bounds'
 import { downloadFile, downloadProgram } from './download'
 import { onFiles } from './drop'
 import { newFileTabs } from './filetabs'
@@ -6,8 +7,7 @@ import { bytes } from './measures'
 import type { Language } from './messages'
 import { freeName, lacksMain, mostFiles, wrongBeside } from './names'
 import { askName, nameWords } from './naming'
-import { newNotice } from './notice'
-import type { Action } from './notice'
+import type { Action, Notice } from './notice'
 import type { Opened, OpeningFault } from './opening'
 import { page } from './page'
 import { bytesOf, isSource, mainOf } from './program'
@@ -21,6 +21,10 @@ export interface Files {
   /** Says what was done to the program, with a way back. */
   did(text: string, undo: () => void, ...more: Action[]): void
   download(): void
+  /** What can be done, as commands. */
+  readonly does: Record<'file_add' | 'file_open' | 'file_rename' | 'file_duplicate' | 'file_remove' | 'file_download' | 'program_download', () => void>
+  /** The names of those that are not shown, each with what shows it. */
+  others(): { name: string; show(): void }[]
 }
 
 export interface FilesEvents {
@@ -35,13 +39,9 @@ export interface FilesEvents {
   changed(): void
 }
 
-/** For a submission's files together (`sources_max_bytes` of the server, unless its operator says otherwise). */
-export const mostBytes = 8 * 2 ** 20
-
 type Get = () => Promise<{ items: Item[]; folder: string | null }>
 
-export function newFiles(on: FilesEvents): Files {
-  const notice = newNotice(page.done)
+export function newFiles(notice: Notice, on: FilesEvents): Files {
   const tabs = newFileTabs(page.tabs, page.editor, { chosen, remove, rename })
 
   function with_(act: (workspace: Workspace) => void): void {
@@ -164,7 +164,7 @@ export function newFiles(on: FilesEvents): Files {
   async function read(get: Get) {
     const [{ incoming }, { opening }] = await Promise.all([import('./incoming'), import('./opening')])
     const { items, folder } = await get()
-    return { items, opening, came: await incoming(items, folder, mostBytes) }
+    return { items, opening, came: await incoming(items, folder, mostBytes()) }
   }
 
   async function come(get: Get): Promise<void> {
@@ -177,7 +177,7 @@ export function newFiles(on: FilesEvents): Files {
     if (workspace === null) return notice.hide()
     on.note()
     const { language, program, untouched } = workspace
-    const opened = opening(came, { language, program, untouched }, on.languages(), mostBytes)
+    const opened = opening(came, { language, program, untouched }, on.languages(), mostBytes())
     if ('why' in opened) return notice.say(openingWords(opened, came))
     take(workspace, came, opened)
   }
@@ -220,19 +220,20 @@ export function newFiles(on: FilesEvents): Files {
     void come(async () => ({ items, folder: null }))
   })
   onFiles(page.drop, (get) => void come(get))
-  const menu: Record<string, () => void> = {
-    add,
-    open: () => page.filePicker.click(),
-    download: downloadAll,
-    rename: () => withActive(({ name }) => rename(name)),
-    duplicate,
-    remove: () => withActive(({ name }) => remove(name)),
+  const does: Files['does'] = {
+    file_add: add,
+    file_open: () => page.filePicker.click(),
+    file_rename: () => withActive(({ name }) => rename(name)),
+    file_duplicate: duplicate,
+    file_remove: () => withActive(({ name }) => remove(name)),
+    file_download: () => withActive(downloadFile),
+    program_download: downloadAll,
   }
   page.fileMenu.addEventListener('click', ({ target }) => {
-    const act = menu[(target as Element).closest('button')?.dataset['act'] ?? '']
+    const act = (target as Element).closest('button')?.dataset['act'] as keyof typeof does | undefined
     if (act === undefined) return
     page.fileMenu.hidePopover()
-    act()
+    does[act]()
   })
   page.fileMenu.addEventListener('beforetoggle', () => {
     const { bottom, right } = page.fileMenuButton.getBoundingClientRect()
@@ -256,6 +257,12 @@ export function newFiles(on: FilesEvents): Files {
   return {
     did,
     download: downloadAll,
+    does,
+    others() {
+      const workspace = on.workspace()
+      const names = workspace?.program.files.map(({ name }) => name) ?? []
+      return names.filter((name) => name !== workspace?.active.name).map((name) => ({ name, show: () => chosen(name) }))
+    },
     show() {
       const workspace = on.workspace()
       if (workspace === null) return
@@ -270,7 +277,7 @@ function incomingWords(fault: IncomingFault, items: readonly Item[]): string {
     case 'many':
       return say('came_many', { most: mostFiles })
     case 'large':
-      return say('came_large', { over: bytes(fault.over) })
+      return say('came_large', { most: bytes(mostBytes()), over: bytes(fault.over) })
     case 'unreadable':
       return say('came_unreadable', { name: fault.name })
     case 'nothing':
@@ -278,22 +285,24 @@ function incomingWords(fault: IncomingFault, items: readonly Item[]): string {
     case 'zip': {
       const name = items[0]?.path ?? ''
       const { fault: why, n } = fault.error
-      return say(why, { name, n: n.toLocaleString('en'), most: mostFiles, size: bytes(n) })
+      return say(why, { name, n: n.toLocaleString('en'), most: why === 'zip_many' ? mostFiles : bytes(mostBytes()), size: bytes(n) })
     }
   }
 }
 
 function openingWords(fault: OpeningFault, came: Incoming): string {
   if (fault.why === 'many') return say('came_many', { most: mostFiles })
-  if ('over' in fault) return say('came_large', { over: bytes(fault.over) })
+  if ('over' in fault) return say('came_large', { most: bytes(mostBytes()), over: bytes(fault.over) })
   return say('came_name', { title: came.title, name: 'name' in fault ? fault.name : '', why: 'name' in fault ? nameWords(fault.why, fault.name, []) : '' })
 }
 
-function openedWords(workspace: Workspace, { files, leftOut, title }: Incoming, { instead, replaced }: Opened<Language>): string {
+function openedWords(workspace: Workspace, { files: came, leftOut, title }: Incoming, { instead, replaced, program, input }: Opened<Language>): string {
+  const files = instead ? program.files : came
   const [one] = files
   const what = files.length === 1 && one !== undefined ? one.name : say('n_files', { n: files.length })
   const sentences = [
-    instead ? (files.length === 1 ? say('opened_file', { name: title }) : say('opened', { title, files: what })) : say('joined', { files: what }),
+    instead ? (came.length === 1 ? say('opened_file', { name: title }) : say('opened', { title, files: what })) : say('joined', { files: what }),
+    ...(input ? [say('opened_input')] : []),
     ...(replaced.length > 0 ? [say('replaced', { names: few(replaced) })] : []),
     ...(workspace.program.files.length > 1 && files.some(({ name }) => isSource(name, workspace.language.suffixes)) ? [say('runs_now', { name: workspace.main ?? '' })] : []),
     ...(leftOut.length > 0 ? [say('left_out', { names: few(leftOut.map(({ name, why }) => `${name} (${say(`left_out_${why}`)})`)) })] : []),

@@ -42,6 +42,13 @@ export function newFileTabs(list: HTMLElement, panel: HTMLElement, on: FileTabEv
     if (name !== null) on.rename(name)
   })
 
+  // What stands beside the tabs comes and goes.
+  new ResizeObserver(() => show(list.querySelector('[aria-selected=true]'))).observe(list)
+
+  function show(tab: Element | null): void {
+    tab?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
+  }
+
   function newTab(): HTMLElement {
     const tab = document.createElement('button')
     tab.type = 'button'
@@ -58,7 +65,7 @@ export function newFileTabs(list: HTMLElement, panel: HTMLElement, on: FileTabEv
     tab.dataset['name'] = name
     tab.dataset['runs'] = String(runs)
     tab.dataset['alone'] = String(alone)
-    tab.title = runs && !alone ? say('file_runs_title') : ''
+    tab.title = runs && !alone ? say('file_runs_title', { name }) : name
     const text = document.createElement('span')
     text.className = 'label'
     text.textContent = name
@@ -97,7 +104,7 @@ export function newFileTabs(list: HTMLElement, panel: HTMLElement, on: FileTabEv
       tablist.select(chosen)
       panel.setAttribute('aria-labelledby', chosen.id)
       if (held) chosen.focus()
-      if (moved) chosen.scrollIntoView({ block: 'nearest', inline: 'nearest' })
+      if (moved) show(chosen)
     },
   }
 }

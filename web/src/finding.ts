@@ -2,11 +2,15 @@ import type { Editor } from './editor'
 import type { Links, Named } from './links'
 import type { Language, Result } from './messages'
 import { page } from './page'
+import { unixLines } from './program'
 import { compilersPlace, firstProblem, newFinder, survived } from './problems'
 import type { Finder, Place, Problem, Sources } from './problems'
 import type { RunView } from './run'
 import { newSaid } from './said'
 import { say } from './say'
+
+/** In characters: who tells of a failure does so at the end. */
+const mostSaid = 4096
 
 /** The problems of the last run: in the editor, in a list, and one after the other. */
 export interface Finding {
@@ -16,6 +20,8 @@ export interface Finding {
   ran(language: Language, sources: Sources): void
   /** The languages are known, or another one is chosen. */
   show(language: Language): void
+  /** A file of the program that is shown has another name now. */
+  renamed(from: string, to: string): void
   /** Goes to the next problem, or to the one before. */
   next(step: 1 | -1): void
   /** Goes to a place that the compiler named. */
@@ -30,8 +36,8 @@ export interface Program {
 export interface FindingEvents {
   /** The program as it is, if it is shown and the result that is shown is of its language. */
   sources(): Program | null
-  /** Brings the place into the editor, and the editor into sight. */
-  go(place: Place): void
+  /** Brings the place into the editor, and the editor into sight. `file` is the file's name now. */
+  go(place: Place, file: string): void
   /** The name under which the editor has a file. */
   name(language: string, file: string): string
 }
@@ -45,7 +51,11 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   let chosen: string | null = null
   let language: string | null = null
   let problems: Problem[] = []
+  /** What the files that ran are called now, where that is another name. */
+  let names = new Map<string, string>()
   let at = -1
+
+  const nameNow = (file: string) => names.get(file) ?? file
 
   function clear(): void {
     said = newSaid()
@@ -57,8 +67,13 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   function know(program: Program | null): void {
     if (program === null) return
     running = program
+    names = new Map()
     links.of(program.sources)
-    editor.ran()
+    const { language: of, sources } = program
+    editor.ran((name) => {
+      const text = [...sources.files].find(([file]) => on.name(of.id, nameNow(file)) === name)?.[1]
+      return text === undefined ? null : unixLines(text)
+    })
   }
 
   function find(): void {
@@ -75,21 +90,27 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   function put(found: Problem[]): void {
     problems = found
     at = -1
+    mark()
+    draw()
+  }
+
+  function mark(): void {
     const files = new Map<string, Problem[]>()
     for (const problem of problems) {
-      const name = on.name(language ?? '', problem.file)
+      const name = on.name(language ?? '', nameNow(problem.file))
       files.set(name, [...(files.get(name) ?? []), problem])
     }
     const none: Problem[] = []
     editor.mark((name) => files.get(name) ?? none)
-    draw()
   }
 
   function draw(): void {
     const shown = chosen === language ? problems : []
     page.problems.classList.toggle('filled', shown.length > 0)
     list.replaceChildren(...shown.map(row))
+    const worst = (['error', 'warning', 'note'] as const).find((each) => shown.some(({ severity }) => severity === each))
     for (const count of page.problemCounts) {
+      count.dataset['severity'] = worst ?? ''
       count.textContent = String(shown.length)
       count.hidden = shown.length === 0
     }
@@ -104,7 +125,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     button.append(
       part('hidden', `${say(`severity_${problem.severity}`)}: `),
       part('what', problem.message),
-      part('where', place(problem)),
+      part('where', place(problem, nameNow(problem.file))),
     )
     button.addEventListener('click', () => go(index))
     const item = document.createElement('li')
@@ -121,13 +142,13 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       else item.removeAttribute('aria-current')
     }
     list.children[index]?.scrollIntoView({ block: 'nearest' })
-    on.go(problem)
+    on.go(problem, nameNow(problem.file))
     page.problemTold.textContent = say('problem_told', {
       at: index + 1,
       n: problems.length,
       severity: say(`severity_${problem.severity}`),
       message: problem.message,
-      place: place(problem),
+      place: place(problem, nameNow(problem.file)),
     })
   }
 
@@ -179,7 +200,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       finished(ended) {
         result = ended
         find()
-        view.finished(ended, decisive(ended))
+        view.finished(ended, decisive(ended), ended.verdict === 'runtime_error' ? said.text('run').slice(-mostSaid) : '')
       },
     }),
     ran: (of, sources) => know({ language: of, sources }),
@@ -190,8 +211,15 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       const place = compilersPlace(running.language.problems, file, line, col, sources)
       if (place === null) return
       const known = problems.findIndex((each) => each.file === place.file && each.line === place.line && each.col === place.col)
-      if (known === -1) on.go(place)
+      if (known === -1) on.go(place, nameNow(place.file))
       else go(known)
+    },
+    renamed(from, to) {
+      const [ran = from] = [...names].find(([, name]) => name === from) ?? []
+      if (running === null || running.language.id !== chosen || !running.sources.files.has(ran)) return
+      names.set(ran, to)
+      mark()
+      draw()
     },
     next,
     show({ id }) {
@@ -219,6 +247,6 @@ function part(name: string, text: string): HTMLElement {
 }
 
 /** As compilers write it. */
-function place({ file, line, col }: Problem): string {
+function place({ line, col }: Problem, file: string): string {
   return col === null ? `${file}:${line}` : `${file}:${line}:${col}`
 }

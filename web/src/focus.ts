@@ -1,31 +1,49 @@
 // Where the keys go.
 
-/** So long a program is there before it gets the keys, unless somebody has done something since. */
+/** A program that has been quiet for so long probably waits for somebody. In milliseconds. */
 const patience = 500
 
 /** What makes a person's next keys go elsewhere than they went. */
 export interface Attention {
   /** A run began, or is followed again. */
   ask(): void
+  /** Something was heard of the run. */
+  heard(): void
 }
 
+const held = new Set(['Control', 'Shift', 'Alt', 'Meta'])
+const signs = ['keydown', 'beforeinput', 'pointerdown'] as const
+
 /**
- * Calls `take` when a run is still there after a moment in which nobody has used a key or a pointer, and again
- * until it is true: what takes the keys may still be on its way.
+ * Calls `take`, at most once in a run with an effect: when nothing was heard of the run for `patience`, so that its
+ * program probably waits, and when nobody has used a key or a pointer since the run was asked for. Whoever has goes on
+ * with something else, and keeps the keys for the whole run: what is written into a program never reaches the program
+ * that runs. `take` is false as long as nothing can take the keys, for example while the program is compiled.
  */
 export function newAttention(take: () => boolean): Attention {
   let timer: ReturnType<typeof setTimeout> | undefined
-  const leave = () => clearTimeout(timer)
-  const wait = () => {
-    timer = setTimeout(() => take() || wait(), patience)
+  let last = 0
+  const wait = (pause: number) => {
+    timer = setTimeout(() => {
+      const quiet = Date.now() - last
+      if (quiet < patience) wait(patience - quiet)
+      else if (!take()) wait(patience)
+    }, pause)
   }
-  addEventListener('keydown', leave, { capture: true })
-  addEventListener('pointerdown', leave, { capture: true })
+  const leave = (sign: Event) => {
+    // The key of a shortcut that is still held is repeated by some systems.
+    if (!held.has((sign as KeyboardEvent).key)) clearTimeout(timer)
+  }
+  for (const sign of signs) addEventListener(sign, leave, { capture: true })
   return {
     ask() {
-      leave()
+      clearTimeout(timer)
+      last = Date.now()
       // By touch a keyboard would come up, over what the program writes.
-      if (!matchMedia('(pointer: coarse)').matches) wait()
+      if (!matchMedia('(pointer: coarse)').matches) wait(patience)
+    },
+    heard() {
+      last = Date.now()
     },
   }
 }

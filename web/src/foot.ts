@@ -2,13 +2,18 @@ import { bytes } from './measures'
 import type { Language, Limits } from './messages'
 import { page } from './page'
 import { say } from './say'
+import type { Workspace } from './workspace'
 
 // The page's last line.
 
-export function showSaved(saved: boolean): void {
-  page.saved.dataset['state'] = saved ? 'saved' : 'lost'
-  page.saved.textContent = say(saved ? 'saved' : 'not_saved')
+/** Whether what was written is kept. While it is contested, the other tab's is. */
+export function showSaved({ contested, unkept }: Workspace): void {
+  page.saved.dataset['state'] = contested || unkept ? 'lost' : 'saved'
+  page.saved.textContent = sayKept({ contested, unkept })
 }
+
+export const sayKept = ({ contested, unkept }: Pick<Workspace, 'contested' | 'unkept'>): string =>
+  say(contested ? 'saved_contested' : unkept ? 'not_saved' : 'saved')
 
 const noteMs = 5_000
 let note: ReturnType<typeof setTimeout> | undefined

@@ -34,7 +34,7 @@ export async function listed(entries: readonly (FileSystemEntry | null)[], files
 async function walk(roots: FileSystemEntry[]): Promise<Item[]> {
   const items: Item[] = []
   const waiting = [...roots]
-  for (let looked = 0; waiting.length > 0 && items.length <= mostFiles && looked < mostLookedAt; looked++) {
+  for (let looked = 0; waiting.length > 0 && items.length <= mostFiles + 1 && looked < mostLookedAt; looked++) {
     const entry = waiting.shift()
     if (entry === undefined || isJunk(`${entry.fullPath.slice(1)}${entry.isDirectory ? '/' : ''}`)) continue
     if (entry.isDirectory) waiting.push(...(await children(entry as FileSystemDirectoryEntry)))
@@ -62,7 +62,8 @@ export async function incoming(items: readonly Item[], folder: string | null, mo
   if (first === undefined) return { why: 'nothing' }
   const name = first.path.split('/').pop() ?? ''
   if (items.length === 1 && /\.zip$/i.test(name)) return unzipped(first.file, name, mostBytes)
-  if (items.length > mostFiles) return { why: 'many' }
+  // One more: the input lies beside the files.
+  if (items.length > mostFiles + 1) return { why: 'many' }
   const over = items.reduce((sum, { file }) => sum + file.size, 0) - mostBytes
   if (over > 0) return { why: 'large', over }
   const files: Named[] = []
@@ -79,7 +80,8 @@ export async function incoming(items: readonly Item[], folder: string | null, mo
 async function unzipped(zip: Blob, name: string, mostBytes: number): Promise<Incoming | IncomingFault> {
   const { ZipError, unzip } = await import('./unzip')
   try {
-    return { ...(await unzip(zip, mostBytes)), folder: name.replace(/\.zip$/i, ''), title: name }
+    // The input may be as large as the files are together.
+    return { ...(await unzip(zip, 2 * mostBytes)), folder: name.replace(/\.zip$/i, ''), title: name }
   } catch (error) {
     if (error instanceof ZipError) return { why: 'zip', error }
     return { why: 'unreadable', name }

@@ -1,22 +1,26 @@
-import { RangeSet, StateEffect, StateField } from '@codemirror/state'
-import type { ChangeDesc, ChangeSet, Extension, Range, Text, Transaction } from '@codemirror/state'
+import { ChangeSet, RangeSet, StateEffect, StateField, Text } from '@codemirror/state'
+import type { ChangeDesc, Extension, Range, Transaction } from '@codemirror/state'
 import { Decoration, EditorView, GutterMarker, gutterLineClass, hoverTooltip, showTooltip } from '@codemirror/view'
 import type { DecorationSet, Tooltip } from '@codemirror/view'
+import { difference } from './difference'
 import type { Place, Problem, Severity } from './problems'
 import { say } from './say'
 
 /** Shows problems of the last run in the text that it ran, whatever has been written since. */
 export interface Marks {
   readonly extension: Extension
-  /** All texts as they are now are what runs: no mark of an earlier run stays. */
-  ran(view: EditorView): void
+  /** The text that is shown is what runs, and so are others by their names: no mark of an earlier run stays. */
+  ran(view: EditorView, textOf: TextOf): void
   /** The problems of the run, for each text by its name. */
   found(view: EditorView, name: string, problemsOf: (name: string) => readonly Problem[]): void
-  /** Another text is shown. It has not been changed since the run while it was not shown. */
+  /** Another text is shown. It may have become another one since the run while it was not shown. */
   opened(view: EditorView, name: string): void
   /** Goes to where a place of the run is now. A problem is told. */
   go(view: EditorView, place: Place): void
 }
+
+/** The text that ran under a name, or null. */
+export type TextOf = (name: string) => string | null
 
 interface Placed {
   problem: Problem
@@ -39,7 +43,7 @@ interface Marked {
   gutter: RangeSet<GutterMarker>
 }
 
-const began = StateEffect.define<number>()
+const began = StateEffect.define<Pick<Marked, 'run' | 'ran' | 'since'>>()
 const found = StateEffect.define<readonly Problem[]>()
 const tells = StateEffect.define<Place>()
 
@@ -73,7 +77,7 @@ const marked = StateField.define<Marked>({
     if (transaction.docChanged) value = changed(value, transaction)
     if (transaction.selection !== undefined) value = { ...value, told: pointed(value, transaction) }
     for (const effect of transaction.effects) {
-      if (effect.is(began)) value = { ...empty, run: effect.value, ran: transaction.newDoc }
+      if (effect.is(began)) value = { ...empty, ...effect.value }
       if (effect.is(found)) value = drawn({ ...value, problems: effect.value, placed: places(value, effect.value), told: [] }, transaction.newDoc)
       if (effect.is(tells)) value = { ...value, told: value.placed.filter(({ problem, live }) => live && problem === effect.value) }
     }
@@ -190,21 +194,31 @@ const look = EditorView.theme({
 export function newMarks(): Marks {
   let run = 0
   let problemsOf: (name: string) => readonly Problem[] = () => none
+  let textOf: TextOf = () => null
 
   function opened(view: EditorView, name: string): void {
     const { run: known, problems } = view.state.field(marked)
     const now = problemsOf(name)
     view.dispatch({
-      effects: [...(known === run ? [] : [began.of(run)]), ...(known === run && problems === now ? [] : [found.of(now)])],
+      effects: [...(known === run ? [] : [began.of(beginning(view.state.doc, textOf(name)))]), ...(known === run && problems === now ? [] : [found.of(now)])],
     })
+  }
+
+  /** For a text that was not shown when it ran. */
+  function beginning(doc: Text, text: string | null) {
+    if (text === null) return { run, ran: null, since: null }
+    const ran = Text.of(text.split('\n'))
+    const { from, to, insert } = difference(text, doc.toString())
+    return { run, ran, since: from === to && insert === '' ? null : ChangeSet.of({ from, to, insert }, ran.length).desc }
   }
 
   return {
     extension: [marked, hovered, look],
-    ran(view) {
+    ran(view, texts) {
       run++
       problemsOf = () => none
-      view.dispatch({ effects: began.of(run) })
+      textOf = texts
+      view.dispatch({ effects: began.of({ run, ran: view.state.doc, since: null }) })
     },
     found(view, name, of) {
       problemsOf = of

@@ -1,4 +1,5 @@
-import { wrongBeside, mostFiles } from './names'
+import { withoutInput } from './inputfile'
+import { freeName, mostFiles, wrongBeside } from './names'
 import type { NameFault } from './names'
 import { isSource, sizeOf } from './program'
 import type { Dialect, File, Program } from './program'
@@ -28,6 +29,8 @@ export interface Opened<L extends Dialect> {
   instead: boolean
   /** The files that were there and are other ones now. */
   replaced: string[]
+  /** It came with what it reads. */
+  input: boolean
   /** The file to show. */
   show: string | null
 }
@@ -40,10 +43,11 @@ export function opening<L extends Dialect & { id: string }>(
   languages: readonly L[],
   mostBytes: number,
 ): Opened<L> | OpeningFault {
-  const arrived = folder === null ? files : withoutFolder(files, folder)
-  const language = languageOf(arrived, here.language, languages)
-  const isProgram = arrived.some(({ name }) => isSource(name, language.suffixes))
+  const together = folder === null ? renamed(files, here.program.files) : withoutFolder(files, folder)
+  const language = languageOf(together, here.language, languages)
+  const isProgram = together.some(({ name }) => isSource(name, language.suffixes))
   const instead = isProgram && (folder !== null || here.untouched || language.id !== here.language.id)
+  const { files: arrived, stdin } = instead && folder !== null ? withoutInput(together) : { files: together, stdin: null }
   const before = instead ? [] : here.program.files
   const result = new Map(before.map((file) => [file.name, file]))
   const replaced: string[] = []
@@ -59,7 +63,17 @@ export function opening<L extends Dialect & { id: string }>(
   const over = sizeOf(all) - mostBytes
   if (over > 0) return { why: 'large', over }
   const show = instead ? null : (arrived[0]?.name ?? null)
-  return { language, program: { files: all, stdin: instead ? null : here.program.stdin }, instead, replaced, show }
+  return { language, program: { files: all, stdin: instead ? stdin : here.program.stdin }, instead, replaced, input: stdin !== null, show }
+}
+
+/** Two that were pasted may have one name, such as that of every picture. */
+function renamed(files: readonly File[], beside: readonly File[]): File[] {
+  const names = [...files, ...beside].map(({ name }) => name)
+  return files.map((file, at) => {
+    if (!names.slice(0, at).includes(file.name)) return file
+    names[at] = freeName(file.name, names)
+    return { ...file, name: names[at] }
+  })
 }
 
 /** A zip of a folder has the folder's name, and all its files are in the folder. */

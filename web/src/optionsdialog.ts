@@ -1,9 +1,9 @@
-import { ceilings as askCeilings } from './api'
 import { setTextSize, setTheme, textSize, theme, themes } from './appearance'
 import { bindings } from './bindings'
 import type { Bindings } from './bindings'
+import { ceilings, learnBounds } from './bounds'
 import { make } from './elements'
-import type { Language, LimitName, Limits } from './messages'
+import type { Language, LimitName } from './messages'
 import { faults, limitNames, nothing, sayLimit, toggled, unitOf } from './options'
 import type { Chosen, Options, Variable } from './options'
 import { page } from './page'
@@ -23,7 +23,8 @@ export interface Shown {
 }
 
 const narrow = matchMedia('(max-width: 719.98px)')
-let ceilings: Limits | null = null
+/** Says again what is wrong, when more is known. */
+let check = () => {}
 
 /** Opens it, at the field that has a fault if there is one. */
 export function openOptions(shown: Shown): void {
@@ -35,14 +36,7 @@ export function openOptions(shown: Shown): void {
     place(dialog)
   }
   dialog.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus()
-  if (ceilings !== null) return
-  askCeilings().then(
-    (found) => {
-      ceilings = found
-      dialog.dispatchEvent(new Event('ceilings'))
-    },
-    () => undefined, // Then the server says it when the program is sent.
-  )
+  if (ceilings() === null) void learnBounds().then(() => check())
 }
 
 export function closeOptions(): void {
@@ -69,13 +63,13 @@ function draw(shown: Shown): void {
     check()
   }
 
-  const check = () => checks.forEach((each) => each())
+  check = () => checks.forEach((each) => each())
 
   /** A field's fault, beside what it is about. */
   function saysFaultOf(field: string, ...inputs: HTMLInputElement[]): HTMLElement {
     const fault = make('p', { class: 'fault', id: `fault-${field.replace('.', '-')}`, 'aria-live': 'polite' })
     checks.push(() => {
-      const found = faults(chosen, ceilings).find((each) => each.field === field)
+      const found = faults(chosen, ceilings()).find((each) => each.field === field)
       fault.textContent = found?.text ?? ''
       for (const input of inputs) {
         input.setAttribute('aria-invalid', String(found !== undefined))
@@ -137,7 +131,7 @@ function draw(shown: Shown): void {
       const fault = make('p', { class: 'fault', 'aria-live': 'polite' })
       const line = make('div', { class: 'row' }, name, '=', value, remove, fault)
       checks.push(() => {
-        const found = faults(chosen, ceilings).find(({ field }) => field === `env.${fieldOf(variable)}`)
+        const found = faults(chosen, ceilings()).find(({ field }) => field === `env.${fieldOf(variable)}`)
         fault.textContent = line.isConnected ? (found?.text ?? '') : ''
         name.setAttribute('aria-invalid', String(found !== undefined))
       })
@@ -173,7 +167,8 @@ function draw(shown: Shown): void {
     )
     const most = make('span', { class: 'most' })
     checks.push(() => {
-      most.textContent = ceilings === null ? '' : say('options_at_most', { most: sayLimit(name, ceilings[name] / unit) })
+      const ceiling = ceilings()?.[name]
+      most.textContent = ceiling === undefined ? '' : say('options_at_most', { most: sayLimit(name, ceiling / unit) })
     })
     return make('div', { class: 'limit' }, make('label', { for: input.id }, say(`options_${name}`)), input, most, saysFaultOf(`limits.${name}`, input))
   }
@@ -214,6 +209,5 @@ function draw(shown: Shown): void {
       picks('keys', say('options_keys'), bindings, shown.keys, (each) => say(`options_keys_${each}`), shown.chooseKeys),
     ),
   )
-  page.optionsDialog.addEventListener('ceilings', check, { once: true })
   check()
 }

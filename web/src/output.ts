@@ -5,7 +5,7 @@ import type { Data } from './messages'
 import { say } from './say'
 import { colours, dark, light, plain, styled } from './sgr'
 import type { Style } from './sgr'
-import { newReader } from './text'
+import { mostMarks, newReader, tooManyMarks } from './text'
 import type { Reader } from './text'
 
 // Text goes into blocks of limited size: the browser lays out only the blocks in sight, and a
@@ -138,6 +138,8 @@ export function newOutput(
   let returned: boolean
   let spans: number
   let blockSpans: number
+  // Accents at the end of what is shown.
+  let marks: number
   let frame = 0
   let flushed = 0
   let pinned = follows
@@ -159,6 +161,7 @@ export function newOutput(
     returned = false
     spans = 0
     blockSpans = 0
+    marks = 0
     pinned = follows
   }
 
@@ -295,6 +298,7 @@ export function newOutput(
       if (node instanceof HTMLElement) spans--
       node.remove()
     }
+    marks = 0
     lineNodes = line?.runs().map(({ look, text }) => put(look, text)) ?? []
   }
 
@@ -320,7 +324,9 @@ export function newOutput(
     blocks.append(block)
   }
 
-  function put(look: Style, text: string): ChildNode {
+  function put(look: Style, whole: string): ChildNode {
+    const [text, after] = unburdened(whole, marks)
+    marks = after
     const room = spans < mostSpans
     const node = room && look !== plain ? dressed(look, text) : ((room ? linked(text) : null) ?? document.createTextNode(text))
     if (node instanceof HTMLElement) {
@@ -416,6 +422,14 @@ export function newOutput(
       return all.length + (line?.length ?? 0) + waiting
     },
   }
+}
+
+/** The text with a bounded number of accents on a character, where `before` of them came before it; and how many it ends in. */
+export function unburdened(text: string, before: number): [string, number] {
+  if (!/[^\0-\u02ff]/.test(text)) return [text, 0]
+  const whole = ('\u0301'.repeat(before) + text).replace(tooManyMarks, '$1')
+  const last = /\p{M}*$/u.exec(whole.slice(-2 * mostMarks))?.[0] ?? ''
+  return [whole.slice(before), [...last].length]
 }
 
 const unstyled = ({ text }: Piece) => text.replace(controls, '')

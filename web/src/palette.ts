@@ -1,5 +1,5 @@
 // The palette of commands and the table of keys: seldom wanted, so a chunk of their own.
-import type { Does } from './commands'
+import type { Does, More } from './commands'
 import { commands, keyName } from './keys'
 import { say } from './say'
 
@@ -23,7 +23,7 @@ function element<K extends keyof HTMLElementTagNameMap>(name: K, text = ''): HTM
 }
 
 /** A list of what can be done, narrowed by what is written. Enter does it. */
-export function openPalette(does: Does): void {
+export function openPalette(does: Does, more: readonly More[]): void {
   const dialog = opened('palette', say('palette'))
   const filter = element('input')
   const list = element('ul')
@@ -42,15 +42,21 @@ export function openPalette(does: Does): void {
   filter.placeholder = say('palette_filter')
   filter.setAttribute('aria-label', say('palette_filter'))
 
-  const items = commands
-    .filter(({ id }) => id !== 'palette' && does[id] !== undefined)
-    .map(({ id, keys }) => {
-      const item = element('li')
-      item.id = `do-${id}`
-      item.setAttribute('role', 'option')
-      item.append(element('span', say(`command_${id}`)), element('kbd', keyName(keys)))
-      return { item, id }
-    })
+  function newItem(id: string, label: string, keys: string, act: () => void) {
+    const item = element('li')
+    item.id = `do-${id}`
+    item.setAttribute('role', 'option')
+    item.append(element('span', label), element('kbd', keyName(keys)))
+    return { item, act }
+  }
+
+  const items = [
+    ...commands.flatMap(({ id, keys }) => {
+      const act = does[id]
+      return id === 'palette' || act === undefined ? [] : [newItem(id, say(`command_${id}`), keys, act)]
+    }),
+    ...more.map(({ label, do: act }, n) => newItem(`more-${n}`, label, '', act)),
+  ]
   let at = 0
 
   function found(): typeof items {
@@ -71,7 +77,7 @@ export function openPalette(does: Does): void {
     const chosen = found()[index]
     if (chosen === undefined) return
     dialog.close()
-    does[chosen.id]?.()
+    chosen.act()
   }
 
   filter.addEventListener('input', () => show(0))
@@ -91,8 +97,8 @@ export function openPalette(does: Does): void {
   dialog.showModal()
 }
 
-/** All keys. */
-export function openKeys(): void {
+/** All keys, the way to the palette for who has none, and what this is. */
+export function openKeys(palette: () => void): void {
   const dialog = opened('keys-table', say('keys_title'))
   const table = element('table')
   for (const { id, keys } of commands) {
@@ -103,9 +109,16 @@ export function openKeys(): void {
     key.append(element('kbd', keyName(keys)))
     row.append(key, element('td', say(`command_${id}`)))
   }
+  const all = element('button', say('palette'))
+  all.type = 'button'
+  all.addEventListener('click', () => {
+    dialog.close()
+    palette()
+  })
   const close = element('button', say('close'))
   close.type = 'button'
   close.addEventListener('click', () => dialog.close())
-  dialog.append(element('h2', say('keys_title')), table, close)
+  const version = document.querySelector<HTMLMetaElement>('meta[name="version"]')?.content ?? ''
+  dialog.append(element('h2', say('keys_title')), table, all, ' ', close, element('p', say('about', { version })))
   dialog.showModal()
 }

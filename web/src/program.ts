@@ -89,10 +89,7 @@ function base64Bytes(text: string): number {
   return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0)
 }
 
-function utf8(text: string): number {
-  // An upper bound is enough for what is small, and nothing here is near a bound.
-  return new Blob([text]).size
-}
+const utf8 = (text: string): number => new TextEncoder().encode(text).length
 
 export const unixLines = (text: string): string => text.replace(/\r\n?/g, '\n')
 

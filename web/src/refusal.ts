@@ -7,8 +7,11 @@ import type { Tone, Verdict } from './verdict'
 /** Why a submission of so many bytes was not taken. What the user wrote stays where it is. */
 export function refusal(problem: Problem, size = 0): Verdict {
   const again = problem.retry_after ? say('again_in', { n: Math.ceil(problem.retry_after) }) : say('again')
-  const fields = (problem.errors ?? []).map((e) => `${e.field}: ${e.message}`)
-  const said = [problem.title.replace(/\.?$/, '.'), problem.detail ?? '', ...fields].filter(Boolean).join('\n')
+  const detail = problem.detail ?? ''
+  // The detail may tell of the fields, too.
+  const untold = (problem.errors ?? []).filter((e) => !(detail.includes(e.field) && detail.includes(e.message)))
+  const fields = untold.map((e) => `${e.field}: ${e.message}`)
+  const said = [problem.title.replace(/\.?$/, '.'), detail, ...fields].filter(Boolean).join('\n')
   const of = (tone: Tone, headline: string, line: string): Verdict => ({ tone, headline, line })
   if (problem.status === 503 && kind(problem).includes('full')) {
     return of('ours', say('queue_full'), say('nothing_lost', { again }))

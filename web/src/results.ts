@@ -179,6 +179,8 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
   return {
     clear,
     terminal() {
+      // What it had is older than what was shown until now.
+      if (page.terminal.hidden) screen.begin()
       pane(true)
       return screen.size()
     },
@@ -192,6 +194,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     file: headline.file,
     say: announcer.say,
     old(from) {
+      if (page.old.textContent === from) return
       page.old.textContent = from
       page.old.hidden = from === ''
       document.body.classList.toggle('old', from !== '')
@@ -203,8 +206,6 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     },
     sending(terminal) {
       tty = terminal
-      facts.began = null
-      facts.typed = 0
       clear()
       tell('busy', say('sending'))
       changed()
@@ -264,7 +265,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       else if (stage === 'compile') compileOutput.write(stream, data)
       else output.write(stream, data)
     },
-    finished(result: Result, decided: Decisive | null = null) {
+    finished(result: Result, decided: Decisive | null, said: string) {
       const outcome = decisive(result)
       usage(outcome)
       const left = shown(result)
@@ -274,7 +275,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       if (raw.size > 0) store.set('has-printed', 'yes')
       const end = result.verdict === 'runtime_error' && !tty ? output.last(mostRead) : ''
       const first = decided === null ? null : { ...decided.problem, file: decided.file, more: decided.more }
-      ended(verdict(result, { first, output: end, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
+      ended(verdict(result, { first, output: end, said, complained, hadInput: facts.hadInput, limits: facts.limits }), decided?.go ?? null)
     },
     refused: (problem: Problem) => ended(refusal(problem, facts.size)),
     lost: (problem: Problem) => ended({ tone: 'ours', headline: say('lost'), line: problem.detail ?? problem.title }),

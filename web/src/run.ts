@@ -20,8 +20,9 @@ export interface RunView {
   stage(stage: StageName): void
   /** `old`: it was shown before, and is now shown anew. */
   output(stage: StageName, stream: Stream, data: Data, old: boolean): void
-  /** `decisive`: the problem that made it fail, if one was found. */
-  finished(result: Result, decisive: Decisive | null): void
+  /** `decisive`: the problem that made it fail, if one was found. `said`: the end of what it wrote to stderr, or at a
+   * terminal. */
+  finished(result: Result, decisive: Decisive | null, said: string): void
   refused(problem: Problem): void
   /** The run goes on elsewhere, but we can no longer see it. */
   lost(problem: Problem): void
@@ -146,7 +147,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
 
   function gone(): void {
     end()
-    view.finished({ id: '', verdict: 'cancelled', message: null, language: null, compile: null, run: null, attempts: 0 }, null)
+    view.finished({ id: '', verdict: 'cancelled', message: null, language: null, compile: null, run: null, attempts: 0 }, null, '')
   }
 
   function sendUnsent(): void {
@@ -294,7 +295,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
         return view.output(event.stage, event.stream, event.data, old)
       case 'finished':
         end()
-        return view.finished(event.result, null)
+        return view.finished(event.result, null, '')
     }
   }
 

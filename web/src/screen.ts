@@ -6,8 +6,10 @@ import { named } from './sgr'
 import type { Terminal, TerminalEvents } from './terminal'
 import { newDecoder, plainText } from './text'
 
-/** The terminal of a run. It is there at once; what draws it is fetched when the page has nothing else to do. */
+/** The terminal of a run. It is there at once, also before what draws it. */
 export interface Screen {
+  /** What draws it is fetched, and made, when the page has nothing else to do. */
+  prepare(): void
   /** Shows an empty terminal, for a run that begins. */
   begin(): void
   /** What it has room for. */
@@ -60,6 +62,7 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
       (chunk) => {
         drawing = chunk
         if (live || all.length > 0) open()
+        else whenIdle(makeUnseen)
       },
       () => {
         fetching = undefined
@@ -75,6 +78,16 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
     terminal = drawing.newTerminal(pane, named, longestSide, on)
     on.resized(terminal.fit())
     pump()
+  }
+
+  /** Made beforehand, it does not keep the first run waiting. */
+  function makeUnseen(): void {
+    const { hidden } = pane
+    pane.classList.add('unseen')
+    pane.hidden = false
+    open()
+    pane.hidden = hidden
+    pane.classList.remove('unseen')
   }
 
   function pump(): void {
@@ -132,12 +145,9 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
   new ResizeObserver(() => {
     if (live || all.length > 0) open()
   }).observe(pane)
-  addEventListener('load', () => {
-    if ('requestIdleCallback' in window) requestIdleCallback(load)
-    else setTimeout(load, soon)
-  })
 
   return {
+    prepare: () => whenIdle(load),
     begin() {
       decoder = newDecoder()
       pieces = []
@@ -171,4 +181,9 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
       return terminal !== null
     },
   }
+}
+
+function whenIdle(act: () => void): void {
+  if ('requestIdleCallback' in window) requestIdleCallback(act)
+  else setTimeout(act, soon)
 }

@@ -7,6 +7,7 @@ import css from '@xterm/xterm/css/xterm.css' with { type: 'text' }
 import { writeErasing } from './erase'
 import type { Size } from './messages'
 import type { Rgb } from './sgr'
+import { tooManyMarks } from './text'
 
 export interface TerminalEvents {
   typed(text: string): void
@@ -41,12 +42,20 @@ const mostSpoken = 65_536
 const silence = 500
 /** In characters. Between two parts xterm looks at the clock: one part may say "insert a screen of lines" 200 times. */
 const atOnce = 1_024
-/** Accents on one character: the region that is read aloud has them, too. */
-const tooManyMarks = /(\p{M}{32})\p{M}+/gu
 // A reset leaves the cursor hidden; the first part is what makes xterm show one before somebody is there.
 const showCursor = '\x1b[?47l\x1b[?25h'
 // Ends what a program may have left on: mouse reports, pastes in brackets, application keys; hides the cursor.
 const rest = '\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?2004l\x1b[?1l\x1b>\x1b[?25l'
+
+/** In milliseconds: what comes after a pause is shown at once. */
+const pause = 50
+
+/** xterm parses what it is given when the page has nothing else to do, and draws that with the next frame. So many
+ * programs do better, but who waits for the first line does not. It does at once what comes after a key. */
+interface Core {
+  _writeBuffer: { handleUserInput(): void }
+  _renderService: { _renderDebouncer: { _innerRefresh(): void } }
+}
 
 /** `palette`: the first sixteen colours. `longestSide`: at most so many rows, and so many columns. */
 export function newTerminal(
@@ -70,9 +79,13 @@ export function newTerminal(
     allowProposedApi: true,
     ...look(),
   })
+  const { _core: core } = xterm as unknown as { _core: Core }
   const fit = new FitAddon()
   let old = false
+  let wrote = 0
   let dropped = false
+  // By the program.
+  let recoloured = false
   let resizing: ReturnType<typeof setTimeout> | undefined
   let spoken = 0
   let silent: ReturnType<typeof setTimeout> | undefined
@@ -107,7 +120,12 @@ export function newTerminal(
       parser.registerCsiHandler({ ...(prefix && { prefix }), intermediates: '$', final: 'p' }, () => old)
     }
     parser.registerDcsHandler({ intermediates: '$', final: 'q' }, () => old)
-    for (const colour of [4, 10, 11, 12]) parser.registerOscHandler(colour, (asked) => old && asked.includes('?'))
+    for (const colour of [4, 10, 11, 12]) {
+      parser.registerOscHandler(colour, (asked) => {
+        recoloured = true
+        return old && asked.includes('?')
+      })
+    }
   }
 
   /** Who means to save would stop the output, and nothing would tell why. A full-screen program may want the key. */
@@ -174,17 +192,25 @@ export function newTerminal(
       old = shownBefore
       spoken += text.length
       if (more || spoken > mostSpoken) hush()
+      // The region that is read aloud has them, too.
       const shown = text.replace(tooManyMarks, '$1')
       const write = (at: number): void => {
         const end = at + atOnce
         writeErasing(xterm, shown.slice(at, end), end < shown.length ? () => write(end) : done)
       }
+      const now = performance.now()
+      const paused = now - wrote > pause
+      wrote = now
+      if (paused) core._writeBuffer.handleUserInput()
       write(0)
+      if (paused) core._renderService._renderDebouncer._innerRefresh()
     },
     clear(live) {
       xterm.reset()
+      core._writeBuffer.handleUserInput()
       xterm.write(showCursor)
-      Object.assign(xterm.options, look())
+      if (recoloured) Object.assign(xterm.options, look())
+      recoloured = false
       xterm.options.disableStdin = !live
       dropped = false
     },

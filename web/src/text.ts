@@ -7,6 +7,9 @@ const escapes =
 const unfinished = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)$/
 // A longer one is shown as it is, so that an escape never ended cannot swallow the output.
 const longestEscape = 4096
+/** Accents on one character: a browser's layout takes the square of their number. What is shown has no more. */
+export const mostMarks = 32
+export const tooManyMarks = /(\p{M}{32})\p{M}+/gu
 
 export interface Reader {
   read(data: Data): string

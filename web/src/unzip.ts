@@ -93,7 +93,8 @@ async function directory(zip: Blob): Promise<{ entries: Entry[]; leftOut: Unzipp
     else if (taken.has(entry.name)) leftOut.push({ name: entry.name, why: 'twice' })
     else taken.set(entry.name, entry)
   }
-  if (taken.size > mostFiles) throw new ZipError('zip_many', taken.size)
+  // One more: the input lies beside the files.
+  if (taken.size > mostFiles + 1) throw new ZipError('zip_many', taken.size)
   for (const entry of taken.values()) {
     const others = entries.map(({ name }) => name)
     if (wrongBeside(entry.name, others) === null) entries.push(entry)

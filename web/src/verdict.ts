@@ -1,3 +1,4 @@
+import { lastWords } from './lastwords'
 import { bytes } from './measures'
 import type { Outcome, Result } from './messages'
 import { say, sayOf } from './say'
@@ -40,6 +41,8 @@ export interface Story {
   first?: Complaint | null
   /** The end of what the program wrote through pipes, or none. */
   output?: string
+  /** The end of what it wrote to stderr, or at a terminal. */
+  said?: string
   /** It wrote to stderr. */
   complained?: boolean
   /** There was something for it to read. */
@@ -133,19 +136,23 @@ function runtimeError(result: Result, story: Story, told: string): Verdict {
   }
   if (first !== null) return { tone: 'bad', ...failure(first) }
   const code = outcome?.exit_code == null ? say('exit_unknown') : say('exit_code', { code: outcome.exit_code })
-  return { tone: story.complained ? 'bad' : 'stopped', headline: code, line: told }
+  return { tone: story.complained ? 'bad' : 'stopped', headline: code, line: told || lastWords(story.said ?? '') }
 }
 
-/** The exception and its line, as far as both have room. */
+/** The exception and its place, in the headline if both have room there. */
 function failure(first: Complaint): { headline: string; line: string } {
   const { code, message } = first
   const name = code?.split(/[.:\\]+/).pop() ?? ''
   const place = where(first)
-  const whole = say('failed_with', { name: capital(name), place })
   if (name === '' || name.length > longestHeadline) return { headline: shortened(say('failed_in', { place })), line: message }
   // The name is not said twice.
-  const rest = message.startsWith(`${code}: `) ? message.slice(`${code}: `.length) : message
-  return { headline: whole.length <= longestHeadline ? whole : name, line: rest }
+  const [named, whole = ''] = /^([^\s]*[^\s:]): /.exec(message) ?? ['']
+  const rest = whole.endsWith(name) ? message.slice(named.length) : message
+  for (const short of [name, name.replace(/(?<=.)Exception$/, '')]) {
+    const headline = say('failed_with', { name: capital(short), place })
+    if (headline.length <= longestHeadline) return { headline, line: rest }
+  }
+  return { headline: name, line: say('failed_at', { place, message: rest }) }
 }
 
 const where = ({ file, line }: Complaint) => (file === null ? say('place_line', { line }) : `${file}:${line}`)

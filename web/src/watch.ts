@@ -1,5 +1,6 @@
-/** In seconds: often at first, since a server needs some to notice, then ever more seldom. The last one recurs. */
-const pauses = [5, 5, 5, 5, 10, 20, 40, 60]
+/** In seconds: first when a server has had the time to notice that jails do not start (`occd/sandbox/fitness.py`), so
+ * that a person knows within 10 s; often, then ever more seldom. The last one recurs. */
+const pauses = [6, 4, 5, 5, 10, 20, 40, 60]
 
 export interface Watch {
   /** Something was heard: the silence begins anew. */
@@ -7,7 +8,7 @@ export interface Watch {
   stop(): void
 }
 
-/** Calls `silent` after five seconds without a sign, and again until there is one. */
+/** Calls `silent` after six seconds without a sign, and again until there is one. */
 export function newWatch(silent: () => void): Watch {
   let timer: ReturnType<typeof setTimeout> | undefined
 

@@ -30,6 +30,14 @@ test('files join a program, and one of the same name takes the place of the old 
   assert.equal(opened(files('picture.png'), { untouched: true }).names, 'main.py data.csv picture.png')
 })
 
+test('two that come under one name are two', () => {
+  assert.deepEqual(opened(files('image.png', 'image.png', 'image_2.png', 'image.png')), {
+    to: 'python', names: 'main.py data.csv image.png image_3.png image_2.png image_4.png', stdin: 'in', instead: false, replaced: '', show: 'image.png',
+  })
+  assert.equal(opened(files('data.csv', 'data.csv')).replaced, 'data.csv')
+  assert.equal(opened(files('main_2.py', 'main_2.py')).names, 'main.py data.csv main_2.py main_2_2.py')
+})
+
 test('a source takes the place of the example', () => {
   assert.deepEqual(opened(files('solve.py', 'x.txt'), { untouched: true }), {
     to: 'python', names: 'solve.py x.txt', stdin: null, instead: true, replaced: '', show: null,
@@ -42,6 +50,16 @@ test('a zip or a folder with a source is a program; one without joins', () => {
   assert.equal(opened(files('p/main.py', 'q.py'), { folder: 'p' }).names, 'p/main.py q.py')
   assert.equal(opened(files('src/a.py'), { folder: 'main' }).names, 'src/a.py')
   assert.equal(opened(files('pictures/a.png'), { folder: 'pictures' }).names, 'main.py data.csv a.png')
+})
+
+test('a zip or a folder may bring what its program reads', () => {
+  const zipped = open([{ name: 'p/main.py', content: '' }, { name: 'p/stdin.txt', content: 'read\r\n' }], { folder: 'p' })
+  assert.ok('program' in zipped && zipped.input)
+  assert.deepEqual([zipped.program.stdin, zipped.program.files.length], ['read\n', 1])
+  assert.equal(opened(files('main.py', 'stdin.txt'), { untouched: true }).names, 'main.py stdin.txt')
+  assert.equal(opened(files('data.txt', 'stdin.txt'), { folder: 'data' }).names, 'main.py data.csv data.txt stdin.txt')
+  const many = Array.from({ length: 199 }, (_, n) => `${n}`)
+  assert.equal(opened(files('main.py', ...many, 'stdin.txt'), { folder: 'x', most: 1e6 }).stdin, 'new stdin.txt')
 })
 
 test('sources of another language choose this language', () => {

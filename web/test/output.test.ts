@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { fitting, queue, take } from '../src/output'
+import { fitting, queue, take, unburdened } from '../src/output'
 
 const room = { chars: 10, most: 20, lines: 3 }
 
@@ -54,4 +54,19 @@ test('what waits lies in small pieces, so that a slice keeps little in memory', 
   for (let n = 0; n < 1_000; n++) queue(pieces, 'stdout', 'x'.repeat(1_000))
   assert.ok(pieces.every(({ text }) => text.length < 20_000))
   assert.equal(pieces.reduce((sum, { text }) => sum + text.length, 0), 1_000_000)
+})
+
+test('accents without end are left out, also where they come in pieces', () => {
+  const mark = '\u0301'
+  assert.deepEqual(unburdened('plain', 5), ['plain', 0])
+  assert.deepEqual(unburdened('Привет e\u0301', 0), ['Привет e\u0301', 1])
+  let shown = ''
+  let marks = 0
+  for (const piece of [`a${mark.repeat(20)}`, mark.repeat(20), mark.repeat(20), `b${mark}`]) {
+    const [text, after] = unburdened(piece, marks)
+    shown += text
+    marks = after
+  }
+  assert.equal(shown, `a${mark.repeat(32)}b${mark}`)
+  assert.equal(marks, 1)
 })

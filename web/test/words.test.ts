@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { newAnnouncer } from '../src/announce'
 import { delay } from '../src/backoff'
 import { hex, newBinary } from '../src/binary'
+import { lastWords } from '../src/lastwords'
 import { bytes, minutes, ordinal, seconds } from '../src/measures'
 import type { Outcome, Result } from '../src/messages'
 import { refusal } from '../src/refusal'
@@ -51,13 +52,17 @@ test('verdicts in plain words', () => {
   assert.deepEqual(says(['compile_error', null, { exit_code: 1 }], { first: first(null, 4, 4) }), ['bad', 'Does not compile: line 4', 'what it said · and 4 more'])
   assert.deepEqual(says(failed, { first: first('ZeroDivisionError') }), ['bad', 'ZeroDivisionError in line 5', 'what it said'])
   assert.deepEqual(says(failed, { first: first('java.lang.ArithmeticException') })[1], 'ArithmeticException in line 5')
-  assert.deepEqual(says(failed, { first: first('ArrayIndexOutOfBoundsException') })[1], 'ArrayIndexOutOfBoundsException')
+  assert.deepEqual(says(failed, { first: first('ArrayIndexOutOfBoundsException') })[1], 'ArrayIndexOutOfBounds in line 5')
+  assert.deepEqual(says(failed, { first: first('ArrayIndexOutOfBoundsException', 123) }).slice(1), ['ArrayIndexOutOfBoundsException', 'In line 123: what it said'])
+  assert.deepEqual(says(failed, { first: { ...first('IOException'), message: 'java.io.IOException: gone: a' } })[2], 'gone: a')
+  assert.deepEqual(says(failed, { first: { ...first('std::bad'), message: 'what: gone' } })[2], 'what: gone')
   assert.deepEqual(says(failed, { first: first('KeyError', 2, 0, 'helper.py') })[1], 'KeyError in helper.py:2')
   assert.deepEqual(says(failed, { first: first('panic') })[1], 'Panic in line 5')
   assert.deepEqual(says(['runtime_error', { signal: 'SIGABRT' }], { first: first('Assertion') })[1], 'Assertion in line 5')
   assert.deepEqual(says(failed, { first: first('AnExceptionWhoseNameHasNoEndAtAllError') })[1], 'Failed in line 5')
   assert.deepEqual(says(['runtime_error', { exit_code: 3 }]), ['stopped', 'Ended with exit code 3', ''])
   assert.deepEqual(says(['runtime_error', { exit_code: 3 }], { complained: true })[0], 'bad')
+  assert.deepEqual(says(['runtime_error', { exit_code: 3 }], { said: 'no such user\n' })[2], 'no such user')
   assert.deepEqual(says(['runtime_error', { exit_code: null, signal: 'SIGSEGV' }])[1], 'Crashed: segmentation fault')
   assert.deepEqual(says(['runtime_error', { exit_code: null, signal: 'SIGINT', tty: true }])[1], 'Ended by Ctrl-C')
   assert.deepEqual(says(['runtime_error', { exit_code: null, signal: 'SIGINT' }])[1], 'Ended by SIGINT')
@@ -71,6 +76,26 @@ test('verdicts in plain words', () => {
   assert.deepEqual(says(['cancelled', {}]), ['stopped', 'Stopped by you', 'What it printed is kept.'])
   assert.deepEqual(says(['internal_error', null]), ['ours', 'Our fault, not yours', 'If it happens again, tell us x.'])
   assert.deepEqual(says(['time_limit', null, { limit: 'wall_time', wall_time: 10 }])[1], 'Compiling took more than 10 s')
+})
+
+test('what a program wrote last to stderr tells why it ended', () => {
+  const java =
+    'Error: Main method not found in class Main, please define the main method as:\n' +
+    '   public static void main(String[] args)\n' +
+    'or a JavaFX application class must extend javafx.application.Application\n'
+  const told: [string, string][] = [
+    [java, 'Error: Main method not found in class Main, please define the main method as:'],
+    ['Error: Could not find or load main class A\nCaused by: java.lang.ClassNotFoundException: A\n', 'Caused by: java.lang.ClassNotFoundException: A'],
+    ['warming up\n\nno such user: you\n\n', 'no such user: you'],
+    ['main.sh: line 1: foo: command not found\n', 'main.sh: line 1: foo: command not found'],
+    ['Error: that\n    at main (/box/main.js:1:1)\n\nNode.js v18.13.0\n', 'Error: that'],
+    ['x = (\n    ^\n', 'x = ('],
+    ['  only this\n', 'only this'],
+    ['é\n', 'é'],
+    ['', ''],
+    ['a'.repeat(300), `${'a'.repeat(200)}…`],
+  ]
+  for (const [written, line] of told) assert.equal(lastWords(written), line)
 })
 
 test('a headline has room, whatever happened', () => {
@@ -105,6 +130,11 @@ test('refusals say what to do', () => {
   assert.equal(full.line, 'Nothing is lost. Try again in 7 s.')
   const invalid = refusal({ type: 'x', title: 'Not valid', status: 422, errors: [{ field: 'limits.cpu_time', message: 'at most 60' }] })
   assert.equal(invalid.line, 'Not valid.\nlimits.cpu_time: at most 60')
+  const above = { field: 'limits.cpu_time', message: "600 is above this server's ceiling of 60 seconds" }
+  for (const detail of [`${above.field}: ${above.message}`, `${above.field} ${above.message}`]) {
+    const told = refusal({ type: 'x', title: 'Above the ceiling', status: 422, detail, errors: [above] })
+    assert.equal(told.line, `Above the ceiling.\n${detail}`)
+  }
   const large = refusal({ type: 'too-large', title: 'This is too large', status: 413, detail: 'source and files exceed 8388608 bytes' }, 9 * 1024 ** 2)
   assert.deepEqual([large.headline, large.line], ['Larger than 8 MB', 'It is 1 MB too large.'])
 })
@@ -139,6 +169,9 @@ test('what is not text is told from what is, and shown as bytes', () => {
   binary.add({ base64: btoa('\xa9 is text') })
   assert.equal(binary.isBinary, false)
   binary.clear()
+  binary.add('é€😀')
+  assert.equal(binary.size, 9)
+  binary.clear()
   binary.add({ base64: btoa('\x7fELF\xff\xfe\x00\x01') })
   assert.deepEqual([binary.isBinary, binary.size, [...binary.bytes()].slice(0, 5)], [true, 8, [127, 69, 76, 70, 255]])
   assert.equal(hex(binary.bytes()), `000000  7f 45 4c 46 ff fe 00 01${' '.repeat(24)}  ·ELF····`)
@@ -168,7 +201,7 @@ test('while somebody waits, the server is tried every two seconds', () => {
   assert.equal(delay(20, undefined, 1), 10_000)
 })
 
-test('silence is asked about every five seconds, then ever more seldom', (context) => {
+test('silence is asked about when the server can know, every five seconds, then ever more seldom', (context) => {
   context.mock.timers.enable({ apis: ['setTimeout'] })
   let asked = 0
   const watch = newWatch(() => asked++)
@@ -177,9 +210,9 @@ test('silence is asked about every five seconds, then ever more seldom', (contex
     return asked
   }
   watch.heard()
-  assert.deepEqual([after(4), after(1), after(4), after(1), after(600)], [0, 1, 1, 2, 15])
+  assert.deepEqual([after(5), after(1), after(3), after(1), after(600)], [0, 1, 1, 2, 15])
   watch.heard()
-  assert.deepEqual([after(4), after(1)], [15, 16])
+  assert.deepEqual([after(5), after(1)], [15, 16])
   watch.stop()
   assert.equal(after(600), 16)
 })

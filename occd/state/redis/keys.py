@@ -46,13 +46,15 @@ class RedisKeys:
         expires_at = "" if key.expires_at is None else key.expires_at
         bounds = KEYS_MAX, EXPIRED_KEPT_S
         name = secrets.token_hex(8)
-        said = await self._run("add_key", key.id, key.sha256, told, expires_at, *bounds, name)
-        if said == b"full":
+        made = await self._run("add_key", key.id, key.sha256, told, expires_at, *bounds, name)
+        if made == b"full":
             raise Rejected("too-many", f"there are {KEYS_MAX} keys: revoke some")
+        self._see(made)
 
     async def all(self) -> Sequence[Key]:
         (found,) = await self._store.link.run(("HGETALL", self._key), certain=False)
         fields = dict(zip(found[::2], found[1::2], strict=True))
+        self._see(fields.get(b"made"))
         loaded = (
             _load(
                 name[2:],
@@ -138,7 +140,7 @@ SCRIPTS = {
     "add_key": _DROP
     + """
 local id, sha, told, expires_at, most, kept, made = unpack(ARGV)
-if redis.call('HEXISTS', K, 'k:' .. id) == 1 then return 'done' end
+if redis.call('HEXISTS', K, 'k:' .. id) == 1 then return redis.call('HGET', K, 'made') end
 local count, all = 0, redis.call('HGETALL', K)
 for at = 1, #all, 2 do
   local kind, other = string.match(all[at], '^(%a):(.*)')
@@ -151,7 +153,7 @@ if count >= tonumber(most) then return 'full' end
 redis.call('HSETNX', K, 'made', made)
 redis.call('HSET', K, 'k:' .. id, sha .. ' ' .. told, 's:' .. sha, id)
 if expires_at ~= '' then redis.call('HSET', K, 'e:' .. id, expires_at) end
-return 'done'
+return redis.call('HGET', K, 'made')
 """,
     # id, time
     "expire_key": """

@@ -123,7 +123,7 @@ class Link:
         elif self._down_since is not None:
             self._down_since = None
             self._token.run_sync_soon(self._set_trouble, False)
-            log.info("Redis answers again", at=self._redis.at)
+            log.info("it works again", after="Redis does not answer")
         if answered := [call for call in calls if call.result]:
             self._token.run_sync_soon(self._deliver, answered)
         return waiting
@@ -133,7 +133,7 @@ class Link:
         if self._down_since is None:
             self._down_since = began
             self._token.run_sync_soon(self._set_trouble, True)
-            log.warning("Redis does not answer; trying again", reason=str(reason))
+            log.warning("Redis does not answer", reason=str(reason))
         refused = isinstance(reason, OccdError)  # waiting a moment would not help
         late = time.monotonic() - self._down_since > _PATIENCE_S
         if not (refused or late or self._closing.is_set()):

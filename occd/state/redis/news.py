@@ -193,7 +193,7 @@ class News:
     def _trouble(self, error: Exception) -> None:
         if not self._closing.is_set():
             if not self._down:
-                log.warning("Redis tells nothing; trying again", reason=str(error))
+                log.warning("Redis tells nothing", reason=str(error))
             self._down = True
             self._token.run_sync_soon(self._lost)
 
@@ -274,7 +274,7 @@ class News:
         if channel == self._channel:
             if self._down:
                 self._down = False
-                log.info("Redis tells again", at=self._redis.at)
+                log.info("it works again", after="Redis tells nothing")
             self.inbox.send_all()
         elif topic := self._topics.get(channel):
             self._sessions += 1

@@ -1,0 +1,187 @@
+"""What administrators do from the command line.
+
+Beside a running daemon, which has locked the data folder, a command goes over the daemon's control socket.
+Without a daemon it opens what the daemon would open. What lies in Redis and RabbitMQ is reached there in both
+cases.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import trio
+
+from occd.broker import Broker, open_broker
+from occd.cancelling import cancel, cancel_all
+from occd.config import Config
+from occd.control import reach
+from occd.datafile import refuse_absent
+from occd.errors import Poisoned, Rejected, StateUnavailable, UnknownSubmission
+from occd.key import Issued
+from occd.keyring import Keyring, no_key
+from occd.model import Record
+from occd.queues import no_letter, requeue
+from occd.sqlite import open_database
+from occd.state import State, open_state
+from occd.web.schema import configured_key_json, key_json, revoked_json
+
+T = TypeVar("T")
+
+_STEP_S = 30.0
+_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What a daemon does for administrators, beside the keys."""
+
+    config: Config
+    broker: Broker
+    state: State
+
+    async def requeue(self, id: str) -> str:
+        """The id of the new submission. Raises Rejected."""
+        with trio.move_on_after(_STEP_S, shield=True):
+            try:
+                return await requeue(self.config, self.broker, self.state, id)
+            except UnknownSubmission as error:
+                raise Rejected("unknown-letter", str(error)) from error
+            except Poisoned as error:
+                raise Rejected("not-kept", str(error)) from error
+        raise StateUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+    async def cancel(self, id: str) -> tuple[Record, bool]:
+        """The record, and whether there was anything to cancel. Raises UnknownSubmission."""
+        with trio.move_on_after(_STEP_S, shield=True):
+            return await cancel(self.state, self.broker, self.config.submission_queue, id)
+        raise StateUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+
+def requeue_letter(config: Config, id: str) -> str:
+    """Submit a kept dead letter anew; the new submission's id."""
+
+    async def here() -> str:
+        async with _opened(config) as (broker, state):
+            return await requeue(config, broker, state, id)
+
+    with reach(config) as control:
+        if control is None or _is_remote(config):
+            return trio.run(here)
+        answer = control.ask("POST", "queues", "kept", id, "requeue", unknown=no_letter(id))
+        return str(answer["id"])
+
+
+def cancel_submission(config: Config, id: str) -> bool:
+    """Whether there was anything to cancel."""
+    unknown = UnknownSubmission(f"nothing is known of a submission {id} (any more)")
+
+    async def here() -> bool:
+        async with _opened(config) as (broker, state):
+            try:
+                _, cancelled = await cancel(state, broker, config.submission_queue, id)
+            except UnknownSubmission:
+                raise unknown from None
+            return cancelled
+
+    with reach(config) as control:
+        if control is None or _is_remote(config):
+            return trio.run(here)
+        return bool(control.ask("DELETE", "submissions", id, unknown=unknown)["cancelled"])
+
+
+def list_keys(config: Config) -> list[dict[str, Any]]:
+    """As the API lists them."""
+
+    async def here(keyring: Keyring) -> list[dict[str, Any]]:
+        listed = config.accounts.keys if config.accounts else ()
+        return [*map(configured_key_json, listed), *map(key_json, await keyring.all())]
+
+    with reach(config) as control:
+        if control is None or config.redis:
+            return _with_keyring(config, here)
+        found: list[dict[str, Any]] = control.ask("GET", "keys")["keys"]
+        return found
+
+
+def create_key(
+    config: Config, owner: str, class_name: str, scopes: Collection[str], expires_s: float | None
+) -> dict[str, Any]:
+    """As the API answers it."""
+    wanted = {
+        "owner": owner,
+        "class": class_name,
+        "scopes": list(scopes),
+        "expires_s": expires_s,
+    }
+    with reach(config) as control:
+        if control is None or config.redis:
+            return _with_keyring(
+                config,
+                lambda keyring: _told(keyring.create(owner, class_name, scopes, expires_s)),
+                may_be_new=True,
+            )
+        return dict(control.ask("POST", "keys", body=wanted))
+
+
+def rotate_key(config: Config, id: str, keep_s: float) -> dict[str, Any]:
+    """As the API answers it."""
+    with reach(config) as control:
+        if control is None or config.redis:
+            return _with_keyring(config, lambda keyring: _told(keyring.rotate(id, keep_s)))
+        query = f"?keep_s={keep_s}"
+        return dict(control.ask("POST", "keys", id, "rotate", query=query, unknown=no_key(id)))
+
+
+def revoke_key(config: Config, id: str, *, cancel: bool) -> dict[str, Any]:
+    """As the API answers it."""
+
+    async def here(keyring: Keyring) -> dict[str, Any]:
+        return revoked_json(id, await keyring.revoke(id, cancel=cancel))
+
+    with reach(config) as control:
+        if control is None or config.redis:
+            return _with_keyring(config, here)
+        query = "?cancel=true" if cancel else ""
+        return dict(control.ask("DELETE", "keys", id, query=query, unknown=no_key(id)))
+
+
+async def _told(issuing: Awaitable[Issued]) -> dict[str, Any]:
+    issued = await issuing
+    return {"key": issued.secret} | key_json(issued.key)
+
+
+def _is_remote(config: Config) -> bool:
+    """Whether a daemon locks nothing that is needed."""
+    return bool(config.rabbitmq and config.redis)
+
+
+def _with_keyring(
+    config: Config, use: Callable[[Keyring], Awaitable[T]], *, may_be_new: bool = False
+) -> T:
+    async def here() -> T:
+        async with AsyncExitStack() as stack:
+            database = broker = None
+            if config.redis is None:
+                if not may_be_new:
+                    refuse_absent(config.data_dir)
+                database = await stack.enter_async_context(open_database(config.data_dir))
+                broker = await stack.enter_async_context(open_broker(config, database))
+            state = await stack.enter_async_context(open_state(config, database))
+            one = partial(cancel, state, broker, config.submission_queue)
+            keyring = Keyring(config, state.keys, partial(cancel_all, state.submissions, one))
+            return await use(keyring)
+
+    return trio.run(here)
+
+
+@asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[tuple[Broker, State]]:
+    async with AsyncExitStack() as stack:
+        database = None
+        if not _is_remote(config):
+            refuse_absent(config.data_dir)
+            database = await stack.enter_async_context(open_database(config.data_dir))
+        broker = await stack.enter_async_context(open_broker(config, database))
+        yield broker, await stack.enter_async_context(open_state(config, database))

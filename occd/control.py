@@ -1,0 +1,67 @@
+"""Asks a running daemon of this machine, over its control socket."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket
+from typing import Any
+from urllib.parse import quote
+
+from occd.config import Config
+from occd.errors import OccdError
+from occd.unixsocket import connect
+
+
+class Control:
+    def __init__(self, connected: socket, path: Path) -> None:
+        self._connection = http.client.HTTPConnection("localhost")
+        self._connection.sock = connected
+        self._path = path
+
+    def ask(
+        self,
+        method: str,
+        *path: str,
+        query: str = "",
+        body: object = None,
+        unknown: OccdError | None = None,
+    ) -> Any:
+        """The JSON of the answer. `path` is below /api/v1. Raises `unknown` for a 404, and OccdError with the
+        words of the daemon."""
+        target = "/".join(["/api/v1", *(quote(part, safe="") for part in path)]) + query
+        sent = None if body is None else json.dumps(body)
+        try:
+            self._connection.request(method, target, sent)
+            answer = self._connection.getresponse()
+            said = json.loads(answer.read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise OccdError(
+                f"the daemon at {self._path} gave no answer ({error or type(error).__name__}); it takes its "
+                "own user, and root"
+            ) from error
+        if answer.status == 404 and unknown:
+            raise unknown
+        if answer.status >= 400:
+            raise OccdError(said.get("detail") or said["title"])
+        return said
+
+
+@contextmanager
+def reach(config: Config) -> Iterator[Control | None]:
+    """None when no daemon listens at the control socket of this configuration. Raises OccdError when it is
+    somebody else's."""
+    path = config.control_socket
+    try:
+        found = connect(path)
+    except OSError as error:
+        raise OccdError(
+            f"the control socket {path} cannot be used: {error.strerror}; it takes the user of its daemon, "
+            "and root"
+        ) from error
+    if found is None:
+        yield None
+        return
+    with found:
+        yield Control(found, path)

@@ -1,0 +1,74 @@
+"""What administrators do beside the keys: give a dead letter another try and, at the control socket, cancel.
+
+Whoever reaches the control socket may do everything: the socket takes its own user and root alone.
+"""
+
+import socket
+
+import trio
+from quart import Blueprint, Response
+from werkzeug.datastructures import Headers
+
+from occd.principal import Principal
+from occd.unixsocket import is_ours
+from occd.web import AdminService
+from occd.web.access import Access, Call
+from occd.web.api import in_json, refuse_body
+from occd.web.ids import checked_id
+
+_ADMINISTRATOR = Principal(scopes=frozenset({"admin"}))
+
+
+class Administrators:
+    """Everybody is one."""
+
+    async def caller(self, headers: Headers, peer: str, *, changes: bool) -> Principal:
+        return _ADMINISTRATOR
+
+    async def bearer(self, secret: object, headers: Headers, peer: str) -> Principal:
+        return _ADMINISTRATOR
+
+    async def is_still(self, principal: Principal) -> bool:
+        return True
+
+
+class ControlListener:
+    """Closes the connections of other users."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+
+    async def accept(self) -> trio.SocketStream:
+        while True:
+            stream = await self._listener.accept()
+            if is_ours(stream.socket):
+                return stream
+            stream.socket.close()
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+def admin_routes(service: AdminService, access: Access) -> Blueprint:
+    admin = Blueprint("admin", __name__)
+    access.guard(admin, {"admin.requeue": Call("admin")})
+
+    @admin.post("/queues/kept/<letter_id>/requeue")
+    async def requeue(letter_id: str) -> Response:
+        refuse_body()
+        return in_json({"id": await service.requeue(letter_id)}, 201)
+
+    return admin
+
+
+def cancel_routes(service: AdminService, access: Access) -> Blueprint:
+    """For processes that serve no submissions, too."""
+    cancelling = Blueprint("cancelling", __name__)
+    access.guard(cancelling, {"cancelling.cancel": Call("run")})
+
+    @cancelling.delete("/submissions/<id>")
+    async def cancel(id: str) -> Response:
+        record, cancelled = await service.cancel(checked_id(id))
+        return in_json({"id": id, "status": record.status, "cancelled": cancelled})
+
+    return cancelling
