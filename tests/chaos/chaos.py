@@ -3,8 +3,8 @@
 Clients submit with idempotency keys, repeat what was not answered, follow over WebSockets of any ws node
 and reconnect. At the end every accepted submission has one result, its events have no gap, and each
 client saw `finished` once. With `--quotas` each is also paid for once, and none is counted for ever. Three
-forms: faults (the default); `--empty`, in which Redis also loses all it knows once in the middle; `--drain`, in
-which every node is stopped in order instead, and nothing may take a second attempt.
+forms: faults (the default); `--empty`, in which Redis also loses all it knows once in the middle; `--drain`,
+in which every node is stopped in order instead, and nothing may take a second attempt.
 
 Run as root; it makes a private network namespace for itself (`cluster.py`).
 """
