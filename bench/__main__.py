@@ -1,6 +1,6 @@
 """`make bench`: what a hello costs, what a test costs, how soon output is seen, and a classroom.
-`PARTS="judging classroom"` measures only those. Two parts must be named: `page`, which takes a quarter of an hour,
-and `accounts`, what accounts and quotas add to a hello."""
+`PARTS="judging classroom"` measures only those. Two parts must be named: `page`, which takes a quarter of an
+hour, and `accounts`, what accounts and quotas add to a hello."""
 
 import argparse
 
