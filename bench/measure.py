@@ -20,12 +20,13 @@ Run = Callable[[], Awaitable[None]]
 class HttpClient:
     """Connections kept open, and no more of HTTP than this needs: its work is on the same cores."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, bearer: str | None = None) -> None:
         self._port = port
         self._idle: list[trio.SocketStream] = []
         body = json.dumps({"language": "python", "source": SOURCE})
+        authorization = f"Authorization: Bearer {bearer}\r\n" if bearer else ""
         self._request = (
-            f"POST /api/v1/submissions?wait=60 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"POST /api/v1/submissions?wait=60 HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 

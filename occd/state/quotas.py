@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from occd.model import Result
 
-LEFT_S = 300.0
+LEFT_S = 120.0
 """A member of a payer's record whose submission is not known is removed when it is so old: it may be about to
 be created before."""
 

@@ -2,9 +2,9 @@
 
 Clients submit with idempotency keys, repeat what was not answered, follow over WebSockets of any ws node
 and reconnect. At the end every accepted submission has one result, its events have no gap, and each
-client saw `finished` once. Three forms: faults (the default); `--empty`, in which Redis also loses
-all it knows once in the middle; `--drain`, in which every node is stopped in order instead, and nothing may
-take a second attempt.
+client saw `finished` once. With `--quotas` each is also paid for once, and none is counted for ever. Three
+forms: faults (the default); `--empty`, in which Redis also loses all it knows once in the middle; `--drain`,
+in which every node is stopped in order instead, and nothing may take a second attempt.
 
 Run as root; it makes a private network namespace for itself (`cluster.py`).
 """
@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import paying
 import trio
 from cluster import Cluster, Node, Server, cluster, enter_private_network
 from daemons import GONE, events_of, log_faults, request
@@ -53,6 +54,7 @@ class Chaos:
     """Its own, so that a seed gives the same faults in the same order, whatever the clients do."""
     random: random.Random
     every_s: float
+    quotas: bool = False
     over: bool = False
     numbers: int = 0
     emptied_at: float | None = None
@@ -260,11 +262,17 @@ class Chaos:
             elif not self._forgotten_cancel(id, seen):
                 self.faults += filter(None, [self.accepted[id].fault(seen)])
             self.results[id] = seen
+        charged = 0.0
         for node in self.cluster.of("ws"):
-            mine = ids[:: 1 + len(ids) // 200]
-            for id, log in (await events_of(node.url, mine)).items():
+            mine = ids if self.quotas else ids[:: 1 + len(ids) // 200]
+            logs = await events_of(node.url, mine)
+            for id, log in logs.items():
                 whole = not self.emptied_at or self.accepted_at[id] > self.emptied_at
                 self.faults += log_faults(id, log, self.results[id], whole=whole)
+            charged = sum(paying.cost(self.results[id], log) for id, log in logs.items())
+        if self.quotas:
+            url = self.cluster.of("submit")[0].url
+            self.faults += await paying.faults(url, charged, self.started)
 
     def report(self) -> None:
         attempts = Counter(seen["attempts"] for seen in self.results.values())
@@ -296,9 +304,14 @@ class Chaos:
         return not self.faults and not self.lost and bool(self.accepted)
 
 
-async def main(seconds: float, every_s: float, seed: int, form: str, folder: Path) -> bool:
-    with cluster(folder, execute__slots="2") as running:
-        chaos = Chaos(running, random.Random(seed), random.Random(seed), every_s)
+async def main(
+    seconds: float, every_s: float, seed: int, form: str, quotas: bool, folder: Path
+) -> bool:
+    settings: dict[str, Any] = {}
+    if quotas:
+        settings["accounts"] = paying.accounts(cpu_s=200 + 3 * int(seconds))
+    with cluster(folder, execute__slots="2", **settings) as running:
+        chaos = Chaos(running, random.Random(seed), random.Random(seed), every_s, quotas)
         await running.start()
         chaos.started = time.monotonic()
         async with trio.open_nursery() as nursery:
@@ -328,9 +341,11 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=float, default=10, help="seconds from fault to fault")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--form", choices=["faults", "empty", "drain"], default="faults")
+    parser.add_argument("--quotas", action="store_true", help="with accounts; not with empty")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else time.time_ns() % 10**9
     print(f"seed {seed}", flush=True)
     enter_private_network()
     with tempfile.TemporaryDirectory(prefix="occd-chaos-") as name:
-        sys.exit(not trio.run(main, options.seconds, options.every, seed, options.form, Path(name)))
+        how = options.seconds, options.every, seed, options.form, options.quotas
+        sys.exit(not trio.run(main, *how, Path(name)))

@@ -44,6 +44,7 @@ class Daemon:
 
     folder: Path
     slots: int = 4
+    accounts: str | None = None
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
     groups: set[str] = field(default_factory=set)
@@ -62,6 +63,8 @@ class Daemon:
         self.lives += 1
         self.url = ""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OCCD_")}
+        if self.accounts:
+            environment["OCCD_ACCOUNTS"] = self.accounts
         argv = [sys.executable, "-m", "occd", "--roles", "all", "--listen", "127.0.0.1:0"]
         with self._output.open("wb") as out, (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

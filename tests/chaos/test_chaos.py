@@ -11,15 +11,15 @@ import pytest
 HERE = Path(__file__).parent
 
 
-Run = Callable[[str, int, int], None]
+Run = Callable[..., None]
 
 
 @pytest.fixture
 def run_chaos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """A form, for so many seconds, with so many from fault to fault."""
 
-    def run(form: str, seconds: int, every: int) -> None:
-        options = (f"--form={form}", f"--seconds={seconds}", f"--every={every}")
+    def run(form: str, seconds: int, every: int, *more: str) -> None:
+        options = (f"--form={form}", f"--seconds={seconds}", f"--every={every}", *more)
         printed = apart("chaos.py", *options, seconds=seconds, folder=tmp_path)
         with capsys.disabled():
             print("", *printed.splitlines()[:1], *printed.splitlines()[-1:], sep="\n")
@@ -44,8 +44,10 @@ def apart(program: str, *options: str, seconds: int, folder: Path) -> str:
     return done.stdout
 
 
-def test_whatever_is_killed_held_or_cut_off_each_submission_ends_once(run_chaos: Run) -> None:
-    run_chaos("faults", 40, 6)
+def test_whatever_is_killed_held_or_cut_off_each_submission_ends_and_is_paid_for_once(
+    run_chaos: Run,
+) -> None:
+    run_chaos("faults", 40, 6, "--quotas")
 
 
 def test_after_redis_was_emptied_what_was_unfinished_ends_once(run_chaos: Run) -> None:
@@ -67,7 +69,7 @@ def test_nodes_that_do_not_know_a_field_of_tests_are_replaced_under_load(tmp_pat
 
 @pytest.mark.long
 def test_chaos_for_five_minutes(run_chaos: Run) -> None:
-    run_chaos("faults", 300, 10)
+    run_chaos("faults", 300, 10, "--quotas")
 
 
 @pytest.mark.long

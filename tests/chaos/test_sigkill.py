@@ -1,4 +1,4 @@
-"""SIGKILL at random moments under load: what was accepted is finished, once, and rightly."""
+"""SIGKILL at random moments under load: what was accepted is finished and paid for, once, and rightly."""
 
 import random
 import time
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import paying
 import pytest
 import trio
 from daemons import GONE, Daemon, events_of, log_faults, request
@@ -33,6 +34,7 @@ class Storm:
     random: random.Random
     over: bool = False
     numbers: int = 0
+    began: float = field(default_factory=time.monotonic)
     accepted: dict[str, Program] = field(default_factory=dict)
     by_key: dict[str, str] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -96,6 +98,7 @@ async def run_storm(daemon: Daemon, kills: int) -> None:
     seed = time.time_ns()
     print(f"\nseed {seed}")
     storm = Storm(daemon, random.Random(seed))
+    daemon.accounts = paying.accounts(cpu_s=200 + 15 * kills)
     daemon.launch()
     await daemon.ready()
     async with trio.open_nursery() as nursery:
@@ -123,8 +126,11 @@ async def look_back(storm: Storm) -> None:
     for key, id in storm.random.sample(sorted(storm.by_key.items()), 10):
         again = await storm.ask("POST", "/submissions", storm.accepted[id].body, key)
         storm.note(again["id"], key, storm.accepted[id])
+    charged = 0.0
     for id, log in (await events_of(storm.daemon.url, list(storm.results))).items():
         storm.faults += log_faults(id, log, storm.results[id])
+        charged += paying.cost(storm.results[id], log)
+    storm.faults += await paying.faults(storm.daemon.url, charged, storm.began)
 
 
 def report(storm: Storm, kills: int) -> None:

@@ -1,0 +1,65 @@
+"""Quotas for clients that nothing is to refuse. In the end they must add up, whatever was killed.
+
+All clients come from one address and count as one. The level of processor time sinks a little meanwhile, so
+what was charged is the level and what it has sunk by."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+from daemons import request
+
+UNFINISHED = 10_000
+
+
+def accounts(cpu_s: int) -> str:
+    """With a limit in a day. The lower it is, the less the level sinks; what is used must stay below it."""
+    limits = {
+        "unfinished": UNFINISHED,
+        "runs_per_minute": 1_000_000,
+        "cpu_seconds_per_day": cpu_s,
+    }
+    classes = {"it": limits}
+    return json.dumps({"anonymous": {"class": "it"}, "default_class": "it", "classes": classes})
+
+
+LEFT_BEHIND_S = 240.0
+"""What a death left is given back after two minutes, by a process that looks once a minute."""
+
+
+def cost(seen: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> float:
+    """The processor time of a result, by its events. An attempt that was lost costs nothing."""
+    if seen["verdict"] == "internal_error":
+        return 0.0
+    names = [frame["event"]["name"] for frame in log]
+    if "started" not in names:
+        return 0.0
+    last = len(names) - names[::-1].index("started")
+    events = [frame["event"] for frame in log[last:]]
+    ends = [event for event in events if event["name"] == "stage" and event["phase"] == "end"]
+    return sum(float(event["outcome"]["cpu_time"]) for event in ends)
+
+
+async def faults(url: str, charged: float, began: float) -> list[str]:
+    """What does not add up. All is finished. `began` is the time of the first submission (monotonic)."""
+    until = time.monotonic() + LEFT_BEHIND_S
+    while True:
+        _, me = await request(url, "GET", "/me")
+        left = {name: each["left"] for name, each in me["quotas"].items()}
+        limit = me["quotas"]["cpu_seconds_per_day"]["limit"]
+        if left["unfinished"] == UNFINISHED or time.monotonic() > until:
+            break
+        await trio.sleep(1)
+    sunk = (time.monotonic() - began) * limit / 86_400
+    used = limit - left["cpu_seconds_per_day"]
+    print(f"charged {charged:.2f} s, counted {used:.2f} s and {sunk:.2f} s that sank", flush=True)
+    found = []
+    if left["unfinished"] != UNFINISHED:
+        found.append(
+            f"{UNFINISHED - left['unfinished']} unfinished submissions are counted for ever"
+        )
+    if abs(used + sunk - charged) > 0.01 * charged + 0.05:
+        found.append(f"{charged:.2f} s were to be paid, and {used + sunk:.2f} s were")
+    return found

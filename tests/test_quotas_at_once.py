@@ -1,0 +1,103 @@
+"""Real daemons, and many clients at once: never one more than a quota admits."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from rabbitmq_server import shared
+from redis_server import shared_redis
+from serving import API, Server, serving
+
+CLIENTS, SECONDS = 50, 3.0
+LIMIT = 10
+
+
+def accounts(**limits: float) -> str:
+    classes = {"visitor": limits}
+    value = {"anonymous": {"class": "visitor"}, "default_class": "visitor", "classes": classes}
+    return json.dumps(value)
+
+
+def apart(folder: Path, stack: ExitStack, limits: str, **more: Any) -> list[Server]:
+    """Two submit nodes on one RabbitMQ and one Redis. Nothing runs what they accept."""
+    common: dict[str, Any] = {
+        "accounts": limits,
+        "languages": '["python"]',
+        "rabbitmq__url": shared().add_vhost(),
+        "redis__url": shared_redis().url,
+        "redis__prefix": f"at-once-{uuid4().hex[:8]}",
+    }
+    return [
+        stack.enter_context(serving(folder / name, roles="submit", node=name, **common, **more))
+        for name in ("one", "two")
+    ]
+
+
+def embedded(folder: Path, stack: ExitStack, limits: str) -> list[Server]:
+    return [stack.enter_context(serving(folder / "one", accounts=limits))]
+
+
+@pytest.fixture(params=[embedded, apart], ids=lambda made: made.__name__)
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sequence[Server]]:
+    limits = accounts(runs_per_minute=LIMIT, unfinished=1000)
+    with ExitStack() as stack:
+        yield request.param(tmp_path, stack, limits)
+
+
+def left(server: Server, quota: str) -> float:
+    found: float = server.get(f"{API}/me").json()["quotas"][quota]["left"]
+    return found
+
+
+def test_fifty_clients_at_once_get_what_the_bucket_has_and_not_one_more(
+    nodes: Sequence[Server],
+) -> None:
+    """What they say of their address changes nothing: there is no trusted proxy."""
+    statuses: Counter[int] = Counter()
+    counting, ready = threading.Lock(), threading.Barrier(CLIENTS + 1)
+
+    def storm(number: int) -> None:
+        server, until = nodes[number % len(nodes)], time.monotonic() + SECONDS
+        ready.wait()
+        turn = 0
+        while not turn or time.monotonic() < until:
+            turn += 1
+            forwarded = f"192.0.2.{number}, 198.51.100.{turn % 256}"
+            answer = server.post(
+                {"language": "python", "source": "print(1)"}, x_forwarded_for=forwarded
+            )
+            with counting:
+                statuses[answer.status] += 1
+
+    threads = [threading.Thread(target=storm, args=[number]) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    began = time.monotonic()
+    ready.wait()
+    for thread in threads:
+        thread.join()
+    took = time.monotonic() - began
+    assert statuses.keys() == {202, 429}
+    assert LIMIT <= statuses[202] <= LIMIT + took * LIMIT / 60
+    assert statuses[429] >= CLIENTS - LIMIT
+
+
+def test_a_full_queue_takes_nothing(tmp_path: Path) -> None:
+    limits = accounts(unfinished=1000, runs_per_minute=1000)
+    with ExitStack() as stack:
+        one, two = apart(tmp_path, stack, limits, queue__length_max="3")
+        statuses = Counter(
+            server.post({"language": "python", "source": "1"}).status
+            for _ in range(20)
+            for server in (one, two)
+        )
+        assert statuses.keys() == {202, 503}
+        assert left(one, "unfinished") == left(two, "unfinished") == 1000 - statuses[202]
+        assert left(one, "runs_per_minute") >= 1000 - statuses[202]
