@@ -706,6 +706,10 @@ async def test_every_step_can_be_repeated(
         assert await state.keys.all() == [replace(first, expires_at=1_800_000_000), second]
         await state.keys.revoke("first")
         assert await state.keys.all() == [second]
+        await state.keys.used({"second": 1_700_000_000})
+        await state.keys.expire("second", 1_800_000_000)
+        await state.keys.revoke("second")
+        assert server.command("HKEYS", "occd2:keys").split() == ["*1", "$4", "made"]
         await state.sessions.expect(login := a_login("a" * 64))
         assert await state.sessions.take(login.state) == login
         await state.sessions.open(session := a_session("one"))
