@@ -72,7 +72,7 @@ class Used:
     cpu_day: float = 0.0
     stored: int = 0
     stored_until: float | None = None
-    """When the first of what is stored goes."""
+    """When the first of what is stored goes, if the limit is reached."""
 
     def sunk(self, now: float, allowance: Allowance) -> "Used":
         """What is left of it at a later moment. A clock that was set back changes nothing."""

@@ -81,7 +81,7 @@ def look(db: sqlite3.Connection, payer: str, now: float) -> tuple[Used, Allowanc
     if row is None:
         return Used(now), Allowance()
     limits, used = Allowance(None, *row[6:]), Used(*row[:6])
-    if used.stored:
+    if limits.stored_bytes is not None and used.stored >= limits.stored_bytes:
         first = "SELECT min(until) FROM stored WHERE payer = ?"
         used = replace(used, stored_until=db.execute(first, [payer]).fetchone()[0])
     return used.sunk(now, limits), limits
