@@ -46,6 +46,15 @@ knows no quotas, can still open the folder."""
 
 _EXPIRE_ROWS = 1000
 
+_COLUMNS = (
+    "at", "unfinished", "runs", "cpu_hour", "cpu_day", "stored", "runs_per_minute", "cpu_seconds_per_hour",
+    "cpu_seconds_per_day", "stored_bytes", "says_until",
+)  # fmt: skip
+_KEEP = (
+    f"INSERT INTO quotas VALUES (?{', ?' * len(_COLUMNS)}) ON CONFLICT DO UPDATE SET "  # noqa: S608
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
+)
+
 
 def admit(
     db: sqlite3.Connection,
@@ -177,4 +186,4 @@ def _keep(db: sqlite3.Connection, payer: str, used: Used, limits: Allowance) -> 
         limits.stored_bytes,
         None if used.unfinished or used.stored else used.empty_at(limits),
     ]
-    db.execute(f"INSERT OR REPLACE INTO quotas VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+    db.execute(_KEEP, row)
