@@ -25,7 +25,8 @@ from occd.config import RedisConfig
 from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission, Unreadable
 from occd.events import Finished, LogEntry, Output, Queued
 from occd.key import Key
-from occd.model import File, Outcome, Result, Submission, Verdict, Written, new_id
+from occd.model import File, Outcome, Result, Spent, Submission, Verdict, Written, new_id
+from occd.quotas import Allowance, Payer
 from occd.sessions import LOGIN_S, ROTATE_S, SESSION_S, Login, Session
 from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
@@ -87,6 +88,24 @@ def output(data: bytes) -> Output:
 
 def result() -> Result:
     return Result(Verdict.OK, attempts=1, finished_at=time.time())
+
+
+PAYER = Payer("addr:192.0.2.1", Allowance(10, 100, 1000, 10_000, 1_000_000))
+
+
+async def a_life_that_pays(state: State) -> None:
+    """One of three submissions is run and erased. The others are given back."""
+    submission, refused, reserved = make(), make(), make()
+    await state.submissions.create(submission, None, "", PAYER)
+    await state.submissions.create(refused, None, "", PAYER)
+    await state.quotas.admit(PAYER, [reserved.id])
+    await state.submissions.discard(refused.id)
+    await state.quotas.give_back(PAYER, [refused.id, reserved.id])
+    assert await state.submissions.begin(submission, "3", "node") == 1
+    spent = replace(result(), spent=Spent(10.0, 100))
+    assert await state.submissions.finish(submission.id, 1, spent)
+    assert not await state.submissions.finish(submission.id, 1, spent)
+    assert await state.submissions.erase(submission)
 
 
 async def begun(state: State, *, interactive: bool = False) -> Submission:
@@ -678,6 +697,9 @@ async def test_every_step_can_be_repeated(
         assert [each.event.name for each in found] == [
             "queued", "started", "started", "started", "started", "output", "output", "finished"
         ]  # fmt: skip
+        await a_life_that_pays(state)
+        levels = [round(each.left) for each in await state.quotas.admit(PAYER, ())]
+        assert levels == [10, 99, 990, 9990, 1_000_000]
         await state.keys.add(first := a_key("first"))
         await state.keys.add(second := a_key("second"))
         await state.keys.expire("first", 1_800_000_000)
@@ -753,6 +775,70 @@ async def test_those_that_wait_no_more_are_counted_no_more(
         assert server.command("ZCARD", "occd2:unpublished") == ":1"
 
 
+async def test_an_end_that_nobody_charged_is_charged_when_it_comes_again_or_after_a_while(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """notify dies between the two steps. Then the message comes again, or a process looks through them."""
+    async with opened(server) as state:
+        for again in (True, False):
+            submission = make()
+            await state.submissions.create(submission, None, "", PAYER)
+            await state.submissions.begin(submission, "3", "node")
+            spent = replace(result(), spent=Spent(100.0))
+            with monkeypatch.context() as patch:
+                patch.setattr("occd.state.redis.indexes.Indexes.after_end", fails)
+                with pytest.raises(StateUnavailable):
+                    await state.submissions.finish(submission.id, 1, spent)
+            assert (await state.quotas.admit(PAYER, ()))[0].left == 9
+            if again:
+                assert not await state.submissions.finish(submission.id, 1, spent)
+        monkeypatch.setattr("occd.state.redis.quotas.LEFT_S", 0.0)
+        monkeypatch.setattr("occd.state.redis.quotas._HEAL_EVERY_S", 0.05)
+        async with opened(server):
+            with trio.fail_after(SOON_S):
+                while (await state.quotas.admit(PAYER, ()))[0].left < 10:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+        assert [round(each.left, -2) for each in await state.quotas.admit(PAYER, ())][2:4] == [
+            800,
+            9800,
+        ]
+        assert server.command("ZCARD", "occd2:admitted") == ":0"
+
+
+async def test_in_an_emptied_redis_quotas_begin_anew(server: RedisServer) -> None:
+    async with opened(server) as state:
+        submission = make()
+        for each in (make(), submission):
+            await state.submissions.create(each, None, "", PAYER)
+        await state.submissions.begin(submission, "3", "node")
+        server.command("FLUSHALL")
+        assert (await state.quotas.admit(PAYER, ()))[0].left == 10
+        spent = replace(result(), spent=Spent(100.0))
+        assert await state.submissions.begin(submission, "3", "node") == 1
+        assert await state.submissions.finish(submission.id, 1, spent)
+        assert [each.left for each in await state.quotas.admit(PAYER, ())] == [
+            10, 100, 1000, 10_000, 1_000_000
+        ]  # fmt: skip
+
+
+async def test_strange_values_of_a_payer_are_left_out(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.state.redis.quotas.LEFT_S", 0.0)
+    monkeypatch.setattr("occd.state.redis.quotas._HEAL_EVERY_S", 0.05)
+    base = "occd2:{q:addr:192.0.2.1}"
+    server.command("HSET", base, "runs", "x y z", "hour", "1", "day", "nan nan nan")
+    server.command("ZADD", "occd2:admitted", "1", "noid", "2", "no payer", "3", "is stream")
+    server.command("XADD", "occd2:{q:stream}", "*", "not", "ours")
+    server.command("XADD", "occd2:{q:stream}:m", "*", "not", "ours")
+    async with opened(server) as state:
+        created = await state.submissions.create(make(), None, "", PAYER)
+        assert [each.left for each in created.quotas][:3] == [9, 99, 1000]
+        with trio.fail_after(SOON_S):
+            while server.command("ZCARD", "occd2:admitted") != ":1":  # noqa: ASYNC110
+                await trio.sleep(0.02)
+
+
 # keys
 
 
@@ -778,6 +864,10 @@ async def live(state: State) -> None:
     await state.submissions.create(refused, "another", "digest")
     await state.submissions.discard(refused.id)
     await state.submissions.unpublished(time.time() + 60)
+    await a_life_that_pays(state)
+    stored = make()
+    await state.submissions.create(stored, None, "", PAYER)
+    await state.submissions.finish(stored.id, None, result())
     await state.nodes.announce(Node("n", ("ws",)))
     await state.nodes.live()
     await state.nodes.withdraw(Node("n", ("ws",)))

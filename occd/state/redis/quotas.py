@@ -12,6 +12,7 @@ removed twice, or admitted twice, changes nothing the second time.
 
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -94,15 +95,14 @@ class RedisQuotas:
             if status in (b"queued", b"running"):
                 left += 1
                 continue
-            commands = (
+            leaving = (
                 self.settling(payer, id, (cost or b"").decode(errors="replace"))
                 if status
                 else self.giving_back(payer, id)
             )
-            try:
-                await self._store.link.run(*commands)
-            except Unreadable:
-                await self._store.link.run(("ZREM", self._admitted, member))
+            with suppress(Unreadable):  # somebody else wrote over the payer's record
+                await self._store.link.run(*leaving)
+            await self._store.link.run(("ZREM", self._admitted, member))
         self._passed = self._passed + left if len(members) == _HEAL_AT_ONCE else 0
 
     def _leaving(self, payer: str, id: str, *args: float) -> list[Command]:
