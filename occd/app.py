@@ -148,8 +148,8 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
 
 
 def _provider(config: Config) -> SignInService | None:
-    """Raises ConfigError."""
-    if config.accounts is None or config.accounts.oidc is None:
+    """Of the role submit, which alone needs the secret. Raises ConfigError."""
+    if "submit" not in config.roles or config.accounts is None or config.accounts.oidc is None:
         return None
     from occd.web.oidc import Provider
 

@@ -1,7 +1,6 @@
 """People for tests: browsers without a screen, and a server at which they sign in."""
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,47 +10,41 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from provider import Provider
+from redis_server import free_port
 from serving import API, Answer, Server, serving
 
 CLIENT_SECRET = "the-client's-own-secret"
-CLASSES: dict[str, dict[str, object]] = {"student": {}, "service": {}, "visitor": {}}
 
 
-def accounts(provider: Provider, anonymous: object = "refuse", **oidc: object) -> dict[str, Any]:
+def accounts(
+    provider: Provider, folder: Path, anonymous: object = "refuse", **oidc: object
+) -> dict[str, Any]:
+    """The part of the configuration. `folder` gets the file with the client's secret."""
+    secret = folder / "client-secret"
+    secret.write_text(f"{CLIENT_SECRET}\n")
     settings = {
         "issuer": provider.issuer,
         "client_id": "occd",
+        "client_secret_file": str(secret),
         "class_of": {"staff": "service"},
         "admin": ["ops"],
     }
     return {
         "anonymous": anonymous,
         "default_class": "student",
-        "classes": CLASSES,
+        "classes": {"student": {}, "service": {}, "visitor": {}},
         "oidc": settings | oidc,
     }
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 @contextmanager
-def signing_in(
-    data_dir: Path, provider: Provider, anonymous: object = "refuse", **oidc: object
-) -> Iterator[Server]:
-    """A server at which people of this provider sign in."""
+def signing_in(data_dir: Path, accounts: dict[str, Any]) -> Iterator[Server]:
+    """A server at which people sign in."""
     port = free_port()
-    secret = data_dir.with_name("client-secret")
-    secret.write_text(f"{CLIENT_SECRET}\n")
-    oidc = {"client_secret_file": str(secret)} | oidc
     with serving(
         data_dir,
         port=str(port),
-        accounts=json.dumps(accounts(provider, anonymous, **oidc)),
+        accounts=json.dumps(accounts),
         http__public_url=f"http://127.0.0.1:{port}",
     ) as server:
         yield server

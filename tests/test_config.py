@@ -1,5 +1,6 @@
 """Configuration is assembled once, and what cannot work is refused by name."""
 
+import json
 import os
 from pathlib import Path
 
@@ -197,6 +198,52 @@ def test_what_is_wrong_with_accounts_is_one_clear_line(folder: Path, part: str, 
     assert not any(word in str(error.value) for word in PYTHONS)
 
 
+@pytest.mark.parametrize(
+    ("oidc", "site", "named"),
+    [
+        ({}, None, "http.public_url must be set for accounts.oidc"),
+        ({}, "http://code.example.org", "http.public_url must begin with https:// for accounts"),
+        (
+            {"issuer": "login.example.org"},
+            "https://a",
+            "issuer: 'login.example.org' is not an issuer",
+        ),
+        ({"issuer": "http://login.example.org"}, "https://a", "must begin with https://"),
+        ({"issuer": "https://a/?x"}, "https://a", "without ? and #"),
+        ({"issuer": "https://a/#x"}, "https://a", "without ? and #"),
+        ({"scopes": ["a b"]}, "https://a", "oidc.scopes: must look like"),
+        ({"class_of": {"staff": "other"}}, "https://a", "there is no class 'other'"),
+    ],
+)
+def test_what_is_wrong_with_a_sign_in_is_one_clear_line(
+    folder: Path, oidc: dict[str, object], site: str | None, named: str
+) -> None:
+    settings = {"issuer": "https://login.example.org", "client_id": "occd"} | oidc
+    accounts = {"anonymous": "refuse", "default_class": "all", "classes": {"all": {}}}
+    given = {"accounts": accounts | {"oidc": settings}, "http": {"public_url": site}}
+    (folder / "accounts.yaml").write_text(json.dumps(given))
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    assert named in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert not any(word in str(error.value) for word in PYTHONS)
+
+
+@pytest.mark.parametrize("site", ["http://127.0.0.1:8000", "http://[::1]", "http://x.localhost"])
+def test_a_sign_in_on_this_machine_needs_no_https(folder: Path, site: str) -> None:
+    oidc = {"issuer": "http://localhost:9000", "client_id": "occd"}
+    accounts = {"anonymous": "refuse", "default_class": "all", "classes": {"all": {}}}
+    given = {"accounts": accounts | {"oidc": oidc}, "http": {"public_url": site}}
+    (folder / "accounts.yaml").write_text(json.dumps(given))
+    assert load_config().http.public_origin == site
+
+
+def test_a_public_address_may_have_a_path(folder: Path) -> None:
+    (folder / "http.yaml").write_text("http: {public_url: 'https://Example.org/code/'}")
+    http = load_config().http
+    assert (http.public_origin, http.public_path) == ("https://example.org", "/code")
+
+
 @pytest.mark.parametrize("name", ["OCCD_FOO", "OCCD_FOO__BAR", "OCCD_EXECUTE__SLOT"])
 def test_what_is_wrong_in_the_environment_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -245,6 +292,17 @@ PYTHONS = (
         ("http: {origins: a.example}", "{file}: http.origins: 'a.example' is not an origin"),
         ("http: {origins: ['https://a/']}", "{file}: http.origins: 'https://a/' is not an origin"),
         ("http: {origins: ['https://a:443']}", "{file}: http.origins: 'https://a:443' is not"),
+        ("http: {public_url: code.example}", "{file}: http.public_url: 'code.example' is not the"),
+        (
+            "http: {public_url: 'ftp://a/'}",
+            "{file}: http.public_url: 'ftp://a/' is not the address",
+        ),
+        (
+            "http: {public_url: 'https://a/?x'}",
+            "{file}: http.public_url: 'https://a/?x' is not the",
+        ),
+        ("http: {public_url: 'https://a:443'}", "{file}: http.public_url: 'https://a:443' is not"),
+        ("http: {public_url: 'https://x@a/'}", "{file}: http.public_url: 'https://x@a' is not"),
         ("execute: {slots: many}", "{file}: execute.slots: expected a whole number"),
         ("execute: {slots: 1.5}", "{file}: execute.slots: expected a whole number"),
         ("execute: {slots: 0}", "{file}: execute.slots: must be at least 1"),

@@ -87,6 +87,16 @@ def test_beyond_loopback_every_name_is_answered_until_ours_are_listed(
     assert not answers(listed, "evil.example")
 
 
+def test_the_name_in_the_public_address_is_ours_and_counts_as_listed() -> None:
+    http = HttpConfig(public_url="https://Code.example.org:8443/at/a/path/")
+    found = Hosts(Config(listen="0.0.0.0:8000", http=http))
+    assert not found.any
+    assert answers(found, "code.example.org:8443")
+    assert answers(found, "192.0.2.1")
+    assert not answers(found, "evil.example")
+    assert not answers(found, "x.code.example.org")
+
+
 def test_a_name_to_listen_on_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     loopback = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: loopback)

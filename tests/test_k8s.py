@@ -11,13 +11,13 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from packaged import accepted, kustomized
+from packaged import accepted, image_settings, kustomized
 
 from occd.config import ROLES, RabbitmqConfig
 from occd.languages import load_languages
 
 VERSION = "1.33"  # the first in which all that is asked for is switched on by default
-FOLDERS = ("base", "with-keda")
+FOLDERS = ("base", "with-keda", "with-accounts")
 KEDA = {"ScaledObject", "TriggerAuthentication"}
 BROKER_AND_STATE = {"rabbitmq", "redis"}
 
@@ -60,6 +60,35 @@ def test_every_object_fits_the_schemas(folder: str) -> None:
     for each in kustomized(folder):
         if each["kind"] not in KEDA:
             kubernetes_validate.validate(each, VERSION, strict=True)
+
+
+def test_with_accounts_submit_alone_has_the_clients_secret(tmp_path: Path) -> None:
+    objects = kustomized("with-accounts")
+    (files,) = of_kind(objects, "ConfigMap").values()
+    for name, text in files["data"].items():
+        (tmp_path / name).write_text(text)
+    secrets = of_kind(objects, "Secret")
+    (oidc,) = [name for name in secrets if name.startswith("oidc")]
+    (ours,) = [contents(each) for name, each in secrets.items() if name.startswith("occd")]
+    have = set()
+    for role, each in of_kind(objects, "Deployment").items():
+        pod = each["spec"]["template"]["spec"]
+        config = accepted(tmp_path, image_settings() | ours, pod["containers"][0]["args"])
+        assert config.accounts
+        assert config.accounts.oidc
+        assert config.http.public_url == "https://occd.example.org"
+        mounts = {
+            mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]
+        }
+        for volume in pod["volumes"]:
+            if volume.get("secret", {}).get("secretName") == oidc:
+                (key,) = contents(secrets[oidc])
+                assert (
+                    str(config.accounts.oidc.client_secret_file)
+                    == f"{mounts[volume['name']]}/{key}"
+                )
+                have.add(role)
+    assert have == {"submit"}
 
 
 def test_each_role_is_a_deployment(containers: dict[str, dict[str, Any]]) -> None:

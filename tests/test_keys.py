@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import structlog
 import trio
 from in_process import UPGRADE, Edge, edge
 from pydantic import SecretStr
@@ -775,6 +776,14 @@ async def _misuse(calls: Calls, secret: str) -> list[bytes]:
     return answers
 
 
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("logging_as_before")
 @pytest.mark.parametrize("broken", [False, True])
 async def test_a_planted_key_is_in_no_line_of_the_log_and_in_no_answer(
     calls: Calls,

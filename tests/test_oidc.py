@@ -37,10 +37,8 @@ def provider(process: Process, tmp_path: Path) -> Provider:
     return Provider(config(process, tmp_path))
 
 
-def config(process: Process, folder: Path, **oidc: object) -> Config:
-    secret = folder / "secret"
-    secret.write_text(CLIENT_SECRET)
-    given = accounts(process, **{"client_secret_file": secret} | oidc)
+def config(process: Process, folder: Path, **oidc: str) -> Config:
+    given = accounts(process, folder, **oidc)
     return Config.model_validate({"accounts": given, "http": {"public_url": "http://127.0.0.1:1"}})
 
 
@@ -243,4 +241,4 @@ async def test_a_provider_that_is_not_there_is_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["client_secret_file", "ca_file"])
 def test_a_file_that_is_not_there_is_named(name: str, process: Process, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"accounts\.oidc\.{name}: there is no file"):
-        Provider(config(process, tmp_path, **{name: tmp_path / "absent"}))
+        Provider(config(process, tmp_path, **{name: str(tmp_path / "absent")}))

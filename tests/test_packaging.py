@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaged import (
     PACKAGING,
     accepted,
@@ -185,3 +186,20 @@ def test_the_build_sees_no_more_than_it_needs() -> None:
     shown = {line[1:] for line in listed if line.startswith("!")}
     assert listed[1] == "*"
     assert not any(name.split("/")[0] in {"data", "config", "tests", ".git"} for name in shown)
+
+
+def test_the_accounts_of_compose_are_taken_by_every_role(tmp_path: Path) -> None:
+    added = yaml.safe_load((PACKAGING / "compose-accounts.yaml").read_text())
+    for name in ("compose/occd.yaml", "accounts/accounts.yaml"):
+        (tmp_path / Path(name).name).write_text((PACKAGING / name).read_text())
+    services = compose_services()
+    assert set(added["services"]) == set(ROLES)
+    for role, service in added["services"].items():
+        settings = image_settings() | service["environment"]
+        config = accepted(tmp_path, settings, services[role]["command"])
+        assert config.accounts
+        assert config.accounts.oidc
+        assert Path(f"/run/secrets/{added['services']['submit']['secrets'][0]}") == (
+            config.accounts.oidc.client_secret_file
+        )
+        assert ("secrets" in service, "networks" in service) == (role == "submit", role == "submit")

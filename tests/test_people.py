@@ -1,14 +1,24 @@
 """People sign in at a real provider, and only they are who they say they are."""
 
+import json
+import re
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from people import CLIENT_SECRET, Browser, agree, parameters, signing_in
+import trio
+from in_process import edge
+from people import CLIENT_SECRET, Browser, accounts, agree, parameters, signing_in
 from provider import Provider, providing
-from serving import API, Answer, Server
+from redis_server import RedisServer, free_port, redis_server
+from serving import API, PATIENCE_S, Answer, Client, Server, connected, serving
+from trio_websocket import ConnectionClosed
 
-from occd.sessions import SESSIONS_MAX
+from occd.sessions import ROTATE_S, SESSIONS_MAX, Session
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +38,8 @@ def provider(its_process: Provider) -> Provider:
 
 @pytest.fixture(scope="module")
 def server(its_process: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with signing_in(tmp_path_factory.mktemp("people") / "data", its_process) as server:
+    folder = tmp_path_factory.mktemp("people")
+    with signing_in(folder / "data", accounts(its_process, folder)) as server:
         yield server
 
 
@@ -344,6 +355,125 @@ def test_a_person_has_at_most_so_many_sessions(provider: Provider, server: Serve
         401,
         *[200] * SESSIONS_MAX,
     ]
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    its_process: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, Server, RedisServer]]:
+    """Two nodes that meet in Redis, and answer for the first one's address."""
+    with redis_server() as redis, ExitStack() as stack:
+        folder, home = tmp_path_factory.mktemp("nodes"), f"http://127.0.0.1:{free_port()}"
+        port = home.rpartition(":")[2]
+        key = {"id": "k", "owner": "o", "class": "student", "sha256": sha256(KEY).hexdigest()}
+        given = json.dumps(accounts(its_process, folder) | {"keys": [key]})
+        one, other = (
+            stack.enter_context(
+                serving(
+                    folder / name,
+                    port=port if name == "one" else "0",
+                    accounts=given,
+                    http__public_url=home,
+                    redis__url=redis.url,
+                )
+            )
+            for name in ("one", "other")
+        )
+        yield one, other, redis
+
+
+KEY = b"occd_a-key-of-the-configuration"
+
+
+def test_any_node_finishes_a_login_and_knows_a_session(
+    provider: Provider, nodes: tuple[Server, Server, RedisServer]
+) -> None:
+    browser = Browser(nodes[0])
+    came = agree(browser.set_off(), "ada").removeprefix(browser.origin)
+    elsewhere = Browser(nodes[1], browser.cookies)
+    assert elsewhere.get(came).status == 303
+    assert browser.submit().status == 202
+    assert browser.submit(Origin="http://127.0.0.1:1").status == 403
+
+
+async def test_signing_out_ends_what_the_session_holds_open_on_every_node(
+    provider: Provider, nodes: tuple[Server, Server, RedisServer]
+) -> None:
+    browser = Browser(nodes[0])
+    await trio.to_thread.run_sync(browser.sign_in, "ada")
+    head = {"Cookie": browser.cookie, "Origin": browser.origin}
+    async with connected(nodes[1], **head) as client:
+        id = await client.submit("import time; time.sleep(60)", interactive=True)
+        await client.until(id, "queued")
+        await trio.to_thread.run_sync(browser.request, "POST", f"{API}/sign-out")
+        began = trio.current_time()
+        assert await close_code(client) == 4401
+        # A second more than is promised, for a machine that is busy.
+        assert trio.current_time() - began < 6
+
+
+async def close_code(client: Client) -> int:
+    with trio.fail_after(PATIENCE_S), pytest.raises(ConnectionClosed) as closed:
+        await receive_all(client)
+    reason = closed.value.reason
+    assert reason
+    code: int = reason.code
+    return code
+
+
+async def receive_all(client: Client) -> None:
+    while True:
+        await client.receive()
+
+
+def test_an_emptied_redis_makes_nobody_somebody_else(
+    provider: Provider, nodes: tuple[Server, Server, RedisServer]
+) -> None:
+    browser = Browser(nodes[0])
+    browser.sign_in("ada")
+    login = browser.set_off()
+    nodes[2].do("FLUSHALL")
+    answer = browser.submit()
+    assert (answer.status, problem(answer)) == (401, "signed-out")
+    assert problem(browser.come_back(agree(login, "ada"))) == "sign-in-expired"
+    mine = f"{API}/submissions"
+    assert browser.server.get(mine, Authorization=f"Bearer {KEY.decode()}").status == 200
+    browser.sign_in("ada")
+    assert browser.get(mine).status == 200
+
+
+async def test_a_session_in_use_gets_a_new_secret(tmp_path: Path) -> None:
+    """And its cookie is one that only this host can set, and that goes by https alone."""
+    home, issuer, now = "https://code.example.org", "https://login.example.org", time.time()
+    oidc = {"issuer": issuer, "client_id": "occd"}
+    given = {"anonymous": "refuse", "default_class": "all", "classes": {"all": {}}, "oidc": oidc}
+    hashed = sha256(b"old").hexdigest()
+    opened = Session("p.s", hashed, f"oidc:{issuer}#ada", "Ada", (), now + 3600, now - ROTATE_S)
+
+    async def look(cookie: str) -> tuple[bytes, str | None]:
+        head = f"GET {API}/me HTTP/1.1\r\nHost: code.example.org\r\nConnection: close\r\n"
+        said = await found.exchange(f"{head}Cookie: {cookie}\r\n\r\n".encode())
+        (line,) = re.findall(r"set-cookie: ([^\r]*)", said.decode(), re.I) or [None]
+        return said.split()[1], line
+
+    async with edge(tmp_path, given, public_url=home) as found:
+        await found.state.sessions.open(opened)
+        name = "__Host-occd_session"
+        status, line = await look(f"{name}=p.s.old")
+        assert status == b"200"
+        assert line
+        new, *attributes = line.split("; ")
+        assert re.fullmatch(rf"{name}=p\.s\.[A-Za-z0-9_-]{{43}}", new)
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(attributes)
+        for cookie in (new, f"{name}=p.s.old"):  # whose answer may be on its way
+            assert await look(cookie) == (b"200", None)
+        assert (await look(f"{name}=p.s.other"))[0] == b"401"
+        assert (await look("occd_session=p.s.old"))[0] == b"200"  # is nobody's
+        said = await found.exchange(
+            f"GET {API}/me HTTP/1.1\r\nHost: code.example.org\r\nConnection: close\r\n"
+            f"Origin: {home}.evil.example\r\nCookie: {new}\r\n\r\n".encode()
+        )
+        assert b'"kind":"nobody"' in said
 
 
 def test_secrets_are_in_no_log_and_no_page(provider: Provider, browser: Browser) -> None:

@@ -8,6 +8,7 @@ the attack. An IP address in `Host` cannot have been rebound, and nobody else ow
 import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
 
@@ -27,8 +28,9 @@ class Hosts:
 
     def __init__(self, config: Config) -> None:
         listen = _bare(config.listen.rpartition(":")[0])
-        self.any = not config.http.hosts and not is_loopback(listen)
-        self._names = {_LOOPBACK, f"*.{_LOOPBACK}", listen, *config.http.hosts}
+        public = _bare(urlsplit(config.http.public_url or "").hostname or listen)
+        self.any = not (config.http.hosts or config.http.public_url or is_loopback(listen))
+        self._names = {_LOOPBACK, f"*.{_LOOPBACK}", listen, public, *config.http.hosts}
 
     def check(self, headers: Headers, target: str) -> None:
         """Raises Rejected when the request is for a name that is not ours. `target` is the request's path, or

@@ -8,11 +8,12 @@ from occd.principal import KEY, PERSON, Principal
 from occd.web import SubmitService
 from occd.web.access import Access, Call, peer_of
 from occd.web.api import in_json
+from occd.web.people import People
 from occd.web.quotas import quota_json
 from occd.web.schema import ceilings_json
 
 
-def me_routes(service: SubmitService, access: Access, config: Config) -> Blueprint:
+def me_routes(service: SubmitService, access: Access, people: People, config: Config) -> Blueprint:
     me = Blueprint("me", __name__)
     access.guard(me, {"me.me_": Call()})
 
@@ -21,7 +22,7 @@ def me_routes(service: SubmitService, access: Access, config: Config) -> Bluepri
         caller = await access.caller(request.headers, peer_of(request.scope), changes=False)
         kind, name = _who(caller)
         quotas = await service.quotas(caller)
-        return in_json(
+        answer = in_json(
             {
                 "kind": kind,
                 "name": name,
@@ -31,6 +32,8 @@ def me_routes(service: SubmitService, access: Access, config: Config) -> Bluepri
                 "ceilings": ceilings_json(config, caller.class_name),
             }
         )
+        await people.rotate(request.headers, answer)
+        return answer
 
     return me
 
@@ -40,7 +43,8 @@ def _who(caller: Principal) -> tuple[str, str | None]:
     owner = caller.owner
     if owner is None:
         return "nobody", None
-    for prefix, kind in ((KEY, "key"), (PERSON, "person")):
-        if owner.startswith(prefix):
-            return kind, owner.removeprefix(prefix)
+    if owner.startswith(PERSON):
+        return "person", caller.name
+    if owner.startswith(KEY):
+        return "key", owner.removeprefix(KEY)
     return "anonymous", None

@@ -85,7 +85,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         app.register_blueprint(api, url_prefix=prefix)
         app.register_blueprint(artifact_routes(services.submit, services.access), url_prefix=prefix)
         app.register_blueprint(many_routes(services.submit, services.access), url_prefix=prefix)
-        me = me_routes(services.submit, services.access, config)
+        me = me_routes(services.submit, services.access, services.people, config)
         app.register_blueprint(me, url_prefix=prefix)
         keys = key_routes(services.keys, services.access, config)
         app.register_blueprint(keys, url_prefix=prefix)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from editor_packages import WEB, install_packages
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from serving import Server, serving
 
@@ -45,6 +46,13 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def axe() -> str:
+    """A script that finds what keeps people from using a page."""
+    install_packages()
+    return (WEB / "node_modules/axe-core/axe.min.js").read_text()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from editor_packages import WEB, install_packages
 from playwright.sync_api import Browser, expect
 from serving import Server
 
@@ -17,12 +16,6 @@ WARNS = '#include <stdio.h>\nint main(void) { int unused; puts("done"); }\n'
 WRONG = 'int main(void) {\n  int x = "a";\n  foo(x)\n  return nix;\n}\n'
 FAULTS = """async () => (await axe.run()).violations.flatMap(({ id, impact, nodes }) =>
     nodes.map(({ html, failureSummary }) => [id, impact, html, failureSummary]))"""
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    install_packages()
-    return (WEB / "node_modules/axe-core/axe.min.js").read_text()
 
 
 class Watched:

@@ -1,4 +1,4 @@
-import type { Data, Language, Limits, Problem, Submission } from './messages'
+import type { Data, Language, Limits, Me, Problem, Submission } from './messages'
 import { say } from './say'
 
 export class ProblemError extends Error {
@@ -37,6 +37,10 @@ export interface Bounds {
 export async function limits(): Promise<Bounds> {
   return (await get('api/v1/limits')) as Bounds
 }
+
+export const me = async () => (await get('api/v1/me')) as Me
+
+export const signOut = () => get('api/v1/sign-out', patience, { method: 'POST' })
 
 /** A submission as the server shows it, with its output. */
 interface Shown {

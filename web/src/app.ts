@@ -40,6 +40,7 @@ import { newRunner } from './run'
 import type { Resumed } from './run'
 import { say, sayOf } from './say'
 import { newScreen } from './screen'
+import { signIn } from './signin'
 import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
@@ -52,6 +53,8 @@ import { newWrapping } from './wrapping'
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
 const rememberAfter = 100
+/** How the server closes a connection whose session has ended. */
+const signedOut = 4401
 
 /** What a page loaded again has to know of the run that it shows. */
 interface Remembered extends Resumed {
@@ -89,9 +92,13 @@ const screen = newScreen(page.terminal, {
   },
 })
 const links = newLinks((named) => finding.goTo(named))
+/** Where the server has accounts. */
+const account = document.getElementById('account') === null ? null : import('./account').then(({ newAccount }) => newAccount()).catch(() => null)
+const lookAtAccount = (now = false) => void account?.then((found) => found?.look(now))
 const results = newResults(screen, links.linked, () => {
   showControls()
   remembering ??= setTimeout(remember, rememberAfter)
+  if (runner.current() === null) lookAtAccount()
 })
 const editor = newEditor(page.editor, nonce, {
   changed: edited,
@@ -125,6 +132,7 @@ const socket = openSocket('api/v1/ws', {
     showStatus(false)
     runner.closed(code)
     watch.stop()
+    lookAtAccount(code === signedOut)
   },
   frame(frame) {
     attention.heard()
@@ -521,6 +529,7 @@ onOffers({
   },
   'run-again': () => run(),
   'type-live': () => run(true),
+  'sign-in-now': signIn,
   'write-input'() {
     layout.show('input')
     page.stdin.focus()

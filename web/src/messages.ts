@@ -62,12 +62,30 @@ export interface Submission {
   format?: boolean
 }
 
+/** What one may use, in pieces, seconds or bytes. */
+export interface Quota {
+  limit: number
+  left: number
+  frees_at: string | null
+}
+
+/** Who asks, and what is left, as `GET /me` has it. */
+export interface Me {
+  kind: 'person' | 'key' | 'anonymous' | 'nobody'
+  name: string | null
+  class: string | null
+  scopes: string[]
+  quotas: Record<string, Quota>
+}
+
 export interface Problem {
   type: string
   title: string
   status: number
   detail?: string | null
   retry_after?: number
+  /** The one that is used up. */
+  quota?: Quota & { name: string }
   errors?: { field: string; message: string }[]
 }
 

@@ -6,7 +6,7 @@ import { say, sayOf } from './say'
 export type Tone = 'idle' | 'busy' | 'good' | 'bad' | 'ours' | 'stopped'
 
 /** What a person can do about it. */
-export type Offer = 'try-now' | 'type-live' | 'write-input' | 'run-again'
+export type Offer = 'try-now' | 'type-live' | 'write-input' | 'run-again' | 'sign-in-now'
 
 export interface Verdict {
   tone: Tone
