@@ -260,7 +260,13 @@ class Hello:
 
     def run(self) -> float:
         """Milliseconds from Ctrl-Enter to the first character in the document."""
-        self._page.keyboard.press("Control+Enter")
+        keyboard = self._page.keyboard
+        keyboard.down("Control")
+        # The editor has seen it, as when a person presses one key after the other.
+        self._page.evaluate("() => new Promise(requestAnimationFrame)")
+        keyboard.down("Enter")
         ms: float = self._page.evaluate("hello")
+        keyboard.up("Enter")
+        keyboard.up("Control")
         expect(self._page.get_by_test_id("verdict")).to_have_attribute("data-tone", "good")
         return ms

@@ -9,6 +9,7 @@ import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newEditor } from './editor'
+import { setHidden, setState, setText } from './elements'
 import { newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
@@ -211,8 +212,8 @@ function showWorkspace(): void {
   files.show()
   results.file(active.name)
   showContest(workspace.contested)
-  page.restore.hidden = workspace.untouched || isGone()
-  page.versions.hidden = workspace.earlier().length === 0
+  setHidden(page.restore, workspace.untouched || isGone())
+  setHidden(page.versions, workspace.earlier().length === 0)
   showInputState()
   // For the next time that the page is drawn.
   store.set('input', stdin === '' ? 'none' : null)
@@ -225,7 +226,7 @@ function showWorkspace(): void {
 function showInputState(): void {
   const text = page.stdin.value
   const n = text.split('\n').length - (text.endsWith('\n') ? 1 : 0)
-  page.inputState.textContent = text === '' ? say('input_live') : say('lines', { n })
+  setText(page.inputState, text === '' ? say('input_live') : say('lines', { n }))
 }
 
 /** Marks a result that was made from something else than what is there now. */
@@ -420,12 +421,12 @@ function type(text: string): void {
 function showControls(): void {
   const current = runner.current()
   const busy = current !== null && !current.over
-  page.run.dataset['state'] = busy ? 'stop' : 'run'
-  page.runWord.textContent = say(busy ? 'stop' : 'run')
+  setState(page.run, busy ? 'stop' : 'run')
+  setText(page.runWord, say(busy ? 'stop' : 'run'))
   if (!busy) page.runKey.textContent = runKey
   else if (page.runKey.textContent === runKey) page.runKey.textContent = ''
   enable(page.run, busy ? !current.cancelled : !isGone())
-  page.keys.hidden = !(busy && current.tty)
+  setHidden(page.keys, !(busy && current.tty))
   document.body.classList.toggle('running', busy)
 }
 
