@@ -4,6 +4,7 @@ import type { Bindings } from './bindings'
 import { ceilings, learnBounds, mostBytes } from './bounds'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
+import { breath } from './breath'
 import { newCalm } from './calm'
 import { newCommands } from './commands'
 import { newContest } from './contest'
@@ -65,6 +66,12 @@ interface Made {
   language: string
   fileName: string
   print: string
+}
+
+interface Origin {
+  language: string
+  fileName: string
+  parts: string[]
 }
 
 let offered: Language[] = []
@@ -231,17 +238,23 @@ function showInputState(): void {
 
 /** Marks a result that was made from something else than what is there now. */
 function showAge(): void {
-  const now = made === null ? null : makes()
+  const from = made === null ? null : origin()
+  const now = from === null ? null : makes(from)
   if (made === null || now === null || made.print === now.print) results.old('')
   else results.old(made.language === now.language ? say('old') : say('old_from', { name: made.fileName }))
 }
 
-function makes(): Made | null {
+/** What a run would be made from now. */
+function origin(): Origin | null {
   const choice = picker.choice()
   if (choice === null || workspace === null) return null
   const { id, file_name } = choice.language
-  const print = fingerprint(JSON.stringify([id, choice.version ?? '', workspace.text, workspace.stdin, options.of(id)]))
-  return { language: id, fileName: workspace.main ?? file_name, print }
+  const parts = [id, choice.version ?? '', workspace.text, workspace.stdin, JSON.stringify(options.of(id))]
+  return { language: id, fileName: workspace.main ?? file_name, parts }
+}
+
+function makes({ language, fileName, parts }: Origin): Made {
+  return { language, fileName, print: parts.map(fingerprint).join(' ') }
 }
 
 function edited(byPerson: boolean): void {
@@ -302,6 +315,7 @@ function run(live = false): void {
   const facts = { began: null, typed: 0, limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size }
   Object.assign(results.facts, facts)
   if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
+  const from = origin()
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -314,13 +328,20 @@ function run(live = false): void {
   })
   socket.hurry()
   watchRun()
-  // It is on its way: what the page has to do for itself takes no time from it.
-  notice.passed()
-  workspace.keepVersion()
-  made = makes()
   finding.ran(choice.language, sourcesOf(workspace))
-  save()
+  notice.passed()
   if (stdin === '') attention.ask()
+  if (from !== null) void note(workspace, from)
+}
+
+/** Keeps what was run, when that is on its way. Of a large program each part takes its time. */
+async function note(of: Workspace, from: Origin): Promise<void> {
+  await breath()
+  made = makes(from)
+  await breath()
+  of.keepVersion()
+  await breath()
+  save()
 }
 
 /** What was chosen under Options for this language. */
