@@ -368,6 +368,7 @@ async function formatShown(): Promise<void> {
       text,
       same: () => editing?.workspace === workspace && editing?.name === before.name && editor.text() === text,
       change: editor.change,
+      complain: (told) => finding.note(before.name, told && { line: told.line, message: say('format_problem', { text: told.text }) }),
     },
     (words, well) => {
       showNote(well ? words : '')
