@@ -49,6 +49,9 @@ WAITS_S = 7 * 24 * 3600.0
 """No message waits in a queue for longer. A cancel of a waiting submission is remembered for this time, also
 when the submission itself has been forgotten."""
 
+UNREAD = "a submission waits for a version that can read it"
+"""The line of the log for what `unpublished` leaves to a later version."""
+
 WATCH_BYTES = 2**18
 """The bytes of a log that are returned at once. Only the last event may exceed them."""
 

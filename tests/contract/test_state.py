@@ -1355,7 +1355,7 @@ async def test_a_follower_is_believed_for_a_while(seam: StateSeam) -> None:
 
 
 async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
-    seam: StateSeam,
+    seam: StateSeam, capsys: pytest.CaptureFixture[str]
 ) -> None:
     later, ours = (make(created_at=time.time() - 100) for _ in range(2))
     message = json.loads(wire.encode_submission(later))
@@ -1368,7 +1368,14 @@ async def test_what_a_later_version_asked_for_is_shown_and_not_queued_again(
         assert (record.id, record.language, record.status) == (later.id, "python", "queued")
         with pytest.raises(Poisoned, match=r"submission\.tests"):
             await state.submissions.submission(later.id)
+        for _ in range(3):
+            assert await state.submissions.unpublished(time.time() - 30) == [ours]
+        assert capsys.readouterr().out.count("waits for a version that can read it") == 1
+        assert await state.submissions.cancel(later.id)
         assert await state.submissions.unpublished(time.time() - 30) == [ours]
+        assert "it works again" in capsys.readouterr().out
+        assert await state.submissions.cancel(ours.id)
+        assert await state.submissions.unpublished(time.time() - 30) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b'{"submission": {"id": "../x"}}'])

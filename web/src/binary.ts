@@ -12,10 +12,13 @@ export interface Binary {
   clear(): void
   /** So much of it is not text that nobody wants to read it. */
   readonly isBinary: boolean
+  /** In bytes. */
   readonly size: number
   /** From the beginning, as far as they are kept. */
   bytes(): Uint8Array<ArrayBuffer>
 }
+
+const encoder = new TextEncoder()
 
 export function newBinary(): Binary {
   let pieces: Data[] = []
@@ -27,7 +30,7 @@ export function newBinary(): Binary {
   return {
     add(data) {
       if (typeof data === 'string') {
-        size += data.length
+        size += encoder.encode(data).length
         characters += data.length
       } else {
         const bytes = fromBase64(data.base64)
@@ -50,7 +53,7 @@ export function newBinary(): Binary {
       return size
     },
     bytes() {
-      const all = pieces.map((piece) => (typeof piece === 'string' ? new TextEncoder().encode(piece) : fromBase64(piece.base64)))
+      const all = pieces.map((piece) => (typeof piece === 'string' ? encoder.encode(piece) : fromBase64(piece.base64)))
       const whole = new Uint8Array(all.reduce((sum, each) => sum + each.length, 0))
       let at = 0
       for (const each of all) {

@@ -7,7 +7,7 @@ from functools import partial
 import trio
 
 from occd.model import Record, Result, Status, Submission, Summary
-from occd.state import NOTHING, Created, Taken, read_cursor
+from occd.state import NOTHING, UNREAD, Created, Taken, read_cursor
 from occd.state.embedded import submissions_sql as sql
 from occd.state.embedded.shared import Shared
 from occd.trouble import Trouble
@@ -23,6 +23,7 @@ class EmbeddedSubmissions:
         self._database = shared.database
         self._keep_s = keep_s
         self._durable_begin = durable_begin
+        self._unread = Trouble(UNREAD)
 
     async def load(self) -> None:
         self._shared.unfinished = await self._database.read(sql.unfinished)
@@ -57,7 +58,12 @@ class EmbeddedSubmissions:
         await self._database.write(lambda db: sql.discard(db, id), then=forget)
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
-        return await self._database.read(lambda db: sql.unpublished(db, before))
+        found, unread = await self._database.read(lambda db: sql.unpublished(db, before))
+        for id, error in unread.items():
+            self._unread.tell(error, id=id)
+        if not unread:
+            self._unread.over()
+        return found
 
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING

@@ -4,8 +4,6 @@ import sqlite3
 import time
 from dataclasses import replace
 
-import structlog
-
 from occd import wire
 from occd.errors import AlreadyFinished, Conflict, Exhausted, Poisoned, UnknownSubmission
 from occd.events import Finished, Queued
@@ -23,8 +21,6 @@ from occd.state import QUEUED, WAITS_S, Created, Taken
 from occd.state.embedded.controls import append_control
 from occd.state.embedded.log import append_events, find, stored_output
 from occd.state.output import joined, rebuilt, started
-
-log = structlog.get_logger()
 
 _EXPIRE_ROWS = 200
 
@@ -59,15 +55,21 @@ def discard(db: sqlite3.Connection, id: str) -> int:
     return db.execute(statement, [id]).rowcount
 
 
-def unpublished(db: sqlite3.Connection, before: float) -> list[Submission]:
-    statement = "SELECT body FROM submissions WHERE published = 0 AND created_at < ? LIMIT 100"
-    found = []
-    for (body,) in db.execute(statement, [before]):
+def unpublished(
+    db: sqlite3.Connection, before: float
+) -> tuple[list[Submission], dict[str, Poisoned]]:
+    """Those that can be read, and for the others the reason by id."""
+    statement = (
+        "SELECT id, body FROM submissions "
+        "WHERE published = 0 AND status = 'queued' AND created_at < ? LIMIT 100"
+    )
+    found, unread = [], {}
+    for id, body in db.execute(statement, [before]):
         try:
             found.append(wire.decode_submission(body))
         except Poisoned as error:
-            log.warning("a submission waits for a version that can read it", reason=str(error))
-    return found
+            unread[id] = error
+    return found, unread
 
 
 def count_queued(db: sqlite3.Connection) -> int:

@@ -12,7 +12,7 @@ from occd import wire
 from occd.errors import Conflict, Poisoned, Unreadable
 from occd.model import Result, Submission, Summary
 from occd.rules import Broken
-from occd.state import WAITS_S, read_cursor
+from occd.state import UNREAD, WAITS_S, read_cursor
 from occd.state.redis.connect import Command
 from occd.state.redis.store import RedisStore
 from occd.state.redis.values import BUCKET_S, BUCKETS, SUMMARY_FIELDS, load_id, load_summary
@@ -34,12 +34,13 @@ class Indexes:
     def __init__(self, store: RedisStore, keep_s: float) -> None:
         self._store = store
         self._keep_s = keep_s
+        self._unread = Trouble(UNREAD)
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
         key = self._store.key("unpublished")
         command = ("ZRANGE", key, "-inf", f"({before}", "BYSCORE", "LIMIT", 0, 100, "WITHSCORES")
         (found,) = await self._store.link.run(command, certain=False)
-        submissions = []
+        submissions, unread = [], False
         for id, score in zip(found[::2], found[1::2], strict=True):
             look = ("HMGET", self._store.keys(load_id(id))[0], "status", "published", "body")
             (found_of,) = await self._store.looks([look])
@@ -48,13 +49,12 @@ class Indexes:
                 try:
                     submissions.append(wire.decode_submission(body or b""))
                 except Poisoned as error:
-                    log.warning(
-                        "a submission waits for a version that can read it",
-                        id=load_id(id),
-                        reason=str(error),
-                    )
+                    unread = True
+                    self._unread.tell(error, id=load_id(id))
             elif status or float(score) < time.time() - _YOUNG_S:
                 await self._store.link.run(("ZREM", key, id))
+        if not unread:
+            self._unread.over()
         return submissions
 
     async def owned(self, owner: str, before: str | None, limit: int) -> Sequence[Summary]:
