@@ -113,3 +113,33 @@ def test_what_helps_to_write_is_not_waited_for(editor: Editor) -> None:
     editor.run("print('plain')")
     editor.expect_output("plain")
     editor.complaints.clear()
+
+
+def test_escape_closes_what_is_offered_and_nothing_else(editor: Editor) -> None:
+    editor.write("average_of_all = 1\n")
+    wait_for_help(editor)
+    editor.part("options").click()
+    expect(editor.part("options-dialog")).to_be_visible()
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.press("Control+f")
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.press("Control+End")
+    editor.page.keyboard.type("aver")
+    expect(offered(editor)).to_have_count(1)
+    editor.page.keyboard.press("Escape")
+    expect(offered(editor)).to_have_count(0)
+    expect(editor.page.locator(".cm-search")).to_be_visible()
+    expect(editor.part("options-dialog")).to_be_visible()
+    editor.page.keyboard.press("Escape")
+    expect(editor.page.locator(".cm-search")).to_have_count(0)
+
+
+def test_escape_and_tab_leave_the_editor_though_nothing_was_found_to_offer(editor: Editor) -> None:
+    editor.write("average_of_all = 1\n")
+    wait_for_help(editor)
+    editor.page.keyboard.type("averx")
+    expect(offered(editor)).to_have_count(0)
+    editor.page.keyboard.press("Escape")
+    editor.page.keyboard.press("Tab")
+    expect(editor.page.locator(".cm-content")).not_to_be_focused()
+    editor.expect_program("average_of_all = 1\naverx")

@@ -1,6 +1,6 @@
 """Problems of a run: marks in the editor, the list, and the keys that go through them."""
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import BrowserContext, Locator, expect
 
 from e2e.editor import BOTH, Editor
 
@@ -212,6 +212,77 @@ def test_a_problem_in_a_file_that_has_gone_leads_to_no_other_file(editor: Editor
     editor.page.keyboard.press("F8")
     expect(editor.part("done")).to_contain_text("util.py is not there any more")
     expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("4")  # as it was
+
+
+HALF = "def half(n):\n    return n / 0"
+
+
+def two_files(editor: Editor) -> None:
+    """The second one fails, and the first one is shown."""
+    editor.write("import util\nutil.half(1)")
+    add_file(editor, "util.py", HALF)
+    choose_file(editor, "main.py")
+    editor.give("x")
+    editor.part("run").click()
+    editor.expect_verdict("bad", "ZeroDivisionError in util.py:2")
+
+
+def add_file(editor: Editor, name: str, text: str) -> None:
+    editor.part("add-file").click()
+    editor.part("name").fill(name)
+    editor.page.keyboard.press("Enter")
+    editor.write(text)
+
+
+def choose_file(editor: Editor, name: str) -> None:
+    editor.part("tabs").locator(f"[data-name='{name}']").click()
+
+
+def test_a_files_marks_stay_when_it_is_renamed(editor: Editor) -> None:
+    two_files(editor)
+    choose_file(editor, "util.py")
+    expect(marks(editor, "error")).to_have_text(["n / 0"])
+    for name in ("helper.py", "third.py"):
+        editor.part("tabs").locator("[aria-selected=true]").press("F2")
+        editor.part("name").fill(name)
+        editor.page.keyboard.press("Enter")
+        choose_file(editor, "main.py")
+        expect(marks(editor, "error")).to_have_count(0)
+        expect(marks(editor, "note")).to_have_count(0)
+        choose_file(editor, name)
+        expect(marks(editor, "error")).to_have_text(["n / 0"])
+        expect(signs(editor, "error")).to_have_text("2")
+        choose_file(editor, "main.py")
+        editor.page.keyboard.press("F8")
+        expect(editor.part("tabs").locator("[aria-selected=true] .label")).to_have_text(name)
+        expect(editor.part("problem-told")).to_contain_text(f"{name}:2")
+        expect(editor.page.locator(".problem-told")).to_contain_text("division by zero")
+    editor.part("done").get_by_text("Undo").click()
+    expect(editor.part("tabs").locator("[aria-selected=true] .label")).to_have_text("helper.py")
+    expect(marks(editor, "error")).to_have_text(["n / 0"])
+    add_file(editor, "util.py", HALF)  # another file of the old name
+    expect(marks(editor, "error")).to_have_count(0)
+
+
+def test_marks_are_right_in_a_text_that_another_tab_has_changed_meanwhile(
+    context: BrowserContext, editor: Editor
+) -> None:
+    two_files(editor)
+    editor.page.reload()  # a tab that has changed nothing yet
+    editor.expect_ready()
+    editor.part("run").click()
+    editor.expect_verdict("bad", "ZeroDivisionError in util.py:2")
+    other = Editor(context.new_page(), editor.home)
+    other.open()
+    choose_file(other, "util.py")
+    for more in (1, 2):
+        other.write("# more\n" * more + HALF)
+        choose_file(editor, "util.py")
+        editor.expect_program("# more\n" * more + HALF)
+        expect(marks(editor, "error")).to_have_text(["n / 0"])
+        expect(signs(editor, "error")).to_have_text(str(2 + more))
+        choose_file(editor, "main.py")
+    assert other.complaints == []
 
 
 def test_each_language_has_its_own_problems(editor: Editor) -> None:

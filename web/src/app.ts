@@ -101,11 +101,11 @@ const editor = newEditor(page.editor, nonce, {
 })
 const finding = newFinding(editor, links, {
   sources: () => (workspace !== null && workspace.language.id === made?.language ? { language: workspace.language, sources: sourcesOf(workspace) } : null),
-  go(place) {
+  go(place, file) {
     layout.show('code')
     noteEdits()
-    if (workspace?.program.files.some(({ name }) => name === place.file) !== true) return notice.say(say('place_gone', { name: place.file }))
-    workspace.show(place.file)
+    if (workspace?.program.files.some(({ name }) => name === file) !== true) return notice.say(say('place_gone', { name: file }))
+    workspace.show(file)
     showWorkspace()
     editor.go(place)
   },
@@ -152,7 +152,10 @@ const files = newFiles(notice, {
   choose: (language) => picker.choose(language),
   note: noteEdits,
   changed,
-  renamed: (from, to) => editor.renamed(editorKey(from), editorKey(to)),
+  renamed(from, to) {
+    editor.renamed(editorKey(from), editorKey(to))
+    finding.renamed(from, to)
+  },
 })
 const options = newOptions(store)
 const optionsButton = newOptionsButton(options, {
@@ -365,6 +368,7 @@ async function formatShown(): Promise<void> {
       text,
       same: () => editing?.workspace === workspace && editing?.name === before.name && editor.text() === text,
       change: editor.change,
+      complain: (told) => finding.note(before.name, told && { line: told.line, message: say('format_problem', { text: told.text }) }),
     },
     (words, well) => {
       showNote(well ? words : '')

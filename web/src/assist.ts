@@ -5,6 +5,7 @@ import {
   closeBracketsKeymap,
   closeCompletion,
   completionStatus,
+  currentCompletions,
   moveCompletionSelection,
   startCompletion,
 } from '@codemirror/autocomplete'
@@ -22,6 +23,14 @@ const next = moveCompletionSelection(true)
 const take: Command = (view: EditorView) =>
   completionStatus(view.state) === 'active' && (acceptCompletion(view) || (next(view) && acceptCompletion(view)))
 
+/** Escape closes what is seen, and nothing else. While nothing is seen yet it is free for others, such as the way out of
+ * the editor. */
+const leave: Command = (view: EditorView) => {
+  const seen = currentCompletions(view.state).length > 0
+  closeCompletion(view)
+  return seen
+}
+
 export const assist: Extension = [
   closeBrackets(),
   autocompletion({
@@ -36,7 +45,7 @@ export const assist: Extension = [
     keymap.of([
       { key: 'Ctrl-Space', run: startCompletion },
       { mac: 'Alt-`', run: startCompletion },
-      { key: 'Escape', run: closeCompletion },
+      { key: 'Escape', run: leave },
       { key: 'ArrowDown', run: next },
       { key: 'ArrowUp', run: moveCompletionSelection(false) },
       { key: 'PageDown', run: moveCompletionSelection(true, 'page') },

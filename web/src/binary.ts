@@ -11,10 +11,13 @@ export interface Binary {
   clear(): void
   /** So much of it is not text that nobody wants to read it. */
   readonly isBinary: boolean
+  /** In bytes. */
   readonly size: number
   /** From the beginning, as far as they are kept. */
   bytes(): Uint8Array<ArrayBuffer>
 }
+
+const encoder = new TextEncoder()
 
 export function newBinary(): Binary {
   let pieces: Data[] = []
@@ -26,7 +29,7 @@ export function newBinary(): Binary {
   return {
     add(data) {
       if (typeof data === 'string') {
-        size += data.length
+        size += encoder.encode(data).length
         characters += data.length
       } else {
         const bytes = decoded(data)
@@ -49,7 +52,7 @@ export function newBinary(): Binary {
       return size
     },
     bytes() {
-      const all = pieces.map((piece) => (typeof piece === 'string' ? new TextEncoder().encode(piece) : decoded(piece)))
+      const all = pieces.map((piece) => (typeof piece === 'string' ? encoder.encode(piece) : decoded(piece)))
       const whole = new Uint8Array(all.reduce((sum, each) => sum + each.length, 0))
       let at = 0
       for (const each of all) {

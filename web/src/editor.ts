@@ -13,8 +13,10 @@ import {
   lineNumbers,
 } from '@codemirror/view'
 import type { ViewUpdate } from '@codemirror/view'
+import { difference } from './difference'
 import type { Edit } from './edits'
 import { newMarks } from './marks'
+import type { TextOf } from './marks'
 import { loadMode, readyMode } from './modes'
 import type { Place, Problem } from './problems'
 import { allOf, say } from './say'
@@ -34,10 +36,12 @@ export interface Editor {
   /** The keys of another editor. */
   useKeys(keys: Extension): void
   focus(): void
-  /** The texts as they are now are what runs. */
-  ran(): void
+  /** This runs: the text that is shown, and others by the names under which they are opened. */
+  ran(textOf: TextOf): void
   /** Marks the problems of the run, for each text by the name under which it is opened. */
   mark(problemsOf: (name: string) => readonly Problem[]): void
+  /** Marks a problem of the text as it is now, or none any more. */
+  note(problem: Problem | null): void
   /** Goes to a place in the text that is shown, as that was when it ran. */
   go(place: Place): void
 }
@@ -93,8 +97,9 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     on.moved(line.number, selection.main.head - line.from + 1)
   }
 
+  /** What stays keeps its marks. */
   function replace(text: string): void {
-    view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true })
+    view.dispatch({ changes: difference(view.state.doc.toString(), text), selection: { anchor: 0 }, scrollIntoView: true })
   }
 
   return {
@@ -135,8 +140,9 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
       view.dispatch({ effects: keys.reconfigure(keysNow) })
     },
     focus: () => view.focus(),
-    ran: () => marks.ran(view),
+    ran: (textOf) => marks.ran(view, textOf),
     mark: (problemsOf) => marks.found(view, opened, problemsOf),
+    note: (problem) => marks.note(view, problem),
     go: (place) => marks.go(view, place),
   }
 }

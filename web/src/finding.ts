@@ -2,6 +2,7 @@ import type { Editor } from './editor'
 import type { Links, Named } from './links'
 import type { Language, Result } from './messages'
 import { page } from './page'
+import { unixLines } from './program'
 import { compilersPlace, firstProblem, newFinder, survived } from './problems'
 import type { Finder, Place, Problem, Sources } from './problems'
 import type { RunView } from './run'
@@ -19,6 +20,10 @@ export interface Finding {
   ran(language: Language, sources: Sources): void
   /** The languages are known, or another one is chosen. */
   show(language: Language): void
+  /** Something is wrong in the file that is shown, whatever ran; or nothing is any more. */
+  note(file: string, wrong: Pick<Problem, 'line' | 'message'> | null): void
+  /** A file of the program that is shown has another name now. */
+  renamed(from: string, to: string): void
   /** Goes to the next problem, or to the one before. */
   next(step: 1 | -1): void
   /** Goes to a place that the compiler named. */
@@ -33,8 +38,8 @@ export interface Program {
 export interface FindingEvents {
   /** The program as it is, if it is shown and the result that is shown is of its language. */
   sources(): Program | null
-  /** Brings the place into the editor, and the editor into sight. */
-  go(place: Place): void
+  /** Brings the place into the editor, and the editor into sight. `file` is the file's name now. */
+  go(place: Place, file: string): void
   /** The name under which the editor has a file. */
   name(language: string, file: string): string
 }
@@ -48,11 +53,26 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   let chosen: string | null = null
   let language: string | null = null
   let problems: Problem[] = []
+  /** What the files that ran are called now, where that is another name. */
+  let names = new Map<string, string>()
+  /** What is wrong whatever ran, and what its file is called now. */
+  let noted: { problem: Problem; file: string; language: string }[] = []
   let at = -1
+
+  const nameNow = (file: string) => names.get(file) ?? file
+  const notedOf = (problem: Problem) => noted.find((each) => each.problem === problem)
+  const fileOf = (problem: Problem) => notedOf(problem)?.file ?? nameNow(problem.file)
+
+  /** All of the language that is shown. */
+  function listed(): Problem[] {
+    const own = noted.filter((each) => each.language === chosen)
+    return [...own.map(({ problem }) => problem), ...(chosen === language ? problems : [])]
+  }
 
   function clear(): void {
     said = newSaid()
     result = null
+    noted = []
     put([])
   }
 
@@ -60,8 +80,13 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   function know(program: Program | null): void {
     if (program === null) return
     running = program
+    names = new Map()
     links.of(program.sources)
-    editor.ran()
+    const { language: of, sources } = program
+    editor.ran((name) => {
+      const text = [...sources.files].find(([file]) => on.name(of.id, nameNow(file)) === name)?.[1]
+      return text === undefined ? null : unixLines(text)
+    })
   }
 
   function find(): void {
@@ -78,18 +103,22 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   function put(found: Problem[]): void {
     problems = found
     at = -1
+    mark()
+    draw()
+  }
+
+  function mark(): void {
     const files = new Map<string, Problem[]>()
     for (const problem of problems) {
-      const name = on.name(language ?? '', problem.file)
+      const name = on.name(language ?? '', nameNow(problem.file))
       files.set(name, [...(files.get(name) ?? []), problem])
     }
     const none: Problem[] = []
     editor.mark((name) => files.get(name) ?? none)
-    draw()
   }
 
   function draw(): void {
-    const shown = chosen === language ? problems : []
+    const shown = listed()
     page.problems.classList.toggle('filled', shown.length > 0)
     list.replaceChildren(...shown.map(row))
     const worst = (['error', 'warning', 'note'] as const).find((each) => shown.some(({ severity }) => severity === each))
@@ -109,7 +138,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     button.append(
       part('hidden', `${say(`severity_${problem.severity}`)}: `),
       part('what', problem.message),
-      part('where', place(problem)),
+      part('where', place(problem, fileOf(problem))),
     )
     button.addEventListener('click', () => go(index))
     const item = document.createElement('li')
@@ -118,7 +147,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   }
 
   function go(index: number): void {
-    const problem = problems[index]
+    const problem = listed()[index]
     if (problem === undefined) return
     at = index
     for (const [i, item] of [...list.children].entries()) {
@@ -126,13 +155,13 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       else item.removeAttribute('aria-current')
     }
     list.children[index]?.scrollIntoView({ block: 'nearest' })
-    on.go(problem)
+    on.go(problem, fileOf(problem))
     page.problemTold.textContent = say('problem_told', {
       at: index + 1,
-      n: problems.length,
+      n: listed().length,
       severity: say(`severity_${problem.severity}`),
       message: problem.message,
-      place: place(problem),
+      place: place(problem, fileOf(problem)),
     })
   }
 
@@ -141,7 +170,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     if (problem === null) return null
     const more = problems.filter(({ severity, source }) => severity === 'error' && source === problem.source).length - 1
     const file = problem.file === running?.sources.main ? null : problem.file
-    return { problem, file, more, go: () => go(problems.indexOf(problem)) }
+    return { problem, file, more, go: () => go(listed().indexOf(problem)) }
   }
 
   /** From one problem to the next, and around. */
@@ -194,9 +223,27 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       const { sources } = running
       const place = compilersPlace(running.language.problems, file, line, col, sources)
       if (place === null) return
-      const known = problems.findIndex((each) => each.file === place.file && each.line === place.line && each.col === place.col)
-      if (known === -1) on.go(place)
+      const known = listed().findIndex((each) => notedOf(each) === undefined && each.file === place.file && each.line === place.line && each.col === place.col)
+      if (known === -1) on.go(place, nameNow(place.file))
       else go(known)
+    },
+    note(file, wrong) {
+      if (chosen === null) return
+      const problem: Problem | null = wrong && { ...wrong, file, col: null, endCol: null, severity: 'error', code: null, source: 'compile' }
+      noted = noted.filter((each) => each.file !== file || each.language !== chosen)
+      if (problem !== null) noted.push({ problem, file, language: chosen })
+      editor.note(problem)
+      at = -1
+      draw()
+    },
+    renamed(from, to) {
+      for (const each of noted) if (each.file === from && each.language === chosen) each.file = to
+      draw()
+      const [ran = from] = [...names].find(([, name]) => name === from) ?? []
+      if (running === null || running.language.id !== chosen || !running.sources.files.has(ran)) return
+      names.set(ran, to)
+      mark()
+      draw()
     },
     next,
     show({ id }) {
@@ -224,6 +271,6 @@ function part(name: string, text: string): HTMLElement {
 }
 
 /** As compilers write it. */
-function place({ file, line, col }: Problem): string {
+function place({ line, col }: Problem, file: string): string {
   return col === null ? `${file}:${line}` : `${file}:${line}:${col}`
 }

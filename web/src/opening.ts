@@ -1,5 +1,5 @@
 import { withoutInput } from './inputfile'
-import { wrongBeside, mostFiles } from './names'
+import { freeName, mostFiles, wrongBeside } from './names'
 import type { NameFault } from './names'
 import { isSource, sizeOf } from './program'
 import type { Dialect, File, Program } from './program'
@@ -43,7 +43,7 @@ export function opening<L extends Dialect & { id: string }>(
   languages: readonly L[],
   mostBytes: number,
 ): Opened<L> | OpeningFault {
-  const together = folder === null ? files : withoutFolder(files, folder)
+  const together = folder === null ? renamed(files, here.program.files) : withoutFolder(files, folder)
   const language = languageOf(together, here.language, languages)
   const isProgram = together.some(({ name }) => isSource(name, language.suffixes))
   const instead = isProgram && (folder !== null || here.untouched || language.id !== here.language.id)
@@ -64,6 +64,16 @@ export function opening<L extends Dialect & { id: string }>(
   if (over > 0) return { why: 'large', over }
   const show = instead ? null : (arrived[0]?.name ?? null)
   return { language, program: { files: all, stdin: instead ? stdin : here.program.stdin }, instead, replaced, input: stdin !== null, show }
+}
+
+/** Two that were pasted may have one name, such as that of every picture. */
+function renamed(files: readonly File[], beside: readonly File[]): File[] {
+  const names = [...files, ...beside].map(({ name }) => name)
+  return files.map((file, at) => {
+    if (!names.slice(0, at).includes(file.name)) return file
+    names[at] = freeName(file.name, names)
+    return { ...file, name: names[at] }
+  })
 }
 
 /** A zip of a folder has the folder's name, and all its files are in the folder. */

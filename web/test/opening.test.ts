@@ -30,6 +30,14 @@ test('files join a program, and one of the same name takes the place of the old 
   assert.equal(opened(files('picture.png'), { untouched: true }).names, 'main.py data.csv picture.png')
 })
 
+test('two that come under one name are two', () => {
+  assert.deepEqual(opened(files('image.png', 'image.png', 'image_2.png', 'image.png')), {
+    to: 'python', names: 'main.py data.csv image.png image_3.png image_2.png image_4.png', stdin: 'in', instead: false, replaced: '', show: 'image.png',
+  })
+  assert.equal(opened(files('data.csv', 'data.csv')).replaced, 'data.csv')
+  assert.equal(opened(files('main_2.py', 'main_2.py')).names, 'main.py data.csv main_2.py main_2_2.py')
+})
+
 test('a source takes the place of the example', () => {
   assert.deepEqual(opened(files('solve.py', 'x.txt'), { untouched: true }), {
     to: 'python', names: 'solve.py x.txt', stdin: null, instead: true, replaced: '', show: null,
