@@ -1,3 +1,4 @@
+import { fromBase64 } from './content'
 import type { Data } from './messages'
 
 // ESC followed by a control sequence, an operating system command, another string, or one character.
@@ -28,8 +29,7 @@ export function newDecoder(): Reader {
     read(data) {
       // A string is whole characters: bytes still waiting for their rest will not get it.
       if (typeof data === 'string') return decoder.decode() + data
-      const bytes = Uint8Array.from(atob(data.base64), (char) => char.charCodeAt(0))
-      return decoder.decode(bytes, { stream: true })
+      return decoder.decode(fromBase64(data.base64), { stream: true })
     },
     end: () => decoder.decode(),
   }
