@@ -215,6 +215,7 @@ def test_programs_of_languages_that_are_not_shown_are_there_after_a_reload_too(
 
 
 MARK = "occd program 1\n"
+BROKEN = MARK + '{"files": [{"name": "a.py", "content": {"base64": "*"}}], "stdin": null}'
 FOREIGN = [
     ("sessionStorage", "shown", "{"),
     ("sessionStorage", "shown", "null"),
@@ -225,7 +226,7 @@ FOREIGN = [
     ("localStorage", "draft:python", f'{MARK}{{"files": [], "stdin": null}}'),
     ("localStorage", "draft:python", f'{MARK}{{"files": [null], "stdin": null}}'),
     ("localStorage", "draft:python", MARK + '{"files": [{"name": "main.py", "content": 5}], "stdin": 7}'),
-    ("localStorage", "draft:python", MARK + '{"files": [{"name": "a.py", "content": {"base64": "*"}}], "stdin": null}'),
+    ("localStorage", "draft:python", BROKEN),
     ("localStorage", "versions:python", "{"),
     ("localStorage", "options:python", "{"),
     ("localStorage", "about:gone", "{"),
