@@ -195,8 +195,11 @@ async def test_the_sum_is_exact_whatever_is_held_and_released(autojump_clock: Mo
 # A crowd
 
 CLIENTS = 500
-SOON_S = 5.0
-"""For half of the honest requests; on a quiet machine all of them take 0.2 s."""
+SENDING_S = 5.0
+SOON_S = 1.0
+SLOWER = 10
+"""Half of the honest requests are answered within a second, or, on a busy machine, within so many times what
+they take without the crowd (0.05 s on a quiet one)."""
 
 RESIDENT_MAX = 400 * MIB
 LOUD = """
@@ -236,7 +239,7 @@ async def hostile(port: int, kind: int, loud: str, stack: AsyncExitStack) -> tri
         b"GET %b/submissions/%b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (path, loud.encode()),
         UPGRADE + frame(json.dumps({"type": "subscribe", "id": loud}).encode()),
     ][kind]
-    with suppress(trio.BrokenResourceError), trio.move_on_after(SOON_S):
+    with suppress(trio.BrokenResourceError), trio.move_on_after(SENDING_S):
         await stream.send_all(sent)
     return stream
 
@@ -273,6 +276,7 @@ async def honest(server: Server) -> float:
 async def test_a_crowd_of_hostile_clients_fills_no_memory_and_delays_nobody(
     server: Server, loud: str
 ) -> None:
+    usual = median([await honest(server) for _ in range(5)])
     server.forget_peak()
     waits: list[float] = []
     with apart(crowd, server.port, loud) as said:
@@ -287,9 +291,9 @@ async def test_a_crowd_of_hostile_clients_fills_no_memory_and_delays_nobody(
             while not there.is_set() or len(waits) < 8:
                 waits.append(await honest(server))
                 assert server.resident < RESIDENT_MAX
-    print(f"waits {waits}, peak {server.peak / MIB:.0f} MiB")
+    print(f"usual {usual}, waits {waits}, peak {server.peak / MIB:.0f} MiB")
     assert server.peak < RESIDENT_MAX
-    assert median(waits) < SOON_S
+    assert median(waits) < max(SOON_S, SLOWER * usual)
 
 
 async def test_a_long_transcript_is_whole_and_costs_little(server: Server, loud: str) -> None:

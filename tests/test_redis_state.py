@@ -8,9 +8,10 @@ import re
 import resource
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from statistics import median
 
@@ -22,7 +23,14 @@ from redis_server import RedisServer, free_port, redis_server
 from serving import OCCD
 
 from occd.config import RedisConfig
-from occd.errors import Conflict, EventsReset, StateUnavailable, UnknownSubmission, Unreadable
+from occd.errors import (
+    Conflict,
+    EventsReset,
+    OccdError,
+    StateUnavailable,
+    UnknownSubmission,
+    Unreadable,
+)
 from occd.events import Finished, LogEntry, Output, Queued
 from occd.key import Key
 from occd.model import File, Outcome, Result, Spent, Submission, Verdict, Written, new_id
@@ -301,6 +309,47 @@ async def test_a_damaged_number_of_a_log_is_one_error_for_who_follows(server: Re
         with pytest.raises(Unreadable):
             await state.log.watch(damaged.id, 0)
         assert await state.log.watch(ours.id, 0)
+
+
+NUMBERS = [
+    *("attempts", "excused", "first_control", "log_from", "resizes", "signals", "signals_from"),
+    *("stdin_read", "stdin_sent"),
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+async def test_a_damaged_number_of_a_submission_is_one_error_and_holds_up_nobody(
+    server: RedisServer, number: str
+) -> None:
+    """A step waits for a Redis that refuses it, which here would be for ever, in a slot. And a number of
+    attempts without end kept Redis itself in its script."""
+    async with opened(server) as state:
+        for junk in (b"x", b"1e999", b"9" * 15):
+            damaged = await begun(state, interactive=True)
+            await state.controls.send_stdin(damaged.id, b"x", None, end=False)
+            with redis.Redis.from_url(server.url) as client:
+                client.hset(f"occd2:{{{damaged.id}}}", number, junk)
+            steps: list[Callable[[], Awaitable[object]]] = [
+                partial(state.log.append, damaged.id, 1, [output(b"x")]),
+                partial(state.controls.send_stdin, damaged.id, b"x", 1, end=False),
+                partial(state.controls.send_signal, damaged.id, "SIGINT"),
+                partial(state.controls.watch, damaged.id, 0),
+                partial(state.submissions.get, damaged.id),
+                partial(state.submissions.excuse, damaged.id, 1),
+                partial(state.submissions.begin, damaged, "3.11", "node"),
+                partial(state.submissions.cancel, damaged.id),
+                partial(state.submissions.finish, damaged.id, None, result()),
+                partial(state.submissions.get, damaged.id, 1000),
+            ]
+            for step in steps:
+                with trio.fail_after(SOON_S):
+                    try:
+                        await step()
+                    except StateUnavailable:
+                        raise
+                    except OccdError:
+                        pass
+        await begun(state)
 
 
 async def test_a_damaged_count_of_what_finished_refuses_nobody(server: RedisServer) -> None:

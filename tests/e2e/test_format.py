@@ -58,6 +58,39 @@ def test_what_cannot_be_formatted_is_said_and_nothing_is_lost(
     expect_text(editor, source)
 
 
+@BOTH
+def test_what_the_formatter_cannot_read_is_a_problem_at_its_place(editor: Editor) -> None:
+    editor.part("language").select_option("go")
+    editor.run("package main\n\nfunc main() {\n\tx := 1\n}\n")
+    editor.expect_verdict("bad", "Does not compile: line 4")
+    editor.show("code")
+    wrong = "package main\n\nfunc main() { 1 + }\n"
+    editor.write(wrong)
+    editor.part("format").click()
+    rows = editor.page.locator("[data-testid=problem]")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("Formatter: expected operand, found '}'")
+    expect(rows.first).to_contain_text("main.go:3")
+    expect(editor.page.locator(".cm-problem-error")).to_have_text("func main() { 1 + }")
+    editor.page.locator(".cm-content").focus()
+    editor.page.keyboard.press("Control+Home")
+    editor.page.keyboard.insert_text("// more\n")
+    editor.page.keyboard.press("F8")
+    expect(editor.page.locator(".cm-activeLineGutter")).to_have_text("4")
+    expect(editor.part("problem-told")).to_contain_text("1 of 2: Error: Formatter: expected")
+    editor.write(wrong.replace("1 +", "_ = 1"))
+    editor.part("format").click()
+    expect(rows).to_have_count(1)
+    expect(editor.page.locator(".cm-problem-error")).to_have_count(0)
+    editor.write(wrong)
+    editor.part("format").click()
+    expect(rows).to_have_count(2)
+    editor.run("package main\n\nfunc main() {\n}\n")
+    editor.expect_verdict("good")
+    expect(rows).to_have_count(0)
+    expect(editor.page.locator(".cm-problem-error")).to_have_count(0)
+
+
 def test_what_was_written_meanwhile_stays(editor: Editor) -> None:
     held: list[Route] = []
     editor.page.route("**/submissions?wait=*", lambda route: held.append(route))

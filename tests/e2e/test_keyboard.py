@@ -92,3 +92,35 @@ def test_a_program_is_written_run_answered_mended_and_set_by_keys(editor: Editor
     reach(editor, "#run", "Tab")
     press(editor, "Enter")
     editor.expect_verdict("stopped")
+
+
+_CHANGES = """() => {
+    window.changes = [];
+    new MutationObserver(records => {
+        for (const { type, target, attributeName, oldValue } of records) {
+            const same = type === 'attributes' && target.getAttribute(attributeName) === oldValue;
+            if (!same) changes.push([type, target.id || target.nodeName, attributeName]);
+        }
+    }).observe(document, {
+        subtree: true, childList: true, characterData: true, attributes: true, attributeOldValue: true
+    });
+    // After the page has seen the key.
+    addEventListener('keydown', key => {
+        if (key.key === 'Enter') window.byKey = changes.slice();
+        else changes.length = 0;
+    }, { capture: true });
+}"""
+
+
+@pytest.mark.parametrize("given", ["some", ""], ids=["with input", "terminal"])
+def test_the_key_that_runs_a_program_draws_nothing(editor: Editor, given: str) -> None:
+    """A browser keeps back what comes from the server until it has drawn what the key has changed."""
+    editor.give(given)
+    editor.write("print('Hello')")
+    press(editor, "Control+Enter")
+    editor.expect_verdict("good")
+    editor.page.evaluate(_CHANGES)
+    press(editor, "Control+Enter")
+    editor.expect_verdict("good")
+    assert editor.page.evaluate("byKey") == [["attributes", "result", "aria-busy"]]
+    assert editor.page.evaluate("changes.length") > 5

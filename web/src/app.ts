@@ -4,11 +4,13 @@ import type { Bindings } from './bindings'
 import { ceilings, learnBounds, mostBytes } from './bounds'
 import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
+import { breath } from './breath'
 import { newCalm } from './calm'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newEditor } from './editor'
+import { setHidden, setState, setText } from './elements'
 import { newFiles } from './files'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
@@ -17,7 +19,7 @@ import { newLinks } from './links'
 import { newLayout } from './layout'
 import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
-import { goneLanguages, rememberLanguage } from './gone'
+import { goneLanguages, isLimits, rememberLanguage } from './gone'
 import { sayKept, showCursor, showLimits, showNote, showSaved } from './foot'
 import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
@@ -30,6 +32,7 @@ import { newNotice } from './notice'
 import { faults, limitsOf, newOptions, submitted } from './options'
 import { newOptionsButton } from './optionsbutton'
 import { enable, enabled, page } from './page'
+import { has, isList, isNumber, isText, isYesOrNo, orNull, parsed } from './parsed'
 import { newPassing } from './passing'
 import { pictures } from './pictures'
 import type { Sources } from './problems'
@@ -68,6 +71,23 @@ interface Made {
   fileName: string
   print: string
 }
+
+interface Origin {
+  language: string
+  fileName: string
+  parts: string[]
+}
+
+const isRemembered = has<Remembered>({
+  id: isText,
+  tty: isYesOrNo,
+  seen: isNumber,
+  typed: isList(isText),
+  offset: isNumber,
+  over: isYesOrNo,
+  made: has<Made>({ language: isText, fileName: isText, print: isText }),
+  facts: has<Facts>({ began: orNull(isNumber), typed: isNumber, limits: orNull(isLimits), hadInput: isYesOrNo, size: isNumber }),
+})
 
 let offered: Language[] = []
 let link = readLink(location)
@@ -222,8 +242,8 @@ function showWorkspace(): void {
   files.show()
   results.file(active.name)
   showContest(workspace.contested)
-  page.restore.hidden = workspace.untouched || isGone()
-  page.versions.hidden = workspace.earlier().length === 0
+  setHidden(page.restore, workspace.untouched || isGone())
+  setHidden(page.versions, workspace.earlier().length === 0)
   showInputState()
   // For the next time that the page is drawn.
   store.set('input', stdin === '' ? 'none' : null)
@@ -236,22 +256,28 @@ function showWorkspace(): void {
 function showInputState(): void {
   const text = page.stdin.value
   const n = text.split('\n').length - (text.endsWith('\n') ? 1 : 0)
-  page.inputState.textContent = text === '' ? say('input_live') : say('lines', { n })
+  setText(page.inputState, text === '' ? say('input_live') : say('lines', { n }))
 }
 
 /** Marks a result that was made from something else than what is there now. */
 function showAge(): void {
-  const now = made === null ? null : makes()
+  const from = made === null ? null : origin()
+  const now = from === null ? null : makes(from)
   if (made === null || now === null || made.print === now.print) results.old('')
   else results.old(made.language === now.language ? say('old') : say('old_from', { name: made.fileName }))
 }
 
-function makes(): Made | null {
+/** What a run would be made from now. */
+function origin(): Origin | null {
   const choice = picker.choice()
   if (choice === null || workspace === null) return null
   const { id, file_name } = choice.language
-  const print = fingerprint(JSON.stringify([id, choice.version ?? '', workspace.text, workspace.stdin, options.of(id)]))
-  return { language: id, fileName: workspace.main ?? file_name, print }
+  const parts = [id, choice.version ?? '', workspace.text, workspace.stdin, JSON.stringify(options.of(id))]
+  return { language: id, fileName: workspace.main ?? file_name, parts }
+}
+
+function makes({ language, fileName, parts }: Origin): Made {
+  return { language, fileName, print: parts.map(fingerprint).join(' ') }
 }
 
 function edited(byPerson: boolean): void {
@@ -312,6 +338,7 @@ function run(live = false): void {
   const facts = { began: null, typed: 0, limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size }
   Object.assign(results.facts, facts)
   if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
+  const from = origin()
   runner.submit({
     language: choice.language.id,
     ...(choice.version === undefined ? {} : { version: choice.version }),
@@ -324,13 +351,20 @@ function run(live = false): void {
   })
   socket.hurry()
   watchRun()
-  // It is on its way: what the page has to do for itself takes no time from it.
-  notice.passed()
-  workspace.keepVersion()
-  made = makes()
   finding.ran(choice.language, sourcesOf(workspace))
-  save()
+  notice.passed()
   if (stdin === '') attention.ask()
+  if (from !== null) void note(workspace, from)
+}
+
+/** Keeps what was run, when that is on its way. Of a large program each part takes its time. */
+async function note(of: Workspace, from: Origin): Promise<void> {
+  await breath()
+  made = makes(from)
+  await breath()
+  of.keepVersion()
+  await breath()
+  save()
 }
 
 /** What was chosen under Options for this language. */
@@ -376,6 +410,7 @@ async function formatShown(): Promise<void> {
       text,
       same: () => editing?.workspace === workspace && editing?.name === before.name && editor.text() === text,
       change: editor.change,
+      complain: (told) => finding.note(before.name, told && { line: told.line, message: say('format_problem', { text: told.text }) }),
     },
     (words, well) => {
       showNote(well ? words : '')
@@ -431,12 +466,12 @@ function type(text: string): void {
 function showControls(): void {
   const current = runner.current()
   const busy = current !== null && !current.over
-  page.run.dataset['state'] = busy ? 'stop' : 'run'
-  page.runWord.textContent = say(busy ? 'stop' : 'run')
+  setState(page.run, busy ? 'stop' : 'run')
+  setText(page.runWord, say(busy ? 'stop' : 'run'))
   if (!busy) page.runKey.textContent = runKey
   else if (page.runKey.textContent === runKey) page.runKey.textContent = ''
   enable(page.run, busy ? !current.cancelled : !isGone())
-  page.keys.hidden = !(busy && current.tty)
+  setHidden(page.keys, !(busy && current.tty))
   document.body.classList.toggle('running', busy)
 }
 
@@ -481,10 +516,9 @@ function remember(): void {
 }
 
 function resume(): void {
-  const kept = tab.get('shown')
-  if (kept === null) return
+  const remembered = parsed(tab.get('shown'), isRemembered)
   tab.set('shown', null)
-  const remembered = JSON.parse(kept) as Remembered
+  if (remembered === null) return
   made = remembered.made
   Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)

@@ -1,3 +1,4 @@
+import { fromBase64 } from './content'
 import type { Data } from './messages'
 
 /** Bytes that are kept as they came: of more than that, only the text is. */
@@ -32,7 +33,7 @@ export function newBinary(): Binary {
         size += encoder.encode(data).length
         characters += data.length
       } else {
-        const bytes = decoded(data)
+        const bytes = fromBase64(data.base64)
         const text = decoder.decode(bytes, { stream: true })
         size += bytes.length
         characters += text.length
@@ -52,7 +53,7 @@ export function newBinary(): Binary {
       return size
     },
     bytes() {
-      const all = pieces.map((piece) => (typeof piece === 'string' ? encoder.encode(piece) : decoded(piece)))
+      const all = pieces.map((piece) => (typeof piece === 'string' ? encoder.encode(piece) : fromBase64(piece.base64)))
       const whole = new Uint8Array(all.reduce((sum, each) => sum + each.length, 0))
       let at = 0
       for (const each of all) {
@@ -63,8 +64,6 @@ export function newBinary(): Binary {
     },
   }
 }
-
-const decoded = ({ base64 }: { base64: string }) => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))
 
 const perLine = 16
 

@@ -1,3 +1,4 @@
+import { setHidden } from './elements'
 import type { Side } from './program'
 
 /** Asks which of two texts shall stay. */
@@ -6,6 +7,6 @@ export function newContest(notice: HTMLElement, chosen: (side: Side) => void): (
   mine?.addEventListener('click', () => chosen('mine'))
   theirs?.addEventListener('click', () => chosen('theirs'))
   return (open) => {
-    notice.hidden = !open
+    setHidden(notice, !open)
   }
 }

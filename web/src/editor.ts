@@ -40,6 +40,8 @@ export interface Editor {
   ran(textOf: TextOf): void
   /** Marks the problems of the run, for each text by the name under which it is opened. */
   mark(problemsOf: (name: string) => readonly Problem[]): void
+  /** Marks a problem of the text as it is now, or none any more. */
+  note(problem: Problem | null): void
   /** Goes to a place in the text that is shown, as that was when it ran. */
   go(place: Place): void
 }
@@ -140,6 +142,7 @@ export function newEditor(parent: HTMLElement, nonce: string, on: EditorEvents):
     focus: () => view.focus(),
     ran: (textOf) => marks.ran(view, textOf),
     mark: (problemsOf) => marks.found(view, opened, problemsOf),
+    note: (problem) => marks.note(view, problem),
     go: (place) => marks.go(view, place),
   }
 }

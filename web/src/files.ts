@@ -1,6 +1,7 @@
 import { mostBytes } from './bounds'
 import { downloadFile, downloadProgram } from './download'
 import { onFiles } from './drop'
+import { setHidden } from './elements'
 import { newFileTabs } from './filetabs'
 import type { Incoming, IncomingFault, Item } from './incoming'
 import { bytes } from './measures'
@@ -206,7 +207,7 @@ export function newFiles(notice: Notice, on: FilesEvents): Files {
 
   function showBinary(file: File): void {
     const isText = typeof file.content === 'string'
-    page.fileBinary.hidden = isText
+    setHidden(page.fileBinary, isText)
     page.editor.classList.toggle('away', !isText)
     const words = page.fileBinary.querySelector('strong')
     if (!isText && words !== null) words.textContent = say('binary_file', { size: bytes(bytesOf(file.content)) })

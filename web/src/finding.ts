@@ -20,6 +20,8 @@ export interface Finding {
   ran(language: Language, sources: Sources): void
   /** The languages are known, or another one is chosen. */
   show(language: Language): void
+  /** Something is wrong in the file that is shown, whatever ran; or nothing is any more. */
+  note(file: string, wrong: Pick<Problem, 'line' | 'message'> | null): void
   /** A file of the program that is shown has another name now. */
   renamed(from: string, to: string): void
   /** Goes to the next problem, or to the one before. */
@@ -53,13 +55,24 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   let problems: Problem[] = []
   /** What the files that ran are called now, where that is another name. */
   let names = new Map<string, string>()
+  /** What is wrong whatever ran, and what its file is called now. */
+  let noted: { problem: Problem; file: string; language: string }[] = []
   let at = -1
 
   const nameNow = (file: string) => names.get(file) ?? file
+  const notedOf = (problem: Problem) => noted.find((each) => each.problem === problem)
+  const fileOf = (problem: Problem) => notedOf(problem)?.file ?? nameNow(problem.file)
+
+  /** All of the language that is shown. */
+  function listed(): Problem[] {
+    const own = noted.filter((each) => each.language === chosen)
+    return [...own.map(({ problem }) => problem), ...(chosen === language ? problems : [])]
+  }
 
   function clear(): void {
     said = newSaid()
     result = null
+    noted = []
     put([])
   }
 
@@ -105,7 +118,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   }
 
   function draw(): void {
-    const shown = chosen === language ? problems : []
+    const shown = listed()
     page.problems.classList.toggle('filled', shown.length > 0)
     list.replaceChildren(...shown.map(row))
     const worst = (['error', 'warning', 'note'] as const).find((each) => shown.some(({ severity }) => severity === each))
@@ -125,7 +138,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     button.append(
       part('hidden', `${say(`severity_${problem.severity}`)}: `),
       part('what', problem.message),
-      part('where', place(problem, nameNow(problem.file))),
+      part('where', place(problem, fileOf(problem))),
     )
     button.addEventListener('click', () => go(index))
     const item = document.createElement('li')
@@ -134,7 +147,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
   }
 
   function go(index: number): void {
-    const problem = problems[index]
+    const problem = listed()[index]
     if (problem === undefined) return
     at = index
     for (const [i, item] of [...list.children].entries()) {
@@ -142,13 +155,13 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       else item.removeAttribute('aria-current')
     }
     list.children[index]?.scrollIntoView({ block: 'nearest' })
-    on.go(problem, nameNow(problem.file))
+    on.go(problem, fileOf(problem))
     page.problemTold.textContent = say('problem_told', {
       at: index + 1,
-      n: problems.length,
+      n: listed().length,
       severity: say(`severity_${problem.severity}`),
       message: problem.message,
-      place: place(problem, nameNow(problem.file)),
+      place: place(problem, fileOf(problem)),
     })
   }
 
@@ -157,7 +170,7 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     if (problem === null) return null
     const more = problems.filter(({ severity, source }) => severity === 'error' && source === problem.source).length - 1
     const file = problem.file === running?.sources.main ? null : problem.file
-    return { problem, file, more, go: () => go(problems.indexOf(problem)) }
+    return { problem, file, more, go: () => go(listed().indexOf(problem)) }
   }
 
   /** From one problem to the next, and around. */
@@ -210,11 +223,22 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
       const { sources } = running
       const place = compilersPlace(running.language.problems, file, line, col, sources)
       if (place === null) return
-      const known = problems.findIndex((each) => each.file === place.file && each.line === place.line && each.col === place.col)
+      const known = listed().findIndex((each) => notedOf(each) === undefined && each.file === place.file && each.line === place.line && each.col === place.col)
       if (known === -1) on.go(place, nameNow(place.file))
       else go(known)
     },
+    note(file, wrong) {
+      if (chosen === null) return
+      const problem: Problem | null = wrong && { ...wrong, file, col: null, endCol: null, severity: 'error', code: null, source: 'compile' }
+      noted = noted.filter((each) => each.file !== file || each.language !== chosen)
+      if (problem !== null) noted.push({ problem, file, language: chosen })
+      editor.note(problem)
+      at = -1
+      draw()
+    },
     renamed(from, to) {
+      for (const each of noted) if (each.file === from && each.language === chosen) each.file = to
+      draw()
       const [ran = from] = [...names].find(([, name]) => name === from) ?? []
       if (running === null || running.language.id !== chosen || !running.sources.files.has(ran)) return
       names.set(ran, to)

@@ -1,3 +1,4 @@
+import { setState, setText } from './elements'
 import { bytes } from './measures'
 import type { Language, Limits } from './messages'
 import { page } from './page'
@@ -8,8 +9,8 @@ import type { Workspace } from './workspace'
 
 /** Whether what was written is kept. While it is contested, the other tab's is. */
 export function showSaved({ contested, unkept }: Workspace): void {
-  page.saved.dataset['state'] = contested || unkept ? 'lost' : 'saved'
-  page.saved.textContent = sayKept({ contested, unkept })
+  setState(page.saved, contested || unkept ? 'lost' : 'saved')
+  setText(page.saved, sayKept({ contested, unkept }))
 }
 
 export const sayKept = ({ contested, unkept }: Pick<Workspace, 'contested' | 'unkept'>): string =>

@@ -11,6 +11,8 @@ export interface Messy {
   /** Whether the file is still shown, with this text. */
   same(): boolean
   change(edits: Edit[]): void
+  /** The formatter cannot read the text, and says at which line; or it can. */
+  complain(told: { line: number; text: string } | null): void
 }
 
 /** Puts it in order. What is said is good or bad; what somebody wrote meanwhile stays. */
@@ -26,6 +28,7 @@ export async function format(messy: Messy, tell: (text: string, well: boolean) =
     files: [{ name, content: text }],
     stdin: '',
   })
+  if (messy.same()) messy.complain('why' in found ? (found.told ?? null) : null)
   if ('why' in found) return tell(found.why, false)
   if (!messy.same()) return tell(say('format_edited'), false)
   const edits = loaded.edits(text, found.text)

@@ -27,7 +27,8 @@ export function newHeadline(): Headline {
     const sign = tone === 'busy' ? '●' : unseen ? signs[tone] : undefined
     const name = file === '' ? say('title') : say('title_of', { file })
     const href = sign === undefined ? plain : drawn(dots[tone] ?? '')
-    document.title = sign === undefined ? name : `${sign} ${name}`
+    const title = sign === undefined ? name : `${sign} ${name}`
+    if (document.title !== title) document.title = title
     // The browser makes a new picture each time.
     if (icon !== null && icon.href !== href) icon.href = href
   }

@@ -69,7 +69,7 @@ export async function incoming(items: readonly Item[], folder: string | null, mo
   const files: Named[] = []
   for (const { path, file } of items) {
     try {
-      files.push({ name: path.replaceAll('\\', '/'), content: asContent(new Uint8Array(await file.arrayBuffer())) })
+      files.push({ name: path.replaceAll('\\', '/'), content: await asContent(new Uint8Array(await file.arrayBuffer())) })
     } catch {
       return { why: 'unreadable', name: path }
     }

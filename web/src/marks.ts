@@ -15,6 +15,8 @@ export interface Marks {
   found(view: EditorView, name: string, problemsOf: (name: string) => readonly Problem[]): void
   /** Another text is shown. It may have become another one since the run while it was not shown. */
   opened(view: EditorView, name: string): void
+  /** A problem of the text as it is now, or none any more. */
+  note(view: EditorView, problem: Problem | null): void
   /** Goes to where a place of the run is now. A problem is told. */
   go(view: EditorView, place: Place): void
 }
@@ -28,6 +30,8 @@ interface Placed {
   to: number
   /** Nothing was changed there since. */
   live: boolean
+  /** Not of the run. */
+  noted: boolean
 }
 
 interface Marked {
@@ -45,6 +49,7 @@ interface Marked {
 
 const began = StateEffect.define<Pick<Marked, 'run' | 'ran' | 'since'>>()
 const found = StateEffect.define<readonly Problem[]>()
+const notes = StateEffect.define<Problem | null>()
 const tells = StateEffect.define<Place>()
 
 const severities: readonly Severity[] = ['note', 'warning', 'error']
@@ -78,7 +83,8 @@ const marked = StateField.define<Marked>({
     if (transaction.selection !== undefined) value = { ...value, told: pointed(value, transaction) }
     for (const effect of transaction.effects) {
       if (effect.is(began)) value = { ...empty, ...effect.value }
-      if (effect.is(found)) value = drawn({ ...value, problems: effect.value, placed: places(value, effect.value), told: [] }, transaction.newDoc)
+      if (effect.is(found)) value = drawn({ ...value, problems: effect.value, placed: [...value.placed.filter(({ noted }) => noted), ...places(value, effect.value)], told: [] }, transaction.newDoc)
+      if (effect.is(notes)) value = drawn({ ...value, placed: [...note(effect.value, transaction.newDoc), ...value.placed.filter(({ noted }) => !noted)], told: [] }, transaction.newDoc)
       if (effect.is(tells)) value = { ...value, told: value.placed.filter(({ problem, live }) => live && problem === effect.value) }
     }
     return value
@@ -91,8 +97,7 @@ const marked = StateField.define<Marked>({
 })
 
 function changed(value: Marked, { changes, newDoc }: Transaction): Marked {
-  if (value.ran === null) return value
-  const since = value.since === null ? changes.desc : value.since.composeDesc(changes.desc)
+  const since = value.ran === null ? null : (value.since?.composeDesc(changes.desc) ?? changes.desc)
   if (value.placed.length === 0) return { ...value, since }
   return drawn({ ...value, since, placed: value.placed.map((each) => moved(each, changes)), told: [] }, newDoc)
 }
@@ -100,7 +105,7 @@ function changed(value: Marked, { changes, newDoc }: Transaction): Marked {
 function moved(placed: Placed, changes: ChangeDesc | ChangeSet): Placed {
   const from = changes.mapPos(placed.from, 1)
   return {
-    problem: placed.problem,
+    ...placed,
     from,
     to: Math.max(from, changes.mapPos(placed.to, -1)),
     live: placed.live && !changes.touchesRange(placed.from, placed.to),
@@ -117,9 +122,21 @@ function pointed({ placed }: Marked, transaction: Transaction): Placed[] {
 function places({ ran, since }: Marked, problems: readonly Problem[]): Placed[] {
   if (ran === null) return []
   return problems.map((problem) => {
-    const placed = { problem, ...range(problem, ran), live: true }
+    const placed = { problem, ...range(problem, ran), live: true, noted: false }
     return since === null ? placed : moved(placed, since)
   })
+}
+
+function note(problem: Problem | null, doc: Text): Placed[] {
+  return problem === null ? [] : [{ problem, ...range(problem, doc), live: true, noted: true }]
+}
+
+function whereNow({ ran, since, placed }: Marked, place: Place): number | null {
+  const noted = placed.find((each) => each.noted && each.problem === place)
+  if (noted !== undefined) return noted.from
+  if (ran === null) return null
+  const { from } = range(place, ran)
+  return since?.mapPos(from, 1) ?? from
 }
 
 /** What is marked: what is told, or else the word there, or else the line. */
@@ -225,11 +242,10 @@ export function newMarks(): Marks {
       opened(view, name)
     },
     opened,
+    note: (view, problem) => view.dispatch({ effects: notes.of(problem) }),
     go(view, place) {
-      const { ran, since } = view.state.field(marked)
-      if (ran === null) return
-      const { from } = range(place, ran)
-      const now = since?.mapPos(from, 1) ?? from
+      const now = whereNow(view.state.field(marked), place)
+      if (now === null) return
       view.dispatch({
         selection: { anchor: now },
         effects: [EditorView.scrollIntoView(now, { y: 'center' }), tells.of(place)],

@@ -1,3 +1,5 @@
+import { setHidden } from './elements'
+
 /** A line that says something, with what can be done about it. */
 export interface Notice {
   say(text: string, ...actions: Action[]): void
@@ -14,7 +16,7 @@ export function newNotice(element: HTMLElement): Notice {
   const text = element.querySelector('span')
   const close = element.querySelector('button')
   const hide = () => {
-    element.hidden = true
+    setHidden(element, true)
   }
   close?.addEventListener('click', hide)
   return {

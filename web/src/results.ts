@@ -1,6 +1,7 @@
 import { mostCounted, newAnnouncer } from './announce'
 import { newBinary } from './binary'
 import { newCompiled } from './compiled'
+import { setHidden } from './elements'
 import type { Decisive } from './finding'
 import { newHeadline } from './headline'
 import { keyName } from './keys'
@@ -147,8 +148,8 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
   }
 
   function pane(terminal: boolean): void {
-    page.terminal.hidden = !terminal
-    page.output.hidden = terminal
+    setHidden(page.terminal, !terminal)
+    setHidden(page.output, terminal)
   }
 
   function stopClock(): void {

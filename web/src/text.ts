@@ -1,3 +1,4 @@
+import { fromBase64 } from './content'
 import type { Data } from './messages'
 
 // ESC followed by a control sequence, an operating system command, another string, or one character.
@@ -28,8 +29,7 @@ export function newDecoder(): Reader {
     read(data) {
       // A string is whole characters: bytes still waiting for their rest will not get it.
       if (typeof data === 'string') return decoder.decode() + data
-      const bytes = Uint8Array.from(atob(data.base64), (char) => char.charCodeAt(0))
-      return decoder.decode(bytes, { stream: true })
+      return decoder.decode(fromBase64(data.base64), { stream: true })
     },
     end: () => decoder.decode(),
   }
@@ -67,5 +67,12 @@ export function newReader(): Reader {
 /** What a terminal was sent, as far as it is text: without colours, and each line as it was written over last. */
 export function plainText(sent: string): string {
   const lines = filter(sent).replace(/\x1b\[[0-?]*[mK]|\x07/g, '').split('\n')
-  return lines.map((line) => line.replace(/\r+$/, '').replace(/^.*\r/s, '')).join('\n')
+  return lines.map(writtenOver).join('\n')
+}
+
+/** Not by a regular expression for its end: in some browsers that takes the square of the number of `\r`. */
+function writtenOver(line: string): string {
+  let end = line.length
+  while (line[end - 1] === '\r') end--
+  return line.slice(line.lastIndexOf('\r', end - 1) + 1, end)
 }

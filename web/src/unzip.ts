@@ -55,7 +55,7 @@ export async function unzip(zip: Blob, mostBytes: number): Promise<Unzipped> {
   if (entries.length === 0) throw new ZipError(leftOut.some(({ why }) => why === 'password') ? 'zip_password' : 'zip_empty')
   const files: Named[] = []
   for (const entry of entries) {
-    const content = asContent(await unpack(zip, entry))
+    const content = await asContent(await unpack(zip, entry))
     files.push(entry.executable ? { name: entry.name, content, executable: true } : { name: entry.name, content })
   }
   return { files, leftOut }

@@ -38,7 +38,7 @@ export function newVersions(store: Store, key: string, starter: string, now = Da
   return {
     list: () => [...long, ...kept()].sort((a, b) => b.time - a.time),
     keep(text) {
-      if (text.trim() === '' || text === starter) return
+      if (!/\S/.test(text) || text === starter) return
       const before = (others: Version[]) => [{ time: now(), text }, ...others.filter((version) => version.text !== text)]
       if (text.length > mostKept) {
         long = before(long).slice(0, mostLong)

@@ -166,6 +166,8 @@ class Redis:
                 remedy = remedy.replace("PREFIX", self._config.prefix)
                 final = word in _FINAL
                 return StateUnavailable(f"Redis at {self.at} {remedy}", RETRY_AFTER_S, final=final)
+        if "user_script" in text:  # nor that
+            return Unreadable("what Redis holds under a key of ours is not what occd wrote")
         if isinstance(error, ResponseError):
             return StateUnavailable(f"Redis at {self.at} refuses: {text.strip()}", RETRY_AFTER_S)
         return Lost(str(error))

@@ -128,9 +128,9 @@ local status = get('status')
 if not status then return {'unknown'} end
 if status == 'finished' then return {'finished'} end
 if get('interactive') ~= '1' then return {'not interactive'} end
-local sent, data, new = tonumber(get('stdin_sent') or 0), ARGV[7], {}
+local sent, data, new = count('stdin_sent'), ARGV[7], {}
 if ARGV[2] == '' then
-  if tonumber(get('sent ' .. ARGV[5]) or 0) >= tonumber(ARGV[6]) then return {'done'} end
+  if count('sent ' .. ARGV[5]) >= tonumber(ARGV[6]) then return {'done'} end
 else
   local offset = tonumber(ARGV[2])
   if offset > sent then return {'gap', sent} end
@@ -138,7 +138,7 @@ else
 end
 if data ~= '' then
   if get('stdin_ended') then return {'ended'} end
-  local unread = sent - tonumber(get('stdin_read') or 0)
+  local unread = sent - count('stdin_read')
   if unread + #data > tonumber(ARGV[4]) then return {'full', unread} end
   local size = sent + #data + tonumber(ARGV[9]) * (redis.call('LLEN', C) + 1)
   if size > tonumber(ARGV[8]) then return {'too much'} end
@@ -155,8 +155,8 @@ return {'done'}
 local status = get('status')
 if not status then return {'unknown'} end
 if status ~= 'running' then return {status} end
-if tonumber(get('sent ' .. ARGV[4]) or 0) >= tonumber(ARGV[5]) then return {'done'} end
-if tonumber(get('signals') or 0) >= tonumber(ARGV[3]) then return {'too many'} end
+if count('sent ' .. ARGV[4]) >= tonumber(ARGV[5]) then return {'done'} end
+if count('signals') >= tonumber(ARGV[3]) then return {'too many'} end
 redis.call('HINCRBY', H, 'signals', 1)
 redis.call('HSET', H, 'sent ' .. ARGV[4], ARGV[5])
 control(ARGV[1], 's' .. ARGV[2])
@@ -169,8 +169,8 @@ if not status then return {'unknown'} end
 if status == 'finished' then return {'finished'} end
 if get('tty') ~= '1' then return {'no terminal'} end
 if status ~= 'running' then return {status} end
-if tonumber(get('sent ' .. ARGV[4]) or 0) >= tonumber(ARGV[5]) then return {'done'} end
-if tonumber(get('resizes') or 0) >= tonumber(ARGV[3]) then return {'too many'} end
+if count('sent ' .. ARGV[4]) >= tonumber(ARGV[5]) then return {'done'} end
+if count('resizes') >= tonumber(ARGV[3]) then return {'too many'} end
 redis.call('HINCRBY', H, 'resizes', 1)
 redis.call('HSET', H, 'sent ' .. ARGV[4], ARGV[5])
 control(ARGV[1], 'w' .. ARGV[2])
@@ -180,7 +180,7 @@ return {'done'}
     # the signals for earlier attempts
     "controls": """
 if redis.call('EXISTS', H) == 0 then return {} end
-local first, signals_from = tonumber(get('first_control') or 0), tonumber(get('signals_from') or 0)
+local first, signals_from = count('first_control'), count('signals_from')
 local at, last, size, found = math.max(ARGV[1] - first, 0), redis.call('LLEN', C), 0, {}
 while at < last and size <= tonumber(ARGV[2]) do
   for _, each in ipairs(redis.call('LRANGE', C, at, math.min(at + 15, last - 1))) do

@@ -72,7 +72,7 @@ local status = get('status')
 if not status then return {'unknown'} end
 if status == 'finished' then return {'finished'} end
 if get('attempts') ~= ARGV[2] then return {'stale'} end
-if tonumber(get('appended ' .. ARGV[3]) or 0) >= tonumber(ARGV[4]) then return {'done'} end
+if count('appended ' .. ARGV[3]) >= tonumber(ARGV[4]) then return {'done'} end
 redis.call('HSET', H, 'appended ' .. ARGV[3], ARGV[4])
 local events = {}
 for at = 5, #ARGV do events[#events + 1] = ARGV[at] end

@@ -15,6 +15,12 @@ Answers start with a word.
 PRELUDE = """
 local H, E, C, W = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local function get(field) return redis.call('HGET', H, field) end
+-- A number of ours. What somebody else wrote there, or a damage, ends the step: the caller gets Unreadable.
+local function count(field)
+  local told = get(field) or '0'
+  if not string.find(told, '^%d+$') or #told > 15 then error(field .. ' is no number of ours') end
+  return tonumber(told)
+end
 local function now()
   local time = redis.call('TIME')
   return time[1] + time[2] / 1000000

@@ -39,8 +39,8 @@ return {'gone', key, payer}
     # has got, and the attempts before it; retry_of, tty,
     # QUEUED, owner
     "begin": """
-local status, attempts = get('status'), tonumber(get('attempts') or 0)
-for attempt = attempts, 1, -1 do
+local status, attempts = get('status'), count('attempts')
+for attempt = attempts, math.max(1, attempts - 100), -1 do
   if get('begun' .. attempt) == ARGV[6] then return {'begun', attempt} end
 end
 if not status then
@@ -52,11 +52,11 @@ if not status then
   if attempts == 0 then append(ARGV[1], 0, {ARGV[17]}) end
 end
 if status == 'finished' then return {'finished', get('key')} end
-if attempts - tonumber(get('excused') or 0) >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
+if attempts - count('excused') >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
 attempts = attempts + 1
 redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1,
            'stdin_read', status and 0 or ARGV[12], 'signals', 0, 'resizes', 0,
-           'signals_from', (get('first_control') or 0) + redis.call('LLEN', C),
+           'signals_from', count('first_control') + redis.call('LLEN', C),
            'inbox', ARGV[9], 'begun' .. attempts, ARGV[6])
 redis.call('HSETNX', H, 'started_at', ARGV[8])
 append(ARGV[1], 0, {ARGV[10] .. attempts .. ARGV[11]})
@@ -127,10 +127,9 @@ return {'gone', key, payer}
     # bytes of events at most. Gives, of what has finished, the last event, and the events of its attempt
     # before that if they are short and few.
     "get": """
-local known = redis.call('HMGET', H, 'language', 'status', 'attempts', 'created_at', 'started_at', 'retry_of',
-                         'log_from')
+local known = redis.call('HMGET', H, 'language', 'status', 'attempts', 'created_at', 'started_at', 'retry_of')
 if not known[2] then return {'unknown'} end
-local from, ends, size = tonumber(known[7] or 0), redis.call('LLEN', E) - 1, 0
+local from, ends, size = count('log_from'), redis.call('LLEN', E) - 1, 0
 local found = {'known', known[1], known[2], known[3], known[4], known[5] or '', known[6] or '', from, ''}
 if known[2] ~= 'finished' then return found end
 found[9] = redis.call('LINDEX', E, -1) or ''
