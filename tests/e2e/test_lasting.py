@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,48 @@ def test_a_server_that_starts_again_in_the_middle_of_typing_says_so(
             assert "\n".join(lines).count("hello you") == 1
     finally:
         server.stop()
+
+
+def test_a_failure_of_ours_is_said_to_be_ours_and_the_program_is_run_again(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """The server dies while the program runs, three times."""
+    server = start(tmp_path / "data")
+    try:
+        wait_open(server)
+        with new_context(browser, DESK) as context:
+            editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+            editor.open()
+            editor.talk("print('hello', input('name? '))")
+            editor.expect_terminal("name?")
+            id = json.loads(editor.page.evaluate("sessionStorage['occd:shown']"))["id"]
+            for attempt in (1, 2, 3):
+                wait_attempt(server, id, attempt)
+                server.signal(signal.SIGKILL)
+                server.process.wait()
+                server = start(tmp_path / "data", f"--listen=127.0.0.1:{server.port}")
+                wait_open(server)
+            editor.expect_verdict("ours", "Our fault, not yours")
+            expect(editor.part("detail")).to_contain_text("Tried 3 times.")
+            expect(editor.part("detail")).to_contain_text(id)
+            offers = editor.part("offers").locator("button:visible")
+            expect(offers).to_have_text(["Run again"])
+            offers.press("Enter")
+            editor.wait_terminal("name?")
+            editor.type("you", "Enter")
+            editor.expect_verdict("good")
+            expect(editor.part("offers")).to_be_hidden()
+            editor.expect_terminal("name? you", "hello you")
+        assert server.stop() == 0
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+
+
+def wait_attempt(server: Server, id: str, number: int) -> None:
+    """Wait until this attempt runs the program."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while (seen := server.look(id))["status"] != "running" or seen["attempts"] != number:
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.02)

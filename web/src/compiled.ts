@@ -2,6 +2,7 @@ import { newOutput } from './output'
 import type { Output } from './output'
 import { page } from './page'
 import { say } from './say'
+import { warnings } from './warnings'
 
 /** What the compiler says. It can be folded away, as it is when the program runs all the same. */
 export interface Compiled extends Output {
@@ -25,6 +26,6 @@ export function newCompiled(linked: (text: string) => HTMLElement | null): Compi
 }
 
 function notes(text: string): string {
-  const n = text.match(/\bwarning\b(?=.*:)/gi)?.length ?? 0
+  const n = warnings(text)
   return n === 0 ? say('compiler_notes') : say('warnings', { n })
 }

@@ -67,5 +67,12 @@ export function newReader(): Reader {
 /** What a terminal was sent, as far as it is text: without colours, and each line as it was written over last. */
 export function plainText(sent: string): string {
   const lines = filter(sent).replace(/\x1b\[[0-?]*[mK]|\x07/g, '').split('\n')
-  return lines.map((line) => line.replace(/\r+$/, '').replace(/^.*\r/s, '')).join('\n')
+  return lines.map(writtenOver).join('\n')
+}
+
+/** Not by a regular expression for its end: in some browsers that takes the square of the number of `\r`. */
+function writtenOver(line: string): string {
+  let end = line.length
+  while (line[end - 1] === '\r') end--
+  return line.slice(line.lastIndexOf('\r', end - 1) + 1, end)
 }
