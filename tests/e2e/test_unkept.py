@@ -3,6 +3,7 @@ that has gone."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, expect
@@ -72,7 +73,8 @@ def test_a_browser_without_storage_says_so_once(fresh: tuple[BrowserContext, Edi
     expect_unkept(editor, "This browser keeps nothing: download your program")
     with editor.page.expect_download() as saved:
         editor.part("unkept").get_by_role("button", name="Download").click()
-    assert Path(saved.value.path()).read_text() == "print('all the same')"
+    with ZipFile(saved.value.path()) as packed:  # the program, and its input
+        assert packed.read("main.py") == b"print('all the same')"
     editor.write("print('more')")
     editor.part("language").select_option("c")
     editor.part("language").select_option("python")
