@@ -214,3 +214,45 @@ def test_programs_of_languages_that_are_not_shown_are_there_after_a_reload_too(
     editor.part("language").select_option("python")
     editor.expect_program("print('kept by the tab')")
     assert asked == ["beforeunload"]
+
+
+MARK = "occd program 1\n"
+BROKEN = MARK + '{"files": [{"name": "a.py", "content": {"base64": "*"}}], "stdin": null}'
+FOREIGN = [
+    ("sessionStorage", "shown", "{"),
+    ("sessionStorage", "shown", "null"),
+    ("sessionStorage", "shown", '{"id": "x", "tty": true, "typed": 5}'),
+    ("sessionStorage", "draft:python", "{"),
+    ("sessionStorage", "draft:python", "{}"),
+    ("localStorage", "draft:python", f"{MARK}{{}}"),
+    ("localStorage", "draft:python", f'{MARK}{{"files": [], "stdin": null}}'),
+    ("localStorage", "draft:python", f'{MARK}{{"files": [null], "stdin": null}}'),
+    ("localStorage", "draft:python", MARK + '{"files": [{"name": "main.py", "content": 5}], "stdin": 7}'),
+    ("localStorage", "draft:python", BROKEN),
+    ("localStorage", "versions:python", "{"),
+    ("localStorage", "options:python", "{"),
+    ("localStorage", "about:gone", "{"),
+    ("localStorage", "about:gone", '{"name": 5, "suffixes": "x", "versions": ["1"]}'),
+]  # fmt: skip
+"""What no page of this version keeps: the storage, the key, the value."""
+
+
+@pytest.mark.parametrize(("storage", "key", "value"), FOREIGN)
+def test_what_another_page_left_in_the_storage_stops_nothing(
+    fresh: tuple[BrowserContext, Editor], storage: str, key: str, value: str
+) -> None:
+    _, editor = fresh
+    editor.page.goto(f"{editor.home}healthz")
+    editor.page.evaluate(
+        """([storage, key, value]) => {
+            localStorage.setItem('occd:draft:gone', 'of a language that is not here')
+            window[storage].setItem(`occd:${key}`, value)
+        }""",
+        [storage, key, value],
+    )
+    editor.open()
+    editor.page.locator("#language").select_option("gone")
+    editor.expect_program("of a language that is not here")
+    editor.page.locator("#language").select_option("python")
+    editor.run("print('all the same')")
+    editor.expect_verdict("good")

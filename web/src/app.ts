@@ -19,7 +19,7 @@ import { newLinks } from './links'
 import { newLayout } from './layout'
 import { newPanes, newAttention, typeByTouch } from './focus'
 import { fingerprint } from './fingerprint'
-import { goneLanguages, rememberLanguage } from './gone'
+import { goneLanguages, isLimits, rememberLanguage } from './gone'
 import { sayKept, showCursor, showLimits, showNote, showSaved } from './foot'
 import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
@@ -32,6 +32,7 @@ import { newNotice } from './notice'
 import { faults, limitsOf, newOptions, submitted } from './options'
 import { newOptionsButton } from './optionsbutton'
 import { enable, enabled, page } from './page'
+import { has, isList, isNumber, isText, isYesOrNo, orNull, parsed } from './parsed'
 import { newPassing } from './passing'
 import { pictures } from './pictures'
 import type { Sources } from './problems'
@@ -73,6 +74,17 @@ interface Origin {
   fileName: string
   parts: string[]
 }
+
+const isRemembered = has<Remembered>({
+  id: isText,
+  tty: isYesOrNo,
+  seen: isNumber,
+  typed: isList(isText),
+  offset: isNumber,
+  over: isYesOrNo,
+  made: has<Made>({ language: isText, fileName: isText, print: isText }),
+  facts: has<Facts>({ began: orNull(isNumber), typed: isNumber, limits: orNull(isLimits), hadInput: isYesOrNo, size: isNumber }),
+})
 
 let offered: Language[] = []
 let link = readLink(location)
@@ -496,10 +508,9 @@ function remember(): void {
 }
 
 function resume(): void {
-  const kept = tab.get('shown')
-  if (kept === null) return
+  const remembered = parsed(tab.get('shown'), isRemembered)
   tab.set('shown', null)
-  const remembered = JSON.parse(kept) as Remembered
+  if (remembered === null) return
   made = remembered.made
   Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)

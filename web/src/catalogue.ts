@@ -14,8 +14,9 @@ export function watchCatalogue(found: (languages: Language[]) => void): void {
   function show(offered: Language[]): Language[] {
     // The same list again must not disturb what is being written.
     if (JSON.stringify(offered) !== known) {
-      known = JSON.stringify(offered)
       found(offered)
+      // Only now: what could not be shown is tried again.
+      known = JSON.stringify(offered)
     }
     return offered
   }

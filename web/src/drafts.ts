@@ -1,3 +1,4 @@
+import { has, isText, orNull, parsed } from './parsed'
 import type { Side } from './program'
 import type { Store } from './store'
 import type { Versions } from './versions'
@@ -42,9 +43,11 @@ interface Left {
   origin: string | null
 }
 
+const isLeft = has<Left>({ text: isText, origin: orNull(isText) })
+
 export function newDraft({ store, tab, versions }: Places, key: string, starter: string, join: Join): Draft {
   const kept = () => store.get(key) ?? starter
-  const left = JSON.parse(tab.get(key) ?? 'null') as Left | null
+  const left = parsed(tab.get(key), isLeft)
   let text = left?.text ?? kept()
   /** What is kept, as this tab knows it. */
   let seen = left?.origin ?? kept()

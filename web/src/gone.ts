@@ -1,10 +1,16 @@
-import type { Language } from './messages'
+import type { Language, Limits } from './messages'
+import { has, isList, isNumber, isText, parsed } from './parsed'
 import type { Store } from './store'
 
 // A language may go from the server while somebody has a program in it. What the page needs to show the
 // program is therefore kept beside it.
 
 type About = Pick<Language, 'name' | 'file_name' | 'suffixes' | 'editor_mode' | 'limits'>
+
+export const isLimits = has<Limits>({ cpu_time: isNumber, wall_time: isNumber, memory: isNumber, processes: isNumber, output: isNumber, file_size: isNumber })
+/** A later version may know more of them. */
+const isSome = (value: unknown) => typeof value === 'object' && value !== null && Object.values(value).every(isNumber)
+const isAbout = has<About>({ name: isText, file_name: isText, suffixes: isList(isText), editor_mode: isText, limits: isSome })
 
 export function rememberLanguage(store: Store, { id, name, file_name, suffixes, editor_mode, limits }: Language): void {
   const about: About = { name, file_name, suffixes, editor_mode, limits }
@@ -27,7 +33,7 @@ export function goneLanguages(store: Store, offered: readonly Language[]): Langu
   const here = new Set(offered.map(({ id }) => id))
   const kept = store.keys('draft:').filter((id) => !here.has(id))
   return kept.sort().map((id) => {
-    const about = JSON.parse(store.get(`about:${id}`) ?? 'null') as About | null
-    return { ...nothing, id, ...(about ?? unknown(id)) }
+    const about = parsed(store.get(`about:${id}`), isAbout)
+    return { ...(about ?? unknown(id)), ...nothing, id }
   })
 }

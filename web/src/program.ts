@@ -1,4 +1,5 @@
 import type { Data, Language, SentFile, Submission } from './messages'
+import { has, isList, isText, isYesOrNo, orNothing, orNull, parsed } from './parsed'
 
 // A language's program: its files and its input. Kept as text, because drafts, versions and other tabs
 // compare texts: the bare source where the program is no more than that, else JSON behind a mark.
@@ -35,13 +36,13 @@ export function write({ files, stdin }: Program, dialect: Dialect): string {
 export function read(text: string, dialect: Dialect): Program {
   const bare = { files: [{ name: dialect.file_name, content: text }], stdin: null }
   if (!text.startsWith(mark)) return bare
-  try {
-    const { files, stdin }: Program = JSON.parse(text.slice(mark.length))
-    return { files, stdin }
-  } catch {
-    return bare
-  }
+  const program = parsed(text.slice(mark.length), isProgram)
+  return program === null || program.files.length === 0 ? bare : { files: program.files, stdin: program.stdin }
 }
+
+const isBase64 = (value: unknown) => isText(value) && value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value)
+const isContent = (value: unknown) => isText(value) || has<{ base64: string }>({ base64: isBase64 })(value)
+const isProgram = has<Program>({ files: isList(has<File>({ name: isText, content: isContent, executable: orNothing(isYesOrNo) })), stdin: orNull(isText) })
 
 /** The file that runs, by the server's rule: the one with the usual name, else the first with a suffix of
  * the language, else the only one. */
