@@ -1,9 +1,9 @@
 """A browser that does not keep a program says so, and the program is not lost: neither is that of a language
 that has gone."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, expect
@@ -73,8 +73,8 @@ def test_a_browser_without_storage_says_so_once(fresh: tuple[BrowserContext, Edi
     expect_unkept(editor, "This browser keeps nothing: download your program")
     with editor.page.expect_download() as saved:
         editor.part("unkept").get_by_role("button", name="Download").click()
-    with zipfile.ZipFile(saved.value.path()) as archive:  # with the program's input
-        assert archive.read("main.py") == b"print('all the same')"
+    with ZipFile(saved.value.path()) as packed:  # the program, and its input
+        assert packed.read("main.py") == b"print('all the same')"
     editor.write("print('more')")
     editor.part("language").select_option("c")
     editor.part("language").select_option("python")

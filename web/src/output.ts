@@ -171,6 +171,12 @@ export function newOutput(
 
   function flush(): void {
     frame = 0
+    fill()
+    if (pinned) pane.scrollTop = pane.scrollHeight
+    if (pending.length > 0) schedule()
+  }
+
+  function fill(): void {
     flushed = performance.now()
     const until = flushed + frameMs
     const mostNow = spans + frameSpans
@@ -187,8 +193,6 @@ export function newOutput(
       tellCut()
     }
     if (all.cut) tellCut()
-    if (pinned) pane.scrollTop = pane.scrollHeight
-    if (pending.length > 0) schedule()
   }
 
   function append(stream: Pipe, text: string): void {
@@ -369,8 +373,9 @@ export function newOutput(
     queue(pending, kind, text)
     waiting += text.length
     if (waiting > mostWaiting) skip()
-    if (frame === 0 && performance.now() - flushed > pause) flush()
-    else schedule()
+    // Laid out, and scrolled to, it is in the next frame.
+    if (frame === 0 && performance.now() - flushed > pause) fill()
+    schedule()
   }
 
   // Blocks get their true height only when they come into sight.
