@@ -19,7 +19,8 @@ const frameSpans = 500
 const frameMs = 12
 /** In milliseconds: what comes after a pause is shown at once. */
 const pause = 50
-const shownBlocks = 1_000
+/** 50,000 lines: for each block there is, in sight or not, a browser has work in each frame. */
+const shownBlocks = 250
 /** A program that colours each letter must not make a million elements: the rest goes without. */
 const mostSpans = 10_000
 const mostBlockSpans = 500
