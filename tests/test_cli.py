@@ -860,14 +860,12 @@ def test_a_file_of_tls_that_is_not_there_is_named(folder: Path, server: str, sch
         assert done.stderr.decode() == f"occd: {server}.{name}: there is no file absent\n"
 
 
-def test_queues_are_listed_while_the_daemon_runs_and_only_then_not_requeued(folder: Path) -> None:
+def test_queues_are_listed_while_the_daemon_runs(folder: Path) -> None:
     trio.run(keep_dead_letters, folder / "data")
     with serving(folder / "data"):
         done = occd("--data-dir=data", "queues", cwd=folder)
         assert done.returncode == 0
         assert "\nbad " in done.stdout.decode()
-        refused = occd("--data-dir=data", "queues", "requeue", "bad", cwd=folder)
-        assert_refused(refused, "in use by another occd")
 
 
 def test_hostile_messages_run_nothing_and_are_kept_with_their_reasons(folder: Path) -> None:

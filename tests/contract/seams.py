@@ -26,7 +26,7 @@ from occd.sqlite import open_database
 from occd.state import State, open_state
 from occd.state.redis.store import LAYOUT
 
-SOON_S = 10.0
+SOON_S = 30.0
 """Long enough for a busy machine; only a broken promise takes it."""
 
 QUIET_S = 0.15
