@@ -1,4 +1,4 @@
-"""What accounts and quotas add to a Python hello: pairs of one without and one with, in turn.
+"""The cost that accounts and quotas add to a Python hello: pairs of one without and one with, in turn.
 
 Both daemons take the same submission over http. The one with accounts is given a key, whose class has every
 quota. The figure is the processor time of the daemon itself, without its nsjails.

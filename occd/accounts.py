@@ -70,7 +70,7 @@ class ClassCeilings(Section):
 
 
 class ClassConfig(Section):
-    """What one principal of this class may use. None: as much as there is."""
+    """The most that one principal of this class may use. None: as much as there is."""
 
     unfinished: int | None = Field(None, ge=1)
     """Submissions that are queued or run."""
@@ -147,18 +147,19 @@ class OidcConfig(Section):
         "openid",
         "profile",
     )
-    """What is asked of the provider. Some give the claim only for a scope of its own, such as `groups`."""
+    """The scopes that are asked of the provider. Some providers give the claim only for a scope of its own,
+    such as `groups`."""
     claim: str = Field("groups", min_length=1, max_length=100)
     """The claim that decides on a person's class: text, or a list of texts."""
     class_of: dict[str, str] = Field(default_factory=dict)
     """A class by the value of the claim. The first that fits, in this order."""
     admin: tuple[str, ...] = ()
-    """Who has one of these values in the claim is an administrator."""
+    """A person with one of these values in the claim is an administrator."""
 
 
 class AccountsConfig(Section):
     anonymous: Annotated[AnonymousConfig | None, BeforeValidator(_anonymous)]
-    """Who brings no key and has not signed in. None: refused."""
+    """The class of callers without a key who have not signed in. None: they are refused."""
     networks: dict[Networks, str] = Field(default_factory=dict)
     """A class for anonymous clients by their network. The smallest network that fits decides."""
     default_class: str
@@ -187,12 +188,12 @@ class AccountsConfig(Section):
 
     def class_in(self, address: Network) -> str | None:
         """The class of the smallest network that has this address (a network of one address)."""
-        fitting = [
-            each
-            for each in self.networks
-            if each.version == address.version and each.supernet_of(address)  # type: ignore[arg-type]
-        ]
+        fitting = [each for each in self.networks if is_within(address, each)]
         return self.networks[max(fitting, key=lambda each: each.prefixlen)] if fitting else None
+
+
+def is_within(inner: Network, outer: Network) -> bool:
+    return outer.version == inner.version and outer.supernet_of(inner)  # type: ignore[arg-type]
 
 
 def owner_of_person(issuer: str, subject: str) -> str:

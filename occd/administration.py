@@ -1,8 +1,8 @@
-"""What administrators do from the command line.
+"""The work of administrators from the command line.
 
 Beside a running daemon, which has locked the data folder, a command goes over the daemon's control socket.
-Without a daemon it opens what the daemon would open. What lies in Redis and RabbitMQ is reached there in both
-cases.
+Without a daemon the command opens the data folder itself. The command reaches Redis and RabbitMQ directly in
+both cases.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -35,7 +35,7 @@ _RETRY_AFTER_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """What a daemon does for administrators, beside the keys."""
+    """The part of a daemon that works for administrators, beside the keys."""
 
     config: Config
     broker: Broker

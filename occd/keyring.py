@@ -1,6 +1,6 @@
 """The keys that were created: gives them out, replaces and revokes them, and tells whose one is.
 
-What state says of a key is believed for FRESH_S, also that there is no such key. So a revoked key is dead on
+State is believed about a key for FRESH_S, also that there is no such key. So a revoked key is dead on
 every node within this time, and a busy key costs a look in two seconds.
 """
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from occd.accounts import Network
+from occd.accounts import Network, is_within
 
 _HOPS_MAX = 32
 _UNKNOWN = ip_network("0.0.0.0/32")
@@ -17,7 +17,7 @@ def client_network(peer: str, forwarded: Sequence[str], proxies: Sequence[Networ
     found = _network(peer) or _UNKNOWN
     hops = [each.strip() for each in ",".join(forwarded).split(",")][-_HOPS_MAX:]
     for hop in reversed(hops):
-        if not _is_within(found, proxies):
+        if not any(is_within(found, proxy) for proxy in proxies):
             break
         if (further := _network(hop)) is None:
             break
@@ -44,10 +44,3 @@ def _network(text: str) -> Network | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return ip_network(address)
-
-
-def _is_within(network: Network, networks: Sequence[Network]) -> bool:
-    return any(
-        each.version == network.version and each.supernet_of(network)  # type: ignore[arg-type]
-        for each in networks
-    )

@@ -1,4 +1,4 @@
-"""What administrators do beside the keys: give a dead letter another try and, at the control socket, cancel.
+"""The calls of administrators beside the keys: try a dead letter again and, at the control socket, cancel.
 
 Whoever reaches the control socket may do everything: the socket takes its own user and root alone.
 """
