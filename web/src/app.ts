@@ -155,7 +155,7 @@ const socket = openSocket('api/v1/ws', {
     lookAtAccount(code === signedOut)
   },
   frame(frame) {
-    attention.heard()
+    if (frame.type === 'event') attention.heard()
     runner.frame(frame)
     if (frame.type !== 'event') remember()
     // A refusal that the program waits out is no progress.
@@ -168,7 +168,7 @@ const attention = newAttention(() => {
   const current = runner.current()
   if (current === null || current.over || !current.tty) return true
   return results.facts.began !== null && screen.focus()
-})
+}, () => screen.plays)
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
   editor.focus()
