@@ -48,6 +48,7 @@ import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
 import { onOffers } from './strip'
+import { unfailing } from './unfailing'
 import { newWatch } from './watch'
 import { newWorkspace } from './workspace'
 import type { Workspace } from './workspace'
@@ -138,7 +139,7 @@ const finding = newFinding(editor, links, {
   },
   name: (id, file) => `${id}/${file}`,
 })
-const drawn = newCalm(finding.watch(results), page.result)
+const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.result)
 const runner = newRunner((frame) => socket.send(frame), drawn)
 const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
