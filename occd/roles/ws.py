@@ -75,8 +75,10 @@ class Ws:
     def following(self, id: str) -> AbstractContextManager[None]:
         return self._following.following(id)
 
-    async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
-        await self._state.controls.send_stdin(id, data, offset, end=end)
+    async def send_stdin(
+        self, id: str, data: bytes, offset: int | None, *, end: bool, writer: str
+    ) -> None:
+        await self._state.controls.send_stdin(id, data, offset, end=end, writer=writer)
 
     async def send_signal(self, id: str, signal: str) -> None:
         await self._state.controls.send_signal(id, signal)

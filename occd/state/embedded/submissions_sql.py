@@ -303,4 +303,5 @@ def _finish(
         "WHERE number = ?",
         [result.finished_at, result.verdict, wire.store_result(result), number],
     )
-    db.execute("DELETE FROM controls WHERE submission = ?", [number])
+    for table in ("controls", "writers"):
+        db.execute(f"DELETE FROM {table} WHERE submission = ?", [number])  # noqa: S608
