@@ -12,6 +12,8 @@ import { tooManyMarks } from './text'
 export interface TerminalEvents {
   typed(text: string): void
   resized(size: Size): void
+  /** Whether what a program asks of its terminal is answered here. */
+  answers(): boolean
   /** More was pasted than a program is given at once. */
   pastedTooMuch(): void
 }
@@ -81,7 +83,8 @@ export function newTerminal(
   })
   const { _core: core } = xterm as unknown as { _core: Core }
   const fit = new FitAddon()
-  let old = false
+  /** By the page before this one, or by another. */
+  let answered = false
   let wrote = 0
   let dropped = false
   // By the program.
@@ -114,16 +117,16 @@ export function newTerminal(
   /** What a program asks was answered when it asked; an answer now would be typed into it. */
   function answerOnce(): void {
     const { parser } = xterm
-    for (const prefix of ['', '?', '>', '=']) parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'c' }, () => old)
+    for (const prefix of ['', '?', '>', '=']) parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'c' }, () => answered)
     for (const prefix of ['', '?']) {
-      parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'n' }, () => old)
-      parser.registerCsiHandler({ ...(prefix && { prefix }), intermediates: '$', final: 'p' }, () => old)
+      parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'n' }, () => answered)
+      parser.registerCsiHandler({ ...(prefix && { prefix }), intermediates: '$', final: 'p' }, () => answered)
     }
-    parser.registerDcsHandler({ intermediates: '$', final: 'q' }, () => old)
+    parser.registerDcsHandler({ intermediates: '$', final: 'q' }, () => answered)
     for (const colour of [4, 10, 11, 12]) {
       parser.registerOscHandler(colour, (asked) => {
         recoloured = true
-        return old && asked.includes('?')
+        return answered && asked.includes('?')
       })
     }
   }
@@ -189,7 +192,7 @@ export function newTerminal(
 
   return {
     write(text, shownBefore, more, done) {
-      old = shownBefore
+      answered = shownBefore || !on.answers()
       spoken += text.length
       if (more || spoken > mostSpoken) hush()
       // The region that is read aloud has them, too.
