@@ -23,6 +23,7 @@ import { goneLanguages, isLimits, rememberLanguage } from './gone'
 import { sayKept, showCursor, showLimits, showNote, showSaved } from './foot'
 import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
+import type { Typed } from './input'
 import type { Link } from './link'
 import { newKeeping } from './keeping'
 import { bytes } from './measures'
@@ -48,6 +49,7 @@ import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
 import { onOffers } from './strip'
+import { newTwins } from './twins'
 import { unfailing } from './unfailing'
 import { newWatch } from './watch'
 import { newWorkspace } from './workspace'
@@ -83,8 +85,7 @@ const isRemembered = has<Remembered>({
   id: isText,
   tty: isYesOrNo,
   seen: isNumber,
-  typed: isList(isText),
-  offset: isNumber,
+  typed: isList(has<Typed>({ writer: isText, offset: isNumber, waiting: isList(isText) })),
   over: isYesOrNo,
   made: has<Made>({ language: isText, fileName: isText, print: isText }),
   facts: has<Facts>({ began: orNull(isNumber), typed: isNumber, limits: orNull(isLimits), hadInput: isYesOrNo, size: isNumber }),
@@ -108,6 +109,7 @@ const layout = newLayout()
 const screen = newScreen(page.terminal, {
   typed: type,
   resized: (size) => runner.resize(size),
+  answers: () => twins.first(),
   pastedTooMuch() {
     if (runner.current()?.over === false) results.tooMuch()
   },
@@ -141,6 +143,7 @@ const finding = newFinding(editor, links, {
 })
 const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.result)
 const runner = newRunner((frame) => socket.send(frame), drawn)
+const twins = newTwins(() => runner.current()?.id ?? null)
 const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
@@ -523,6 +526,7 @@ function resume(): void {
   made = remembered.made
   Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)
+  twins.joined()
   attention.ask()
 }
 

@@ -12,6 +12,8 @@ import { tooManyMarks } from './text'
 export interface TerminalEvents {
   typed(text: string): void
   resized(size: Size): void
+  /** Whether what a program asks of its terminal is answered here. */
+  answers(): boolean
   /** More was pasted than a program is given at once. */
   pastedTooMuch(): void
 }
@@ -84,7 +86,8 @@ export function newTerminal(
   })
   const { _core: core } = xterm as unknown as { _core: Core }
   const fit = new FitAddon()
-  let old = false
+  /** By the page before this one, or by another. */
+  let answered = false
   let wrote = 0
   let dropped = false
   // By the program.
@@ -120,7 +123,7 @@ export function newTerminal(
     const { parser } = xterm
     const asks = () => {
       plays = true
-      return old
+      return answered
     }
     for (const prefix of ['', '?', '>', '=']) parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'c' }, asks)
     for (const prefix of ['', '?']) {
@@ -131,7 +134,7 @@ export function newTerminal(
     for (const colour of [4, 10, 11, 12]) {
       parser.registerOscHandler(colour, (asked) => {
         recoloured = true
-        return old && asked.includes('?')
+        return answered && asked.includes('?')
       })
     }
   }
@@ -202,7 +205,7 @@ export function newTerminal(
 
   return {
     write(text, shownBefore, more, done) {
-      old = shownBefore
+      answered = shownBefore || !on.answers()
       spoken += text.length
       if (more || spoken > mostSpoken) hush()
       // The region that is read aloud has them, too.
