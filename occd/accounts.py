@@ -12,16 +12,13 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from occd import rules
 from occd.key import LIKE_A_KEY
 from occd.principal import KEY, Credential, Scope
-from occd.quotas import Allowance
+from occd.quotas import LIMIT_MAX, Allowance
 from occd.rules import LEAST, MOST
 from occd.settings import Section
 
 Network = IPv4Network | IPv6Network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-
-NUMBER_MAX = 10**15 - 1
-"""What a header of HTTP can say (RFC 9651), and both stores can count to."""
 
 
 def fault_of_name(given: str) -> str | None:
@@ -95,12 +92,12 @@ class ClassCeilings(Section):
 class ClassConfig(Section):
     """The most that one principal of this class may use. None: as much as there is."""
 
-    unfinished: int | None = Field(None, ge=1, le=NUMBER_MAX)
+    unfinished: int | None = Field(None, ge=1, le=LIMIT_MAX)
     """Submissions that are queued or run."""
-    runs_per_minute: int | None = Field(None, ge=1, le=NUMBER_MAX)
-    cpu_seconds_per_hour: float | None = Field(None, ge=0.001, le=NUMBER_MAX)
-    cpu_seconds_per_day: float | None = Field(None, ge=0.001, le=NUMBER_MAX)
-    stored_bytes: int | None = Field(None, ge=1, le=NUMBER_MAX)
+    runs_per_minute: int | None = Field(None, ge=1, le=LIMIT_MAX)
+    cpu_seconds_per_hour: float | None = Field(None, ge=1, le=LIMIT_MAX)
+    cpu_seconds_per_day: float | None = Field(None, ge=1, le=LIMIT_MAX)
+    stored_bytes: int | None = Field(None, ge=1, le=LIMIT_MAX)
     ceilings: ClassCeilings = ClassCeilings()
 
     @property

@@ -208,7 +208,8 @@ def _shown(place: Sequence[str | int]) -> str:
 
 
 def _value(name: str, text: str) -> object:
-    """A list or a section is written as JSON. Any other value is text, which the setting itself reads."""
+    """A list, a section and `null` are written as JSON. Any other value is text, which the setting itself
+    reads."""
 
     def section(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -218,7 +219,7 @@ def _value(name: str, text: str) -> object:
             found[key] = value
         return found
 
-    if text.lstrip()[:1] in ("[", "{"):
+    if text == "null" or text.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(text, object_pairs_hook=section)
         except ValueError:

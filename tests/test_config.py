@@ -195,12 +195,24 @@ LISTED = f"{{id: k1, owner: moodle, class: all, sha256: '{'a' * 64}'}}"
         ),
         "a quota of nothing": (
             "classes: {all: {cpu_seconds_per_hour: 1.0e-300}}",
-            r"per_hour: must be at least 0\.001",
+            "per_hour: must be at least 1",
         ),
         "nothing at all": ("classes: {}", "in classes, which has none"),
         "a name that is a number": ("classes: {all: {}, 7: {}}", "7 is no name .* in quotes"),
         "a negative quota": ("classes: {all: {unfinished: -1}}", "classes.all.unfinished: must be"),
         "half a run": ("classes: {all: {runs_per_minute: 1.5}}", "all.runs_per_minute: expected a"),
+        "more runs than a header can tell": (
+            "classes: {all: {runs_per_minute: 1000000000000000}}",
+            "all.runs_per_minute: must be at most 999999999999999",
+        ),
+        "more bytes than the store can count": (
+            f"classes: {{all: {{stored_bytes: {10**30}}}}}",
+            "all.stored_bytes: must be at most",
+        ),
+        "a debt that is never paid": (
+            "classes: {all: {cpu_seconds_per_hour: 1.0e-300}}",
+            "all.cpu_seconds_per_hour: must be at least 1",
+        ),
         "a truth": (
             "classes: {all: {cpu_seconds_per_day: yes}}",
             "cpu_seconds_per_day: expected a",
@@ -284,6 +296,13 @@ def test_accounts_that_became_empty_do_not_open_the_server(
     with pytest.raises(ConfigError) as error:
         load_config()
     assert named in str(error.value)
+
+
+def test_a_setting_of_the_environment_can_be_null(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCCD_METRICS__LISTEN", "null")
+    assert load_config().metrics.listen is None
 
 
 def test_a_byte_order_mark_and_other_ends_of_lines_are_taken(folder: Path) -> None:
