@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from occd import rules
 from occd.principal import KEY, Credential, Scope
-from occd.quotas import Allowance
+from occd.quotas import LIMIT_MAX, Allowance
 from occd.rules import LEAST, MOST
 from occd.settings import Section
 
@@ -72,12 +72,12 @@ class ClassCeilings(Section):
 class ClassConfig(Section):
     """The most that one principal of this class may use. None: as much as there is."""
 
-    unfinished: int | None = Field(None, ge=1)
+    unfinished: int | None = Field(None, ge=1, le=LIMIT_MAX)
     """Submissions that are queued or run."""
-    runs_per_minute: int | None = Field(None, ge=1)
-    cpu_seconds_per_hour: float | None = Field(None, gt=0)
-    cpu_seconds_per_day: float | None = Field(None, gt=0)
-    stored_bytes: int | None = Field(None, ge=1)
+    runs_per_minute: int | None = Field(None, ge=1, le=LIMIT_MAX)
+    cpu_seconds_per_hour: float | None = Field(None, ge=1, le=LIMIT_MAX)
+    cpu_seconds_per_day: float | None = Field(None, ge=1, le=LIMIT_MAX)
+    stored_bytes: int | None = Field(None, ge=1, le=LIMIT_MAX)
     ceilings: ClassCeilings = ClassCeilings()
 
     @property

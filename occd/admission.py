@@ -90,7 +90,9 @@ class Gate:
         tests = [test.limits for test in judging.tests if test.limits] if judging else []
         chosen = {earlier.limits, *tests, *(each.limits for each in programs)}
         ceilings = self._ceilings(principal)
-        for limits in chosen - {CHECKER_LIMITS}:
+        if ceilings.lowered(CHECKER_LIMITS) == CHECKER_LIMITS:  # nobody asked for these
+            chosen.discard(CHECKER_LIMITS)
+        for limits in chosen:
             ceilings.refuse_above(limits_by_name(limits), interactive=earlier.interactive)
         submission = replace(
             earlier,
@@ -169,7 +171,9 @@ class Gate:
             asked.version,
             asked.args,
             asked.compile_args,
-            ceilings.filled(asked.limits, CHECKER_LIMITS) if asked.limits else CHECKER_LIMITS,
+            ceilings.filled(asked.limits, CHECKER_LIMITS)
+            if asked.limits
+            else ceilings.lowered(CHECKER_LIMITS),
         )
 
     async def _language(

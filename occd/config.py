@@ -137,6 +137,11 @@ class ControlConfig(Section):
     in `data_dir`."""
 
 
+class MetricsConfig(Section):
+    listen: Annotated[str, AfterValidator(_address)] | None = "127.0.0.1:9464"
+    """Where Prometheus finds `/metrics`. None: nowhere."""
+
+
 class QueueConfig(Section):
     length_max: int = Field(100_000, ge=1)
 
@@ -236,6 +241,7 @@ class Config(Section):
     """How long a stopping process lets its programs and requests finish."""
     http: HttpConfig = HttpConfig()
     control: ControlConfig = ControlConfig()
+    metrics: MetricsConfig = MetricsConfig()
     queue: QueueConfig = QueueConfig()
     execute: ExecuteConfig = Field(default_factory=ExecuteConfig)
     sandbox: SandboxConfig = SandboxConfig()

@@ -14,6 +14,12 @@ from dataclasses import dataclass, replace
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 
+LIMIT_MAX = 10**15 - 1
+"""The headers `RateLimit` can say no larger number, and each smaller number is exact in Lua."""
+
+LONGEST_S = 100 * 366 * DAY_S
+"""No wait is told as longer, so that its end is a time of the calendar."""
+
 _ENDS_S = 5.0
 """When a submission will end is not known. Ask again after so many seconds."""
 
@@ -151,7 +157,7 @@ def _sunk(used: float, passed: float, limit: float | None, window: float) -> flo
 
 def _seconds(used: float, limit: float | None, window: float) -> float:
     """Until a level has sunk by so much."""
-    return max(0.0, used) * window / limit if limit else 0.0
+    return min(max(0.0, used) * window / limit, LONGEST_S) if limit else 0.0
 
 
 def _again(wait: float) -> str:

@@ -92,12 +92,6 @@ class RabbitmqServer:
         assert self._node
         self._node.send_signal(signal.SIGCONT)
 
-    def heal(self) -> None:
-        """Whatever a test did to it, it runs again."""
-        if self._node is None:
-            self.start()
-        self.resume()
-
     def close(self) -> None:
         self.kill()
         if self._names:

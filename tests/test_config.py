@@ -174,6 +174,18 @@ LISTED = f"{{id: k1, owner: moodle, class: all, sha256: '{'a' * 64}'}}"
         ),
         "a negative quota": ("classes: {all: {unfinished: -1}}", "classes.all.unfinished: must be"),
         "half a run": ("classes: {all: {runs_per_minute: 1.5}}", "all.runs_per_minute: expected a"),
+        "more runs than a header can tell": (
+            "classes: {all: {runs_per_minute: 1000000000000000}}",
+            "all.runs_per_minute: must be at most 999999999999999",
+        ),
+        "more bytes than the store can count": (
+            f"classes: {{all: {{stored_bytes: {10**30}}}}}",
+            "all.stored_bytes: must be at most",
+        ),
+        "a debt that is never paid": (
+            "classes: {all: {cpu_seconds_per_hour: 1.0e-300}}",
+            "all.cpu_seconds_per_hour: must be at least 1",
+        ),
         "a truth": (
             "classes: {all: {cpu_seconds_per_day: yes}}",
             "cpu_seconds_per_day: expected a",

@@ -19,7 +19,7 @@ import pytest
 import trio
 from messages import Deliveries, Q, put
 from pydantic import SecretStr
-from rabbitmq_server import RabbitmqServer, shared
+from rabbitmq_server import RabbitmqServer, rabbitmq, shared
 from serving import OCCD, serving
 
 from occd import wire
@@ -44,17 +44,28 @@ take = partial(messages.take, within=SOON_S)  # RabbitMQ may have to start
 
 @pytest.fixture
 def server() -> Iterator[RabbitmqServer]:
-    """The session's server, in good health before and after."""
+    """The session's server. A test may pause it."""
     server = shared()
     yield server
-    server.heal()
+    server.resume()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[RabbitmqServer]:
+    """A server of this test's own, which the test may kill.
+
+    After a SIGKILL, the quorum queues of a RabbitMQ sometimes stay down until the next restart
+    (rabbitmq-server issues 4512 and 12311): the other tests are not to meet such a server.
+    """
+    with rabbitmq(tmp_path / "rabbitmq") as server:
+        yield server
 
 
 @pytest.fixture
 def url(server: RabbitmqServer) -> Iterator[str]:
     url = server.add_vhost()
     yield url
-    server.heal()
+    server.resume()
     server.delete_vhost(url)
 
 
@@ -101,7 +112,7 @@ def foreign(url: str, queue: str, *messages: tuple[bytes, pika.BasicProperties |
 
 
 async def test_a_killed_server_loses_nothing_that_was_confirmed(
-    server: RabbitmqServer, url: str, monkeypatch: pytest.MonkeyPatch
+    mortal: RabbitmqServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     an_impatient_publisher(monkeypatch)
     published: set[str] = set()
@@ -126,16 +137,16 @@ async def test_a_killed_server_loses_nothing_that_was_confirmed(
                 seen[delivery.body.decode()] += 1
                 await delivery.ack()
 
-    async with opened(url) as broker, trio.open_nursery() as nursery:
+    async with opened(mortal.url) as broker, trio.open_nursery() as nursery:
         nursery.start_soon(consume, broker)
         for who in range(16):
             nursery.start_soon(publish, broker, who)
         await trio.sleep(1)
-        server.kill()
+        mortal.kill()
         before = len(published)
         assert before > 100
-        server.launch()
-        await trio.to_thread.run_sync(server.wait_open)
+        mortal.launch()
+        await trio.to_thread.run_sync(mortal.wait_open)
 
         async def goes_on() -> bool:
             return len(published) > before + 100 and len(seen) > before + 100
@@ -342,7 +353,7 @@ async def test_while_rabbitmq_is_short_of_memory_acknowledgements_flow(
 
 
 async def test_an_outage_is_logged_once_and_so_is_its_end(
-    server: RabbitmqServer, url: str, capsys: pytest.CaptureFixture[str]
+    mortal: RabbitmqServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = ""
 
@@ -351,11 +362,11 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(
         said += capsys.readouterr().out
         return said.count("it works again") == 2  # over both connections
 
-    async with opened(url) as broker:
-        server.kill()
+    async with opened(mortal.url) as broker:
+        mortal.kill()
         for link in (broker._publishing, broker._consuming):
             await until(partial(failed_often, link))
-        server.launch()
+        mortal.launch()
         await until(works_again)
     assert said.count("no connection to RabbitMQ") == 2 + 2  # and what is over
 
@@ -446,7 +457,7 @@ async def test_what_only_a_person_can_mend_is_told_at_once_in_a_line(
 async def test_a_server_that_cannot_be_reached_is_waited_for_then_named(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("occd.broker.amqp._START_S", 1.0)
+    monkeypatch.setattr("occd.broker.amqp.START_S", 1.0)
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1 cannot be reached.*refused"):
         async with opened("amqp://guest:guest@127.0.0.1:1/"):
             pass
@@ -478,6 +489,31 @@ async def test_a_server_that_comes_up_late_is_waited_for(server: RabbitmqServer,
         async with opened(url.replace(f":{server.port}/", f":{port}/")) as broker:
             await put(broker, "a")
         nursery.cancel_scope.cancel()
+
+
+async def test_quorum_queues_that_are_down_at_the_start_are_waited_for_then_named(
+    mortal: RabbitmqServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mortal.evaluate("supervisor:terminate_child(ra_systems_sup, quorum_queues)")
+
+    async def mend() -> None:
+        await trio.sleep(1)
+        restart = "supervisor:restart_child(ra_systems_sup, quorum_queues)"
+        await trio.to_thread.run_sync(mortal.evaluate, restart)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mend)
+        async with opened(mortal.url) as broker:
+            await put(broker, "a")
+    mortal.evaluate("supervisor:terminate_child(ra_systems_sup, quorum_queues)")
+    monkeypatch.setattr("occd.broker.rabbitmq.START_S", 1.0)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(BrokerUnavailable, match="restart RabbitMQ"),
+        allow_unwrapped=True,
+        flatten_subgroups=True,
+    ):
+        async with opened(mortal.add_vhost()):
+            pass
 
 
 @pytest.mark.parametrize("other", [{"length_max": 5}, {"queue_type": "classic"}])

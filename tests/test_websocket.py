@@ -413,6 +413,23 @@ async def test_a_bad_after_is_an_error(client: Client, after: object) -> None:
     assert 400 <= answer["problem"]["status"] < 500
 
 
+async def test_each_writer_counts_its_own_bytes(client: Client) -> None:
+    id = await client.submit("print([input() for _ in range(3)])", interactive=True)
+    await client.ask("stdin", id=id, data="a\n", offset=0, writer="tab-1")
+    await client.ask("stdin", id=id, data="a\n", offset=0, writer="tab_2")
+    await client.ask("stdin", id=id, data="a\nb\n", offset=0, writer="tab-1")
+    await client.until_output(id, "['a', 'a', 'b']\n")
+
+
+@pytest.mark.parametrize("writer", ["", "a b", "x" * 65, "x" * 300, "ä", 1, ["a"]])
+async def test_a_bad_writer_is_an_error(client: Client, writer: object) -> None:
+    id = await client.submit(SLEEPS, interactive=True)
+    answer = await client.ask("stdin", id=id, data="x", writer=writer)
+    assert_problem(answer, 400, "bad-request")
+    assert answer["problem"]["errors"][0]["field"] == "writer"
+    await client.ask("cancel", id=id)
+
+
 @pytest.mark.parametrize("offset", [-1, "1", 1.5, 10**30])
 async def test_a_bad_offset_is_an_error(client: Client, offset: object) -> None:
     id = await client.submit(SLEEPS, interactive=True)

@@ -30,7 +30,7 @@ PATIENCE_S = 5.0
 _BACKOFF_S = 0.25
 _BACKOFF_MAX_S = 10.0
 _CLOSE_S = 2.0
-_START_S = 30.0
+START_S = 30.0
 
 
 class _Properties(spec.BasicProperties):  # type: ignore[misc]
@@ -198,7 +198,7 @@ async def open_link(name: str, parameters: Any) -> AsyncIterator[Link]:
     link = Link(name, parameters)
     link.thread.start()
     try:
-        with trio.move_on_after(_START_S):
+        with trio.move_on_after(START_S):
             await link.wait_up()
         if link.failure:
             raise link.failure

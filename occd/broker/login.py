@@ -98,6 +98,12 @@ def explain(error: BaseException, parameters: Any) -> OccdError:
             f"rabbitmq: TLS with {where} fails ({why or tls[1].replace('_', ' ').lower()}): see ca_file, "
             "cert_file and key_file, and the host name and port in the URL"
         )
+    if code == 541:
+        return BrokerUnavailable(
+            f"RabbitMQ at {where} has an error of its own ({text}), which its log explains; if the error "
+            "stays, restart RabbitMQ: after a crash its quorum queues may stay down",
+            RETRY_AFTER_S,
+        )
     return BrokerUnavailable(f"RabbitMQ at {where} cannot be reached: {text}", RETRY_AFTER_S)
 
 

@@ -32,14 +32,14 @@ import pika
 import trio
 
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept, Pull
-from occd.broker.amqp import Link, open_link
+from occd.broker.amqp import START_S, Link, open_link
 from occd.broker.intake import RETURNS_MAX, Arrival, Intake, Turn
 from occd.broker.login import parameters
 from occd.broker.publisher import Publisher, Unroutable
 from occd.broker.talk import Talk, open_talk
 from occd.broker.topology import Topology
 from occd.config import Config
-from occd.errors import BrokerError
+from occd.errors import BrokerError, BrokerUnavailable
 from occd.trouble import Trouble
 
 _REASON = "occd-reason"
@@ -307,7 +307,7 @@ async def open_rabbitmq(config: Config) -> AsyncIterator[RabbitmqBroker]:
     ):
         topology = Topology.of(config)
         broker = RabbitmqBroker(topology, publishing, consuming, nursery)
-        await broker.declare(*topology.queues)
+        await _declare_at_start(broker, topology.queues)
         broker.watch_reconnects()
         nursery.start_soon(broker.keep_declared)
         try:
@@ -316,3 +316,15 @@ async def open_rabbitmq(config: Config) -> AsyncIterator[RabbitmqBroker]:
             with trio.move_on_after(_FLUSH_S, shield=True):
                 await broker.settle()
             nursery.cancel_scope.cancel()
+
+
+async def _declare_at_start(broker: RabbitmqBroker, queues: Sequence[str]) -> None:
+    """A server that has just started may take connections before it can declare quorum queues."""
+    deadline = trio.current_time() + START_S
+    while True:
+        try:
+            return await broker.declare(*queues)
+        except BrokerUnavailable:
+            if trio.current_time() > deadline:
+                raise
+        await trio.sleep(_RETRY_S)

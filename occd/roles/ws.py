@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import trio
 
+from occd import metrics
 from occd.events import LogEntry
 from occd.model import Accepted, Record, Status, Terminal
 from occd.principal import Principal
@@ -38,10 +39,12 @@ class Ws:
     @contextmanager
     def connected(self) -> Iterator[None]:
         self._connections += 1
+        metrics.WEBSOCKETS.inc()
         try:
             yield
         finally:
             self._connections -= 1
+            metrics.WEBSOCKETS.dec()
 
     def _describe(self) -> Node:
         return Node(
@@ -72,8 +75,10 @@ class Ws:
     def following(self, id: str) -> AbstractContextManager[None]:
         return self._following.following(id)
 
-    async def send_stdin(self, id: str, data: bytes, offset: int | None, *, end: bool) -> None:
-        await self._state.controls.send_stdin(id, data, offset, end=end)
+    async def send_stdin(
+        self, id: str, data: bytes, offset: int | None, *, end: bool, writer: str
+    ) -> None:
+        await self._state.controls.send_stdin(id, data, offset, end=end, writer=writer)
 
     async def send_signal(self, id: str, signal: str) -> None:
         await self._state.controls.send_signal(id, signal)

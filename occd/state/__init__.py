@@ -45,6 +45,9 @@ STDIN_MAX = 64 * 2**20
 """Bytes of stdin that clients can send to one submission, since state keeps them until its end. Each control
 counts CONTROL_BYTES more."""
 
+WRITERS_MAX = 1000
+"""Writers of one program's stdin that have a name. State keeps how much each has sent."""
+
 CONTROL_BYTES = 64
 """A control counts so many bytes beside its data."""
 
@@ -146,6 +149,9 @@ class Submissions(Protocol):
         """Submissions created before a time that no broker confirmed, because a process died in between.
         Submissions that this version cannot read are left for a later version."""
 
+    async def oldest(self) -> float | None:
+        """When the submission was created that has waited longest; None when none waits."""
+
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
@@ -230,11 +236,14 @@ class Controls(Protocol):
     """The controls that clients send to one program: a log, numbered from 1. The log goes when the program's
     submission finishes."""
 
-    async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:
-        """Append input, and its end with `end`. `offset` counts bytes, so that repeated bytes are dropped.
+    async def send_stdin(
+        self, subject: str, data: bytes, offset: int | None, *, end: bool, writer: str = ""
+    ) -> None:
+        """Append input, and its end with `end`. `offset` counts the bytes that this writer sent before, so
+        that repeated bytes are dropped. Without a writer `offset` counts the bytes that all writers sent.
 
-        Raises UnknownSubmission, AlreadyFinished, NotInteractive, StdinFull, or Rejected for a gap and for
-        more than STDIN_MAX bytes.
+        Raises UnknownSubmission, AlreadyFinished, NotInteractive, StdinFull, or Rejected for a gap, for more
+        than STDIN_MAX bytes, and for more than WRITERS_MAX writers.
         """
 
     async def send_signal(self, subject: str, signal: str) -> None:

@@ -3,6 +3,7 @@
 The frames of a client are handled in order. Every subscription sends from a task of its own (`follow.py`).
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -43,6 +44,7 @@ _SUBSCRIPTIONS_MAX = 1000
 _REF_BYTES = 256
 _ERRORS_SHOWN = 5
 _NAME_SHOWN = 100
+_WRITER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
 KEY_ENDED = 4401
@@ -225,7 +227,7 @@ class _Session:
         end, offset = _optional(frame, "eof", bool) or False, _optional(frame, "offset", int)
         if offset is not None and offset < 0:
             raise _wrong("offset", "must be 0 or more")
-        await self._service.send_stdin(id, data, offset, end=end)
+        await self._service.send_stdin(id, data, offset, end=end, writer=_writer(frame))
         await self._answer(frame, {"type": "done", "id": id})
 
     async def _signal(self, frame: dict[str, Any]) -> None:
@@ -347,7 +349,7 @@ FRAMES = {
     "submit": ("submission", "idempotency_key", "bearer"),
     "subscribe": ("id", "after"),
     "unsubscribe": ("id",),
-    "stdin": ("id", "data", "offset", "eof"),
+    "stdin": ("id", "data", "offset", "writer", "eof"),
     "signal": ("id", "signal"),
     "resize": ("id", "rows", "cols"),
     "cancel": ("id",),
@@ -376,6 +378,16 @@ def _number(frame: dict[str, Any], name: str) -> int:
         raise _wrong(name, "is missing")
     number: int = value
     return number
+
+
+def _writer(frame: dict[str, Any]) -> str:
+    """Who sends this stdin, or nothing."""
+    match _word(frame.get("writer")):
+        case None:
+            return ""
+        case str(name) if _WRITER.fullmatch(name):
+            return name
+    raise _wrong("writer", "must be 1 to 64 letters, digits, - or _")
 
 
 def _word(value: object) -> object:

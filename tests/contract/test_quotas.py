@@ -17,6 +17,7 @@ from occd.model import File, Outcome, Result, Spent, Submission, Verdict, Writte
 from occd.quotas import Allowance, Payer, Quota
 from occd.state import Created, State
 from occd.state.quotas import cost_of
+from occd.web.quotas import quota_json
 
 PAYER = "addr:192.0.2.1"
 SLOW = 1
@@ -153,6 +154,19 @@ async def test_processor_time_is_paid_afterwards_and_a_debt_carries_over(seam: S
         seam.pass_time(PAYER, 200)
         await create(state, who)
         assert 0 < await left(state, who, "cpu_seconds_per_hour") < 2
+
+
+async def test_a_debt_for_a_lifetime_is_told(seam: StateSeam) -> None:
+    who = payer(cpu_seconds_per_hour=1, cpu_seconds_per_day=1)
+    async with seam.open() as state:
+        both = [await create(state, who) for _ in range(2)]
+        for submission in both:
+            attempt = await state.submissions.begin(submission, "3", "node")
+            assert await state.submissions.finish(submission.id, attempt, result(1e8))
+        error = await refused(state, who)
+        for each in (error.quota, await quota(state, who, "cpu_seconds_per_day")):
+            assert quota_json(each)["left"] == pytest.approx(1 - 2e8)
+            assert str(quota_json(each)["frees_at"])[:2] == "21"
 
 
 async def test_a_result_is_charged_once_however_often_it_comes(seam: StateSeam) -> None:

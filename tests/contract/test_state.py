@@ -52,6 +52,7 @@ from occd.state import (
     SIGNALS_MAX,
     STDIN_UNREAD_MAX,
     WATCH_BYTES,
+    WRITERS_MAX,
     Node,
     State,
     Taken,
@@ -233,6 +234,20 @@ async def test_concurrent_creates_with_one_key_make_one_submission(seam: StateSe
                 nursery.start_soon(create, state)
         assert len(ids) == 1
         assert len(await state.submissions.unpublished(time.time() + 60)) == 1
+
+
+async def test_the_oldest_is_the_submission_that_has_waited_longest(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        assert await state.submissions.oldest() is None
+        now = time.time()
+        first, second = (make(created_at=now - age) for age in (20, 10))
+        for each in (first, second):
+            await state.submissions.create(each, None, "")
+        assert await state.submissions.oldest() == pytest.approx(now - 20)
+        await state.submissions.begin(first, "3.11", "node")
+        assert await state.submissions.oldest() == pytest.approx(now - 10)
+        await state.submissions.cancel(second.id)
+        assert await state.submissions.oldest() is None
 
 
 async def test_unpublished_names_old_ones_that_no_broker_confirmed(seam: StateSeam) -> None:
@@ -931,6 +946,38 @@ async def test_a_gap_in_stdin_is_refused(seam: StateSeam) -> None:
             await state.controls.send_stdin(submission.id, b"x", 4, end=False)
         assert (refused.value.kind, refused.value.errors[0].field) == ("stdin-gap", "offset")
         assert await controls(state, submission.id, 1) == [Stdin(0, b"abc")]
+
+
+async def test_two_who_type_at_once_lose_nothing_and_double_nothing(seam: StateSeam) -> None:
+    """Each counts its own bytes, as two tabs that do not know of each other; also over a crash."""
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        send = state.controls.send_stdin
+        await send(submission.id, b"same\n", 0, end=False, writer="one")
+        await send(submission.id, b"same\n", 0, end=False, writer="two")
+        await send(submission.id, b"x", 10, end=False)  # of no name: counted from all that came
+        await send(submission.id, b"same\nmore", 0, end=False, writer="one")  # a repeat, and more
+        with pytest.raises(Rejected) as refused:
+            await send(submission.id, b"x", 6, end=False, writer="two")
+        assert refused.value.kind == "stdin-gap"
+        seam.crash()
+    async with seam.open() as state:
+        await state.controls.send_stdin(submission.id, b"\nend", 4, end=False, writer="two")
+        await state.submissions.begin(submission, "3", "node")
+        found = await controls(state, submission.id, 5)
+        sent = [(0, b"same\n"), (5, b"same\n"), (10, b"x"), (11, b"more"), (15, b"end")]
+        assert found == [Stdin(offset, data) for offset, data in sent]
+
+
+async def test_writers_are_bounded(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        submission = await begun(state, interactive=True)
+        for number in range(WRITERS_MAX):
+            await state.controls.send_stdin(submission.id, b"x", 0, end=False, writer=f"w{number}")
+        await state.controls.send_stdin(submission.id, b"y", 1, end=False, writer="w0")
+        with pytest.raises(Rejected) as refused:
+            await state.controls.send_stdin(submission.id, b"x", 0, end=False, writer="new")
+        assert refused.value.kind == "too-many"
 
 
 async def test_stdin_after_its_end_is_refused(seam: StateSeam) -> None:

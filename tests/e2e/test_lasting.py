@@ -51,6 +51,75 @@ def test_a_reload_goes_on_at_the_terminal(editor: Editor) -> None:
     editor.expect_terminal(*whole)
 
 
+def duplicate(editor: Editor) -> Editor:
+    """A tab that a page opens has the page's sessionStorage, as a tab that is duplicated has."""
+    with editor.page.context.expect_page() as opened:
+        editor.page.evaluate("void open(location)")
+    return Editor(opened.value, editor.home)
+
+
+def test_in_a_duplicated_tab_both_can_type(editor: Editor) -> None:
+    editor.talk("while True: print('got', input('? '))")
+    editor.wait_terminal("?")
+    editor.type("before", "Enter")
+    editor.wait_terminal("got before")
+    copy = duplicate(editor)
+    copy.wait_terminal("got before")
+    for number in range(3):
+        # In each both type as much.
+        for tab, name in ((copy, "copied"), (editor, "origin")):
+            tab.type(f"{name} {number}", "Enter")
+            for other in (editor, copy):
+                other.wait_terminal(f"got {name} {number}")
+    copy.page.reload()
+    copy.wait_terminal("got origin 2")
+    copy.type("after", "Enter")
+    editor.wait_terminal("got after")
+    editor.type("end", "Enter")
+    whole = ["before", *[f"{name} {n}" for n in range(3) for name in ("copied", "origin")]]
+    lines = [line for each in [*whole, "after", "end"] for line in (f"? {each}", f"got {each}")]
+    for tab in (editor, copy):
+        tab.expect_terminal(*lines, "?")
+
+
+def test_two_tabs_that_were_cut_off_both_say_what_was_typed(
+    browser: Browser, server: Server
+) -> None:
+    with relay(server.port) as between, new_context(browser, DESK) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{between.port}/")
+        editor.open()
+        editor.talk("print(sorted(input() for _ in range(4)))")
+        expect(editor.part("verdict")).to_have_text("Running…")
+        copy = duplicate(editor)
+        expect(copy.part("verdict")).to_have_text("Running…")
+        between.cut()
+        for tab in (editor, copy):
+            expect(tab.part("verdict")).to_have_text("Waiting for the server…")
+            tab.type("same", "Enter", "same", "Enter")
+        between.mend()
+        for tab in (editor, copy):
+            tab.wait_terminal("['same', 'same', 'same', 'same']")
+
+
+def test_a_question_to_the_terminal_is_answered_by_one_of_two_tabs(editor: Editor) -> None:
+    editor.talk(
+        "import tty, os; tty.setraw(0); got = b''\n"
+        "print('waits\\r'); os.read(0, 1); print('\\x1b[5nasked\\r')\n"
+        "while got.count(b'x') < 2: got += os.read(0, 99)\n"
+        "print('got', got, '\\r')"
+    )
+    editor.wait_terminal("waits")
+    copy = duplicate(editor)
+    copy.wait_terminal("waits")
+    copy.type("?")
+    for tab in (copy, editor):
+        tab.wait_terminal("asked")
+    for tab in (copy, editor):
+        tab.type("x")
+    for tab in (copy, editor):
+        tab.wait_terminal("got b'\\x1b[0nxx'")
+
+
 def wait_written(server: Server, id: str, text: str) -> None:
     """Wait until the server has the text, seen by nobody's page."""
     written = ""

@@ -23,6 +23,7 @@ import { goneLanguages, isLimits, rememberLanguage } from './gone'
 import { sayKept, showCursor, showLimits, showNote, showSaved } from './foot'
 import { format } from './format'
 import { linked, mostOfLink, readLink } from './link'
+import type { Typed } from './input'
 import type { Link } from './link'
 import { newKeeping } from './keeping'
 import { bytes } from './measures'
@@ -48,6 +49,8 @@ import { openSocket } from './socket'
 import { showStatus } from './status'
 import { store, tab } from './store'
 import { onOffers } from './strip'
+import { newTwins } from './twins'
+import { unfailing } from './unfailing'
 import { newWatch } from './watch'
 import { newWorkspace } from './workspace'
 import type { Workspace } from './workspace'
@@ -82,8 +85,7 @@ const isRemembered = has<Remembered>({
   id: isText,
   tty: isYesOrNo,
   seen: isNumber,
-  typed: isList(isText),
-  offset: isNumber,
+  typed: isList(has<Typed>({ writer: isText, offset: isNumber, waiting: isList(isText) })),
   over: isYesOrNo,
   made: has<Made>({ language: isText, fileName: isText, print: isText }),
   facts: has<Facts>({ began: orNull(isNumber), typed: isNumber, limits: orNull(isLimits), hadInput: isYesOrNo, size: isNumber }),
@@ -107,6 +109,7 @@ const layout = newLayout()
 const screen = newScreen(page.terminal, {
   typed: type,
   resized: (size) => runner.resize(size),
+  answers: () => twins.first(),
   pastedTooMuch() {
     if (runner.current()?.over === false) results.tooMuch()
   },
@@ -138,8 +141,9 @@ const finding = newFinding(editor, links, {
   },
   name: (id, file) => `${id}/${file}`,
 })
-const drawn = newCalm(finding.watch(results), page.result)
+const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.result)
 const runner = newRunner((frame) => socket.send(frame), drawn)
+const twins = newTwins(() => runner.current()?.id ?? null)
 const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
@@ -155,7 +159,7 @@ const socket = openSocket('api/v1/ws', {
     lookAtAccount(code === signedOut)
   },
   frame(frame) {
-    attention.heard()
+    if (frame.type === 'event') attention.heard()
     runner.frame(frame)
     if (frame.type !== 'event') remember()
     // A refusal that the program waits out is no progress.
@@ -168,7 +172,7 @@ const attention = newAttention(() => {
   const current = runner.current()
   if (current === null || current.over || !current.tty) return true
   return results.facts.began !== null && screen.focus()
-})
+}, () => screen.plays)
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
   editor.focus()
@@ -522,6 +526,7 @@ function resume(): void {
   made = remembered.made
   Object.assign(results.facts, remembered.facts)
   runner.resume(remembered)
+  twins.joined()
   attention.ask()
 }
 

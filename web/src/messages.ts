@@ -136,7 +136,7 @@ export type ServerFrame =
 export type ClientFrame =
   | { type: 'submit'; ref: string; idempotency_key: string; submission: Submission }
   | { type: 'subscribe'; ref: string; id: string; after: number }
-  | { type: 'stdin'; ref: string; id: string; data: string; offset: number }
+  | { type: 'stdin'; ref: string; id: string; data: string; writer: string; offset: number }
   | ({ type: 'resize'; ref: string; id: string } & Size)
   | { type: 'cancel'; ref: string; id: string }
 

@@ -1,6 +1,7 @@
 import type { Decisive } from './finding'
-import { add, again, newInput, next, taken } from './input'
-import type { Input } from './input'
+import { add, again, anew, newInput, next, taken, unsent } from './input'
+import type { Input, Typed } from './input'
+import { newKey } from './key'
 import type { ClientFrame, Data, Event, Problem, Result, ServerFrame, Size, StageName, Stream, Submission } from './messages'
 import { kind } from './messages'
 import { say } from './say'
@@ -58,9 +59,8 @@ export interface Resumed {
   id: string
   tty: boolean
   seen: number
-  /** What was typed and perhaps not taken, behind so many bytes that were. */
-  typed: string[]
-  offset: number
+  /** What was typed and perhaps not taken. */
+  typed: Typed[]
   over: boolean
 }
 
@@ -105,10 +105,6 @@ const unavailablePause = 1000
 const awayPause = 2000
 /** What a server says that stops, starts, or has lost what it works with: the program can wait for that to pass. */
 const passing = new Set(['shutting-down', 'unavailable', 'no-nodes', 'not-ready'])
-
-function newKey(): string {
-  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-')
-}
 
 export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView): Runner {
   let current: Run | null = null
@@ -264,6 +260,10 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       }
     } else if (ref === run.stdinRef) {
       run.stdinRef = null
+      if (kind(problem) === 'stdin-gap') {
+        anew(run.input)
+        return sendInput(run)
+      }
       const full = kind(problem) === 'stdin-full'
       if (!full && problem.status < 500) return // It reads no more: the verdict will say why.
       again(run.input)
@@ -304,7 +304,7 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
     shown() {
       if (shown === null || shown.id === null) return null
       const { id, tty, seen, input } = shown
-      return { id, tty, seen, typed: input.waiting, offset: input.offset, over: shown !== current || shown.over }
+      return { id, tty, seen, typed: unsent(input), over: shown !== current || shown.over }
     },
     submit(submission) {
       if (current !== null) replace(current)
@@ -315,8 +315,8 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       if (started.submits === 0) view.away(false)
     },
     hurry: sendUnsent,
-    resume({ id, tty, seen, typed, offset, over }) {
-      const resumed = begin({ id, tty, seen, over, input: newInput(typed, offset) })
+    resume({ id, tty, seen, typed, over }) {
+      const resumed = begin({ id, tty, seen, over, input: newInput(typed) })
       view.resuming(tty)
       subscribe(resumed)
     },

@@ -12,6 +12,8 @@ import { tooManyMarks } from './text'
 export interface TerminalEvents {
   typed(text: string): void
   resized(size: Size): void
+  /** Whether what a program asks of its terminal is answered here. */
+  answers(): boolean
   /** More was pasted than a program is given at once. */
   pastedTooMuch(): void
 }
@@ -25,6 +27,9 @@ export interface Terminal {
   /** Takes the room that there is. */
   fit(): Size
   focus(): void
+  /** The program does what programs do that read each key, since `clear`: it has the whole screen, has erased that, or
+   * has asked the terminal something. */
+  readonly plays: boolean
   /** Null when lines have been dropped. */
   text(): string | null
 }
@@ -81,11 +86,13 @@ export function newTerminal(
   })
   const { _core: core } = xterm as unknown as { _core: Core }
   const fit = new FitAddon()
-  let old = false
+  /** By the page before this one, or by another. */
+  let answered = false
   let wrote = 0
   let dropped = false
   // By the program.
   let recoloured = false
+  let plays = false
   let resizing: ReturnType<typeof setTimeout> | undefined
   let spoken = 0
   let silent: ReturnType<typeof setTimeout> | undefined
@@ -114,16 +121,20 @@ export function newTerminal(
   /** What a program asks was answered when it asked; an answer now would be typed into it. */
   function answerOnce(): void {
     const { parser } = xterm
-    for (const prefix of ['', '?', '>', '=']) parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'c' }, () => old)
-    for (const prefix of ['', '?']) {
-      parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'n' }, () => old)
-      parser.registerCsiHandler({ ...(prefix && { prefix }), intermediates: '$', final: 'p' }, () => old)
+    const asks = () => {
+      plays = true
+      return answered
     }
-    parser.registerDcsHandler({ intermediates: '$', final: 'q' }, () => old)
+    for (const prefix of ['', '?', '>', '=']) parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'c' }, asks)
+    for (const prefix of ['', '?']) {
+      parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'n' }, asks)
+      parser.registerCsiHandler({ ...(prefix && { prefix }), intermediates: '$', final: 'p' }, asks)
+    }
+    parser.registerDcsHandler({ intermediates: '$', final: 'q' }, asks)
     for (const colour of [4, 10, 11, 12]) {
       parser.registerOscHandler(colour, (asked) => {
         recoloured = true
-        return old && asked.includes('?')
+        return answered && asked.includes('?')
       })
     }
   }
@@ -134,6 +145,11 @@ export function newTerminal(
   }
 
   answerOnce()
+  const eraseScreen = 2
+  xterm.parser.registerCsiHandler({ final: 'J' }, ([what]) => {
+    plays ||= what === eraseScreen
+    return false
+  })
   // A link would go where the program's author wants, whatever its text says.
   xterm.parser.registerOscHandler(8, () => true)
   xterm.loadAddon(fit)
@@ -189,7 +205,7 @@ export function newTerminal(
 
   return {
     write(text, shownBefore, more, done) {
-      old = shownBefore
+      answered = shownBefore || !on.answers()
       spoken += text.length
       if (more || spoken > mostSpoken) hush()
       // The region that is read aloud has them, too.
@@ -212,7 +228,7 @@ export function newTerminal(
       if (recoloured) Object.assign(xterm.options, look())
       recoloured = false
       xterm.options.disableStdin = !live
-      dropped = false
+      dropped = plays = false
     },
     end() {
       xterm.options.disableStdin = true
@@ -220,6 +236,9 @@ export function newTerminal(
     },
     fit: fitted,
     focus: () => xterm.focus(),
+    get plays() {
+      return plays || xterm.buffer.active.type === 'alternate'
+    },
     text() {
       if (dropped) return null
       const { active } = xterm.buffer

@@ -18,14 +18,14 @@ test('a paste goes in messages of a bounded size, which cut no character in two'
   const messages = sent(input)
   assert.ok(messages.length > 1 && messages.every((each) => each.length <= 2 * 16_384 && !/\p{Surrogate}/u.test(each)))
   assert.equal(messages.join(''), text)
-  assert.equal(input.offset, new TextEncoder().encode(text).length)
+  assert.equal(input.own.offset, new TextEncoder().encode(text).length)
 })
 
 test('half a character counts as the server counts it', () => {
   const input = newInput()
   add(input, 'a\ud83d')
   assert.deepEqual(sent(input), ['a\ufffd'])
-  assert.equal(input.offset, 4)
+  assert.equal(input.own.offset, 4)
 })
 
 test('a program that reads nothing is not typed at without end', () => {

@@ -26,6 +26,7 @@ from occd.state import (
     STDIN_MAX,
     STDIN_UNREAD_MAX,
     WATCH_BYTES,
+    WRITERS_MAX,
 )
 from occd.state.control import (
     Cancel,
@@ -45,9 +46,11 @@ class EmbeddedControls:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
-    async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:
+    async def send_stdin(
+        self, subject: str, data: bytes, offset: int | None, *, end: bool, writer: str = ""
+    ) -> None:
         await self._shared.database.write(
-            lambda db: _send_stdin(db, subject, data, offset, end=end),
+            lambda db: _send_stdin(db, subject, data, offset, end=end, writer=writer),
             then=partial(self._shared.control, subject),
         )
 
@@ -96,7 +99,7 @@ def append_control(
 
 
 def _send_stdin(
-    db: sqlite3.Connection, id: str, data: bytes, offset: int | None, *, end: bool
+    db: sqlite3.Connection, id: str, data: bytes, offset: int | None, *, end: bool, writer: str
 ) -> int:
     """The number of the last control."""
     row = db.execute(
@@ -111,16 +114,19 @@ def _send_stdin(
         raise AlreadyFinished(id)
     if not interactive:
         raise NotInteractive("this submission was not made with interactive: true")
-    if offset is not None and offset > sent:
-        message = f"{offset} leaves a gap: {sent} bytes have come so far"
+    before = _typed(db, number, writer) if writer else sent
+    if offset is not None and offset > before:
+        message = f"{offset} leaves a gap: {before} bytes have come so far"
         raise Rejected("stdin-gap", message, [FieldError("offset", message)])
-    data = data if offset is None else data[sent - offset :]
+    data = data if offset is None else data[before - offset :]
     if ended and data:
         raise NotInteractive("its stdin has ended")
     if data and sent - read + len(data) > STDIN_UNREAD_MAX:
         raise StdinFull(sent - read)
     if data and sent + len(data) + CONTROL_BYTES * (last + 1) > STDIN_MAX:
         raise Rejected("too-many", f"a program takes at most {STDIN_MAX} bytes of stdin")
+    if data and writer:
+        _note_typed(db, number, writer, before, len(data))
     if data:
         last = append_control(db, number, "stdin", data, sent)
     if end and not ended:
@@ -130,6 +136,25 @@ def _send_stdin(
         [sent + len(data), ended or end, number],
     )
     return int(last)
+
+
+def _typed(db: sqlite3.Connection, number: int, writer: str) -> int:
+    """The bytes that a writer has sent."""
+    row = db.execute(
+        "SELECT bytes FROM writers WHERE submission = ? AND name = ?", [number, writer]
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def _note_typed(db: sqlite3.Connection, number: int, writer: str, before: int, more: int) -> None:
+    """Raises Rejected when there are too many writers."""
+    if before == 0:
+        count = db.execute(
+            "SELECT count(*) FROM writers WHERE submission = ?", [number]
+        ).fetchone()[0]
+        if count >= WRITERS_MAX:
+            raise Rejected("too-many", f"a program has at most {WRITERS_MAX} writers")
+    db.execute("INSERT OR REPLACE INTO writers VALUES (?, ?, ?)", [number, writer, before + more])
 
 
 def _send_signal(db: sqlite3.Connection, id: str, signal: str) -> int:

@@ -162,4 +162,12 @@ MIGRATIONS: tuple[Step, ...] = (
     );
     CREATE INDEX logins_expiry ON logins (expires_at)
     """,
+    """
+    CREATE TABLE writers (
+        submission INTEGER NOT NULL REFERENCES submissions ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (submission, name)
+    ) WITHOUT ROWID
+    """,
 )

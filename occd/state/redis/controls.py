@@ -13,6 +13,7 @@ from occd.state import (
     STDIN_MAX,
     STDIN_UNREAD_MAX,
     WATCH_BYTES,
+    WRITERS_MAX,
 )
 from occd.state.control import (
     Cancel,
@@ -34,7 +35,9 @@ class RedisControls:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
 
-    async def send_stdin(self, subject: str, data: bytes, offset: int | None, *, end: bool) -> None:
+    async def send_stdin(
+        self, subject: str, data: bytes, offset: int | None, *, end: bool, writer: str = ""
+    ) -> None:
         said, *rest = await self._store.step(
             "send_stdin",
             subject,
@@ -47,6 +50,8 @@ class RedisControls:
             data,
             STDIN_MAX,
             CONTROL_BYTES,
+            writer,
+            WRITERS_MAX,
         )
         match said:
             case b"not interactive":
@@ -57,6 +62,8 @@ class RedisControls:
                 raise StdinFull(int(rest[0]))
             case b"too much":
                 raise Rejected("too-many", f"a program takes at most {STDIN_MAX} bytes of stdin")
+            case b"too many":
+                raise Rejected("too-many", f"a program has at most {WRITERS_MAX} writers")
             case b"gap":
                 message = f"{offset} leaves a gap: {rest[0]} bytes have come so far"
                 raise Rejected("stdin-gap", message, [FieldError("offset", message)])
@@ -122,19 +129,22 @@ def _control(stored: bytes) -> Control:
 
 
 SCRIPTS = {
-    # id, offset or nothing, ends, most unread, sender, its number, data, most, what a control counts
+    # id, offset or nothing, ends, most unread, sender, its number, data, most, what a control counts,
+    # writer or nothing, most writers
     "send_stdin": """
 local status = get('status')
 if not status then return {'unknown'} end
 if status == 'finished' then return {'finished'} end
 if get('interactive') ~= '1' then return {'not interactive'} end
 local sent, data, new = count('stdin_sent'), ARGV[7], {}
+local named = ARGV[10] ~= '' and 'typed ' .. ARGV[10]
+local before = named and count(named) or sent
 if ARGV[2] == '' then
   if count('sent ' .. ARGV[5]) >= tonumber(ARGV[6]) then return {'done'} end
 else
   local offset = tonumber(ARGV[2])
-  if offset > sent then return {'gap', sent} end
-  data = string.sub(data, sent - offset + 1)
+  if offset > before then return {'gap', before} end
+  data = string.sub(data, before - offset + 1)
 end
 if data ~= '' then
   if get('stdin_ended') then return {'ended'} end
@@ -142,7 +152,12 @@ if data ~= '' then
   if unread + #data > tonumber(ARGV[4]) then return {'full', unread} end
   local size = sent + #data + tonumber(ARGV[9]) * (redis.call('LLEN', C) + 1)
   if size > tonumber(ARGV[8]) then return {'too much'} end
+  if named and before == 0 then
+    if count('writers') >= tonumber(ARGV[11]) then return {'too many'} end
+    redis.call('HINCRBY', H, 'writers', 1)
+  end
   redis.call('HINCRBY', H, 'stdin_sent', #data)
+  if named then redis.call('HINCRBY', H, named, #data) end
   new[1] = string.format('i%.0f ', sent) .. data
 end
 if ARGV[3] == '1' and redis.call('HSETNX', H, 'stdin_ended', 1) == 1 then new[#new + 1] = 'e' end

@@ -17,7 +17,7 @@ from contextlib import suppress
 import trio
 
 from occd.errors import QuotaUsedUp, Unreadable
-from occd.quotas import Payer, Quota, Used
+from occd.quotas import LONGEST_S, Payer, Quota, Used
 from occd.state.quotas import LEFT_S
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.store import RedisStore
@@ -184,9 +184,10 @@ local function last()
   end
   local kept = redis.call('ZRANGE', S, -1, -1, 'WITHSCORES')[2]
   if kept then longest = math.max(longest, tonumber(kept) - at) end
-  for _, key in ipairs({R, S}) do redis.call('PEXPIRE', key, math.max(1, math.ceil(1000 * longest))) end
+  local lasts = math.max(1, math.ceil(1000 * math.min(longest, LONGEST)))
+  for _, key in ipairs({R, S}) do redis.call('PEXPIRE', key, lasts) end
 end
-"""
+""".replace("LONGEST", f"{LONGEST_S:.0f}")
 
 SCRIPTS = {
     # The limits of unfinished, runs, CPU an hour and a day, and stored bytes, each a number or nothing; ids

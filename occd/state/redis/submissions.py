@@ -131,6 +131,11 @@ class RedisSubmissions:
     async def unpublished(self, before: float) -> Sequence[Submission]:
         return await self._indexes.unpublished(before)
 
+    async def oldest(self) -> float | None:
+        command = ("ZRANGE", self._store.key("queued"), 0, 0, "WITHSCORES")
+        (found,) = await self._store.link.run(command, certain=False)
+        return float(found[1]) if found else None
+
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:
