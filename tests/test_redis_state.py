@@ -880,7 +880,7 @@ async def test_what_is_erased_before_it_is_charged_is_charged_and_counted_no_mor
                             await state.submissions.finish(submission.id, 1, spent)
                     else:
                         nursery.start_soon(state.submissions.finish, submission.id, 1, spent)
-                        while await state.submissions.status(submission.id) != "finished":
+                        while await state.submissions.status(submission.id) != "finished":  # noqa: ASYNC110
                             await trio.sleep(0.01)
                 assert await state.submissions.erase(submission)
                 erased.set()
