@@ -565,7 +565,7 @@ async def test_who_reads_slowly_does_not_keep_the_connection_of_a_revoked_key(
         assert await stream.receive_some(512)
         await calls.revoke(made)
         with trio.fail_after(PATIENCE_S), suppress(trio.BrokenResourceError):
-            while await stream.receive_some(512):
+            while await stream.receive_some(512):  # noqa: ASYNC110
                 await trio.sleep(0.2)  # so that it takes a while to read one event
     assert calls.edge.access.endings._held == {}
 
