@@ -15,7 +15,7 @@ import gc
 import math
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,6 +36,7 @@ from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.keyring import Keyring
 from occd.languages import Language, load_languages
+from occd.observed import FORM, Observed
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit
@@ -48,15 +49,16 @@ from occd.web.access import Access
 from occd.web.control import Administrators, ControlListener
 from occd.web.host import Hosts, is_loopback
 from occd.web.http11 import EdgeLimits, edge_limits
+from occd.web.metrics import make_metrics_app
 from occd.web.owner import Callers
 from occd.web.people import People
 from occd.web.routes import Services, make_app, make_control_app
-from occd.web.server import serve, serve_on
+from occd.web.server import Listener, address, open_listeners, serve, serve_on
 from occd.web.signin import SignInService
 
 log = structlog.get_logger()
 
-_CONTROL_CONNECTIONS = 16
+_OPERATORS_CONNECTIONS = 16
 _LAST_ANSWERS_S = 1.0
 """For last answers to clients whose programs ran until the grace was over."""
 
@@ -180,10 +182,14 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     keyring = Keyring(config, opened.state.keys, partial(cancel_all, submissions, submit.cancel))
     people = People(config, opened.state.sessions)
     access = Access(config, Callers(config, keyring.find, people), submissions.owner)
+    fitness = execute.fitness if execute else None
+    health = Health(opened.broker, opened.state, fitness, opened.remedy)
+    arbiter = execute.arbiter if execute else None
+    observed = Observed(config, opened.broker, opened.state, health, arbiter, fitness)
     services = Services(
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
-        Health(opened.broker, opened.state, execute.fitness if execute else None, opened.remedy),
+        health,
         access,
         keyring,
         Administration(config, opened.broker, opened.state),
@@ -198,8 +204,9 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         config, services, Access(config, Administrators(), submissions.owner)
     )
     async with (
-        _beside(*beside),
+        _beside(observed.run, *beside),
         _at_control_socket(config, control),
+        _metrics(config, observed),
         trio.open_nursery() as nursery,
     ):
         for role in reversed(roles):  # consumers first
@@ -255,19 +262,48 @@ async def _at_control_socket(config: Config, app: QuartTrio) -> AsyncIterator[No
             log.info("there is no control socket", reason=words)
             yield
             return
-        stopping = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                lambda: serve_on(
-                    app,
-                    [ControlListener(listener)],
-                    EdgeLimits(connections_max=_CONTROL_CONNECTIONS),
-                    stopping=stopping,
-                    left_s=lambda: _LAST_ANSWERS_S,
-                )
-            )
+        async with _served(app, [ControlListener(listener)]):
             yield
-            stopping.set()
+
+
+@asynccontextmanager
+async def _metrics(config: Config, observed: Observed) -> AsyncIterator[None]:
+    """Prometheus finds the metrics while inside, unless another process has the address."""
+    where = config.metrics.listen
+    if where is None:
+        yield
+        return
+    try:
+        listeners = await open_listeners([where])
+    except OSError as error:
+        log.warning(
+            "there are no metrics of this process",
+            reason=str(error.args[-1]),
+            remedy="set metrics.listen to a free address, or to null for none",
+        )
+        yield
+        return
+    _say(f"occd: metrics: http://{address(listeners[0])}/metrics")
+    async with _served(make_metrics_app(observed.text, FORM), listeners):
+        yield
+
+
+@asynccontextmanager
+async def _served(app: QuartTrio, listeners: Sequence[Listener]) -> AsyncIterator[None]:
+    """For few clients, all of them operators."""
+    stopping = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            lambda: serve_on(
+                app,
+                listeners,
+                EdgeLimits(connections_max=_OPERATORS_CONNECTIONS),
+                stopping=stopping,
+                left_s=lambda: _LAST_ANSWERS_S,
+            )
+        )
+        yield
+        stopping.set()
 
 
 def _execute(config: Config, opened: Opened) -> Execute | None:
@@ -363,9 +399,9 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
         _say(
             "occd: accounts: none, so everybody who reaches this port may run programs; see docs/accounts.md"
         )
-    for address in bound:
-        _say(f"occd: open http://{address}/" if "submit" in config.roles else
-             f"occd: ready: http://{address}/readyz")  # fmt: skip
+    for where in bound:
+        _say(f"occd: open http://{where}/" if "submit" in config.roles else
+             f"occd: ready: http://{where}/readyz")  # fmt: skip
 
 
 def _is_open(config: Config) -> bool:

@@ -137,6 +137,11 @@ class ControlConfig(Section):
     in `data_dir`."""
 
 
+class MetricsConfig(Section):
+    listen: Annotated[str, AfterValidator(_address)] | None = "127.0.0.1:9464"
+    """Where Prometheus finds `/metrics`. None: nowhere."""
+
+
 class QueueConfig(Section):
     length_max: int = Field(100_000, ge=1)
 
@@ -236,6 +241,7 @@ class Config(Section):
     """How long a stopping process lets its programs and requests finish."""
     http: HttpConfig = HttpConfig()
     control: ControlConfig = ControlConfig()
+    metrics: MetricsConfig = MetricsConfig()
     queue: QueueConfig = QueueConfig()
     execute: ExecuteConfig = Field(default_factory=ExecuteConfig)
     sandbox: SandboxConfig = SandboxConfig()
@@ -321,6 +327,11 @@ def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = No
         raise ConfigError(f"--config {folder}: cannot be read: {error.strerror}") from error
     folder = folder or Path("config")
     settings = read_settings(folder, flags or {})
+    if place := settings.empty.get("accounts"):
+        # To have none opens the server to everybody, which must not come of lines that were commented out.
+        raise ConfigError(
+            f"{place}: accounts: has nothing in it; remove the line to have no accounts"
+        )
     try:
         return Config.model_validate({**settings.values, "config_dir": folder})
     except ValidationError as error:

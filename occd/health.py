@@ -4,6 +4,7 @@ import math
 
 import trio
 
+from occd import metrics
 from occd.broker import Broker
 from occd.errors import OccdError
 from occd.sandbox.fitness import Fitness
@@ -42,8 +43,9 @@ class Health:
         return found + self._found
 
     async def _check(self) -> list[str]:
-        found = []
+        found: list[str] = []
         for what, check in (("queue", self._broker.check), ("state", self._state.store.check)):
+            before, began_at = len(found), trio.current_time()
             try:
                 with trio.fail_after(_CHECK_S):
                     await check()
@@ -51,6 +53,8 @@ class Health:
                 found.append(str(error))
             except trio.TooSlowError:
                 found.append(f"the {what} has not answered for {_CHECK_S:.0f} s")
+            metrics.UP.labels(what).set(len(found) == before)
+            metrics.CHECK.labels(what).set(trio.current_time() - began_at)
         return found
 
     async def warnings(self) -> list[str]:

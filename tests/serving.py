@@ -130,6 +130,7 @@ def start(
     """A process that may or may not come to serve. `settings` as in `execute__slots="1"`."""
     environment = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
     environment.pop("PYTHONUNBUFFERED", None)  # it would hide that a line is not flushed
+    environment["OCCD_METRICS__LISTEN"] = "null"  # each process would want the same port
     environment |= {f"OCCD_{name.upper()}": value for name, value in settings.items()}
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     output, log = data_dir.with_suffix(".out"), data_dir.with_suffix(".log")

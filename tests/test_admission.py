@@ -20,6 +20,7 @@ from occd.admission import Gate
 from occd.broker import Broker, open_broker
 from occd.config import Config
 from occd.errors import QueueFull, Rejected
+from occd.judging import CHECKER_LIMITS
 from occd.languages import load_languages
 from occd.model import File, Limits, Submission, Terminal
 from occd.principal import NOBODY, Principal
@@ -244,6 +245,32 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert waits.interactive  # for a node that understands it
     with pytest.raises(Rejected, match="interactive is not understood yet"):
         await gate(Runs(), Runs(accepts=None)).again(talks, NOBODY)
+    with pytest.raises(Rejected, match="no node that runs programs is there now"):
+        await gate(languages=("python",)).again(talks, NOBODY)
+
+
+async def test_a_checker_has_no_more_than_the_class_of_its_author() -> None:
+    """A checker is any program, and a submission may have a thousand of them."""
+    classes = {"low": {"ceilings": {"cpu_time": 1, "memory": 2**26}}, "high": {}}
+    accounts = {"anonymous": "refuse", "default_class": "low", "classes": classes}
+    low, high = Principal(class_name="low"), Principal(class_name="high")
+    here = gate(Runs(), accounts=accounts)
+    program = ProgramRequest("python", "plain", source=b"")
+    judged = replace(HELLO, tests=(request.TestRequest(checker=program),), checker=program)
+
+    def limits_of(found: Submission) -> set[tuple[float, int]]:
+        assert found.judging
+        return {(each.limits.cpu_time, each.limits.memory) for each in found.judging.programs}
+
+    by_low, by_high = await here.admit(judged, low), await here.admit(judged, high)
+    assert limits_of(by_low) == {(1, 2**26)}
+    assert limits_of(by_high) == {(CHECKER_LIMITS.cpu_time, CHECKER_LIMITS.memory)}
+    assert limits_of(await here.again(by_low, low)) == {(1, 2**26)}
+    assert (await here.again(by_high, high)).judging == by_high.judging
+    patient = {"cpu_time": 1, "memory": 2**26}
+    by_high = await here.admit(replace(judged, limits=patient), high)
+    with pytest.raises(Rejected, match=r"limits\.cpu_time: 10\.0 is above your ceiling"):
+        await here.again(by_high, low)
 
 
 def test_occd_run_goes_through_the_gate(tmp_path: Path) -> None:

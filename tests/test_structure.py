@@ -13,7 +13,17 @@ import occd
 PACKAGE = Path(occd.__file__).parent
 LAYERS = (
     {"__main__"},
-    {"administration", "app", "cli", "control", "descriptors", "health", "queues", "run"},
+    {
+        "administration",
+        "app",
+        "cli",
+        "control",
+        "descriptors",
+        "health",
+        "observed",
+        "queues",
+        "run",
+    },
     {"roles"},
     {"admission", "cancelling", "execution", "keyring"},
     {"ceilings"},
@@ -38,6 +48,7 @@ LAYERS = (
     {"principal", "rules", "sessions"},
     {"errors"},
     {"quotas"},
+    {"metrics"},
     {"__init__"},
 )
 """From top to bottom: a part imports only what stands below it."""
@@ -47,6 +58,8 @@ WITHIN = {
     ("app", "administration"),
     ("app", "descriptors"),
     ("app", "health"),
+    ("app", "observed"),
+    ("observed", "health"),
     ("cli", "administration"),
     ("cli", "app"),
     ("accounts", "settings"),

@@ -96,8 +96,8 @@ class Arbiter:
     ) -> None:
         """`has_memory` says whether the node has the memory for one more program in a seat, `starves` whether
         the queue has no submission for the slots that wait for one."""
-        self._slots = slots
-        self._seats = seats
+        self.slots = slots
+        self.seats = seats
         self._has_memory = has_memory
         self._starves = starves
         self._free = trio.Semaphore(slots)
@@ -114,11 +114,16 @@ class Arbiter:
     @property
     def places(self) -> int:
         """How many submissions can be in slots and seats together."""
-        return self._slots + self._seats
+        return self.slots + self.seats
 
     @property
     def in_slots(self) -> int:
         return len(self._in_slots)
+
+    @property
+    def busy(self) -> int:
+        """How many slots have a submission, or run a test of one."""
+        return len(self._in_slots) - len(self._unused) + self._lent
 
     def has_in_slot(self, turn: Turn) -> bool:
         return turn in self._in_slots
@@ -126,7 +131,7 @@ class Arbiter:
     @property
     def full(self) -> bool:
         """Whether every slot has a submission."""
-        return len(self._in_slots) == self._slots and not self._unused
+        return len(self._in_slots) == self.slots and not self._unused
 
     @property
     def seated(self) -> int:
@@ -135,7 +140,7 @@ class Arbiter:
     @property
     def share(self) -> int:
         """How many seats one owner gets at most."""
-        return max(1, self._seats // _OWNERS_MIN)
+        return max(1, self.seats // _OWNERS_MIN)
 
     async def slot(self) -> Turn:
         """Wait for a free slot. Callers are served in the order in which they came."""
@@ -189,7 +194,7 @@ class Arbiter:
             return
         owners = Counter(self._seated.values())
         for turn, owner in list(self._asking.items()):
-            if len(self._seated) >= self._seats or not self._has_memory():
+            if len(self._seated) >= self.seats or not self._has_memory():
                 return
             if owners[owner] < self.share:
                 owners[owner] += 1

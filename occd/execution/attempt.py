@@ -14,6 +14,7 @@ from signal import Signals
 import structlog
 import trio
 
+from occd import metrics
 from occd.config import Config
 from occd.errors import (
     AlreadyFinished,
@@ -334,9 +335,12 @@ class Attempt:
 
     async def _append(self, events: Sequence[Event]) -> None:
         """Store events, however long this takes: a fault of state is not the program's fault."""
+        began_at = trio.current_time()
         while not self._superseded:
             try:
                 await self._record(events)
+                metrics.EVENTS.inc(len(events))
+                metrics.EVENT_LAG.observe(trio.current_time() - began_at)
                 self._trouble.over()
                 return
             except (Stale, AlreadyFinished, Exhausted, Unreadable) as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import trio
 
+from occd import metrics
 from occd.events import Stage
 from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
@@ -87,6 +88,12 @@ class Steps:
         recorder = Recorder(self._log, step, log_max, keep=keep_stdout)
         limits = command.limits
         out: Stream = "tty" if tty else "stdout"
+        ordered_at = trio.current_time()
+
+        def begun(running: Running) -> None:
+            metrics.SET_UP.labels(step.stage).observe(trio.current_time() - ordered_at)
+            started(running)
+
         ended = await cell.run(
             Run(
                 command.argv,
@@ -105,13 +112,14 @@ class Steps:
                 keep=keep_tree,
                 collect=collect,
             ),
-            task_status=When(started),
+            task_status=When(begun),
         )
         outcome = recorder.accounted(ended.outcome)
         if step.stage != "compile":
             outcome = command.language.judged(outcome, recorder.end_of_stderr)
         self.logged += recorder.logged
         self.cpu_time += outcome.cpu_time
+        metrics.RAN.labels(step.stage).observe(outcome.wall_time)
         self._log.put(step, _end(step, outcome))
         return Done(
             outcome,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import structlog
 import trio
 
-from occd import wire
+from occd import metrics, wire
 from occd.broker import Broker, Delivery, Pull
 from occd.config import Config
 from occd.errors import (
@@ -259,6 +259,7 @@ class Execute:
             for each in leaves(error):
                 if isinstance(each, Unreadable):
                     raise each from None
+            metrics.FAILED.inc()
             known = all(isinstance(each, OccdError) for each in leaves(error))
             log.error(  # a known failure needs no traceback
                 "attempt failed", id=submission.id, error=in_words(error), exc_info=not known
@@ -294,11 +295,16 @@ class Execute:
         try:
             version = installed.version if installed else ""
             number = await self._state.submissions.begin(submission, version, node)
+            metrics.ATTEMPTS.inc()
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL)
             await self._publish(submission, error.attempts, result)
             return
         started_at = time.time()
+        if number == 1:
+            metrics.WAITED.observe(max(0.0, started_at - submission.created_at))
+        else:
+            metrics.REPEATED.inc()
         if language is None or installed is None:
             name = " ".join(filter(None, (submission.language, submission.version)))
             result = Result(
@@ -341,6 +347,8 @@ class Execute:
         started_at: float | None = None,
     ) -> None:
         queue = self._config.execution_queue
+        language = find(self._sandbox.languages, submission.language)
+        metrics.RUNS.labels(language.id if language else "unknown", result.verdict).inc()
         result = replace(
             result.with_short_heads(),
             attempts=attempt,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import trio
 
+from occd import metrics
 from occd.model import Record
 from occd.state import State
 from occd.state.presence import RENEW_S
@@ -53,6 +54,7 @@ class Following:
         """For as long as somebody waits for news, or reads them: a slow client reads for minutes. Without an
         exception this ends only when the submission has finished."""
         self._here[id] += 1
+        metrics.FOLLOWERS.inc()
         try:
             yield
         except BaseException:
@@ -60,6 +62,7 @@ class Following:
             raise
         finally:
             self._here[id] -= 1
+            metrics.FOLLOWERS.dec()
             if not self._here[id]:
                 del self._here[id]
 

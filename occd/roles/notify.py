@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 import trio
 
-from occd import wire
+from occd import metrics, wire
 from occd.broker import DEAD, Broker, Delivery
 from occd.config import Config
 from occd.errors import (
@@ -124,11 +124,14 @@ class Notify:
         await self._state.submissions.finish(
             message.id, message.attempt, message.result, message.submission
         )
+        if message.result.finished_at:
+            metrics.STORED.observe(max(0.0, time.time() - message.result.finished_at))
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:
         result = Result(Verdict.INTERNAL_ERROR, _DEAD, finished_at=time.time())
         with suppress(Unreadable):  # its clients get the same error
             await self._state.submissions.finish(delivery.key, None, result)
+        metrics.DEAD_LETTERS.inc()
         log.error("dead letter", key=delivery.key, reason=delivery.reason)
         await delivery.keep()  # for `occd queues`

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import trio
 
-from occd import wire
+from occd import metrics, wire
 from occd.admission import Gate
 from occd.broker import Broker
 from occd.cancelling import cancel
@@ -17,6 +17,7 @@ from occd.errors import (
     MessageTooLarge,
     OccdError,
     Poisoned,
+    QuotaUsedUp,
     Rejected,
     StateUnavailable,
     Unreadable,
@@ -99,6 +100,9 @@ class Submit:
         try:
             with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
                 return await self._accept(submission, principal, key, digest)
+        except QuotaUsedUp as error:
+            _count_refusal(error, principal)
+            raise
         finally:
             del self._queueing[submission.id]
             queued.set()
@@ -113,6 +117,7 @@ class Submit:
             if created.id == submission.id:
                 self._reserved.discard(submission.id)
                 await self._publish_new(submission, turn)
+                metrics.ACCEPTED.inc()
                 return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
             first = self._queueing.get(created.id)
@@ -140,7 +145,11 @@ class Submit:
             for each, key in zip(submissions, named, strict=True)
             if key is None or not await self._state.submissions.known(key)
         ]
-        await self._state.quotas.admit(payer, ids)
+        try:
+            await self._state.quotas.admit(payer, ids)
+        except QuotaUsedUp as error:
+            _count_refusal(error, principal)
+            raise
         self._reserved.update(ids)
         try:
             yield
@@ -259,6 +268,10 @@ class Submit:
                     await self._publish(submission, submission.turn)
                 except MessageTooLarge:  # for ever: it must not block the submissions behind it
                     await self._state.submissions.discard(submission.id)
+
+
+def _count_refusal(error: QuotaUsedUp, principal: Principal) -> None:
+    metrics.QUOTA_REFUSALS.labels(principal.class_name, error.quota.name).inc()
 
 
 def _key_of(submission: Submission, key: str | None) -> str | None:

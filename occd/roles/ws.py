@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import trio
 
+from occd import metrics
 from occd.events import LogEntry
 from occd.model import Accepted, Record, Status, Terminal
 from occd.principal import Principal
@@ -38,10 +39,12 @@ class Ws:
     @contextmanager
     def connected(self) -> Iterator[None]:
         self._connections += 1
+        metrics.WEBSOCKETS.inc()
         try:
             yield
         finally:
             self._connections -= 1
+            metrics.WEBSOCKETS.dec()
 
     def _describe(self) -> Node:
         return Node(

@@ -149,6 +149,9 @@ class Submissions(Protocol):
         """Submissions created before a time that no broker confirmed, because a process died in between.
         Submissions that this version cannot read are left for a later version."""
 
+    async def oldest(self) -> float | None:
+        """When the submission was created that has waited longest; None when none waits."""
+
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import trio
 
+from occd import metrics
 from occd.config import HttpConfig
 from occd.errors import BudgetFull, Rejected, ShareFull
 from occd.web.owner import digest_of_secret
@@ -61,11 +62,13 @@ class Budget:
         while self.charged + size > self._limits.process:
             self._cut_oldest(held)
         self.charged += size
+        metrics.HELD.inc(size)
         self._clients[held.client] += size
         self._charged_since.setdefault(held, trio.current_time())
 
     def give_back(self, held: "Held", size: int, *, rest: bool) -> None:
         self.charged -= size
+        metrics.HELD.dec(size)
         self._clients[held.client] -= size
         if not self._clients[held.client]:
             del self._clients[held.client]

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from quart import Response
 
+from occd import metrics
 from occd.errors import (
     AlreadyFinished,
     BrokerError,
@@ -124,7 +125,13 @@ class Problem:
 
 
 def problem_of(error: OccdError) -> Problem:
-    """Details repeat what a client sent, but no key that was put into a wrong place."""
+    """Details repeat what a client sent, but no key that was put into a wrong place. Counts as a refusal."""
+    problem = _problem_of(error)
+    metrics.REFUSALS.labels(problem.type).inc()
+    return problem
+
+
+def _problem_of(error: OccdError) -> Problem:
     if isinstance(error, QuotaUsedUp):
         return Problem(
             "quota",

@@ -47,6 +47,7 @@ from occd.web.json import dump
 from occd.web.keys import key_routes
 from occd.web.many import many_routes
 from occd.web.me import me_routes
+from occd.web.metrics import count_requests
 from occd.web.pages import Pages, page_routes, secure
 from occd.web.people import People
 from occd.web.problems import Problem, internal_problem, problem_of
@@ -104,6 +105,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         events = event_routes(services.follow, services.access, services.stopping)
         app.register_blueprint(events, url_prefix=prefix)
     _health_routes(app, services.health)
+    count_requests(app)
     if config.accounts:
         _key_check(app)
     _host_check(app, Hosts(config))

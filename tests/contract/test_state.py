@@ -236,6 +236,20 @@ async def test_concurrent_creates_with_one_key_make_one_submission(seam: StateSe
         assert len(await state.submissions.unpublished(time.time() + 60)) == 1
 
 
+async def test_the_oldest_is_the_submission_that_has_waited_longest(seam: StateSeam) -> None:
+    async with seam.open() as state:
+        assert await state.submissions.oldest() is None
+        now = time.time()
+        first, second = (make(created_at=now - age) for age in (20, 10))
+        for each in (first, second):
+            await state.submissions.create(each, None, "")
+        assert await state.submissions.oldest() == pytest.approx(now - 20)
+        await state.submissions.begin(first, "3.11", "node")
+        assert await state.submissions.oldest() == pytest.approx(now - 10)
+        await state.submissions.cancel(second.id)
+        assert await state.submissions.oldest() is None
+
+
 async def test_unpublished_names_old_ones_that_no_broker_confirmed(seam: StateSeam) -> None:
     old, confirmed, running = (make(created_at=time.time() - 100) for _ in range(3))
     new = make()

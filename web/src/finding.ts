@@ -1,3 +1,4 @@
+import { attempt } from './attempt'
 import type { Editor } from './editor'
 import type { Links, Named } from './links'
 import type { Language, Result } from './messages'
@@ -90,7 +91,10 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     })
   }
 
-  function find(): void {
+  /** A fault here takes nothing from the run, only its problems. */
+  const find = () => attempt(look, () => put([]))
+
+  function look(): void {
     if (running === null) know(on.sources())
     if (running === null || result === null) return
     const { sources } = running

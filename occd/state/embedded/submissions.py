@@ -71,6 +71,9 @@ class EmbeddedSubmissions:
             self._unread.over()
         return found
 
+    async def oldest(self) -> float | None:
+        return await self._database.read(sql.oldest)
+
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
     ) -> int:

@@ -86,6 +86,13 @@ def unpublished(
     return found, unread
 
 
+def oldest(db: sqlite3.Connection) -> float | None:
+    found = db.execute(
+        "SELECT created_at FROM submissions WHERE status = 'queued' ORDER BY number LIMIT 1"
+    ).fetchone()
+    return found and float(found[0])
+
+
 def count_queued(db: sqlite3.Connection) -> int:
     count: int = db.execute("SELECT count(*) FROM submissions WHERE status = 'queued'").fetchone()[
         0

@@ -10,6 +10,7 @@ gone. Each process goes through it now and then, and removes the members that a 
 removed twice, or admitted twice, changes nothing the second time.
 """
 
+import math
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -119,10 +120,10 @@ class RedisQuotas:
 def _numbers(cost: str) -> Sequence[float]:
     """Somebody may have written over it."""
     try:
-        cpu_s, stored, until = map(float, cost.split(" "))
+        cpu_s, stored, until = numbers = list(map(float, cost.split(" ")))
     except ValueError:
         return 0.0, 0.0, 0.0
-    return cpu_s, stored, until
+    return (cpu_s, stored, until) if all(map(math.isfinite, numbers)) else (0.0, 0.0, 0.0)
 
 
 def _used(numbers: Sequence[Reply]) -> Used:

@@ -1,0 +1,150 @@
+"""What Prometheus is told at `metrics.listen`."""
+
+import re
+import socket
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from serving import API, Server, serving, start
+
+from occd import metrics
+
+ROOT = Path(__file__).parent.parent
+ANY_PORT = "127.0.0.1:0"
+
+
+def scrape(server: Server) -> dict[str, float]:
+    """By sample, as in `occd_runs_total{language="c",verdict="ok"}`; without the buckets."""
+    found = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", server.output.read_text())
+    assert found
+    with urllib.request.urlopen(found[1], timeout=60) as answer:
+        text = answer.read().decode()
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
+
+
+def scrape_until(server: Server, sample: str, value: float) -> dict[str, float]:
+    deadline = time.monotonic() + 60
+    while (found := scrape(server)).get(sample) != value:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
+
+
+def test_what_happens_is_counted(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", metrics__listen=ANY_PORT) as server:
+        for _ in range(3):
+            server.run("print(1)")
+        server.run("int main() { return 0 }", language="c")
+        assert server.post({"language": "klingon", "source": ""}).status == 422
+        assert server.get("/nothing").status == 404
+        found = scrape(server)
+    submissions = f'route="{API}/submissions"'
+    expected = {
+        'occd_runs_total{language="python",verdict="ok"}': 3,
+        'occd_runs_total{language="c",verdict="compile_error"}': 1,
+        f'occd_http_requests_total{{method="POST",{submissions},status="202"}}': 4,
+        f'occd_http_requests_total{{method="POST",{submissions},status="422"}}': 1,
+        'occd_http_requests_total{method="GET",route="none",status="404"}': 1,
+        'occd_refusals_total{problem="unknown-language"}': 1,
+        f"occd_http_request_seconds_count{{{submissions}}}": 5,
+        "occd_submissions_accepted_total": 4,
+        "occd_attempts_total": 4,
+        "occd_attempts_repeated_total": 0,
+        "occd_wait_seconds_count": 4,
+        "occd_store_seconds_count": 4,
+        'occd_setup_seconds_count{stage="run"}': 3,
+        'occd_run_seconds_count{stage="compile"}': 1,
+        'occd_queue_messages{queue="submission_queue"}': 0,
+        "occd_queue_oldest_seconds": 0,
+        'occd_up{part="queue"}': 1,
+        'occd_up{part="state"}': 1,
+        'occd_nodes{role="execute"}': 1,
+        "occd_ready": 1,
+        "occd_jails_fit": 1,
+        "occd_slots_used": 0,
+    }
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_what_waits_and_runs_is_told(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", execute__slots="1", metrics__listen=ANY_PORT) as server:
+        runs = server.submit("import time; time.sleep(60)")
+        server.wait_running(runs)
+        waits = server.submit("print(1)")
+        time.sleep(1)
+        found = scrape(server)
+        assert found["occd_slots_used"] == found["occd_slots"] == 1
+        assert found['occd_queue_messages{queue="submission_queue"}'] == 1
+        assert 1 <= found["occd_queue_oldest_seconds"] < 60
+        server.request("DELETE", f"{API}/submissions/{runs}")
+        server.result(waits)
+        found = scrape_until(server, "occd_slots_used", 0)
+        assert found["occd_queue_oldest_seconds"] == 0
+        assert found['occd_runs_total{language="python",verdict="cancelled"}'] == 1
+
+
+def test_an_address_that_is_taken_costs_one_warning_and_the_metrics(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        with serving(tmp_path / "data", metrics__listen=taken) as server:
+            assert server.run("print(1)")["verdict"] == "ok"
+            assert "/metrics" not in server.output.read_text()
+    said = server.log.read_text()
+    assert said.count("there are no metrics of this process") == 1
+    assert taken in said
+
+
+def test_no_label_has_a_value_that_a_stranger_invents(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", metrics__listen=ANY_PORT) as server:
+        invented = "zz-invented-zz"
+        server.request("GET", f"/{invented}")
+        server.request("GET", f"{API}/submissions/{invented}")
+        server.request("GET", f"/static/{invented}")
+        server.request(invented.upper(), "/")
+        server.post({"language": invented, "source": ""})
+        server.post({invented: 1})
+        server.post({"language": "python", "source": "1", "version": invented})
+        server.get(f"{API}/submissions?{invented}=1", authorization=f"Bearer {invented}{'x' * 20}")
+        before = len(scrape(server))
+        for number in range(50):
+            server.request("GET", f"/{invented}{number}")
+            server.request(f"{invented}{number}".upper(), "/")
+            server.post({"language": f"{invented}{number}", "source": ""})
+        found = scrape(server)
+    assert len(found) <= before + 2
+    assert not [name for name in found if invented in name.lower()]
+
+
+def test_the_docs_have_a_line_for_each_metric() -> None:
+    text = (ROOT / "docs/metrics.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \|", text, re.MULTILINE)
+    ours = [
+        (family.name + ("_total" if family.type == "counter" else ""), family.type, labels(family))
+        for family in metrics.REGISTRY.collect()
+        if family.name.startswith("occd_")
+    ]
+    assert len(ours) > 30
+    assert sorted(
+        (name, kind, given.strip().replace("`", "")) for name, kind, given in listed
+    ) == sorted(ours)
+
+
+def labels(family: Any) -> str:
+    collector = metrics.REGISTRY._names_to_collectors[family.name]
+    return ", ".join(collector._labelnames)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("given", ["nowhere", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_refused_at_the_start(tmp_path: Path, given: str) -> None:
+    server = start(tmp_path / "data", metrics__listen=given)
+    assert server.process.wait(60) == 125
+    assert "OCCD_METRICS__LISTEN" in server.log.read_text()
