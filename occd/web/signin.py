@@ -61,7 +61,13 @@ def sign_in_routes(
                 != "text/html"
             ):
                 return problem.response()
-            response = pages.page("signin.html", problem.status, _root(), problem=problem)
+            response = pages.page(
+                "signin.html",
+                problem.status,
+                _root(),
+                problem=problem,
+                sign_in=sign_in_address(config),
+            )
             if problem.retry_after:
                 response.headers["Retry-After"] = str(problem.retry_after)
             return response
@@ -92,7 +98,10 @@ def sign_in_routes(
         given, browser = request.args, cookies.read(request.headers, cookies.login)
         login = await people.logins.take(_hash(given.get("state", ""))) if browser else None
         if login is None or login.browser != _hash(browser or ""):
-            raise Rejected("sign-in-expired", "sign in again")
+            raise Rejected(
+                "sign-in-expired",
+                "a sign-in has ten minutes, and ends in the browser in which it began: sign in again",
+            )
         if given.get("iss", issuer) != issuer:
             raise Rejected("sign-in-refused", "another provider has answered")
         if (code := given.get("code")) is None:
@@ -120,6 +129,11 @@ def sign_out_routes(access: Access, people: People) -> Blueprint:
         return response
 
     return routes
+
+
+def sign_in_address(config: Config) -> str:
+    """Whole, because a page that was opened at another name of the server would lose the login's cookie."""
+    return f"{config.http.public_url}/sign-in"
 
 
 def _root() -> str:
