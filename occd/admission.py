@@ -27,6 +27,8 @@ from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
 from occd.rules import Broken
 
+_NO_NODE = "no node that runs programs is there now"
+
 _OFFERED_S = 1.0
 
 
@@ -90,7 +92,9 @@ class Gate:
         tests = [test.limits for test in judging.tests if test.limits] if judging else []
         chosen = {earlier.limits, *tests, *(each.limits for each in programs)}
         ceilings = self._ceilings(principal)
-        for limits in chosen - {CHECKER_LIMITS}:
+        if ceilings.lowered(CHECKER_LIMITS) == CHECKER_LIMITS:  # nobody asked for these
+            chosen.discard(CHECKER_LIMITS)
+        for limits in chosen:
             ceilings.refuse_above(limits_by_name(limits), interactive=earlier.interactive)
         submission = replace(
             earlier,
@@ -169,7 +173,9 @@ class Gate:
             asked.version,
             asked.args,
             asked.compile_args,
-            ceilings.filled(asked.limits, CHECKER_LIMITS) if asked.limits else CHECKER_LIMITS,
+            ceilings.filled(asked.limits, CHECKER_LIMITS)
+            if asked.limits
+            else ceilings.lowered(CHECKER_LIMITS),
         )
 
     async def _language(
@@ -189,7 +195,7 @@ class Gate:
         if not offered:
             # We know of no node. Nodes may be about to start, or cannot announce themselves: this need not be
             # the client's fault.
-            raise Rejected("no-nodes", "no node that runs programs is there now")
+            raise Rejected("no-nodes", _NO_NODE)
         if versions is None:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
@@ -233,8 +239,10 @@ class Gate:
         if not (later := wire.later_fields(submission)):
             return
         nodes = await self._executing()
-        if not nodes and may_wait:
-            return
+        if not nodes:
+            if may_wait:
+                return
+            raise Rejected("no-nodes", _NO_NODE)
         unknown = {field for field in later if not _all_understand(nodes, field)}
         errors = [
             FieldError(field, "is not understood yet by every node that runs programs")

@@ -51,6 +51,10 @@ class Ceilings:
     def _whose(self, name: str) -> str:
         return "your" if name in self._caps else "this server's"
 
+    def lowered(self, default: Limits) -> Limits:
+        """Limits that nobody asked for, where the class has lower ceilings."""
+        return replace(default, **self._lower_than(default))
+
     def filled(self, asked: Mapping[str, Any], default: Limits) -> Limits:
         """Raises Rejected, and Broken for a value that no limit can have."""
         self.refuse_above(asked)
@@ -76,11 +80,14 @@ class Ceilings:
         return self._filled(asked, default)
 
     def _filled(self, asked: Mapping[str, Any], default: Limits) -> Limits:
-        base = limits_by_name(default)
-        lowered = {name: most for name, most in self._caps.items() if base.get(name, 0) > most}
+        lowered = self._lower_than(default)
         cpu_time = asked.get("cpu_time", lowered.get("cpu_time", default.cpu_time))
         wall_time = min(max(10.0, 2 * cpu_time), self._most["wall_time"])
         return replace(default, **{**lowered, "wall_time": wall_time, **asked})
+
+    def _lower_than(self, default: Limits) -> dict[str, Any]:
+        base = limits_by_name(default)
+        return {name: most for name, most in self._caps.items() if base.get(name, 0) > most}
 
 
 def limits_by_name(limits: Limits | CeilingConfig) -> dict[str, float]:

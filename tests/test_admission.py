@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import trio
 import version1
+from redis_server import shared_redis
 from serving import API, serving
 from test_cli import assert_refused, keep_dead_letters, occd, write
 
@@ -19,7 +21,8 @@ from occd import request, wire
 from occd.admission import Gate
 from occd.broker import Broker, open_broker
 from occd.config import Config
-from occd.errors import QueueFull, Rejected
+from occd.errors import Conflict, QueueFull, Rejected, StateUnavailable
+from occd.judging import CHECKER_LIMITS
 from occd.languages import load_languages
 from occd.model import File, Limits, Submission, Terminal
 from occd.principal import NOBODY, Principal
@@ -28,6 +31,7 @@ from occd.roles.submit import Submit
 from occd.sqlite import open_database
 from occd.state import open_state
 from occd.state.embedded.tables import MIGRATIONS
+from occd.state.redis.store import RedisStore
 
 SECRET = "a-secret-of-enough-length"
 OWNER = Principal("anon:" + hashlib.sha256(SECRET.encode()).hexdigest())
@@ -244,6 +248,32 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert waits.interactive  # for a node that understands it
     with pytest.raises(Rejected, match="interactive is not understood yet"):
         await gate(Runs(), Runs(accepts=None)).again(talks, NOBODY)
+    with pytest.raises(Rejected, match="no node that runs programs is there now"):
+        await gate(languages=("python",)).again(talks, NOBODY)
+
+
+async def test_a_checker_has_no_more_than_the_class_of_its_author() -> None:
+    """A checker is any program, and a submission may have a thousand of them."""
+    classes = {"low": {"ceilings": {"cpu_time": 1, "memory": 2**26}}, "high": {}}
+    accounts = {"anonymous": "refuse", "default_class": "low", "classes": classes}
+    low, high = Principal(class_name="low"), Principal(class_name="high")
+    here = gate(Runs(), accounts=accounts)
+    program = ProgramRequest("python", "plain", source=b"")
+    judged = replace(HELLO, tests=(request.TestRequest(checker=program),), checker=program)
+
+    def limits_of(found: Submission) -> set[tuple[float, int]]:
+        assert found.judging
+        return {(each.limits.cpu_time, each.limits.memory) for each in found.judging.programs}
+
+    by_low, by_high = await here.admit(judged, low), await here.admit(judged, high)
+    assert limits_of(by_low) == {(1, 2**26)}
+    assert limits_of(by_high) == {(CHECKER_LIMITS.cpu_time, CHECKER_LIMITS.memory)}
+    assert limits_of(await here.again(by_low, low)) == {(1, 2**26)}
+    assert (await here.again(by_high, high)).judging == by_high.judging
+    patient = {"cpu_time": 1, "memory": 2**26}
+    by_high = await here.admit(replace(judged, limits=patient), high)
+    with pytest.raises(Rejected, match=r"limits\.cpu_time: 10\.0 is above your ceiling"):
+        await here.again(by_high, low)
 
 
 def test_occd_run_goes_through_the_gate(tmp_path: Path) -> None:
@@ -354,3 +384,43 @@ async def test_when_the_first_is_not_queued_the_others_are_not_lost(tmp_path: Pa
                     nursery.start_soon(send)
         assert refused == 20
         assert (await broker.depths())["submission_queue"] == 1
+
+
+async def test_what_an_outage_may_have_recorded_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis carries out the step and its answer is lost. The sweep queues that submission later, so its place
+    is kept. The other places that were reserved are given back."""
+    classes = {"low": {"unfinished": 5}}
+    accounts = {"anonymous": "refuse", "default_class": "low", "classes": classes}
+    redis = {"url": shared_redis().url, "prefix": f"t-{uuid4().hex[:12]}"}
+    caller = replace(OWNER, class_name="low", counted="addr:192.0.2.1")
+    step = RedisStore.step
+
+    async def lost(store: RedisStore, name: str, *args: Any, **more: Any) -> list[Any]:
+        answer = await step(store, name, *args, **more)
+        if name == "create":
+            raise StateUnavailable("the connection was lost", 5)
+        return answer
+
+    async with submitting(tmp_path, accounts=accounts, redis=redis) as (submit, _):
+
+        async def left() -> float:
+            return (await submit.quotas(caller))[0].left
+
+        known = await submit.submit(HELLO, caller, key="key", digest="digest")
+        assert await left() == 4
+        many = [await submit.admit(HELLO, caller) for _ in range(4)]
+        async with submit.reserving(many, caller, [None, None, "key 2", "key 3"]):
+            assert await left() == 0
+            again = await submit.accept(many[1], caller, key="key", digest="digest")
+            assert again.record.id == known.record.id
+            with pytest.raises(Conflict):
+                await submit.accept(many[2], caller, key="key", digest="another")
+            with monkeypatch.context() as patch:
+                patch.setattr(RedisStore, "step", lost)
+                with pytest.raises(StateUnavailable):
+                    await submit.accept(many[0], caller, key=None, digest="")
+        assert await left() == 3
+        await submit.cancel(many[0].id)
+        assert await left() == 4

@@ -1,9 +1,10 @@
 """The life of a key: created, used, replaced, revoked, expired; and what comes of wrong ones."""
 
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, cast
 import pytest
 import structlog
 import trio
-from in_process import UPGRADE, Edge, edge
+from in_process import UPGRADE, Edge, edge, frame
 from pydantic import SecretStr
 from redis_server import shared_redis
 from serving import PATIENCE_S, Client, Server, connected
@@ -20,9 +21,11 @@ from trio_websocket import ConnectionClosed
 
 from occd.config import Config, RedisConfig
 from occd.errors import DataFolderError, Rejected, StateUnavailable
+from occd.events import Output
 from occd.key import SECRET, Key
 from occd.keyring import FRESH_S, NOTED_EVERY_S, Keyring
 from occd.log import set_up_logging
+from occd.model import Record
 from occd.state import Keys
 from occd.state.redis import open_redis
 from occd.web import slowing
@@ -535,6 +538,54 @@ async def test_a_stream_of_a_revoked_key_ends_and_says_why(
     end = found[0].rpartition(last)[2]
     assert b'"unauthorized"' in end
     assert b"revoked" in end
+
+
+@pytest.mark.parametrize("way", ["websocket", "text/event-stream", "application/x-ndjson"])
+async def test_who_reads_slowly_does_not_keep_the_connection_of_a_revoked_key(
+    calls: Calls, way: str
+) -> None:
+    made = await calls.create()
+    id = await calls.submit(made["key"])
+    state = calls.edge.state
+    attempt = await state.submissions.begin(await state.submissions.submission(id), "3.11", "runs")
+    # More than the kernel takes for a client that does not read.
+    await state.log.append(id, attempt, [Output("run", "stdout", bytes(2**15))] * 100)
+    said = b"\r\nAuthorization: Bearer %b\r\n" % made["key"].encode()
+    if way == "websocket":
+        subscribe = frame(json.dumps({"type": "subscribe", "id": id}).encode())
+        sent = UPGRADE.replace(b"\r\n", said, 1) + subscribe
+    else:
+        head = b"GET /api/v1/submissions/%b/events HTTP/1.1\r\nHost: 127.0.0.1" % id.encode()
+        sent = head + said + b"Accept: %b\r\n\r\n" % way.encode()
+    narrow = trio.socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await narrow.connect(("127.0.0.1", calls.edge.port))
+    async with trio.SocketStream(narrow) as stream:
+        await stream.send_all(sent)
+        assert await stream.receive_some(512)
+        await calls.revoke(made)
+        with trio.fail_after(PATIENCE_S), suppress(trio.BrokenResourceError):
+            while await stream.receive_some(512):  # noqa: ASYNC110
+                await trio.sleep(0.2)  # so that it takes a while to read one event
+    assert calls.edge.access.endings._held == {}
+
+
+async def test_a_long_answer_tells_a_revoked_key_nothing_more(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await calls.create()
+    ids = [await calls.submit(made["key"]) for _ in range(3)]
+    look = calls.edge.submit.get
+
+    async def revoke_meanwhile(id: str, output_max: int = 0) -> Record:
+        if id == ids[1]:
+            await calls.revoke(made)
+        return await look(id, output_max)
+
+    monkeypatch.setattr(calls.edge.submit, "get", revoke_meanwhile)
+    _, said = await calls.ask("GET", f"/submissions?ids={','.join(ids)}", made["key"])
+    found = [each.get("problem", {}).get("type") for each in said["submissions"]]
+    assert found == [None, None, "unauthorized"]
 
 
 async def test_a_call_that_waits_is_refused_when_its_key_was_revoked(calls: Calls) -> None:

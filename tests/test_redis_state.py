@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from statistics import median
+from typing import Any
 
 import pytest
 import redis
@@ -40,6 +41,7 @@ from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
+from occd.state.redis.indexes import Indexes
 from occd.state.redis.link import Link
 from occd.state.redis.store import RedisStore
 
@@ -852,6 +854,55 @@ async def test_an_end_that_nobody_charged_is_charged_when_it_comes_again_or_afte
             9800,
         ]
         assert server.command("ZCARD", "occd2:admitted") == ":0"
+
+
+async def test_what_is_erased_before_it_is_charged_is_charged_and_counted_no_more(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client sees the end and erases it, while notify is between its two steps, or has died there."""
+    after_end, erased = Indexes.after_end, trio.Event()
+
+    async def late(*args: Any) -> None:
+        await erased.wait()
+        await after_end(*args)
+
+    async with opened(server) as state:
+        for used, step in ((100, late), (200, fails)):
+            submission = make()
+            await state.submissions.create(submission, None, "", PAYER)
+            await state.submissions.begin(submission, "3", "node")
+            spent = replace(result(), spent=Spent(100.0, 5000))
+            async with trio.open_nursery() as nursery:
+                with monkeypatch.context() as patch:
+                    patch.setattr(Indexes, "after_end", step)
+                    if step is fails:
+                        with pytest.raises(StateUnavailable):
+                            await state.submissions.finish(submission.id, 1, spent)
+                    else:
+                        nursery.start_soon(state.submissions.finish, submission.id, 1, spent)
+                        while await state.submissions.status(submission.id) != "finished":  # noqa: ASYNC110
+                            await trio.sleep(0.01)
+                assert await state.submissions.erase(submission)
+                erased.set()
+            levels = [round(each.left) for each in await state.quotas.admit(PAYER, ())]
+            assert levels == [10, 100 - used // 100, 1000 - used, 10_000 - used, 1_000_000]
+        assert server.command("ZCARD", "occd2:admitted") == ":0"
+
+
+@pytest.mark.parametrize("cost", ["nan nan nan", "inf 1e999 -inf", "1 2", "x", "\xff"])
+async def test_a_damaged_cost_costs_nothing_and_holds_up_nobody(
+    cost: str, server: RedisServer
+) -> None:
+    async with opened(server) as state:
+        submission = make()
+        await state.submissions.create(submission, None, "", PAYER)
+        await state.submissions.begin(submission, "3", "node")
+        await state.submissions.finish(submission.id, 1, result())
+        with redis.Redis.from_url(server.url) as client:
+            client.hset(f"occd2:{{{submission.id}}}", "cost", cost.encode("latin-1"))
+        assert not await state.submissions.finish(submission.id, 1, result())
+        assert await state.submissions.erase(submission)
+        assert [round(each.left) for each in await state.quotas.admit(PAYER, ())][2] == 1000
 
 
 async def test_in_an_emptied_redis_quotas_begin_anew(server: RedisServer) -> None:

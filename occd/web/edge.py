@@ -88,7 +88,8 @@ class ClientConnection:
         self._stream.socket.close()
 
     def cut_off(self) -> None:
-        """Close, because this connection holds memory for long and others need the memory."""
+        """Close, because this connection holds memory for long and others need the memory, or because its key
+        has ended and it does not read that."""
         self._complain("connection-cut-off")
         self._reset()
 

@@ -1,16 +1,19 @@
 """Tells connections that stay open when the key that opened them holds no more."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import trio
 
 from occd.errors import OccdError
 from occd.principal import Principal
+from occd.web.budget import Held
 
 EVERY_S = 1.0
-"""With the two seconds for which a key is believed (`occd/keyring.py`), a connection ends within 5 s."""
+LAST_WORD_S = 0.5
+"""With the two seconds for which a key is believed (`occd/keyring.py`), or the three of a session, a
+connection ends within 5 s."""
 
 ENDED = "the key was revoked or has expired"
 
@@ -57,3 +60,18 @@ class Endings:
             held.connections -= 1
             if not held.connections:
                 del self._held[credential]
+
+
+@asynccontextmanager
+async def last_word(held: Held) -> AsyncIterator[None]:
+    """While a client is told that its key has ended. Who does not read this is cut off: such a client would
+    otherwise decide how long its connection stays open."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cut_off, held)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _cut_off(held: Held) -> None:
+    await trio.sleep(LAST_WORD_S)
+    held.cut_off()

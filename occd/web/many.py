@@ -98,6 +98,7 @@ def many_routes(service: SubmitService, access: Access) -> Blueprint:
             if at:
                 yield b","
             try:
+                await access.refuse_ended(reader)  # a client may read slowly
                 await access.need_of(reader, "read", checked_id(id))
                 record = await service.get(id, output_max)
                 size = TEST_BYTES * record.tests if "tests" in fields else 0

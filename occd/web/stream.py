@@ -21,7 +21,7 @@ from occd.scopes import cancel_when
 from occd.web import EventService
 from occd.web.budget import HELD, Held
 from occd.web.edge import HALF_CLOSED
-from occd.web.endings import ENDED
+from occd.web.endings import ENDED, last_word
 from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
 from occd.web.json import dump
 from occd.web.problems import Problem, internal_problem, problem_of, told
@@ -142,7 +142,8 @@ class _Stream(ResponseBody):
             if cut_off:
                 last = problem_of(self._why())
             if last:
-                await self._put("problem", last.frame(self.id))
+                async with last_word(self.held) if self._ended.is_set() else nullcontext():
+                    await self._put("problem", last.frame(self.id))
 
     def _why(self) -> Rejected:
         if self._ended.is_set():

@@ -382,6 +382,36 @@ def test_who_goes_on_writing_keeps_the_keys(editor: Editor, how: str) -> None:
     editor.wait_terminal("['']")  # nothing of it was the program's
 
 
+GAME = """\
+import os, select, time, tty
+tty.setcbreak(0)
+read = b""
+while b"x" not in read:
+    print({draws}, end="", flush=True)
+    if select.select([0], [], [], 0.05)[0]: read += os.read(0, 99)
+print("\\x1b[?1049lpressed")
+"""
+
+
+@pytest.mark.parametrize(
+    "draws",
+    [
+        r"f'\x1b[?1049h\x1b[H{time.time()}'",
+        r"f'\x1b[H\x1b[2J{time.time()}'",
+        r"'\x1b[6n'",
+    ],
+    ids=["takes the screen", "erases the screen", "asks for the cursor"],
+)
+def test_a_game_that_is_never_quiet_gets_the_keys(editor: Editor, draws: str) -> None:
+    editor.give("")
+    editor.write(GAME.format(draws=draws))
+    editor.page.keyboard.press("Control+Enter")
+    expect(editor.page.locator(".xterm textarea")).to_be_focused()
+    editor.page.keyboard.press("x")
+    editor.wait_terminal("pressed")
+    editor.expect_verdict("good")
+
+
 def test_a_program_that_does_not_run_yet_gets_no_keys(browser: Browser, server: Server) -> None:
     with relay(server.port) as between, new_context(browser, DESK) as context:
         editor = Editor(context.new_page(), f"http://127.0.0.1:{between.port}/")

@@ -1,6 +1,10 @@
 """Problems of a run: marks in the editor, the list, and the keys that go through them."""
 
-from playwright.sync_api import BrowserContext, Locator, expect
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Route, expect
+from serving import Server
 
 from e2e.editor import BOTH, Editor
 
@@ -326,3 +330,33 @@ def test_a_flood_of_what_looks_like_problems_is_harmless(editor: Editor) -> None
     editor.expect_verdict("bad")
     expect(rows(editor).last).to_contain_text("NameError")
     assert rows(editor).count() <= 200
+
+
+@pytest.mark.parametrize(
+    ("problems", "told"),
+    [
+        ([{"stage": "run", "pattern": "("}], "a pattern of problems"),
+        (None, "null"),
+    ],
+    ids=["a pattern that the browser refuses", "none at all"],
+)
+def test_a_language_with_faulty_patterns_runs_as_others_do(
+    context: BrowserContext, server: Server, problems: Any, told: str
+) -> None:
+    def spoil(route: Route) -> None:
+        answer = route.fetch()
+        languages = answer.json()["languages"]
+        for each in languages:
+            each["problems"] = problems
+        route.fulfill(response=answer, json={"languages": languages})
+
+    context.route("**/api/v1/languages", spoil)
+    editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+    editor.open()
+    editor.run("print(1 / 0)")
+    editor.expect_verdict("bad", "exit code 1")
+    editor.expect_idle()
+    assert told in "".join(editor.complaints)
+    editor.page.reload()
+    editor.expect_verdict("bad", "exit code 1")
+    editor.expect_ready()

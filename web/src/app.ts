@@ -50,6 +50,7 @@ import { showStatus } from './status'
 import { store, tab } from './store'
 import { onOffers } from './strip'
 import { newTwins } from './twins'
+import { unfailing } from './unfailing'
 import { newWatch } from './watch'
 import { newWorkspace } from './workspace'
 import type { Workspace } from './workspace'
@@ -140,7 +141,7 @@ const finding = newFinding(editor, links, {
   },
   name: (id, file) => `${id}/${file}`,
 })
-const drawn = newCalm(finding.watch(results), page.result)
+const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.result)
 const runner = newRunner((frame) => socket.send(frame), drawn)
 const twins = newTwins(() => runner.current()?.id ?? null)
 const watch = newWatch(askWhy)
@@ -158,7 +159,7 @@ const socket = openSocket('api/v1/ws', {
     lookAtAccount(code === signedOut)
   },
   frame(frame) {
-    attention.heard()
+    if (frame.type === 'event') attention.heard()
     runner.frame(frame)
     if (frame.type !== 'event') remember()
     // A refusal that the program waits out is no progress.
@@ -171,7 +172,7 @@ const attention = newAttention(() => {
   const current = runner.current()
   if (current === null || current.over || !current.tty) return true
   return results.facts.began !== null && screen.focus()
-})
+}, () => screen.plays)
 const showContest = newContest(page.programContest, (side) => {
   settle(() => workspace?.choose(side))
   editor.focus()

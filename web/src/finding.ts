@@ -1,3 +1,4 @@
+import { attempt } from './attempt'
 import type { Editor } from './editor'
 import type { Links, Named } from './links'
 import type { Language, Result } from './messages'
@@ -8,6 +9,7 @@ import type { Finder, Place, Problem, Sources } from './problems'
 import type { RunView } from './run'
 import { newSaid } from './said'
 import { say } from './say'
+import { visible } from './visible'
 
 /** In characters: who tells of a failure does so at the end. */
 const mostSaid = 4096
@@ -89,7 +91,10 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
     })
   }
 
-  function find(): void {
+  /** A fault here takes nothing from the run, only its problems. */
+  const find = () => attempt(look, () => put([]))
+
+  function look(): void {
     if (running === null) know(on.sources())
     if (running === null || result === null) return
     const { sources } = running
@@ -266,7 +271,7 @@ export interface Decisive {
 function part(name: string, text: string): HTMLElement {
   const span = document.createElement('span')
   span.className = name
-  span.textContent = text
+  span.textContent = visible(text)
   return span
 }
 

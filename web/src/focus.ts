@@ -1,6 +1,7 @@
 // Where the keys go.
 
-/** A program that has been quiet for so long probably waits for somebody. In milliseconds. */
+/** A program that has been quiet for so long probably waits for somebody, who has had so long to go on with something
+ * else. In milliseconds. */
 const patience = 500
 
 /** What makes a person's next keys go elsewhere than they went. */
@@ -15,18 +16,19 @@ const held = new Set(['Control', 'Shift', 'Alt', 'Meta'])
 const signs = ['keydown', 'beforeinput', 'pointerdown'] as const
 
 /**
- * Calls `take`, at most once in a run with an effect: when nothing was heard of the run for `patience`, so that its
- * program probably waits, and when nobody has used a key or a pointer since the run was asked for. Whoever has goes on
- * with something else, and keeps the keys for the whole run: what is written into a program never reaches the program
- * that runs. `take` is false as long as nothing can take the keys, for example while the program is compiled.
+ * Calls `take`, at most once in a run with an effect: when the program probably reads keys, and when nobody has used a
+ * key or a pointer since the run was asked for. Whoever has goes on with something else, and keeps the keys for the
+ * whole run: what is written into a program never reaches the program that runs. A program probably reads keys when
+ * nothing was heard of the run for `patience`, or when it `plays`: a game that draws all the time is never quiet. `take`
+ * is false as long as nothing can take the keys, for example while the program is compiled.
  */
-export function newAttention(take: () => boolean): Attention {
+export function newAttention(take: () => boolean, plays: () => boolean): Attention {
   let timer: ReturnType<typeof setTimeout> | undefined
   let last = 0
   const wait = (pause: number) => {
     timer = setTimeout(() => {
       const quiet = Date.now() - last
-      if (quiet < patience) wait(patience - quiet)
+      if (quiet < patience && !plays()) wait(patience - quiet)
       else if (!take()) wait(patience)
     }, pause)
   }

@@ -90,19 +90,26 @@ export type Finder = (stage: Stage, text: string, sources: Sources) => Problem[]
 export function newFinder(patterns: readonly Pattern[]): Finder {
   const regular = (source: string) => new RegExp(source, 'my')
   const optional = (source: string | undefined) => (source === undefined ? null : regular(source))
-  const forms = patterns.map(
-    ({ stage, columns = 'utf16', severity = 'error', pattern, frame, skip, end, cause, innermost }): Form => ({
-      stage,
-      unit: columns,
-      severity,
-      pattern: regular(pattern),
-      frame: optional(frame),
-      skip: optional(skip),
-      end: optional(end),
-      cause: optional(cause),
-      last: innermost === 'last',
-    }),
-  )
+  const formOf = ({ stage, columns = 'utf16', severity = 'error', pattern, frame, skip, end, cause, innermost }: Pattern): Form => ({
+    stage,
+    unit: columns,
+    severity,
+    pattern: regular(pattern),
+    frame: optional(frame),
+    skip: optional(skip),
+    end: optional(end),
+    cause: optional(cause),
+    last: innermost === 'last',
+  })
+  const forms = patterns.flatMap((pattern) => {
+    try {
+      return [formOf(pattern)]
+    } catch (error) {
+      // The server takes it for a regular expression, and this browser does not.
+      console.warn('left out: a pattern of problems', error)
+      return []
+    }
+  })
   return (stage, text, given) => {
     const own = forms.filter((form) => form.stage === stage)
     const lines = bounded(stage, text)

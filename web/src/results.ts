@@ -41,6 +41,8 @@ export interface Results extends RunView {
   old(from: string): void
   /** Nothing is heard of the run, and this is why. */
   stuck(why: string): void
+  /** The end of the run could not be shown. */
+  broken(): void
   idle(ready: boolean): void
   /** Run was asked for, and the languages are not yet there. */
   waiting(): void
@@ -184,6 +186,11 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       if (page.terminal.hidden) screen.begin()
       pane(true)
       return screen.size()
+    },
+    broken() {
+      stopClock()
+      tell('ours', say('page_failed'), say('page_failed_line'), ['run-again'])
+      changed()
     },
     idle(ready) {
       if (page.verdict.dataset['tone'] === 'idle') tell('idle', say(ready ? 'ready' : 'cannot_run'))

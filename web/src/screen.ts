@@ -24,6 +24,8 @@ export interface Screen {
   readonly empty: boolean
   /** Whether the terminal is there to take the keys. */
   focus(): boolean
+  /** The program draws and asks as programs do that read each key. */
+  readonly plays: boolean
 }
 
 interface Piece {
@@ -179,6 +181,9 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
     focus() {
       terminal?.focus()
       return terminal !== null
+    },
+    get plays() {
+      return !clears && terminal?.plays === true
     },
   }
 }

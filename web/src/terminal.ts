@@ -27,6 +27,9 @@ export interface Terminal {
   /** Takes the room that there is. */
   fit(): Size
   focus(): void
+  /** The program does what programs do that read each key, since `clear`: it has the whole screen, has erased that, or
+   * has asked the terminal something. */
+  readonly plays: boolean
   /** Null when lines have been dropped. */
   text(): string | null
 }
@@ -89,6 +92,7 @@ export function newTerminal(
   let dropped = false
   // By the program.
   let recoloured = false
+  let plays = false
   let resizing: ReturnType<typeof setTimeout> | undefined
   let spoken = 0
   let silent: ReturnType<typeof setTimeout> | undefined
@@ -117,12 +121,16 @@ export function newTerminal(
   /** What a program asks was answered when it asked; an answer now would be typed into it. */
   function answerOnce(): void {
     const { parser } = xterm
-    for (const prefix of ['', '?', '>', '=']) parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'c' }, () => answered)
-    for (const prefix of ['', '?']) {
-      parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'n' }, () => answered)
-      parser.registerCsiHandler({ ...(prefix && { prefix }), intermediates: '$', final: 'p' }, () => answered)
+    const asks = () => {
+      plays = true
+      return answered
     }
-    parser.registerDcsHandler({ intermediates: '$', final: 'q' }, () => answered)
+    for (const prefix of ['', '?', '>', '=']) parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'c' }, asks)
+    for (const prefix of ['', '?']) {
+      parser.registerCsiHandler({ ...(prefix && { prefix }), final: 'n' }, asks)
+      parser.registerCsiHandler({ ...(prefix && { prefix }), intermediates: '$', final: 'p' }, asks)
+    }
+    parser.registerDcsHandler({ intermediates: '$', final: 'q' }, asks)
     for (const colour of [4, 10, 11, 12]) {
       parser.registerOscHandler(colour, (asked) => {
         recoloured = true
@@ -137,6 +145,11 @@ export function newTerminal(
   }
 
   answerOnce()
+  const eraseScreen = 2
+  xterm.parser.registerCsiHandler({ final: 'J' }, ([what]) => {
+    plays ||= what === eraseScreen
+    return false
+  })
   // A link would go where the program's author wants, whatever its text says.
   xterm.parser.registerOscHandler(8, () => true)
   xterm.loadAddon(fit)
@@ -215,7 +228,7 @@ export function newTerminal(
       if (recoloured) Object.assign(xterm.options, look())
       recoloured = false
       xterm.options.disableStdin = !live
-      dropped = false
+      dropped = plays = false
     },
     end() {
       xterm.options.disableStdin = true
@@ -223,6 +236,9 @@ export function newTerminal(
     },
     fit: fitted,
     focus: () => xterm.focus(),
+    get plays() {
+      return plays || xterm.buffer.active.type === 'alternate'
+    },
     text() {
       if (dropped) return null
       const { active } = xterm.buffer

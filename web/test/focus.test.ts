@@ -3,15 +3,15 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { newAttention } from '../src/focus'
 
-function begin(context: TestContext, { coarse = false, ready = true } = {}) {
+function begin(context: TestContext, { coarse = false, ready = true, plays = false } = {}) {
   context.mock.timers.enable({ apis: ['setTimeout', 'Date'] })
   const signs = new EventTarget()
   Object.assign(globalThis, { addEventListener: signs.addEventListener.bind(signs), matchMedia: () => ({ matches: coarse }) })
-  const state = { ready, taken: 0 }
+  const state = { ready, plays, taken: 0 }
   const attention = newAttention(() => {
     if (state.ready) state.taken++
     return state.ready
-  })
+  }, () => state.plays)
   const after = (ms: number) => {
     context.mock.timers.tick(ms)
     return state.taken
@@ -33,6 +33,20 @@ test('a program that goes on writing gets them when it stops', (context) => {
     attention.heard()
   }
   assert.deepEqual([after(499), after(1)], [0, 1])
+})
+
+test('a game that draws all the time gets them, but leaves its player the time to go on with something else', (context) => {
+  const { attention, state, after } = begin(context, { plays: true })
+  const drawn = () => {
+    attention.heard()
+    return after(50)
+  }
+  assert.deepEqual(Array.from({ length: 10 }, drawn), [0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+  state.plays = false
+  attention.ask() // another run, which writes all the time
+  assert.deepEqual(new Set(Array.from({ length: 40 }, drawn)), new Set([1]))
+  state.plays = true
+  assert.deepEqual(Array.from({ length: 10 }, drawn).at(-1), 2)
 })
 
 test('what cannot take them yet gets them when it can', (context) => {

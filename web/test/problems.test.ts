@@ -87,3 +87,10 @@ test('the first error of a compiler decides, and the last of a run', () => {
   assert.equal(firstProblem('run', run)?.message, 'b')
   assert.equal(firstProblem('run', survived(run)), null)
 })
+
+test('a pattern that the browser refuses is left out, with a warning', (context) => {
+  const { mock } = context.mock.method(console, 'warn', () => {})
+  const find = newFinder([{ ...message, cause: '(' }, { ...message, pattern: '(?<file>' }, message])
+  assert.deepEqual(told(find('compile', 'main.x:1:1: a', main())), ['main.x:1:1:'])
+  assert.equal(mock.callCount(), 2)
+})

@@ -8,6 +8,7 @@ with the submission itself.
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from occd import wire
@@ -275,14 +276,25 @@ class RedisSubmissions:
 
     async def erase(self, submission: Submission) -> bool:
         id, until = submission.id, int(1000 * (time.time() + WAITS_S))
-        said, key, payer = await self._store.step("erase", id, secrets.token_hex(8), until)
+        await self._settle_before_erasing(id)
+        said, key = await self._store.step("erase", id, secrets.token_hex(8), until)
         if said == b"unknown":
             raise UnknownSubmission(id)
         if said == b"gone":
             await self._indexes.remove(submission, key.decode())
-            if payer:
-                await self._store.link.run(*self._quotas.erasing(payer.decode(), id))
         return bool(said == b"gone")
+
+    async def _settle_before_erasing(self, id: str) -> None:
+        """Whoever stored the end may not have charged it yet, or have died. Nobody can charge it afterwards.
+        A death in between leaves what can be erased again."""
+        look = ("HMGET", self._store.keys(id)[0], "status", "payer", "cost")
+        ((status, payer, cost),) = await self._store.link.run(look)
+        if status == b"finished" and payer:
+            with suppress(Unreadable):  # the payer's record is damaged, and the submission is not
+                await self._store.link.run(
+                    *self._paying(id, payer, cost or b""),
+                    *self._quotas.erasing(payer.decode(), id),
+                )
 
     async def _complete(self, record: Record, output_max: int) -> Record:
         """The record with its output, if the output is short."""
@@ -312,7 +324,9 @@ class RedisSubmissions:
 
     def _paying(self, id: str, payer: bytes, cost: bytes) -> list[Command]:
         """Also after an end that came before: whoever stored it may have died since."""
-        return self._quotas.settling(payer.decode(), id, cost.decode()) if payer else []
+        if not payer:
+            return []
+        return self._quotas.settling(payer.decode(), id, cost.decode(errors="replace"))
 
     def _expiry(self, result: Result, longer_s: float = 0.0) -> int:
         """The time at which Redis is to forget the submission, in milliseconds."""

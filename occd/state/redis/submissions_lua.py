@@ -113,16 +113,12 @@ return owing(status)
     # nonce, forgotten for ever at
     "erase": """
 local status = get('status')
-if not status then
-  local nonce, payer = string.match(redis.call('GET', W) or '', '^(%S*) ?(.*)$')
-  if nonce ~= ARGV[1] then return {'unknown', '', ''} end
-  return {'gone', '', payer}
-end
-if status ~= 'finished' then return {'kept', '', ''} end
-local key, payer = get('key'), get('payer') or ''
+if not status then return {redis.call('GET', W) == ARGV[1] and 'gone' or 'unknown', ''} end
+if status ~= 'finished' then return {'kept', ''} end
+local key = get('key')
 redis.call('DEL', H, E, C)
-redis.call('SET', W, ARGV[1] .. ' ' .. payer, 'PXAT', ARGV[2])
-return {'gone', key, payer}
+redis.call('SET', W, ARGV[1], 'PXAT', ARGV[2])
+return {'gone', key}
 """,
     # bytes of events at most. Gives, of what has finished, the last event, and the events of its attempt
     # before that if they are short and few.
