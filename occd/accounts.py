@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from occd import rules
+from occd.key import LIKE_A_KEY
 from occd.principal import KEY, Credential, Scope
 from occd.quotas import LIMIT_MAX, Allowance
 from occd.rules import LEAST, MOST
@@ -17,15 +18,21 @@ from occd.settings import Section
 
 Network = IPv4Network | IPv6Network
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-"""The name of a class, of an owner, or the id of a key."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+def fault_of_name(given: str) -> str | None:
+    """What is wrong with the name of a class, of an owner, or with the id of a key."""
+    if LIKE_A_KEY.search(given):
+        return "must be a name, not a key; others may have seen this key now, so replace it"
+    if not _NAME.fullmatch(given):
+        return "must be 1 to 64 letters, digits, . _ @ and -, a letter or digit first"
+    return None
 
 
 def _name(given: str) -> str:
-    if not NAME.fullmatch(given):
-        raise ValueError(
-            f"{given[:100]!r} is not a name: 1 to 64 letters, digits, . _ @ and -, a letter or digit first"
-        )
+    if fault := fault_of_name(given):
+        raise ValueError(f"{given[:100]!r} is not a name: {fault}")
     return given
 
 
@@ -33,14 +40,27 @@ def _network(given: object) -> object:
     """Raises ValueError with words for an operator."""
     try:
         return ip_network(given) if isinstance(given, str) else given
-    except ValueError as error:
-        raise ValueError(f"{given!r} is not a network, as in 10.1.0.0/16: {error}") from None
+    except ValueError:
+        raise ValueError(f"{given!r} is not a network{_instead(str(given))}") from None
+
+
+def _instead(given: str) -> str:
+    try:
+        return f", but an address in one: write {ip_interface(given).network}"
+    except ValueError:
+        return ", as in 10.1.0.0/16"
 
 
 def _sha256(given: str) -> str:
     lower = given.lower()
+    if LIKE_A_KEY.search(given):
+        raise ValueError(
+            "this is the key itself: write its SHA-256, and replace the key where others could see this file"
+        )
     if not re.fullmatch("[0-9a-f]{64}", lower):
-        raise ValueError("expected the 64 hexadecimal digits of a key's SHA-256")
+        raise ValueError(
+            "expected the 64 hexadecimal digits of a key's SHA-256; docs/accounts.md says how to get them"
+        )
     return lower
 
 
@@ -179,7 +199,10 @@ class AccountsConfig(Section):
             asked |= {f"oidc.class_of: {each}": to for each, to in self.oidc.class_of.items()}
         for where, name in asked.items():
             if name not in self.classes:
-                raise ValueError(f"{where}: there is no class {name[:100]!r} in classes")
+                there_are = ", ".join(self.classes)
+                raise ValueError(
+                    f"{where}: there is no class {name[:100]!r} in classes, which has {there_are or 'none'}"
+                )
         for field in ("id", "sha256"):
             counts = Counter(getattr(key, field) for key in self.keys)
             if twice := [value for value, count in counts.items() if count > 1]:

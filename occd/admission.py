@@ -27,6 +27,8 @@ from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
 from occd.rules import Broken
 
+_NO_NODE = "no node that runs programs is there now"
+
 _OFFERED_S = 1.0
 
 
@@ -193,7 +195,7 @@ class Gate:
         if not offered:
             # We know of no node. Nodes may be about to start, or cannot announce themselves: this need not be
             # the client's fault.
-            raise Rejected("no-nodes", "no node that runs programs is there now")
+            raise Rejected("no-nodes", _NO_NODE)
         if versions is None:
             message = f"{language.name} is not installed on this server"
             raise _invalid("language", message, "language-unavailable")
@@ -237,8 +239,10 @@ class Gate:
         if not (later := wire.later_fields(submission)):
             return
         nodes = await self._executing()
-        if not nodes and may_wait:
-            return
+        if not nodes:
+            if may_wait:
+                return
+            raise Rejected("no-nodes", _NO_NODE)
         unknown = {field for field in later if not _all_understand(nodes, field)}
         errors = [
             FieldError(field, "is not understood yet by every node that runs programs")

@@ -327,6 +327,11 @@ def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = No
         raise ConfigError(f"--config {folder}: cannot be read: {error.strerror}") from error
     folder = folder or Path("config")
     settings = read_settings(folder, flags or {})
+    if place := settings.empty.get("accounts"):
+        # To have none opens the server to everybody, which must not come of lines that were commented out.
+        raise ConfigError(
+            f"{place}: accounts: has nothing in it; remove the line to have no accounts"
+        )
     try:
         return Config.model_validate({**settings.values, "config_dir": folder})
     except ValidationError as error:

@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 import trio
 
-from occd.accounts import NAME, AccountsConfig
+from occd.accounts import AccountsConfig, fault_of_name
 from occd.config import Config
 from occd.errors import FieldError, OccdError, Rejected, UnknownKey
 from occd.key import Issued, Key, Revoked, digest_of, is_key, new_id, new_secret
@@ -181,9 +181,8 @@ def _faults(
     expires_s: float | None,
 ) -> list[FieldError]:
     found = []
-    if not NAME.fullmatch(owner):
-        message = "must be 1 to 64 letters, digits, . _ @ and -, a letter or digit first"
-        found.append(FieldError("owner", message))
+    if fault := fault_of_name(owner):
+        found.append(FieldError("owner", fault))
     if class_name not in accounts.classes:
         message = f"must be a class of the configuration: {', '.join(accounts.classes)}"
         found.append(FieldError("class", message))

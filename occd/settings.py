@@ -3,7 +3,7 @@ The tree remembers the place of each value, so that an error can name the place 
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from occd.errors import ConfigError
+from occd.key import without_keys
 
 _PREFIX = "OCCD_"
 _SUFFIXES = (".yaml", ".yml")
@@ -29,6 +30,8 @@ _WORDS = {
     "dict_type": _SECTION,
     "tuple_type": _LIST,
     "list_type": _LIST,
+    "frozen_set_type": _LIST,
+    "too_short": "must have at least <min_length> entry",
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,
     "int_parsing_size": _WHOLE,
@@ -50,6 +53,16 @@ _WORDS = {
     "string_pattern_mismatch": "must look like <pattern>",
 }
 """By pydantic's name of the error. Other errors keep pydantic's words."""
+
+_YAML_WORDS = {
+    r"'\t'": "a tab where only spaces are allowed; indent and separate with spaces",
+    "expected <block end>": "this line does not fit the lines before it: keys of one section begin in the "
+    "same column, and text with special characters stands in quotes",
+    "mapping values are not allowed here": "a second colon in one line, or a line that is indented too far; "
+    "text with a colon and a space stands in quotes",
+    "could not find expected ':'": "a key without a colon and a space behind it, in this line or before it",
+}
+"""By a part of the parser's words."""
 
 
 class Section(BaseModel):
@@ -78,6 +91,8 @@ class Settings:
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
+    empty: dict[str, str] = field(default_factory=dict)
+    """The place of a section that has nothing in it, by its name."""
 
     def put(self, key: Place, value: object, place: str) -> None:
         """Set a key over an earlier value. Other keys of a section with this name stay."""
@@ -98,15 +113,17 @@ class Settings:
         return "\n".join(self._explain(each) for each in error.errors())
 
     def _explain(self, fault: Mapping[str, Any]) -> str:
-        key = tuple(each for each in fault["loc"] if isinstance(each, str) and each != "[key]")
+        place_in = [each for each in fault["loc"] if each != "[key]"]
+        key = tuple(each for each in place_in if isinstance(each, str))
         words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         for name, value in fault.get("ctx", {}).items():
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             words = words.replace(f"<{name}>", shown)
+        words = without_keys(words)
         exact, place = self._place(key)
         if exact and place.upper().startswith(("--", _PREFIX)):
             return f"{place}: {words}"
-        return ": ".join(filter(None, (place, ".".join(key), words)))
+        return ": ".join(filter(None, (place, without_keys(_shown(place_in)), words)))
 
     def _place(self, key: Place) -> tuple[bool, str]:
         """The place of this key, of a key in it, or, with False, of a section around it."""
@@ -126,7 +143,9 @@ def read_settings(folder: Path, flags: Mapping[str, Any]) -> Settings:
                 raise ConfigError(
                     f"{path}: {key} is already set in {settings.places[key,]}; keep one of them"
                 )
-            if value is not None:  # None: all lines of the section are comments
+            if value is None:  # all lines of the section are comments
+                settings.empty[key] = str(path)
+            else:
                 settings.put((key,), value, str(path))
     for name, text in sorted(os.environ.items()):
         if name.upper().startswith(_PREFIX):
@@ -152,7 +171,8 @@ def _files(folder: Path) -> list[Path]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506  (a safe one)
+        text = path.read_text("utf-8-sig")
+        loaded = yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe one)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(f"{path}: {_where(error)}") from error
     except yaml.YAMLError as error:
@@ -163,6 +183,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if not text.strip():  # what is left of a file that was cut off, or was mounted from nothing
+        raise ConfigError(f"{path}: is empty; write settings into the file, or remove it")
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -173,13 +195,21 @@ def _load(path: Path) -> dict[str, Any]:
 def _where(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     problem = str(error.problem or error.context)
-    if r"'\t'" in problem:
-        problem = "a tab where only spaces are allowed; indent and separate with spaces"
-    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+    words = next((each for part, each in _YAML_WORDS.items() if part in problem), problem)
+    return without_keys(f"line {mark.line + 1}: {words}" if mark else words)
+
+
+def _shown(place: Sequence[str | int]) -> str:
+    """`accounts.keys (number 2).owner`: people count from 1. A fault of a whole entry names the list."""
+    if place and isinstance(place[-1], int):
+        place = place[:-1]
+    parts = [f" (number {each + 1})" if isinstance(each, int) else f".{each}" for each in place]
+    return "".join(parts).removeprefix(".")
 
 
 def _value(name: str, text: str) -> object:
-    """A list or a section is written as JSON. Any other value is text, which the setting itself reads."""
+    """A list, a section and `null` are written as JSON. Any other value is text, which the setting itself
+    reads."""
 
     def section(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -189,7 +219,7 @@ def _value(name: str, text: str) -> object:
             found[key] = value
         return found
 
-    if text.lstrip()[:1] in ("[", "{"):
+    if text == "null" or text.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(text, object_pairs_hook=section)
         except ValueError:
@@ -218,7 +248,9 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 shown = key.value if isinstance(key, yaml.ScalarNode) else "this"
                 raise yaml.MarkedYAMLError(
-                    problem=f"{shown} is no name of a setting", problem_mark=key.start_mark
+                    problem=f"{shown} is no name of a setting; a name that looks like a number or a truth "
+                    "stands in quotes",
+                    problem_mark=key.start_mark,
                 )
             yield key
 

@@ -245,6 +245,8 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert waits.interactive  # for a node that understands it
     with pytest.raises(Rejected, match="interactive is not understood yet"):
         await gate(Runs(), Runs(accepts=None)).again(talks, NOBODY)
+    with pytest.raises(Rejected, match="no node that runs programs is there now"):
+        await gate(languages=("python",)).again(talks, NOBODY)
 
 
 async def test_a_checker_has_no_more_than_the_class_of_its_author() -> None:

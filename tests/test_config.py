@@ -138,6 +138,7 @@ def test_what_is_wrong_in_a_file_is_named(folder: Path, text: str, named: str) -
         load_config()
 
 
+A_KEY = f"occd_{'A' * 43}"
 LISTED = f"{{id: k1, owner: moodle, class: all, sha256: '{'a' * 64}'}}"
 
 
@@ -162,16 +163,42 @@ LISTED = f"{{id: k1, owner: moodle, class: all, sha256: '{'a' * 64}'}}"
         "a key twice": (f"keys: [{LISTED}, {LISTED.replace('k1', 'k2')}]", "sha256 a+ is there"),
         "no digest": (
             "keys: [{}]".format(LISTED.replace("a" * 64, "zz")),
-            "keys.sha256: expected the 64",
+            r"keys \(number 1\)\.sha256: expected the 64",
         ),
         "no owner": (
             "keys: [{}]".format(LISTED.replace("moodle", "a b")),
-            "keys.owner: 'a b' is not",
+            r"keys \(number 1\)\.owner: 'a b' is not",
         ),
         "no scope": (
             "keys: [{}]".format(LISTED.replace("id:", "scopes: [fly], id:")),
-            "keys.scopes: must",
+            r"keys \(number 1\)\.scopes: must",
         ),
+        "a scope as text": (
+            "keys: [{}]".format(LISTED.replace("id:", "scopes: run, id:")),
+            r"scopes: expected a list",
+        ),
+        "scopes of nothing": (
+            "keys: [{}]".format(LISTED.replace("id:", "scopes: [], id:")),
+            "scopes: must have at least 1 entry",
+        ),
+        "one key of several": (
+            f"keys: [{LISTED}, {LISTED.replace('a' * 64, 'zz').replace('k1', 'k2')}]",
+            r"keys \(number 2\)\.sha256",
+        ),
+        "an address with a length": (
+            "networks: {10.1.2.3/8: all}",
+            r"'10\.1\.2\.3/8' is not a network, but an address in one: write 10\.0\.0\.0/8",
+        ),
+        "a quota of no end": (
+            f"classes: {{all: {{unfinished: {10**30}}}}}",
+            "unfinished: must be at most 999999999999999",
+        ),
+        "a quota of nothing": (
+            "classes: {all: {cpu_seconds_per_hour: 1.0e-300}}",
+            "per_hour: must be at least 1",
+        ),
+        "nothing at all": ("classes: {}", "in classes, which has none"),
+        "a name that is a number": ("classes: {all: {}, 7: {}}", "7 is no name .* in quotes"),
         "a negative quota": ("classes: {all: {unfinished: -1}}", "classes.all.unfinished: must be"),
         "half a run": ("classes: {all: {runs_per_minute: 1.5}}", "all.runs_per_minute: expected a"),
         "more runs than a header can tell": (
@@ -208,6 +235,79 @@ def test_what_is_wrong_with_accounts_is_one_clear_line(folder: Path, part: str, 
         load_config()
     assert len(str(error.value).splitlines()) == 1
     assert not any(word in str(error.value) for word in PYTHONS)
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "named"),
+    [
+        ("a" * 64, A_KEY, "sha256: this is the key itself"),
+        ("k1", A_KEY, "id: 'occd_…' is not a name: must be a name, not a key"),
+        ("moodle", A_KEY, "owner: 'occd_…' is not a name: must be a name, not a key"),
+        ("class: all", f"class: {A_KEY}", "there is no class 'occd_…'"),
+        (LISTED, A_KEY, "accounts.keys: expected keys with values"),
+        ("{id", f"{{{A_KEY}: 1, id", "occd_…: unknown setting"),
+        ("{id", f"{{{A_KEY}: 1, {A_KEY}: 1, id", "occd_… is set twice"),
+    ],
+)
+def test_a_key_in_a_wrong_place_is_not_repeated(
+    folder: Path, found: str, instead: str, named: str
+) -> None:
+    listed = LISTED.replace(found, instead)
+    (folder / "accounts.yaml").write_text(
+        f"accounts: {{anonymous: refuse, default_class: all, classes: {{all: {{}}}}, keys: [{listed}]}}"
+    )
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    assert named in str(error.value)
+    assert A_KEY not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("  b: 1", "line 3: this line does not fit"),
+        (" b: 1", "line 3: this line does not fit"),
+        ("\tb: 1", "line 3: a tab"),
+        ("    b: 1: 2", "line 3: a second colon in one line"),
+        ("    b:1\n    c: 2", "line 4: a key without a colon"),
+    ],
+)
+def test_a_slip_of_yaml_is_told_in_words(folder: Path, line: str, named: str) -> None:
+    (folder / "a.yaml").write_text(f"execute:\n    slots: 1\n{line}\n")
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    assert named in str(error.value)
+    assert "<" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "accounts.yaml: is empty"),
+        ("\ufeff \n", "accounts.yaml: is empty"),
+        ("accounts:\n", "accounts.yaml: accounts: has nothing in it"),
+        ("accounts:\n  # anonymous: refuse\n", "accounts.yaml: accounts: has nothing in it"),
+    ],
+)
+def test_accounts_that_became_empty_do_not_open_the_server(
+    folder: Path, text: str, named: str
+) -> None:
+    (folder / "accounts.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    assert named in str(error.value)
+
+
+def test_a_setting_of_the_environment_can_be_null(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCCD_METRICS__LISTEN", "null")
+    assert load_config().metrics.listen is None
+
+
+def test_a_byte_order_mark_and_other_ends_of_lines_are_taken(folder: Path) -> None:
+    (folder / "a.yaml").write_bytes(b"\xef\xbb\xbfexecute:\r\n  slots: 3\r\n")
+    assert load_config().execute.slots == 3
 
 
 @pytest.mark.parametrize(
@@ -437,7 +537,7 @@ REDIS = "redis: {url: redis://localhost}\n"
 @pytest.mark.parametrize(
     ("files", "missing"),
     [
-        ("", "rabbitmq.url"),
+        ("grace_s: 1", "rabbitmq.url"),
         (RABBITMQ, "redis.url"),
         (REDIS, "rabbitmq.url"),
         (RABBITMQ + REDIS, "languages"),

@@ -456,7 +456,9 @@ async def test_a_later_field_is_not_used_when_no_execute_node_is_known(
         promised, installation.broker, installation.state, load_languages()
     )
     with trio.fail_after(30):
-        assert await refused(installation, interactive=True) == ["interactive"]
+        with pytest.raises(Rejected, match="no node that runs programs is there now") as refused:
+            await installation.post(interactive=True)
+        assert refused.value.kind == "no-nodes"
         await installation.post(interactive=False)
 
 

@@ -242,3 +242,11 @@ async def test_a_provider_that_is_not_there_is_away(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(name: str, process: Process, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"accounts\.oidc\.{name}: there is no file"):
         Provider(config(process, tmp_path, **{name: str(tmp_path / "absent")}))
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_an_empty_secret_is_refused(text: str, process: Process, tmp_path: Path) -> None:
+    secret = tmp_path / "empty"
+    secret.write_text(text)
+    with pytest.raises(ConfigError, match=r"accounts\.oidc\.client_secret_file: .* is empty"):
+        Provider(config(process, tmp_path, client_secret_file=str(secret)))

@@ -22,7 +22,7 @@ from joserfc.jwk import KeySet
 
 from occd.accounts import is_safe_address, owner_of_person
 from occd.config import Config
-from occd.errors import ProviderAway, Rejected
+from occd.errors import ConfigError, ProviderAway, Rejected
 from occd.rules import Broken
 from occd.settings import check_readable, read_password
 from occd.web.people import Person
@@ -98,6 +98,10 @@ class Provider:
         self._oidc = oidc = config.accounts.oidc
         secret, verify = oidc.client_secret_file, oidc.ca_file
         self._secret = read_password(secret, "accounts.oidc.client_secret_file") if secret else None
+        if secret and not self._secret:
+            raise ConfigError(
+                f"accounts.oidc.client_secret_file: {secret} is empty; without a secret leave the setting out"
+            )
         if verify:
             check_readable(verify, "accounts.oidc.ca_file")
         self._transport = _Bounded(
