@@ -20,7 +20,7 @@ from trio_websocket import ConnectionClosed
 
 from occd.sessions import ROTATE_S, SESSIONS_MAX, Session
 from occd.sqlite import Database
-from occd.web.signin import Login, begun
+from occd.web.signin import Login
 
 
 @pytest.fixture(scope="module")
@@ -192,12 +192,12 @@ def test_a_login_is_used_once(provider: Provider, browser: Browser) -> None:
 
 def test_a_login_that_somebody_else_has_made_signs_nobody_in(server: Server) -> None:
     """Who can set the cookie knows the state that follows from it."""
-    now, secret = int(time.time()), "s" * 43
-    made = [
-        begun("/").cookie.replace("Lw", quoted) for quoted in ("Ly9ldmls", "QGV2aWw", "_w", "L")
+    begins, later = f"{'s' * 43}.", f"{'s' * 43}.{int(time.time()) + 60}."
+    elsewhere = [
+        later + then.encode().hex() for then in ("//evil", "@evil", "/sign-in", "/\r\nX: y")
     ]
-    late = f"{secret}.{now - 1}.Lw"
-    for cookie in (*made, late, f"{secret}.{now + 60}.", secret, f"{secret}.x.Lw", "."):
+    broken = [begins, later, f"{later}2", f"{later}2g", f"{later}ff", f"{begins}x.2f", "."]
+    for cookie in (*elsewhere, *broken, f"{begins}{int(time.time()) - 1}.2f"):
         state = Login(cookie, "/").state
         answer = server.get(
             f"/sign-in/callback?state={state}&code=x", Cookie=f"occd_login={cookie}"

@@ -10,7 +10,7 @@ Whatever else comes along decides nothing, and is never shown.
 import re
 import secrets
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -32,8 +32,8 @@ log = structlog.get_logger()
 LOGIN_S = 600.0
 """How long a person may take at the provider."""
 
-_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.([0-9]{1,12})\.([A-Za-z0-9_-]{1,700})")
-"""A secret, when the login ends as a Unix time in seconds, and where the person goes then."""
+_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.([0-9]{1,12})\.((?:[0-9a-f]{2}){1,501})")
+"""A secret, when the login ends as a Unix time in seconds, and where the person goes then, in hexadecimal."""
 
 _NEXT = re.compile(r"/(?!/|sign-in)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,500}")
 """An address below `public_url`."""
@@ -59,25 +59,21 @@ class Login:
         return self._made("verifier")
 
     def _made(self, what: str) -> str:
-        return _text(sha256(f"{what} {self.cookie}".encode()).digest())
+        digest = sha256(f"{what} {self.cookie}".encode()).digest()
+        return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def begun(then: str) -> Login:
     ends_at = int(time.time() + LOGIN_S)
-    return Login(f"{secrets.token_urlsafe(32)}.{ends_at}.{_text(then.encode())}", then)
+    return Login(f"{secrets.token_urlsafe(32)}.{ends_at}.{then.encode().hex()}", then)
 
 
 def told_by(cookie: str) -> Login | None:
     """None when the login has ended, or was none."""
     if (parts := _COOKIE.fullmatch(cookie)) is None or int(parts[1]) <= time.time():
         return None
-    # A neighbour may have set the cookie.
-    then = urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4)).decode(errors="replace")
+    then = bytes.fromhex(parts[2]).decode(errors="replace")  # a neighbour may have set the cookie
     return Login(cookie, then) if _NEXT.fullmatch(then) else None
-
-
-def _text(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
 
 
 class SignInService(Protocol):
