@@ -17,12 +17,17 @@ ROOT = Path(__file__).parent.parent
 ANY_PORT = "127.0.0.1:0"
 
 
-def scrape(server: Server) -> dict[str, float]:
-    """By sample, as in `occd_runs_total{language="c",verdict="ok"}`; without the buckets."""
+def text_of(server: Server) -> str:
+    """What Prometheus reads."""
     found = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", server.output.read_text())
     assert found
     with urllib.request.urlopen(found[1], timeout=60) as answer:
-        text = answer.read().decode()
+        return str(answer.read().decode())
+
+
+def scrape(server: Server) -> dict[str, float]:
+    """By sample, as in `occd_runs_total{language="c",verdict="ok"}`; without the buckets."""
+    text = text_of(server)
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
