@@ -174,8 +174,13 @@ class Keyring:
 
 def no_key(id: str) -> UnknownKey:
     if is_key(id):  # which must not come into a log
-        return UnknownKey("this is a key itself; what is wanted is its id: occd keys list")
-    return UnknownKey(f"no key {id} was created, or it was revoked; those that are: occd keys list")
+        return UnknownKey(
+            "this is a key itself; give its id, which stands in occd keys list; the key is in the history of "
+            "your shell now"
+        )
+    return UnknownKey(
+        f"no key {id} was created, or the key was revoked; occd keys list shows those that hold"
+    )
 
 
 def _faults(
