@@ -11,7 +11,7 @@ from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.key import SECRET, digest_of, is_key
 from occd.principal import ANONYMOUS, Credential, Principal
-from occd.web.address import client_network, share_of
+from occd.web.address import client_network, payer_of, share_of
 from occd.web.headers import only
 from occd.web.people import People
 from occd.web.slowing import Failures
@@ -64,7 +64,7 @@ class Callers:
             return Principal(owner, class_name=class_name, counted=owner or share_of(address))
         if self._accounts.anonymous:
             class_name = self._accounts.anonymous.class_name
-            return Principal(owner, class_name=class_name, counted=share_of(address))
+            return Principal(owner, class_name=class_name, counted=payer_of(address))
         if owner is not None:
             raise Rejected("unauthorized", "this server takes keys and people who signed in only")
         return Principal(scopes=frozenset())
