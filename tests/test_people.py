@@ -20,6 +20,8 @@ from serving import API, PATIENCE_S, Answer, Client, Server, connected, serving
 from trio_websocket import ConnectionClosed
 
 from occd.sessions import ROTATE_S, SESSIONS_MAX, Session
+from occd.sqlite import Database
+from occd.web.signin import Login
 
 
 @pytest.fixture(scope="module")
@@ -179,12 +181,41 @@ def test_a_wrong_state_signs_nobody_in(provider: Provider, browser: Browser) -> 
 
 
 def test_a_login_is_used_once(provider: Provider, browser: Browser) -> None:
+    """The browser forgets it, and the provider takes its code once."""
     came = agree(browser.set_off(), "ada")
     login = browser.cookie
     assert browser.come_back(came).status == 303
+    assert problem(browser.come_back(came)) == "sign-in-expired"
     path = came.removeprefix(browser.origin)
     again = Browser(browser.server).get(path, Cookie=login)
-    assert (again.status, problem(again)) == (400, "sign-in-expired")
+    assert (again.status, problem(again)) == (403, "sign-in-refused")
+
+
+def test_a_login_that_somebody_else_has_made_signs_nobody_in(server: Server) -> None:
+    """Who can set the cookie knows the state that follows from it."""
+    begins, later = f"{'s' * 43}.", f"{'s' * 43}.{int(time.time()) + 60}."
+    elsewhere = [
+        later + then.encode().hex() for then in ("//evil", "@evil", "/sign-in", "/\r\nX: y")
+    ]
+    broken = [begins, later, f"{later}2", f"{later}2g", f"{later}ff", f"{begins}x.2f", "."]
+    for cookie in (*elsewhere, *broken, f"{begins}{int(time.time()) - 1}.2f"):
+        state = Login(cookie, "/").state
+        answer = server.get(
+            f"/sign-in/callback?state={state}&code=x", Cookie=f"occd_login={cookie}"
+        )
+        assert (answer.status, problem(answer)) == (400, "sign-in-expired")
+
+
+async def test_nothing_is_kept_of_strangers_who_set_off_and_never_come_back(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = accounts(provider, tmp_path)
+    async with edge(tmp_path / "data", given, public_url="http://127.0.0.1:1") as found:
+        head = b"GET /sign-in HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n\r\n"
+        written: list[object] = []
+        monkeypatch.setattr(Database, "write", written.append)
+        assert (await found.exchange(head)).startswith(b"HTTP/1.1 303")
+        assert not written
 
 
 def test_an_attackers_login_does_not_become_a_victims(provider: Provider, server: Server) -> None:
@@ -480,10 +511,9 @@ def test_an_emptied_redis_makes_nobody_somebody_else(
     nodes[2].do("FLUSHALL")
     answer = browser.submit()
     assert (answer.status, problem(answer)) == (401, "signed-out")
-    assert problem(browser.come_back(agree(login, "ada"))) == "sign-in-expired"
+    assert browser.come_back(agree(login, "ada")).status == 303
     mine = f"{API}/submissions"
     assert browser.server.get(mine, Authorization=f"Bearer {KEY.decode()}").status == 200
-    browser.sign_in("ada")
     assert browser.get(mine).status == 200
 
 
