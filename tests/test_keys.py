@@ -93,7 +93,8 @@ class Calls:
 
 
 @pytest.fixture
-async def calls(tmp_path: Path) -> AsyncIterator[Calls]:
+async def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Calls]:
+    monkeypatch.setattr("occd.keyring.DEAD_S", 0.1)  # there is no other node
     async with edge(tmp_path / "data", ACCOUNTS) as found:
         yield Calls(found)
 

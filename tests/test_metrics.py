@@ -9,19 +9,24 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rabbitmq_server import rabbitmq
+from redis_server import redis_server
 from serving import API, Server, serving, start
 
 from occd import metrics
 
 ROOT = Path(__file__).parent.parent
 ANY_PORT = "127.0.0.1:0"
+TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
+QUEUE_UP, STATE_UP = 'occd_up{part="queue"}', 'occd_up{part="state"}'
 
 
 def text_of(server: Server) -> str:
     """What Prometheus reads."""
     found = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", server.output.read_text())
     assert found
-    with urllib.request.urlopen(found[1], timeout=60) as answer:
+    asked = urllib.request.Request(found[1], headers={TIMEOUT: "4"})
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -95,6 +100,32 @@ def test_what_waits_and_runs_is_told(tmp_path: Path) -> None:
         found = scrape_until(server, "occd_slots_used", 0)
         assert found["occd_queue_oldest_seconds"] == 0
         assert found['occd_runs_total{language="python",verdict="cancelled"}'] == 1
+
+
+def test_what_does_not_answer_is_down_and_the_rest_is_told(tmp_path: Path) -> None:
+    with (
+        rabbitmq(tmp_path / "rabbitmq") as broker,
+        redis_server() as redis,
+        serving(
+            tmp_path / "data",
+            rabbitmq__url=broker.url,
+            redis__url=redis.url,
+            languages='["python"]',
+            metrics__listen=ANY_PORT,
+        ) as server,
+    ):
+        found = scrape(server)
+        assert [found[name] for name in (QUEUE_UP, STATE_UP, "occd_ready")] == [1, 1, 1]
+        broker.pause()
+        found = scrape_until(server, QUEUE_UP, 0)
+        assert (found[STATE_UP], found["occd_ready"]) == (1, 0)
+        broker.resume()
+        scrape_until(server, QUEUE_UP, 1)
+        redis.pause()
+        found = scrape_until(server, STATE_UP, 0)
+        assert (found[QUEUE_UP], found["occd_ready"]) == (1, 0)
+        redis.resume()
+        assert scrape_until(server, STATE_UP, 1)["occd_ready"] == 1
 
 
 def test_an_address_that_is_taken_costs_one_warning_and_the_metrics(tmp_path: Path) -> None:
