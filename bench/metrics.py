@@ -1,7 +1,7 @@
 """The cost that metrics add to a Python hello: pairs of one without and one with, in turn.
 
-Both daemons take the same submission over http. The one with metrics is scraped every 15 s, as by Prometheus. The
-figure is all processor time of the daemon itself meanwhile, its scrapes included, without its nsjails.
+Both daemons take the same submission over http. The one with metrics is scraped every 15 s, as by Prometheus.
+The figure is all processor time of the daemon itself meanwhile, its scrapes included, without its nsjails.
 """
 
 import os
