@@ -1,6 +1,6 @@
 """`make bench`: what a hello costs, what a test costs, how soon output is seen, and a classroom.
-`PARTS="judging classroom"` measures only those. Three parts must be named: `page`, which takes a quarter of an
-hour, `accounts`, what accounts and quotas add to a hello, and `metrics`, what metrics add."""
+`PARTS="judging classroom"` measures only those. Three parts must be named: `page`, which takes a quarter of
+an hour, `accounts`, what accounts and quotas add to a hello, and `metrics`, what metrics add."""
 
 import argparse
 
