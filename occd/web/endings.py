@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from occd.errors import OccdError
+from occd.errors import DataFolderError, OccdError, StateUnavailable
 from occd.principal import Principal
 from occd.web.budget import Held
 
@@ -42,8 +42,10 @@ class Endings:
                 try:
                     if not await self._is_still(held.principal):
                         held.ended.set()
+                except (StateUnavailable, DataFolderError):
+                    break  # nobody can say now
                 except OccdError:
-                    break  # state is away: nobody can say now
+                    continue  # this one was damaged, and must not hold up the others
 
     @contextmanager
     def of(self, principal: Principal) -> Iterator[trio.Event]:
