@@ -93,7 +93,8 @@ class Calls:
 
 
 @pytest.fixture
-async def calls(tmp_path: Path) -> AsyncIterator[Calls]:
+async def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Calls]:
+    monkeypatch.setattr("occd.keyring.DEAD_S", 0.1)  # there is no other node
     async with edge(tmp_path / "data", ACCOUNTS) as found:
         yield Calls(found)
 
@@ -474,6 +475,25 @@ async def test_frames_behind_a_refused_hello_come_from_nobody_and_are_not_taken(
         await client.socket.send_message(json.dumps(submit))
         assert (await close_code(client))[0] == 4401
         assert [frame["type"] for frame in client.frames] == ["error"]
+
+
+async def test_a_websocket_of_nobody_who_may_do_nothing_is_closed_without_hello(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.web.socket.HELLO_S", 2.0)
+    submission = json.loads(PROGRAM)
+    async with edge(tmp_path / "data", ACCOUNTS | {"anonymous": "refuse"}) as found:
+        calls = Calls(found)
+        async with calls.socket() as stays, calls.socket() as in_frames:
+            assert (await stays.ask("hello", bearer=SERVICE))["type"] == "done"
+            accepted = await in_frames.ask("submit", submission=submission, bearer=SERVICE)
+            assert accepted["type"] == "accepted"
+            async with calls.socket() as silent:
+                code, reason = await close_code(silent)
+                assert (code, "hello" in reason) == (4401, True)
+            await stays.submit("print(1)")  # they had come before
+            again = await in_frames.ask("submit", submission=submission, bearer=SERVICE)
+            assert again["type"] == "accepted"
 
 
 async def test_hello_comes_first_and_once(calls: Calls) -> None:

@@ -41,7 +41,7 @@ class People:
         self._accounts = config.accounts
         self._oidc = config.accounts.oidc if config.accounts else None
         self._origin = config.http.public_origin
-        self._sessions = self.logins = sessions
+        self._sessions = sessions
         self._believed: dict[str, float] = {}
         """Until when a session need not be asked for again, by id, for the connections that it has open."""
         self.cookies = Cookies(config.http)
