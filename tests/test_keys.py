@@ -448,8 +448,8 @@ async def test_what_is_damaged_of_one_keeps_no_connection_of_others_open() -> No
         nursery.start_soon(endings.run)
         with endings.of(Principal(credential="damaged")) as one:
             with endings.of(Principal(credential="other")) as other, trio.fail_after(PATIENCE_S):
-                await other.wait()
-            assert not one.is_set()
+                await other.come.wait()
+            assert not one.come.is_set()
         nursery.cancel_scope.cancel()
 
 
