@@ -363,6 +363,20 @@ def test_a_foreign_page_cannot_use_the_cookie(
     assert browser.submit().status == 202
 
 
+def test_only_the_servers_own_page_signs_a_person_out(provider: Provider, browser: Browser) -> None:
+    browser.sign_in("ada")
+    cookie = browser.cookie
+    origins: list[dict[str, str]] = [{}, {"Origin": browser.origin.replace("http:", "https:")}]
+    for origin in origins:
+        answer = browser.server.request("POST", f"{API}/sign-out", b"", Cookie=cookie, **origin)
+        assert (answer.status, problem(answer)) == (403, "forbidden-origin")
+        assert "Set-Cookie" not in answer.headers
+    assert browser.submit().status == 202
+    for _ in range(2):  # also once more
+        assert browser.request("POST", f"{API}/sign-out", Cookie=cookie).status == 204
+        assert browser.submit(Cookie=cookie).status == 401
+
+
 def test_a_call_with_the_cookie_names_its_origin(provider: Provider, browser: Browser) -> None:
     """A browser does with every call that changes something."""
     browser.sign_in("ada")
