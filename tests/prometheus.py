@@ -37,7 +37,8 @@ def rules(name: str) -> list[dict[str, Any]]:
 
 
 def shortened(text: str) -> str:
-    """With every `for:` a second, and every window a few scrapes."""
+    """With every `for:` a second, every window a few scrapes, and a minute in the queue a few seconds."""
+    text = text.replace("oldest_seconds:max > 60", "oldest_seconds:max > 5")
     text = re.sub(r"for: \d+[smh]", "for: 1s", text)
     return re.sub(r"\[\d+[smh]\]", f"[{WINDOW_S}s]", text)
 

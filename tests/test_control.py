@@ -194,6 +194,15 @@ def test_root_does_not_make_the_first_file_of_anothers_folder(folder: Path) -> N
     assert os.listdir(folder / "data") == []
 
 
+def test_a_daemon_without_accounts_tells_of_keys_that_are_there(folder: Path) -> None:
+    with serving(folder / "data", accounts=ACCOUNTS) as server:
+        created(folder)
+        assert "keys and no accounts" not in server.log.read_text()
+    with serving(folder / "data") as server:
+        while "there are keys and no accounts" not in server.log.read_text():
+            time.sleep(0.02)
+
+
 def test_with_redis_keys_are_made_in_redis(folder: Path) -> None:
     with (
         redis_server() as redis,

@@ -1,5 +1,6 @@
 """What Prometheus is told at `metrics.listen`."""
 
+import json
 import re
 import socket
 import time
@@ -158,6 +159,39 @@ def test_no_label_has_a_value_that_a_stranger_invents(tmp_path: Path) -> None:
         found = scrape(server)
     assert len(found) <= before + 2
     assert not [name for name in found if invented in name.lower()]
+
+
+def cpu_seconds(server: Server) -> float:
+    """The processor time that all threads of the process have used."""
+    tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_a_scrape_costs_little_and_has_as_many_series_after_10_000_submissions(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path / "data", execute__slots="1", metrics__listen=ANY_PORT) as server:
+        server.run("print(1)")
+        server.wait_running(
+            server.submit("import time; time.sleep(250)", limits={"wall_time": 300})
+        )
+        server.request("POST", f"{API}/submissions/batch", b"{}")  # the series of this route
+        few = text_of(server).count("\n")
+        batch = {"submissions": [{"language": "python", "source": "print(1)"}] * 1000}
+        for _ in range(10):
+            answer = server.request("POST", f"{API}/submissions/batch", json.dumps(batch).encode())
+            assert answer.status == 202, answer.body
+        assert scrape(server)['occd_queue_messages{queue="submission_queue"}'] == 10_000
+        costs = []
+        for _ in range(20):
+            before = cpu_seconds(server)
+            many = text_of(server).count("\n")
+            costs.append(cpu_seconds(server) - before)
+        print(f"a scrape takes {sorted(costs)[10] * 1e3:.1f} ms of {many} lines")
+        assert sorted(costs)[10] < 0.05
+        assert many <= few + 2  # the answer 202 to a batch
 
 
 def test_the_docs_have_a_line_for_each_metric() -> None:

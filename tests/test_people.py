@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -362,6 +363,20 @@ def test_a_foreign_page_cannot_use_the_cookie(
     assert browser.submit().status == 202
 
 
+def test_only_the_servers_own_page_signs_a_person_out(provider: Provider, browser: Browser) -> None:
+    browser.sign_in("ada")
+    cookie = browser.cookie
+    origins: list[dict[str, str]] = [{}, {"Origin": browser.origin.replace("http:", "https:")}]
+    for origin in origins:
+        answer = browser.server.request("POST", f"{API}/sign-out", b"", Cookie=cookie, **origin)
+        assert (answer.status, problem(answer)) == (403, "forbidden-origin")
+        assert "Set-Cookie" not in answer.headers
+    assert browser.submit().status == 202
+    for _ in range(2):  # also once more
+        assert browser.request("POST", f"{API}/sign-out", Cookie=cookie).status == 204
+        assert browser.submit(Cookie=cookie).status == 401
+
+
 def test_a_call_with_the_cookie_names_its_origin(provider: Provider, browser: Browser) -> None:
     """A browser does with every call that changes something."""
     browser.sign_in("ada")
@@ -438,18 +453,62 @@ async def test_signing_out_ends_what_the_session_holds_open_on_every_node(
         await client.until(id, "queued")
         await trio.to_thread.run_sync(browser.request, "POST", f"{API}/sign-out")
         began = trio.current_time()
-        assert await close_code(client) == 4401
+        code, reason = await closing(client)
+        assert (code, reason) == (4401, "your sign-in has ended: sign in again, or sign out")
         # A second more than is promised, for a machine that is busy.
         assert trio.current_time() - began < 6
 
 
-async def close_code(client: Client) -> int:
+def test_a_stream_of_a_person_who_signs_out_ends_and_says_why(
+    provider: Provider, browser: Browser
+) -> None:
+    browser.sign_in("ada")
+    sleeps = json.dumps({"language": "python", "source": "import time; time.sleep(60)"}).encode()
+    id = browser.request("POST", f"{API}/submissions", sleeps).json()["id"]
+    connection = HTTPConnection("127.0.0.1", browser.server.port, timeout=PATIENCE_S)
+    head = {"Cookie": browser.cookie, "Accept": "application/x-ndjson"}
+    connection.request("GET", f"{API}/submissions/{id}/events", headers=head)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    browser.request("POST", f"{API}/sign-out")
+    last = json.loads(answer.read().splitlines()[-1])
+    assert last["problem"]["type"] == "signed-out"
+    assert "key" not in last["problem"]["detail"]
+    connection.close()
+
+
+def test_a_person_is_told_of_no_key(provider: Provider, browser: Browser) -> None:
+    browser.sign_in("ada")
+    answer = browser.get(f"{API}/keys")
+    assert answer.status == 403
+    assert answer.json()["detail"] == "this needs the scope admin, and you have read, run"
+
+
+def test_where_people_sign_in_nobody_is_told_of_both_ways(browser: Browser) -> None:
+    for head in ({}, {"Authorization": "Bearer 0123456789012345678901"}):
+        answer = browser.get(f"{API}/submissions", **head)
+        assert answer.status == 401
+        said = answer.json()["detail"]
+        assert said.endswith("send a key, as Authorization: Bearer occd_…, or sign in")
+
+
+def test_the_way_to_sign_in_is_whole_in_every_page(browser: Browser) -> None:
+    """A page may have been opened at another name of the server, where a login's cookie would be lost."""
+    whole = f'href="{browser.origin}/sign-in"'.encode()
+    assert whole in browser.get("/").body
+    told = browser.get("/sign-in/callback", Accept="text/html")
+    assert whole in told.body
+    assert b"<p>A sign-in has ten minutes" in told.body
+    assert f"browsers find the page at {browser.origin}/\n" in browser.server.output.read_text()
+
+
+async def closing(client: Client) -> tuple[int, str | None]:
+    """The code with which the server closes, and its words."""
     with trio.fail_after(PATIENCE_S), pytest.raises(ConnectionClosed) as closed:
         await receive_all(client)
     reason = closed.value.reason
     assert reason
-    code: int = reason.code
-    return code
+    return reason.code, reason.reason
 
 
 async def receive_all(client: Client) -> None:

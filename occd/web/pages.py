@@ -74,8 +74,8 @@ class Pages:
         return response
 
 
-def page_routes(pages: Pages, *, sign_in: bool, accounts: bool) -> Blueprint:
-    """`sign_in`: people can sign in here."""
+def page_routes(pages: Pages, *, sign_in: str | None, accounts: bool) -> Blueprint:
+    """`sign_in`: where people sign in, if they can."""
     routes = Blueprint("pages", __name__)
     files = pages.files
     names = _names(files)

@@ -107,7 +107,13 @@ def sign_in_routes(
                 != "text/html"
             ):
                 return problem.response()
-            response = pages.page("signin.html", problem.status, _root(), problem=problem)
+            response = pages.page(
+                "signin.html",
+                problem.status,
+                _root(),
+                problem=problem,
+                sign_in=sign_in_address(config),
+            )
             if problem.retry_after:
                 response.headers["Retry-After"] = str(problem.retry_after)
             return response
@@ -135,7 +141,10 @@ def sign_in_routes(
         given, cookie = request.args, cookies.read(request.headers, cookies.login)
         login = told_by(cookie) if cookie else None
         if login is None or given.get("state") != login.state:
-            raise Rejected("sign-in-expired", "sign in again")
+            raise Rejected(
+                "sign-in-expired",
+                "a sign-in has ten minutes, and ends in the browser in which it began: sign in again",
+            )
         if given.get("iss", issuer) != issuer:
             raise Rejected("sign-in-refused", "another provider has answered")
         if (code := given.get("code")) is None:
@@ -163,6 +172,11 @@ def sign_out_routes(access: Access, people: People) -> Blueprint:
         return response
 
     return routes
+
+
+def sign_in_address(config: Config) -> str:
+    """Whole, because a page that was opened at another name of the server would lose the login's cookie."""
+    return f"{config.http.public_url}/sign-in"
 
 
 def _root() -> str:

@@ -27,7 +27,7 @@ from occd.web import FollowService
 from occd.web.access import Access, peer_of
 from occd.web.api import checked_key
 from occd.web.budget import HELD, Held, heavy_if
-from occd.web.endings import ENDED, last_word
+from occd.web.endings import last_word
 from occd.web.fields import stdin_bytes
 from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
 from occd.web.ids import checked_id, is_id
@@ -136,10 +136,10 @@ class _Session:
                     await self._close(KEY_ENDED, "say who you are in the first frame: hello")
 
     async def _close_at_end(self, principal: Principal) -> None:
-        with self._access.endings.of(principal) as ended:
-            await ended.wait()
+        with self._access.endings.of(principal) as ending:
+            await ending.come.wait()
             async with last_word(self._held):
-                await self._close(KEY_ENDED, ENDED)
+                await self._close(KEY_ENDED, str(ending.why))
 
     async def _handle(self, text: str | bytes) -> None:
         if isinstance(text, bytes):

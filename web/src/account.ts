@@ -70,7 +70,7 @@ export function newAccount(): Account {
   menu.addEventListener('beforetoggle', () => {
     const { bottom, right } = button.getBoundingClientRect()
     menu.style.top = `${bottom + 2}px`
-    menu.style.right = `${innerWidth - right}px`
+    menu.style.setProperty('--right', `${innerWidth - right}px`)
   })
   menu.addEventListener('toggle', () => {
     if (menu.matches(':popover-open')) void look()
