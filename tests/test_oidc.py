@@ -1,6 +1,7 @@
 """What occd believes of a provider, asked of a real one that can be told to answer falsely."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,18 @@ async def test_a_provider_that_names_wrong_addresses_is_not_asked(
         await provider.address("s", "n", "v" * 43)
     process.tell(answer={path: {"body": json.dumps(right)}})
     await provider.address("s", "n", "v" * 43)
+
+
+@pytest.mark.parametrize("name", ["jwks_uri", "userinfo_endpoint"])
+async def test_a_host_that_cannot_be_is_away(
+    name: str, process: Process, provider: Provider
+) -> None:
+    code = await code_of(provider)
+    told = {"metadata": {name: "https://a..b/"}, "token": {"claims": {"groups": None}}}
+    process.tell(**told)
+    provider._metadata_at = -math.inf
+    with pytest.raises(ProviderAway):
+        await provider.person(code, "the-nonce", "v" * 43)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from occd.errors import OccdError, Rejected
+from occd.errors import DataFolderError, OccdError, Rejected, StateUnavailable
 from occd.principal import PERSON, Principal
 from occd.web.budget import Held
 
@@ -55,8 +55,10 @@ class Endings:
                 try:
                     if not await self._is_still(held.principal):
                         held.ended.set()
+                except (StateUnavailable, DataFolderError):
+                    break  # nobody can say now
                 except OccdError:
-                    break  # state is away: nobody can say now
+                    continue  # this one was damaged, and must not hold up the others
 
     @contextmanager
     def of(self, principal: Principal) -> Iterator[Ending]:

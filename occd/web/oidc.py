@@ -146,7 +146,8 @@ class Provider:
             with trio.fail_after(_PATIENCE_S):
                 async with self._limiter:
                     yield
-        except (_Unfit, trio.TooSlowError, httpx2.HTTPError, OSError) as error:
+        except (_Unfit, trio.TooSlowError, httpx2.HTTPError, OSError, UnicodeError) as error:
+            # A name such as a..b, which no host can have, is a UnicodeError.
             log.warning("the provider does not answer", reason=_kind(error))
             raise ProviderAway("the provider at which people sign in does not answer") from None
 
