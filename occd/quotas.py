@@ -9,8 +9,8 @@ Both stores do the same arithmetic: SQLite with these functions, Redis in Lua (`
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 
@@ -19,6 +19,13 @@ LIMIT_MAX = 10**15 - 1
 
 LONGEST_S = 100 * 366 * DAY_S
 """No wait is told as longer, so that its end is a time of the calendar."""
+
+ADDRESS = "addr:"
+"""Begins the name of a payer that is an address. The name of a network above the address may follow, after a
+space: `addr:2001:db8:1:2:: 2001:db8:1::/48`."""
+
+HOUSEHOLDS = 16
+"""A network above many addresses may use so many times what one of them may."""
 
 _ENDS_S = 5.0
 """When a submission will end is not known. Ask again after so many seconds."""
@@ -35,6 +42,11 @@ class Allowance:
     cpu_seconds_per_day: float | None = None
     stored_bytes: int | None = None
 
+    def times(self, count: int) -> "Allowance":
+        """At most LIMIT_MAX."""
+        each = astuple(self)
+        return Allowance(*(one if one is None else min(one * count, LIMIT_MAX) for one in each))
+
 
 @dataclass(frozen=True, slots=True)
 class Payer:
@@ -42,6 +54,20 @@ class Payer:
 
     name: str
     allowance: Allowance
+
+    @property
+    def shares(self) -> tuple["Payer", ...]:
+        """This payer, and the network above it. Something is admitted when it fits into each, and then uses
+        up each."""
+        own, *above = records_of(self.name)
+        wider = self.allowance.times(HOUSEHOLDS) if above else self.allowance
+        return (Payer(own, self.allowance), *(Payer(each, wider) for each in above))
+
+
+def records_of(payer: str) -> list[str]:
+    """The names under which is noted what a payer of this name has used."""
+    own, _, above = payer.partition(" ") if payer.startswith(ADDRESS) else (payer, "", "")
+    return [own, ADDRESS + above] if above else [own]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +175,21 @@ class Used:
         elif quota.frees_in_s is not None:
             words = f"all of the {limit:g} s are used up; {_again(quota.frees_in_s)}"
             yield Lack(quota, quota.frees_in_s, f"{name}: {words}")
+
+
+def quotas_of(shares: Sequence[tuple[Payer, Used]]) -> tuple[Quota, ...]:
+    """Of each quota the one of which least is left."""
+    each = [used.quotas(share.allowance) for share, used in shares]
+    return tuple(min(same, key=lambda quota: quota.left) for same in zip(*each, strict=True))
+
+
+def lack_of(shares: Sequence[tuple[Payer, Used]], count: int) -> Lack | None:
+    """Why `count` further submissions are not admitted."""
+    for number, (share, used) in enumerate(shares):
+        if lack := used.lack(share.allowance, count):
+            network = f" (all of {share.name.removeprefix(ADDRESS)} together)" if number else ""
+            return replace(lack, words=lack.words + network)
+    return None
 
 
 def _sunk(used: float, passed: float, limit: float | None, window: float) -> float:

@@ -40,8 +40,8 @@ def apart(folder: Path, stack: ExitStack, limits: str, **more: Any) -> list[Serv
     ]
 
 
-def embedded(folder: Path, stack: ExitStack, limits: str) -> list[Server]:
-    return [stack.enter_context(serving(folder / "one", accounts=limits))]
+def embedded(folder: Path, stack: ExitStack, limits: str, **more: Any) -> list[Server]:
+    return [stack.enter_context(serving(folder / "one", accounts=limits, **more))]
 
 
 @pytest.fixture(params=[embedded, apart], ids=lambda made: made.__name__)
@@ -87,6 +87,42 @@ def test_fifty_clients_at_once_get_what_the_bucket_has_and_not_one_more(
     assert statuses.keys() == {202, 429}
     assert LIMIT <= statuses[202] <= LIMIT + took * LIMIT / 60
     assert statuses[429] >= CLIENTS - LIMIT
+
+
+@pytest.mark.parametrize("made", [embedded, apart], ids=lambda made: made.__name__)
+def test_a_site_of_ipv6_gets_what_sixteen_households_may_and_not_one_more(
+    made: Any, tmp_path: Path
+) -> None:
+    """Each call comes from another /64 of one /48, by the word of a trusted proxy."""
+    statuses: Counter[int] = Counter()
+    counting = threading.Lock()
+    limits = accounts(runs_per_minute=2, unfinished=1000)
+    with ExitStack() as stack:
+        nodes = made(tmp_path, stack, limits, trusted_proxies="127.0.0.0/8")
+        began = time.monotonic()
+
+        def storm(number: int) -> None:
+            for turn in range(10):
+                server = nodes[(number + turn) % len(nodes)]
+                answer = server.post(
+                    {"language": "python", "source": "print(1)"},
+                    x_forwarded_for=f"2001:db8:7:{number:x}{turn:02x}::{turn}",
+                )
+                with counting:
+                    statuses[answer.status] += 1
+
+        threads = [threading.Thread(target=storm, args=[number]) for number in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.monotonic() - began
+        neighbour = {"x_forwarded_for": "2001:db8:8::1"}
+        assert nodes[0].post({"language": "python", "source": "1"}, **neighbour).status == 202
+        told = nodes[0].get(f"{API}/me", x_forwarded_for="2001:db8:7:ffff::1").json()["quotas"]
+    assert statuses.keys() == {202, 429}
+    assert 32 <= statuses[202] <= 32 + took * 32 / 60
+    assert told["runs_per_minute"]["limit"] == 32
 
 
 def test_a_full_queue_takes_nothing(tmp_path: Path) -> None:

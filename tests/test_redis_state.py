@@ -36,7 +36,7 @@ from occd.events import Finished, LogEntry, Output, Queued
 from occd.key import Key
 from occd.model import File, Outcome, Result, Spent, Submission, Verdict, Written, new_id
 from occd.quotas import Allowance, Payer
-from occd.sessions import LOGIN_S, ROTATE_S, SESSION_S, Login, Session
+from occd.sessions import ROTATE_S, SESSION_S, Session
 from occd.state import Node, State
 from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.redis import open_redis
@@ -86,10 +86,6 @@ def a_key(id: str) -> Key:
 def a_session(id: str) -> Session:
     person, now = "oidc:https://login.example.org#ada", time.time()
     return Session(f"ada.{id}", "a" * 64, person, "Ada", ("staff",), now + SESSION_S, now)
-
-
-def a_login(state: str) -> Login:
-    return Login(state, "b" * 64, "nonce", "verifier", "/", time.time() + LOGIN_S)
 
 
 def output(data: bytes) -> Output:
@@ -761,8 +757,6 @@ async def test_every_step_can_be_repeated(
         await state.keys.expire("second", 1_800_000_000)
         await state.keys.revoke("second")
         assert server.command("HKEYS", "occd2:keys").split() == ["*1", "$4", "made"]
-        await state.sessions.expect(login := a_login("a" * 64))
-        assert await state.sessions.take(login.state) == login
         await state.sessions.open(session := a_session("one"))
         later = session.rotated_at + ROTATE_S
         assert await state.sessions.rotate(session.id, session.sha256, "c" * 64, later)
@@ -978,9 +972,6 @@ async def live(state: State) -> None:
     await state.keys.expire("other", 1_800_000_000)
     await state.keys.revoke("k")
     assert [each.id for each in await state.keys.all()] == ["other"]
-    await state.sessions.expect(a_login("b" * 64))
-    await state.sessions.expect(login := a_login("c" * 64))
-    assert await state.sessions.take(login.state) == login
     await state.sessions.open(session := a_session("one"))
     await state.sessions.open(a_session("two"))
     assert await state.sessions.find(session.id) == session

@@ -14,6 +14,7 @@ from occd.cancelling import cancel
 from occd.config import Config
 from occd.errors import (
     BrokerUnavailable,
+    Conflict,
     MessageTooLarge,
     OccdError,
     Poisoned,
@@ -30,7 +31,7 @@ from occd.quotas import Allowance, Payer, Quota
 from occd.request import Request
 from occd.roles.following import Following
 from occd.roles.heartbeat import announce
-from occd.state import Node, State
+from occd.state import Created, Node, State
 from occd.trouble import Trouble
 
 _SWEEP_EVERY_S = 10.0
@@ -50,7 +51,7 @@ class Submit:
         self._queueing: dict[str, trio.Event] = {}
         """By id: what is being recorded and queued by this process now."""
         self._reserved: set[str] = set()
-        """The ids that were admitted, and are about to be recorded."""
+        """The ids that were admitted, and of which it is certain that they are not recorded."""
         self._following = Following(state)
         self._started_at = time.time()
         self._trouble = Trouble("the sweep will try again")
@@ -113,9 +114,8 @@ class Submit:
     ) -> Accepted:
         payer, turn = self._payer(principal), _turn(submission, principal)
         while True:
-            created = await self._state.submissions.create(submission, key, digest, payer)
+            created = await self._create(submission, key, digest, payer)
             if created.id == submission.id:
-                self._reserved.discard(submission.id)
                 await self._publish_new(submission, turn)
                 metrics.ACCEPTED.inc()
                 return Accepted(_new(submission), created.quotas)
@@ -127,6 +127,22 @@ class Submit:
             if not created.published:  # by another process, which may have died
                 await self._publish(replace(submission, id=created.id), turn)
             return Accepted(await self._state.submissions.get(created.id), created.quotas)
+
+    async def _create(
+        self, submission: Submission, key: str | None, digest: str, payer: Payer | None
+    ) -> Created:
+        """A place that was reserved is given back where it is certain that nothing was recorded. An outage
+        leaves that open: then the sweep of state gives the place back, if there is no submission."""
+        mine = self._reserved & {submission.id}
+        self._reserved -= mine
+        try:
+            created = await self._state.submissions.create(submission, key, digest, payer)
+        except Conflict:
+            self._reserved |= mine
+            raise
+        if created.id != submission.id:
+            self._reserved |= mine
+        return created
 
     @asynccontextmanager
     async def reserving(

@@ -7,7 +7,7 @@ from werkzeug.datastructures import Headers
 
 from occd.config import HttpConfig
 
-_VALUE = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_VALUE = re.compile(r"[A-Za-z0-9._-]{1,1100}")
 
 
 class Cookies:

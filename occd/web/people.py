@@ -41,7 +41,7 @@ class People:
         self._accounts = config.accounts
         self._oidc = config.accounts.oidc if config.accounts else None
         self._origin = config.http.public_origin
-        self._sessions = self.logins = sessions
+        self._sessions = sessions
         self._believed: dict[str, float] = {}
         """Until when a session need not be asked for again, by id, for the connections that it has open."""
         self.cookies = Cookies(config.http)
@@ -57,10 +57,7 @@ class People:
             return None
         origin = only(headers, "Origin")
         if origin is None and changes:
-            raise Rejected(
-                "forbidden-origin",
-                "a call that comes with the cookie of a session must name its Origin",
-            )
+            raise _no_origin()
         if origin not in (None, self._origin):
             return None
         session, _ = await self._find(value)
@@ -100,7 +97,11 @@ class People:
         self.cookies.write(response, self.cookies.session, f"{id}.{secret}", SESSION_S)
 
     async def sign_out(self, headers: Headers, response: Response) -> None:
-        await self._close(headers)
+        """Raises Rejected when another page than ours asks."""
+        if self.cookies.read(headers, self.cookies.session) and self._oidc:
+            if only(headers, "Origin") != self._origin:
+                raise _no_origin()
+            await self._close(headers)
         self.cookies.forget(response, self.cookies.session)
 
     async def rotate(self, headers: Headers, response: Response) -> None:
@@ -149,6 +150,12 @@ class People:
             credential=_CREDENTIAL + session.id,
             name=session.name,
         )
+
+
+def _no_origin() -> Rejected:
+    return Rejected(
+        "forbidden-origin", "a call that comes with the cookie of a session must name its Origin"
+    )
 
 
 def _hash(secret: str) -> str:

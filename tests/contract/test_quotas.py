@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from seams import SOON_S, STATE_SEAMS, StateSeam
 
 from occd.errors import Conflict, QuotaUsedUp, UnknownSubmission
 from occd.model import File, Outcome, Result, Spent, Submission, Verdict, Written, new_id
-from occd.quotas import Allowance, Payer, Quota
+from occd.quotas import HOUSEHOLDS, Allowance, Payer, Quota
 from occd.state import Created, State
 from occd.state.quotas import cost_of
 from occd.web.quotas import quota_json
@@ -350,6 +351,70 @@ async def test_payers_do_not_count_for_each_other(seam: StateSeam) -> None:
             await create(state, payer(name, unfinished=1))
         for name in names:
             await refused(state, payer(name, unfinished=1))
+
+
+def household(number: int, site: str = "2001:db8:7::", **limits: float) -> Payer:
+    own = f"{ip_address(int(ip_address(site)) + (number << 64))}"
+    return payer(f"addr:{own} {site}/48", **limits)
+
+
+async def test_the_households_of_a_site_share_what_sixteen_of_them_may(seam: StateSeam) -> None:
+    limits: dict[str, Any] = {"unfinished": 2, "runs_per_minute": SLOW + 2}
+    async with seam.open() as state:
+        of: list[tuple[Payer, Submission]] = []
+        for number in range(HOUSEHOLDS):
+            who = household(number, **limits)
+            of += [(who, await create(state, who)) for _ in range(2)]
+            error = await refused(state, who)
+            assert (error.quota.limit, "together" in str(error)) == (2, False)
+        late = household(HOUSEHOLDS, **limits)
+        error = await refused(state, late)
+        assert (error.quota.name, error.quota.limit) == ("unfinished", 2 * HOUSEHOLDS)
+        assert "(all of 2001:db8:7::/48 together)" in str(error)
+        assert await left(state, late, "unfinished") == 0
+        assert await left(state, late, "runs_per_minute") == 3
+        await create(state, household(1, "2001:db8:8::", **limits))
+        await create(state, payer("addr:192.0.2.1", **limits))
+        who, first = of[0]
+        assert await state.submissions.cancel(first.id)
+        await state.submissions.discard(of[1][1].id)  # it is published
+        await create(state, late)
+        await refused(state, late)
+        await refused(state, who)
+        for _, each in of[1:]:
+            assert await state.submissions.finish(each.id, None, result())
+        assert await left(state, late, "unfinished") == 1
+
+
+async def test_a_site_pays_and_stores_with_its_households(seam: StateSeam) -> None:
+    limits: dict[str, Any] = {"cpu_seconds_per_day": 100, "stored_bytes": 10_000}
+    async with seam.open() as state:
+        for number in range(HOUSEHOLDS):
+            await run(state, household(number, **limits), 99.5, 4000)
+        late = household(99, **limits)
+        assert await left(state, late, "cpu_seconds_per_day") == pytest.approx(8, abs=1)
+        assert await left(state, late, "stored_bytes") == 10_000
+        large = await run(state, late, 20, 200_000)
+        error = await refused(state, household(100, **limits))
+        assert "together" in str(error)
+        assert await left(state, household(100, **limits), "stored_bytes") < 0
+        assert await state.submissions.erase(large)
+        assert await left(state, household(100, **limits), "stored_bytes") == 10_000
+        assert await left(state, household(100, **limits), "cpu_seconds_per_day") < 0
+
+
+async def test_what_a_site_used_is_forgotten_with_its_households(seam: StateSeam) -> None:
+    seam.hasten_quotas(left_s=0.5)
+    fast: dict[str, Any] = {"runs_per_minute": 60_000, "stored_bytes": 10**9, "unfinished": 100}
+    async with seam.open(keep_s=0.5) as state:
+        for number in range(50):
+            await run(state, household(number, **fast), 0.1, 100)
+        await state.quotas.admit(household(0, **fast), [new_id()])  # its submission never comes
+
+        async def none() -> bool:
+            return seam.payers() == 0
+
+        await soon(none)
 
 
 @pytest.mark.parametrize("name", ["unfinished", "runs_per_minute"])

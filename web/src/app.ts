@@ -6,6 +6,7 @@ import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
 import { breath } from './breath'
 import { newCalm } from './calm'
+import { chunk } from './chunk'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
@@ -118,7 +119,7 @@ const screen = newScreen(page.terminal, {
 })
 const links = newLinks((named) => finding.goTo(named))
 /** Where the server has accounts. */
-const account = document.getElementById('account') === null ? null : import('./account').then(({ newAccount }) => newAccount()).catch(() => null)
+const account = document.getElementById('account') === null ? null : chunk(import('./account')).then(({ newAccount }) => newAccount()).catch(() => null)
 const lookAtAccount = (now = false) => void account?.then((found) => found?.look(now))
 const results = newResults(screen, links.linked, () => {
   showControls()

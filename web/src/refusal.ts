@@ -30,7 +30,7 @@ export function refusal(problem: Problem, size = 0): Verdict {
 
 /** The server does not know who asks. */
 function unknown(problem: Problem): Verdict {
-  if (!canSignIn()) return { tone: 'ours', headline: say('keys_only'), line: problem.detail ?? problem.title }
+  if (!canSignIn()) return { tone: 'ours', headline: say('keys_only'), line: say('keys_only_line') }
   const ended = kind(problem) === 'signed-out'
   return {
     tone: 'ours',

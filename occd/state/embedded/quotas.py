@@ -19,8 +19,7 @@ class EmbeddedQuotas:
 
     async def admit(self, payer: Payer, ids: Collection[str]) -> tuple[Quota, ...]:
         if not ids:
-            used, _ = await self._database.read(lambda db: sql.look(db, payer.name, time.time()))
-            return used.quotas(payer.allowance)
+            return await self._database.read(lambda db: sql.admit(db, payer, (), time.time()))
         return await self._database.write(lambda db: sql.admit(db, payer, ids, time.time()))
 
     async def give_back(self, payer: Payer, ids: Collection[str]) -> None:

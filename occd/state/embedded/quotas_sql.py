@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from occd.errors import QuotaUsedUp
 from occd.migration import Step
-from occd.quotas import Allowance, Payer, Quota, Used
+from occd.quotas import Allowance, Payer, Quota, Used, lack_of, quotas_of, records_of
 from occd.state.quotas import LEFT_S, Cost
 
 MIGRATIONS: tuple[Step, ...] = (
@@ -30,19 +30,20 @@ MIGRATIONS: tuple[Step, ...] = (
     CREATE TABLE admitted (id TEXT PRIMARY KEY, payer TEXT NOT NULL, waits_since REAL) WITHOUT ROWID;
     CREATE INDEX waiting ON admitted (waits_since) WHERE waits_since IS NOT NULL;
     CREATE TABLE stored (
-        id TEXT PRIMARY KEY,
+        id TEXT NOT NULL,
         payer TEXT NOT NULL,
         bytes INTEGER NOT NULL,
-        until REAL NOT NULL
+        until REAL NOT NULL,
+        PRIMARY KEY (id, payer)
     ) WITHOUT ROWID;
     CREATE INDEX stored_of ON stored (payer, until);
     CREATE INDEX stored_until ON stored (until)
     """,
 )
-"""`quotas` has the levels of each payer at the time `at`, the limits by which they sink, and when the record
-says nothing any more; NULL while it has members or bytes. `admitted` has the members; one `waits_since` it
-was admitted, until its submission is created. A component of its own, so that an older version, which
-knows no quotas, can still open the folder."""
+"""`quotas` has the levels of each payer, and of each network above payers, at the time `at`, the limits by
+which they sink, and when the record says nothing any more; NULL while it has members or bytes. `admitted` has
+the members; one `waits_since` it was admitted, until its submission is created. A component of its own, so
+that an older version, which knows no quotas, can still open the folder."""
 
 _EXPIRE_ROWS = 1000
 
@@ -65,19 +66,24 @@ def admit(
     created: bool = False,
 ) -> tuple[Quota, ...]:
     """`created`: the submissions are created in the same transaction. Raises QuotaUsedUp."""
-    used, _ = look(db, payer.name, now)
+    shares = [(share, look(db, share.name, now)[0]) for share in payer.shares]
     new = [id for id in ids if not _payer_of(db, id)]
     if new:
-        if lack := used.lack(payer.allowance, len(new)):
-            raise QuotaUsedUp(lack, used.quotas(payer.allowance))
+        if lack := lack_of(shares, len(new)):
+            raise QuotaUsedUp(lack, quotas_of(shares))
         members = [(id, payer.name, None if created else now) for id in new]
         db.executemany("INSERT INTO admitted VALUES (?, ?, ?)", members)
-        used = replace(used, unfinished=used.unfinished + len(new), runs=used.runs + len(new))
-        _keep(db, payer.name, used, payer.allowance)
+        count = len(new)
+        shares = [
+            (share, replace(used, unfinished=used.unfinished + count, runs=used.runs + count))
+            for share, used in shares
+        ]
+        for share, used in shares:
+            _keep(db, share.name, used, share.allowance)
     elif created:
         waiting = [(id,) for id in ids]
         db.executemany("UPDATE admitted SET waits_since = NULL WHERE id = ?", waiting)
-    return used.quotas(payer.allowance)
+    return quotas_of(shares)
 
 
 def look(db: sqlite3.Connection, payer: str, now: float) -> tuple[Used, Allowance]:
@@ -98,31 +104,28 @@ def look(db: sqlite3.Connection, payer: str, now: float) -> tuple[Used, Allowanc
 
 def settle(db: sqlite3.Connection, id: str, cost: Cost, now: float) -> None:
     """A submission has ended: whoever was to pay for it pays."""
-    payer = _leave(db, id)
-    if payer is None:
-        return
-    used, limits = look(db, payer, now)
-    used = replace(
-        used,
-        unfinished=used.unfinished - 1,
-        cpu_hour=used.cpu_hour + cost.cpu_s,
-        cpu_day=used.cpu_day + cost.cpu_s,
-    )
-    if limits.stored_bytes is not None:
-        (body,) = db.execute(
-            "SELECT coalesce(max(length(body)), 0) FROM submissions WHERE id = ?", [id]
-        ).fetchone()
-        stored = cost.stored + body
-        db.execute("INSERT INTO stored VALUES (?, ?, ?, ?)", [id, payer, stored, cost.until])
-        used = replace(used, stored=used.stored + stored)
-    _keep(db, payer, used, limits)
+    for payer in _leave(db, id):
+        used, limits = look(db, payer, now)
+        used = replace(
+            used,
+            unfinished=used.unfinished - 1,
+            cpu_hour=used.cpu_hour + cost.cpu_s,
+            cpu_day=used.cpu_day + cost.cpu_s,
+        )
+        if limits.stored_bytes is not None:
+            (body,) = db.execute(
+                "SELECT coalesce(max(length(body)), 0) FROM submissions WHERE id = ?", [id]
+            ).fetchone()
+            stored = cost.stored + body
+            db.execute("INSERT INTO stored VALUES (?, ?, ?, ?)", [id, payer, stored, cost.until])
+            used = replace(used, stored=used.stored + stored)
+        _keep(db, payer, used, limits)
 
 
 def give_back(db: sqlite3.Connection, ids: Collection[str], now: float) -> None:
     """These submissions will not be."""
     for id in ids:
-        payer = _leave(db, id)
-        if payer is not None:
+        for payer in _leave(db, id):
             used, limits = look(db, payer, now)
             used = replace(used, unfinished=used.unfinished - 1, runs=max(0.0, used.runs - 1))
             _keep(db, payer, used, limits)
@@ -130,11 +133,12 @@ def give_back(db: sqlite3.Connection, ids: Collection[str], now: float) -> None:
 
 def erase(db: sqlite3.Connection, id: str, now: float) -> None:
     """What was kept of a submission is not kept any more."""
-    row = db.execute("SELECT payer FROM stored WHERE id = ?", [id]).fetchone()
-    if row is not None:
-        used, limits = look(db, row[0], now)
-        (stored,) = db.execute("DELETE FROM stored WHERE id = ? RETURNING bytes", [id]).fetchone()
-        _keep(db, row[0], replace(used, stored=used.stored - stored), limits)
+    for (payer,) in db.execute("SELECT payer FROM stored WHERE id = ?", [id]).fetchall():
+        used, limits = look(db, payer, now)
+        (stored,) = db.execute(
+            "DELETE FROM stored WHERE (id, payer) = (?, ?) RETURNING bytes", [id, payer]
+        ).fetchone()
+        _keep(db, payer, replace(used, stored=used.stored - stored), limits)
 
 
 def expire(db: sqlite3.Connection, now: float) -> bool:
@@ -157,7 +161,7 @@ def expire(db: sqlite3.Connection, now: float) -> bool:
         f"DELETE FROM quotas WHERE payer IN ({silent})",  # noqa: S608
         [now, _EXPIRE_ROWS],
     ).rowcount
-    return _EXPIRE_ROWS in (len(gone), len(left), deleted)
+    return max(len(gone), len(left), deleted) >= _EXPIRE_ROWS
 
 
 def _payer_of(db: sqlite3.Connection, id: str) -> str | None:
@@ -165,10 +169,10 @@ def _payer_of(db: sqlite3.Connection, id: str) -> str | None:
     return row[0] if row else None
 
 
-def _leave(db: sqlite3.Connection, id: str) -> str | None:
-    """Remove a member. Its payer, if it was one."""
+def _leave(db: sqlite3.Connection, id: str) -> list[str]:
+    """Remove a member. The records that it is noted in: none if it was no member."""
     row = db.execute("DELETE FROM admitted WHERE id = ? RETURNING payer", [id]).fetchone()
-    return row[0] if row else None
+    return records_of(row[0]) if row else []
 
 
 def _keep(db: sqlite3.Connection, payer: str, used: Used, limits: Allowance) -> None:
