@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import yaml
+from packaged import PACKAGING
 from prometheus import RULES, rules, tool
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,17 @@ def test_the_configuration_and_its_rules_are_right() -> None:
     code, said = promtool("check", "config", RULES / "prometheus.yml")
     assert code == 0, said
     assert said.count("SUCCESS: ") == 4, said
+
+
+def test_the_configuration_of_compose_is_right(tmp_path: Path) -> None:
+    for path in (
+        PACKAGING / "compose/monitoring/prometheus.yml",
+        RULES / "rules.yml",
+        RULES / "alerts.yml",
+    ):
+        shutil.copy(path, tmp_path)
+    code, said = promtool("check", "config", tmp_path / "prometheus.yml")
+    assert code == 0, said
 
 
 def test_the_configuration_for_a_cluster_is_right(tmp_path: Path) -> None:

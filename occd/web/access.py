@@ -14,7 +14,7 @@ from quart import Blueprint, g, request
 from werkzeug.datastructures import Headers
 
 from occd.config import Config
-from occd.errors import Rejected, UnknownSubmission
+from occd.errors import Rejected, StateUnavailable, UnknownSubmission
 from occd.key import LIKE_A_KEY
 from occd.principal import Principal, Scope
 from occd.web.endings import Endings, ended
@@ -65,8 +65,8 @@ class Access:
         return await self._callers.bearer(secret, headers, peer)
 
     async def class_of(self, headers: Headers, scope: Mapping[str, Any]) -> str | None:
-        """The class of a caller, for what everybody gets an answer to."""
-        with suppress(Rejected):
+        """The class of a caller, for what everybody gets an answer to, also while state is away."""
+        with suppress(Rejected, StateUnavailable):
             return (await self.caller(headers, peer_of(scope), changes=False)).class_name
         return None
 

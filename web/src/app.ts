@@ -13,6 +13,7 @@ import { openVersions } from './dialog'
 import { newEditor } from './editor'
 import { setHidden, setState, setText } from './elements'
 import { newFiles } from './files'
+import { gathered } from './gathered'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
@@ -48,6 +49,7 @@ import { newScreen } from './screen'
 import { signIn } from './signin'
 import { openSocket } from './socket'
 import { showStatus } from './status'
+import { steady } from './steady'
 import { store, tab } from './store'
 import { onOffers } from './strip'
 import { newTwins } from './twins'
@@ -467,7 +469,7 @@ function stop(): void {
 }
 
 function type(text: string): void {
-  results.facts.typed = Date.now()
+  results.facts.typed = steady()
   if (!runner.type(text)) results.tooMuch()
 }
 
@@ -536,7 +538,10 @@ function resume(): void {
   tab.set('shown', null)
   if (remembered === null) return
   made = remembered.made
-  Object.assign(results.facts, remembered.facts)
+  const { began, typed } = remembered.facts
+  // Somebody may have set the clock back since.
+  const past = (time: number) => Math.min(time, steady())
+  Object.assign(results.facts, remembered.facts, { began: began === null ? null : past(began), typed: past(typed) })
   runner.resume(remembered)
   twins.joined()
   attention.ask()
@@ -596,8 +601,9 @@ page.theme.addEventListener('click', () => {
 })
 page.version.addEventListener('change', showAge)
 // What else a tab keeps, it may keep because it was told of this: two tabs would tell each other for ever.
+const lookSoon = gathered(look)
 store.watch((key) => {
-  if (key === null || /^(draft|versions):/.test(key)) look()
+  if (key === null || /^(draft|versions):/.test(key)) lookSoon()
 })
 addEventListener('pagehide', () => {
   save()
