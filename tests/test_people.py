@@ -494,9 +494,9 @@ def test_the_log_tells_the_operator_what_the_claim_made_of_a_person(
     provider: Provider, browser: Browser
 ) -> None:
     for name, found in (
-        ("ada", "class_name=service admin=false values_of_claim=2"),
-        ("root", "class_name=student admin=true values_of_claim=1"),
-        ("sam", "class_name=student admin=false values_of_claim=0"),
+        ("ada", "class_name=service scopes=read,run values_of_claim=2"),
+        ("root", "class_name=student scopes=admin,read,run values_of_claim=1"),
+        ("sam", "class_name=student scopes=read,run values_of_claim=0"),
     ):
         browser.sign_in(name)
         lines = [

@@ -159,7 +159,7 @@ def sign_in_routes(
             "a person signed in",
             owner=person.owner,
             class_name=principal.class_name,
-            admin=principal.may("admin"),
+            scopes=",".join(sorted(principal.scopes)),
             values_of_claim=len(person.groups),  # none where the claim has another name
         )
         return response
