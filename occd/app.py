@@ -198,7 +198,7 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
-    limits = edge_limits(config.http, connections_max)
+    limits = edge_limits(config, connections_max)
     beside = (keyring.run, access.endings.run) if config.accounts else ()
     control = make_control_app(
         config, services, Access(config, Administrators(), submissions.owner)
