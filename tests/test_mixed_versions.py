@@ -36,13 +36,16 @@ from occd.model import RUN, File, Limits, Outcome, Result, Submission, Verdict, 
 from occd.principal import NOBODY
 from occd.roles.submit import Submit
 from occd.sqlite import open_database
-from occd.state import Node, State, open_state
+from occd.state import WAIT_BOUNDS_S, Load, Node, State, open_state
 from occd.state.output import joined
 from occd.state.redis.store import LAYOUT
 from occd.web.submission import parse_submission
 
 WRITTEN = Path(version1.__file__).parent
-NEW = Node("new", ("execute",), {"python": ("3.11",)}, started_at=2.0, accepts=wire.FIELDS)
+LOAD = Load(2.0, 4, 3, 64, 2, {"python": 5}, {"ok": 7}, (1,) * (len(WAIT_BOUNDS_S) + 1))
+NEW = Node(
+    "new", ("execute",), {"python": ("3.11",)}, started_at=2.0, accepts=wire.FIELDS, load=LOAD
+)
 OLD = Node("old", ("execute",), {"python": ("3.11",)}, started_at=1.0)
 MAIN = (File("main.py", b""),)
 
@@ -162,8 +165,8 @@ async def test_old_and_new_nodes_read_what_the_other_says_of_itself(tmp_path: Pa
             client.hset(nodes, "old execute", now + b" " + record)
             found = {each.name: each for each in await state.nodes.live()}
             client.delete(nodes)
-    assert found["new"].accepts == wire.FIELDS
-    assert found["old"].accepts is None
+    assert (found["new"].accepts, found["new"].load) == (wire.FIELDS, LOAD)
+    assert (found["old"].accepts, found["old"].load) == (None, None)
     assert (found["old"].languages, found["old"].running) == ({"python": ("3.12", "3.11")}, 2)
 
 
@@ -198,7 +201,7 @@ async def test_what_a_process_accepts_is_not_believed_of_an_older_one_of_its_nam
             client.hset(key, "new execute", again)
             (found,) = await state.nodes.live()
             client.delete(key)
-    assert (found.started_at, found.accepts) == (3.0, None)
+    assert (found.started_at, found.accepts, found.load) == (3.0, None, None)
 
 
 STRANGE = [
@@ -206,10 +209,11 @@ STRANGE = [
     b'now {"name": "n", "roles": ["execute"], "languages": {"python": "3"}}',
     b'now {"name": "n", "roles": ["execute"], "languages": {"python": ["' + b"9" * 5000 + b'"]}}',
     b'now {"name": "n", "roles": ["execute"], "languages": {}, "started_at": 1e999}',
+    b'now {"name": "n", "roles": ["execute"], "started_at": 1.0, "load": {"slots": -1}}',
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["nodes", "accepts"])
+@pytest.mark.parametrize("key", ["nodes", "accepts", "load"])
 async def test_a_node_that_says_what_cannot_be_read_hides_no_other(
     tmp_path: Path, key: str
 ) -> None:
@@ -224,7 +228,7 @@ async def test_a_node_that_says_what_cannot_be_read_hides_no_other(
                 )
             (found,) = await state.nodes.live()
             client.delete(f"{config.redis.prefix}{LAYOUT}:{key}")
-    assert (found.name, found.accepts) == ("new", wire.FIELDS)
+    assert (found.name, found.accepts, found.load) == ("new", wire.FIELDS, LOAD)
 
 
 async def test_a_later_node_may_say_more_of_itself(tmp_path: Path) -> None:

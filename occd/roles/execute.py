@@ -11,7 +11,8 @@ the attempt counts. The last failed attempt becomes `internal_error`. A program'
 """
 
 import time
-from collections import deque
+from bisect import bisect_left
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ from occd.sandbox import Sandbox
 from occd.sandbox.fitness import Fitness
 from occd.sandbox.memory import memory_used
 from occd.scopes import cancel_when
-from occd.state import Node, State
+from occd.state import WAIT_BOUNDS_S, Load, Node, State
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -70,6 +71,7 @@ class _Held:
 
     turn: Turn
     delivery: Delivery
+    language: str
     attempt: Attempt | None = None
 
     def close(self) -> None:
@@ -104,6 +106,8 @@ class Execute:
         self._pull: Pull | None = None
         self._trouble = Trouble("a result waits for the broker")
         self._started_at = time.time()
+        self._verdicts: Counter[str] = Counter()
+        self._waits = [0] * (len(WAIT_BOUNDS_S) + 1)
         self.stopping = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -131,6 +135,21 @@ class Execute:
             running=len(self._running),
             started_at=self._started_at,
             accepts=wire.FIELDS | {formats(name) for name in self._sandbox.formatters},
+            load=self._load(),
+        )
+
+    def _load(self) -> Load:
+        known = self._sandbox.languages
+        running = Counter(each.language for each in self._running.values())
+        return Load(
+            self._started_at,
+            self.arbiter.slots,
+            self.arbiter.busy,
+            self.arbiter.seats,
+            self.arbiter.seated,
+            {language: count for language, count in running.items() if language in known},
+            dict(self._verdicts),
+            tuple(self._waits),
         )
 
     def _remind(self) -> None:
@@ -222,7 +241,7 @@ class Execute:
             await older.ack()
             return
         turn.owner = _owner_of_seat(submission, delivery)
-        held = self._running[submission.id] = _Held(turn, delivery)
+        held = self._running[submission.id] = _Held(turn, delivery, submission.language)
         try:
             ended = await self._try(submission, held)
         except Unreadable as error:  # no repetition mends what is stored: notify tells it once
@@ -304,7 +323,9 @@ class Execute:
             return
         started_at = time.time()
         if number == 1:
-            metrics.WAITED.observe(max(0.0, started_at - submission.created_at))
+            waited = max(0.0, started_at - submission.created_at)
+            metrics.WAITED.observe(waited)
+            self._waits[bisect_left(WAIT_BOUNDS_S, waited)] += 1
         else:
             metrics.REPEATED.inc()
         if language is None or installed is None:
@@ -351,6 +372,7 @@ class Execute:
         queue = self._config.execution_queue
         language = find(self._sandbox.languages, submission.language)
         metrics.RUNS.labels(language.id if language else "unknown", result.verdict).inc()
+        self._verdicts[result.verdict] += 1
         result = replace(
             result.with_short_heads(),
             attempts=attempt,

@@ -88,6 +88,47 @@ QUEUED = Queued(1, None)
 """The first event of a submission that was forgotten since it was queued."""
 
 
+WAIT_BOUNDS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""The waiting times by which `Load` counts. Nodes of all versions count by these."""
+
+_WORDS_MAX = 1000
+_COUNT_MAX = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy an execute node is, and what it has done since it started."""
+
+    since: float
+    """When it started. Counts of another start are other counts."""
+    slots: int
+    slots_used: int
+    seats: int
+    seats_used: int
+    running: Mapping[str, int]
+    """Submissions that it has taken, by language."""
+    verdicts: Mapping[str, int]
+    """Attempts that came to a result, by verdict."""
+    waits: tuple[int, ...]
+    """First attempts by how long their submissions had waited: up to each of WAIT_BOUNDS_S, and longer."""
+
+    def __post_init__(self) -> None:
+        rules.moment(self.since)
+        if len(self.waits) != len(WAIT_BOUNDS_S) + 1:
+            raise rules.Broken(
+                "there is one count for each bound, and one for what is longer", "waits"
+            )
+        words = (*self.running, *self.verdicts)
+        if len(words) > _WORDS_MAX or any(len(each) > rules.VERSION_MAX for each in words):
+            raise rules.Broken("too many words, or too long ones", "load")
+        counts = (
+            self.slots, self.slots_used, self.seats, self.seats_used,
+            *self.running.values(), *self.verdicts.values(), *self.waits,
+        )  # fmt: skip
+        if not all(0 <= each <= _COUNT_MAX for each in counts):
+            raise rules.Broken("no count is that", "load")
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A process of ours: its roles and its load. Each role announces itself; `nodes` merges them."""
@@ -106,6 +147,8 @@ class Node:
     """The fields of a submission that an execute node understands (`wire.FIELDS`), and a word for each
     language that it can format (`languages.formats`). None: no announcement, so the node understands the
     fields of version 1."""
+    load: Load | None = None
+    """Of an execute node. None: the node runs no programs, or its version does not tell."""
 
     def __post_init__(self) -> None:
         for versions in self.languages.values():
@@ -436,6 +479,7 @@ def merged(told: Iterable[Node]) -> list[Node]:
                 started_at=min(each.started_at, other.started_at),
                 seen_at=max(each.seen_at, other.seen_at),
                 accepts=other.accepts if each.accepts is None else each.accepts,
+                load=each.load or other.load,
             )
         )
     return [found[name] for name in sorted(found)]

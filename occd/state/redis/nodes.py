@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from occd.state import NODE_TTL_S, Node, merged
 from occd.state.redis.store import RedisStore
-from occd.state.redis.values import load_nodes, node_field, store_accepts, store_node
+from occd.state.redis.values import load_nodes, node_field, store_accepts, store_load, store_node
+
+_KEYS = ("nodes", "accepts", "load")
 
 
 class RedisNodes:
@@ -12,7 +14,8 @@ class RedisNodes:
         self._store = store
 
     async def announce(self, node: Node) -> bool:
-        told = {"accepts": store_accepts(node), "nodes": store_node(node)}
+        told = {"load": store_load(node, node.load)} if node.load else {}
+        told |= {"accepts": store_accepts(node), "nodes": store_node(node)}
         commands = [
             self._store.script("announce", [self._store.key(key)], node_field(node), text)
             for key, text in told.items()
@@ -22,17 +25,12 @@ class RedisNodes:
 
     async def withdraw(self, node: Node) -> None:
         field = node_field(node)
-        await self._store.link.run(
-            *(("HDEL", self._store.key(key), field) for key in ("nodes", "accepts"))
-        )
+        await self._store.link.run(*(("HDEL", self._store.key(key), field) for key in _KEYS))
 
     async def live(self) -> Sequence[Node]:
-        looks = [
-            self._store.script("nodes", [self._store.key(key)], NODE_TTL_S)
-            for key in ("nodes", "accepts")
-        ]
-        told, accepting = await self._store.link.run(*looks, certain=False)
-        return merged(load_nodes(sorted(told), accepting))
+        looks = [self._store.script("nodes", [self._store.key(key)], NODE_TTL_S) for key in _KEYS]
+        told, accepting, loaded = await self._store.link.run(*looks, certain=False)
+        return merged(load_nodes(sorted(told), accepting, loaded))
 
 
 SCRIPTS = {

@@ -14,7 +14,7 @@ from occd import rules, wire
 from occd.errors import EventsReset, UnknownSubmission, Unreadable
 from occd.events import Event, Finished, LogEntry, Unknown
 from occd.model import Record, Status, Summary, known_verdict
-from occd.state import Node
+from occd.state import Load, Node
 from occd.state.output import joined
 from occd.state.redis.connect import Reply
 
@@ -41,11 +41,20 @@ class _Accepts:
     accepts: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    name: str
+    roles: tuple[str, ...]
+    started_at: float
+    load: Load
+
+
 _READ = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
 _nodes = TypeAdapter(
     tuple[Node], config=_READ
 )  # a tuple, because pydantic takes no config here for a dataclass
 _accepts = TypeAdapter(tuple[_Accepts], config=_READ)
+_loads = TypeAdapter(tuple[_Loaded], config=_READ)
 
 _STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
 
@@ -161,7 +170,7 @@ def node_field(node: Node) -> str:
 def store_node(node: Node) -> bytes:
     """The form that the first version of occd reads, which cannot load a record with an additional field."""
     fields = asdict(node)
-    del fields["accepts"]
+    del fields["accepts"], fields["load"]
     return json.dumps(fields).encode()
 
 
@@ -170,16 +179,26 @@ def store_accepts(node: Node) -> bytes:
     return json.dumps(asdict(accepts)).encode()
 
 
-def load_nodes(told: Iterable[bytes], accepting: Iterable[bytes]) -> Iterator[Node]:
+def store_load(node: Node, load: Load) -> bytes:
+    return json.dumps(asdict(_Loaded(node.name, node.roles, node.started_at, load))).encode()
+
+
+def load_nodes(
+    told: Iterable[bytes], accepting: Iterable[bytes], loaded: Iterable[bytes]
+) -> Iterator[Node]:
     """The readable nodes. The announced fields count only for the process that announced them, because a
     process of another version may have started later under the same name."""
     accepts = {
         (each.name, each.roles, each.started_at): each.accepts
         for _, each in _said(_accepts, accepting)
     }
+    loads = {
+        (each.name, each.roles, each.started_at): each.load for _, each in _said(_loads, loaded)
+    }
     for at, node in _said(_nodes, told):
-        accepted = frozenset(accepts.get((node.name, node.roles, node.started_at), ()))
-        yield replace(node, seen_at=at, accepts=accepted or None)
+        process = node.name, node.roles, node.started_at
+        accepted = frozenset(accepts.get(process, ()))
+        yield replace(node, seen_at=at, accepts=accepted or None, load=loads.get(process))
 
 
 def _said(kind: TypeAdapter[tuple[T]], told: Iterable[bytes]) -> Iterator[tuple[float, T]]:
