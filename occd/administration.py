@@ -21,8 +21,8 @@ from occd.datafile import refuse_absent, refuse_anothers
 from occd.errors import Poisoned, Rejected, StateUnavailable, UnknownSubmission
 from occd.key import Issued
 from occd.keyring import Keyring, no_key
-from occd.model import Record
-from occd.queues import no_letter, requeue
+from occd.model import DeadLetter, Record
+from occd.queues import kept_letters, no_letter, requeue
 from occd.sqlite import open_database
 from occd.state import State, open_state
 from occd.web.schema import configured_key_json, key_json, revoked_json
@@ -40,6 +40,9 @@ class Administration:
     config: Config
     broker: Broker
     state: State
+
+    async def letters(self) -> list[DeadLetter]:
+        return await kept_letters(self.config, self.broker)
 
     async def requeue(self, id: str) -> str:
         """The id of the new submission. Raises Rejected."""

@@ -37,6 +37,7 @@ from occd.health import Health
 from occd.keyring import Keyring
 from occd.languages import Language, load_languages
 from occd.observed import FORM, Observed
+from occd.overview import Overview
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit
@@ -186,6 +187,7 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     health = Health(opened.broker, opened.state, fitness, opened.remedy)
     arbiter = execute.arbiter if execute else None
     observed = Observed(config, opened.broker, opened.state, health, arbiter, fitness)
+    overview = Overview(config, opened.broker, opened.state, health, opened.languages)
     services = Services(
         submit if "submit" in config.roles else None,
         ws if "ws" in config.roles else None,
@@ -193,13 +195,16 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         access,
         keyring,
         Administration(config, opened.broker, opened.state),
+        overview,
         people,
         opened.provider,
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
     limits = edge_limits(config, connections_max)
-    beside = (keyring.run, access.endings.run) if config.accounts else ()
+    beside = [keyring.run, access.endings.run] if config.accounts else []
+    if services.submit:
+        beside.append(overview.run)
     control = make_control_app(
         config, services, Access(config, Administrators(), submissions.owner)
     )

@@ -57,6 +57,18 @@ class Verdict(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that nothing could be done with, and that an operator may try again."""
+
+    id: str
+    queue: str
+    time: float | None
+    size: int
+    """Of its body, in bytes."""
+    reason: str | None
+
+
 def known_verdict(word: str | None) -> Verdict | None:
     """None also for one that a later version of occd gave."""
     return next((each for each in Verdict if each == word), None)

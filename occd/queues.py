@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 from occd import rules, wire
 from occd.admission import Gate
-from occd.broker import DEAD, KEPT, Broker, Kept, open_look
+from occd.broker import DEAD, KEPT, Broker, Kept, Look, open_look
 from occd.config import Config
 from occd.errors import OccdError, Poisoned, UnknownSubmission
 from occd.languages import load_languages
 from occd.log import printable
-from occd.model import Submission
+from occd.model import DeadLetter, Submission
 from occd.principal import Principal
 from occd.state import State
 
@@ -19,10 +19,19 @@ async def show(config: Config) -> list[str]:
     """Lines to print. A daemon may be running; nothing of it is touched."""
     async with open_look(config) as look:
         depths = await look.depths()
-        letters = [(queue, each) for queue in _queues(config) for each in await look.kept(queue)]
+        letters = await kept_letters(config, look)
     names = [queue + suffix for queue in _queues(config) for suffix in ("", DEAD, KEPT)]
     names += sorted(depths.keys() - set(names))
     return [*(f"{name:36} {depths.get(name, 0):8}" for name in names), *_describe(letters)]
+
+
+async def kept_letters(config: Config, look: Look) -> list[DeadLetter]:
+    """The dead letters that are kept, oldest first in each queue."""
+    return [
+        DeadLetter(each.key, queue, rules.moment_or_none(each.time), len(each.body), each.reason)
+        for queue in _queues(config)
+        for each in await look.kept(queue)
+    ]
 
 
 async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
@@ -78,20 +87,18 @@ def _queues(config: Config) -> tuple[str, str]:
     return config.submission_queue, config.execution_queue
 
 
-def _describe(letters: list[tuple[str, Kept]]) -> Iterator[str]:
+def _describe(letters: list[DeadLetter]) -> Iterator[str]:
     if letters:
         yield ""
         yield "dead letters that are kept; to run one again: occd queues requeue ID"
-    for queue, letter in letters:
-        when = _clock(letter.time)
-        reason = printable(letter.reason or "-")
-        yield f"{printable(letter.key) or '-':24} {when}  {queue}  {len(letter.body)} bytes  {reason}"
+    for each in letters:
+        reason = printable(each.reason or "-")
+        yield (
+            f"{printable(each.id) or '-':24} {_clock(each.time)}  {each.queue}  {each.size} bytes  {reason}"
+        )
 
 
-def _clock(seconds: float) -> str:
-    """Somebody else may have written that, too."""
-    try:
-        rules.moment(seconds)
-    except rules.Broken:
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
         return f"{'-':19}"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

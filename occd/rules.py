@@ -279,6 +279,15 @@ def terminal_side(value: int) -> None:
         raise Broken(f"must be between 1 and {TERMINAL_MAX}")
 
 
+def moment_or_none(seconds: float) -> float | None:
+    """For what somebody else may have written."""
+    try:
+        moment(seconds)
+    except Broken:
+        return None
+    return seconds
+
+
 def moment(seconds: float) -> None:
     """A time within the range of calendars."""
     if not 0 <= seconds < _YEAR_10000:

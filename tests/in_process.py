@@ -21,6 +21,7 @@ from occd.cancelling import cancel_all
 from occd.config import Config
 from occd.keyring import Keyring
 from occd.languages import load_languages
+from occd.overview import Overview
 from occd.roles.submit import Submit
 from occd.roles.ws import Ws
 from occd.sqlite import open_database
@@ -154,8 +155,9 @@ async def edge(
             from occd.web.oidc import Provider
 
             provider = Provider(config)
+        overview = Overview(config, broker, state, Ready(), load_languages())
         services = Services(
-            submit, ws, Ready(), access, keyring, admin, people, provider, ws.stopping
+            submit, ws, Ready(), access, keyring, admin, overview, people, provider, ws.stopping
         )
         app = make_app(config, services)
         stopping = trio.Event()

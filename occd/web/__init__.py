@@ -7,7 +7,7 @@ from typing import Protocol
 from occd.events import LogEntry
 from occd.key import Issued, Key, Revoked
 from occd.languages import Offer
-from occd.model import Accepted, Record, Status, Submission, Summary, Terminal
+from occd.model import Accepted, DeadLetter, Record, Status, Submission, Summary, Terminal
 from occd.principal import Principal
 from occd.quotas import Quota
 from occd.request import Request
@@ -119,6 +119,9 @@ class KeyService(Protocol):
 
 
 class AdminService(Protocol):
+    async def letters(self) -> Sequence[DeadLetter]:
+        """The dead letters that are kept."""
+
     async def requeue(self, id: str) -> str:
         """Submit a kept dead letter anew; the new submission's id. Raises Rejected."""
 
@@ -132,3 +135,8 @@ class Health(Protocol):
 
     async def warnings(self) -> list[str]:
         """Settings that would lose submissions in a disaster, although a job would run now."""
+
+
+class StatusService(Protocol):
+    async def status(self, *, whole: bool) -> bytes:
+        """What goes on in the server, in JSON, at most a second old. `whole`: with each node."""

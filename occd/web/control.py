@@ -1,4 +1,5 @@
-"""The calls of administrators beside the keys: try a dead letter again and, at the control socket, cancel.
+"""The calls of administrators beside the keys: list the dead letters, try one again and, at the control
+socket, cancel.
 
 Whoever reaches the control socket may do everything: the socket takes its own user and root alone.
 """
@@ -15,6 +16,7 @@ from occd.web import AdminService
 from occd.web.access import Access, Call
 from occd.web.api import in_json, refuse_body
 from occd.web.ids import checked_id
+from occd.web.schema import letter_json
 
 _ADMINISTRATOR = Principal(scopes=frozenset({"admin"}))
 
@@ -51,7 +53,11 @@ class ControlListener:
 
 def admin_routes(service: AdminService, access: Access) -> Blueprint:
     admin = Blueprint("admin", __name__)
-    access.guard(admin, {"admin.requeue": Call("admin")})
+    access.guard(admin, {"admin.letters": Call("admin"), "admin.requeue": Call("admin")})
+
+    @admin.get("/queues/kept")
+    async def letters() -> Response:
+        return in_json({"letters": [letter_json(each) for each in await service.letters()]})
 
     @admin.post("/queues/kept/<letter_id>/requeue")
     async def requeue(letter_id: str) -> Response:

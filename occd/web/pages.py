@@ -1,4 +1,4 @@
-"""The editor's page and its files, with the headers that keep a page from doing what ours does not."""
+"""The pages and their files, with the headers that keep a page from doing what ours does not."""
 
 import hashlib
 import json
@@ -86,6 +86,10 @@ def page_routes(pages: Pages, *, sign_in: str | None, accounts: bool) -> Bluepri
         return pages.page(
             "index.html", cached=True, modules=modules, sign_in=sign_in, accounts=accounts
         )
+
+    @routes.get("/status")
+    async def status() -> Response:
+        return pages.page("status.html", cached=True, sign_in=sign_in and f"{sign_in}?next=/status")
 
     @routes.get("/static/<path:path>")
     async def static(path: str) -> Response:

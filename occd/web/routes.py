@@ -14,11 +14,13 @@ POST   /api/v1/submissions/batch · /cancel
 GET    /api/v1/keys                 administer   keys.py
 POST   /api/v1/keys · /keys/{id}/rotate
 DELETE /api/v1/keys/{id}
-POST   /api/v1/queues/kept/{id}/requeue             control.py
+GET    /api/v1/queues/kept          dead letters     control.py
+POST   /api/v1/queues/kept/{id}/requeue
+GET    /api/v1/status               what goes on     status.py
 WS     /api/v1/ws                   follow, type     socket.py
 POST   /api/v1/sign-out                 people           signin.py
 GET    /sign-in  /sign-in/callback
-GET    /  /static/{path}            the editor       pages.py
+GET    /  /status  /static/{path}   the pages        pages.py
 GET    /healthz · /readyz           for supervisors
 
 The control socket of each process serves the routes of administrators, the health, and
@@ -36,7 +38,14 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from occd.config import Config
 from occd.errors import OccdError, Unreadable
-from occd.web import AdminService, FollowService, Health, KeyService, SubmitService
+from occd.web import (
+    AdminService,
+    FollowService,
+    Health,
+    KeyService,
+    StatusService,
+    SubmitService,
+)
 from occd.web.access import Access, refuse_key_in_address
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
@@ -53,6 +62,7 @@ from occd.web.people import People
 from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.signin import SignInService, sign_in_address, sign_in_routes, sign_out_routes
 from occd.web.socket import socket_routes
+from occd.web.status import status_routes
 
 _MISMATCH = "/api/v1/ws takes WebSockets only, and no other address takes them"
 
@@ -69,6 +79,7 @@ class Services:
     access: Access
     keys: KeyService
     admin: AdminService
+    status: StatusService
     people: People
     provider: SignInService | None
     """None: people cannot sign in."""
@@ -91,6 +102,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         keys = key_routes(services.keys, services.access, config)
         app.register_blueprint(keys, url_prefix=prefix)
         app.register_blueprint(admin_routes(services.admin, services.access), url_prefix=prefix)
+        app.register_blueprint(status_routes(services.status, services.access), url_prefix=prefix)
         app.register_blueprint(sign_out_routes(services.access, services.people), url_prefix=prefix)
         pages, accounts = Pages(), config.accounts is not None
         sign_in = sign_in_address(config) if services.provider else None

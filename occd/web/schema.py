@@ -13,11 +13,13 @@ from occd.events import Event, LogEntry, Output, Tested
 from occd.judging import TestVerdict
 from occd.key import Key, Revoked
 from occd.languages import Offer
+from occd.log import printable
 from occd.model import (
     COMPILE,
     RUN,
     Account,
     Artifact,
+    DeadLetter,
     Limits,
     Outcome,
     Record,
@@ -27,6 +29,8 @@ from occd.model import (
 )
 from occd.principal import KEY, SCOPES, Credential
 from occd.web.fields import LimitsJson
+
+_REASON_MAX = 1000
 
 
 def text(data: bytes) -> str | dict[str, str]:
@@ -45,6 +49,17 @@ def timestamp(seconds: float | None) -> str | None:
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z")
     )
+
+
+def letter_json(letter: DeadLetter) -> dict[str, Any]:
+    """Somebody else may have written the texts."""
+    return {
+        "id": printable(letter.id),
+        "queue": letter.queue,
+        "at": timestamp(letter.time),
+        "bytes": letter.size,
+        "reason": letter.reason and printable(letter.reason)[:_REASON_MAX],
+    }
 
 
 def key_json(key: Key) -> dict[str, Any]:
