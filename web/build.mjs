@@ -69,6 +69,19 @@ const wholeEmacs = {
   },
 }
 
+/** Each page has only its own words. `overview_…` are those of the page of the server's status. */
+const wordsOf = (has) => ({
+  name: 'words',
+  setup(build) {
+    build.onLoad({ filter: /templates[/]words\.json$/ }, async ({ path }) => {
+      const words = Object.entries(JSON.parse(await readFile(path, 'utf8')))
+      return { contents: JSON.stringify(Object.fromEntries(words.filter(([key]) => has(key)))), loader: 'json' }
+    })
+  },
+})
+
+const ofOverview = (key) => key.startsWith('overview_')
+
 const common = {
   absWorkingDir: here,
   bundle: true,
@@ -90,7 +103,19 @@ const page = {
   legalComments: 'none',
   metafile: true,
   write: false,
-  plugins: [changedXterm, wholeEmacs],
+  plugins: [changedXterm, wholeEmacs, wordsOf((key) => !ofOverview(key))],
+}
+
+/** A page of its own, which needs little. */
+const overview = {
+  ...common,
+  entryPoints: ['src/overview.ts', 'src/overview.css'],
+  outdir: out,
+  minify: true,
+  legalComments: 'none',
+  metafile: true,
+  write: false,
+  plugins: [wordsOf((key) => ofOverview(key) || key === 'server_answered')],
 }
 
 /** Runs before the page is drawn: a plain script, with all that it needs. */
@@ -198,12 +223,12 @@ async function notices({ metafile }) {
 }
 
 async function emit(result) {
-  const first = await esbuild.build(early)
-  const files = [...renamed(await gathered(result)), ...renamed(first), ['third-party.txt', await notices(result)]]
+  const others = await Promise.all([early, overview].map((each) => esbuild.build(each)))
+  const files = [...renamed(await gathered(result)), ...others.flatMap(renamed), ['third-party.txt', await notices(result)]]
   await mkdir(out, { recursive: true })
   // Only what a build makes is removed: static/ may hold other files.
   for (const name of await readdir(out)) {
-    if (/^((app|early|shared|palette|terminal|incoming|opening|unzip|zip|assist|formatting|optionsdialog|keys-.*|chunk-.*|mode-.*)\.js|app\.css)$/.test(name)) await rm(join(out, name))
+    if (/^((app|early|overview|shared|palette|terminal|incoming|opening|unzip|zip|assist|formatting|optionsdialog|keys-.*|chunk-.*|mode-.*)\.js|(app|overview)\.css)$/.test(name)) await rm(join(out, name))
   }
   for (const [name, contents] of files) await writeFile(join(out, name), contents)
   const sizes = files.map(([name, c]) => [name, c.length, gzipSync(c).length]).sort((a, b) => b[2] - a[2])

@@ -1,4 +1,4 @@
-import type { Data, Language, Limits, Me, Problem, Submission } from './messages'
+import type { Data, DeadLetter, Language, Limits, Me, Overview, Problem, Submission } from './messages'
 import { say } from './say'
 
 export class ProblemError extends Error {
@@ -37,6 +37,15 @@ export interface Bounds {
 export async function limits(): Promise<Bounds> {
   return (await get('api/v1/limits')) as Bounds
 }
+
+/** What goes on in the server. */
+export const overview = async () => (await get('api/v1/status', readyPatience)) as Overview
+
+export const deadLetters = async () => ((await get('api/v1/queues/kept', readyPatience)) as { letters: DeadLetter[] }).letters
+
+/** The id of the new submission. */
+export const requeue = async (id: string) =>
+  ((await get(`api/v1/queues/kept/${encodeURIComponent(id)}/requeue`, readyPatience, { method: 'POST' })) as { id: string }).id
 
 export const me = async () => (await get('api/v1/me')) as Me
 

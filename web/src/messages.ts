@@ -140,6 +140,52 @@ export type ClientFrame =
   | ({ type: 'resize'; ref: string; id: string } & Size)
   | { type: 'cancel'; ref: string; id: string }
 
+/** How busy nodes are. */
+export interface Load {
+  nodes: number
+  slots: number
+  slots_used: number
+  seats: number
+  seats_used: number
+  /** Programs, by language. */
+  running: Record<string, number>
+}
+
+export interface SeenNode {
+  name: string
+  roles: string[]
+  /** It was heard lately. */
+  live: boolean
+  started_at: string | null
+  seen_at: string
+  running: number
+  connections: number
+  load: Load | null
+}
+
+/** What goes on in the server, as `GET /status` has it. Null is what did not answer. */
+export interface Overview {
+  ready: boolean
+  problems: string[]
+  at: string
+  queue: { waiting: number; oldest_s: number | null } | null
+  load: Load | null
+  languages: { id: string; name: string; nodes: number }[] | null
+  recent: { seconds: number; verdicts: Record<string, number>; started: number; half_within_s: number | null; most_within_s: number | null }
+  history: { every_s: number; at: number[]; waiting: (number | null)[]; slots: number[]; slots_used: number[]; seats_used: number[]; ended: number[] }
+  /** For administrators. */
+  nodes?: SeenNode[]
+  dead_letters?: number | null
+}
+
+export interface DeadLetter {
+  id: string
+  queue: string
+  at: string | null
+  bytes: number
+  reason: string | null
+}
+
 /** The last part of a problem's type, whatever base address it is given under. */
 export function kind(problem: Problem): string {
   return problem.type.split(/[/#:]/).pop() ?? ''

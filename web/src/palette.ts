@@ -119,6 +119,10 @@ export function openKeys(palette: () => void): void {
   close.type = 'button'
   close.addEventListener('click', () => dialog.close())
   const version = document.querySelector<HTMLMetaElement>('meta[name="version"]')?.content ?? ''
-  dialog.append(element('h2', say('keys_title')), table, all, ' ', close, element('p', say('about', { version })))
+  const status = element('a', say('server_status'))
+  status.href = 'status'
+  const about = element('p', say('about', { version }))
+  about.append(' ', status)
+  dialog.append(element('h2', say('keys_title')), table, all, ' ', close, about)
   dialog.showModal()
 }
