@@ -62,6 +62,8 @@ import { newWrapping } from './wrapping'
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
 const rememberAfter = 100
+/** So many connections that carry nothing are no accident. */
+const mostMute = 2
 /** How the server closes a connection whose session has ended. */
 const signedOut = 4401
 
@@ -151,23 +153,25 @@ const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
   open() {
-    showStatus(true)
+    showStatus(socket.mute > 0 ? 'mute' : 'up')
     runner.opened()
     watchRun()
   },
   closed(code) {
-    showStatus(false)
+    showStatus('down')
     runner.closed(code)
+    if (socket.mute >= mostMute && runner.current() !== null) results.stuck(say('mute'))
     watch.stop()
     lookAtAccount(code === signedOut)
   },
   frame(frame) {
+    showStatus('up')
     if (frame.type === 'event') attention.heard()
-    runner.frame(frame)
+    const goesOn = runner.frame(frame)
     if (frame.type !== 'event') remember()
-    // A refusal that the program waits out is no progress.
-    if (runner.current() === null || frame.type !== 'error') watchRun()
+    if (goesOn || runner.current() === null) watchRun()
   },
+  late: () => void askWhy(),
   wanted: () => runner.current() !== null,
 })
 /** The terminal takes the keys of who only watches a program that runs. */
@@ -492,22 +496,29 @@ function watchRun(): void {
   else watch.heard()
 }
 
-/** Nothing has been heard of the run for a while: the server may know why. */
+/** Nothing has been heard of the run for a while: the server may know why, or the connection carries nothing. */
 async function askWhy(): Promise<void> {
   const waiting = runner.current()
   const after = waiting?.after
-  if (waiting === null || asking) return
+  if (asking || (waiting === null && !socket.late)) return
   asking = true
   try {
     const [problem, offered] = await Promise.all([unready(), languages()])
     const why = problem !== null ? remedy(problem) : offered.length === 0 ? say('no_machine') : ''
-    if (why !== '' && runner.current() === waiting && waiting.after === after) results.stuck(why)
+    if (why === '') test()
+    else if (waiting !== null && runner.current() === waiting && waiting.after === after) results.stuck(why)
   } catch (error) {
-    // No answer at all: then the connection carries nothing either.
-    if (!(error instanceof ProblemError)) socket.renew()
+    // No answer at all: then the connection carries nothing either, unless something large fills the line.
+    if (!(error instanceof ProblemError) && (socket.late || !socket.waits)) socket.renew()
   } finally {
     asking = false
   }
+}
+
+/** The server is well: does the connection carry anything? */
+function test(): void {
+  if (socket.late) socket.giveUp()
+  else if (!socket.waits) runner.probe()
 }
 
 function remember(): void {
