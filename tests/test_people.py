@@ -267,11 +267,24 @@ def test_a_cookie_that_is_none_is_nobodys(cookie: str, server: Server) -> None:
     assert Browser(server).get("/", Cookie=cookie).status == 200
 
 
-def test_two_cookies_of_a_name_are_nobodys(provider: Provider, server: Server) -> None:
-    """A neighbouring host may have set one of them."""
-    browser = Browser(server)
-    browser.sign_in("ada")
-    assert browser.submit(Cookie=f"occd_session=a.b.c; {browser.cookie}").status == 401
+def test_whoever_comes_with_a_strange_cookie_does_not_become_nobody(
+    its_process: Provider, provider: Provider, tmp_path: Path
+) -> None:
+    """A neighbouring host may have set one of two."""
+    open_to_all = accounts(its_process, tmp_path, anonymous={"class": "visitor"})
+    with signing_in(tmp_path / "data", open_to_all) as server:
+        browser = Browser(server)
+        assert browser.submit(Cookie="occd_session=").status == 202
+        browser.sign_in("ada")
+        for cookie in (
+            f"occd_session=a.b.c; {browser.cookie}",
+            "occd_session={a}",
+            "occd_session=x",
+        ):
+            answer = browser.submit(Cookie=cookie)
+            assert (answer.status, problem(answer)) == (401, "signed-out")
+            assert problem(browser.get(f"{API}/me", Cookie=cookie)) == "signed-out"
+            assert browser.request("POST", f"{API}/sign-out", Cookie=cookie).status == 204
 
 
 @pytest.mark.parametrize(
@@ -475,6 +488,21 @@ def test_a_stream_of_a_person_who_signs_out_ends_and_says_why(
     assert last["problem"]["type"] == "signed-out"
     assert "key" not in last["problem"]["detail"]
     connection.close()
+
+
+def test_the_log_tells_the_operator_what_the_claim_made_of_a_person(
+    provider: Provider, browser: Browser
+) -> None:
+    for name, found in (
+        ("ada", "class_name=service scopes=read,run values_of_claim=2"),
+        ("root", "class_name=student scopes=admin,read,run values_of_claim=1"),
+        ("sam", "class_name=student scopes=read,run values_of_claim=0"),
+    ):
+        browser.sign_in(name)
+        lines = [
+            line for line in browser.server.log.read_text().splitlines() if f"#{name} " in line
+        ]
+        assert lines[-1].endswith(found)
 
 
 def test_a_person_is_told_of_no_key(provider: Provider, browser: Browser) -> None:

@@ -156,9 +156,15 @@ def sign_in_routes(
         address = client_network(peer_of(request.scope), forwarded, config.trusted_proxies)
         person = await provider.person(code, login.nonce, login.verifier, share_of(address))
         response = Response(b"", 303, {"Location": home + login.next})
-        await people.sign_in(person, request.headers, response)
+        principal = await people.sign_in(person, request.headers, response)
         cookies.forget(response, cookies.login)
-        log.info("a person signed in", owner=person.owner)
+        log.info(
+            "a person signed in",
+            owner=person.owner,
+            class_name=principal.class_name,
+            scopes=",".join(sorted(principal.scopes)),
+            values_of_claim=len(person.groups),  # none where the claim has another name
+        )
         return response
 
     return routes
