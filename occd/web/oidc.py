@@ -144,7 +144,7 @@ class Provider:
     async def _asking(self) -> AsyncIterator[None]:
         """While the provider is asked. Errors of the connection become ProviderAway."""
         try:
-            with trio.fail_after(_PATIENCE_S):
+            with trio.fail_after(_PATIENCE_S):  # noqa: ASYNC100  (the caller has checkpoints)
                 yield
         except (_Unfit, trio.TooSlowError, httpx2.HTTPError, OSError, UnicodeError) as error:
             # A name such as a..b, which no host can have, is a UnicodeError.
