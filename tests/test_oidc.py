@@ -11,6 +11,7 @@ import trio
 from people import CLIENT_SECRET, accounts, agree, parameters
 from provider import Provider as Process
 from provider import providing
+from structlog.testing import capture_logs
 
 from occd.config import Config
 from occd.errors import ConfigError, ProviderAway, Rejected
@@ -300,3 +301,13 @@ def test_an_empty_secret_is_refused(text: str, process: Process, tmp_path: Path)
     secret.write_text(text)
     with pytest.raises(ConfigError, match=r"accounts\.oidc\.client_secret_file: .* is empty"):
         Provider(config(process, tmp_path, client_secret_file=str(secret)))
+
+
+async def test_the_log_tells_the_issuer_that_the_provider_names(
+    process: Process, tmp_path: Path
+) -> None:
+    """A slash at its end is easily forgotten."""
+    provider = Provider(config(process, tmp_path, issuer=f"{process.issuer}/"))
+    with capture_logs() as logged, pytest.raises(ProviderAway):
+        await provider.address("s", "n", "v" * 43)
+    assert repr(process.issuer) in logged[-1]["reason"]

@@ -490,6 +490,21 @@ def test_a_stream_of_a_person_who_signs_out_ends_and_says_why(
     connection.close()
 
 
+def test_the_log_tells_the_operator_what_the_claim_made_of_a_person(
+    provider: Provider, browser: Browser
+) -> None:
+    for name, found in (
+        ("ada", "class_name=service scopes=read,run values_of_claim=2"),
+        ("root", "class_name=student scopes=admin,read,run values_of_claim=1"),
+        ("sam", "class_name=student scopes=read,run values_of_claim=0"),
+    ):
+        browser.sign_in(name)
+        lines = [
+            line for line in browser.server.log.read_text().splitlines() if f"#{name} " in line
+        ]
+        assert lines[-1].endswith(found)
+
+
 def test_a_person_is_told_of_no_key(provider: Provider, browser: Browser) -> None:
     browser.sign_in("ada")
     answer = browser.get(f"{API}/keys")

@@ -104,7 +104,7 @@ async def a_life_that_pays(state: State) -> None:
     submission, refused, reserved = make(), make(), make()
     await state.submissions.create(submission, None, "", PAYER)
     await state.submissions.create(refused, None, "", PAYER)
-    await state.quotas.admit(PAYER, [reserved.id])
+    await state.quotas.admit(PAYER, dict.fromkeys([reserved.id], 0))
     await state.submissions.discard(refused.id)
     await state.quotas.give_back(PAYER, [refused.id, reserved.id])
     assert await state.submissions.begin(submission, "3", "node") == 1
@@ -745,7 +745,7 @@ async def test_every_step_can_be_repeated(
             "queued", "started", "started", "started", "started", "output", "output", "finished"
         ]  # fmt: skip
         await a_life_that_pays(state)
-        levels = [round(each.left) for each in await state.quotas.admit(PAYER, ())]
+        levels = [round(each.left) for each in await state.quotas.admit(PAYER, {})]
         assert levels == [10, 99, 990, 9990, 1_000_000]
         await state.keys.add(first := a_key("first"))
         await state.keys.add(second := a_key("second"))
@@ -834,16 +834,16 @@ async def test_an_end_that_nobody_charged_is_charged_when_it_comes_again_or_afte
                 patch.setattr("occd.state.redis.indexes.Indexes.after_end", fails)
                 with pytest.raises(StateUnavailable):
                     await state.submissions.finish(submission.id, 1, spent)
-            assert (await state.quotas.admit(PAYER, ()))[0].left == 9
+            assert (await state.quotas.admit(PAYER, {}))[0].left == 9
             if again:
                 assert not await state.submissions.finish(submission.id, 1, spent)
         monkeypatch.setattr("occd.state.redis.quotas.LEFT_S", 0.0)
         monkeypatch.setattr("occd.state.redis.quotas._HEAL_EVERY_S", 0.05)
         async with opened(server):
             with trio.fail_after(SOON_S):
-                while (await state.quotas.admit(PAYER, ()))[0].left < 10:  # noqa: ASYNC110
+                while (await state.quotas.admit(PAYER, {}))[0].left < 10:  # noqa: ASYNC110
                     await trio.sleep(0.02)
-        assert [round(each.left, -2) for each in await state.quotas.admit(PAYER, ())][2:4] == [
+        assert [round(each.left, -2) for each in await state.quotas.admit(PAYER, {})][2:4] == [
             800,
             9800,
         ]
@@ -878,7 +878,7 @@ async def test_what_is_erased_before_it_is_charged_is_charged_and_counted_no_mor
                             await trio.sleep(0.01)
                 assert await state.submissions.erase(submission)
                 erased.set()
-            levels = [round(each.left) for each in await state.quotas.admit(PAYER, ())]
+            levels = [round(each.left) for each in await state.quotas.admit(PAYER, {})]
             assert levels == [10, 100 - used // 100, 1000 - used, 10_000 - used, 1_000_000]
         assert server.command("ZCARD", "occd2:admitted") == ":0"
 
@@ -896,7 +896,7 @@ async def test_a_damaged_cost_costs_nothing_and_holds_up_nobody(
             client.hset(f"occd2:{{{submission.id}}}", "cost", cost.encode("latin-1"))
         assert not await state.submissions.finish(submission.id, 1, result())
         assert await state.submissions.erase(submission)
-        assert [round(each.left) for each in await state.quotas.admit(PAYER, ())][2] == 1000
+        assert [round(each.left) for each in await state.quotas.admit(PAYER, {})][2] == 1000
 
 
 async def test_in_an_emptied_redis_quotas_begin_anew(server: RedisServer) -> None:
@@ -906,11 +906,11 @@ async def test_in_an_emptied_redis_quotas_begin_anew(server: RedisServer) -> Non
             await state.submissions.create(each, None, "", PAYER)
         await state.submissions.begin(submission, "3", "node")
         server.command("FLUSHALL")
-        assert (await state.quotas.admit(PAYER, ()))[0].left == 10
+        assert (await state.quotas.admit(PAYER, {}))[0].left == 10
         spent = replace(result(), spent=Spent(100.0))
         assert await state.submissions.begin(submission, "3", "node") == 1
         assert await state.submissions.finish(submission.id, 1, spent)
-        assert [each.left for each in await state.quotas.admit(PAYER, ())] == [
+        assert [each.left for each in await state.quotas.admit(PAYER, {})] == [
             10, 100, 1000, 10_000, 1_000_000
         ]  # fmt: skip
 

@@ -24,7 +24,8 @@ from occd.errors import (
     Unreadable,
 )
 from occd.events import LogEntry
-from occd.languages import Language, Offer
+from occd.execution.storing import most_stored
+from occd.languages import Language, Offer, find
 from occd.model import Accepted, Record, Submission, Summary
 from occd.principal import Principal, as_version_1
 from occd.quotas import Allowance, Payer, Quota
@@ -47,6 +48,7 @@ class Submit:
         self._config = config
         self._broker = broker
         self._state = state
+        self._languages = languages
         self._gate = Gate(config, languages, state.nodes.live)
         self._queueing: dict[str, trio.Event] = {}
         """By id: what is being recorded and queued by this process now."""
@@ -113,8 +115,9 @@ class Submit:
         self, submission: Submission, principal: Principal, key: str | None, digest: str
     ) -> Accepted:
         payer, turn = self._payer(principal), _turn(submission, principal)
+        stores = self._stores(submission, payer)
         while True:
-            created = await self._create(submission, key, digest, payer)
+            created = await self._create(submission, key, digest, payer, stores)
             if created.id == submission.id:
                 await self._publish_new(submission, turn)
                 metrics.ACCEPTED.inc()
@@ -129,14 +132,19 @@ class Submit:
             return Accepted(await self._state.submissions.get(created.id), created.quotas)
 
     async def _create(
-        self, submission: Submission, key: str | None, digest: str, payer: Payer | None
+        self,
+        submission: Submission,
+        key: str | None,
+        digest: str,
+        payer: Payer | None,
+        stores: int,
     ) -> Created:
         """A place that was reserved is given back where it is certain that nothing was recorded. An outage
         leaves that open: then the sweep of state gives the place back, if there is no submission."""
         mine = self._reserved & {submission.id}
         self._reserved -= mine
         try:
-            created = await self._state.submissions.create(submission, key, digest, payer)
+            created = await self._state.submissions.create(submission, key, digest, payer, stores)
         except Conflict:
             self._reserved |= mine
             raise
@@ -156,21 +164,21 @@ class Submit:
             yield
             return
         named = [_key_of(each, key) for each, key in zip(submissions, keys, strict=True)]
-        ids = [
-            each.id
+        stores = {
+            each.id: self._stores(each, payer)
             for each, key in zip(submissions, named, strict=True)
             if key is None or not await self._state.submissions.known(key)
-        ]
+        }
         try:
-            await self._state.quotas.admit(payer, ids)
+            await self._state.quotas.admit(payer, stores)
         except QuotaUsedUp as error:
             _count_refusal(error, principal)
             raise
-        self._reserved.update(ids)
+        self._reserved.update(stores)
         try:
             yield
         finally:
-            left = self._reserved.intersection(ids)
+            left = self._reserved.intersection(stores)
             self._reserved -= left
             if left:
                 with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
@@ -178,7 +186,13 @@ class Submit:
 
     async def quotas(self, principal: Principal) -> Sequence[Quota]:
         payer = self._payer(principal)
-        return await self._state.quotas.admit(payer, ()) if payer else ()
+        return await self._state.quotas.admit(payer, {}) if payer else ()
+
+    def _stores(self, submission: Submission, payer: Payer | None) -> int:
+        """What a submission may store at most, for whom it counts."""
+        if payer is None or payer.allowance.stored_bytes is None:
+            return 0
+        return most_stored(submission, find(self._languages, submission.language), self._config)
 
     def _payer(self, principal: Principal) -> Payer | None:
         """Who pays for what this principal submits; None where nothing is limited."""

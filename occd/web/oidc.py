@@ -176,8 +176,10 @@ class Provider:
                 found = await self._get(
                     f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
                 )
-                if found.get("issuer") != issuer:
-                    raise _Unfit("the provider names another issuer")
+                if (named := found.get("issuer")) != issuer:
+                    raise _Unfit(
+                        f"the provider names another issuer: {ascii(named)[:200]}; a slash at the end counts"
+                    )
                 for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
                     if not is_safe_address(str(found.get(name))):
                         raise _Unfit(f"the provider names no {name} that begins with https")

@@ -83,18 +83,22 @@ class People:
         self._believed[id] = now + _BELIEVED_S
         return True
 
-    async def sign_in(self, person: Person, headers: Headers, response: Response) -> None:
+    async def sign_in(self, person: Person, headers: Headers, response: Response) -> Principal:
         """Begin a session. One that the browser brought along ends."""
         assert self._oidc
         known = {*self._oidc.class_of, *self._oidc.admin}
         hashed = sha256(person.owner.encode()).hexdigest()[:32]
         id, secret, now = f"{hashed}.{secrets.token_hex(8)}", secrets.token_urlsafe(32), time.time()
         groups = tuple(each for each in dict.fromkeys(person.groups) if each in known)
-        await self._sessions.open(
-            Session(id, _hash(secret), person.owner, person.name, groups, now + SESSION_S, now)
+        session = Session(
+            id, _hash(secret), person.owner, person.name, groups, now + SESSION_S, now
         )
+        await self._sessions.open(session)
         await self._close(headers)
         self.cookies.write(response, self.cookies.session, f"{id}.{secret}", SESSION_S)
+        principal = self._principal(session, self._oidc)
+        assert principal
+        return principal
 
     async def sign_out(self, headers: Headers, response: Response) -> None:
         """Raises Rejected when another page than ours asks."""

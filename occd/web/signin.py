@@ -153,9 +153,15 @@ def sign_in_routes(
             )
         person = await provider.person(code, login.nonce, login.verifier)
         response = Response(b"", 303, {"Location": home + login.next})
-        await people.sign_in(person, request.headers, response)
+        principal = await people.sign_in(person, request.headers, response)
         cookies.forget(response, cookies.login)
-        log.info("a person signed in", owner=person.owner)
+        log.info(
+            "a person signed in",
+            owner=person.owner,
+            class_name=principal.class_name,
+            scopes=",".join(sorted(principal.scopes)),
+            values_of_claim=len(person.groups),  # none where the claim has another name
+        )
         return response
 
     return routes

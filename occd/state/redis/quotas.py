@@ -2,7 +2,7 @@
 there is one. They share a hash tag. For each of the two there are:
 
     1  a hash: each level with its limit and its time; `stored`, the sum of what is kept, and what of it is
-       whose, as `b:ID`
+       whose, as `b:ID`; `reserved`, the sum of what the members may store at most, and `r:ID`
     2  a sorted set: the members, by the time of their admission
     3  a sorted set: the submissions of which something is kept, by the time at which that goes
 
@@ -13,7 +13,7 @@ removed twice, or admitted twice, changes nothing the second time.
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 import trio
@@ -45,8 +45,8 @@ class RedisQuotas:
         self._admitted = store.key("admitted")
         self._passed = 0
 
-    async def admit(self, payer: Payer, ids: Collection[str]) -> tuple[Quota, ...]:
-        members = [_member(payer.name, id) for id in ids]
+    async def admit(self, payer: Payer, stores: Mapping[str, int]) -> tuple[Quota, ...]:
+        members = [_member(payer.name, id) for id in stores]
         limits = payer.allowance
         most = (
             limits.unfinished,
@@ -56,17 +56,18 @@ class RedisQuotas:
             limits.stored_bytes,
         )
         asked = ["" if each is None else each for each in most]
-        commands = [self._script("admit", payer.name, *asked, *ids)]
-        if ids:
+        asked += [each for one in stores.items() for each in one]
+        commands = [self._script("admit", payer.name, *asked)]
+        if stores:
             scored = [each for member in members for each in (time.time(), member)]
             commands.insert(0, ("ZADD", self._admitted, *scored))
         word, *numbers = (await self._store.link.run(*commands))[-1]
-        parts = [numbers[at : at + 7] for at in range(0, len(numbers), 7)]
+        parts = [numbers[at : at + 8] for at in range(0, len(numbers), 8)]
         shares = list(zip(payer.shares, map(_used, parts), strict=True))
         if word == b"admitted":
             return quotas_of(shares)
         await self._store.link.run(("ZREM", self._admitted, *members))
-        lack = lack_of(shares, len(ids))
+        lack = lack_of(shares, list(stores.values()))
         assert lack, "the script and `Used` have the same rules"
         raise QuotaUsedUp(lack, quotas_of(shares))
 
@@ -142,7 +143,7 @@ def _numbers(cost: str) -> Sequence[float]:
 
 
 def _used(numbers: Sequence[Reply]) -> Used:
-    unfinished, runs, hour, day, stored, until, at = numbers
+    unfinished, runs, hour, day, stored, reserved, until, at = numbers
     return Used(
         float(at),
         int(unfinished),
@@ -150,6 +151,7 @@ def _used(numbers: Sequence[Reply]) -> Used:
         float(hour),
         float(day),
         int(stored),
+        int(reserved),
         float(until) if until else None,
     )
 
@@ -213,12 +215,16 @@ end
 """.replace("<numbers>", f"{HOUSEHOLDS}, {LONGEST_S:.0f}, {LIMIT_MAX}")
 
 SCRIPTS = {
-    # The limits of unfinished, runs, CPU an hour and a day, and stored bytes, each a number or nothing; ids
+    # The limits of unfinished, runs, CPU an hour and a day, and stored bytes, each a number or nothing; ids,
+    # each with the bytes that it may store at most
     "admit": _COMMON
     + """
-local new, found, fits = {}, {}, true
-for n = 6, #ARGV do
-  if not redis.call('ZSCORE', M, ARGV[n]) then new[#new + 1] = ARGV[n] end
+local new, stores, found, fits, sum, largest = {}, {}, {}, true, 0, 0
+for n = 6, #ARGV, 2 do
+  if not redis.call('ZSCORE', M, ARGV[n]) then
+    new[#new + 1], stores[ARGV[n]] = ARGV[n], ARGV[n + 1]
+    sum, largest = sum + ARGV[n + 1], math.max(largest, ARGV[n + 1])
+  end
 end
 for record = 1, RECORDS do
   turn_to(record)
@@ -229,10 +235,12 @@ for record = 1, RECORDS do
   for _, id in ipairs(gone) do unstore(id) end
   local unfinished, runs, hour, day = redis.call('ZCARD', M), level('runs'), level('hour'), level('day')
   local stored = tonumber(redis.call('HGET', R, 'stored') or 0)
+  local reserved = tonumber(redis.call('HGET', R, 'reserved') or 0)
   fits = fits and (not most[1] or unfinished + #new <= most[1]) and (not most[2] or runs + #new <= most[2])
     and (not most[3] or hour < most[3]) and (not most[4] or day < most[4])
-    and (not most[5] or stored < most[5])
-  found[record] = {most = most, unfinished = unfinished, runs = runs, hour = hour, day = day, stored = stored}
+    and (not most[5] or stored + reserved + sum - largest < most[5])
+  found[record] = {most = most, unfinished = unfinished, runs = runs, hour = hour, day = day, stored = stored,
+                   reserved = reserved}
 end
 fits = fits or #new == 0
 local told = {fits and 'admitted' or 'refused'}
@@ -240,8 +248,14 @@ for record = 1, RECORDS do
   turn_to(record)
   local it = found[record]
   if fits and #new > 0 then
-    for _, id in ipairs(new) do redis.call('ZADD', M, exact(at), id) end
-    it.unfinished, it.runs = it.unfinished + #new, it.runs + #new
+    for _, id in ipairs(new) do
+      redis.call('ZADD', M, exact(at), id)
+      if tonumber(stores[id]) > 0 then
+        redis.call('HSET', R, 'r:' .. id, stores[id])
+        redis.call('HINCRBY', R, 'reserved', stores[id])
+      end
+    end
+    it.unfinished, it.runs, it.reserved = it.unfinished + #new, it.runs + #new, it.reserved + sum
     keep('runs', it.runs, it.most[2])
     keep('hour', it.hour, it.most[3])
     keep('day', it.day, it.most[4])
@@ -249,8 +263,8 @@ for record = 1, RECORDS do
     last()
   end
   local first = redis.call('ZRANGE', S, 0, 0, 'WITHSCORES')[2] or ''
-  for _, each in ipairs({it.unfinished, exact(it.runs), exact(it.hour), exact(it.day), it.stored, first,
-                         exact(at)}) do
+  for _, each in ipairs({it.unfinished, exact(it.runs), exact(it.hour), exact(it.day), it.stored,
+                         it.reserved, first, exact(at)}) do
     told[#told + 1] = each
   end
 end
@@ -268,6 +282,11 @@ for record = 1, RECORDS do
     for _, name in ipairs({'hour', 'day'}) do
       local used, limit = level(name)
       keep(name, used + cpu, limit)
+    end
+    local reserved = redis.call('HGET', R, 'r:' .. ARGV[1])
+    if reserved then
+      redis.call('HDEL', R, 'r:' .. ARGV[1])
+      redis.call('HINCRBY', R, 'reserved', '-' .. reserved)
     end
     if bytes > 0 and redis.call('HEXISTS', R, 'stored') == 1 then
       redis.call('HSET', R, 'b:' .. ARGV[1], ARGV[3])

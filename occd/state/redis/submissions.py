@@ -58,7 +58,12 @@ class RedisSubmissions:
         self._starts = Trouble("a start waits for state")
 
     async def create(
-        self, submission: Submission, key: str | None, digest: str, payer: Payer | None = None
+        self,
+        submission: Submission,
+        key: str | None,
+        digest: str,
+        payer: Payer | None = None,
+        stores: int = 0,
     ) -> Created:
         name, reserved = "", submission.id
         if key is not None:
@@ -67,7 +72,8 @@ class RedisSubmissions:
             if published is not None:
                 return Created(id, published)
             submission = replace(submission, id=id)
-        left = await self._admit(payer, submission.id, name if submission.id == reserved else "")
+        mine = name if submission.id == reserved else ""
+        left = await self._admit(payer, submission.id, stores, mine)
         id, created_at = submission.id, submission.created_at
         counts, position, _ = await self._store.link.run(
             self._indexes.rate(),
@@ -93,12 +99,14 @@ class RedisSubmissions:
         await self._indexes.add(submission)
         return Created(id, made[0] == b"was there" and made[1] == b"1", left)
 
-    async def _admit(self, payer: Payer | None, id: str, name: str) -> tuple[Quota, ...]:
+    async def _admit(
+        self, payer: Payer | None, id: str, stores: int, name: str
+    ) -> tuple[Quota, ...]:
         """`name` is the name of the idempotency key's key that was reserved for this submission."""
         if payer is None:
             return ()
         try:
-            return await self._quotas.admit(payer, [id])
+            return await self._quotas.admit(payer, {id: stores})
         except QuotaUsedUp as error:
             refused = error
         if name:
