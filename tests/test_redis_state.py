@@ -28,6 +28,7 @@ from occd.errors import (
     Conflict,
     EventsReset,
     OccdError,
+    QuotaUsedUp,
     StateUnavailable,
     UnknownSubmission,
     Unreadable,
@@ -43,6 +44,7 @@ from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.indexes import Indexes
 from occd.state.redis.link import Link
+from occd.state.redis.quotas import RedisQuotas
 from occd.state.redis.store import RedisStore
 
 SOON_S = 30.0
@@ -105,8 +107,8 @@ async def a_life_that_pays(state: State) -> None:
     await state.submissions.create(submission, None, "", PAYER)
     await state.submissions.create(refused, None, "", PAYER)
     await state.quotas.admit(PAYER, dict.fromkeys([reserved.id], 0))
-    await state.submissions.discard(refused.id)
-    await state.quotas.give_back(PAYER, [refused.id, reserved.id])
+    await state.submissions.discard(refused.id, PAYER)
+    await state.quotas.give_back(PAYER, [reserved.id])
     assert await state.submissions.begin(submission, "3", "node") == 1
     spent = replace(result(), spent=Spent(10.0, 100))
     assert await state.submissions.finish(submission.id, 1, spent)
@@ -801,6 +803,38 @@ async def test_a_key_that_leads_nowhere_is_free_again_after_a_while(
         assert (await state.submissions.create(other, "key", "other")).id == other.id
 
 
+async def test_a_refused_request_leaves_its_repetition_the_key_and_the_member(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are under way at the limit. Room comes after the first was refused and before it says so."""
+    ask, who = RedisQuotas.ask, replace(PAYER, allowance=Allowance(unfinished=1))
+    async with opened(server) as state, opened(server) as other:
+        waiting, first, second = make(), make(), make()
+        await state.submissions.create(waiting, None, "", who)
+
+        async def ask_slowly(quotas: RedisQuotas, *args: Any) -> Any:
+            try:
+                return await ask(quotas, *args)
+            except QuotaUsedUp as error:
+                refused = error
+            monkeypatch.setattr(RedisQuotas, "ask", ask)
+            await state.submissions.cancel(waiting.id)
+            made = await other.submissions.create(second, "key", "digest", who)
+            assert (made.id, made.quotas[0].left) == (first.id, 0)
+            raise refused
+
+        monkeypatch.setattr(RedisQuotas, "ask", ask_slowly)
+        with pytest.raises(QuotaUsedUp):
+            await state.submissions.create(first, "key", "digest", who)
+        third = await state.submissions.create(make(), "key", "digest", who)
+        assert third.id == first.id
+        assert server.command("ZCARD", "occd2:admitted") == ":1"
+        assert (await state.quotas.admit(who, {}))[0].left == 0
+        assert await state.submissions.cancel(first.id)
+        assert (await state.quotas.admit(who, {}))[0].left == 1
+        assert server.command("ZCARD", "occd2:admitted") == ":0"
+
+
 async def test_those_that_wait_no_more_are_counted_no_more(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -960,7 +994,9 @@ async def live(state: State) -> None:
     await state.submissions.unpublished(time.time() + 60)
     await a_life_that_pays(state)
     stored = make()
-    await state.submissions.create(stored, None, "", PAYER)
+    await state.submissions.create(
+        stored, None, "", replace(PAYER, name="addr:2001:db8:7:: 2001:db8:7::/48")
+    )
     await state.submissions.finish(stored.id, None, result())
     await state.nodes.announce(Node("n", ("ws",)))
     await state.nodes.live()

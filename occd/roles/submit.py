@@ -119,7 +119,7 @@ class Submit:
         while True:
             created = await self._create(submission, key, digest, payer, stores)
             if created.id == submission.id:
-                await self._publish_new(submission, turn)
+                await self._publish_new(submission, turn, payer)
                 metrics.ACCEPTED.inc()
                 return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
@@ -275,13 +275,15 @@ class Submit:
         """The languages that some execute node can run now."""
         return await self._gate.offered()
 
-    async def _publish_new(self, submission: Submission, turn: str | None) -> None:
+    async def _publish_new(
+        self, submission: Submission, turn: str | None, payer: Payer | None
+    ) -> None:
         """Publish a submission. If the broker does not take it, forget it, and the client gets an error. Only
         the recorder may forget it, since a repetition of the request may have published it meanwhile."""
         try:
             await self._publish(submission, turn)
         except OccdError:
-            await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (accept() shields and bounds it)
+            await self._state.submissions.discard(submission.id, payer)  # noqa: ASYNC120  (accept() shields and bounds it)
             raise
 
     async def _publish(self, submission: Submission, turn: str | None) -> None:

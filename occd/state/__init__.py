@@ -146,9 +146,10 @@ class Submissions(Protocol):
     async def published(self, id: str) -> None:
         """Note that the broker has the submission."""
 
-    async def discard(self, id: str) -> None:
+    async def discard(self, id: str, payer: Payer | None = None) -> None:
         """Forget a submission that the broker did not take, and give its payer back what it took. Does
-        nothing to a published one."""
+        nothing to a published one. `payer`, if known, is for a store that carried this out once, and then
+        could not say so."""
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
         """Submissions created before a time that no broker confirmed, because a process died in between.

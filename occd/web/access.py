@@ -20,7 +20,7 @@ from occd.principal import Principal, Scope
 from occd.web.endings import Endings, ended
 from occd.web.ids import checked_id
 from occd.web.origin import check_origin
-from occd.web.owner import how_to_say_who
+from occd.web.owner import how_to_say_who, owner_of
 from occd.web.query import check_parameters
 
 _OWNERS_MAX = 10_000
@@ -83,6 +83,16 @@ class Access:
             raise Rejected("unauthorized", how_to_say_who(self._config.accounts))
         have = ", ".join(sorted(principal.scopes))
         raise Rejected("forbidden", f"this needs the scope {scope}, and you have {have}")
+
+    def owner_for(self, principal: Principal, scope: Scope, asked: str | None) -> str:
+        """Whose submissions a call is about: the caller's own, or, for callers with this scope, those of the
+        owner that is asked for. Raises Rejected."""
+        own = owner_of(principal)
+        if asked in (None, own):
+            return own
+        self.need(principal, scope)
+        assert asked
+        return asked
 
     async def need_of(self, principal: Principal, scope: Scope, id: str) -> None:
         """`need`, of the submission with this id. Raises UnknownSubmission, too, for another one's."""

@@ -1,3 +1,5 @@
+import { steady } from './steady'
+
 /** What a slow line carries, in characters a second. */
 const slowest = 32_768
 /** While something else comes, an answer may wait behind that. In milliseconds. */
@@ -29,7 +31,7 @@ export function newAnswers(buffered: () => number, patience: () => number, late:
   let overdue = false
 
   function look(): void {
-    const now = Date.now()
+    const now = steady()
     if (buffered() !== left) {
       left = buffered()
       overdue = false
@@ -54,14 +56,14 @@ export function newAnswers(buffered: () => number, patience: () => number, late:
 
   return {
     sent(ref, characters) {
-      const at = Date.now()
+      const at = steady()
       if (unanswered.size === 0) since = at
       unanswered.set(ref, { at, characters })
       left = buffered()
       timer ??= setInterval(look, pause)
     },
     heard(ref) {
-      since = Date.now()
+      since = steady()
       if (ref === undefined || !unanswered.delete(ref)) return
       overdue = false
       if (unanswered.size === 0) forget()

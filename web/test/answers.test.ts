@@ -5,6 +5,7 @@ import { newAnswers } from '../src/answers'
 
 function begin(context: TestContext) {
   context.mock.timers.enable({ apis: ['setInterval', 'Date'] })
+  context.mock.method(performance, 'now', () => Date.now())
   const line = { buffered: 0, late: 0 }
   const answers = newAnswers(() => line.buffered, () => 10_000, () => line.late++)
   const after = (seconds: number) => {

@@ -62,7 +62,7 @@ class EmbeddedSubmissions:
     async def published(self, id: str) -> None:
         await self._database.write(lambda db: sql.set_published(db, id), hurry=False)
 
-    async def discard(self, id: str) -> None:
+    async def discard(self, id: str, payer: Payer | None = None) -> None:
         def forget(gone: int) -> None:
             if gone:
                 self._shared.queued -= 1

@@ -46,6 +46,20 @@ class RedisQuotas:
         self._passed = 0
 
     async def admit(self, payer: Payer, stores: Mapping[str, int]) -> tuple[Quota, ...]:
+        try:
+            return await self.ask(payer, stores)
+        except QuotaUsedUp as error:
+            refused = error
+        await self.forget(payer, stores)
+        raise refused
+
+    async def forget(self, payer: Payer, ids: Collection[str]) -> None:
+        """Nobody admits these ids any more, and they are no members."""
+        members = [_member(payer.name, id) for id in ids]
+        await self._store.link.run(("ZREM", self._admitted, *members))
+
+    async def ask(self, payer: Payer, stores: Mapping[str, int]) -> tuple[Quota, ...]:
+        """`admit`. What is refused stays in the set of all members, for `forget` or for `heal`."""
         members = [_member(payer.name, id) for id in stores]
         limits = payer.allowance
         most = (
@@ -66,7 +80,6 @@ class RedisQuotas:
         shares = list(zip(payer.shares, map(_used, parts), strict=True))
         if word == b"admitted":
             return quotas_of(shares)
-        await self._store.link.run(("ZREM", self._admitted, *members))
         lack = lack_of(shares, list(stores.values()))
         assert lack, "the script and `Used` have the same rules"
         raise QuotaUsedUp(lack, quotas_of(shares))
