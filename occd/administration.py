@@ -5,9 +5,10 @@ Without a daemon the command opens the data folder itself. The command reaches R
 both cases.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +19,15 @@ from occd.cancelling import cancel, cancel_all
 from occd.config import Config
 from occd.control import reach
 from occd.datafile import refuse_absent
-from occd.errors import Poisoned, Rejected, StateUnavailable, UnknownSubmission
+from occd.draining import Draining
+from occd.errors import (
+    DataFolderError,
+    OccdError,
+    Poisoned,
+    Rejected,
+    StateUnavailable,
+    UnknownSubmission,
+)
 from occd.key import Issued
 from occd.keyring import Keyring, no_key
 from occd.model import Record
@@ -29,6 +38,7 @@ from occd.web.schema import configured_key_json, key_json, revoked_json
 
 T = TypeVar("T")
 
+_LOOK_S = 0.2
 _STEP_S = 30.0
 _RETRY_AFTER_S = 5
 
@@ -40,6 +50,7 @@ class Administration:
     config: Config
     broker: Broker
     state: State
+    draining: Draining = field(default_factory=Draining)
 
     async def requeue(self, id: str) -> str:
         """The id of the new submission. Raises Rejected."""
@@ -57,6 +68,41 @@ class Administration:
         with trio.move_on_after(_STEP_S, shield=True):
             return await cancel(self.state, self.broker, self.config.submission_queue, id)
         raise StateUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+
+def drain(config: Config, timeout_s: float, tell: Callable[[int], None]) -> bool:
+    """Tell the daemon to take no more, and wait until it has no submission in hand; False when it still has
+    some after the time. `tell` is told how many, whenever the number has changed."""
+    deadline, told = time.monotonic() + timeout_s, None
+    with reach(config) as control:
+        if control is None:
+            raise _no_daemon(config)
+        said = control.ask("POST", "drain")
+        while True:
+            if not said["draining"]:
+                raise OccdError("the drain was undone")
+            if said["held"] != told:
+                tell(told := said["held"])
+            if not told:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_S)
+            said = control.ask("GET", "drain")
+
+
+def undo_drain(config: Config) -> None:
+    with reach(config) as control:
+        if control is None:
+            raise _no_daemon(config)
+        control.ask("DELETE", "drain")
+
+
+def _no_daemon(config: Config) -> OccdError:
+    return OccdError(
+        f"no daemon listens at {config.control_socket}; name the daemon's folder with --data-dir before the "
+        "command, or its control.socket"
+    )
 
 
 def requeue_letter(config: Config, id: str) -> str:

@@ -49,6 +49,7 @@ THREADS = _gauge("occd_threads", "Threads of Python")
 UP = _gauge("occd_up", "1 when the part (queue, state) can be used, else 0", "part")
 CHECK = _gauge("occd_check_seconds", "How long the part took to answer", "part")
 READY = _gauge("occd_ready", "1 when a program would be run now, as /readyz says, else 0")
+DRAINING = _gauge("occd_draining", "1 while this process takes no more, after occd drain, else 0")
 NODES = _gauge("occd_nodes", "Nodes that have announced this role lately", "role")
 
 # Requests

@@ -34,9 +34,9 @@ async def announce(
         while True:
             with trouble.survived():
                 node = describe()
-                if node is None and told:
+                if told and (node is None or node.roles != told.roles):
                     await nodes.withdraw(told)
-                elif node and not await nodes.announce(node):
+                if node and not await nodes.announce(node):
                     forgotten()
                 told = node
             task_status.started()

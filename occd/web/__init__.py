@@ -118,7 +118,23 @@ class KeyService(Protocol):
     async def revoke(self, id: str, *, cancel: bool) -> Revoked: ...
 
 
+class Draining(Protocol):
+    """Whether this process takes no more."""
+
+    @property
+    def on(self) -> bool: ...
+
+    @property
+    def held(self) -> int:
+        """How many submissions this process has in hand."""
+
+    def tell(self, *, on: bool) -> None: ...
+
+
 class AdminService(Protocol):
+    @property
+    def draining(self) -> Draining: ...
+
     async def requeue(self, id: str) -> str:
         """Submit a kept dead letter anew; the new submission's id. Raises Rejected."""
 

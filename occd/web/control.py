@@ -1,4 +1,5 @@
-"""The calls of administrators beside the keys: try a dead letter again and, at the control socket, cancel.
+"""The calls of administrators beside the keys: try a dead letter again and, at the control socket, cancel,
+drain and back up.
 
 Whoever reaches the control socket may do everything: the socket takes its own user and root alone.
 """
@@ -72,3 +73,31 @@ def cancel_routes(service: AdminService, access: Access) -> Blueprint:
         return in_json({"id": id, "status": record.status, "cancelled": cancelled})
 
     return cancelling
+
+
+def drain_routes(service: AdminService, access: Access) -> Blueprint:
+    """For the process that answers, whatever its roles."""
+    draining = Blueprint("draining", __name__)
+    access.guard(
+        draining, {f"draining.{name}": Call("admin") for name in ("look", "begin", "undo")}
+    )
+
+    def told() -> Response:
+        return in_json({"draining": service.draining.on, "held": service.draining.held})
+
+    @draining.get("/drain")
+    async def look() -> Response:
+        return told()
+
+    @draining.post("/drain")
+    async def begin() -> Response:
+        refuse_body()
+        service.draining.tell(on=True)
+        return told()
+
+    @draining.delete("/drain")
+    async def undo() -> Response:
+        service.draining.tell(on=False)
+        return told()
+
+    return draining

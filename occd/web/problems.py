@@ -86,7 +86,7 @@ _REJECTED = {
     "no-accounts": (409, "This server has no accounts"),
     "not-finished": (409, "This submission has not finished"),
     "not-kept": (409, "What this submission was given is not kept any more"),
-    "shutting-down": (503, "The server is stopping, try again"),
+    "shutting-down": (503, "The server takes nothing more, try again"),
     "no-nodes": (503, "Nothing runs programs here now, try again"),
     "too-many": (429, "That is too many at once"),
     "too-many-failures": (429, "Too many keys were wrong"),
