@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import trio
 
+from occd.backup import backup, refuse_servers
 from occd.broker import Broker, open_broker
 from occd.cancelling import cancel, cancel_all
 from occd.config import Config
@@ -35,6 +37,7 @@ from occd.queues import no_letter, requeue
 from occd.sqlite import open_database
 from occd.state import State, open_state
 from occd.web.schema import configured_key_json, key_json, revoked_json
+from occd.wholefile import written
 
 T = TypeVar("T")
 
@@ -62,6 +65,17 @@ class Administration:
             except Poisoned as error:
                 raise Rejected("not-kept", str(error)) from error
         raise StateUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+    async def backup(self) -> AsyncIterator[bytes]:
+        """All pieces of a backup. Raises Rejected when none can be made."""
+        refuse_servers(self.config)
+        assert self.state.backup is not None
+        pieces = self.state.backup()
+        try:
+            first = await anext(pieces)
+        except DataFolderError as error:
+            raise Rejected("no-backup", str(error)) from error
+        return _with(first, pieces)
 
     async def cancel(self, id: str) -> tuple[Record, bool]:
         """The record, and whether there was anything to cancel. Raises UnknownSubmission."""
@@ -103,6 +117,31 @@ def _no_daemon(config: Config) -> OccdError:
         f"no daemon listens at {config.control_socket}; name the daemon's folder with --data-dir before the "
         "command, or its control.socket"
     )
+
+
+def make_backup(config: Config, path: Path, *, replace: bool) -> int:
+    """Make a backup, which is there when it is whole and on the disk; its size in bytes. Raises OccdError."""
+    with written(path, replace=replace) as file, reach(config) as control:
+        if control is None:
+            refuse_servers(config)
+            refuse_absent(config.data_dir)
+            trio.run(_copy_folder, config.data_dir, file)
+        else:
+            for piece in control.read("backup"):
+                file.write(piece)
+        return file.tell()
+
+
+async def _copy_folder(folder: Path, file: BinaryIO) -> None:
+    async with open_database(folder) as database:
+        async for piece in backup(database, folder):
+            file.write(piece)
+
+
+async def _with(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 def requeue_letter(config: Config, id: str) -> str:

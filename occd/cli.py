@@ -286,6 +286,35 @@ def drain(config: Config, undo: bool, timeout: float) -> None:
         sys.exit(TIME_OVER)
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.pass_obj
+def backup(config: Config, file: Path, force: bool) -> None:
+    """Write all that the data folder keeps into one file, beside a running daemon or without one.
+
+    The file has submissions, results and their files, the queue, keys, sessions and quotas, as they were at
+    one moment after the start of the command. It holds the secrets of clients: keep it as the data folder.
+    """
+    from occd.administration import make_backup
+
+    size = make_backup(config, file, replace=force)
+    click.echo(f"occd: {file}: {size / 1e6:.1f} MB", err=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--data-dir", type=click.Path(path_type=Path), help="A folder that is new or empty.")
+@click.pass_obj
+def restore(config: Config, file: Path, data_dir: Path | None) -> None:
+    """Make a data folder of a backup. Programs that had not finished run when occd starts there."""
+    from occd.restore import restore as restored
+
+    folder = data_dir or config.data_dir
+    restored(file, folder)
+    click.echo(f"occd: restored {folder}", err=True)
+
+
 @main.group()
 def keys() -> None:
     """Create, list, replace and revoke the keys of accounts (docs/accounts.md).

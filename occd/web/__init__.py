@@ -1,6 +1,6 @@
 """The HTTP and WebSocket edge. It knows no broker, state or sandbox: roles hand it services."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
@@ -140,6 +140,9 @@ class AdminService(Protocol):
 
     async def cancel(self, id: str) -> tuple[Record, bool]:
         """The record, and whether there was anything to cancel. Raises UnknownSubmission."""
+
+    async def backup(self) -> AsyncIterator[bytes]:
+        """All pieces of a backup. Raises Rejected when none can be made."""
 
 
 class Health(Protocol):

@@ -5,9 +5,11 @@ Whoever reaches the control socket may do everything: the socket takes its own u
 """
 
 import socket
+from collections.abc import AsyncIterator
 
 import trio
 from quart import Blueprint, Response
+from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import Headers
 
 from occd.principal import Principal
@@ -73,6 +75,30 @@ def cancel_routes(service: AdminService, access: Access) -> Blueprint:
         return in_json({"id": id, "status": record.status, "cancelled": cancelled})
 
     return cancelling
+
+
+class _Pieces(ResponseBody):
+    """A body that is made while it is sent."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+def backup_routes(service: AdminService, access: Access) -> Blueprint:
+    backing = Blueprint("backing", __name__)
+    access.guard(backing, {"backing.backup": Call("admin")})
+
+    @backing.get("/backup")
+    async def backup() -> Response:
+        return Response(_Pieces(await service.backup()), content_type="application/x-tar")
+
+    return backing
 
 
 def drain_routes(service: AdminService, access: Access) -> Blueprint:

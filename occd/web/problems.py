@@ -84,6 +84,8 @@ _REJECTED = {
     "key-in-address": (400, "A key does not belong into an address"),
     "configured": (409, "This stands in the configuration"),
     "no-accounts": (409, "This server has no accounts"),
+    "elsewhere": (409, "This server keeps its data elsewhere"),
+    "no-backup": (503, "No backup can be made now"),
     "not-finished": (409, "This submission has not finished"),
     "not-kept": (409, "What this submission was given is not kept any more"),
     "shutting-down": (503, "The server takes nothing more, try again"),

@@ -26,6 +26,7 @@ DELETE /api/v1/submissions/{id}     cancel           control.py
 GET    /api/v1/drain                take no more
 POST   /api/v1/drain
 DELETE /api/v1/drain
+GET    /api/v1/backup               back up
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ from occd.web import AdminService, FollowService, Health, KeyService, SubmitServ
 from occd.web.access import Access, refuse_key_in_address
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
-from occd.web.control import admin_routes, cancel_routes, drain_routes
+from occd.web.control import admin_routes, backup_routes, cancel_routes, drain_routes
 from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
@@ -127,6 +128,7 @@ def make_control_app(config: Config, services: Services, access: Access) -> Quar
         admin_routes(services.admin, access),
         cancel_routes(services.admin, access),
         drain_routes(services.admin, access),
+        backup_routes(services.admin, access),
     ):
         app.register_blueprint(routes, url_prefix="/api/v1")
     _health_routes(app, services.health)
