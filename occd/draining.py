@@ -8,7 +8,8 @@ import trio
 class Draining:
     def __init__(self) -> None:
         self.on = False
-        self._changed = trio.Event()
+        self.changed = trio.Event()
+        """Set when `on` changes; another one then takes its place."""
         self._held: list[Callable[[], int]] = []
 
     def counts(self, held: Callable[[], int]) -> None:
@@ -23,9 +24,9 @@ class Draining:
 
     def tell(self, *, on: bool) -> None:
         self.on = on
-        self._changed.set()
-        self._changed = trio.Event()
+        self.changed.set()
+        self.changed = trio.Event()
 
     async def until(self, *, on: bool) -> None:
         while self.on != on:
-            await self._changed.wait()
+            await self.changed.wait()

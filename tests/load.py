@@ -10,7 +10,8 @@ from threading import Event, Lock, Thread
 
 from serving import PATIENCE_S, Server
 
-_RETRY_S = 0.2
+_PAUSE_S = 0.2
+"""Between two submissions of a client: what is accepted has to be run, and a test waits for it."""
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Load:
             while not self._stop.is_set():
                 number += 1
                 self._submit(f"{name}-{number}")
+                self._stop.wait(_PAUSE_S)
         except BaseException as error:
             self._failed.append(error)
             raise
@@ -61,7 +63,7 @@ class Load:
             assert answer.headers["Retry-After"]
             with self._lock:
                 self.problems[answer.json()["type"]] += 1
-            if self._stop.wait(_RETRY_S):
+            if self._stop.wait(_PAUSE_S):
                 return
 
 

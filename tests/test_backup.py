@@ -44,12 +44,18 @@ def entries(file: Path) -> dict[str, bytes]:
         return {each.name: tar.extractfile(each).read() for each in tar}  # type: ignore[union-attr]
 
 
-@pytest.fixture
-def stopped(tmp_path: Path) -> Path:
-    """The folder of a daemon that ran a program which left a file."""
-    with serving(tmp_path / "data") as server:
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("used") / "data"
+    with serving(folder) as server:
         server.run(LEAVES, **ARTIFACTS)
-    return tmp_path / "data"
+    return folder
+
+
+@pytest.fixture
+def stopped(used: Path, tmp_path: Path) -> Path:
+    """The folder of a daemon that ran a program which left a file."""
+    return shutil.copytree(used, tmp_path / "data")
 
 
 @pytest.fixture

@@ -114,7 +114,13 @@ class Execute:
         """Take submissions until `stopping` is set, then finish the running ones and return. Cancelling hands
         the unfinished ones back."""
         async with trio.open_nursery() as background:
-            await background.start(announce, self._state.nodes, self._describe, self._remind)
+            await background.start(
+                announce,
+                self._state.nodes,
+                self._describe,
+                self._remind,
+                lambda: self._draining.changed,
+            )
             background.start_soon(self.fitness.run)
             background.start_soon(self.arbiter.run)
             background.start_soon(self._make_room)
