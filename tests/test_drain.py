@@ -98,7 +98,8 @@ def test_what_waits_in_the_queue_waits_until_the_drain_is_undone(tmp_path: Path)
 def test_what_is_drained_takes_again_after_a_start(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         assert drain(server)[0] == 0
-        assert server.post({"language": "python", "source": "1"}).status == 503
+        answer = server.post({"language": "python", "source": "1"})
+        assert (answer.status, answer.json()["type"]) == (503, "shutting-down")
     with serving(tmp_path / "data") as server:
         assert server.run("print(1)")["verdict"] == "ok"
 
@@ -149,13 +150,13 @@ def test_a_node_of_several_is_drained_under_load(installation: dict[str, Server]
         clients.until(5)
         assert drain(one)[0] == 0
         before = set(clients.accepted)
-        wait_nodes(front, "one: draining", "other: execute")
+        wait_nodes(front, "one: draining;", "other: execute;")
         clients.until(10)
         meanwhile = sorted(set(clients.accepted) - before)[:5]
         for each in meanwhile:
             front.result(each)
         assert drain(one, "--undo") == (0, "")
-        wait_nodes(front, "one: execute", "other: execute")
+        wait_nodes(front, "one: execute;", "other: execute;")
         assert drain(other)[0] == 0
         assert other.stop() == 0
         before = set(clients.accepted)
