@@ -1,6 +1,6 @@
 """`make bench`: what a hello costs, what a test costs, how soon output is seen, and a classroom.
-`PARTS="judging classroom"` measures only those. Two parts must be named: `page`, which takes a quarter of an
-hour, and `accounts`, what accounts and quotas add to a hello."""
+`PARTS="judging classroom"` measures only those. Three parts must be named: `page`, which takes a quarter of
+an hour, `accounts`, what accounts and quotas add to a hello, and `metrics`, what metrics add."""
 
 import argparse
 
@@ -11,6 +11,7 @@ from bench.classroom import classroom
 from bench.hello import hello
 from bench.judging import judging
 from bench.live import live
+from bench.metrics import metrics
 from bench.page import page
 from occd.sandbox.kernel import enter_private_mounts
 
@@ -20,9 +21,10 @@ PARTS = {
     "live": live,
     "classroom": classroom,
     "accounts": accounts,
+    "metrics": metrics,
     "page": page,
 }
-NAMED = {"accounts", "page"}
+NAMED = {"accounts", "metrics", "page"}
 """The parts that are measured only when they are named."""
 
 

@@ -135,8 +135,13 @@ class AnonymousConfig(Section):
 
 def is_safe_address(url: str) -> bool:
     """Whether secrets may go there: by https, or without leaving the machine."""
-    site = urlsplit(url)
-    host = site.hostname or ""
+    if not re.fullmatch(r"[!-~]{1,2000}", url):
+        return False
+    try:
+        site = urlsplit(url)
+        host, _ = site.hostname or "", site.port
+    except ValueError:  # brackets or a port that are none
+        return False
     try:
         local = ip_address(host).is_loopback
     except ValueError:

@@ -20,7 +20,7 @@ from occd.broker import Broker, open_broker
 from occd.cancelling import cancel, cancel_all
 from occd.config import Config
 from occd.control import reach
-from occd.datafile import refuse_absent
+from occd.datafile import refuse_absent, refuse_anothers
 from occd.draining import Draining
 from occd.errors import (
     DataFolderError,
@@ -190,6 +190,11 @@ def list_keys(config: Config) -> list[dict[str, Any]]:
         return found
 
 
+def begins_folder(config: Config) -> bool:
+    """Whether a new key would be the first that lies in the data folder."""
+    return config.redis is None and not (config.data_dir / "occd.db").exists()
+
+
 def create_key(
     config: Config, owner: str, class_name: str, scopes: Collection[str], expires_s: float | None
 ) -> dict[str, Any]:
@@ -249,8 +254,7 @@ def _with_keyring(
         async with AsyncExitStack() as stack:
             database = broker = None
             if config.redis is None:
-                if not may_be_new:
-                    refuse_absent(config.data_dir)
+                (refuse_anothers if may_be_new else refuse_absent)(config.data_dir)
                 database = await stack.enter_async_context(open_database(config.data_dir))
                 broker = await stack.enter_async_context(open_broker(config, database))
             state = await stack.enter_async_context(open_state(config, database))

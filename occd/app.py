@@ -16,7 +16,7 @@ import math
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -200,7 +200,7 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         ws.stopping,
     )
     server_stopping, deadline = trio.Event(), math.inf
-    limits = edge_limits(config.http, connections_max)
+    limits = edge_limits(config, connections_max)
     beside = (keyring.run, access.endings.run) if config.accounts else ()
     control = make_control_app(
         config, services, Access(config, Administrators(), submissions.owner)
@@ -225,6 +225,8 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         )
         _tune_collector()
         _introduce(config, bound, opened)
+        if "submit" in config.roles and config.accounts is None:
+            await _tell_of_unused_keys(keyring)
         await stop.wait()
         log.info("stopping", grace_s=config.grace_s)
         deadline = trio.current_time() + config.grace_s
@@ -404,6 +406,20 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
     for where in bound:
         _say(f"occd: open http://{where}/" if "submit" in config.roles else
              f"occd: ready: http://{where}/readyz")  # fmt: skip
+    if "submit" in config.roles and config.http.public_url:
+        _say(f"occd: browsers find the page at {config.http.public_url}/")
+
+
+async def _tell_of_unused_keys(keyring: Keyring) -> None:
+    """Without accounts everybody may use everything. Whoever created keys did not want that."""
+    with suppress(OccdError):
+        if keys := await keyring.all():
+            log.warning(
+                "there are keys and no accounts",
+                keys=len(keys),
+                remedy="everybody may run programs; if that is wrong, see whether --config names the folder "
+                "with accounts.yaml",
+            )
 
 
 def _is_open(config: Config) -> bool:

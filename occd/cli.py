@@ -64,12 +64,14 @@ class _Run(click.Command):
 )
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen (default 127.0.0.1:8000).")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where to keep everything (default ./data)."
+    "--data-dir",
+    type=click.Path(readable=False, path_type=Path),  # whoever reads it says whose it is
+    help="Where to keep everything (default ./data).",
 )
 @click.option(
     "--config",
     "folder",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="A folder of YAML files (default ./config).",
 )
 @click.pass_context
@@ -343,7 +345,14 @@ def create_key(
     from occd import administration
 
     scopes = [each.strip() for each in scope.split(",")]
+    new = administration.begins_folder(config)
     _show_new(administration.create_key(config, owner, class_name, scopes, expires))
+    if new:
+        click.echo(
+            f"occd: the data folder {config.data_dir} is new; a daemon with another folder does not know the "
+            "key: name the daemon's with --data-dir before the command",
+            err=True,
+        )
 
 
 @keys.command("list")
@@ -352,7 +361,8 @@ def list_keys(config: Config) -> None:
     """List the keys. The keys themselves are not known any more."""
     from occd import administration
 
-    columns = ("id", "owner", "class", "scopes", "created", "used", "expires", "from")
+    times = ("created (UTC)", "used (UTC)", "expires (UTC)")
+    columns = ("id", "owner", "class", "scopes", *times, "from")
     rows = [columns, *map(_row, administration.list_keys(config))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -392,15 +402,16 @@ def rotate_key(config: Config, id: str, keep: float) -> None:
     from occd import administration
 
     _show_new(administration.rotate_key(config, id, keep))
-    until = f"in {keep:.0f} s" if keep else "now"
+    until = f"in {keep:.0f} s" if keep else "now, everywhere within 5 s"
     click.echo(f"occd: the key {id} ends {until}", err=True)
 
 
 def _show_new(key: dict[str, Any]) -> None:
     click.echo(key["key"])
     id, owner, class_name, scopes, _, _, expires, _ = _row(key)
+    ends = "never expires" if expires == "never" else f"expires {expires} UTC"
     click.echo(
-        f"occd: the key {id} of {owner}, class {class_name}, scopes {scopes}, expires {expires}. "
+        f"occd: the key {id} of {owner}, class {class_name}, scopes {scopes}, {ends}. "
         "It is shown this once: keep it now",
         err=True,
     )

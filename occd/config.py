@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from occd.accounts import AccountsConfig, Networks, is_safe_address
+from occd.accounts import AccountsConfig, Networks, is_safe_address, is_within
 from occd.errors import ConfigError
 from occd.model import Limits
 from occd.rules import BYTES_MAX, LEAST, MOST
@@ -251,7 +251,8 @@ class Config(Section):
     accounts: AccountsConfig | None = None
     """None: everybody may use everything, and an id is the right to read what is behind it."""
     trusted_proxies: Annotated[tuple[Networks, ...], BeforeValidator(_words)] = ()
-    """The networks of the proxies in front of occd, whose `X-Forwarded-For` is believed."""
+    """The networks of the proxies in front of occd, whose `X-Forwarded-For` is believed. No client may have
+    an address of theirs: such a client could say any other address."""
     rabbitmq: RabbitmqConfig | None = None
     redis: RedisConfig | None = None
 
@@ -278,6 +279,12 @@ class Config(Section):
                 raise ValueError(
                     "http.public_url must begin with https:// for accounts.oidc, because a session's cookie "
                     "goes there"
+                )
+        for network in self.accounts.networks if self.accounts else ():
+            if any(is_within(network, proxy) for proxy in self.trusted_proxies):
+                raise ValueError(
+                    f"accounts.networks: {network} is within trusted_proxies, whose every address may say "
+                    "that it comes from any other: name the proxies alone"
                 )
         ceiling, default = self.ceilings, Limits()
         for name in CeilingConfig.model_fields.keys() - {"total_time", "idle", "interactive_s"}:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from occd.config import Config
 from occd.errors import OccdError
+from occd.fileowner import as_owner
 from occd.unixsocket import connect
 
 _PIECE = 2**18
@@ -67,8 +68,8 @@ class Control:
             yield
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise OccdError(
-                f"the daemon at {self._path} gave no answer ({error or type(error).__name__}); it takes its "
-                "own user, and root"
+                f"the daemon at {self._path} gave no answer ({error or type(error).__name__})"
+                f"{as_owner(self._path)}"
             ) from error
 
 
@@ -85,8 +86,7 @@ def reach(config: Config) -> Iterator[Control | None]:
         found = connect(path)
     except OSError as error:
         raise OccdError(
-            f"the control socket {path} cannot be used: {error.strerror}; it takes the user of its daemon, "
-            "and root"
+            f"the control socket {path} cannot be used: {error.strerror}{as_owner(path)}"
         ) from error
     if found is None:
         yield None

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from occd.errors import DataFileDamaged, DataFolderError
+from occd.fileowner import as_owner, other_owner
 
 _MAGIC = b"SQLite format 3\0"
 _ROOM_BYTES = 2**20
@@ -121,8 +122,18 @@ def refuse_absent(folder: Path) -> None:
         ) from None
     except OSError as error:
         raise DataFolderError(
-            f"the data folder {folder} cannot be read: {error.strerror}"
+            f"the data folder {folder} cannot be read: {error.strerror}{as_owner(folder)}"
         ) from error
+
+
+def refuse_anothers(folder: Path) -> None:
+    """For commands that may make the file: raises DataFolderError when the folder is another user's, whose
+    daemon could not open the file that root makes there first."""
+    if not (folder / "occd.db").exists() and folder.exists() and other_owner(folder):
+        raise DataFolderError(
+            f"the data folder {folder} has no data yet, and its user could not read what you write there"
+            f"{as_owner(folder)}"
+        )
 
 
 @contextmanager

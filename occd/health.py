@@ -1,6 +1,7 @@
 """Whether a job would run now, for `/readyz`."""
 
 import math
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -52,19 +53,31 @@ class Health:
         return found + self._found
 
     async def _check(self) -> list[str]:
-        found: list[str] = []
-        for what, check in (("queue", self._broker.check), ("state", self._state.store.check)):
-            before, began_at = len(found), trio.current_time()
-            try:
-                with trio.fail_after(_CHECK_S):
-                    await check()
-            except OccdError as error:
-                found.append(str(error))
-            except trio.TooSlowError:
-                found.append(f"the {what} has not answered for {_CHECK_S:.0f} s")
-            metrics.UP.labels(what).set(len(found) == before)
-            metrics.CHECK.labels(what).set(trio.current_time() - began_at)
-        return found
+        found: dict[str, str | None] = {"queue": None, "state": None}
+
+        async def look(what: str, check: Callable[[], Awaitable[None]]) -> None:
+            found[what] = await _problem(what, check)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look, "queue", self._broker.check)
+            nursery.start_soon(look, "state", self._state.store.check)
+        return [problem for problem in found.values() if problem]
 
     async def warnings(self) -> list[str]:
         return [*await self._state.store.warnings(), *await self._state.keys.warnings()]
+
+
+async def _problem(what: str, check: Callable[[], Awaitable[None]]) -> str | None:
+    began_at, up = trio.current_time(), False
+    try:
+        with trio.fail_after(_CHECK_S):
+            await check()
+        up = True
+    except OccdError as error:
+        return str(error)
+    except trio.TooSlowError:
+        return f"the {what} has not answered for {_CHECK_S:.0f} s"
+    finally:  # also when whoever asked has waited long enough: the part has not answered
+        metrics.UP.labels(what).set(up)
+        metrics.CHECK.labels(what).set(trio.current_time() - began_at)
+    return None

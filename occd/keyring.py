@@ -20,6 +20,9 @@ from occd.state import Keys
 from occd.trouble import Trouble
 
 FRESH_S = 2.0
+DEAD_S = 5.0
+"""A key that was revoked is dead on every node within this time, with its WebSockets (`web/endings.py`)."""
+
 NOTED_EVERY_S = 60.0
 _BELIEVED_MAX = 10_000
 LIFETIME_MAX_S = 100 * 366 * 24 * 3600.0
@@ -115,8 +118,9 @@ class Keyring:
 
     async def revoke(self, id: str, *, cancel: bool) -> Revoked:
         """Forget a key. With `cancel`, cancel what its owner has that has not finished, unless another key of
-        the owner holds: which key submitted what is not kept. The key is forgotten last, so that what was cut
-        off can be repeated. Raises UnknownKey, or Rejected."""
+        the owner holds: which key submitted what is not kept. Until the key is dead on every node it may
+        submit more, so this waits. The key is forgotten last, so that what was cut off can be repeated.
+        Raises UnknownKey, or Rejected."""
         key, now = await self._created(id), time.time()
         cancelled = None
         if cancel:
@@ -130,6 +134,7 @@ class Keyring:
         listed = self._accounts.keys if self._accounts else ()
         others += [each.id for each in listed if each.credential.owner == key.owner]
         if cancel and not others:
+            await trio.sleep(DEAD_S)
             cancelled = await self._cancel_all(key.owner)
         await self._keys.revoke(id)
         self._believed.pop(key.sha256, None)
@@ -169,8 +174,13 @@ class Keyring:
 
 def no_key(id: str) -> UnknownKey:
     if is_key(id):  # which must not come into a log
-        return UnknownKey("this is a key itself; what is wanted is its id: occd keys list")
-    return UnknownKey(f"no key {id} was created, or it was revoked; those that are: occd keys list")
+        return UnknownKey(
+            "this is a key itself; give its id, which stands in occd keys list; the key is in the history of "
+            "your shell now"
+        )
+    return UnknownKey(
+        f"no key {id} was created, or the key was revoked; occd keys list shows those that hold"
+    )
 
 
 def _faults(

@@ -40,8 +40,9 @@ def _seconds(
 
 
 INFO = _gauge(
-    "occd_info", "1, with the version, the node and its roles", "version", "node", "roles"
-)
+    "occd_info", "1, with the version, the node, its roles, and where queue and state are kept",
+    "version", "node", "roles", "queue", "state",
+)  # fmt: skip
 LOOP_LAG = _seconds(
     "occd_loop_lag_seconds", "How late the event loop woke a task that had slept", buckets=_FAST_S
 )
@@ -50,6 +51,8 @@ UP = _gauge("occd_up", "1 when the part (queue, state) can be used, else 0", "pa
 CHECK = _gauge("occd_check_seconds", "How long the part took to answer", "part")
 READY = _gauge("occd_ready", "1 when a program would be run now, as /readyz says, else 0")
 DRAINING = _gauge("occd_draining", "1 while this process takes no more, after occd drain, else 0")
+DISK_FREE = _gauge("occd_disk_free_bytes", "Bytes that are free for us where the data folder lies")
+DISK = _gauge("occd_disk_bytes", "Bytes that the file system of the data folder has")
 NODES = _gauge("occd_nodes", "Nodes that have announced this role lately", "role")
 
 # Requests
@@ -61,6 +64,7 @@ REQUEST_TIME = _seconds(
     "route",
 )
 REFUSALS = _counter("occd_refusals_total", "Problems that clients were told, by type", "problem")
+REFUSALS.labels("queue-full")  # from 0, so that the first one is an increase for the alert
 QUOTA_REFUSALS = _counter(
     "occd_quota_refusals_total", "Submissions refused by a quota", "class", "quota"
 )

@@ -1,9 +1,11 @@
 """What of this process can be asked for at any time, read into the metrics when somebody scrapes them."""
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,8 +22,6 @@ from occd.trouble import Trouble
 
 FORM = CONTENT_TYPE_LATEST
 _LAG_EVERY_S = 0.5
-_PATIENCE_S = 5.0
-"""Prometheus gives up after 10 s: the metrics of a node whose broker is away are wanted most."""
 
 
 class Observed:
@@ -43,9 +43,19 @@ class Observed:
         self._draining = draining
         self._arbiter = arbiter
         self._fitness = fitness
-        self._trouble = Trouble("the metrics lack what did not answer")
+        self._data_dir = config.data_dir
+        self._reads = {
+            read: Trouble("the metrics lack what did not answer")
+            for read in (self._read_queue, self._read_oldest, self._read_nodes, self._read_disk)
+        }
         self._reading = trio.Lock()
-        metrics.INFO.labels(__version__, config.node, ",".join(config.roles)).set(1)
+        metrics.INFO.labels(
+            __version__,
+            config.node,
+            ",".join(config.roles),
+            "rabbitmq" if config.rabbitmq else "data-folder",
+            "redis" if config.redis else "data-folder",
+        ).set(1)
 
     async def run(self) -> None:
         """Measure the event loop, until cancelled."""
@@ -54,24 +64,22 @@ class Observed:
             await trio.sleep_until(due)
             metrics.LOOP_LAG.observe(trio.current_time() - due)
 
-    async def text(self) -> bytes:
-        """All metrics. A part that does not answer in time keeps the values that it had."""
-        async with self._reading:
-            with trio.move_on_after(_PATIENCE_S):
-                async with trio.open_nursery() as nursery:
-                    for read in (self._read_health, self._read_queue, self._read_nodes):
-                        nursery.start_soon(self._survive, read)
-            metrics.THREADS.set(threading.active_count())
-            metrics.DRAINING.set(self._draining.on)
-            if self._arbiter:
-                _read_slots(self._arbiter)
-            if self._fitness:
-                metrics.JAILS_FIT.set(self._fitness.problem is None)
+    async def text(self, patience_s: float) -> bytes:
+        """All metrics. A part that does not answer in `patience_s` is down, and what it would tell keeps its
+        value: the metrics of a node whose broker is away are wanted most."""
+        async with self._reading, trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + patience_s
+            metrics.READY.set(0)
+            nursery.start_soon(self._read_health)
+            for read, trouble in self._reads.items():
+                nursery.start_soon(_survive, read, trouble)
+        metrics.THREADS.set(threading.active_count())
+        metrics.DRAINING.set(self._draining.on)
+        if self._arbiter:
+            _read_slots(self._arbiter)
+        if self._fitness:
+            metrics.JAILS_FIT.set(self._fitness.problem is None)
         return generate_latest(metrics.REGISTRY)
-
-    async def _survive(self, read: Callable[[], Awaitable[None]]) -> None:
-        with self._trouble.survived():
-            await read()
 
     async def _read_health(self) -> None:
         metrics.READY.set(not await self._health.problems())
@@ -79,6 +87,8 @@ class Observed:
     async def _read_queue(self) -> None:
         for queue, length in (await self._broker.depths()).items():
             metrics.QUEUE.labels(queue).set(length)
+
+    async def _read_oldest(self) -> None:
         oldest = await self._state.submissions.oldest()
         metrics.OLDEST.set(0 if oldest is None else max(0.0, time.time() - oldest))
 
@@ -86,6 +96,17 @@ class Observed:
         roles = Counter(role for node in await self._state.nodes.live() for role in node.roles)
         for role in ROLES:
             metrics.NODES.labels(role).set(roles[role])
+
+    async def _read_disk(self) -> None:
+        with suppress(OSError):  # `occd_up` tells that the folder is gone
+            disk = await trio.to_thread.run_sync(os.statvfs, self._data_dir, abandon_on_cancel=True)
+            metrics.DISK_FREE.set(disk.f_bavail * disk.f_frsize)
+            metrics.DISK.set(disk.f_blocks * disk.f_frsize)
+
+
+async def _survive(read: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
+    with trouble.survived():
+        await read()
 
 
 def _read_slots(arbiter: Arbiter) -> None:

@@ -88,15 +88,34 @@ _COMMON = re.compile(
     re.VERBOSE,
 )
 
+_PARENTHESIS = re.compile(
+    r"\\. | \[ \^? (?: \\. | [^\]\\] )+ \] | (?P<opens>\( (?P<looks>\?<?[=!])? ) | (?P<closes>\)) [*+?{]?",
+    re.VERBOSE | re.DOTALL,
+)
+"""Or something in which a parenthesis is none."""
+
+
+def _repeated_look(expression: str) -> int | None:
+    """Where a look ahead or behind ends that is repeated. JavaScript refuses some of these."""
+    looks = []
+    for each in _PARENTHESIS.finditer(expression):
+        if each["opens"]:
+            looks.append(each["looks"] is not None)
+        elif each["closes"] and looks.pop() and len(each[0]) > 1:
+            return each.start()
+    return None
+
 
 def _groups(name: str, expression: object) -> frozenset[str]:
     if not isinstance(expression, str) or not expression:
         raise ValueError(f"problems: {name} is no text")
     groups = frozenset(re.compile(expression, FLAGS).groupindex)
     alike = _COMMON.match(expression)
-    if alike is None or alike.end() < len(expression):
-        at = expression[alike.end() if alike else 0 :]
-        raise ValueError(f"problems: {name}: JavaScript may read this otherwise: {at[:20]}")
+    common = alike.end() if alike else 0
+    at = common if common < len(expression) else _repeated_look(expression)
+    if at is not None:
+        told = expression[at : at + 20]
+        raise ValueError(f"problems: {name}: JavaScript may read this otherwise: {told}")
     if unknown := groups - GROUPS:
         raise ValueError(f"problems: {name}: no group may be called {min(unknown)}")
     return groups

@@ -45,7 +45,8 @@ class Principal:
     class_name: str | None = None
     """Of the classes in the configuration. None: there are no accounts."""
     counted: str | None = None
-    """Whose quotas are used up: an owner, or `addr:` and an address. None: nobody's."""
+    """Whose quotas are used up: an owner, or an address and the network above it (`quotas.ADDRESS`). None:
+    nobody's."""
     credential: str | None = None
     """The id of the key or session that said so. It may end at any time."""
     name: str | None = None

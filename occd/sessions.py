@@ -1,4 +1,4 @@
-"""People who signed in, and those who are about to."""
+"""People who signed in."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -6,12 +6,6 @@ from typing import Protocol
 SESSION_S = 12 * 3600.0
 SESSIONS_MAX = 20
 """Of one person. One more ends the oldest."""
-
-LOGIN_S = 600.0
-"""How long a person may take at the provider."""
-
-LOGINS_MAX = 20_000
-"""How many people may be at the provider. One more makes the oldest start over."""
 
 ROTATE_S = 3600.0
 """A session gets a new secret when it is used after this time."""
@@ -21,20 +15,6 @@ OVERLAP_S = 600.0
 
 LOST_S = 60.0
 """Whoever comes with the secret before after this time has not got the new one, and gets another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A person was sent to the provider. All that comes back is compared with it."""
-
-    state: str
-    """The SHA-256 of the parameter `state`, which names the login."""
-    browser: str
-    """The SHA-256 of the cookie that the browser got."""
-    nonce: str
-    verifier: str
-    next: str
-    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +52,7 @@ class Session:
 
 
 class Sessions(Protocol):
-    """The part of state that keeps both."""
-
-    async def expect(self, login: Login) -> None:
-        """Keep a login until it is taken or has expired. Beyond LOGINS_MAX the oldest is forgotten."""
-
-    async def take(self, state: str) -> Login | None:
-        """The login of this name, once. None when it has expired, too."""
+    """The part of state that keeps them."""
 
     async def open(self, session: Session) -> None:
         """Beyond SESSIONS_MAX of one person the oldest ends."""

@@ -166,7 +166,7 @@ async def edge(
                 await serve(
                     app,
                     [config.listen],
-                    edge_limits(config.http, 1000),
+                    edge_limits(config, 1000),
                     stopping=stopping,
                     left_s=lambda: 0.5,
                     task_status=task_status,

@@ -2,9 +2,10 @@
 
     python provider.py       prints its port
 
-POST /told   {"token": {...}, "rotate": true, "answer": {...}, "userinfo": {...}}: how the tokens from now on
-             are made, new keys, another answer for a path (status, body, times, headers), and claims that
-             only userinfo has
+POST /told   {"token": {...}, "said": {...}, "rotate": true, "answer": {...}, "metadata": {...},
+             "userinfo": {...}}: how the tokens from now on are made, and what comes beside them, new keys,
+             another answer for a path (status, body, times, headers), and fields and claims that only the
+             metadata and userinfo have
 GET /told    what occd has asked so far
 """
 
@@ -135,7 +136,9 @@ def main(port: int) -> None:
         if path == "/oauth2/token" and response.status_code == 200 and "token" in told:
             said = response.json or {}
             said["id_token"] = twisted(said["id_token"], told["token"])
-            response.set_data(json.dumps(said))
+            response.set_data(json.dumps(said | told.get("said", {})))
+        if path == "/.well-known/openid-configuration" and "metadata" in told:
+            response.set_data(json.dumps((response.json or {}) | told["metadata"]))
         return response
 
     def twisted(token: str, wanted: dict[str, Any]) -> str | None:

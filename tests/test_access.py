@@ -267,3 +267,33 @@ async def test_without_accounts_an_id_is_the_right_to_read_cancel_and_type(
 ) -> None:
     async with edge(tmp_path) as found:
         await assert_answers(World(found), caller, {})
+
+
+@pytest.mark.trio
+async def test_another_owners_are_listed_with_read_all_and_cancelled_by_an_administrator(
+    tmp_path: Path,
+) -> None:
+    async with edge(tmp_path, accounts({"class": "all"}), public_url=SITE) as found:
+        world = World(found)
+        ids = [await world.make(key("full")) for _ in range(2)]
+        of = "?owner=key:key-owner"
+
+        async def ask(call: str, name: str | None) -> tuple[str, Any]:
+            return await world.call(call, name and key(name), "")
+
+        for name in ("read-all", "admin", "full"):
+            status, said = await ask(f"GET /api/v1/submissions{of}", name)
+            assert status == "200", said
+            assert {each["id"] for each in said["submissions"]} == set(ids)
+        elsewhere = "?owner=key:boss"
+        assert (await ask(f"GET /api/v1/submissions{elsewhere}", "full"))[0] == "403"
+        assert (await ask(f"GET /api/v1/submissions{of}", None))[0] == "401"
+        for wrong in ("oidc:https://a", "moodle", "key:a%20b"):
+            assert (await ask(f"GET /api/v1/submissions?owner={wrong}", "admin"))[0] == "422"
+        assert (await ask("GET /api/v1/submissions?owner=oidc:https://a%23b", "admin"))[0] == "200"
+        assert (await ask(f"GET /api/v1/submissions?ids={ids[0]}&owner=key:a", "admin"))[0] == "422"
+        cancel = "POST /api/v1/submissions/cancel"
+        for name in ("read-all", "read", "run"):
+            assert (await ask(f"{cancel}{elsewhere}", name))[0] == "403"
+        status, said = await ask(f"{cancel}{of}", "admin")
+        assert (status, {each["id"] for each in said["submissions"]}) == ("200", set(ids))

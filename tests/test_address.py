@@ -4,7 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from occd.web.address import client_network, share_of
+from occd.quotas import records_of
+from occd.web.address import client_network, payer_of, share_of
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -36,3 +37,10 @@ def test_what_a_trusted_proxy_says_is_believed(peer: str, forwarded: list[str], 
 def test_a_client_counts_with_its_household() -> None:
     assert share_of(ip_network("2001:db8:1:2:3:4:5:6")) == "addr:2001:db8:1:2::"
     assert share_of(ip_network("198.51.100.1")) == "addr:198.51.100.1"
+
+
+def test_a_household_pays_with_its_site() -> None:
+    wide = payer_of(ip_network("2001:db8:1:2:3:4:5:6"))
+    assert records_of(wide) == ["addr:2001:db8:1:2::", "addr:2001:db8:1::/48"]
+    assert records_of(payer_of(ip_network("198.51.100.1"))) == ["addr:198.51.100.1"]
+    assert records_of("key:a b") == ["key:a b"]

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import trio
 import version1
+from redis_server import shared_redis
 from serving import API, serving
 from test_cli import assert_refused, keep_dead_letters, occd, write
 
@@ -19,7 +21,7 @@ from occd import request, wire
 from occd.admission import Gate
 from occd.broker import Broker, open_broker
 from occd.config import Config
-from occd.errors import QueueFull, Rejected
+from occd.errors import Conflict, QueueFull, Rejected, StateUnavailable
 from occd.judging import CHECKER_LIMITS
 from occd.languages import load_languages
 from occd.model import File, Limits, Submission, Terminal
@@ -29,6 +31,7 @@ from occd.roles.submit import Submit
 from occd.sqlite import open_database
 from occd.state import open_state
 from occd.state.embedded.tables import MIGRATIONS
+from occd.state.redis.store import RedisStore
 
 SECRET = "a-secret-of-enough-length"
 OWNER = Principal("anon:" + hashlib.sha256(SECRET.encode()).hexdigest())
@@ -381,3 +384,43 @@ async def test_when_the_first_is_not_queued_the_others_are_not_lost(tmp_path: Pa
                     nursery.start_soon(send)
         assert refused == 20
         assert (await broker.depths())["submission_queue"] == 1
+
+
+async def test_what_an_outage_may_have_recorded_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis carries out the step and its answer is lost. The sweep queues that submission later, so its place
+    is kept. The other places that were reserved are given back."""
+    classes = {"low": {"unfinished": 5}}
+    accounts = {"anonymous": "refuse", "default_class": "low", "classes": classes}
+    redis = {"url": shared_redis().url, "prefix": f"t-{uuid4().hex[:12]}"}
+    caller = replace(OWNER, class_name="low", counted="addr:192.0.2.1")
+    step = RedisStore.step
+
+    async def lost(store: RedisStore, name: str, *args: Any, **more: Any) -> list[Any]:
+        answer = await step(store, name, *args, **more)
+        if name == "create":
+            raise StateUnavailable("the connection was lost", 5)
+        return answer
+
+    async with submitting(tmp_path, accounts=accounts, redis=redis) as (submit, _):
+
+        async def left() -> float:
+            return (await submit.quotas(caller))[0].left
+
+        known = await submit.submit(HELLO, caller, key="key", digest="digest")
+        assert await left() == 4
+        many = [await submit.admit(HELLO, caller) for _ in range(4)]
+        async with submit.reserving(many, caller, [None, None, "key 2", "key 3"]):
+            assert await left() == 0
+            again = await submit.accept(many[1], caller, key="key", digest="digest")
+            assert again.record.id == known.record.id
+            with pytest.raises(Conflict):
+                await submit.accept(many[2], caller, key="key", digest="another")
+            with monkeypatch.context() as patch:
+                patch.setattr(RedisStore, "step", lost)
+                with pytest.raises(StateUnavailable):
+                    await submit.accept(many[0], caller, key=None, digest="")
+        assert await left() == 3
+        await submit.cancel(many[0].id)
+        assert await left() == 4

@@ -377,6 +377,27 @@ def test_the_server_is_healthy_and_ready(server: Server) -> None:
     assert server.get("/readyz").json() == {"status": "ready"}
 
 
+def test_a_file_of_the_page_is_kept_only_under_the_name_of_its_content(server: Server) -> None:
+    """After a roll back a browser would else keep the older file under the newer one's name for a year."""
+    named = re.search(r'static/(app\.js)\?v=(\w+)"', server.get("/").body.decode())
+    assert named
+    built = re.search(r'"\./(palette\.js)\?v=(\w+)"', server.get("/static/app.js").body.decode())
+    assert built
+    for path, name in (named.groups(), built.groups()):
+        kept = server.get(f"/static/{path}?v={name}")
+        assert (kept.status, "immutable" in kept.headers["Cache-Control"]) == (200, True)
+        assert server.get(f"/static/{path}").headers["Cache-Control"] == "no-cache"
+        for other in (
+            "",
+            "0" * len(name),
+            f"{name}x",
+            {named[2], built[2]}.difference([name]).pop(),
+        ):
+            answer = server.get(f"/static/{path}?v={other}")
+            assert_problem(answer, 404, "not-found")
+            assert "no-store" in answer.headers["Cache-Control"]
+
+
 def test_what_is_not_there_is_a_problem_too(server: Server) -> None:
     assert_problem(server.get("/nothing"), 404, "not-found")
     assert_problem(server.get("/static/../occd/app.py"), 404)

@@ -3,9 +3,11 @@
 import json
 import random
 import socket
+import time
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,12 +15,14 @@ import pytest
 import trio
 from apart import apart
 from in_process import UPGRADE, frame
-from serving import API, Server, connected, serving
+from serving import API, PATIENCE_S, Server, connected, serving
 from trio.testing import MockClock
 from wsproto.events import BytesMessage, Message, TextMessage
 
+from occd.config import Config
 from occd.errors import BudgetFull, ShareFull
 from occd.web.budget import FREE, OLD_S, Budget, Held, Shares
+from occd.web.clients import Clients
 from occd.web.http11 import EdgeLimits, LimitedH11
 from occd.web.messages import MessageBuffer
 
@@ -73,6 +77,52 @@ async def test_a_connection_and_a_client_have_shares(autojump_clock: MockClock) 
     other.hold(3 * MIB)
     one.close()
     two.hold(3 * MIB)
+
+
+def test_who_shares_an_address_does_not_share_its_bytes(tmp_path: Path) -> None:
+    """One behind a proxy holds all that a client may, slowly."""
+    accounts = {"anonymous": {"class": "all"}, "default_class": "all", "classes": {"all": {}}}
+    with (
+        serving(
+            tmp_path / "data",
+            trusted_proxies="127.0.0.0/8",
+            accounts=json.dumps(accounts),
+            http__body_max_bytes=str(MIB),
+            http__held_client_bytes=str(9 * MIB),
+            artifacts__file_bytes=str(MIB),
+        ) as server,
+        ExitStack() as stack,
+    ):
+        head = (
+            "POST /api/v1/submissions HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: 192.0.2.1\r\n"
+        )
+        began = time.monotonic()
+        long = b'{"language": "python", "source": "' + b"#" * 150_000 + b'"}'
+
+        def status(**headers: str) -> int:
+            return server.post(long, **headers).status
+
+        while status(x_forwarded_for="192.0.2.1") == 202:
+            assert time.monotonic() - began < PATIENCE_S
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            slow.sendall(f'{head}Content-Length: {MIB}\r\n\r\n"'.encode() + b"x" * 900_000)
+        assert status(x_forwarded_for="192.0.2.1") == 429
+        assert status(x_forwarded_for="192.0.2.2") == 202
+
+
+def test_a_session_is_a_client() -> None:
+    oidc = {"issuer": "http://localhost:1", "client_id": "occd"}
+    accounts = {"anonymous": "refuse", "default_class": "all", "classes": {"all": {}}}
+    settings = {"accounts": accounts | {"oidc": oidc}, "http": {"public_url": "http://localhost:1"}}
+    signed_in = Clients(Config.model_validate(settings))
+    without = Clients(Config())
+
+    def of(clients: Clients, *cookies: bytes) -> str:
+        return clients.of("192.0.2.1", [(b"cookie", b"occd_session=" + each) for each in cookies])
+
+    assert len({of(signed_in, b"a.b.c"), of(signed_in, b"a.b.d"), of(signed_in)}) == 3
+    assert of(signed_in, b"a.b.c", b"a.b.d") == of(signed_in) == of(without, b"a.b.c")
+    assert "a.b.c" not in of(signed_in, b"a.b.c")
 
 
 async def test_an_owner_is_a_client_wherever_the_requests_come_from(

@@ -238,6 +238,32 @@ def test_what_is_wrong_with_accounts_is_one_clear_line(folder: Path, part: str, 
 
 
 @pytest.mark.parametrize(
+    ("network", "proxy", "fits"),
+    [
+        ("10.1.0.0/16", "10.0.0.0/8", False),
+        ("10.1.0.0/16", "10.1.0.0/16", False),
+        ("2001:db8:1::/48", "2001:db8::/32", False),
+        ("10.1.0.0/16", "10.1.0.5/32", True),  # its only proxy
+        ("10.1.0.0/16", "10.2.0.0/16", True),
+        ("10.1.0.0/16", "::/0", True),
+    ],
+)
+def test_clients_of_a_network_are_no_proxies(
+    folder: Path, network: str, proxy: str, fits: bool
+) -> None:
+    """They could say any address."""
+    (folder / "accounts.yaml").write_text(
+        "accounts: {anonymous: refuse, default_class: all, classes: {all: {}}, "
+        f"networks: {{'{network}': all}}}}\ntrusted_proxies: ['{proxy}']\n"
+    )
+    if fits:
+        load_config()
+        return
+    with pytest.raises(ConfigError, match="is within trusted_proxies"):
+        load_config()
+
+
+@pytest.mark.parametrize(
     ("found", "instead", "named"),
     [
         ("a" * 64, A_KEY, "sha256: this is the key itself"),

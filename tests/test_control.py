@@ -3,11 +3,13 @@
 import http.client
 import json
 import os
+import pwd
 import re
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,9 @@ from redis_server import redis_server
 from serving import API, PATIENCE_S, Server, serving, start, wait_open
 from test_cli import Done, assert_refused, keep_dead_letters, occd
 
+from occd.administration import list_keys
+from occd.config import Config
+from occd.errors import OccdError
 from occd.key import SECRET
 from occd.model import File, Submission
 
@@ -68,7 +73,8 @@ def listed(folder: Path, **more: str) -> dict[str, list[str]]:
     done = command(folder, "keys", "list", **more)
     assert done.returncode == 0, done.stderr
     head, *rows = (re.split(r"  +", row) for row in done.stdout.decode().splitlines())
-    assert head == ["id", "owner", "class", "scopes", "created", "used", "expires", "from"]
+    times = ["created (UTC)", "used (UTC)", "expires (UTC)"]
+    assert head == ["id", "owner", "class", "scopes", *times, "from"]
     return {row[0]: row for row in rows}
 
 
@@ -173,6 +179,30 @@ def test_a_look_at_keys_makes_no_data_folder(folder: Path) -> None:
     assert os.listdir(folder) == []
 
 
+def test_the_first_key_names_the_folder_that_it_made(folder: Path) -> None:
+    for new in (True, False):
+        done = command(folder, "keys", "create", "--owner=moodle", "--class=service")
+        assert (b"the data folder data is new" in done.stderr) == new
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+def test_root_does_not_make_the_first_file_of_anothers_folder(folder: Path) -> None:
+    (folder / "data").mkdir()
+    os.chown(folder / "data", 65534, 65534)
+    done = command(folder, "keys", "create", "--owner=moodle", "--class=service")
+    assert_refused(done, f"sudo -u {pwd.getpwuid(65534).pw_name}")
+    assert os.listdir(folder / "data") == []
+
+
+def test_a_daemon_without_accounts_tells_of_keys_that_are_there(folder: Path) -> None:
+    with serving(folder / "data", accounts=ACCOUNTS) as server:
+        created(folder)
+        assert "keys and no accounts" not in server.log.read_text()
+    with serving(folder / "data") as server:
+        while "there are keys and no accounts" not in server.log.read_text():
+            time.sleep(0.02)
+
+
 def test_with_redis_keys_are_made_in_redis(folder: Path) -> None:
     with (
         redis_server() as redis,
@@ -226,6 +256,31 @@ def test_a_dead_letter_runs_again_beside_a_daemon(folder: Path) -> None:
 
 
 # the socket
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_whoever_may_not_use_the_socket_reads_who_may(server: Server) -> None:
+    config = Config(data_dir=server.data_dir)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(OccdError, match=r"control\.sock cannot be used: .* as root"):
+            list_keys(config)
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root meets a daemon that cannot tell root")
+def test_root_reads_as_whom_to_ask_a_daemon_that_cannot_tell_root(folder: Path) -> None:
+    """Such a daemon closes the connection."""
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(folder / "control.sock"))
+        os.chown(folder / "control.sock", 65534, 65534)
+        daemon.listen()
+        closing = threading.Thread(target=lambda: daemon.accept()[0].close())
+        closing.start()
+        with pytest.raises(OccdError, match=rf"gave no answer .* as {pwd.getpwuid(65534).pw_name}"):
+            list_keys(Config(data_dir=folder))
+        closing.join()
 
 
 def test_only_its_own_user_reaches_the_socket(server: Server) -> None:

@@ -6,18 +6,18 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import trio
+from disks import fill, small
 from serving import PATIENCE_S, Server, connected, output, serving, start
 
 from occd.config import Config
 from occd.errors import DataFolderError
 from occd.events import Output
 from occd.model import File, Submission, new_id
-from occd.sandbox import kernel
 from occd.sqlite import Database, open_database
 from occd.state.control import Control, Stdin
 from occd.state.embedded import open_embedded
@@ -28,20 +28,8 @@ BIG = "x = '''" + "x" * 400_000 + "'''"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 8 MiB, seen by this test's mount namespace alone."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    kernel.mount("none", str(folder), "tmpfs", 0, "size=8m")
-    yield folder
-    kernel.unmount(str(folder))
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    with small(tmp_path / "disk") as folder:
+        yield folder
 
 
 def readiness(server: Server) -> tuple[int, str]:

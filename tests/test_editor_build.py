@@ -1,6 +1,7 @@
 """The built editor that is committed is what its sources make."""
 
 import filecmp
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ def packages() -> None:
 
 def test_the_units_of_the_editor() -> None:
     npm("test")
+
+
+def test_each_part_that_comes_later_tells_when_it_is_gone() -> None:
+    later = re.compile(r"(?<!typeof )(\S*)\bimport\('")
+    for source in (ROOT / "web/src").glob("*.ts"):
+        for before in later.findall(source.read_text()):
+            assert before.endswith("chunk("), source.name
 
 
 def test_the_committed_editor_is_built_from_its_sources(tmp_path: Path) -> None:

@@ -1,24 +1,28 @@
 """The manifests are well-formed, agree with the code, and give nobody more than they need.
 
-Without a cluster: what `kubectl kustomize` makes is checked against the API's schemas. KEDA's objects
-are not part of the API; only their fields are looked at.
+Without a cluster: what `kubectl kustomize` makes is checked against the API's schemas. The objects of
+KEDA and of the Prometheus Operator are not part of the API; only their fields are looked at.
 """
 
 import base64
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-from packaged import accepted, image_settings, kustomized
+import yaml
+from packaged import PACKAGING, accepted, image_settings, kustomized
 
 from occd.config import ROLES, RabbitmqConfig
 from occd.languages import load_languages
 
 VERSION = "1.33"  # the first in which all that is asked for is switched on by default
-FOLDERS = ("base", "with-keda", "with-accounts")
-KEDA = {"ScaledObject", "TriggerAuthentication"}
+FOLDERS = ("base", "with-keda", "with-accounts", "with-monitoring")
+OTHERS = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor"}
+"""Kinds that KEDA and the Prometheus Operator bring along."""
 BROKER_AND_STATE = {"rabbitmq", "redis"}
 
 
@@ -58,7 +62,7 @@ def containers(pods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_object_fits_the_schemas(folder: str) -> None:
     for each in kustomized(folder):
-        if each["kind"] not in KEDA:
+        if each["kind"] not in OTHERS:
             kubernetes_validate.validate(each, VERSION, strict=True)
 
 
@@ -142,7 +146,10 @@ def test_no_variable_comes_from_service_links(pods: dict[str, dict[str, Any]]) -
 
 def test_ports_and_probes(containers: dict[str, dict[str, Any]]) -> None:
     for container in containers.values():
-        assert container["ports"] == [{"name": "http", "containerPort": 8000}]
+        assert container["ports"] == [
+            {"name": "http", "containerPort": 8000},
+            {"name": "metrics", "containerPort": 9464},
+        ]
         paths = {
             kind: container[f"{kind}Probe"]["httpGet"]
             for kind in ("startup", "liveness", "readiness")
@@ -259,3 +266,80 @@ def test_kedas_secret_is_found(with_keda: list[dict[str, Any]]) -> None:
     assert scaled["spec"]["triggers"][0]["authenticationRef"]["name"] == "occd-rabbitmq"
     assert reference["parameter"] == "host"
     assert reference["key"] in contents(of_kind(with_keda, "Secret")[reference["name"]])
+
+
+def test_prometheus_finds_the_metrics_of_every_role(
+    base: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    (files,) = of_kind(base, "ConfigMap").values()
+    (tmp_path / "occd.yaml").write_text(files["data"]["occd.yaml"])
+    listen = accepted(tmp_path, {}, ["--roles", ",".join(ROLES)]).metrics.listen
+    assert listen == "0.0.0.0:9464"
+    for each in of_kind(base, "Deployment").values():
+        assert each["spec"]["template"]["metadata"]["annotations"] == {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": "9464",
+            "prometheus.io/path": "/metrics",
+        }
+
+
+def test_the_service_monitor_finds_every_pod_and_gives_the_job_its_name() -> None:
+    objects = kustomized("with-monitoring")
+    (monitor,) = of_kind(objects, "ServiceMonitor").values()
+    service = of_kind(objects, "Service")["metrics"]
+    labels = service["metadata"]["labels"]
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+    found = [
+        name
+        for name, each in of_kind(objects, "Service").items()
+        if wanted.items() <= each["metadata"]["labels"].items()
+    ]
+    assert found == ["metrics"]
+    assert labels[monitor["spec"]["jobLabel"]] == "occd"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (port,) = service["spec"]["ports"]
+    assert endpoint["port"] == port["name"] == "metrics"
+    for each in of_kind(objects, "Deployment").values():
+        pod = each["spec"]["template"]
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        ports = {each["name"]: each for each in pod["spec"]["containers"][0]["ports"]}
+        assert ports[port["targetPort"]]["containerPort"] == port["port"]
+
+
+def test_prometheus_alone_reaches_the_metrics() -> None:
+    policies = of_kind(kustomized("with-monitoring"), "NetworkPolicy")
+    (rule,) = policies["metrics"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 9464}]
+    others = [
+        port["port"]
+        for name, each in policies.items()
+        if name != "metrics"
+        for rule in each["spec"].get("ingress", ())
+        for port in rule["ports"]
+    ]
+    assert others == [8000]
+    for role in ROLES:
+        assert selects(policies["metrics"]["spec"]["podSelector"], role)
+
+
+def test_the_docs_make_the_rules_into_objects(tmp_path: Path) -> None:
+    text = (PACKAGING.parent / "docs/operating.md").read_text()
+    (script,) = [each for each in re.findall(r"```sh\n(.*?)```", text, re.S) if "Rule" in each]
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\nexec cat\n")
+    kubectl.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-ec", script],
+        cwd=PACKAGING.parent,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    made = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert [each["metadata"]["name"] for each in made] == ["occd-rules", "occd-alerts"]
+    for each, name in zip(made, ("rules", "alerts"), strict=True):
+        given = yaml.safe_load((PACKAGING / f"prometheus/{name}.yml").read_text())
+        assert each["kind"] == "PrometheusRule"
+        assert each["spec"] == given

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,10 +40,11 @@ def example(language: str, server: Server) -> str:
 
 
 def test_from_a_shell(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(f"Authorization: Bearer {KEY}\n")
+    (tmp_path / "moodle.key").write_text(f"{KEY}\n")
     command = ["sh", "-c", example("sh", server)]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
     assert json.loads(said)["run"]["stdout"] == "42\n"
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
 
 
 def test_from_python_also_when_the_quota_is_used_up(server: Server) -> None:
@@ -57,4 +59,15 @@ def test_from_python_also_when_the_quota_is_used_up(server: Server) -> None:
         check=True,
         timeout=PATIENCE_S,
     ).stdout
-    assert said == b"42\n\n"
+    assert said == b"ok 42\n\n"
+
+
+def test_from_python_a_refusal_for_good_is_told(server: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", example("python", server)],
+        env=os.environ | {"CODE_KEY": f"{KEY}x"},
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert b"this key is unknown" in done.stderr

@@ -20,15 +20,17 @@ from serving import PATIENCE_S, Client, Server, connected
 from trio_websocket import ConnectionClosed
 
 from occd.config import Config, RedisConfig
-from occd.errors import DataFolderError, Rejected, StateUnavailable
+from occd.errors import DataFolderError, Rejected, StateUnavailable, Unreadable
 from occd.events import Output
 from occd.key import SECRET, Key
 from occd.keyring import FRESH_S, NOTED_EVERY_S, Keyring
 from occd.log import set_up_logging
 from occd.model import Record
+from occd.principal import Principal
 from occd.state import Keys
 from occd.state.redis import open_redis
 from occd.web import slowing
+from occd.web.endings import Endings
 from occd.web.slowing import FREE, WAIT_S, WAITING_OF_ONE, Failures
 from occd.web.socket import FRAMES
 
@@ -93,7 +95,8 @@ class Calls:
 
 
 @pytest.fixture
-async def calls(tmp_path: Path) -> AsyncIterator[Calls]:
+async def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Calls]:
+    monkeypatch.setattr("occd.keyring.DEAD_S", 0.1)  # there is no other node
     async with edge(tmp_path / "data", ACCOUNTS) as found:
         yield Calls(found)
 
@@ -249,6 +252,7 @@ async def test_keys_of_the_configuration_are_changed_there(calls: Calls) -> None
         ({"expires_s": True}, "expires_s"),
         ({"expires_s": 1e30}, "expires_s"),
         ({"owner_": "x"}, "owner_"),
+        ({"\ud800": "x"}, "\ud800"),
     ],
 )
 async def test_a_wrong_key_is_not_made(calls: Calls, fields: dict[str, Any], field: str) -> None:
@@ -432,6 +436,23 @@ async def test_other_websockets_stay_open(calls: Calls) -> None:
             await each.submit("print(1)")
 
 
+async def test_what_is_damaged_of_one_keeps_no_connection_of_others_open() -> None:
+    async def is_still(principal: Principal) -> bool:
+        await trio.lowlevel.checkpoint()
+        if principal.credential == "damaged":
+            raise Unreadable("somebody else wrote over it")
+        return False
+
+    endings = Endings(is_still)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(endings.run)
+        with endings.of(Principal(credential="damaged")) as one:
+            with endings.of(Principal(credential="other")) as other, trio.fail_after(PATIENCE_S):
+                await other.come.wait()
+            assert not one.come.is_set()
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_websocket_stays_open_while_state_is_away(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -474,6 +495,25 @@ async def test_frames_behind_a_refused_hello_come_from_nobody_and_are_not_taken(
         await client.socket.send_message(json.dumps(submit))
         assert (await close_code(client))[0] == 4401
         assert [frame["type"] for frame in client.frames] == ["error"]
+
+
+async def test_a_websocket_of_nobody_who_may_do_nothing_is_closed_without_hello(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.web.socket.HELLO_S", 2.0)
+    submission = json.loads(PROGRAM)
+    async with edge(tmp_path / "data", ACCOUNTS | {"anonymous": "refuse"}) as found:
+        calls = Calls(found)
+        async with calls.socket() as stays, calls.socket() as in_frames:
+            assert (await stays.ask("hello", bearer=SERVICE))["type"] == "done"
+            accepted = await in_frames.ask("submit", submission=submission, bearer=SERVICE)
+            assert accepted["type"] == "accepted"
+            async with calls.socket() as silent:
+                code, reason = await close_code(silent)
+                assert (code, "hello" in reason) == (4401, True)
+            await stays.submit("print(1)")  # they had come before
+            again = await in_frames.ask("submit", submission=submission, bearer=SERVICE)
+            assert again["type"] == "accepted"
 
 
 async def test_hello_comes_first_and_once(calls: Calls) -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 from redis_server import RedisServer, redis_server
-from serving import API, PATIENCE_S, Client, Server, connected, serving
+from serving import API, PATIENCE_S, Answer, Client, Server, connected, serving
 from trio_websocket import ConnectionClosed
 
 ADMIN, SERVICE = "occd_the-admins-own-key", "occd_a-service-of-the-file"
@@ -55,15 +55,15 @@ def servers(
         yield one, other
 
 
-def create(server: Server) -> tuple[str, str]:
+def create(server: Server, owner: str = "moodle") -> tuple[str, str]:
     """The secret of a new key, and its id."""
-    wanted = json.dumps({"owner": "moodle", "class": "all"}).encode()
+    wanted = json.dumps({"owner": owner, "class": "all"}).encode()
     made = server.request("POST", f"{API}/keys", wanted, authorization=f"Bearer {ADMIN}").json()
     return made["key"], made["id"]
 
 
-def revoke(server: Server, id: str) -> int:
-    return server.request("DELETE", f"{API}/keys/{id}", authorization=f"Bearer {ADMIN}").status
+def revoke(server: Server, id: str, query: str = "") -> Answer:
+    return server.request("DELETE", f"{API}/keys/{id}{query}", authorization=f"Bearer {ADMIN}")
 
 
 def status(server: Server, secret: str) -> int:
@@ -91,7 +91,7 @@ async def test_a_key_that_one_node_revokes_is_dead_on_the_other_within_five_seco
     async with connected(other, Authorization=f"Bearer {secret}") as client:
         submission = await client.submit("print(input())", interactive=True)
         await client.until(submission, "started")
-        assert await trio.to_thread.run_sync(revoke, one, id) == 200
+        assert (await trio.to_thread.run_sync(revoke, one, id)).status == 200
         began = time.monotonic()
         with trio.fail_after(PATIENCE_S):
             assert await closed(client) == 4401
@@ -99,6 +99,32 @@ async def test_a_key_that_one_node_revokes_is_dead_on_the_other_within_five_seco
         assert time.monotonic() - began < DEAD_S
     looked = one.get(f"{API}/submissions/{submission}", authorization=f"Bearer {ADMIN}")
     assert looked.json()["status"] == "running"
+
+
+async def test_what_a_key_submits_until_it_is_dead_is_cancelled_too(
+    servers: tuple[Server, Server],
+) -> None:
+    """The other node believes in the key for two seconds, and its WebSocket is open for longer."""
+    one, other = servers
+    secret, id = create(one, "fast")
+    submitted: list[str] = []
+
+    async def submit_on() -> None:
+        async with connected(other, Authorization=f"Bearer {secret}") as client:
+            with suppress(ConnectionClosed):
+                while True:
+                    submitted.append(await client.submit("print(input())", interactive=True))
+                    await trio.sleep(0.1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit_on)
+        while not submitted:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+        answer = await trio.to_thread.run_sync(revoke, one, id, "?cancel=true")
+    for each in submitted:
+        looked = one.get(f"{API}/submissions/{each}?wait=20", authorization=f"Bearer {ADMIN}")
+        assert looked.json()["verdict"] == "cancelled"
+    assert answer.json()["cancelled"] >= len(submitted) > 1  # the last answer may not have come
 
 
 async def test_an_emptied_redis_leaves_the_keys_of_the_file_and_nobody_becomes_anonymous(

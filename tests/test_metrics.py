@@ -1,5 +1,6 @@
 """What Prometheus is told at `metrics.listen`."""
 
+import json
 import re
 import socket
 import time
@@ -9,20 +10,30 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rabbitmq_server import rabbitmq
+from redis_server import redis_server
 from serving import API, Server, serving, start
 
 from occd import metrics
 
 ROOT = Path(__file__).parent.parent
 ANY_PORT = "127.0.0.1:0"
+TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
+QUEUE_UP, STATE_UP = 'occd_up{part="queue"}', 'occd_up{part="state"}'
+
+
+def text_of(server: Server) -> str:
+    """What Prometheus reads."""
+    found = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", server.output.read_text())
+    assert found
+    asked = urllib.request.Request(found[1], headers={TIMEOUT: "4"})
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        return str(answer.read().decode())
 
 
 def scrape(server: Server) -> dict[str, float]:
     """By sample, as in `occd_runs_total{language="c",verdict="ok"}`; without the buckets."""
-    found = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", server.output.read_text())
-    assert found
-    with urllib.request.urlopen(found[1], timeout=60) as answer:
-        text = answer.read().decode()
+    text = text_of(server)
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -92,6 +103,32 @@ def test_what_waits_and_runs_is_told(tmp_path: Path) -> None:
         assert found['occd_runs_total{language="python",verdict="cancelled"}'] == 1
 
 
+def test_what_does_not_answer_is_down_and_the_rest_is_told(tmp_path: Path) -> None:
+    with (
+        rabbitmq(tmp_path / "rabbitmq") as broker,
+        redis_server() as redis,
+        serving(
+            tmp_path / "data",
+            rabbitmq__url=broker.url,
+            redis__url=redis.url,
+            languages='["python"]',
+            metrics__listen=ANY_PORT,
+        ) as server,
+    ):
+        found = scrape(server)
+        assert [found[name] for name in (QUEUE_UP, STATE_UP, "occd_ready")] == [1, 1, 1]
+        broker.pause()
+        found = scrape_until(server, QUEUE_UP, 0)
+        assert (found[STATE_UP], found["occd_ready"]) == (1, 0)
+        broker.resume()
+        scrape_until(server, QUEUE_UP, 1)
+        redis.pause()
+        found = scrape_until(server, STATE_UP, 0)
+        assert (found[QUEUE_UP], found["occd_ready"]) == (1, 0)
+        redis.resume()
+        assert scrape_until(server, STATE_UP, 1)["occd_ready"] == 1
+
+
 def test_an_address_that_is_taken_costs_one_warning_and_the_metrics(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
@@ -122,6 +159,39 @@ def test_no_label_has_a_value_that_a_stranger_invents(tmp_path: Path) -> None:
         found = scrape(server)
     assert len(found) <= before + 2
     assert not [name for name in found if invented in name.lower()]
+
+
+def cpu_seconds(server: Server) -> float:
+    """The processor time that all threads of the process have used."""
+    tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_a_scrape_costs_little_and_has_as_many_series_after_10_000_submissions(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path / "data", execute__slots="1", metrics__listen=ANY_PORT) as server:
+        server.run("print(1)")
+        server.wait_running(
+            server.submit("import time; time.sleep(250)", limits={"wall_time": 300})
+        )
+        server.request("POST", f"{API}/submissions/batch", b"{}")  # the series of this route
+        few = text_of(server).count("\n")
+        batch = {"submissions": [{"language": "python", "source": "print(1)"}] * 1000}
+        for _ in range(10):
+            answer = server.request("POST", f"{API}/submissions/batch", json.dumps(batch).encode())
+            assert answer.status == 202, answer.body
+        assert scrape(server)['occd_queue_messages{queue="submission_queue"}'] == 10_000
+        costs = []
+        for _ in range(20):
+            before = cpu_seconds(server)
+            many = text_of(server).count("\n")
+            costs.append(cpu_seconds(server) - before)
+        print(f"a scrape takes {sorted(costs)[10] * 1e3:.1f} ms of {many} lines")
+        assert sorted(costs)[10] < 0.05
+        assert many <= few + 2  # the answer 202 to a batch
 
 
 def test_the_docs_have_a_line_for_each_metric() -> None:

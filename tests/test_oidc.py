@@ -1,6 +1,7 @@
 """What occd believes of a provider, asked of a real one that can be told to answer falsely."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import trio
 from people import CLIENT_SECRET, accounts, agree, parameters
 from provider import Provider as Process
 from provider import providing
+from structlog.testing import capture_logs
 
 from occd.config import Config
 from occd.errors import ConfigError, ProviderAway, Rejected
@@ -167,6 +169,36 @@ async def test_what_is_no_token_is_no_token(
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {}},
+        {"error": ["invalid_grant"], "error_description": 7},
+        {"access_token": "\u00fc", "token_type": "Bearer"},
+        {"access_token": "\ud800", "token_type": "Bearer"},
+        {"access_token": "a\r\nX: y", "token_type": "Bearer"},
+    ],
+    ids=str,
+)
+async def test_a_strange_token_is_refused_or_left_out(
+    said: dict[str, object], process: Process, provider: Provider
+) -> None:
+    """Userinfo is asked with the access token, because the token of the person lacks the claim."""
+    process.tell(token={"claims": {"groups": None}}, said=said)
+    try:
+        assert (await person_of(provider)).groups == ()
+    except Rejected as error:
+        assert error.kind == "sign-in-refused"  # noqa: PT017
+
+
+@pytest.mark.parametrize("methods", [7, True, {}, "client_secret_post", [7]], ids=str)
+async def test_strange_methods_are_left_out(
+    methods: object, process: Process, provider: Provider
+) -> None:
+    process.tell(metadata={"token_endpoint_auth_methods_supported": methods})
+    assert (await person_of(provider)).name == "Ada"
+
+
+@pytest.mark.parametrize(
     "metadata",
     [
         {"issuer": "https://evil.example"},
@@ -177,8 +209,15 @@ async def test_what_is_no_token_is_no_token(
         {"token_endpoint": 7},
         {"jwks_uri": "file:///etc/passwd"},
         {"jwks_uri": None},
+        {"jwks_uri": "https://["},
+        {"jwks_uri": "https://127.0.0.1:port/"},
+        {"jwks_uri": "https://127.0.0.1:70000/"},
+        {"jwks_uri": "https://evil.example/\ud800"},
+        {"jwks_uri": "https://evil.example/" + "x" * 70_000},
+        {"authorization_endpoint": "https://evil.example/\r\nX: y"},
+        {"token_endpoint": "https://evil.example/\0"},
     ],
-    ids=str,
+    ids=lambda given: str(given)[:60],
 )
 async def test_a_provider_that_names_wrong_addresses_is_not_asked(
     metadata: dict[str, object], process: Process, provider: Provider
@@ -196,6 +235,18 @@ async def test_a_provider_that_names_wrong_addresses_is_not_asked(
         await provider.address("s", "n", "v" * 43)
     process.tell(answer={path: {"body": json.dumps(right)}})
     await provider.address("s", "n", "v" * 43)
+
+
+@pytest.mark.parametrize("name", ["jwks_uri", "userinfo_endpoint"])
+async def test_a_host_that_cannot_be_is_away(
+    name: str, process: Process, provider: Provider
+) -> None:
+    code = await code_of(provider)
+    told = {"metadata": {name: "https://a..b/"}, "token": {"claims": {"groups": None}}}
+    process.tell(**told)
+    provider._metadata_at = -math.inf
+    with pytest.raises(ProviderAway):
+        await provider.person(code, "the-nonce", "v" * 43)
 
 
 @pytest.mark.parametrize(
@@ -250,3 +301,13 @@ def test_an_empty_secret_is_refused(text: str, process: Process, tmp_path: Path)
     secret.write_text(text)
     with pytest.raises(ConfigError, match=r"accounts\.oidc\.client_secret_file: .* is empty"):
         Provider(config(process, tmp_path, client_secret_file=str(secret)))
+
+
+async def test_the_log_tells_the_issuer_that_the_provider_names(
+    process: Process, tmp_path: Path
+) -> None:
+    """A slash at its end is easily forgotten."""
+    provider = Provider(config(process, tmp_path, issuer=f"{process.issuer}/"))
+    with capture_logs() as logged, pytest.raises(ProviderAway):
+        await provider.address("s", "n", "v" * 43)
+    assert repr(process.issuer) in logged[-1]["reason"]

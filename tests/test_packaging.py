@@ -25,7 +25,12 @@ from occd.data import data_folder
 from occd.languages import load_languages
 from occd.web.stream import ALIVE_S
 
-PUBLISHED = {"nginx": ["127.0.0.1:8000:8000"], "rabbitmq": ["127.0.0.1:15672:15672"]}
+PUBLISHED = {
+    "nginx": ["127.0.0.1:8000:8000"],
+    "rabbitmq": ["127.0.0.1:15672:15672"],
+    "prometheus": ["127.0.0.1:9090:9090"],
+    "grafana": ["127.0.0.1:3000:3000"],
+}
 
 
 @pytest.fixture
@@ -99,18 +104,19 @@ def test_the_example_of_one_process_loads() -> None:
     assert config.execute.slots == 4
 
 
-def test_only_two_ports_are_published_and_on_loopback() -> None:
+def test_few_ports_are_published_and_on_loopback() -> None:
     ports = {name: each["ports"] for name, each in compose_services().items() if "ports" in each}
     assert ports == PUBLISHED
 
 
-def test_execute_shares_its_network_with_the_broker_and_the_state_alone() -> None:
+def test_execute_shares_its_network_with_the_broker_the_state_and_prometheus_alone() -> None:
     services = compose_services()
     (network,) = services["execute"]["networks"]
     assert {name for name, each in services.items() if network in each["networks"]} == {
         "execute",
         "rabbitmq",
         "redis",
+        "prometheus",
     }
 
 
@@ -203,3 +209,43 @@ def test_the_accounts_of_compose_are_taken_by_every_role(tmp_path: Path) -> None
             config.accounts.oidc.client_secret_file
         )
         assert ("secrets" in service, "networks" in service) == (role == "submit", role == "submit")
+
+
+def test_prometheus_of_compose_asks_every_role_where_it_answers() -> None:
+    services = compose_services()
+    config = yaml.safe_load((PACKAGING / "compose/monitoring/prometheus.yml").read_text())
+    (scrape,) = config["scrape_configs"]
+    (found,) = scrape["dns_sd_configs"]
+    assert scrape["job_name"] == "occd"
+    assert set(found["names"]) == set(ROLES)
+    networks = set(services["prometheus"]["networks"])
+    for role in ROLES:
+        own = accepted(PACKAGING / "compose", image_settings(), services[role]["command"])
+        assert own.metrics.listen == f"0.0.0.0:{found['port']}"
+        assert networks & set(services[role]["networks"])
+
+
+def test_monitoring_is_started_only_when_it_is_asked_for() -> None:
+    profiles = {name: each.get("profiles") for name, each in compose_services().items()}
+    assert {name for name, given in profiles.items() if given} == {"prometheus", "grafana"}
+    assert profiles["prometheus"] == profiles["grafana"] == ["monitoring"]
+
+
+def test_what_monitoring_mounts_is_there_and_provisioned() -> None:
+    services = compose_services()
+    at: dict[str, Path] = {}
+    for name in ("prometheus", "grafana"):
+        for volume in services[name]["volumes"]:
+            source, target = volume.split(":")[:2]
+            if source.startswith("."):
+                assert (PACKAGING / source).exists(), source
+                at[target] = PACKAGING / source
+    provider = yaml.safe_load(at["/etc/grafana/provisioning/dashboards/occd.yaml"].read_text())
+    (boards,) = [each["options"]["path"] for each in provider["providers"]]
+    assert {path.suffix for path in at[boards].iterdir()} == {".json"}
+    source = yaml.safe_load(at["/etc/grafana/provisioning/datasources/occd.yaml"].read_text())
+    (prometheus,) = source["datasources"]
+    assert prometheus["url"] == "http://prometheus:9090"
+    assert set(services["grafana"]["networks"]) & set(services["prometheus"]["networks"])
+    rules = yaml.safe_load(at["/etc/prometheus/prometheus.yml"].read_text())["rule_files"]
+    assert all(f"/etc/prometheus/{name}" in at for name in rules)

@@ -60,6 +60,8 @@ def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
         (TRACE + "skip = '[]x]'", "otherwise: []x]"),
         (TRACE + "skip = 'x++'", "otherwise: "),
         (TRACE + "skip = '(?>x)'", "otherwise: "),
+        (TRACE + "skip = 'x(?<=(x)[(])+y'", "otherwise: )+y"),
+        (TRACE + r"skip = '(?:(?!x\()?y)'", "otherwise: )?y)"),
         (TRACE + r"skip = '\u0041'", r"otherwise: \u0041"),
     ],
 )

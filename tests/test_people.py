@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -19,6 +20,8 @@ from serving import API, PATIENCE_S, Answer, Client, Server, connected, serving
 from trio_websocket import ConnectionClosed
 
 from occd.sessions import ROTATE_S, SESSIONS_MAX, Session
+from occd.sqlite import Database
+from occd.web.signin import Login
 
 
 @pytest.fixture(scope="module")
@@ -178,12 +181,41 @@ def test_a_wrong_state_signs_nobody_in(provider: Provider, browser: Browser) -> 
 
 
 def test_a_login_is_used_once(provider: Provider, browser: Browser) -> None:
+    """The browser forgets it, and the provider takes its code once."""
     came = agree(browser.set_off(), "ada")
     login = browser.cookie
     assert browser.come_back(came).status == 303
+    assert problem(browser.come_back(came)) == "sign-in-expired"
     path = came.removeprefix(browser.origin)
     again = Browser(browser.server).get(path, Cookie=login)
-    assert (again.status, problem(again)) == (400, "sign-in-expired")
+    assert (again.status, problem(again)) == (403, "sign-in-refused")
+
+
+def test_a_login_that_somebody_else_has_made_signs_nobody_in(server: Server) -> None:
+    """Who can set the cookie knows the state that follows from it."""
+    begins, later = f"{'s' * 43}.", f"{'s' * 43}.{int(time.time()) + 60}."
+    elsewhere = [
+        later + then.encode().hex() for then in ("//evil", "@evil", "/sign-in", "/\r\nX: y")
+    ]
+    broken = [begins, later, f"{later}2", f"{later}2g", f"{later}ff", f"{begins}x.2f", "."]
+    for cookie in (*elsewhere, *broken, f"{begins}{int(time.time()) - 1}.2f"):
+        state = Login(cookie, "/").state
+        answer = server.get(
+            f"/sign-in/callback?state={state}&code=x", Cookie=f"occd_login={cookie}"
+        )
+        assert (answer.status, problem(answer)) == (400, "sign-in-expired")
+
+
+async def test_nothing_is_kept_of_strangers_who_set_off_and_never_come_back(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = accounts(provider, tmp_path)
+    async with edge(tmp_path / "data", given, public_url="http://127.0.0.1:1") as found:
+        head = b"GET /sign-in HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n\r\n"
+        written: list[object] = []
+        monkeypatch.setattr(Database, "write", written.append)
+        assert (await found.exchange(head)).startswith(b"HTTP/1.1 303")
+        assert not written
 
 
 def test_an_attackers_login_does_not_become_a_victims(provider: Provider, server: Server) -> None:
@@ -235,11 +267,24 @@ def test_a_cookie_that_is_none_is_nobodys(cookie: str, server: Server) -> None:
     assert Browser(server).get("/", Cookie=cookie).status == 200
 
 
-def test_two_cookies_of_a_name_are_nobodys(provider: Provider, server: Server) -> None:
-    """A neighbouring host may have set one of them."""
-    browser = Browser(server)
-    browser.sign_in("ada")
-    assert browser.submit(Cookie=f"occd_session=a.b.c; {browser.cookie}").status == 401
+def test_whoever_comes_with_a_strange_cookie_does_not_become_nobody(
+    its_process: Provider, provider: Provider, tmp_path: Path
+) -> None:
+    """A neighbouring host may have set one of two."""
+    open_to_all = accounts(its_process, tmp_path, anonymous={"class": "visitor"})
+    with signing_in(tmp_path / "data", open_to_all) as server:
+        browser = Browser(server)
+        assert browser.submit(Cookie="occd_session=").status == 202
+        browser.sign_in("ada")
+        for cookie in (
+            f"occd_session=a.b.c; {browser.cookie}",
+            "occd_session={a}",
+            "occd_session=x",
+        ):
+            answer = browser.submit(Cookie=cookie)
+            assert (answer.status, problem(answer)) == (401, "signed-out")
+            assert problem(browser.get(f"{API}/me", Cookie=cookie)) == "signed-out"
+            assert browser.request("POST", f"{API}/sign-out", Cookie=cookie).status == 204
 
 
 @pytest.mark.parametrize(
@@ -331,6 +376,20 @@ def test_a_foreign_page_cannot_use_the_cookie(
     assert browser.submit().status == 202
 
 
+def test_only_the_servers_own_page_signs_a_person_out(provider: Provider, browser: Browser) -> None:
+    browser.sign_in("ada")
+    cookie = browser.cookie
+    origins: list[dict[str, str]] = [{}, {"Origin": browser.origin.replace("http:", "https:")}]
+    for origin in origins:
+        answer = browser.server.request("POST", f"{API}/sign-out", b"", Cookie=cookie, **origin)
+        assert (answer.status, problem(answer)) == (403, "forbidden-origin")
+        assert "Set-Cookie" not in answer.headers
+    assert browser.submit().status == 202
+    for _ in range(2):  # also once more
+        assert browser.request("POST", f"{API}/sign-out", Cookie=cookie).status == 204
+        assert browser.submit(Cookie=cookie).status == 401
+
+
 def test_a_call_with_the_cookie_names_its_origin(provider: Provider, browser: Browser) -> None:
     """A browser does with every call that changes something."""
     browser.sign_in("ada")
@@ -407,18 +466,77 @@ async def test_signing_out_ends_what_the_session_holds_open_on_every_node(
         await client.until(id, "queued")
         await trio.to_thread.run_sync(browser.request, "POST", f"{API}/sign-out")
         began = trio.current_time()
-        assert await close_code(client) == 4401
+        code, reason = await closing(client)
+        assert (code, reason) == (4401, "your sign-in has ended: sign in again, or sign out")
         # A second more than is promised, for a machine that is busy.
         assert trio.current_time() - began < 6
 
 
-async def close_code(client: Client) -> int:
+def test_a_stream_of_a_person_who_signs_out_ends_and_says_why(
+    provider: Provider, browser: Browser
+) -> None:
+    browser.sign_in("ada")
+    sleeps = json.dumps({"language": "python", "source": "import time; time.sleep(60)"}).encode()
+    id = browser.request("POST", f"{API}/submissions", sleeps).json()["id"]
+    connection = HTTPConnection("127.0.0.1", browser.server.port, timeout=PATIENCE_S)
+    head = {"Cookie": browser.cookie, "Accept": "application/x-ndjson"}
+    connection.request("GET", f"{API}/submissions/{id}/events", headers=head)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    browser.request("POST", f"{API}/sign-out")
+    last = json.loads(answer.read().splitlines()[-1])
+    assert last["problem"]["type"] == "signed-out"
+    assert "key" not in last["problem"]["detail"]
+    connection.close()
+
+
+def test_the_log_tells_the_operator_what_the_claim_made_of_a_person(
+    provider: Provider, browser: Browser
+) -> None:
+    for name, found in (
+        ("ada", "class_name=service scopes=read,run values_of_claim=2"),
+        ("root", "class_name=student scopes=admin,read,run values_of_claim=1"),
+        ("sam", "class_name=student scopes=read,run values_of_claim=0"),
+    ):
+        browser.sign_in(name)
+        lines = [
+            line for line in browser.server.log.read_text().splitlines() if f"#{name} " in line
+        ]
+        assert lines[-1].endswith(found)
+
+
+def test_a_person_is_told_of_no_key(provider: Provider, browser: Browser) -> None:
+    browser.sign_in("ada")
+    answer = browser.get(f"{API}/keys")
+    assert answer.status == 403
+    assert answer.json()["detail"] == "this needs the scope admin, and you have read, run"
+
+
+def test_where_people_sign_in_nobody_is_told_of_both_ways(browser: Browser) -> None:
+    for head in ({}, {"Authorization": "Bearer 0123456789012345678901"}):
+        answer = browser.get(f"{API}/submissions", **head)
+        assert answer.status == 401
+        said = answer.json()["detail"]
+        assert said.endswith("send a key, as Authorization: Bearer occd_…, or sign in")
+
+
+def test_the_way_to_sign_in_is_whole_in_every_page(browser: Browser) -> None:
+    """A page may have been opened at another name of the server, where a login's cookie would be lost."""
+    whole = f'href="{browser.origin}/sign-in"'.encode()
+    assert whole in browser.get("/").body
+    told = browser.get("/sign-in/callback", Accept="text/html")
+    assert whole in told.body
+    assert b"<p>A sign-in has ten minutes" in told.body
+    assert f"browsers find the page at {browser.origin}/\n" in browser.server.output.read_text()
+
+
+async def closing(client: Client) -> tuple[int, str | None]:
+    """The code with which the server closes, and its words."""
     with trio.fail_after(PATIENCE_S), pytest.raises(ConnectionClosed) as closed:
         await receive_all(client)
     reason = closed.value.reason
     assert reason
-    code: int = reason.code
-    return code
+    return reason.code, reason.reason
 
 
 async def receive_all(client: Client) -> None:
@@ -435,10 +553,9 @@ def test_an_emptied_redis_makes_nobody_somebody_else(
     nodes[2].do("FLUSHALL")
     answer = browser.submit()
     assert (answer.status, problem(answer)) == (401, "signed-out")
-    assert problem(browser.come_back(agree(login, "ada"))) == "sign-in-expired"
+    assert browser.come_back(agree(login, "ada")).status == 303
     mine = f"{API}/submissions"
     assert browser.server.get(mine, Authorization=f"Bearer {KEY.decode()}").status == 200
-    browser.sign_in("ada")
     assert browser.get(mine).status == 200
 
 

@@ -28,6 +28,7 @@ from redis_server import RedisServer, free_port, redis_server
 from serving import API, OCCD, PATIENCE_S, Answer, Server, connected, start, wait_open
 from streams import SSE, followed
 from test_cli import occd
+from test_metrics import text_of as metrics_of
 
 FAILS = """# {source}
 import os, sys
@@ -134,6 +135,7 @@ def installation(
         "accounts": json.dumps(accounts(planted, provider, tmp_path / "secrets")),
         "http__public_url": f"http://127.0.0.1:{port}",
         "languages": '["python"]',
+        "metrics__listen": "127.0.0.1:0",
     }
     with ExitStack() as stack:
 
@@ -201,6 +203,8 @@ def test_a_planted_secret_is_in_no_log_no_error_and_no_page(
     it.commands("queues", "nodes", "keys list", "check-config")
     if it.redis and it.rabbitmq:
         lose_the_servers(it, it.redis, it.rabbitmq)
+    for server in it.servers:
+        planted.note("metrics", metrics_of(server).encode())
     stop_while_it_runs(it)
     planted.logs(*it.servers)
     assert planted.leaks == []

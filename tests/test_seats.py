@@ -1,5 +1,6 @@
 """Interactive programs of a real daemon: they wait for input in seats, and the slots serve all others."""
 
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -110,6 +111,47 @@ def test_an_owner_gets_a_quarter_of_the_seats(tmp_path: Path, broker: dict[str, 
             server.request("DELETE", f"{API}/submissions/{id}")
         assert server.result(hello)["verdict"] == "ok"
         assert_every_slot_is_free(server)
+
+
+@pytest.mark.parametrize("addresses", [["192.0.2.1"] * 8, [f"2001:db8:7:{n}::1" for n in range(8)]])
+def test_owners_that_a_network_invents_share_a_quarter_of_the_seats(
+    tmp_path: Path, broker: dict[str, Any], addresses: list[str]
+) -> None:
+    """With accounts: by address, and by the /48 of IPv6."""
+    value = {"anonymous": {"class": "it"}, "default_class": "it", "classes": {"it": {}}}
+    settings: dict[str, Any] = {
+        "execute__slots": str(SLOTS),
+        "execute__interactive": "8",
+        "accounts": json.dumps(value),
+        "trusted_proxies": "127.0.0.0/8",
+    }
+    body = {"language": "python", "source": ASKS, "interactive": True, "detached": True} | LONG
+    with serving(tmp_path / "data", **settings | broker) as server:
+
+        def call(method: str, path: str, number: int, body: bytes = b"") -> dict[str, Any]:
+            owner = {"authorization": f"Bearer invented-{number:-<24}"}
+            answer = server.request(
+                method, f"{API}{path}", body, **owner, x_forwarded_for=addresses[number]
+            )
+            return dict(answer.json())
+
+        ids = [
+            call("POST", "/submissions", number, json.dumps(body).encode())["id"]
+            for number in range(8)
+        ]
+
+        def run() -> int:
+            looks = (call("GET", f"/submissions/{id}", number) for number, id in enumerate(ids))
+            return sum(each["status"] == "running" for each in looks)
+
+        wait_until(lambda: run() >= 2 + SLOTS)
+        hello = server.submit("print('hello')")
+        time.sleep(1)  # for what must not happen
+        assert run() == 2 + SLOTS
+        assert server.look(hello)["status"] == "queued"
+        for number, id in enumerate(ids):
+            call("DELETE", f"/submissions/{id}", number)
+        assert server.result(hello)["verdict"] == "ok"
 
 
 def test_one_owner_does_not_keep_the_slots_from_others_for_ever(

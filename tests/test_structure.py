@@ -44,6 +44,7 @@ LAYERS = (
     {
         "data",
         "draining",
+        "fileowner",
         "media",
         "patterns",
         "request",

@@ -242,6 +242,8 @@ async def test_me_says_who_calls_and_what_is_left(tmp_path: Path) -> None:
         assert me["ceilings"]["cpu_time"] == 3
         _, limited, _ = await Caller(found).call("GET /limits")
         assert (limited["ceilings"], limited["defaults"]["cpu_time"]) == (me["ceilings"], 3)
+        _, offered, _ = await Caller(found).call("GET /languages")
+        assert {each["limits"]["cpu_time"] for each in offered["languages"]} == {3}
         for bearer, kind in ((None, "nobody"), ("an-anonymous-owner-00001", "anonymous")):
             _, me, _ = await Caller(found, bearer).call("GET /me")
             assert (me["kind"], me["name"], me["class"]) == (kind, None, "it")

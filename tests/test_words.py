@@ -104,7 +104,7 @@ def test_no_word_is_left_over() -> None:
 
 async def test_the_page_has_the_words_that_its_template_asks_for() -> None:
     app = QuartTrio("occd")
-    app.register_blueprint(page_routes(Pages(), sign_in=True, accounts=True))
+    app.register_blueprint(page_routes(Pages(), sign_in="/sign-in", accounts=True))
     page = await (await app.test_client().get("/")).get_data(as_text=True)
     asked = re.findall(r"words\.(\w+)", (ROOT / "templates/index.html").read_text())
     assert [name for name in asked if str(escape(WORDS[name])) not in page] == []

@@ -46,6 +46,11 @@ class Delivery(Protocol):
     def key(self) -> str: ...
 
     @property
+    def owner(self) -> str | None:
+        """Who takes turns with others, as it was published. None: nobody, or version 1 published it to
+        RabbitMQ."""
+
+    @property
     def reason(self) -> str | None:
         """Why the message became a dead letter; None for other messages."""
 

@@ -55,6 +55,10 @@ class _Delivery:
     key: str
     reason: str | None
 
+    @property
+    def owner(self) -> str | None:
+        return self._owner or None
+
     async def ack(self) -> None:
         self._freed()  # it has ended; that it is written down, the next need not wait for
         try:

@@ -42,7 +42,8 @@ from occd.config import Config
 from occd.errors import BrokerError, BrokerUnavailable
 from occd.trouble import Trouble
 
-_REASON = "occd-reason"
+_REASON, _OWNER = "occd-reason", "occd-owner"
+"""Headers."""
 _RETRY_S = 0.5
 _ROUTE_TRIES = 3
 _FLUSH_S = 2.0
@@ -62,6 +63,10 @@ class _Delivery:
     @property
     def key(self) -> str:
         return _key(self._arrival.properties)
+
+    @property
+    def owner(self) -> str | None:
+        return _owner(self._arrival.properties)
 
     @property
     def reason(self) -> str | None:
@@ -132,14 +137,17 @@ class RabbitmqBroker:
         lane = self._topology.lane(queue, owner)
         for _ in range(_ROUTE_TRIES):
             with suppress(Unroutable):
-                return await self._publish(lane, body, key)
+                return await self._publish(lane, body, key, owner)
             await self.declare(queue)  # somebody deleted it, and that may take a moment
             await trio.sleep(_RETRY_S)
-        return await self._publish(lane, body, key)
+        return await self._publish(lane, body, key, owner)
 
-    async def _publish(self, lane: str, body: bytes, key: str) -> None:
+    async def _publish(self, lane: str, body: bytes, key: str, owner: str | None) -> None:
         properties = pika.BasicProperties(
-            content_type="application/json", delivery_mode=2, correlation_id=key
+            content_type="application/json",
+            delivery_mode=2,
+            correlation_id=key,
+            headers=_headers_of(owner),
         )
         await self._publisher.publish(lane, body, properties)
 
@@ -150,7 +158,7 @@ class RabbitmqBroker:
             content_type=old.content_type,
             delivery_mode=2,
             correlation_id=old.correlation_id,
-            headers=dict(headers),
+            headers={**_headers_of(_owner(old)), **headers},
             timestamp=int(datetime.now(UTC).timestamp()),
         )
         await self._publisher.publish(queue, arrival.body, properties)
@@ -280,6 +288,15 @@ def _key(properties: Any) -> str:
     """The submission's id, or whatever a foreign message has there."""
     key = properties.correlation_id
     return key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(key or "")
+
+
+def _headers_of(owner: str | None) -> dict[str, str]:
+    return {_OWNER: owner.encode(errors="replace").decode()} if owner else {}
+
+
+def _owner(properties: Any) -> str | None:
+    found = properties.headers.get(_OWNER) if isinstance(properties.headers, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _reason(properties: Any) -> str | None:

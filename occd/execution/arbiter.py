@@ -30,11 +30,12 @@ class Turn:
 
     def __init__(self, arbiter: "Arbiter") -> None:
         self._arbiter = arbiter
+        self.owner = ""
+        """Who shares what one owner gets of the seats. Submissions of nobody have the owner ""."""
 
-    def sit(self, owner: str) -> None:
-        """Ask for a seat, and give the slot back for it, now or later. Submissions of nobody have the owner
-        "", and share what one owner gets."""
-        self._arbiter.ask(self, owner)
+    def sit(self) -> None:
+        """Ask for a seat, and give the slot back for it, now or later."""
+        self._arbiter.ask(self)
 
     @property
     def in_slot(self) -> bool:
@@ -107,9 +108,9 @@ class Arbiter:
         self.borrowers: list[Loans] = []
         self.returned = trio.lowlevel.ParkingLot()
         """Turns that have begun while their slot was lent; the first is the first to get a slot."""
-        self._asking: dict[Turn, str] = {}
-        """The owners of the turns in slots that ask for a seat, in the order of asking."""
-        self._seated: dict[Turn, str] = {}
+        self._asking: dict[Turn, None] = {}
+        """The turns in slots that ask for a seat, in the order of asking."""
+        self._seated: set[Turn] = set()
 
     @property
     def places(self) -> int:
@@ -157,9 +158,9 @@ class Arbiter:
             await trio.sleep(_LOOK_S)
             self._seat()
 
-    def ask(self, turn: Turn, owner: str) -> None:
+    def ask(self, turn: Turn) -> None:
         if turn in self._in_slots:
-            self._asking[turn] = owner
+            self._asking[turn] = None
             self._seat()
 
     async def begin(self, turn: Turn) -> None:
@@ -180,7 +181,8 @@ class Arbiter:
         self._asking.pop(turn, None)
         if turn in self._in_slots:
             self._leave_slot(turn)
-        elif self._seated.pop(turn, None) is not None:
+        elif turn in self._seated:
+            self._seated.remove(turn)
             self._seat()
 
     def _leave_slot(self, turn: Turn) -> None:
@@ -192,12 +194,12 @@ class Arbiter:
         """Give free seats to those who ask, as far as the bounds allow."""
         if not self._asking:
             return
-        owners = Counter(self._seated.values())
-        for turn, owner in list(self._asking.items()):
+        owners = Counter(turn.owner for turn in self._seated)
+        for turn in list(self._asking):
             if len(self._seated) >= self.seats or not self._has_memory():
                 return
-            if owners[owner] < self.share:
-                owners[owner] += 1
+            if owners[turn.owner] < self.share:
+                owners[turn.owner] += 1
                 del self._asking[turn]
-                self._seated[turn] = owner
+                self._seated.add(turn)
                 self._leave_slot(turn)

@@ -246,7 +246,7 @@ class Attempt:
         if submission.interactive:
             self.interacts_since = trio.current_time()
             if held <= _SEATED_BYTES:
-                self._turn.sit(submission.turn or "")
+                self._turn.sit()
 
     def _resize(self) -> None:
         """Give the window its present size. A program that does not run yet gets it when it does."""

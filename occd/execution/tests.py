@@ -24,10 +24,10 @@ from occd.judging import Judging, TestVerdict
 from occd.model import GroupScore, Judgement, Outcome, Step, Submission
 from occd.sandbox import Cell, Tree
 
-_LOG_BYTES = 64 * 1024
-_SHORT_LOG_BYTES = 4 * 1024
-_LOGGED_MAX = 16 * 2**20
-"""When the log has so much output, each further test logs only _SHORT_LOG_BYTES of each stream."""
+LOG_BYTES = 64 * 1024
+SHORT_LOG_BYTES = 4 * 1024
+LOGGED_MAX = 16 * 2**20
+"""When the log has so much output, each further test logs only SHORT_LOG_BYTES of each stream."""
 
 _LOOK_S = 0.05
 """The time between two looks for slots to borrow: no event tells that the queue is empty."""
@@ -148,7 +148,7 @@ class Tests:
                 stdin=stdin,
                 tree=tree,
                 files=test.files,
-                log_max=_LOG_BYTES if self._steps.logged < _LOGGED_MAX else _SHORT_LOG_BYTES,
+                log_max=LOG_BYTES if self._steps.logged < LOGGED_MAX else SHORT_LOG_BYTES,
                 keep_stdout=True,
                 stop=stop,
             )

@@ -45,6 +45,7 @@ from occd.model import (
     Submission,
     Verdict,
 )
+from occd.quotas import records_of
 from occd.roles.heartbeat import announce
 from occd.sandbox import Sandbox
 from occd.sandbox.fitness import Fitness
@@ -264,6 +265,7 @@ class Execute:
             older, held.delivery = held.delivery, delivery
             await older.ack()
             return
+        turn.owner = _owner_of_seat(submission, delivery)
         held = self._running[submission.id] = _Held(turn, delivery)
         try:
             ended = await self._try(submission, held)
@@ -411,3 +413,9 @@ class Execute:
             except OccdError as error:
                 self._trouble.tell(error, id=submission.id)
                 await trio.sleep(_RETRY_S)
+
+
+def _owner_of_seat(submission: Submission, delivery: Delivery) -> str:
+    """Who takes turns in the queue shares seats, too. There are few seats, so a network above addresses
+    counts as one."""
+    return records_of(delivery.owner or submission.turn or "")[-1]

@@ -15,6 +15,7 @@ from occd.config import Config
 from occd.draining import Draining
 from occd.errors import (
     BrokerUnavailable,
+    Conflict,
     MessageTooLarge,
     OccdError,
     Poisoned,
@@ -24,14 +25,15 @@ from occd.errors import (
     Unreadable,
 )
 from occd.events import LogEntry
-from occd.languages import Language, Offer
+from occd.execution.storing import most_stored
+from occd.languages import Language, Offer, find
 from occd.model import Accepted, Record, Submission, Summary
 from occd.principal import Principal, as_version_1
 from occd.quotas import Allowance, Payer, Quota
 from occd.request import Request
 from occd.roles.following import Following
 from occd.roles.heartbeat import announce
-from occd.state import Node, State
+from occd.state import Created, Node, State
 from occd.trouble import Trouble
 
 _SWEEP_EVERY_S = 10.0
@@ -52,13 +54,14 @@ class Submit:
         self._config = config
         self._broker = broker
         self._state = state
+        self._languages = languages
         self._gate = Gate(config, languages, state.nodes.live)
         self._queueing: dict[str, trio.Event] = {}
         """By id: what is being recorded and queued by this process now."""
         self._draining = draining or Draining()
         self._draining.counts(lambda: len(self._queueing))
         self._reserved: set[str] = set()
-        """The ids that were admitted, and are about to be recorded."""
+        """The ids that were admitted, and of which it is certain that they are not recorded."""
         self._following = Following(state)
         self._started_at = time.time()
         self._trouble = Trouble("the sweep will try again")
@@ -121,11 +124,11 @@ class Submit:
         self, submission: Submission, principal: Principal, key: str | None, digest: str
     ) -> Accepted:
         payer, turn = self._payer(principal), _turn(submission, principal)
+        stores = self._stores(submission, payer)
         while True:
-            created = await self._state.submissions.create(submission, key, digest, payer)
+            created = await self._create(submission, key, digest, payer, stores)
             if created.id == submission.id:
-                self._reserved.discard(submission.id)
-                await self._publish_new(submission, turn)
+                await self._publish_new(submission, turn, payer)
                 metrics.ACCEPTED.inc()
                 return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
@@ -136,6 +139,27 @@ class Submit:
             if not created.published:  # by another process, which may have died
                 await self._publish(replace(submission, id=created.id), turn)
             return Accepted(await self._state.submissions.get(created.id), created.quotas)
+
+    async def _create(
+        self,
+        submission: Submission,
+        key: str | None,
+        digest: str,
+        payer: Payer | None,
+        stores: int,
+    ) -> Created:
+        """A place that was reserved is given back where it is certain that nothing was recorded. An outage
+        leaves that open: then the sweep of state gives the place back, if there is no submission."""
+        mine = self._reserved & {submission.id}
+        self._reserved -= mine
+        try:
+            created = await self._state.submissions.create(submission, key, digest, payer, stores)
+        except Conflict:
+            self._reserved |= mine
+            raise
+        if created.id != submission.id:
+            self._reserved |= mine
+        return created
 
     @asynccontextmanager
     async def reserving(
@@ -149,21 +173,21 @@ class Submit:
             yield
             return
         named = [_key_of(each, key) for each, key in zip(submissions, keys, strict=True)]
-        ids = [
-            each.id
+        stores = {
+            each.id: self._stores(each, payer)
             for each, key in zip(submissions, named, strict=True)
             if key is None or not await self._state.submissions.known(key)
-        ]
+        }
         try:
-            await self._state.quotas.admit(payer, ids)
+            await self._state.quotas.admit(payer, stores)
         except QuotaUsedUp as error:
             _count_refusal(error, principal)
             raise
-        self._reserved.update(ids)
+        self._reserved.update(stores)
         try:
             yield
         finally:
-            left = self._reserved.intersection(ids)
+            left = self._reserved.intersection(stores)
             self._reserved -= left
             if left:
                 with trio.move_on_after(_ACCEPT_TIMEOUT_S, shield=True):
@@ -171,7 +195,13 @@ class Submit:
 
     async def quotas(self, principal: Principal) -> Sequence[Quota]:
         payer = self._payer(principal)
-        return await self._state.quotas.admit(payer, ()) if payer else ()
+        return await self._state.quotas.admit(payer, {}) if payer else ()
+
+    def _stores(self, submission: Submission, payer: Payer | None) -> int:
+        """What a submission may store at most, for whom it counts."""
+        if payer is None or payer.allowance.stored_bytes is None:
+            return 0
+        return most_stored(submission, find(self._languages, submission.language), self._config)
 
     def _payer(self, principal: Principal) -> Payer | None:
         """Who pays for what this principal submits; None where nothing is limited."""
@@ -260,13 +290,15 @@ class Submit:
         """The languages that some execute node can run now."""
         return await self._gate.offered()
 
-    async def _publish_new(self, submission: Submission, turn: str | None) -> None:
+    async def _publish_new(
+        self, submission: Submission, turn: str | None, payer: Payer | None
+    ) -> None:
         """Publish a submission. If the broker does not take it, forget it, and the client gets an error. Only
         the recorder may forget it, since a repetition of the request may have published it meanwhile."""
         try:
             await self._publish(submission, turn)
         except OccdError:
-            await self._state.submissions.discard(submission.id)  # noqa: ASYNC120  (accept() shields and bounds it)
+            await self._state.submissions.discard(submission.id, payer)  # noqa: ASYNC120  (accept() shields and bounds it)
             raise
 
     async def _publish(self, submission: Submission, turn: str | None) -> None:

@@ -126,14 +126,19 @@ def read_cursor(text: str | None) -> tuple[float, str]:
 
 class Submissions(Protocol):
     async def create(
-        self, submission: Submission, key: str | None, digest: str, payer: Payer | None = None
+        self,
+        submission: Submission,
+        key: str | None,
+        digest: str,
+        payer: Payer | None = None,
+        stores: int = 0,
     ) -> Created:
         """Record a submission as queued and append `queued`. Idempotent per key: the same key with the same
         digest of the request returns the earlier submission. With another digest raises Conflict.
 
-        `payer` pays for a new submission, unless `Quotas.admit` has admitted its id before. Raises
-        QuotaUsedUp, and then records nothing. State remembers who pays: `finish` charges the payer with what
-        the submission took, once."""
+        `payer` pays for a new submission, unless `Quotas.admit` has admitted its id before. `stores` are the
+        bytes that it may store at most, which count until its end. Raises QuotaUsedUp, and then records
+        nothing. State remembers who pays: `finish` charges the payer with what the submission took, once."""
 
     async def known(self, key: str) -> bool:
         """Whether a submission is recorded under this idempotency key."""
@@ -141,9 +146,10 @@ class Submissions(Protocol):
     async def published(self, id: str) -> None:
         """Note that the broker has the submission."""
 
-    async def discard(self, id: str) -> None:
+    async def discard(self, id: str, payer: Payer | None = None) -> None:
         """Forget a submission that the broker did not take, and give its payer back what it took. Does
-        nothing to a published one."""
+        nothing to a published one. `payer`, if known, is for a store that carried this out once, and then
+        could not say so."""
 
     async def unpublished(self, before: float) -> Sequence[Submission]:
         """Submissions created before a time that no broker confirmed, because a process died in between.
@@ -346,10 +352,10 @@ class Quotas(Protocol):
 
     A record goes by itself when it says nothing any more. After an emptying quotas begin anew."""
 
-    async def admit(self, payer: Payer, ids: Collection[str]) -> tuple[Quota, ...]:
-        """Admit submissions that are about to be created, all of them in one step or none. Those that were
-        admitted before take nothing. Raises QuotaUsedUp. Without ids only look. Returns the payer's
-        quotas."""
+    async def admit(self, payer: Payer, stores: Mapping[str, int]) -> tuple[Quota, ...]:
+        """Admit submissions that are about to be created, all of them in one step or none. `stores` has their
+        ids, and the bytes that each may store at most. Those that were admitted before take nothing. Raises
+        QuotaUsedUp. Without ids only look. Returns the payer's quotas."""
 
     async def give_back(self, payer: Payer, ids: Collection[str]) -> None:
         """For submissions that were admitted, and will not be created."""

@@ -14,12 +14,13 @@ from quart import Blueprint, g, request
 from werkzeug.datastructures import Headers
 
 from occd.config import Config
-from occd.errors import Rejected, UnknownSubmission
+from occd.errors import Rejected, StateUnavailable, UnknownSubmission
 from occd.key import LIKE_A_KEY
 from occd.principal import Principal, Scope
-from occd.web.endings import ENDED, Endings
+from occd.web.endings import Endings, ended
 from occd.web.ids import checked_id
 from occd.web.origin import check_origin
+from occd.web.owner import how_to_say_who, owner_of
 from occd.web.query import check_parameters
 
 _OWNERS_MAX = 10_000
@@ -64,26 +65,34 @@ class Access:
         return await self._callers.bearer(secret, headers, peer)
 
     async def class_of(self, headers: Headers, scope: Mapping[str, Any]) -> str | None:
-        """The class of a caller, for what everybody gets an answer to."""
-        with suppress(Rejected):
+        """The class of a caller, for what everybody gets an answer to, also while state is away."""
+        with suppress(Rejected, StateUnavailable):
             return (await self.caller(headers, peer_of(scope), changes=False)).class_name
         return None
 
     async def refuse_ended(self, principal: Principal) -> None:
         """For what took a while since the caller was known. Raises Rejected when the key has ended."""
         if not await self._callers.is_still(principal):
-            raise Rejected("unauthorized", ENDED)
+            raise ended(principal)
 
     def need(self, principal: Principal, scope: Scope) -> None:
         """Raises Rejected when the caller has not this scope."""
         if principal.may(scope) or (scope == "read" and principal.may("read-all")):
             return
         if principal.owner is None:
-            raise Rejected(
-                "unauthorized", "this server asks for a key: Authorization: Bearer occd_…"
-            )
+            raise Rejected("unauthorized", how_to_say_who(self._config.accounts))
         have = ", ".join(sorted(principal.scopes))
-        raise Rejected("forbidden", f"this needs the scope {scope}, and this key has {have}")
+        raise Rejected("forbidden", f"this needs the scope {scope}, and you have {have}")
+
+    def owner_for(self, principal: Principal, scope: Scope, asked: str | None) -> str:
+        """Whose submissions a call is about: the caller's own, or, for callers with this scope, those of the
+        owner that is asked for. Raises Rejected."""
+        own = owner_of(principal)
+        if asked in (None, own):
+            return own
+        self.need(principal, scope)
+        assert asked
+        return asked
 
     async def need_of(self, principal: Principal, scope: Scope, id: str) -> None:
         """`need`, of the submission with this id. Raises UnknownSubmission, too, for another one's."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from occd.accounts import Network, is_within
+from occd.quotas import ADDRESS
 
 _HOPS_MAX = 32
 _UNKNOWN = ip_network("0.0.0.0/32")
@@ -26,10 +27,18 @@ def client_network(peer: str, forwarded: Sequence[str], proxies: Sequence[Networ
 
 
 def share_of(network: Network) -> str:
-    """The name under which the quotas of this client are counted. A household has a whole /64 of IPv6."""
+    """The name under which a client is counted. A household has a whole /64 of IPv6."""
     if network.version == 6:
         network = network.supernet(new_prefix=64)
-    return f"addr:{network.network_address}"
+    return f"{ADDRESS}{network.network_address}"
+
+
+def payer_of(network: Network) -> str:
+    """The name of this client as a payer. A site of IPv6 has a /48, and so 65,536 households: what they use
+    together is bounded, too."""
+    if network.version == 6:
+        return f"{share_of(network)} {network.supernet(new_prefix=48)}"
+    return share_of(network)
 
 
 def _network(text: str) -> Network | None:

@@ -28,6 +28,7 @@ from occd.web.query import fields_of, flag_of, stream_of, wait_of
 from occd.web.quotas import headers_of
 from occd.web.schema import (
     RECORD_FIELDS,
+    ceilings_json,
     chosen,
     is_long,
     language_json,
@@ -125,7 +126,8 @@ def api_routes(
 
     @api.get("/languages")
     async def languages() -> Response:
-        offered = [language_json(each) for each in await service.languages()]
+        ceilings = ceilings_json(config, await access.class_of(request.headers, request.scope))
+        offered = [language_json(each, ceilings) for each in await service.languages()]
         body = dump({"languages": offered}).encode()
         return respond(body, "application/json", compress_once)
 

@@ -4,14 +4,14 @@ connection.
 Theory of operation. A connection holds input that has not been handled yet (a head, a body, a message, also
 in parts), and output that the client has not taken yet (a result, events). The first FREE bytes of each
 connection are free. Further bytes are charged to the connection, to its client (the owner whose secret came
-with the request, else the address) and to the process. A client that exceeds its share is refused. When the
-whole budget is used up, the connection that has been charged for longest is cut off, if it has been charged
-for OLD_S or more. So clients that hold bytes without progress cannot keep out the others, however slowly they
-trickle. If no connection is as old, the newcomer is refused.
+with the request, else the session or the address: `clients.py`) and to the process. A client that exceeds its
+share is refused. When the whole budget is used up, the connection that has been charged for longest is cut
+off, if it has been charged for OLD_S or more. So clients that hold bytes without progress cannot keep out the
+others, however slowly they trickle. If no connection is as old, the newcomer is refused.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ import trio
 
 from occd import metrics
 from occd.config import HttpConfig
-from occd.errors import BudgetFull, Rejected, ShareFull
-from occd.web.owner import digest_of_secret
+from occd.errors import BudgetFull, ShareFull
+from occd.web.clients import ClientOf, RawHeaders, by_secret_or_peer
 
 HELD = "occd.held"
 """The name of the connection's `Held` among the extensions of the application's scope."""
@@ -90,17 +90,24 @@ class Budget:
 class Held:
     """The bytes that one connection holds. Call `close` at its end. Raises BudgetFull or ShareFull."""
 
-    def __init__(self, budget: Budget, address: str, cut_off: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        address: str,
+        cut_off: Callable[[], None],
+        client_of: ClientOf = by_secret_or_peer,
+    ) -> None:
         self.cut_off: Callable[[], None] = cut_off
         self.client = address
         self.heavy = budget.heavy
         self._budget = budget
         self._address = address
-        self._headers: Sequence[tuple[bytes, bytes]] = ()
+        self._client_of = client_of
+        self._headers: RawHeaders = ()
         self._size = self._charged = self._request = 0
         self._closed = False
 
-    def begin_request(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def begin_request(self, headers: RawHeaders) -> None:
         self._headers = headers
 
     def hold(self, size: int) -> None:
@@ -110,7 +117,7 @@ class Held:
         if beyond > 0:
             self._budget.limit_connection(self._size + size)
             if not self._charged:
-                self.client = self._owner() or self._address
+                self.client = self._client_of(self._address, self._headers)
             self._budget.charge(self, beyond)
             self._charged += beyond
         self._size += size
@@ -148,16 +155,6 @@ class Held:
         self._charged = 0
         self._closed = True
         self.cut_off = _nothing  # the connection holds this object: see `Protocol.let_go`
-
-    def _owner(self) -> str | None:
-        for name, value in self._headers:
-            scheme, _, secret = value.decode("latin-1").partition(" ")
-            if name == b"authorization" and scheme.lower() == "bearer":
-                try:
-                    return digest_of_secret(secret.strip())
-                except Rejected:
-                    return None  # the request will be refused; until then it has no owner
-        return None
 
 
 def _nothing() -> None:

@@ -16,7 +16,7 @@ def compress(body: bytes) -> bytes:
     return gzip.compress(body, 6, mtime=0)
 
 
-compress_once = lru_cache(maxsize=4)(compress)
+compress_once = lru_cache(maxsize=16)(compress)
 """For answers that seldom change."""
 
 

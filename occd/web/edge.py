@@ -65,7 +65,7 @@ class ClientConnection:
         self._reading = trio.CancelScope()
         self._answering = trio.CancelScope()
         self._complain = complain
-        self._held = Held(budget, peer_address(stream), self.cut_off)
+        self._held = Held(budget, peer_address(stream), self.cut_off, limits.client_of)
         self._h11 = LimitedH11(limits, self._reading, self._held)
         self._send_lock = trio.Lock()
         self._hung_up = False

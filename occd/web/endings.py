@@ -1,4 +1,4 @@
-"""Tells connections that stay open when the key that opened them holds no more."""
+"""Tells connections that stay open when the key, or the session, that opened them holds no more."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from occd.errors import OccdError
-from occd.principal import Principal
+from occd.errors import DataFolderError, OccdError, Rejected, StateUnavailable
+from occd.principal import PERSON, Principal
 from occd.web.budget import Held
 
 EVERY_S = 1.0
@@ -15,7 +15,20 @@ LAST_WORD_S = 0.5
 """With the two seconds for which a key is believed (`occd/keyring.py`), or the three of a session, a
 connection ends within 5 s."""
 
-ENDED = "the key was revoked or has expired"
+
+def ended(principal: Principal) -> Rejected:
+    """Why a principal whose key or session holds no more is refused."""
+    if (principal.owner or "").startswith(PERSON):
+        return Rejected("signed-out", "your sign-in has ended: sign in again, or sign out")
+    return Rejected("unauthorized", "the key was revoked or has expired: ask for another one")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a key, or of a session, while a connection is open."""
+
+    come: trio.Event
+    why: Rejected
 
 
 @dataclass(slots=True)
@@ -42,20 +55,22 @@ class Endings:
                 try:
                     if not await self._is_still(held.principal):
                         held.ended.set()
+                except (StateUnavailable, DataFolderError):
+                    break  # nobody can say now
                 except OccdError:
-                    break  # state is away: nobody can say now
+                    continue  # this one was damaged, and must not hold up the others
 
     @contextmanager
-    def of(self, principal: Principal) -> Iterator[trio.Event]:
-        """While a connection is open: an event that is set when its key has ended."""
+    def of(self, principal: Principal) -> Iterator[Ending]:
+        """While a connection is open."""
         credential = principal.credential
         if credential is None:
-            yield trio.Event()
+            yield Ending(trio.Event(), ended(principal))
             return
         held = self._held.setdefault(credential, _Held(principal))
         held.connections += 1
         try:
-            yield held.ended
+            yield Ending(held.ended, ended(principal))
         finally:
             held.connections -= 1
             if not held.connections:

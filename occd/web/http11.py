@@ -9,9 +9,10 @@ from typing import Any
 import h11
 import trio
 
-from occd.config import HttpConfig
+from occd.config import Config
 from occd.errors import OverBudget, ShareFull
 from occd.web.budget import Held, Shares, shares
+from occd.web.clients import ClientOf, Clients, by_secret_or_peer
 
 HEADERS_MAX = 100
 BODY_MIN_BYTES_PER_S = 2**16
@@ -50,15 +51,18 @@ class EdgeLimits:
     keep_alive_s: float = 75.0
     send_timeout_s: float = 30.0
     shares: Shares = field(default_factory=Shares)
+    client_of: ClientOf = by_secret_or_peer
 
 
-def edge_limits(config: HttpConfig, connections_max: int) -> EdgeLimits:
+def edge_limits(config: Config, connections_max: int) -> EdgeLimits:
+    http = config.http
     return EdgeLimits(
-        body_max_bytes=config.body_max_bytes,
-        frame_max_bytes=config.body_max_bytes + 65_536,
+        body_max_bytes=http.body_max_bytes,
+        frame_max_bytes=http.body_max_bytes + 65_536,
         connections_max=connections_max,
-        head_timeout_s=config.head_timeout_s,
-        shares=shares(config),
+        head_timeout_s=http.head_timeout_s,
+        shares=shares(http),
+        client_of=Clients(config).of,
     )
 
 

@@ -40,9 +40,8 @@ from occd.web.ids import checked_id
 from occd.web.json import dump
 from occd.web.longanswer import ANSWER_BYTES, TEST_BYTES, LongAnswer, pieces_of
 from occd.web.longjson import digest_of
-from occd.web.owner import owner_of
 from occd.web.problems import told
-from occd.web.query import fields_of, flag_of, ids_of, limit_of
+from occd.web.query import fields_of, flag_of, ids_of, limit_of, owner_asked_of
 from occd.web.quotas import headers_of
 from occd.web.schema import (
     RECORD_FIELDS,
@@ -69,9 +68,9 @@ _OURS = (BrokerUnavailable, DataFolderError, QueueFull, StateUnavailable)
 def many_routes(service: SubmitService, access: Access) -> Blueprint:
     many = Blueprint("many", __name__)
     calls = {
-        "many.own": Call("read", ("limit", "cursor", "ids", "fields")),
+        "many.own": Call("read", ("limit", "cursor", "ids", "fields", "owner")),
         "many.batch": Call("run", ("all_or_nothing",)),
-        "many.cancel_own": Call("run", ("cursor",)),
+        "many.cancel_own": Call("run", ("cursor", "owner")),
     }
     access.guard(many, calls)
 
@@ -82,7 +81,8 @@ def many_routes(service: SubmitService, access: Access) -> Blueprint:
             held().hold_for_request(ANSWER_BYTES)
             pieces = _found(caller(), ids, fields, held())
             return Response(LongAnswer(pieces), content_type="application/json")
-        owner, limit = owner_of(caller()), limit_of(request.args)
+        owner = access.owner_for(caller(), "read-all", owner_asked_of(request.args))
+        limit = limit_of(request.args)
         fields = fields_of(request.args, SUMMARY_FIELDS)
         found = await service.owned(owner, request.args.get("cursor"), limit)
         more = found[-1].cursor if len(found) == limit else None
@@ -177,7 +177,8 @@ def many_routes(service: SubmitService, access: Access) -> Blueprint:
     @many.post("/submissions/cancel")
     async def cancel_own() -> Response:
         refuse_body()
-        owner, cursor = owner_of(caller()), request.args.get("cursor")
+        owner = access.owner_for(caller(), "admin", owner_asked_of(request.args))
+        cursor = request.args.get("cursor")
         answers: list[dict[str, Any]] = []
         for _ in range(_PAGES):
             page = await service.owned(owner, cursor, _PAGE)

@@ -11,12 +11,18 @@ from occd import metrics
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def make_metrics_app(text: Callable[[], Awaitable[bytes]], form: str) -> QuartTrio:
+_TIMEOUT_S = 10.0
+"""Prometheus's own, where the header does not tell another."""
+
+
+def make_metrics_app(text: Callable[[float], Awaitable[bytes]], form: str) -> QuartTrio:
+    """`text` is given the seconds that it may take."""
     app = QuartTrio("occd", static_folder=None)
 
     @app.get("/metrics")
     async def metrics_() -> Response:
-        return Response(await text(), content_type=form)
+        told = request.headers.get("X-Prometheus-Scrape-Timeout-Seconds", _TIMEOUT_S, float)
+        return Response(await text(max(0.0, min(_TIMEOUT_S, told)) / 2), content_type=form)
 
     return app
 

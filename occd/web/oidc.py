@@ -4,6 +4,7 @@ What the provider says is input. Its answers have a size and a time. Its address
 when they are needed, the keys again when a token is signed with one that is not known.
 """
 
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -40,6 +41,9 @@ _CODES = frozenset(
     {"invalid_client", "invalid_grant", "invalid_request", "invalid_scope", "unauthorized_client"}
 )
 """What a provider says of a code, or of us, that is worth a word in the log."""
+
+_TOKEN = re.compile("[!-~]+")
+"""An access token that a header can have."""
 
 _UNREADABLE = (ValueError, TypeError, RecursionError)
 """What is raised for JSON that is none, for values of another type, and for what is nested too deeply."""
@@ -142,13 +146,15 @@ class Provider:
             with trio.fail_after(_PATIENCE_S):
                 async with self._limiter:
                     yield
-        except (_Unfit, trio.TooSlowError, httpx2.HTTPError, OSError) as error:
+        except (_Unfit, trio.TooSlowError, httpx2.HTTPError, OSError, UnicodeError) as error:
+            # A name such as a..b, which no host can have, is a UnicodeError.
             log.warning("the provider does not answer", reason=_kind(error))
             raise ProviderAway("the provider at which people sign in does not answer") from None
 
     def _client(self, metadata: Mapping[str, Any]) -> Any:
         """Made anew each time, because it keeps the token of whom it asked for."""
-        methods = metadata.get("token_endpoint_auth_methods_supported") or ()
+        given = metadata.get("token_endpoint_auth_methods_supported")
+        methods = given if isinstance(given, list) else []
         post = "client_secret_post" in methods and "client_secret_basic" not in methods
         method = "client_secret_post" if post else "client_secret_basic"
         return AsyncOAuth2Client(
@@ -170,8 +176,10 @@ class Provider:
                 found = await self._get(
                     f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
                 )
-                if found.get("issuer") != issuer:
-                    raise _Unfit("the provider names another issuer")
+                if (named := found.get("issuer")) != issuer:
+                    raise _Unfit(
+                        f"the provider names another issuer: {ascii(named)[:200]}; a slash at the end counts"
+                    )
                 for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
                     if not is_safe_address(str(found.get(name))):
                         raise _Unfit(f"the provider names no {name} that begins with https")
@@ -247,7 +255,9 @@ class Provider:
     ) -> dict[str, Any]:
         """What the token does not say, if the provider says it elsewhere."""
         address, access = metadata.get("userinfo_endpoint"), token.get("access_token")
-        if not (isinstance(access, str) and is_safe_address(str(address))):
+        if not (isinstance(access, str) and _TOKEN.fullmatch(access)):
+            return {}
+        if not is_safe_address(str(address)):
             return {}
         found = await self._get(str(address), access)
         if found.get("sub") != subject:
@@ -301,7 +311,7 @@ def _kind(error: BaseException) -> str:
     """What went wrong, without a word of the provider's, which may repeat what it was sent."""
     if isinstance(error, _Unfit):
         return str(error)
-    if isinstance(error, AuthlibBaseError) and error.error in _CODES:
+    if isinstance(error, AuthlibBaseError) and str(error.error) in _CODES:
         return str(error.error)
     claim = getattr(error, "claim", None)
     return f"{type(error).__name__} {claim}" if isinstance(claim, str) else type(error).__name__

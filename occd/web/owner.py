@@ -6,12 +6,12 @@ from hashlib import sha256
 
 from werkzeug.datastructures import Headers
 
-from occd.accounts import Network
+from occd.accounts import AccountsConfig, Network
 from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.key import SECRET, digest_of, is_key
 from occd.principal import ANONYMOUS, Credential, Principal
-from occd.web.address import client_network, share_of
+from occd.web.address import client_network, payer_of, share_of
 from occd.web.headers import only
 from occd.web.people import People
 from occd.web.slowing import Failures
@@ -64,9 +64,12 @@ class Callers:
             return Principal(owner, class_name=class_name, counted=owner or share_of(address))
         if self._accounts.anonymous:
             class_name = self._accounts.anonymous.class_name
-            return Principal(owner, class_name=class_name, counted=share_of(address))
+            return Principal(owner, class_name=class_name, counted=payer_of(address))
         if owner is not None:
-            raise Rejected("unauthorized", "this server takes keys and people who signed in only")
+            words = how_to_say_who(self._accounts)
+            raise Rejected(
+                "unauthorized", f"this server takes no secret that a client made: {words}"
+            )
         return Principal(scopes=frozenset())
 
     async def is_still(self, principal: Principal) -> bool:
@@ -108,6 +111,14 @@ class Callers:
 
     def _address(self, headers: Headers, peer: str) -> Network:
         return client_network(peer, headers.getlist("X-Forwarded-For"), self._proxies)
+
+
+def how_to_say_who(accounts: AccountsConfig | None) -> str:
+    """What a caller does who must not be nobody."""
+    if accounts is None:
+        return "this server has no accounts, and so no keys that may do this"
+    also = ", or sign in" if accounts.oidc else ""
+    return f"send a key, as Authorization: Bearer occd_…{also}"
 
 
 def digest_of_secret(secret: object) -> str:

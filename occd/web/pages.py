@@ -74,10 +74,11 @@ class Pages:
         return response
 
 
-def page_routes(pages: Pages, *, sign_in: bool, accounts: bool) -> Blueprint:
-    """`sign_in`: people can sign in here."""
+def page_routes(pages: Pages, *, sign_in: str | None, accounts: bool) -> Blueprint:
+    """`sign_in`: where people sign in, if they can."""
     routes = Blueprint("pages", __name__)
     files = pages.files
+    names = _names(files)
     modules = _imported(files, "app.js")
 
     @routes.get("/")
@@ -88,8 +89,9 @@ def page_routes(pages: Pages, *, sign_in: bool, accounts: bool) -> Blueprint:
 
     @routes.get("/static/<path:path>")
     async def static(path: str) -> Response:
-        file = files.get(path)
-        if file is None:
+        file, asked = files.get(path), request.args.get("v")
+        # Another content under the same name would be no part of the page that asks, and be kept for a year.
+        if file is None or (asked is not None and (path, asked) not in names):
             raise NotFound
         return _serve(file)
 
@@ -111,8 +113,20 @@ def _imported(files: dict[str, _Static], name: str) -> list[str]:
     return list(found)
 
 
+def _names(files: dict[str, _Static]) -> set[tuple[str, str]]:
+    """Paths, each with a `v` that names the content: the page names a file by its hash, and a module names
+    others by what the build has named them."""
+    built = re.compile(rb'"\./([\w.-]+)\?v=(\w+)"')
+    named = {
+        (path.decode(), name.decode())
+        for file in files.values()
+        for path, name in built.findall(file.body)
+    }
+    return named | {(path, file.etag) for path, file in files.items()}
+
+
 def _serve(file: _Static) -> Response:
-    # `v` names the content, so what it names never changes; without it browsers ask again.
+    # What `v` names never changes; without it browsers ask again.
     kept = "public, max-age=31536000, immutable" if "v" in request.args else "no-cache"
     headers = {"Cache-Control": kept, "ETag": f'"{file.etag}"', "Vary": "Accept-Encoding"}
     if request.headers.get("If-None-Match") == headers["ETag"]:

@@ -41,7 +41,7 @@ class People:
         self._accounts = config.accounts
         self._oidc = config.accounts.oidc if config.accounts else None
         self._origin = config.http.public_origin
-        self._sessions = self.logins = sessions
+        self._sessions = sessions
         self._believed: dict[str, float] = {}
         """Until when a session need not be asked for again, by id, for the connections that it has open."""
         self.cookies = Cookies(config.http)
@@ -57,10 +57,7 @@ class People:
             return None
         origin = only(headers, "Origin")
         if origin is None and changes:
-            raise Rejected(
-                "forbidden-origin",
-                "a call that comes with the cookie of a session must name its Origin",
-            )
+            raise _no_origin()
         if origin not in (None, self._origin):
             return None
         session, _ = await self._find(value)
@@ -86,21 +83,29 @@ class People:
         self._believed[id] = now + _BELIEVED_S
         return True
 
-    async def sign_in(self, person: Person, headers: Headers, response: Response) -> None:
+    async def sign_in(self, person: Person, headers: Headers, response: Response) -> Principal:
         """Begin a session. One that the browser brought along ends."""
         assert self._oidc
         known = {*self._oidc.class_of, *self._oidc.admin}
         hashed = sha256(person.owner.encode()).hexdigest()[:32]
         id, secret, now = f"{hashed}.{secrets.token_hex(8)}", secrets.token_urlsafe(32), time.time()
         groups = tuple(each for each in dict.fromkeys(person.groups) if each in known)
-        await self._sessions.open(
-            Session(id, _hash(secret), person.owner, person.name, groups, now + SESSION_S, now)
+        session = Session(
+            id, _hash(secret), person.owner, person.name, groups, now + SESSION_S, now
         )
+        await self._sessions.open(session)
         await self._close(headers)
         self.cookies.write(response, self.cookies.session, f"{id}.{secret}", SESSION_S)
+        principal = self._principal(session, self._oidc)
+        assert principal
+        return principal
 
     async def sign_out(self, headers: Headers, response: Response) -> None:
-        await self._close(headers)
+        """Raises Rejected when another page than ours asks."""
+        if self.cookies.read(headers, self.cookies.session) and self._oidc:
+            if only(headers, "Origin") != self._origin:
+                raise _no_origin()
+            await self._close(headers)
         self.cookies.forget(response, self.cookies.session)
 
     async def rotate(self, headers: Headers, response: Response) -> None:
@@ -149,6 +154,12 @@ class People:
             credential=_CREDENTIAL + session.id,
             name=session.name,
         )
+
+
+def _no_origin() -> Rejected:
+    return Rejected(
+        "forbidden-origin", "a call that comes with the cookie of a session must name its Origin"
+    )
 
 
 def _hash(secret: str) -> str:

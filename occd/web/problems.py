@@ -121,9 +121,9 @@ class Problem:
         headers = dict(self.headers)
         if self.retry_after:
             headers["Retry-After"] = str(self.retry_after)
-        return Response(
-            dump(self.json()), self.status, headers, content_type="application/problem+json"
-        )
+        # A lone surrogate that a client sent becomes an escape, as JSON has them, too.
+        body = dump(self.json()).encode(errors="backslashreplace")
+        return Response(body, self.status, headers, content_type="application/problem+json")
 
 
 def problem_of(error: OccdError) -> Problem:

@@ -6,8 +6,11 @@ from collections.abc import Collection, Sequence
 
 from werkzeug.datastructures import Headers, MultiDict
 
+from occd import rules
 from occd.config import HttpConfig
 from occd.errors import FieldError, Rejected
+from occd.principal import PERSON
+from occd.rules import Broken
 
 _LIST_MAX = 100
 """How many submissions a list has, and how many ids a question may name."""
@@ -105,6 +108,20 @@ def flag_of(given: MultiDict[str, str], name: str) -> bool:
     return value == "true"
 
 
+def owner_asked_of(given: MultiDict[str, str]) -> str | None:
+    """`?owner=`: whose submissions are meant, if not the caller's own."""
+    owner = given.get("owner")
+    try:
+        rules.check("owner", rules.owner, owner)
+    except Broken as error:
+        raise _invalid("owner", error.message) from None
+    if (
+        owner and owner.startswith(PERSON) and "#" not in owner
+    ):  # a client takes it off, and what follows
+        raise _invalid("owner", "must be oidc:ISSUER#SUBJECT, and in an address # is written %23")
+    return owner
+
+
 def ids_of(given: MultiDict[str, str]) -> list[str] | None:
     """`?ids=A,B`. Each is any text: what is unknown of an id is told beside it. None when it is not there."""
     ids = given.get("ids")
@@ -113,7 +130,7 @@ def ids_of(given: MultiDict[str, str]) -> list[str] | None:
     found = ids.split(",", _LIST_MAX) if ids else []
     if len(found) > _LIST_MAX:
         raise _invalid("ids", f"must be at most {_LIST_MAX}, with commas between them")
-    for name in ("limit", "cursor"):
+    for name in ("limit", "cursor", "owner"):
         if name in given:
             raise _invalid(name, "does not go with ids")
     return found

@@ -55,7 +55,7 @@ from occd.web.metrics import count_requests
 from occd.web.pages import Pages, page_routes, secure
 from occd.web.people import People
 from occd.web.problems import Problem, internal_problem, problem_of
-from occd.web.signin import SignInService, sign_in_routes, sign_out_routes
+from occd.web.signin import SignInService, sign_in_address, sign_in_routes, sign_out_routes
 from occd.web.socket import socket_routes
 
 _MISMATCH = "/api/v1/ws takes WebSockets only, and no other address takes them"
@@ -97,12 +97,12 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         app.register_blueprint(admin_routes(services.admin, services.access), url_prefix=prefix)
         app.register_blueprint(sign_out_routes(services.access, services.people), url_prefix=prefix)
         pages, accounts = Pages(), config.accounts is not None
-        app.register_blueprint(
-            page_routes(pages, sign_in=services.provider is not None, accounts=accounts)
-        )
+        sign_in = sign_in_address(config) if services.provider else None
+        app.register_blueprint(page_routes(pages, sign_in=sign_in, accounts=accounts))
         if services.provider:
-            sign_in = sign_in_routes(config, services.provider, services.people, pages)
-            app.register_blueprint(sign_in)
+            app.register_blueprint(
+                sign_in_routes(config, services.provider, services.people, pages)
+            )
     if services.follow:
         socket = socket_routes(services.follow, services.access, services.stopping, config.http)
         app.register_blueprint(socket, url_prefix=prefix)

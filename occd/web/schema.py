@@ -244,7 +244,8 @@ def chosen(value: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
     return {name: each for name, each in value.items() if name in fields}
 
 
-def language_json(offer: Offer) -> dict[str, Any]:
+def language_json(offer: Offer, ceilings: Mapping[str, float]) -> dict[str, Any]:
+    """`ceilings` are the caller's. A limit that the caller's program would not get is not told."""
     language = offer.language
     return {
         "id": language.id,
@@ -263,7 +264,7 @@ def language_json(offer: Offer) -> dict[str, Any]:
         "hello": language.hello.lstrip(),
         "example": language.example.lstrip(),
         "example_stdin": language.example_stdin,
-        "limits": _limits(language.limits),
+        "limits": _lowered(language.limits, ceilings),
         "problems": [each.json() for each in language.problems],
     }
 
@@ -280,7 +281,7 @@ def limits_json(config: Config, class_name: str | None) -> dict[str, Any]:
     """What this server takes from a class, and keeps."""
     ceilings = ceilings_json(config, class_name)
     return {
-        "defaults": {name: min(each, ceilings[name]) for name, each in _limits(Limits()).items()},
+        "defaults": _lowered(Limits(), ceilings),
         "ceilings": ceilings,
         "body_bytes": config.http.body_max_bytes,
         "sources_bytes": config.http.sources_max_bytes,
@@ -288,6 +289,10 @@ def limits_json(config: Config, class_name: str | None) -> dict[str, Any]:
         "queue": config.queue.length_max,
         "results_kept_s": config.results.keep_s,
     }
+
+
+def _lowered(limits: Limits, ceilings: Mapping[str, float]) -> dict[str, float]:
+    return {name: min(each, ceilings[name]) for name, each in _limits(limits).items()}
 
 
 def _limits(limits: Limits | CeilingConfig) -> dict[str, float]:

@@ -1,14 +1,18 @@
 """Signing in and out: `GET /sign-in` sends the browser to the provider, which sends it back to
 `GET /sign-in/callback`.
 
-The cookie of a login shows that the browser that comes back is the one that went. The parameter `state` names
-the login, which is taken once. Whatever else comes along decides nothing, and is never shown.
+The cookie of a login is all that is kept of the login: strangers who set off and never come back cost nothing
+and crowd nobody out. The cookie shows that the browser that comes back is the one that went. `state`, nonce
+and verifier follow from the cookie, which nobody can find out from them. The provider takes a code once.
+Whatever else comes along decides nothing, and is never shown.
 """
 
 import re
 import secrets
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
@@ -17,7 +21,6 @@ from quart import Blueprint, Response, request
 
 from occd.config import Config
 from occd.errors import OccdError, Rejected
-from occd.sessions import LOGIN_S, Login
 from occd.web.access import Access, Call
 from occd.web.pages import Pages
 from occd.web.people import People, Person
@@ -26,8 +29,51 @@ from occd.web.query import check_parameters
 
 log = structlog.get_logger()
 
+LOGIN_S = 600.0
+"""How long a person may take at the provider."""
+
+_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.([0-9]{1,12})\.((?:[0-9a-f]{2}){1,501})")
+"""A secret, when the login ends as a Unix time in seconds, and where the person goes then, in hexadecimal."""
+
 _NEXT = re.compile(r"/(?!/|sign-in)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,500}")
 """An address below `public_url`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A person who was sent to the provider, as the cookie says."""
+
+    cookie: str
+    next: str
+
+    @property
+    def state(self) -> str:
+        return self._made("state")
+
+    @property
+    def nonce(self) -> str:
+        return self._made("nonce")
+
+    @property
+    def verifier(self) -> str:
+        return self._made("verifier")
+
+    def _made(self, what: str) -> str:
+        digest = sha256(f"{what} {self.cookie}".encode()).digest()
+        return urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def begun(then: str) -> Login:
+    ends_at = int(time.time() + LOGIN_S)
+    return Login(f"{secrets.token_urlsafe(32)}.{ends_at}.{then.encode().hex()}", then)
+
+
+def told_by(cookie: str) -> Login | None:
+    """None when the login has ended, or was none."""
+    if (parts := _COOKIE.fullmatch(cookie)) is None or int(parts[1]) <= time.time():
+        return None
+    then = bytes.fromhex(parts[2]).decode(errors="replace")  # a neighbour may have set the cookie
+    return Login(cookie, then) if _NEXT.fullmatch(then) else None
 
 
 class SignInService(Protocol):
@@ -61,7 +107,13 @@ def sign_in_routes(
                 != "text/html"
             ):
                 return problem.response()
-            response = pages.page("signin.html", problem.status, _root(), problem=problem)
+            response = pages.page(
+                "signin.html",
+                problem.status,
+                _root(),
+                problem=problem,
+                sign_in=sign_in_address(config),
+            )
             if problem.retry_after:
                 response.headers["Retry-After"] = str(problem.retry_after)
             return response
@@ -75,13 +127,10 @@ def sign_in_routes(
         then = request.args.get("next", "/")
         if not _NEXT.fullmatch(then):
             raise Rejected("bad-request", "next must be a path of this server, as in /")
-        state, browser, nonce, verifier = (secrets.token_urlsafe(48) for _ in range(4))
-        address = await provider.address(state, nonce, verifier)
-        await people.logins.expect(
-            Login(_hash(state), _hash(browser), nonce, verifier, then, time.time() + LOGIN_S)
-        )
+        login = begun(then)
+        address = await provider.address(login.state, login.nonce, login.verifier)
         response = Response(b"", 303, {"Location": address})
-        cookies.write(response, cookies.login, browser, LOGIN_S)
+        cookies.write(response, cookies.login, login.cookie, LOGIN_S)
         return response
 
     @routes.get("/sign-in/callback")
@@ -89,10 +138,13 @@ def sign_in_routes(
         return await told(_finish)
 
     async def _finish() -> Response:
-        given, browser = request.args, cookies.read(request.headers, cookies.login)
-        login = await people.logins.take(_hash(given.get("state", ""))) if browser else None
-        if login is None or login.browser != _hash(browser or ""):
-            raise Rejected("sign-in-expired", "sign in again")
+        given, cookie = request.args, cookies.read(request.headers, cookies.login)
+        login = told_by(cookie) if cookie else None
+        if login is None or given.get("state") != login.state:
+            raise Rejected(
+                "sign-in-expired",
+                "a sign-in has ten minutes, and ends in the browser in which it began: sign in again",
+            )
         if given.get("iss", issuer) != issuer:
             raise Rejected("sign-in-refused", "another provider has answered")
         if (code := given.get("code")) is None:
@@ -101,9 +153,15 @@ def sign_in_routes(
             )
         person = await provider.person(code, login.nonce, login.verifier)
         response = Response(b"", 303, {"Location": home + login.next})
-        await people.sign_in(person, request.headers, response)
+        principal = await people.sign_in(person, request.headers, response)
         cookies.forget(response, cookies.login)
-        log.info("a person signed in", owner=person.owner)
+        log.info(
+            "a person signed in",
+            owner=person.owner,
+            class_name=principal.class_name,
+            scopes=",".join(sorted(principal.scopes)),
+            values_of_claim=len(person.groups),  # none where the claim has another name
+        )
         return response
 
     return routes
@@ -122,10 +180,11 @@ def sign_out_routes(access: Access, people: People) -> Blueprint:
     return routes
 
 
+def sign_in_address(config: Config) -> str:
+    """Whole, because a page that was opened at another name of the server would lose the login's cookie."""
+    return f"{config.http.public_url}/sign-in"
+
+
 def _root() -> str:
     """From this page's address to the editor's."""
     return "../" if request.path.endswith("/callback") else "./"
-
-
-def _hash(secret: str) -> str:
-    return sha256(secret.encode()).hexdigest()

@@ -27,7 +27,7 @@ from occd.web import FollowService
 from occd.web.access import Access, peer_of
 from occd.web.api import checked_key
 from occd.web.budget import HELD, Held, heavy_if
-from occd.web.endings import ENDED, last_word
+from occd.web.endings import last_word
 from occd.web.fields import stdin_bytes
 from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
 from occd.web.ids import checked_id, is_id
@@ -47,6 +47,9 @@ _NAME_SHOWN = 100
 _WRITER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 GOING_AWAY, UNSUPPORTED, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1003, 1011, 1013
+HELLO_S = 10.0
+"""So soon must say who it is who may do nothing until then."""
+
 KEY_ENDED = 4401
 """Of our own: the key was refused, was revoked or has expired."""
 
@@ -110,6 +113,7 @@ class _Session:
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._goodbye, stopping)
             self._end_with(self._principal)
+            self._nursery.start_soon(self._close_without_hello)
             while not self._closed:
                 await self._handle(await self._socket.receive())
 
@@ -123,11 +127,19 @@ class _Session:
             self._keys.add(principal.credential)
             self._nursery.start_soon(self._close_at_end, principal)
 
+    async def _close_without_hello(self) -> None:
+        """Such a connection would take up a place for as long as a stranger likes."""
+        if not self._principal.scopes:
+            await trio.sleep(HELLO_S)
+            if not self._principal.scopes and not self._keys:
+                async with last_word(self._held):
+                    await self._close(KEY_ENDED, "say who you are in the first frame: hello")
+
     async def _close_at_end(self, principal: Principal) -> None:
-        with self._access.endings.of(principal) as ended:
-            await ended.wait()
+        with self._access.endings.of(principal) as ending:
+            await ending.come.wait()
             async with last_word(self._held):
-                await self._close(KEY_ENDED, ENDED)
+                await self._close(KEY_ENDED, str(ending.why))
 
     async def _handle(self, text: str | bytes) -> None:
         if isinstance(text, bytes):

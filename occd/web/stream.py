@@ -21,7 +21,7 @@ from occd.scopes import cancel_when
 from occd.web import EventService
 from occd.web.budget import HELD, Held
 from occd.web.edge import HALF_CLOSED
-from occd.web.endings import ENDED, last_word
+from occd.web.endings import Ending, last_word
 from occd.web.follow import COPIES, SLOW_S, TOO_SLOW, Follower
 from occd.web.json import dump
 from occd.web.problems import Problem, internal_problem, problem_of, told
@@ -65,14 +65,13 @@ def stream(
     after: int,
     form: Form,
     stopping: trio.Event,
-    ending: AbstractContextManager[trio.Event],
+    ending: AbstractContextManager[Ending],
     *,
     accepted: dict[str, Any] | None = None,
     connected: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Response:
     """The answer with the events of a submission beyond `after`. `accepted` is the frame that comes first.
-    `connected` and `ending` are entered for as long as the stream lasts, and the event that `ending` gives
-    ends it."""
+    `connected` and `ending` are entered for as long as the stream lasts, and what `ending` gives ends it."""
     extensions: Any = request.scope["extensions"]
     held, half_closed = extensions[HELD], extensions[HALF_CLOSED]
     body = _Stream(
@@ -97,7 +96,7 @@ class _Stream(ResponseBody):
     connected: Callable[[], AbstractContextManager[None]]
     held: Held
     stopping: trio.Event
-    ending: AbstractContextManager[trio.Event]
+    ending: AbstractContextManager[Ending]
     half_closed: trio.Event
 
     def __post_init__(self) -> None:
@@ -110,7 +109,7 @@ class _Stream(ResponseBody):
 
     async def __aenter__(self) -> "_Stream":
         self._stack.enter_context(self.connected())
-        self._ended = self._stack.enter_context(self.ending)
+        self._end = self._stack.enter_context(self.ending)
         self._nursery = await self._stack.enter_async_context(trio.open_nursery())
         self._nursery.start_soon(self._run)
         return self
@@ -136,18 +135,18 @@ class _Stream(ResponseBody):
             last, cut_off = None, True
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when, self.stopping, nursery.cancel_scope)
-                nursery.start_soon(cancel_when, self._ended, nursery.cancel_scope)
+                nursery.start_soon(cancel_when, self._end.come, nursery.cancel_scope)
                 last, cut_off = await self._follow(nursery), False
                 nursery.cancel_scope.cancel()
             if cut_off:
                 last = problem_of(self._why())
             if last:
-                async with last_word(self.held) if self._ended.is_set() else nullcontext():
+                async with last_word(self.held) if self._end.come.is_set() else nullcontext():
                     await self._put("problem", last.frame(self.id))
 
     def _why(self) -> Rejected:
-        if self._ended.is_set():
-            return Rejected("unauthorized", ENDED)
+        if self._end.come.is_set():
+            return self._end.why
         return Rejected("shutting-down", "the server is stopping")
 
     async def _follow(self, nursery: trio.Nursery) -> Problem | None:

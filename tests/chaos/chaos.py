@@ -2,7 +2,8 @@
 
 Clients submit with idempotency keys, repeat what was not answered, follow over WebSockets of any ws node
 and reconnect. At the end every accepted submission has one result, its events have no gap, and each
-client saw `finished` once. With `--quotas` each is also paid for once, and none is counted for ever. Three
+client saw `finished` once. With `--quotas` each is also paid for once (but where Redis was
+emptied), and none is counted for ever. Three
 forms: faults (the default); `--empty`, in which Redis also loses all it knows once in the middle; `--drain`,
 in which every node is stopped in order instead, and nothing may take a second attempt.
 
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import paying
+import redis
 import trio
 from cluster import Cluster, Node, Server, cluster, enter_private_network
-from daemons import GONE, events_of, log_faults, request
+from daemons import EVERYBODY, GONE, events_of, log_faults, request
 from programs import BAD_C, CANCEL, CHECKED, FAIL, JUDGED, LEAVES, LINES, SLEEP, SPIN, C, Program
 from serving import without_output
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
@@ -272,7 +274,12 @@ class Chaos:
             charged = sum(paying.cost(self.results[id], log) for id, log in logs.items())
         if self.quotas:
             url = self.cluster.of("submit")[0].url
-            self.faults += await paying.faults(url, charged, self.started)
+            paid = None if self.emptied_at else charged
+            self.faults += await paying.faults(url, paid, self.started, ids)
+            with redis.Redis.from_url(self.cluster.redis.url) as client:
+                left = {*client.keys("*{q:*:m"), *client.keys("*:admitted")}
+            if left:
+                self.faults.append(f"left in Redis: {left}")
 
     def report(self) -> None:
         attempts = Counter(seen["attempts"] for seen in self.results.values())
@@ -310,6 +317,7 @@ async def main(
     settings: dict[str, Any] = {}
     if quotas:
         settings["accounts"] = paying.accounts(cpu_s=200 + 3 * int(seconds))
+        settings["trusted_proxies"] = EVERYBODY
     with cluster(folder, execute__slots="2", **settings) as running:
         chaos = Chaos(running, random.Random(seed), random.Random(seed), every_s, quotas)
         await running.start()
@@ -341,7 +349,7 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=float, default=10, help="seconds from fault to fault")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--form", choices=["faults", "empty", "drain"], default="faults")
-    parser.add_argument("--quotas", action="store_true", help="with accounts; not with empty")
+    parser.add_argument("--quotas", action="store_true", help="with accounts")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else time.time_ns() % 10**9
     print(f"seed {seed}", flush=True)

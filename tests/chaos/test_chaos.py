@@ -51,11 +51,11 @@ def test_whatever_is_killed_held_or_cut_off_each_submission_ends_and_is_paid_for
 
 
 def test_after_redis_was_emptied_what_was_unfinished_ends_once(run_chaos: Run) -> None:
-    run_chaos("empty", 30, 6)
+    run_chaos("empty", 30, 6, "--quotas")
 
 
 def test_an_orderly_stop_of_any_role_costs_nobody_an_attempt(run_chaos: Run) -> None:
-    run_chaos("drain", 1, 1)
+    run_chaos("drain", 1, 1, "--quotas")
 
 
 def test_nodes_that_are_a_field_behind_are_replaced_under_load(tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_chaos_for_five_minutes(run_chaos: Run) -> None:
 
 @pytest.mark.long
 def test_chaos_with_an_emptied_redis_for_two_minutes(run_chaos: Run) -> None:
-    run_chaos("empty", 120, 10)
+    run_chaos("empty", 120, 10, "--quotas")
 
 
 @pytest.mark.long
 def test_orderly_stops_for_two_minutes(run_chaos: Run) -> None:
-    run_chaos("drain", 120, 10)
+    run_chaos("drain", 120, 10, "--quotas")

@@ -112,6 +112,7 @@ async def run_storm(daemon: Daemon, kills: int) -> None:
     assert storm.faults == []
     assert storm.results.keys() == storm.accepted.keys()
     assert daemon.queued_messages() == 0
+    assert daemon.counted() == []
     assert daemon.leftovers() == []
     assert storm.slowest_death < 5  # a second, on a machine with nothing else to do
 
@@ -130,7 +131,7 @@ async def look_back(storm: Storm) -> None:
     for id, log in (await events_of(storm.daemon.url, list(storm.results))).items():
         storm.faults += log_faults(id, log, storm.results[id])
         charged += paying.cost(storm.results[id], log)
-    storm.faults += await paying.faults(storm.daemon.url, charged, storm.began)
+    storm.faults += await paying.faults(storm.daemon.url, charged, storm.began, list(storm.results))
 
 
 def report(storm: Storm, kills: int) -> None:

@@ -56,6 +56,25 @@ async def test_a_delivery_carries_body_key_and_no_reason(seam: BrokerSeam) -> No
         await delivery.ack()
 
 
+async def test_a_delivery_says_whose_it_is_however_often_it_comes(seam: BrokerSeam) -> None:
+    owners = ["addr:2001:db8:7:: 2001:db8:7::/48", "oidc:https://i#" + "s" * 255, "é", None]
+    async with seam.open() as broker:
+        for number, owner in enumerate(owners):
+            await broker.publish(Q, b"x", key=f"{number}", owner=owner)
+        seam.crash()
+    async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
+        found = {}
+        for _ in range(30 * len(owners)):  # so often that RabbitMQ has to publish each anew
+            (delivery,) = await take(deliveries)
+            assert delivery.owner == owners[int(delivery.key)]
+            await delivery.hand_back()
+        for _ in owners:
+            (delivery,) = await take(deliveries)
+            found[delivery.key] = delivery.owner
+            await delivery.ack()
+        assert [found[f"{number}"] for number in range(len(owners))] == owners
+
+
 async def test_what_was_published_survives_a_crash(seam: BrokerSeam) -> None:
     async with seam.open() as broker:
         await put(broker, "a", "b", "c")

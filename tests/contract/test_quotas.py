@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from seams import SOON_S, STATE_SEAMS, StateSeam
 
 from occd.errors import Conflict, QuotaUsedUp, UnknownSubmission
 from occd.model import File, Outcome, Result, Spent, Submission, Verdict, Written, new_id
-from occd.quotas import Allowance, Payer, Quota
+from occd.quotas import HOUSEHOLDS, Allowance, Payer, Quota
 from occd.state import Created, State
 from occd.state.quotas import cost_of
 from occd.web.quotas import quota_json
@@ -62,7 +63,7 @@ async def run(state: State, who: Payer, cpu_s: float = 0.0, output: int = 0) -> 
 
 
 async def quota(state: State, who: Payer, name: str) -> Quota:
-    (found,) = [each for each in await state.quotas.admit(who, ()) if each.name == name]
+    (found,) = [each for each in await state.quotas.admit(who, {}) if each.name == name]
     return found
 
 
@@ -106,12 +107,12 @@ async def test_what_was_refused_left_nothing_behind(seam: StateSeam) -> None:
     who = payer(unfinished=1, runs_per_minute=SLOW + 1)
     async with seam.open() as state:
         await create(state, who)
-        before = await state.quotas.admit(who, ())
+        before = await state.quotas.admit(who, {})
         submission = make()
         with pytest.raises(QuotaUsedUp):
             await state.submissions.create(submission, "a key", "one", who)
         assert not await state.submissions.known("a key")
-        assert [each.left for each in await state.quotas.admit(who, ())] == [
+        assert [each.left for each in await state.quotas.admit(who, {})] == [
             each.left for each in before
         ]
         assert await state.submissions.unpublished(time.time() + 60) == []
@@ -214,21 +215,21 @@ async def test_many_are_admitted_together_or_not_at_all(seam: StateSeam) -> None
     async with seam.open() as state:
         many = [make() for _ in range(4)]
         ids = [each.id for each in many]
-        found = await state.quotas.admit(who, ids)
+        found = await state.quotas.admit(who, dict.fromkeys(ids, 0))
         assert [each.left for each in found] == [6, 1]
-        again = await state.quotas.admit(who, ids)
+        again = await state.quotas.admit(who, dict.fromkeys(ids, 0))
         assert [each.left for each in again] == [6, 1]
         with pytest.raises(QuotaUsedUp) as raised:
-            await state.quotas.admit(who, [new_id(), new_id()])
+            await state.quotas.admit(who, dict.fromkeys([new_id(), new_id()], 0))
         assert raised.value.retry_after_s in (11, 12)
         with pytest.raises(QuotaUsedUp) as raised:
-            await state.quotas.admit(who, [new_id() for _ in range(6)])
+            await state.quotas.admit(who, dict.fromkeys([new_id() for _ in range(6)], 0))
         assert raised.value.retry_after_s is None
         for each in many[:2]:  # they were admitted before
             created = await state.submissions.create(each, None, "", who)
             assert [quota.left for quota in created.quotas] == [6, 1]
         await state.quotas.give_back(who, ids[2:])
-        assert [each.left for each in await state.quotas.admit(who, ())] == [8, 3]
+        assert [each.left for each in await state.quotas.admit(who, {})] == [8, 3]
 
 
 async def test_a_repeated_key_is_free_also_at_the_limit(seam: StateSeam) -> None:
@@ -262,6 +263,46 @@ async def test_bytes_count_while_they_are_kept(seam: StateSeam) -> None:
         assert await left(state, who, "stored_bytes") == before
 
 
+async def test_what_is_under_way_counts_with_the_most_that_it_may_store(seam: StateSeam) -> None:
+    """What is refused then would pass the limit together with what runs, all by itself."""
+    for who in (payer(stored_bytes=10_000), household(1, stored_bytes=10_000)):
+        async with seam.open() as state:
+            made = [make() for _ in range(4)]
+            for each in made[:2]:
+                await state.submissions.create(each, None, "", who, 5_000)
+                await state.submissions.published(each.id)
+            error = await refused(state, who)
+            assert (error.quota.name, error.quota.left) == ("stored_bytes", 0)
+            assert error.retry_after_s == 5
+            assert "0 of 10000 bytes are kept, and what has not finished may store 10000" in str(
+                error
+            )
+            assert await state.submissions.finish(made[0].id, None, result(output=100))
+            kept = 5_000 - await left(state, who, "stored_bytes")
+            assert 100 < kept < 2_000
+            await state.submissions.create(made[2], None, "", who, 20_000)  # one may take more
+            await refused(state, who)
+            await state.submissions.discard(made[2].id)
+            assert await left(state, who, "stored_bytes") == 5_000 - kept
+            assert await state.submissions.cancel(made[1].id)
+            now = int(await left(state, who, "stored_bytes"))
+            assert 8_000 < now < 10_000 - kept
+            other, third = new_id(), new_id()
+            stores = {made[3].id: 20_000, other: now - 100, third: 100}  # all but one fit
+            with pytest.raises(QuotaUsedUp) as raised:
+                await state.quotas.admit(who, stores)
+            assert raised.value.retry_after_s == 5
+            stores[third] = 99
+            await state.quotas.admit(who, stores)
+            await state.submissions.create(made[3], None, "", who, 20_000)  # it is a member
+            assert await left(state, who, "stored_bytes") == now - sum(stores.values())
+            await state.quotas.give_back(who, stores)
+            assert await left(state, who, "stored_bytes") == now
+            with pytest.raises(QuotaUsedUp) as raised:
+                await state.quotas.admit(who, {new_id(): 10_000, new_id(): 10_000})
+            assert raised.value.retry_after_s is None
+
+
 async def test_bytes_that_have_expired_count_no_more(seam: StateSeam) -> None:
     seam.hasten_quotas(left_s=60)
     who = payer(stored_bytes=10_000)
@@ -284,9 +325,9 @@ async def test_a_member_whose_submission_never_came_is_removed(seam: StateSeam) 
     seam.hasten_quotas(left_s=0.5)
     who = payer(unfinished=3, runs_per_minute=SLOW + 2)
     async with seam.open() as state:
-        await state.quotas.admit(who, [new_id(), new_id()])
+        await state.quotas.admit(who, dict.fromkeys([new_id(), new_id()], 0))
         waiting = make()
-        await state.quotas.admit(who, [waiting.id])
+        await state.quotas.admit(who, dict.fromkeys([waiting.id], 0))
         await state.submissions.create(waiting, None, "", who)
         await refused(state, who)
 
@@ -352,6 +393,70 @@ async def test_payers_do_not_count_for_each_other(seam: StateSeam) -> None:
             await refused(state, payer(name, unfinished=1))
 
 
+def household(number: int, site: str = "2001:db8:7::", **limits: float) -> Payer:
+    own = f"{ip_address(int(ip_address(site)) + (number << 64))}"
+    return payer(f"addr:{own} {site}/48", **limits)
+
+
+async def test_the_households_of_a_site_share_what_sixteen_of_them_may(seam: StateSeam) -> None:
+    limits: dict[str, Any] = {"unfinished": 2, "runs_per_minute": SLOW + 2}
+    async with seam.open() as state:
+        of: list[tuple[Payer, Submission]] = []
+        for number in range(HOUSEHOLDS):
+            who = household(number, **limits)
+            of += [(who, await create(state, who)) for _ in range(2)]
+            error = await refused(state, who)
+            assert (error.quota.limit, "together" in str(error)) == (2, False)
+        late = household(HOUSEHOLDS, **limits)
+        error = await refused(state, late)
+        assert (error.quota.name, error.quota.limit) == ("unfinished", 2 * HOUSEHOLDS)
+        assert "(all of 2001:db8:7::/48 together)" in str(error)
+        assert await left(state, late, "unfinished") == 0
+        assert await left(state, late, "runs_per_minute") == 3
+        await create(state, household(1, "2001:db8:8::", **limits))
+        await create(state, payer("addr:192.0.2.1", **limits))
+        who, first = of[0]
+        assert await state.submissions.cancel(first.id)
+        await state.submissions.discard(of[1][1].id)  # it is published
+        await create(state, late)
+        await refused(state, late)
+        await refused(state, who)
+        for _, each in of[1:]:
+            assert await state.submissions.finish(each.id, None, result())
+        assert await left(state, late, "unfinished") == 1
+
+
+async def test_a_site_pays_and_stores_with_its_households(seam: StateSeam) -> None:
+    limits: dict[str, Any] = {"cpu_seconds_per_day": 100, "stored_bytes": 10_000}
+    async with seam.open() as state:
+        for number in range(HOUSEHOLDS):
+            await run(state, household(number, **limits), 99.5, 4000)
+        late = household(99, **limits)
+        assert await left(state, late, "cpu_seconds_per_day") == pytest.approx(8, abs=1)
+        assert await left(state, late, "stored_bytes") == 10_000
+        large = await run(state, late, 20, 200_000)
+        error = await refused(state, household(100, **limits))
+        assert "together" in str(error)
+        assert await left(state, household(100, **limits), "stored_bytes") < 0
+        assert await state.submissions.erase(large)
+        assert await left(state, household(100, **limits), "stored_bytes") == 10_000
+        assert await left(state, household(100, **limits), "cpu_seconds_per_day") < 0
+
+
+async def test_what_a_site_used_is_forgotten_with_its_households(seam: StateSeam) -> None:
+    seam.hasten_quotas(left_s=0.5)
+    fast: dict[str, Any] = {"runs_per_minute": 60_000, "stored_bytes": 10**9, "unfinished": 100}
+    async with seam.open(keep_s=0.5) as state:
+        for number in range(50):
+            await run(state, household(number, **fast), 0.1, 100)
+        await state.quotas.admit(household(0, **fast), {new_id(): 7})  # its submission never comes
+
+        async def none() -> bool:
+            return seam.payers() == 0
+
+        await soon(none)
+
+
 @pytest.mark.parametrize("name", ["unfinished", "runs_per_minute"])
 async def test_a_crowd_at_once_gets_exactly_the_limit(seam: StateSeam, name: str) -> None:
     """Redis is asked by several processes."""
@@ -385,7 +490,7 @@ def names(quotas: Sequence[Quota]) -> list[str]:
 async def test_without_a_limit_nothing_is_shown_and_nothing_refused(seam: StateSeam) -> None:
     async with seam.open() as state:
         await create(state, payer())
-        assert await state.quotas.admit(payer(), ()) == ()
+        assert await state.quotas.admit(payer(), {}) == ()
         every = payer(
             unfinished=1,
             runs_per_minute=2,
@@ -393,7 +498,7 @@ async def test_without_a_limit_nothing_is_shown_and_nothing_refused(seam: StateS
             cpu_seconds_per_day=4,
             stored_bytes=5,
         )
-        found = await state.quotas.admit(replace(every, name="other"), ())
+        found = await state.quotas.admit(replace(every, name="other"), {})
         assert names(found) == [
             "unfinished",
             "runs_per_minute",

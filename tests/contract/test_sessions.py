@@ -11,13 +11,11 @@ import trio
 from seams import STATE_SEAMS, StateSeam
 
 from occd.sessions import (
-    LOGIN_S,
     LOST_S,
     OVERLAP_S,
     ROTATE_S,
     SESSION_S,
     SESSIONS_MAX,
-    Login,
     Session,
 )
 
@@ -37,59 +35,10 @@ def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def login(name: str, *, left_s: float = LOGIN_S) -> Login:
-    return Login(digest(name), digest("b"), "nonce", "verifier", "/x?y=ä", time.time() + left_s)
-
-
 def session(name: str, *, owner: str = ADA, left_s: float = SESSION_S) -> Session:
     id = f"{digest(owner)[:32]}.{name}"
     groups = ("staff", "two words, and a\nline")
     return Session(id, digest(name), owner, "Ada Löve", groups, NOW + left_s, NOW)
-
-
-async def test_a_login_is_taken_once(seam: StateSeam) -> None:
-    async with seam.open() as state:
-        await state.sessions.expect(first := login("first"))
-        await state.sessions.expect(second := login("second"))
-        assert await state.sessions.take(digest("other")) is None
-        assert await state.sessions.take(first.state) == first
-        assert await state.sessions.take(first.state) is None
-        assert await state.sessions.take(second.state) == second
-
-
-async def test_of_many_that_take_one_login_one_gets_it(seam: StateSeam) -> None:
-    found = []
-
-    async def take() -> None:
-        found.append(await state.sessions.take(wanted.state))
-
-    async with seam.open() as state:
-        await state.sessions.expect(wanted := login("wanted"))
-        async with trio.open_nursery() as nursery:
-            for _ in range(20):
-                nursery.start_soon(take)
-        assert [each for each in found if each] == [wanted]
-
-
-async def test_a_login_expires(seam: StateSeam) -> None:
-    async with seam.open() as state:
-        await state.sessions.expect(late := login("late", left_s=-0.001))
-        assert await state.sessions.take(late.state) is None
-        await state.sessions.expect(login("another"))
-        assert await state.sessions.take(late.state) is None
-
-
-async def test_beyond_the_most_logins_the_oldest_starts_over(
-    seam: StateSeam, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for store in ("embedded", "redis"):
-        monkeypatch.setattr(f"occd.state.{store}.sessions.LOGINS_MAX", 3)
-    async with seam.open() as state:
-        logins = [login(str(number), left_s=LOGIN_S + number) for number in range(5)]
-        for each in logins:
-            await state.sessions.expect(each)
-        found = [await state.sessions.take(each.state) for each in logins]
-        assert found == [None, None, *logins[2:]]
 
 
 async def test_sessions_outlive_the_process(seam: StateSeam) -> None:

@@ -3,6 +3,7 @@
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -16,6 +17,8 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._up = True
+        self.pause_s = 0.0
+        """Behind each 64 KiB at most, for all of it: the line is slow."""
         self._news, self._told = socket.socketpair()
         self._thread = threading.Thread(target=self._carry)
         self._thread.start()
@@ -44,6 +47,7 @@ class Relay:
 
     def _move(self, source: socket.socket, to: socket.socket) -> None:
         data = b""
+        time.sleep(self.pause_s)
         with suppress(OSError):
             data = source.recv(65536)
             to.sendall(data)

@@ -10,7 +10,7 @@ import pytest
 from people import accounts, signing_in
 from playwright.sync_api import BrowserContext, Page, expect
 from provider import Provider, providing
-from serving import Server
+from serving import Server, serving
 
 from e2e.editor import BOTH, Editor
 from e2e.test_axe import FAULTS
@@ -47,8 +47,8 @@ def serve(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield of
 
 
-def opened(context: BrowserContext, server: Server) -> Editor:
-    editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+def opened(context: BrowserContext, server: Server, name: str = "127.0.0.1") -> Editor:
+    editor = Editor(context.new_page(), f"http://{name}:{server.port}/")
     editor.page.goto(editor.home)
     editor.expect_ready()
     return editor
@@ -106,6 +106,10 @@ def test_the_menu_tells_who_one_is_and_what_is_left(
     expect(menu).to_contain_text("Runs a minute5 of 5")
     expect(menu).to_contain_text("Programs at once3 of 3")
     expect(menu).to_contain_text("Processor time an hour120 s of 120 s")
+    place = menu.bounding_box()
+    assert place
+    assert place["x"] >= 0
+    assert place["x"] + place["width"] <= size[0]
     editor.page.keyboard.press("Escape")
     expect(menu).to_be_hidden()
     editor.run(HELLO)
@@ -117,6 +121,31 @@ def test_the_menu_tells_who_one_is_and_what_is_left(
     expect(editor.part("sign-in")).to_be_visible()
     expect(editor.part("me")).to_be_hidden()
     assert editor.page.context.cookies() == []
+
+
+def test_a_page_at_another_name_of_the_server_leads_to_a_sign_in_that_holds(
+    context: BrowserContext, serve: Serve
+) -> None:
+    server = serve()
+    editor = opened(context, server, "localhost")
+    editor.write(HELLO)
+    editor.part("run").click()
+    editor.part("sign-in-now").click()
+    agree(editor.page, "ada")
+    editor.page.wait_for_url(f"http://127.0.0.1:{server.port}/")
+    expect(editor.part("me-name")).to_have_text("Ada Lovelace")
+
+
+def test_where_only_keys_are_taken_the_page_says_so_to_people(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    given = {"anonymous": "refuse", "default_class": "all", "classes": {"all": {}}}
+    with serving(tmp_path / "data", accounts=json.dumps(given)) as server:
+        editor = opened(context, server)
+        editor.write(HELLO)
+        editor.part("run").click()
+        editor.expect_verdict("ours", "This server takes keys only")
+        expect(editor.part("detail")).to_contain_text("Your program is kept in this browser.")
 
 
 def test_without_a_sign_in_the_page_tells_what_is_left(

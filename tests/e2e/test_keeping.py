@@ -43,6 +43,29 @@ def save(tab: Editor) -> None:
 # Tabs
 
 
+def test_a_tab_that_saves_without_a_pause_holds_no_other_up(tabs: Tabs) -> None:
+    """A page looks at what is kept once for many such events, and sees the last."""
+    busy, quiet = tabs
+    quiet.page.evaluate(
+        """() => {
+          looks = 0
+          told = 0
+          const { getItem } = Storage.prototype
+          Storage.prototype.getItem = function (key) {
+            if (this === localStorage && key === 'occd:draft:python') looks++
+            return getItem.call(this, key)
+          }
+          addEventListener('storage', () => told++)
+        }"""
+    )
+    busy.page.evaluate(
+        "for (let n = 0; n < 20000; n++) localStorage['occd:draft:python'] = `print(${n})`"
+    )
+    quiet.expect_program("print(19999)")
+    quiet.page.wait_for_function("() => told === 20000")
+    assert quiet.page.evaluate("looks") < 4000
+
+
 def test_closing_an_untouched_tab_keeps_what_another_has_saved(
     context: BrowserContext, tabs: Tabs
 ) -> None:

@@ -457,6 +457,23 @@ def test_a_paste_is_bracketed_for_who_asks_and_too_long_a_one_is_refused(
     editor.expect_verdict("good")  # nothing takes it any more
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_clock_of_a_run_is_not_the_systems(editor: Editor, hours: int) -> None:
+    editor.talk("input('up? ')")
+    editor.wait_terminal("up?")
+    expect(editor.part("clock")).to_contain_text("s")
+    before = float(editor.part("clock").inner_text().split()[0])
+    editor.page.evaluate(
+        "hours => { const real = Date.now; Date.now = () => real() + hours * 3_600_000 }", hours
+    )
+    editor.page.wait_for_function(
+        f"() => parseFloat(document.querySelector('#run-key').textContent) > {before + 0.5}"
+    )
+    assert float(editor.part("clock").inner_text().split()[0]) < before + 300
+    expect(editor.part("left")).to_contain_text("left")
+    editor.stop()
+
+
 def test_the_time_that_is_left_is_counted_down_and_typing_renews_it(editor: Editor) -> None:
     left, clock = editor.part("left"), editor.part("clock")
     editor.talk("while input('? '): pass")

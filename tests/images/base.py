@@ -11,7 +11,7 @@ from engine import Engine, call
 
 HERE = Path(__file__).parent
 BASE = "debian:bookworm-slim"
-STAND_INS = ("rabbitmq", "redis", "nginx")
+STAND_INS = ("rabbitmq", "redis", "nginx", "prometheus")
 
 
 def make_base(engine: Engine) -> None:

@@ -14,7 +14,10 @@ import trio
 from base import BASE, STAND_INS, build, make_base, make_stand_ins
 from engine import Engine, ToolFailed, engine, engine_folder
 from machine import make_job
+from prometheus import Prometheus
 from serving import PATIENCE_S, Client, Server, connected, output
+
+from occd.config import ROLES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (
@@ -179,6 +182,29 @@ def test_every_role_in_a_container_of_its_own(docker: Engine) -> None:
     assert docker.docker("ps", "--all", "--quiet") == ""
     assert docker.docker("volume", "ls", "--quiet") == ""
     assert compose(docker, "ps", "--quiet") == ""
+
+
+def test_prometheus_asks_every_container_of_every_role(docker: Engine) -> None:
+    """Without Grafana, whose image cannot be had here and has no package that could stand for it."""
+    compose(docker, "up", "--no-build", "--detach", "--wait")
+    try:
+        compose(docker, "up", "--no-build", "--detach", "--wait", "prometheus")
+        assert docker.inside(lambda: processes_scraped(9090, len(ROLES))) == set(ROLES)
+    except BaseException:
+        print(compose(docker, "logs", "--tail", "50"))
+        raise
+    finally:
+        compose(docker, "--profile", "monitoring", "down", "--volumes")
+    assert docker.docker("ps", "--all", "--quiet") == ""
+
+
+def processes_scraped(port: int, wanted: int) -> set[str]:
+    """The roles of all processes that Prometheus gets metrics of, once there are so many processes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while len(found := Prometheus(port).query("occd_info")) != wanted:
+        assert time.monotonic() < deadline, (found, Prometheus(port).ask("targets"))
+        time.sleep(1)
+    return {labels["roles"] for labels, _ in found}
 
 
 def test_execute_reaches_only_the_broker_and_the_state(docker: Engine) -> None:

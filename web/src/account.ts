@@ -7,6 +7,7 @@ import { newNotice } from './notice'
 import { leftOf } from './quota'
 import { say } from './say'
 import { signIn } from './signin'
+import { visible } from './visible'
 
 export interface Account {
   /** Something may have changed: a run has ended, the connection was lost. `now`: it surely has. */
@@ -39,10 +40,11 @@ export function newAccount(): Account {
     const known = found.kind === 'person'
     const quotas = Object.entries(found.quotas).flatMap(([each, quota]) => leftOf(each, quota) ?? [])
     if (link !== null) link.hidden = known
-    name.textContent = known ? (found.name ?? '') : ''
+    const called = visible(found.name ?? '')
+    name.textContent = known ? called : ''
     button.hidden = !known && quotas.length === 0
     menu.replaceChildren(
-      element('strong', known ? (found.name ?? '') : say('not_signed_in')),
+      element('strong', known ? called : say('not_signed_in')),
       ...(found.class === null ? [] : [element('p', say('class_is', { name: found.class }))]),
       ...(quotas.length === 0 ? [] : [element('h2', say('left_now')), list(quotas)]),
       ...(known ? [action('sign_out', leave)] : link === null ? [] : [action('sign_in', signIn)]),
@@ -68,7 +70,7 @@ export function newAccount(): Account {
   menu.addEventListener('beforetoggle', () => {
     const { bottom, right } = button.getBoundingClientRect()
     menu.style.top = `${bottom + 2}px`
-    menu.style.right = `${innerWidth - right}px`
+    menu.style.setProperty('--right', `${innerWidth - right}px`)
   })
   menu.addEventListener('toggle', () => {
     if (menu.matches(':popover-open')) void look()

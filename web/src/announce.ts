@@ -1,4 +1,5 @@
 import { say } from './say'
+import { visible } from './visible'
 
 /** In milliseconds: a run that ends sooner is heard of once, at its end. */
 const silence = 1_000
@@ -23,7 +24,8 @@ export function newAnnouncer(region: HTMLElement): Announcer {
   let doing = ''
   let told = ''
 
-  function tell(what: string): void {
+  function tell(words: string): void {
+    const what = visible(words)
     // The same words again are words, too: a region that does not change is not read.
     region.textContent = region.textContent === what ? `${what}\u00a0` : what
   }

@@ -6,12 +6,14 @@ import { followAppearance, setTheme, theme, themes } from './appearance'
 import { remedy, watchCatalogue } from './catalogue'
 import { breath } from './breath'
 import { newCalm } from './calm'
+import { chunk } from './chunk'
 import { newCommands } from './commands'
 import { newContest } from './contest'
 import { openVersions } from './dialog'
 import { newEditor } from './editor'
 import { setHidden, setState, setText } from './elements'
 import { newFiles } from './files'
+import { gathered } from './gathered'
 import { mac, runKey } from './keys'
 import { newFinding } from './finding'
 import { newPicker } from './languages'
@@ -47,6 +49,7 @@ import { newScreen } from './screen'
 import { signIn } from './signin'
 import { openSocket } from './socket'
 import { showStatus } from './status'
+import { steady } from './steady'
 import { store, tab } from './store'
 import { onOffers } from './strip'
 import { newTwins } from './twins'
@@ -59,6 +62,8 @@ import { newWrapping } from './wrapping'
 const nonce = document.querySelector<HTMLScriptElement>('script[nonce]')?.nonce ?? ''
 const saveAfter = 300
 const rememberAfter = 100
+/** So many connections that carry nothing are no accident. */
+const mostMute = 2
 /** How the server closes a connection whose session has ended. */
 const signedOut = 4401
 
@@ -116,7 +121,7 @@ const screen = newScreen(page.terminal, {
 })
 const links = newLinks((named) => finding.goTo(named))
 /** Where the server has accounts. */
-const account = document.getElementById('account') === null ? null : import('./account').then(({ newAccount }) => newAccount()).catch(() => null)
+const account = document.getElementById('account') === null ? null : chunk(import('./account')).then(({ newAccount }) => newAccount()).catch(() => null)
 const lookAtAccount = (now = false) => void account?.then((found) => found?.look(now))
 const results = newResults(screen, links.linked, () => {
   showControls()
@@ -148,23 +153,25 @@ const watch = newWatch(askWhy)
 const picker = newPicker(page.language, page.version, page.versionField, store, open)
 const socket = openSocket('api/v1/ws', {
   open() {
-    showStatus(true)
+    showStatus(socket.mute > 0 ? 'mute' : 'up')
     runner.opened()
     watchRun()
   },
   closed(code) {
-    showStatus(false)
+    showStatus('down')
     runner.closed(code)
+    if (socket.mute >= mostMute && runner.current() !== null) results.stuck(say('mute'))
     watch.stop()
     lookAtAccount(code === signedOut)
   },
   frame(frame) {
+    showStatus('up')
     if (frame.type === 'event') attention.heard()
-    runner.frame(frame)
+    const goesOn = runner.frame(frame)
     if (frame.type !== 'event') remember()
-    // A refusal that the program waits out is no progress.
-    if (runner.current() === null || frame.type !== 'error') watchRun()
+    if (goesOn || runner.current() === null) watchRun()
   },
+  late: () => void askWhy(),
   wanted: () => runner.current() !== null,
 })
 /** The terminal takes the keys of who only watches a program that runs. */
@@ -462,7 +469,7 @@ function stop(): void {
 }
 
 function type(text: string): void {
-  results.facts.typed = Date.now()
+  results.facts.typed = steady()
   if (!runner.type(text)) results.tooMuch()
 }
 
@@ -489,22 +496,29 @@ function watchRun(): void {
   else watch.heard()
 }
 
-/** Nothing has been heard of the run for a while: the server may know why. */
+/** Nothing has been heard of the run for a while: the server may know why, or the connection carries nothing. */
 async function askWhy(): Promise<void> {
   const waiting = runner.current()
   const after = waiting?.after
-  if (waiting === null || asking) return
+  if (asking || (waiting === null && !socket.late)) return
   asking = true
   try {
     const [problem, offered] = await Promise.all([unready(), languages()])
     const why = problem !== null ? remedy(problem) : offered.length === 0 ? say('no_machine') : ''
-    if (why !== '' && runner.current() === waiting && waiting.after === after) results.stuck(why)
+    if (why === '') test()
+    else if (waiting !== null && runner.current() === waiting && waiting.after === after) results.stuck(why)
   } catch (error) {
-    // No answer at all: then the connection carries nothing either.
-    if (!(error instanceof ProblemError)) socket.renew()
+    // No answer at all: then the connection carries nothing either, unless something large fills the line.
+    if (!(error instanceof ProblemError) && (socket.late || !socket.waits)) socket.renew()
   } finally {
     asking = false
   }
+}
+
+/** The server is well: does the connection carry anything? */
+function test(): void {
+  if (socket.late) socket.giveUp()
+  else if (!socket.waits) runner.probe()
 }
 
 function remember(): void {
@@ -524,7 +538,10 @@ function resume(): void {
   tab.set('shown', null)
   if (remembered === null) return
   made = remembered.made
-  Object.assign(results.facts, remembered.facts)
+  const { began, typed } = remembered.facts
+  // Somebody may have set the clock back since.
+  const past = (time: number) => Math.min(time, steady())
+  Object.assign(results.facts, remembered.facts, { began: began === null ? null : past(began), typed: past(typed) })
   runner.resume(remembered)
   twins.joined()
   attention.ask()
@@ -584,8 +601,9 @@ page.theme.addEventListener('click', () => {
 })
 page.version.addEventListener('change', showAge)
 // What else a tab keeps, it may keep because it was told of this: two tabs would tell each other for ever.
+const lookSoon = gathered(look)
 store.watch((key) => {
-  if (key === null || /^(draft|versions):/.test(key)) look()
+  if (key === null || /^(draft|versions):/.test(key)) lookSoon()
 })
 addEventListener('pagehide', () => {
   save()

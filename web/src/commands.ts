@@ -1,3 +1,4 @@
+import { chunk } from './chunk'
 import { commands, matches } from './keys'
 import type { CommandId } from './keys'
 import { page } from './page'
@@ -21,8 +22,8 @@ const repeated = new Set<CommandId>(['next_pane', 'previous_pane', 'next_problem
 export function newCommands(does: Does, better: (id: CommandId, target: Node) => boolean, more: () => More[]): void {
   const all: Does = {
     ...does,
-    palette: async () => (await import('./palette')).openPalette(all, more()),
-    keys: async () => (await import('./palette')).openKeys(() => all.palette?.()),
+    palette: async () => (await chunk(import('./palette'))).openPalette(all, more()),
+    keys: async () => (await chunk(import('./palette'))).openKeys(() => all.palette?.()),
   }
 
   // Before the editor and the terminal see it.
@@ -43,7 +44,7 @@ export function newCommands(does: Does, better: (id: CommandId, target: Node) =>
     { capture: true },
   )
   // Who opens it goes on to write at once.
-  addEventListener('load', () => setTimeout(() => void import('./palette').catch(() => undefined), soon))
+  addEventListener('load', () => setTimeout(() => void chunk(import('./palette')).catch(() => undefined), soon))
   page.help.addEventListener('click', () => all.keys?.())
 }
 

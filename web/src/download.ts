@@ -1,3 +1,4 @@
+import { chunk } from './chunk'
 import { asBytes } from './content'
 import { withInput } from './inputfile'
 import { mainOf, stdinOf } from './program'
@@ -22,7 +23,7 @@ export async function downloadProgram(program: Program, dialect: Dialect): Promi
   const all = withInput(program.files, stdinOf(program, dialect))
   const [first] = all
   if (first !== undefined && all.length === 1) return downloadFile(first)
-  const { zip } = await import('./zip')
+  const { zip } = await chunk(import('./zip'))
   const main = mainOf(program.files, dialect) ?? first?.name ?? dialect.file_name
   download(await zip(all), `${(main.split('/').pop() ?? main).replace(/\.[^.]+$/, '')}.zip`)
 }

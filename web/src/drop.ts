@@ -1,3 +1,4 @@
+import { chunk } from './chunk'
 import type { Item } from './incoming'
 
 /** Files that a person drops onto the page, or pastes. Text that is dragged or pasted stays the editor's. */
@@ -50,6 +51,6 @@ export function onFiles(cover: HTMLElement, come: (get: () => Promise<{ items: I
   function take(data: DataTransfer): void {
     const entries = Array.from(data.items, (item) => (item.kind === 'file' ? item.webkitGetAsEntry() : null))
     const files = Array.from(data.files)
-    come(async () => (await import('./incoming')).listed(entries, files))
+    come(async () => (await chunk(import('./incoming'))).listed(entries, files))
   }
 }

@@ -1,4 +1,5 @@
 import { mostBytes } from './bounds'
+import { chunk } from './chunk'
 import { downloadFile, downloadProgram } from './download'
 import { onFiles } from './drop'
 import { setHidden } from './elements'
@@ -163,7 +164,7 @@ export function newFiles(notice: Notice, on: FilesEvents): Files {
 
   /** Fails when a folder cannot be read, and when the server is away that has the means to read. */
   async function read(get: Get) {
-    const [{ incoming }, { opening }] = await Promise.all([import('./incoming'), import('./opening')])
+    const [{ incoming }, { opening }] = await Promise.all([chunk(import('./incoming')), chunk(import('./opening'))])
     const { items, folder } = await get()
     return { items, opening, came: await incoming(items, folder, mostBytes()) }
   }

@@ -1,6 +1,7 @@
 import type { File } from './program'
 import { say } from './say'
 import { newTablist } from './tablist'
+import { visible } from './visible'
 
 export interface FileTabs {
   show(files: readonly File[], active: string, main: string | null): void
@@ -65,10 +66,10 @@ export function newFileTabs(list: HTMLElement, panel: HTMLElement, on: FileTabEv
     tab.dataset['name'] = name
     tab.dataset['runs'] = String(runs)
     tab.dataset['alone'] = String(alone)
-    tab.title = runs && !alone ? say('file_runs_title', { name }) : name
+    tab.title = runs && !alone ? say('file_runs_title', { name }) : visible(name)
     const text = document.createElement('span')
     text.className = 'label'
-    text.textContent = name
+    text.textContent = visible(name)
     tab.replaceChildren(text)
     if (alone) return
     const cross = document.createElement('span')

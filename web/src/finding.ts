@@ -9,6 +9,7 @@ import type { Finder, Place, Problem, Sources } from './problems'
 import type { RunView } from './run'
 import { newSaid } from './said'
 import { say } from './say'
+import { visible } from './visible'
 
 /** In characters: who tells of a failure does so at the end. */
 const mostSaid = 4096
@@ -270,7 +271,7 @@ export interface Decisive {
 function part(name: string, text: string): HTMLElement {
   const span = document.createElement('span')
   span.className = name
-  span.textContent = text
+  span.textContent = visible(text)
   return span
 }
 

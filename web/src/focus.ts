@@ -1,3 +1,5 @@
+import { steady } from './steady'
+
 // Where the keys go.
 
 /** A program that has been quiet for so long probably waits for somebody, who has had so long to go on with something
@@ -27,7 +29,7 @@ export function newAttention(take: () => boolean, plays: () => boolean): Attenti
   let last = 0
   const wait = (pause: number) => {
     timer = setTimeout(() => {
-      const quiet = Date.now() - last
+      const quiet = steady() - last
       if (quiet < patience && !plays()) wait(patience - quiet)
       else if (!take()) wait(patience)
     }, pause)
@@ -40,12 +42,12 @@ export function newAttention(take: () => boolean, plays: () => boolean): Attenti
   return {
     ask() {
       clearTimeout(timer)
-      last = Date.now()
+      last = steady()
       // By touch a keyboard would come up, over what the program writes.
       if (!matchMedia('(pointer: coarse)').matches) wait(patience)
     },
     heard() {
-      last = Date.now()
+      last = steady()
     },
   }
 }

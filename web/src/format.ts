@@ -1,3 +1,4 @@
+import { chunk } from './chunk'
 import type { Edit } from './edits'
 import type { Language } from './messages'
 import { say } from './say'
@@ -20,7 +21,7 @@ export async function format(messy: Messy, tell: (text: string, well: boolean) =
   const { language, version, name, text } = messy
   if (!language.format) return tell(say('format_none', { language: language.name }), false)
   tell(say('formatting'), true)
-  const loaded = await import('./formatting').catch(() => null)
+  const loaded = await chunk(import('./formatting')).catch(() => null)
   if (loaded === null) return tell(say('format_away'), false)
   const found = await loaded.formatted({
     language: language.id,

@@ -1,3 +1,4 @@
+import { chunk } from './chunk'
 import { asContent } from './content'
 import { isJunk } from './junk'
 import { mostFiles } from './names'
@@ -78,7 +79,7 @@ export async function incoming(items: readonly Item[], folder: string | null, mo
 }
 
 async function unzipped(zip: Blob, name: string, mostBytes: number): Promise<Incoming | IncomingFault> {
-  const { ZipError, unzip } = await import('./unzip')
+  const { ZipError, unzip } = await chunk(import('./unzip'))
   try {
     // The input may be as large as the files are together.
     return { ...(await unzip(zip, 2 * mostBytes)), folder: name.replace(/\.zip$/i, ''), title: name }

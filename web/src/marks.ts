@@ -5,6 +5,7 @@ import type { DecorationSet, Tooltip } from '@codemirror/view'
 import { difference } from './difference'
 import type { Place, Problem, Severity } from './problems'
 import { say } from './say'
+import { visible } from './visible'
 
 /** Shows problems of the last run in the text that it ran, whatever has been written since. */
 export interface Marks {
@@ -181,7 +182,7 @@ function message(told: readonly Placed[]): HTMLElement {
   for (const { problem } of told) {
     const line = document.createElement('p')
     line.dataset['severity'] = problem.severity
-    line.textContent = `${say(`severity_${problem.severity}`)}: ${problem.message}`
+    line.textContent = `${say(`severity_${problem.severity}`)}: ${visible(problem.message)}`
     dom.append(line)
   }
   return dom

@@ -1,23 +1,24 @@
 import { indentUnit } from '@codemirror/language'
 import type { Extension } from '@codemirror/state'
+import { chunk } from './chunk'
 import { isSource } from './program'
 
 // Each is loaded when its language is chosen for the first time.
 const modes: Record<string, () => Promise<Extension>> = {
-  python: async () => (await import('./mode-python')).mode(),
-  c: async () => (await import('./mode-cpp')).mode(false),
-  cpp: async () => (await import('./mode-cpp')).mode(true),
-  java: async () => (await import('./mode-java')).mode(),
-  javascript: async () => (await import('./mode-javascript')).mode(false),
-  typescript: async () => (await import('./mode-javascript')).mode(true),
-  go: async () => (await import('./mode-go')).mode(),
-  rust: async () => (await import('./mode-rust')).mode(),
-  php: async () => (await import('./mode-php')).mode(),
-  sql: async () => (await import('./mode-sql')).mode(),
-  ruby: async () => (await import('./mode-ruby')).mode(),
-  perl: async () => (await import('./mode-perl')).mode(),
-  shell: async () => (await import('./mode-shell')).mode(),
-  lua: async () => (await import('./mode-lua')).mode(),
+  python: async () => (await chunk(import('./mode-python'))).mode(),
+  c: async () => (await chunk(import('./mode-cpp'))).mode(false),
+  cpp: async () => (await chunk(import('./mode-cpp'))).mode(true),
+  java: async () => (await chunk(import('./mode-java'))).mode(),
+  javascript: async () => (await chunk(import('./mode-javascript'))).mode(false),
+  typescript: async () => (await chunk(import('./mode-javascript'))).mode(true),
+  go: async () => (await chunk(import('./mode-go'))).mode(),
+  rust: async () => (await chunk(import('./mode-rust'))).mode(),
+  php: async () => (await chunk(import('./mode-php'))).mode(),
+  sql: async () => (await chunk(import('./mode-sql'))).mode(),
+  ruby: async () => (await chunk(import('./mode-ruby'))).mode(),
+  perl: async () => (await chunk(import('./mode-perl'))).mode(),
+  shell: async () => (await chunk(import('./mode-shell'))).mode(),
+  lua: async () => (await chunk(import('./mode-lua'))).mode(),
 }
 
 const indents: Record<string, string> = {
@@ -64,7 +65,7 @@ export const readyMode = (name: string): Extension => ready.get(name) ?? help
 export async function loadMode(name: string): Promise<Extension> {
   const known = ready.get(name)
   if (known !== undefined) return known
-  const [{ assist }, language] = await Promise.all([import('./assist'), modes[name]?.() ?? []])
+  const [{ assist }, language] = await Promise.all([chunk(import('./assist')), modes[name]?.() ?? []])
   const mode = [language, indentUnit.of(indents[name] ?? '    '), assist]
   help = assist
   ready.set(name, mode)

@@ -1,4 +1,5 @@
 import { setHidden } from './elements'
+import { visible } from './visible'
 
 /** A line that says something, with what can be done about it. */
 export interface Notice {
@@ -35,7 +36,7 @@ export function newNotice(element: HTMLElement): Notice {
         return button
       })
       element.hidden = false
-      if (text !== null) text.textContent = words
+      if (text !== null) text.textContent = visible(words)
       text?.after(...buttons)
     },
   }

@@ -1,4 +1,5 @@
 import type { Bindings } from './bindings'
+import { chunk } from './chunk'
 import type { Language } from './messages'
 import type { Options } from './options'
 import { page } from './page'
@@ -23,7 +24,7 @@ export function newOptionsButton(options: Options, on: OptionsEvents): OptionsBu
   async function open(): Promise<void> {
     const language = on.language()
     if (language === null) return
-    const { openOptions } = await import('./optionsdialog')
+    const { openOptions } = await chunk(import('./optionsdialog'))
     openOptions({ language, options, keys: on.keys(), changed: on.changed, chooseKeys: on.chooseKeys })
   }
 

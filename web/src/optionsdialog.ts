@@ -9,6 +9,7 @@ import type { Chosen, Options, Variable } from './options'
 import { page } from './page'
 import { say } from './say'
 import { quoted, split } from './shellwords'
+import { visible } from './visible'
 
 // What Options shows. Each choice counts at once; what is wrong is said at its field, and kept.
 
@@ -94,7 +95,7 @@ function draw(shown: Shown): void {
     checks.push(() => {
       const { words: found, open } = split(chosen[name])
       made.hidden = open !== null || found.length === 0
-      made.replaceChildren(gets, ...found.flatMap((word) => [' ', make('code', {}, word === '' ? '\u00a0' : word)]))
+      made.replaceChildren(gets, ...found.flatMap((word) => [' ', make('code', {}, word === '' ? '\u00a0' : visible(word))]))
     })
     return [make('label', { for: input.id }, label), input, saysFaultOf(field, input), made]
   }

@@ -1,5 +1,6 @@
 import { bytes } from './measures'
 import type { Artifact, Result } from './messages'
+import { visible } from './visible'
 
 /** What is asked of each run. */
 export const pictures = ['png', 'jpg', 'jpeg', 'gif', 'webp'].map((suffix) => `**/*.${suffix}`)
@@ -13,14 +14,14 @@ function figure(id: string, artifact: Artifact): HTMLElement {
   const address = `api/v1/submissions/${id}/artifacts/${artifact.name.split('/').map(encodeURIComponent).join('/')}`
   const image = document.createElement('img')
   image.src = address
-  image.alt = artifact.name
+  image.alt = visible(artifact.name)
   const link = document.createElement('a')
   link.href = address
   link.target = '_blank'
   link.rel = 'noopener'
   link.append(image)
   const caption = document.createElement('figcaption')
-  caption.textContent = `${artifact.name}, ${bytes(artifact.bytes)}`
+  caption.textContent = `${image.alt}, ${bytes(artifact.bytes)}`
   const figure = document.createElement('figure')
   figure.append(link, caption)
   return figure

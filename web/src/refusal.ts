@@ -19,6 +19,7 @@ export function refusal(problem: Problem, size = 0): Verdict {
     return of('ours', say('queue_full'), say('nothing_lost', { again }))
   }
   if (problem.status === 401) return unknown(problem)
+  if (kind(problem) === 'no-answer') return { ...of('ours', problem.title, detail), offers: ['run-again'] }
   if (problem.quota !== undefined) return of('ours', say('quota'), usedUp(problem.quota, Date.now()))
   if (problem.status === 413) return tooLarge(problem, size)
   if (problem.status === 503) return of('ours', say('cannot_run'), problem.detail ? said : `${said} ${again}`)
@@ -29,7 +30,7 @@ export function refusal(problem: Problem, size = 0): Verdict {
 
 /** The server does not know who asks. */
 function unknown(problem: Problem): Verdict {
-  if (!canSignIn()) return { tone: 'ours', headline: say('keys_only'), line: problem.detail ?? problem.title }
+  if (!canSignIn()) return { tone: 'ours', headline: say('keys_only'), line: say('keys_only_line') }
   const ended = kind(problem) === 'signed-out'
   return {
     tone: 'ours',

@@ -14,13 +14,14 @@ import { refusal } from './refusal'
 import type { RunView } from './run'
 import { say } from './say'
 import type { Screen } from './screen'
+import { steady } from './steady'
 import { store } from './store'
 import { newStrip } from './strip'
 import { newTaking } from './taking'
 import { decisive, nothing, verdict } from './verdict'
 import type { Limits, Tone, Verdict } from './verdict'
 
-/** What the page knows of a run that the server does not tell. Times by our clock, in milliseconds. */
+/** What the page knows of a run that the server does not tell. Times by `steady.ts`. */
 export interface Facts {
   /** When the program began. */
   began: number | null
@@ -134,7 +135,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     stopClock()
     clock = setInterval(() => {
       const left = compiling ? null : secondsLeft(since)
-      page.runKey.textContent = `${(Math.max(0, Date.now() - since) / 1000).toFixed(1)} s`
+      page.runKey.textContent = `${(Math.max(0, steady() - since) / 1000).toFixed(1)} s`
       strip.left(left)
     }, 100)
   }
@@ -145,7 +146,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       ...(wall === null ? [] : [since + 1000 * wall]),
       ...(idle === null ? [] : [Math.max(since, facts.typed) + 1000 * idle]),
     ]
-    const left = (Math.min(...ends) - Date.now()) / 1000
+    const left = (Math.min(...ends) - steady()) / 1000
     return ends.length > 0 && left > 0 ? left : null
   }
 
@@ -259,8 +260,8 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       compiling = stage === 'compile'
       if (!compiling) compileOutput.fold(true)
       tell('busy', say(compiling ? 'compiling' : 'running'), busy.line)
-      if (compiling) startClock(Date.now())
-      else startClock((facts.began ??= Date.now()))
+      if (compiling) startClock(steady())
+      else startClock((facts.began ??= steady()))
       changed()
     },
     output(stage, stream, data, old) {

@@ -5,6 +5,7 @@ import { newKey } from './key'
 import type { ClientFrame, Data, Event, Problem, Result, ServerFrame, Size, StageName, Stream, Submission } from './messages'
 import { kind } from './messages'
 import { say } from './say'
+import { unheard } from './socket'
 
 /** What is to be seen of a run. */
 export interface RunView {
@@ -78,9 +79,12 @@ export interface Runner {
   /** False when the program has so much to read already that this is left out. */
   type(data: string): boolean
   resize(size: Size): void
+  /** Asks for what is to be heard anyway, so that there is an answer. */
+  probe(): void
   opened(): void
   closed(code: number): void
-  frame(frame: ServerFrame): void
+  /** Whether the run goes on: a refusal that the program waits out is no progress, nor that the run is followed. */
+  frame(frame: ServerFrame): boolean
 }
 
 const tooLarge: Problem = {
@@ -95,6 +99,13 @@ const unanswered: Problem = {
   title: say('unanswered'),
   status: 503,
   detail: say('unanswered_detail'),
+}
+
+const noAnswer: Problem = {
+  type: 'no-answer',
+  title: say('no_answer_title'),
+  status: 503,
+  detail: say('no_answer_detail', { mute: say('mute') }),
 }
 
 // A submission whose answer was lost may be running already; its key makes sending it again
@@ -112,6 +123,8 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
   // Replaced by another before they ended. Each is cancelled until the server has heard of it.
   const replaced = new Set<Run>()
   let refs = 0
+  /** There was no connection, and nothing has come over another one yet. */
+  let away = false
   const newRef = () => `r${++refs}`
 
   function begin(start: Partial<Run>): Run {
@@ -312,7 +325,8 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       const started = begin({ submission, tty: size !== null, size, toldSize: size })
       sendSubmission(started) // Before anything is drawn, which takes longer.
       view.sending(started.tty)
-      if (started.submits === 0) view.away(false)
+      away = started.submits === 0
+      if (away) view.away(false)
     },
     hurry: sendUnsent,
     resume({ id, tty, seen, typed, over }) {
@@ -339,6 +353,9 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       current.size = size
       sendSize(current)
     },
+    probe() {
+      if (current !== null) subscribe(current)
+    },
     opened() {
       for (const each of replaced) {
         if (each.id !== null) sendCancel(each)
@@ -347,7 +364,6 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       }
       const run = current
       if (run === null) return
-      view.back()
       if (run.id === null) return sendSubmission(run)
       subscribe(run)
       if (run.cancelled) sendCancel(run)
@@ -366,14 +382,18 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
         if (run.cancelled) return gone()
         if (code === 1009 || run.submits >= mostSubmits) {
           end()
-          return view.refused(code === 1009 ? tooLarge : unanswered)
+          return view.refused(code === 1009 ? tooLarge : code === unheard ? noAnswer : unanswered)
         }
       }
+      away = true
       view.away(run.id !== null)
     },
     frame(frame) {
       const run = current
-      if (forReplaced(frame) || run === null) return
+      if (away && run !== null) view.back()
+      away = false
+      const goesOn = frame.type !== 'error' && !(frame.type === 'done' && frame.ref === run?.subscribeRef)
+      if (forReplaced(frame) || run === null) return goesOn
       if (frame.type === 'accepted') {
         if (frame.ref === run.submitRef) accepted(run, frame.id)
       } else if (frame.type === 'done') {
@@ -381,12 +401,13 @@ export function newRunner(send: (frame: ClientFrame) => boolean, view: RunView):
       } else if (frame.type === 'error') {
         failed(run, frame.ref, frame.problem)
       } else if (frame.type === 'event') {
-        if (frame.id !== run.id || frame.seq <= run.after) return
+        if (frame.id !== run.id || frame.seq <= run.after) return goesOn
         run.after = frame.seq
         const old = run.after <= run.seen
         if (!old) run.seen = run.after
         happened(run, frame.event, old)
       }
+      return goesOn
     },
   }
 }

@@ -1,4 +1,5 @@
 import { delay } from './backoff'
+import { chunk } from './chunk'
 import { newKept } from './kept'
 import type { Data, Size } from './messages'
 import { mostKept } from './output'
@@ -60,7 +61,7 @@ export function newScreen(pane: HTMLElement, on: TerminalEvents): Screen {
 
   /** Fetches what draws, and makes the terminal if it waits for that. */
   function load(): void {
-    fetching ??= import('./terminal').then(
+    fetching ??= chunk(import('./terminal')).then(
       (chunk) => {
         drawing = chunk
         if (live || all.length > 0) open()

@@ -1,5 +1,10 @@
+const link = () => (typeof document === 'undefined' ? null : document.querySelector<HTMLAnchorElement>('#sign-in'))
+
 /** The page keeps what was written, and is loaded again when its user comes back. */
-export const signIn = () => location.assign('sign-in')
+export function signIn(): void {
+  const to = link()
+  if (to !== null) location.assign(to.href)
+}
 
 /** Whether this server knows people. */
-export const canSignIn = () => typeof document !== 'undefined' && document.getElementById('sign-in') !== null
+export const canSignIn = () => link() !== null

@@ -1,10 +1,16 @@
+import { setState, setText } from './elements'
 import { page } from './page'
 import { say } from './say'
 
+/** `mute`: there is a connection, but the one before it carried nothing, and nothing has come over this one yet. */
+type Connection = 'up' | 'mute' | 'down'
+
+const words = { up: 'connected', mute: 'no_answer', down: 'reconnecting' } as const
+
 /** The connection, in words. */
-export function showStatus(connected: boolean): void {
-  page.status.textContent = say(connected ? 'connected' : 'reconnecting')
-  page.status.dataset['state'] = connected ? 'up' : 'down'
+export function showStatus(connection: Connection): void {
+  setText(page.status, say(words[connection]))
+  setState(page.status, connection)
 }
 
 /** Something that concerns the whole page; an empty text takes it away. */

@@ -2,6 +2,7 @@ import { minutes } from './measures'
 import { page } from './page'
 import { say } from './say'
 import type { Offer, Tone } from './verdict'
+import { visible } from './visible'
 
 /** The line above the output: how the run is, in words. */
 export interface Strip {
@@ -16,8 +17,8 @@ export function newStrip(changed: (tone: Tone, headline: string, line: string) =
   return {
     show(tone, headline, line, offers = [], go = null) {
       page.verdict.dataset['tone'] = page.toOutput.dataset['tone'] = tone
-      page.verdict.replaceChildren(go === null ? headline : linked(headline, go))
-      page.detail.textContent = line
+      page.verdict.replaceChildren(go === null ? visible(headline) : linked(visible(headline), go))
+      page.detail.textContent = visible(line)
       page.detail.hidden = line === ''
       for (const button of buttons) button.hidden = !offers.includes(button.id as Offer)
       // In the order in which they are offered.

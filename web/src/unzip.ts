@@ -81,6 +81,7 @@ async function directory(zip: Blob): Promise<{ entries: Entry[]; leftOut: Unzipp
   const taken = new Map<string, Entry>()
   let from = 0
   for (let n = 0; n < count; n++) {
+    if (n % 256 === 0) await breath()
     if (from + 46 > size || view.getUint32(from, true) !== 0x02014b50) throw damaged()
     const lengths = [28, 30, 32].map((field) => view.getUint16(from + field, true))
     const [nameLength = 0, extraLength = 0, commentLength = 0] = lengths

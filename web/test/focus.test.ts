@@ -5,6 +5,7 @@ import { newAttention } from '../src/focus'
 
 function begin(context: TestContext, { coarse = false, ready = true, plays = false } = {}) {
   context.mock.timers.enable({ apis: ['setTimeout', 'Date'] })
+  context.mock.method(performance, 'now', () => Date.now())
   const signs = new EventTarget()
   Object.assign(globalThis, { addEventListener: signs.addEventListener.bind(signs), matchMedia: () => ({ matches: coarse }) })
   const state = { ready, plays, taken: 0 }

@@ -47,6 +47,6 @@ test('a refusal is told as what it is', () => {
   assert.deepEqual(refusal({ type: 'unauthorized', title: 't', status: 401, detail: 'd' }), {
     tone: 'ours',
     headline: 'This server takes keys only',
-    line: 'd',
+    line: 'Programs run here through the API, for those who have a key. Your program is kept in this browser.',
   })
 })

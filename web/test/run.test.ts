@@ -29,7 +29,7 @@ function begin() {
   const runner = newRunner((frame) => line.up && sent.push(frame) > 0, view)
   const take = () => sent.splice(0)
   const saw = () => seen.splice(0)
-  const event = (seq: number, event: Event): void => runner.frame({ type: 'event', id: 'x', seq, time: '', event })
+  const event = (seq: number, event: Event) => runner.frame({ type: 'event', id: 'x', seq, time: '', event })
   const output = (seq: number, data: string) => event(seq, { name: 'output', stage: 'run', stream: 'stdout', data })
   const problem = (ref: string, type: string, status: number): ServerFrame => ({
     type: 'error',
@@ -100,7 +100,7 @@ test('a submission nobody answered is sent again, but not for ever', () => {
   }
   assert.deepEqual(t.take().map((f) => f.type), ['submit', 'submit', 'submit'])
   t.drop()
-  assert.deepEqual(t.saw(), ['sending', 'away', 'back', 'away', 'back', 'refused 503'])
+  assert.deepEqual(t.saw(), ['sending', 'away', 'away', 'refused 503'])
   assert.equal(t.runner.current(), null)
 })
 
@@ -167,7 +167,7 @@ test('what was typed and perhaps not taken outlives a reload', () => {
   assert.ok(before?.type === 'stdin' && before.writer === sent.writer)
   later.output(1, 'name? ')
   later.output(2, 'hello')
-  assert.deepEqual(later.saw(), ['resuming', 'back', 'old name? ', 'hello'])
+  assert.deepEqual(later.saw(), ['resuming', 'old name? ', 'hello'])
 })
 
 test('each of two pages counts its own bytes, behind those that the page before them had typed', () => {

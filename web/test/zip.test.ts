@@ -126,6 +126,17 @@ test('a bomb that lies about its size is damaged, after the size that it said', 
   await refused(crafted([{ name: 'a', size: 100, packed: 5000 }]), 'zip_damaged')
 })
 
+test('a long directory is read between other things', async (context) => {
+  const long = crafted(Array.from({ length: 5_000 }, (_, n) => ({ name: `d/${n}`, method: 0 })))
+  let time = performance.now()
+  context.mock.method(performance, 'now', () => (time += 100))
+  let turns = 0
+  const other = setInterval(() => turns++, 0)
+  await refused(long, 'zip_many', 5_000)
+  clearInterval(other)
+  assert.ok(turns > 5, `${turns}`)
+})
+
 test('a zip in a zip stays one file', async () => {
   const inner = new Uint8Array(await crafted([{ name: 'a', content: new Uint8Array(10 * 2 ** 20) }]).arrayBuffer())
   assert.deepEqual(await names(crafted([{ name: 'main.py' }, { name: 'inner.zip', content: inner }])), ['main.py', 'inner.zip'])

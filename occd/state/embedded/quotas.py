@@ -1,7 +1,7 @@
 """What principals use, in tables of its own beside the submissions."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import trio
 
@@ -17,11 +17,9 @@ class EmbeddedQuotas:
     def __init__(self, shared: Shared) -> None:
         self._database = shared.database
 
-    async def admit(self, payer: Payer, ids: Collection[str]) -> tuple[Quota, ...]:
-        if not ids:
-            used, _ = await self._database.read(lambda db: sql.look(db, payer.name, time.time()))
-            return used.quotas(payer.allowance)
-        return await self._database.write(lambda db: sql.admit(db, payer, ids, time.time()))
+    async def admit(self, payer: Payer, stores: Mapping[str, int]) -> tuple[Quota, ...]:
+        do = self._database.write if stores else self._database.read
+        return await do(lambda db: sql.admit(db, payer, stores, time.time()))
 
     async def give_back(self, payer: Payer, ids: Collection[str]) -> None:
         await self._database.write(lambda db: sql.give_back(db, ids, time.time()))

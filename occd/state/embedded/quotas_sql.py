@@ -2,12 +2,12 @@
 submissions call them in their own transactions."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from occd.errors import QuotaUsedUp
 from occd.migration import Step
-from occd.quotas import Allowance, Payer, Quota, Used
+from occd.quotas import Allowance, Payer, Quota, Used, lack_of, quotas_of, records_of
 from occd.state.quotas import LEFT_S, Cost
 
 MIGRATIONS: tuple[Step, ...] = (
@@ -20,6 +20,7 @@ MIGRATIONS: tuple[Step, ...] = (
         cpu_hour REAL NOT NULL,
         cpu_day REAL NOT NULL,
         stored INTEGER NOT NULL,
+        reserved INTEGER NOT NULL,
         runs_per_minute INTEGER,
         cpu_seconds_per_hour REAL,
         cpu_seconds_per_day REAL,
@@ -27,28 +28,35 @@ MIGRATIONS: tuple[Step, ...] = (
         says_until REAL
     ) WITHOUT ROWID;
     CREATE INDEX quotas_until ON quotas (says_until) WHERE says_until IS NOT NULL;
-    CREATE TABLE admitted (id TEXT PRIMARY KEY, payer TEXT NOT NULL, waits_since REAL) WITHOUT ROWID;
-    CREATE INDEX waiting ON admitted (waits_since) WHERE waits_since IS NOT NULL;
-    CREATE TABLE stored (
+    CREATE TABLE admitted (
         id TEXT PRIMARY KEY,
         payer TEXT NOT NULL,
+        stores INTEGER NOT NULL,
+        waits_since REAL
+    ) WITHOUT ROWID;
+    CREATE INDEX waiting ON admitted (waits_since) WHERE waits_since IS NOT NULL;
+    CREATE TABLE stored (
+        id TEXT NOT NULL,
+        payer TEXT NOT NULL,
         bytes INTEGER NOT NULL,
-        until REAL NOT NULL
+        until REAL NOT NULL,
+        PRIMARY KEY (id, payer)
     ) WITHOUT ROWID;
     CREATE INDEX stored_of ON stored (payer, until);
     CREATE INDEX stored_until ON stored (until)
     """,
 )
-"""`quotas` has the levels of each payer at the time `at`, the limits by which they sink, and when the record
-says nothing any more; NULL while it has members or bytes. `admitted` has the members; one `waits_since` it
-was admitted, until its submission is created. A component of its own, so that an older version, which
-knows no quotas, can still open the folder."""
+"""`quotas` has the levels of each payer, and of each network above payers, at the time `at`, the limits by
+which they sink, and when the record says nothing any more; NULL while it has members or bytes. `admitted` has
+the members, with the bytes that each may store at most; one `waits_since` it was admitted, until its
+submission is created. A component of its own, so
+that an older version, which knows no quotas, can still open the folder."""
 
 _EXPIRE_ROWS = 1000
 
 _COLUMNS = (
-    "at", "unfinished", "runs", "cpu_hour", "cpu_day", "stored", "runs_per_minute", "cpu_seconds_per_hour",
-    "cpu_seconds_per_day", "stored_bytes", "says_until",
+    "at", "unfinished", "runs", "cpu_hour", "cpu_day", "stored", "reserved", "runs_per_minute",
+    "cpu_seconds_per_hour", "cpu_seconds_per_day", "stored_bytes", "says_until",
 )  # fmt: skip
 _KEEP = (
     f"INSERT INTO quotas VALUES (?{', ?' * len(_COLUMNS)}) ON CONFLICT DO UPDATE SET "  # noqa: S608
@@ -59,37 +67,50 @@ _KEEP = (
 def admit(
     db: sqlite3.Connection,
     payer: Payer,
-    ids: Collection[str],
+    stores: Mapping[str, int],
     now: float,
     *,
     created: bool = False,
 ) -> tuple[Quota, ...]:
-    """`created`: the submissions are created in the same transaction. Raises QuotaUsedUp."""
-    used, _ = look(db, payer.name, now)
-    new = [id for id in ids if not _payer_of(db, id)]
+    """`stores`: by id, the bytes that each may store at most. `created`: the submissions are created in the
+    same transaction. Raises QuotaUsedUp."""
+    shares = [(share, look(db, share.name, now)[0]) for share in payer.shares]
+    new = {id: most for id, most in stores.items() if not _payer_of(db, id)}
     if new:
-        if lack := used.lack(payer.allowance, len(new)):
-            raise QuotaUsedUp(lack, used.quotas(payer.allowance))
-        members = [(id, payer.name, None if created else now) for id in new]
-        db.executemany("INSERT INTO admitted VALUES (?, ?, ?)", members)
-        used = replace(used, unfinished=used.unfinished + len(new), runs=used.runs + len(new))
-        _keep(db, payer.name, used, payer.allowance)
+        if lack := lack_of(shares, list(new.values())):
+            raise QuotaUsedUp(lack, quotas_of(shares))
+        waits_since = None if created else now
+        members = [(id, payer.name, most, waits_since) for id, most in new.items()]
+        db.executemany("INSERT INTO admitted VALUES (?, ?, ?, ?)", members)
+        count, most = len(new), sum(new.values())
+        shares = [(share, _admitted(used, count, most)) for share, used in shares]
+        for share, used in shares:
+            _keep(db, share.name, used, share.allowance)
     elif created:
-        waiting = [(id,) for id in ids]
+        waiting = [(id,) for id in stores]
         db.executemany("UPDATE admitted SET waits_since = NULL WHERE id = ?", waiting)
-    return used.quotas(payer.allowance)
+    return quotas_of(shares)
+
+
+def _admitted(used: Used, count: int, most: int) -> Used:
+    return replace(
+        used,
+        unfinished=used.unfinished + count,
+        runs=used.runs + count,
+        reserved=used.reserved + most,
+    )
 
 
 def look(db: sqlite3.Connection, payer: str, now: float) -> tuple[Used, Allowance]:
     """What a payer has used by now, and the limits that it had when it was admitted last."""
     row = db.execute(
-        "SELECT at, unfinished, runs, cpu_hour, cpu_day, stored, runs_per_minute, cpu_seconds_per_hour, "
-        "cpu_seconds_per_day, stored_bytes FROM quotas WHERE payer = ?",
+        "SELECT at, unfinished, runs, cpu_hour, cpu_day, stored, reserved, runs_per_minute, "
+        "cpu_seconds_per_hour, cpu_seconds_per_day, stored_bytes FROM quotas WHERE payer = ?",
         [payer],
     ).fetchone()
     if row is None:
         return Used(now), Allowance()
-    limits, used = Allowance(None, *row[6:]), Used(*row[:6])
+    limits, used = Allowance(None, *row[7:]), Used(*row[:7])
     if limits.stored_bytes is not None and used.stored >= limits.stored_bytes:
         first = "SELECT min(until) FROM stored WHERE payer = ?"
         used = replace(used, stored_until=db.execute(first, [payer]).fetchone()[0])
@@ -98,43 +119,49 @@ def look(db: sqlite3.Connection, payer: str, now: float) -> tuple[Used, Allowanc
 
 def settle(db: sqlite3.Connection, id: str, cost: Cost, now: float) -> None:
     """A submission has ended: whoever was to pay for it pays."""
-    payer = _leave(db, id)
-    if payer is None:
-        return
-    used, limits = look(db, payer, now)
-    used = replace(
-        used,
-        unfinished=used.unfinished - 1,
-        cpu_hour=used.cpu_hour + cost.cpu_s,
-        cpu_day=used.cpu_day + cost.cpu_s,
-    )
-    if limits.stored_bytes is not None:
-        (body,) = db.execute(
-            "SELECT coalesce(max(length(body)), 0) FROM submissions WHERE id = ?", [id]
-        ).fetchone()
-        stored = cost.stored + body
-        db.execute("INSERT INTO stored VALUES (?, ?, ?, ?)", [id, payer, stored, cost.until])
-        used = replace(used, stored=used.stored + stored)
-    _keep(db, payer, used, limits)
+    payers, most = _leave(db, id)
+    for payer in payers:
+        used, limits = look(db, payer, now)
+        used = replace(
+            used,
+            unfinished=used.unfinished - 1,
+            reserved=used.reserved - most,
+            cpu_hour=used.cpu_hour + cost.cpu_s,
+            cpu_day=used.cpu_day + cost.cpu_s,
+        )
+        if limits.stored_bytes is not None:
+            (body,) = db.execute(
+                "SELECT coalesce(max(length(body)), 0) FROM submissions WHERE id = ?", [id]
+            ).fetchone()
+            stored = cost.stored + body
+            db.execute("INSERT INTO stored VALUES (?, ?, ?, ?)", [id, payer, stored, cost.until])
+            used = replace(used, stored=used.stored + stored)
+        _keep(db, payer, used, limits)
 
 
 def give_back(db: sqlite3.Connection, ids: Collection[str], now: float) -> None:
     """These submissions will not be."""
     for id in ids:
-        payer = _leave(db, id)
-        if payer is not None:
+        payers, most = _leave(db, id)
+        for payer in payers:
             used, limits = look(db, payer, now)
-            used = replace(used, unfinished=used.unfinished - 1, runs=max(0.0, used.runs - 1))
+            used = replace(
+                used,
+                unfinished=used.unfinished - 1,
+                reserved=used.reserved - most,
+                runs=max(0.0, used.runs - 1),
+            )
             _keep(db, payer, used, limits)
 
 
 def erase(db: sqlite3.Connection, id: str, now: float) -> None:
     """What was kept of a submission is not kept any more."""
-    row = db.execute("SELECT payer FROM stored WHERE id = ?", [id]).fetchone()
-    if row is not None:
-        used, limits = look(db, row[0], now)
-        (stored,) = db.execute("DELETE FROM stored WHERE id = ? RETURNING bytes", [id]).fetchone()
-        _keep(db, row[0], replace(used, stored=used.stored - stored), limits)
+    for (payer,) in db.execute("SELECT payer FROM stored WHERE id = ?", [id]).fetchall():
+        used, limits = look(db, payer, now)
+        (stored,) = db.execute(
+            "DELETE FROM stored WHERE (id, payer) = (?, ?) RETURNING bytes", [id, payer]
+        ).fetchone()
+        _keep(db, payer, replace(used, stored=used.stored - stored), limits)
 
 
 def expire(db: sqlite3.Connection, now: float) -> bool:
@@ -157,7 +184,7 @@ def expire(db: sqlite3.Connection, now: float) -> bool:
         f"DELETE FROM quotas WHERE payer IN ({silent})",  # noqa: S608
         [now, _EXPIRE_ROWS],
     ).rowcount
-    return _EXPIRE_ROWS in (len(gone), len(left), deleted)
+    return max(len(gone), len(left), deleted) >= _EXPIRE_ROWS
 
 
 def _payer_of(db: sqlite3.Connection, id: str) -> str | None:
@@ -165,10 +192,11 @@ def _payer_of(db: sqlite3.Connection, id: str) -> str | None:
     return row[0] if row else None
 
 
-def _leave(db: sqlite3.Connection, id: str) -> str | None:
-    """Remove a member. Its payer, if it was one."""
-    row = db.execute("DELETE FROM admitted WHERE id = ? RETURNING payer", [id]).fetchone()
-    return row[0] if row else None
+def _leave(db: sqlite3.Connection, id: str) -> tuple[list[str], int]:
+    """Remove a member. The records that it is noted in, none if it was no member, and what was reserved."""
+    statement = "DELETE FROM admitted WHERE id = ? RETURNING payer, stores"
+    row = db.execute(statement, [id]).fetchone()
+    return (records_of(row[0]), row[1]) if row else ([], 0)
 
 
 def _keep(db: sqlite3.Connection, payer: str, used: Used, limits: Allowance) -> None:
@@ -180,6 +208,7 @@ def _keep(db: sqlite3.Connection, payer: str, used: Used, limits: Allowance) -> 
         used.cpu_hour,
         used.cpu_day,
         used.stored,
+        used.reserved,
         limits.runs_per_minute,
         limits.cpu_seconds_per_hour,
         limits.cpu_seconds_per_day,

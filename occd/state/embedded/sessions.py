@@ -1,23 +1,17 @@
-"""People who signed in, and those who are about to, in the data folder."""
+"""People who signed in, in the data folder."""
 
 import json
 import sqlite3
 import time
 from functools import partial
 
-from occd.sessions import LOGINS_MAX, SESSIONS_MAX, Login, Session
+from occd.sessions import SESSIONS_MAX, Session
 from occd.sqlite import Database
 
 
 class EmbeddedSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def expect(self, login: Login) -> None:
-        await self._database.write(partial(_expect, login=login))
-
-    async def take(self, state: str) -> Login | None:
-        return await self._database.write(partial(_take, state=state))
 
     async def open(self, session: Session) -> None:
         await self._database.write(partial(_open, session=session), durable=True)
@@ -35,27 +29,7 @@ class EmbeddedSessions:
         )
 
 
-_LOGIN = "state, browser, nonce, verifier, next, expires_at"
 _SESSION = "id, sha256, owner, name, groups, expires_at, rotated_at, before"
-_ROOM = (
-    "DELETE FROM logins WHERE state IN "
-    "(SELECT state FROM logins ORDER BY expires_at DESC LIMIT -1 OFFSET ?)"
-)
-
-
-def _expect(db: sqlite3.Connection, login: Login) -> None:
-    db.execute("DELETE FROM logins WHERE expires_at <= ?", [time.time()])
-    values = [login.state, login.browser, login.nonce, login.verifier, login.next, login.expires_at]
-    db.execute(f"INSERT INTO logins ({_LOGIN}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608
-    db.execute(_ROOM, [LOGINS_MAX])
-
-
-def _take(db: sqlite3.Connection, state: str) -> Login | None:
-    row = db.execute(
-        f"DELETE FROM logins WHERE state = ? RETURNING {_LOGIN}",  # noqa: S608
-        [state],
-    ).fetchone()
-    return Login(*row) if row and row[-1] > time.time() else None
 
 
 def _open(db: sqlite3.Connection, session: Session) -> None:

@@ -31,7 +31,12 @@ class EmbeddedSubmissions:
         self._shared.queued = await self._database.read(sql.count_queued)
 
     async def create(
-        self, submission: Submission, key: str | None, digest: str, payer: Payer | None = None
+        self,
+        submission: Submission,
+        key: str | None,
+        digest: str,
+        payer: Payer | None = None,
+        stores: int = 0,
     ) -> Created:
         position, estimate = self._shared.queued + 1, self._shared.estimate()
         self._shared.queued += 1  # before it is written, so that no other is told the same position
@@ -39,7 +44,9 @@ class EmbeddedSubmissions:
             created, new = await self._database.write(
                 # On disk, and with it the promise: a power cut that takes the message away takes the
                 # mark `published` too, so the sweep publishes again.
-                lambda db: sql.create(db, submission, key, digest, position, estimate, payer),
+                lambda db: sql.create(
+                    db, submission, key, digest, position, estimate, payer, stores
+                ),
                 durable=True,
                 then=lambda made: self._shared.unfinished.add(submission.id) if made[1] else None,
             )
@@ -55,7 +62,7 @@ class EmbeddedSubmissions:
     async def published(self, id: str) -> None:
         await self._database.write(lambda db: sql.set_published(db, id), hurry=False)
 
-    async def discard(self, id: str) -> None:
+    async def discard(self, id: str, payer: Payer | None = None) -> None:
         def forget(gone: int) -> None:
             if gone:
                 self._shared.queued -= 1

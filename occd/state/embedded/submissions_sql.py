@@ -36,6 +36,7 @@ def create(
     position: int,
     estimate_s: float | None,
     payer: Payer | None,
+    stores: int,
 ) -> tuple[Created, bool]:
     if key is not None:
         earlier = db.execute(
@@ -47,7 +48,7 @@ def create(
             return Created(earlier[0], bool(earlier[1])), False
     left: tuple[Quota, ...] = ()
     if payer:
-        left = quotas.admit(db, payer, [submission.id], time.time(), created=True)
+        left = quotas.admit(db, payer, {submission.id: stores}, time.time(), created=True)
     number = _insert(db, submission, key, digest)
     append_events(db, number, 0, [Queued(position, estimate_s)])
     return Created(submission.id, published=False, quotas=left), True

@@ -151,16 +151,7 @@ MIGRATIONS: tuple[Step, ...] = (
         before TEXT NOT NULL
     );
     CREATE INDEX sessions_owner ON sessions (owner, expires_at);
-    CREATE INDEX sessions_expiry ON sessions (expires_at);
-    CREATE TABLE logins (
-        state TEXT PRIMARY KEY,
-        browser TEXT NOT NULL,
-        nonce TEXT NOT NULL,
-        verifier TEXT NOT NULL,
-        next TEXT NOT NULL,
-        expires_at REAL NOT NULL
-    );
-    CREATE INDEX logins_expiry ON logins (expires_at)
+    CREATE INDEX sessions_expiry ON sessions (expires_at)
     """,
     """
     CREATE TABLE writers (

@@ -20,7 +20,6 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:admitted        the unfinished submissions of all payers: added before, removed after
     PREFIX:keys            the keys that were created
     PREFIX:sessions:HASH   the sessions of one person
-    PREFIX:{logins} :t     people who are about to sign in, and when each must have
     PREFIX:{inbox:NODE} :c the reader of a node's inbox, and the letters in it
     PREFIX:e:ID PREFIX:x:… channels: to followers, to the process that runs the submission
 """

@@ -1,7 +1,8 @@
-"""What principals use, in Redis. Each script touches the keys of one payer, which share a hash tag:
+"""What principals use, in Redis. Each script touches the keys of one payer, and of the network above it if
+there is one. They share a hash tag. For each of the two there are:
 
     1  a hash: each level with its limit and its time; `stored`, the sum of what is kept, and what of it is
-       whose, as `b:ID`
+       whose, as `b:ID`; `reserved`, the sum of what the members may store at most, and `r:ID`
     2  a sorted set: the members, by the time of their admission
     3  a sorted set: the submissions of which something is kept, by the time at which that goes
 
@@ -12,13 +13,23 @@ removed twice, or admitted twice, changes nothing the second time.
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 import trio
 
 from occd.errors import QuotaUsedUp, Unreadable
-from occd.quotas import LONGEST_S, Payer, Quota, Used
+from occd.quotas import (
+    HOUSEHOLDS,
+    LIMIT_MAX,
+    LONGEST_S,
+    Payer,
+    Quota,
+    Used,
+    lack_of,
+    quotas_of,
+    records_of,
+)
 from occd.state.quotas import LEFT_S
 from occd.state.redis.connect import Command, Reply
 from occd.state.redis.store import RedisStore
@@ -34,8 +45,22 @@ class RedisQuotas:
         self._admitted = store.key("admitted")
         self._passed = 0
 
-    async def admit(self, payer: Payer, ids: Collection[str]) -> tuple[Quota, ...]:
+    async def admit(self, payer: Payer, stores: Mapping[str, int]) -> tuple[Quota, ...]:
+        try:
+            return await self.ask(payer, stores)
+        except QuotaUsedUp as error:
+            refused = error
+        await self.forget(payer, stores)
+        raise refused
+
+    async def forget(self, payer: Payer, ids: Collection[str]) -> None:
+        """Nobody admits these ids any more, and they are no members."""
         members = [_member(payer.name, id) for id in ids]
+        await self._store.link.run(("ZREM", self._admitted, *members))
+
+    async def ask(self, payer: Payer, stores: Mapping[str, int]) -> tuple[Quota, ...]:
+        """`admit`. What is refused stays in the set of all members, for `forget` or for `heal`."""
+        members = [_member(payer.name, id) for id in stores]
         limits = payer.allowance
         most = (
             limits.unfinished,
@@ -45,18 +70,19 @@ class RedisQuotas:
             limits.stored_bytes,
         )
         asked = ["" if each is None else each for each in most]
-        commands = [self._script("admit", payer.name, *asked, *ids)]
-        if ids:
+        asked += [each for one in stores.items() for each in one]
+        commands = [self._script("admit", payer.name, *asked)]
+        if stores:
             scored = [each for member in members for each in (time.time(), member)]
             commands.insert(0, ("ZADD", self._admitted, *scored))
         word, *numbers = (await self._store.link.run(*commands))[-1]
-        used = _used(numbers)
+        parts = [numbers[at : at + 8] for at in range(0, len(numbers), 8)]
+        shares = list(zip(payer.shares, map(_used, parts), strict=True))
         if word == b"admitted":
-            return used.quotas(limits)
-        await self._store.link.run(("ZREM", self._admitted, *members))
-        lack = used.lack(limits, len(ids))
+            return quotas_of(shares)
+        lack = lack_of(shares, list(stores.values()))
         assert lack, "the script and `Used` have the same rules"
-        raise QuotaUsedUp(lack, used.quotas(limits))
+        raise QuotaUsedUp(lack, quotas_of(shares))
 
     async def give_back(self, payer: Payer, ids: Collection[str]) -> None:
         await self._store.link.run(
@@ -113,8 +139,11 @@ class RedisQuotas:
         ]
 
     def _script(self, name: str, payer: str, *args: str | float) -> Command:
-        base = self._store.key(f"{{q:{payer}}}")
-        return self._store.script(name, [base, f"{base}:m", f"{base}:s"], *args)
+        own, *above = records_of(payer)
+        base = self._store.key(f"{{q:{above[0] if above else own}}}")
+        records = [f"{base}:{own}", base] if above else [base]
+        keys = [key for each in records for key in (each, f"{each}:m", f"{each}:s")]
+        return self._store.script(name, keys, *args)
 
 
 def _numbers(cost: str) -> Sequence[float]:
@@ -127,7 +156,7 @@ def _numbers(cost: str) -> Sequence[float]:
 
 
 def _used(numbers: Sequence[Reply]) -> Used:
-    unfinished, runs, hour, day, stored, until, at = numbers
+    unfinished, runs, hour, day, stored, reserved, until, at = numbers
     return Used(
         float(at),
         int(unfinished),
@@ -135,6 +164,7 @@ def _used(numbers: Sequence[Reply]) -> Used:
         float(hour),
         float(day),
         int(stored),
+        int(reserved),
         float(until) if until else None,
     )
 
@@ -145,8 +175,15 @@ def _member(payer: str, id: str) -> str:
 
 
 _COMMON = """
-local R, M, S = KEYS[1], KEYS[2], KEYS[3]
+local R, M, S
+-- The record that all below is about: 1 is the payer's own, 2 that of the network above.
+local RECORDS = #KEYS / 3
+local function turn_to(record)
+  R, M, S = KEYS[3 * record - 2], KEYS[3 * record - 1], KEYS[3 * record]
+end
+turn_to(1)
 local at = now()
+local HOUSEHOLDS, LONGEST, LIMIT_MAX = <numbers>
 local WINDOWS = {runs = 60, hour = 3600, day = 86400}
 local function exact(number) return string.format('%.17g', number) end
 -- A level now, and the limit by which it sinks. Without a limit there is no level.
@@ -188,60 +225,98 @@ local function last()
   local lasts = math.max(1, math.ceil(1000 * math.min(longest, LONGEST)))
   for _, key in ipairs({R, S}) do redis.call('PEXPIRE', key, lasts) end
 end
-""".replace("LONGEST", f"{LONGEST_S:.0f}")
+""".replace("<numbers>", f"{HOUSEHOLDS}, {LONGEST_S:.0f}, {LIMIT_MAX}")
 
 SCRIPTS = {
-    # The limits of unfinished, runs, CPU an hour and a day, and stored bytes, each a number or nothing; ids
+    # The limits of unfinished, runs, CPU an hour and a day, and stored bytes, each a number or nothing; ids,
+    # each with the bytes that it may store at most
     "admit": _COMMON
     + """
-local most, new = {}, {}
-for n = 1, 5 do most[n] = tonumber(ARGV[n]) end
-for n = 6, #ARGV do
-  if not redis.call('ZSCORE', M, ARGV[n]) then new[#new + 1] = ARGV[n] end
+local new, stores, found, fits, sum, largest = {}, {}, {}, true, 0, 0
+for n = 6, #ARGV, 2 do
+  if not redis.call('ZSCORE', M, ARGV[n]) then
+    new[#new + 1], stores[ARGV[n]] = ARGV[n], ARGV[n + 1]
+    sum, largest = sum + ARGV[n + 1], math.max(largest, ARGV[n + 1])
+  end
 end
-local gone = redis.call('ZRANGE', S, '-inf', exact(at), 'BYSCORE', 'LIMIT', 0, 1000)
-for _, id in ipairs(gone) do unstore(id) end
-local unfinished, runs, hour, day = redis.call('ZCARD', M), level('runs'), level('hour'), level('day')
-local stored = tonumber(redis.call('HGET', R, 'stored') or 0)
-local fits = (not most[1] or unfinished + #new <= most[1]) and (not most[2] or runs + #new <= most[2])
-  and (not most[3] or hour < most[3]) and (not most[4] or day < most[4])
-  and (not most[5] or stored < most[5]) or #new == 0
-if fits and #new > 0 then
-  for _, id in ipairs(new) do redis.call('ZADD', M, exact(at), id) end
-  unfinished, runs = unfinished + #new, runs + #new
-  keep('runs', runs, most[2])
-  keep('hour', hour, most[3])
-  keep('day', day, most[4])
-  if most[5] then redis.call('HSETNX', R, 'stored', 0) end
-  last()
+for record = 1, RECORDS do
+  turn_to(record)
+  local most = {}
+  for n = 1, 5 do most[n] = tonumber(ARGV[n]) end
+  if record > 1 then for n, limit in pairs(most) do most[n] = math.min(limit * HOUSEHOLDS, LIMIT_MAX) end end
+  local gone = redis.call('ZRANGE', S, '-inf', exact(at), 'BYSCORE', 'LIMIT', 0, 1000)
+  for _, id in ipairs(gone) do unstore(id) end
+  local unfinished, runs, hour, day = redis.call('ZCARD', M), level('runs'), level('hour'), level('day')
+  local stored = tonumber(redis.call('HGET', R, 'stored') or 0)
+  local reserved = tonumber(redis.call('HGET', R, 'reserved') or 0)
+  fits = fits and (not most[1] or unfinished + #new <= most[1]) and (not most[2] or runs + #new <= most[2])
+    and (not most[3] or hour < most[3]) and (not most[4] or day < most[4])
+    and (not most[5] or stored + reserved + sum - largest < most[5])
+  found[record] = {most = most, unfinished = unfinished, runs = runs, hour = hour, day = day, stored = stored,
+                   reserved = reserved}
 end
-local first = redis.call('ZRANGE', S, 0, 0, 'WITHSCORES')[2] or ''
-return {fits and 'admitted' or 'refused', unfinished, exact(runs), exact(hour), exact(day), stored, first,
-        exact(at)}
+fits = fits or #new == 0
+local told = {fits and 'admitted' or 'refused'}
+for record = 1, RECORDS do
+  turn_to(record)
+  local it = found[record]
+  if fits and #new > 0 then
+    for _, id in ipairs(new) do
+      redis.call('ZADD', M, exact(at), id)
+      if tonumber(stores[id]) > 0 then
+        redis.call('HSET', R, 'r:' .. id, stores[id])
+        redis.call('HINCRBY', R, 'reserved', stores[id])
+      end
+    end
+    it.unfinished, it.runs, it.reserved = it.unfinished + #new, it.runs + #new, it.reserved + sum
+    keep('runs', it.runs, it.most[2])
+    keep('hour', it.hour, it.most[3])
+    keep('day', it.day, it.most[4])
+    if it.most[5] then redis.call('HSETNX', R, 'stored', 0) end
+    last()
+  end
+  local first = redis.call('ZRANGE', S, 0, 0, 'WITHSCORES')[2] or ''
+  for _, each in ipairs({it.unfinished, exact(it.runs), exact(it.hour), exact(it.day), it.stored,
+                         it.reserved, first, exact(at)}) do
+    told[#told + 1] = each
+  end
+end
+return told
 """,
     # id, CPU seconds, bytes that are kept until a time, runs to give back
     "leave": _COMMON
     + """
-if redis.call('ZREM', M, ARGV[1]) == 0 then return 0 end
 local cpu, bytes, back = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
-local runs, most = level('runs')
-keep('runs', math.max(0, runs - back), most)
-for _, name in ipairs({'hour', 'day'}) do
-  local used, limit = level(name)
-  keep(name, used + cpu, limit)
+for record = 1, RECORDS do
+  turn_to(record)
+  if redis.call('ZREM', M, ARGV[1]) == 1 then
+    local runs, most = level('runs')
+    keep('runs', math.max(0, runs - back), most)
+    for _, name in ipairs({'hour', 'day'}) do
+      local used, limit = level(name)
+      keep(name, used + cpu, limit)
+    end
+    local reserved = redis.call('HGET', R, 'r:' .. ARGV[1])
+    if reserved then
+      redis.call('HDEL', R, 'r:' .. ARGV[1])
+      redis.call('HINCRBY', R, 'reserved', '-' .. reserved)
+    end
+    if bytes > 0 and redis.call('HEXISTS', R, 'stored') == 1 then
+      redis.call('HSET', R, 'b:' .. ARGV[1], ARGV[3])
+      redis.call('ZADD', S, ARGV[4], ARGV[1])
+      redis.call('HINCRBY', R, 'stored', ARGV[3])
+    end
+    last()
+  end
 end
-if bytes > 0 and redis.call('HEXISTS', R, 'stored') == 1 then
-  redis.call('HSET', R, 'b:' .. ARGV[1], ARGV[3])
-  redis.call('ZADD', S, ARGV[4], ARGV[1])
-  redis.call('HINCRBY', R, 'stored', ARGV[3])
-end
-last()
-return 1
 """,
     # id
     "unstore": _COMMON
     + """
-unstore(ARGV[1])
-last()
+for record = 1, RECORDS do
+  turn_to(record)
+  unstore(ARGV[1])
+  last()
+end
 """,
 }

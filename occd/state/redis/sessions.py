@@ -1,46 +1,28 @@
-"""People who signed in, and those who are about to, in Redis.
+"""People who signed in, in Redis.
 
 The sessions of one person are the fields of a hash: when the session expires, a space, and the rest as JSON.
-A login is a field of one hash for all, and a second key has when each expires. A login that somebody took has
-the taker's nonce in front.
 """
 
 import json
-import secrets
 import time
 from dataclasses import astuple
 
 import structlog
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from occd.sessions import LOGIN_S, LOGINS_MAX, SESSION_S, SESSIONS_MAX, Login, Session
+from occd.sessions import SESSION_S, SESSIONS_MAX, Session
 from occd.state.redis.connect import Reply
 from occd.state.redis.store import RedisStore
 
 log = structlog.get_logger()
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-_login = TypeAdapter(tuple[str, str, str, str, str, float], config=_STRICT)
 _session = TypeAdapter(tuple[str, str, str, str, list[str], float, float, str], config=_STRICT)
 
 
 class RedisSessions:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
-
-    async def expect(self, login: Login) -> None:
-        bounds = time.time(), LOGINS_MAX, int(1000 * LOGIN_S)
-        told = json.dumps(astuple(login))
-        await self._logins("expect_login", login.state, told, login.expires_at, *bounds)
-
-    async def take(self, state: str) -> Login | None:
-        found = await self._logins("take_login", state, secrets.token_hex(8))
-        try:
-            login = Login(*_login.validate_json(found)) if found else None
-        except ValidationError:
-            log.warning("a damaged login is left out")
-            return None
-        return login if login and login.expires_at > time.time() else None
 
     async def open(self, session: Session) -> None:
         bounds = time.time(), SESSIONS_MAX, int(1000 * SESSION_S)
@@ -65,11 +47,6 @@ class RedisSessions:
     async def _stored(self, id: str) -> bytes:
         (found,) = await self._store.link.run(("HGET", self._key(id), id), certain=False)
         return found or b""
-
-    async def _logins(self, script: str, *args: str | float) -> Reply:
-        keys = [self._store.key("{logins}"), self._store.key("{logins}:t")]
-        (said,) = await self._store.link.run(self._store.script(script, keys, *args))
-        return said
 
     async def _sessions(self, script: str, id: str, *args: str | bytes | float) -> Reply:
         command = self._store.script(script, [self._key(id)], id, *args)
@@ -96,30 +73,6 @@ def _load(stored: bytes) -> Session | None:
 
 
 SCRIPTS = {
-    # name, the login, when it expires, now, how many there may be, how long they are kept in milliseconds
-    "expect_login": """
-local K, T = KEYS[1], KEYS[2]
-local function drop(name)
-  redis.call('HDEL', K, name)
-  redis.call('ZREM', T, name)
-end
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', T, '-inf', ARGV[4])) do drop(name) end
-redis.call('HSET', K, ARGV[1], ARGV[2])
-redis.call('ZADD', T, ARGV[3], ARGV[1])
-for _, name in ipairs(redis.call('ZRANGE', T, 0, -1 - ARGV[5])) do drop(name) end
-redis.call('PEXPIRE', K, ARGV[6])
-redis.call('PEXPIRE', T, ARGV[6])
-return 'done'
-""",
-    # name, a nonce
-    "take_login": """
-local stored = redis.call('HGET', KEYS[1], ARGV[1])
-if not stored then return '' end
-local nonce, login = string.match(stored, '^(%x*)(.*)')
-if nonce == '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. login)
-elseif nonce ~= ARGV[2] then return '' end
-return login
-""",
     # id, the session, now, how many there may be, how long they are kept in milliseconds
     "open_session": """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])

@@ -58,16 +58,21 @@ class RedisSubmissions:
         self._starts = Trouble("a start waits for state")
 
     async def create(
-        self, submission: Submission, key: str | None, digest: str, payer: Payer | None = None
+        self,
+        submission: Submission,
+        key: str | None,
+        digest: str,
+        payer: Payer | None = None,
+        stores: int = 0,
     ) -> Created:
-        name, reserved = "", submission.id
+        name = ""
         if key is not None:
             name = self._indexes.key(key)
             id, published = await self._indexes.reserve(name, submission, digest)
             if published is not None:
                 return Created(id, published)
             submission = replace(submission, id=id)
-        left = await self._admit(payer, submission.id, name if submission.id == reserved else "")
+        left = await self._admit(payer, submission.id, stores, name)
         id, created_at = submission.id, submission.created_at
         counts, position, _ = await self._store.link.run(
             self._indexes.rate(),
@@ -93,16 +98,22 @@ class RedisSubmissions:
         await self._indexes.add(submission)
         return Created(id, made[0] == b"was there" and made[1] == b"1", left)
 
-    async def _admit(self, payer: Payer | None, id: str, name: str) -> tuple[Quota, ...]:
-        """`name` is the name of the idempotency key's key that was reserved for this submission."""
+    async def _admit(
+        self, payer: Payer | None, id: str, stores: int, name: str
+    ) -> tuple[Quota, ...]:
+        """`name` is the name of the idempotency key's key, if there is one. A repetition of the request has
+        the same id, and may be admitted at the same time: what is refused leaves that one everything."""
         if payer is None:
             return ()
+        if not name:
+            return await self._quotas.admit(payer, {id: stores})
         try:
-            return await self._quotas.admit(payer, [id])
+            return await self._quotas.ask(payer, {id: stores})
         except QuotaUsedUp as error:
             refused = error
-        if name:
-            await self._store.link.run(self._store.script("release", [name], id))
+        (alone,) = await self._store.link.run(self._store.script("refuse", [name], id))
+        if alone:
+            await self._quotas.forget(payer, [id])
         raise refused
 
     async def known(self, key: str) -> bool:
@@ -119,14 +130,15 @@ class RedisSubmissions:
             self._store.step_command("published", id), ("ZREM", self._store.key("unpublished"), id)
         )
 
-    async def discard(self, id: str) -> None:
+    async def discard(self, id: str, payer: Payer | None = None) -> None:
         said, *rest = await self._store.step("discard", id)
         if said == b"gone":
+            name = rest[1].decode() or (payer.name if payer else "")
             await self._store.link.run(
                 ("ZREM", self._store.key("queued"), id),
                 ("ZREM", self._store.key("unpublished"), id),
                 *([self._store.script("release", [rest[0].decode()], id)] if rest[0] else []),
-                *(self._quotas.giving_back(rest[1].decode(), id) if rest[1] else []),
+                *(self._quotas.giving_back(name, id) if name else []),
             )
 
     async def unpublished(self, before: float) -> Sequence[Submission]:

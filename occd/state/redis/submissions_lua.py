@@ -29,6 +29,7 @@ return {'new'}
 if redis.call('EXISTS', H) == 1 then redis.call('HSET', H, 'published', 1) end
 """,
     "discard": """
+if redis.call('EXISTS', H) == 0 then return {'gone', '', ''} end
 if get('status') ~= 'queued' or get('published') then return {'kept'} end
 local key, payer = get('key'), get('payer') or ''
 redis.call('DEL', H, E, C)
@@ -145,10 +146,20 @@ INDEXES = {  # KEYS[1] is what the name says
     # unless its submission's end says sooner
     "reserve": """
 local earlier = redis.call('HMGET', KEYS[1], 'id', 'digest', 'at')
-if earlier[1] then return earlier end
+if earlier[1] then
+  if earlier[1] ~= ARGV[1] then redis.call('HSET', KEYS[1], 'again', 1) end
+  return earlier
+end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'digest', ARGV[2], 'at', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return {ARGV[1], ARGV[2], ARGV[3]}
+""",
+    # id; gives whether nobody else may use the id for the same request
+    "refuse": """
+if redis.call('HGET', KEYS[1], 'id') == ARGV[1] and redis.call('HEXISTS', KEYS[1], 'again') == 0 then
+  return redis.call('DEL', KEYS[1])
+end
+return 0
 """,
     # id
     "release": """
