@@ -125,6 +125,7 @@ async def test_each_frame_of_the_page_is_answered_as_the_page_says(server: Serve
         "bearer": "o" * 22,
         "data": "typed\n",
         "offset": 0,
+        "writer": "one",
     }
     async with connected(server) as client:
         for sent, answer in PAGE.rows("client sends | answer"):
