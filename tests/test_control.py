@@ -238,7 +238,8 @@ def test_cancel_works_without_a_daemon(folder: Path) -> None:
     id = server.submit("print(1)")
     server.process.kill()
     server.process.wait()
-    assert command(folder, "cancel", id).returncode == 0
+    done = command(folder, "cancel", id)
+    assert done.returncode == 0, done.stderr
     with serving(folder / "data", accounts=ACCOUNTS) as server:
         assert server.result(id)["verdict"] == "cancelled"
 
