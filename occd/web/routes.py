@@ -23,6 +23,10 @@ GET    /healthz · /readyz           for supervisors
 
 The control socket of each process serves the routes of administrators, the health, and
 DELETE /api/v1/submissions/{id}     cancel           control.py
+GET    /api/v1/drain                take no more
+POST   /api/v1/drain
+DELETE /api/v1/drain
+GET    /api/v1/backup               back up
 """
 
 from dataclasses import dataclass
@@ -40,7 +44,7 @@ from occd.web import AdminService, FollowService, Health, KeyService, SubmitServ
 from occd.web.access import Access, refuse_key_in_address
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
-from occd.web.control import admin_routes, cancel_routes
+from occd.web.control import admin_routes, backup_routes, cancel_routes, drain_routes
 from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
@@ -123,6 +127,8 @@ def make_control_app(config: Config, services: Services, access: Access) -> Quar
         key_routes(services.keys, access, config),
         admin_routes(services.admin, access),
         cancel_routes(services.admin, access),
+        drain_routes(services.admin, access),
+        backup_routes(services.admin, access),
     ):
         app.register_blueprint(routes, url_prefix="/api/v1")
     _health_routes(app, services.health)
