@@ -412,8 +412,8 @@ def account_of(stream: Stream) -> Account:
 
 
 def new_id() -> str:
-    """128 random bits: knowing an id is the right to read its submission. A command would take one that begins
-    with "-" for an option."""
+    """128 random bits: knowing an id is the right to read its submission. To a command
+    an id that begins with "-" would be an option."""
     while (id := secrets.token_urlsafe(16)).startswith("-"):
         pass
     return id
