@@ -91,6 +91,7 @@ def main(
     flags: dict[str, Any] = {"listen": listen, "data_dir": data_dir, "roles": roles}
     given = {name: each for name, each in flags.items() if each is not None}
     context.obj = load_config(folder, given)
+    set_up_logging(context.obj.log.format, context.obj.log.level)
     if context.invoked_subcommand:
         return
     if "roles" not in context.obj.model_fields_set:

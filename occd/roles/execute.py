@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 import trio
+from structlog.contextvars import bind_contextvars
 
 from occd import metrics, wire
 from occd.broker import Broker, Delivery, Pull
@@ -256,9 +257,10 @@ class Execute:
         try:
             submission = wire.decode_submission(delivery.body)
         except Poisoned as error:
-            log.warning("poisoned message", key=delivery.key, reason=str(error))
+            log.warning("poisoned message", submission=delivery.key, reason=str(error))
             await delivery.reject(str(error))
             return
+        bind_contextvars(submission=submission.id)
         if held := self._running.get(submission.id):
             # Queued twice, or delivered anew after a lost connection. In the second case the broker knows
             # only the new delivery, and only this one brings the submission back.
@@ -308,7 +310,7 @@ class Execute:
             metrics.FAILED.inc()
             known = all(isinstance(each, OccdError) for each in leaves(error))
             log.error(  # a known failure needs no traceback
-                "attempt failed", id=submission.id, error=in_words(error), exc_info=not known
+                "attempt failed", error=in_words(error), exc_info=not known
             )
             jailless = any(isinstance(each, SandboxFailed) for each in leaves(error))
             unfit = jailless and not await self.fitness.doubt()
@@ -323,7 +325,7 @@ class Execute:
             # A failure at the moment at which this role was cancelled. The failure must not end the process.
             failed, cancelled = error.split(Exception)
             if failed:
-                log.error("attempt failed", id=submission.id, error=in_words(failed))
+                log.error("attempt failed", error=in_words(failed))
             raise (cancelled or error) from None
         return True
 
@@ -342,6 +344,7 @@ class Execute:
             version = installed.version if installed else ""
             number = await self._state.submissions.begin(submission, version, node)
             metrics.ATTEMPTS.inc()
+            log.debug("an attempt begins", attempt=number)
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL)
             await self._publish(submission, error.attempts, result)
@@ -404,6 +407,7 @@ class Execute:
         known: Submission | None = None
         if self._state.store.can_be_emptied:  # nothing of a client's data
             known = replace(submission, files=(), stdin=b"", judging=None)
+        log.debug("an attempt ended", attempt=attempt, verdict=result.verdict)
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
         while True:  # an outage of the broker must not repeat the finished work
             try:
@@ -411,7 +415,7 @@ class Execute:
                 self._trouble.over()
                 return
             except OccdError as error:
-                self._trouble.tell(error, id=submission.id)
+                self._trouble.tell(error)
                 await trio.sleep(_RETRY_S)
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 
+import structlog
 import trio
 
 from occd import metrics, wire
@@ -35,6 +36,8 @@ from occd.roles.following import Following
 from occd.roles.heartbeat import announce
 from occd.state import Created, Node, State
 from occd.trouble import Trouble
+
+log = structlog.get_logger()
 
 _SWEEP_EVERY_S = 10.0
 _SWEEP_OLDER_S = 30.0
@@ -130,6 +133,7 @@ class Submit:
             if created.id == submission.id:
                 await self._publish_new(submission, turn, payer)
                 metrics.ACCEPTED.inc()
+                log.debug("accepted", submission=submission.id)
                 return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
             first = self._queueing.get(created.id)

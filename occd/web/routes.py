@@ -45,6 +45,7 @@ from occd.web.access import Access, refuse_key_in_address
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
 from occd.web.control import admin_routes, backup_routes, cancel_routes, drain_routes
+from occd.web.correlation import correlate
 from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
@@ -109,6 +110,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         events = event_routes(services.follow, services.access, services.stopping)
         app.register_blueprint(events, url_prefix=prefix)
     _health_routes(app, services.health)
+    correlate(app)
     count_requests(app)
     if config.accounts:
         _key_check(app)
@@ -123,6 +125,7 @@ def make_control_app(config: Config, services: Services, access: Access) -> Quar
     app = QuartTrio("occd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.http.body_max_bytes
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None
+    correlate(app)
     for routes in (
         key_routes(services.keys, access, config),
         admin_routes(services.admin, access),
