@@ -5,20 +5,31 @@ Without a daemon the command opens the data folder itself. The command reaches R
 both cases.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import trio
 
+from occd.backup import backup, refuse_servers
 from occd.broker import Broker, open_broker
 from occd.cancelling import cancel, cancel_all
 from occd.config import Config
 from occd.control import reach
 from occd.datafile import refuse_absent, refuse_anothers
-from occd.errors import Poisoned, Rejected, StateUnavailable, UnknownSubmission
+from occd.draining import Draining
+from occd.errors import (
+    DataFolderError,
+    OccdError,
+    Poisoned,
+    Rejected,
+    StateUnavailable,
+    UnknownSubmission,
+)
 from occd.key import Issued
 from occd.keyring import Keyring, no_key
 from occd.model import DeadLetter, Record
@@ -26,9 +37,11 @@ from occd.queues import kept_letters, no_letter, requeue
 from occd.sqlite import open_database
 from occd.state import State, open_state
 from occd.web.schema import configured_key_json, key_json, revoked_json
+from occd.wholefile import written
 
 T = TypeVar("T")
 
+_LOOK_S = 0.2
 _STEP_S = 30.0
 _RETRY_AFTER_S = 5
 
@@ -40,6 +53,7 @@ class Administration:
     config: Config
     broker: Broker
     state: State
+    draining: Draining = field(default_factory=Draining)
 
     async def letters(self) -> list[DeadLetter]:
         return await kept_letters(self.config, self.broker)
@@ -55,11 +69,82 @@ class Administration:
                 raise Rejected("not-kept", str(error)) from error
         raise StateUnavailable("state and broker took too long", _RETRY_AFTER_S)
 
+    async def backup(self) -> AsyncIterator[bytes]:
+        """All pieces of a backup. Raises Rejected when none can be made."""
+        refuse_servers(self.config)
+        assert self.state.backup is not None
+        pieces = self.state.backup()
+        try:
+            first = await anext(pieces)
+        except DataFolderError as error:
+            raise Rejected("no-backup", str(error)) from error
+        return _with(first, pieces)
+
     async def cancel(self, id: str) -> tuple[Record, bool]:
         """The record, and whether there was anything to cancel. Raises UnknownSubmission."""
         with trio.move_on_after(_STEP_S, shield=True):
             return await cancel(self.state, self.broker, self.config.submission_queue, id)
         raise StateUnavailable("state and broker took too long", _RETRY_AFTER_S)
+
+
+def drain(config: Config, timeout_s: float, tell: Callable[[int], None]) -> bool:
+    """Tell the daemon to take no more, and wait until it has no submission in hand; False when it still has
+    some after the time. `tell` is told how many, whenever the number has changed."""
+    deadline, told = time.monotonic() + timeout_s, None
+    with reach(config) as control:
+        if control is None:
+            raise _no_daemon(config)
+        said = control.ask("POST", "drain")
+        while True:
+            if not said["draining"]:
+                raise OccdError("the drain was undone")
+            if said["held"] != told:
+                tell(told := said["held"])
+            if not told:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_S)
+            said = control.ask("GET", "drain")
+
+
+def undo_drain(config: Config) -> None:
+    with reach(config) as control:
+        if control is None:
+            raise _no_daemon(config)
+        control.ask("DELETE", "drain")
+
+
+def _no_daemon(config: Config) -> OccdError:
+    return OccdError(
+        f"no daemon listens at {config.control_socket}; name the daemon's folder with --data-dir before the "
+        "command, or its control.socket"
+    )
+
+
+def make_backup(config: Config, path: Path, *, replace: bool) -> int:
+    """Make a backup, which is there when it is whole and on the disk; its size in bytes. Raises OccdError."""
+    with written(path, replace=replace) as file, reach(config) as control:
+        if control is None:
+            refuse_servers(config)
+            refuse_absent(config.data_dir)
+            trio.run(_copy_folder, config.data_dir, file)
+        else:
+            for piece in control.read("backup"):
+                file.write(piece)
+        return file.tell()
+
+
+async def _copy_folder(folder: Path, file: BinaryIO) -> None:
+    async with open_database(folder) as database:
+        async for piece in backup(database, folder):
+            file.write(piece)
+
+
+async def _with(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 def requeue_letter(config: Config, id: str) -> str:

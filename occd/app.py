@@ -32,6 +32,7 @@ from occd.cancelling import cancel_all
 from occd.config import ROLES, Config
 from occd.datafile import make_folder
 from occd.descriptors import share_descriptors
+from occd.draining import Draining
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.keyring import Keyring
@@ -174,9 +175,10 @@ def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
 
 
 async def _serve(config: Config, opened: Opened, connections_max: int, stop: trio.Event) -> None:
-    submit = Submit(config, opened.broker, opened.state, opened.languages)
+    draining = Draining()
+    submit = Submit(config, opened.broker, opened.state, opened.languages, draining)
     ws = Ws(opened.state, submit)
-    execute = _execute(config, opened)
+    execute = _execute(config, opened, draining)
     named = _roles(config, opened, submit, execute, ws)
     roles = [Running(name, role) for name, role in named.items()]
     submissions = opened.state.submissions
@@ -184,9 +186,9 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     people = People(config, opened.state.sessions)
     access = Access(config, Callers(config, keyring.find, people), submissions.owner)
     fitness = execute.fitness if execute else None
-    health = Health(opened.broker, opened.state, fitness, opened.remedy)
+    health = Health(opened.broker, opened.state, fitness, opened.remedy, draining)
     arbiter = execute.arbiter if execute else None
-    observed = Observed(config, opened.broker, opened.state, health, arbiter, fitness)
+    observed = Observed(config, opened.broker, opened.state, health, draining, arbiter, fitness)
     overview = Overview(config, opened.broker, opened.state, health, opened.languages)
     services = Services(
         submit if "submit" in config.roles else None,
@@ -194,7 +196,7 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         health,
         access,
         keyring,
-        Administration(config, opened.broker, opened.state),
+        Administration(config, opened.broker, opened.state, draining),
         overview,
         people,
         opened.provider,
@@ -313,10 +315,10 @@ async def _served(app: QuartTrio, listeners: Sequence[Listener]) -> AsyncIterato
         stopping.set()
 
 
-def _execute(config: Config, opened: Opened) -> Execute | None:
+def _execute(config: Config, opened: Opened, draining: Draining) -> Execute | None:
     if opened.sandbox is None or opened.remedy:
         return None
-    return Execute(config, opened.broker, opened.state, opened.sandbox)
+    return Execute(config, opened.broker, opened.state, opened.sandbox, draining=draining)
 
 
 def _roles(

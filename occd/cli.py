@@ -1,6 +1,7 @@
 """The command line. Heavy modules are imported by the commands that need them: `occd run` starts
 no web server."""
 
+import math
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ from occd.log import printable, set_up_logging
 
 OURS = 125
 """The exit code that says: the fault is ours, not the program's."""
+TIME_OVER = 124
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -89,6 +91,7 @@ def main(
     flags: dict[str, Any] = {"listen": listen, "data_dir": data_dir, "roles": roles}
     given = {name: each for name, each in flags.items() if each is not None}
     context.obj = load_config(folder, given)
+    set_up_logging(context.obj.log.format, context.obj.log.level)
     if context.invoked_subcommand:
         return
     if "roles" not in context.obj.model_fields_set:
@@ -241,15 +244,6 @@ def cancel(config: Config, id: str) -> None:
         click.echo(f"occd: {id} had finished", err=True)
 
 
-@main.group()
-def keys() -> None:
-    """Create, list, replace and revoke the keys of accounts (docs/accounts.md).
-
-    Beside a running daemon these commands go over its control socket, and the daemon's configuration counts.
-    With Redis, they work on Redis.
-    """
-
-
 class _Duration(click.ParamType[float]):
     """Seconds, written as 90d, 12h, 30m or 45s."""
 
@@ -264,6 +258,73 @@ class _Duration(click.ParamType[float]):
         if not found:
             self.fail(f"{value!r} is no duration: write 90d, 12h, 30m or 45s", param, context)
         return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[found[2]]
+
+
+@main.command()
+@click.option("--undo", is_flag=True, help="Let the daemon take submissions again.")
+@click.option(
+    "--timeout",
+    type=_Duration(),
+    default=math.inf,
+    help="How long to wait, as in 10m (default: until done).",
+)
+@click.pass_obj
+def drain(config: Config, undo: bool, timeout: float) -> None:
+    """Let the daemon take no more, and wait until what it has in hand has ended.
+
+    Programs that run go on, and their clients stay. The daemon answers new submissions with 503 and takes
+    nothing from the queue until `occd drain --undo`, or until it is started again. Exits with 124 when the
+    time is over; the daemon then still takes no more.
+    """
+    from occd import administration
+
+    def tell(held: int) -> None:
+        under_way = "one submission is" if held == 1 else f"{held} submissions are"
+        click.echo(f"occd: {under_way} under way here" if held else "occd: drained", err=True)
+
+    if undo:
+        administration.undo_drain(config)
+    elif not administration.drain(config, timeout, tell):
+        click.echo("occd: the time is over; the daemon still takes no more", err=True)
+        sys.exit(TIME_OVER)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.pass_obj
+def backup(config: Config, file: Path, force: bool) -> None:
+    """Write all that the data folder keeps into one file, beside a running daemon or without one.
+
+    The file has submissions, results and their files, the queue, keys, sessions and quotas, as they were at
+    one moment after the start of the command. It holds the secrets of clients: keep it as the data folder.
+    """
+    from occd.administration import make_backup
+
+    size = make_backup(config, file, replace=force)
+    click.echo(f"occd: {file}: {size / 1e6:.1f} MB", err=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--data-dir", type=click.Path(path_type=Path), help="A folder that is new or empty.")
+@click.pass_obj
+def restore(config: Config, file: Path, data_dir: Path | None) -> None:
+    """Make a data folder of a backup. Programs that had not finished run when occd starts there."""
+    from occd.restore import restore as restored
+
+    folder = data_dir or config.data_dir
+    restored(file, folder)
+    click.echo(f"occd: restored {folder}", err=True)
+
+
+@main.group()
+def keys() -> None:
+    """Create, list, replace and revoke the keys of accounts (docs/accounts.md).
+
+    Beside a running daemon these commands go over its control socket, and the daemon's configuration counts.
+    With Redis, they work on Redis.
+    """
 
 
 @keys.command("create")

@@ -137,6 +137,13 @@ class ControlConfig(Section):
     in `data_dir`."""
 
 
+class LogConfig(Section):
+    format: Literal["json", "logfmt", "console"] | None = None
+    """None: `console` at a terminal, else `json`."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is told. At `debug` each request and each step of a submission is."""
+
+
 class MetricsConfig(Section):
     listen: Annotated[str, AfterValidator(_address)] | None = "127.0.0.1:9464"
     """Where Prometheus finds `/metrics`. None: nowhere."""
@@ -241,6 +248,7 @@ class Config(Section):
     """How long a stopping process lets its programs and requests finish."""
     http: HttpConfig = HttpConfig()
     control: ControlConfig = ControlConfig()
+    log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     queue: QueueConfig = QueueConfig()
     execute: ExecuteConfig = Field(default_factory=ExecuteConfig)

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,11 @@ _ROOM_BYTES = 2**20
 """The free space that `/readyz` asks for: room for a submission with its output and for its place in the
 log."""
 
+RESTORING = "restore.part"
+"""In a data folder that is being made of a backup, until all of it is there."""
+
 _OPENING_S = 2.0
+_PAGES = 1000
 _STEPS = 1000
 _DAMAGED = (
     "stop occd, put a backup in its place or move it away (its data is lost then), start again"
@@ -77,6 +81,18 @@ class DataFile:
                 "make room there, occd goes on by itself"
             ) from error
 
+    def copy(self, target: sqlite3.Connection, progress: Callable[[], None]) -> None:
+        """Copy the whole file, as it is now, into an empty one. Others may write meanwhile. `progress` is
+        called now and then, and may raise. Raises sqlite3.Error, too."""
+        target.execute("PRAGMA journal_mode=OFF")
+        target.execute("PRAGMA synchronous=OFF")
+        with closing(self.connect()) as source:
+            source.execute("BEGIN")
+            source.execute(
+                "SELECT 1 FROM sqlite_master"
+            ).fetchone()  # from now on it sees this moment
+            source.backup(target, pages=_PAGES, progress=lambda *_: progress())
+
     def inspect(self, connection: sqlite3.Connection, at_most_s: float) -> bool:
         """Read the whole file; False when this takes longer than `at_most_s`. Raises DataFileDamaged, or
         sqlite3.Error."""
@@ -127,7 +143,11 @@ def open_file(folder: Path) -> Iterator[DataFile]:
     with ExitStack() as stack:
         try:
             make_folder(folder)
-            stack.callback(os.close, _lock(folder))
+            stack.enter_context(locked(folder))
+            if (folder / RESTORING).exists():
+                raise DataFolderError(
+                    f"a restore into {folder} was cut off: repeat it, or choose another --data-dir"
+                )
             if path.exists() and not path.is_file():
                 raise DataFolderError(
                     f"{path} is no file: move it away, or choose another --data-dir"
@@ -181,6 +201,16 @@ def explain(path: Path, error: Exception, otherwise: str) -> DataFolderError | N
 def is_of_the_file(error: Exception) -> bool:
     """Whether the file, not the work, is the reason. For damage sqlite3 raises DatabaseError itself."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """For this process alone. Raises DataFolderError, or OSError."""
+    lock = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _lock(folder: Path) -> int:

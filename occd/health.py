@@ -7,6 +7,7 @@ import trio
 
 from occd import metrics
 from occd.broker import Broker
+from occd.draining import Draining
 from occd.errors import OccdError
 from occd.sandbox.fitness import Fitness
 from occd.state import State
@@ -20,12 +21,18 @@ class Health:
     ran lately."""
 
     def __init__(
-        self, broker: Broker, state: State, fitness: Fitness | None, remedy: str | None
+        self,
+        broker: Broker,
+        state: State,
+        fitness: Fitness | None,
+        remedy: str | None,
+        draining: Draining,
     ) -> None:
         self._broker = broker
         self._state = state
         self._fitness = fitness
         self._remedy = remedy
+        self._draining = draining
         self._checking = trio.Lock()
         self._began_at = -math.inf
         self._found: list[str] = []
@@ -36,6 +43,8 @@ class Health:
         found = [self._remedy] if self._remedy else []
         if self._fitness and self._fitness.problem:
             found.append(self._fitness.problem)
+        if self._draining.on:
+            found.append("this process was told to take no more; occd drain --undo lets it")
         async with self._checking:
             if self._began_at < asked_at:
                 began_at = trio.current_time()

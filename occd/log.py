@@ -1,13 +1,23 @@
-"""Logging: one line of keys and values for each event, on stderr; a traceback below it if there is one."""
+"""Logging: one line for each event, on stderr. For machines it is JSON or logfmt, for people it has colours.
+
+What a task works for is bound to the task (`structlog.contextvars`) and stands in each of its lines, also in
+those of the tasks that it starts: `request_id` and `traceparent` of a request, `submission`.
+"""
 
 import logging
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Literal, TextIO, cast
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from occd.key import without_keys
+
+Format = Literal["json", "logfmt", "console"]
+Level = Literal["debug", "info", "warning", "error"]
+
+_FIRST = ("time", "level", "event")
 
 
 class _Stderr:
@@ -26,35 +36,56 @@ class _Stderr:
             self._stream.flush()
 
 
-def set_up_logging() -> None:
-    stderr = _Stderr(sys.stderr)
-    tty = sys.stderr.isatty()
-    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer()
-    if not tty:
-        renderer = structlog.processors.LogfmtRenderer(key_order=["time", "level", "event"])
+class _Libraries(logging.Handler):
+    """Makes a line of ours of what a library says."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
+
+
+def set_up_logging(form: Format | None = None, level: Level = "info") -> None:
+    """Without a form it is `console` at a terminal, else `json`. Libraries tell warnings and errors alone."""
+    form = form or ("console" if sys.stderr.isatty() else "json")
+    render: dict[Format, tuple[Processor, ...]] = {
+        "json": (_in_order, structlog.processors.JSONRenderer()),  # in ASCII: it escapes the rest
+        "logfmt": (escape, structlog.processors.LogfmtRenderer(key_order=_FIRST)),
+        "console": (escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())),
+    }
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
-            escape,
-            renderer,
+            hide_keys,
+            *render[form],
         ],
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stderr)),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr(sys.stderr))),
     )
-    logging.basicConfig(level=logging.WARNING, stream=cast(TextIO, stderr))
+    logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()])
 
 
-def escape(
-    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Let no text of a stranger's begin a line of its own or steer a terminal, and show no key."""
+def hide_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for name, value in event.items():
         if isinstance(value, str):
-            shown = without_keys(value)
-            lines = shown.split("\n") if name == "exception" else [shown]
+            event[name] = without_keys(value)
+    return event
+
+
+def escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Let no text of a stranger's begin a line of its own or steer a terminal."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if name == "exception" else [value]
             event[name] = "\n".join(map(printable, lines))
     return event
+
+
+def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {name: event.pop(name) for name in _FIRST} | dict(event)
 
 
 def printable(text: str) -> str:

@@ -1,10 +1,12 @@
 """The tables of a part of occd, brought to the version that this program knows."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import structlog
+import trio
 
 from occd.datafile import DataFile
 from occd.errors import DataFolderError
@@ -23,8 +25,10 @@ def copy(file: DataFile, name: str) -> None:
     part.unlink(missing_ok=True)
     try:
         part.touch(0o600, exist_ok=False)  # SQLite would let everybody read it
-        with closing(file.connect()) as connection:
-            connection.execute("VACUUM INTO ?", [str(part)])
+        with closing(sqlite3.connect(part)) as target:
+            file.copy(target, trio.from_thread.check_cancelled)
+        with part.open("rb") as done:
+            os.fsync(done.fileno())
         part.rename(kept)
     except (sqlite3.Error, OSError) as error:
         part.unlink(missing_ok=True)

@@ -424,8 +424,11 @@ def account_of(stream: Stream) -> Account:
 
 
 def new_id() -> str:
-    """128 random bits: knowing an id is the right to read its submission."""
-    return secrets.token_urlsafe(16)
+    """128 random bits: knowing an id is the right to read its submission. To a command
+    an id that begins with "-" would be an option."""
+    while (id := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return id
 
 
 def judge(compiled: Outcome | None, run: Outcome | None, *, cancelled: bool) -> Verdict:

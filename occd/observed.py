@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from occd import __version__, metrics
 from occd.broker import Broker
 from occd.config import ROLES, Config
+from occd.draining import Draining
 from occd.execution.arbiter import Arbiter
 from occd.health import Health
 from occd.sandbox.fitness import Fitness
@@ -32,12 +33,14 @@ class Observed:
         broker: Broker,
         state: State,
         health: Health,
+        draining: Draining,
         arbiter: Arbiter | None,
         fitness: Fitness | None,
     ) -> None:
         self._broker = broker
         self._state = state
         self._health = health
+        self._draining = draining
         self._arbiter = arbiter
         self._fitness = fitness
         self._data_dir = config.data_dir
@@ -71,6 +74,7 @@ class Observed:
             for read, trouble in self._reads.items():
                 nursery.start_soon(_survive, read, trouble)
         metrics.THREADS.set(threading.active_count())
+        metrics.DRAINING.set(self._draining.on)
         if self._arbiter:
             _read_slots(self._arbiter)
         if self._fitness:

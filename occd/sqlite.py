@@ -15,15 +15,18 @@ DataFolderError, which names the file and the remedy. Before each promise the wr
 still leads to the file that it opened, because nobody would find data in another file again.
 """
 
+import os
 import queue
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import outcome
 import structlog
@@ -43,6 +46,7 @@ _BATCH = 500
 _PATIENCE_S = 0.005
 _PLACE_EVERY_S = 0.1
 _INSPECT_EVERY_S = 60.0
+_ROOM_LEFT = 2**26
 _INSPECT_S = 1.0
 """The longest time of an inspection. Of a file that takes longer, only a part is inspected."""
 
@@ -129,6 +133,35 @@ class Database:
         if 0 < present < len(steps):
             await trio.to_thread.run_sync(copy, self._file, f"{component}-{present}")
         await self.write(lambda connection: migrate(connection, component, steps), durable=True)
+
+    async def copy(self) -> BinaryIO:
+        """A copy of the whole file as it is now. It has no name any more, and is gone when it is closed.
+        Raises DataFolderError when there is no room for it."""
+        return await trio.to_thread.run_sync(self._copy)
+
+    def _copy(self) -> BinaryIO:
+        path = self._file.path
+        try:
+            size = path.stat().st_size + path.with_name(f"{path.name}-wal").stat().st_size
+            if shutil.disk_usage(path.parent).free < size + _ROOM_LEFT:
+                raise DataFolderError(
+                    f"the disk of {path} has no room for a copy: it takes {size >> 20} MiB, and "
+                    f"{_ROOM_LEFT >> 20} MiB are to be left"
+                )
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="copy-")
+            copy = open(descriptor, "rb")  # noqa: SIM115
+            try:
+                with closing(sqlite3.connect(name, isolation_level=None)) as target:
+                    os.unlink(name)
+                    self._file.copy(target, trio.from_thread.check_cancelled)
+            except BaseException:
+                copy.close()
+                raise
+            return copy
+        except OSError as error:
+            raise DataFolderError(f"{path} cannot be copied: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise self._explain(error, "cannot be copied") from error
 
     def _send(self) -> None:
         self._writes.put(self._unhurried)

@@ -25,7 +25,7 @@ from occd.administration import list_keys
 from occd.config import Config
 from occd.errors import OccdError
 from occd.key import SECRET
-from occd.model import File, Submission
+from occd.model import File, Submission, new_id
 
 ACCOUNTS = json.dumps(
     {
@@ -238,9 +238,14 @@ def test_cancel_works_without_a_daemon(folder: Path) -> None:
     id = server.submit("print(1)")
     server.process.kill()
     server.process.wait()
-    assert command(folder, "cancel", id).returncode == 0
+    done = command(folder, "cancel", id)
+    assert done.returncode == 0, done.stderr
     with serving(folder / "data", accounts=ACCOUNTS) as server:
         assert server.result(id)["verdict"] == "cancelled"
+
+
+def test_no_new_id_looks_like_an_option_of_a_command() -> None:
+    assert not [id for id in (new_id() for _ in range(2000)) if id.startswith("-")]
 
 
 def test_a_dead_letter_runs_again_beside_a_daemon(folder: Path) -> None:

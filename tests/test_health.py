@@ -4,6 +4,7 @@ from typing import Any
 
 import trio
 
+from occd.draining import Draining
 from occd.errors import BrokerError
 from occd.health import Health
 
@@ -26,7 +27,7 @@ class Counted:
 async def test_many_who_ask_at_once_share_a_check() -> None:
     broker, state = Counted("the queue is away"), Counted()
     answers: list[list[str]] = []
-    health = Health(_any(broker), _any(state), None, None)
+    health = Health(_any(broker), _any(state), None, None, Draining())
 
     async def ask() -> None:
         answers.append(await health.problems())
@@ -45,7 +46,7 @@ async def test_many_who_ask_at_once_share_a_check() -> None:
 
 async def test_an_answer_is_never_older_than_its_question() -> None:
     broker = Counted("the queue is away")
-    health = Health(_any(broker), _any(Counted()), None, None)
+    health = Health(_any(broker), _any(Counted()), None, None, Draining())
     assert await health.problems() == ["the queue is away"]
     broker.problem = None
     assert await health.problems() == []

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -451,6 +451,30 @@ async def test_what_is_damaged_of_one_keeps_no_connection_of_others_open() -> No
                 await other.come.wait()
             assert not one.come.is_set()
         nursery.cancel_scope.cancel()
+
+
+async def test_many_keys_are_looked_at_together() -> None:
+    """One after the other, the keys of 5,000 connections took more than the five seconds."""
+    looked = 0
+    together = trio.Event()
+
+    async def is_still(principal: Principal) -> bool:
+        nonlocal looked
+        looked += 1
+        if looked == 10:
+            together.set()
+        await together.wait()
+        return principal.credential != "99"
+
+    endings = Endings(is_still)
+    with ExitStack() as stack:
+        ends = [stack.enter_context(endings.of(Principal(credential=f"{n}"))) for n in range(100)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(endings.run)
+            with trio.fail_after(PATIENCE_S):
+                await ends[99].come.wait()
+            nursery.cancel_scope.cancel()
+        assert [each.come.is_set() for each in ends] == [False] * 99 + [True]
 
 
 async def test_a_websocket_stays_open_while_state_is_away(

@@ -51,7 +51,7 @@ async def code_of(provider: Provider, subject: str = "ada") -> str:
 
 
 async def person_of(provider: Provider, subject: str = "ada") -> Person:
-    return await provider.person(await code_of(provider, subject), "the-nonce", "v" * 43)
+    return await provider.person(await code_of(provider, subject), "the-nonce", "v" * 43, "a")
 
 
 async def test_a_person_has_an_owner_a_name_and_groups(
@@ -165,7 +165,7 @@ async def test_what_is_no_token_is_no_token(
     code = await code_of(provider)
     process.tell(answer={"/oauth2/token": BAD_ANSWERS.get(answer, odd)})
     with pytest.raises((ProviderAway, Rejected)):
-        await provider.person(code, "the-nonce", "v" * 43)
+        await provider.person(code, "the-nonce", "v" * 43, "a")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ async def test_a_host_that_cannot_be_is_away(
     process.tell(**told)
     provider._metadata_at = -math.inf
     with pytest.raises(ProviderAway):
-        await provider.person(code, "the-nonce", "v" * 43)
+        await provider.person(code, "the-nonce", "v" * 43, "a")
 
 
 @pytest.mark.parametrize(
@@ -269,6 +269,31 @@ async def test_keys_that_are_none_are_left_out(
         await person_of(provider)
 
 
+async def test_codes_of_one_client_do_not_keep_out_another(
+    process: Process, provider: Provider
+) -> None:
+    """A hundred of one, which the provider will refuse, come before one of another."""
+    codes = [f"junk-{number}" for number in range(100)]
+    right = await code_of(provider)
+
+    async def bring(code: str) -> None:
+        with pytest.raises(Rejected):
+            await provider.person(code, "the-nonce", "w" * 43, "a stranger")
+
+    process.stop()
+    async with trio.open_nursery() as nursery:
+        for code in codes:
+            nursery.start_soon(bring, code)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(provider.person, right, "the-nonce", "v" * 43, "somebody")
+        await trio.testing.wait_all_tasks_blocked()
+        process.go_on()
+    brought = [each.get("code") for each in process.asked()]
+    asked = [code for code in brought if code in (*codes, right)]
+    assert asked.index(right) < 50
+    assert provider._turns._of == {}
+
+
 async def test_a_provider_that_hangs_does_not_hold_anybody(
     process: Process, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +302,7 @@ async def test_a_provider_that_hangs_does_not_hold_anybody(
     process.stop()
     try:
         with trio.fail_after(30), pytest.raises(ProviderAway):
-            await provider.person(code, "the-nonce", "v" * 43)
+            await provider.person(code, "the-nonce", "v" * 43, "a")
     finally:
         process.go_on()
 

@@ -457,18 +457,21 @@ async def talk(it: Installation) -> None:
 def crash_the_jail(it: Installation) -> None:
     """While the program runs, what holds it is killed."""
     key = bearer(it)
-    asks = {"source": "import time; time.sleep(1)  # " + it.planted.words["source"]}
-    id = accepted(it, it.submission | asks | {"artifacts": []})
-    deadline = time.monotonic() + PATIENCE_S
-    while it.submit.get(f"{API}/submissions/{id}", **key).json()["status"] == "queued":
+    asks = {"source": "import time; time.sleep(300)  # " + it.planted.words["source"]}
+    id = accepted(it, it.submission | asks | {"artifacts": [], "limits": {"wall_time": 120}})
+    path, deadline = f"{API}/submissions/{id}", time.monotonic() + PATIENCE_S
+    while it.submit.get(path, **key).json()["status"] == "queued":
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    for process in descendants(it.execute.process.pid):
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-    seen = it.ask("after a crash", "GET", f"{API}/submissions/{id}?wait=60", meant=OWN, **key)
+    while "attempt failed" not in it.execute.log.read_text():
+        assert time.monotonic() < deadline
+        for process in descendants(it.execute.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.2)
+    it.ask("cancelled", "DELETE", path, meant=OWN, **key)
+    seen = it.ask("after a crash", "GET", f"{path}?wait=60", meant=OWN, **key)
     assert seen.json()["status"] == "finished"
-    assert "attempt failed" in it.execute.log.read_text()
 
 
 def damage(it: Installation) -> None:

@@ -49,7 +49,7 @@ def server(
         }
     with serving(folder / "data", execute__slots="4", **settings) as server:
         yield server
-        assert "level=error" not in server.log.read_text()
+        assert '"level": "error"' not in server.log.read_text()
     if request.param == "apart":
         shared_rabbitmq().delete_vhost(settings["rabbitmq__url"])
 

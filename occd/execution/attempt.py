@@ -159,7 +159,7 @@ class Attempt:
                 except UnknownSubmission:
                     await self._append(())
                 except OccdError as error:
-                    self._trouble.tell(error, id=self._submission.id)
+                    self._trouble.tell(error, submission=self._submission.id)
                 await trio.sleep(_RETRY_S)
 
     @property
@@ -347,7 +347,7 @@ class Attempt:
                 self._superseded = error
                 self._stop.set()
             except OccdError as error:
-                self._trouble.tell(error, id=self._submission.id)
+                self._trouble.tell(error, submission=self._submission.id)
                 await trio.sleep(_RETRY_S)
 
     async def _record(self, events: Sequence[Event]) -> None:
@@ -363,7 +363,7 @@ class Attempt:
     async def _record_anew(self) -> None:
         """Tell a state that was emptied what it knew before."""
         submission = self._submission
-        log.warning("state has forgotten what runs; recording it anew", id=submission.id)
+        log.warning("state has forgotten what runs; recording it anew", submission=submission.id)
         version = self._program.installed.version
         taken = replace(self._taken, stdin=self._typed.got)
         self.number = await self._state.submissions.begin(submission, version, self._node, taken)

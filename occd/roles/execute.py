@@ -19,10 +19,12 @@ from dataclasses import dataclass, replace
 
 import structlog
 import trio
+from structlog.contextvars import bind_contextvars
 
 from occd import metrics, wire
 from occd.broker import Broker, Delivery, Pull
 from occd.config import Config
+from occd.draining import Draining
 from occd.errors import (
     AlreadyFinished,
     Exhausted,
@@ -87,6 +89,7 @@ class Execute:
         state: State,
         sandbox: Sandbox,
         memory_used: Callable[[], float] = memory_used,
+        draining: Draining | None = None,
     ) -> None:
         """`memory_used` tells the share of the node's memory that is in use."""
         self._config = config
@@ -94,6 +97,9 @@ class Execute:
         self._state = state
         self._sandbox = sandbox
         self.fitness = Fitness(sandbox)
+        self._draining = draining or Draining()
+        self._draining.counts(self._holds)
+        self._handling = 0
         self._running: dict[str, _Held] = {}
         self._lingering = Lingering()
         self._built = Built()
@@ -114,7 +120,13 @@ class Execute:
         """Take submissions until `stopping` is set, then finish the running ones and return. Cancelling hands
         the unfinished ones back."""
         async with trio.open_nursery() as background:
-            await background.start(announce, self._state.nodes, self._describe, self._remind)
+            await background.start(
+                announce,
+                self._state.nodes,
+                self._describe,
+                self._remind,
+                lambda: self._draining.changed,
+            )
             background.start_soon(self.fitness.run)
             background.start_soon(self.arbiter.run)
             background.start_soon(self._make_room)
@@ -125,6 +137,13 @@ class Execute:
     def _describe(self) -> Node | None:
         if self.fitness.problem:  # other nodes take the submissions, or submit answers `no-nodes`
             return None
+        if self._draining.on:  # a role that no node asks for; what runs here must not be forgotten
+            return Node(
+                self._config.node,
+                ("draining",),
+                running=len(self._running),
+                started_at=self._started_at,
+            )
         languages = {
             name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
         }
@@ -171,7 +190,7 @@ class Execute:
 
     def _longest(self) -> Attempt | None:
         """The interactive program that has to give way first."""
-        if not self.arbiter.full:
+        if not self.arbiter.full or self._draining.on:
             return None
         until = trio.current_time() - self._config.ceilings.wall_time
         found = [
@@ -187,7 +206,7 @@ class Execute:
     async def _take(
         self, handlers: trio.Nursery, background: trio.Nursery, task_status: trio.TaskStatus[None]
     ) -> None:
-        """Take submissions while jails can be made here. At other times they wait in the queue."""
+        """Take submissions while this node is able to. At other times they wait in the queue."""
         queue, most = self._config.submission_queue, self.arbiter.places
         while not self.stopping.is_set():
             turns: deque[Turn] = deque()
@@ -199,6 +218,7 @@ class Execute:
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
                     async for delivery in pull.deliveries:
+                        self._handling += 1
                         handlers.start_soon(self._handle, delivery, turns.popleft(), background)
             finally:
                 self._pull = None
@@ -214,26 +234,52 @@ class Execute:
             turns.append(await self.arbiter.slot())
             pull.ask()
 
-    async def _until(self, fit: bool, scope: trio.CancelScope) -> None:
-        """Cancel `scope` when jails can be made (`fit`) or cannot, and when this role is to stop."""
+    async def _until(self, able: bool, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when this node is `able` to take submissions or is not, and when this role is to
+        stop."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_when, self.stopping, nursery.cancel_scope)
-            await self.fitness.until(fit=fit)
+            nursery.start_soon(self._able if able else self._unable, nursery.cancel_scope)
+        scope.cancel()
+
+    async def _able(self, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when jails can be made, and nobody drains this node."""
+        while self.fitness.problem or self._draining.on:
+            await self.fitness.until(fit=True)
+            await self._draining.until(on=False)
+        scope.cancel()
+
+    async def _unable(self, scope: trio.CancelScope) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._unfit, nursery.cancel_scope)
+            await self._draining.until(on=True)
             nursery.cancel_scope.cancel()
         scope.cancel()
 
+    async def _unfit(self, scope: trio.CancelScope) -> None:
+        await self.fitness.until(fit=False)
+        scope.cancel()
+
+    def _holds(self) -> int:
+        """What was taken, and 1 while more may come."""
+        return self._handling + (self._pull is not None)
+
     async def _handle(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
-        with turn:
-            await self._end(delivery, turn, background)
+        try:
+            with turn:
+                await self._end(delivery, turn, background)
+        finally:
+            self._handling -= 1
 
     async def _end(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
         """Run one submission, and end its delivery whatever happens."""
         try:
             submission = wire.decode_submission(delivery.body)
         except Poisoned as error:
-            log.warning("poisoned message", key=delivery.key, reason=str(error))
+            log.warning("poisoned message", submission=delivery.key, reason=str(error))
             await delivery.reject(str(error))
             return
+        bind_contextvars(submission=submission.id)
         if held := self._running.get(submission.id):
             # Queued twice, or delivered anew after a lost connection. In the second case the broker knows
             # only the new delivery, and only this one brings the submission back.
@@ -283,7 +329,7 @@ class Execute:
             metrics.FAILED.inc()
             known = all(isinstance(each, OccdError) for each in leaves(error))
             log.error(  # a known failure needs no traceback
-                "attempt failed", id=submission.id, error=in_words(error), exc_info=not known
+                "attempt failed", error=in_words(error), exc_info=not known
             )
             jailless = any(isinstance(each, SandboxFailed) for each in leaves(error))
             unfit = jailless and not await self.fitness.doubt()
@@ -298,7 +344,7 @@ class Execute:
             # A failure at the moment at which this role was cancelled. The failure must not end the process.
             failed, cancelled = error.split(Exception)
             if failed:
-                log.error("attempt failed", id=submission.id, error=in_words(failed))
+                log.error("attempt failed", error=in_words(failed))
             raise (cancelled or error) from None
         return True
 
@@ -317,6 +363,7 @@ class Execute:
             version = installed.version if installed else ""
             number = await self._state.submissions.begin(submission, version, node)
             metrics.ATTEMPTS.inc()
+            log.debug("an attempt begins", attempt=number)
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL)
             await self._publish(submission, error.attempts, result)
@@ -382,6 +429,7 @@ class Execute:
         known: Submission | None = None
         if self._state.store.can_be_emptied:  # nothing of a client's data
             known = replace(submission, files=(), stdin=b"", judging=None)
+        log.debug("an attempt ended", attempt=attempt, verdict=result.verdict)
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
         while True:  # an outage of the broker must not repeat the finished work
             try:
@@ -389,7 +437,7 @@ class Execute:
                 self._trouble.over()
                 return
             except OccdError as error:
-                self._trouble.tell(error, id=submission.id)
+                self._trouble.tell(error)
                 await trio.sleep(_RETRY_S)
 
 

@@ -19,6 +19,7 @@ async def announce(
     nodes: Nodes,
     describe: Callable[[], Node | None],
     forgotten: Callable[[], None] = lambda: None,
+    news: Callable[[], trio.Event] = trio.Event,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
@@ -26,22 +27,25 @@ async def announce(
     if state answers at once.
 
     While `describe` returns None, the node can do no work, and stays withdrawn. `forgotten` is called when
-    state did not know the node: at the first announcement, and after state was emptied.
+    state did not know the node: at the first announcement, and after state was emptied. The node is announced
+    at once when the event of `news` is set.
     """
     trouble = Trouble("the others were not told of this node")
     told: Node | None = None
     try:
         while True:
+            changed = news()
             with trouble.survived():
                 node = describe()
-                if node is None and told:
+                if told and (node is None or node.roles != told.roles):
                     await nodes.withdraw(told)
-                elif node and not await nodes.announce(node):
+                if node and not await nodes.announce(node):
                     forgotten()
                 told = node
             task_status.started()
             task_status = trio.TASK_STATUS_IGNORED
-            await trio.sleep(_EVERY_S)
+            with trio.move_on_after(_EVERY_S):
+                await changed.wait()
     finally:
         with trio.move_on_after(_WITHDRAW_S, shield=True):
             try:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import structlog
 import trio
+from structlog.contextvars import bind_contextvars
 
 from occd import metrics, wire
 from occd.broker import DEAD, Broker, Delivery
@@ -87,10 +88,11 @@ class Notify:
     async def _handle(
         self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
     ) -> None:
+        bind_contextvars(submission=delivery.key)
         try:
             await self._patiently(handle, delivery)
         except Poisoned as error:
-            log.warning("poisoned message", key=delivery.key, reason=str(error))
+            log.warning("poisoned message", reason=str(error))
             await delivery.reject(str(error))
         except Unreadable as error:  # no repetition mends what is stored; the dead letter tells it
             await delivery.reject(str(error))
@@ -98,7 +100,6 @@ class Notify:
             known = all(isinstance(each, OccdError) for each in leaves(error))
             log.error(  # a known failure needs no traceback
                 "a result waits for state",
-                key=delivery.key,
                 error=in_words(error),
                 exc_info=not known,
             )
@@ -113,7 +114,7 @@ class Notify:
             try:
                 await handle(delivery)
             except (StateUnavailable, DataFolderError) as error:
-                self._trouble.tell(error, key=delivery.key)
+                self._trouble.tell(error)
                 await trio.sleep(_RETRY_S)
             else:
                 self._trouble.over()
@@ -126,6 +127,7 @@ class Notify:
         )
         if message.result.finished_at:
             metrics.STORED.observe(max(0.0, time.time() - message.result.finished_at))
+        log.debug("a result is stored", attempt=message.attempt)
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery) -> None:
@@ -133,5 +135,5 @@ class Notify:
         with suppress(Unreadable):  # its clients get the same error
             await self._state.submissions.finish(delivery.key, None, result)
         metrics.DEAD_LETTERS.inc()
-        log.error("dead letter", key=delivery.key, reason=delivery.reason)
+        log.error("dead letter", reason=delivery.reason)
         await delivery.keep()  # for `occd queues`

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 
+import structlog
 import trio
 
 from occd import metrics, wire
@@ -12,6 +13,7 @@ from occd.admission import Gate
 from occd.broker import Broker
 from occd.cancelling import cancel
 from occd.config import Config
+from occd.draining import Draining
 from occd.errors import (
     BrokerUnavailable,
     Conflict,
@@ -35,6 +37,8 @@ from occd.roles.heartbeat import announce
 from occd.state import Created, Node, State
 from occd.trouble import Trouble
 
+log = structlog.get_logger()
+
 _SWEEP_EVERY_S = 10.0
 _SWEEP_OLDER_S = 30.0
 _ACCEPT_TIMEOUT_S = 30.0
@@ -43,7 +47,12 @@ _RETRY_AFTER_S = 5
 
 class Submit:
     def __init__(
-        self, config: Config, broker: Broker, state: State, languages: Mapping[str, Language]
+        self,
+        config: Config,
+        broker: Broker,
+        state: State,
+        languages: Mapping[str, Language],
+        draining: Draining | None = None,
     ) -> None:
         self._config = config
         self._broker = broker
@@ -52,6 +61,8 @@ class Submit:
         self._gate = Gate(config, languages, state.nodes.live)
         self._queueing: dict[str, trio.Event] = {}
         """By id: what is being recorded and queued by this process now."""
+        self._draining = draining or Draining()
+        self._draining.counts(lambda: len(self._queueing))
         self._reserved: set[str] = set()
         """The ids that were admitted, and of which it is certain that they are not recorded."""
         self._following = Following(state)
@@ -88,6 +99,7 @@ class Submit:
     async def admit(self, request: Request, principal: Principal) -> Submission:
         """Nothing is recorded yet. Raises Rejected, StateUnavailable, or DataFolderError."""
         self._refuse_when_stopping()
+        self._refuse_when_draining()
         return await self._gate.admit(request, principal)
 
     async def accept(
@@ -121,6 +133,7 @@ class Submit:
             if created.id == submission.id:
                 await self._publish_new(submission, turn, payer)
                 metrics.ACCEPTED.inc()
+                log.debug("accepted", submission=submission.id)
                 return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
             first = self._queueing.get(created.id)
@@ -207,6 +220,7 @@ class Submit:
 
         Raises UnknownSubmission, Unreadable, and what `submit` raises.
         """
+        self._refuse_when_draining()
         earlier = await self._whole(id)
         if not earlier.files:
             raise Rejected(
@@ -243,6 +257,11 @@ class Submit:
     def _refuse_when_stopping(self) -> None:
         if self.stopping.is_set():
             raise Rejected("shutting-down", "the server is stopping")
+
+    def _refuse_when_draining(self) -> None:
+        """Only before a submission is admitted: of a batch all or nothing is taken."""
+        if self._draining.on:
+            raise Rejected("shutting-down", "this server is being drained, and takes nothing more")
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         return await self._state.submissions.get(id, output_max)

@@ -12,7 +12,7 @@ Logs, controls and blobs belong to a *subject*, named by its id. The only subjec
 """
 
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -459,6 +459,8 @@ class State:
     keys: Keys
     sessions: Sessions
     store: Store
+    backup: Callable[[], AsyncIterator[bytes]] | None = None
+    """Makes a backup (`occd/backup.py`). None where another server keeps the state."""
 
 
 def merged(told: Iterable[Node]) -> list[Node]:

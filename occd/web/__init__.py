@@ -1,6 +1,6 @@
 """The HTTP and WebSocket edge. It knows no broker, state or sandbox: roles hand it services."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
@@ -118,7 +118,23 @@ class KeyService(Protocol):
     async def revoke(self, id: str, *, cancel: bool) -> Revoked: ...
 
 
+class Draining(Protocol):
+    """Whether this process takes no more."""
+
+    @property
+    def on(self) -> bool: ...
+
+    @property
+    def held(self) -> int:
+        """How many submissions this process has in hand."""
+
+    def tell(self, *, on: bool) -> None: ...
+
+
 class AdminService(Protocol):
+    @property
+    def draining(self) -> Draining: ...
+
     async def letters(self) -> Sequence[DeadLetter]:
         """The dead letters that are kept."""
 
@@ -127,6 +143,9 @@ class AdminService(Protocol):
 
     async def cancel(self, id: str) -> tuple[Record, bool]:
         """The record, and whether there was anything to cancel. Raises UnknownSubmission."""
+
+    async def backup(self) -> AsyncIterator[bytes]:
+        """All pieces of a backup. Raises Rejected when none can be made."""
 
 
 class Health(Protocol):

@@ -105,12 +105,14 @@ class Access:
             raise UnknownSubmission(id)
 
     async def _whose(self, id: str) -> str | None:
-        """An owner never changes, so it is asked for once."""
-        if id not in self._owners:
-            if len(self._owners) >= _OWNERS_MAX:
-                self._owners.clear()
-            self._owners[id] = await self._owner(id)
-        return self._owners[id]
+        """An owner never changes, so it is asked for once. What is not known is asked for each time."""
+        if id in self._owners:
+            return self._owners[id]
+        owner = await self._owner(id)
+        if len(self._owners) >= _OWNERS_MAX:
+            self._owners.clear()
+        self._owners[id] = owner
+        return owner
 
     def guard(self, blueprint: Blueprint, calls: Mapping[str, Call]) -> None:
         """Check before each call what all have in common: where it comes from, what its address takes, who

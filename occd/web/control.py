@@ -1,13 +1,15 @@
 """The calls of administrators beside the keys: list the dead letters, try one again and, at the control
-socket, cancel.
+socket, cancel, drain and back up.
 
 Whoever reaches the control socket may do everything: the socket takes its own user and root alone.
 """
 
 import socket
+from collections.abc import AsyncIterator
 
 import trio
 from quart import Blueprint, Response
+from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import Headers
 
 from occd.principal import Principal
@@ -78,3 +80,55 @@ def cancel_routes(service: AdminService, access: Access) -> Blueprint:
         return in_json({"id": id, "status": record.status, "cancelled": cancelled})
 
     return cancelling
+
+
+class _Pieces(ResponseBody):
+    """A body that is made while it is sent."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+def backup_routes(service: AdminService, access: Access) -> Blueprint:
+    backing = Blueprint("backing", __name__)
+    access.guard(backing, {"backing.backup": Call("admin")})
+
+    @backing.get("/backup")
+    async def backup() -> Response:
+        return Response(_Pieces(await service.backup()), content_type="application/x-tar")
+
+    return backing
+
+
+def drain_routes(service: AdminService, access: Access) -> Blueprint:
+    """For the process that answers, whatever its roles."""
+    draining = Blueprint("draining", __name__)
+    access.guard(
+        draining, {f"draining.{name}": Call("admin") for name in ("look", "begin", "undo")}
+    )
+
+    def told() -> Response:
+        return in_json({"draining": service.draining.on, "held": service.draining.held})
+
+    @draining.get("/drain")
+    async def look() -> Response:
+        return told()
+
+    @draining.post("/drain")
+    async def begin() -> Response:
+        refuse_body()
+        service.draining.tell(on=True)
+        return told()
+
+    @draining.delete("/drain")
+    async def undo() -> Response:
+        service.draining.tell(on=False)
+        return told()
+
+    return draining

@@ -15,6 +15,9 @@ LAST_WORD_S = 0.5
 """With the two seconds for which a key is believed (`occd/keyring.py`), or the three of a session, a
 connection ends within 5 s."""
 
+_AT_ONCE = 32
+"""So many keys are looked at together: one after the other, thousands would take seconds."""
+
 
 def ended(principal: Principal) -> Rejected:
     """Why a principal whose key or session holds no more is refused."""
@@ -51,14 +54,20 @@ class Endings:
         connections it has."""
         while True:
             await trio.sleep(EVERY_S)
-            for held in list(self._held.values()):
-                try:
-                    if not await self._is_still(held.principal):
-                        held.ended.set()
-                except (StateUnavailable, DataFolderError):
-                    break  # nobody can say now
-                except OccdError:
-                    continue  # this one was damaged, and must not hold up the others
+            left = iter(list(self._held.values()))
+            async with trio.open_nursery() as nursery:
+                for _ in range(_AT_ONCE):
+                    nursery.start_soon(self._look, left, nursery.cancel_scope)
+
+    async def _look(self, left: Iterator[_Held], all_looks: trio.CancelScope) -> None:
+        for held in left:
+            try:
+                if not await self._is_still(held.principal):
+                    held.ended.set()
+            except (StateUnavailable, DataFolderError):
+                all_looks.cancel()  # nobody can say now
+            except OccdError:
+                continue  # this one was damaged, and must not hold up the others
 
     @contextmanager
     def of(self, principal: Principal) -> Iterator[Ending]:

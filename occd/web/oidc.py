@@ -27,6 +27,7 @@ from occd.errors import ConfigError, ProviderAway, Rejected
 from occd.rules import Broken
 from occd.settings import check_readable, read_password
 from occd.web.people import Person
+from occd.web.turns import Turns
 
 log = structlog.get_logger()
 
@@ -112,7 +113,7 @@ class Provider:
             verify=ssl.create_default_context(cafile=str(verify)) if verify else True
         )
         self._redirect_uri = f"{config.http.public_url}{CALLBACK}"
-        self._limiter = trio.CapacityLimiter(_AT_ONCE)
+        self._turns = Turns(_AT_ONCE)
         self._metadata: dict[str, Any] = {}
         self._metadata_at = -_KNOWN_S
         self._keys = KeySet([])
@@ -128,10 +129,10 @@ class Provider:
         )
         return str(address)
 
-    async def person(self, code: str, nonce: str, verifier: str) -> Person:
-        """Whom the provider means by a code. Raises ProviderAway, or Rejected when the provider or we refuse
-        the code, the token, or the person."""
-        async with self._asking():
+    async def person(self, code: str, nonce: str, verifier: str, client: str) -> Person:
+        """Whom the provider means by a code that this client brought. Raises ProviderAway, or Rejected when
+        the provider or we refuse the code, the token, or the person."""
+        async with self._asking(), self._turns.of(client):
             metadata = await self._known()
             token = await self._token(metadata, code, verifier)
             claims = await self._claims(metadata, token, nonce)
@@ -143,9 +144,8 @@ class Provider:
     async def _asking(self) -> AsyncIterator[None]:
         """While the provider is asked. Errors of the connection become ProviderAway."""
         try:
-            with trio.fail_after(_PATIENCE_S):
-                async with self._limiter:
-                    yield
+            with trio.fail_after(_PATIENCE_S):  # noqa: ASYNC100  (the caller has checkpoints)
+                yield
         except (_Unfit, trio.TooSlowError, httpx2.HTTPError, OSError, UnicodeError) as error:
             # A name such as a..b, which no host can have, is a UnicodeError.
             log.warning("the provider does not answer", reason=_kind(error))

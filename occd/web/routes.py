@@ -25,6 +25,10 @@ GET    /healthz · /readyz           for supervisors
 
 The control socket of each process serves the routes of administrators, the health, and
 DELETE /api/v1/submissions/{id}     cancel           control.py
+GET    /api/v1/drain                take no more
+POST   /api/v1/drain
+DELETE /api/v1/drain
+GET    /api/v1/backup               back up
 """
 
 from dataclasses import dataclass
@@ -49,7 +53,8 @@ from occd.web import (
 from occd.web.access import Access, refuse_key_in_address
 from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
-from occd.web.control import admin_routes, cancel_routes
+from occd.web.control import admin_routes, backup_routes, cancel_routes, drain_routes
+from occd.web.correlation import correlate
 from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
@@ -117,6 +122,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         events = event_routes(services.follow, services.access, services.stopping)
         app.register_blueprint(events, url_prefix=prefix)
     _health_routes(app, services.health)
+    correlate(app)
     count_requests(app)
     if config.accounts:
         _key_check(app)
@@ -131,10 +137,13 @@ def make_control_app(config: Config, services: Services, access: Access) -> Quar
     app = QuartTrio("occd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.http.body_max_bytes
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None
+    correlate(app)
     for routes in (
         key_routes(services.keys, access, config),
         admin_routes(services.admin, access),
         cancel_routes(services.admin, access),
+        drain_routes(services.admin, access),
+        backup_routes(services.admin, access),
     ):
         app.register_blueprint(routes, url_prefix="/api/v1")
     _health_routes(app, services.health)

@@ -21,7 +21,8 @@ from quart import Blueprint, Response, request
 
 from occd.config import Config
 from occd.errors import OccdError, Rejected
-from occd.web.access import Access, Call
+from occd.web.access import Access, Call, peer_of
+from occd.web.address import client_network, share_of
 from occd.web.pages import Pages
 from occd.web.people import People, Person
 from occd.web.problems import problem_of
@@ -81,7 +82,7 @@ class SignInService(Protocol):
 
     async def address(self, state: str, nonce: str, verifier: str) -> str: ...
 
-    async def person(self, code: str, nonce: str, verifier: str) -> Person: ...
+    async def person(self, code: str, nonce: str, verifier: str, client: str) -> Person: ...
 
 
 def sign_in_routes(
@@ -151,7 +152,9 @@ def sign_in_routes(
             raise Rejected(
                 "sign-in-cancelled", "the provider did not let you in, or you stopped there"
             )
-        person = await provider.person(code, login.nonce, login.verifier)
+        forwarded = request.headers.getlist("X-Forwarded-For")
+        address = client_network(peer_of(request.scope), forwarded, config.trusted_proxies)
+        person = await provider.person(code, login.nonce, login.verifier, share_of(address))
         response = Response(b"", 303, {"Location": home + login.next})
         principal = await people.sign_in(person, request.headers, response)
         cookies.forget(response, cookies.login)

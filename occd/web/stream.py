@@ -168,7 +168,7 @@ class _Stream(ResponseBody):
         except OccdError as error:
             return told(error, id=self.id)
         except Exception:
-            log.exception("a stream failed", id=self.id)
+            log.exception("a stream failed", submission=self.id)
             return internal_problem()
 
     async def _send_event(self, frame: dict[str, Any]) -> None:

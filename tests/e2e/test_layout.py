@@ -133,8 +133,9 @@ def test_a_narrow_page_shows_one_part_at_a_time(at: Editor, size: tuple[int, int
     assert at.page.evaluate(SCROLLERS) == ["output"]
     at.run("raise NotImplementedError('no')")
     at.expect_verdict("bad", "NotImplementedError in line 1")
-    left, _, width, _ = box(at.part("verdict"))
-    assert left + width <= box(at.part("copy"))[0]
+    left, top, width, height = box(at.part("verdict"))
+    copy = box(at.part("copy"))
+    assert left + width <= copy[0] or top + height <= copy[1]
     at.run("class OneOfTheVeryLongNames(Exception): pass\nraise OneOfTheVeryLongNames('why')")
     at.expect_verdict("bad", "OneOfTheVeryLongNames in line 2")
     top, bottom = at.page.evaluate(WORDS)
@@ -187,3 +188,34 @@ def test_colours_follow_the_choice_else_the_system(at: Editor) -> None:
     at.part("theme").click()
     at.page.emulate_media(color_scheme="light")
     expect(root).to_have_attribute("data-theme", "light")
+
+
+def test_on_the_smallest_screen_a_headline_has_one_line_and_nothing_lies_on_it(
+    browser: Browser, server: Server
+) -> None:
+    with new_context(browser, SMALL) as context:
+        editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        editor.open()
+        for source in ("import nothing_here", "import time\nwhile True: time.sleep(9)"):
+            editor.run(source)
+            if "sleep" in source:
+                editor.expect_verdict("busy", "Running")
+                editor.stop()
+                editor.expect_verdict("stopped")
+            else:
+                editor.expect_verdict("bad", "ModuleNotFoundError in line 1")
+            lines = "each => each.clientHeight / parseFloat(getComputedStyle(each).lineHeight)"
+            assert editor.part("verdict").evaluate(lines) < 1.5
+            boxes = editor.page.locator(".strip > *:visible, .result > .bar button:visible")
+            places = [box for each in boxes.all() if (box := each.bounding_box())]
+            assert len(places) >= 5
+            for n, one in enumerate(places):
+                for other in places[:n]:
+                    beside = (
+                        one["x"] + one["width"] <= other["x"] + 0.5
+                        or other["x"] + other["width"] <= one["x"] + 0.5
+                        or one["y"] + one["height"] <= other["y"] + 0.5
+                        or other["y"] + other["height"] <= one["y"] + 0.5
+                    )
+                    assert beside, (one, other)
+            editor.show("code")

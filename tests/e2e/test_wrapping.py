@@ -65,3 +65,23 @@ def test_the_palette_has_the_switch(editor: Editor) -> None:
     editor.page.keyboard.type("wrap long")
     editor.page.keyboard.press("Enter")
     expect(editor.part("wrap")).to_have_attribute("aria-pressed", "false")
+
+
+@BOTH
+def test_what_is_stderr_is_said_where_one_looks(editor: Editor) -> None:
+    """The label of a block that is wider than the pane stays in sight."""
+    output = editor.part("output")
+    editor.part("wrap").evaluate("each => each.click()")  # a phone shows the code
+    editor.run(LONG)
+    editor.expect_verdict("good")
+    assert is_wider(output)
+    block = output.locator(".stderr")
+    for left in (0, 700):
+        output.evaluate("(each, left) => { each.scrollLeft = left }", left)
+        with_label = output.screenshot()
+        block.evaluate(
+            "each => { each.dataset.kept = each.dataset.label; delete each.dataset.label }"
+        )
+        assert output.screenshot() != with_label
+        block.evaluate("each => { each.dataset.label = each.dataset.kept }")
+        assert output.screenshot() == with_label

@@ -149,7 +149,7 @@ function nodes(found: SeenNode[]): HTMLElement {
       say('overview_node_since'),
     ],
     found.map(({ name, live, roles, load, connections, started_at, seen_at }) => {
-      const state = make('span', live ? say('overview_node_live') : say('overview_node_gone', { time: moment(seen_at) }))
+      const state = make('span', live ? say(roles.includes('draining') ? 'overview_node_draining' : 'overview_node_live') : say('overview_node_gone', { time: moment(seen_at) }))
       state.className = 'health'
       state.dataset['state'] = live ? 'good' : 'bad'
       const places = (of: (load: Load) => string) => (load === null ? '–' : of(load))

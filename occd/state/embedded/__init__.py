@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from occd.backup import backup
 from occd.config import Config
 from occd.sqlite import Database
 from occd.state import State
@@ -35,6 +36,15 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
     )
     await submissions.load()
     quotas = EmbeddedQuotas(shared)
+
+    async def copied() -> AsyncIterator[bytes]:
+        blobs.keepers += 1
+        try:
+            async for piece in backup(database, config.data_dir):
+                yield piece
+        finally:
+            blobs.keepers -= 1
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(submissions.expire)
         nursery.start_soon(blobs.expire)
@@ -51,5 +61,6 @@ async def open_embedded(config: Config, database: Database) -> AsyncIterator[Sta
             EmbeddedKeys(database),
             EmbeddedSessions(database),
             EmbeddedStore(database),
+            copied,
         )
         nursery.cancel_scope.cancel()

@@ -25,6 +25,10 @@ class EmbeddedBlobs:
         self._keep_s = keep_s
         self._database = shared.database
         self._folder = folder
+        self.keepers = 0
+        """While there are some, no blob is removed."""
+        self._forgotten: set[str] = set()
+        """The subjects whose blobs are removed later."""
         self._trouble = Trouble("files that programs left wait for the data folder")
 
     async def put(self, subject: str, sha256: str, data: bytes) -> None:
@@ -39,14 +43,20 @@ class EmbeddedBlobs:
                 return
 
     async def get(self, subject: str, sha256: str) -> bytes | None:
+        if subject in self._forgotten:
+            return None
         return await trio.to_thread.run_sync(_read, self._folder / subject / sha256)
 
     def _explain(self, error: OSError) -> DataFolderError:
         return DataFolderError(f"{self._folder} cannot be used: {error.strerror}")
 
     async def forget(self, subject: str) -> None:
+        if self.keepers:
+            self._forgotten.add(subject)
+            return
         try:
             await trio.to_thread.run_sync(_remove, self._folder / subject)
+            self._forgotten.discard(subject)
         except OSError as error:
             raise self._explain(error) from error
 
@@ -62,6 +72,10 @@ class EmbeddedBlobs:
             await trio.sleep(min(_EXPIRE_EVERY_S, max(1.0, self._keep_s)))
 
     async def _expire(self) -> None:
+        if self.keepers:
+            return
+        for subject in list(self._forgotten):
+            await self.forget(subject)
         subjects = await trio.to_thread.run_sync(_subjects, self._folder)
         for at in range(0, len(subjects), _AT_ONCE):
             some = subjects[at : at + _AT_ONCE]

@@ -73,7 +73,7 @@ class EmbeddedSubmissions:
     async def unpublished(self, before: float) -> Sequence[Submission]:
         found, unread = await self._database.read(lambda db: sql.unpublished(db, before))
         for id, error in unread.items():
-            self._unread.tell(error, id=id)
+            self._unread.tell(error, submission=id)
         if not unread:
             self._unread.over()
         return found

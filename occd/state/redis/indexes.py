@@ -50,7 +50,7 @@ class Indexes:
                     submissions.append(wire.decode_submission(body or b""))
                 except Poisoned as error:
                     unread = True
-                    self._unread.tell(error, id=load_id(id))
+                    self._unread.tell(error, submission=load_id(id))
             elif status or float(score) < time.time() - _YOUNG_S:
                 await self._store.link.run(("ZREM", key, id))
         if not unread:
@@ -182,4 +182,6 @@ def _readable(known: Iterable[tuple[float, str, list[bytes | None]]]) -> Iterato
         try:
             yield load_summary(at, id, told)
         except (Unreadable, Broken) as error:
-            log.warning("a damaged submission is left out of a list", id=id, reason=str(error))
+            log.warning(
+                "a damaged submission is left out of a list", submission=id, reason=str(error)
+            )

@@ -106,7 +106,7 @@ class RedisStore:
                     raise
                 commands = commands[:1]
             except StateUnavailable as error:
-                trouble.tell(error, id=id)
+                trouble.tell(error, submission=id)
                 await trio.sleep(RETRY_S)
             else:
                 trouble.over()

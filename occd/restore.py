@@ -1,0 +1,124 @@
+"""Makes a data folder of a backup (`backup.py`).
+
+What comes out of the backup lies in `restore.part` until all of it is there and was compared with its
+checksums. While `restore.part` is there no occd opens the folder, and a further restore begins anew.
+"""
+
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from occd.backup import BLOBS, CHECKSUM, DATABASE
+from occd.datafile import RESTORING, locked, make_folder
+from occd.errors import DataFolderError
+
+_PIECE = 2**18
+_BLOB = re.compile(rf"{BLOBS}/([0-9A-Za-z_-]{{1,100}})/([0-9a-f]{{64}})")
+_HARMLESS = {"lock", "lost+found"}
+
+
+def restore(backup: Path, folder: Path) -> None:
+    """`folder` is new or empty. Raises DataFolderError."""
+    with _explained(backup, folder), backup.open("rb") as file:
+        make_folder(folder)
+        with locked(folder):
+            part = folder / RESTORING
+            theirs = _HARMLESS | ({RESTORING, BLOBS, DATABASE} if part.exists() else set())
+            if found := sorted(set(os.listdir(folder)) - theirs):
+                raise DataFolderError(
+                    f"{folder} is not empty (it has {found[0]}); restore into a new folder, with --data-dir"
+                )
+            _clear(folder)
+            part.mkdir(mode=0o700)
+            _sync(folder)
+            try:
+                _unpack(file, part)
+                for name in (BLOBS, DATABASE):
+                    if (part / name).exists():
+                        (part / name).rename(folder / name)
+                _sync(folder)
+            except BaseException:
+                _clear(folder)
+                raise
+            part.rmdir()
+            _sync(folder)
+
+
+def _unpack(file: BinaryIO, part: Path) -> None:
+    """Raises DataFolderError unless this is a backup from its first to its last byte."""
+    told = whole = None
+    with tarfile.open(fileobj=file, mode="r|") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is None or told is not None:
+                raise _no_backup(member.name)
+            if member.name == CHECKSUM and whole:
+                told = content.read(100)
+            elif member.name == DATABASE and whole is None:
+                whole = _write(content, part / DATABASE)
+            elif whole and (blob := _BLOB.fullmatch(member.name)):
+                (part / BLOBS / blob[1]).mkdir(parents=True, exist_ok=True, mode=0o700)
+                if _write(content, part / member.name) != blob[2]:
+                    raise DataFolderError(f"the backup is damaged: {member.name} is another file")
+            else:
+                raise _no_backup(member.name)
+    if told is None:
+        raise DataFolderError("the backup is not whole: its end is missing")
+    if told != f"{whole}  {DATABASE}\n".encode():
+        raise DataFolderError(f"the backup is damaged: {DATABASE} is another file")
+    for each in (*(part / BLOBS).glob("*"), part / BLOBS, part):
+        if each.exists():
+            _sync(each)
+
+
+def _no_backup(name: str) -> DataFolderError:
+    return DataFolderError(f"this is no backup of occd: it has {name!r}")
+
+
+def _write(content: IO[bytes], path: Path) -> str:
+    """The file is on the disk. Gives its SHA-256."""
+    digest = sha256()
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        while piece := content.read(_PIECE):
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _clear(folder: Path) -> None:
+    """Of what an earlier restore left, the mark goes last."""
+    (folder / DATABASE).unlink(missing_ok=True)
+    for name in (BLOBS, RESTORING):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _explained(backup: Path, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataFolderError as error:
+        raise DataFolderError(f"{backup} is not restored: {error}") from error
+    except tarfile.TarError as error:
+        raise DataFolderError(
+            f"{backup} is not restored: it is no backup of occd, or not whole ({error})"
+        ) from error
+    except OSError as error:
+        where = error.filename or folder
+        raise DataFolderError(f"{backup} is not restored: {where}: {error.strerror}") from error
