@@ -9,17 +9,21 @@ from typing import Any
 import pytest
 import trio
 from in_process import API as EDGE_API
-from in_process import Edge, edge
+from in_process import Edge, Ready, edge
 from redis_server import redis_server
 from serving import API, PATIENCE_S, Server, serving
 from test_access import SITE, accounts, key
 from test_cli import keep_dead_letters
 
 from occd import overview
+from occd.broker import open_broker
 from occd.broker.embedded import EmbeddedBroker
+from occd.config import Config
 from occd.errors import BrokerUnavailable
+from occd.languages import load_languages
 from occd.model import File, Submission
-from occd.state import WAIT_BOUNDS_S, Load, Node
+from occd.sqlite import open_database
+from occd.state import WAIT_BOUNDS_S, Load, Node, open_state
 
 SLEEPS = "import time; time.sleep(600)"
 OLD = Submission("old", "bash", None, "main.sh", (File("main.sh", b"echo hi"),))
@@ -88,6 +92,11 @@ async def look(edge: Edge, name: str | None = None) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "_FRESH_S", 0.0)
+
+
 async def test_one_look_serves_all_who_ask_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,9 +121,44 @@ async def test_one_look_serves_all_who_ask_within_a_second(
         assert looks == 3
 
 
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "_FRESH_S", 0.0)
+@pytest.mark.usefixtures("fresh")
+async def test_what_a_node_did_before_this_process_began_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "_EVERY_S", 0.01)
+    monkeypatch.setattr(overview, "_SAMPLES", 100_000)
+    config = Config(data_dir=tmp_path)
+    async with (
+        open_database(tmp_path) as database,
+        open_broker(config, database) as broker,
+        open_state(config, database) as state,
+        trio.open_nursery() as nursery,
+    ):
+        board = overview.Overview(config, broker, state, Ready(), load_languages())
+
+        async def ends(name: str, since: float, count: int) -> None:
+            load = Load(since, 1, 0, 1, 0, {}, {"ok": count}, (0,) * (len(WAIT_BOUNDS_S) + 1))
+            await state.nodes.announce(Node(name, ("execute",), started_at=since, load=load))
+
+        async def expect(count: int) -> None:
+            with trio.fail_after(PATIENCE_S):
+                while True:
+                    recent = json.loads(await board.status(whole=False))["recent"]
+                    if recent["verdicts"].get("ok", 0) >= count:
+                        break
+                    await trio.sleep(0.01)
+            assert recent["verdicts"] == {"ok": count}
+
+        now = time.time()
+        await ends("old", now - 3600, 5)
+        await ends("beside", now - 1, 3)  # started together
+        nursery.start_soon(board.run)
+        await expect(3)
+        await ends("old", now - 3600, 6)
+        await expect(4)
+        await ends("old", now + 1, 2)  # it has started again
+        await expect(6)
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.usefixtures("fresh")
