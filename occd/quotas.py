@@ -193,6 +193,9 @@ class Used:
 
 def quotas_of(shares: Sequence[tuple[Payer, Used]]) -> tuple[Quota, ...]:
     """Of each quota the one of which least is left."""
+    if len(shares) == 1:
+        share, used = shares[0]
+        return used.quotas(share.allowance)
     each = [used.quotas(share.allowance) for share, used in shares]
     return tuple(min(same, key=lambda quota: quota.left) for same in zip(*each, strict=True))
 
