@@ -51,6 +51,10 @@ class Delivery(Protocol):
         RabbitMQ."""
 
     @property
+    def again(self) -> bool:
+        """Whether it was delivered before, as far as the broker counts that."""
+
+    @property
     def reason(self) -> str | None:
         """Why the message became a dead letter; None for other messages."""
 

@@ -54,6 +54,7 @@ class _Delivery:
     body: bytes
     key: str
     reason: str | None
+    again: bool
 
     @property
     def owner(self) -> str | None:
@@ -187,7 +188,7 @@ class EmbeddedBroker:
             message = await queue.take()
             number, owner, key = message.number, message.owner, message.key
             if message.body is not None:
-                return _Delivery(self, queue, freed, number, owner, message.body, key, None)
+                return _Delivery(self, queue, freed, number, owner, message.body, key, None, False)
             try:
                 delivery, deliveries = await self._begin(queue, freed, number)
                 if deliveries <= DELIVERY_LIMIT or queue.name.endswith(DEAD):
@@ -208,7 +209,9 @@ class EmbeddedBroker:
         owner, body, key, reason, deliveries = await self._write(
             lambda db: db.execute(statement, [number]).fetchall()[0]
         )
-        return _Delivery(self, queue, freed, number, owner, body, key, reason), deliveries
+        again = deliveries > 1
+        delivery = _Delivery(self, queue, freed, number, owner, body, key, reason, again)
+        return delivery, deliveries
 
     async def delete(self, number: int) -> None:
         statement = "DELETE FROM messages WHERE number = ?"

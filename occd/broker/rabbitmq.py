@@ -69,6 +69,10 @@ class _Delivery:
         return _owner(self._arrival.properties)
 
     @property
+    def again(self) -> bool:
+        return self._arrival.deliveries > 0
+
+    @property
     def reason(self) -> str | None:
         return _reason(self._arrival.properties)
 

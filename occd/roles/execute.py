@@ -53,7 +53,7 @@ from occd.sandbox import Sandbox
 from occd.sandbox.fitness import Fitness
 from occd.sandbox.memory import memory_used
 from occd.scopes import cancel_when
-from occd.state import WAIT_BOUNDS_S, Load, Node, State
+from occd.state import WAIT_BOUNDS_S, Load, Node, State, Taken
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -361,7 +361,10 @@ class Execute:
         node = self._config.node
         try:
             version = installed.version if installed else ""
-            number = await self._state.submissions.begin(submission, version, node)
+            # A state that was emptied has forgotten an earlier attempt, whose result may still come: it must
+            # not be taken for the result of this one.
+            taken = Taken(attempts=int(held.delivery.again))
+            number = await self._state.submissions.begin(submission, version, node, taken)
             metrics.ATTEMPTS.inc()
             log.debug("an attempt begins", attempt=number)
         except Exhausted as error:

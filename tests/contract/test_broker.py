@@ -95,6 +95,19 @@ async def test_what_was_delivered_and_not_ended_comes_again_after_a_crash(seam: 
         await assert_empty(broker)
 
 
+async def test_what_was_delivered_before_says_so(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        await put(broker, "a")
+        async with broker.consume(Q, 1) as deliveries:
+            (a,) = await take(deliveries)
+            assert not a.again
+            seam.crash()
+    async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
+        (a,) = await take(deliveries)
+        assert a.again
+        await a.ack()
+
+
 async def test_what_was_acknowledged_never_comes_again(seam: BrokerSeam) -> None:
     async with seam.open() as broker:
         await put(broker, "a")
