@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 def fault_of_name(given: str) -> str | None:
-    """What is wrong with the name of a class, of an owner, or with the id of a key."""
+    """The fault of a name of a class or an owner, or of the id of a key."""
     if LIKE_A_KEY.search(given):
         return "must be a name, not a key; others may have seen this key now, so replace it"
     if not _NAME.fullmatch(given):

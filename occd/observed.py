@@ -1,4 +1,4 @@
-"""What of this process can be asked for at any time, read into the metrics when somebody scrapes them."""
+"""Reads the queue, the state and the slots of this process into the metrics when somebody scrapes them."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What goes on in all nodes together, for the page `/status`: now, and in the last minutes.
+"""The work of all nodes together, for the page `/status`: now, and in the last minutes.
 
 Each execute node announces its load, with counts since its start (`state.Load`). Every few seconds a sample
 is taken of the queue and of these counts; their differences tell what happened in between. The samples lie in
@@ -27,7 +27,7 @@ from occd.web.schema import timestamp
 _EVERY_S = 5.0
 _SAMPLES = 120
 _RECENT_S = 300.0
-"""What is told of the last minutes is of so many seconds."""
+"""The last minutes are so many seconds."""
 
 _TOGETHER_S = 60.0
 _FRESH_S = 1.0

@@ -1,6 +1,6 @@
 """Makes a data folder of a backup (`backup.py`).
 
-What comes out of the backup lies in `restore.part` until all of it is there and was compared with its
+The parts of the backup lie in `restore.part` until all are there and were compared with their
 checksums. While `restore.part` is there no occd opens the folder, and a further restore begins anew.
 """
 
@@ -17,6 +17,7 @@ from typing import IO, BinaryIO
 from occd.backup import BLOBS, CHECKSUM, DATABASE
 from occd.datafile import RESTORING, locked, make_folder
 from occd.errors import DataFolderError
+from occd.wholefile import sync_folder
 
 _PIECE = 2**18
 _BLOB = re.compile(rf"{BLOBS}/([0-9A-Za-z_-]{{1,100}})/([0-9a-f]{{64}})")
@@ -36,18 +37,18 @@ def restore(backup: Path, folder: Path) -> None:
                 )
             _clear(folder)
             part.mkdir(mode=0o700)
-            _sync(folder)
+            sync_folder(folder)
             try:
                 _unpack(file, part)
                 for name in (BLOBS, DATABASE):
                     if (part / name).exists():
                         (part / name).rename(folder / name)
-                _sync(folder)
+                sync_folder(folder)
             except BaseException:
                 _clear(folder)
                 raise
             part.rmdir()
-            _sync(folder)
+            sync_folder(folder)
 
 
 def _unpack(file: BinaryIO, part: Path) -> None:
@@ -74,7 +75,7 @@ def _unpack(file: BinaryIO, part: Path) -> None:
         raise DataFolderError(f"the backup is damaged: {DATABASE} is another file")
     for each in (*(part / BLOBS).glob("*"), part / BLOBS, part):
         if each.exists():
-            _sync(each)
+            sync_folder(each)
 
 
 def _no_backup(name: str) -> DataFolderError:
@@ -99,14 +100,6 @@ def _clear(folder: Path) -> None:
     for name in (BLOBS, RESTORING):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def written(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise OccdError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -60,7 +60,8 @@ def _take(descriptor: int, part: Path) -> None:
     os.truncate(descriptor, 0)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Write to the disk which names the folder has."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -11,12 +11,12 @@ from occd.sandbox import kernel
 
 
 @contextmanager
-def small(folder: Path) -> Iterator[Path]:
-    """A file system of its own, of 8 MiB, seen by these tests' mount namespace alone."""
+def small(folder: Path, size: str = "8m") -> Iterator[Path]:
+    """A file system of its own, seen by these tests' mount namespace alone."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     folder.mkdir()
-    kernel.mount("none", str(folder), "tmpfs", 0, "size=8m")
+    kernel.mount("none", str(folder), "tmpfs", 0, f"size={size}")
     yield folder
     kernel.unmount(str(folder))
 

@@ -8,15 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from disks import fill, small
 
 from occd.errors import DataFolderError, Unreadable
-from occd.sandbox import kernel
 from occd.sqlite import Database, open_database
 
 SOON_S = 30.0
@@ -196,19 +196,8 @@ async def test_a_slow_read_can_be_left(tmp_path: Path) -> None:
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of half a megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    kernel.mount("none", str(folder), "tmpfs", 0, "size=512k")
-    yield folder
-    kernel.unmount(str(folder))
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    with small(tmp_path / "disk", "512k") as folder:
+        yield folder
 
 
 async def test_a_full_disk_is_a_data_folder_error_and_heals(tiny_disk: Path) -> None:

@@ -47,7 +47,7 @@ class Delivery(Protocol):
 
     @property
     def owner(self) -> str | None:
-        """Who takes turns with others, as it was published. None: nobody, or version 1 published it to
+        """The owner that takes turns with others, as published. None: nobody, or version 1 published it to
         RabbitMQ."""
 
     @property

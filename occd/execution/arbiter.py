@@ -31,7 +31,7 @@ class Turn:
     def __init__(self, arbiter: "Arbiter") -> None:
         self._arbiter = arbiter
         self.owner = ""
-        """Who shares what one owner gets of the seats. Submissions of nobody have the owner ""."""
+        """The owner whose share of the seats this takes. Submissions of nobody have the owner ""."""
 
     def sit(self) -> None:
         """Ask for a seat, and give the slot back for it, now or later."""

@@ -12,6 +12,7 @@ import trio
 from occd.errors import DataFolderError
 from occd.state.embedded.shared import Shared
 from occd.trouble import Trouble
+from occd.wholefile import sync_folder
 
 _RETRY_S = 0.5
 _EXPIRE_EVERY_S = 60.0
@@ -97,11 +98,7 @@ def _write(folder: Path, name: str, data: bytes) -> None:
         os.fsync(file.fileno())
     part.rename(folder / name)
     for each in (folder, folder.parent, folder.parent.parent):
-        descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(each)
 
 
 def _read(path: Path) -> bytes | None:
