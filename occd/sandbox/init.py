@@ -5,14 +5,14 @@ import signal
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from occd.inputs import Limits, Terminal
 from occd.model import LimitName
 from occd.sandbox import Idle
 
 _HELLO = struct.Struct("=B7xQ")
-_GO = struct.Struct("=Q6I9Q")
+_GO = struct.Struct("=Q8I9Q")
 _ORDER = struct.Struct("=cB6xQQ")
 _ANSWER = struct.Struct("=B3xi")
 _END = struct.Struct("=BBBxiQQQ")
@@ -26,6 +26,17 @@ _LIMITS: dict[LimitName, int] = {
     "idle": ord("i"),
 }
 _LETTERS = {letter: name for name, letter in _LIMITS.items()}
+
+
+class Init(Protocol):
+    """The init of one jail, as long as its program runs."""
+
+    def send(self, order: bytes, *files: int) -> bool:
+        """Send an order, with open files. False when this was not possible, as when the program has
+        ended."""
+
+    def kill(self) -> None:
+        """Kill init. The kernel then kills every process of the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,9 @@ def encode_go(
         len(argv),
         len(env),
         groups,
+        int(groups > 0),  # whether a file tells the CPU time
         os.cpu_count() or 1,
+        0,
         *((tty.rows, tty.cols) if tty else (0, 0)),
         limits.file_size,
         limits.open_files,

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import trio
 
 from occd.errors import SandboxFailed
-from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, Master, decode, encode_signal
+from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, Master, decode
 from occd.sandbox.spawn import Process
 
 CONTROL_FD, LOG_FD = 3, 4
@@ -72,10 +72,6 @@ class Jail:
         self._control = control
         self._pidfd = _open_pidfd(pid)
         self._over = False
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the program and its process group, as a terminal would."""
-        self.send(encode_signal(number))
 
     def send(self, order: bytes, *files: int) -> bool:
         """Send an order to init. False when this was not possible, as when the program has ended.

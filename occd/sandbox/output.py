@@ -1,4 +1,4 @@
-"""Reads the streams of a running program in the order of its writes, up to the limit of each stream.
+"""The streams of a running program in the order of its writes, up to the limit of each stream.
 
 The output goes to whoever runs the program. Only its beginning is kept, and an account of it.
 """
@@ -18,52 +18,32 @@ _READ = 65_536
 
 
 class Output:
-    """Tells each sink the output of its pipe, or of the terminal, in whole characters. When a stream exceeds
-    its limit, `exceeded` is called, and the rest of the stream is dropped. `wrote` is called whenever there
-    was output."""
+    """Tells each sink the output of its stream in whole characters. When a stream exceeds its limit,
+    `exceeded` is called, and the rest of the stream is dropped. `wrote` is called whenever there was
+    output."""
 
     def __init__(
         self,
-        pipes: Mapping[Stream, tuple[int, Sink]],
+        sinks: Mapping[Stream, Sink],
         exceeded: Callable[[], None],
         wrote: Callable[[], None],
     ) -> None:
-        self._streams = {name: _Stream(fd, sink) for name, (fd, sink) in pipes.items()}
+        self._streams = {name: _Stream(sink) for name, sink in sinks.items()}
         self._exceeded = exceeded
         self._wrote = wrote
 
-    def start(self, nursery: trio.Nursery) -> None:
-        """Read both pipes to their ends, also past a limit, so that a program never waits for us."""
-        for stream in self._streams.values():
-            nursery.start_soon(self._read, stream)
-
-    async def _read(self, awaited: "_Stream") -> None:
-        while not awaited.ended:
-            await trio.lowlevel.wait_readable(awaited.fd)
-            self._take()
-
-    def drain(self) -> None:
-        """Read the rest when no process of the program is left: the pipes hold all remaining output. We do
-        not wait for their end, because the kernel keeps a pipe open that is in flight between two
-        sockets."""
-        while self._take():
-            pass
+    def came(self, name: Stream, data: bytes) -> None:
+        """The program has written this."""
+        stream = self._streams[name]
+        stream.came(data)
+        if stream.truncated:
+            self._exceeded()
+        self._wrote()
 
     def finish(self, *, cut: bool) -> None:
         """Tell the bytes that were held back. `cut`: the program was ended, perhaps within a character."""
         for stream in self._streams.values():
             stream.finish(cut=cut)
-
-    def _take(self) -> bool:
-        """Read each pipe once, stdout first: both may have output since the last look."""
-        took = False
-        for stream in self._streams.values():
-            took |= stream.take()
-            if stream.truncated:
-                self._exceeded()
-        if took:
-            self._wrote()
-        return took
 
     @property
     def truncated(self) -> bool:
@@ -74,9 +54,52 @@ class Output:
         return self._streams[name].written if name in self._streams else Written()
 
 
+class Pipes:
+    """Reads the output of pipes, or of a terminal. `fds` do not block."""
+
+    def __init__(self, fds: Mapping[Stream, int], output: Output) -> None:
+        self._open = dict(fds)
+        self._output = output
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Read the pipes to their ends, also past a limit, so that a program never waits for us."""
+        for name, fd in self._open.items():
+            nursery.start_soon(self._read, name, fd)
+
+    async def _read(self, name: Stream, fd: int) -> None:
+        while name in self._open:
+            await trio.lowlevel.wait_readable(fd)
+            self._take()
+
+    def drain(self) -> None:
+        """Read the rest when no process of the program is left: the pipes hold all remaining output. We do
+        not wait for their end, because the kernel keeps a pipe open that is in flight between two
+        sockets."""
+        while self._take():
+            pass
+
+    def _take(self) -> bool:
+        """Read each pipe once, stdout first: both may have output since the last look."""
+        took = False
+        for name, fd in tuple(self._open.items()):
+            try:
+                data = os.read(fd, _READ)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                data = b""  # of a terminal: nobody has its other side any more, not even init
+            if data:
+                took = True
+                self._output.came(name, data)
+            else:
+                del self._open[name]
+        return took
+
+
 class _Stream:
-    def __init__(self, fd: int, sink: Sink) -> None:
-        self.fd = fd
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._size = 0
         self._head = bytearray()
@@ -85,26 +108,10 @@ class _Stream:
         self._text = codecs.getincrementaldecoder("utf-8")()
         self._utf8 = True
         self.truncated = False
-        self.ended = False
 
-    def take(self) -> bool:
-        """Read once, if the pipe has output."""
-        if self.ended:
-            return False
-        try:
-            read = os.read(self.fd, _READ)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            read = b""  # of a terminal: nobody has its other side any more, not even init
-        if not read:
-            self.ended = True
-            return False
+    def came(self, data: bytes) -> None:
         if not self.truncated:
-            self._keep(read)
-        return True
+            self._keep(data)
 
     def _keep(self, read: bytes) -> None:
         room = self._sink.limit - self._size - len(self._half)

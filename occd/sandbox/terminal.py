@@ -77,16 +77,26 @@ class Keyboard(trio.abc.SendStream):
                     continue
                 except OSError as error:  # nobody has the other side any more
                     raise trio.BrokenResourceError from error
-                self._at_start = untyped[typed - 1] in _LINE_ENDS
+                self._at_start = ends_line(untyped[typed - 1])
                 untyped = untyped[typed:]
 
     async def wait_send_all_might_not_block(self) -> None:
         await trio.lowlevel.wait_writable(self._master)
 
     async def aclose(self) -> None:
-        """Type Ctrl-D. Within a line the first one only gives the program the line as it is. Most readers of
-        lines (Python's, Java's, Perl's, Ruby's) take the second one for the line's end, and ask again."""
-        await self.send_all(_CTRL_D if self._at_start else 3 * _CTRL_D)
+        await self.send_all(end_of_file(at_start=self._at_start))
+
+
+def end_of_file(*, at_start: bool) -> bytes:
+    """Ctrl-D, as often as it takes. Within a line the first one only gives the program the line as it is. Most
+    readers of lines (Python's, Java's, Perl's, Ruby's) take the second one for the line's end, and ask
+    again."""
+    return _CTRL_D if at_start else 3 * _CTRL_D
+
+
+def ends_line(typed: int) -> bool:
+    """Whether the line is empty after this byte."""
+    return typed in _LINE_ENDS
 
 
 def _set(master: int, window: Terminal) -> None:

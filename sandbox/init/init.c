@@ -56,6 +56,7 @@
  * The program has a session of its own, hence a share of the processors apart from init's (autogroup).
  */
 #define _GNU_SOURCE
+#include "relay.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -84,16 +85,6 @@ struct hello { /* all seven are mirrored by occd/sandbox/init.py */
     uint8_t type; /* 'R' */
     uint8_t pad[7];
     uint64_t number;
-};
-
-struct go {
-    uint64_t number;
-    uint32_t argc, envc;
-    uint32_t groups; /* number of cgroup files with this message; 0: no cgroup limits the job, sample */
-    uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
-    uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
-    uint64_t file_size, open_files, processes, stack, memory;
-    uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
 };
 
 struct master {
@@ -172,7 +163,7 @@ static void fail(const char *what) {
 
 /* The number of files that come with the message. */
 static size_t files_of(const struct go *go) {
-    return (go->rows ? 0 : STDIO) + go->groups + (go->groups ? 1 : 0);
+    return (go->rows ? 0 : STDIO) + go->groups + (go->told ? 1 : 0);
 }
 
 /* Waits for the job of this init: the message, its strings behind it, and the files that came with it. The first
@@ -269,7 +260,7 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     begin_with(RLIMIT_STACK, go->stack);
-    if (go->groups == 0) limit(RLIMIT_NPROC, go->processes);
+    if (!go->told) limit(RLIMIT_NPROC, go->processes);
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
     environ = envp;
@@ -378,6 +369,8 @@ static struct usage sample(pid_t clerk) {
     return usage;
 }
 
+static uint64_t cpu_before_ns; /* that the job's group had used before its program started */
+
 /* The CPU time in `file`: v1's cpuacct.usage is a number of nanoseconds, v2's cpu.stat has a line with it. */
 static uint64_t told_cpu_ns(int file) {
     char text[1024];
@@ -385,9 +378,11 @@ static uint64_t told_cpu_ns(int file) {
     ssize_t n = pread(file, text, sizeof text - 1, 0);
     if (n <= 0) fail("cannot read the CPU time");
     text[n] = 0;
-    if (sscanf(text, "usage_usec %llu", &value) == 1) return value * 1000u;
-    if (sscanf(text, "%llu", &value) != 1) fail("cannot understand the CPU time");
-    return value;
+    if (sscanf(text, "usage_usec %llu", &value) == 1)
+        value *= 1000u;
+    else if (sscanf(text, "%llu", &value) != 1)
+        fail("cannot understand the CPU time");
+    return value - cpu_before_ns;
 }
 
 static void answer(int error) {
@@ -692,6 +687,8 @@ static struct end run(const struct go *go, int *files) {
     int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) fail("signalfd");
     if (go->rows) files[0] = files[1] = files[2] = open_terminal(go);
+    int cpu_file = go->told ? files[STDIO + go->groups] : -1;
+    if (go->told) cpu_before_ns = told_cpu_ns(cpu_file);
     uint64_t started = now_ns();
     pid_t program = fork();
     if (program < 0) fail("fork");
@@ -706,8 +703,8 @@ static struct end run(const struct go *go, int *files) {
         .go = go,
         .program = program,
         .clerk_ends = NEVER,
-        .cpu_file = go->groups ? files[STDIO + go->groups] : -1,
-        .look = started + (!go->groups ? SAMPLE_NS : go->quiet_ns ? 0 : go->cpu_ns / go->processors),
+        .cpu_file = cpu_file,
+        .look = started + (!go->told ? SAMPLE_NS : go->quiet_ns ? 0 : go->cpu_ns / go->processors),
         .guards = {
             .wall_ends = after(started, go->wall_ns),
             .cpu_ends = go->cpu_ns ? go->cpu_ns : NEVER,
@@ -825,8 +822,9 @@ int main(int argc, char **argv) {
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc != 2) return 125;
-    control = atoi(argv[1]);
     prctl(PR_SET_DUMPABLE, 0);
+    int relayed = strcmp(argv[1], "relay") == 0;
+    control = relayed ? start_relay() : atoi(argv[1]);
     fcntl(control, F_SETFD, FD_CLOEXEC);
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
     close(0);
@@ -840,5 +838,7 @@ int main(int argc, char **argv) {
     int files[FILES_MAX];
     struct go *go = receive_go(hello.number, files);
     struct end end = run(go, files);
-    return write(control, &end, sizeof end) == sizeof end ? 0 : 125;
+    if (write(control, &end, sizeof end) != sizeof end) return 125;
+    while (relayed) pause(); /* the relay ends this process when occd needs the container no more */
+    return 0;
 }

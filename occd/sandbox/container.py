@@ -1,0 +1,323 @@
+"""A container whose init waits for a program, and one run in it.
+
+Theory of operation. A container can be given no open file. So init is the first process of the container,
+and a thread of init, the relay (`sandbox/init/relay.c`), talks to us over the container's stdin and stdout,
+in frames. The engine wraps what comes from the container once more, and tells stdout from stderr. When our
+connection ends, init ends, and the engine removes the container.
+
+A container serves one run. Its control group counts all that is in it: init, the files of the box, and what
+unpacked them. So the limit of memory has room for these, and the figure is without what was there before the
+program started.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import IO
+
+import trio
+
+from occd.errors import SandboxFailed
+from occd.inputs import Terminal
+from occd.model import Outcome, Stream
+from occd.sandbox import Run, Running
+from occd.sandbox.engine import Engine
+from occd.sandbox.group import Usage
+from occd.sandbox.init import Answer, End, Hello, Master, decode, encode_go
+from occd.sandbox.output import Output
+from occd.sandbox.program import environment, supervise
+from occd.sandbox.terminal import end_of_file, ends_line
+
+_FRAME = struct.Struct("<B3xI")
+_WRAP = struct.Struct(">B3xI")
+_COUNT = struct.Struct("<I")
+_STATUS = struct.Struct("<i")
+_SIZE = struct.Struct("<HH")
+_FIGURES = struct.Struct("<QQQ")
+_UNKNOWN = 2**64 - 1
+_WINDOW = 2**16
+_PART = 2**15
+_SETUP_S = 30.0
+_READ = 2**17
+_OWN_BYTES = 6 * 2**20
+"""Memory of init and of the kernel's account of an empty container."""
+_OWN_PROCESSES = 4
+"""init, the relay, and a clerk; or tar."""
+
+
+class Container:
+    def __init__(self, engine: Engine, number: str, sock: socket.socket) -> None:
+        self._engine = engine
+        self.id = number
+        self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        self._came = bytearray()
+        self._frames = bytearray()
+        self._said = bytearray()
+        self._number = 0
+
+    async def ready(self) -> None:
+        """Wait until init waits for a job. Raises SandboxFailed when it does not in time."""
+        with trio.move_on_after(_SETUP_S):
+            kind, body = await self.next_frame()
+            hello = decode(body)
+            if kind != b"R" or not isinstance(hello, Hello):
+                raise SandboxFailed(f"a container said what its init does not say{self.said()}")
+            self._number = hello.number
+            return
+        raise SandboxFailed(f"no container became ready within {_SETUP_S:.0f} s{self.said()}")
+
+    async def close(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._socket)
+            await self._engine.remove(self.id)
+
+    async def fill(self, archives: Sequence[IO[bytes]]) -> None:
+        """Unpack tar archives into the box, one after the other."""
+        for archive in archives:
+            while part := archive.read(_PART):
+                await self._send(b"F", part)
+            await self._send(b"F")
+            kind, body = await self.next_frame()
+            if kind != b"U" or _STATUS.unpack(body)[0] != 0:
+                raise SandboxFailed(f"the files of the box cannot be unpacked{self.said()}")
+
+    async def run(self, run: Run, box: int, task_status: trio.TaskStatus[Running]) -> Outcome:
+        """Run the program to its end. `box` has the bytes that the box is full of."""
+        limits = run.limits
+        await self._engine.limit(
+            self.id, limits.memory + box + _OWN_BYTES, limits.processes + _OWN_PROCESSES
+        )
+        message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
+        await self._send(b"G", message)
+        async with trio.open_nursery() as nursery:
+            started = _Started(self, run)
+            nursery.start_soon(started.write)
+            if run.tty:
+                await started.terminal()
+            outcome = await supervise(run, started, task_status)
+            nursery.cancel_scope.cancel()
+        return outcome
+
+    async def pack(self, into: IO[bytes], most: int) -> bool:
+        """Write the box as a tar archive. False when it has more than `most` bytes. Nothing of the program
+        is left."""
+        await self._send(b"C")
+        while True:
+            kind, body = await self.next_frame()
+            if kind == b"d":
+                if _STATUS.unpack(body)[0] != 0:
+                    raise SandboxFailed(f"the box cannot be packed{self.said()}")
+                return into.tell() <= most
+            if kind == b"D" and into.tell() <= most:
+                into.write(body)
+
+    def said(self) -> str:
+        said, self._said = self._said.decode(errors="replace").strip(), bytearray()
+        return said and f": {said}"
+
+    def hang_up(self) -> None:
+        """Say that the container is needed no more: its init ends all at once."""
+        with suppress(OSError):
+            self._socket.socket.shutdown(socket.SHUT_WR)
+
+    async def _send(self, kind: bytes, body: bytes = b"") -> None:
+        await self.send_all(frame(kind, body))
+
+    async def send_all(self, data: bytes | bytearray) -> None:
+        try:
+            await self._socket.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise SandboxFailed(f"a container has ended{self.said()}") from error
+
+    async def next_frame(self) -> tuple[bytes, bytes]:
+        """The next frame of the relay. Raises SandboxFailed when the container has ended."""
+        while True:
+            if len(self._frames) >= _FRAME.size:
+                kind, size = _FRAME.unpack_from(self._frames)
+                end = _FRAME.size + size
+                if len(self._frames) >= end:
+                    body = bytes(self._frames[_FRAME.size : end])
+                    del self._frames[:end]
+                    return bytes([kind]), body
+            await self._receive()
+
+    async def _receive(self) -> None:
+        try:
+            data = await self._socket.receive_some(_READ)
+        except trio.BrokenResourceError:
+            data = b""
+        if not data:
+            raise SandboxFailed(f"a container has ended{self.said()}")
+        self._came += data
+        at = 0
+        while len(self._came) - at >= _WRAP.size:
+            stream, size = _WRAP.unpack_from(self._came, at)
+            body = at + _WRAP.size
+            if len(self._came) - body < size:
+                break
+            part = self._came[body : body + size]
+            if stream == 2:
+                self._said = (self._said + part)[-4096:]
+            else:
+                self._frames += part
+            at = body + size
+        del self._came[:at]
+
+
+def frame(kind: bytes, body: bytes = b"") -> bytes:
+    return _FRAME.pack(kind[0], len(body)) + body
+
+
+class _Started:
+    """A program in a container, and its init."""
+
+    def __init__(self, container: Container, run: Run) -> None:
+        self._container = container
+        self._unsent = bytearray()
+        self._wake = trio.Event()
+        self._room = _WINDOW
+        self._has_room = trio.Event()
+        self._file: int | None = None
+        self._over = False
+        self._figures: tuple[int, int, int] | None = None
+        self._cpu_time = 0.0
+        self.init = self
+        self.window = _Window(self) if run.tty else None
+        self.stdin: trio.abc.SendStream = _Stdin(self, tty=run.tty is not None)
+
+    # Init
+
+    def send(self, order: bytes, *files: int) -> bool:
+        if self._over:
+            return False
+        for file in files:
+            self._file = file
+            while part := os.read(file, _PART):
+                self.post(frame(b"B", part))
+        self.post(frame(b"O", order))
+        return True
+
+    def kill(self) -> None:
+        self._over = True
+        self._container.hang_up()
+
+    def post(self, data: bytes) -> None:
+        self._unsent += data
+        self._wake.set()
+
+    async def write(self) -> None:
+        """Send what is posted, until cancelled."""
+        while True:
+            while self._unsent:
+                data, self._unsent = self._unsent, bytearray()
+                try:
+                    await self._container.send_all(data)
+                except SandboxFailed:
+                    await trio.sleep_forever()  # whoever reads tells
+            self._wake = trio.Event()
+            await self._wake.wait()
+
+    async def type(self, data: bytes) -> None:
+        """Send stdin, as the relay has room."""
+        while data:
+            while not self._room:
+                self._has_room = trio.Event()
+                await self._has_room.wait()
+            part = data[: self._room]
+            self._room -= len(part)
+            self.post(frame(b"I", part))
+            data = data[len(part) :]
+
+    # Started
+
+    def read(self, output: Output, nursery: trio.Nursery) -> None:
+        self._output = output
+
+    def drain(self) -> None:
+        """All output has come before the end."""
+
+    async def terminal(self) -> None:
+        kind, _ = await self._container.next_frame()
+        if kind != b"M":
+            raise SandboxFailed(
+                f"the program could not be given a terminal{self._container.said()}"
+            )
+
+    async def end(self, answered: Callable[[int], None]) -> End | None:
+        while True:
+            try:
+                kind, body = await self._container.next_frame()
+            except SandboxFailed:
+                if self._over:
+                    return None
+                raise
+            match kind:
+                case b"o" | b"e":
+                    name: Stream = "stdout" if kind == b"o" else "stderr"
+                    self._output.came(name, body)
+                case b"i":
+                    self._room += _COUNT.unpack(body)[0]
+                    self._has_room.set()
+                case b"b" if self._file is not None:
+                    os.write(self._file, body)
+                case b"W":
+                    answer = decode(body)
+                    assert isinstance(answer, Answer)
+                    self._file = None
+                    answered(answer.error)
+                case b"X":
+                    self._over = True
+                    self._figures = _FIGURES.unpack(body[-_FIGURES.size :])
+                    end = decode(body[: -_FIGURES.size])
+                    assert isinstance(end, End)
+                    self._cpu_time = end.cpu_time
+                    return end
+                case b"f":
+                    raise SandboxFailed(f"the program could not be started{self._container.said()}")
+
+    def said(self) -> str:
+        return self._container.said()
+
+    def usage(self) -> Usage | None:
+        if not self._figures or _UNKNOWN in self._figures:
+            return None
+        peak, before, kills = self._figures
+        return Usage(self._cpu_time, max(0, peak - before), kills)
+
+
+class _Window:
+    def __init__(self, started: _Started) -> None:
+        self._started = started
+
+    def resize(self, window: Terminal) -> None:
+        """The relay takes sizes and keys in their order."""
+        self._started.post(frame(b"Z", _SIZE.pack(window.rows, window.cols)))
+
+    async def run(self) -> None:
+        """Nothing is left to do."""
+
+
+class _Stdin(trio.abc.SendStream):
+    def __init__(self, started: _Started, *, tty: bool) -> None:
+        self._started = started
+        self._tty = tty
+        self._at_start = True
+        """Of a line of the terminal."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        await self._started.type(bytes(data))
+        if data:
+            self._at_start = ends_line(data[-1])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        if self._tty:
+            await self.send_all(end_of_file(at_start=self._at_start))
+        else:
+            await trio.lowlevel.checkpoint()
+            self._started.post(frame(b"E"))

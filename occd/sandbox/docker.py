@@ -1,0 +1,225 @@
+"""Containers made by Docker's engine.
+
+Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
+cell takes a container for each run. Files come as a tar archive. A tree is the archive of a box, and is kept
+in a file of ours.
+"""
+
+import io
+import secrets
+import tarfile
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import IO
+
+import structlog
+import trio
+
+from occd import rules
+from occd.config import Config
+from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.languages import Available, Formatters, Language, load_languages
+from occd.model import File, Limits
+from occd.sandbox import Cell, Collect, Collected, Ended, Run, Running, Tree
+from occd.sandbox.box import BOX_BYTES, INODES
+from occd.sandbox.collect import collect
+from occd.sandbox.container import Container
+from occd.sandbox.engine import Engine, Wall
+from occd.sandbox.launcher import Waits
+from occd.sandbox.tree import opened
+
+log = structlog.get_logger()
+
+INIT = "/.occd-init"
+_USER = 1000
+_TMP = 64 * 2**20
+_PACKED_MAX = 2 * BOX_BYTES
+_AGAIN_S = 1.0
+_BLOCK = 512
+
+
+class _Cell:
+    def __init__(self, docker: "_Docker", files: Sequence[File], box: int, folder: Path) -> None:
+        self._docker = docker
+        self._files = files
+        self._box = box
+        self._folder = folder
+        self._trees = 0
+
+    async def run(
+        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    ) -> Ended:
+        kept: Tree | None = None
+        collected = Collected()
+        async with self._docker.container() as container:
+            with ExitStack() as opened_files:
+                archives: list[IO[bytes]] = []
+                if run.tree:
+                    archives.append(opened_files.enter_context(run.tree.folder.open("rb")))
+                files = run.files if run.tree else (*self._files, *run.files)
+                archives.append(archive(files))
+                size = sum(_size(each) for each in archives)
+                await container.fill(archives)
+            outcome = await container.run(run, size, task_status)
+            if run.keep or run.collect:
+                self._trees += 1
+                packed = self._folder / f"tree{self._trees}"
+                with packed.open("wb") as into:
+                    whole = await container.pack(into, _PACKED_MAX)
+                if not whole:
+                    raise SandboxFailed("the box is too large to be packed")
+                if run.collect:
+                    collected = await trio.to_thread.run_sync(_collect, packed, run.collect)
+                if run.keep:
+                    kept = Tree(packed)
+        return Ended(outcome, kept, collected)
+
+
+def archive(files: Sequence[File]) -> IO[bytes]:
+    """A tar archive with these files. A later file takes the place of an earlier one."""
+    into = io.BytesIO()
+    with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for file in files:
+            rules.file_name(file.name)
+            entry = tarfile.TarInfo(file.name)
+            entry.size = len(file.content)
+            entry.mode = 0o755 if file.executable or file.content.startswith(b"#!") else 0o644
+            tar.addfile(entry, io.BytesIO(file.content))
+    into.seek(0)
+    return into
+
+
+def _size(archive: IO[bytes]) -> int:
+    size = archive.seek(0, io.SEEK_END)
+    archive.seek(0)
+    return size
+
+
+def _collect(packed: Path, wanted: Collect) -> Collected:
+    with tempfile.TemporaryDirectory(prefix="occd-") as folder:
+        with tarfile.open(packed) as tar:
+            tar.extractall(folder, filter=_harmless)
+        with opened(folder) as box:
+            return collect(box, wanted)
+
+
+def _harmless(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """A stranger's program made the file. A link and a device become a FIFO, which is left out."""
+    if member.name == ".":
+        return None
+    if not (member.isfile() or member.isdir() or member.islnk()):
+        member = member.replace(type=tarfile.FIFOTYPE, linkname="", deep=False)
+        return member
+    return tarfile.data_filter(member, folder)
+
+
+class _Docker:
+    def __init__(self, engine: Engine, wall: Wall, keep: int, nursery: trio.Nursery) -> None:
+        """`keep` containers stand ready."""
+        self._engine = engine
+        self._wall = wall
+        self._nursery = nursery
+        self._waits = Waits()
+        self._keep = keep
+        self._ready: deque[Container] = deque()
+        self._making = 0
+        self._came = trio.Condition()
+        self.languages = load_languages()
+        self.available: Available = {}
+        self.formatters: Formatters = {}
+
+    @property
+    def isolation(self) -> Sequence[str]:
+        return [f"Docker with {self._wall.runtime or 'runc'}: a container for each run"]
+
+    @property
+    def waits_s(self) -> float:
+        return self._waits.longest_s
+
+    async def trial(self) -> None:
+        pass
+
+    @asynccontextmanager
+    async def cell(
+        self, language: Language, files: Sequence[File], limits: Limits
+    ) -> AsyncIterator[Cell]:
+        with tempfile.TemporaryDirectory(prefix="occd-") as folder:
+            yield _Cell(self, files, limits.box, Path(folder))
+
+    @asynccontextmanager
+    async def container(self) -> AsyncIterator[Container]:
+        container = self._ready.popleft() if self._ready else await self._make()
+        self._nursery.start_soon(self._prepare)
+        try:
+            yield container
+        finally:
+            container.hang_up()
+            self._nursery.start_soon(self._end, container)
+
+    async def _end(self, container: Container) -> None:
+        await container.close()
+
+    async def _make(self) -> Container:
+        with self._waits.one_more():
+            number, sock = await self._engine.start(self._wall, [INIT, "relay"])
+            container = Container(self._engine, number, sock)
+            try:
+                await container.ready()
+            except BaseException:
+                await container.close()
+                raise
+            return container
+
+    async def _prepare(self) -> None:
+        if len(self._ready) + self._making >= self._keep:
+            return
+        self._making += 1
+        try:
+            self._ready.append(await self._make())
+        except SandboxFailed as error:
+            log.warning("no container can be prepared", reason=str(error))
+        finally:
+            self._making -= 1
+
+    async def clear(self) -> None:
+        for number in await self._engine.of(self._wall.label):
+            await self._engine.remove(number)
+
+
+@asynccontextmanager
+async def open_docker(
+    config: Config, cache: Path | None, only: str | None
+) -> AsyncIterator[_Docker]:
+    settings = config.sandbox
+    tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES},mode=1777,size="
+    wall = Wall(
+        image=settings.image,
+        runtime=settings.runtime,
+        user=_USER,
+        label=secrets.token_hex(8),
+        seccomp=None,
+        tmpfs={
+            "/box": f"rw,exec,nosuid,nodev,nr_inodes={INODES},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
+            "/tmp": f"{tmpfs}{_TMP}",
+        },
+        ulimits={"core": 1, "sigpending": 256, "msgqueue": 192 << 10, "memlock": 8 << 20},
+        memory=2**29,
+        processes=256,
+    )
+    try:
+        engine = Engine(settings.host)
+        if not await engine.has(wall.image):
+            raise SandboxUnavailable(f"Docker has no image {wall.image}", "Build it: make images")
+    except SandboxFailed as error:
+        raise SandboxUnavailable(str(error), "Is Docker's engine running?") from error
+    async with trio.open_nursery() as nursery:
+        docker = _Docker(engine, wall, config.execute.slots, nursery)
+        try:
+            yield docker
+        finally:
+            nursery.cancel_scope.cancel()
+            with trio.move_on_after(30, shield=True):
+                await docker.clear()

@@ -1,0 +1,141 @@
+"""Docker's engine, as far as the sandbox uses it. Each call runs in a thread, because the SDK blocks."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import docker.errors
+import requests
+import trio
+
+from occd.errors import SandboxFailed
+
+_CALL_S = 30.0
+_AT_ONCE = 16
+LABEL = "org.occd.daemon"
+"""The label of each container of ours. The value names the daemon that made the container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """How each container is made. `label` names this daemon."""
+
+    image: str
+    runtime: str | None
+    user: int
+    label: str
+    seccomp: str | None
+    tmpfs: dict[str, str]
+    ulimits: dict[str, int]
+    memory: int
+    processes: int
+
+
+class Engine:
+    def __init__(self, host: str) -> None:
+        """Raises SandboxFailed when the engine cannot be asked."""
+        self._client = docker.APIClient(base_url=host, version="1.41", timeout=_CALL_S)
+        self._limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def start(self, wall: Wall, argv: list[str]) -> tuple[str, socket.socket]:
+        """Start a container, whose id is returned, with the socket of its stdin, stdout and stderr."""
+        return await self._call(self._start, wall, argv)
+
+    async def limit(self, container: str, memory: int, processes: int) -> None:
+        """Set the limits of a container anew. `memory` is in bytes."""
+        await self._call(self._limit, container, memory, processes)
+
+    async def remove(self, container: str) -> None:
+        """Kill and remove a container, if it is there."""
+        await self._call(self._remove, container)
+
+    async def of(self, label: str) -> list[str]:
+        """The containers that the daemon of this label has made."""
+        return await self._call(self._of, label)
+
+    async def has(self, image: str) -> bool:
+        return await self._call(self._has, image)
+
+    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return await trio.to_thread.run_sync(
+                function, *args, limiter=self._limiter, abandon_on_cancel=False
+            )
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise SandboxFailed(f"Docker: {error}") from error
+
+    def _start(self, wall: Wall, argv: list[str]) -> tuple[str, socket.socket]:
+        client = self._client
+        host = client.create_host_config(
+            auto_remove=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"]
+            + ([f"seccomp={wall.seccomp}"] if wall.seccomp else []),
+            read_only=True,
+            tmpfs=wall.tmpfs,
+            network_mode="none",
+            ipc_mode="private",
+            mem_limit=wall.memory,
+            memswap_limit=wall.memory,
+            pids_limit=wall.processes,
+            ulimits=[
+                docker.types.Ulimit(name=name, soft=most, hard=most)
+                for name, most in wall.ulimits.items()
+            ],
+            log_config=docker.types.LogConfig(type="none"),
+            runtime=wall.runtime,
+        )
+        made = client.create_container(
+            wall.image,
+            argv,
+            hostname="box",
+            user=f"{wall.user}:{wall.user}",
+            working_dir="/box",
+            stdin_open=True,
+            tty=False,
+            environment={},
+            labels={LABEL: wall.label},
+            host_config=host,
+            entrypoint="",
+        )
+        container: str = made["Id"]
+        try:
+            # `stdin_open` makes the engine close stdin with our connection.
+            attached = client.attach_socket(
+                container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            )
+            sock = socket.socket(fileno=socket.dup(attached._sock.fileno()))
+            attached._response.close()
+            client.start(container)
+        except BaseException:
+            self._remove(container)
+            raise
+        return container, sock
+
+    def _limit(self, container: str, memory: int, processes: int) -> None:
+        # The SDK's own call knows no limit of processes.
+        limits = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
+        url = self._client._url("/containers/{0}/update", container)
+        self._client._raise_for_status(self._client._post_json(url, data=limits))
+
+    def _remove(self, container: str) -> None:
+        try:
+            self._client.remove_container(container, force=True)
+        except docker.errors.NotFound:
+            pass
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # the engine removes it already
+                raise
+
+    def _of(self, label: str) -> list[str]:
+        found = self._client.containers(all=True, filters={"label": f"{LABEL}={label}"})
+        return [each["Id"] for each in found]
+
+    def _has(self, image: str) -> bool:
+        try:
+            self._client.inspect_image(image)
+        except docker.errors.ImageNotFound:
+            return False
+        return True

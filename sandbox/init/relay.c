@@ -1,0 +1,409 @@
+/* The relay: what stands between occd and init where no open file can be passed, as in a container.
+ *
+ * A thread of init's process, so that no program can kill it or open its files. occd talks to it over the container's
+ * stdin and stdout, in frames: struct frame, then `size` bytes. The relay talks to init over the socket over which
+ * occd talks to init elsewhere (init.c), and holds the ends of the program's pipes or terminal that occd holds there.
+ *
+ * occd -> relay
+ *   'F'  a part of a tar archive that is unpacked into the box; an empty part ends it. Before 'G' alone.
+ *   'G'  struct go with its strings. The job's limits of memory and processes are those of the container.
+ *   'I'  bytes for stdin or the keyboard. At most WINDOW of them are on their way: 'i' tells how many were taken.
+ *   'E'  the end of stdin.
+ *   'B'  a part of the file of the next order.
+ *   'O'  struct order, with its path.
+ *   'Z'  struct size: the terminal's window.
+ *   'C'  pack the box, when the program has ended.
+ * relay -> occd
+ *   'R'  struct hello, as init sent it.          'U'  an int32: how unpacking ended, as from waitpid.
+ *   'o', 'e'  output of stdout (or the terminal) and stderr.
+ *   'i'  a uint32: so many bytes of stdin were taken.
+ *   'M'  the program has a terminal.            'b'  a part of the file that the next 'W' is about.
+ *   'W'  struct answer.                         'X'  struct end, then struct figures. All output has come before.
+ *   'D'  a part of the packed box.              'd'  an int32: how packing ended.
+ *
+ * The end of stdin ends the container: occd has died, or needs it no more.
+ */
+#define _GNU_SOURCE
+#include "relay.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+struct frame {
+    uint8_t type;
+    uint8_t pad[3];
+    uint32_t size;
+};
+
+struct size {
+    uint16_t rows, cols;
+};
+
+struct figures { /* of the container's control group */
+    uint64_t peak, at_start, oom_kills; /* bytes: at most, and before the program started; UINT64_MAX: not known */
+};
+
+enum { WINDOW = 1 << 16, CHUNK = 1 << 15, FRAME_MAX = 4 << 20, QUEUE_MAX = 1 << 18, PARTS_MAX = 1 << 25 };
+
+struct buffer {
+    char *bytes;
+    size_t size, room;
+};
+
+static int from_occd, to_occd, init_side;
+static struct buffer came, queue, typed; /* from occd; to occd; for the program */
+static int streams[2] = {-1, -1};        /* our ends of stdout and stderr; of the terminal in the first */
+static int stdin_side = -1, terminal = -1;
+static int stdin_ends;
+static int blob = -1;      /* of the next order; then of the order that is being worked on */
+static int reads_blob;     /* the order fills it */
+static int packing = -1;   /* the packed box */
+static pid_t packer;
+static int unpacking = -1;
+static pid_t unpacker;
+static struct figures figures;
+
+static void give_up(const char *what) {
+    fprintf(stderr, "occd-init: relay: %s: %s\n", what, strerror(errno));
+    _exit(125);
+}
+
+static void add(struct buffer *to, const void *bytes, size_t size) {
+    if (to->size + size > to->room) {
+        to->room = 2 * (to->size + size);
+        if (!(to->bytes = realloc(to->bytes, to->room))) give_up("realloc");
+    }
+    memcpy(to->bytes + to->size, bytes, size);
+    to->size += size;
+}
+
+static void drop(struct buffer *from, size_t size) {
+    from->size -= size;
+    memmove(from->bytes, from->bytes + size, from->size);
+}
+
+static void tell(char type, const void *bytes, size_t size) {
+    struct frame frame = {.type = (uint8_t)type, .size = (uint32_t)size};
+    add(&queue, &frame, sizeof frame);
+    add(&queue, bytes, size);
+}
+
+static void close_side(int *side) {
+    if (*side >= 0) close(*side);
+    *side = -1;
+}
+
+/* The control group's figures. A container has its own group at the root of what it sees. */
+static const char *const PEAK[] = {"/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes", NULL};
+static const char *const NOW[] = {"/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes", NULL};
+static const char *const KILLS[] = {"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control", NULL};
+static const char *const CPU[] = {"/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpuacct/cpuacct.usage", NULL};
+
+static int open_first(const char *const *paths) {
+    for (; *paths; paths++) {
+        int file = open(*paths, O_RDONLY | O_CLOEXEC);
+        if (file >= 0) return file;
+    }
+    return -1;
+}
+
+static uint64_t figure(const char *const *paths, const char *name) {
+    char text[4096];
+    unsigned long long value;
+    int file = open_first(paths);
+    if (file < 0) return UINT64_MAX;
+    ssize_t n = read(file, text, sizeof text - 1);
+    close(file);
+    if (n <= 0) return UINT64_MAX;
+    text[n] = 0;
+    const char *at = name ? strstr(text, name) : text;
+    return at && sscanf(at + (name ? strlen(name) : 0), "%llu", &value) == 1 ? value : UINT64_MAX;
+}
+
+/* A process of ours, before the program runs or after: tar, with the pipe as its stdin or its stdout. */
+static int run_tar(const char *const *argv, int their, pid_t *pid) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+    if ((*pid = fork()) < 0) give_up("fork");
+    if (*pid == 0) {
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGPIPE, SIG_DFL);
+        if (dup2(ends[their], their) != their || chdir("/box") != 0) _exit(125);
+        execv("/bin/tar", (char *const *)argv);
+        fprintf(stderr, "occd-init: relay: /bin/tar: %s\n", strerror(errno));
+        _exit(125);
+    }
+    close(ends[their]);
+    return ends[!their];
+}
+
+static int32_t end_of(pid_t pid) {
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) give_up("waitpid");
+    return status;
+}
+
+static void unpack(const char *bytes, size_t size) {
+    static const char *const argv[] = {"tar", "--extract", "--preserve-permissions", "--no-same-owner",
+                                       "--delay-directory-restore", "--overwrite", NULL};
+    if (unpacking < 0) unpacking = run_tar(argv, 0, &unpacker);
+    if (size == 0) {
+        close_side(&unpacking);
+        int32_t status = end_of(unpacker);
+        tell('U', &status, sizeof status);
+    }
+    while (size) {
+        ssize_t n = write(unpacking, bytes, size);
+        if (n < 0 && errno != EINTR) return; /* its end tells */
+        if (n > 0) bytes += n, size -= (size_t)n;
+    }
+}
+
+static void pack(void) {
+    static const char *const argv[] = {"tar", "--create", "--format=pax", "--sort=name", "--sparse", ".", NULL};
+    packing = run_tar(argv, 1, &packer);
+}
+
+/* Sends a message to init, with files. */
+static void pass_on(const void *bytes, size_t size, const int *files, size_t count) {
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(4 * sizeof(int))];
+    } extra = {{.cmsg_len = CMSG_LEN(count * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    if (count) memcpy(CMSG_DATA(&extra.aligned), files, count * sizeof(int));
+    struct iovec from = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
+    struct msghdr message = {.msg_iov = &from, .msg_iovlen = 1, .msg_control = count ? &extra : NULL,
+                             .msg_controllen = count ? CMSG_SPACE(count * sizeof(int)) : 0};
+    if (sendmsg(init_side, &message, 0) != (ssize_t)size) give_up("sendmsg");
+}
+
+static void make_pipe(int *ours, int *theirs, int they_write) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+    *ours = ends[!they_write], *theirs = ends[they_write];
+    fcntl(*ours, F_SETFL, O_NONBLOCK);
+}
+
+static void begin(char *bytes, size_t size) {
+    struct go *go = (struct go *)bytes;
+    int files[4], count = 0;
+    if (size < sizeof *go) give_up("go");
+    if (!go->rows) {
+        make_pipe(&stdin_side, &files[0], 0);
+        make_pipe(&streams[0], &files[1], 1);
+        make_pipe(&streams[1], &files[2], 1);
+        count = 3;
+    }
+    int cpu = open_first(CPU);
+    if ((go->told = cpu >= 0)) files[count++] = cpu;
+    figures.at_start = figure(NOW, NULL);
+    pass_on(bytes, size, files, (size_t)count);
+    while (count) close(files[--count]);
+}
+
+static void order(const char *bytes, size_t size) {
+    char type = size ? bytes[0] : 0;
+    int works = type == 'P' || type == 'L' || type == 'G';
+    if (works && blob < 0 && (blob = memfd_create("occd-files", MFD_CLOEXEC)) < 0) give_up("memfd_create");
+    if (works && lseek(blob, 0, SEEK_SET) != 0) give_up("lseek");
+    reads_blob = type == 'L' || type == 'G';
+    pass_on(bytes, size, &blob, works);
+}
+
+static void keep_part(const char *bytes, size_t size) {
+    if (blob < 0 && (blob = memfd_create("occd-files", MFD_CLOEXEC)) < 0) give_up("memfd_create");
+    if (write(blob, bytes, size) != (ssize_t)size) give_up("write");
+}
+
+static void resize(const struct size *size) {
+    struct winsize window = {.ws_row = size->rows, .ws_col = size->cols};
+    if (terminal >= 0) ioctl(terminal, TIOCSWINSZ, &window);
+}
+
+static void obey(char type, char *bytes, size_t size) {
+    switch (type) {
+    case 'F': unpack(bytes, size); break;
+    case 'G': begin(bytes, size); break;
+    case 'I': add(&typed, bytes, size); break;
+    case 'E': stdin_ends = 1; break;
+    case 'B': keep_part(bytes, size); break;
+    case 'O': order(bytes, size); break;
+    case 'Z':
+        if (size == sizeof(struct size)) resize((struct size *)bytes);
+        break;
+    case 'C': pack(); break;
+    }
+}
+
+/* Whether there was something to read. */
+static int take(int file, struct buffer *into, size_t most) {
+    char bytes[CHUNK];
+    ssize_t n = read(file, bytes, most < sizeof bytes ? most : sizeof bytes);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 1;
+    if (n <= 0) return 0;
+    add(into, bytes, (size_t)n);
+    return 1;
+}
+
+static void hear_occd(void) {
+    if (!take(from_occd, &came, CHUNK)) _exit(0);
+    size_t at = 0;
+    struct frame frame;
+    while (came.size - at >= sizeof frame) {
+        memcpy(&frame, came.bytes + at, sizeof frame);
+        if (frame.size > FRAME_MAX) give_up("a frame is too long");
+        if (came.size - at - sizeof frame < frame.size) break;
+        obey((char)frame.type, came.bytes + at + sizeof frame, frame.size);
+        at += sizeof frame + frame.size;
+    }
+    drop(&came, at);
+}
+
+/* Output that the program has written. Returns whether there may be more. */
+static int take_output(int which) {
+    char bytes[CHUNK];
+    ssize_t n = read(streams[which], bytes, sizeof bytes);
+    if (n > 0) {
+        tell(which ? 'e' : 'o', bytes, (size_t)n);
+        return 1;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    if (streams[which] != terminal) close_side(&streams[which]);
+    else streams[which] = -1;
+    return 0;
+}
+
+static void tell_blob(void) {
+    char bytes[CHUNK];
+    if (reads_blob)
+        for (ssize_t n, at = 0; at < PARTS_MAX && (n = pread(blob, bytes, sizeof bytes, at)) > 0; at += n)
+            tell('b', bytes, (size_t)n);
+    close_side(&blob);
+}
+
+static void hear_init(void) {
+    char bytes[256];
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } extra;
+    struct iovec into = {.iov_base = bytes, .iov_len = sizeof bytes - sizeof figures};
+    struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
+    ssize_t size = recvmsg(init_side, &message, MSG_CMSG_CLOEXEC);
+    if (size <= 0) give_up("recvmsg");
+    struct cmsghdr *file = CMSG_FIRSTHDR(&message);
+    switch (bytes[0]) {
+    case 'M':
+        if (!file) give_up("a terminal is missing");
+        memcpy(&terminal, CMSG_DATA(file), sizeof terminal);
+        fcntl(terminal, F_SETFL, O_NONBLOCK);
+        if ((stdin_side = fcntl(terminal, F_DUPFD_CLOEXEC, 3)) < 0) give_up("dup");
+        streams[0] = terminal;
+        break;
+    case 'W': tell_blob(); break;
+    case 'X':
+    case 'F':
+        for (int which = 0; which < 2; which++)
+            while (streams[which] >= 0 && take_output(which)) continue;
+        figures.peak = figure(PEAK, NULL);
+        figures.oom_kills = figure(KILLS, "oom_kill ");
+        memcpy(bytes + size, &figures, sizeof figures);
+        size += (ssize_t)sizeof figures;
+        close_side(&stdin_side);
+    }
+    tell(bytes[0] == 'F' ? 'f' : bytes[0], bytes, (size_t)size);
+}
+
+static void type(void) {
+    ssize_t n = typed.size ? write(stdin_side, typed.bytes, typed.size) : 0;
+    if (n < 0 && errno != EAGAIN && errno != EINTR) { /* the program need not read its stdin */
+        close_side(&stdin_side);
+        n = (ssize_t)typed.size;
+    }
+    if (n > 0) {
+        uint32_t taken = (uint32_t)n;
+        drop(&typed, taken);
+        tell('i', &taken, sizeof taken);
+    }
+    if (stdin_ends && !typed.size && terminal < 0) close_side(&stdin_side);
+}
+
+static void take_packed(void) {
+    char bytes[CHUNK];
+    ssize_t n = read(packing, bytes, sizeof bytes);
+    if (n < 0 && errno == EINTR) return;
+    if (n > 0) {
+        tell('D', bytes, (size_t)n);
+        return;
+    }
+    close_side(&packing);
+    int32_t status = end_of(packer);
+    tell('d', &status, sizeof status);
+}
+
+static void send_queue(void) {
+    ssize_t n = write(to_occd, queue.bytes, queue.size);
+    if (n > 0) drop(&queue, (size_t)n);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) _exit(0);
+}
+
+static void *relay(void *nothing) {
+    for (;;) {
+        int room = queue.size < QUEUE_MAX;
+        struct pollfd fds[] = {
+            {.fd = from_occd, .events = POLLIN},
+            {.fd = queue.size ? to_occd : -1, .events = POLLOUT},
+            {.fd = init_side, .events = POLLIN},
+            {.fd = room ? streams[0] : -1, .events = POLLIN},
+            {.fd = room ? streams[1] : -1, .events = POLLIN},
+            {.fd = stdin_side >= 0 && (typed.size || (stdin_ends && terminal < 0)) ? stdin_side : -1, .events = POLLOUT},
+            {.fd = room ? packing : -1, .events = POLLIN},
+        };
+        if (poll(fds, sizeof fds / sizeof *fds, -1) < 0) {
+            if (errno != EINTR) give_up("poll");
+            continue;
+        }
+        if (fds[1].revents) send_queue();
+        if (fds[0].revents) hear_occd();
+        if (fds[2].revents) hear_init();
+        if (fds[3].revents && streams[0] >= 0) take_output(0);
+        if (fds[4].revents && streams[1] >= 0) take_output(1);
+        if (fds[5].revents && stdin_side >= 0) type();
+        if (fds[6].revents) take_packed();
+    }
+    return nothing;
+}
+
+int start_relay(void) {
+    int sides[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    sigset_t all, before;
+    pthread_t thread;
+    from_occd = fcntl(0, F_DUPFD_CLOEXEC, 3);
+    to_occd = fcntl(1, F_DUPFD_CLOEXEC, 3);
+    if (null < 0 || from_occd < 0 || to_occd < 0 || dup2(null, 0) != 0 || dup2(null, 1) != 1) give_up("stdin and stdout");
+    close(null);
+    fcntl(to_occd, F_SETFL, O_NONBLOCK);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) != 0) give_up("socketpair");
+    init_side = sides[0];
+    int room = FRAME_MAX;
+    setsockopt(init_side, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    sigfillset(&all); /* init's thread waits for signals */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&thread, NULL, relay, NULL) != 0) give_up("pthread_create");
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return sides[1];
+}

@@ -1,0 +1,16 @@
+#include <stdint.h>
+
+struct go {
+    uint64_t number;
+    uint32_t argc, envc;
+    uint32_t groups; /* number of cgroup files with this message */
+    uint32_t told; /* 1: without groups, a file with this message gives the CPU time; without both, sample */
+    uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
+    uint32_t pad;
+    uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
+    uint64_t file_size, open_files, processes, stack, memory;
+    uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
+};
+
+/* Starts the relay, and returns init's side of the socket. */
+int start_relay(void);
