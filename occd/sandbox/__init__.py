@@ -7,7 +7,7 @@ repeated elsewhere.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,6 +221,14 @@ class Cell(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that programs can execute. `mark` changes when the file does."""
+
+    path: str
+    mark: str
+
+
 class Sandbox(Protocol):
     @property
     def languages(self) -> dict[str, Language]: ...
@@ -240,6 +248,9 @@ class Sandbox(Protocol):
     @property
     def waits_s(self) -> float:
         """For how long somebody has been waiting for a jail that does not stand yet: milliseconds."""
+
+    async def find(self, patterns: Sequence[str]) -> Mapping[str, Sequence[Found]]:
+        """The files that programs see and that match each pattern, in the order of their names."""
 
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.
@@ -263,7 +274,13 @@ async def open_sandbox(
 
     Raises SandboxUnavailable, which names the remedy, when this machine cannot isolate programs.
     """
-    from occd.sandbox.nsjail import open_nsjail
+    if config.sandbox.kind == "docker":
+        from occd.sandbox.docker import open_docker
 
-    async with open_nsjail(config, cache, only) as sandbox:
+        opened: AbstractAsyncContextManager[Sandbox] = open_docker(config, cache, only)
+    else:
+        from occd.sandbox.nsjail import open_nsjail
+
+        opened = open_nsjail(config, cache, only)
+    async with opened as sandbox:
         yield sandbox

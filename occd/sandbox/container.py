@@ -25,7 +25,7 @@ from occd.model import Outcome, Stream
 from occd.sandbox import Run, Running
 from occd.sandbox.engine import Engine
 from occd.sandbox.group import Usage
-from occd.sandbox.init import Answer, End, Hello, Master, decode, encode_go
+from occd.sandbox.init import Answer, End, Hello, decode, encode_go
 from occd.sandbox.output import Output
 from occd.sandbox.program import environment, supervise
 from occd.sandbox.terminal import end_of_file, ends_line

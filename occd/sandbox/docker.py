@@ -23,12 +23,13 @@ from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.model import File, Limits
-from occd.sandbox import Cell, Collect, Collected, Ended, Run, Running, Tree
+from occd.sandbox import Cell, Collect, Collected, Ended, Found, Run, Running, Sink, Tree
 from occd.sandbox.box import BOX_BYTES, INODES
 from occd.sandbox.collect import collect
 from occd.sandbox.container import Container
 from occd.sandbox.engine import Engine, Wall
 from occd.sandbox.launcher import Waits
+from occd.sandbox.probe import probe
 from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
@@ -38,7 +39,17 @@ _USER = 1000
 _TMP = 64 * 2**20
 _PACKED_MAX = 2 * BOX_BYTES
 _AGAIN_S = 1.0
-_BLOCK = 512
+_FIND = """\
+set -f
+for pattern in $PATTERNS; do
+    set +f
+    for file in $pattern; do
+        [ -e "$file" ] && echo "$pattern|$file|$(readlink -f "$file") $(stat -L -c "%Y %s" "$file")"
+    done
+    set -f
+done
+exit 0
+"""
 
 
 class _Cell:
@@ -139,6 +150,24 @@ class _Docker:
     def waits_s(self) -> float:
         return self._waits.longest_s
 
+    async def find(self, patterns: Sequence[str]) -> dict[str, list[Found]]:
+        """Asked of a container, whose shell knows the patterns."""
+        told = bytearray()
+        limits = Limits()
+        run = Run(
+            ["/bin/sh", "-c", _FIND], [("PATTERNS", " ".join(patterns))], limits,
+            Sink(limits.output, told.extend), Sink(limits.output),
+        )  # fmt: skip
+        async with self.cell(next(iter(self.languages.values())), (), limits) as cell:
+            outcome = (await cell.run(run)).outcome
+        if not outcome.succeeded:
+            raise SandboxUnavailable(f"the languages' files cannot be found: {outcome}", "")
+        found: dict[str, list[Found]] = {pattern: [] for pattern in patterns}
+        for line in told.decode().splitlines():
+            pattern, path, mark = line.split("|", 2)
+            found[pattern].append(Found(path, mark))
+        return found
+
     async def trial(self) -> None:
         pass
 
@@ -184,7 +213,10 @@ class _Docker:
         finally:
             self._making -= 1
 
-    async def clear(self) -> None:
+    async def close(self) -> None:
+        """Remove all containers of ours."""
+        while self._ready:
+            await self._ready.popleft().close()
         for number in await self._engine.of(self._wall.label):
             await self._engine.remove(number)
 
@@ -218,8 +250,10 @@ async def open_docker(
     async with trio.open_nursery() as nursery:
         docker = _Docker(engine, wall, config.execute.slots, nursery)
         try:
+            docker.available, docker.formatters = await probe(docker, cache, only)
             yield docker
         finally:
             nursery.cancel_scope.cancel()
             with trio.move_on_after(30, shield=True):
-                await docker.clear()
+                await docker.close()
+                await engine.close()

@@ -58,6 +58,9 @@ class Engine:
     async def has(self, image: str) -> bool:
         return await self._call(self._has, image)
 
+    async def close(self) -> None:
+        await trio.to_thread.run_sync(self._client.close)
+
     async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return await trio.to_thread.run_sync(
@@ -106,10 +109,17 @@ class Engine:
             attached = client.attach_socket(
                 container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             )
-            sock = socket.socket(fileno=socket.dup(attached._sock.fileno()))
-            attached._response.close()
+            connection = attached._sock
+            sock: socket.socket = connection.dup()
+            attached.close()
+            connection.close()
+        except BaseException:
+            self._remove(container)
+            raise
+        try:
             client.start(container)
         except BaseException:
+            sock.close()
             self._remove(container)
             raise
         return container, sock

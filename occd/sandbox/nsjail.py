@@ -10,6 +10,8 @@ Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A co
 before the program starts, so that the next jail can never show it.
 """
 
+import glob
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -23,7 +25,7 @@ from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.model import File, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Sink, Tree, kernel
+from occd.sandbox import Cell, Collected, Ended, Found, Run, Running, Sink, Tree, kernel
 from occd.sandbox.box import Place, seal
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
@@ -225,6 +227,10 @@ class _Nsjail:
     def waits_s(self) -> float:
         return self._host.waits.longest_s
 
+    async def find(self, patterns: Sequence[str]) -> dict[str, list[Found]]:
+        await trio.lowlevel.checkpoint()
+        return {pattern: _found(self._host.root, pattern) for pattern in patterns}
+
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
             await self._clear_again()
@@ -287,6 +293,17 @@ class _Nsjail:
         await self._clear_again()
 
 
+def _found(root: Path, pattern: str) -> list[Found]:
+    files = []
+    for shown in sorted(glob.glob(str(root) + pattern)):
+        path = "/" + str(Path(shown).relative_to(root))
+        # Links like /etc/alternatives are absolute, so they are followed on the machine, not in `root`.
+        real = os.path.realpath(path)
+        status = os.stat(real)
+        files.append(Found(path, f"{real} {status.st_mtime_ns} {status.st_size}"))
+    return files
+
+
 @asynccontextmanager
 async def open_nsjail(
     config: Config, cache: Path | None, only: str | None
@@ -297,7 +314,7 @@ async def open_nsjail(
         sandbox.clear_leftovers()
         try:
             await sandbox.trial()
-            sandbox.available, sandbox.formatters = await probe(sandbox, host.root, cache, only)
+            sandbox.available, sandbox.formatters = await probe(sandbox, cache, only)
             yield sandbox
         finally:
             with trio.move_on_after(_CLOSE_S, shield=True):

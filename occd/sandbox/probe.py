@@ -1,12 +1,10 @@
 """Which language versions and formatters answer, inside the jail. What the jail does not show does not
 count."""
 
-import glob
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +21,7 @@ from occd.languages import (
     Language,
 )
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Feed, Run, Sandbox, Sink
+from occd.sandbox import Feed, Found, Run, Sandbox, Sink
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
@@ -31,7 +29,7 @@ _FORMATS = "formats"
 
 
 async def probe(
-    sandbox: Sandbox, root: Path, cache: Path | None, only: str | None = None
+    sandbox: Sandbox, cache: Path | None, only: str | None = None
 ) -> tuple[Available, Formatters]:
     """Ask every candidate of every language (or of `only`) for its version, and every formatter to format the
     language's hello.
@@ -40,12 +38,21 @@ async def probe(
     only what has changed is asked again.
     """
     known = _load(cache)
+    asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
+    found = await sandbox.find(
+        [
+            pattern
+            for language in asked
+            for each in (language, *language.formatters)
+            for pattern in each.candidates
+        ]
+    )
     versions: dict[str, dict[str, str]] = {}
     formatters: dict[str, list[InstalledFormatter]] = {}
     limiter = trio.CapacityLimiter(_AT_ONCE)
 
-    async def ask(language: Language, binary: str) -> None:
-        key = _fingerprint(root, language, binary)
+    async def ask(language: Language, file: Found) -> None:
+        binary, key = file.path, _fingerprint(language, file)
         version = known.get(key)
         if version is None:
             async with limiter:
@@ -54,46 +61,50 @@ async def probe(
             known[key] = version
             versions.setdefault(language.id, {})[binary] = version
 
-    async def try_to_format(language: Language, found: InstalledFormatter) -> None:
-        key = _fingerprint(root, language, found.binary, found.formatter)
+    async def try_to_format(language: Language, formatter: Formatter, file: Found) -> None:
+        installed = InstalledFormatter(formatter, file.path)
+        key = _fingerprint(language, file, formatter)
         if key not in known:
             async with limiter:
-                if not await _formats(sandbox, language, found):
+                if not await _formats(sandbox, language, installed):
                     return
         known[key] = _FORMATS
-        formatters.setdefault(language.id, []).append(found)
+        formatters.setdefault(language.id, []).append(installed)
 
     async with trio.open_nursery() as nursery:
-        for language in sandbox.languages.values():
-            if only not in (None, language.id):
-                continue
-            for binary in _candidates(root, language.candidates):
-                nursery.start_soon(ask, language, binary)
-            for each in _formatters(root, language):
-                nursery.start_soon(try_to_format, language, each)
+        for language in asked:
+            for file in _files(found, language.candidates):
+                nursery.start_soon(ask, language, file)
+            for formatter, file in _formatters(found, language):
+                nursery.start_soon(try_to_format, language, formatter, file)
     if cache:
         _save(cache, known)
     return (
         {name: _newest_first(each) for name, each in versions.items()},
         {
-            name: next(each for each in _formatters(root, sandbox.languages[name]) if each in found)
-            for name, found in formatters.items()
+            name: next(
+                installed
+                for formatter, file in _formatters(found, sandbox.languages[name])
+                if (installed := InstalledFormatter(formatter, file.path)) in those
+            )
+            for name, those in formatters.items()
             if name in versions
         },
     )
 
 
-def _candidates(root: Path, patterns: Iterable[str]) -> list[str]:
-    found = [path for pattern in patterns for path in sorted(glob.glob(str(root) + pattern))]
-    return ["/" + str(Path(path).relative_to(root)) for path in found]
+def _files(found: Mapping[str, Sequence[Found]], patterns: Iterable[str]) -> list[Found]:
+    return [file for pattern in patterns for file in found[pattern]]
 
 
-def _formatters(root: Path, language: Language) -> list[InstalledFormatter]:
+def _formatters(
+    found: Mapping[str, Sequence[Found]], language: Language
+) -> list[tuple[Formatter, Found]]:
     """Those that may answer, the best first."""
     return [
-        InstalledFormatter(formatter, binary)
+        (formatter, file)
         for formatter in language.formatters
-        for binary in _candidates(root, formatter.candidates)
+        for file in _files(found, formatter.candidates)
     ]
 
 
@@ -142,13 +153,8 @@ async def _ended(
         return None
 
 
-def _fingerprint(
-    root: Path, language: Language, binary: str, formatter: Formatter | None = None
-) -> str:
-    # Links like /etc/alternatives are absolute, so they are followed on the machine, not in `root`.
-    real = os.path.realpath(binary)
-    found = os.stat(real)
-    parts: list[object] = [binary, real, found.st_mtime_ns, found.st_size, asdict(language)]
+def _fingerprint(language: Language, file: Found, formatter: Formatter | None = None) -> str:
+    parts: list[object] = [file.path, file.mark, asdict(language)]
     if formatter:
         parts.append(asdict(formatter))
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
