@@ -123,6 +123,24 @@ def seal(tree: Path) -> None:
     kernel.mount("none", str(tree), None, kernel.MS_REMOUNT | kernel.MS_RDONLY | SAFE)
 
 
+def together(files: Sequence[File], more: Sequence[File]) -> list[File]:
+    """All of `more`, and those of `files` that do not stand in their way."""
+    names = {file.name for file in more}
+    above = {folder for name in names for folder in _folders(name)}
+    kept = (
+        file
+        for file in files
+        if file.name not in names | above and names.isdisjoint(_folders(file.name))
+    )
+    return [*kept, *more]
+
+
+def _folders(name: str) -> list[str]:
+    """`a` and `a/b` for `a/b/c`."""
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
 def _mount_tmpfs(path: Path, size: int, uid: int) -> None:
     owner = f"uid={uid},gid={uid},mode=755"
     kernel.mount("tmpfs", str(path), "tmpfs", SAFE, f"size={size},nr_inodes={INODES},{owner}")

@@ -5,6 +5,7 @@ cell takes a container for each run. Files come as a tar archive. A tree is the 
 in a file of ours.
 """
 
+import copy
 import io
 import secrets
 import tarfile
@@ -24,7 +25,7 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.model import File, Limits
 from occd.sandbox import Cell, Collect, Collected, Ended, Found, Run, Running, Sink, Tree
-from occd.sandbox.box import BOX_BYTES, INODES
+from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.collect import collect
 from occd.sandbox.container import Container
 from occd.sandbox.engine import Engine, Wall
@@ -70,7 +71,7 @@ class _Cell:
                 archives: list[IO[bytes]] = []
                 if run.tree:
                     archives.append(opened_files.enter_context(run.tree.folder.open("rb")))
-                files = run.files if run.tree else (*self._files, *run.files)
+                files = run.files if run.tree else together(self._files, run.files)
                 archives.append(archive(files))
                 size = sum(_size(each) for each in archives)
                 await container.fill(archives)
@@ -122,7 +123,8 @@ def _harmless(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
     if member.name == ".":
         return None
     if not (member.isfile() or member.isdir() or member.islnk()):
-        member = member.replace(type=tarfile.FIFOTYPE, linkname="", deep=False)
+        member = copy.copy(member)
+        member.type, member.linkname = tarfile.FIFOTYPE, ""
         return member
     return tarfile.data_filter(member, folder)
 

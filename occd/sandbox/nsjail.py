@@ -26,7 +26,7 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.model import File, Limits
 from occd.sandbox import Cell, Collected, Ended, Found, Run, Running, Sink, Tree, kernel
-from occd.sandbox.box import Place, seal
+from occd.sandbox.box import Place, seal, together
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
 from occd.sandbox.host import Host, open_host, refuse_exposed_folders
@@ -93,7 +93,7 @@ class _Cell:
     async def _fill(self, launcher: Launcher, place: Place, run: Run) -> None:
         """Fill the box of the jail that stands ready."""
         if not run.tree:
-            files = _together(self._files, run.files)
+            files = together(self._files, run.files)
             size = self._box + rules.room(len(file.content) for file in run.files)
             await _in_thread_if(_are_long(files), place.fill, files, size)
             return
@@ -133,24 +133,6 @@ class _Cell:
 
     def close(self) -> None:
         self._trees.close()
-
-
-def _together(files: Sequence[File], more: Sequence[File]) -> list[File]:
-    """All of `more`, and those of `files` that do not stand in their way."""
-    names = {file.name for file in more}
-    above = {folder for name in names for folder in _folders(name)}
-    kept = (
-        file
-        for file in files
-        if file.name not in names | above and names.isdisjoint(_folders(file.name))
-    )
-    return [*kept, *more]
-
-
-def _folders(name: str) -> list[str]:
-    """`a` and `a/b` for `a/b/c`."""
-    parts = name.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _are_long(files: Sequence[File]) -> bool:
