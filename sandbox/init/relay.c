@@ -131,25 +131,6 @@ static uint64_t figure(const char *const *paths, const char *name) {
     return at && sscanf(at + (name ? strlen(name) : 0), "%llu", &value) == 1 ? value : UINT64_MAX;
 }
 
-/* A process of ours, before the program runs or after: tar, with the pipe as its stdin or its stdout. */
-static int run_tar(const char *const *argv, int their, pid_t *pid) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
-    if ((*pid = fork()) < 0) give_up("fork");
-    if (*pid == 0) {
-        sigset_t none;
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        signal(SIGPIPE, SIG_DFL);
-        if (dup2(ends[their], their) != their || chdir("/box") != 0) _exit(125);
-        execv("/bin/tar", (char *const *)argv);
-        fprintf(stderr, "occd-init: relay: /bin/tar: %s\n", strerror(errno));
-        _exit(125);
-    }
-    close(ends[their]);
-    return ends[!their];
-}
-
 static int32_t end_of(pid_t pid) {
     int status;
     while (waitpid(pid, &status, 0) < 0)
@@ -157,9 +138,32 @@ static int32_t end_of(pid_t pid) {
     return status;
 }
 
+/* A process of ours, before the program runs or after, with `file` as its descriptor `at`. */
+static pid_t run_tool(const char *const *argv, int file, int at) {
+    pid_t pid = fork();
+    if (pid < 0) give_up("fork");
+    if (pid) return pid;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    if ((file >= 0 && dup2(file, at) != at) || chdir("/box") != 0) _exit(125);
+    execv(argv[0], (char *const *)argv);
+    fprintf(stderr, "occd-init: relay: %s: %s\n", argv[0], strerror(errno));
+    _exit(125);
+}
+
+static int run_tar(const char *const *argv, int their, pid_t *pid) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+    *pid = run_tool(argv, ends[their], their);
+    close(ends[their]);
+    return ends[!their];
+}
+
 static void unpack(const char *bytes, size_t size) {
-    static const char *const argv[] = {"tar", "--extract", "--preserve-permissions", "--no-same-owner",
-                                       "--delay-directory-restore", "--overwrite", NULL};
+    static const char *const argv[] = {"/bin/tar", "--extract", "--preserve-permissions", "--no-same-owner",
+                                       "--delay-directory-restore", "--unlink-first", "--recursive-unlink", NULL};
     if (unpacking < 0) unpacking = run_tar(argv, 0, &unpacker);
     if (size == 0) {
         close_side(&unpacking);
@@ -173,8 +177,13 @@ static void unpack(const char *bytes, size_t size) {
     }
 }
 
+/* The program's user, whom we are, may have taken the right to read from itself. */
 static void pack(void) {
-    static const char *const argv[] = {"tar", "--create", "--format=pax", "--sort=name", "--sparse", ".", NULL};
+    static const char *const readable[] = {
+        "/usr/bin/find", ".", "-type", "d", "!", "-perm", "-u=rwx", "-exec", "/bin/chmod", "u+rwx", "{}", ";",
+        "-o", "-type", "f", "!", "-perm", "-u=r", "-exec", "/bin/chmod", "u+r", "{}", "+", NULL};
+    static const char *const argv[] = {"/bin/tar", "--create", "--format=pax", "--sort=name", "--sparse", ".", NULL};
+    end_of(run_tool(readable, -1, 0));
     packing = run_tar(argv, 1, &packer);
 }
 
