@@ -68,11 +68,10 @@ class _Cell:
         collected = Collected()
         async with self._docker.container() as container:
             with ExitStack() as opened_files:
-                archives: list[IO[bytes]] = []
+                files = run.files if run.tree else together(self._files, run.files)
+                archives = [archive(files)]  # first: what a tree has in their places is left out
                 if run.tree:
                     archives.append(opened_files.enter_context(run.tree.folder.open("rb")))
-                files = run.files if run.tree else together(self._files, run.files)
-                archives.append(archive(files))
                 size = sum(_size(each) for each in archives)
                 await container.fill(archives)
             outcome = await container.run(run, size, task_status)

@@ -163,7 +163,7 @@ static int run_tar(const char *const *argv, int their, pid_t *pid) {
 
 static void unpack(const char *bytes, size_t size) {
     static const char *const argv[] = {"/bin/tar", "--extract", "--preserve-permissions", "--no-same-owner",
-                                       "--delay-directory-restore", "--unlink-first", "--recursive-unlink", NULL};
+                                       "--delay-directory-restore", "--skip-old-files", NULL};
     if (unpacking < 0) unpacking = run_tar(argv, 0, &unpacker);
     if (size == 0) {
         close_side(&unpacking);
