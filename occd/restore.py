@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from occd.backup import BLOB, BLOBS, CHECKSUM, DATABASE
-from occd.datafile import RESTORING, locked, make_folder
+from occd.datafile import RESTORING, locked, make_folder, refuse_anothers
 from occd.errors import DataFolderError
 from occd.wholefile import sync_folder
 
@@ -25,6 +25,7 @@ _HARMLESS = {"lock", "lost+found"}
 def restore(backup: Path, folder: Path) -> None:
     """`folder` is new or empty. Raises DataFolderError."""
     with _explained(backup, folder), backup.open("rb") as file:
+        refuse_anothers(folder)
         make_folder(folder)
         with locked(folder):
             part = folder / RESTORING

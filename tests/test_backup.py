@@ -261,6 +261,27 @@ def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
     assert_refused(backup(stopped, target, "--force"), str(target), said)
 
 
+@pytest.mark.parametrize("kind", ["another name", "another user"])
+def test_a_file_of_others_gets_no_backup(stopped: Path, kind: str) -> None:
+    """In a folder for everybody others laid the file there, which they may have open."""
+    part, other = stopped.with_name("kept.part"), stopped.with_name("other")
+    other.write_text("precious")
+    os.link(other, part)
+    if kind == "another user":
+        other.unlink()
+        become_another_user(part)
+    assert_refused(backup(stopped, stopped.with_name("kept")), f"{part} is no file of yours alone")
+    assert part.read_text() == "precious"
+    assert not stopped.with_name("kept").exists()
+
+
+def become_another_user(path: Path) -> None:
+    try:
+        os.chown(path, 65534, 65534)
+    except PermissionError:
+        pytest.skip("root alone can give files away")
+
+
 def test_a_full_disk_ends_a_backup_and_leaves_the_old_one(kept: Path) -> None:
     """The limit on a file's size stands for the disk: writing fails in the same way."""
     before = kept.read_bytes()
@@ -288,6 +309,14 @@ def test_a_folder_with_data_or_in_use_is_refused(kept: Path, tmp_path: Path) -> 
         assert server.run("print(1)")["verdict"] == "ok"
     (tmp_path / "empty").mkdir()
     done(restore(kept, tmp_path / "empty"))
+
+
+def test_the_folder_of_another_user_is_refused(kept: Path) -> None:
+    """Its user's daemon could not read what root writes there."""
+    (kept.parent / "theirs").mkdir()
+    become_another_user(kept.parent / "theirs")
+    assert_refused(restore(kept, kept.parent / "theirs"), "run the command as nobody")
+    assert not os.listdir(kept.parent / "theirs")
 
 
 def cut(data: bytes) -> bytes:
