@@ -11,6 +11,7 @@ from occd.errors import OccdError, Poisoned, UnknownSubmission
 from occd.languages import load_languages
 from occd.log import printable
 from occd.model import DeadLetter, Submission
+from occd.origin import coming_from, of_task
 from occd.principal import Principal
 from occd.state import State
 
@@ -48,7 +49,8 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     try:
         body = wire.encode_submission(retry)
         target = config.submission_queue
-        await broker.publish(target, body, key=retry.id, owner=retry.turn)
+        with coming_from(letter.names or of_task()):  # who asked for the program looks for it
+            await broker.publish(target, body, key=retry.id, owner=retry.turn)
     except OccdError:
         await state.submissions.discard(retry.id)  # noqa: ASYNC120  (its callers shield it, or only end cancels them)
         raise
