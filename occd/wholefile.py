@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,8 @@ def _check(path: Path, *, replace: bool) -> None:
 
 
 def _take(descriptor: int, part: Path) -> None:
-    """Raises OccdError when another process writes it."""
+    """Raises OccdError when another process writes it, or others could read or lose what is written: in a folder
+    for everybody, such as /tmp, anybody may lay a file there before."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = os.path.samestat(os.fstat(descriptor), os.lstat(part))
@@ -56,6 +58,9 @@ def _take(descriptor: int, part: Path) -> None:
         ours = False
     if not ours:
         raise OccdError(f"another process writes {part}; wait for its end, or name another file")
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise OccdError(f"{part} is no file of yours alone; remove it, or name another file")
     os.fchmod(descriptor, 0o600)
     os.truncate(descriptor, 0)
 
