@@ -120,11 +120,9 @@ async def check_lives(submit: Server, execute: Server, notify: Server) -> None:
 
 async def wait_stored(server: Server, id: str) -> None:
     """The line comes a moment after the result."""
+    stored = {"submission": id, "event": "a result is stored"}
     with trio.fail_after(PATIENCE_S):
-        while not lines(
-            server,
-            lambda line: (line.get("submission"), line["event"]) == (id, "a result is stored"),
-        ):
+        while not lines(server, lambda line: line | stored == line):  # noqa: ASYNC110
             await trio.sleep(0.05)
 
 
