@@ -49,8 +49,8 @@ def _check(path: Path, *, replace: bool) -> None:
 
 
 def _take(descriptor: int, part: Path) -> None:
-    """Raises OccdError when another process writes it, or others could read or lose what is written: in a
-    folder for everybody, such as /tmp, anybody may lay a file there before."""
+    """Raises OccdError when another process writes it, or when it is not ours alone: in a folder for
+    everybody, such as /tmp, anybody may lay a file there before."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = os.path.samestat(os.fstat(descriptor), os.lstat(part))

@@ -262,6 +262,9 @@ class EmbeddedBroker:
     async def kept(self, queue: str) -> Sequence[Kept]:
         return await self._database.read(lambda db: _kept(db, queue, _NAMES))
 
+    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
+        return await self._database.read(lambda db: _body_of_kept(db, queue, key))
+
     async def take_kept(self, queue: str, key: str) -> None:
         statement = "DELETE FROM messages WHERE queue = ? AND key = ?"
         await self._database.write(lambda db: _run(db, statement, queue + KEPT, key), durable=True)
@@ -317,16 +320,24 @@ def _keep(db: sqlite3.Connection, kept: str, number: int) -> None:
 
 def _kept(db: sqlite3.Connection, queue: str, names: Sequence[str] = ()) -> list[Kept]:
     """Tables that an older version made have no names."""
-    columns = ", ".join(("key", "reason", "kept_at", "body", *names))
+    columns = ", ".join(("key", "reason", "kept_at", "length(body)", *names))
     statement = f"SELECT {columns} FROM messages WHERE queue = ? ORDER BY number"  # noqa: S608
     rows = db.execute(statement, [queue + KEPT])
     return [
-        Kept(key, reason, time, body, _named(*named)) for key, reason, time, body, *named in rows
+        Kept(key, reason, time, size, _named(*named)) for key, reason, time, size, *named in rows
     ]
 
 
 def _named(*names: object) -> dict[str, str]:
     return well_formed(dict(zip(_NAMES, names, strict=False)))
+
+
+def _body_of_kept(db: sqlite3.Connection, queue: str, key: str) -> bytes | None:
+    found: tuple[bytes] | None = db.execute(
+        "SELECT body FROM messages WHERE queue = ? AND key = ? ORDER BY number LIMIT 1",
+        [queue + KEPT, key],
+    ).fetchone()
+    return found and found[0]
 
 
 def _count_kept(db: sqlite3.Connection) -> dict[str, int]:
