@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,13 @@ def written(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """A file to write, for this user alone. After the context it is on the disk, under its name. After an
     exception nothing has changed. What a killed process left in `PATH.part` is written over.
 
-    Raises OccdError, also when there is something at `path` that is no file, or that may not be replaced.
+    Raises OccdError, also when there is something at `path` that is no file, or that may not be replaced. In
+    a folder where others write, a link is theirs, and so it is not followed: it would choose what we write.
     """
-    path = Path(os.path.realpath(path))
-    part = path.with_name(f"{path.name}.part")
+    path = path.absolute()
     try:
         _check(path, replace=replace)
+        part = path.with_name(f"{path.name}.part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         with open(descriptor, "wb") as file:
             _take(descriptor, part)
@@ -41,14 +43,18 @@ def written(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
 def _check(path: Path, *, replace: bool) -> None:
     if not os.path.lexists(path):
         return
-    if not path.is_file():
+    if not stat.S_ISREG(os.lstat(path).st_mode):
         raise OccdError(f"{path} is there and is no file; name another one")
     if not replace:
         raise OccdError(f"{path} is there; name another file, or add --force")
 
 
 def _take(descriptor: int, part: Path) -> None:
-    """Raises OccdError when another process writes it."""
+    """Raises OccdError when another process writes it, or when it is not ours alone: whoever owns it, or has
+    it by another name, would read what we write."""
+    found = os.fstat(descriptor)
+    if not (stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1):
+        raise OccdError(f"{part} is there and is somebody else's; name another file")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = os.path.samestat(os.fstat(descriptor), os.lstat(part))

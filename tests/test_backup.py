@@ -210,7 +210,7 @@ def entries_of(data: bytes) -> list[str]:
         return tar.getnames()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder", "link", "dead link"])
 def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
     target = stopped.with_name("target")
     match kind:
@@ -220,10 +220,38 @@ def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
             target.mkdir()
         case "device":
             target = Path("/dev/null")
+        case "link":
+            target.symlink_to(stopped / "languages.json")
+        case "dead link":
+            target.symlink_to(stopped.with_name("elsewhere"))
         case _:
             target = stopped.with_name("absent") / "target"
+    before = {each: each.read_bytes() for each in stopped.glob("*.json")}
     said = "No such file" if kind == "no folder" else "is no file"
     assert_refused(backup(stopped, target, "--force"), str(target), said)
+    assert {each: each.read_bytes() for each in stopped.glob("*.json")} == before
+    assert not stopped.with_name("elsewhere").exists()
+
+
+@pytest.mark.parametrize("whose", ["another user's", "another name's", "a pipe's reader's"])
+def test_what_another_user_laid_beside_the_file_gets_nothing(stopped: Path, whose: str) -> None:
+    part = stopped.with_name("kept.part")
+    if whose == "a pipe's reader's":
+        os.mkfifo(part)
+        reader = os.open(part, os.O_RDONLY | os.O_NONBLOCK)
+    else:
+        part.write_bytes(b"before")
+        reader = os.open(part, os.O_RDONLY)
+    if whose == "another user's":
+        if os.geteuid():
+            pytest.skip("only root can make a file of another user")
+        os.chown(part, 65534, 65534)
+    elif whose == "another name's":
+        os.link(part, stopped.with_name("precious"))
+    assert_refused(backup(stopped, stopped.with_name("kept")), str(part), "somebody else's")
+    with open(reader, "rb") as told:
+        assert (told.read() or b"before") == b"before"
+    assert not stopped.with_name("kept").exists()
 
 
 def test_a_full_disk_ends_a_backup_and_leaves_the_old_one(kept: Path) -> None:
