@@ -82,7 +82,9 @@ class Overview:
         self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
         self._counted: dict[tuple[str, float], tuple[float, Load]] = {}
         """The last load of each node by its name and start, with the time."""
-        self._known: dict[str, Node] = {}
+        self._known: dict[str, tuple[float, Node]] = {}
+        """Each node as it was when it was seen last, with the time by this clock: `Node.seen_at` is by
+        another one."""
         self._looking = trio.Lock()
         self._looked_at = -_FRESH_S
         self._told: dict[bool, bytes] = {}
@@ -134,27 +136,26 @@ class Overview:
 
     def _remember(self, now: _Now) -> None:
         """Nodes that were here within the time of the samples."""
-        self._known |= {each.name: each for each in now.nodes or ()}
-        recent = [
-            each
-            for each in sorted(self._known.values(), key=lambda node: node.seen_at)
-            if each.seen_at > now.at - _SAMPLES * _EVERY_S
-        ]
-        self._known = {each.name: each for each in recent[-_GONE_MAX - len(now.nodes or ()) :]}
+        self._known |= {each.name: (now.at, each) for each in now.nodes or ()}
+        forget = now.at - _SAMPLES * _EVERY_S
+        recent = sorted((each for each in self._known.values() if each[0] > forget), key=_seen)
+        most = _GONE_MAX + len(now.nodes or ())
+        self._known = {node.name: (at, node) for at, node in recent[-most:]}
 
     def _sample(self, now: _Now) -> None:
         verdicts: Counter[str] = Counter()
         waits = [0] * (len(WAIT_BOUNDS_S) + 1)
+        forget = now.at - _SAMPLES * _EVERY_S
         for name, load in now.loads.items():
             key = name, load.since
-            # All is new that was done by a node that started about when this process did, or later.
-            new = load.since > self._began_at - _TOGETHER_S
+            # All is new that was done by a node that started about when this process did, or later. A node
+            # that was away for longer was forgotten.
+            new = load.since > max(self._began_at - _TOGETHER_S, forget)
             _, before = self._counted.get(key, (0.0, None if new else load))
             verdicts += Counter(load.verdicts) - Counter(before.verdicts if before else {})
             for at, count in enumerate(load.waits):
                 waits[at] += max(0, count - (before.waits[at] if before else 0))
             self._counted[key] = now.at, load
-        forget = now.at - _SAMPLES * _EVERY_S
         self._counted = {key: each for key, each in self._counted.items() if each[0] > forget}
         loads = now.loads.values()
         self._samples.append(
@@ -241,7 +242,7 @@ class Overview:
                     "languages": len(each.languages),
                     "load": self._load_json([each.load]) if each.load else None,
                 }
-                for each in sorted(self._known.values(), key=lambda node: node.name)
+                for _, (_, each) in sorted(self._known.items())
             ],
             "dead_letters": None
             if depths is None
@@ -255,6 +256,10 @@ class Overview:
 async def _survive(read: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
     with trouble.survived():
         await read()
+
+
+def _seen(known: tuple[float, Node]) -> float:
+    return known[0]
 
 
 def _executing(nodes: Iterable[Node]) -> bool:

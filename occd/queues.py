@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from occd import rules, wire
 from occd.admission import Gate
-from occd.broker import DEAD, KEPT, Broker, Kept, Look, open_look
+from occd.broker import DEAD, KEPT, Broker, Look, open_look
 from occd.config import Config
 from occd.errors import OccdError, Poisoned, UnknownSubmission
 from occd.languages import load_languages
@@ -28,7 +28,7 @@ async def show(config: Config) -> list[str]:
 async def kept_letters(config: Config, look: Look) -> list[DeadLetter]:
     """The dead letters that are kept, oldest first in each queue."""
     return [
-        DeadLetter(each.key, queue, rules.moment_or_none(each.time), len(each.body), each.reason)
+        DeadLetter(each.key, queue, rules.moment_or_none(each.time), each.size, each.reason)
         for queue in _queues(config)
         for each in await look.kept(queue)
     ]
@@ -40,8 +40,8 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     Raises UnknownSubmission or Poisoned when there is nothing that could be submitted, and Rejected when this
     server would not take it now.
     """
-    queue, letter = await _find(config, broker, id)
-    submission = await _submission(config, state, queue, letter)
+    queue, body, reason = await _find(config, broker, id)
+    submission = await _submission(config, state, id, queue, body, reason)
     gate = Gate(config, load_languages(), state.nodes.live)
     retry = await gate.again(submission, Principal(submission.owner), may_wait=True)
     await state.submissions.create(retry, None, "")
@@ -57,11 +57,12 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     return retry.id
 
 
-async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept]:
+async def _find(config: Config, broker: Broker, id: str) -> tuple[str, bytes, str | None]:
+    """The queue, the body and the reason of a kept dead letter. Raises UnknownSubmission."""
     for queue in _queues(config):
         for letter in await broker.kept(queue):
-            if letter.key == id:
-                return queue, letter
+            if letter.key == id and (body := await broker.body_of_kept(queue, id)) is not None:
+                return queue, body, letter.reason
     raise no_letter(id)
 
 
@@ -69,18 +70,20 @@ def no_letter(id: str) -> UnknownSubmission:
     return UnknownSubmission(f"no dead letter {id} is kept; those that are: occd queues")
 
 
-async def _submission(config: Config, state: State, queue: str, letter: Kept) -> Submission:
+async def _submission(
+    config: Config, state: State, id: str, queue: str, body: bytes, reason: str | None
+) -> Submission:
     """From the message itself where that can be read: it is complete, and state may have forgotten."""
-    unread = f"{printable(letter.reason or 'it was given up')}; and nothing is known of it any more"
+    unread = f"{printable(reason or 'it was given up')}; and nothing is known of it any more"
     if queue == config.submission_queue:
         try:
-            return wire.decode_submission(letter.body)
+            return wire.decode_submission(body)
         except Poisoned as error:
             unread = f"{error}; and nothing is known of it any more"
     try:
-        return await state.submissions.submission(letter.key)
+        return await state.submissions.submission(id)
     except UnknownSubmission:
-        raise Poisoned(f"{letter.key} cannot be submitted again: {unread}") from None
+        raise Poisoned(f"{id} cannot be submitted again: {unread}") from None
 
 
 def _queues(config: Config) -> tuple[str, str]:

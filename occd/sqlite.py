@@ -136,7 +136,7 @@ class Database:
 
     async def copy(self) -> BinaryIO:
         """A copy of the whole file as it is now. It has no name any more, and is gone when it is closed.
-        Raises DataFolderError when there is no room for it."""
+        Raises DataFolderError when there is no room for it, or the file is damaged."""
         return await trio.to_thread.run_sync(self._copy)
 
     def _copy(self) -> BinaryIO:
@@ -160,7 +160,7 @@ class Database:
             return copy
         except OSError as error:
             raise DataFolderError(f"{path} cannot be copied: {error.strerror}") from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, DataFileDamaged) as error:
             raise self._explain(error, "cannot be copied") from error
 
     def _send(self) -> None:

@@ -17,7 +17,7 @@ def written(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     exception nothing has changed. What a killed process left in `PATH.part` is written over.
 
     Raises OccdError, also when there is something at `path` that is no file, or that may not be replaced. In
-    a folder where others write, a link is theirs, and so it is not followed: it would choose what we write.
+    a folder for everybody a link may be anybody's, so none is followed: it would choose which file we write.
     """
     path = path.absolute()
     try:
@@ -50,11 +50,8 @@ def _check(path: Path, *, replace: bool) -> None:
 
 
 def _take(descriptor: int, part: Path) -> None:
-    """Raises OccdError when another process writes it, or when it is not ours alone: whoever owns it, or has
-    it by another name, would read what we write."""
-    found = os.fstat(descriptor)
-    if not (stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1):
-        raise OccdError(f"{part} is there and is somebody else's; name another file")
+    """Raises OccdError when another process writes it, or when it is not ours alone: in a folder for
+    everybody, such as /tmp, anybody may lay a file there before."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = os.path.samestat(os.fstat(descriptor), os.lstat(part))
@@ -62,6 +59,9 @@ def _take(descriptor: int, part: Path) -> None:
         ours = False
     if not ours:
         raise OccdError(f"another process writes {part}; wait for its end, or name another file")
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise OccdError(f"{part} is no file of yours alone; remove it, or name another file")
     os.fchmod(descriptor, 0o600)
     os.truncate(descriptor, 0)
 

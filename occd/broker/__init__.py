@@ -26,12 +26,13 @@ KEPT_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A dead letter that notify has dealt with at `time`."""
+    """A dead letter that notify has dealt with at `time`, without its body of `size` bytes: all bodies
+    together may be larger than the memory."""
 
     key: str
     reason: str | None
     time: float
-    body: bytes
+    size: int
 
 
 class Delivery(Protocol):
@@ -118,6 +119,9 @@ class Broker(Look, Protocol):
     async def withdraw(self, queue: str, key: str) -> None:
         """Nobody wants this message any more: give its place in the queue free, where that can be done.
         RabbitMQ gives nothing out of turn; there, as in a race, it is delivered all the same."""
+
+    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
+        """Of the oldest kept dead letter of this key. None: there is none."""
 
     async def take_kept(self, queue: str, key: str) -> None:
         """Delete the kept dead letters of this key, if there are any."""

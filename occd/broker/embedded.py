@@ -250,6 +250,9 @@ class EmbeddedBroker:
     async def kept(self, queue: str) -> Sequence[Kept]:
         return await self._database.read(lambda db: _kept(db, queue))
 
+    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
+        return await self._database.read(lambda db: _body_of_kept(db, queue, key))
+
     async def take_kept(self, queue: str, key: str) -> None:
         statement = "DELETE FROM messages WHERE queue = ? AND key = ?"
         await self._database.write(lambda db: _run(db, statement, queue + KEPT, key), durable=True)
@@ -302,10 +305,18 @@ def _keep(db: sqlite3.Connection, kept: str, number: int) -> None:
 
 def _kept(db: sqlite3.Connection, queue: str) -> list[Kept]:
     rows = db.execute(
-        "SELECT key, reason, kept_at, body FROM messages WHERE queue = ? ORDER BY number",
+        "SELECT key, reason, kept_at, length(body) FROM messages WHERE queue = ? ORDER BY number",
         [queue + KEPT],
     )
     return [Kept(*row) for row in rows]
+
+
+def _body_of_kept(db: sqlite3.Connection, queue: str, key: str) -> bytes | None:
+    found: tuple[bytes] | None = db.execute(
+        "SELECT body FROM messages WHERE queue = ? AND key = ? ORDER BY number LIMIT 1",
+        [queue + KEPT, key],
+    ).fetchone()
+    return found and found[0]
 
 
 def _count_kept(db: sqlite3.Connection) -> dict[str, int]:

@@ -31,7 +31,7 @@ from typing import Any
 import pika
 import trio
 
-from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept, Pull
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, Delivery, Kept, Pull
 from occd.broker.amqp import START_S, Link, open_link
 from occd.broker.intake import RETURNS_MAX, Arrival, Intake, Turn
 from occd.broker.login import parameters
@@ -224,29 +224,30 @@ class RabbitmqBroker:
         return found
 
     async def kept(self, queue: str) -> Sequence[Kept]:
+        found: list[Kept] = []
         async with open_talk(self._consuming) as talk:
-            return [kept for _, kept in await self._all_kept(talk, queue)]
+            while got := await _next_kept(talk, queue):
+                _, kept, _ = got
+                found.append(kept)
+        return found
+
+    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
+        async with open_talk(self._consuming) as talk:
+            while got := await _next_kept(talk, queue):
+                _, kept, body = got
+                if kept.key == key:
+                    return body
+        return None
 
     async def withdraw(self, queue: str, key: str) -> None:
         """It keeps its place until its turn, when `begin` refuses it."""
 
     async def take_kept(self, queue: str, key: str) -> None:
         async with open_talk(self._consuming) as talk:
-            for tag, kept in await self._all_kept(talk, queue):
+            while got := await _next_kept(talk, queue):
+                tag, kept, _ = got
                 if kept.key == key:
                     talk.ack(tag)
-
-    async def _all_kept(self, talk: Talk, queue: str) -> list[tuple[int, Kept]]:
-        """They go back when the talk ends."""
-        found: list[tuple[int, Kept]] = []
-        for _ in range(KEPT_MAX + 1):
-            got = await talk.get(queue + KEPT)
-            if got is None:
-                break
-            tag, properties, body = got
-            time = float(properties.timestamp or 0)
-            found.append((tag, Kept(_key(properties), _reason(properties), time, body)))
-        return found
 
     async def check(self) -> None:
         async with open_talk(self._publishing) as talk:
@@ -286,6 +287,16 @@ class RabbitmqBroker:
             self._consuming.tell(self._missing_one)
 
         self._consuming.post(self._consuming.up.append, tell)
+
+
+async def _next_kept(talk: Talk, queue: str) -> tuple[int, Kept, bytes] | None:
+    """With its tag and its body. It goes back when the talk ends."""
+    got = await talk.get(queue + KEPT)
+    if got is None:
+        return None
+    tag, properties, body = got
+    time = float(properties.timestamp or 0)
+    return tag, Kept(_key(properties), _reason(properties), time, len(body)), body
 
 
 def _key(properties: Any) -> str:

@@ -15,7 +15,6 @@ from typing import Any, cast
 import pytest
 import trio
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, StateSeam
-from trio.testing import wait_all_tasks_blocked
 
 from occd import judging, wire
 from occd.broker import Broker, Delivery
@@ -285,24 +284,35 @@ async def test_our_second_failure_is_mended_by_the_third_attempt(flow: Flow) -> 
         assert (result.verdict, result.attempts) == (Verdict.OK, 3)
 
 
-async def test_a_message_that_comes_again_while_it_runs_is_dropped(flow: Flow) -> None:
-    both, go = trio.Event(), trio.Event()
+async def test_a_message_that_comes_again_while_it_runs_is_dropped(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, all_but_one, ended, handle = trio.Event(), trio.Event(), 0, Execute._handle
+
+    async def counted(*delivery: Any) -> None:
+        nonlocal ended
+        await handle(*delivery)
+        ended += 1
+        if ended == 6:  # five copies in any order, and the other submission
+            all_but_one.set()
 
     async def wait(emit: Emit, stop: trio.Event) -> Outcome:
-        if flow.sandbox.runs == 2:
-            both.set()
-        await go.wait()
+        if flow.sandbox.runs == 1:
+            await go.wait()
         return FINE
 
+    monkeypatch.setattr(Execute, "_handle", counted)
     flow.sandbox.behave = wait
     async with flow.running():
         submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            while flow.sandbox.runs < 1:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         for _ in range(5):
             await flow.publish(submission, wire.encode_submission(submission))
         other = await flow.submit()
         with trio.fail_after(SOON_S):
-            await both.wait()
-        await wait_all_tasks_blocked(0.1)  # tasks begin in any order, and the copies are dealt with
+            await all_but_one.wait()
         go.set()
         for each in (submission, other):
             _, result = await flow.settled(each)
