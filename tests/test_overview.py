@@ -1,8 +1,10 @@
 """What `GET /status` tells (`occd/overview.py`)."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -296,6 +298,24 @@ def test_administrators_list_dead_letters_and_try_one_again(tmp_path: Path) -> N
         told(server, lambda each: each["dead_letters"] == 1, authorization=admin)
         listed = server.get(path, authorization=admin).json()["letters"]
         assert [each["id"] for each in listed] == ["bad"]
+
+
+def test_a_list_of_dead_letters_takes_no_memory_for_their_bodies(tmp_path: Path) -> None:
+    folder, size = tmp_path / "data", 8 * 2**20
+    trio.run(keep_dead_letters, folder, OLD)
+    with closing(sqlite3.connect(folder / "occd.db")) as db, db:
+        for each in range(20):
+            db.execute(
+                "INSERT INTO messages (queue, key, owner, body, kept_at) VALUES (?, ?, '', ?, 1.0)",
+                ["submission_queue.kept", f"large-{each}", bytes(size)],
+            )
+    given = json.dumps(accounts({"class": "all"}) | {"oidc": None})
+    with serving(folder, accounts=given) as server:
+        before = server.forget_peak()
+        path = f"{API}/queues/kept"
+        letters = server.get(path, authorization=f"Bearer {key('admin')}").json()["letters"]
+        assert [each["bytes"] for each in letters].count(size) == 20
+        assert server.peak - before < 10 * size
 
 
 def test_over_redis_each_node_tells_its_load_and_an_outage_is_named(tmp_path: Path) -> None:

@@ -270,10 +270,11 @@ class Execute:
 
     async def _end(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
         """Run one submission, and end its delivery whatever happens."""
+        bind_contextvars(submission=delivery.key, **delivery.names)
         try:
             submission = wire.decode_submission(delivery.body)
         except Poisoned as error:
-            log.warning("poisoned message", submission=delivery.key, reason=str(error))
+            log.warning("poisoned message", reason=str(error))
             await delivery.reject(str(error))
             return
         bind_contextvars(submission=submission.id)
