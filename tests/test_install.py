@@ -37,7 +37,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("environment")
     quiet(sys.executable, "-m", "venv", folder, cwd=folder)
     (wheel,) = built.glob("*.whl")
-    pip = [folder / "bin/pip", "--disable-pip-version-check", "-q"]
+    pip = (folder / "bin/pip", "--disable-pip-version-check", "-q")
     locked = ROOT / "packaging/locked/run.txt"
     quiet(*pip, "install", "--require-hashes", "--only-binary", ":all:", "-r", locked, cwd=folder)
     quiet(*pip, "install", "--no-index", wheel, cwd=folder)  # the lock has all that it needs
