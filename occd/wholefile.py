@@ -16,12 +16,13 @@ def written(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """A file to write, for this user alone. After the context it is on the disk, under its name. After an
     exception nothing has changed. What a killed process left in `PATH.part` is written over.
 
-    Raises OccdError, also when there is something at `path` that is no file, or that may not be replaced.
+    Raises OccdError, also when there is something at `path` that is no file, or that may not be replaced. In
+    a folder for everybody a link may be anybody's, so none is followed: it would choose which file we write.
     """
-    path = Path(os.path.realpath(path))
-    part = path.with_name(f"{path.name}.part")
+    path = path.absolute()
     try:
         _check(path, replace=replace)
+        part = path.with_name(f"{path.name}.part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         with open(descriptor, "wb") as file:
             _take(descriptor, part)
@@ -42,7 +43,7 @@ def written(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
 def _check(path: Path, *, replace: bool) -> None:
     if not os.path.lexists(path):
         return
-    if not path.is_file():
+    if not stat.S_ISREG(os.lstat(path).st_mode):
         raise OccdError(f"{path} is there and is no file; name another one")
     if not replace:
         raise OccdError(f"{path} is there; name another file, or add --force")

@@ -245,7 +245,7 @@ def entries_of(data: bytes) -> list[str]:
         return tar.getnames()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder", "link", "dead link"])
 def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
     target = stopped.with_name("target")
     match kind:
@@ -255,10 +255,17 @@ def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
             target.mkdir()
         case "device":
             target = Path("/dev/null")
+        case "link":
+            target.symlink_to(stopped / "languages.json")
+        case "dead link":
+            target.symlink_to(stopped.with_name("elsewhere"))
         case _:
             target = stopped.with_name("absent") / "target"
+    before = {each: each.read_bytes() for each in stopped.glob("*.json")}
     said = "No such file" if kind == "no folder" else "is no file"
     assert_refused(backup(stopped, target, "--force"), str(target), said)
+    assert {each: each.read_bytes() for each in stopped.glob("*.json")} == before
+    assert not stopped.with_name("elsewhere").exists()
 
 
 @pytest.mark.parametrize("kind", ["another name", "another user"])

@@ -75,7 +75,13 @@ class Submit:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until `stopping` is set, queue the submissions of processes that died before queueing them."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(announce, self._state.nodes, self._describe)
+            await nursery.start(
+                announce,
+                self._state.nodes,
+                self._describe,
+                lambda: None,
+                lambda: self._draining.changed,
+            )
             nursery.start_soon(self._following.run)
             task_status.started()
             while not self.stopping.is_set():
@@ -89,7 +95,8 @@ class Submit:
         return self._config.node
 
     def _describe(self) -> Node:
-        return Node(self.node, ("submit",), started_at=self._started_at)
+        roles = ("draining", "submit") if self._draining.on else ("submit",)
+        return Node(self.node, roles, started_at=self._started_at)
 
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str

@@ -131,6 +131,10 @@ class Draining(Protocol):
     def held(self) -> int:
         """How many submissions this process has in hand."""
 
+    @property
+    def done(self) -> bool:
+        """Whether it has none, and none may come any more."""
+
     def tell(self, *, on: bool) -> None: ...
 
 
