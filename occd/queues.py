@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 from occd import rules, wire
 from occd.admission import Gate
-from occd.broker import DEAD, KEPT, Broker, Look, open_look
+from occd.broker import DEAD, KEPT, Broker, Kept, Look, open_look
 from occd.config import Config
 from occd.errors import OccdError, Poisoned, UnknownSubmission
 from occd.languages import load_languages
 from occd.log import printable
 from occd.model import DeadLetter, Submission
+from occd.origin import coming_from, of_task
 from occd.principal import Principal
 from occd.state import State
 
@@ -40,15 +41,16 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     Raises UnknownSubmission or Poisoned when there is nothing that could be submitted, and Rejected when this
     server would not take it now.
     """
-    queue, body, reason = await _find(config, broker, id)
-    submission = await _submission(config, state, id, queue, body, reason)
+    queue, letter, message = await _find(config, broker, id)
+    submission = await _submission(config, state, queue, letter, message)
     gate = Gate(config, load_languages(), state.nodes.live)
     retry = await gate.again(submission, Principal(submission.owner), may_wait=True)
     await state.submissions.create(retry, None, "")
     try:
         body = wire.encode_submission(retry)
         target = config.submission_queue
-        await broker.publish(target, body, key=retry.id, owner=retry.turn)
+        with coming_from(letter.names or of_task()):  # who asked for the program looks for it
+            await broker.publish(target, body, key=retry.id, owner=retry.turn)
     except OccdError:
         await state.submissions.discard(retry.id)  # noqa: ASYNC120  (its callers shield it, or only end cancels them)
         raise
@@ -57,12 +59,12 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     return retry.id
 
 
-async def _find(config: Config, broker: Broker, id: str) -> tuple[str, bytes, str | None]:
-    """The queue, the body and the reason of a kept dead letter. Raises UnknownSubmission."""
+async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept, bytes]:
+    """The queue and the body of a kept dead letter. Raises UnknownSubmission."""
     for queue in _queues(config):
         for letter in await broker.kept(queue):
             if letter.key == id and (body := await broker.body_of_kept(queue, id)) is not None:
-                return queue, body, letter.reason
+                return queue, letter, body
     raise no_letter(id)
 
 
@@ -71,19 +73,19 @@ def no_letter(id: str) -> UnknownSubmission:
 
 
 async def _submission(
-    config: Config, state: State, id: str, queue: str, body: bytes, reason: str | None
+    config: Config, state: State, queue: str, letter: Kept, body: bytes
 ) -> Submission:
     """From the message itself where that can be read: it is complete, and state may have forgotten."""
-    unread = f"{printable(reason or 'it was given up')}; and nothing is known of it any more"
+    unread = f"{printable(letter.reason or 'it was given up')}; and nothing is known of it any more"
     if queue == config.submission_queue:
         try:
             return wire.decode_submission(body)
         except Poisoned as error:
             unread = f"{error}; and nothing is known of it any more"
     try:
-        return await state.submissions.submission(id)
+        return await state.submissions.submission(letter.key)
     except UnknownSubmission:
-        raise Poisoned(f"{id} cannot be submitted again: {unread}") from None
+        raise Poisoned(f"{letter.key} cannot be submitted again: {unread}") from None
 
 
 def _queues(config: Config) -> tuple[str, str]:

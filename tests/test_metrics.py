@@ -6,18 +6,28 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 from rabbitmq_server import rabbitmq
 from redis_server import redis_server
 from serving import API, Server, serving, start
 
 from occd import metrics
+from occd.broker import open_broker
+from occd.config import Config
+from occd.draining import Draining
+from occd.health import Health
+from occd.observed import Observed
+from occd.sqlite import open_database
+from occd.state import open_state
 
 ROOT = Path(__file__).parent.parent
 ANY_PORT = "127.0.0.1:0"
@@ -167,6 +177,62 @@ def test_who_keeps_connections_open_does_not_shut_prometheus_out(tmp_path: Path)
             assert not sent.endswith(b"\n") or held[-1].recv(12) == b"HTTP/1.1 421"
             for _ in range(3):
                 assert "occd_up" in text_of(server)
+
+
+class Slow:
+    """A part that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = trio.Event()
+
+    async def check(self) -> None:
+        self.asked += 1
+        await self.answers.wait()
+
+
+@asynccontextmanager
+async def observed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Observed, Health, Slow]]:
+    config = Config(data_dir=folder)
+    async with (
+        open_database(folder) as database,
+        open_broker(config, database) as broker,
+        open_state(config, database) as state,
+    ):
+        slow, draining = Slow(), Draining()
+        monkeypatch.setattr(broker, "check", slow.check)
+        health = Health(broker, state, None, None, draining)
+        yield Observed(config, broker, state, health, draining, None, None), health, slow
+
+
+async def test_one_reading_serves_all_who_ask_for_metrics_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two Prometheus the second would wait for two slow readings, and take the node for gone."""
+    async with observed(tmp_path, monkeypatch) as (found, _, slow):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(found.text, 60.0)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            slow.answers.set()
+        assert slow.asked == 1
+        assert QUEUE_UP + " 1.0" in (await found.text(60.0)).decode()
+        assert slow.asked == 2
+
+
+async def test_a_part_is_down_when_it_does_not_answer_and_not_when_somebody_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed(tmp_path, monkeypatch) as (found, health, slow):
+        slow.answers.set()
+        await found.text(60.0)
+        slow.answers = trio.Event()
+        with trio.move_on_after(0.01):  # as a client of /readyz
+            await health.problems()
+        assert metrics.UP.labels("queue")._value.get() == 1
+        assert QUEUE_UP + " 0.0" in (await found.text(0.01)).decode()
 
 
 def test_an_address_that_is_taken_costs_one_warning_and_the_metrics(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ LAYERS = (
         "draining",
         "fileowner",
         "media",
+        "origin",
         "patterns",
         "request",
         "scopes",

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import trio
@@ -33,6 +33,8 @@ class Kept:
     reason: str | None
     time: float
     size: int
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Those of a Delivery. A `Look` does not tell them."""
 
 
 class Delivery(Protocol):
@@ -50,6 +52,10 @@ class Delivery(Protocol):
     def owner(self) -> str | None:
         """The owner that takes turns with others, as published. None: nobody, or version 1 published it to
         RabbitMQ."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Those that the publishing task had (`occd/origin.py`)."""
 
     @property
     def again(self) -> bool:
@@ -97,7 +103,7 @@ class Look(Protocol):
 class Broker(Look, Protocol):
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         """Return once the message would survive a crash of every process of ours. `key` is the
-        submission's id; owners take turns.
+        submission's id; owners take turns. The message takes along the names of this task (`occd/origin.py`).
 
         Raises QueueFull when the queue is at its bound, MessageTooLarge, and BrokerUnavailable when no
         confirmation came within some seconds. After BrokerUnavailable or a cancellation the message may

@@ -40,10 +40,13 @@ from occd.broker.talk import Talk, open_talk
 from occd.broker.topology import Topology
 from occd.config import Config
 from occd.errors import BrokerError, BrokerUnavailable
+from occd.origin import of_task, well_formed
 from occd.trouble import Trouble
 
 _REASON, _OWNER = "occd-reason", "occd-owner"
 """Headers."""
+_NAMES = {"request_id": "occd-request-id", "traceparent": "traceparent"}
+"""Their headers. Older versions leave them out when they move a message."""
 _RETRY_S = 0.5
 _ROUTE_TRIES = 3
 _FLUSH_S = 2.0
@@ -67,6 +70,10 @@ class _Delivery:
     @property
     def owner(self) -> str | None:
         return _owner(self._arrival.properties)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return _names(self._arrival.properties)
 
     @property
     def again(self) -> bool:
@@ -151,7 +158,7 @@ class RabbitmqBroker:
             content_type="application/json",
             delivery_mode=2,
             correlation_id=key,
-            headers=_headers_of(owner),
+            headers=_headers_of(owner, of_task()),
         )
         await self._publisher.publish(lane, body, properties)
 
@@ -162,7 +169,7 @@ class RabbitmqBroker:
             content_type=old.content_type,
             delivery_mode=2,
             correlation_id=old.correlation_id,
-            headers={**_headers_of(_owner(old)), **headers},
+            headers={**_headers_of(_owner(old), _names(old)), **headers},
             timestamp=int(datetime.now(UTC).timestamp()),
         )
         await self._publisher.publish(queue, arrival.body, properties)
@@ -296,7 +303,8 @@ async def _next_kept(talk: Talk, queue: str) -> tuple[int, Kept, bytes] | None:
         return None
     tag, properties, body = got
     time = float(properties.timestamp or 0)
-    return tag, Kept(_key(properties), _reason(properties), time, len(body)), body
+    kept = Kept(_key(properties), _reason(properties), time, len(body), _names(properties))
+    return tag, kept, body
 
 
 def _key(properties: Any) -> str:
@@ -305,8 +313,14 @@ def _key(properties: Any) -> str:
     return key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(key or "")
 
 
-def _headers_of(owner: str | None) -> dict[str, str]:
-    return {_OWNER: owner.encode(errors="replace").decode()} if owner else {}
+def _headers_of(owner: str | None, names: Mapping[str, str]) -> dict[str, str]:
+    headers = {_NAMES[name]: text for name, text in names.items()}
+    return headers | ({_OWNER: owner.encode(errors="replace").decode()} if owner else {})
+
+
+def _names(properties: Any) -> dict[str, str]:
+    headers = properties.headers if isinstance(properties.headers, dict) else {}
+    return well_formed({name: headers.get(header) for name, header in _NAMES.items()})
 
 
 def _owner(properties: Any) -> str | None:
