@@ -203,4 +203,15 @@ def head_fault(request: h11.Request, limits: EdgeLimits) -> int | None:
             return 413
         if name.startswith((b"sec-websocket-", b"connection")) and not value.isascii():
             return 400
+        if name == b"host" and not _is_host(value):
+            return 400
     return None
+
+
+def _is_host(value: bytes) -> bool:
+    """Werkzeug raises an error for other names where no handler of errors sees it."""
+    try:
+        value.partition(b":")[0].decode("latin-1").encode("idna")
+    except UnicodeError:
+        return False
+    return True
