@@ -824,6 +824,8 @@ async def test_a_handler_that_ignores_a_disconnect_is_cancelled(
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400),
+        (b"GET http://a]/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http://a%5B/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: " + b"a" * 64 + b"\r\n\r\n", 400),
         (UPGRADE.replace(b"Host: ", b"Host: .") + b"\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX\x00: b\r\n\r\n", 400),
