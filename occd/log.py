@@ -1,7 +1,8 @@
 """Logging: one line for each event, on stderr. For machines it is JSON or logfmt, for people it has colours.
 
 A task has the names of its work bound to it (`structlog.contextvars`): `request_id` and `traceparent` of a
-request, `submission`. The names stand in each line of the task, and of the tasks that it starts.
+request (`occd/origin.py`), `submission`. The names stand in each line of the task, and of the tasks that it
+starts.
 """
 
 import logging

@@ -5,7 +5,6 @@ checksums. While `restore.part` is there no occd opens the folder, and a further
 """
 
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -14,19 +13,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from occd.backup import BLOBS, CHECKSUM, DATABASE
-from occd.datafile import RESTORING, locked, make_folder
+from occd.backup import BLOB, BLOBS, CHECKSUM, DATABASE
+from occd.datafile import RESTORING, locked, make_folder, refuse_anothers
 from occd.errors import DataFolderError
 from occd.wholefile import sync_folder
 
 _PIECE = 2**18
-_BLOB = re.compile(rf"{BLOBS}/([0-9A-Za-z_-]{{1,100}})/([0-9a-f]{{64}})")
 _HARMLESS = {"lock", "lost+found"}
 
 
 def restore(backup: Path, folder: Path) -> None:
     """`folder` is new or empty. Raises DataFolderError."""
     with _explained(backup, folder), backup.open("rb") as file:
+        refuse_anothers(folder)
         make_folder(folder)
         with locked(folder):
             part = folder / RESTORING
@@ -56,14 +55,17 @@ def _unpack(file: BinaryIO, part: Path) -> None:
     told = whole = None
     with tarfile.open(fileobj=file, mode="r|") as tar:
         for member in tar:
-            content = tar.extractfile(member) if member.isreg() else None
+            plain = (
+                member.isreg() and not member.issparse()
+            )  # a few bytes may claim any number of noughts
+            content = tar.extractfile(member) if plain else None
             if content is None or told is not None:
                 raise _no_backup(member.name)
             if member.name == CHECKSUM and whole:
                 told = content.read(100)
             elif member.name == DATABASE and whole is None:
                 whole = _write(content, part / DATABASE)
-            elif whole and (blob := _BLOB.fullmatch(member.name)):
+            elif whole and (blob := BLOB.fullmatch(member.name)):
                 (part / BLOBS / blob[1]).mkdir(parents=True, exist_ok=True, mode=0o700)
                 if _write(content, part / member.name) != blob[2]:
                     raise DataFolderError(f"the backup is damaged: {member.name} is another file")
@@ -108,7 +110,7 @@ def _explained(backup: Path, folder: Path) -> Iterator[None]:
         yield
     except DataFolderError as error:
         raise DataFolderError(f"{backup} is not restored: {error}") from error
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:  # of a number in a header
         raise DataFolderError(
             f"{backup} is not restored: it is no backup of occd, or not whole ({error})"
         ) from error

@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def done(command: Done) -> None:
 def entries(file: Path) -> dict[str, bytes]:
     with tarfile.open(file) as tar:
         return {each.name: tar.extractfile(each).read() for each in tar}  # type: ignore[union-attr]
+
+
+def leave_files(data: Path) -> None:
+    """More than the sockets between a daemon and a command hold."""
+    content = bytes(2**20)
+    for each in range(20):
+        (data / f"blobs/{each}").mkdir(parents=True)
+        (data / f"blobs/{each}/{sha256(content).hexdigest()}").write_bytes(content)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +123,7 @@ def test_what_is_erased_during_a_backup_is_whole_in_it_and_gone_afterwards(tmp_p
     with serving(tmp_path / "data", results__keep_s="100000") as server:
         id = server.submit(LEAVES, **ARTIFACTS)
         server.result(id)
-        for each in range(20):  # more than the sockets between hold
-            (tmp_path / f"data/blobs/{each}").mkdir()
-            (tmp_path / f"data/blobs/{each}/{'0' * 64}").write_bytes(bytes(2**20))
+        leave_files(server.data_dir)
         path = f"{API}/submissions/{id}"
         with socket.socket(socket.AF_UNIX) as reader:
             reader.connect(str(server.data_dir / "control.sock"))
@@ -134,9 +141,7 @@ def test_what_is_erased_during_a_backup_is_whole_in_it_and_gone_afterwards(tmp_p
 
 def test_a_daemon_that_dies_leaves_no_backup_and_no_copy(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        for each in range(20):
-            (tmp_path / f"data/blobs/{each}").mkdir(parents=True)
-            (tmp_path / f"data/blobs/{each}/{'0' * 64}").write_bytes(bytes(2**20))
+        leave_files(server.data_dir)
         process = slow_backup(server.data_dir, tmp_path / "kept", server)
         server.process.kill()
         server.process.wait()
@@ -164,9 +169,7 @@ def slow_backup(data: Path, file: Path, server: Server) -> subprocess.Popen[byte
 
 def test_a_command_that_is_killed_leaves_nothing_that_hinders(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        for each in range(20):
-            (tmp_path / f"data/blobs/{each}").mkdir(parents=True)
-            (tmp_path / f"data/blobs/{each}/{'0' * 64}").write_bytes(bytes(2**20))
+        leave_files(server.data_dir)
         process = slow_backup(server.data_dir, tmp_path / "kept", server)
         second = backup(server.data_dir, tmp_path / "kept")
         assert_refused(second, "another process writes")
@@ -177,6 +180,38 @@ def test_a_command_that_is_killed_leaves_nothing_that_hinders(tmp_path: Path) ->
         done(backup(server.data_dir, tmp_path / "kept"))
         assert not (tmp_path / "kept.part").exists()
         assert server.run("print(1)")["verdict"] == "ok"
+
+
+def test_a_damaged_file_is_not_backed_up(tmp_path: Path) -> None:
+    """Nobody restores such a backup, and with --force it took the place of the last good one."""
+    with serving(tmp_path / "data") as server:
+        server.run("print('x' * 1_000_000)")
+        done(backup(server.data_dir, tmp_path / "kept"))
+        with closing(sqlite3.connect(server.data_dir / "occd.db")) as db:
+            db.execute("PRAGMA wal_checkpoint")
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+        with (server.data_dir / "occd.db").open("r+b") as file:
+            file.seek(pages // 2 * 4096)
+            file.write(b"\xff" * 8192)
+        before = (tmp_path / "kept").read_bytes()
+        assert_refused(backup(server.data_dir, tmp_path / "kept", "--force"), "is damaged")
+        assert (tmp_path / "kept").read_bytes() == before
+
+
+def test_what_is_no_whole_file_of_a_program_hinders_no_restore(stopped: Path) -> None:
+    (whole,) = (stopped / "blobs").glob("*/*")
+    others = ("note", f"{whole.parent.name}/.nfs1", f"{whole.parent.name}/{'0' * 64}")
+    for each in others:
+        (stopped / "blobs" / each).write_text("x")
+    (stopped / "blobs" / "a b").mkdir()
+    (stopped / "blobs" / "a b" / whole.name).write_bytes(whole.read_bytes())
+    made = backup(stopped, stopped.with_name("kept"))
+    done(made)
+    assert b"a damaged file is not in the backup" in made.stderr
+    assert b"0" * 64 in made.stderr
+    done(restore(stopped.with_name("kept"), stopped.with_name("elsewhere")))
+    restored = stopped.with_name("elsewhere") / "blobs"
+    assert list(restored.glob("*/*")) == [restored / whole.parent.name / whole.name]
 
 
 # the file
@@ -210,7 +245,7 @@ def entries_of(data: bytes) -> list[str]:
         return tar.getnames()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder", "link", "dead link"])
 def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
     target = stopped.with_name("target")
     match kind:
@@ -220,10 +255,38 @@ def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
             target.mkdir()
         case "device":
             target = Path("/dev/null")
+        case "link":
+            target.symlink_to(stopped / "languages.json")
+        case "dead link":
+            target.symlink_to(stopped.with_name("elsewhere"))
         case _:
             target = stopped.with_name("absent") / "target"
+    before = {each: each.read_bytes() for each in stopped.glob("*.json")}
     said = "No such file" if kind == "no folder" else "is no file"
     assert_refused(backup(stopped, target, "--force"), str(target), said)
+    assert {each: each.read_bytes() for each in stopped.glob("*.json")} == before
+    assert not stopped.with_name("elsewhere").exists()
+
+
+@pytest.mark.parametrize("kind", ["another name", "another user"])
+def test_a_file_of_others_gets_no_backup(stopped: Path, kind: str) -> None:
+    """In a folder for everybody others laid the file there, which they may have open."""
+    part, other = stopped.with_name("kept.part"), stopped.with_name("other")
+    other.write_text("precious")
+    os.link(other, part)
+    if kind == "another user":
+        other.unlink()
+        become_another_user(part)
+    assert_refused(backup(stopped, stopped.with_name("kept")), f"{part} is no file of yours alone")
+    assert part.read_text() == "precious"
+    assert not stopped.with_name("kept").exists()
+
+
+def become_another_user(path: Path) -> None:
+    try:
+        os.chown(path, 65534, 65534)
+    except PermissionError:
+        pytest.skip("root alone can give files away")
 
 
 def test_a_full_disk_ends_a_backup_and_leaves_the_old_one(kept: Path) -> None:
@@ -255,6 +318,14 @@ def test_a_folder_with_data_or_in_use_is_refused(kept: Path, tmp_path: Path) -> 
     done(restore(kept, tmp_path / "empty"))
 
 
+def test_the_folder_of_another_user_is_refused(kept: Path) -> None:
+    """Its user's daemon could not read what root writes there."""
+    (kept.parent / "theirs").mkdir()
+    become_another_user(kept.parent / "theirs")
+    assert_refused(restore(kept, kept.parent / "theirs"), "run the command as nobody")
+    assert not os.listdir(kept.parent / "theirs")
+
+
 def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -282,9 +353,26 @@ def climbing(data: bytes) -> bytes:
     return made.getvalue()
 
 
+def sparse(size: str) -> bytes:
+    """A file of noughts, as tar writes them."""
+    made, member = io.BytesIO(), tarfile.TarInfo("occd.db")
+    member.pax_headers = {"GNU.sparse.size": size, "GNU.sparse.map": "0,0"}
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    return made.getvalue()
+
+
+def test_noughts_that_are_claimed_fill_no_disk(kept: Path) -> None:
+    kept.write_bytes(sparse("100000000"))
+    assert_refused(restore(kept, kept.with_name("elsewhere")), "it has 'occd.db'")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [cut, without_end, changed_database, changed_file, climbing, lambda _: b"hello" * 1000],
+    [
+        *(cut, without_end, changed_database, changed_file, climbing),
+        *(lambda _: sparse("many"), lambda _: b"hello" * 1000),
+    ],
 )
 def test_a_damaged_backup_makes_no_folder(kept: Path, damage: Callable[[bytes], bytes]) -> None:
     kept.write_bytes(damage(kept.read_bytes()))

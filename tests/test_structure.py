@@ -48,6 +48,7 @@ LAYERS = (
         "draining",
         "fileowner",
         "media",
+        "origin",
         "patterns",
         "request",
         "scopes",

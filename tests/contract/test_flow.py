@@ -4,18 +4,20 @@ does: it is a fake here, so that it can fail."""
 import errno
 import hashlib
 import json
+import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import structlog
 import trio
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, StateSeam
-from trio.testing import wait_all_tasks_blocked
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from occd import judging, wire
 from occd.broker import Broker, Delivery
@@ -38,6 +40,7 @@ from occd.languages import (
     Language,
     load_languages,
 )
+from occd.log import set_up_logging
 from occd.model import (
     HEAD_BYTES,
     HEADS_BYTES,
@@ -55,6 +58,8 @@ from occd.model import (
     Written,
     new_id,
 )
+from occd.origin import coming_from
+from occd.queues import requeue
 from occd.roles.execute import Execute
 from occd.roles.following import Following
 from occd.roles.notify import Notify
@@ -275,6 +280,75 @@ async def test_the_log_names_what_failed(flow: Flow, capsys: pytest.CaptureFixtu
     assert "sub-exception" not in said
 
 
+NAMES = {
+    "request_id": "mine-1",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[str]]]:
+    """The events that the log tells of a submission. Each line has the names of its request."""
+    root, path = logging.getLogger(), tmp_path / "log"
+    handlers = root.handlers[:]
+
+    def told(id: str) -> list[str]:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found = [line for line in lines if line.get("submission") == id]
+        for line in found:
+            assert {name: line.get(name) for name in NAMES} == NAMES, line
+        return [line["event"] for line in found]
+
+    with path.open("w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        set_up_logging("json", "debug")
+        yield told
+        root.handlers[:] = handlers
+        structlog.reset_defaults()
+
+
+async def test_every_attempt_and_its_result_tell_the_request_in_the_log(
+    flow: Flow, told: Callable[[str], list[str]]
+) -> None:
+    async def mend(emit: Emit, stop: trio.Event) -> Outcome:
+        return await (fail if flow.sandbox.runs < 3 else end_well)(emit, stop)
+
+    flow.sandbox.behave = mend
+    async with flow.running():
+        with coming_from(NAMES):
+            submission = await flow.submit()
+        other = await flow.submit()  # whose lines have no names
+        for each in (submission, other):
+            await flow.settled(each)
+    events = told(submission.id)
+    assert events.count("an attempt begins") == 1 + events.count("attempt failed") > 1
+    assert events[-2:] == ["an attempt ended", "a result is stored"]
+    with pytest.raises(AssertionError):
+        told(other.id)
+
+
+@pytest.mark.parametrize("queue", [Q, "execution_queue"])
+async def test_a_dead_letter_and_its_second_life_tell_the_request_in_the_log(
+    flow: Flow, queue: str, told: Callable[[str], list[str]]
+) -> None:
+    poison = b'{"v": 99}'
+    async with flow.running():
+        with coming_from(NAMES):
+            submission = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
+            await flow.state.submissions.create(submission, None, "")
+            await flow.publish(submission, poison, queue)
+        await flow.settled(submission)
+        with trio.fail_after(SOON_S):
+            while not await flow.broker.kept(queue):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert told(submission.id) == ["poisoned message", "dead letter"]
+        bind_contextvars(request_id="of-the-operator")
+        again = await requeue(flow.config, flow.broker, flow.state, submission.id)
+        await flow.state.submissions.settled(again)
+        assert get_contextvars()["request_id"] == "of-the-operator"
+    assert told(again) == ["an attempt begins", "an attempt ended", "a result is stored"]
+
+
 async def test_our_second_failure_is_mended_by_the_third_attempt(flow: Flow) -> None:
     async def mend(emit: Emit, stop: trio.Event) -> Outcome:
         return await (fail if flow.sandbox.runs < 3 else end_well)(emit, stop)
@@ -285,24 +359,35 @@ async def test_our_second_failure_is_mended_by_the_third_attempt(flow: Flow) -> 
         assert (result.verdict, result.attempts) == (Verdict.OK, 3)
 
 
-async def test_a_message_that_comes_again_while_it_runs_is_dropped(flow: Flow) -> None:
-    both, go = trio.Event(), trio.Event()
+async def test_a_message_that_comes_again_while_it_runs_is_dropped(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, all_but_one, ended, handle = trio.Event(), trio.Event(), 0, Execute._handle
+
+    async def counted(*delivery: Any) -> None:
+        nonlocal ended
+        await handle(*delivery)
+        ended += 1
+        if ended == 6:  # five copies in any order, and the other submission
+            all_but_one.set()
 
     async def wait(emit: Emit, stop: trio.Event) -> Outcome:
-        if flow.sandbox.runs == 2:
-            both.set()
-        await go.wait()
+        if flow.sandbox.runs == 1:
+            await go.wait()
         return FINE
 
+    monkeypatch.setattr(Execute, "_handle", counted)
     flow.sandbox.behave = wait
     async with flow.running():
         submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            while flow.sandbox.runs < 1:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         for _ in range(5):
             await flow.publish(submission, wire.encode_submission(submission))
         other = await flow.submit()
         with trio.fail_after(SOON_S):
-            await both.wait()
-        await wait_all_tasks_blocked(0.1)  # tasks begin in any order, and the copies are dealt with
+            await all_but_one.wait()
         go.set()
         for each in (submission, other):
             _, result = await flow.settled(each)
@@ -473,7 +558,11 @@ async def test_who_need_not_be_followed_runs_on(
         assert (await flow.settled(submission))[1].message is None
 
 
-async def test_whom_somebody_types_to_runs_on(flow: Flow, hasty: None) -> None:
+async def test_whom_somebody_types_to_runs_on(
+    flow: Flow, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.execution.attempt._LEFT_S", 0.6)  # a disk may hold a key up
+    monkeypatch.setattr("occd.execution.attempt._LOOK_S", 0.4)
     flow.sandbox.behave = until_stopped
     async with flow.running():
         submission = await flow.submit(interactive=True)
@@ -927,7 +1016,9 @@ async def test_of_two_attempts_after_an_emptying_exactly_one_result_stays(flow: 
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-        await trio.sleep(QUIET_S)  # what it has said by now is appended
+            # until all that came before is there
+            while len(await flow.state.log.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         flow.seam.empty()
         stale = Result(Verdict.TIME_LIMIT, attempts=7, finished_at=time.time())
         assert await flow.state.submissions.finish(submission.id, 7, stale, submission)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from e2e.editor import Editor
 
@@ -31,6 +31,8 @@ class Said:
 class Listener:
     def __init__(self, page: Page) -> None:
         self._page = page
+        # The page says so when it connects, which may be after it is ready.
+        expect(page.get_by_test_id("status")).to_have_attribute("data-state", "up")
         page.evaluate(LISTEN)
 
     def all(self) -> list[Said]:
@@ -48,7 +50,9 @@ class Listener:
 
 
 def texts(said: list[Said]) -> list[str]:
-    return [each.text for each in said]
+    """Without the first "Running", which a slow machine makes the page say."""
+    found = [each.text for each in said]
+    return found[1:] if found[:1] == ["Running"] else found
 
 
 def test_a_run_that_ends_at_once_is_one_sentence_with_the_last_line(editor: Editor) -> None:
@@ -69,14 +73,13 @@ def test_a_live_programs_prompts_are_heard_and_what_is_typed_is_not_said_twice(
 ) -> None:
     listener = Listener(editor.page)
     editor.talk("print('hello', input('name? ')); print('so', input('more? '))")
-    said = listener.until("name?")
-    assert [each.text for each in said if each.where == "announce"] in ([], ["Running"])
+    announced = [each for each in listener.until("name?") if each.where == "announce"]
     editor.type("you", "Enter")
     prompted = [each.text for each in listener.until("more?") if each.where != "announce"]
     assert any("hello you" in each for each in prompted)
     editor.type("on", "Enter")
-    end = [each.text for each in listener.until("Finished") if each.where == "announce"]
-    assert end == ["Finished. 4 lines of output: so on"]
+    announced += [each for each in listener.until("Finished") if each.where == "announce"]
+    assert texts(announced) == ["Finished. 4 lines of output: so on"]
 
 
 def test_a_run_that_takes_its_time_is_said_to_run_after_a_second_and_no_sooner(
@@ -87,5 +90,5 @@ def test_a_run_that_takes_its_time_is_said_to_run_after_a_second_and_no_sooner(
     editor.give("some")
     editor.run("import time; time.sleep(3); print('done')")
     said = listener.until("done")
-    assert texts(said) == ["Running", "Finished. 1 line of output: done"]
+    assert [each.text for each in said] == ["Running", "Finished. 1 line of output: done"]
     assert said[0].at_ms - began >= 1000
