@@ -1,5 +1,6 @@
 """Reads the queue, the state and the slots of this process into the metrics when somebody scrapes them."""
 
+import math
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from occd.broker import Broker
 from occd.config import ROLES, Config
 from occd.draining import Draining
 from occd.execution.arbiter import Arbiter
-from occd.health import Health
+from occd.health import PARTS, Health
 from occd.sandbox.fitness import Fitness
 from occd.state import State
 from occd.trouble import Trouble
@@ -49,6 +50,7 @@ class Observed:
             for read in (self._read_queue, self._read_oldest, self._read_nodes, self._read_disk)
         }
         self._reading = trio.Lock()
+        self._read_at = -math.inf
         metrics.INFO.labels(
             __version__,
             config.node,
@@ -66,10 +68,20 @@ class Observed:
 
     async def text(self, patience_s: float) -> bytes:
         """All metrics. A part that does not answer in `patience_s` is down, and what it would tell keeps its
-        value: the metrics of a node whose broker is away are wanted most."""
-        async with self._reading, trio.open_nursery() as nursery:
+        value: the metrics of a node whose broker is away are wanted most. One reading serves all who asked
+        before its end, so that two who ask do not wait for two."""
+        asked_at = trio.current_time()
+        async with self._reading:
+            if self._read_at < asked_at:
+                await self._read(patience_s)
+                self._read_at = trio.current_time()
+        return generate_latest(metrics.REGISTRY)
+
+    async def _read(self, patience_s: float) -> None:
+        async with trio.open_nursery() as nursery:
             nursery.cancel_scope.deadline = trio.current_time() + patience_s
-            metrics.READY.set(0)
+            for answers in (metrics.READY, *(metrics.UP.labels(part) for part in PARTS)):
+                answers.set(0)  # unless it does so in time
             nursery.start_soon(self._read_health)
             for read, trouble in self._reads.items():
                 nursery.start_soon(_survive, read, trouble)
@@ -79,7 +91,6 @@ class Observed:
             _read_slots(self._arbiter)
         if self._fitness:
             metrics.JAILS_FIT.set(self._fitness.problem is None)
-        return generate_latest(metrics.REGISTRY)
 
     async def _read_health(self) -> None:
         metrics.READY.set(not await self._health.problems())

@@ -7,8 +7,8 @@ the memory of this process, and begin with it.
 
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
@@ -49,7 +49,14 @@ class _Now:
 
     @property
     def loads(self) -> dict[str, Load]:
-        return {each.name: each.load for each in self.nodes or () if each.load}
+        """A node that is drained has no more places than it has in use."""
+        return {
+            each.name: each.load
+            if _executes(each)
+            else replace(each.load, slots=each.load.slots_used, seats=each.load.seats_used)
+            for each in self.nodes or ()
+            if each.load
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,7 @@ class Overview:
             if trio.current_time() - self._looked_at >= _FRESH_S:
                 now = await self._measure()
                 problems = await self._health.problems()
-                if not problems and now.nodes is not None and not _executing(now.nodes):
+                if not problems and now.nodes is not None and not any(map(_executes, now.nodes)):
                     problems = [_NO_NODE]
                 told = self._overview(now, problems)
                 self._told = {
@@ -208,7 +215,7 @@ class Overview:
     def _load_json(self, loads: Collection[Load]) -> dict[str, Any]:
         running = sum((Counter(each.running) for each in loads), Counter[str]())
         return {
-            "nodes": len(loads),
+            "nodes": sum(each.slots + each.seats > 0 for each in loads),
             "slots": sum(each.slots for each in loads),
             "slots_used": sum(each.slots_used for each in loads),
             "seats": sum(each.seats for each in loads),
@@ -258,12 +265,12 @@ async def _survive(read: Callable[[], Awaitable[None]], trouble: Trouble) -> Non
         await read()
 
 
+def _executes(node: Node) -> bool:
+    return "execute" in node.roles
+
+
 def _seen(known: tuple[float, Node]) -> float:
     return known[0]
-
-
-def _executing(nodes: Iterable[Node]) -> bool:
-    return any("execute" in each.roles for each in nodes)
 
 
 def _within(waits: Sequence[int], share: float) -> float | None:

@@ -353,9 +353,26 @@ def climbing(data: bytes) -> bytes:
     return made.getvalue()
 
 
+def sparse(size: str) -> bytes:
+    """A file of noughts, as tar writes them."""
+    made, member = io.BytesIO(), tarfile.TarInfo("occd.db")
+    member.pax_headers = {"GNU.sparse.size": size, "GNU.sparse.map": "0,0"}
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    return made.getvalue()
+
+
+def test_noughts_that_are_claimed_fill_no_disk(kept: Path) -> None:
+    kept.write_bytes(sparse("100000000"))
+    assert_refused(restore(kept, kept.with_name("elsewhere")), "it has 'occd.db'")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [cut, without_end, changed_database, changed_file, climbing, lambda _: b"hello" * 1000],
+    [
+        *(cut, without_end, changed_database, changed_file, climbing),
+        *(lambda _: sparse("many"), lambda _: b"hello" * 1000),
+    ],
 )
 def test_a_damaged_backup_makes_no_folder(kept: Path, damage: Callable[[bytes], bytes]) -> None:
     kept.write_bytes(damage(kept.read_bytes()))

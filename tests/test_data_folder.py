@@ -1,6 +1,7 @@
 """What a daemon promises when its data folder is full, gone or damaged: it says so, accepts nothing that
 would be lost, lives on, and heals when the folder does."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -137,11 +138,15 @@ def test_what_is_moved_away_is_told_and_nothing_is_accepted_until_it_is_back(
             gone.rename(tmp_path / "elsewhere")
             status, detail = readiness(server)
             assert (status, str(gone) in detail, "put it back" in detail) == (503, True, True)
-            answer = server.post({"language": "python", "source": "print(1)"})
-            assert (answer.status, answer.json()["type"]) == (503, "unavailable")
+            for _ in range(2):
+                answer = server.post({"language": "python", "source": "print(1)"})
+                assert (answer.status, answer.json()["type"]) == (503, "unavailable")
             (tmp_path / "elsewhere").rename(gone)
             assert readiness(server)[0] == 200
-        assert server.run("print(2)")["run"]["stdout"] == "2\n"
+            assert server.run("print(2)")["run"]["stdout"] == "2\n"
+            told, over = map(json.loads, server.log.read_text().splitlines()[-2:])  # once, of two
+            assert told["event"] == over["after"] == "the data folder cannot be written"
+            assert str(gone) in told["error"]
         assert server.result(kept)["run"]["stdout"] == "1\n"
 
 

@@ -239,6 +239,25 @@ async def test_a_queue_that_does_not_answer_hides_nothing_else(
 
 
 @pytest.mark.usefixtures("fresh")
+async def test_a_drained_node_has_no_more_places_than_it_uses(tmp_path: Path) -> None:
+    load = Load(1.0, 4, 3, 64, 2, {"python": 5}, {"ok": 7}, (1,) * 11)
+    idle = Load(1.0, 4, 0, 64, 0, {}, {}, (0,) * 11)
+    async with edge(tmp_path, accounts({"class": "all"}), public_url=SITE) as found:
+        for name, each in {"one": load, "two": idle}.items():
+            await found.state.nodes.announce(Node(name, ("draining",), load=each))
+        said = await look(found, "admin")
+        assert said["load"] == {
+            "nodes": 1,
+            "slots": 3,
+            "slots_used": 3,
+            "seats": 2,
+            "seats_used": 2,
+            "running": {"python": 5},
+        }
+        assert [each["load"]["slots"] for each in said["nodes"] if each["load"]] == [4, 4]
+
+
+@pytest.mark.usefixtures("fresh")
 async def test_administrators_alone_see_each_node_and_whether_it_has_gone(tmp_path: Path) -> None:
     load = Load(1.0, 4, 3, 64, 2, {"python": 5, "not ours": 1}, {"ok": 7}, (1,) * 11)
     async with edge(tmp_path, accounts({"class": "all"}), public_url=SITE) as found:

@@ -558,7 +558,11 @@ async def test_who_need_not_be_followed_runs_on(
         assert (await flow.settled(submission))[1].message is None
 
 
-async def test_whom_somebody_types_to_runs_on(flow: Flow, hasty: None) -> None:
+async def test_whom_somebody_types_to_runs_on(
+    flow: Flow, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.execution.attempt._LEFT_S", 0.6)  # a disk may hold a key up
+    monkeypatch.setattr("occd.execution.attempt._LOOK_S", 0.4)
     flow.sandbox.behave = until_stopped
     async with flow.running():
         submission = await flow.submit(interactive=True)
@@ -1056,7 +1060,9 @@ async def test_of_two_attempts_after_an_emptying_exactly_one_result_stays(flow: 
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-        await trio.sleep(QUIET_S)  # what it has said by now is appended
+            # until all that came before is there
+            while len(await flow.state.log.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         flow.seam.empty()
         stale = Result(Verdict.TIME_LIMIT, attempts=7, finished_at=time.time())
         assert await flow.state.submissions.finish(submission.id, 7, stale, submission)
