@@ -236,7 +236,7 @@ class RedisSubmissions:
             (submission.owner or "") if submission else "",
             *map(store_event, events),
         )
-        while (answer := await step())[0] == b"later":
+        while (answer := await step())[0] == b"later":  # noqa: ASYNC110  (another process tells it)
             await trio.sleep(_LATER_S)
         said, key, payer, owes = answer
         done: bool = said == b"done"
