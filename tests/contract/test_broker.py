@@ -564,10 +564,13 @@ async def keep(broker: Broker, count: int) -> None:
 
 
 async def kept(broker: Broker, count: int) -> Sequence[Kept]:
-    """What is kept, once it is so many: the last one may be on its way still."""
+    """What is kept, once it is so many: the last one may be on its way still. RabbitMQ hands it out, and gets
+    it back a moment after the answer: who looks without a pause may never see all."""
+    pause_s = 0.01
     with trio.fail_after(SOON_S):
-        while len(found := await broker.kept(Q)) != count:  # noqa: ASYNC110
-            await trio.sleep(0.01)
+        while len(found := await broker.kept(Q)) != count:
+            await trio.sleep(pause_s)
+            pause_s *= 2
     return found
 
 

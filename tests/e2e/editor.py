@@ -107,6 +107,13 @@ class Editor:
         self.part("stdin").fill(text)
         self.input = text
 
+    def allow_long_runs(self) -> None:
+        """Let a program of this language take two minutes, of which a busy machine leaves a test little. By
+        itself a program without a terminal has ten seconds."""
+        self.part("options").click()
+        self.part("options-cpu_time").fill("60")
+        self.part("options-close").click()
+
     def stop(self) -> None:
         expect(self.part("run")).to_have_attribute("data-state", "stop")
         self.part("run").click()

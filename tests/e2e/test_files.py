@@ -520,7 +520,8 @@ def test_a_program_that_is_too_large_is_not_run_and_says_by_how_much(
 def test_a_program_that_is_too_large_leaves_the_run_that_goes_on_in_sight(
     editor: Editor, tmp_path: Path
 ) -> None:
-    editor.run("import time; print('up', flush=True); time.sleep(60)")
+    editor.allow_long_runs()
+    editor.run("import time; print('up', flush=True); time.sleep(600)")
     editor.expect_output("up")
     open_files(editor, path(tmp_path, "big.bin", b"\0" * (8 * 2**20)))
     expect(editor.part("done")).to_contain_text("Not opened: larger than 8 MB")
