@@ -199,13 +199,16 @@ async def test_names_of_requests_are_taken_if_they_are_well_formed(tmp_path: Pat
         async with connected(server, **{"X-Request-Id": "socket-1"}) as client:
             id = await client.submit("print(1)")
         server.result(id)
+        program = {"language": "python", "source": "print(1)"}
+        server.post(program, authorization="Bearer an-anonymous-owner-000001")
     found = lines(server, lambda line: str(line.get("request_id")).startswith("trace-"))
     taken = {line["request_id"]: line.get("traceparent") for line in found}
     assert [taken[f"trace-{number}"] for number in range(len(traces))] == [
         TRACE, None, None, f"cc{TRACE[2:]}", None, None, None, None,
     ]  # fmt: skip
-    (accepted,) = lines(server, lambda line: line["event"] == "accepted")
-    assert accepted["request_id"] == "socket-1"
+    nobodys, owned = lines(server, lambda line: line["event"] == "accepted")
+    assert (nobodys["request_id"], nobodys["owner"]) == ("socket-1", None)
+    assert re.fullmatch("anon:[0-9a-f]{64}", owned["owner"])
 
 
 def test_requests_of_one_connection_keep_their_names_apart(tmp_path: Path) -> None:
