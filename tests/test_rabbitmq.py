@@ -325,6 +325,15 @@ async def test_a_cancelled_publish_leaves_nothing(
         assert broker._publisher._sent == {}
 
 
+async def short(broker: RabbitmqBroker) -> bool:
+    """Whether a check says so."""
+    try:
+        await broker.check()
+    except BrokerError as error:
+        return "takes no messages now: it is short of memory or disk" in str(error)
+    return False
+
+
 async def test_while_rabbitmq_is_short_of_memory_acknowledgements_flow(
     server: RabbitmqServer,
     url: str,
@@ -338,8 +347,7 @@ async def test_while_rabbitmq_is_short_of_memory_acknowledgements_flow(
         server.evaluate("rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})")
         try:
             await until(lambda: refused(broker))  # RabbitMQ tells its connections in its own time
-            with pytest.raises(BrokerError):
-                await broker.check()
+            await until(lambda: short(broker))
             await a.ack()
             (b,) = await take(deliveries)
             await b.ack()
