@@ -120,17 +120,21 @@ def started(
         server.process.wait()
 
 
-@pytest.fixture(params=["embedded", "apart"])
-def form(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=["as it is", "all levels"])
+@pytest.fixture(
+    params=[
+        ("embedded", "as it is"),
+        ("apart", "all levels"),
+        pytest.param(("embedded", "all levels"), marks=pytest.mark.long),
+        pytest.param(("apart", "as it is"), marks=pytest.mark.long),
+    ],
+    ids="-".join,
+)
 def installation(
-    request: pytest.FixtureRequest, form: str, provider: Provider, tmp_path: Path
+    request: pytest.FixtureRequest, provider: Provider, tmp_path: Path
 ) -> Iterator[Installation]:
     provider.tell()
-    program = OCCD if request.param == "as it is" else talkative(tmp_path, sys.executable)
+    form, levels = request.param
+    program = OCCD if levels == "as it is" else talkative(tmp_path, sys.executable)
     planted, port = Planted(), free_port()
     common: dict[str, str] = {
         "accounts": json.dumps(accounts(planted, provider, tmp_path / "secrets")),
