@@ -2,8 +2,7 @@
 
     python packaging/binary/pack.py FOLDER FILE
 
-The folder's program is its file `occd`. Needs a C compiler, the static C library, and zlib
-(Debian: zlib1g-dev).
+The folder's program is its file `occd`.
 """
 
 import hashlib
@@ -43,11 +42,21 @@ def pack(folder: Path, target: Path) -> None:
     tail = _TAIL.pack(name.encode(), len(listed), len(stream), size, zlib.crc32(listed))
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         made = Path(work, "made")
-        subprocess.run([_COMPILER, *_FLAGS, "-o", made, _STUB, "-lz"], check=True)
+        _compile(made)
         with made.open("ab") as file:
             file.write(listed + stream + tail)
         made.chmod(0o755)
         made.rename(target)
+
+
+def _compile(target: Path) -> None:
+    try:
+        subprocess.run([_COMPILER, *_FLAGS, "-o", target, _STUB, "-lz"], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(
+            f"occd: cannot compile: {error}. It needs a C compiler, the static C library and zlib's "
+            "(Debian: gcc libc6-dev zlib1g-dev); CC= names another."
+        ) from error
 
 
 def _below(folder: Path) -> Iterator[Path]:
