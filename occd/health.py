@@ -38,6 +38,8 @@ class Health:
         self._checking = trio.Lock()
         self._began_at = -math.inf
         self._found: list[str] = []
+        self.answered_at = dict.fromkeys(PARTS, -math.inf)
+        """When the check of each part last came to an end, good or bad."""
 
     async def problems(self) -> list[str]:
         """One check serves all who asked before it began: anybody may ask, and a check writes to the disk."""
@@ -59,6 +61,7 @@ class Health:
 
         async def look(what: str, check: Callable[[], Awaitable[None]]) -> None:
             found[what] = await _problem(what, check)
+            self.answered_at[what] = trio.current_time()
 
         async with trio.open_nursery() as nursery:
             for part, check in zip(

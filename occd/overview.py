@@ -35,7 +35,10 @@ _PATIENCE_S = 6.0
 """How long the queue and the state may take. Broker and state give up a little earlier, and say more."""
 
 _GONE_MAX = 100
-_NO_NODE = "no node that runs programs has announced itself: start one with the role execute"
+_NO_NODE = (
+    "no node that runs programs has announced itself: start one with the role execute, or ask /readyz of "
+    "those that run why they take nothing"
+)
 
 
 @dataclass(slots=True)

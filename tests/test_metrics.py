@@ -204,7 +204,11 @@ async def observed(
         slow, draining = Slow(), Draining()
         monkeypatch.setattr(broker, "check", slow.check)
         health = Health(broker, state, None, None, draining)
-        yield Observed(config, broker, state, health, draining, None, None), health, slow
+        found = Observed(config, broker, state, health, draining, None, None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(found.run)
+            yield found, health, slow
+            nursery.cancel_scope.cancel()
 
 
 async def test_one_reading_serves_all_who_ask_for_metrics_meanwhile(
@@ -232,7 +236,30 @@ async def test_a_part_is_down_when_it_does_not_answer_and_not_when_somebody_leav
         with trio.move_on_after(0.01):  # as a client of /readyz
             await health.problems()
         assert metrics.UP.labels("queue")._value.get() == 1
-        assert QUEUE_UP + " 0.0" in (await found.text(0.01)).decode()
+        assert QUEUE_UP + " 0.0" in (await found.text(60.0)).decode()
+
+
+async def test_who_gives_a_scrape_no_time_makes_no_part_seem_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed(tmp_path, monkeypatch) as (found, _, slow):
+        slow.answers.set()
+        await found.text(60.0)
+        slow.answers = trio.Event()
+        texts = []
+
+        async def prometheus() -> None:
+            texts.append((await found.text(60.0)).decode())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(found.text, 0.0)
+            nursery.start_soon(prometheus)
+            nursery.start_soon(found.text, 0.0)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            await found.text(0.0)
+            slow.answers.set()
+        for up in (QUEUE_UP, STATE_UP, "occd_ready"):
+            assert up + " 1.0" in texts[0]
 
 
 def test_an_address_that_is_taken_costs_one_warning_and_the_metrics(tmp_path: Path) -> None:

@@ -257,10 +257,17 @@ class RabbitmqBroker:
                     talk.ack(tag)
 
     async def check(self) -> None:
+        """RabbitMQ answers no question on a connection that it blocks."""
+        self._refuse_when_blocked()
         async with open_talk(self._publishing) as talk:
             await talk.depth(self._topology.queues[0])
+        self._refuse_when_blocked()
+
+    def _refuse_when_blocked(self) -> None:
         if self._publishing.blocked:
-            raise BrokerError(f"RabbitMQ at {self._publishing.where} takes no messages now")
+            raise BrokerError(
+                f"RabbitMQ at {self._publishing.where} takes no messages now: it is short of memory or disk"
+            )
 
     async def declare(self, *queues: str) -> None:
         """With their lanes, dead letters and kept ones."""
