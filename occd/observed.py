@@ -36,6 +36,7 @@ class Observed:
         draining: Draining,
         arbiter: Arbiter | None,
         fitness: Fitness | None,
+        commit: str | None,
     ) -> None:
         self._broker = broker
         self._state = state
@@ -51,6 +52,7 @@ class Observed:
         self._reading = trio.Lock()
         metrics.INFO.labels(
             __version__,
+            commit or "",
             config.node,
             ",".join(config.roles),
             "rabbitmq" if config.rabbitmq else "data-folder",

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkouts import ROOT, copy_checkout
 from locked import FOLDER, Locked, locked
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path.name for path in FOLDER.iterdir())
 PYTHONS = ("3.11.0", "3.11.15", "3.12.9", "3.13.5")
 MACHINES = ("x86_64", "aarch64")
@@ -174,15 +174,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """What a clone of this checkout would hold, with its uncommitted changes."""
     folder = tmp_path / "fresh"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_checkout(folder)
     yield folder
     shutil.rmtree(folder)
 

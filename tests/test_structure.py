@@ -43,6 +43,7 @@ LAYERS = (
         "log",
     },
     {
+        "commit",
         "data",
         "draining",
         "fileowner",
