@@ -297,12 +297,15 @@ async def _metrics(config: Config, observed: Observed) -> AsyncIterator[None]:
         yield
         return
     _say(f"occd: metrics: http://{address(listeners[0])}/metrics")
-    async with _served(make_metrics_app(observed.text, FORM), listeners):
+    app = make_metrics_app(observed.text, FORM, Hosts(config, where))
+    async with _served(app, listeners, makes_room=True):
         yield
 
 
 @asynccontextmanager
-async def _served(app: QuartTrio, listeners: Sequence[Listener]) -> AsyncIterator[None]:
+async def _served(
+    app: QuartTrio, listeners: Sequence[Listener], *, makes_room: bool = False
+) -> AsyncIterator[None]:
     """For few clients, all of them operators."""
     stopping = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -310,7 +313,7 @@ async def _served(app: QuartTrio, listeners: Sequence[Listener]) -> AsyncIterato
             lambda: serve_on(
                 app,
                 listeners,
-                EdgeLimits(connections_max=_OPERATORS_CONNECTIONS),
+                EdgeLimits(connections_max=_OPERATORS_CONNECTIONS, makes_room=makes_room),
                 stopping=stopping,
                 left_s=lambda: _LAST_ANSWERS_S,
             )

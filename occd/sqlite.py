@@ -81,6 +81,7 @@ class Database:
         self._token = trio.lowlevel.current_trio_token()
         self._limiter = trio.CapacityLimiter(_READERS)
         self._checking = trio.CapacityLimiter(1)  # apart, so that reads do not wait for a check
+        self._copying = trio.CapacityLimiter(1)  # so that each sees the room that another took
         self._inspected_at = time.monotonic()
         self._placed_at = 0.0
         self._damage: DataFileDamaged | None = None
@@ -141,7 +142,7 @@ class Database:
     async def copy(self) -> BinaryIO:
         """A copy of the whole file as it is now. It has no name any more, and is gone when it is closed.
         Raises DataFolderError when there is no room for it, or the file is damaged."""
-        return await trio.to_thread.run_sync(self._copy)
+        return await trio.to_thread.run_sync(self._copy, limiter=self._copying)
 
     def _copy(self) -> BinaryIO:
         path = self._file.path

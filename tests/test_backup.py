@@ -10,18 +10,24 @@ import socket
 import sqlite3
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 from load import load
 from meeting import meeting
 from serving import API, OCCD, PATIENCE_S, Server, serving
 from test_cli import Done, assert_refused, occd
 from test_control import ACCOUNTS, created, status
+
+from occd.datafile import DataFile
+from occd.sqlite import open_database
 
 LEAVES = "open('left.txt', 'w').write('x' * 100_000); print('done')"
 ARTIFACTS = {"artifacts": ["left.txt"]}
@@ -214,6 +220,28 @@ def test_what_is_no_whole_file_of_a_program_hinders_no_restore(stopped: Path) ->
     assert list(restored.glob("*/*")) == [restored / whole.parent.name / whole.name]
 
 
+async def test_two_backups_do_not_count_on_the_same_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both together would fill the disk, and the daemon would take nothing."""
+    met, both, copy = [], threading.Barrier(2), DataFile.copy
+
+    def slow(self: DataFile, *args: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            met.append(both.wait(1.0))
+        copy(self, *args)
+
+    monkeypatch.setattr(DataFile, "copy", slow)
+    async with open_database(tmp_path) as database, trio.open_nursery() as nursery:
+
+        async def copied() -> None:
+            (await database.copy()).close()
+
+        nursery.start_soon(copied)
+        nursery.start_soon(copied)
+    assert met == []
+
+
 # the file
 
 
@@ -353,9 +381,26 @@ def climbing(data: bytes) -> bytes:
     return made.getvalue()
 
 
+def sparse(size: str) -> bytes:
+    """A file of noughts, as tar writes them."""
+    made, member = io.BytesIO(), tarfile.TarInfo("occd.db")
+    member.pax_headers = {"GNU.sparse.size": size, "GNU.sparse.map": "0,0"}
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    return made.getvalue()
+
+
+def test_noughts_that_are_claimed_fill_no_disk(kept: Path) -> None:
+    kept.write_bytes(sparse("100000000"))
+    assert_refused(restore(kept, kept.with_name("elsewhere")), "it has 'occd.db'")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [cut, without_end, changed_database, changed_file, climbing, lambda _: b"hello" * 1000],
+    [
+        *(cut, without_end, changed_database, changed_file, climbing),
+        *(lambda _: sparse("many"), lambda _: b"hello" * 1000),
+    ],
 )
 def test_a_damaged_backup_makes_no_folder(kept: Path, damage: Callable[[bytes], bytes]) -> None:
     kept.write_bytes(damage(kept.read_bytes()))

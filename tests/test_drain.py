@@ -1,19 +1,26 @@
 """`occd drain`: a node takes no more, what runs there goes on, and nothing is lost."""
 
+import json
 import os
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from in_process import API as EDGE_API
+from in_process import edge
 from load import load
 from meeting import meeting
 from serving import API, OCCD, PATIENCE_S, Server, connected, serving
 from test_cli import assert_refused, occd
 from test_overview import told
+
+from occd.model import Accepted
+from occd.roles.submit import Submit
 
 HELD = "print(input(), flush=True)"
 """Runs until its client lets it go."""
@@ -127,6 +134,30 @@ def test_an_interactive_program_does_not_give_way_in_a_drain(tmp_path: Path) -> 
         drain(server, "--undo")
         assert server.result(waits)["verdict"] == "ok"
         assert server.result(runs)["verdict"] == "cancelled"
+
+
+async def test_a_batch_that_was_let_in_is_in_hand_until_its_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that said 0 between two of a batch was stopped there."""
+    held: list[int] = []
+    accept = Submit.accept
+
+    async def watched(self: Submit, *args: Any, **named: Any) -> Accepted:
+        self._draining.tell(on=True)
+        held.append(self._draining.held)
+        return await accept(self, *args, **named)
+
+    monkeypatch.setattr(Submit, "accept", watched)
+    async with edge(tmp_path) as found:
+        body = json.dumps({"submissions": [{"language": "python", "source": "1"}] * 3}).encode()
+        path = b"POST %b/submissions/batch?all_or_nothing=true HTTP/1.1" % EDGE_API
+        status, said = await found.ask(path, body)
+        assert (status, [each["status"] for each in said["submissions"]]) == (202, ["queued"] * 3)
+        assert held == [1, 1, 1]
+        assert found.submit._draining.held == 0
+        status, said = await found.ask(path, body)
+        assert (status, said["type"]) == (503, "shutting-down")
 
 
 def test_without_a_daemon_there_is_nothing_to_drain(tmp_path: Path) -> None:

@@ -585,6 +585,21 @@ async def test_classic_queues_do_the_same_but_do_not_count(url: str) -> None:
         assert (await broker.depths())[Q + DEAD] == 0
 
 
+async def test_also_of_a_classic_queue_a_message_says_that_it_came_before(url: str) -> None:
+    async with (
+        opened(url, queue_type="classic") as broker,
+        broker.consume(Q, 1) as deliveries,
+    ):
+        await put(broker, "a")
+        (first,) = await take(deliveries)
+        assert not first.again
+        lose(broker)
+        await first.ack()  # too late
+        (again,) = await take(deliveries)
+        assert again.again
+        await again.ack()
+
+
 # Messages of other people, and of us
 
 

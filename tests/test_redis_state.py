@@ -38,7 +38,7 @@ from occd.key import Key
 from occd.model import File, Outcome, Result, Spent, Submission, Verdict, Written, new_id
 from occd.quotas import Allowance, Payer
 from occd.sessions import ROTATE_S, SESSION_S, Session
-from occd.state import Node, State
+from occd.state import Node, State, Taken
 from occd.state.control import Cancel, Control, End, Signal, Stdin
 from occd.state.redis import open_redis
 from occd.state.redis.connect import Command, Reply
@@ -1100,3 +1100,46 @@ async def test_nobody_is_left_subscribed(
             while server.command("PUBSUB", "CHANNELS", "occd2:e:*") != "*0":  # noqa: ASYNC110
                 await trio.sleep(0.02)
         assert len(await state.log.watch(submission.id, 0)) == 3
+
+
+async def test_half_of_a_log_whose_node_died_gives_way_to_what_the_result_has(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its followers begin anew. A next attempt of an older version is not held up by the first one."""
+    monkeypatch.setattr("occd.state.redis.submissions._WHOLE_S", 0.1)
+    head, size = b"the beginning", 1000
+    outcome = Outcome(0, None, None, Written(size, head=head), Written(), 0.1, 0.2, 300)
+    last = replace(result(), run=outcome)
+    async with opened(server) as state:
+        submission = make()
+        begin, finish = state.submissions.begin, state.submissions.finish
+        assert await begin(submission, "3", "node", Taken(log=True)) == 1
+        await state.log.append(submission.id, 1, [output(b"the beginning and more")])
+        async with trio.open_nursery() as nursery:
+            seen = trio.Event()
+            nursery.start_soon(follow_anew, state, submission.id, seen)
+            await seen.wait()
+            with trio.fail_after(SOON_S):
+                assert await finish(submission.id, 1, last, submission)
+        record = await state.submissions.get(submission.id, size)
+        assert record.result
+        assert record.result.run
+        assert (record.result.run.stdout.size, record.result.run.stdout.truncated) == (13, True)
+        told = [each.event for each in await state.log.entries(submission.id, 0)]
+        assert told == [output(head), Finished(record.result)]
+        again = make()
+        assert await begin(again, "3", "node", Taken(log=True)) == 1
+        assert await begin(again, "3", "node") == 2
+        await state.log.append(again.id, 2, [output(head)])
+        assert await finish(again.id, 2, last, again)
+        found = (await state.submissions.get(again.id)).result
+        assert found
+        assert found.run
+        assert not found.run.stdout.truncated
+
+
+async def follow_anew(state: State, id: str, seen: trio.Event) -> None:
+    last = (await state.log.watch(id, 0))[-1].seq
+    seen.set()
+    with pytest.raises(EventsReset):
+        await state.log.watch(id, last)

@@ -59,7 +59,7 @@ class Delivery(Protocol):
 
     @property
     def again(self) -> bool:
-        """Whether it was delivered before, as far as the broker counts that."""
+        """Whether it was delivered before, as far as the broker knows."""
 
     @property
     def reason(self) -> str | None:

@@ -77,7 +77,7 @@ class _Delivery:
 
     @property
     def again(self) -> bool:
-        return self._arrival.deliveries > 0
+        return self._arrival.again
 
     @property
     def reason(self) -> str | None:

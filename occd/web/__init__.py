@@ -37,6 +37,9 @@ class SubmitService(Protocol):
         self, submission: Submission, principal: Principal, *, key: str | None, digest: str
     ) -> Accepted: ...
 
+    def taking(self) -> AbstractContextManager[None]:
+        """Around `admit` and all of `accept` in one request."""
+
     def reserving(
         self, submissions: Sequence[Submission], principal: Principal, keys: Sequence[str | None]
     ) -> AbstractAsyncContextManager[None]:

@@ -40,12 +40,15 @@ class EdgeLimits:
     A body may take `body_timeout_s` and one second more for each 64 KiB that came. The last two
     count from the last progress: an idle keep-alive connection, and a send of which the client
     takes nothing.
+
+    `makes_room`: beyond `connections_max` a newcomer takes the place of who holds one for nothing.
     """
 
     body_max_bytes: int = 16 * 2**20
     head_max_bytes: int = 32 * 1024
     frame_max_bytes: int = 16 * 2**20 + 65536
     connections_max: int = 20000
+    makes_room: bool = False
     head_timeout_s: float = 10.0
     body_timeout_s: float = 60.0
     keep_alive_s: float = 75.0

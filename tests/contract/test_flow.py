@@ -892,6 +892,50 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)
+async def test_a_result_waits_for_the_log_that_its_node_tells_anew(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """notify comes when half of the log is told."""
+    finish, append = flow.state.submissions.finish, flow.state.log.append
+    ended, half, go, rest = trio.Event(), trio.Event(), trio.Event(), trio.Event()
+    told = 0
+
+    async def finish_later(*args: Any) -> bool:
+        ended.set()
+        await go.wait()
+        return await finish(*args)
+
+    async def append_slowly(id: str, attempt: int, events: Sequence[Event]) -> None:
+        nonlocal told
+        if ended.is_set() and events:
+            told += 1
+            if told > 1:
+                half.set()
+                await rest.wait()
+        await append(id, attempt, events)
+
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_later)
+    monkeypatch.setattr(flow.state.log, "append", append_slowly)
+    flow.sandbox.behave = say_much
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await ended.wait()
+            flow.seam.empty()
+            await half.wait()
+            go.set()
+            with trio.move_on_after(QUIET_S):
+                await flow.state.submissions.settled(submission.id)
+            rest.set()
+        _, result = await flow.settled(submission)
+        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
+    assert result.run
+    assert not result.run.stdout.truncated
+    assert record.output
+    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+
+
+@pytest.mark.parametrize("flow", EMPTIED, indirect=True)
 async def test_files_outlive_a_state_that_is_emptied_before_their_result_is_stored(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
