@@ -47,7 +47,7 @@ lint: $(DEV)
 
 # The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows.
 lock: $(DEV)
-	PYTHON=$(BIN)/python UV=$(BIN)/uv KEEP=$(KEEP) packaging/lock.sh
+	PYTHON=$(CURDIR)/$(BIN)/python UV=$(CURDIR)/$(BIN)/uv KEEP=$(KEEP) packaging/lock.sh
 
 # Two tests at once, a file's tests one after another; those marked `alone` have the machine to themselves.
 TOGETHER := --dist loadfile --no-loadscope-reorder --tx '2*popen//python=$(BIN)/python tests/worker.py'
