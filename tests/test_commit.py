@@ -10,29 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from checkouts import ROOT, copy_checkout
+from checkouts import ROOT, commit_all, copy_checkout, git
 from prometheus_client.parser import text_string_to_metric_families
 from serving import serving
 from test_metrics import ANY_PORT, text_of
-
-AUTHOR = {
-    f"GIT_{who}_{what}": "nobody@localhost"
-    for who in ("AUTHOR", "COMMITTER")
-    for what in ("NAME", "EMAIL")
-}
-
-
-def git(*words: str, cwd: Path) -> str:
-    known = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
-    alone = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    return subprocess.run(
-        ["git", *words],
-        cwd=cwd,
-        env=known | AUTHOR | alone,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
 
 
 @pytest.fixture
@@ -40,9 +21,7 @@ def clone(tmp_path: Path) -> Path:
     """A repository of this checkout's files as they are now, with one commit."""
     folder = tmp_path / "clone"
     copy_checkout(folder, ":!docs", ":!tests", ":!web")
-    git("init", "-q", cwd=folder)
-    git("add", "-A", cwd=folder)
-    git("commit", "-qm", "all", cwd=folder)
+    commit_all(folder)
     return folder
 
 
@@ -83,9 +62,7 @@ def test_where_nothing_tells_no_commit_is_told(clone: Path) -> None:
     shutil.rmtree(clone / ".git")  # a repository around it is not its own
     alone = version(clone)
     assert re.fullmatch(r"occd, version [\d.]+\n", alone)
-    git("init", "-q", cwd=clone)
-    git("add", "-A", cwd=clone)
-    git("commit", "-qm", "all", cwd=clone)
+    commit_all(clone)
     assert ", commit " in version(clone)
     assert version(clone, PATH="/nonexistent") == alone  # without git
 
