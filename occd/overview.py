@@ -35,7 +35,10 @@ _PATIENCE_S = 6.0
 """How long the queue and the state may take. Broker and state give up a little earlier, and say more."""
 
 _GONE_MAX = 100
-_NO_NODE = "no node that runs programs has announced itself: start one with the role execute"
+_NO_NODE = (
+    "no node that runs programs has announced itself: start one with the role execute, or ask /readyz of "
+    "those that run why they take nothing"
+)
 
 
 @dataclass(slots=True)
@@ -156,8 +159,9 @@ class Overview:
         for name, load in now.loads.items():
             key = name, load.since
             # All is new that was done by a node that started about when this process did, or later. A node
-            # that was away for longer was forgotten.
-            new = load.since > max(self._began_at - _TOGETHER_S, forget)
+            # that was away for longer was forgotten, and one that starts in the future has another clock.
+            began = max(self._began_at - _TOGETHER_S, forget)
+            new = began < load.since < now.at + _TOGETHER_S
             _, before = self._counted.get(key, (0.0, None if new else load))
             verdicts += Counter(load.verdicts) - Counter(before.verdicts if before else {})
             for at, count in enumerate(load.waits):

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def test_hostile_text_stays_on_its_line(form: Format, capsys: pytest.CaptureFixt
         assert list(told)[:3] == ["time", "level", "event"]
         assert (told["path"], told["level"]) == (HOSTILE, "warning")
     else:
+        assert re.match(r"(time=)?\d{4}-\d\d-\d\dT", line)
         assert "\\r" in line
         assert "é" in line
 
@@ -75,6 +77,37 @@ def test_the_level_is_the_least_that_is_told(
     for each in ("debug", "info", "error"):
         getattr(structlog.get_logger(), each)("it")
     assert len(capsys.readouterr().err.splitlines()) == count
+
+
+@pytest.mark.parametrize("form", ["json", "logfmt", "console"])
+def test_the_journal_is_told_the_level_of_each_line(
+    form: Format, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.fstat(2)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w"))
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    logging.getLogger().handlers.clear()
+    set_up_logging(form, "debug")
+    log = structlog.get_logger()
+    for tell in (log.debug, log.info, log.warning, log.error, log.exception):
+        tell("it")
+    logging.getLogger("library").critical("it")
+    sys.stderr.close()
+    lines = capfd.readouterr().err.splitlines()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<3>", "<2>"]
+    if form == "json":
+        assert [json.loads(line[3:])["event"] for line in lines] == ["it"] * 6
+
+
+def test_a_stderr_that_leads_elsewhere_than_the_journal_has_plain_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w"))
+    monkeypatch.setenv("JOURNAL_STREAM", "8:15")
+    set_up_logging("json")
+    structlog.get_logger().info("it")
+    sys.stderr.close()
+    assert json.loads(capfd.readouterr().err)["event"] == "it"
 
 
 # a daemon
@@ -167,13 +200,16 @@ async def test_names_of_requests_are_taken_if_they_are_well_formed(tmp_path: Pat
         async with connected(server, **{"X-Request-Id": "socket-1"}) as client:
             id = await client.submit("print(1)")
         server.result(id)
+        program = {"language": "python", "source": "print(1)"}
+        server.post(program, authorization="Bearer an-anonymous-owner-000001")
     found = lines(server, lambda line: str(line.get("request_id")).startswith("trace-"))
     taken = {line["request_id"]: line.get("traceparent") for line in found}
     assert [taken[f"trace-{number}"] for number in range(len(traces))] == [
         TRACE, None, None, f"cc{TRACE[2:]}", None, None, None, None,
     ]  # fmt: skip
-    (accepted,) = lines(server, lambda line: line["event"] == "accepted")
-    assert accepted["request_id"] == "socket-1"
+    nobodys, owned = lines(server, lambda line: line["event"] == "accepted")
+    assert (nobodys["request_id"], nobodys["owner"]) == ("socket-1", None)
+    assert re.fullmatch("anon:[0-9a-f]{64}", owned["owner"])
 
 
 def test_requests_of_one_connection_keep_their_names_apart(tmp_path: Path) -> None:

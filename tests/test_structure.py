@@ -25,6 +25,7 @@ LAYERS = (
         "queues",
         "restore",
         "run",
+        "supervisor",
     },
     {"roles"},
     {"admission", "cancelling", "execution", "keyring"},
@@ -43,6 +44,7 @@ LAYERS = (
         "log",
     },
     {
+        "commit",
         "data",
         "draining",
         "fileowner",
@@ -77,6 +79,7 @@ WITHIN = {
     ("app", "health"),
     ("app", "observed"),
     ("app", "overview"),
+    ("app", "supervisor"),
     ("observed", "health"),
     ("cli", "administration"),
     ("cli", "app"),

@@ -238,12 +238,12 @@ class RabbitmqBroker:
                 found.append(kept)
         return found
 
-    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
+    async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
         async with open_talk(self._consuming) as talk:
             while got := await _next_kept(talk, queue):
                 _, kept, body = got
                 if kept.key == key:
-                    return body
+                    return kept, body
         return None
 
     async def withdraw(self, queue: str, key: str) -> None:
@@ -257,10 +257,17 @@ class RabbitmqBroker:
                     talk.ack(tag)
 
     async def check(self) -> None:
+        """RabbitMQ answers no question on a connection that it blocks."""
+        self._refuse_when_blocked()
         async with open_talk(self._publishing) as talk:
             await talk.depth(self._topology.queues[0])
+        self._refuse_when_blocked()
+
+    def _refuse_when_blocked(self) -> None:
         if self._publishing.blocked:
-            raise BrokerError(f"RabbitMQ at {self._publishing.where} takes no messages now")
+            raise BrokerError(
+                f"RabbitMQ at {self._publishing.where} takes no messages now: it is short of memory or disk"
+            )
 
     async def declare(self, *queues: str) -> None:
         """With their lanes, dead letters and kept ones."""

@@ -152,7 +152,7 @@ class Submit:
             if created.id == submission.id:
                 await self._publish_new(submission, turn, payer)
                 metrics.ACCEPTED.inc()
-                log.debug("accepted", submission=submission.id)
+                log.debug("accepted", submission=submission.id, owner=submission.owner)
                 return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
             first = self._queueing.get(created.id)
