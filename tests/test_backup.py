@@ -90,7 +90,8 @@ def test_a_backup_under_load_has_all_that_was_accepted_before(tmp_path: Path) ->
         server.result(left)
         with load(server) as clients:
             clients.until(10)
-            cut_off = server.submit("import time; time.sleep(5); print('whole')")
+            sleeps = "import time; time.sleep(20); print('whole')"  # longer than a command's start
+            cut_off = server.submit(sleeps, limits={"wall_time": 60})
             server.wait_running(cut_off)
             before = dict(clients.accepted)
             done(backup(server.data_dir, tmp_path / "kept"))

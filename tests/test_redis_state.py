@@ -301,6 +301,16 @@ async def test_strange_members_of_an_index_are_taken_away(
                 assert client.zrange(key, 0, -1) == [ours.id.encode()]
 
 
+@pytest.mark.parametrize("score", ["-inf", "inf", "-1e300"])
+async def test_what_waits_since_no_time_waits_since_nobody_knows_when(
+    server: RedisServer, score: str
+) -> None:
+    """As JSON an endless time would be the end of the status."""
+    async with opened(server) as state:
+        server.command("ZADD", "occd2:queued", score, "x")
+        assert await state.submissions.oldest() is None
+
+
 async def test_a_damaged_number_of_a_log_is_one_error_for_who_follows(server: RedisServer) -> None:
     async with opened(server) as state:
         damaged, ours = await begun(state), await begun(state)
