@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,8 @@ def test_who_keeps_connections_open_does_not_shut_prometheus_out(tmp_path: Path)
                 for _ in range(20)
             ]
             for each in held:
-                each.sendall(sent)
+                with suppress(OSError):  # the first ones had to make room
+                    each.sendall(sent)
             assert not sent.endswith(b"\n") or held[-1].recv(12) == b"HTTP/1.1 421"
             for _ in range(3):
                 assert "occd_up" in text_of(server)
