@@ -1,9 +1,10 @@
-# make run | test | test-all | lint | lock | bench | bench-page | bench-cluster | chaos | screenshots | web. Everything lives in .venv; see CONTRIBUTING.md.
+# make run | test | test-all | lint | lock | release | bench | bench-page | bench-cluster | chaos | screenshots | binary | web. Everything lives in .venv; see CONTRIBUTING.md.
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8000
 DATA_DIR ?= data
 ROLES ?= all
 SECONDS ?= 300
+BINARY ?= dist/occd
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
@@ -11,9 +12,10 @@ DEV := $(VENV)/.dev
 LOCK := packaging/locked
 PIP := $(BIN)/python -m pip -q --disable-pip-version-check
 # The very files that `make lock` found. --no-deps: what they need is listed too.
-LOCKED := $(PIP) install --require-hashes --only-binary :all: --no-deps
+EXACTLY := --require-hashes --only-binary :all: --no-deps
+LOCKED := $(PIP) install $(EXACTLY)
 
-.PHONY: run setup dev test test-all lint lock bench bench-page bench-cluster chaos screenshots web clean
+.PHONY: run setup dev test test-all lint lock release bench bench-page bench-cluster chaos screenshots binary web clean
 
 $(SETUP): pyproject.toml packaging/build_init.py sandbox/init/init.c sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
@@ -47,7 +49,11 @@ lint: $(DEV)
 
 # The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows.
 lock: $(DEV)
-	PYTHON=$(BIN)/python UV=$(BIN)/uv KEEP=$(KEEP) packaging/lock.sh
+	PYTHON=$(CURDIR)/$(BIN)/python UV=$(CURDIR)/$(BIN)/uv KEEP=$(KEEP) packaging/lock.sh
+
+# Wheel, sdist, binary, bill of materials and sums, in dist/. Only of what is committed.
+release: $(DEV)
+	@$(BIN)/python packaging/release/release.py
 
 # Two tests at once, a file's tests one after another; those marked `alone` have the machine to themselves.
 TOGETHER := --dist loadfile --no-loadscope-reorder --tx '2*popen//python=$(BIN)/python tests/worker.py'
@@ -79,6 +85,10 @@ chaos: $(DEV)
 # The pictures of the README and the docs. FOLDER= takes all scenes instead, at both widths and in both themes.
 screenshots: $(DEV)
 	PYTHONPATH=tests $(BIN)/python -m e2e.screenshots $(FOLDER)
+
+# One file that needs no Python. It runs where glibc is not older than here, and here it must not be newer than 2.36.
+binary: $(SETUP)
+	@$(BIN)/python packaging/binary/build.py $(BINARY) $(EXACTLY) $(foreach part,run build binary,-r $(LOCK)/$(part).txt)
 
 web: web/node_modules
 	cd web && npm run build

@@ -29,6 +29,7 @@ from quart_trio import QuartTrio
 from occd.administration import Administration
 from occd.broker import Broker, check_broker_settings, open_broker
 from occd.cancelling import cancel_all
+from occd.commit import commit
 from occd.config import ROLES, Config
 from occd.datafile import make_folder
 from occd.descriptors import share_descriptors
@@ -189,7 +190,10 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     fitness = execute.fitness if execute else None
     health = Health(opened.broker, opened.state, fitness, opened.remedy, draining)
     arbiter = execute.arbiter if execute else None
-    observed = Observed(config, opened.broker, opened.state, health, draining, arbiter, fitness)
+    known = await trio.to_thread.run_sync(commit)
+    observed = Observed(
+        config, opened.broker, opened.state, health, draining, arbiter, fitness, known
+    )
     overview = Overview(config, opened.broker, opened.state, health, opened.languages)
     services = Services(
         submit if "submit" in config.roles else None,

@@ -55,7 +55,10 @@ def set_up_logging(form: Format | None = None, level: Level = "info") -> None:
     render: dict[Format, tuple[Processor, ...]] = {
         "json": (_in_order, structlog.processors.JSONRenderer()),  # in ASCII: it escapes the rest
         "logfmt": (escape, structlog.processors.LogfmtRenderer(key_order=_FIRST)),
-        "console": (escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())),
+        "console": (
+            escape,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time"),
+        ),
     }
     structlog.configure(
         processors=[

@@ -38,6 +38,7 @@ class Observed:
         draining: Draining,
         arbiter: Arbiter | None,
         fitness: Fitness | None,
+        commit: str | None,
     ) -> None:
         self._broker = broker
         self._state = state
@@ -54,6 +55,7 @@ class Observed:
         self._looked = trio.Event()
         metrics.INFO.labels(
             __version__,
+            commit or "",
             config.node,
             ",".join(config.roles),
             "rabbitmq" if config.rabbitmq else "data-folder",

@@ -159,8 +159,9 @@ class Overview:
         for name, load in now.loads.items():
             key = name, load.since
             # All is new that was done by a node that started about when this process did, or later. A node
-            # that was away for longer was forgotten.
-            new = load.since > max(self._began_at - _TOGETHER_S, forget)
+            # that was away for longer was forgotten, and one that starts in the future has another clock.
+            began = max(self._began_at - _TOGETHER_S, forget)
+            new = began < load.since < now.at + _TOGETHER_S
             _, before = self._counted.get(key, (0.0, None if new else load))
             verdicts += Counter(load.verdicts) - Counter(before.verdicts if before else {})
             for at, count in enumerate(load.waits):

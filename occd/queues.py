@@ -62,9 +62,8 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
 async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept, bytes]:
     """The queue and the body of a kept dead letter. Raises UnknownSubmission."""
     for queue in _queues(config):
-        for letter in await broker.kept(queue):
-            if letter.key == id and (body := await broker.body_of_kept(queue, id)) is not None:
-                return queue, letter, body
+        if found := await broker.one_kept(queue, id):
+            return queue, *found
     raise no_letter(id)
 
 

@@ -51,12 +51,13 @@ def entries(file: Path) -> dict[str, bytes]:
         return {each.name: tar.extractfile(each).read() for each in tar}  # type: ignore[union-attr]
 
 
-def leave_files(data: Path) -> None:
-    """More than the sockets between a daemon and a command hold."""
-    content = bytes(2**20)
+def leave_files(data: Path, size: int = 2**20) -> None:
+    """More than the sockets between a daemon and a command hold. They take no room on the disk."""
+    name = sha256(bytes(size)).hexdigest()
     for each in range(20):
         (data / f"blobs/{each}").mkdir(parents=True)
-        (data / f"blobs/{each}/{sha256(content).hexdigest()}").write_bytes(content)
+        with (data / f"blobs/{each}/{name}").open("wb") as file:
+            file.truncate(size)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,8 @@ def test_a_backup_under_load_has_all_that_was_accepted_before(tmp_path: Path) ->
         server.result(left)
         with load(server) as clients:
             clients.until(10)
-            cut_off = server.submit("import time; time.sleep(5); print('whole')")
+            sleeps = "import time; time.sleep(20); print('whole')"  # longer than a command's start
+            cut_off = server.submit(sleeps, limits={"wall_time": 60})
             server.wait_running(cut_off)
             before = dict(clients.accepted)
             done(backup(server.data_dir, tmp_path / "kept"))
@@ -147,7 +149,6 @@ def test_what_is_erased_during_a_backup_is_whole_in_it_and_gone_afterwards(tmp_p
 
 def test_a_daemon_that_dies_leaves_no_backup_and_no_copy(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        leave_files(server.data_dir)
         process = slow_backup(server.data_dir, tmp_path / "kept", server)
         server.process.kill()
         server.process.wait()
@@ -161,7 +162,9 @@ def test_a_daemon_that_dies_leaves_no_backup_and_no_copy(tmp_path: Path) -> None
 
 
 def slow_backup(data: Path, file: Path, server: Server) -> subprocess.Popen[bytes]:
-    """A backup whose daemon was stopped (SIGSTOP) when its first bytes had been written."""
+    """A backup whose daemon was stopped (SIGSTOP) when its first bytes had been written. So much is left that
+    a machine that is busy elsewhere at this moment does not come too late."""
+    leave_files(data, 2**25)
     process = subprocess.Popen(
         [OCCD, f"--data-dir={data}", "backup", str(file)], stderr=subprocess.PIPE, env=CLEAN
     )
@@ -175,7 +178,6 @@ def slow_backup(data: Path, file: Path, server: Server) -> subprocess.Popen[byte
 
 def test_a_command_that_is_killed_leaves_nothing_that_hinders(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        leave_files(server.data_dir)
         process = slow_backup(server.data_dir, tmp_path / "kept", server)
         second = backup(server.data_dir, tmp_path / "kept")
         assert_refused(second, "another process writes")
@@ -183,6 +185,8 @@ def test_a_command_that_is_killed_leaves_nothing_that_hinders(tmp_path: Path) ->
         process.communicate()
         server.process.send_signal(signal.SIGCONT)
         assert not (tmp_path / "kept").exists()
+        for each in range(20):
+            shutil.rmtree(server.data_dir / f"blobs/{each}")
         done(backup(server.data_dir, tmp_path / "kept"))
         assert not (tmp_path / "kept.part").exists()
         assert server.run("print(1)")["verdict"] == "ok"

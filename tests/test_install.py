@@ -81,6 +81,12 @@ def test_it_runs_programs_from_anywhere(installed: Path, tmp_path: Path) -> None
     assert quiet(installed, "run", tmp_path / "hello.py", cwd=Path("/")) == "hello\n"
 
 
+def test_programs_run_whatever_umask_it_was_installed_with(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text("print('hello')")
+    quiet("chmod", "-R", "go=", installed.parent.parent / "lib", cwd=tmp_path)
+    assert quiet(installed, "run", tmp_path / "hello.py", cwd=Path("/")) == "hello\n"
+
+
 def test_it_serves_the_page_and_its_files(installed: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "data", program=installed, cwd=Path("/")) as server:
         page = server.get("/")

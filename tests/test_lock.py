@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkouts import ROOT, copy_checkout
 from locked import FOLDER, Locked, locked
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path.name for path in FOLDER.iterdir())
 PYTHONS = ("3.11.0", "3.11.15", "3.12.9", "3.13.5")
 MACHINES = ("x86_64", "aarch64")
-UV = Path(sys.executable).parent / "uv"
 
 
 def environment(python: str, machine: str) -> dict[str, str]:
@@ -129,32 +128,35 @@ def test_the_editors_packages_have_hashes_and_no_address() -> None:
 
 def test_pip_is_asked_for_nothing_unlocked() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "Makefile", ".ci", "packaging", "tests/images", "tests/vm"],
+        ["git", "ls-files", "Makefile", ".ci", "packaging", "tests/images", "tests/vm", "*.md"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split()  # fmt: skip
-    asking = 0
+    makefile = (ROOT / "Makefile").read_text()
+    variables = dict(re.findall(r"^(\w+) := (.*)$", makefile, re.MULTILINE))
+    asked = []
     for name in listed:
         text = (ROOT / name).read_text(errors="replace").replace("\\\n", " ")
-        for line in text.splitlines():
-            if re.search(r"(\bpip|\$\(PIP\)) +(install|wheel|download)\b", line):
-                asking += 1
-                # An && begins another command.
-                for command in line.split("&&"):
-                    if re.search(r"(\bpip|\$\(PIP\)) ", command):
-                        assert "--require-hashes" in command or "--no-index" in command, (
-                            name,
-                            line,
-                        )
-    assert asking >= 4
+        for command in re.split(r"\n|&&", text):
+            for _ in range(3):  # a variable may hold others
+                command = re.sub(
+                    r"\$\((\w+)\)", lambda found: variables.get(found[1], found[0]), command
+                )
+            if re.search(r"\bpip\b.* (install|wheel|download) ", command):
+                asked.append((name, command))
+    assert len(asked) >= 6
+    for name, command in asked:
+        assert "--require-hashes" in command or "--no-index" in command, (name, command)
 
 
 # A fresh checkout, from a folder of files instead of an index.
 
 
 def python_only() -> dict[str, str]:
-    """The environment, without what tells pip and uv where to look."""
+    """The environment, without what tells pip and uv where to look, and without this test's own make."""
     known = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PIP_", "UV_", "MAKE", "MFLAGS"))
     }
     return known | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
@@ -174,15 +176,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """What a clone of this checkout would hold, with its uncommitted changes."""
     folder = tmp_path / "fresh"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_checkout(folder)
     yield folder
     shutil.rmtree(folder)
 
@@ -308,15 +303,19 @@ compose = ["leaf"]
 
 def test_a_newer_release_is_taken_when_the_lock_is_refreshed(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(LEAF)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "packaging").mkdir()
+    shutil.copy(ROOT / "packaging/lock.sh", tmp_path / "packaging")
     releases = tmp_path / "releases"
     releases.mkdir()
     lock = tmp_path / "packaging/locked"
 
     def refresh(**settings: str) -> set[str]:
         index = simple_index(tmp_path / "index", releases)
-        programs = {"PYTHON": sys.executable, "UV": str(UV)}
-        known = python_only() | programs | {"UV_DEFAULT_INDEX": index, "UV_NO_CACHE": "1"}
-        subprocess.run([ROOT / "packaging/lock.sh"], cwd=tmp_path, check=True, env=known | settings)
+        known = python_only() | {"UV_DEFAULT_INDEX": index, "UV_NO_CACHE": "1"}
+        # -o: the Makefile would set the environment up.
+        make = ["make", "-s", "-f", f"{ROOT}/Makefile", "-o", ".venv/.dev", "lock"]
+        subprocess.run(make, cwd=tmp_path, check=True, env=known | settings)
         assert sorted(path.name for path in lock.iterdir()) == FILES
         return {
             line

@@ -45,6 +45,7 @@ def test_hostile_text_stays_on_its_line(form: Format, capsys: pytest.CaptureFixt
         assert list(told)[:3] == ["time", "level", "event"]
         assert (told["path"], told["level"]) == (HOSTILE, "warning")
     else:
+        assert re.match(r"(time=)?\d{4}-\d\d-\d\dT", line)
         assert "\\r" in line
         assert "é" in line
 

@@ -204,7 +204,7 @@ async def observed(
         slow, draining = Slow(), Draining()
         monkeypatch.setattr(broker, "check", slow.check)
         health = Health(broker, state, None, None, draining)
-        found = Observed(config, broker, state, health, draining, None, None)
+        found = Observed(config, broker, state, health, draining, None, None, None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(found.run)
             yield found, health, slow

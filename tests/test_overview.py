@@ -154,6 +154,7 @@ async def test_what_a_node_did_before_this_process_began_is_not_told(
 
         now = time.time()
         await ends("old", now - 3600, 5)
+        await ends("ahead", now + 3600, 7)  # another clock, so nobody knows when
         await ends("beside", now - 1, 3)  # started together
         nursery.start_soon(board.run)
         await expect(3)

@@ -44,6 +44,7 @@ LAYERS = (
         "log",
     },
     {
+        "commit",
         "data",
         "draining",
         "fileowner",

@@ -126,8 +126,8 @@ class Broker(Look, Protocol):
         """Nobody wants this message any more: give its place in the queue free, where that can be done.
         RabbitMQ gives nothing out of turn; there, as in a race, it is delivered all the same."""
 
-    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
-        """Of the oldest kept dead letter of this key. None: there is none."""
+    async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
+        """The oldest kept dead letter of this key, with its body. None: there is none."""
 
     async def take_kept(self, queue: str, key: str) -> None:
         """Delete the kept dead letters of this key, if there are any."""

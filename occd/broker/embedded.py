@@ -262,15 +262,15 @@ class EmbeddedBroker:
     async def kept(self, queue: str) -> Sequence[Kept]:
         return await self._database.read(lambda db: _kept(db, queue, _NAMES))
 
-    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
-        return await self._database.read(lambda db: _body_of_kept(db, queue, key))
+    async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
+        return await self._database.read(lambda db: _one_kept(db, queue, key))
 
     async def take_kept(self, queue: str, key: str) -> None:
         statement = "DELETE FROM messages WHERE queue = ? AND key = ?"
         await self._database.write(lambda db: _run(db, statement, queue + KEPT, key), durable=True)
 
     async def check(self) -> None:
-        """It shares the data folder with state, whose check writes to it."""
+        await self._database.check()
 
     async def _write(self, work: Work[T], *, hurry: bool = True) -> T:
         """Write what a delivery in hand needs, however long the disk is full."""
@@ -332,12 +332,13 @@ def _named(*names: object) -> dict[str, str]:
     return well_formed(dict(zip(_NAMES, names, strict=False)))
 
 
-def _body_of_kept(db: sqlite3.Connection, queue: str, key: str) -> bytes | None:
-    found: tuple[bytes] | None = db.execute(
-        "SELECT body FROM messages WHERE queue = ? AND key = ? ORDER BY number LIMIT 1",
-        [queue + KEPT, key],
-    ).fetchone()
-    return found and found[0]
+def _one_kept(db: sqlite3.Connection, queue: str, key: str) -> tuple[Kept, bytes] | None:
+    for kept in _kept(db, queue, _NAMES):
+        if kept.key == key:
+            statement = "SELECT body FROM messages WHERE queue = ? AND key = ? ORDER BY number"
+            (body,) = db.execute(statement, [queue + KEPT, key]).fetchone()
+            return kept, body
+    return None
 
 
 def _count_kept(db: sqlite3.Connection) -> dict[str, int]:

@@ -238,12 +238,12 @@ class RabbitmqBroker:
                 found.append(kept)
         return found
 
-    async def body_of_kept(self, queue: str, key: str) -> bytes | None:
+    async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
         async with open_talk(self._consuming) as talk:
             while got := await _next_kept(talk, queue):
                 _, kept, body = got
                 if kept.key == key:
-                    return body
+                    return kept, body
         return None
 
     async def withdraw(self, queue: str, key: str) -> None:

@@ -50,7 +50,7 @@ async function ask(): Promise<void> {
     updated.dataset['state'] = 'up'
     await showLetters(found.dead_letters)
   } catch (error) {
-    if (key !== null && error instanceof ProblemError && error.problem.status < 500) forget(error.message)
+    if (key !== null && error instanceof ProblemError && error.problem.status < 500) forget(say('overview_key_refused', { reason: error.message }))
     else away(error)
   }
 }
@@ -211,7 +211,7 @@ function nodes(found: SeenNode[]): HTMLElement {
     ],
     found.map(({ name, live, roles, load, connections, started_at, seen_at }) => {
       const drained = roles.includes('draining')
-      const state = make('span', live ? say(drained ? 'overview_node_draining' : 'overview_node_live') : say('overview_node_gone', { time: moment(seen_at) }))
+      const state = make('span', live ? say(drained ? 'overview_node_draining' : 'overview_node_live') : say('overview_node_gone', { time: clock(new Date(seen_at)) }))
       state.className = 'health'
       state.dataset['state'] = !live ? 'bad' : drained ? 'drained' : 'good'
       const places = (of: (load: Load) => string) => (load === null || !live ? '–' : of(load))

@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from occd import wire
+from occd import rules, wire
 from occd.errors import (
     AlreadyFinished,
     Exhausted,
@@ -155,7 +155,7 @@ class RedisSubmissions:
     async def oldest(self) -> float | None:
         command = ("ZRANGE", self._store.key("queued"), 0, 0, "WITHSCORES")
         (found,) = await self._store.link.run(command, certain=False)
-        return float(found[1]) if found else None
+        return rules.moment_or_none(float(found[1])) if found else None
 
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
