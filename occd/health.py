@@ -68,7 +68,8 @@ class Health:
                 PARTS, (self._broker.check, self._state.store.check), strict=True
             ):
                 nursery.start_soon(look, part, check)
-        return [problem for problem in found.values() if problem]
+        # Queue and state may lie in one data folder, and say the same of it.
+        return list(dict.fromkeys(problem for problem in found.values() if problem))
 
     async def warnings(self) -> list[str]:
         return [*await self._state.store.warnings(), *await self._state.keys.warnings()]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from disks import fill, small
+from meeting import meeting
 from serving import PATIENCE_S, Server, connected, output, serving, start
 
 from occd.config import Config
@@ -60,7 +61,7 @@ async def test_a_full_disk_is_told_and_survived_and_loses_no_attempt(small_disk:
             status, detail = readiness(server)
             assert status == 503
             assert "occd.db" in detail
-            assert "make room" in detail
+            assert detail.count("make room") == 1
             answer = server.post({"language": "python", "source": BIG})
             assert (answer.status, answer.json()["type"]) == (503, "unavailable")
             # What had finished is to be removed now, which a full disk does not allow.
@@ -79,6 +80,22 @@ async def test_a_full_disk_is_told_and_survived_and_loses_no_attempt(small_disk:
         assert server.run(BIG + "; print(2)")["run"]["stdout"] == "2\n"
         assert said(server, "programs and their output wait for the data folder") <= 2
         assert said(server, "what is too old stays in the data folder") <= 2
+
+
+@pytest.mark.parametrize("kept", ["queue", "state"])
+def test_a_full_disk_is_told_where_only_one_of_queue_and_state_lies_on_it(
+    small_disk: Path, kept: str
+) -> None:
+    with meeting() as servers:
+        other = "redis" if kept == "queue" else "rabbitmq"
+        settings = {name: each for name, each in servers.items() if name.startswith(other)}
+        with serving(small_disk / "data", languages='["python"]', **settings) as server:
+            assert readiness(server)[0] == 200
+            fill(small_disk / "filler")
+            status, detail = readiness(server)
+            assert (status, detail.count("make room")) == (503, 1)
+            (small_disk / "filler").unlink()
+            assert readiness(server)[0] == 200
 
 
 async def test_what_an_attempt_does_waits_for_the_folder(

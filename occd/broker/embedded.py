@@ -270,7 +270,7 @@ class EmbeddedBroker:
         await self._database.write(lambda db: _run(db, statement, queue + KEPT, key), durable=True)
 
     async def check(self) -> None:
-        """It shares the data folder with state, whose check writes to it."""
+        await self._database.check()
 
     async def _write(self, work: Work[T], *, hurry: bool = True) -> T:
         """Write what a delivery in hand needs, however long the disk is full."""
