@@ -54,6 +54,8 @@ class Administration:
     broker: Broker
     state: State
     draining: Draining = field(default_factory=Draining)
+    _requeueing: trio.Lock = field(default_factory=trio.Lock)
+    """One at a time: of one letter that is asked for twice one submission is made."""
 
     async def letters(self) -> list[DeadLetter]:
         return await kept_letters(self.config, self.broker)
@@ -62,7 +64,8 @@ class Administration:
         """The id of the new submission. Raises Rejected."""
         with trio.move_on_after(_STEP_S, shield=True):
             try:
-                return await requeue(self.config, self.broker, self.state, id)
+                async with self._requeueing:
+                    return await requeue(self.config, self.broker, self.state, id)
             except UnknownSubmission as error:
                 raise Rejected("unknown-letter", str(error)) from error
             except Poisoned as error:

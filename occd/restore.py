@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from occd.backup import BLOB, BLOBS, CHECKSUM, DATABASE
 from occd.datafile import RESTORING, locked, make_folder, refuse_anothers
@@ -19,6 +19,7 @@ from occd.errors import DataFolderError
 from occd.wholefile import sync_folder
 
 _PIECE = 2**18
+_BLOCK = tarfile.BLOCKSIZE
 _HARMLESS = {"lock", "lost+found"}
 
 
@@ -53,26 +54,21 @@ def restore(backup: Path, folder: Path) -> None:
 def _unpack(file: BinaryIO, part: Path) -> None:
     """Raises DataFolderError unless this is a backup from its first to its last byte."""
     told = whole = None
-    with tarfile.open(fileobj=file, mode="r|") as tar:
-        for member in tar:
-            plain = (
-                member.isreg() and not member.issparse()
-            )  # a few bytes may claim any number of noughts
-            content = tar.extractfile(member) if plain else None
-            if content is None or told is not None:
-                raise _no_backup(member.name)
-            if member.name == CHECKSUM and whole:
-                told = content.read(100)
-            elif member.name == DATABASE and whole is None:
-                whole = _write(content, part / DATABASE)
-            elif whole and (blob := BLOB.fullmatch(member.name)):
-                (part / BLOBS / blob[1]).mkdir(parents=True, exist_ok=True, mode=0o700)
-                if _write(content, part / member.name) != blob[2]:
-                    raise DataFolderError(f"the backup is damaged: {member.name} is another file")
-            else:
-                raise _no_backup(member.name)
+    for name, pieces in _files(file):
+        if told is not None:
+            raise _no_backup(name)
+        if name == CHECKSUM and whole:
+            told = next(pieces, b"")
+        elif name == DATABASE and whole is None:
+            whole = _write(pieces, part / DATABASE)
+        elif whole and (blob := BLOB.fullmatch(name)):
+            (part / BLOBS / blob[1]).mkdir(parents=True, exist_ok=True, mode=0o700)
+            if _write(pieces, part / name) != blob[2]:
+                raise DataFolderError(f"the backup is damaged: {name} is another file")
+        else:
+            raise _no_backup(name)
     if told is None:
-        raise DataFolderError("the backup is not whole: its end is missing")
+        raise _cut_off()
     if told != f"{whole}  {DATABASE}\n".encode():
         raise DataFolderError(f"the backup is damaged: {DATABASE} is another file")
     for each in (*(part / BLOBS).glob("*"), part / BLOBS, part):
@@ -80,15 +76,40 @@ def _unpack(file: BinaryIO, part: Path) -> None:
             sync_folder(each)
 
 
+def _files(file: BinaryIO) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The name and the pieces of each file of a tar, which has nothing but plain files. tarfile itself would
+    follow all that a tar may have: a few bytes of it take any memory, any disk, or all of the stack."""
+    while (block := file.read(_BLOCK)).strip(b"\0"):
+        head = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        if head.type != tarfile.REGTYPE or head.size < 0:
+            raise _no_backup(head.name)
+        yield head.name, _pieces(file, head.size)
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    left = size
+    while left:
+        piece = file.read(min(left, _PIECE))
+        if not piece:
+            raise _cut_off()
+        left -= len(piece)
+        yield piece
+    file.read(-size % _BLOCK)
+
+
+def _cut_off() -> DataFolderError:
+    return DataFolderError("the backup is not whole: its end is missing")
+
+
 def _no_backup(name: str) -> DataFolderError:
-    return DataFolderError(f"this is no backup of occd: it has {name!r}")
+    return DataFolderError(f"this is no backup of occd: it has {name[:100]!r}")
 
 
-def _write(content: IO[bytes], path: Path) -> str:
+def _write(pieces: Iterator[bytes], path: Path) -> str:
     """The file is on the disk. Gives its SHA-256."""
     digest = sha256()
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        while piece := content.read(_PIECE):
+        for piece in pieces:
             digest.update(piece)
             file.write(piece)
         file.flush()

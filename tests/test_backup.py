@@ -394,15 +394,36 @@ def sparse(size: str) -> bytes:
     return made.getvalue()
 
 
+def with_heads_before(data: bytes) -> bytes:
+    """So many that tarfile, which calls itself for each, has no stack left."""
+    head = tarfile.TarInfo("comments")
+    head.type, head.size = tarfile.XGLTYPE, 10
+    return (head.tobuf(tarfile.GNU_FORMAT) + b"10 a=bcde\n".ljust(512, b"\0")) * 2000 + data
+
+
+def with_a_long_name(data: bytes) -> bytes:
+    head = tarfile.TarInfo("x" * 100_000)
+    return head.tobuf(tarfile.GNU_FORMAT) + data
+
+
+def less_than_nothing(data: bytes) -> bytes:
+    head = bytearray(data[:512])
+    head[124:136] = b"\xff" * 10 + b"\xfe\0"
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + data[512:]
+
+
 def test_noughts_that_are_claimed_fill_no_disk(kept: Path) -> None:
     kept.write_bytes(sparse("100000000"))
-    assert_refused(restore(kept, kept.with_name("elsewhere")), "it has 'occd.db'")
+    assert_refused(restore(kept, kept.with_name("elsewhere")), "is no backup of occd")
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         *(cut, without_end, changed_database, changed_file, climbing),
+        *(with_heads_before, with_a_long_name, less_than_nothing),
         *(lambda _: sparse("many"), lambda _: b"hello" * 1000),
     ],
 )

@@ -301,6 +301,22 @@ async def test_strange_members_of_an_index_are_taken_away(
                 assert client.zrange(key, 0, -1) == [ours.id.encode()]
 
 
+async def test_a_node_that_cannot_be_read_is_one_line_in_the_log(
+    server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is looked at for each submission, and may be of a later version that is there to stay."""
+    async with opened(server) as state:
+        await state.nodes.announce(Node("good", ("ws",)))
+        server.command("HSET", "occd2:nodes", "bad ws", f"{time.time()} {{}}")
+        for _ in range(5):
+            assert [each.name for each in await state.nodes.live()] == ["good"]
+        server.command("HDEL", "occd2:nodes", "bad ws")
+        await state.nodes.live()
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("a node says what cannot be read") == 2
+    assert (said.out + said.err).count("it works again") == 1
+
+
 @pytest.mark.parametrize("score", ["-inf", "inf", "-1e300"])
 async def test_what_waits_since_no_time_waits_since_nobody_knows_when(
     server: RedisServer, score: str

@@ -141,6 +141,8 @@ class RabbitmqBroker:
         self.moving = Trouble("a message waits to be moved")
         self._missing = trio.Event()
         self._turns: dict[str, Turn] = {}
+        self._looking = trio.Lock()
+        """Who looks at kept dead letters takes them meanwhile, and another would see the others alone."""
 
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         if queue not in self._declared:
@@ -232,14 +234,14 @@ class RabbitmqBroker:
 
     async def kept(self, queue: str) -> Sequence[Kept]:
         found: list[Kept] = []
-        async with open_talk(self._consuming) as talk:
+        async with self._looking, open_talk(self._consuming) as talk:
             while got := await _next_kept(talk, queue):
                 _, kept, _ = got
                 found.append(kept)
         return found
 
     async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
-        async with open_talk(self._consuming) as talk:
+        async with self._looking, open_talk(self._consuming) as talk:
             while got := await _next_kept(talk, queue):
                 _, kept, body = got
                 if kept.key == key:
@@ -250,7 +252,7 @@ class RabbitmqBroker:
         """It keeps its place until its turn, when `begin` refuses it."""
 
     async def take_kept(self, queue: str, key: str) -> None:
-        async with open_talk(self._consuming) as talk:
+        async with self._looking, open_talk(self._consuming) as talk:
             while got := await _next_kept(talk, queue):
                 tag, kept, _ = got
                 if kept.key == key:

@@ -595,6 +595,26 @@ async def test_a_kept_dead_letter_can_be_looked_at_again_and_again(seam: BrokerS
             assert before - 1 <= a.time <= b.time <= time.time() + 1
 
 
+async def test_who_look_at_kept_dead_letters_at_once_see_all_of_them(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        letters = [f"{number}" for number in range(20)]
+        await bury(broker, *letters)
+        await keep(broker, 20)
+        await kept(broker, 20)
+        seen: list[int] = []
+
+        async def look() -> None:
+            seen.append(len(await broker.kept(Q)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(look)
+            one = await broker.one_kept(Q, "key-19")
+            assert one
+            assert one[1] == b"19"
+        assert seen == [20] * 4
+
+
 async def test_taking_a_kept_dead_letter_leaves_the_others(seam: BrokerSeam) -> None:
     async with seam.open() as broker:
         await bury(broker, "a", "b", "c")
