@@ -643,14 +643,15 @@ def test_what_was_said_goes_a_while_after_something_was_written_and_not_from_the
     add(editor, "a.py")
     done = editor.part("done")
     done.hover()
+    editor.page.clock.install()
     editor.page.keyboard.type("x = 1")
-    editor.page.wait_for_timeout(9_000)  # longer than it stays for who looks elsewhere
+    editor.page.clock.run_for(9_000)  # longer than it stays for who looks elsewhere
     expect(done).to_be_visible()
     editor.part("verdict").hover()
     expect(done).to_be_hidden()
     act(editor, "file_remove")
     expect(done).to_contain_text("Deleted a.py.")
-    editor.page.wait_for_timeout(9_000)  # nobody has done anything
+    editor.page.clock.run_for(9_000)  # nobody has done anything
     expect(done).to_be_visible()
     done.get_by_text("Undo").focus()
     editor.page.keyboard.press("Control+Enter")
