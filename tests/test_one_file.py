@@ -2,6 +2,7 @@
 the program, and refuses a cache that it cannot trust. tests/test_binary.py has the whole file."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -491,3 +492,33 @@ def test_another_users_folder_is_refused(home: Home) -> None:
 def test_a_path_that_does_not_work_is_refused(home: Home, sign: str) -> None:
     home.environment["HOME"] += sign
     assert "a path with one of : ; $ does not work" in home.refused()
+
+
+@pytest.mark.parametrize("theirs", [None, "", "/theirs"])
+def test_children_of_the_program_see_none_of_it(tmp_path: Path, theirs: str | None) -> None:
+    """By packaging/binary/entry.py, before occd begins; here something else that has a child."""
+    (tmp_path / "occd").mkdir()
+    (tmp_path / "occd/__init__.py").touch()
+    (tmp_path / "occd/__main__.py").write_text(
+        "import subprocess\n"
+        "def main() -> None:\n"
+        "    subprocess.run(['sh', '-c', 'env; ls -l /proc/$$/fd'], close_fds=False)\n"
+    )
+    callers = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    frozen = {"LD_LIBRARY_PATH": "/ours", "_PYI_ARCHIVE_FILE": "/ours"}
+    if theirs is not None:
+        callers["LD_LIBRARY_PATH"] = frozen["LD_LIBRARY_PATH_ORIG"] = theirs
+    with (tmp_path / "lock").open("w") as lock:
+        done = subprocess.run(
+            [sys.executable, PACK.with_name("entry.py")],
+            env=callers | frozen | {"_OCCD_HOLDS": str(lock.fileno())},
+            pass_fds=[lock.fileno()],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert str(tmp_path / "lock") not in done.stdout
+    seen = dict(re.findall(r"^(\w+)=(.*)$", done.stdout, re.MULTILINE))
+    assert {
+        name: seen[name] for name in seen if name not in ("PWD", "OLDPWD", "_", "SHLVL")
+    } == callers

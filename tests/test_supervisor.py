@@ -59,10 +59,14 @@ def test_systemd_is_told_why_occd_is_not_ready(
             server.process.wait()
 
 
-def test_systemd_reads_the_unit_without_a_complaint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("drop_in", [None, "root.conf"])
+def test_systemd_reads_the_unit_without_a_complaint(drop_in: str | None, tmp_path: Path) -> None:
     assert shutil.which("systemd-analyze"), "systemd-analyze is missing: install systemd"
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/usr/local/bin/occd", OCCD))
+    if drop_in:
+        (tmp_path / f"{UNIT.name}.d").mkdir()
+        shutil.copy(UNIT.with_name(drop_in), tmp_path / f"{UNIT.name}.d")
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True
     )

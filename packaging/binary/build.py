@@ -105,10 +105,11 @@ def _refuse_newer_glibc(folder: Path) -> None:
         needed = [
             (int(each[1]), int(each[2])) for each in re.finditer(rb"\0GLIBC_(\d+)\.(\d+)", contents)
         ]
-        if max(needed, default=_GLIBC) > _GLIBC:
+        if (newest := max(needed, default=_GLIBC)) > _GLIBC:
             raise SystemExit(
-                f"occd: cannot build: {path.name} needs glibc {max(needed)}. Build on a system with glibc "
-                f"{_GLIBC[0]}.{_GLIBC[1]}, such as Debian 12"
+                "occd: cannot build: {} needs glibc {}.{}; build where it is {}.{}, as on Debian 12".format(
+                    path.name, *newest, *_GLIBC
+                )
             )
 
 

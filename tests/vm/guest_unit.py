@@ -1,4 +1,5 @@
-"""Run inside the virtual machine, where systemd is the first process: packaging/systemd.
+"""Run inside the virtual machine, where systemd is the first process: packaging/systemd, with `root.conf` if
+that was put into its place.
 
 The tests share one service, and go in their order.
 """
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pwd import getpwnam
 from textwrap import dedent
 from typing import cast
 
@@ -22,6 +24,7 @@ serving.PATIENCE_S = 300.0  # it takes half a minute to come up in here
 NAME = "occd.service"
 PACKAGING = Path("/job/packaging/systemd")
 OPT, COMMAND, CONFIG = Path("/opt/occd"), Path("/usr/local/bin/occd"), Path("/etc/occd")
+ROOT = Path(f"/etc/systemd/system/{NAME}.d/root.conf").exists()
 DROP_INS = Path(f"/run/systemd/system/{NAME}.d")
 GROUP = Path(f"/sys/fs/cgroup/system.slice/{NAME}")
 DATA = Path("/var/lib/occd")
@@ -139,10 +142,10 @@ def test_it_is_started_when_it_is_ready(server: serving.Server) -> None:
     assert (show("ActiveState"), show("StatusText")) == ("active", "ready")
 
 
-def test_it_is_a_user_of_its_own_without_a_capability(server: serving.Server) -> None:
+def test_it_runs_as_the_user_whose_the_data_are(server: serving.Server) -> None:
     status = Path("/proc", show("MainPID"), "status").read_text()
     uid = DATA.stat().st_uid
-    assert uid not in (0, 65534)
+    assert uid == (0 if ROOT else getpwnam("occd").pw_uid)
     assert re.search(rf"^Uid:\s{uid}\s{uid}\s{uid}\s{uid}$", status, re.MULTILINE)
     assert DATA.stat().st_mode & 0o777 == 0o700
     assert Path("/var/cache/occd").stat().st_uid == uid
@@ -158,6 +161,7 @@ def test_its_group_is_its_own_to_divide(server: serving.Server) -> None:
     isolation = call("journalctl", "--unit", NAME, "--output", "cat", "--grep", "isolation")
     assert "limits and usage by cgroup v2" in isolation
     assert "the processors shared by job" in isolation
+    assert ("a host user id for each job" in isolation) == ROOT
 
 
 def test_a_program_that_is_killed_for_its_memory_does_not_end_the_service(
@@ -189,11 +193,13 @@ def test_programs_may_do_what_they_may_elsewhere(server: serving.Server) -> None
 
 
 def test_administrators_reach_the_daemon_as_its_user(server: serving.Server) -> None:
-    assert "drained" in commands("occd", "drain")
+    user = "root" if ROOT else "occd"
+    assert "drained" in commands(user, "drain")
     assert server.get("/readyz").status == 503
-    commands("occd", "drain", "--undo")
+    commands(user, "drain", "--undo")
     assert server.get("/readyz").status == 200
-    assert "sudo -u occd" in commands("root", "drain", fails=True)
+    if not ROOT:
+        assert "sudo -u occd" in commands("root", "drain", fails=True)
 
 
 def test_a_kill_leaves_no_process_and_no_group_and_loses_nothing(server: serving.Server) -> None:
@@ -289,4 +295,10 @@ def test_the_exposure_is_what_the_docs_say(server: serving.Server) -> None:
     told = call("systemd-analyze", "--no-pager", "security", NAME)
     (exposure,) = re.findall(r"Overall exposure level for occd.service: ([\d.]+)", told)
     docs = Path("/job/docs/operating.md").read_text()
-    assert re.findall(r"systemd-analyze security` [^.]* ([\d.]+\d)", docs) == [exposure]
+    named = re.search(
+        r"`systemd-analyze\s+security` .*? ([\d.]+\d) .*?root\.conf.*? ([\d.]+\d)\)",
+        docs,
+        re.DOTALL,
+    )
+    assert named
+    assert named[1 + ROOT] == exposure
