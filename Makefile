@@ -1,30 +1,33 @@
-# make run | test | test-all | lint | bench | bench-page | bench-cluster | chaos | screenshots | web. Everything lives in .venv; see CONTRIBUTING.md.
+# make run | test | test-all | lint | lock | release | bench | bench-page | bench-cluster | chaos | screenshots | binary | web. Everything lives in .venv; see CONTRIBUTING.md.
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8000
 DATA_DIR ?= data
 ROLES ?= all
 SECONDS ?= 300
+BINARY ?= dist/occd
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEV := $(VENV)/.dev
+LOCK := packaging/locked
+PIP := $(BIN)/python -m pip -q --disable-pip-version-check
+# The very files that `make lock` found. --no-deps: what they need is listed too.
+EXACTLY := --require-hashes --only-binary :all: --no-deps
+LOCKED := $(PIP) install $(EXACTLY)
 
-.PHONY: run setup dev test test-all lint bench bench-page bench-cluster chaos screenshots web clean
+.PHONY: run setup dev test test-all lint lock release bench bench-page bench-cluster chaos screenshots binary web clean
 
-$(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/*) sandbox/live/live.c
+$(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/*) sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "occd: setting up in $(VENV) (once) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@$(LOCKED) -r $(LOCK)/run.txt -r $(LOCK)/build.txt
+	@$(PIP) install --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
-CHECKERS := tests/judging/requirements.txt
-
-$(DEV): $(SETUP) $(CHECKERS)
+$(DEV): $(SETUP) $(LOCK)/dev.txt $(LOCK)/checkers.txt
 	@packaging/system-packages.sh
-	@$(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --group dev
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r $(CHECKERS)
+	@$(LOCKED) -r $(LOCK)/dev.txt -r $(LOCK)/checkers.txt
 	@touch $@
 
 setup: $(SETUP)
@@ -43,6 +46,14 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m flake8_async --disable $(ASYNC_OFF) $$(git ls-files '*.py')
+
+# The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows.
+lock: $(DEV)
+	PYTHON=$(CURDIR)/$(BIN)/python UV=$(CURDIR)/$(BIN)/uv KEEP=$(KEEP) packaging/lock.sh
+
+# Wheel, sdist, binary, bill of materials and sums, in dist/. Only of what is committed.
+release: $(DEV)
+	@$(BIN)/python packaging/release/release.py
 
 # Two tests at once, a file's tests one after another; those marked `alone` have the machine to themselves.
 TOGETHER := --dist loadfile --no-loadscope-reorder --tx '2*popen//python=$(BIN)/python tests/worker.py'
@@ -74,6 +85,10 @@ chaos: $(DEV)
 # The pictures of the README and the docs. FOLDER= takes all scenes instead, at both widths and in both themes.
 screenshots: $(DEV)
 	PYTHONPATH=tests $(BIN)/python -m e2e.screenshots $(FOLDER)
+
+# One file that needs no Python. It runs where glibc is not older than here, and here it must not be newer than 2.36.
+binary: $(SETUP)
+	@$(BIN)/python packaging/binary/build.py $(BINARY) $(EXACTLY) $(foreach part,run build binary,-r $(LOCK)/$(part).txt)
 
 web: web/node_modules
 	cd web && npm run build

@@ -47,10 +47,13 @@ class HttpClient:
 
 @contextmanager
 def daemon(
-    folder: str, roles: str = "all", environment: Mapping[str, str] | None = None
+    folder: str,
+    roles: str = "all",
+    environment: Mapping[str, str] | None = None,
+    module: str = "occd",
 ) -> Iterator[tuple[int, int]]:
     """The port and the process id of one that serves."""
-    command = [sys.executable, "-m", "occd", "--roles", roles, "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", module, "--roles", roles, "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--data-dir", folder],
         stdout=subprocess.PIPE,

@@ -54,6 +54,8 @@ class Administration:
     broker: Broker
     state: State
     draining: Draining = field(default_factory=Draining)
+    _requeueing: trio.Lock = field(default_factory=trio.Lock)
+    """One at a time: of one letter that is asked for twice one submission is made."""
 
     async def letters(self) -> list[DeadLetter]:
         return await kept_letters(self.config, self.broker)
@@ -62,7 +64,8 @@ class Administration:
         """The id of the new submission. Raises Rejected."""
         with trio.move_on_after(_STEP_S, shield=True):
             try:
-                return await requeue(self.config, self.broker, self.state, id)
+                async with self._requeueing:
+                    return await requeue(self.config, self.broker, self.state, id)
             except UnknownSubmission as error:
                 raise Rejected("unknown-letter", str(error)) from error
             except Poisoned as error:
@@ -89,8 +92,8 @@ class Administration:
 
 def drain(config: Config, timeout_s: float, tell: Callable[[int], None]) -> bool:
     """Tell the daemon to take no more, and wait until it has no submission in hand; False when it still has
-    some after the time. `tell` is told how many, whenever the number has changed."""
-    deadline, told = time.monotonic() + timeout_s, None
+    some after the time. `tell` is told how many, whenever the number has changed, and 0 at the end."""
+    deadline, told = time.monotonic() + timeout_s, 0
     with reach(config) as control:
         if control is None:
             raise _no_daemon(config)
@@ -98,10 +101,11 @@ def drain(config: Config, timeout_s: float, tell: Callable[[int], None]) -> bool
         while True:
             if not said["draining"]:
                 raise OccdError("the drain was undone")
-            if said["held"] != told:
-                tell(told := said["held"])
-            if not told:
+            if said["done"]:
+                tell(0)
                 return True
+            if said["held"] not in (0, told):
+                tell(told := said["held"])
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_LOOK_S)

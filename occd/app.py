@@ -29,6 +29,7 @@ from quart_trio import QuartTrio
 from occd.administration import Administration
 from occd.broker import Broker, check_broker_settings, open_broker
 from occd.cancelling import cancel_all
+from occd.commit import commit
 from occd.config import ROLES, Config
 from occd.datafile import make_folder
 from occd.descriptors import share_descriptors
@@ -46,6 +47,7 @@ from occd.roles.ws import Ws
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, check_state_settings, open_state
+from occd.supervisor import tell_readiness, tell_stop
 from occd.unixsocket import listening
 from occd.web.access import Access
 from occd.web.control import Administrators, ControlListener
@@ -188,7 +190,10 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     fitness = execute.fitness if execute else None
     health = Health(opened.broker, opened.state, fitness, opened.remedy, draining)
     arbiter = execute.arbiter if execute else None
-    observed = Observed(config, opened.broker, opened.state, health, draining, arbiter, fitness)
+    known = await trio.to_thread.run_sync(commit)
+    observed = Observed(
+        config, opened.broker, opened.state, health, draining, arbiter, fitness, known
+    )
     overview = Overview(config, opened.broker, opened.state, health, opened.languages)
     services = Services(
         submit if "submit" in config.roles else None,
@@ -232,8 +237,10 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
         _introduce(config, bound, opened)
         if "submit" in config.roles and config.accounts is None:
             await _tell_of_unused_keys(keyring)
-        await stop.wait()
+        async with _beside(partial(tell_readiness, health.problems)):
+            await stop.wait()
         log.info("stopping", grace_s=config.grace_s)
+        await tell_stop(config.grace_s)
         deadline = trio.current_time() + config.grace_s
         submit.stopping.set()  # also where submit is no role here: ws submits through it
         try:
@@ -293,12 +300,15 @@ async def _metrics(config: Config, observed: Observed) -> AsyncIterator[None]:
         yield
         return
     _say(f"occd: metrics: http://{address(listeners[0])}/metrics")
-    async with _served(make_metrics_app(observed.text, FORM), listeners):
+    app = make_metrics_app(observed.text, FORM, Hosts(config, where))
+    async with _served(app, listeners, makes_room=True):
         yield
 
 
 @asynccontextmanager
-async def _served(app: QuartTrio, listeners: Sequence[Listener]) -> AsyncIterator[None]:
+async def _served(
+    app: QuartTrio, listeners: Sequence[Listener], *, makes_room: bool = False
+) -> AsyncIterator[None]:
     """For few clients, all of them operators."""
     stopping = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -306,7 +316,7 @@ async def _served(app: QuartTrio, listeners: Sequence[Listener]) -> AsyncIterato
             lambda: serve_on(
                 app,
                 listeners,
-                EdgeLimits(connections_max=_OPERATORS_CONNECTIONS),
+                EdgeLimits(connections_max=_OPERATORS_CONNECTIONS, makes_room=makes_room),
                 stopping=stopping,
                 left_s=lambda: _LAST_ANSWERS_S,
             )

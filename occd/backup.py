@@ -3,16 +3,20 @@
 The tar has a copy of `occd.db` as it was at one moment, then the files that programs left
 (`blobs/ID/SHA256`), and last `checksum`, the SHA-256 of the first. A tar without it was cut off. What a
 submission names among the files was there before it was named, so all of it is there when none is removed
-meanwhile.
+meanwhile. `restore.py` takes nothing else: so what is damaged already, and what others left among the files,
+stays out.
 """
 
 import os
+import re
 import tarfile
 from collections.abc import AsyncIterator, Iterator
-from hashlib import sha256
+from contextlib import ExitStack, suppress
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
 import trio
 
 from occd.config import Config
@@ -20,6 +24,9 @@ from occd.errors import DataFolderError, Rejected
 from occd.sqlite import Database
 
 DATABASE, BLOBS, CHECKSUM = "occd.db", "blobs", "checksum"
+BLOB = re.compile(rf"{BLOBS}/([0-9A-Za-z_-]{{1,100}})/([0-9a-f]{{64}})")
+
+log = structlog.get_logger()
 
 _PIECE = 2**18
 _BLOCK = tarfile.BLOCKSIZE
@@ -52,10 +59,12 @@ async def backup(database: Database, folder: Path) -> AsyncIterator[bytes]:
         yield _padding(copy.tell())
     finally:
         copy.close()
-    for path in await trio.to_thread.run_sync(list, _files(folder / BLOBS)):
-        file = await trio.to_thread.run_sync(_open, path)
+    for name in await trio.to_thread.run_sync(list, _names(folder)):
+        file = await trio.to_thread.run_sync(_whole, folder / name)
+        if file is None:
+            continue
         try:
-            yield _head(str(path.relative_to(folder)), os.fstat(file.fileno()).st_size)
+            yield _head(name, os.fstat(file.fileno()).st_size)
             while piece := await trio.to_thread.run_sync(file.read, _PIECE):
                 yield piece
             yield _padding(file.tell())
@@ -65,17 +74,36 @@ async def backup(database: Database, folder: Path) -> AsyncIterator[bytes]:
     yield _head(CHECKSUM, len(said)) + said + _padding(len(said)) + bytes(2 * _BLOCK)
 
 
-def _files(blobs: Path) -> Iterator[Path]:
-    """Those that are whole."""
-    for subject in sorted(blobs.iterdir()) if blobs.is_dir() else ():
-        yield from sorted(path for path in subject.iterdir() if path.suffix != ".part")
+def _names(folder: Path) -> Iterator[str]:
+    """Of the files that programs left."""
+    found = (f"{BLOBS}/{subject}" for subject in _listed(folder / BLOBS))
+    for name in (f"{each}/{file}" for each in found for file in _listed(folder / each)):
+        if BLOB.fullmatch(name):
+            yield name
 
 
-def _open(path: Path) -> BinaryIO:
+def _listed(folder: Path) -> list[str]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(os.listdir(folder))
+    return []
+
+
+def _whole(path: Path) -> BinaryIO | None:
+    """None when it was removed a moment before the copy was made, or is damaged."""
     try:
-        return path.open("rb")
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise DataFolderError(f"{path} cannot be read: {error.strerror}") from error
+    with ExitStack() as stack:
+        stack.enter_context(file)
+        if file_digest(file, "sha256").hexdigest() != path.name:
+            log.warning("a damaged file is not in the backup", path=str(path))
+            return None
+        file.seek(0)
+        stack.pop_all()
+    return file
 
 
 def _head(name: str, size: int) -> bytes:

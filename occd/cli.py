@@ -15,6 +15,7 @@ import click
 import trio
 
 from occd import __version__
+from occd.commit import commit
 from occd.config import ROLES, Config, load_config
 from occd.errors import ConfigError, OccdError, leaves
 from occd.log import printable, set_up_logging
@@ -57,8 +58,22 @@ class _Run(click.Command):
             raise click.UsageError(f"{error.format_message()} {hint}", context) from None
 
 
+def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        known = commit()
+        click.echo(f"occd, version {__version__}" + (f", commit {known}" if known else ""))
+        context.exit()
+
+
 @click.group(cls=_Group, invoke_without_command=True)
-@click.version_option(__version__, prog_name="occd")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version and the commit, and exit.",
+)
 @click.option(
     "--roles", metavar="ROLE,…", help=f"What to serve: all, or some of {', '.join(ROLES)}."
 )

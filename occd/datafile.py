@@ -3,6 +3,7 @@ explains SQLite's errors to the operator."""
 
 import errno
 import fcntl
+import math
 import os
 import sqlite3
 import tempfile
@@ -28,6 +29,10 @@ _STEPS = 1000
 _DAMAGED = (
     "stop occd, put a backup in its place or move it away (its data is lost then), start again"
 )
+
+
+def _nothing() -> None:
+    pass
 
 
 class DataFile:
@@ -83,7 +88,7 @@ class DataFile:
 
     def copy(self, target: sqlite3.Connection, progress: Callable[[], None]) -> None:
         """Copy the whole file, as it is now, into an empty one. Others may write meanwhile. `progress` is
-        called now and then, and may raise. Raises sqlite3.Error, too."""
+        called now and then, and may raise. Raises DataFileDamaged, too, or sqlite3.Error."""
         target.execute("PRAGMA journal_mode=OFF")
         target.execute("PRAGMA synchronous=OFF")
         with closing(self.connect()) as source:
@@ -91,18 +96,30 @@ class DataFile:
             source.execute(
                 "SELECT 1 FROM sqlite_master"
             ).fetchone()  # from now on it sees this moment
+            self.inspect(source, progress=progress)
             source.backup(target, pages=_PAGES, progress=lambda *_: progress())
 
-    def inspect(self, connection: sqlite3.Connection, at_most_s: float) -> bool:
-        """Read the whole file; False when this takes longer than `at_most_s`. Raises DataFileDamaged, or
-        sqlite3.Error."""
+    def inspect(
+        self,
+        connection: sqlite3.Connection,
+        at_most_s: float = math.inf,
+        progress: Callable[[], None] = _nothing,
+    ) -> bool:
+        """Read the whole file; False when this takes longer than `at_most_s`. `progress` is called now and
+        then, and may raise. Raises DataFileDamaged, or sqlite3.Error."""
         deadline = time.monotonic() + at_most_s
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+
+        def stops() -> bool:
+            progress()
+            return time.monotonic() > deadline
+
+        connection.set_progress_handler(stops, _STEPS)
         try:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
+            progress()  # what it raised before is lost
             return False
         finally:
             connection.set_progress_handler(None, 0)

@@ -12,6 +12,8 @@ from occd.errors import OccdError
 from occd.sandbox.fitness import Fitness
 from occd.state import State
 
+PARTS = ("queue", "state")
+
 _CHECK_S = 8.0
 """Longer than broker and state try by themselves, because their errors say more."""
 
@@ -36,6 +38,8 @@ class Health:
         self._checking = trio.Lock()
         self._began_at = -math.inf
         self._found: list[str] = []
+        self.answered_at = dict.fromkeys(PARTS, -math.inf)
+        """When the check of each part last came to an end, good or bad."""
 
     async def problems(self) -> list[str]:
         """One check serves all who asked before it began: anybody may ask, and a check writes to the disk."""
@@ -53,31 +57,38 @@ class Health:
         return found + self._found
 
     async def _check(self) -> list[str]:
-        found: dict[str, str | None] = {"queue": None, "state": None}
+        found = dict[str, str | None].fromkeys(PARTS)
 
         async def look(what: str, check: Callable[[], Awaitable[None]]) -> None:
             found[what] = await _problem(what, check)
+            self.answered_at[what] = trio.current_time()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(look, "queue", self._broker.check)
-            nursery.start_soon(look, "state", self._state.store.check)
-        return [problem for problem in found.values() if problem]
+            for part, check in zip(
+                PARTS, (self._broker.check, self._state.store.check), strict=True
+            ):
+                nursery.start_soon(look, part, check)
+        # Queue and state may lie in one data folder, and say the same of it.
+        return list(dict.fromkeys(problem for problem in found.values() if problem))
 
     async def warnings(self) -> list[str]:
         return [*await self._state.store.warnings(), *await self._state.keys.warnings()]
 
 
 async def _problem(what: str, check: Callable[[], Awaitable[None]]) -> str | None:
-    began_at, up = trio.current_time(), False
+    began_at = trio.current_time()
     try:
         with trio.fail_after(_CHECK_S):
             await check()
-        up = True
+        metrics.UP.labels(what).set(1)
+        return None
     except OccdError as error:
-        return str(error)
+        problem = str(error)
     except trio.TooSlowError:
-        return f"the {what} has not answered for {_CHECK_S:.0f} s"
-    finally:  # also when whoever asked has waited long enough: the part has not answered
-        metrics.UP.labels(what).set(up)
+        problem = f"the {what} has not answered for {_CHECK_S:.0f} s"
+    finally:
         metrics.CHECK.labels(what).set(trio.current_time() - began_at)
-    return None
+    metrics.UP.labels(what).set(
+        0
+    )  # not where whoever asked has left: that says nothing of the part
+    return problem

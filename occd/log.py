@@ -1,10 +1,12 @@
 """Logging: one line for each event, on stderr. For machines it is JSON or logfmt, for people it has colours.
 
 A task has the names of its work bound to it (`structlog.contextvars`): `request_id` and `traceparent` of a
-request, `submission`. The names stand in each line of the task, and of the tasks that it starts.
+request (`occd/origin.py`), `submission`. The names stand in each line of the task, and of the tasks that it
+starts.
 """
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from typing import Literal, TextIO, cast
@@ -18,6 +20,7 @@ Format = Literal["json", "logfmt", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _FIRST = ("time", "level", "event")
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 class _Stderr:
@@ -46,12 +49,16 @@ class _Libraries(logging.Handler):
 
 
 def set_up_logging(form: Format | None = None, level: Level = "info") -> None:
-    """Without a form it is `console` at a terminal, else `json`. Libraries tell warnings and errors alone."""
+    """Without a form it is `console` at a terminal, else `json`. Libraries tell warnings and errors alone.
+    Where systemd's journal reads stderr, it is told the level of each line, too."""
     form = form or ("console" if sys.stderr.isatty() else "json")
     render: dict[Format, tuple[Processor, ...]] = {
         "json": (_in_order, structlog.processors.JSONRenderer()),  # in ASCII: it escapes the rest
         "logfmt": (escape, structlog.processors.LogfmtRenderer(key_order=_FIRST)),
-        "console": (escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())),
+        "console": (
+            escape,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time"),
+        ),
     }
     structlog.configure(
         processors=[
@@ -61,11 +68,25 @@ def set_up_logging(form: Format | None = None, level: Level = "info") -> None:
             structlog.processors.format_exc_info,
             hide_keys,
             *render[form],
+            *((_with_priority,) if _is_journal(sys.stderr) else ()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr(sys.stderr))),
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()])
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """As systemd.exec(5) says it: `JOURNAL_STREAM` may be of a stream that was replaced."""
+    with suppress(OSError):  # a test's stream has no file
+        found = os.fstat(stream.fileno())
+        return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return False
+
+
+def _with_priority(_: WrappedLogger, level: str, line: EventDict) -> str:
+    """The journal takes <3> and the like away from the line's begin (sd-daemon(3))."""
+    return f"<{_PRIORITIES[level]}>{line}"
 
 
 def hide_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

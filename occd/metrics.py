@@ -40,8 +40,8 @@ def _seconds(
 
 
 INFO = _gauge(
-    "occd_info", "1, with the version, the node, its roles, and where queue and state are kept",
-    "version", "node", "roles", "queue", "state",
+    "occd_info", "1, with the version, the commit, the node, its roles, and where queue and state are kept",
+    "version", "commit", "node", "roles", "queue", "state",
 )  # fmt: skip
 LOOP_LAG = _seconds(
     "occd_loop_lag_seconds", "How late the event loop woke a task that had slept", buckets=_FAST_S

@@ -15,13 +15,15 @@ from occd.broker import Broker
 from occd.config import ROLES, Config
 from occd.draining import Draining
 from occd.execution.arbiter import Arbiter
-from occd.health import Health
+from occd.health import PARTS, Health
 from occd.sandbox.fitness import Fitness
 from occd.state import State
 from occd.trouble import Trouble
 
 FORM = CONTENT_TYPE_LATEST
 _LAG_EVERY_S = 0.5
+_LOOK_S = 4.0
+"""Shorter than the half of Prometheus's time (10 s) in which it is answered."""
 
 
 class Observed:
@@ -36,6 +38,7 @@ class Observed:
         draining: Draining,
         arbiter: Arbiter | None,
         fitness: Fitness | None,
+        commit: str | None,
     ) -> None:
         self._broker = broker
         self._state = state
@@ -48,9 +51,11 @@ class Observed:
             read: Trouble("the metrics lack what did not answer")
             for read in (self._read_queue, self._read_oldest, self._read_nodes, self._read_disk)
         }
-        self._reading = trio.Lock()
+        self._wanted = trio.Event()
+        self._looked = trio.Event()
         metrics.INFO.labels(
             __version__,
+            commit or "",
             config.node,
             ",".join(config.roles),
             "rabbitmq" if config.rabbitmq else "data-folder",
@@ -58,21 +63,22 @@ class Observed:
         ).set(1)
 
     async def run(self) -> None:
-        """Measure the event loop, until cancelled."""
-        while True:
-            due = trio.current_time() + _LAG_EVERY_S
-            await trio.sleep_until(due)
-            metrics.LOOP_LAG.observe(trio.current_time() - due)
+        """Look when somebody scrapes, and measure the event loop, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_measure_lag)
+            while True:
+                await self._wanted.wait()
+                await self._look()
+                self._wanted = trio.Event()
+                self._looked.set()
+                self._looked = trio.Event()
 
     async def text(self, patience_s: float) -> bytes:
-        """All metrics. A part that does not answer in `patience_s` is down, and what it would tell keeps its
-        value: the metrics of a node whose broker is away are wanted most."""
-        async with self._reading, trio.open_nursery() as nursery:
-            nursery.cancel_scope.deadline = trio.current_time() + patience_s
-            metrics.READY.set(0)
-            nursery.start_soon(self._read_health)
-            for read, trouble in self._reads.items():
-                nursery.start_soon(_survive, read, trouble)
+        """All metrics, after a look that serves all who ask meanwhile, so that two do not wait for two looks.
+        What has not answered in `patience_s` is told as it was found before."""
+        self._wanted.set()
+        with trio.move_on_after(patience_s):
+            await self._looked.wait()
         metrics.THREADS.set(threading.active_count())
         metrics.DRAINING.set(self._draining.on)
         if self._arbiter:
@@ -81,8 +87,24 @@ class Observed:
             metrics.JAILS_FIT.set(self._fitness.problem is None)
         return generate_latest(metrics.REGISTRY)
 
-    async def _read_health(self) -> None:
-        metrics.READY.set(not await self._health.problems())
+    async def _look(self) -> None:
+        """A part that does not answer in time is down, and what it would tell keeps its value: the metrics of
+        a node whose broker is away are wanted most. How long it has is not for those to say who ask."""
+        began_at, problems = trio.current_time(), ["no answer"]
+
+        async def health() -> None:
+            nonlocal problems
+            problems = await self._health.problems()
+
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = began_at + _LOOK_S
+            nursery.start_soon(health)
+            for read, trouble in self._reads.items():
+                nursery.start_soon(_survive, read, trouble)
+        metrics.READY.set(not problems)
+        for part in PARTS:
+            if self._health.answered_at[part] < began_at:
+                metrics.UP.labels(part).set(0)
 
     async def _read_queue(self) -> None:
         for queue, length in (await self._broker.depths()).items():
@@ -102,6 +124,13 @@ class Observed:
             disk = await trio.to_thread.run_sync(os.statvfs, self._data_dir, abandon_on_cancel=True)
             metrics.DISK_FREE.set(disk.f_bavail * disk.f_frsize)
             metrics.DISK.set(disk.f_blocks * disk.f_frsize)
+
+
+async def _measure_lag() -> None:
+    while True:
+        due = trio.current_time() + _LAG_EVERY_S
+        await trio.sleep_until(due)
+        metrics.LOOP_LAG.observe(trio.current_time() - due)
 
 
 async def _survive(read: Callable[[], Awaitable[None]], trouble: Trouble) -> None:

@@ -7,8 +7,8 @@ the memory of this process, and begin with it.
 
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
@@ -35,7 +35,10 @@ _PATIENCE_S = 6.0
 """How long the queue and the state may take. Broker and state give up a little earlier, and say more."""
 
 _GONE_MAX = 100
-_NO_NODE = "no node that runs programs has announced itself: start one with the role execute"
+_NO_NODE = (
+    "no node that runs programs has announced itself: start one with the role execute, or ask /readyz of "
+    "those that run why they take nothing"
+)
 
 
 @dataclass(slots=True)
@@ -49,7 +52,14 @@ class _Now:
 
     @property
     def loads(self) -> dict[str, Load]:
-        return {each.name: each.load for each in self.nodes or () if each.load}
+        """A node that is drained has no more places than it has in use."""
+        return {
+            each.name: each.load
+            if _executes(each)
+            else replace(each.load, slots=each.load.slots_used, seats=each.load.seats_used)
+            for each in self.nodes or ()
+            if each.load
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,9 @@ class Overview:
         self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
         self._counted: dict[tuple[str, float], tuple[float, Load]] = {}
         """The last load of each node by its name and start, with the time."""
-        self._known: dict[str, Node] = {}
+        self._known: dict[str, tuple[float, Node]] = {}
+        """Each node as it was when it was seen last, with the time by this clock: `Node.seen_at` is by
+        another one."""
         self._looking = trio.Lock()
         self._looked_at = -_FRESH_S
         self._told: dict[bool, bytes] = {}
@@ -102,7 +114,7 @@ class Overview:
             if trio.current_time() - self._looked_at >= _FRESH_S:
                 now = await self._measure()
                 problems = await self._health.problems()
-                if not problems and now.nodes is not None and not _executing(now.nodes):
+                if not problems and now.nodes is not None and not any(map(_executes, now.nodes)):
                     problems = [_NO_NODE]
                 told = self._overview(now, problems)
                 self._told = {
@@ -134,27 +146,27 @@ class Overview:
 
     def _remember(self, now: _Now) -> None:
         """Nodes that were here within the time of the samples."""
-        self._known |= {each.name: each for each in now.nodes or ()}
-        recent = [
-            each
-            for each in sorted(self._known.values(), key=lambda node: node.seen_at)
-            if each.seen_at > now.at - _SAMPLES * _EVERY_S
-        ]
-        self._known = {each.name: each for each in recent[-_GONE_MAX - len(now.nodes or ()) :]}
+        self._known |= {each.name: (now.at, each) for each in now.nodes or ()}
+        forget = now.at - _SAMPLES * _EVERY_S
+        recent = sorted((each for each in self._known.values() if each[0] > forget), key=_seen)
+        most = _GONE_MAX + len(now.nodes or ())
+        self._known = {node.name: (at, node) for at, node in recent[-most:]}
 
     def _sample(self, now: _Now) -> None:
         verdicts: Counter[str] = Counter()
         waits = [0] * (len(WAIT_BOUNDS_S) + 1)
+        forget = now.at - _SAMPLES * _EVERY_S
         for name, load in now.loads.items():
             key = name, load.since
-            # All is new that was done by a node that started about when this process did, or later.
-            new = load.since > self._began_at - _TOGETHER_S
+            # All is new that was done by a node that started about when this process did, or later. A node
+            # that was away for longer was forgotten, and one that starts in the future has another clock.
+            began = max(self._began_at - _TOGETHER_S, forget)
+            new = began < load.since < now.at + _TOGETHER_S
             _, before = self._counted.get(key, (0.0, None if new else load))
             verdicts += Counter(load.verdicts) - Counter(before.verdicts if before else {})
             for at, count in enumerate(load.waits):
                 waits[at] += max(0, count - (before.waits[at] if before else 0))
             self._counted[key] = now.at, load
-        forget = now.at - _SAMPLES * _EVERY_S
         self._counted = {key: each for key, each in self._counted.items() if each[0] > forget}
         loads = now.loads.values()
         self._samples.append(
@@ -207,7 +219,7 @@ class Overview:
     def _load_json(self, loads: Collection[Load]) -> dict[str, Any]:
         running = sum((Counter(each.running) for each in loads), Counter[str]())
         return {
-            "nodes": len(loads),
+            "nodes": sum(each.slots + each.seats > 0 for each in loads),
             "slots": sum(each.slots for each in loads),
             "slots_used": sum(each.slots_used for each in loads),
             "seats": sum(each.seats for each in loads),
@@ -241,7 +253,7 @@ class Overview:
                     "languages": len(each.languages),
                     "load": self._load_json([each.load]) if each.load else None,
                 }
-                for each in sorted(self._known.values(), key=lambda node: node.name)
+                for _, (_, each) in sorted(self._known.items())
             ],
             "dead_letters": None
             if depths is None
@@ -257,8 +269,12 @@ async def _survive(read: Callable[[], Awaitable[None]], trouble: Trouble) -> Non
         await read()
 
 
-def _executing(nodes: Iterable[Node]) -> bool:
-    return any("execute" in each.roles for each in nodes)
+def _executes(node: Node) -> bool:
+    return "execute" in node.roles
+
+
+def _seen(known: tuple[float, Node]) -> float:
+    return known[0]
 
 
 def _within(waits: Sequence[int], share: float) -> float | None:

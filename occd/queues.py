@@ -11,6 +11,7 @@ from occd.errors import OccdError, Poisoned, UnknownSubmission
 from occd.languages import load_languages
 from occd.log import printable
 from occd.model import DeadLetter, Submission
+from occd.origin import coming_from, of_task
 from occd.principal import Principal
 from occd.state import State
 
@@ -28,7 +29,7 @@ async def show(config: Config) -> list[str]:
 async def kept_letters(config: Config, look: Look) -> list[DeadLetter]:
     """The dead letters that are kept, oldest first in each queue."""
     return [
-        DeadLetter(each.key, queue, rules.moment_or_none(each.time), len(each.body), each.reason)
+        DeadLetter(each.key, queue, rules.moment_or_none(each.time), each.size, each.reason)
         for queue in _queues(config)
         for each in await look.kept(queue)
     ]
@@ -40,15 +41,16 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     Raises UnknownSubmission or Poisoned when there is nothing that could be submitted, and Rejected when this
     server would not take it now.
     """
-    queue, letter = await _find(config, broker, id)
-    submission = await _submission(config, state, queue, letter)
+    queue, letter, message = await _find(config, broker, id)
+    submission = await _submission(config, state, queue, letter, message)
     gate = Gate(config, load_languages(), state.nodes.live)
     retry = await gate.again(submission, Principal(submission.owner), may_wait=True)
     await state.submissions.create(retry, None, "")
     try:
         body = wire.encode_submission(retry)
         target = config.submission_queue
-        await broker.publish(target, body, key=retry.id, owner=retry.turn)
+        with coming_from(letter.names or of_task()):  # who asked for the program looks for it
+            await broker.publish(target, body, key=retry.id, owner=retry.turn)
     except OccdError:
         await state.submissions.discard(retry.id)  # noqa: ASYNC120  (its callers shield it, or only end cancels them)
         raise
@@ -57,11 +59,11 @@ async def requeue(config: Config, broker: Broker, state: State, id: str) -> str:
     return retry.id
 
 
-async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept]:
+async def _find(config: Config, broker: Broker, id: str) -> tuple[str, Kept, bytes]:
+    """The queue and the body of a kept dead letter. Raises UnknownSubmission."""
     for queue in _queues(config):
-        for letter in await broker.kept(queue):
-            if letter.key == id:
-                return queue, letter
+        if found := await broker.one_kept(queue, id):
+            return queue, *found
     raise no_letter(id)
 
 
@@ -69,12 +71,14 @@ def no_letter(id: str) -> UnknownSubmission:
     return UnknownSubmission(f"no dead letter {id} is kept; those that are: occd queues")
 
 
-async def _submission(config: Config, state: State, queue: str, letter: Kept) -> Submission:
+async def _submission(
+    config: Config, state: State, queue: str, letter: Kept, body: bytes
+) -> Submission:
     """From the message itself where that can be read: it is complete, and state may have forgotten."""
     unread = f"{printable(letter.reason or 'it was given up')}; and nothing is known of it any more"
     if queue == config.submission_queue:
         try:
-            return wire.decode_submission(letter.body)
+            return wire.decode_submission(body)
         except Poisoned as error:
             unread = f"{error}; and nothing is known of it any more"
     try:

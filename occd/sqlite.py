@@ -11,8 +11,9 @@ its result was written before; when that message is gone, the result was stored 
 The data that the process keeps in memory beside the file changes in the same order (`then`).
 
 The file can be deleted, moved away or overwritten, and its disk can be full. Each read and write then raises
-DataFolderError, which names the file and the remedy. Before each promise the writer looks whether the path
-still leads to the file that it opened, because nobody would find data in another file again.
+DataFolderError, which names the file and the remedy, and the log says so once. Before each promise the writer
+looks whether the path still leads to the file that it opened, because nobody would find data in another file
+again.
 """
 
 import os
@@ -35,6 +36,7 @@ import trio
 from occd.datafile import DataFile, explain, is_of_the_file, open_file
 from occd.errors import DataFileDamaged, DataFolderError, Unreadable
 from occd.migration import Step, copy, migrate, version
+from occd.trouble import Trouble
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -79,10 +81,13 @@ class Database:
         self._token = trio.lowlevel.current_trio_token()
         self._limiter = trio.CapacityLimiter(_READERS)
         self._checking = trio.CapacityLimiter(1)  # apart, so that reads do not wait for a check
+        self._copying = trio.CapacityLimiter(1)  # so that each sees the room that another took
         self._inspected_at = time.monotonic()
         self._placed_at = 0.0
         self._damage: DataFileDamaged | None = None
         self._readers: list[sqlite3.Connection] = []
+        self._reading = Trouble("the data folder cannot be read")
+        self._writing = Trouble("the data folder cannot be written")
         self._writer = threading.Thread(target=self._run_writer, name="occd-writer", daemon=True)
 
     async def write(
@@ -136,8 +141,8 @@ class Database:
 
     async def copy(self) -> BinaryIO:
         """A copy of the whole file as it is now. It has no name any more, and is gone when it is closed.
-        Raises DataFolderError when there is no room for it."""
-        return await trio.to_thread.run_sync(self._copy)
+        Raises DataFolderError when there is no room for it, or the file is damaged."""
+        return await trio.to_thread.run_sync(self._copy, limiter=self._copying)
 
     def _copy(self) -> BinaryIO:
         path = self._file.path
@@ -160,7 +165,7 @@ class Database:
             return copy
         except OSError as error:
             raise DataFolderError(f"{path} cannot be copied: {error.strerror}") from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, DataFileDamaged) as error:
             raise self._explain(error, "cannot be copied") from error
 
     def _send(self) -> None:
@@ -182,11 +187,16 @@ class Database:
         connection = None
         try:
             connection = self._reader()
-            return work(connection)
-        except sqlite3.Error as error:
+            found = work(connection)
+        except (sqlite3.Error, DataFolderError) as error:
             _close(connection)  # a new connection may work
             connection = None
-            raise self._explain(error, "cannot be read") from error
+            explained = self._explain(error, "cannot be read")
+            _tell(self._reading, explained)
+            raise explained from error
+        else:
+            self._reading.over()
+            return found
         finally:
             if connection is not None:
                 self._readers.append(connection)
@@ -254,7 +264,11 @@ class Database:
                     if not isinstance(error, DataFolderError | sqlite3.Error):
                         log.error("a mistake of ours in writing", exc_info=error)
                         error = DataFolderError(f"{self._file.path} cannot be written: {error!r}")
-                    write.result = outcome.Error(self._explain(error, "cannot be written"))
+                    error = self._explain(error, "cannot be written")
+                    _tell(self._writing, error)
+                    write.result = outcome.Error(error)
+        if any(write.committed for write in batch):
+            self._writing.over()
 
     def _take(self) -> list[_Write[Any]]:
         """Wait for at least one write and return all waiting writes. Empty: the thread is to end."""
@@ -293,6 +307,12 @@ async def open_database(folder: Path) -> AsyncIterator[Database]:
         database = Database(file)
         async with database._running():
             yield database
+
+
+def _tell(trouble: Trouble, error: Exception) -> None:
+    """An error of a work is the caller's, and no trouble with the folder."""
+    if isinstance(error, DataFolderError):
+        trouble.tell(error)
 
 
 def _close(connection: sqlite3.Connection | None) -> None:

@@ -1,5 +1,5 @@
 """Hatch build hook: compiles the jail's init and what makes the output of programs live, so that wheels and
-checkouts carry them alike.
+checkouts carry them alike, and writes the commit into wheels and sdists.
 
 The init is a static executable (it must start where the jail shows no library), and live.so names no library
 that it needs, hence the wheel is for one architecture but for no particular libc.
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -19,6 +20,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 class InitBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version != "editable":
+            self._record_commit(build_data)
         if self.target_name != "wheel":
             return
         sandbox = Path(self.root) / "sandbox"
@@ -37,7 +40,21 @@ class InitBuildHook(BuildHookInterface[Any]):
         made = [init, live / "liblive.a", live / "live.so", live / "python/lib"]
         build_data["artifacts"] += [f"/{path.relative_to(self.root)}" for path in made]
 
+    def _record_commit(self, build_data: dict[str, Any]) -> None:
+        """For `occd --version`. SOURCE_COMMIT tells it where the sources come without .git."""
+        if (Path(self.root) / _COMMIT).exists():
+            return  # an sdist, which has it
+        commit = (
+            os.environ.get("SOURCE_COMMIT") or run_path(f"{self.root}/occd/commit.py")["commit"]()
+        )
+        if commit:
+            self._made = tempfile.TemporaryDirectory()
+            path = Path(self._made.name) / "commit"
+            path.write_text(f"{commit}\n")
+            build_data["force_include"][str(path)] = _COMMIT
 
+
+_COMMIT = "occd/_data/commit"
 _COMPILER = os.environ.get("CC", "cc")
 _WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 

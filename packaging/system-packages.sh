@@ -4,7 +4,7 @@
 set -eu
 packages="g++ openjdk-17-jdk-headless nodejs node-typescript golang-go rustc ruby php-cli perl bash
  lua5.4 sqlite3 python3-matplotlib fontconfig chromium wrk rabbitmq-server redis-server nginx-light iproute2 openssl
- vim-tiny black clang-format perltidy rustfmt shfmt prometheus"
+ zlib1g-dev vim-tiny black clang-format perltidy rustfmt shfmt prometheus systemd debootstrap"
 # Debian 12's kubernetes-client (1.20) is too old for packaging/k8s.
 command -v kubectl >/dev/null || echo "occd: kubectl 1.21 or newer is missing: tests/test_k8s.py needs it" >&2
 missing=""

@@ -13,7 +13,7 @@ async def put(broker: Broker, *bodies: str, owner: str | None = None, queue: str
         await broker.publish(queue, body.encode(), key=f"key-{body}", owner=owner)
 
 
-async def take(deliveries: Deliveries, count: int = 1, *, within: float = 10.0) -> list[Delivery]:
+async def take(deliveries: Deliveries, count: int = 1, *, within: float = 30.0) -> list[Delivery]:
     """`within`: seconds for each."""
     found = []
     for _ in range(count):

@@ -10,17 +10,24 @@ import socket
 import sqlite3
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 from load import load
 from meeting import meeting
 from serving import API, OCCD, PATIENCE_S, Server, serving
 from test_cli import Done, assert_refused, occd
 from test_control import ACCOUNTS, created, status
+
+from occd.datafile import DataFile
+from occd.sqlite import open_database
 
 LEAVES = "open('left.txt', 'w').write('x' * 100_000); print('done')"
 ARTIFACTS = {"artifacts": ["left.txt"]}
@@ -42,6 +49,15 @@ def done(command: Done) -> None:
 def entries(file: Path) -> dict[str, bytes]:
     with tarfile.open(file) as tar:
         return {each.name: tar.extractfile(each).read() for each in tar}  # type: ignore[union-attr]
+
+
+def leave_files(data: Path, size: int = 2**20) -> None:
+    """More than the sockets between a daemon and a command hold. They take no room on the disk."""
+    name = sha256(bytes(size)).hexdigest()
+    for each in range(20):
+        (data / f"blobs/{each}").mkdir(parents=True)
+        with (data / f"blobs/{each}/{name}").open("wb") as file:
+            file.truncate(size)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +90,8 @@ def test_a_backup_under_load_has_all_that_was_accepted_before(tmp_path: Path) ->
         server.result(left)
         with load(server) as clients:
             clients.until(10)
-            cut_off = server.submit("import time; time.sleep(5); print('whole')")
+            sleeps = "import time; time.sleep(20); print('whole')"  # longer than a command's start
+            cut_off = server.submit(sleeps, limits={"wall_time": 60})
             server.wait_running(cut_off)
             before = dict(clients.accepted)
             done(backup(server.data_dir, tmp_path / "kept"))
@@ -114,9 +131,7 @@ def test_what_is_erased_during_a_backup_is_whole_in_it_and_gone_afterwards(tmp_p
     with serving(tmp_path / "data", results__keep_s="100000") as server:
         id = server.submit(LEAVES, **ARTIFACTS)
         server.result(id)
-        for each in range(20):  # more than the sockets between hold
-            (tmp_path / f"data/blobs/{each}").mkdir()
-            (tmp_path / f"data/blobs/{each}/{'0' * 64}").write_bytes(bytes(2**20))
+        leave_files(server.data_dir)
         path = f"{API}/submissions/{id}"
         with socket.socket(socket.AF_UNIX) as reader:
             reader.connect(str(server.data_dir / "control.sock"))
@@ -134,9 +149,6 @@ def test_what_is_erased_during_a_backup_is_whole_in_it_and_gone_afterwards(tmp_p
 
 def test_a_daemon_that_dies_leaves_no_backup_and_no_copy(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        for each in range(20):
-            (tmp_path / f"data/blobs/{each}").mkdir(parents=True)
-            (tmp_path / f"data/blobs/{each}/{'0' * 64}").write_bytes(bytes(2**20))
         process = slow_backup(server.data_dir, tmp_path / "kept", server)
         server.process.kill()
         server.process.wait()
@@ -150,7 +162,9 @@ def test_a_daemon_that_dies_leaves_no_backup_and_no_copy(tmp_path: Path) -> None
 
 
 def slow_backup(data: Path, file: Path, server: Server) -> subprocess.Popen[bytes]:
-    """A backup whose daemon was stopped (SIGSTOP) when its first bytes had been written."""
+    """A backup whose daemon was stopped (SIGSTOP) when its first bytes had been written. So much is left that
+    a machine that is busy elsewhere at this moment does not come too late."""
+    leave_files(data, 2**25)
     process = subprocess.Popen(
         [OCCD, f"--data-dir={data}", "backup", str(file)], stderr=subprocess.PIPE, env=CLEAN
     )
@@ -164,9 +178,6 @@ def slow_backup(data: Path, file: Path, server: Server) -> subprocess.Popen[byte
 
 def test_a_command_that_is_killed_leaves_nothing_that_hinders(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        for each in range(20):
-            (tmp_path / f"data/blobs/{each}").mkdir(parents=True)
-            (tmp_path / f"data/blobs/{each}/{'0' * 64}").write_bytes(bytes(2**20))
         process = slow_backup(server.data_dir, tmp_path / "kept", server)
         second = backup(server.data_dir, tmp_path / "kept")
         assert_refused(second, "another process writes")
@@ -174,9 +185,65 @@ def test_a_command_that_is_killed_leaves_nothing_that_hinders(tmp_path: Path) ->
         process.communicate()
         server.process.send_signal(signal.SIGCONT)
         assert not (tmp_path / "kept").exists()
+        for each in range(20):
+            shutil.rmtree(server.data_dir / f"blobs/{each}")
         done(backup(server.data_dir, tmp_path / "kept"))
         assert not (tmp_path / "kept.part").exists()
         assert server.run("print(1)")["verdict"] == "ok"
+
+
+def test_a_damaged_file_is_not_backed_up(tmp_path: Path) -> None:
+    """Nobody restores such a backup, and with --force it took the place of the last good one."""
+    with serving(tmp_path / "data") as server:
+        server.run("print('x' * 1_000_000)")
+        done(backup(server.data_dir, tmp_path / "kept"))
+        with closing(sqlite3.connect(server.data_dir / "occd.db")) as db:
+            db.execute("PRAGMA wal_checkpoint")
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+        with (server.data_dir / "occd.db").open("r+b") as file:
+            file.seek(pages // 2 * 4096)
+            file.write(b"\xff" * 8192)
+        before = (tmp_path / "kept").read_bytes()
+        assert_refused(backup(server.data_dir, tmp_path / "kept", "--force"), "is damaged")
+        assert (tmp_path / "kept").read_bytes() == before
+
+
+def test_what_is_no_whole_file_of_a_program_hinders_no_restore(stopped: Path) -> None:
+    (whole,) = (stopped / "blobs").glob("*/*")
+    others = ("note", f"{whole.parent.name}/.nfs1", f"{whole.parent.name}/{'0' * 64}")
+    for each in others:
+        (stopped / "blobs" / each).write_text("x")
+    (stopped / "blobs" / "a b").mkdir()
+    (stopped / "blobs" / "a b" / whole.name).write_bytes(whole.read_bytes())
+    made = backup(stopped, stopped.with_name("kept"))
+    done(made)
+    assert b"a damaged file is not in the backup" in made.stderr
+    assert b"0" * 64 in made.stderr
+    done(restore(stopped.with_name("kept"), stopped.with_name("elsewhere")))
+    restored = stopped.with_name("elsewhere") / "blobs"
+    assert list(restored.glob("*/*")) == [restored / whole.parent.name / whole.name]
+
+
+async def test_two_backups_do_not_count_on_the_same_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both together would fill the disk, and the daemon would take nothing."""
+    met, both, copy = [], threading.Barrier(2), DataFile.copy
+
+    def slow(self: DataFile, *args: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            met.append(both.wait(1.0))
+        copy(self, *args)
+
+    monkeypatch.setattr(DataFile, "copy", slow)
+    async with open_database(tmp_path) as database, trio.open_nursery() as nursery:
+
+        async def copied() -> None:
+            (await database.copy()).close()
+
+        nursery.start_soon(copied)
+        nursery.start_soon(copied)
+    assert met == []
 
 
 # the file
@@ -210,7 +277,7 @@ def entries_of(data: bytes) -> list[str]:
         return tar.getnames()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "no folder", "link", "dead link"])
 def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
     target = stopped.with_name("target")
     match kind:
@@ -220,10 +287,38 @@ def test_what_is_no_file_is_refused(stopped: Path, kind: str) -> None:
             target.mkdir()
         case "device":
             target = Path("/dev/null")
+        case "link":
+            target.symlink_to(stopped / "languages.json")
+        case "dead link":
+            target.symlink_to(stopped.with_name("elsewhere"))
         case _:
             target = stopped.with_name("absent") / "target"
+    before = {each: each.read_bytes() for each in stopped.glob("*.json")}
     said = "No such file" if kind == "no folder" else "is no file"
     assert_refused(backup(stopped, target, "--force"), str(target), said)
+    assert {each: each.read_bytes() for each in stopped.glob("*.json")} == before
+    assert not stopped.with_name("elsewhere").exists()
+
+
+@pytest.mark.parametrize("kind", ["another name", "another user"])
+def test_a_file_of_others_gets_no_backup(stopped: Path, kind: str) -> None:
+    """In a folder for everybody others laid the file there, which they may have open."""
+    part, other = stopped.with_name("kept.part"), stopped.with_name("other")
+    other.write_text("precious")
+    os.link(other, part)
+    if kind == "another user":
+        other.unlink()
+        become_another_user(part)
+    assert_refused(backup(stopped, stopped.with_name("kept")), f"{part} is no file of yours alone")
+    assert part.read_text() == "precious"
+    assert not stopped.with_name("kept").exists()
+
+
+def become_another_user(path: Path) -> None:
+    try:
+        os.chown(path, 65534, 65534)
+    except PermissionError:
+        pytest.skip("root alone can give files away")
 
 
 def test_a_full_disk_ends_a_backup_and_leaves_the_old_one(kept: Path) -> None:
@@ -255,6 +350,14 @@ def test_a_folder_with_data_or_in_use_is_refused(kept: Path, tmp_path: Path) -> 
     done(restore(kept, tmp_path / "empty"))
 
 
+def test_the_folder_of_another_user_is_refused(kept: Path) -> None:
+    """Its user's daemon could not read what root writes there."""
+    (kept.parent / "theirs").mkdir()
+    become_another_user(kept.parent / "theirs")
+    assert_refused(restore(kept, kept.parent / "theirs"), "run the command as nobody")
+    assert not os.listdir(kept.parent / "theirs")
+
+
 def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -282,9 +385,47 @@ def climbing(data: bytes) -> bytes:
     return made.getvalue()
 
 
+def sparse(size: str) -> bytes:
+    """A file of noughts, as tar writes them."""
+    made, member = io.BytesIO(), tarfile.TarInfo("occd.db")
+    member.pax_headers = {"GNU.sparse.size": size, "GNU.sparse.map": "0,0"}
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    return made.getvalue()
+
+
+def with_heads_before(data: bytes) -> bytes:
+    """So many that tarfile, which calls itself for each, has no stack left."""
+    head = tarfile.TarInfo("comments")
+    head.type, head.size = tarfile.XGLTYPE, 10
+    return (head.tobuf(tarfile.GNU_FORMAT) + b"10 a=bcde\n".ljust(512, b"\0")) * 2000 + data
+
+
+def with_a_long_name(data: bytes) -> bytes:
+    head = tarfile.TarInfo("x" * 100_000)
+    return head.tobuf(tarfile.GNU_FORMAT) + data
+
+
+def less_than_nothing(data: bytes) -> bytes:
+    head = bytearray(data[:512])
+    head[124:136] = b"\xff" * 10 + b"\xfe\0"
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + data[512:]
+
+
+def test_noughts_that_are_claimed_fill_no_disk(kept: Path) -> None:
+    kept.write_bytes(sparse("100000000"))
+    assert_refused(restore(kept, kept.with_name("elsewhere")), "is no backup of occd")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [cut, without_end, changed_database, changed_file, climbing, lambda _: b"hello" * 1000],
+    [
+        *(cut, without_end, changed_database, changed_file, climbing),
+        *(with_heads_before, with_a_long_name, less_than_nothing),
+        *(lambda _: sparse("many"), lambda _: b"hello" * 1000),
+    ],
 )
 def test_a_damaged_backup_makes_no_folder(kept: Path, damage: Callable[[bytes], bytes]) -> None:
     kept.write_bytes(damage(kept.read_bytes()))

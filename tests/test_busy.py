@@ -66,8 +66,8 @@ async def test_a_program_within_its_wall_time_is_believed_later(lab: Lab) -> Non
 
 
 async def test_the_wall_time_ends_a_program_while_nobody_looks(lab: Lab) -> None:
-    limits = replace(SHORT, wall_time=0.5)
-    outcome = await run_while_blocked(lab, "time.sleep(1.5)", limits, 2.0)
+    limits = replace(SHORT, wall_time=2.0)
+    outcome = await run_while_blocked(lab, "time.sleep(60)", limits, 2.5)
     assert (outcome.signal, outcome.limit) == ("SIGKILL", "wall_time"), outcome
 
 
@@ -100,7 +100,7 @@ async def test_an_init_that_does_not_answer_is_killed(
     monkeypatch.setattr(occd.sandbox.jail, "_OVERDUE_S", 0.5)
     monkeypatch.setattr(occd.sandbox.jail, "_ANSWER_S", 0.5)
     feed = Feed()
-    limits = replace(SHORT, wall_time=60.0 if asked else 1.0)
+    limits = replace(SHORT, wall_time=60.0 if asked else 3.0)
     outcomes: list[Ran] = []
 
     async def run() -> None:

@@ -37,6 +37,8 @@ ACCOUNTS = json.dumps(
 ENVIRONMENT = {"OCCD_ACCOUNTS": ACCOUNTS}
 
 SLEEPS = "import time; time.sleep(600)"
+LONG = {"limits": {"wall_time": 300}}
+"""Commands take longer on a busy machine than the usual 10 s."""
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_revoking_cancels_where_no_other_key_of_the_owner_holds(server: Server) 
     for key in listed(folder):
         command(folder, "keys", "revoke", key)
     (secret, first), (_, second) = created(folder), created(folder)
-    sent = json.dumps({"language": "python", "source": SLEEPS}).encode()
+    sent = json.dumps({"language": "python", "source": SLEEPS} | LONG).encode()
     id = server.post(sent, authorization=f"Bearer {secret}").json()["id"]
     said = command(folder, "keys", "revoke", first, "--cancel").stderr.decode()
     assert "cancelled nothing" in said
@@ -222,7 +224,7 @@ def test_with_redis_keys_are_made_in_redis(folder: Path) -> None:
 
 def test_cancel_reaches_a_submission_of_anybody(server: Server) -> None:
     folder = server.data_dir.parent
-    id = server.submit(SLEEPS)
+    id = server.submit(SLEEPS, **LONG)
     assert command(folder, "cancel", id).returncode == 0
     assert server.result(id)["verdict"] == "cancelled"
     done = command(folder, "cancel", id)

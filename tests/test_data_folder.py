@@ -1,6 +1,7 @@
 """What a daemon promises when its data folder is full, gone or damaged: it says so, accepts nothing that
 would be lost, lives on, and heals when the folder does."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from disks import fill, small
+from meeting import meeting
 from serving import PATIENCE_S, Server, connected, output, serving, start
 
 from occd.config import Config
@@ -59,7 +61,7 @@ async def test_a_full_disk_is_told_and_survived_and_loses_no_attempt(small_disk:
             status, detail = readiness(server)
             assert status == 503
             assert "occd.db" in detail
-            assert "make room" in detail
+            assert detail.count("make room") == 1
             answer = server.post({"language": "python", "source": BIG})
             assert (answer.status, answer.json()["type"]) == (503, "unavailable")
             # What had finished is to be removed now, which a full disk does not allow.
@@ -78,6 +80,22 @@ async def test_a_full_disk_is_told_and_survived_and_loses_no_attempt(small_disk:
         assert server.run(BIG + "; print(2)")["run"]["stdout"] == "2\n"
         assert said(server, "programs and their output wait for the data folder") <= 2
         assert said(server, "what is too old stays in the data folder") <= 2
+
+
+@pytest.mark.parametrize("kept", ["queue", "state"])
+def test_a_full_disk_is_told_where_only_one_of_queue_and_state_lies_on_it(
+    small_disk: Path, kept: str
+) -> None:
+    with meeting() as servers:
+        other = "redis" if kept == "queue" else "rabbitmq"
+        settings = {name: each for name, each in servers.items() if name.startswith(other)}
+        with serving(small_disk / "data", languages='["python"]', **settings) as server:
+            assert readiness(server)[0] == 200
+            fill(small_disk / "filler")
+            status, detail = readiness(server)
+            assert (status, detail.count("make room")) == (503, 1)
+            (small_disk / "filler").unlink()
+            assert readiness(server)[0] == 200
 
 
 async def test_what_an_attempt_does_waits_for_the_folder(
@@ -137,11 +155,15 @@ def test_what_is_moved_away_is_told_and_nothing_is_accepted_until_it_is_back(
             gone.rename(tmp_path / "elsewhere")
             status, detail = readiness(server)
             assert (status, str(gone) in detail, "put it back" in detail) == (503, True, True)
-            answer = server.post({"language": "python", "source": "print(1)"})
-            assert (answer.status, answer.json()["type"]) == (503, "unavailable")
+            for _ in range(2):
+                answer = server.post({"language": "python", "source": "print(1)"})
+                assert (answer.status, answer.json()["type"]) == (503, "unavailable")
             (tmp_path / "elsewhere").rename(gone)
             assert readiness(server)[0] == 200
-        assert server.run("print(2)")["run"]["stdout"] == "2\n"
+            assert server.run("print(2)")["run"]["stdout"] == "2\n"
+            told, over = map(json.loads, server.log.read_text().splitlines()[-2:])  # once, of two
+            assert told["event"] == over["after"] == "the data folder cannot be written"
+            assert str(gone) in told["error"]
         assert server.result(kept)["run"]["stdout"] == "1\n"
 
 

@@ -1,18 +1,26 @@
 """`occd drain`: a node takes no more, what runs there goes on, and nothing is lost."""
 
+import json
 import os
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from in_process import API as EDGE_API
+from in_process import edge
 from load import load
 from meeting import meeting
 from serving import API, OCCD, PATIENCE_S, Server, connected, serving
 from test_cli import assert_refused, occd
+from test_overview import told
+
+from occd.model import Accepted
+from occd.roles.submit import Submit
 
 HELD = "print(input(), flush=True)"
 """Runs until its client lets it go."""
@@ -82,11 +90,16 @@ async def test_what_runs_goes_on_and_what_comes_is_told_to_come_again(tmp_path: 
 
 
 def test_what_waits_in_the_queue_waits_until_the_drain_is_undone(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", execute__slots="1", execute__interactive="0") as server:
+    with serving(tmp_path / "data", execute__slots="1", execute__interactive="3") as server:
         runs = server.submit("import time; time.sleep(600)")
         server.wait_running(runs)
         waits = server.submit("print(1)")
-        assert drain(server, "--timeout=0s")[0] == 124
+        code, said = drain(server, "--timeout=0s")
+        assert (code, "one submission is under way here" in said) == (124, True)
+        load = told(server, lambda each: each["load"]["seats"] == 0)[
+            "load"
+        ]  # what is free counts no more
+        assert load | {"nodes": 1, "slots": 1, "slots_used": 1, "running": {"python": 1}} == load
         server.request("DELETE", f"{API}/submissions/{runs}")
         code, said = drain(server)
         assert (code, said.splitlines()[-1]) == (0, "occd: drained")
@@ -97,7 +110,8 @@ def test_what_waits_in_the_queue_waits_until_the_drain_is_undone(tmp_path: Path)
 
 def test_what_is_drained_takes_again_after_a_start(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        assert drain(server)[0] == 0
+        assert drain(server) == (0, "occd: drained\n")
+        assert told(server, lambda each: each["load"]["nodes"] == 0)["ready"] is False
         answer = server.post({"language": "python", "source": "1"})
         assert (answer.status, answer.json()["type"]) == (503, "shutting-down")
     with serving(tmp_path / "data") as server:
@@ -120,6 +134,30 @@ def test_an_interactive_program_does_not_give_way_in_a_drain(tmp_path: Path) -> 
         drain(server, "--undo")
         assert server.result(waits)["verdict"] == "ok"
         assert server.result(runs)["verdict"] == "cancelled"
+
+
+async def test_a_batch_that_was_let_in_is_in_hand_until_its_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that said 0 between two of a batch was stopped there."""
+    held: list[int] = []
+    accept = Submit.accept
+
+    async def watched(self: Submit, *args: Any, **named: Any) -> Accepted:
+        self._draining.tell(on=True)
+        held.append(self._draining.held)
+        return await accept(self, *args, **named)
+
+    monkeypatch.setattr(Submit, "accept", watched)
+    async with edge(tmp_path) as found:
+        body = json.dumps({"submissions": [{"language": "python", "source": "1"}] * 3}).encode()
+        path = b"POST %b/submissions/batch?all_or_nothing=true HTTP/1.1" % EDGE_API
+        status, said = await found.ask(path, body)
+        assert (status, [each["status"] for each in said["submissions"]]) == (202, ["queued"] * 3)
+        assert held == [1, 1, 1]
+        assert found.submit._draining.held == 0
+        status, said = await found.ask(path, body)
+        assert (status, said["type"]) == (503, "shutting-down")
 
 
 def test_without_a_daemon_there_is_nothing_to_drain(tmp_path: Path) -> None:
@@ -146,6 +184,10 @@ def installation(tmp_path: Path) -> Iterator[dict[str, Server]]:
 
 def test_a_node_of_several_is_drained_under_load(installation: dict[str, Server]) -> None:
     front, one, other = installation.values()
+    assert drain(front)[0] == 0
+    wait_nodes(front, "front: draining,notify,submit,ws;")
+    assert drain(front, "--undo") == (0, "")
+    wait_nodes(front, "front: notify,submit,ws;")
     with load(front) as clients:
         clients.until(5)
         assert drain(one)[0] == 0

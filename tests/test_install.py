@@ -27,7 +27,7 @@ def quiet(*argv: str | Path, cwd: Path) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and the wheel that was built from it."""
     folder: Path = tmp_path_factory.mktemp("dist")
-    quiet(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder)
+    quiet(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     return folder
 
 
@@ -37,9 +37,11 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("environment")
     quiet(sys.executable, "-m", "venv", folder, cwd=folder)
     (wheel,) = built.glob("*.whl")
-    pip = folder / "bin/pip"
-    quiet(pip, "--disable-pip-version-check", "-q", "install", wheel, cwd=folder)
-    quiet(pip, "check", cwd=folder)
+    pip = (folder / "bin/pip", "--disable-pip-version-check", "-q")
+    locked = ROOT / "packaging/locked/run.txt"
+    quiet(*pip, "install", "--require-hashes", "--only-binary", ":all:", "-r", locked, cwd=folder)
+    quiet(*pip, "install", "--no-index", wheel, cwd=folder)  # the lock has all that it needs
+    quiet(*pip, "check", cwd=folder)
     return folder / "bin/occd"
 
 
@@ -76,6 +78,12 @@ def test_it_runs_programs_from_anywhere(installed: Path, tmp_path: Path) -> None
     assert quiet(installed, "--version", cwd=Path("/")).startswith("occd, version ")
     assert "a trial job ran" in quiet(installed, "doctor", cwd=Path("/"))
     (tmp_path / "hello.py").write_text("print('hello')")
+    assert quiet(installed, "run", tmp_path / "hello.py", cwd=Path("/")) == "hello\n"
+
+
+def test_programs_run_whatever_umask_it_was_installed_with(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text("print('hello')")
+    quiet("chmod", "-R", "go=", installed.parent.parent / "lib", cwd=tmp_path)
     assert quiet(installed, "run", tmp_path / "hello.py", cwd=Path("/")) == "hello\n"
 
 

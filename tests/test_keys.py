@@ -395,7 +395,7 @@ async def test_a_key_that_one_node_revokes_is_dead_on_another() -> None:
         issued = await first.create("moodle", "all", ["run"], None)
         assert await second.find(issued.key.sha256) is not None
         await first.revoke(issued.key.id, cancel=False)
-        with trio.fail_after(DEAD_S):
+        with trio.fail_after(2 * DEAD_S):  # the machine may be busy
             while await second.find(issued.key.sha256):  # noqa: ASYNC110
                 await trio.sleep(0.05)
 
@@ -409,7 +409,7 @@ async def test_a_websocket_of_a_revoked_key_is_closed(calls: Calls) -> None:
         id = await client.submit("print(1)")
         await client.until(id, "queued")
         await calls.revoke(made)
-        with trio.fail_after(DEAD_S):
+        with trio.fail_after(2 * DEAD_S):
             for each in (client, other):
                 code, reason = await close_code(each)
                 assert (code, "revoked" in reason) == (4401, True)

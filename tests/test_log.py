@@ -7,14 +7,16 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+import trio
 from meeting import meeting
-from serving import API, OCCD, Server, connected, serving
+from serving import API, OCCD, PATIENCE_S, Server, connected, serving
 
 from occd.log import Format, Level, set_up_logging
 
@@ -43,6 +45,7 @@ def test_hostile_text_stays_on_its_line(form: Format, capsys: pytest.CaptureFixt
         assert list(told)[:3] == ["time", "level", "event"]
         assert (told["path"], told["level"]) == (HOSTILE, "warning")
     else:
+        assert re.match(r"(time=)?\d{4}-\d\d-\d\dT", line)
         assert "\\r" in line
         assert "é" in line
 
@@ -76,6 +79,37 @@ def test_the_level_is_the_least_that_is_told(
     assert len(capsys.readouterr().err.splitlines()) == count
 
 
+@pytest.mark.parametrize("form", ["json", "logfmt", "console"])
+def test_the_journal_is_told_the_level_of_each_line(
+    form: Format, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.fstat(2)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w"))
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    logging.getLogger().handlers.clear()
+    set_up_logging(form, "debug")
+    log = structlog.get_logger()
+    for tell in (log.debug, log.info, log.warning, log.error, log.exception):
+        tell("it")
+    logging.getLogger("library").critical("it")
+    sys.stderr.close()
+    lines = capfd.readouterr().err.splitlines()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<3>", "<2>"]
+    if form == "json":
+        assert [json.loads(line[3:])["event"] for line in lines] == ["it"] * 6
+
+
+def test_a_stderr_that_leads_elsewhere_than_the_journal_has_plain_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w"))
+    monkeypatch.setenv("JOURNAL_STREAM", "8:15")
+    set_up_logging("json")
+    structlog.get_logger().info("it")
+    sys.stderr.close()
+    assert json.loads(capfd.readouterr().err)["event"] == "it"
+
+
 # a daemon
 
 
@@ -85,42 +119,60 @@ def lines(server: Server, wanted: Callable[[dict[str, Any]], bool]) -> list[dict
     return [each for each in told if wanted(each)]
 
 
-def check_life(submit: Server, execute: Server, notify: Server, id: str) -> None:
-    """What became of a submission is found by its id, and by the request's in the process that took it."""
-    (accepted,) = lines(submit, lambda line: line["event"] == "accepted")
-    assert (accepted["submission"], accepted["request_id"]) == (id, "mine-1")
-    assert accepted["traceparent"] == TRACE
-    of_it = lines(execute, lambda line: line.get("submission") == id)
-    assert {"an attempt begins", "an attempt ended"} <= {line["event"] for line in of_it}
-    of_it = lines(notify, lambda line: line.get("submission") == id)
-    assert "a result is stored" in {line["event"] for line in of_it}
+def check_life(submit: Server, execute: Server, notify: Server, id: str, request: str) -> None:
+    """What became of a submission is found by its id, and by the request's, in every process."""
+    names = {"submission": id, "request_id": request, "traceparent": TRACE}
+    for server, events in (
+        (submit, ["accepted"]),
+        (execute, ["an attempt begins", "an attempt ended"]),
+        (notify, ["a result is stored"]),
+    ):
+        found = lines(server, lambda line: line.get("submission") == id)
+        for line in found:
+            assert {name: line.get(name) for name in names} == names, line
+        assert set(events) <= {line["event"] for line in found}
 
 
-def submit(server: Server) -> str:
-    answer = server.post(
-        {"language": "python", "source": "print(1)"}, X_Request_Id="mine-1", Traceparent=TRACE
-    )
+async def check_lives(submit: Server, execute: Server, notify: Server) -> None:
+    """Of submissions by a request of their own, in a batch, and over a WebSocket."""
+    program = {"language": "python", "source": "print(1)"}
+    answer = submit.post(program, X_Request_Id="mine-1", Traceparent=TRACE)
     assert answer.headers["X-Request-Id"] == "mine-1"
-    id = str(answer.json()["id"])
-    server.result(id)
-    return id
+    found = [(answer.json()["id"], "mine-1")]
+    body = json.dumps({"submissions": [program] * 3}).encode()
+    path = f"{API}/submissions/batch"
+    answer = submit.request("POST", path, body, X_Request_Id="batch-1", Traceparent=TRACE)
+    found += [(each["id"], "batch-1") for each in answer.json()["submissions"]]
+    async with connected(submit, **{"X-Request-Id": "socket-1", "Traceparent": TRACE}) as client:
+        found.append((await client.submit("print(1)"), "socket-1"))
+    for id, request in found:
+        submit.result(id)
+        await wait_stored(notify, id)
+        check_life(submit, execute, notify, id, request)
 
 
-def test_a_submission_is_followed_through_one_process(tmp_path: Path) -> None:
+async def wait_stored(server: Server, id: str) -> None:
+    """The line comes a moment after the result."""
+    stored = {"submission": id, "event": "a result is stored"}
+    with trio.fail_after(PATIENCE_S):
+        while not lines(server, lambda line: line | stored == line):  # noqa: ASYNC110
+            await trio.sleep(0.05)
+
+
+async def test_a_submission_is_followed_through_one_process(tmp_path: Path) -> None:
     with serving(tmp_path / "data", log__level="debug") as server:
-        id = submit(server)
-    check_life(server, server, server, id)
+        await check_lives(server, server, server)
 
 
-def test_a_submission_is_followed_through_all_roles(tmp_path: Path) -> None:
+async def test_a_submission_is_followed_through_all_roles(tmp_path: Path) -> None:
     with meeting() as settings:
         settings |= {"languages": '["python"]', "log__level": "debug"}
         with (
-            serving(tmp_path / "front", roles="submit,notify,ws", **settings) as front,
+            serving(tmp_path / "front", roles="submit,ws", **settings) as front,
             serving(tmp_path / "execute", roles="execute", **settings) as execute,
+            serving(tmp_path / "notify", roles="notify", **settings) as notify,
         ):
-            id = submit(front)
-    check_life(front, execute, front, id)
+            await check_lives(front, execute, notify)
 
 
 async def test_names_of_requests_are_taken_if_they_are_well_formed(tmp_path: Path) -> None:
@@ -138,6 +190,7 @@ async def test_names_of_requests_are_taken_if_they_are_well_formed(tmp_path: Pat
             TRACE.upper(),
             TRACE + "-more",
             f"cc{TRACE[2:]}-more",
+            f"cc{TRACE[2:]}more",
             f"ff{TRACE[2:]}",
             f"00-{'0' * 32}{TRACE[35:]}",
             f"{TRACE[:36]}{'0' * 16}-01",
@@ -147,13 +200,16 @@ async def test_names_of_requests_are_taken_if_they_are_well_formed(tmp_path: Pat
         async with connected(server, **{"X-Request-Id": "socket-1"}) as client:
             id = await client.submit("print(1)")
         server.result(id)
+        program = {"language": "python", "source": "print(1)"}
+        server.post(program, authorization="Bearer an-anonymous-owner-000001")
     found = lines(server, lambda line: str(line.get("request_id")).startswith("trace-"))
     taken = {line["request_id"]: line.get("traceparent") for line in found}
     assert [taken[f"trace-{number}"] for number in range(len(traces))] == [
-        TRACE, None, None, f"cc{TRACE[2:]}", None, None, None,
+        TRACE, None, None, f"cc{TRACE[2:]}", None, None, None, None,
     ]  # fmt: skip
-    (accepted,) = lines(server, lambda line: line["event"] == "accepted")
-    assert accepted["request_id"] == "socket-1"
+    nobodys, owned = lines(server, lambda line: line["event"] == "accepted")
+    assert (nobodys["request_id"], nobodys["owner"]) == ("socket-1", None)
+    assert re.fullmatch("anon:[0-9a-f]{64}", owned["owner"])
 
 
 def test_requests_of_one_connection_keep_their_names_apart(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def test_each_of_a_batch_answers_for_itself_in_order(server: Server) -> None:
 def test_a_batch_of_a_thousand_runs_in_its_order(server: Server) -> None:
     """Only the first ends by itself, however fast the machine is."""
     began = time.monotonic()
-    waits = [program(f"import time; time.sleep(60); print({n})") for n in range(1, 1000)]
+    lasting: dict[str, Any] = {"limits": {"wall_time": 60}}
+    waits = [program(f"import time; time.sleep(60); {n}", **lasting) for n in range(1, 1000)]
     found = answers(batch(server, [program("print(0)"), *waits], **owner("many")))
     assert kinds(found) == ["queued"] * 1000
     assert time.monotonic() - began < PATIENCE_S

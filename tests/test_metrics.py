@@ -4,17 +4,30 @@ import json
 import re
 import socket
 import time
+import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 from rabbitmq_server import rabbitmq
 from redis_server import redis_server
 from serving import API, Server, serving, start
 
 from occd import metrics
+from occd.broker import open_broker
+from occd.config import Config
+from occd.draining import Draining
+from occd.health import Health
+from occd.observed import Observed
+from occd.sqlite import open_database
+from occd.state import open_state
 
 ROOT = Path(__file__).parent.parent
 ANY_PORT = "127.0.0.1:0"
@@ -22,11 +35,17 @@ TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 QUEUE_UP, STATE_UP = 'occd_up{part="queue"}', 'occd_up{part="state"}'
 
 
-def text_of(server: Server) -> str:
-    """What Prometheus reads."""
-    found = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", server.output.read_text())
+def port_of(server: Server) -> int:
+    found = re.search(r"metrics: http://127\.0\.0\.1:(\d+)/metrics", server.output.read_text())
     assert found
-    asked = urllib.request.Request(found[1], headers={TIMEOUT: "4"})
+    return int(found[1])
+
+
+def text_of(server: Server, host: str = "127.0.0.1", timeout: str = "4") -> str:
+    """What Prometheus reads."""
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port_of(server)}/metrics", headers={TIMEOUT: timeout, "Host": host}
+    )
     with urllib.request.urlopen(asked, timeout=60) as answer:
         return str(answer.read().decode())
 
@@ -120,6 +139,11 @@ def test_what_does_not_answer_is_down_and_the_rest_is_told(tmp_path: Path) -> No
         broker.pause()
         found = scrape_until(server, QUEUE_UP, 0)
         assert (found[STATE_UP], found["occd_ready"]) == (1, 0)
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as many:  # one by one they would take 4 s and more each
+            for text in many.map(lambda _: text_of(server, timeout="10"), range(8)):
+                assert f"{QUEUE_UP} 0.0" in text
+        assert time.monotonic() - began < 24
         broker.resume()
         scrape_until(server, QUEUE_UP, 1)
         redis.pause()
@@ -127,6 +151,125 @@ def test_what_does_not_answer_is_down_and_the_rest_is_told(tmp_path: Path) -> No
         assert (found[QUEUE_UP], found["occd_ready"]) == (1, 0)
         redis.resume()
         assert scrape_until(server, STATE_UP, 1)["occd_ready"] == 1
+
+
+def test_no_page_reads_metrics_through_a_name_of_its_own(tmp_path: Path) -> None:
+    with serving(
+        tmp_path / "data", metrics__listen=ANY_PORT, http__hosts="occd.example.org"
+    ) as server:
+        for name in ("localhost:9464", "127.0.0.1", "occd.example.org"):
+            assert "occd_up" in text_of(server, name)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            text_of(server, "rebound.example.com")
+        assert refused.value.code == 421
+        assert b"occd_up" not in refused.value.read()
+
+
+def test_who_keeps_connections_open_does_not_shut_prometheus_out(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", metrics__listen=ANY_PORT) as server, ExitStack() as stack:
+        for sent in (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /metrics HT", b""):
+            held = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", port_of(server))))
+                for _ in range(20)
+            ]
+            for each in held:
+                with suppress(OSError):  # the first ones had to make room
+                    each.sendall(sent)
+            if sent.endswith(b"\n"):
+                for each in held:
+                    with suppress(OSError):
+                        each.recv(12)
+            refused = 0
+            while refused < 5:  # those that were just answered may still count as waiting
+                try:
+                    assert "occd_up" in text_of(server)
+                    break
+                except OSError:  # 503, or the end of the connection
+                    refused += 1
+            assert refused < 5
+
+
+class Slow:
+    """A part that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = trio.Event()
+
+    async def check(self) -> None:
+        self.asked += 1
+        await self.answers.wait()
+
+
+@asynccontextmanager
+async def observed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Observed, Health, Slow]]:
+    config = Config(data_dir=folder)
+    async with (
+        open_database(folder) as database,
+        open_broker(config, database) as broker,
+        open_state(config, database) as state,
+    ):
+        slow, draining = Slow(), Draining()
+        monkeypatch.setattr(broker, "check", slow.check)
+        health = Health(broker, state, None, None, draining)
+        found = Observed(config, broker, state, health, draining, None, None, None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(found.run)
+            yield found, health, slow
+            nursery.cancel_scope.cancel()
+
+
+async def test_one_reading_serves_all_who_ask_for_metrics_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two Prometheus the second would wait for two slow readings, and take the node for gone."""
+    async with observed(tmp_path, monkeypatch) as (found, _, slow):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(found.text, 60.0)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            slow.answers.set()
+        assert slow.asked == 1
+        assert QUEUE_UP + " 1.0" in (await found.text(60.0)).decode()
+        assert slow.asked == 2
+
+
+async def test_a_part_is_down_when_it_does_not_answer_and_not_when_somebody_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed(tmp_path, monkeypatch) as (found, health, slow):
+        slow.answers.set()
+        await found.text(60.0)
+        slow.answers = trio.Event()
+        with trio.move_on_after(0.01):  # as a client of /readyz
+            await health.problems()
+        assert metrics.UP.labels("queue")._value.get() == 1
+        assert QUEUE_UP + " 0.0" in (await found.text(60.0)).decode()
+
+
+async def test_who_gives_a_scrape_no_time_makes_no_part_seem_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed(tmp_path, monkeypatch) as (found, _, slow):
+        slow.answers.set()
+        await found.text(60.0)
+        slow.answers = trio.Event()
+        texts = []
+
+        async def prometheus() -> None:
+            texts.append((await found.text(60.0)).decode())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(found.text, 0.0)
+            nursery.start_soon(prometheus)
+            nursery.start_soon(found.text, 0.0)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            await found.text(0.0)
+            slow.answers.set()
+        for up in (QUEUE_UP, STATE_UP, "occd_ready"):
+            assert up + " 1.0" in texts[0]
 
 
 def test_an_address_that_is_taken_costs_one_warning_and_the_metrics(tmp_path: Path) -> None:

@@ -27,12 +27,13 @@ from version1 import nodes as old_nodes
 from version1 import wire as old_wire
 
 from occd import wire
-from occd.broker import Broker, open_broker
+from occd.broker import Broker, embedded, open_broker
 from occd.config import Config, RedisConfig
 from occd.errors import Poisoned, Rejected, StateError
 from occd.events import Output
 from occd.languages import load_languages
 from occd.model import RUN, File, Limits, Outcome, Result, Submission, Verdict, Written
+from occd.origin import coming_from
 from occd.principal import NOBODY
 from occd.roles.submit import Submit
 from occd.sqlite import open_database
@@ -132,6 +133,43 @@ def test_a_new_ws_tells_what_an_old_node_stored(stored: bytes) -> None:
     if new["name"] == "started":
         assert (new.pop("wall_time"), new.pop("idle")) == (None, None)
     assert new == asdict(old)
+
+
+OLD_INSERT = "INSERT INTO messages (queue, key, owner, body, deliveries) VALUES (?, ?, '', ?, 0)"
+
+
+async def test_an_older_version_shares_a_data_folder_whose_messages_have_names(
+    tmp_path: Path,
+) -> None:
+    """It opens the folder, and writes messages without names."""
+    async with open_database(tmp_path) as database:
+        await database.migrate("broker", embedded._MIGRATIONS)
+        await database.write(lambda db: db.execute(OLD_INSERT, ["q.kept", "kept", b"1"]))
+        (kept,) = await embedded.EmbeddedLook(tmp_path).kept("q")
+        assert (kept.key, kept.names) == ("kept", {})
+        await database.write(lambda db: db.execute(OLD_INSERT, ["q", "before", b"1"]))
+    names = {"request_id": "mine-1"}
+    async with (
+        open_database(tmp_path) as database,
+        open_broker(Config(data_dir=tmp_path), database) as broker,
+    ):
+        with coming_from(names):
+            await broker.publish("q", b"2", key="ours", owner=None)
+    async with open_database(tmp_path) as database:
+        await database.migrate("broker", embedded._MIGRATIONS)
+        await database.write(lambda db: db.execute(OLD_INSERT, ["q", "after", b"3"]))
+    async with (
+        open_database(tmp_path) as database,
+        open_broker(Config(data_dir=tmp_path), database) as broker,
+        broker.consume("q", 3) as deliveries,
+    ):
+        found = [await deliveries.receive() for _ in range(3)]
+        assert [(each.key, each.names) for each in found] == [
+            ("before", {}),
+            ("ours", names),
+            ("after", {}),
+        ]
+        assert [each.names for each in await broker.kept("q")] == [{}]
 
 
 # Nodes

@@ -27,6 +27,8 @@ def written() -> set[str]:
             if isinstance(call, ast.Call) and call.args and _name(call.func) in WARNS:
                 traceback = any(each.arg == "exc_info" for each in call.keywords)
                 line = call.args[0]
+                if isinstance(line, ast.JoinedStr):
+                    line = line.values[0]
                 if isinstance(line, ast.Constant) and isinstance(line.value, str) and not traceback:
                     found.add(line.value)
     return found

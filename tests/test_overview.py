@@ -1,8 +1,12 @@
 """What `GET /status` tells (`occd/overview.py`)."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +155,7 @@ async def test_what_a_node_did_before_this_process_began_is_not_told(
 
         now = time.time()
         await ends("old", now - 3600, 5)
+        await ends("ahead", now + 3600, 7)  # another clock, so nobody knows when
         await ends("beside", now - 1, 3)  # started together
         nursery.start_soon(board.run)
         await expect(3)
@@ -159,6 +164,55 @@ async def test_what_a_node_did_before_this_process_began_is_not_told(
         await ends("old", now + 1, 2)  # it has started again
         await expect(6)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_a_node_that_was_away_for_long_has_not_done_all_of_its_work_again(
+    tmp_path: Path,
+) -> None:
+    """As one that was drained for a quarter of an hour."""
+    config = Config(data_dir=tmp_path)
+    async with (
+        open_database(tmp_path) as database,
+        open_broker(config, database) as broker,
+        open_state(config, database) as state,
+    ):
+        board = overview.Overview(config, broker, state, Ready(), load_languages())
+        began, counts = time.time(), (0,) * (len(WAIT_BOUNDS_S) + 1)
+        load = Load(began, 1, 0, 1, 0, {}, {"ok": 7}, counts)
+        node = Node("n", ("execute",), load=load)
+
+        async def ended(*, at: float) -> int:
+            """In a sample that is taken so many seconds after the start."""
+            measured = await board._measure()
+            measured.at = began + at
+            board._sample(measured)
+            told = json.loads(await board.status(whole=False))
+            return int(told["history"]["ended"][-1])
+
+        await state.nodes.announce(node)
+        assert await ended(at=5) == 7
+        await state.nodes.withdraw(node)
+        assert [await ended(at=10), await ended(at=615)] == [0, 0]
+        await state.nodes.announce(node)
+        assert await ended(at=900) == 0
+        await state.nodes.announce(replace(node, load=replace(load, verdicts={"ok": 8})))
+        assert await ended(at=905) == 1
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_nodes_are_listed_also_where_the_clock_of_redis_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with edge(tmp_path, accounts({"class": "all"}), public_url=SITE) as found:
+
+        async def live() -> list[Node]:
+            return [Node("late", ("execute",), seen_at=time.time() - 3600)]
+
+        monkeypatch.setattr(found.state.nodes, "live", live)
+        assert [(each["name"], each["live"]) for each in (await look(found, "admin"))["nodes"]] == [
+            ("late", True)
+        ]
 
 
 @pytest.mark.usefixtures("fresh")
@@ -184,6 +238,25 @@ async def test_a_queue_that_does_not_answer_hides_nothing_else(
         said = await look(found)
         assert said["queue"] is None
         assert [each["id"] for each in said["languages"]] == ["java", "python"]
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_a_drained_node_has_no_more_places_than_it_uses(tmp_path: Path) -> None:
+    load = Load(1.0, 4, 3, 64, 2, {"python": 5}, {"ok": 7}, (1,) * 11)
+    idle = Load(1.0, 4, 0, 64, 0, {}, {}, (0,) * 11)
+    async with edge(tmp_path, accounts({"class": "all"}), public_url=SITE) as found:
+        for name, each in {"one": load, "two": idle}.items():
+            await found.state.nodes.announce(Node(name, ("draining",), load=each))
+        said = await look(found, "admin")
+        assert said["load"] == {
+            "nodes": 1,
+            "slots": 3,
+            "slots_used": 3,
+            "seats": 2,
+            "seats_used": 2,
+            "running": {"python": 5},
+        }
+        assert [each["load"]["slots"] for each in said["nodes"] if each["load"]] == [4, 4]
 
 
 @pytest.mark.usefixtures("fresh")
@@ -222,11 +295,33 @@ def test_administrators_list_dead_letters_and_try_one_again(tmp_path: Path) -> N
         assert [each["id"] for each in listed] == ["old", "bad"]
         assert listed[0]["reason"] == r"it \x1b[2J killed us"
         assert listed[1] == listed[1] | {"queue": "submission_queue", "bytes": 1}
-        again = server.request("POST", f"{path}/old/requeue", authorization=admin)
-        assert again.status == 201
+
+        def again(_: int) -> int:
+            return server.request("POST", f"{path}/old/requeue", authorization=admin).status
+
+        with ThreadPoolExecutor(6) as impatient:
+            assert sorted(impatient.map(again, range(6))) == [201] + [404] * 5
         told(server, lambda each: each["dead_letters"] == 1, authorization=admin)
         listed = server.get(path, authorization=admin).json()["letters"]
         assert [each["id"] for each in listed] == ["bad"]
+
+
+def test_a_list_of_dead_letters_takes_no_memory_for_their_bodies(tmp_path: Path) -> None:
+    folder, size = tmp_path / "data", 8 * 2**20
+    trio.run(keep_dead_letters, folder, OLD)
+    with closing(sqlite3.connect(folder / "occd.db")) as db, db:
+        for each in range(20):
+            db.execute(
+                "INSERT INTO messages (queue, key, owner, body, kept_at) VALUES (?, ?, '', ?, 1.0)",
+                ["submission_queue.kept", f"large-{each}", bytes(size)],
+            )
+    given = json.dumps(accounts({"class": "all"}) | {"oidc": None})
+    with serving(folder, accounts=given) as server:
+        before = server.forget_peak()
+        path = f"{API}/queues/kept"
+        letters = server.get(path, authorization=f"Bearer {key('admin')}").json()["letters"]
+        assert [each["bytes"] for each in letters].count(size) == 20
+        assert server.peak - before < 10 * size
 
 
 def test_over_redis_each_node_tells_its_load_and_an_outage_is_named(tmp_path: Path) -> None:

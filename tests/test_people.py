@@ -468,8 +468,8 @@ async def test_signing_out_ends_what_the_session_holds_open_on_every_node(
         began = trio.current_time()
         code, reason = await closing(client)
         assert (code, reason) == (4401, "your sign-in has ended: sign in again, or sign out")
-        # A second more than is promised, for a machine that is busy.
-        assert trio.current_time() - began < 6
+        # Twice what is promised, for a machine that is busy.
+        assert trio.current_time() - began < 10
 
 
 def test_a_stream_of_a_person_who_signs_out_ends_and_says_why(

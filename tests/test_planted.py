@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from base64 import b64encode
@@ -119,17 +120,21 @@ def started(
         server.process.wait()
 
 
-@pytest.fixture(params=["embedded", "apart"])
-def form(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=["as it is", "all levels"])
+@pytest.fixture(
+    params=[
+        ("embedded", "as it is"),
+        ("apart", "all levels"),
+        pytest.param(("embedded", "all levels"), marks=pytest.mark.long),
+        pytest.param(("apart", "as it is"), marks=pytest.mark.long),
+    ],
+    ids="-".join,
+)
 def installation(
-    request: pytest.FixtureRequest, form: str, provider: Provider, tmp_path: Path
+    request: pytest.FixtureRequest, provider: Provider, tmp_path: Path
 ) -> Iterator[Installation]:
     provider.tell()
-    program = OCCD if request.param == "as it is" else talkative(tmp_path, sys.executable)
+    form, levels = request.param
+    program = OCCD if levels == "as it is" else talkative(tmp_path, sys.executable)
     planted, port = Planted(), free_port()
     common: dict[str, str] = {
         "accounts": json.dumps(accounts(planted, provider, tmp_path / "secrets")),
@@ -213,6 +218,31 @@ def test_a_planted_secret_is_in_no_log_no_error_and_no_page(
     assert len(planted.told) > 80
 
 
+STARTS = """\
+import json, os, sys, tempfile
+import occd.app, occd.cli
+from occd.broker import amqp, rabbitmq
+from occd.state import redis
+
+amqp.START_S = rabbitmq.START_S = redis._START_S = 1.0  # who is not there is not waited for
+told = []
+for environment, config in json.load(sys.stdin):
+    with tempfile.TemporaryFile() as said, open("config/it.yaml", "w") as file:
+        file.write(config)
+        file.flush()
+        if (child := os.fork()) == 0:
+            for stream in (1, 2):
+                os.dup2(said.fileno(), stream)
+            os.environ.update(environment)
+            sys.argv = ["occd", "--roles=all", "--data-dir=data", "--listen=127.0.0.1:0"]
+            occd.cli.main()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        told.append((code, said.read().decode()))
+print(json.dumps(told))
+"""
+"""Starts of daemons, each a process of its own. What all of them import is imported once."""
+
 WRONG_URLS = (
     "{scheme}://user:{word}@127.0.0.1:{port}/0",
     "{scheme}://user:{word}@127.0.0.1:port/0",
@@ -229,14 +259,8 @@ WRONG_URLS = (
 def test_a_password_is_in_no_word_of_a_start_that_fails(server: str, tmp_path: Path) -> None:
     planted, scheme = Planted(), {"redis": "redis", "rabbitmq": "amqp"}[server]
     word = planted.plant("password")
-    for number, url in enumerate(WRONG_URLS):
-        there = url.format(scheme=scheme, word=word, port=free_port())
-        environment = {f"OCCD_{server.upper()}__URL": there}
-        done = occd("queues", "--data-dir=data", cwd=tmp_path, environment=environment)
-        assert done.returncode != 0, there
-        planted.note(f"{there} ({number})", done.stdout + done.stderr)
-    (tmp_path / "config").mkdir()
-    for text in (
+    urls = [url.format(scheme=scheme, word=word, port=free_port()) for url in WRONG_URLS]
+    texts = (
         f"{server}: {{url: {word}, colour: {word}}}",
         f"{server}: [{{url: {word}]",
         f"{server}: {{url: {word}}}\n  {word}",
@@ -245,11 +269,24 @@ def test_a_password_is_in_no_word_of_a_start_that_fails(server: str, tmp_path: P
         f"{server}: {{url: [{word}]}}",
         f"accounts: {{anonymous: {word}, keys: [{{id: a, secret: {word}, sha256: {word}}}]}}",
         f"accounts: {{anonymous: refuse, oidc: {{issuer: https://x, client_secret: {word}}}}}",
-    ):
-        (tmp_path / "config" / "it.yaml").write_text(text)
-        done = occd("check-config", cwd=tmp_path)
-        assert done.returncode != 0, text
-        planted.note(text, done.stdout + done.stderr)
+    )
+    good = "languages: [python]"
+    cases = [({f"OCCD_{server.upper()}__URL": url}, good) for url in urls]
+    cases += [({}, text) for text in texts]
+    (tmp_path / "config").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS],
+        input=json.dumps(cases).encode(),
+        capture_output=True,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name[:5] != "OCCD_"},
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    for case, (code, said) in zip(cases, told, strict=True):
+        assert code != 0, case
+        assert any(each in said.lower() for each in (server, "accounts", "yaml")), (case, said)
+        planted.note(repr(case), said.encode())
     assert planted.leaks == []
 
 

@@ -1,5 +1,6 @@
 """Prometheus's own tools take `packaging/prometheus`. `tests/test_alerts.py` makes the faults."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -50,6 +51,30 @@ def test_the_configuration_for_a_cluster_is_right(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
     code, said = promtool("check", "config", tmp_path / "config.yml")
     assert code == 0, said
+
+
+def test_in_a_cluster_pods_that_have_ended_are_no_targets(tmp_path: Path) -> None:
+    """An evicted pod stays in the API, and would be `OccdNodeGone` for as long."""
+    config = yaml.safe_load((RULES / "prometheus-kubernetes.yml").read_text())
+    del config["rule_files"], config["scrape_configs"][0]["kubernetes_sd_configs"]
+    found = {"pod_label_app_kubernetes_io_part_of": "occd", "pod_container_port_name": "metrics"}
+    config["scrape_configs"][0]["static_configs"] = [
+        {
+            "targets": [f"{phase}:9464"],
+            "labels": {
+                f"__meta_kubernetes_{name}": value
+                for name, value in (found | {"pod_name": phase, "pod_phase": phase}).items()
+            },
+        }
+        for phase in ("Pending", "Running", "Succeeded", "Failed", "Unknown")
+    ]
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    _, said = promtool(
+        "check", "service-discovery", "--timeout=1s", tmp_path / "config.yml", "occd"
+    )
+    targets = [each["labels"] for each in json.loads(said)]
+    assert {each["pod"] for each in targets if each} == {"Pending", "Running", "Unknown"}
+    assert len(targets) == 5
 
 
 def run_their_tests(folder: Path, alerts: str) -> tuple[int, str]:

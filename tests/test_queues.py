@@ -22,7 +22,7 @@ class OneKept:
 
 @pytest.mark.parametrize("when", [-1.0, 1e18, float("inf"), float("nan")])
 async def test_a_letter_of_no_time_is_listed_all_the_same(when: float) -> None:
-    kept = Kept("the-id", "a \x1b[2J reason", when, b"body")
+    kept = Kept("the-id", "a \x1b[2J reason", when, 4)
     *_, line = _describe(await kept_letters(Config(), OneKept(kept)))
     assert line.split() == [
         "the-id",

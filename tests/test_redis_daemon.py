@@ -159,7 +159,7 @@ async def test_a_program_that_runs_while_redis_restarts_is_followed_to_its_end(
 async def test_a_program_that_runs_while_redis_is_emptied_ends_with_its_whole_output(
     server: Server, redis: RedisServer
 ) -> None:
-    source = "import time; print(1, flush=True); time.sleep(1); print(2, flush=True)"
+    source = "import time; print(1, flush=True); time.sleep(4); print(2, flush=True)"
     async with connected(server) as client:
         id = await client.submit(source)
         await client.until_output(id, "1\n")

@@ -131,7 +131,7 @@ def test_a_failure_ends_the_tests_above_it_and_not_those_below(tmp_path: Path) -
     source = """
 import time
 number = int(input())
-time.sleep({0: 3, 1: 1, 2: 100}.get(number, 200))
+time.sleep({0: 6, 1: 3, 2: 100}.get(number, 200))
 print(number + (number == 1))
 """
     with serving(tmp_path / "data", execute__slots="4") as server:

@@ -245,7 +245,7 @@ class Running:
 @asynccontextmanager
 async def running(grace_s: float = 0.5, **limits: Any) -> AsyncIterator[Running]:
     web = Running()
-    with trio.fail_after(15):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(web.run, EdgeLimits(**limits), grace_s)
             await web.bound.ready.wait()
@@ -411,7 +411,7 @@ async def test_a_client_that_does_not_read_is_given_up(path: bytes) -> None:
         if path == b"/ws/flood":
             await web.seen.cancelled.wait()
         web.stopping.set()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await web.stopped.wait()
 
 
@@ -423,7 +423,7 @@ async def test_a_client_that_does_not_read_cannot_delay_the_stop_beyond_grace(pa
         await client.send(head if b"ws" in path else GET.replace(b"/ ", path + b" "))
         await web.seen.started.wait()
         web.stopping.set()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await web.stopped.wait()
 
 
@@ -433,7 +433,7 @@ async def test_a_client_that_does_not_read_cannot_delay_a_cancellation() -> None
         await client.send(UPGRADE.replace(b"/ws", b"/ws/flood") + b"\r\n")
         await web.seen.started.wait()
         web.scope.cancel()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await web.stopped.wait()
 
 
@@ -680,7 +680,7 @@ async def test_bodies_of_many_beyond_the_whole_get_503_with_when_to_come_back() 
         for number, client in enumerate(clients):
             secret = b"%d" % number * 30
             await client.send(head % (2 * MIB, secret) + bytes(3 * MIB // 2))
-            await trio.sleep(0.1)
+            await wait_all_tasks_blocked(0.05)  # until it has been read
         answer = await clients[-1].answer()
         assert_problem(answer, 503, b"unavailable")
         assert answer.headers[b"retry-after"] == b"5"
@@ -767,10 +767,10 @@ async def test_half_a_request_with_its_half_closed_is_the_end() -> None:
 
 
 async def test_a_handler_may_take_longer_than_a_body() -> None:
-    async with running(body_timeout_s=0.1, head_timeout_s=0.1, keep_alive_s=0.1) as web:
+    async with running(body_timeout_s=0.4, head_timeout_s=0.4, keep_alive_s=0.4) as web:
         client = await web.connect()
         await client.send(GET.replace(b"/ ", b"/wait "))
-        with trio.move_on_after(0.4):
+        with trio.move_on_after(0.8):
             await client.more()
         assert not client.buffer
         web.seen.release.set()
@@ -778,11 +778,11 @@ async def test_a_handler_may_take_longer_than_a_body() -> None:
 
 
 async def test_a_websocket_may_be_idle_for_longer_than_any_timeout() -> None:
-    async with running(body_timeout_s=0.1, head_timeout_s=0.1, keep_alive_s=0.1) as web:
+    async with running(body_timeout_s=0.4, head_timeout_s=0.4, keep_alive_s=0.4) as web:
         client = await web.connect()
         await client.send(UPGRADE + b"\r\n")
         assert (await client.answer()).status == 101
-        with trio.move_on_after(0.4):
+        with trio.move_on_after(0.8):
             await client.more()
         await client.send(b"\x81\x82\0\0\0\0hi")
         assert await client.take(4) == b"\x81\x02hi"
@@ -790,7 +790,7 @@ async def test_a_websocket_may_be_idle_for_longer_than_any_timeout() -> None:
 
 @pytest.mark.parametrize("requests", [0, 1])
 async def test_a_connection_that_says_nothing_is_closed(requests: int) -> None:
-    async with running(head_timeout_s=0.2, keep_alive_s=0.2) as web:
+    async with running(head_timeout_s=0.5, keep_alive_s=0.5) as web:
         client = await web.connect()
         if requests:
             await client.send(GET)
@@ -823,6 +823,11 @@ async def test_a_handler_that_ignores_a_disconnect_is_cancelled(
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400),
+        (b"GET http://a]/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http://a%5B/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: " + b"a" * 64 + b"\r\n\r\n", 400),
+        (UPGRADE.replace(b"Host: ", b"Host: .") + b"\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX\x00: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: b\x00\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
@@ -934,7 +939,7 @@ async def test_what_is_not_an_address_is_an_error_that_names_it(where: str) -> N
 
 
 async def test_a_request_in_flight_finishes_after_the_stop() -> None:
-    async with running(grace_s=10) as web:
+    async with running(grace_s=1000) as web:
         client = await web.connect()
         await client.send(GET.replace(b"/ ", b"/wait "))
         await web.seen.started.wait()
@@ -948,7 +953,7 @@ async def test_a_request_in_flight_finishes_after_the_stop() -> None:
         web.seen.release.set()
         answer = await client.answer()
         assert (answer.body, answer.headers[b"connection"]) == (b"waited", b"close")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await web.stopped.wait()
 
 
@@ -1034,6 +1039,6 @@ async def test_no_hostile_session_hurts_another() -> None:
                 assert await witness.get_message() == "still here"
             await witness.aclose()
             web.stopping.set()
-            with trio.fail_after(5):  # nothing is left behind
+            with trio.fail_after(30):  # nothing is left behind
                 await web.stopped.wait()
     assert [line for line in logs if line["log_level"] == "error"] == []

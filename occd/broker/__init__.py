@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import trio
@@ -26,12 +26,15 @@ KEPT_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A dead letter that notify has dealt with at `time`."""
+    """A dead letter that notify has dealt with at `time`, without its body of `size` bytes: all bodies
+    together may be larger than the memory."""
 
     key: str
     reason: str | None
     time: float
-    body: bytes
+    size: int
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Those of a Delivery. A `Look` does not tell them."""
 
 
 class Delivery(Protocol):
@@ -51,8 +54,12 @@ class Delivery(Protocol):
         RabbitMQ."""
 
     @property
+    def names(self) -> Mapping[str, str]:
+        """Those that the publishing task had (`occd/origin.py`)."""
+
+    @property
     def again(self) -> bool:
-        """Whether it was delivered before, as far as the broker counts that."""
+        """Whether it was delivered before, as far as the broker knows."""
 
     @property
     def reason(self) -> str | None:
@@ -96,7 +103,7 @@ class Look(Protocol):
 class Broker(Look, Protocol):
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         """Return once the message would survive a crash of every process of ours. `key` is the
-        submission's id; owners take turns.
+        submission's id; owners take turns. The message takes along the names of this task (`occd/origin.py`).
 
         Raises QueueFull when the queue is at its bound, MessageTooLarge, and BrokerUnavailable when no
         confirmation came within some seconds. After BrokerUnavailable or a cancellation the message may
@@ -118,6 +125,9 @@ class Broker(Look, Protocol):
     async def withdraw(self, queue: str, key: str) -> None:
         """Nobody wants this message any more: give its place in the queue free, where that can be done.
         RabbitMQ gives nothing out of turn; there, as in a race, it is delivered all the same."""
+
+    async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
+        """The oldest kept dead letter of this key, with its body. None: there is none."""
 
     async def take_kept(self, queue: str, key: str) -> None:
         """Delete the kept dead letters of this key, if there are any."""

@@ -21,10 +21,13 @@ from occd.broker.waiting import Message, Waiting
 from occd.config import Config
 from occd.datafile import explain, refuse_absent
 from occd.errors import DataFolderError, QueueFull
+from occd.origin import of_task, well_formed
 from occd.sqlite import Database, Work
 from occd.trouble import Trouble
 
 T = TypeVar("T")
+_NAMES = ("request_id", "traceparent")
+"""Columns."""
 _RETRY_AFTER_S = 5
 _RETRY_S = 0.5
 
@@ -42,6 +45,10 @@ _MIGRATIONS = (
     """,
     "ALTER TABLE messages ADD COLUMN kept_at REAL",
 )
+_NAMES_MIGRATIONS = (
+    "ALTER TABLE messages ADD COLUMN request_id TEXT; ALTER TABLE messages ADD COLUMN traceparent TEXT",
+)
+"""A component of its own, so that an older version still opens the folder. It writes no names."""
 
 
 @dataclass(slots=True)
@@ -55,6 +62,7 @@ class _Delivery:
     key: str
     reason: str | None
     again: bool
+    names: Mapping[str, str]
 
     @property
     def owner(self) -> str | None:
@@ -103,6 +111,7 @@ class EmbeddedBroker:
 
     async def load(self) -> None:
         await self._database.migrate("broker", _MIGRATIONS)
+        await self._database.migrate("names", _NAMES_MIGRATIONS)
         rows = await self._database.read(
             lambda db: db.execute(
                 "SELECT queue, number, owner, key FROM messages ORDER BY number"
@@ -120,11 +129,12 @@ class EmbeddedBroker:
             raise QueueFull(queue, _RETRY_AFTER_S)
         target.length += 1
         taker = target.reserve()
-        row = (queue, key, owner or "", body, int(taker is not None))
+        names = of_task()
+        row = (queue, key, owner or "", body, int(taker is not None), *map(names.get, _NAMES))
 
         def put(number: int) -> None:
             if taker:
-                taker.wake(Message(number, owner or "", key, body))
+                taker.wake(Message(number, owner or "", key, body, names))
             else:
                 target.put(number, owner or "", key)
 
@@ -188,7 +198,9 @@ class EmbeddedBroker:
             message = await queue.take()
             number, owner, key = message.number, message.owner, message.key
             if message.body is not None:
-                return _Delivery(self, queue, freed, number, owner, message.body, key, None, False)
+                return _Delivery(
+                    self, queue, freed, number, owner, message.body, key, None, False, message.names
+                )
             try:
                 delivery, deliveries = await self._begin(queue, freed, number)
                 if deliveries <= DELIVERY_LIMIT or queue.name.endswith(DEAD):
@@ -204,13 +216,13 @@ class EmbeddedBroker:
     ) -> tuple[_Delivery, int]:
         statement = (
             "UPDATE messages SET deliveries = deliveries + 1 WHERE number = ? "
-            "RETURNING owner, body, key, reason, deliveries"
+            "RETURNING owner, body, key, reason, deliveries, request_id, traceparent"
         )
-        owner, body, key, reason, deliveries = await self._write(
+        owner, body, key, reason, deliveries, *names = await self._write(
             lambda db: db.execute(statement, [number]).fetchall()[0]
         )
-        again = deliveries > 1
-        delivery = _Delivery(self, queue, freed, number, owner, body, key, reason, again)
+        again, named = deliveries > 1, _named(*names)
+        delivery = _Delivery(self, queue, freed, number, owner, body, key, reason, again, named)
         return delivery, deliveries
 
     async def delete(self, number: int) -> None:
@@ -248,14 +260,17 @@ class EmbeddedBroker:
         }
 
     async def kept(self, queue: str) -> Sequence[Kept]:
-        return await self._database.read(lambda db: _kept(db, queue))
+        return await self._database.read(lambda db: _kept(db, queue, _NAMES))
+
+    async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
+        return await self._database.read(lambda db: _one_kept(db, queue, key))
 
     async def take_kept(self, queue: str, key: str) -> None:
         statement = "DELETE FROM messages WHERE queue = ? AND key = ?"
         await self._database.write(lambda db: _run(db, statement, queue + KEPT, key), durable=True)
 
     async def check(self) -> None:
-        """It shares the data folder with state, whose check writes to it."""
+        await self._database.check()
 
     async def _write(self, work: Work[T], *, hurry: bool = True) -> T:
         """Write what a delivery in hand needs, however long the disk is full."""
@@ -275,8 +290,11 @@ class EmbeddedBroker:
         return self._queues[name]
 
 
-def _insert(db: sqlite3.Connection, row: tuple[str, str, str, bytes, int]) -> int:
-    statement = "INSERT INTO messages (queue, key, owner, body, deliveries) VALUES (?, ?, ?, ?, ?)"
+def _insert(db: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    statement = (
+        "INSERT INTO messages (queue, key, owner, body, deliveries, request_id, traceparent)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    )
     cursor = db.execute(statement, row)
     assert cursor.lastrowid is not None
     return cursor.lastrowid
@@ -300,12 +318,27 @@ def _keep(db: sqlite3.Connection, kept: str, number: int) -> None:
     )
 
 
-def _kept(db: sqlite3.Connection, queue: str) -> list[Kept]:
-    rows = db.execute(
-        "SELECT key, reason, kept_at, body FROM messages WHERE queue = ? ORDER BY number",
-        [queue + KEPT],
-    )
-    return [Kept(*row) for row in rows]
+def _kept(db: sqlite3.Connection, queue: str, names: Sequence[str] = ()) -> list[Kept]:
+    """Tables that an older version made have no names."""
+    columns = ", ".join(("key", "reason", "kept_at", "length(body)", *names))
+    statement = f"SELECT {columns} FROM messages WHERE queue = ? ORDER BY number"  # noqa: S608
+    rows = db.execute(statement, [queue + KEPT])
+    return [
+        Kept(key, reason, time, size, _named(*named)) for key, reason, time, size, *named in rows
+    ]
+
+
+def _named(*names: object) -> dict[str, str]:
+    return well_formed(dict(zip(_NAMES, names, strict=False)))
+
+
+def _one_kept(db: sqlite3.Connection, queue: str, key: str) -> tuple[Kept, bytes] | None:
+    for kept in _kept(db, queue, _NAMES):
+        if kept.key == key:
+            statement = "SELECT body FROM messages WHERE queue = ? AND key = ? ORDER BY number"
+            (body,) = db.execute(statement, [queue + KEPT, key]).fetchone()
+            return kept, body
+    return None
 
 
 def _count_kept(db: sqlite3.Connection) -> dict[str, int]:

@@ -47,7 +47,7 @@ RETURNS_MAX = DELIVERY_LIMIT // 2
 class Arrival:
     """A message as RabbitMQ delivered it. Its Intake ends it, in the owner thread."""
 
-    __slots__ = ("body", "channel", "deliveries", "lane", "properties", "tag")
+    __slots__ = ("again", "body", "channel", "deliveries", "lane", "properties", "tag")
 
     def __init__(self, lane: str, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self.lane = lane
@@ -59,6 +59,7 @@ class Arrival:
         found = headers.get("x-delivery-count") if isinstance(headers, dict) else None
         self.deliveries = int(found) if isinstance(found, int) else 0
         """The number of earlier deliveries; 0 with classic queues, which do not count them."""
+        self.again: bool = self.deliveries > 0 or method.redelivered
 
 
 class Turn:

@@ -31,7 +31,7 @@ from typing import Any
 import pika
 import trio
 
-from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, KEPT_MAX, Delivery, Kept, Pull
+from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, Delivery, Kept, Pull
 from occd.broker.amqp import START_S, Link, open_link
 from occd.broker.intake import RETURNS_MAX, Arrival, Intake, Turn
 from occd.broker.login import parameters
@@ -40,10 +40,13 @@ from occd.broker.talk import Talk, open_talk
 from occd.broker.topology import Topology
 from occd.config import Config
 from occd.errors import BrokerError, BrokerUnavailable
+from occd.origin import of_task, well_formed
 from occd.trouble import Trouble
 
 _REASON, _OWNER = "occd-reason", "occd-owner"
 """Headers."""
+_NAMES = {"request_id": "occd-request-id", "traceparent": "traceparent"}
+"""Their headers. Older versions leave them out when they move a message."""
 _RETRY_S = 0.5
 _ROUTE_TRIES = 3
 _FLUSH_S = 2.0
@@ -69,8 +72,12 @@ class _Delivery:
         return _owner(self._arrival.properties)
 
     @property
+    def names(self) -> Mapping[str, str]:
+        return _names(self._arrival.properties)
+
+    @property
     def again(self) -> bool:
-        return self._arrival.deliveries > 0
+        return self._arrival.again
 
     @property
     def reason(self) -> str | None:
@@ -134,6 +141,8 @@ class RabbitmqBroker:
         self.moving = Trouble("a message waits to be moved")
         self._missing = trio.Event()
         self._turns: dict[str, Turn] = {}
+        self._looking = trio.Lock()
+        """Who looks at kept dead letters takes them meanwhile, and another would see the others alone."""
 
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         if queue not in self._declared:
@@ -151,7 +160,7 @@ class RabbitmqBroker:
             content_type="application/json",
             delivery_mode=2,
             correlation_id=key,
-            headers=_headers_of(owner),
+            headers=_headers_of(owner, of_task()),
         )
         await self._publisher.publish(lane, body, properties)
 
@@ -162,7 +171,7 @@ class RabbitmqBroker:
             content_type=old.content_type,
             delivery_mode=2,
             correlation_id=old.correlation_id,
-            headers={**_headers_of(_owner(old)), **headers},
+            headers={**_headers_of(_owner(old), _names(old)), **headers},
             timestamp=int(datetime.now(UTC).timestamp()),
         )
         await self._publisher.publish(queue, arrival.body, properties)
@@ -224,35 +233,43 @@ class RabbitmqBroker:
         return found
 
     async def kept(self, queue: str) -> Sequence[Kept]:
-        async with open_talk(self._consuming) as talk:
-            return [kept for _, kept in await self._all_kept(talk, queue)]
+        found: list[Kept] = []
+        async with self._looking, open_talk(self._consuming) as talk:
+            while got := await _next_kept(talk, queue):
+                _, kept, _ = got
+                found.append(kept)
+        return found
+
+    async def one_kept(self, queue: str, key: str) -> tuple[Kept, bytes] | None:
+        async with self._looking, open_talk(self._consuming) as talk:
+            while got := await _next_kept(talk, queue):
+                _, kept, body = got
+                if kept.key == key:
+                    return kept, body
+        return None
 
     async def withdraw(self, queue: str, key: str) -> None:
         """It keeps its place until its turn, when `begin` refuses it."""
 
     async def take_kept(self, queue: str, key: str) -> None:
-        async with open_talk(self._consuming) as talk:
-            for tag, kept in await self._all_kept(talk, queue):
+        async with self._looking, open_talk(self._consuming) as talk:
+            while got := await _next_kept(talk, queue):
+                tag, kept, _ = got
                 if kept.key == key:
                     talk.ack(tag)
 
-    async def _all_kept(self, talk: Talk, queue: str) -> list[tuple[int, Kept]]:
-        """They go back when the talk ends."""
-        found: list[tuple[int, Kept]] = []
-        for _ in range(KEPT_MAX + 1):
-            got = await talk.get(queue + KEPT)
-            if got is None:
-                break
-            tag, properties, body = got
-            time = float(properties.timestamp or 0)
-            found.append((tag, Kept(_key(properties), _reason(properties), time, body)))
-        return found
-
     async def check(self) -> None:
+        """RabbitMQ answers no question on a connection that it blocks."""
+        self._refuse_when_blocked()
         async with open_talk(self._publishing) as talk:
             await talk.depth(self._topology.queues[0])
+        self._refuse_when_blocked()
+
+    def _refuse_when_blocked(self) -> None:
         if self._publishing.blocked:
-            raise BrokerError(f"RabbitMQ at {self._publishing.where} takes no messages now")
+            raise BrokerError(
+                f"RabbitMQ at {self._publishing.where} takes no messages now: it is short of memory or disk"
+            )
 
     async def declare(self, *queues: str) -> None:
         """With their lanes, dead letters and kept ones."""
@@ -288,14 +305,31 @@ class RabbitmqBroker:
         self._consuming.post(self._consuming.up.append, tell)
 
 
+async def _next_kept(talk: Talk, queue: str) -> tuple[int, Kept, bytes] | None:
+    """With its tag and its body. It goes back when the talk ends."""
+    got = await talk.get(queue + KEPT)
+    if got is None:
+        return None
+    tag, properties, body = got
+    time = float(properties.timestamp or 0)
+    kept = Kept(_key(properties), _reason(properties), time, len(body), _names(properties))
+    return tag, kept, body
+
+
 def _key(properties: Any) -> str:
     """The submission's id, or whatever a foreign message has there."""
     key = properties.correlation_id
     return key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(key or "")
 
 
-def _headers_of(owner: str | None) -> dict[str, str]:
-    return {_OWNER: owner.encode(errors="replace").decode()} if owner else {}
+def _headers_of(owner: str | None, names: Mapping[str, str]) -> dict[str, str]:
+    headers = {_NAMES[name]: text for name, text in names.items()}
+    return headers | ({_OWNER: owner.encode(errors="replace").decode()} if owner else {})
+
+
+def _names(properties: Any) -> dict[str, str]:
+    headers = properties.headers if isinstance(properties.headers, dict) else {}
+    return well_formed({name: headers.get(header) for name, header in _NAMES.items()})
 
 
 def _owner(properties: Any) -> str | None:

@@ -5,6 +5,7 @@ which they came.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +18,8 @@ class Message:
     owner: str
     key: str
     body: bytes | None = None
-    """Of a message whose delivery is written down already, together with the message."""
+    """Of a message whose delivery is written down already, together with the message. So are the names."""
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

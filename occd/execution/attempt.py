@@ -365,9 +365,11 @@ class Attempt:
         submission = self._submission
         log.warning("state has forgotten what runs; recording it anew", submission=submission.id)
         version = self._program.installed.version
-        taken = replace(self._taken, stdin=self._typed.got)
+        taken = replace(self._taken, stdin=self._typed.got, log=self._kept is not None)
         self.number = await self._state.submissions.begin(submission, version, self._node, taken)
         for batch in self._kept.batches() if self._kept else ():
             await self._state.log.append(submission.id, self.number, batch)
         if self._left:
             await artifacts.store(self._state.blobs, submission.id, self._left)
+        if self._kept:
+            await self._state.submissions.whole(submission.id, self.number)

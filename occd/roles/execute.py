@@ -98,7 +98,7 @@ class Execute:
         self._sandbox = sandbox
         self.fitness = Fitness(sandbox)
         self._draining = draining or Draining()
-        self._draining.counts(self._holds)
+        self._draining.counts(lambda: self._handling, lambda: self._pull is not None)
         self._handling = 0
         self._running: dict[str, _Held] = {}
         self._lingering = Lingering()
@@ -143,6 +143,7 @@ class Execute:
                 ("draining",),
                 running=len(self._running),
                 started_at=self._started_at,
+                load=self._load(),
             )
         languages = {
             name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
@@ -260,10 +261,6 @@ class Execute:
         await self.fitness.until(fit=False)
         scope.cancel()
 
-    def _holds(self) -> int:
-        """What was taken, and 1 while more may come."""
-        return self._handling + (self._pull is not None)
-
     async def _handle(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
         try:
             with turn:
@@ -273,10 +270,11 @@ class Execute:
 
     async def _end(self, delivery: Delivery, turn: Turn, background: trio.Nursery) -> None:
         """Run one submission, and end its delivery whatever happens."""
+        bind_contextvars(submission=delivery.key, **delivery.names)
         try:
             submission = wire.decode_submission(delivery.body)
         except Poisoned as error:
-            log.warning("poisoned message", submission=delivery.key, reason=str(error))
+            log.warning("poisoned message", reason=str(error))
             await delivery.reject(str(error))
             return
         bind_contextvars(submission=submission.id)

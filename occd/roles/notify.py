@@ -88,7 +88,7 @@ class Notify:
     async def _handle(
         self, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
     ) -> None:
-        bind_contextvars(submission=delivery.key)
+        bind_contextvars(submission=delivery.key, **delivery.names)
         try:
             await self._patiently(handle, delivery)
         except Poisoned as error:

@@ -1,8 +1,8 @@
 """submit: records a submission that the gate admitted, and queues it before the answer."""
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import structlog
@@ -62,7 +62,9 @@ class Submit:
         self._queueing: dict[str, trio.Event] = {}
         """By id: what is being recorded and queued by this process now."""
         self._draining = draining or Draining()
-        self._draining.counts(lambda: len(self._queueing))
+        self._draining.counts(lambda: self._taking)
+        self._taking = 0
+        """Requests under way whose submissions may be admitted, or are not all queued."""
         self._reserved: set[str] = set()
         """The ids that were admitted, and of which it is certain that they are not recorded."""
         self._following = Following(state)
@@ -73,7 +75,13 @@ class Submit:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until `stopping` is set, queue the submissions of processes that died before queueing them."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(announce, self._state.nodes, self._describe)
+            await nursery.start(
+                announce,
+                self._state.nodes,
+                self._describe,
+                lambda: None,
+                lambda: self._draining.changed,
+            )
             nursery.start_soon(self._following.run)
             task_status.started()
             while not self.stopping.is_set():
@@ -87,14 +95,25 @@ class Submit:
         return self._config.node
 
     def _describe(self) -> Node:
-        return Node(self.node, ("submit",), started_at=self._started_at)
+        roles = ("draining", "submit") if self._draining.on else ("submit",)
+        return Node(self.node, roles, started_at=self._started_at)
 
     async def submit(
         self, request: Request, principal: Principal, *, key: str | None, digest: str
     ) -> Accepted:
         """`admit` and `accept`."""
-        submission = await self.admit(request, principal)
-        return await self.accept(submission, principal, key=key, digest=digest)
+        with self.taking():
+            submission = await self.admit(request, principal)
+            return await self.accept(submission, principal, key=key, digest=digest)
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Around `admit` and all of `accept`: a drain lets what has begun so come to its end."""
+        self._taking += 1
+        try:
+            yield
+        finally:
+            self._taking -= 1
 
     async def admit(self, request: Request, principal: Principal) -> Submission:
         """Nothing is recorded yet. Raises Rejected, StateUnavailable, or DataFolderError."""
@@ -133,7 +152,7 @@ class Submit:
             if created.id == submission.id:
                 await self._publish_new(submission, turn, payer)
                 metrics.ACCEPTED.inc()
-                log.debug("accepted", submission=submission.id)
+                log.debug("accepted", submission=submission.id, owner=submission.owner)
                 return Accepted(_new(submission), created.quotas)
             # The same request, so the same submission.
             first = self._queueing.get(created.id)
@@ -220,14 +239,15 @@ class Submit:
 
         Raises UnknownSubmission, Unreadable, and what `submit` raises.
         """
-        self._refuse_when_draining()
-        earlier = await self._whole(id)
-        if not earlier.files:
-            raise Rejected(
-                "not-kept", "its files are not known any more: state was emptied meanwhile"
-            )
-        submission = await self._gate.again(earlier, principal)
-        return await self.accept(submission, principal, key=key, digest=f"again {id}")
+        with self.taking():
+            self._refuse_when_draining()
+            earlier = await self._whole(id)
+            if not earlier.files:
+                raise Rejected(
+                    "not-kept", "its files are not known any more: state was emptied meanwhile"
+                )
+            submission = await self._gate.again(earlier, principal)
+            return await self.accept(submission, principal, key=key, digest=f"again {id}")
 
     async def erase(self, id: str, principal: Principal) -> None:
         """Forget a submission that has finished. What has an owner is erased by this owner only.

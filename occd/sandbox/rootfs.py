@@ -51,7 +51,9 @@ def build_rootfs(root: Path) -> None:
         (root / "dev" / name).symlink_to(target)
     for name, text in policy["written"].items():
         _at(root, Path(name)).write_text(text.lstrip())
-    shutil.copy(data_folder("sandbox") / "bin/occd-init", _at(root, Path(INIT)))
+    init = _at(root, Path(INIT))
+    shutil.copyfile(data_folder("sandbox") / "bin/occd-init", init)
+    init.chmod(0o755)
     _copy_readable(data_folder("sandbox") / "shown", _at(root, _OURS))
 
 

@@ -75,11 +75,12 @@ class Created:
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What an attempt has got from its clients: the number of the last control, and the bytes of stdin. And
-    how many attempts there were before it."""
+    how many attempts there were before it, and whether its log follows, until `whole`."""
 
     controls: int = 0
     stdin: int = 0
     attempts: int = 0
+    log: bool = False
 
 
 NOTHING = Taken()
@@ -213,6 +214,9 @@ class Submissions(Protocol):
         and Exhausted when all attempts are used up.
         """
 
+    async def whole(self, id: str, attempt: int) -> None:
+        """The log of an attempt that began with `taken.log` is whole again, and so are its files."""
+
     async def excuse(self, id: str, attempt: int) -> None:
         """Note that a drain of ours cut this attempt off, so that the attempt does not count. Its number
         stays used, so that clients clear its output."""
@@ -223,7 +227,9 @@ class Submissions(Protocol):
         """Store the result and append `finished`, in one step, both without the heads of the output, which
         the log holds. Returns False and changes nothing when the submission has a result already or
         `attempt` is stale; None stands for any attempt. A forgotten submission is recorded anew from
-        `submission`, if given, with the heads as its log (`rebuilt`), unless it was erased."""
+        `submission`, if given, with the heads as its log (`rebuilt`), unless it was erased. While the attempt
+        tells its log anew, waits for `whole`. When that does not come within a minute, the attempt's node
+        has died, and the submission counts as forgotten: half a log would lack what the result counts."""
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         """The record of a submission, with its output when this has at most `output_max` bytes. Raises

@@ -37,6 +37,9 @@ class SubmitService(Protocol):
         self, submission: Submission, principal: Principal, *, key: str | None, digest: str
     ) -> Accepted: ...
 
+    def taking(self) -> AbstractContextManager[None]:
+        """Around `admit` and all of `accept` in one request."""
+
     def reserving(
         self, submissions: Sequence[Submission], principal: Principal, keys: Sequence[str | None]
     ) -> AbstractAsyncContextManager[None]:
@@ -127,6 +130,10 @@ class Draining(Protocol):
     @property
     def held(self) -> int:
         """How many submissions this process has in hand."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has none, and none may come any more."""
 
     def tell(self, *, on: bool) -> None: ...
 

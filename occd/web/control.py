@@ -114,7 +114,8 @@ def drain_routes(service: AdminService, access: Access) -> Blueprint:
     )
 
     def told() -> Response:
-        return in_json({"draining": service.draining.on, "held": service.draining.held})
+        draining = service.draining
+        return in_json({"draining": draining.on, "held": draining.held, "done": draining.done})
 
     @draining.get("/drain")
     async def look() -> Response:

@@ -1,7 +1,6 @@
 """The names of a request, by which its lines of the log are found: `X-Request-Id`, which is taken or made and
 sent back, and W3C's `traceparent`, which is taken."""
 
-import re
 from secrets import token_hex
 
 import structlog
@@ -10,16 +9,11 @@ from quart_trio import QuartTrio
 from structlog.contextvars import bind_contextvars
 from werkzeug.datastructures import Headers
 
-from occd.key import without_keys
+from occd.origin import well_formed
 
 log = structlog.get_logger()
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/=+-]{0,127}")
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
 _TRACEPARENT_LENGTH = 55
-"""A later version of `traceparent` may append more."""
 
 
 def correlate(app: QuartTrio) -> None:
@@ -43,12 +37,18 @@ def correlate(app: QuartTrio) -> None:
 
 def _bind(headers: Headers) -> str:
     """The id of the request."""
-    given = headers.get("X-Request-Id", "")
-    taken = _REQUEST_ID.fullmatch(given) and without_keys(given) == given
-    id = given if taken else token_hex(16)
-    trace = headers.get("Traceparent", "")
-    head = trace[:_TRACEPARENT_LENGTH]
-    if _TRACEPARENT.fullmatch(head) and (trace == head or trace[:2] != "00"):
-        bind_contextvars(traceparent=head)
-    bind_contextvars(request_id=id)
+    names = well_formed(
+        {
+            "request_id": headers.get("X-Request-Id"),
+            "traceparent": _known(headers.get("Traceparent", "")),
+        }
+    )
+    id = names.setdefault("request_id", token_hex(16))
+    bind_contextvars(**names)
     return id
+
+
+def _known(trace: str) -> str:
+    """Without what a later version appends after one more hyphen."""
+    head, rest = trace[:_TRACEPARENT_LENGTH], trace[_TRACEPARENT_LENGTH:]
+    return head if rest.startswith("-") and not head.startswith("00") else trace

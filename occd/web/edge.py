@@ -28,6 +28,7 @@ HALF_CLOSED = "occd.half_closed"
 more. The client may have left, or may still wait for its answer: the application's next write will tell."""
 
 RECEIVE_BYTES = 2**16
+SHORT_S = 10.0
 LINGER_S = 2.0  # for a client to read our last bytes and close
 LEAVE_S = 10.0  # for a handler to end when its client has gone
 TCP_ESTABLISHED, TCP_CLOSE_WAIT = 1, 8
@@ -69,6 +70,7 @@ class ClientConnection:
         self._h11 = LimitedH11(limits, self._reading, self._held)
         self._send_lock = trio.Lock()
         self._hung_up = False
+        self._opened_at = trio.current_time()
         self._half_closed = trio.Event()
         self._protocol: Protocol
 
@@ -76,6 +78,11 @@ class ClientConnection:
     def idle(self) -> bool:
         """Whether no byte of a request has arrived since the last answer."""
         return self._h11.idle
+
+    @property
+    def spare(self) -> bool:
+        """Whether nobody waits for an answer here, or has waited for longer than a short answer takes."""
+        return not self._protocol.answering or trio.current_time() - self._opened_at > SHORT_S
 
     def hang_up(self) -> None:
         """Stop reading, tell the application that the client is gone, and close."""

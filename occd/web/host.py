@@ -24,12 +24,13 @@ _LOOPBACK = "localhost"
 
 class Hosts:
     """`any`: occd answers to every name, because it listens beyond loopback, and neither `http.hosts` nor
-    `http.public_url` is set."""
+    `http.public_url` is set. These two are names of the clients' address, and not of another one (`at`)."""
 
-    def __init__(self, config: Config) -> None:
-        listen = _bare(config.listen.rpartition(":")[0])
+    def __init__(self, config: Config, at: str | None = None) -> None:
+        listen = _bare((at or config.listen).rpartition(":")[0])
         public = _bare(urlsplit(config.http.public_url or "").hostname or listen)
-        self.any = not (config.http.hosts or config.http.public_url or is_loopback(listen))
+        named = at is None and (config.http.hosts or config.http.public_url)
+        self.any = not (named or is_loopback(listen))
         self._names = {_LOOPBACK, f"*.{_LOOPBACK}", listen, public, *config.http.hosts}
 
     def check(self, headers: Headers, target: str) -> None:

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import h11
 import trio
@@ -40,12 +41,15 @@ class EdgeLimits:
     A body may take `body_timeout_s` and one second more for each 64 KiB that came. The last two
     count from the last progress: an idle keep-alive connection, and a send of which the client
     takes nothing.
+
+    `makes_room`: beyond `connections_max` a newcomer takes the place of who holds one for nothing.
     """
 
     body_max_bytes: int = 16 * 2**20
     head_max_bytes: int = 32 * 1024
     frame_max_bytes: int = 16 * 2**20 + 65536
     connections_max: int = 20000
+    makes_room: bool = False
     head_timeout_s: float = 10.0
     body_timeout_s: float = 60.0
     keep_alive_s: float = 75.0
@@ -195,9 +199,32 @@ def head_fault(request: h11.Request, limits: EdgeLimits) -> int | None:
         return 400  # h11 lets the former win; a proxy may have let the latter
     if not request.target.startswith((b"/", b"http://", b"https://")) and request.target != b"*":
         return 400
+    if not request.target.startswith(b"/") and not _is_url(request.target):
+        return 400
     for name, value in headers:
         if name == b"content-length" and int(value) > limits.body_max_bytes:
             return 413
         if name.startswith((b"sec-websocket-", b"connection")) and not value.isascii():
             return 400
+        if name == b"host" and not _is_host(value):
+            return 400
     return None
+
+
+# For others Quart and Werkzeug raise errors where no handler of errors sees them.
+
+
+def _is_url(target: bytes) -> bool:
+    try:
+        urlsplit(unquote(target.partition(b"?")[0].decode("latin-1")))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(value: bytes) -> bool:
+    try:
+        value.partition(b":")[0].decode("latin-1").encode("idna")
+    except UnicodeError:
+        return False
+    return True

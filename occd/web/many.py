@@ -123,13 +123,14 @@ def many_routes(service: SubmitService, access: Access) -> Blueprint:
         await access.refuse_ended(principal)
         # For the answer. Before anything is submitted, because this may be refused.
         held().hold_for_request(ANSWER_BYTES)
-        admitted = [await _admitted(each, principal) for each in items]
         keys = [key and f"{key}\n{at}" for at in range(len(items))]
-        if not whole:
-            return await _accepted(principal, items, admitted, keys)
-        submissions = _all(admitted)
-        async with service.reserving(submissions, principal, keys):
-            return await _accepted(principal, items, admitted, keys)
+        with service.taking():
+            admitted = [await _admitted(each, principal) for each in items]
+            if not whole:
+                return await _accepted(principal, items, admitted, keys)
+            submissions = _all(admitted)
+            async with service.reserving(submissions, principal, keys):
+                return await _accepted(principal, items, admitted, keys)
 
     async def _accepted(
         principal: Principal,

@@ -7,6 +7,9 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 
 from occd import metrics
+from occd.errors import OccdError
+from occd.web.host import Hosts
+from occd.web.problems import problem_of
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -15,9 +18,19 @@ _TIMEOUT_S = 10.0
 """Prometheus's own, where the header does not tell another."""
 
 
-def make_metrics_app(text: Callable[[float], Awaitable[bytes]], form: str) -> QuartTrio:
+def make_metrics_app(
+    text: Callable[[float], Awaitable[bytes]], form: str, hosts: Hosts
+) -> QuartTrio:
     """`text` is given the seconds that it may take."""
     app = QuartTrio("occd", static_folder=None)
+
+    @app.before_request
+    async def check() -> None:
+        hosts.check(request.headers, request.scope["path"])
+
+    @app.errorhandler(OccdError)
+    async def ours(error: OccdError) -> Response:
+        return problem_of(error).response()
 
     @app.get("/metrics")
     async def metrics_() -> Response:

@@ -89,7 +89,8 @@ def page_routes(pages: Pages, *, sign_in: str | None, accounts: bool) -> Bluepri
 
     @routes.get("/status")
     async def status() -> Response:
-        return pages.page("status.html", cached=True, sign_in=sign_in and f"{sign_in}?next=/status")
+        there = sign_in and f"{sign_in}?next=/status"
+        return pages.page("status.html", cached=True, sign_in=there, accounts=accounts)
 
     @routes.get("/static/<path:path>")
     async def static(path: str) -> Response:

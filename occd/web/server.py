@@ -94,7 +94,8 @@ class Server:
         self._config = EdgeConfig(limits)
         self._budget = Budget(limits.shares)
         self._context = WorkerContext(max_requests=None)
-        self._connections: set[ClientConnection] = set()
+        self._connections: dict[ClientConnection, None] = {}
+        """The oldest first."""
         self._all_gone = trio.Event()
         self._complained_at = -1.0
 
@@ -109,9 +110,19 @@ class Server:
                 continue
             if len(self._connections) < self._limits.connections_max:
                 nursery.start_soon(self._run, stream)
+                continue
+            self._complain("too-many-connections", limit=self._limits.connections_max)
+            if self._limits.makes_room and self._make_room():
+                nursery.start_soon(self._run, stream)
             else:
-                self._complain("too-many-connections", limit=self._limits.connections_max)
                 await turn_away(stream)
+
+    def _make_room(self) -> bool:
+        spare = next((each for each in self._connections if each.spare), None)
+        if spare:
+            spare.cut_off()
+            del self._connections[spare]
+        return spare is not None
 
     async def drain(self, grace_s: float) -> None:
         """Returns when no connection is left, or after `grace_s` and a last word to WebSockets."""
@@ -151,7 +162,7 @@ class Server:
             self._budget,
             self._complain,
         )
-        self._connections.add(connection)
+        self._connections[connection] = None
         try:
             if stream.socket.family != socket.AF_UNIX:
                 for option in KEEP_ALIVE_OPTIONS:
@@ -162,7 +173,7 @@ class Server:
         except* Exception as group:
             log.error("connection-failed", error=describe(group))
         finally:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
             if self._context.terminated.is_set() and not self._connections:
                 self._all_gone.set()
 

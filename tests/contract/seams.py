@@ -4,11 +4,10 @@
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
@@ -128,20 +127,31 @@ class RabbitmqBrokerSeam:
             yield broker
 
     def crash(self) -> None:
-        """The connections end without a word, after what was written to them; RabbitMQ has noticed."""
+        """The connections end without a word, after RabbitMQ has done what was asked on them."""
         assert self._open
         for link in (self._open._publishing, self._open._consuming):
-            aborted = threading.Event()
+            answered, aborted = threading.Semaphore(0), threading.Event()
+            asked: list[int] = []
+
+            def ask(link: Link = link, answered: Any = answered, asked: list[int] = asked) -> None:
+                """Each channel does one thing after the other."""
+                channels = [each for each in link.connection._channels.values() if each.is_open]
+                for each in channels:
+                    each.flow(True, callback=lambda _active: answered.release())
+                asked.append(len(channels))
+                answered.release()
 
             def abort(link: Link = link, aborted: threading.Event = aborted) -> None:
                 link._stopping = True
                 link._abort()
                 aborted.set()
 
-            time.sleep(0.01)  # acknowledgements are on their way, in this thread's absence
+            link.post(ask)
+            assert answered.acquire(timeout=SOON_S)
+            for _ in range(asked[0]):
+                assert answered.acquire(timeout=SOON_S)
             link.post(abort)
-            aborted.wait(SOON_S)
-        time.sleep(0.02)
+            assert aborted.wait(SOON_S)
 
 
 class EmbeddedStateSeam(_Embedded):

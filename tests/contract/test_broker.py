@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from messages import Deliveries, Q, put, take
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, BrokerSeam
+from structlog.contextvars import bind_contextvars
 
 from occd.broker import DEAD, DELIVERY_LIMIT, KEPT, Broker, Kept, open_broker
 from occd.config import Config
 from occd.errors import DataFolderError, QueueFull
+from occd.origin import coming_from
 from occd.sqlite import Database, open_database
 
 
@@ -73,6 +75,61 @@ async def test_a_delivery_says_whose_it_is_however_often_it_comes(seam: BrokerSe
             found[delivery.key] = delivery.owner
             await delivery.ack()
         assert [found[f"{number}"] for number in range(len(owners))] == owners
+
+
+NAMES = {
+    "request_id": "mine-1",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+
+
+async def test_a_message_has_the_names_of_its_request_wherever_it_lies(seam: BrokerSeam) -> None:
+    async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
+        with coming_from(NAMES):
+            await broker.publish(Q, b"x", key="awaited", owner=None)
+        (delivery,) = await take(deliveries)
+        assert delivery.names == NAMES
+        await delivery.ack()
+    async with seam.open() as broker:
+        with coming_from(NAMES):
+            await broker.publish(Q, b"x", key="named", owner=None)
+        await broker.publish(Q, b"x", key="nameless", owner=None)
+        seam.crash()
+    async with seam.open() as broker:
+        async with broker.consume(Q, 1) as deliveries:
+            for _ in range(60):  # so often that RabbitMQ has to publish it anew
+                (delivery,) = await take(deliveries)
+                assert (delivery.key == "named") == (delivery.names == NAMES)
+                await delivery.hand_back()
+            for _ in range(2):
+                (delivery,) = await take(deliveries)
+                await delivery.reject("bad")
+        async with broker.consume(Q + DEAD, 1) as deliveries:
+            for _ in range(2):
+                (dead,) = await take(deliveries)
+                assert dead.names == (NAMES if dead.key == "named" else {})
+                await dead.keep()
+        assert {each.key: each.names for each in await kept(broker, 2)} == {
+            "named": NAMES,
+            "nameless": {},
+        }
+
+
+async def test_names_that_break_their_rule_are_left_out(seam: BrokerSeam) -> None:
+    """Others may write to our queues."""
+    async with seam.open() as broker, broker.consume(Q, 1) as deliveries:
+        for request_id, traceparent in (
+            ("x" * 129, NAMES["traceparent"] + "-more"),
+            ("a\nlevel=error", NAMES["traceparent"].upper()),
+            (f"occd_{'a' * 43}", ""),
+        ):
+            bind_contextvars(request_id=request_id, traceparent=traceparent)
+            await broker.publish(Q, b"x", key="the-id", owner=None)
+            (delivery,) = await take(deliveries)
+            await delivery.hand_back()
+            (delivery,) = await take(deliveries)
+            assert delivery.names == {}
+            await delivery.ack()
 
 
 async def test_what_was_published_survives_a_crash(seam: BrokerSeam) -> None:
@@ -507,10 +564,13 @@ async def keep(broker: Broker, count: int) -> None:
 
 
 async def kept(broker: Broker, count: int) -> Sequence[Kept]:
-    """What is kept, once it is so many: the last one may be on its way still."""
+    """What is kept, once it is so many: the last one may be on its way still. RabbitMQ hands it out, and gets
+    it back a moment after the answer: who looks without a pause may never see all."""
+    pause_s = 0.01
     with trio.fail_after(SOON_S):
-        while len(found := await broker.kept(Q)) != count:  # noqa: ASYNC110
-            await trio.sleep(0.01)
+        while len(found := await broker.kept(Q)) != count:
+            await trio.sleep(pause_s)
+            pause_s *= 2
     return found
 
 
@@ -525,9 +585,34 @@ async def test_a_kept_dead_letter_can_be_looked_at_again_and_again(seam: BrokerS
     async with seam.open() as broker:
         for _ in range(3):
             a, b = await kept(broker, 2)
-            assert (a.key, a.reason, a.body) == ("key-a", "a is bad", b"a")
-            assert (b.key, b.reason, b.body) == ("key-b", "b is bad", b"b")
+            assert (a.key, a.reason, a.size) == ("key-a", "a is bad", 1)
+            assert (b.key, b.reason, b.size) == ("key-b", "b is bad", 1)
+            assert await broker.one_kept(Q, "nobody") is None
+            with trio.fail_after(SOON_S):  # what was looked at is on its way back
+                while not (found := await broker.one_kept(Q, "key-b")):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            assert found == (b, b"b")
             assert before - 1 <= a.time <= b.time <= time.time() + 1
+
+
+async def test_who_look_at_kept_dead_letters_at_once_see_all_of_them(seam: BrokerSeam) -> None:
+    async with seam.open() as broker:
+        letters = [f"{number}" for number in range(20)]
+        await bury(broker, *letters)
+        await keep(broker, 20)
+        await kept(broker, 20)
+        seen: list[int] = []
+
+        async def look() -> None:
+            seen.append(len(await broker.kept(Q)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(look)
+            one = await broker.one_kept(Q, "key-19")
+            assert one
+            assert one[1] == b"19"
+        assert seen == [20] * 4
 
 
 async def test_taking_a_kept_dead_letter_leaves_the_others(seam: BrokerSeam) -> None:
@@ -552,7 +637,7 @@ async def test_only_the_last_ones_are_kept(
         await bury(broker, *"abcde")
         await keep(broker, 5)
         found = await kept(broker, 3)
-        assert [each.body for each in found] == [b"c", b"d", b"e"]
+        assert [each.key for each in found] == ["key-c", "key-d", "key-e"]
 
 
 async def test_depths_tell_what_waits_in_which_queue(seam: BrokerSeam) -> None:

@@ -4,17 +4,20 @@ does: it is a fake here, so that it can fail."""
 import errno
 import hashlib
 import json
+import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import structlog
 import trio
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, StateSeam
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from occd import judging, wire
 from occd.broker import Broker, Delivery
@@ -37,6 +40,7 @@ from occd.languages import (
     Language,
     load_languages,
 )
+from occd.log import set_up_logging
 from occd.model import (
     HEAD_BYTES,
     HEADS_BYTES,
@@ -54,6 +58,8 @@ from occd.model import (
     Written,
     new_id,
 )
+from occd.origin import coming_from
+from occd.queues import requeue
 from occd.roles.execute import Execute
 from occd.roles.following import Following
 from occd.roles.notify import Notify
@@ -274,6 +280,75 @@ async def test_the_log_names_what_failed(flow: Flow, capsys: pytest.CaptureFixtu
     assert "sub-exception" not in said
 
 
+NAMES = {
+    "request_id": "mine-1",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[str]]]:
+    """The events that the log tells of a submission. Each line has the names of its request."""
+    root, path = logging.getLogger(), tmp_path / "log"
+    handlers = root.handlers[:]
+
+    def told(id: str) -> list[str]:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found = [line for line in lines if line.get("submission") == id]
+        for line in found:
+            assert {name: line.get(name) for name in NAMES} == NAMES, line
+        return [line["event"] for line in found]
+
+    with path.open("w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        set_up_logging("json", "debug")
+        yield told
+        root.handlers[:] = handlers
+        structlog.reset_defaults()
+
+
+async def test_every_attempt_and_its_result_tell_the_request_in_the_log(
+    flow: Flow, told: Callable[[str], list[str]]
+) -> None:
+    async def mend(emit: Emit, stop: trio.Event) -> Outcome:
+        return await (fail if flow.sandbox.runs < 3 else end_well)(emit, stop)
+
+    flow.sandbox.behave = mend
+    async with flow.running():
+        with coming_from(NAMES):
+            submission = await flow.submit()
+        other = await flow.submit()  # whose lines have no names
+        for each in (submission, other):
+            await flow.settled(each)
+    events = told(submission.id)
+    assert events.count("an attempt begins") == 1 + events.count("attempt failed") > 1
+    assert events[-2:] == ["an attempt ended", "a result is stored"]
+    with pytest.raises(AssertionError):
+        told(other.id)
+
+
+@pytest.mark.parametrize("queue", [Q, "execution_queue"])
+async def test_a_dead_letter_and_its_second_life_tell_the_request_in_the_log(
+    flow: Flow, queue: str, told: Callable[[str], list[str]]
+) -> None:
+    poison = b'{"v": 99}'
+    async with flow.running():
+        with coming_from(NAMES):
+            submission = Submission(new_id(), "python", None, "main.py", (File("main.py", b""),))
+            await flow.state.submissions.create(submission, None, "")
+            await flow.publish(submission, poison, queue)
+        await flow.settled(submission)
+        with trio.fail_after(SOON_S):
+            while not await flow.broker.kept(queue):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert told(submission.id) == ["poisoned message", "dead letter"]
+        bind_contextvars(request_id="of-the-operator")
+        again = await requeue(flow.config, flow.broker, flow.state, submission.id)
+        await flow.state.submissions.settled(again)
+        assert get_contextvars()["request_id"] == "of-the-operator"
+    assert told(again) == ["an attempt begins", "an attempt ended", "a result is stored"]
+
+
 async def test_our_second_failure_is_mended_by_the_third_attempt(flow: Flow) -> None:
     async def mend(emit: Emit, stop: trio.Event) -> Outcome:
         return await (fail if flow.sandbox.runs < 3 else end_well)(emit, stop)
@@ -483,7 +558,11 @@ async def test_who_need_not_be_followed_runs_on(
         assert (await flow.settled(submission))[1].message is None
 
 
-async def test_whom_somebody_types_to_runs_on(flow: Flow, hasty: None) -> None:
+async def test_whom_somebody_types_to_runs_on(
+    flow: Flow, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.execution.attempt._LEFT_S", 0.6)  # a disk may hold a key up
+    monkeypatch.setattr("occd.execution.attempt._LOOK_S", 0.4)
     flow.sandbox.behave = until_stopped
     async with flow.running():
         submission = await flow.submit(interactive=True)
@@ -813,6 +892,50 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)
+async def test_a_result_waits_for_the_log_that_its_node_tells_anew(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """notify comes when half of the log is told."""
+    finish, append = flow.state.submissions.finish, flow.state.log.append
+    ended, half, go, rest = trio.Event(), trio.Event(), trio.Event(), trio.Event()
+    told = 0
+
+    async def finish_later(*args: Any) -> bool:
+        ended.set()
+        await go.wait()
+        return await finish(*args)
+
+    async def append_slowly(id: str, attempt: int, events: Sequence[Event]) -> None:
+        nonlocal told
+        if ended.is_set() and events:
+            told += 1
+            if told > 1:
+                half.set()
+                await rest.wait()
+        await append(id, attempt, events)
+
+    monkeypatch.setattr(flow.state.submissions, "finish", finish_later)
+    monkeypatch.setattr(flow.state.log, "append", append_slowly)
+    flow.sandbox.behave = say_much
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            await ended.wait()
+            flow.seam.empty()
+            await half.wait()
+            go.set()
+            with trio.move_on_after(QUIET_S):
+                await flow.state.submissions.settled(submission.id)
+            rest.set()
+        _, result = await flow.settled(submission)
+        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
+    assert result.run
+    assert not result.run.stdout.truncated
+    assert record.output
+    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+
+
+@pytest.mark.parametrize("flow", EMPTIED, indirect=True)
 async def test_files_outlive_a_state_that_is_emptied_before_their_result_is_stored(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -937,7 +1060,9 @@ async def test_of_two_attempts_after_an_emptying_exactly_one_result_stays(flow: 
         submission = await flow.submit()
         with trio.fail_after(SOON_S):
             await started.wait()
-        await trio.sleep(QUIET_S)  # what it has said by now is appended
+            # until all that came before is there
+            while len(await flow.state.log.watch(submission.id, 0)) < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         flow.seam.empty()
         stale = Result(Verdict.TIME_LIMIT, attempts=7, finished_at=time.time())
         assert await flow.state.submissions.finish(submission.id, 7, stale, submission)

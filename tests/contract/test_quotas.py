@@ -131,8 +131,8 @@ async def test_a_minute_admits_its_runs_and_then_one_after_the_other(seam: State
                 ("runs_per_minute", expected)
             ]
         error = await refused(state, who)
-        assert 18 < (error.quota.frees_in_s or 0) <= 20
-        assert 18 < (error.retry_after_s or 0) <= 20
+        assert 10 < (error.quota.frees_in_s or 0) <= 20  # since the first of them
+        assert 10 < (error.retry_after_s or 0) <= 20
         seam.pass_time(PAYER, 20)
         await create(state, who)
         await refused(state, who)
@@ -307,8 +307,6 @@ async def test_bytes_that_have_expired_count_no_more(seam: StateSeam) -> None:
     seam.hasten_quotas(left_s=60)
     who = payer(stored_bytes=10_000)
     async with seam.open(keep_s=0.5) as state:
-        await run(state, who, output=20_000)
-        await refused(state, who)
 
         async def admitted() -> bool:
             try:
@@ -317,12 +315,15 @@ async def test_bytes_that_have_expired_count_no_more(seam: StateSeam) -> None:
                 return False
             return True
 
+        began = time.monotonic()
+        await run(state, who, output=20_000)
+        assert not await admitted() or time.monotonic() - began > 0.5
         await soon(admitted)
         assert await left(state, who, "stored_bytes") == 10_000
 
 
 async def test_a_member_whose_submission_never_came_is_removed(seam: StateSeam) -> None:
-    seam.hasten_quotas(left_s=0.5)
+    seam.hasten_quotas(left_s=60)
     who = payer(unfinished=3, runs_per_minute=SLOW + 2)
     async with seam.open() as state:
         await state.quotas.admit(who, dict.fromkeys([new_id(), new_id()], 0))
@@ -330,13 +331,14 @@ async def test_a_member_whose_submission_never_came_is_removed(seam: StateSeam) 
         await state.quotas.admit(who, dict.fromkeys([waiting.id], 0))
         await state.submissions.create(waiting, None, "", who)
         await refused(state, who)
+        seam.hasten_quotas(left_s=0.1)
 
         async def removed() -> bool:
             return await left(state, who, "unfinished") == 2
 
         await soon(removed)
         assert await left(state, who, "runs_per_minute") == 2
-        await trio.sleep(1)
+        await trio.sleep(0.5)
         assert await left(state, who, "unfinished") == 2  # what waits stays
 
 

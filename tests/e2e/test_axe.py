@@ -53,6 +53,7 @@ def test_before_while_and_after_a_program_runs(watched: Watched) -> None:
     watched.look("first view")
     editor.show("input")
     watched.look("input")
+    editor.allow_long_runs()
     editor.run("import time; print('up', flush=True); time.sleep(600)")
     editor.expect_output("up")
     watched.look("running")

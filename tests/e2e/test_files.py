@@ -520,7 +520,8 @@ def test_a_program_that_is_too_large_is_not_run_and_says_by_how_much(
 def test_a_program_that_is_too_large_leaves_the_run_that_goes_on_in_sight(
     editor: Editor, tmp_path: Path
 ) -> None:
-    editor.run("import time; print('up', flush=True); time.sleep(60)")
+    editor.allow_long_runs()
+    editor.run("import time; print('up', flush=True); time.sleep(600)")
     editor.expect_output("up")
     open_files(editor, path(tmp_path, "big.bin", b"\0" * (8 * 2**20)))
     expect(editor.part("done")).to_contain_text("Not opened: larger than 8 MB")
@@ -642,14 +643,15 @@ def test_what_was_said_goes_a_while_after_something_was_written_and_not_from_the
     add(editor, "a.py")
     done = editor.part("done")
     done.hover()
+    editor.page.clock.install()
     editor.page.keyboard.type("x = 1")
-    editor.page.wait_for_timeout(9_000)  # longer than it stays for who looks elsewhere
+    editor.page.clock.run_for(9_000)  # longer than it stays for who looks elsewhere
     expect(done).to_be_visible()
     editor.part("verdict").hover()
     expect(done).to_be_hidden()
     act(editor, "file_remove")
     expect(done).to_contain_text("Deleted a.py.")
-    editor.page.wait_for_timeout(9_000)  # nobody has done anything
+    editor.page.clock.run_for(9_000)  # nobody has done anything
     expect(done).to_be_visible()
     done.get_by_text("Undo").focus()
     editor.page.keyboard.press("Control+Enter")

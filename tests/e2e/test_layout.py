@@ -153,12 +153,13 @@ def test_a_narrow_page_shows_one_part_at_a_time(at: Editor, size: tuple[int, int
 def test_one_button_runs_and_stops_and_shows_the_clock(at: Editor) -> None:
     run = at.part("run")
     width = box(run)[2]
+    at.allow_long_runs()
     at.give("some")
-    at.write("import time; print('up', flush=True); time.sleep(60)")
+    at.write("import time; print('up', flush=True); time.sleep(600)")
     run.dblclick()  # the second click does not stop what the first one started
     at.expect_output("up")
     expect(run).to_have_attribute("data-state", "stop")
-    expect(at.part("clock")).to_have_text(re.compile(r"^[1-9]\.\d s$"))
+    expect(at.part("clock")).to_have_text(re.compile(r"^[1-9]\d*\.\d s$"))
     assert box(run)[2] == width
     run.click()
     at.expect_verdict("stopped")
@@ -196,6 +197,7 @@ def test_on_the_smallest_screen_a_headline_has_one_line_and_nothing_lies_on_it(
     with new_context(browser, SMALL) as context:
         editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
         editor.open()
+        editor.allow_long_runs()
         for source in ("import nothing_here", "import time\nwhile True: time.sleep(9)"):
             editor.run(source)
             if "sleep" in source:

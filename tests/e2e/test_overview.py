@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,21 @@ import trio
 from people import accounts, signing_in
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 from provider import Provider, providing
+from pydantic import SecretStr
 from redis_server import redis_server
 from serving import API, Server, serving
+from test_access import accounts as by_key
+from test_access import key
 from test_cli import keep_dead_letters
+from test_drain import drain
 
 from e2e.editor import BOTH, Editor
 from e2e.relay import relay
 from e2e.test_account import agree
 from e2e.test_axe import FAULTS
+from occd.config import Config, RedisConfig
 from occd.model import File, Submission
+from occd.state import WAIT_BOUNDS_S, Load, Node, open_state
 
 SLEEPS = "import time; time.sleep(600)"
 LONG: dict[str, Any] = {"limits": {"wall_time": 600}}
@@ -175,12 +182,98 @@ def test_administrators_see_the_nodes_and_try_dead_letters_again(
     view.expect("verdicts", "Ended by itself1")
 
 
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[Server]:
+    """Nobody can sign in here."""
+    trio.run(keep_dead_letters, tmp_path / "data", OLD)
+    given = by_key({"class": "all"}) | {"oidc": None}
+    with serving(tmp_path / "data", accounts=json.dumps(given)) as server:
+        yield server
+
+
+def give_key(view: Overview, given: str) -> None:
+    view.page.get_by_label("A key with the scope admin").fill(given)
+    view.page.get_by_role("button", name="Show nodes and dead letters").click()
+
+
+@BOTH
+def test_an_administrator_with_a_key_sees_as_much_until_the_key_is_forgotten_or_revoked(
+    context: BrowserContext, keyed: Server, axe: str
+) -> None:
+    admin = f"Bearer {key('admin')}"
+    wanted = json.dumps({"owner": "night", "class": "all", "scopes": ["admin"]}).encode()
+    made = keyed.request("POST", f"{API}/keys", wanted, authorization=admin).json()
+    view = Overview(context.new_page(), f"http://127.0.0.1:{keyed.port}/").open()
+    nodes = view.page.get_by_test_id("nodes")
+    view.page.get_by_text("For administrators").click()
+    view.assert_good(axe)
+    for given, said in {
+        "occd_nobody": "unknown, has expired or was revoked",
+        key("full"): "no key with the scope admin",
+        "schlüssel": "no key with the scope admin",
+    }.items():
+        give_key(view, given)
+        view.expect("key-said", said)
+        expect(nodes).to_be_hidden()
+    view.complaints.clear()  # a browser complains of each 401
+    give_key(view, made["key"])
+    expect(nodes).to_be_focused()
+    view.expect("nodes", "answers", "execute, notify, submit, ws")
+    expect(view.page.get_by_test_id("key-part")).to_be_hidden()
+    view.assert_good(axe)
+    view.page.get_by_role("button", name="Requeue old").click()
+    view.expect("requeued", "old is queued again as ")
+    kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.body.innerHTML])"
+    assert made["key"] not in view.page.evaluate(kept)
+    view.page.get_by_role("button", name="Forget the key").click()
+    expect(nodes).to_be_hidden()
+    give_key(view, made["key"])
+    expect(nodes).to_be_visible()
+    keyed.request("DELETE", f"{API}/keys/{made['id']}", authorization=admin)
+    view.expect("key-said", "unknown, has expired or was revoked")
+    for part in ("nodes", "letters", "forget"):
+        expect(view.page.get_by_test_id(part)).to_be_hidden()
+
+
+def test_a_drained_node_and_one_that_has_gone_do_not_look_well(
+    context: BrowserContext, tmp_path: Path, axe: str
+) -> None:
+    load = Load(1.0, 4, 3, 64, 2, {}, {}, (0,) * (len(WAIT_BOUNDS_S) + 1))
+    gone = Node("gone", ("execute",), connections=7, load=load)
+
+    async def tell(config: Config, *, goes: bool) -> None:
+        async with open_state(config, None) as state:
+            await (state.nodes.withdraw(gone) if goes else state.nodes.announce(gone))
+
+    given = json.dumps(by_key({"class": "all"}) | {"oidc": None})
+    with (
+        redis_server() as redis,
+        serving(tmp_path / "data", redis__url=redis.url, node="one", accounts=given) as server,
+    ):
+        config = Config(data_dir=tmp_path, redis=RedisConfig(url=SecretStr(redis.url)))
+        view = Overview(context.new_page(), f"http://127.0.0.1:{server.port}/").open()
+        view.page.get_by_text("For administrators").click()
+        give_key(view, key("admin"))
+        rows = view.page.get_by_test_id("nodes").get_by_role("row")
+        drain(server)
+        expect(rows.filter(has_text="one")).to_contain_text("takes no morenotify, submit, ws")
+        while rows.filter(has_text="gone").count() == 0:
+            trio.run(partial(tell, config, goes=False))
+            view.page.wait_for_timeout(200)
+        trio.run(partial(tell, config, goes=True))
+        expect(rows.filter(has_text="gone since")).to_contain_text("execute–––")
+        states = view.page.locator(".health").evaluate_all("all => all.map(e => e.dataset.state)")
+        assert states == ["bad", "drained"]
+        view.assert_good(axe)
+
+
 def test_others_see_neither_nodes_nor_dead_letters(
     context: BrowserContext, guarded: Server
 ) -> None:
     view = signed_in(context, guarded, "ada")
     view.expect("ready", "Programs run")
-    for part in ("nodes", "letters"):
+    view.expect("who", "Ada")
+    for part in ("nodes", "letters", "sign-in"):
         expect(view.page.get_by_test_id(part)).to_be_hidden()
     assert view.complaints == []
 

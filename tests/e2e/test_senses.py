@@ -28,6 +28,7 @@ def test_nothing_moves_for_who_wants_less_motion(
         editor.page.emulate_media(reduced_motion="reduce" if less else "no-preference")
         editor.open()
         # The editor's cursor blinks.
+        editor.allow_long_runs()
         usual = set() if less else {"cm-blink", "cm-blink2"}
         editor.run("import time; print('up', flush=True); time.sleep(600)")
         editor.expect_output("up")

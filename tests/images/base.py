@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from debian import bootstrap
 from engine import Engine, call
 
 HERE = Path(__file__).parent
@@ -17,7 +18,7 @@ STAND_INS = ("rabbitmq", "redis", "nginx", "prometheus")
 def make_base(engine: Engine) -> None:
     """With the machine's own ways to Debian's packages and PyPI, which a build would not know."""
     root = engine.folder / "root"
-    call("debootstrap", "--variant=minbase", "bookworm", root, _mirror())
+    bootstrap(root)
     shutil.rmtree(root / "var/cache/apt")
     _copy_apt(root)
     _copy_pip(root)
@@ -37,14 +38,6 @@ def make_stand_ins(engine: Engine) -> None:
 def build(engine: Engine, dockerfile: Path, target: str, tag: str, context: Path) -> None:
     options = ("--network", "host", "--pull=false", "--target", target, "--tag", tag)
     engine.docker("build", "--quiet", *options, "--file", dockerfile, context)
-
-
-def _mirror() -> str:
-    filters = ["Created-By: Packages", "Codename: bookworm", "Component: main", "Origin: Debian"]
-    found = call("apt-get", "indextargets", "--format", "$(REPO_URI)", *filters).split()
-    plain = [each for each in found if "security" not in each]
-    assert plain, "apt knows no source of Debian bookworm"
-    return plain[0]
 
 
 def _copy_apt(root: Path) -> None:

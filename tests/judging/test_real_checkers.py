@@ -22,7 +22,7 @@ NONE: tuple[str, ...] = ()
 
 
 def folder(package: str, *parts: str) -> Path:
-    """The sources in a package of tests/judging/requirements.txt."""
+    """The sources in a package of packaging/locked/checkers.txt."""
     spec = find_spec(package)
     assert spec, f"{package} is missing: make dev"
     assert spec.origin

@@ -14,10 +14,10 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from vm_image import Image, pack
+from vm_image import BY_SYSTEMD, Image, pack
 
 _REPOSITORY = Path(__file__).parents[2]
-_SENT = ("occd", "sandbox", "templates", "static", "tests", "pyproject.toml")
+_SENT = ("occd", "sandbox", "templates", "static", "tests", "packaging", "docs", "pyproject.toml")
 _NEEDED = ("occd", "pytest", "pytest-trio", "pytest-timeout", "hypothesis")
 _EXIT = "occd-vm: exit status"
 
@@ -67,19 +67,22 @@ def make_job(folder: Path) -> None:
     (folder / "bin/occd").chmod(0o755)
 
 
-def run(image: Image, job: Path, command: str, timeout_s: int) -> Finished:
-    """Boot, run a shell script as root in a copy of the folder `job`, power off."""
+def run(
+    image: Image, job: Path, command: str, timeout_s: int, *, systemd: bool = False
+) -> Finished:
+    """Boot, run a shell script as root in a copy of the folder `job`, power off. The script is the first
+    process, or a service of systemd."""
     (job / "command").write_text(command)
     (job / "start").write_text(_START.format(timeout=timeout_s, exit=_EXIT))
     with tempfile.TemporaryDirectory(prefix="occd-vm-") as work:
         drive = Path(work, "job.ext4")
         pack(job, drive, spare=64 * 2**20)
-        output = _boot(image, drive, timeout_s)
+        output = _boot(image, drive, timeout_s, BY_SYSTEMD if systemd else "")
     found = re.search(rf"^{_EXIT} (\d+)$", output, re.MULTILINE)
     return Finished(int(found[1]) if found else None, output)
 
 
-def _boot(image: Image, drive: Path, timeout_s: int) -> str:
+def _boot(image: Image, drive: Path, timeout_s: int, kernel_word: str) -> str:
     """What the machine printed until it powered off."""
     argv = [
         "nice", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi",
@@ -87,7 +90,8 @@ def _boot(image: Image, drive: Path, timeout_s: int) -> str:
         "-smp", "2", "-m", "1024", "-nic", "none", "-display", "none", "-serial", "stdio",
         "-monitor", "none", "-no-reboot", "-snapshot",
         "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
-        "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no_timer_check",
+        "-append",
+        f"console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no_timer_check {kernel_word}",
         "-drive", f"file={image.root},format=raw,if=virtio",
         "-drive", f"file={drive},format=raw,if=virtio",
     ]  # fmt: skip

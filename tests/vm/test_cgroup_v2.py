@@ -13,7 +13,7 @@ from vm_image import Image, open_image
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1100)]
 
 _TIMEOUT_S = 900  # a fifth of it on a quiet machine
-_PYTEST = (
+PYTEST = (
     "/job/bin/python -m pytest --noconftest -p no:cacheprovider -c /job/pyproject.toml"
     f" --timeout={_TIMEOUT_S}"  # time is slow in there
 )
@@ -47,7 +47,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check(image: Image, job: Path, runner: str, uid: int, limits: str) -> None:
     """Run the tests of limits and of terminals, then the daemon's, by two processes."""
-    pytest_command = f"{runner} env OCCD_VM_UID={uid} {_PYTEST} -q --color=no --durations=5"
+    pytest_command = f"{runner} env OCCD_VM_UID={uid} {PYTEST} -q --color=no --durations=5"
     command = f"""{_FUNCTIONS}
 {pytest_command} -p guest_lab /job/tests/vm/{limits}.py /job/tests/vm/guest_terminal.py &&
 {pytest_command} /job/tests/vm/guest_daemon.py
@@ -71,7 +71,7 @@ def test_user_without_a_group(image: Image, job: Path) -> None:
 
 @pytest.mark.parametrize("runner", [_AS_ROOT, _AS_DELEGATE], ids=["root", "user"])
 def test_attacks_on_the_kernel(image: Image, job: Path, runner: str) -> None:
-    pytest_command = f"{runner} {_PYTEST} -q --color=no --durations=5 -rP -p guest_lab"
+    pytest_command = f"{runner} {PYTEST} -q --color=no --durations=5 -rP -p guest_lab"
     command = f"{_FUNCTIONS}{pytest_command} /job/tests/vm/guest_attacks.py"
     finished = machine.run(image, job, command, _TIMEOUT_S)
     print(finished.output)

@@ -19,7 +19,7 @@ from pathlib import Path
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "occd-vm"
 _TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap"}
 _SUITE, _PYTHON = "bookworm", (3, 11)
-_INCLUDED = "python3,libstdc++6,busybox-static"
+_INCLUDED = "python3,libstdc++6,busybox-static,systemd"
 _KERNEL = "linux-image-cloud-amd64"
 _MODULES = (  # in the order in which they need one another
     "drivers/virtio/virtio_ring",
@@ -47,7 +47,21 @@ mkdir -p /root/dev/shm
 for folder in tmp run dev/shm; do mount -t tmpfs -o mode=1777 none /root/$folder; done
 chmod 755 /root/run
 ip link set lo up
+if grep -q {by_systemd} /root/proc/cmdline; then exec switch_root /root /lib/systemd/systemd; fi
 exec switch_root /root /bin/sh /job/start
+"""
+BY_SYSTEMD = "systemd.unit=job.service"
+"""A word for the kernel: systemd is the first process then, and starts the job when it has come up."""
+_JOB = """\
+[Unit]
+Requires=basic.target
+After=basic.target
+
+[Service]
+ExecStart=/bin/sh /job/start
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
 """
 _STEP_TIMEOUT_S = 900
 _MIB = 2**20
@@ -147,6 +161,7 @@ def _make_root(work: Path) -> Path:
     _call([*tools, _SUITE, str(root), _mirror()])
     for useless in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale"):
         shutil.rmtree(root / useless)
+    (root / "etc/systemd/system/job.service").write_text(_JOB)
     return root
 
 
@@ -182,7 +197,8 @@ def _make_initramfs(work: Path, root: Path, kernel: Path, target: Path) -> None:
     for module in _MODULES:
         shutil.copy(modules / f"{module}.ko", tree / "modules")
     init = tree / "init"
-    init.write_text(_INIT.format(modules=" ".join(Path(each).name for each in _MODULES)))
+    modules_named = " ".join(Path(each).name for each in _MODULES)
+    init.write_text(_INIT.format(modules=modules_named, by_systemd=BY_SYSTEMD))
     init.chmod(0o755)
     names = "\n".join(str(path.relative_to(tree)) for path in tree.rglob("*"))
     cpio = [str(busybox), "cpio", "--quiet", "-o", "-H", "newc"]

@@ -38,14 +38,17 @@ export async function limits(): Promise<Bounds> {
   return (await get('api/v1/limits')) as Bounds
 }
 
-/** What goes on in the server. */
-export const overview = async () => (await get('api/v1/status', readyPatience)) as Overview
+/** With a key, or as the person who signed in. */
+const by = (key: string | null): RequestInit => (key === null ? {} : { headers: { accept: 'application/json', authorization: `Bearer ${key}` } })
 
-export const deadLetters = async () => ((await get('api/v1/queues/kept', readyPatience)) as { letters: DeadLetter[] }).letters
+/** What goes on in the server. */
+export const overview = async (key: string | null) => (await get('api/v1/status', readyPatience, by(key))) as Overview
+
+export const deadLetters = async (key: string | null) => ((await get('api/v1/queues/kept', readyPatience, by(key))) as { letters: DeadLetter[] }).letters
 
 /** The id of the new submission. */
-export const requeue = async (id: string) =>
-  ((await get(`api/v1/queues/kept/${encodeURIComponent(id)}/requeue`, readyPatience, { method: 'POST' })) as { id: string }).id
+export const requeue = async (id: string, key: string | null) =>
+  ((await get(`api/v1/queues/kept/${encodeURIComponent(id)}/requeue`, readyPatience, { method: 'POST', ...by(key) })) as { id: string }).id
 
 export const me = async () => (await get('api/v1/me')) as Me
 

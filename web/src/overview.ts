@@ -1,12 +1,13 @@
 // The page of the server's status: whether programs run, how busy it is, and for administrators each node.
 
-import { deadLetters, overview, ProblemError, requeue } from './api'
+import { deadLetters, me, overview, ProblemError, requeue } from './api'
 import { followAppearance } from './appearance'
 import type { Line } from './chart'
 import { newChart } from './chart'
 import type { DeadLetter, Load, Overview, SeenNode } from './messages'
 import { kind } from './messages'
 import { say, sayOf } from './say'
+import { visible } from './visible'
 
 /** In milliseconds. */
 const every = 2_000
@@ -27,30 +28,86 @@ part('charts').append(...Object.values(charts).map(({ element }) => element))
 let answered: Date | null = null
 /** The number of dead letters whose list is shown. */
 let lettersShown: number | null = null
-let asking = false
+let asking: Promise<void> | null = null
+/** An administrator's. Nothing keeps it but this page, until the page is closed. */
+let key: string | null = null
 
 async function look(): Promise<void> {
-  if (asking || document.visibilityState !== 'visible') return
-  asking = true
+  if (document.visibilityState !== 'visible') return
+  asking ??= ask().finally(() => {
+    asking = null
+  })
+  await asking
+}
+
+async function ask(): Promise<void> {
   try {
-    const found = await overview()
+    const found = await overview(key)
+    if (key !== null && found.nodes === undefined) forget(say('overview_key_less'))
     show(found)
     answered = new Date()
     says(updated, say('overview_updated', { time: clock(answered) }))
     updated.dataset['state'] = 'up'
     await showLetters(found.dead_letters)
   } catch (error) {
-    away(error)
-  } finally {
-    asking = false
+    if (key !== null && error instanceof ProblemError && error.problem.status < 500) forget(say('overview_key_refused', { reason: error.message }))
+    else away(error)
   }
+}
+
+/** Then the page is everybody's again, or that of the person who signed in. */
+function forget(reason: string): void {
+  key = null
+  lettersShown = null
+  fill(part('letters'))
+  part('nodes-part').hidden = part('letters-part').hidden = part('forget').hidden = true
+  part('key-part').hidden = false
+  says(part('key-said'), reason)
+}
+
+function askForKey(): void {
+  const form = document.getElementById('key-form')
+  const field = document.getElementById('key') as HTMLInputElement
+  form?.addEventListener('submit', (event) => {
+    event.preventDefault()
+    void take(field)
+  })
+  document.getElementById('forget')?.addEventListener('click', () => {
+    forget('')
+    part('key-part').querySelector('summary')?.focus()
+    void look()
+  })
+}
+
+async function take(field: HTMLInputElement): Promise<void> {
+  const given = field.value.trim()
+  says(part('key-said'), '')
+  // No header may hold other characters.
+  if (!/^[!-~]+$/.test(given)) return forget(say('overview_key_less'))
+  await asking
+  key = given
+  await look()
+  if (key === null) return field.select()
+  field.value = ''
+  if (!part('nodes-part').hidden) part('nodes').focus()
+}
+
+/** Who signed in, and is no administrator, need not sign in again. */
+async function greet(): Promise<void> {
+  const { kind: who, name } = await me()
+  if (who !== 'person') return
+  says(part('who'), visible(name ?? ''))
+  part('who').hidden = false
 }
 
 function away(error: unknown): void {
   updated.dataset['state'] = 'down'
   const refused = error instanceof ProblemError && error.problem.status < 500
   if (refused) {
-    if (kind(error.problem) === 'signed-out' && signIn !== null) signIn.hidden = false
+    if (kind(error.problem) === 'signed-out' && signIn !== null) {
+      signIn.hidden = false
+      part('who').hidden = true
+    }
     says(updated, error.problem.title)
   } else says(updated, answered === null ? say('overview_away_yet') : say('overview_away', { time: clock(answered) }))
 }
@@ -75,7 +132,11 @@ function show(found: Overview): void {
   fill(part('languages'), languages(found))
   part('nodes-part').hidden = found.nodes === undefined
   fill(part('nodes'), nodes(found.nodes ?? []))
-  if (signIn !== null) signIn.hidden = found.nodes !== undefined
+  if (signIn !== null) signIn.hidden = found.nodes !== undefined || !part('who').hidden
+  for (const [name, hidden] of [['key-part', found.nodes !== undefined], ['forget', key === null || found.nodes === undefined]] as const) {
+    const element = document.getElementById(name)
+    if (element !== null) element.hidden = hidden
+  }
   part('told').hidden = false
 }
 
@@ -149,17 +210,18 @@ function nodes(found: SeenNode[]): HTMLElement {
       say('overview_node_since'),
     ],
     found.map(({ name, live, roles, load, connections, started_at, seen_at }) => {
-      const state = make('span', live ? say(roles.includes('draining') ? 'overview_node_draining' : 'overview_node_live') : say('overview_node_gone', { time: moment(seen_at) }))
+      const drained = roles.includes('draining')
+      const state = make('span', live ? say(drained ? 'overview_node_draining' : 'overview_node_live') : say('overview_node_gone', { time: clock(new Date(seen_at)) }))
       state.className = 'health'
-      state.dataset['state'] = live ? 'good' : 'bad'
-      const places = (of: (load: Load) => string) => (load === null ? '–' : of(load))
+      state.dataset['state'] = !live ? 'bad' : drained ? 'drained' : 'good'
+      const places = (of: (load: Load) => string) => (load === null || !live ? '–' : of(load))
       return [
         name,
         state,
-        roles.join(', '),
+        roles.filter((role) => role !== 'draining').join(', ') || '–',
         places((each) => used(each.slots_used, each.slots)),
         places((each) => used(each.seats_used, each.seats)),
-        String(connections),
+        live ? String(connections) : '–',
         started_at === null ? say('overview_unknown') : moment(started_at),
       ]
     }),
@@ -170,7 +232,7 @@ function nodes(found: SeenNode[]): HTMLElement {
 async function showLetters(count: number | null | undefined): Promise<void> {
   part('letters-part').hidden = count === undefined
   if (count === undefined || count === null || count === lettersShown) return
-  const found = await deadLetters()
+  const found = await deadLetters(key)
   fill(part('letters'), letters(found))
   lettersShown = count
 }
@@ -195,7 +257,7 @@ async function again(id: string, button: HTMLButtonElement): Promise<void> {
   button.setAttribute('aria-disabled', 'true')
   const told = part('requeued')
   try {
-    told.textContent = say('overview_requeued', { id, to: await requeue(id) })
+    told.textContent = say('overview_requeued', { id, to: await requeue(id, key) })
     // Where the focus was is gone.
     if (button.contains(document.activeElement)) part('letters').focus()
     button.closest('tr')?.remove()
@@ -256,4 +318,9 @@ function duration(seconds: number): string {
 followAppearance()
 document.addEventListener('visibilitychange', () => void look())
 setInterval(() => void look(), every)
-void look()
+askForKey()
+if (signIn === null) void look()
+else
+  greet()
+    .catch(() => undefined) // the look says what is wrong
+    .finally(() => void look())

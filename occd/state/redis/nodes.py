@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from occd.state import NODE_TTL_S, Node, merged
 from occd.state.redis.store import RedisStore
 from occd.state.redis.values import load_nodes, node_field, store_accepts, store_load, store_node
+from occd.trouble import Trouble
 
 _KEYS = ("nodes", "accepts", "load")
 
@@ -12,6 +13,7 @@ _KEYS = ("nodes", "accepts", "load")
 class RedisNodes:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
+        self._trouble = Trouble("a node says what cannot be read")
 
     async def announce(self, node: Node) -> bool:
         told = {"load": store_load(node, node.load)} if node.load else {}
@@ -30,7 +32,13 @@ class RedisNodes:
     async def live(self) -> Sequence[Node]:
         looks = [self._store.script("nodes", [self._store.key(key)], NODE_TTL_S) for key in _KEYS]
         told, accepting, loaded = await self._store.link.run(*looks, certain=False)
-        return merged(load_nodes(sorted(told), accepting, loaded))
+        unread: list[Exception] = []
+        found = merged(load_nodes(sorted(told), accepting, loaded, unread.append))
+        if unread:
+            self._trouble.tell(unread[0])
+        else:
+            self._trouble.over()
+        return found
 
 
 SCRIPTS = {

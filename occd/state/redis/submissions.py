@@ -10,8 +10,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
-from occd import wire
+import trio
+
+from occd import rules, wire
 from occd.errors import (
     AlreadyFinished,
     Exhausted,
@@ -39,6 +42,11 @@ from occd.state.redis.values import (
     store_event,
 )
 from occd.trouble import Trouble
+
+_WHOLE_S = 60.0
+"""How long a result waits for the log that its attempt tells anew."""
+
+_LATER_S = 0.2
 
 
 class RedisSubmissions:
@@ -147,7 +155,7 @@ class RedisSubmissions:
     async def oldest(self) -> float | None:
         command = ("ZRANGE", self._store.key("queued"), 0, 0, "WITHSCORES")
         (found,) = await self._store.link.run(command, certain=False)
-        return float(found[1]) if found else None
+        return rules.moment_or_none(float(found[1])) if found else None
 
     async def begin(
         self, submission: Submission, version: str, node: str, taken: Taken = NOTHING
@@ -182,6 +190,7 @@ class RedisSubmissions:
                     int(submission.tty is not None),
                     store_event(QUEUED),
                     submission.owner or "",
+                    _WHOLE_S if taken.log else "",
                 ),
                 ("ZREM", self._store.key("queued"), id),
                 ("ZREM", self._store.key("unpublished"), id),
@@ -196,6 +205,10 @@ class RedisSubmissions:
         await self._indexes.after_end(id, rest[0], None, ())
         raise AlreadyFinished(id)
 
+    async def whole(self, id: str, attempt: int) -> None:
+        step = self._store.step_command("whole", id, attempt)
+        await self._store.surely(self._starts, id, step)
+
     async def excuse(self, id: str, attempt: int) -> None:
         await self._store.step("excuse", id, attempt)
 
@@ -203,7 +216,8 @@ class RedisSubmissions:
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
         shortened, events = rebuilt(result)
-        said, key, payer, owes = await self._store.step(
+        step = partial(
+            self._store.step,
             "finish",
             id,
             self._store.channel(id),
@@ -222,6 +236,9 @@ class RedisSubmissions:
             (submission.owner or "") if submission else "",
             *map(store_event, events),
         )
+        while (answer := await step())[0] == b"later":  # noqa: ASYNC110  (another process tells it)
+            await trio.sleep(_LATER_S)
+        said, key, payer, owes = answer
         done: bool = said == b"done"
         await self._indexes.after_end(
             id, key, result if done else None, self._paying(id, payer, owes)

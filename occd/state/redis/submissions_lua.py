@@ -38,7 +38,7 @@ return {'gone', key, payer}
     # channel, body, created_at, language, interactive, nonce, most attempts, now, inbox, event before and
     # after the attempt's number; if it was forgotten, the bytes of stdin and the last control that it
     # has got, and the attempts before it; retry_of, tty,
-    # QUEUED, owner
+    # QUEUED, owner, and the seconds that the result waits for the attempt's log if that follows
     "begin": """
 local status, attempts = get('status'), count('attempts')
 for attempt = attempts, math.max(1, attempts - 100), -1 do
@@ -55,6 +55,9 @@ end
 if status == 'finished' then return {'finished', get('key')} end
 if attempts - count('excused') >= tonumber(ARGV[7]) then return {'exhausted', attempts} end
 attempts = attempts + 1
+if not status and ARGV[19] ~= '' then
+  redis.call('HSET', H, 'whole_by' .. attempts, string.format('%.3f', now() + ARGV[19]))
+end
 redis.call('HSET', H, 'status', 'running', 'attempts', attempts, 'published', 1,
            'stdin_read', status and 0 or ARGV[12], 'signals', 0, 'resizes', 0,
            'signals_from', count('first_control') + redis.call('LLEN', C),
@@ -63,6 +66,10 @@ redis.call('HSETNX', H, 'started_at', ARGV[8])
 append(ARGV[1], 0, {ARGV[10] .. attempts .. ARGV[11]})
 redis.call('HSET', H, 'log_from', redis.call('LLEN', E))
 return {'begun', attempts}
+""",
+    # attempt
+    "whole": """
+redis.call('HDEL', H, 'whole_by' .. ARGV[1])
 """,
     # attempt
     "excuse": """
@@ -75,7 +82,14 @@ end
     # events before that
     "finish": _OWING
     + """
-local status = get('status')
+local status, whole_by = get('status'), tonumber(get('whole_by' .. ARGV[2]) or '')
+if whole_by and status ~= 'finished' and ARGV[2] == get('attempts') then
+  if whole_by > now() then return {'later', '', '', ''} end
+  if ARGV[11] ~= '' then -- half of a log is all that is known
+    redis.call('DEL', H, E)
+    status = false
+  end
+end
 if not status then
   if ARGV[11] == '' or redis.call('EXISTS', W) == 1 then return {'dropped', '', '', ''} end
   redis.call('HSET', H, 'body', ARGV[11], 'attempts', ARGV[2], 'created_at', ARGV[12], 'key', '',

@@ -3,11 +3,10 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar, get_args
 
-import structlog
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from occd import rules, wire
@@ -17,8 +16,6 @@ from occd.model import Record, Status, Summary, known_verdict
 from occd.state import Load, Node
 from occd.state.output import joined
 from occd.state.redis.connect import Reply
-
-log = structlog.get_logger()
 
 BUCKET_S = 10
 BUCKETS = 6
@@ -184,24 +181,30 @@ def store_load(node: Node, load: Load) -> bytes:
 
 
 def load_nodes(
-    told: Iterable[bytes], accepting: Iterable[bytes], loaded: Iterable[bytes]
+    told: Iterable[bytes],
+    accepting: Iterable[bytes],
+    loaded: Iterable[bytes],
+    unread: Callable[[Exception], None],
 ) -> Iterator[Node]:
     """The readable nodes. The announced fields count only for the process that announced them, because a
     process of another version may have started later under the same name."""
     accepts = {
         (each.name, each.roles, each.started_at): each.accepts
-        for _, each in _said(_accepts, accepting)
+        for _, each in _said(_accepts, accepting, unread)
     }
     loads = {
-        (each.name, each.roles, each.started_at): each.load for _, each in _said(_loads, loaded)
+        (each.name, each.roles, each.started_at): each.load
+        for _, each in _said(_loads, loaded, unread)
     }
-    for at, node in _said(_nodes, told):
+    for at, node in _said(_nodes, told, unread):
         process = node.name, node.roles, node.started_at
         accepted = frozenset(accepts.get(process, ()))
         yield replace(node, seen_at=at, accepts=accepted or None, load=loads.get(process))
 
 
-def _said(kind: TypeAdapter[tuple[T]], told: Iterable[bytes]) -> Iterator[tuple[float, T]]:
+def _said(
+    kind: TypeAdapter[tuple[T]], told: Iterable[bytes], unread: Callable[[Exception], None]
+) -> Iterator[tuple[float, T]]:
     """Each readable announcement with its time."""
     for each in told:
         at, _, text = each.partition(b" ")
@@ -209,4 +212,4 @@ def _said(kind: TypeAdapter[tuple[T]], told: Iterable[bytes]) -> Iterator[tuple[
             (value,) = kind.validate_json(b"[%s]" % text)
             yield _moment(at) or 0.0, value
         except (ValidationError, Unreadable) as error:
-            log.warning("a node says what cannot be read", reason=str(error)[:_REASON_MAX])
+            unread(Unreadable(str(error)[:_REASON_MAX]))
