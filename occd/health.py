@@ -9,6 +9,7 @@ from occd import metrics
 from occd.broker import Broker
 from occd.draining import Draining
 from occd.errors import OccdError
+from occd.levels import Holds
 from occd.sandbox.fitness import Fitness
 from occd.state import State
 
@@ -29,7 +30,10 @@ class Health:
         fitness: Fitness | None,
         remedy: str | None,
         draining: Draining,
+        holds: Holds | None = None,
     ) -> None:
+        """`holds`: the properties of this process's sandbox, if it runs programs."""
+        self.holds = holds
         self._broker = broker
         self._state = state
         self._fitness = fitness

@@ -252,6 +252,7 @@ class Overview:
                     "following": each.following,
                     "languages": len(each.languages),
                     "load": self._load_json([each.load]) if each.load else None,
+                    "holds": None if each.holds is None else list(each.holds),
                 }
                 for _, (_, each) in sorted(self._known.items())
             ],

@@ -42,6 +42,8 @@ UPGRADE = (
 
 
 class Ready:
+    holds = None
+
     async def problems(self) -> list[str]:
         return []
 

@@ -374,7 +374,9 @@ def test_limits_tell_defaults_and_ceilings(server: Server) -> None:
 
 def test_the_server_is_healthy_and_ready(server: Server) -> None:
     assert server.get("/healthz").json() == {"status": "ok"}
-    assert server.get("/readyz").json() == {"status": "ready"}
+    ready = server.get("/readyz").json()
+    assert ready.pop("sandbox").keys() == {"level", "holds"}
+    assert ready == {"status": "ready"}
 
 
 def test_a_file_of_the_page_is_kept_only_under_the_name_of_its_content(server: Server) -> None:

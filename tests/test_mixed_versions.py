@@ -45,7 +45,13 @@ from occd.web.submission import parse_submission
 WRITTEN = Path(version1.__file__).parent
 LOAD = Load(2.0, 4, 3, 64, 2, {"python": 5}, {"ok": 7}, (1,) * (len(WAIT_BOUNDS_S) + 1))
 NEW = Node(
-    "new", ("execute",), {"python": ("3.11",)}, started_at=2.0, accepts=wire.FIELDS, load=LOAD
+    "new",
+    ("execute",),
+    {"python": ("3.11",)},
+    started_at=2.0,
+    accepts=wire.FIELDS,
+    load=LOAD,
+    holds=("memory", "of a later version"),
 )
 OLD = Node("old", ("execute",), {"python": ("3.11",)}, started_at=1.0)
 MAIN = (File("main.py", b""),)
@@ -204,7 +210,8 @@ async def test_old_and_new_nodes_read_what_the_other_says_of_itself(tmp_path: Pa
             found = {each.name: each for each in await state.nodes.live()}
             client.delete(nodes)
     assert (found["new"].accepts, found["new"].load) == (wire.FIELDS, LOAD)
-    assert (found["old"].accepts, found["old"].load) == (None, None)
+    assert found["new"].holds == NEW.holds
+    assert (found["old"].accepts, found["old"].load, found["old"].holds) == (None, None, None)
     assert (found["old"].languages, found["old"].running) == ({"python": ("3.12", "3.11")}, 2)
 
 
@@ -239,7 +246,7 @@ async def test_what_a_process_accepts_is_not_believed_of_an_older_one_of_its_nam
             client.hset(key, "new execute", again)
             (found,) = await state.nodes.live()
             client.delete(key)
-    assert (found.started_at, found.accepts, found.load) == (3.0, None, None)
+    assert (found.started_at, found.accepts, found.load, found.holds) == (3.0, None, None, None)
 
 
 STRANGE = [
@@ -248,10 +255,15 @@ STRANGE = [
     b'now {"name": "n", "roles": ["execute"], "languages": {"python": ["' + b"9" * 5000 + b'"]}}',
     b'now {"name": "n", "roles": ["execute"], "languages": {}, "started_at": 1e999}',
     b'now {"name": "n", "roles": ["execute"], "started_at": 1.0, "load": {"slots": -1}}',
+    b'now {"name": "n", "roles": ["execute"], "started_at": 1.0, "holds": "memory"}',
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["nodes", "accepts", "load"])
+_SAYS = b'now {"name": "new", "roles": ["execute"], "started_at": 2.0, "holds": [%b]}'
+STRANGE_HOLDS = [_SAYS % (b'"x",' * 200 + b'"x"'), _SAYS % (b'"%b"' % (500 * b"x"))]
+
+
+@pytest.mark.parametrize("key", ["nodes", "accepts", "load", "holds"])
 async def test_a_node_that_says_what_cannot_be_read_hides_no_other(
     tmp_path: Path, key: str
 ) -> None:
@@ -260,13 +272,15 @@ async def test_a_node_that_says_what_cannot_be_read_hides_no_other(
         await state.nodes.announce(NEW)
         with redis.Redis.from_url(shared_redis().url) as client:
             now = b"%d" % client.time()[0]
-            for number, each in enumerate(STRANGE):
+            strange = STRANGE + STRANGE_HOLDS * (key == "holds")
+            for number, each in enumerate(strange):
                 client.hset(
                     f"{config.redis.prefix}{LAYOUT}:{key}", f"s{number}", each.replace(b"now", now)
                 )
             (found,) = await state.nodes.live()
             client.delete(f"{config.redis.prefix}{LAYOUT}:{key}")
     assert (found.name, found.accepts, found.load) == ("new", wire.FIELDS, LOAD)
+    assert found.holds == NEW.holds
 
 
 async def test_a_later_node_may_say_more_of_itself(tmp_path: Path) -> None:

@@ -619,6 +619,7 @@ class NoSandbox:
     """Nothing comes so far that it would be run, but for what cannot be."""
 
     isolation = ()
+    holds = ()
     waits_s = 0.0
 
     def __init__(self) -> None:

@@ -12,6 +12,8 @@ from redis_server import RedisServer, redis_server
 from serving import API, OCCD, PATIENCE_S, Server, connected, serving, start
 from streams import LINES, SSE, followed, type_in
 
+from occd.levels import in_words
+
 WAITS = "print('ready', flush=True); print(input(), flush=True); print(input())"
 
 
@@ -131,6 +133,8 @@ def test_nodes_lists_what_runs(server: Server, redis: RedisServer) -> None:
         told = subprocess.check_output(command, env=environment, text=True)
     assert told.startswith("n1: execute,notify,submit,ws; 0 running")
     assert "python 3" in told
+    told_ready = server.get("/readyz").json()["sandbox"]
+    assert f"      {in_words(told_ready['holds'])}\n" in told
     environment.pop("OCCD_REDIS__URL")
     refused = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, cwd="/"

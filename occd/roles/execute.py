@@ -144,6 +144,7 @@ class Execute:
                 running=len(self._running),
                 started_at=self._started_at,
                 load=self._load(),
+                holds=self._sandbox.holds,
             )
         languages = {
             name: tuple(v.version for v in each) for name, each in self._sandbox.available.items()
@@ -156,6 +157,7 @@ class Execute:
             started_at=self._started_at,
             accepts=wire.FIELDS | {formats(name) for name in self._sandbox.formatters},
             load=self._load(),
+            holds=self._sandbox.holds,
         )
 
     def _load(self) -> Load:

@@ -19,6 +19,7 @@ from occd import rules
 from occd.config import Config
 from occd.inputs import File, Limits, Terminal
 from occd.languages import Available, Formatters, Language
+from occd.levels import Holds
 from occd.model import LeftOut, Outcome
 
 
@@ -246,6 +247,10 @@ class Sandbox(Protocol):
         """How programs are isolated, and what is weaker than it should be: one line each."""
 
     @property
+    def holds(self) -> Holds:
+        """The properties that were found to hold when the sandbox was opened."""
+
+    @property
     def waits_s(self) -> float:
         """For how long somebody has been waiting for a jail that does not stand yet: milliseconds."""
 
@@ -272,7 +277,8 @@ async def open_sandbox(
     """The sandbox that the configuration names. `cache` is a file in which the probed language
     versions are kept until a compiler changes; `only` is the one language to probe.
 
-    Raises SandboxUnavailable, which names the remedy, when this machine cannot isolate programs.
+    Raises SandboxUnavailable, which names the remedy, when this machine cannot isolate programs, and
+    ConfigError when a property that `sandbox.require` names does not hold.
     """
     if config.sandbox.kind == "docker":
         from occd.sandbox.docker import open_docker

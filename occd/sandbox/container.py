@@ -56,6 +56,8 @@ class Container:
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
+        self.usage: Usage | None = None
+        """Of the run, when it has ended; None when only init's samples tell it."""
 
     async def ready(self) -> None:
         """Wait until init waits for a job. Raises SandboxFailed when it does not in time."""
@@ -97,6 +99,7 @@ class Container:
             if run.tty:
                 await started.terminal()
             outcome = await supervise(run, started, task_status)
+            self.usage = started.usage()
             nursery.cancel_scope.cancel()
         return outcome
 

@@ -21,8 +21,9 @@ import trio
 
 from occd import rules
 from occd.config import Config
-from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
+from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
 from occd.sandbox import Cell, Collect, Collected, Ended, Found, Run, Running, Sink, Tree
 from occd.sandbox.box import BOX_BYTES, INODES, together
@@ -40,6 +41,16 @@ _USER = 1000
 _TMP = 64 * 2**20
 _PACKED_MAX = 2 * BOX_BYTES
 _AGAIN_S = 1.0
+_EATS = 64 * 2**20
+_TRIAL = Limits(memory=_EATS // 2, wall_time=20.0)
+_EXAMINE = f"""\
+read up idle < /proc/uptime
+echo "$up"
+eaten=0123456789abcdef
+while [ ${{#eaten}} -lt {_EATS} ]; do eaten=$eaten$eaten; done
+"""
+"""Tells for how long its kernel has been up, then takes more memory than it may."""
+
 _FIND = """\
 set -f
 for pattern in $PATTERNS; do
@@ -112,7 +123,7 @@ def _size(archive: IO[bytes]) -> int:
 def _collect(packed: Path, wanted: Collect) -> Collected:
     with tempfile.TemporaryDirectory(prefix="occd-") as folder:
         with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter=_harmless)
+            tar.extractall(folder, filter=_harmless)  # noqa: S202
         with opened(folder) as box:
             return collect(box, wanted)
 
@@ -139,6 +150,7 @@ class _Docker:
         self._ready: deque[Container] = deque()
         self._making = 0
         self._came = trio.Condition()
+        self.holds: Holds = ()
         self.languages = load_languages()
         self.available: Available = {}
         self.formatters: Formatters = {}
@@ -168,6 +180,32 @@ class _Docker:
             pattern, path, mark = line.split("|", 2)
             found[pattern].append(Found(path, mark))
         return found
+
+    async def examine(self) -> None:
+        """Find out what holds, before any other container is made."""
+        gives = await self._engine.gives()
+        told = bytearray()
+        sinks = Sink(_TRIAL.output, told.extend), Sink(_TRIAL.output)
+        run = Run(["/bin/sh", "-c", _EXAMINE], (), _TRIAL, *sinks)
+        asked_at = trio.current_time()
+        async with self.container() as container:
+            outcome = await container.run(run, 0, trio.TASK_STATUS_IGNORED)
+            kills = container.usage.oom_kills if container.usage else 0
+        within_s = trio.current_time() - asked_at
+        try:
+            up_s = float(told)
+        except ValueError:
+            raise SandboxUnavailable(
+                f"a trial container ended with {outcome}", "Build its image anew: make images"
+            ) from None
+        bounded = gives.memory and kills > 0  # what init samples would not do
+        self.holds = holding(
+            own_uid=False,  # all containers of an engine have the same users
+            memory=bounded,
+            cpu=bounded and gives.cpu,  # the runtime obeys the container's control group
+            own_root=True,  # the image; no folder of the machine is mounted
+            own_kernel=up_s < within_s,  # it has been started for this container
+        )
 
     async def trial(self) -> None:
         pass
@@ -227,7 +265,7 @@ async def open_docker(
     config: Config, cache: Path | None, only: str | None
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
-    tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES},mode=1777,size="
+    tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES}"
     wall = Wall(
         image=settings.image,
         runtime=settings.runtime,
@@ -235,8 +273,8 @@ async def open_docker(
         label=secrets.token_hex(8),
         seccomp=None,
         tmpfs={
-            "/box": f"rw,exec,nosuid,nodev,nr_inodes={INODES},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
-            "/tmp": f"{tmpfs}{_TMP}",
+            "/box": f"{tmpfs},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
+            "/tmp": f"{tmpfs},mode=1777,size={_TMP}",
         },
         ulimits={"core": 1, "sigpending": 256, "msgqueue": 192 << 10, "memlock": 8 << 20},
         memory=2**29,
@@ -250,11 +288,24 @@ async def open_docker(
         raise SandboxUnavailable(str(error), "Is Docker's engine running?") from error
     async with trio.open_nursery() as nursery:
         docker = _Docker(engine, wall, config.execute.slots, nursery)
+        failed: OccdError | None = None
         try:
-            docker.available, docker.formatters = await probe(docker, cache, only)
-            yield docker
+            try:
+                await docker.examine()
+                refuse_less(settings.require, docker.holds, "docker")  # before the long probing
+                docker.available, docker.formatters = await probe(docker, cache, only)
+            except SandboxFailed as error:
+                failed = SandboxUnavailable(
+                    f"a trial container failed: {error}", "See `occd doctor`"
+                )
+            except OccdError as error:
+                failed = error
+            else:
+                yield docker
         finally:
             nursery.cancel_scope.cancel()
             with trio.move_on_after(30, shield=True):
                 await docker.close()
                 await engine.close()
+    if failed:  # outside of the nursery, which would make a group of it
+        raise failed

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from occd.config import Config
 from occd.data import data_folder
-from occd.errors import SandboxUnavailable
+from occd.errors import ConfigError, SandboxUnavailable
+from occd.levels import in_words, without_in_words
 from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
 
@@ -32,10 +33,14 @@ class Finding:
 
 async def examine(config: Config) -> list[Finding]:
     """Look at each thing that a jail needs, then run a job."""
-    findings = [*_files(), *_namespaces(), *_uids(), *_cgroups()]
+    findings = []
+    if config.sandbox.kind == "nsjail":
+        findings += [*_files(), *_namespaces(), *_uids(), *_cgroups()]
     try:
         async with open_sandbox(config) as sandbox:
             findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
+            told = in_words(sandbox.holds) + without_in_words(sandbox.holds)
+            findings.append(Finding(Grade.OK, told))
             found = len(sandbox.available)
             grade = Grade.OK if found else Grade.WEAK
             remedy = "" if found else "`occd languages` tells what to install"
@@ -44,6 +49,8 @@ async def examine(config: Config) -> list[Finding]:
             )
     except SandboxUnavailable as error:
         findings.append(Finding(Grade.BAD, str(error), _trial_remedy(error)))
+    except ConfigError as error:  # what is required does not hold
+        findings.append(Finding(Grade.BAD, str(error)))
     return findings
 
 

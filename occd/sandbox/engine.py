@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, TypeVarTuple, Unpack
 
 import docker
 import docker.errors
@@ -11,6 +11,9 @@ import requests
 import trio
 
 from occd.errors import SandboxFailed
+
+Args = TypeVarTuple("Args")
+R = TypeVar("R")
 
 _CALL_S = 30.0
 _AT_ONCE = 16
@@ -31,6 +34,15 @@ class Wall:
     ulimits: dict[str, int]
     memory: int
     processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gives:
+    """What an engine says of itself: it can limit memory; it shares the processors by container. Whether the
+    runtime goes along is another question."""
+
+    memory: bool
+    cpu: bool
 
 
 class Engine:
@@ -55,13 +67,16 @@ class Engine:
         """The containers that the daemon of this label has made."""
         return await self._call(self._of, label)
 
+    async def gives(self) -> Gives:
+        return await self._call(self._gives)
+
     async def has(self, image: str) -> bool:
         return await self._call(self._has, image)
 
     async def close(self) -> None:
         await trio.to_thread.run_sync(self._client.close)
 
-    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def _call(self, function: Callable[[Unpack[Args]], R], *args: *Args) -> R:
         try:
             return await trio.to_thread.run_sync(
                 function, *args, limiter=self._limiter, abandon_on_cancel=False
@@ -142,6 +157,10 @@ class Engine:
     def _of(self, label: str) -> list[str]:
         found = self._client.containers(all=True, filters={"label": f"{LABEL}={label}"})
         return [each["Id"] for each in found]
+
+    def _gives(self) -> Gives:
+        told = self._client.info()
+        return Gives(told.get("MemoryLimit") is True, told.get("CPUShares") is True)
 
     def _has(self, image: str) -> bool:
         try:

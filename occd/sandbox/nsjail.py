@@ -24,6 +24,7 @@ from occd import rules
 from occd.config import Config
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
+from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
 from occd.sandbox import Cell, Collected, Ended, Found, Run, Running, Sink, Tree, kernel
 from occd.sandbox.box import Place, seal, together
@@ -163,19 +164,27 @@ class _Nsjail:
 
     @property
     def isolation(self) -> list[str]:
-        own_uids = self._host.user.slot_uids is not None
-        cgroups = self._host.cgroups
-        version = cgroups.version if cgroups else None
-        shares_cpu = cgroups is not None and cgroups.shares_cpu
+        version = self._host.cgroups.version if self._host.cgroups else None
         return [
             "nsjail: user, mount, pid, network, ipc, uts and cgroup namespaces, seccomp deny-list",
-            "a host user id for each job" if own_uids else
+            "a host user id for each job" if "own-uid" in self.holds else
             "weaker: all jobs run as one host user id (occd is not root)",
             f"limits and usage by cgroup v{version}" if version else
             "weaker: no cgroup is ours to use, so memory and CPU time are sampled every 10 ms",
-            "the processors shared by job" if shares_cpu else
+            "the processors shared by job" if "cpu" in self.holds else
             "weaker: a job that starts many sessions takes the processors from its neighbours",
         ]  # fmt: skip
+
+    @property
+    def holds(self) -> Holds:
+        cgroups = self._host.cgroups
+        return holding(
+            own_uid=self._host.user.slot_uids is not None,
+            memory=cgroups is not None,
+            cpu=cgroups is not None and cgroups.shares_cpu,
+            own_root=False,  # programs see the machine's /usr
+            own_kernel=False,
+        )
 
     def clear_leftovers(self) -> None:
         """Remove the groups of slots that nobody holds now: killed processes of occd left them."""
@@ -296,6 +305,7 @@ async def open_nsjail(
         sandbox.clear_leftovers()
         try:
             await sandbox.trial()
+            refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
             sandbox.available, sandbox.formatters = await probe(sandbox, cache, only)
             yield sandbox
         finally:

@@ -150,6 +150,8 @@ class Node:
     fields of version 1."""
     load: Load | None = None
     """Of an execute node. None: the node runs no programs, or its version does not tell."""
+    holds: tuple[str, ...] | None = None
+    """The properties of its sandbox (`levels.py`; other versions may know more). None: as for `load`."""
 
     def __post_init__(self) -> None:
         for versions in self.languages.values():
@@ -488,6 +490,7 @@ def merged(told: Iterable[Node]) -> list[Node]:
                 seen_at=max(each.seen_at, other.seen_at),
                 accepts=other.accepts if each.accepts is None else each.accepts,
                 load=each.load or other.load,
+                holds=other.holds if each.holds is None else each.holds,
             )
         )
     return [found[name] for name in sorted(found)]

@@ -156,6 +156,10 @@ class AdminService(Protocol):
 
 
 class Health(Protocol):
+    @property
+    def holds(self) -> Sequence[str] | None:
+        """The properties of this process's sandbox (`levels.py`); None where it runs no programs."""
+
     async def problems(self) -> list[str]:
         """Why a job would not run now, with what mends it; empty when one would."""
 

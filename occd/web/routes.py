@@ -42,6 +42,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from occd.config import Config
 from occd.errors import OccdError, Unreadable
+from occd.levels import level
 from occd.web import (
     AdminService,
     FollowService,
@@ -184,6 +185,8 @@ def _health_routes(app: QuartTrio, health: Health) -> None:
             title = "Programs cannot be run here now"
             return Problem("not-ready", title, 503, "; ".join(problems), retry_after=5).response()
         answer: dict[str, object] = {"status": "ready"}
+        if health.holds is not None:
+            answer["sandbox"] = {"level": level(health.holds), "holds": health.holds}
         if warnings := await health.warnings():
             answer["warnings"] = warnings
         return Response(dump(answer), content_type="application/json")

@@ -40,6 +40,7 @@ from occd.languages import (
     Language,
     load_languages,
 )
+from occd.levels import Holds
 from occd.log import set_up_logging
 from occd.model import (
     HEAD_BYTES,
@@ -63,7 +64,7 @@ from occd.queues import requeue
 from occd.roles.execute import Execute
 from occd.roles.following import Following
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree
+from occd.sandbox import Cell, Collected, Ended, Found, Run, Running, Tree
 from occd.scopes import cancel_when
 from occd.state import Presence, State
 
@@ -90,6 +91,7 @@ class FakeSandbox:
 
     behave: Callable[[Emit, trio.Event], Awaitable[Outcome]]
     isolation: Sequence[str] = ()
+    holds: Holds = ("memory",)
     runs: int = 0
     ran: list[tuple[str, ...]] = field(default_factory=list)
     collected: Collected = field(default_factory=Collected)
@@ -102,6 +104,9 @@ class FakeSandbox:
     formatters: Formatters = field(default_factory=dict)
 
     waits_s: float = 0.0
+
+    async def find(self, patterns: Sequence[str]) -> dict[str, list[Found]]:
+        return {}
 
     async def trial(self) -> None:
         """It is always fit."""

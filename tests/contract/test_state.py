@@ -1470,7 +1470,7 @@ def seen(node: Node) -> Node:
 async def test_nodes_are_believed_until_withdrawn(seam: StateSeam) -> None:
     one = Node("n1", ("execute",), {"python": ("3.12", "3.11")}, running=2, started_at=5.0)
     load = Load(5.0, 4, 3, 64, 2, {"python": 5}, {"ok": 7}, tuple(range(len(WAIT_BOUNDS_S) + 1)))
-    one = replace(one, accepts=frozenset({"id", "a field that came later"}), load=load)
+    one = replace(one, accepts=frozenset({"id", "a field that came later"}), load=load, holds=())
     two = Node("n2", ("execute",), {"c": ("12",)})
     async with seam.open() as state:
         assert list(await state.nodes.live()) == []
@@ -1487,13 +1487,14 @@ async def test_nodes_are_believed_until_withdrawn(seam: StateSeam) -> None:
 async def test_the_roles_of_a_node_are_one_node(seam: StateSeam) -> None:
     load = Load(5.0, 4, 3, 64, 2, {}, {}, (0,) * (len(WAIT_BOUNDS_S) + 1))
     execute = Node("n1", ("execute",), {"c": ("12",)}, running=2, started_at=5.0, load=load)
+    execute = replace(execute, holds=("memory", "cpu"))
     ws = Node("n1", ("ws",), connections=3, following=4, started_at=4.0)
     async with seam.open() as state:
         await state.nodes.announce(ws)
         await state.nodes.announce(execute)
         (node,) = await state.nodes.live()
         both = Node("n1", ("execute", "ws"), {"c": ("12",)}, 2, 3, 4, started_at=4.0, load=load)
-        assert seen(node) == both
+        assert seen(node) == replace(both, holds=("memory", "cpu"))
         await state.nodes.withdraw(ws)
         assert [seen(each) for each in await state.nodes.live()] == [execute]
 

@@ -4,10 +4,17 @@ from collections.abc import Sequence
 
 from occd.state import NODE_TTL_S, Node, merged
 from occd.state.redis.store import RedisStore
-from occd.state.redis.values import load_nodes, node_field, store_accepts, store_load, store_node
+from occd.state.redis.values import (
+    load_nodes,
+    node_field,
+    store_accepts,
+    store_holds,
+    store_load,
+    store_node,
+)
 from occd.trouble import Trouble
 
-_KEYS = ("nodes", "accepts", "load")
+_KEYS = ("nodes", "accepts", "load", "holds")
 
 
 class RedisNodes:
@@ -17,6 +24,7 @@ class RedisNodes:
 
     async def announce(self, node: Node) -> bool:
         told = {"load": store_load(node, node.load)} if node.load else {}
+        told |= {} if node.holds is None else {"holds": store_holds(node, node.holds)}
         told |= {"accepts": store_accepts(node), "nodes": store_node(node)}
         commands = [
             self._store.script("announce", [self._store.key(key)], node_field(node), text)
@@ -31,9 +39,9 @@ class RedisNodes:
 
     async def live(self) -> Sequence[Node]:
         looks = [self._store.script("nodes", [self._store.key(key)], NODE_TTL_S) for key in _KEYS]
-        told, accepting, loaded = await self._store.link.run(*looks, certain=False)
+        told, *beside = await self._store.link.run(*looks, certain=False)
         unread: list[Exception] = []
-        found = merged(load_nodes(sorted(told), accepting, loaded, unread.append))
+        found = merged(load_nodes(sorted(told), *beside, unread=unread.append))
         if unread:
             self._trouble.tell(unread[0])
         else:

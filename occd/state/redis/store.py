@@ -46,7 +46,9 @@ class RedisStore:
             ("SET", self.key("check"), time.time(), "EX", 60),
             self.script("nodes", [self._old_nodes], NODE_TTL_S),
         )
-        if names := sorted({node.name for node in load_nodes(older, (), (), lambda _: None)}):
+        if names := sorted(
+            {node.name for node in load_nodes(older, (), (), (), unread=lambda _: None)}
+        ):
             raise StateError(
                 f"an older version of occd, which keeps its data in another form, still uses this Redis "
                 f"({', '.join(names)}): stop all of its processes, then start the new ones"

@@ -25,6 +25,7 @@ SUMMARY_FIELDS = ("language", "status", "verdict", "started_at", "finished_at")
 """The fields of a submission's hash that a list shows."""
 
 _REASON_MAX = 200
+_HOLDS_MAX = 100
 _COUNT = re.compile(rb"\d{1,9}")
 
 T = TypeVar("T")
@@ -46,12 +47,27 @@ class _Loaded:
     load: Load
 
 
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    name: str
+    roles: tuple[str, ...]
+    started_at: float
+    holds: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.holds) > _HOLDS_MAX or any(
+            len(each) > rules.VERSION_MAX for each in self.holds
+        ):
+            raise rules.Broken("too many properties, or too long ones", "holds")
+
+
 _READ = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
 _nodes = TypeAdapter(
     tuple[Node], config=_READ
 )  # a tuple, because pydantic takes no config here for a dataclass
 _accepts = TypeAdapter(tuple[_Accepts], config=_READ)
 _loads = TypeAdapter(tuple[_Loaded], config=_READ)
+_holding = TypeAdapter(tuple[_Holding], config=_READ)
 
 _STATUSES: dict[bytes, Status] = {each.encode(): each for each in get_args(Status)}
 
@@ -167,7 +183,7 @@ def node_field(node: Node) -> str:
 def store_node(node: Node) -> bytes:
     """The form that the first version of occd reads, which cannot load a record with an additional field."""
     fields = asdict(node)
-    del fields["accepts"], fields["load"]
+    del fields["accepts"], fields["load"], fields["holds"]
     return json.dumps(fields).encode()
 
 
@@ -180,10 +196,16 @@ def store_load(node: Node, load: Load) -> bytes:
     return json.dumps(asdict(_Loaded(node.name, node.roles, node.started_at, load))).encode()
 
 
+def store_holds(node: Node, holds: tuple[str, ...]) -> bytes:
+    return json.dumps(asdict(_Holding(node.name, node.roles, node.started_at, holds))).encode()
+
+
 def load_nodes(
     told: Iterable[bytes],
     accepting: Iterable[bytes],
     loaded: Iterable[bytes],
+    holding: Iterable[bytes],
+    *,
     unread: Callable[[Exception], None],
 ) -> Iterator[Node]:
     """The readable nodes. The announced fields count only for the process that announced them, because a
@@ -196,10 +218,20 @@ def load_nodes(
         (each.name, each.roles, each.started_at): each.load
         for _, each in _said(_loads, loaded, unread)
     }
+    holds = {
+        (each.name, each.roles, each.started_at): each.holds
+        for _, each in _said(_holding, holding, unread)
+    }
     for at, node in _said(_nodes, told, unread):
         process = node.name, node.roles, node.started_at
         accepted = frozenset(accepts.get(process, ()))
-        yield replace(node, seen_at=at, accepts=accepted or None, load=loads.get(process))
+        yield replace(
+            node,
+            seen_at=at,
+            accepts=accepted or None,
+            load=loads.get(process),
+            holds=holds.get(process),
+        )
 
 
 def _said(
