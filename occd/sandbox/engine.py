@@ -82,7 +82,8 @@ class Engine:
                 function, *args, limiter=self._limiter, abandon_on_cancel=False
             )
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            raise SandboxFailed(f"Docker: {error}") from error
+            said = " ".join(str(error).split())  # an engine may say many lines
+            raise SandboxFailed(f"Docker: {said}") from error
 
     def _start(self, wall: Wall, argv: list[str]) -> tuple[str, socket.socket]:
         client = self._client
