@@ -46,7 +46,7 @@ def docker() -> Iterator[Engine]:
         unbounded = folder / "unbounded"
         unbounded.write_text(_UNBOUNDED.format(python="/usr/bin/python3"))
         unbounded.chmod(0o755)
-        runtimes = {"unbounded": {"path": str(unbounded)}}
+        runtimes: dict[str, dict[str, object]] = {"unbounded": {"path": str(unbounded)}}
         if gvisor := shutil.which("runsc"):
             runtimes |= {
                 "runsc": {"path": gvisor, "runtimeArgs": ["--platform=ptrace", "--network=none"]}
