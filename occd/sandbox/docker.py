@@ -40,7 +40,7 @@ INIT = "/.occd-init"
 _USER = 1000
 _TMP = 64 * 2**20
 _PACKED_MAX = 2 * BOX_BYTES
-_AGAIN_S = 1.0
+_CLOSE_S = 30.0
 _EATS = 64 * 2**20
 _TRIAL = Limits(memory=_EATS // 2, wall_time=20.0)
 _EXAMINE = f"""\
@@ -237,7 +237,8 @@ class _Docker:
             try:
                 await container.ready()
             except BaseException:
-                await container.close()
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await container.close()
                 raise
             return container
 
@@ -304,7 +305,7 @@ async def open_docker(
                 yield docker
         finally:
             nursery.cancel_scope.cancel()
-            with trio.move_on_after(30, shield=True):
+            with trio.move_on_after(_CLOSE_S, shield=True):
                 await docker.close()
                 await engine.close()
     if failed:  # outside of the nursery, which would make a group of it
