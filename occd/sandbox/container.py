@@ -56,8 +56,6 @@ class Container:
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
-        self.usage: Usage | None = None
-        """Of the run, when it has ended; None when only init's samples tell it."""
 
     async def ready(self) -> None:
         """Wait until init waits for a job. Raises SandboxFailed when it does not in time."""
@@ -85,12 +83,16 @@ class Container:
             if kind != b"U" or _STATUS.unpack(body)[0] != 0:
                 raise SandboxFailed(f"the files of the box cannot be unpacked{self.said()}")
 
-    async def run(self, run: Run, box: int, task_status: trio.TaskStatus[Running]) -> Outcome:
-        """Run the program to its end. `box` has the bytes that the box is full of."""
+    async def run(
+        self, run: Run, box: int | None, task_status: trio.TaskStatus[Running]
+    ) -> Outcome:
+        """Run the program to its end. `box` has the bytes that the box is full of. None: the container keeps
+        the limits that it was made with."""
         limits = run.limits
-        await self._engine.limit(
-            self.id, limits.memory + box + _OWN_BYTES, limits.processes + _OWN_PROCESSES
-        )
+        if box is not None:
+            await self._engine.limit(
+                self.id, limits.memory + box + _OWN_BYTES, limits.processes + _OWN_PROCESSES
+            )
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
         async with trio.open_nursery() as nursery:
@@ -99,7 +101,6 @@ class Container:
             if run.tty:
                 await started.terminal()
             outcome = await supervise(run, started, task_status)
-            self.usage = started.usage()
             nursery.cancel_scope.cancel()
         return outcome
 

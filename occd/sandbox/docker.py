@@ -13,6 +13,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +25,8 @@ from occd.config import Config
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
-from occd.model import File, Limits
-from occd.sandbox import Cell, Collect, Collected, Ended, Found, Run, Running, Sink, Tree
+from occd.model import File, Limits, Outcome
+from occd.sandbox import Cell, Collect, Collected, Ended, Feed, Found, Run, Running, Sink, Tree
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.collect import collect
 from occd.sandbox.container import Container
@@ -41,15 +42,19 @@ _USER = 1000
 _TMP = 64 * 2**20
 _PACKED_MAX = 2 * BOX_BYTES
 _CLOSE_S = 30.0
-_EATS = 64 * 2**20
-_TRIAL = Limits(memory=_EATS // 2, wall_time=20.0)
+_EATS = 2**27
+_TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
+"""The memory of the trial's container is for the engine to hold, and not for init."""
+_OOM_S = 5.0
+_ASK_S = 0.05
 _EXAMINE = f"""\
 read up idle < /proc/uptime
 echo "$up"
+read go
 eaten=0123456789abcdef
 while [ ${{#eaten}} -lt {_EATS} ]; do eaten=$eaten$eaten; done
 """
-"""Tells for how long its kernel has been up, then takes more memory than it may."""
+"""Tells for how long its kernel has been up; then takes more memory than it may, when it is told to."""
 
 _FIND = """\
 set -f
@@ -182,30 +187,54 @@ class _Docker:
         return found
 
     async def examine(self) -> None:
-        """Find out what holds, before any other container is made."""
+        """Find out what holds, by a container of its own."""
         gives = await self._engine.gives()
-        told = bytearray()
-        sinks = Sink(_TRIAL.output, told.extend), Sink(_TRIAL.output)
-        run = Run(["/bin/sh", "-c", _EXAMINE], (), _TRIAL, *sinks)
+        told, heard_at = bytearray(), 0.0
+        send, stdin = trio.open_memory_channel[bytes](1)
+
+        def hear(data: bytes) -> None:
+            nonlocal heard_at
+            told.extend(data)
+            if told.endswith(b"\n"):
+                heard_at = trio.current_time()
+                send.send_nowait(b"go\n")
+
+        argv = ["/bin/sh", "-c", _EXAMINE]
+        run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
-        async with self.container() as container:
-            outcome = await container.run(run, 0, trio.TASK_STATUS_IGNORED)
-            kills = container.usage.oom_kills if container.usage else 0
-        within_s = trio.current_time() - asked_at
+        container = await self._make(replace(self._wall, memory=_EATS))
+        outcome: Outcome | None = None
+        with send, stdin:
+            try:
+                outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
+            except* SandboxFailed:  # gVisor dies as a whole
+                pass
+            finally:
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await container.close()
         try:
             up_s = float(told)
         except ValueError:
             raise SandboxUnavailable(
                 f"a trial container ended with {outcome}", "Build its image anew: make images"
             ) from None
-        bounded = gives.memory and kills > 0  # what init samples would not do
+        took_all = outcome is not None and outcome.succeeded
+        bounded = gives.memory and not took_all and await self._ran_out(container)
         self.holds = holding(
             own_uid=False,  # all containers of an engine have the same users
             memory=bounded,
             cpu=bounded and gives.cpu,  # the runtime obeys the container's control group
             own_root=True,  # the image; no folder of the machine is mounted
-            own_kernel=up_s < within_s,  # it has been started for this container
+            own_kernel=up_s < heard_at - asked_at,  # it has been started for this container
         )
+
+    async def _ran_out(self, container: Container) -> bool:
+        """Whether the engine has seen, or soon sees, that the kernel held the container's memory."""
+        with trio.move_on_after(_OOM_S):
+            while not await self._engine.ran_out(container.id):
+                await trio.sleep(_ASK_S)
+            return True
+        return False
 
     async def trial(self) -> None:
         pass
@@ -230,9 +259,9 @@ class _Docker:
     async def _end(self, container: Container) -> None:
         await container.close()
 
-    async def _make(self) -> Container:
+    async def _make(self, wall: Wall | None = None) -> Container:
         with self._waits.one_more():
-            number, sock = await self._engine.start(self._wall, [INIT, "relay"])
+            number, sock = await self._engine.start(wall or self._wall, [INIT, "relay"])
             container = Container(self._engine, number, sock)
             try:
                 await container.ready()

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar, TypeVarTuple, Unpack
 
 import docker
@@ -17,6 +18,7 @@ R = TypeVar("R")
 
 _CALL_S = 30.0
 _AT_ONCE = 16
+_SAID_MAX = 500
 LABEL = "org.occd.daemon"
 """The label of each container of ours. The value names the daemon that made the container."""
 
@@ -70,6 +72,11 @@ class Engine:
     async def gives(self) -> Gives:
         return await self._call(self._gives)
 
+    async def ran_out(self, container: str) -> bool:
+        """Whether the kernel has refused memory to the container, which may have gone since. The engine says
+        so of the last containers only, and a moment later."""
+        return await self._call(self._ran_out, container)
+
     async def has(self, image: str) -> bool:
         return await self._call(self._has, image)
 
@@ -82,7 +89,7 @@ class Engine:
                 function, *args, limiter=self._limiter, abandon_on_cancel=False
             )
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            said = " ".join(str(error).split())  # an engine may say many lines
+            said = " ".join(str(error).split())[:_SAID_MAX]  # an engine may say many lines
             raise SandboxFailed(f"Docker: {said}") from error
 
     def _start(self, wall: Wall, argv: list[str]) -> tuple[str, socket.socket]:
@@ -162,6 +169,13 @@ class Engine:
     def _gives(self) -> Gives:
         told = self._client.info()
         return Gives(told.get("MemoryLimit") is True, told.get("CPUShares") is True)
+
+    def _ran_out(self, container: str) -> bool:
+        # The engine does not end an answer without `until`, and has its own clock.
+        now = datetime.fromisoformat(self._client.info()["SystemTime"]).timestamp()
+        wanted = {"container": container, "event": "oom"}
+        told = self._client.events(since=0, until=f"{now:.6f}", filters=wanted, decode=True)
+        return any(True for _ in told)
 
     def _has(self, image: str) -> bool:
         try:

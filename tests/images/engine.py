@@ -27,6 +27,7 @@ _TOOLS = {
     "docker": "docker.io",
     "iptables": "iptables",
     "debootstrap": "debootstrap",
+    "runsc": "runsc",
 }
 # Debian 12 has Compose 1 only, which does not know systempaths=unconfined. PyPI has a build of Compose 2.
 _COMPOSE = Path(__file__).resolve().parents[2] / "packaging/locked/compose.txt"

@@ -47,10 +47,9 @@ def docker() -> Iterator[Engine]:
         unbounded.write_text(_UNBOUNDED.format(python="/usr/bin/python3"))
         unbounded.chmod(0o755)
         runtimes: dict[str, dict[str, object]] = {"unbounded": {"path": str(unbounded)}}
-        if gvisor := shutil.which("runsc"):
-            runtimes |= {
-                "runsc": {"path": gvisor, "runtimeArgs": ["--platform=ptrace", "--network=none"]}
-            }
+        for name, more in (("gvisor", []), ("gvisor-unbounded", ["--ignore-cgroups"])):
+            given = ["--platform=ptrace", "--network=none", *more]
+            runtimes[name] = {"path": shutil.which("runsc"), "runtimeArgs": given}
         (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes}))
         _pack_root(folder / "root.tar")
         with engine(folder, building=False) as runner:
@@ -113,6 +112,22 @@ async def test_a_runtime_that_forgets_limits_is_refused_unless_that_is_allowed(
         seen = await standing(lab)
         assert set(lab.sandbox.holds) == {"own-root"} <= seen
         assert "memory" not in seen
+
+
+@pytest.mark.parametrize(
+    ("runtime", "holds"),
+    [
+        ("gvisor", "level virtual: memory, cpu, own-root, own-kernel"),
+        ("gvisor-unbounded", "level basic: own-root, own-kernel"),
+    ],
+)
+async def test_gvisor_is_known_by_its_kernel_and_not_by_its_name(
+    docker: Engine, runtime: str, holds: str
+) -> None:
+    """occd cannot run programs in it yet, so what was found is read in the refusal."""
+    with pytest.raises(ConfigError, match=f"own-uid: not so here .{holds}"):
+        async with opened(docker, runtime, require=("own-uid",)):
+            raise AssertionError("it was opened")
 
 
 @pytest.mark.parametrize("name", ["own-uid", "own-kernel"])
