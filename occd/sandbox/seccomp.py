@@ -14,8 +14,8 @@ from occd.data import data_folder
 ALL_BITS = 2**64 - 1
 _X32 = 0x40000000
 _X32_CALLS = 640
-"""x32 has the architecture of x86-64, and numbers of its own for the same calls. Kafel does not look for these:
-where a kernel has x32, all calls would be made. Linux 6.18 has 548."""
+"""x32 has the architecture of x86-64, and numbers of its own for the same calls. Kafel does not look for
+these: where a kernel has x32, all calls would be made. Linux 6.18 has 548."""
 
 
 @dataclass(frozen=True, slots=True)
