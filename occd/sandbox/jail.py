@@ -6,7 +6,7 @@ occd dies, init sees the socket close and exits, and the kernel kills the other 
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 
 import trio
@@ -76,9 +76,8 @@ class _Started:
     ) -> None:
         self._group = group
         self._streams = streams
+        self._launcher = launcher
         self.init: Jail = launcher.jail
-        self.end: Callable[..., Awaitable[End | None]] = launcher.end
-        self.said = launcher.said
         self.stdin = stdin
         self.window = window
 
@@ -88,6 +87,12 @@ class _Started:
 
     def drain(self) -> None:
         self._pipes.drain()
+
+    async def end(self, answered: Callable[[int], None]) -> End | None:
+        return await self._launcher.end(answered)
+
+    def said(self) -> str:
+        return self._launcher.said()
 
     def usage(self) -> Usage | None:
         return self._group.usage() if self._group else None

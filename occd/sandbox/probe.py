@@ -39,14 +39,9 @@ async def probe(
     """
     known = _load(cache)
     asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
-    found = await sandbox.find(
-        [
-            pattern
-            for language in asked
-            for each in (language, *language.formatters)
-            for pattern in each.candidates
-        ]
-    )
+    programs: list[Language | Formatter] = [*asked]
+    programs += [formatter for language in asked for formatter in language.formatters]
+    found = await sandbox.find([pattern for each in programs for pattern in each.candidates])
     versions: dict[str, dict[str, str]] = {}
     formatters: dict[str, list[InstalledFormatter]] = {}
     limiter = trio.CapacityLimiter(_AT_ONCE)

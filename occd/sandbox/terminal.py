@@ -88,8 +88,8 @@ class Keyboard(trio.abc.SendStream):
 
 
 def end_of_file(*, at_start: bool) -> bytes:
-    """Ctrl-D, as often as it takes. Within a line the first one only gives the program the line as it is. Most
-    readers of lines (Python's, Java's, Perl's, Ruby's) take the second one for the line's end, and ask
+    """Ctrl-D, as often as it takes. Within a line the first one only gives the program the line as it is.
+    Most readers of lines (Python's, Java's, Perl's, Ruby's) take the second one for the line's end, and ask
     again."""
     return _CTRL_D if at_start else 3 * _CTRL_D
 
