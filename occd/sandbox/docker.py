@@ -113,7 +113,7 @@ def _size(archive: IO[bytes]) -> int:
 def _collect(packed: Path, wanted: Collect) -> Collected:
     with tempfile.TemporaryDirectory(prefix="occd-") as folder:
         with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter=_harmless)
+            tar.extractall(folder, filter=_harmless)  # noqa: S202
         with opened(folder) as box:
             return collect(box, wanted)
 
@@ -228,7 +228,7 @@ async def open_docker(
     config: Config, cache: Path | None, only: str | None
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
-    tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES},mode=1777,size="
+    tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES}"
     wall = Wall(
         image=settings.image,
         runtime=settings.runtime,
@@ -236,8 +236,8 @@ async def open_docker(
         label=secrets.token_hex(8),
         seccomp=for_docker(),
         tmpfs={
-            "/box": f"rw,exec,nosuid,nodev,nr_inodes={INODES},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
-            "/tmp": f"{tmpfs}{_TMP}",
+            "/box": f"{tmpfs},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
+            "/tmp": f"{tmpfs},mode=1777,size={_TMP}",
         },
         ulimits={"core": 1, "sigpending": 256, "msgqueue": 192 << 10, "memlock": 8 << 20},
         memory=2**29,

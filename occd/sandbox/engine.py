@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, TypeVarTuple, Unpack
 
 import docker
 import docker.errors
@@ -11,6 +11,9 @@ import requests
 import trio
 
 from occd.errors import SandboxFailed
+
+Args = TypeVarTuple("Args")
+R = TypeVar("R")
 
 _CALL_S = 30.0
 _AT_ONCE = 16
@@ -61,7 +64,7 @@ class Engine:
     async def close(self) -> None:
         await trio.to_thread.run_sync(self._client.close)
 
-    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def _call(self, function: Callable[[Unpack[Args]], R], *args: *Args) -> R:
         try:
             return await trio.to_thread.run_sync(
                 function, *args, limiter=self._limiter, abandon_on_cancel=False

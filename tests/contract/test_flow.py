@@ -63,7 +63,7 @@ from occd.queues import requeue
 from occd.roles.execute import Execute
 from occd.roles.following import Following
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree
+from occd.sandbox import Cell, Collected, Ended, Found, Run, Running, Tree
 from occd.scopes import cancel_when
 from occd.state import Presence, State
 
@@ -102,6 +102,9 @@ class FakeSandbox:
     formatters: Formatters = field(default_factory=dict)
 
     waits_s: float = 0.0
+
+    async def find(self, patterns: Sequence[str]) -> dict[str, list[Found]]:
+        return {}
 
     async def trial(self) -> None:
         """It is always fit."""
