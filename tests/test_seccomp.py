@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sandboxed import Lab
-from syscalls import answer, calls, in_a_jail, numbers, prober, read, tries, written, wrong
+from syscalls import Call, answer, calls, in_a_jail, numbers, prober, read, tries, written, wrong
 
 from occd.sandbox.profile import for_docker
 from occd.sandbox.seccomp import policy
@@ -25,7 +25,12 @@ pytestmark = pytest.mark.skipif(
 async def test_real_calls_have_the_same_answers(lab: Lab, tmp_path: Path) -> None:
     """In a jail, and under Docker's profile as libseccomp loads it. tests/images has Docker itself."""
     program, tried = prober(tmp_path), calls()
-    profile = tmp_path / "profile.json"
+    said = under_profile(program, tried, tmp_path)
+    assert wrong(tried, await in_a_jail(lab, program, tried), read(said, tried)) == []
+
+
+def under_profile(program: Path, tried: Sequence[Call], folder: Path) -> str:
+    profile = folder / "profile.json"
     profile.write_text(for_docker())
     # No process has another's number there, as in a jail. Without a mapping nobody is root.
     apart = [
@@ -35,11 +40,10 @@ async def test_real_calls_have_the_same_answers(lab: Lab, tmp_path: Path) -> Non
         "--kill-child",
         *([] if os.geteuid() == 0 else ["--user"]),
     ]
-    done = subprocess.run(
+    return subprocess.run(
         [*apart, sys.executable, Path(__file__).with_name("under_profile.py"), profile, program],
         input=written(tried), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert wrong(tried, await in_a_jail(lab, program, tried), read(done.stdout, tried)) == []
+    ).stdout  # fmt: skip
 
 
 def test_one_branch_of_the_profile_fits_each_call_and_has_the_policys_answer() -> None:

@@ -200,7 +200,8 @@ class _Docker:
             try:
                 await container.ready()
             except BaseException:
-                await container.close()
+                with trio.move_on_after(30, shield=True):
+                    await container.close()
                 raise
             return container
 
