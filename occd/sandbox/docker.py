@@ -33,6 +33,7 @@ from occd.sandbox.container import Container
 from occd.sandbox.engine import Engine, Wall
 from occd.sandbox.launcher import Waits
 from occd.sandbox.probe import probe
+from occd.sandbox.profile import for_docker
 from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
@@ -301,7 +302,7 @@ async def open_docker(
         runtime=settings.runtime,
         user=_USER,
         label=secrets.token_hex(8),
-        seccomp=None,
+        seccomp=for_docker(),
         tmpfs={
             "/box": f"{tmpfs},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
             "/tmp": f"{tmpfs},mode=1777,size={_TMP}",

@@ -31,7 +31,7 @@ class Wall:
     runtime: str | None
     user: int
     label: str
-    seccomp: str | None
+    seccomp: str
     tmpfs: dict[str, str]
     ulimits: dict[str, int]
     memory: int
@@ -97,8 +97,7 @@ class Engine:
         host = client.create_host_config(
             auto_remove=True,
             cap_drop=["ALL"],
-            security_opt=["no-new-privileges"]
-            + ([f"seccomp={wall.seccomp}"] if wall.seccomp else []),
+            security_opt=["no-new-privileges", f"seccomp={wall.seccomp}"],
             read_only=True,
             tmpfs=wall.tmpfs,
             network_mode="none",

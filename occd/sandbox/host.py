@@ -22,10 +22,12 @@ from occd.sandbox.box import INODES, SAFE
 from occd.sandbox.cgroup import Cgroups, find_cgroups
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Waits
 from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
+from occd.sandbox.seccomp import for_nsjail
 from occd.sandbox.slots import Slot, host_folder, lease
 
 _USER = 1000  # inside
 _TMP = 64 * 2**20
+_POLICY = "seccomp.kafel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Host:
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", "none:/dev/pts:devpts:newinstance,max=1,ptmxmode=0666,mode=0620",  # init takes the one
-            "--seccomp_policy", str(data_folder("sandbox") / "policy/seccomp.kafel"),
+            "--seccomp_policy", str(self.workspace / _POLICY),
             "--disable_rlimits", "--time_limit", "0",
             "--pass_fd", str(CONTROL_FD), "--", INIT, str(CONTROL_FD),
         ]  # fmt: skip
@@ -86,6 +88,9 @@ def open_host(config: Config) -> Iterator[Host]:
         ) from error
     with ExitStack() as ours:
         ours.callback(shutil.rmtree, workspace, ignore_errors=True)
+        policy = workspace / _POLICY
+        policy.write_text(for_nsjail())
+        policy.chmod(0o644)  # a launcher has another user
         root = _root(workspace, ours)
         found = find_cgroups()
         cgroups = found if found and found.claim() else None
