@@ -232,9 +232,10 @@ class _Docker:
     async def _ran_out(self, container: Container) -> bool:
         """Whether the engine has seen, or soon sees, that the kernel held the container's memory."""
         with trio.move_on_after(_OOM_S):
-            while not await self._engine.ran_out(container.id):
+            while True:
+                if await self._engine.ran_out(container.id):
+                    return True
                 await trio.sleep(_ASK_S)
-            return True
         return False
 
     async def trial(self) -> None:
