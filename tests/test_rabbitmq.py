@@ -223,6 +223,7 @@ class BusySandbox:
     """Runs a Python program for ever."""
 
     waits_s = 0.0
+    holds = ()
     languages: ClassVar = {"python": load_languages()["python"]}
     available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
     formatters: ClassVar[dict[str, Any]] = {}
