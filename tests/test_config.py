@@ -545,7 +545,7 @@ def as_nobody() -> Iterator[None]:
 def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:
     folder.parent.chmod(0o755)
     folder.chmod(0)
-    with as_nobody(), pytest.raises(ConfigError, match="^config: cannot be read: Permission"):
+    with as_nobody(), pytest.raises(ConfigError, match=r"^config: cannot be read: Permission"):
         load_config()
     folder.chmod(0o700)
 
