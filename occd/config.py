@@ -342,7 +342,7 @@ def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = No
     except OSError as error:
         if folder is None:
             raise ConfigError(
-                f"./config: cannot be looked for: {error.strerror}; this user may not use the folder in which "
+                f"./config: cannot be looked for: {error.strerror}; this user may not use the folder where "
                 "the command was started: name the configuration with --config, or start the command "
                 "elsewhere (cd /)"
             ) from error
