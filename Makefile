@@ -19,7 +19,7 @@ LOCKED := $(PIP) install $(EXACTLY)
 
 $(SETUP): pyproject.toml packaging/build_init.py sandbox/init/init.c sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
-	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@$(PIP) show pip > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV) # also where this was cut off before
 	@echo "occd: setting up in $(VENV) (once) ..."
 	@$(LOCKED) -r $(LOCK)/run.txt -r $(LOCK)/build.txt
 	@$(PIP) install --no-index --no-deps --no-build-isolation -e .

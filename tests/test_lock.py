@@ -236,9 +236,19 @@ def test_a_tampered_file_is_refused_in_words(checkout: Path, wheels: Path, tmp_p
     assert set_up(checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels)).returncode == 0
 
 
-def test_an_environment_that_was_not_finished_is_finished(checkout: Path, wheels: Path) -> None:
-    """As Debian leaves one where python3-venv is missing."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
+@pytest.mark.parametrize("there", [(), ("pip/__init__.py", "pip/__main__.py", "pip/_internal")])
+def test_a_first_start_that_was_cut_off_is_made_good(
+    there: tuple[str, ...], checkout: Path, wheels: Path
+) -> None:
+    """While it made the environment, before pip was there, and when some of pip was."""
+    subprocess.run([sys.executable, "-m", "venv", checkout / ".venv"], check=True)
+    packages = next((checkout / ".venv/lib").glob("python3.*/site-packages"))
+    whole = packages.rename(packages.with_name("whole"))
+    packages.mkdir()
+    for name in there:
+        (packages / name).parent.mkdir(exist_ok=True)
+        (whole / name).rename(packages / name)
+    shutil.rmtree(whole)
     done = set_up(checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
     assert (done.returncode, done.stderr) == (0, "")
     assert "trio" in installed(checkout)
