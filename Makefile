@@ -47,9 +47,9 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/python -m flake8_async --disable $(ASYNC_OFF) $$(git ls-files '*.py')
 
-# The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows.
+# The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows, ONLY=NAME also this package.
 lock: $(DEV)
-	PYTHON=$(CURDIR)/$(BIN)/python UV=$(CURDIR)/$(BIN)/uv KEEP=$(KEEP) packaging/lock.sh
+	PYTHON=$(CURDIR)/$(BIN)/python UV=$(CURDIR)/$(BIN)/uv KEEP=$(KEEP) ONLY=$(ONLY) packaging/lock.sh
 
 # Wheel, sdist, binary, bill of materials and sums, in dist/. Only of what is committed.
 release: $(DEV)
