@@ -186,7 +186,7 @@ static int open_cache(void) {
     if (mkdirat(above, "occd", 0700) != 0 && errno != EEXIST) cannot_write();
     struct stat is;
     int cache = open_in(above, "occd", O_RDONLY | FOLDER);
-    if (cache < 0 && (errno == ENOTDIR || errno == ELOOP)) fail("%s is no folder, or a link: remove it, " ELSEWHERE, where);
+    if (cache < 0 && (errno == ENOTDIR || errno == ELOOP)) fail("%s is no folder, or a link: move it away, " ELSEWHERE, where);
     if (cache < 0 || fstat(cache, &is) != 0) fail("%s: %s: remove it, " ELSEWHERE, where, strerror(errno));
     if (is.st_uid != geteuid()) fail("%s belongs to another user (%u): remove it, " ELSEWHERE, where, is.st_uid);
     if (is.st_mode & 077) fail("%s is open to other users, who may have changed it: remove it, " ELSEWHERE, where);
