@@ -18,7 +18,17 @@ from pack import pack
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _GLIBC = (2, 36)
 """What the file runs on: Debian 12's."""
-_ABSENT = ("setuptools", "pkg_resources", "pip", "tkinter", "PyInstaller", "_distutils_hack")
+_UNUSED = ("readline", "bz2", "_bz2", "lzma", "_lzma", "_uuid")
+"""Of Python's own. Each brings a library to keep up to date, and that of readline is under the GPL."""
+_ABSENT = (
+    "setuptools",
+    "pkg_resources",
+    "pip",
+    "tkinter",
+    "PyInstaller",
+    "_distutils_hack",
+    *_UNUSED,
+)
 _HIDDEN = ("anyio._backends._trio",)  # imported by name
 
 

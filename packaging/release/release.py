@@ -23,7 +23,7 @@ _DIST = _ROOT / "dist"
 
 
 def release(*, binary: bool) -> None:
-    if changed := _git("status", "--porcelain"):
+    if changed := _git("status", "--porcelain", "--untracked-files=normal"):
         raise SystemExit(f"occd: cannot release: these files are not as in the commit:\n{changed}")
     commit, made_at = _git("log", "-1", "--format=%H %ct").split()
     # PyInstaller's archives follow the order of sets.

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from pwd import getpwnam
 from textwrap import dedent
@@ -132,8 +132,10 @@ def lives(pid: int) -> bool:
 
 
 def commands(user: str, *argv: str, fails: bool = False) -> str:
-    """`occd` as an administrator calls it beside the daemon."""
-    return call("runuser", "-u", user, "--", "occd", f"--data-dir={DATA}", *argv, fails=fails)
+    """`occd` as an administrator calls it beside the daemon, in root's home, which is closed to others."""
+    folders = (f"--config={CONFIG}", f"--data-dir={DATA}")
+    with chdir("/root"):
+        return call("runuser", "-u", user, "--", "occd", *folders, *argv, fails=fails)
 
 
 def test_it_is_started_when_it_is_ready(server: serving.Server) -> None:
