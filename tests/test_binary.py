@@ -26,7 +26,12 @@ ENTER = """\
 exec unshare --mount -- /bin/sh -ec '
 here=$(pwd)
 mount --bind {root} {root}
-for folder in /proc /sys /dev {tmp}; do mkdir -p {root}$folder; mount --rbind $folder {root}$folder; done
+mkdir -p -m 711 /run/occd
+# /run/occd: who sees the same control groups must see the same leases of slots.
+for folder in /proc /sys /dev /run/occd {tmp}; do
+    mkdir -p {root}$folder
+    mount --rbind $folder {root}$folder
+done
 cd {root}
 pivot_root . mnt
 umount -l /mnt
