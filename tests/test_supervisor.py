@@ -126,3 +126,11 @@ def test_systemd_reads_the_unit_without_a_complaint(drop_in: str | None, tmp_pat
         ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_unit_is_started_with_the_machine_once_it_is_enabled(tmp_path: Path) -> None:
+    units = tmp_path / "etc/systemd/system"
+    units.mkdir(parents=True)
+    shutil.copy(UNIT, units)
+    subprocess.run(["systemctl", f"--root={tmp_path}", "enable", UNIT.name], check=True)
+    assert (units / f"multi-user.target.wants/{UNIT.name}").is_symlink()
