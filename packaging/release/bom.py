@@ -127,7 +127,7 @@ def _licences(package: Distribution) -> list[Part]:
 
 
 def _carried(package: Distribution, ref: str) -> Iterator[Part]:
-    """What the wheel itself says that it carries."""
+    """The parts that the wheel itself names."""
     found: dict[str, Part] = {}
     for file in sorted(package.files or (), key=str):
         if file.parent.name == "sboms":

@@ -804,6 +804,16 @@ async def test_an_outage_of_the_broker_runs_nothing_twice(
 LONG = b"a long line of output\n" * 100_000
 
 
+async def assert_long_output_is_whole(flow: Flow, submission: Submission) -> None:
+    """The output of `say_much`."""
+    _, result = await flow.settled(submission)
+    record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
+    assert result.run
+    assert not result.run.stdout.truncated
+    assert record.output
+    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+
+
 async def say_much(emit: Emit, stop: trio.Event) -> Outcome:
     """After the line that the fake always writes."""
     for at in range(0, len(LONG), 2**15):
@@ -884,12 +894,7 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
                 await trio.sleep(0.01)
             await trio.sleep(QUIET_S)
         go.set()
-        _, result = await flow.settled(submission)
-        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
-    assert result.run
-    assert not result.run.stdout.truncated
-    assert record.output
-    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+        await assert_long_output_is_whole(flow, submission)
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)
@@ -928,12 +933,7 @@ async def test_a_result_waits_for_the_log_that_its_node_tells_anew(
             with trio.move_on_after(QUIET_S):
                 await flow.state.submissions.settled(submission.id)
             rest.set()
-        _, result = await flow.settled(submission)
-        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
-    assert result.run
-    assert not result.run.stdout.truncated
-    assert record.output
-    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+        await assert_long_output_is_whole(flow, submission)
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)
