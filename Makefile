@@ -19,7 +19,7 @@ LOCKED := $(PIP) install $(EXACTLY)
 
 $(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/*) sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) show pip > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV) # also where this was cut off before
 	@echo "occd: setting up in $(VENV) (once) ..."
 	@$(LOCKED) -r $(LOCK)/run.txt -r $(LOCK)/build.txt
 	@$(PIP) install --no-index --no-deps --no-build-isolation -e .
@@ -47,9 +47,9 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/python -m flake8_async --disable $(ASYNC_OFF) $$(git ls-files '*.py')
 
-# The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows.
+# The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows, ONLY=NAME also this package.
 lock: $(DEV)
-	PYTHON=$(CURDIR)/$(BIN)/python UV=$(CURDIR)/$(BIN)/uv KEEP=$(KEEP) packaging/lock.sh
+	PYTHON=$(CURDIR)/$(BIN)/python UV=$(CURDIR)/$(BIN)/uv KEEP=$(KEEP) ONLY=$(ONLY) packaging/lock.sh
 
 # Wheel, sdist, binary, bill of materials and sums, in dist/. Only of what is committed.
 release: $(DEV)

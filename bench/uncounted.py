@@ -1,6 +1,7 @@
 """`python -m bench.uncounted ARGS` is `occd ARGS` of the same tree, of which nothing is counted or measured.
 
-What is left of the metrics are the calls in the flow, of functions that do nothing: some microseconds.
+The flow still calls functions that do nothing. These calls are all that is left of the
+metrics: some microseconds.
 """
 
 import trio

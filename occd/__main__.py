@@ -4,6 +4,8 @@ import signal
 
 
 def main() -> None:
+    # We inherit the ignoring of SIGCHLD from our parent. The kernel would then forget how our children ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Imports take some tenths of a second. Ctrl-C during them ends the process, without a traceback.
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:

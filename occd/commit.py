@@ -25,10 +25,12 @@ def commit() -> str | None:
         return None
     # As git sets them for its hooks, for another repository perhaps.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    look = ("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", *_MADE_OF)
+    # Whatever the user's settings are. With fsmonitor git starts a program, which may stay.
+    options = ("--no-optional-locks", "-c", "core.fsmonitor=false")
+    look = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", *_MADE_OF)
     try:
         done = subprocess.run(
-            ["git", "-C", root, *look],
+            ["git", "-C", root, *options, *look],
             env=clean,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -344,14 +344,21 @@ def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = No
 
     Raises ConfigError naming every key that is unknown or wrong.
     """
+    usual = Path("config")
     try:
-        if folder is not None:
-            folder.stat()
+        (folder or usual).stat()
     except FileNotFoundError:
-        raise ConfigError(f"--config {folder}: there is no such folder") from None
+        if folder is not None:
+            raise ConfigError(f"--config {folder}: there is no such folder") from None
     except OSError as error:
+        if folder is None:
+            raise ConfigError(
+                f"./config: cannot be looked for: {error.strerror}; this user may not use the folder where "
+                "the command was started: name the configuration with --config, or start the command "
+                "elsewhere (cd /)"
+            ) from error
         raise ConfigError(f"--config {folder}: cannot be read: {error.strerror}") from error
-    folder = folder or Path("config")
+    folder = folder or usual
     settings = read_settings(folder, flags or {})
     if place := settings.empty.get("accounts"):
         # To have none opens the server to everybody, which must not come of lines that were commented out.

@@ -26,6 +26,7 @@ RESTORING = "restore.part"
 _OPENING_S = 2.0
 _PAGES = 1000
 _STEPS = 1000
+_ANOTHER = "choose another --data-dir"
 _DAMAGED = (
     "stop occd, put a backup in its place or move it away (its data is lost then), start again"
 )
@@ -178,9 +179,11 @@ def open_file(folder: Path) -> Iterator[DataFile]:
             file.inspect(anchor, _OPENING_S)
             file.remember_place()
         except (OSError, sqlite3.Error, DataFileDamaged) as error:
-            words = error.strerror if isinstance(error, OSError) else error
+            words = f"{error.strerror}; {_ANOTHER}" if isinstance(error, OSError) else error
             reason = explain(path, error, "cannot be opened") or words
-            raise DataFolderError(f"the data folder {folder} cannot be used: {reason}") from error
+            raise DataFolderError(
+                f"the data folder {folder.absolute()} cannot be used: {reason}"
+            ) from error
         yield file
 
 
@@ -190,11 +193,11 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except FileExistsError as error:
         raise DataFolderError(
-            f"the data folder {folder} cannot be used: it is a file, not a folder"
+            f"the data folder {folder.absolute()} cannot be used: it is a file, not a folder; {_ANOTHER}"
         ) from error
     except OSError as error:
         raise DataFolderError(
-            f"the data folder {folder} cannot be made: {error.strerror}"
+            f"the data folder {folder.absolute()} cannot be made: {error.strerror}; {_ANOTHER}"
         ) from error
 
 

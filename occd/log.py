@@ -85,8 +85,10 @@ def _is_journal(stream: TextIO) -> bool:
 
 
 def _with_priority(_: WrappedLogger, level: str, line: EventDict) -> str:
-    """The journal takes <3> and the like away from the line's begin (sd-daemon(3))."""
-    return f"<{_PRIORITIES[level]}>{line}"
+    """The journal takes <3> and the like away from the begin of each line (sd-daemon(3)). An exception has
+    several."""
+    priority = f"<{_PRIORITIES[level]}>"
+    return priority + str(line).replace("\n", f"\n{priority}")
 
 
 def hide_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

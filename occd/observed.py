@@ -75,7 +75,7 @@ class Observed:
 
     async def text(self, patience_s: float) -> bytes:
         """All metrics, after a look that serves all who ask meanwhile, so that two do not wait for two looks.
-        What has not answered in `patience_s` is told as it was found before."""
+        A part that has not answered in `patience_s` is told as the last look found it."""
         self._wanted.set()
         with trio.move_on_after(patience_s):
             await self._looked.wait()

@@ -13,6 +13,8 @@ log = structlog.get_logger()
 _LOOK_S = 1.0
 _END_S = 30.0
 """Beyond the grace: last answers, and the end of nsjail's processes."""
+_PATIENCE_S = 5.0
+"""A drain waits no longer for a supervisor that reads nothing."""
 
 
 async def tell_readiness(problems: Callable[[], Awaitable[list[str]]]) -> None:
@@ -28,7 +30,10 @@ async def tell_readiness(problems: Callable[[], Awaitable[list[str]]]) -> None:
 async def tell_stop(grace_s: float) -> None:
     """occd drains, and may take longer for it than the unit's TimeoutStopSec."""
     micros = round((grace_s + _END_S) * 1e6)
-    await _tell("STOPPING=1", "STATUS=draining", f"EXTEND_TIMEOUT_USEC={micros}")
+    with trio.move_on_after(_PATIENCE_S) as patience:
+        await _tell("STOPPING=1", "STATUS=draining", f"EXTEND_TIMEOUT_USEC={micros}")
+    if patience.cancelled_caught:
+        log.warning("systemd was not told", said="STOPPING=1", reason="nobody reads its socket")
 
 
 def _place() -> str | None:
@@ -37,10 +42,12 @@ def _place() -> str | None:
 
 
 async def _tell(*lines: str) -> None:
+    """Wait while systemd has not read what was told before."""
     if place := _place():
         address = "\0" + place[1:] if place.startswith("@") else place
         with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as socket:
             try:
-                await socket.sendto("\n".join(lines).encode(), address)
+                await socket.connect(address)  # else no poll shows that the other end is full
+                await socket.send("\n".join(lines).encode())
             except OSError as error:
                 log.warning("systemd was not told", said=lines[0], reason=str(error))

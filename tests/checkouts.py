@@ -35,7 +35,7 @@ def commit_all(folder: Path, when: str = "") -> None:
 
 
 def copy_checkout(folder: Path, *parts: str) -> None:
-    """What a clone would hold (of these parts, or all) if everything were committed, without its `.git`."""
+    """Make what a clone would hold if everything were committed: these parts, or all, without `.git`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *parts],
         cwd=ROOT, check=True, capture_output=True, text=True,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from bom import bill_of_materials
 from debian import bootstrap
 from meeting import meeting
 from people import Browser, accounts
@@ -24,7 +26,12 @@ ENTER = """\
 exec unshare --mount -- /bin/sh -ec '
 here=$(pwd)
 mount --bind {root} {root}
-for folder in /proc /sys /dev {tmp}; do mkdir -p {root}$folder; mount --rbind $folder {root}$folder; done
+mkdir -p -m 711 /run/occd
+# /run/occd: who sees the same control groups must see the same leases of slots.
+for folder in /proc /sys /dev /run/occd {tmp}; do
+    mkdir -p {root}$folder
+    mount --rbind $folder {root}$folder
+done
 cd {root}
 pivot_root . mnt
 umount -l /mnt
@@ -243,3 +250,21 @@ def test_redis_and_rabbitmq_and_a_provider_work_from_it(
             id = browser.submit().json()["id"]
             result = browser.get(f"{API}/submissions/{id}?wait={PATIENCE_S}").json()
             assert result["run"]["stdout"] == "1\n"
+
+
+LIBRARIES = {
+    "libpython": "cpython",
+    "libcrypto": "openssl",
+    "libssl": "openssl",
+    "libsqlite": "sqlite",
+    "libz": "zlib",
+}
+
+
+def test_the_bill_of_materials_names_its_libraries(binary: Path, tmp_path: Path) -> None:
+    subprocess.run([binary, "--version"], check=True, env={"HOME": str(tmp_path)})
+    (inside,) = tmp_path.glob(".cache/occd/*/_internal")
+    libraries = {re.split(r"[0-9.]*\.so", path.name)[0] for path in inside.glob("lib*.so*")}
+    assert "libcrypto" in libraries
+    named = {part["name"] for part in bill_of_materials("1.0", "abc", 0, binary=True)["components"]}
+    assert {LIBRARIES.get(each, each) for each in libraries} - named == set()

@@ -102,6 +102,25 @@ def test_run_keeps_stdout_and_stderr_apart_and_gives_the_exit_code(folder: Path)
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
 
 
+@pytest.mark.parametrize("umask", [0o077, 0])
+def test_programs_run_the_same_whatever_the_umask_is(umask: int, folder: Path) -> None:
+    program = write(folder, "import os; print(oct(os.umask(0)))")
+    done = subprocess.run(
+        [OCCD, "run", program], capture_output=True, cwd=folder, umask=umask, timeout=2 * PATIENCE_S
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"0o22\n", b"")
+
+
+def test_a_caller_that_ignores_the_ends_of_children_is_none_of_a_programs_business(
+    folder: Path,
+) -> None:
+    """As a daemon in Perl or C may; it is inherited. No slot could be cleared."""
+    program = write(folder, "print('hi')")
+    ignoring = ["env", "--ignore-signal=CHLD", OCCD, "run", program]
+    done = subprocess.run(ignoring, capture_output=True, cwd=folder, timeout=2 * PATIENCE_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hi\n", b"")
+
+
 def test_run_ends_when_nobody_reads_its_output(folder: Path) -> None:
     """As a program in a shell's pipe ends: at its next write, not at a limit."""
     program = write(

@@ -57,6 +57,18 @@ def test_a_clone_tells_its_commit_and_whether_it_was_changed(clone: Path) -> Non
     assert version(clone) == f"occd, version {clean[1]}, commit {later}\n"
 
 
+def test_no_setting_of_git_hides_a_change_or_starts_a_program(clone: Path) -> None:
+    clean = version(clone).strip()
+    program, trace = clone.parent / "monitor", clone.parent / "started"
+    program.write_text(f"#!/bin/sh\ntouch {trace}\n")
+    program.chmod(0o755)
+    git("config", "core.fsmonitor", str(program), cwd=clone)
+    git("config", "status.showUntrackedFiles", "no", cwd=clone)
+    (clone / "occd/new.py").write_text("")
+    assert version(clone) == f"{clean}+dirty\n"
+    assert not trace.exists()
+
+
 def test_where_nothing_tells_no_commit_is_told(clone: Path) -> None:
     git("init", "-q", cwd=clone.parent)
     shutil.rmtree(clone / ".git")  # a repository around it is not its own

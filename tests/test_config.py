@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -528,17 +530,34 @@ def test_files_that_end_in_yml_are_read_too(folder: Path) -> None:
         load_config()
 
 
-def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:
-    folder.chmod(0)
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Whom modes of files bind, as they do not bind root."""
     if os.geteuid() == 0:
         os.seteuid(65534)
     try:
-        with pytest.raises(ConfigError, match="config: cannot be read"):
-            load_config()
+        yield
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
-        folder.chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:
+    folder.parent.chmod(0o755)
+    folder.chmod(0)
+    with as_nobody(), pytest.raises(ConfigError, match=r"^config: cannot be read: Permission"):
+        load_config()
+    folder.chmod(0o700)
+
+
+def test_in_a_folder_of_another_user_it_says_what_to_do(folder: Path, tmp_path: Path) -> None:
+    """As `sudo -u occd occd …` in root's home. No configuration is not what may be there."""
+    tmp_path.chmod(0)
+    with as_nobody(), pytest.raises(ConfigError, match=r"\./config: .* --config, .* \(cd /\)$"):
+        load_config()
+    with as_nobody():
+        assert load_config(Path("/")).config_dir == Path("/")
+    tmp_path.chmod(0o700)
 
 
 def test_files_that_cannot_be_read_are_named(folder: Path) -> None:

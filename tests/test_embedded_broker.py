@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from pydantic import SecretStr
 
-from occd.broker import DELIVERY_LIMIT, Broker
+from occd.broker import DELIVERY_LIMIT, KEPT, Broker
 from occd.broker.embedded import open_embedded
 from occd.config import Config, RedisConfig
 from occd.errors import DataFolderError
@@ -113,3 +113,28 @@ async def test_a_publish_waits_for_the_disk_where_a_power_cut_would_not_take_its
         monkeypatch.setattr(Database, "write", watched)
         await publish(broker, 1)
     assert waits == [state_apart]
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+async def test_a_dead_letter_may_go_while_somebody_looks_at_it(look: int, tmp_path: Path) -> None:
+    """It goes before so many looks of his."""
+    async with (
+        open_database(tmp_path) as database,
+        open_embedded(Config(data_dir=tmp_path), database) as broker,
+    ):
+        await publish(broker, 1)
+        with closing(sqlite3.connect(tmp_path / "occd.db", isolation_level=None)) as other:
+            other.execute("UPDATE messages SET queue = ?, kept_at = 1", ["q" + KEPT])
+        looks = 0
+
+        def go(statement: str) -> None:
+            nonlocal looks
+            looks += "FROM messages" in statement
+            if looks == look:
+                with closing(sqlite3.connect(tmp_path / "occd.db", isolation_level=None)) as other:
+                    other.execute("DELETE FROM messages")
+
+        await database.read(lambda db: db.set_trace_callback(go))  # which is read next, too
+        found = await broker.one_kept("q", "1")
+        assert looks == 1
+        assert (found is None) == (look == 1)

@@ -55,9 +55,10 @@ def test_the_sdist_holds_what_a_build_needs(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    missing = tracked("occd", "templates", "static", "sandbox", "web", "packaging") - held
+    parts = ("occd", "templates", "static", "sandbox", "web", "packaging", "docs", "tests", "bench")
+    missing = tracked(*parts) - held
     assert missing == set()
-    assert {"LICENSE", "README.md", "pyproject.toml"} <= held
+    assert {"LICENSE", "README.md", "CONTRIBUTING.md", "pyproject.toml", "Makefile"} <= held
     assert not any(name.startswith(("web/node_modules", ".venv", "data/")) for name in held)
 
 

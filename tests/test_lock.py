@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,24 @@ def test_a_tampered_file_is_refused_in_words(checkout: Path, wheels: Path, tmp_p
     assert set_up(checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels)).returncode == 0
 
 
+@pytest.mark.parametrize("there", [(), ("pip/__init__.py", "pip/__main__.py", "pip/_internal")])
+def test_a_first_start_that_was_cut_off_is_made_good(
+    there: tuple[str, ...], checkout: Path, wheels: Path
+) -> None:
+    """While it made the environment, before pip was there, and when some of pip was."""
+    subprocess.run([sys.executable, "-m", "venv", checkout / ".venv"], check=True)
+    packages = next((checkout / ".venv/lib").glob("python3.*/site-packages"))
+    whole = packages.rename(packages.with_name("whole"))
+    packages.mkdir()
+    for name in there:
+        (packages / name).parent.mkdir(exist_ok=True)
+        (whole / name).rename(packages / name)
+    shutil.rmtree(whole)
+    done = set_up(checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "trio" in installed(checkout)
+
+
 def test_only_what_is_locked_is_installed(checkout: Path, wheels: Path, tmp_path: Path) -> None:
     """With newer releases at hand, and with a tampered file beside an index that has the right one."""
     way = tmp_path / "way"
@@ -285,14 +304,14 @@ def simple_index(folder: Path, wheels: Path) -> str:
 
 # Refreshing it.
 
-LEAF = """\
+TREE = """\
 [build-system]
 requires = ["leaf"]
 [project]
 name = "tree"
 version = "1"
 requires-python = ">=3.11"
-dependencies = ["leaf>=1"]
+dependencies = ["leaf>=1", "twig"]
 [dependency-groups]
 dev = ["leaf"]
 binary = ["leaf"]
@@ -301,36 +320,72 @@ compose = ["leaf"]
 """
 
 
-def test_a_newer_release_is_taken_when_the_lock_is_refreshed(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text(LEAF)
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Its lock is made of `releases` alone."""
+
+    folder: Path
+    releases: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "packaging/locked"
+
+    def make_lock(self, **settings: str) -> subprocess.CompletedProcess[str]:
+        index = simple_index(self.folder / "index", self.releases)
+        known = python_only() | {"UV_DEFAULT_INDEX": index, "UV_NO_CACHE": "1"}
+        # -o: the Makefile would set the environment up.
+        return subprocess.run(
+            ["make", "-s", "-f", f"{ROOT}/Makefile", "-o", ".venv/.dev", "lock"],
+            cwd=self.folder, env=known | settings, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+
+    def refresh(self, **settings: str) -> set[str]:
+        """What is locked then."""
+        done = self.make_lock(**settings)
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in self.lock.iterdir()) == FILES
+        return {
+            line
+            for path in self.lock.iterdir()
+            for line in re.findall(r"^\w+==\S+", path.read_text(), re.MULTILINE)
+        }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "pyproject.toml").write_text(TREE)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "packaging").mkdir()
     shutil.copy(ROOT / "packaging/lock.sh", tmp_path / "packaging")
     releases = tmp_path / "releases"
     releases.mkdir()
-    lock = tmp_path / "packaging/locked"
-
-    def refresh(**settings: str) -> set[str]:
-        index = simple_index(tmp_path / "index", releases)
-        known = python_only() | {"UV_DEFAULT_INDEX": index, "UV_NO_CACHE": "1"}
-        # -o: the Makefile would set the environment up.
-        make = ["make", "-s", "-f", f"{ROOT}/Makefile", "-o", ".venv/.dev", "lock"]
-        subprocess.run(make, cwd=tmp_path, check=True, env=known | settings)
-        assert sorted(path.name for path in lock.iterdir()) == FILES
-        return {
-            line
-            for path in lock.iterdir()
-            for line in re.findall(r"^leaf==\S+", path.read_text(), re.MULTILINE)
-        }
-
     wheel(releases, "leaf", "1.0")
-    assert refresh() == {"leaf==1.0"}
-    before = {path.name: path.read_bytes() for path in lock.iterdir()}
-    wheel(releases, "leaf", "1.1")
-    assert refresh(KEEP="1") == {"leaf==1.0"}
-    assert {path.name: path.read_bytes() for path in lock.iterdir()} == before
-    assert refresh() == {"leaf==1.1"}
-    hashes = re.findall("sha256:([0-9a-f]{64})", (lock / "run.txt").read_text())
-    assert hashes == [
-        hashlib.sha256((releases / "leaf-1.1-py3-none-any.whl").read_bytes()).hexdigest()
-    ]
+    wheel(releases, "twig", "1.0")
+    return Project(tmp_path, releases)
+
+
+def test_a_newer_release_is_taken_when_the_lock_is_refreshed(project: Project) -> None:
+    assert project.refresh() == {"leaf==1.0", "twig==1.0"}
+    before = {path.name: path.read_bytes() for path in project.lock.iterdir()}
+    newer = wheel(project.releases, "leaf", "1.1")
+    assert project.refresh(KEEP="1") == {"leaf==1.0", "twig==1.0"}
+    assert {path.name: path.read_bytes() for path in project.lock.iterdir()} == before
+    assert project.refresh() == {"leaf==1.1", "twig==1.0"}
+    (of_leaf,) = re.findall(
+        r"^leaf==1\.1 \\\n +--hash=sha256:(\w+)$",
+        (project.lock / "run.txt").read_text(),
+        re.MULTILINE,
+    )
+    assert of_leaf == hashlib.sha256(newer.read_bytes()).hexdigest()
+
+
+def test_one_package_is_refreshed_alone(project: Project) -> None:
+    project.refresh()
+    wheel(project.releases, "leaf", "1.1")
+    wheel(project.releases, "twig", "1.1")
+    assert project.refresh(ONLY="twig") == {"leaf==1.0", "twig==1.1"}
+    assert project.refresh(ONLY="leaf") == {"leaf==1.1", "twig==1.1"}
+    refused = project.make_lock(ONLY="twigs")
+    assert refused.returncode != 0
+    assert "has no package twigs" in refused.stderr

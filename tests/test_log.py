@@ -99,6 +99,23 @@ def test_the_journal_is_told_the_level_of_each_line(
         assert [json.loads(line[3:])["event"] for line in lines] == ["it"] * 6
 
 
+def test_the_journal_is_told_the_level_of_each_line_of_an_exception(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.fstat(2)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w"))
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    set_up_logging("console")
+    try:
+        raise OSError("first\nsecond")
+    except OSError:
+        structlog.get_logger().exception("it")
+    sys.stderr.close()
+    lines = capfd.readouterr().err.splitlines()
+    assert {"<3>OSError: first", "<3>second"} <= set(lines)
+    assert {line[:3] for line in lines} == {"<3>"}
+
+
 def test_a_stderr_that_leads_elsewhere_than_the_journal_has_plain_lines(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -461,10 +461,10 @@ def test_what_others_could_change_is_refused(home: Home, tmp_path: Path) -> None
     elsewhere.mkdir(mode=0o700)
     home.cache.parent.mkdir(mode=0o700)
     home.cache.symlink_to(elsewhere)
-    assert f"{home.cache} is no folder, or a link: remove it" in home.refused()
+    assert f"{home.cache} is no folder, or a link: move it away" in home.refused()
     home.cache.unlink()
     home.cache.touch()
-    assert f"{home.cache} is no folder, or a link: remove it" in home.refused()
+    assert f"{home.cache} is no folder, or a link: move it away" in home.refused()
     home.cache.unlink()
     home.cache.mkdir(mode=0o770)
     home.cache.chmod(0o770)
@@ -486,6 +486,51 @@ def test_another_users_folder_is_refused(home: Home) -> None:
         os.chown(folder, 0, 0)
     os.chown(home.unpacked / "occd", 4321, 4321)
     assert "was damaged" in home.run().stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+def test_nothing_is_left_in_another_users_home(home: Home, tmp_path: Path) -> None:
+    """As by `sudo -E`, whose owner could not use ~/.cache any more, or could have folders made elsewhere."""
+    target = tmp_path / "target"
+    target.mkdir()
+    os.chown(home.folder, 4321, 4321)
+    assert f"{home.folder} belongs to another user (4321)" in home.refused()
+    assert list(home.folder.iterdir()) == []
+    (home.folder / "link").symlink_to(target)
+    os.lchown(home.folder / "link", 4321, 4321)
+    os.chown(target, 4321, 4321)
+    home.environment["HOME"] += "/link"
+    assert f"{target} belongs to another user (4321)" in home.refused()
+    assert list(target.iterdir()) == []
+
+
+NOBODY = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+def test_nobody_is_another_user_where_all_users_are_known(home: Home) -> None:
+    """In a user namespace it is also root, and whoever else has no number there."""
+    home.folder.chmod(0o755)
+    os.chown(home.folder, NOBODY, NOBODY)
+    assert f"{home.folder} belongs to another user ({NOBODY})" in home.refused()
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folders are for its user alone
+        folder = Path(made)
+        folder.chmod(0o755)
+        program = shutil.copy(home.program, folder)
+        (folder / "home").mkdir()
+        os.chown(folder / "home", 4321, 4321)
+        inside = ["setpriv", "--reuid=4321", "--regid=4321", "--clear-groups", "unshare", "-Ur"]
+        done = subprocess.run(
+            [*inside, program, "exit", "7"], env={"HOME": f"{made}/home"}, capture_output=True
+        )
+    assert (done.returncode, done.stderr) == (7, b"")
+
+
+def test_a_deep_home_that_is_not_there_is_made(home: Home) -> None:
+    home.environment["HOME"] += "/" + "/".join("d" * 250 for _ in range(6))
+    home.good()
+    home.environment["HOME"] += "/" + "/".join("d" * 250 for _ in range(10))
+    assert "the path of the cache is too long" in home.refused()
 
 
 @pytest.mark.parametrize("sign", ":;$")

@@ -1173,6 +1173,29 @@ async def test_half_of_a_log_whose_node_died_gives_way_to_what_the_result_has(
         assert not found.run.stdout.truncated
 
 
+async def test_a_result_that_waits_for_its_log_is_not_sent_again_and_again(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.state.redis.submissions._LATER_S", 0.001)
+    size = 2**22
+
+    def got() -> int:
+        (line,) = re.findall(r"total_net_input_bytes:(\d+)", server.command("INFO", "stats"))
+        return int(line)
+
+    async with opened(server) as state:
+        submission = replace(make(), stdin=bytes(size))
+        assert await state.submissions.begin(submission, "3", "node", Taken(log=True)) == 1
+        before = got()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(state.submissions.finish, submission.id, 1, result(), submission)
+            await trio.sleep(1)
+            assert (await state.submissions.status(submission.id)) == "running"
+            await state.submissions.whole(submission.id, 1)
+        assert (await state.submissions.status(submission.id)) == "finished"
+        assert got() - before < 4 * size  # base64
+
+
 async def follow_anew(state: State, id: str, seen: trio.Event) -> None:
     last = (await state.log.watch(id, 0))[-1].seq
     seen.set()

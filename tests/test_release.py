@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bom import bill_of_materials
-from checkouts import ROOT, commit_all, copy_checkout
+from checkouts import ROOT, commit_all, copy_checkout, git
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from locked import locked
@@ -19,12 +19,12 @@ from locked import locked
 WHEN = "1767225600"
 
 
-def release(clone: Path, umask: int) -> Path:
+def release(clone: Path, umask: int, **environment: str) -> Path:
     """The folder that it fills."""
-    known = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    known = {name: value for name, value in os.environ.items() if name[:7] != "SOURCE_"}
     done = subprocess.run(
         [sys.executable, clone / "packaging/release/release.py", "--without-binary"],
-        cwd="/", env=known, umask=umask, capture_output=True, text=True, check=False,
+        cwd="/", env=known | environment, umask=umask, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return clone / "dist"
@@ -49,7 +49,7 @@ def dist(clones: tuple[Path, Path]) -> Path:
 
 
 def test_built_twice_it_is_the_same(clones: tuple[Path, Path], dist: Path) -> None:
-    again = release(clones[1], 0o077)
+    again = release(clones[1], 0o077, SOURCE_COMMIT="of-something-else")
     made = {path.name: path.read_bytes() for path in dist.iterdir()}
     assert {path.name: path.read_bytes() for path in again.iterdir()} == made
     kinds = ("py3-none-linux_x86_64.whl", ".tar.gz", "-requirements.txt", ".cdx.json", "SHA256SUMS")
@@ -69,13 +69,30 @@ def test_the_sums_are_those_of_all_files(dist: Path) -> None:
 def test_a_changed_clone_is_not_released(clones: tuple[Path, Path]) -> None:
     stray = clones[1] / "occd/stray.py"
     stray.write_text("")
+    git("config", "status.showUntrackedFiles", "no", cwd=clones[1])  # whatever git's settings are
     done = subprocess.run(
         [sys.executable, clones[1] / "packaging/release/release.py", "--without-binary"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     stray.unlink()
+    git("config", "--unset", "status.showUntrackedFiles", cwd=clones[1])
     assert done.returncode == 1
     assert done.stderr.endswith("these files are not as in the commit:\n?? occd/stray.py\n")
+
+
+def test_a_file_that_only_this_clone_ignores_is_not_released(clones: tuple[Path, Path]) -> None:
+    stray, exclude = clones[1] / "occd/stray.orig", clones[1] / ".git/info/exclude"
+    stray.write_text("a secret")
+    exclude.write_text("*.orig\n")
+    done = subprocess.run(
+        [sys.executable, clones[1] / "packaging/release/release.py", "--without-binary"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    stray.unlink()
+    exclude.unlink()
+    assert done.returncode == 1
+    assert done.stderr.endswith("these files are in no commit: occd/stray.orig\n")
+    assert not (clones[1] / "dist").exists()
 
 
 def parts(bill: dict[str, Any]) -> dict[str, dict[str, Any]]:

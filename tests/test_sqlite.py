@@ -320,15 +320,20 @@ async def test_a_folder_in_use_is_refused_naming_its_process(tmp_path: Path) -> 
         pass
 
 
-async def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+async def test_an_unusable_folder_is_refused_with_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual folder is `data`, wherever occd was started."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
     for folder, reason in {
-        tmp_path / "file": "cannot be used: it is a file, not a folder",
-        tmp_path / "file" / "below": "cannot be made: Not a directory",
-        Path("/proc/x"): "cannot be made: No such file or directory",
+        "file": "cannot be used: it is a file, not a folder",
+        "file/below": "cannot be made: Not a directory",
+        "/proc/x": "cannot be made: No such file or directory",
     }.items():
-        with pytest.raises(DataFolderError, match=f"{folder} {reason}$"):
-            async with open_database(folder):
+        said = f"{tmp_path / folder} {reason}; choose another --data-dir$"
+        with pytest.raises(DataFolderError, match=said):
+            async with open_database(Path(folder)):
                 pass
 
 

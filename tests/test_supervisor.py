@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from serving import OCCD, PATIENCE_S, serving, start, wait_open
+
+from occd import supervisor
 
 UNIT = Path(__file__).parents[1] / "packaging/systemd/occd.service"
 
@@ -59,6 +63,57 @@ def test_systemd_is_told_why_occd_is_not_ready(
             server.process.wait()
 
 
+def fill(place: Path) -> int:
+    """As somebody does who tells more than is read; the number of messages."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        for count in range(100_000):
+            try:
+                sender.sendto(b"STATUS=full", str(place))
+            except BlockingIOError:
+                return count
+    raise AssertionError("never full")
+
+
+class Steps(trio.abc.Instrument):
+    count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_occd_waits_idly_for_a_supervisor_that_is_slow_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none() -> list[str]:
+        return []
+
+    with told(tmp_path / "notify", monkeypatch) as listener:
+        unread, steps = fill(tmp_path / "notify"), Steps()
+        with trio.fail_after(PATIENCE_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(supervisor.tell_readiness, none)
+                await trio.testing.wait_all_tasks_blocked()
+                trio.lowlevel.add_instrument(steps)
+                await trio.sleep(0.2)
+                trio.lowlevel.remove_instrument(steps)
+                for _ in range(unread):
+                    assert listener.recv(1024) == b"STATUS=full"
+                said = await trio.to_thread.run_sync(listener.recv, 1024)
+        assert said.startswith(b"READY=1")
+        assert steps.count < 10
+
+
+async def test_no_drain_waits_long_for_a_supervisor_that_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_PATIENCE_S", 0.2)
+    with told(tmp_path / "notify", monkeypatch):
+        fill(tmp_path / "notify")
+        with trio.fail_after(PATIENCE_S):
+            await supervisor.tell_stop(30)
+
+
 @pytest.mark.parametrize("drop_in", [None, "root.conf"])
 def test_systemd_reads_the_unit_without_a_complaint(drop_in: str | None, tmp_path: Path) -> None:
     assert shutil.which("systemd-analyze"), "systemd-analyze is missing: install systemd"
@@ -71,3 +126,11 @@ def test_systemd_reads_the_unit_without_a_complaint(drop_in: str | None, tmp_pat
         ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_unit_is_started_with_the_machine_once_it_is_enabled(tmp_path: Path) -> None:
+    units = tmp_path / "etc/systemd/system"
+    units.mkdir(parents=True)
+    shutil.copy(UNIT, units)
+    subprocess.run(["systemctl", f"--root={tmp_path}", "enable", UNIT.name], check=True)
+    assert (units / f"multi-user.target.wants/{UNIT.name}").is_symlink()

@@ -333,12 +333,16 @@ def _named(*names: object) -> dict[str, str]:
 
 
 def _one_kept(db: sqlite3.Connection, queue: str, key: str) -> tuple[Kept, bytes] | None:
-    for kept in _kept(db, queue, _NAMES):
-        if kept.key == key:
-            statement = "SELECT body FROM messages WHERE queue = ? AND key = ? ORDER BY number"
-            (body,) = db.execute(statement, [queue + KEPT, key]).fetchone()
-            return kept, body
-    return None
+    """In one look: somebody may take the letter at any moment."""
+    columns = ", ".join(("reason", "kept_at", "body", *_NAMES))
+    found = db.execute(
+        f"SELECT {columns} FROM messages WHERE queue = ? AND key = ? ORDER BY number",  # noqa: S608
+        [queue + KEPT, key],
+    ).fetchone()
+    if found is None:
+        return None
+    reason, time, body, *names = found
+    return Kept(key, reason, time, len(body), _named(*names)), body
 
 
 def _count_kept(db: sqlite3.Connection) -> dict[str, int]:

@@ -142,7 +142,7 @@ class RabbitmqBroker:
         self._missing = trio.Event()
         self._turns: dict[str, Turn] = {}
         self._looking = trio.Lock()
-        """Who looks at kept dead letters takes them meanwhile, and another would see the others alone."""
+        """A look at kept dead letters takes them for its time. A second look would see only the others."""
 
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
         if queue not in self._declared:

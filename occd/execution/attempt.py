@@ -371,5 +371,5 @@ class Attempt:
             await self._state.log.append(submission.id, self.number, batch)
         if self._left:
             await artifacts.store(self._state.blobs, submission.id, self._left)
-        if self._kept:
+        if self._kept and self._kept.is_whole:
             await self._state.submissions.whole(submission.id, self.number)

@@ -38,9 +38,12 @@ class Kept:
             for event in events:
                 self._size += self._file.write(wire.store_event(event) + b"\n")
         except OSError as error:
-            log.warning("a log is not kept for a state that may be emptied", reason=str(error))
-            self.close()
-            self._size = 0
+            self._give_up(error)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `batches` gives all that was added."""
+        return self._open
 
     @property
     def size(self) -> int:
@@ -57,4 +60,9 @@ class Kept:
             while batch := [wire.load_event(line) for line in islice(lines, _BATCH)]:
                 yield batch
         except OSError as error:
-            log.warning("a log that was kept cannot be read", reason=str(error))
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        log.warning("a log is not kept for a state that may be emptied", reason=str(error))
+        self.close()
+        self._size = 0

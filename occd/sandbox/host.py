@@ -77,6 +77,8 @@ def refuse_exposed_folders(config: Config) -> None:
 
 @contextmanager
 def open_host(config: Config) -> Iterator[Host]:
+    # Users of jobs go through our folders, and programs inherit it. What is private has an explicit mode.
+    os.umask(0o022)
     try:
         user = kernel.enter_private_mounts()
         folder = host_folder(user)

@@ -17,8 +17,18 @@ from pack import pack
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _GLIBC = (2, 36)
-"""What the file runs on: Debian 12's."""
-_ABSENT = ("setuptools", "pkg_resources", "pip", "tkinter", "PyInstaller", "_distutils_hack")
+"""The oldest glibc on which the file runs: Debian 12's."""
+_UNUSED = ("readline", "bz2", "_bz2", "lzma", "_lzma", "_uuid")
+"""Of Python's own. Each brings a library to keep up to date, and that of readline is under the GPL."""
+_ABSENT = (
+    "setuptools",
+    "pkg_resources",
+    "pip",
+    "tkinter",
+    "PyInstaller",
+    "_distutils_hack",
+    *_UNUSED,
+)
 _HIDDEN = ("anyio._backends._trio",)  # imported by name
 
 
@@ -114,7 +124,7 @@ def _refuse_newer_glibc(folder: Path) -> None:
 
 
 def _call(*argv: Path | str, cwd: Path | None = None) -> str:
-    """What it says, which is shown only when it fails."""
+    """Run a command, and return its output. SystemExit tells the output of one that fails."""
     done = subprocess.run(
         argv, cwd=cwd, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

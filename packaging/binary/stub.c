@@ -124,33 +124,31 @@ static int next_record(const char **place, struct record *record) {
     return 1;
 }
 
-/* Makes `path`, with the folders above it, where they are not yet there; the first error, or 0. */
-static int make_folders(char *path) {
-    int error = 0;
-    for (char *slash = path + 1;; slash++) {
-        char was = *slash;
-        if (was && was != '/') continue;
-        *slash = 0;
-        if (mkdir(path, 0700) != 0 && errno != EEXIST && !error) error = errno;
-        *slash = was;
-        if (!was) return error;
-    }
+/* Whether each user has a number of his own here, so that NOBODY is one of them. In most user namespaces the owners
+ * that they do not know are NOBODY, root among them. */
+static int all_users_known(void) {
+    unsigned long long first, outside, count = 0;
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    int all = !map || (fscanf(map, "%llu %llu %llu", &first, &outside, &count) == 3 && count == UINT32_MAX);
+    if (map) fclose(map);
+    return all;
 }
 
-/* Goes down to `path`, which has no link in it, and refuses what another user could change. In a user namespace the
- * owners that it does not know are NOBODY, root among them. */
-static int open_trusted(const char *path) {
+/* Goes down `path`, whose first `there` bytes are there and without a link, makes what is missing, and refuses what
+ * another user could change. Nothing is made below what is refused. */
+static int open_trusted(const char *path, size_t there) {
     char shown[PATH_MAX] = "/", *rest = strdup(path + 1);
-    int folder = away(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    int folder = away(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)), all_known = all_users_known();
     for (char *part = strtok(rest, "/");; part = strtok(NULL, "/")) {
         struct stat is;
         if (folder < 0 || fstat(folder, &is) != 0) fail("%s: %s: mend it, " ELSEWHERE, path, strerror(errno));
-        if (is.st_uid != 0 && is.st_uid != geteuid() && is.st_uid != NOBODY)
+        if (is.st_uid != 0 && is.st_uid != geteuid() && (is.st_uid != NOBODY || all_known))
             fail("%s belongs to another user (%u), who could change what is executed: set HOME to your own folder, " ELSEWHERE,
                  shown, is.st_uid);
         if ((is.st_mode & S_IWOTH) && !(is.st_mode & S_ISVTX))
             fail("%s: everybody may write there and could change what is executed: chmod o-w it, " ELSEWHERE, shown);
         if (!part) return folder;
+        if (strlen(shown) >= there && mkdirat(folder, part, 0700) != 0 && errno != EEXIST) cannot_write();
         if (shown[1]) strcat(shown, "/");
         strcat(shown, part);
         int inner = open_in(folder, part, O_PATH | FOLDER);
@@ -169,21 +167,26 @@ static int open_cache(void) {
     else
         fail("HOME is not set, so there is no place to unpack to: set XDG_CACHE_HOME to a folder of your own");
     if (length >= PATH_MAX - 128) fail("the path of the cache is too long: name another folder with XDG_CACHE_HOME");
-    strcpy(where, path);
-    int error = make_folders(path); /* on a read-only file system also where they are all there */
-    if (!realpath(path, where)) {
-        strcpy(where, path);
-        if (error) errno = error;
-        cannot_write();
+    char whole[PATH_MAX], *missing = path + length; /* what is there ends where this begins */
+    strcpy(whole, path);
+    while (!realpath(*path ? path : "/", where)) {
+        strcpy(where, whole);
+        if (errno != ENOENT || missing == path) cannot_write();
+        while (*--missing != '/');
+        *missing = 0;
     }
+    const char *rest = whole + (missing - path);
+    size_t there = strlen(where);
+    if (there + strlen(rest) >= PATH_MAX - 128) fail("the path of the cache is too long: name another folder with XDG_CACHE_HOME");
+    if (*rest) strcpy(there > 1 ? where + there : where, rest);
     if (strpbrk(where, ":;$")) /* LD_LIBRARY_PATH cannot hold it */
         fail("%s: a path with one of : ; $ does not work: name another folder with XDG_CACHE_HOME", where);
-    int above = open_trusted(where);
+    int above = open_trusted(where, there);
     strcat(where, strcmp(where, "/") ? "/occd" : "occd");
     if (mkdirat(above, "occd", 0700) != 0 && errno != EEXIST) cannot_write();
     struct stat is;
     int cache = open_in(above, "occd", O_RDONLY | FOLDER);
-    if (cache < 0 && (errno == ENOTDIR || errno == ELOOP)) fail("%s is no folder, or a link: remove it, " ELSEWHERE, where);
+    if (cache < 0 && (errno == ENOTDIR || errno == ELOOP)) fail("%s is no folder, or a link: move it away, " ELSEWHERE, where);
     if (cache < 0 || fstat(cache, &is) != 0) fail("%s: %s: remove it, " ELSEWHERE, where, strerror(errno));
     if (is.st_uid != geteuid()) fail("%s belongs to another user (%u): remove it, " ELSEWHERE, where, is.st_uid);
     if (is.st_mode & 077) fail("%s is open to other users, who may have changed it: remove it, " ELSEWHERE, where);

@@ -7,6 +7,7 @@ binary alone.
 """
 
 import base64
+import ctypes
 import json
 import os
 import platform
@@ -126,7 +127,7 @@ def _licences(package: Distribution) -> list[Part]:
 
 
 def _carried(package: Distribution, ref: str) -> Iterator[Part]:
-    """What the wheel itself says that it carries."""
+    """The parts that the wheel itself names."""
     found: dict[str, Part] = {}
     for file in sorted(package.files or (), key=str):
         if file.parent.name == "sboms":
@@ -165,6 +166,18 @@ def _of_c() -> Iterator[Part]:
     yield _part(name, version, f"pkg:generic/{name}@{version}", "LGPL-2.1-or-later")
 
 
+_GCC = "GPL-3.0-or-later WITH GCC-exception-3.1"
+_OF_FILES = {"libffi": "MIT", "libgcc_s": _GCC, "libstdc++": _GCC}
+
+
+def _of_files() -> list[tuple[str, str]]:
+    """Libraries that do not tell their versions: their names, and the numbers in the names of their files."""
+    ctypes.CDLL("libstdc++.so.6")  # ctypes itself needs libffi
+    loaded = Path("/proc/self/maps").read_text()
+    found = re.findall(r"/(libffi|libgcc_s|libstdc\+\+)\.so\.([0-9.]+)$", loaded, re.MULTILINE)
+    return sorted(set(found))
+
+
 def _of_the_binary() -> Iterator[Part]:
     libraries = {
         "cpython": (platform.python_version(), "PSF-2.0"),
@@ -175,6 +188,8 @@ def _of_the_binary() -> Iterator[Part]:
     }
     for name, (version, licence) in libraries.items():
         yield _part(name, version, f"pkg:generic/{name}@{version}", licence)
+    for name, version in _of_files():
+        yield _part(name, version, f"pkg:generic/{name}@{version}", _OF_FILES[name])
     made_by = locked("binary.txt")[canonicalize_name("pyinstaller")]
     purl = f"pkg:pypi/pyinstaller@{made_by.version}"
     yield _part("pyinstaller", made_by.version, purl, "GPL-2.0-or-later WITH Bootloader-exception")

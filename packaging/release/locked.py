@@ -20,7 +20,9 @@ class Locked:
 
 
 def locked(file: str) -> dict[NormalizedName, Locked]:
-    """What a file of the folder names. Raises ValueError for a line that is no package with its hashes."""
+    """The packages that a file of the folder names.
+
+    Raises ValueError for a line that is no package with its hashes."""
     found = {}
     lines = (FOLDER / file).read_text().replace("\\\n", "").splitlines()
     for line in lines:

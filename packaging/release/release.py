@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 from bom import bill_of_materials
@@ -23,13 +24,18 @@ _DIST = _ROOT / "dist"
 
 
 def release(*, binary: bool) -> None:
-    if changed := _git("status", "--porcelain"):
+    if changed := _git("status", "--porcelain", "--untracked-files=normal"):
         raise SystemExit(f"occd: cannot release: these files are not as in the commit:\n{changed}")
     commit, made_at = _git("log", "-1", "--format=%H %ct").split()
-    # PyInstaller's archives follow the order of sets.
-    same = {"SOURCE_DATE_EPOCH": made_at, "PYTHONHASHSEED": "0"}
+    # PyInstaller's archives follow the order of sets. A SOURCE_COMMIT of the caller's would be believed.
+    same = {
+        "SOURCE_DATE_EPOCH": made_at,
+        "PYTHONHASHSEED": "0",
+        "SOURCE_COMMIT": commit[:12],
+    }
     shutil.rmtree(_DIST, ignore_errors=True)
     _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", _DIST, _ROOT, **same)
+    _refuse_strays()
     (wheel,) = _DIST.glob("*.whl")
     version = wheel.name.split("-")[1]
     if binary:
@@ -44,6 +50,17 @@ def release(*, binary: bool) -> None:
     )
     (_DIST / "SHA256SUMS").write_text(sums)
     print(sums, end="")
+
+
+def _refuse_strays() -> None:
+    """The build does not know of all that git ignores: of the user's own list, and of .git/info/exclude."""
+    (sdist,) = _DIST.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {each.name.partition("/")[2] for each in archive if not each.isdir()}
+    known = {*_git("ls-files", "-z").split("\0"), "PKG-INFO", "occd/_data/commit"}
+    if strays := sorted(held - known):
+        shutil.rmtree(_DIST)
+        raise SystemExit(f"occd: cannot release: these files are in no commit: {', '.join(strays)}")
 
 
 def _git(*words: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import random
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -808,6 +809,16 @@ async def test_an_outage_of_the_broker_runs_nothing_twice(
 LONG = b"a long line of output\n" * 100_000
 
 
+async def assert_long_output_is_whole(flow: Flow, submission: Submission) -> None:
+    """The output of `say_much`."""
+    _, result = await flow.settled(submission)
+    record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
+    assert result.run
+    assert not result.run.stdout.truncated
+    assert record.output
+    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+
+
 async def say_much(emit: Emit, stop: trio.Event) -> Outcome:
     """After the line that the fake always writes."""
     for at in range(0, len(LONG), 2**15):
@@ -888,12 +899,7 @@ async def test_a_long_output_outlives_a_state_that_is_emptied_before_its_result_
                 await trio.sleep(0.01)
             await trio.sleep(QUIET_S)
         go.set()
-        _, result = await flow.settled(submission)
-        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
-    assert result.run
-    assert not result.run.stdout.truncated
-    assert record.output
-    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+        await assert_long_output_is_whole(flow, submission)
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)
@@ -932,12 +938,50 @@ async def test_a_result_waits_for_the_log_that_its_node_tells_anew(
             with trio.move_on_after(QUIET_S):
                 await flow.state.submissions.settled(submission.id)
             rest.set()
-        _, result = await flow.settled(submission)
-        record = await flow.state.submissions.get(submission.id, 2 * len(LONG) + 100)
-    assert result.run
-    assert not result.run.stdout.truncated
+        await assert_long_output_is_whole(flow, submission)
+
+
+@pytest.mark.parametrize("flow", EMPTIED, indirect=True)
+async def test_a_log_that_the_disk_did_not_take_is_not_told_as_whole(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """State is emptied while the program runs. Its later output alone would look like all of it."""
+    monkeypatch.setattr("occd.state.redis.submissions._WHOLE_S", 0.1)
+
+    def full(**_: Any) -> Any:
+        return Path("/dev/full").open("w+b")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    emptied, end = trio.Event(), b"the end\n"
+
+    async def say_more(emit: Emit, stop: trio.Event) -> Outcome:
+        said = await say_much(emit, stop)
+        await emptied.wait()
+        emit("stdout", end)
+        return replace(said, stdout=replace(said.stdout, size=said.stdout.size + len(end)))
+
+    flow.sandbox.behave = say_more
+    async with flow.running():
+        submission = await flow.submit()
+        with trio.fail_after(SOON_S):
+            while True:  # until the output is there
+                with suppress(EventsReset):
+                    await flow.state.log.watch(submission.id, len(LONG) // 2**15)
+                    break
+                await trio.sleep(0.01)
+        flow.seam.empty()
+        emptied.set()
+        with trio.fail_after(SOON_S):
+            while True:
+                with suppress(UnknownSubmission):
+                    record = await flow.state.submissions.settled(submission.id, 2 * len(LONG))
+                    break
+                await trio.sleep(0.01)
+    assert record.result
+    assert record.result.run
     assert record.output
-    assert record.output[RUN, "stdout"] == b"done\n" + LONG
+    assert record.output[RUN, "stdout"] == (b"done\n" + LONG)[:HEAD_BYTES]
+    assert record.result.run.stdout.truncated
 
 
 @pytest.mark.parametrize("flow", EMPTIED, indirect=True)

@@ -225,6 +225,7 @@ def test_a_failure_of_ours_is_said_to_be_ours_and_the_program_is_run_again(
             offers = editor.part("offers").locator("button:visible")
             expect(offers).to_have_text(["Run again"])
             offers.press("Enter")
+            editor.expect_verdict("busy", "Running…")  # until then it shows the last run's prompt
             editor.wait_terminal("name?")
             editor.type("you", "Enter")
             editor.expect_verdict("good")

@@ -8,9 +8,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
 from serving import Server
 
-from e2e.editor import ASKS, DESK, PATIENCE_MS, Editor, new_context
+from e2e.editor import ASKS, DESK, Editor, new_context
 from e2e.relay import relay
 
+_ANSWER_S = 5
 WHY = "may not pass WebSocket frames"
 
 
@@ -30,8 +31,8 @@ class Way:
         self.junk: str | bytes | None = None
         """What comes instead of what the server sends."""
         self._dead = 0
-        self._asked: set[str] = set()
-        """What went on and is not answered yet."""
+        self._asked: set[tuple[int, str]] = set()
+        """What went on over each connection and is not answered yet."""
         self.page = page
         page.clock.install()
         page.route_web_socket("**/ws", self._carry)
@@ -42,14 +43,19 @@ class Way:
 
         def up(text: str | bytes) -> None:
             if self.up and number > self._dead:
-                self._asked.add(json.loads(text)["ref"])
+                self._asked.add((number, json.loads(text)["ref"]))
                 server.send(text)
 
         def down(text: str | bytes) -> None:
-            self._asked.discard(json.loads(text).get("ref"))
+            self._asked.discard((number, json.loads(text).get("ref")))
             if self.down and number > self._dead:
                 socket.send(self.junk or text)
 
+        def closed(code: int | None, reason: str | None) -> None:
+            self._asked = {each for each in self._asked if each[0] != number}
+            server.close(code=code, reason=reason)
+
+        socket.on_close(closed)
         socket.on_message(up)
         server.on_message(down)
 
@@ -61,7 +67,7 @@ class Way:
         """What the page does in this time, it does at once. A busy server has the time to answer."""
         for _ in range(seconds):
             run_clock(self.page, 1)
-            deadline = time.monotonic() + PATIENCE_MS / 1000
+            deadline = time.monotonic() + _ANSWER_S
             while self._asked and time.monotonic() < deadline:
                 self.page.wait_for_timeout(5)
 

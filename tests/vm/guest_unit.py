@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from pwd import getpwnam
 from textwrap import dedent
@@ -102,7 +102,7 @@ def server() -> Iterator[serving.Server]:
     secret.touch(0o600)  # root's: systemd reads it
     secret.write_text(f"OCCD_GRACE_S={GRACE_S}\n")
     try:
-        systemctl("start", NAME)
+        systemctl("enable", "--now", NAME)
         nobody = cast("subprocess.Popen[bytes]", None)
         yield serving.Server(nobody, DATA, Path(), Path(), port=8000)
     finally:
@@ -132,14 +132,20 @@ def lives(pid: int) -> bool:
 
 
 def commands(user: str, *argv: str, fails: bool = False) -> str:
-    """`occd` as an administrator calls it beside the daemon."""
-    return call("runuser", "-u", user, "--", "occd", f"--data-dir={DATA}", *argv, fails=fails)
+    """`occd` as an administrator calls it beside the daemon, in root's home, which is closed to others."""
+    folders = (f"--config={CONFIG}", f"--data-dir={DATA}")
+    with chdir("/root"):
+        return call("runuser", "-u", user, "--", "occd", *folders, *argv, fails=fails)
 
 
 def test_it_is_started_when_it_is_ready(server: serving.Server) -> None:
     answer = server.get("/readyz")
     assert answer.status == 200, answer.body
     assert (show("ActiveState"), show("StatusText")) == ("active", "ready")
+
+
+def test_it_is_started_with_the_machine(server: serving.Server) -> None:
+    assert systemctl("is-enabled", NAME) == "enabled\n"
 
 
 def test_it_runs_as_the_user_whose_the_data_are(server: serving.Server) -> None:

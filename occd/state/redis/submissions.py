@@ -236,8 +236,8 @@ class RedisSubmissions:
             (submission.owner or "") if submission else "",
             *map(store_event, events),
         )
-        while (answer := await step())[0] == b"later":  # noqa: ASYNC110  (another process tells it)
-            await trio.sleep(_LATER_S)
+        while (answer := await step())[0] == b"later":
+            await self._until_whole(id, str(attempt), float(answer[1]))
         said, key, payer, owes = answer
         done: bool = said == b"done"
         await self._indexes.after_end(
@@ -246,6 +246,16 @@ class RedisSubmissions:
         if submission and done:
             await self._indexes.add(submission)
         return done
+
+    async def _until_whole(self, id: str, attempt: str, left_s: float) -> None:
+        """Wait for the rest of the log, at most so long. The look is short: a result may have MiB."""
+        look = ("HMGET", self._store.keys(id)[0], "attempts", "whole_by" + attempt)
+        with trio.move_on_after(left_s):
+            while True:
+                ((latest, whole_by),) = await self._store.link.run(look, certain=False)
+                if whole_by is None or latest != attempt.encode():
+                    return
+                await trio.sleep(_LATER_S)
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         found = await self._store.step("get", id, 2 * output_max, certain=False)

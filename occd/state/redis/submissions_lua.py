@@ -84,7 +84,7 @@ end
     + """
 local status, whole_by = get('status'), tonumber(get('whole_by' .. ARGV[2]) or '')
 if whole_by and status ~= 'finished' and ARGV[2] == get('attempts') then
-  if whole_by > now() then return {'later', '', '', ''} end
+  if whole_by > now() then return {'later', string.format('%.3f', whole_by - now() + 0.001), '', ''} end
   if ARGV[11] ~= '' then -- half of a log is all that is known
     redis.call('DEL', H, E)
     status = false
