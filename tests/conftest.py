@@ -69,20 +69,7 @@ def language_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def lab(nothing_left_over: None, language_cache: Path) -> AsyncIterator[Lab]:
-    import os as _os
-
-    config = Config()
-    if _os.environ.get("TRY_DOCKER"):
-        from occd.config import ExecuteConfig, SandboxConfig
-
-        config = Config(
-            sandbox=SandboxConfig(
-                kind="docker", host="unix:///var/tmp/occd-dev-engine/socket", image="occd/dev2"
-            ),
-            execute=ExecuteConfig(slots=2),
-        )
-        language_cache = Path("/tmp/docker-cache.json")
-    async with open_sandbox(config, language_cache) as sandbox:
+    async with open_sandbox(Config(), language_cache) as sandbox:
         yield Lab(sandbox)
 
 
