@@ -39,6 +39,7 @@ from occd.languages import (
     Installed,
     InstalledFormatter,
     Language,
+    Packages,
     load_languages,
 )
 from occd.levels import Holds
@@ -699,7 +700,7 @@ async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> Non
         assert "not installed" in (result.message or "")
 
 
-FORMATTER = InstalledFormatter(Formatter("", (), ("{bin}", "{file}")), "/usr/bin/tidy")
+FORMATTER = InstalledFormatter(Formatter(Packages(), (), ("{bin}", "{file}")), "/usr/bin/tidy")
 
 
 @pytest.mark.parametrize(
