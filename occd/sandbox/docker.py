@@ -210,7 +210,9 @@ class _Docker:
         bounded = gives.memory and not took_all and await self._ran_out(container)
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         if not own_kernel:  # which would not know the machine's terminals
-            self._wall = replace(self._wall, one_terminal=True)
+            self._walls = {
+                root: replace(wall, one_terminal=True) for root, wall in self._walls.items()
+            }
         self.holds = holding(
             own_uid=False,  # all containers of an engine have the same users
             memory=bounded,
