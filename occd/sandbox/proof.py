@@ -14,12 +14,20 @@ _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 
 
 async def prove(sandbox: Sandbox, what: str, unproven: Callable[[str], list[str]]) -> None:
-    """Run the trial job in `what`. Raises SandboxUnavailable when it does not succeed, or claims that do not
-    hold are found in what it tells."""
+    """Run the trial job in `what` of each root. Raises SandboxUnavailable when it does not succeed, or claims
+    that do not hold are found in what it tells."""
+    for root in sandbox.roots:
+        await _prove(sandbox, root, what, unproven)
+
+
+async def _prove(
+    sandbox: Sandbox, root: str, what: str, unproven: Callable[[str], list[str]]
+) -> None:
     limits = Limits()
+    language = next(iter(sandbox.languages.values()))
     run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
     try:
-        async with sandbox.cell(next(iter(sandbox.languages.values())), (), limits) as cell:
+        async with sandbox.cell(language, (), limits, root) as cell:
             outcome = (await cell.run(run)).outcome
     except SandboxFailed as error:
         raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
