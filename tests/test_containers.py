@@ -8,7 +8,7 @@ import docker
 import pytest
 from engine import Reached
 from sandboxed import Lab
-from shared_engine import IMAGE
+from shared_engine import NAME
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
@@ -18,7 +18,7 @@ from occd.sandbox import open_sandbox
 @asynccontextmanager
 async def opened(engine: Reached, slots: int = 1) -> AsyncIterator[Lab]:
     config = Config(
-        sandbox=SandboxConfig(kind="docker", host=engine.host, image=IMAGE),
+        sandbox=SandboxConfig(kind="docker", host=engine.host, images=(NAME,)),
         execute=ExecuteConfig(slots=slots),
     )
     async with open_sandbox(config, only="python") as sandbox:

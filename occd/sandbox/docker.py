@@ -24,6 +24,7 @@ import trio
 from occd import rules
 from occd.config import Config
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
+from occd.images import USUAL, tag
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
@@ -191,7 +192,7 @@ class _Docker:
             up_s = float(told)
         except ValueError:
             raise SandboxUnavailable(
-                f"a trial container ended with {outcome}", "Build its image anew: make images"
+                f"a trial container ended with {outcome}", "Build its image anew: occd images"
             ) from None
         took_all = outcome is not None and outcome.succeeded
         bounded = gives.memory and not took_all and await self._ran_out(container)
@@ -279,9 +280,10 @@ async def open_docker(
     config: Config, cache: Path | None, only: str | None
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
+    name = (settings.images or (USUAL,))[0]
     tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES}"
     wall = Wall(
-        image=settings.image,
+        image=tag(name),
         runtime=settings.runtime,
         user=_USER,
         label=secrets.token_hex(8),
@@ -299,7 +301,10 @@ async def open_docker(
     try:
         engine = Engine(settings.host)
         if not await engine.has(wall.image):
-            raise SandboxUnavailable(f"Docker has no image {wall.image}", "Build it: make images")
+            raise SandboxUnavailable(
+                f"Docker has no image {wall.image}",
+                f"Build it, as root: occd images {name} --docker",
+            )
     except SandboxFailed as error:
         raise SandboxUnavailable(str(error), "Is Docker's engine running?") from error
     async with trio.open_nursery() as nursery:
