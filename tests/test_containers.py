@@ -8,7 +8,7 @@ import docker
 import pytest
 from engine import Reached
 from sandboxed import Lab
-from shared_engine import NAME
+from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
@@ -18,7 +18,9 @@ from occd.sandbox import open_sandbox
 @asynccontextmanager
 async def opened(engine: Reached, slots: int = 1) -> AsyncIterator[Lab]:
     config = Config(
-        sandbox=SandboxConfig(kind="docker", host=engine.host, images=(NAME,)),
+        sandbox=SandboxConfig(
+            kind="docker", host=engine.host, images=(IMAGE.removeprefix("occd/"),)
+        ),
         execute=ExecuteConfig(slots=slots),
     )
     async with open_sandbox(config, only="python") as sandbox:
