@@ -166,8 +166,11 @@ class _Nsjail:
     @property
     def isolation(self) -> list[str]:
         version = self._host.cgroups.version if self._host.cgroups else None
+        images = ", ".join(filter(None, self.roots))
         return [
             "nsjail: user, mount, pid, network, ipc, uts and cgroup namespaces, seccomp deny-list",
+            f"programs see files of images ({images})" if images else
+            "programs see the machine's /usr",
             "a host user id for each job" if "own-uid" in self.holds else
             "weaker: all jobs run as one host user id (occd is not root)",
             f"limits and usage by cgroup v{version}" if version else

@@ -1,5 +1,6 @@
 """The file systems of which jails show one: the machine's, or those of images."""
 
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from occd import images
 from occd.config import Config
+from occd.data import data_folder
 from occd.errors import SandboxUnavailable
 from occd.sandbox import kernel
 from occd.sandbox.find import remedy
@@ -60,12 +62,29 @@ def _root(config: Config, workspace: Path, name: str) -> Iterator[Root]:
 @contextmanager
 def _image(config: Config, name: str) -> Iterator[Path]:
     with images.opened(config.data_dir, name) as image:
-        if image.architecture != platform.machine():
+        shell = _architecture(image.root, "/bin/sh")
+        if shell is None:
+            raise SandboxUnavailable(f"the image {name} has no /bin/sh", remedy(name))
+        if shell != _architecture(data_folder("sandbox"), "bin/occd-init"):
             raise SandboxUnavailable(
                 f"the image {name} is for {image.architecture}, and this machine is {platform.machine()}",
                 remedy(name),
             )
         yield image.root
+
+
+def _architecture(root: Path, program: str) -> bytes | None:
+    """What a program's header says, for comparison. None when there is no such program."""
+    with ExitStack() as ours:
+        try:
+            folder = os.open(root, os.O_PATH | os.O_CLOEXEC)
+            ours.callback(os.close, folder)
+            opened = kernel.open_within(folder, program)
+            ours.callback(os.close, opened)
+        except FileNotFoundError:
+            return None
+        header = ours.enter_context(open(kernel.shown(opened), "rb")).read(20)
+        return header[4:6] + header[18:]  # of ELF: the class, the order of bytes, the machine
 
 
 def _refuse_exposed_folders(config: Config, source: Path) -> None:
