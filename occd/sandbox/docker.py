@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -47,15 +47,21 @@ _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
 _OOM_S = 5.0
-_ASK_S = 0.05
+_SENTRY_BYTES = 64 * 2**20
+"""Memory of gVisor's kernel, beside that of the programs."""
+_SENTRY_THREADS = 8192
+"""A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
+number it holds itself."""
 _EXAMINE = f"""\
 read up idle < /proc/uptime
-echo "$up"
+if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
+echo "$up $open"
 read go
 eaten=0123456789abcdef
 while [ ${{#eaten}} -lt {_EATS} ]; do eaten=$eaten$eaten; done
 """
-"""Tells for how long its kernel has been up; then takes more memory than it may, when it is told to."""
+"""Tells for how long its kernel has been up, and whether it can open a file of init. Then takes more memory
+than it may, when it is told to."""
 
 _FIND = """\
 set -f
@@ -83,16 +89,18 @@ class _Cell:
     ) -> Ended:
         kept: Tree | None = None
         collected = Collected()
-        async with self._docker.container() as container:
-            with ExitStack() as opened_files:
-                files = run.files if run.tree else together(self._files, run.files)
-                archives = [archive(files)]  # first: what a tree has in their places is left out
-                if run.tree:
-                    archives.append(opened_files.enter_context(run.tree.folder.open("rb")))
-                size = sum(_size(each) for each in archives)
-                await container.fill(archives)
-            outcome = await container.run(run, size, task_status)
-            if run.keep or run.collect:
+        async with AsyncExitStack() as opened_files:
+            files = run.files if run.tree else together(self._files, run.files)
+            archives = [archive(files)]  # first: what a tree has in their places is left out
+            if run.tree:
+                archives.append(opened_files.enter_context(run.tree.folder.open("rb")))
+            size = sum(_size(each) for each in archives)
+            container = await opened_files.enter_async_context(
+                self._docker.container(run.limits.memory + size)
+            )
+            await container.fill(archives)
+            outcome = await container.run(run, self._docker.room(size), task_status)
+            if (run.keep or run.collect) and not container.gone:
                 self._trees += 1
                 packed = self._folder / f"tree{self._trees}"
                 with packed.open("wb") as into:
@@ -156,6 +164,8 @@ class _Docker:
         self._ready: deque[Container] = deque()
         self._making = 0
         self._came = trio.Condition()
+        self._limits_stay = False
+        """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
         self.languages = load_languages()
         self.available: Available = {}
@@ -207,20 +217,22 @@ class _Docker:
         outcome: Outcome | None = None
         with send, stdin:
             try:
+                updates = await self._updates(container)
                 outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
-            except* SandboxFailed:  # gVisor dies as a whole
+            except* SandboxFailed:  # the trial's end is looked at below
                 pass
             finally:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await container.close()
         try:
-            up_s = float(told)
+            up, *opened = told.decode().split()
+            up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
                 f"a trial container ended with {outcome}", "Build its image anew: make images"
             ) from None
         took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await self._ran_out(container)
+        bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
         self.holds = holding(
             own_uid=False,  # all containers of an engine have the same users
             memory=bounded,
@@ -228,15 +240,31 @@ class _Docker:
             own_root=True,  # the image; no folder of the machine is mounted
             own_kernel=up_s < heard_at - asked_at,  # it has been started for this container
         )
+        self._wall = replace(self._wall, init_is_root=bool(opened))
+        if not updates:
+            self._limits_stay = True
+            self._wall = replace(
+                self._wall,
+                memory=self._usual_memory() + _SENTRY_BYTES,
+                processes=_SENTRY_THREADS,
+            )
 
-    async def _ran_out(self, container: Container) -> bool:
-        """Whether the engine has seen, or soon sees, that the kernel held the container's memory."""
-        with trio.move_on_after(_OOM_S):
-            while True:
-                if await self._engine.ran_out(container.id):
-                    return True
-                await trio.sleep(_ASK_S)
-        return False
+    def _usual_memory(self) -> int:
+        """What a program may ask for, and its box, before a container is made for it alone."""
+        asked = [
+            limits.memory
+            for each in self.languages.values()
+            for limits in (each.limits, each.compile_limits)
+        ]
+        return max(asked) + BOX_BYTES
+
+    async def _updates(self, container: Container) -> bool:
+        """Whether the limits of a container can be set anew."""
+        try:
+            await self._engine.limit(container.id, _EATS, self._wall.processes)
+        except SandboxFailed:  # gVisor cannot
+            return False
+        return True
 
     async def trial(self) -> None:
         pass
@@ -248,9 +276,17 @@ class _Docker:
         with tempfile.TemporaryDirectory(prefix="occd-") as folder:
             yield _Cell(self, files, limits.box, Path(folder))
 
+    def room(self, size: int) -> int | None:
+        """What `Container.run` is told of a box with `size` bytes."""
+        return None if self._limits_stay else size
+
     @asynccontextmanager
-    async def container(self) -> AsyncIterator[Container]:
-        container = self._ready.popleft() if self._ready else await self._make()
+    async def container(self, memory: int) -> AsyncIterator[Container]:
+        """`memory` is what the program and its box may have, in bytes."""
+        if self._limits_stay and memory > self._wall.memory - _SENTRY_BYTES:
+            container = await self._make(replace(self._wall, memory=memory + _SENTRY_BYTES))
+        else:
+            container = self._ready.popleft() if self._ready else await self._make()
         self._nursery.start_soon(self._prepare)
         try:
             yield container
@@ -263,7 +299,9 @@ class _Docker:
 
     async def _make(self, wall: Wall | None = None) -> Container:
         with self._waits.one_more():
-            number, sock = await self._engine.start(wall or self._wall, [INIT, "relay"])
+            wall = wall or self._wall
+            user = [str(wall.user)] if wall.init_is_root else []
+            number, sock = await self._engine.start(wall, [INIT, "relay", *user])
             container = Container(self._engine, number, sock)
             try:
                 await container.ready()

@@ -36,6 +36,9 @@ class Wall:
     ulimits: dict[str, int]
     memory: int
     processes: int
+    init_is_root: bool = False
+    """Programs have `user` either way. An init that is root is out of their reach also in a kernel that would
+    let a process open the files of others of its user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Engine:
         host = client.create_host_config(
             auto_remove=True,
             cap_drop=["ALL"],
+            cap_add=["SETUID", "SETGID", "KILL"] if wall.init_is_root else [],
             security_opt=["no-new-privileges", f"seccomp={wall.seccomp}"],
             read_only=True,
             tmpfs=wall.tmpfs,
@@ -116,7 +120,7 @@ class Engine:
             wall.image,
             argv,
             hostname="box",
-            user=f"{wall.user}:{wall.user}",
+            user="0:0" if wall.init_is_root else f"{wall.user}:{wall.user}",
             working_dir="/box",
             stdin_open=True,
             tty=False,

@@ -60,6 +60,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -76,6 +77,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -153,12 +155,31 @@ enum { ACTIVE_SHARE = 200, QUIET_LOOKS = 16 };
 enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
 
-static int control;
-static int master; /* of the jail's terminal; -1: the machine has no terminal left */
-
 static void fail(const char *what) {
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
     _exit(125);
+}
+
+static int control;
+static int master; /* of the jail's terminal; -1: the machine has no terminal left */
+static uid_t their_user; /* 0: theirs and ours are one */
+
+void be_them(void) {
+    if (their_user && (setresgid(their_user, their_user, their_user) != 0 || setresuid(their_user, their_user, their_user) != 0))
+        _exit(125);
+}
+
+/* Of this thread alone: the C library would change all of them. */
+static void make_as(uid_t uid) {
+    if (syscall(SYS_setresuid, -1, uid, -1) != 0) fail("setresuid");
+}
+
+void begin_theirs(void) {
+    if (their_user) make_as(their_user);
+}
+
+void end_theirs(void) {
+    if (their_user) make_as(0);
 }
 
 /* The number of files that come with the message. */
@@ -193,6 +214,10 @@ static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
         for (size_t i = 0; i < count; i++) close(files[i]); /* the message was for an init that died */
         free(go);
     }
+}
+
+static uint64_t earlier(uint64_t one, uint64_t other) {
+    return one < other ? one : other;
 }
 
 static uint64_t now_ns(void) {
@@ -234,11 +259,23 @@ static int send_master(void) {
     return sendmsg(control, &message, 0) == sizeof text;
 }
 
+/* gVisor knows no TIOCGPTPEER. No program runs yet. */
+static int open_their_side(void) {
+    int number, theirs = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    char path[32];
+    if (theirs >= 0 || errno != ENOTTY || ioctl(master, TIOCGPTN, &number) != 0) return theirs;
+    snprintf(path, sizeof path, "/dev/pts/%d", number);
+    begin_theirs();
+    theirs = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    end_theirs();
+    return theirs;
+}
+
 /* Returns the program's side of the terminal. */
 static int open_terminal(const struct go *go) {
     int unlocked = 0;
     if (ioctl(master, TIOCSPTLCK, &unlocked) != 0) fail_to_start("cannot have a terminal");
-    int theirs = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int theirs = open_their_side();
     struct termios settings;
     struct winsize window = {.ws_row = (unsigned short)go->rows, .ws_col = (unsigned short)go->cols};
     if (theirs < 0 || tcgetattr(theirs, &settings) != 0) fail_to_start("cannot open a terminal");
@@ -263,6 +300,7 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     if (!go->told) limit(RLIMIT_NPROC, go->processes);
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
+    be_them();
     environ = envp;
     execvp(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
@@ -338,21 +376,35 @@ static uint64_t shared_bytes(const char *task, const char *status) {
     return strstr(text, "\nPss_Shmem:") ? kilobytes(text, "\nPss_Shmem:") : all;
 }
 
+static struct usage before; /* what the jail had used before its program started, where it is counted with the program's */
+
+/* Memory by the account of a kernel that serves this jail alone. */
+static struct usage all_memory(void) {
+    char text[4096];
+    if (!read_proc(".", "meminfo", text, sizeof text)) fail("cannot read the memory");
+    uint64_t mapped = kilobytes(text, "\nMapped:");
+    return (struct usage){
+        .memory = kilobytes(text, "MemTotal:") - kilobytes(text, "\nMemFree:") - mapped,
+        .mapped_files = mapped,
+    };
+}
+
 /* Memory and CPU time of every process but init and its clerk, with page tables, and memory of the writable file systems.
  * Mapped files of these file systems would count twice, hence the larger of the two. */
-static struct usage sample(pid_t clerk) {
+static struct usage sample(const struct go *go, pid_t clerk) {
     struct rusage reaped;
-    struct usage usage = {.cpu_ns = reaped_cpu_ns(&reaped)};
+    struct usage usage = go->alone ? all_memory() : (struct usage){0};
     char status[4096], text[1024], task[64];
-    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
-    uint64_t files = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm"), shared = 0;
+    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK), shared = 0;
+    uint64_t files = go->alone ? 0 : used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm");
+    usage.cpu_ns = reaped_cpu_ns(&reaped);
     DIR *proc = opendir("/proc");
     if (!proc) fail("opendir /proc"); /* a guard that sees nothing must not let the program run */
     for (struct dirent *e; (e = readdir(proc));) {
         unsigned long long user, system, of_children[2];
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || strcmp(e->d_name, "1") == 0) continue;
         if (atoi(e->d_name) == clerk) continue;
-        if (find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
+        if (!go->alone && find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
             usage.memory += kilobytes(status, "\nRssAnon:") + kilobytes(status, "\nVmPTE:") + kilobytes(status, "\nVmSwap:");
             shared += shared_bytes(task, status);
             uint64_t mapped = kilobytes(status, "\nRssFile:");
@@ -366,10 +418,10 @@ static struct usage sample(pid_t clerk) {
     }
     closedir(proc);
     usage.memory += shared > files ? shared : files;
+    usage.memory -= earlier(usage.memory, before.memory);
+    usage.cpu_ns -= earlier(usage.cpu_ns, before.cpu_ns);
     return usage;
 }
-
-static uint64_t cpu_before_ns; /* that the job's group had used before its program started */
 
 /* The CPU time in `file`: v1's cpuacct.usage is a number of nanoseconds, v2's cpu.stat has a line with it. */
 static uint64_t told_cpu_ns(int file) {
@@ -382,7 +434,7 @@ static uint64_t told_cpu_ns(int file) {
         value *= 1000u;
     else if (sscanf(text, "%llu", &value) != 1)
         fail("cannot understand the CPU time");
-    return value - cpu_before_ns;
+    return value - before.cpu_ns;
 }
 
 static void answer(int error) {
@@ -529,7 +581,8 @@ static void send_clerk(struct run *run, const struct order *order, char *path, i
     if (clerk == 0) {
         if (file != 0 && dup2(file, 0) != 0) _exit(errno);
         file = 0;
-        if (close_range(1, ~0u, 0) != 0) _exit(errno);
+        if (close_range(1, INT_MAX, 0) != 0) _exit(errno);
+        be_them();
         switch (order->type) {
         case 'P': put(path, file, (mode_t)order->first); break;
         case 'L': list(path, file, order->first); break;
@@ -570,10 +623,6 @@ static void obey(struct run *run) {
     if (file >= 0) close(file);
 }
 
-static uint64_t earlier(uint64_t one, uint64_t other) {
-    return one < other ? one : other;
-}
-
 /* Whether the idle time is over. Sets the latest time for the next look. */
 static int idle(struct run *run, uint64_t now, uint64_t cpu_ns) {
     struct guards *guards = &run->guards;
@@ -592,7 +641,7 @@ static uint8_t guard(struct run *run, uint64_t now) {
     const struct go *go = run->go;
     struct end *end = &run->end;
     if (run->cpu_file < 0) {
-        struct usage used = sample(run->clerk), *most = &run->most;
+        struct usage used = sample(go, run->clerk), *most = &run->most;
         if (used.mapped_files > most->mapped_files) most->mapped_files = used.mapped_files;
         if (used.memory > end->peak_bytes) end->peak_bytes = used.memory;
         if (used.cpu_ns > end->cpu_ns) end->cpu_ns = used.cpu_ns;
@@ -660,7 +709,7 @@ static uint64_t unsampled_peak(uint64_t resident, const struct usage *most, uint
 static void conclude(struct run *run, uint64_t started, uint64_t stopped) {
     struct end *end = &run->end;
     struct rusage reaped;
-    uint64_t cpu_ns = reaped_cpu_ns(&reaped), peak = (uint64_t)reaped.ru_maxrss * 1024u;
+    uint64_t cpu_ns = reaped_cpu_ns(&reaped) - before.cpu_ns, peak = (uint64_t)reaped.ru_maxrss * 1024u;
     if (run->cpu_file >= 0) {
         end->cpu_ns = told_cpu_ns(run->cpu_file);
     } else {
@@ -688,7 +737,8 @@ static struct end run(const struct go *go, int *files) {
     if (signals < 0) fail("signalfd");
     if (go->rows) files[0] = files[1] = files[2] = open_terminal(go);
     int cpu_file = go->told ? files[STDIO + go->groups] : -1;
-    if (go->told) cpu_before_ns = told_cpu_ns(cpu_file);
+    if (go->told) before.cpu_ns = told_cpu_ns(cpu_file);
+    if (go->alone) before = sample(go, 0);
     uint64_t started = now_ns();
     pid_t program = fork();
     if (program < 0) fail("fork");
@@ -821,7 +871,8 @@ int main(int argc, char **argv) {
     if (argc > 4 && strcmp(argv[1], "tether") == 0)
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
-    if (argc != 2) return 125;
+    if (argc != 2 && argc != 3) return 125;
+    if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
     int relayed = strcmp(argv[1], "relay") == 0;
     control = relayed ? start_relay() : atoi(argv[1]);
@@ -829,7 +880,9 @@ int main(int argc, char **argv) {
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
     close(0);
     if (open("/dev/null", O_RDWR | O_CLOEXEC) != 0) fail("/dev/null");
+    begin_theirs();
     master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    end_theirs();
     signal(SIGPIPE, SIG_IGN);
     struct hello hello = {.type = 'R'};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");
