@@ -184,10 +184,11 @@ def _failed(outcome: Outcome) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One version of a language that answered inside the jail."""
+    """One version of a language that answered inside the jail, in the root of this name (`Sandbox.roots`)."""
 
     version: str
     binary: str
+    root: str = ""
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -200,10 +201,11 @@ Available = Mapping[str, tuple[Installed, ...]]
 
 @dataclass(frozen=True, slots=True)
 class InstalledFormatter:
-    """A formatter that answered inside the jail."""
+    """A formatter that answered inside the jail, in the root of this name (`Sandbox.roots`)."""
 
     formatter: Formatter
     binary: str
+    root: str = ""
 
 
 Formatters = Mapping[str, InstalledFormatter]

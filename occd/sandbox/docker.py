@@ -26,11 +26,12 @@ from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Collect, Collected, Ended, Feed, Found, Run, Running, Sink, Tree
+from occd.sandbox import Cell, Collect, Collected, Ended, Feed, Run, Running, Sink, Tree
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.collect import collect
 from occd.sandbox.container import Container
 from occd.sandbox.engine import Engine, Wall
+from occd.sandbox.init import INIT
 from occd.sandbox.launcher import Waits
 from occd.sandbox.probe import probe
 from occd.sandbox.profile import for_docker
@@ -38,7 +39,6 @@ from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
 
-INIT = "/.occd-init"
 _USER = 1000
 _TMP = 64 * 2**20
 _PACKED_MAX = 2 * BOX_BYTES
@@ -62,18 +62,6 @@ while [ ${{#eaten}} -lt {_EATS} ]; do eaten=$eaten$eaten; done
 """
 """Tells for how long its kernel has been up, and whether it can open a file of init. Then takes more memory
 than it may, when it is told to."""
-
-_FIND = """\
-set -f
-for pattern in $PATTERNS; do
-    set +f
-    for file in $pattern; do
-        [ -e "$file" ] && echo "$pattern|$file|$(readlink -f "$file") $(stat -L -c "%Y %s" "$file")"
-    done
-    set -f
-done
-exit 0
-"""
 
 
 class _Cell:
@@ -168,6 +156,7 @@ class _Docker:
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
         self.languages = load_languages()
+        self.roots = ("",)
         self.available: Available = {}
         self.formatters: Formatters = {}
 
@@ -178,24 +167,6 @@ class _Docker:
     @property
     def waits_s(self) -> float:
         return self._waits.longest_s
-
-    async def find(self, patterns: Sequence[str]) -> dict[str, list[Found]]:
-        """Asked of a container, whose shell knows the patterns."""
-        told = bytearray()
-        limits = Limits()
-        run = Run(
-            ["/bin/sh", "-c", _FIND], [("PATTERNS", " ".join(patterns))], limits,
-            Sink(limits.output, told.extend), Sink(limits.output),
-        )  # fmt: skip
-        async with self.cell(next(iter(self.languages.values())), (), limits) as cell:
-            outcome = (await cell.run(run)).outcome
-        if not outcome.succeeded:
-            raise SandboxUnavailable(f"the languages' files cannot be found: {outcome}", "")
-        found: dict[str, list[Found]] = {pattern: [] for pattern in patterns}
-        for line in told.decode().splitlines():
-            pattern, path, mark = line.split("|", 2)
-            found[pattern].append(Found(path, mark))
-        return found
 
     async def examine(self) -> None:
         """Find out what holds, by a container of its own."""
@@ -271,7 +242,11 @@ class _Docker:
 
     @asynccontextmanager
     async def cell(
-        self, language: Language, files: Sequence[File], limits: Limits
+        self,
+        language: Language,
+        files: Sequence[File],
+        limits: Limits,
+        root: str | None = None,
     ) -> AsyncIterator[Cell]:
         with tempfile.TemporaryDirectory(prefix="occd-") as folder:
             yield _Cell(self, files, limits.box, Path(folder))

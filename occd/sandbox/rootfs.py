@@ -10,8 +10,8 @@ from typing import Any
 
 from occd.data import data_folder
 from occd.sandbox import kernel
+from occd.sandbox.init import INIT
 
-INIT = "/.occd-init"
 _OURS = Path("/opt/occd")  # what the commands of languages need: `sandbox/shown`
 _NOTHING = "/.occd-empty"
 _EMPTY = ("proc", "tmp", "dev", "dev/shm", "dev/pts", "box", "etc", "run", "var")

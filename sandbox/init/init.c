@@ -49,13 +49,15 @@
  * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
  * counts the things that it keeps for their users to the account of UID.
  *
- * Called as `occd-init prove`, as a program in a jail, it prints the facts of the jail for occd to check.
+ * Called as `occd-init prove`, as a program in a jail, it prints the facts of the jail for occd to check; as
+ * `occd-init find PATTERN...`, the files that programs see there (find.h).
  *
  * init runs as the jail's user, so the program could ptrace init or open its files; PR_SET_DUMPABLE 0 forbids
  * both. All files of init are close-on-exec. init asks for the time: a timer could be disarmed.
  * The program has a session of its own, hence a share of the processors apart from init's (autogroup).
  */
 #define _GNU_SOURCE
+#include "find.h"
 #include "relay.h"
 #include <dirent.h>
 #include <errno.h>
@@ -871,6 +873,7 @@ int main(int argc, char **argv) {
     if (argc > 4 && strcmp(argv[1], "tether") == 0)
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
+    if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
     if (argc != 2 && argc != 3) return 125;
     if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
