@@ -62,6 +62,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
@@ -167,8 +168,8 @@ static int master; /* of the jail's terminal; -1: the machine has no terminal le
 static uid_t their_user; /* 0: theirs and ours are one */
 
 void be_them(void) {
-    if (their_user && (setresgid(their_user, their_user, their_user) != 0 || setresuid(their_user, their_user, their_user) != 0))
-        _exit(125);
+    uid_t id = their_user;
+    if (id && (setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0 || setresuid(id, id, id) != 0)) _exit(125);
 }
 
 /* Of this thread alone: the C library would change all of them. */
@@ -299,7 +300,7 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     begin_with(RLIMIT_STACK, go->stack);
-    if (!go->told) limit(RLIMIT_NPROC, go->processes);
+    if (!go->told) limit(RLIMIT_NPROC, go->processes - (their_user != 0)); /* then init is of another user */
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
     be_them();
