@@ -16,7 +16,7 @@ from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.sandbox import open_sandbox
 
 MIB = 2**20
-PATIENT = replace(SHORT, wall_time=60.0)
+PATIENT = replace(SHORT, cpu_time=60.0, wall_time=60.0)
 
 
 @asynccontextmanager
