@@ -61,7 +61,7 @@ LAYERS = (
     },
     {"events"},
     {"model"},
-    {"judging"},
+    {"judging", "trace"},
     {"screen"},
     {"inputs", "key"},
     {"levels", "principal", "rules", "sessions"},

@@ -6,7 +6,7 @@ struct go {
     uint32_t groups; /* number of cgroup files with this message */
     uint32_t told; /* 1: without groups, a file with this message gives the CPU time; without both, sample */
     uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
-    uint32_t pad;
+    uint32_t traced; /* 1: a file for the trace comes with this message */
     uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
     uint64_t file_size, open_files, processes, stack, memory;
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
