@@ -56,11 +56,9 @@ def build_rootfs(root: Path) -> None:
     shutil.copyfile(data_folder("sandbox") / "bin/occd-init", init)
     init.chmod(0o755)
     _copy_readable(data_folder("sandbox") / "shown", _at(root, _OURS))
-    # Its licence is not ours, so it comes as a dependency; and it is found, not imported.
-    tracing = importlib.util.find_spec("ptrace")
-    assert tracing
-    assert tracing.origin
-    _copy_readable(Path(tracing.origin).parent, _at(root, _OURS / "trace/ptrace"))
+    # Found, not imported: its licence is the GPL, so the one file comes without it (packaging/binary).
+    if (tracing := importlib.util.find_spec("ptrace")) and tracing.origin:
+        _copy_readable(Path(tracing.origin).parent, _at(root, _OURS / "trace/ptrace"))
 
 
 def _copy_readable(source: Path, target: Path) -> None:
