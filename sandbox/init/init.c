@@ -168,11 +168,20 @@ enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
 
 static int control;
+static int relayed; /* occd talks to the relay, which works while we wait */
 static int master; /* of the jail's terminal; -1: the machine has no terminal left */
 
 static void fail(const char *what) {
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
     _exit(125);
+}
+
+/* May return early. */
+static void wait_for(struct pollfd *files, size_t count, const struct timespec *timeout) {
+    if (relayed)
+        relay_wait(files, count, timeout);
+    else
+        ppoll(files, count, timeout, NULL);
 }
 
 /* The number of files that come with the message. */
@@ -184,6 +193,9 @@ static size_t files_of(const struct go *go) {
  * three of `files` are the program's stdin, stdout and stderr, which are not set for a terminal. */
 static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
     for (;;) {
+        struct pollfd mail = {.fd = control, .events = POLLIN};
+        wait_for(&mail, 1, NULL);
+        if (!mail.revents) continue;
         ssize_t size = recv(control, NULL, 0, MSG_PEEK | MSG_TRUNC);
         if (size == 0) _exit(0); /* occd died, or discards this jail */
         if (size < 0 && errno == EINTR) continue;
@@ -679,7 +691,8 @@ static uint8_t guard(struct run *run, uint64_t now) {
 static void wait_until(uint64_t then, struct pollfd fds[2]) {
     uint64_t now = now_ns(), left = then > now ? then - now : 0;
     struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
-    ppoll(fds, 2, then == NEVER ? NULL : &timeout, NULL);
+    fds[0].revents = fds[1].revents = 0;
+    wait_for(fds, 2, then == NEVER ? NULL : &timeout);
 }
 
 /* Returns the time at which the program ended, by itself or by a guard. */
@@ -919,7 +932,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
     if (argc != 2) return 125;
     prctl(PR_SET_DUMPABLE, 0);
-    int relayed = strcmp(argv[1], "relay") == 0;
+    relayed = strcmp(argv[1], "relay") == 0;
     control = relayed ? start_relay() : atoi(argv[1]);
     fcntl(control, F_SETFD, FD_CLOEXEC);
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
@@ -935,6 +948,6 @@ int main(int argc, char **argv) {
     struct go *go = receive_go(hello.number, files);
     struct end end = run(go, files);
     if (write(control, &end, sizeof end) != sizeof end) return 125;
-    while (relayed) pause(); /* the relay ends this process when occd needs the container no more */
+    while (relayed) wait_for(NULL, 0, NULL); /* the relay ends this process when occd needs the container no more */
     return 0;
 }

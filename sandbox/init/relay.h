@@ -1,3 +1,5 @@
+#include <poll.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct go {
@@ -12,5 +14,8 @@ struct go {
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
 };
 
-/* Starts the relay, and returns init's side of the socket. */
+/* Makes the relay, and returns init's side of the socket. */
 int start_relay(void);
+
+/* As ppoll, for at most two files; the relay works meanwhile. It may return with no file ready before the time is up. */
+int relay_wait(struct pollfd *files, size_t count, const struct timespec *timeout);
