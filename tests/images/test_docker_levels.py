@@ -37,7 +37,15 @@ if "--bundle" in argv:
     json.dump(config, open(path, "w"))
 os.execvp("runc", ["runc", *argv])
 """
-_PROGRAMS = ("/bin/sh", "/bin/dd", "/bin/tar", "/usr/bin/find", "/usr/bin/stat", "/usr/bin/readlink", PYTHON)
+_PROGRAMS = (
+    "/bin/sh",
+    "/bin/dd",
+    "/bin/tar",
+    "/usr/bin/find",
+    "/usr/bin/stat",
+    "/usr/bin/readlink",
+    PYTHON,
+)
 
 
 @pytest.fixture(scope="module")
