@@ -268,16 +268,19 @@ class _Started:
 
     async def end(self, answered: Callable[[int], None]) -> End | None:
         while True:
+            failed: SandboxFailed | None = None
             try:
                 kind, body = await self._container.next_frame()
-            except SandboxFailed:
+            except SandboxFailed as error:
+                failed = error
+            if failed:
                 if self._over:
                     return None
-                if await self._container.ran_out(_OOM_S):
-                    self._container.gone = self._over = True
-                    wall_time = time.monotonic() - self._began
-                    return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
-                raise
+                if not await self._container.ran_out(_OOM_S):
+                    raise failed
+                self._container.gone = self._over = True
+                wall_time = time.monotonic() - self._began
+                return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
             match kind:
                 case b"o" | b"e":
                     name: Stream = "stdout" if kind == b"o" else "stderr"
