@@ -3,6 +3,7 @@ shown to each jail with a single mount instead of twenty. Its files come from a 
 root or an image's. Links of the source lead to the source's files."""
 
 import glob
+import importlib.util
 import os
 import shutil
 import tomllib
@@ -42,9 +43,8 @@ def build_rootfs(root: Path, source: Path) -> None:
         target.mkdir(exist_ok=True)
         kernel.bind(kernel.shown(opened), str(target), _SHOWN)
     for file, opened in _opened(source, policy["files"]):
-        shutil.copy(
-            kernel.shown(opened), _at(root, file)
-        )  # with its mode: what is private stays so
+        # With its mode: what is private stays so.
+        shutil.copy(kernel.shown(opened), _at(root, file))
     for device in policy["devices"]:
         _at(root, Path("/dev", device)).touch()
         kernel.bind(f"/dev/{device}", f"{root}/dev/{device}", _DEVICE)
@@ -62,12 +62,17 @@ def build_rootfs(root: Path, source: Path) -> None:
     shutil.copyfile(data_folder("sandbox") / "bin/occd-init", init)
     init.chmod(0o755)
     _copy_readable(data_folder("sandbox") / "shown", _at(root, _OURS))
+    # Found, not imported: its licence is the GPL, so the one file comes without it (packaging/binary).
+    if (tracing := importlib.util.find_spec("ptrace")) and tracing.origin:
+        _copy_readable(Path(tracing.origin).parent, _at(root, _OURS / "trace/ptrace"))
 
 
 def _copy_readable(source: Path, target: Path) -> None:
     """Copy files so that programs can read them, whatever umask they were installed with."""
     target.mkdir(mode=0o755)
     for each in source.iterdir():
+        if each.name == "__pycache__":
+            continue
         if each.is_dir():
             _copy_readable(each, target / each.name)
         else:
