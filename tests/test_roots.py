@@ -27,7 +27,7 @@ from occd.images import FOLDER, TOLD, written
 from occd.images.build import put
 from occd.levels import level
 from occd.model import File
-from occd.sandbox import Sandbox, open_sandbox
+from occd.sandbox import Sandbox, kernel, open_sandbox
 
 _LISTS = """
 import hashlib, json, os, stat, sys
@@ -148,7 +148,7 @@ async def test_the_machines_files_with_an_image_are_no_root_of_their_own(
             (shown / "root" / name).symlink_to(f"usr/{name}")
         tell(shown, "shown")
         (shown / "root/usr").mkdir()
-        subprocess.run(["mount", "--bind", "/usr", shown / "root/usr"], check=True)
+        kernel.bind("/usr", str(shown / "root/usr"), 0)
         try:
             async with opened(data, "one", "shown") as lab:
                 assert "own-root" not in lab.sandbox.holds
@@ -156,7 +156,7 @@ async def test_the_machines_files_with_an_image_are_no_root_of_their_own(
                 async with open_sandbox(configured(data, "shown", require=("own-root",))):
                     raise AssertionError("it was opened")
         finally:
-            subprocess.run(["umount", shown / "root/usr"], check=True)
+            kernel.unmount(str(shown / "root/usr"))
     finally:
         shutil.rmtree(shown)
 
@@ -288,15 +288,19 @@ async def test_an_image_in_which_nothing_runs_is_told_in_a_line(
                 raise AssertionError("it was opened")
         assert str(caught.value).startswith(told)
         assert "\n" not in str(caught.value)
-        done = subprocess.run(
-            [OCCD, "--data-dir", data, "languages"],
-            env=os.environ | {"OCCD_SANDBOX__IMAGES": ",".join(images)},
-            cwd="/",
-            capture_output=True,
-            text=True,
-        )
+        done = _languages(data, images)
         assert (done.returncode, done.stdout) == (125, "")
         assert done.stderr.startswith(f"occd: {told}")
         assert done.stderr.count("\n") == 1
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _languages(data: Path, images: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [OCCD, "--data-dir", data, "languages"],
+        env=os.environ | {"OCCD_SANDBOX__IMAGES": ",".join(images)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
