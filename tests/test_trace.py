@@ -1,7 +1,6 @@
 """What a program's trace says, what it costs, and that no program gains anything by it."""
 
 import json
-import os
 import random
 import zlib
 from dataclasses import replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandboxed import LONG, Lab, Ran, run_in
+from sandboxed import LONG, PYTHON, Lab, Ran, run_in
 
 from occd.config import Config
 from occd.execution.traced import account
@@ -277,7 +276,7 @@ async def test_jail_without_python_says_so_and_runs_the_program(
     (tmp_path / "nothing").touch()
     async with open_nsjail(Config(), language_cache, None) as sandbox:
         assert sandbox.traces
-        python = f"{sandbox._host.root}{os.path.realpath('/usr/bin/python3')}"
+        python = f"{sandbox._host.root}{PYTHON}"
         kernel.bind(str(tmp_path / "nothing"), python, 0)
         try:
             assert not await can_trace(sandbox, None)
