@@ -63,7 +63,7 @@ LAYERS = (
     },
     {"events"},
     {"model"},
-    {"judging"},
+    {"judging", "trace"},
     {"screen"},
     {"inputs", "key"},
     {"levels", "principal", "rules", "sessions"},
