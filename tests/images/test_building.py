@@ -71,6 +71,15 @@ async def test_every_language_of_it_answers_in_a_container(
             assert set(sandbox.available) == set(describe(built.name).languages)
             formatted = {each.id for each in sandbox.languages.values() if each.formatters}
             assert set(sandbox.formatters) == formatted
+            ruff = (
+                "run",
+                "--rm",
+                "--network=none",
+                "--entrypoint=/usr/local/bin/ruff",
+                tag,
+                "--version",
+            )
+            assert docker_engine.docker(*ruff) == f"ruff {built.packages['pip']['ruff']}\n"
             assert sandbox.formatters["javascript"].binary == "/usr/local/bin/prettier"
             if built.name == "debian-13":
                 for language, version in NEWEST.items():
