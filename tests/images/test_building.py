@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from disks import small
 from engine import Reached
+from sandboxed import Lab
 from serving import OCCD, PATIENCE_S
 
 from occd.config import Config, SandboxConfig
@@ -81,10 +82,15 @@ async def test_every_language_of_it_answers_in_a_container(
             )
             assert docker_engine.docker(*ruff) == f"ruff {built.packages['pip']['ruff']}\n"
             assert sandbox.formatters["javascript"].binary == "/usr/local/bin/prettier"
+            for language in sandbox.languages.values():
+                program, stdin = language.example, language.example_stdin
+                ran = (await Lab(sandbox).program(language.id, program, stdin=stdin))[-1]
+                told = (language.id, ran.stdout.decode(), ran.stderr)
+                assert told == (language.id, language.example_output, b"")
             if built.name == "debian-13":
-                for language, version in NEWEST.items():
-                    (found, *_) = sandbox.available[language]
-                    assert f"{found.version}.".startswith(f"{version}."), (language, found)
+                for name, version in NEWEST.items():
+                    (found, *_) = sandbox.available[name]
+                    assert f"{found.version}.".startswith(f"{version}."), (name, found)
     finally:
         docker_engine.docker("image", "rm", "--force", tag)
 
