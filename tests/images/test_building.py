@@ -56,13 +56,15 @@ def run_build(folder: Path, name: str) -> Image:
     return image
 
 
+def give(folder: Path, name: str, engine: Reached) -> None:
+    argv: list[str | Path] = [OCCD, "--data-dir", folder, "images", name, "--docker", "--no-build"]
+    subprocess.run(argv, env=os.environ | {"OCCD_SANDBOX__HOST": engine.host}, check=True)
+
+
 async def test_every_language_of_it_answers_in_a_container(
     built: Image, folder: Path, docker_engine: Reached
 ) -> None:
-    given: list[str | Path] = [OCCD, "--data-dir", folder, "images", built.name]
-    given += ["--docker", "--no-build"]
-    environment = os.environ | {"OCCD_SANDBOX__HOST": docker_engine.host}
-    subprocess.run(given, env=environment, check=True)
+    give(folder, built.name, docker_engine)
     tag = f"occd/{built.name}"
     asked = ("image", "inspect", "--format", '{{index .Config.Labels "org.occd.image"}}', tag)
     try:
