@@ -36,6 +36,14 @@ LABEL = "org.occd.daemon"
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """The limits of a container. `memory` is in bytes."""
+
+    memory: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wall:
     """How each container is made. `label` names this daemon."""
 
@@ -47,8 +55,7 @@ class Wall:
     tmpfs: dict[str, str]
     ulimits: dict[str, int]
     masked: list[str]
-    memory: int
-    processes: int
+    bounds: Bounds
     one_terminal: bool = False
     """Whether the container's terminals are a file system that gives one."""
     init_is_root: bool = False
@@ -83,9 +90,9 @@ class Engine:
         """Start a container, whose id is returned, with the socket of its stdin, stdout and stderr."""
         return await self._call(self._start, wall, argv)
 
-    async def limit(self, container: str, memory: int, processes: int) -> None:
-        """Set the limits of a container anew. `memory` is in bytes."""
-        await self._call(self._limit, container, memory, processes)
+    async def limit(self, container: str, bounds: Bounds) -> None:
+        """Set the limits of a container anew."""
+        await self._call(self._limit, container, bounds)
 
     async def remove(self, container: str) -> None:
         """Kill and remove a container, if it is there."""
@@ -137,9 +144,9 @@ class Engine:
             ipc_mode="private",
             cgroupns="private",
             mounts=[_ONE_TERMINAL] if wall.one_terminal else [],
-            mem_limit=wall.memory,
-            memswap_limit=wall.memory,
-            pids_limit=wall.processes,
+            mem_limit=wall.bounds.memory,
+            memswap_limit=wall.bounds.memory,
+            pids_limit=wall.bounds.processes,
             ulimits=[
                 docker.types.Ulimit(name=name, soft=most, hard=most)
                 for name, most in wall.ulimits.items()
@@ -182,9 +189,13 @@ class Engine:
             raise
         return container, sock
 
-    def _limit(self, container: str, memory: int, processes: int) -> None:
+    def _limit(self, container: str, bounds: Bounds) -> None:
         # The SDK's own call knows no limit of processes.
-        limits = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
+        limits = {
+            "Memory": bounds.memory,
+            "MemorySwap": bounds.memory,
+            "PidsLimit": bounds.processes,
+        }
         url = self._client._url("/containers/{0}/update", container)
         self._client._raise_for_status(self._client._post_json(url, data=limits))
 
