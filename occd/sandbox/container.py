@@ -17,6 +17,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import IO
 
 import trio
@@ -47,11 +48,11 @@ _ASK_S = 0.05
 _READ = 2**17
 _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
-_OWN_PROCESSES = 4
-"""init, the relay, and a clerk; or tar."""
-
-
+_PACK_BYTES = 64 * 2**20
+"""For the names in one folder, and for tar."""
 _BOX_STEP = 2**20
+_OWN_PROCESSES = 4
+"""init and a clerk; or who tidies the box, and tar."""
 
 
 def bounds(limits: Limits, box: int) -> Bounds:
@@ -66,7 +67,8 @@ class Container:
     def __init__(self, engine: Engine, number: str, sock: socket.socket, bounds: Bounds) -> None:
         """`bounds` are those that it was made with."""
         self._engine = engine
-        self._bounds = bounds
+        self._made_with = bounds
+        self._wanted: Bounds | None = None
         self.id = number
         self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._came = bytearray()
@@ -116,30 +118,45 @@ class Container:
     ) -> Outcome:
         """Run the program to its end, within these bounds. None: the container keeps those that it has."""
         limits = run.limits
-        if bounds and bounds != self._bounds:  # the engine takes 10 ms to 30 ms for it
+        self._wanted = bounds
+        if bounds and bounds != self._made_with:  # the engine takes 10 ms to 30 ms for it
             await self._engine.limit(self.id, bounds)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
+        outcome: Outcome | None = None
+        failed: SandboxFailed | None = None
         async with trio.open_nursery() as nursery:
             started = _Started(self, run)
             nursery.start_soon(started.write)
-            if run.tty:
-                await started.terminal()
-            outcome = await supervise(run, started, task_status)
+            try:
+                if run.tty:
+                    await started.terminal()
+                outcome = await supervise(run, started, task_status)
+            except SandboxFailed as error:
+                failed = error  # raised below: the nursery would wrap it
             nursery.cancel_scope.cancel()
+        if failed:
+            raise failed
+        assert outcome
         return outcome
 
-    async def pack(self, into: IO[bytes], most: int) -> bool:
-        """Write the box as a tar archive. False when it has more than `most` bytes. Nothing of the program
-        is left."""
+    async def pack(self, into: IO[bytes], most: int) -> None:
+        """Write the box as a tar archive. Nothing of the program is left.
+
+        Raises SandboxFailed when the archive has more than `most` bytes."""
+        if self._wanted:  # the program may have left no memory to pack with
+            more = replace(self._wanted, memory=self._wanted.memory + _PACK_BYTES)
+            await self._engine.limit(self.id, more)
         await self._send(b"C")
         while True:
             kind, body = await self.next_frame()
             if kind == b"d":
                 if _STATUS.unpack(body)[0] != 0:
                     raise SandboxFailed(f"the box cannot be packed{self.said()}")
-                return into.tell() <= most
-            if kind == b"D" and into.tell() <= most:
+                return
+            if kind == b"D":
+                if into.tell() > most:
+                    raise SandboxFailed("the box is too large to be packed")
                 into.write(body)
 
     def said(self) -> str:

@@ -5,10 +5,8 @@ cell takes a container of its image for each run. The images share the container
 Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours.
 """
 
-import copy
 import io
 import secrets
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,31 +19,29 @@ from typing import IO
 import structlog
 import trio
 
-from occd import rules
 from occd.config import Config
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Collect, Collected, Ended, Feed, Run, Running, Sink, Tree
+from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.collect import collect
 from occd.sandbox.container import Container, bounds
 from occd.sandbox.engine import Bounds, Engine, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import Waits
-from occd.sandbox.probe import probe
+from occd.sandbox.probe import can_trace, probe
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.rootfs import covered_paths
-from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
 
 _USER = 1000
 _TMP = 64 * 2**20
-_PACKED_MAX = 2 * BOX_BYTES
+_PACKED_MAX = 4 * BOX_BYTES
+"""Names can be as long as 65,536 paths of 4 KB."""
 _CLOSE_S = 30.0
 _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
@@ -77,7 +73,7 @@ class _Cell:
         self._files = files
         self._box = box
         self._folder = folder
-        self._trees = 0
+        self._made = 0
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -85,66 +81,44 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as stack:
-            files = run.files if run.tree else together(self._files, run.files)
-            archives = [archive(files)]  # first: what a tree has in their places is left out
-            if run.tree:
-                archives.append(stack.enter_context(run.tree.folder.open("rb")))
+            archives = await self._archives(run, stack)
             size = sum(_size(each) for each in archives)
             wanted = self._docker.bounds(run.limits, size)
             container = await stack.enter_async_context(self._docker.container(self._root, wanted))
             await container.fill(archives)
-            outcome = await container.run(run, wanted, task_status)
+            changed = None if self._docker.limits_stay else wanted
+            outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
-                self._trees += 1
-                packed = self._folder / f"tree{self._trees}"
+                packed = self._new_file()
                 with packed.open("wb") as into:
-                    whole = await container.pack(into, _PACKED_MAX)
-                if not whole:
-                    raise SandboxFailed("the box is too large to be packed")
+                    await container.pack(into, _PACKED_MAX)
                 if run.collect:
-                    collected = await trio.to_thread.run_sync(_collect, packed, run.collect)
+                    collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
                     kept = Tree(packed)
         return Ended(outcome, kept, collected)
 
+    async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
+        """What the box is filled with."""
+        if not run.tree:
+            return [archive.pack(together(self._files, run.files))]
+        tree = run.tree.folder
+        if run.files:
+            tree = self._new_file()
+            stack.callback(tree.unlink)
+            with tree.open("wb") as into:
+                await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
+        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
 
-def archive(files: Sequence[File]) -> IO[bytes]:
-    """A tar archive with these files. A later file takes the place of an earlier one."""
-    into = io.BytesIO()
-    with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for file in files:
-            rules.file_name(file.name)
-            entry = tarfile.TarInfo(file.name)
-            entry.size = len(file.content)
-            entry.mode = 0o755 if file.executable or file.content.startswith(b"#!") else 0o644
-            tar.addfile(entry, io.BytesIO(file.content))
-    into.seek(0)
-    return into
+    def _new_file(self) -> Path:
+        self._made += 1
+        return self._folder / f"{self._made}"
 
 
 def _size(archive: IO[bytes]) -> int:
     size = archive.seek(0, io.SEEK_END)
     archive.seek(0)
     return size
-
-
-def _collect(packed: Path, wanted: Collect) -> Collected:
-    with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-        with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter=_harmless)  # noqa: S202
-        with opened(folder) as box:
-            return collect(box, wanted)
-
-
-def _harmless(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """A stranger's program made the file. A link and a device become a FIFO, which is left out."""
-    if member.name == ".":
-        return None
-    if not (member.isfile() or member.isdir() or member.islnk()):
-        member = copy.copy(member)
-        member.type, member.linkname = tarfile.FIFOTYPE, ""
-        return member
-    return tarfile.data_filter(member, folder)
 
 
 class _Docker:
@@ -162,13 +136,14 @@ class _Docker:
         """The first has been waiting for the longest time."""
         self._making = 0
         self._came = trio.Condition()
-        self._limits_stay = False
+        self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
         self.languages = load_languages()
         self.roots = tuple(walls)
         self.available: Available = {}
         self.formatters: Formatters = {}
+        self.traces = False
 
     @property
     def _first(self) -> Wall:
@@ -220,7 +195,7 @@ class _Docker:
         took_all = outcome is not None and outcome.succeeded
         bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
-        self._limits_stay = not updates
+        self.limits_stay = not updates
         self._walls = {
             root: replace(
                 wall,
@@ -268,11 +243,17 @@ class _Docker:
         root: str | None = None,
     ) -> AsyncIterator[Cell]:
         with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-            yield _Cell(self, root or self.roots[0], files, limits.box, Path(folder))
+            yield _Cell(
+                self,
+                root or self.roots[0],
+                language.readable(files),
+                limits.box,
+                Path(folder),
+            )
 
     def bounds(self, limits: Limits, box: int) -> Bounds | None:
         """What the container of a job needs. None: it keeps what the containers that stand ready have."""
-        if not self._limits_stay:
+        if not self.limits_stay:
             return bounds(limits, box)
         memory = limits.memory + box
         return _around(memory) if memory > self._usual_memory() else None
@@ -280,7 +261,7 @@ class _Docker:
     @asynccontextmanager
     async def container(self, root: str, bounds: Bounds | None) -> AsyncIterator[Container]:
         wall = self._walls[root]
-        if self._limits_stay and bounds:
+        if self.limits_stay and bounds:
             container = await self._make(replace(wall, bounds=bounds))
         else:
             container = self._take(root) or await self._make(wall)
@@ -389,6 +370,8 @@ async def open_docker(
                 refuse_less(settings.require, docker.holds, "docker")  # before the long probing
                 await docker.trial()
                 docker.available, docker.formatters = await probe(docker, cache, only)
+                if config.sandbox.trace and only is None:
+                    docker.traces = await can_trace(docker, cache)
             except SandboxFailed as error:
                 first = docker.roots[0]
                 failed = SandboxUnavailable(
