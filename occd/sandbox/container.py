@@ -49,8 +49,8 @@ _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
 _PACK_BYTES = 64 * 2**20
 """For the names in one folder, and for tar."""
-_OWN_PROCESSES = 4
-"""init and a clerk; or who tidies the box, and tar."""
+_OWN_PROCESSES = 2
+"""init and a clerk. When the program has ended, there is room for others."""
 
 
 class Container:
