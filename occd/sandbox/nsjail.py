@@ -34,7 +34,7 @@ from occd.sandbox.host import Host, open_host, refuse_exposed_folders
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import Jailer
 from occd.sandbox.launcher import Launcher
-from occd.sandbox.probe import probe
+from occd.sandbox.probe import can_trace, probe
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
@@ -160,6 +160,7 @@ class _Nsjail:
         self.roots = ("",)
         self.available: Available = {}
         self.formatters: Formatters = {}
+        self.traces = False
         self._cleared: set[str] = set()
         self._keep_max = keep_max
         self._idle: list[Jailer] = []
@@ -287,6 +288,8 @@ async def open_nsjail(
             await sandbox.trial()
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
             sandbox.available, sandbox.formatters = await probe(sandbox, cache, only)
+            if config.sandbox.trace and only is None:
+                sandbox.traces = await can_trace(sandbox, cache)
             yield sandbox
         finally:
             with trio.move_on_after(_CLOSE_S, shield=True):
