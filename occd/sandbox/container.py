@@ -53,6 +53,10 @@ _OWN_PROCESSES = 2
 """init and a clerk. When the program has ended, there is room for others."""
 
 
+SHARES = 1024
+"""Docker's own, of a container that was given no other."""
+
+
 class Container:
     def __init__(self, engine: Engine, number: str, sock: socket.socket) -> None:
         self._engine = engine
@@ -63,6 +67,8 @@ class Container:
         self._said = bytearray()
         self._number = 0
         self._memory = self._processes = 0
+        self.shares = SHARES
+        """The weight with which it shares the processors with others."""
         self.gone = False
         """It has ended as a whole while its program ran, because its memory was used up."""
 
