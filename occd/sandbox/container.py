@@ -51,8 +51,10 @@ _OWN_BYTES = 6 * 2**20
 _PACK_BYTES = 64 * 2**20
 """For the names in one folder, and for tar."""
 _BOX_STEP = 2**20
-_OWN_PROCESSES = 4
-"""init and a clerk; or who tidies the box, and tar."""
+_OWN_PROCESSES = 2
+"""init and a clerk. When the program has ended, there is room for others."""
+SHARES = 1024
+"""Docker's own, of a container that was given no other."""
 
 
 def bounds(limits: Limits, box: int) -> Bounds:
@@ -75,6 +77,8 @@ class Container:
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
+        self.shares = SHARES
+        """The weight with which it shares the processors with others."""
         self.gone = False
         """It has ended as a whole while its program ran, because its memory was used up."""
 

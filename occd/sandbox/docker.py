@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.container import Container, bounds
+from occd.sandbox.container import SHARES, Container, bounds
 from occd.sandbox.engine import Bounds, Engine, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
@@ -86,6 +86,8 @@ class _Cell:
             wanted = self._docker.bounds(run.limits, size)
             container = await stack.enter_async_context(self._docker.container(self._root, wanted))
             await container.fill(archives)
+            if run.interactive:
+                await stack.enter_async_context(self._docker.interactive(container))
             changed = None if self._docker.limits_stay else wanted
             outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
@@ -136,6 +138,8 @@ class _Docker:
         """The first has been waiting for the longest time."""
         self._making = 0
         self._came = trio.Condition()
+        self._interactive: set[Container] = set()
+        self._weighing = trio.Lock()
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
@@ -151,7 +155,11 @@ class _Docker:
 
     @property
     def isolation(self) -> Sequence[str]:
-        return [f"Docker with {self._first.runtime or 'runc'}: a container for each run"]
+        return [
+            f"Docker with {self._first.runtime or 'runc'}: a container for each run",
+            "the processors shared by job" if "cpu" in self.holds else
+            "weaker: a job that starts many sessions takes the processors from its neighbours",
+        ]  # fmt: skip
 
     @property
     def waits_s(self) -> float:
@@ -257,6 +265,30 @@ class _Docker:
             return bounds(limits, box)
         memory = limits.memory + box
         return _around(memory) if memory > self._usual_memory() else None
+
+    @asynccontextmanager
+    async def interactive(self, container: Container) -> AsyncIterator[None]:
+        """All interactive programs together get as much of the processors as one other program, or half of
+        that: their weights change when their number has doubled or halved."""
+        self._interactive.add(container)
+        try:
+            await self._weigh()
+            yield
+        finally:
+            self._interactive.remove(container)
+            self._nursery.start_soon(self._weigh)
+
+    async def _weigh(self) -> None:
+        if self.limits_stay:
+            return
+        async with self._weighing:
+            many = max(0, len(self._interactive) - 1)
+            shares = SHARES >> many.bit_length()
+            for each in tuple(self._interactive):
+                if each.shares != shares:
+                    with suppress(SandboxFailed):  # it has ended
+                        await self._engine.share(each.id, shares)
+                        each.shares = shares
 
     @asynccontextmanager
     async def container(self, root: str, bounds: Bounds | None) -> AsyncIterator[Container]:

@@ -92,7 +92,13 @@ class Engine:
 
     async def limit(self, container: str, bounds: Bounds) -> None:
         """Set the limits of a container anew."""
-        await self._call(self._limit, container, bounds)
+        memory, processes = bounds.memory, bounds.processes
+        limits = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
+        await self._call(self._update, container, limits)
+
+    async def share(self, container: str, shares: int) -> None:
+        """Set the weight with which a container shares the processors with others."""
+        await self._call(self._update, container, {"CpuShares": shares})
 
     async def remove(self, container: str) -> None:
         """Kill and remove a container, if it is there."""
@@ -189,13 +195,8 @@ class Engine:
             raise
         return container, sock
 
-    def _limit(self, container: str, bounds: Bounds) -> None:
+    def _update(self, container: str, limits: dict[str, int]) -> None:
         # The SDK's own call knows no limit of processes.
-        limits = {
-            "Memory": bounds.memory,
-            "MemorySwap": bounds.memory,
-            "PidsLimit": bounds.processes,
-        }
         url = self._client._url("/containers/{0}/update", container)
         self._client._raise_for_status(self._client._post_json(url, data=limits))
 
