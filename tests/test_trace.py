@@ -276,7 +276,7 @@ async def test_jail_without_python_says_so_and_runs_the_program(
     (tmp_path / "nothing").touch()
     async with open_nsjail(Config(), language_cache, None) as sandbox:
         assert sandbox.traces
-        python = f"{sandbox._host.root}{PYTHON}"
+        python = f"{sandbox._host.roots[''].path}{PYTHON}"
         kernel.bind(str(tmp_path / "nothing"), python, 0)
         try:
             assert not await can_trace(sandbox, None)
