@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 
-def bootstrap(root: Path, *included: str) -> None:
-    """Debian 12 without anything that is not essential, but for these packages."""
+def bootstrap(root: Path, *included: str, release: str = "bookworm") -> None:
+    """Debian 12, or another release, without anything that is not essential, but for these packages."""
     options = [f"--include={','.join(included)}"] if included else []
     done = subprocess.run(
-        ["debootstrap", "--variant=minbase", *options, "bookworm", root, mirror()],
+        ["debootstrap", "--variant=minbase", *options, release, root, mirror()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -19,7 +19,7 @@ def bootstrap(root: Path, *included: str) -> None:
 
 
 def mirror() -> str:
-    """Where this machine itself gets that release from."""
+    """Where this machine itself gets Debian from: all releases lie there."""
     filters = ["Created-By: Packages", "Codename: bookworm", "Component: main", "Origin: Debian"]
     found = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", *filters],
