@@ -16,11 +16,25 @@ from occd.patterns import Pattern, load_patterns
 
 
 @dataclass(frozen=True, slots=True)
+class Packages:
+    """What to install, by the tool that has it: the names of packages, as the tool understands them."""
+
+    apt: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The commands that install them, for a person."""
+        tools = {"apt-get install": self.apt, "pip install": self.pip, "npm install -g": self.npm}
+        return " && ".join(f"{tool} {' '.join(names)}" for tool, names in tools.items() if names)
+
+
+@dataclass(frozen=True, slots=True)
 class Formatter:
     """A program that lays out programs: it reads the main file, on stdin or as `{file}`, and writes it to
     stdout. `command` is an argv array with the words of `Language`; `{bin}` is one of `candidates`."""
 
-    install: str
+    install: Packages
     candidates: tuple[str, ...]
     command: tuple[str, ...]
 
@@ -41,7 +55,7 @@ class Language:
     aliases: tuple[str, ...]
     file_name: str
     editor_mode: str
-    install: str
+    install: Packages
     candidates: tuple[str, ...]
     version: tuple[str, ...]
     version_pattern: str
@@ -170,10 +184,11 @@ def _failed(outcome: Outcome) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One version of a language that answered inside the jail."""
+    """One version of a language that answered inside the jail, in the root of this name (`Sandbox.roots`)."""
 
     version: str
     binary: str
+    root: str = ""
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -186,10 +201,11 @@ Available = Mapping[str, tuple[Installed, ...]]
 
 @dataclass(frozen=True, slots=True)
 class InstalledFormatter:
-    """A formatter that answered inside the jail."""
+    """A formatter that answered inside the jail, in the root of this name (`Sandbox.roots`)."""
 
     formatter: Formatter
     binary: str
+    root: str = ""
 
 
 Formatters = Mapping[str, InstalledFormatter]
@@ -258,6 +274,7 @@ _COMPILE_LIMITS = {"cpu_time": 30.0, "wall_time": 60.0, "memory": 2**30, "file_s
 def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
+        values["install"] = load_packages(values.get("install"))
         for name in ("file_name_pattern", "out_of_memory", "compile"):
             values.setdefault(name, None)
         for name in ("aliases", "strip", "compile_args"):
@@ -283,7 +300,29 @@ def _load(path: Path) -> Language:
 
 def _formatter(values: dict[str, Any]) -> Formatter:
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Formatter(**values | lists)
+    install = load_packages(values.get("install"))
+    return Formatter(**values | lists | {"install": install})
+
+
+_PACKAGE = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@/.+_=-]*")
+
+
+def load_packages(values: object) -> Packages:
+    """The packages of a table such as `{apt = ["python3"], pip = ["ruff==0.17.6"]}`.
+
+    Raises ValueError for a tool that is not known, and for what is no list of names.
+    """
+    if not isinstance(values, dict) or not values:
+        raise ValueError('install: must be lists of packages, as in {apt = ["gcc"]}')
+    tools = [field.name for field in fields(Packages)]
+    for tool, names in values.items():
+        if tool not in tools:
+            raise ValueError(f"install: {tool} is none of {', '.join(tools)}")
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and _PACKAGE.fullmatch(name) for name in names
+        ):
+            raise ValueError(f"install: {tool}: must be a list of the names of packages")
+    return Packages(**{tool: tuple(names) for tool, names in values.items()})
 
 
 _WORDS = {"bin", "file", "folder", "output", "program", "memory"}

@@ -176,11 +176,13 @@ async def _run(
     keys: _Keys,
     unread: trio.Event,
 ) -> Outcome:
-    binary = sandbox.available[language.id][0].binary
+    newest = sandbox.available[language.id][0]
     env = tuple(language.env.items())
 
     def argv(template: tuple[str, ...], limits: Limits) -> list[str]:
-        return language.argv(template, binary, submission.main, submission.files, (), limits.memory)
+        return language.argv(
+            template, newest.binary, submission.main, submission.files, (), limits.memory
+        )
 
     def show(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
@@ -192,7 +194,7 @@ async def _run(
 
         return Sink(limits.output, tell)
 
-    async with sandbox.cell(language, submission.files, submission.limits) as cell:
+    async with sandbox.cell(language, submission.files, submission.limits, newest.root) as cell:
         tree: Tree | None = None
         if language.compile:
             limits = language.compile_limits

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from engine import Reached
 from hypothesis import settings
 from sandboxed import Lab, open_descriptors
+from shared_engine import hold, shared
 
 from occd.config import Config
 from occd.sandbox import kernel, open_sandbox
@@ -52,6 +54,22 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         fcntl.flock(_FLOOR, fcntl.LOCK_UN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of all workers. What the session has one of lives until the last worker has ended."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    lock = hold(folder)
+    yield folder
+    os.close(lock)
+
+
+@pytest.fixture(scope="session")
+def docker_engine(session_folder: Path) -> Reached:
+    """The session's engine, with the image IMAGE and the runtimes RUNTIMES of `shared_engine.py`."""
+    return shared(session_folder)
 
 
 @pytest.fixture(scope="session")

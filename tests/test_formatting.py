@@ -8,7 +8,7 @@ import pytest
 from serving import API, Server, serving
 
 from occd.config import Config
-from occd.languages import Formatter, load_languages
+from occd.languages import Formatter, Packages, load_languages
 from occd.sandbox import open_sandbox
 
 FORMATTED = {
@@ -135,9 +135,9 @@ async def test_the_first_formatter_that_answers_in_the_jail_is_used(
     works: bool, nothing_left_over: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = load_languages()["go"]
-    absent = Formatter("", ("/nowhere/gofmt",), ("{bin}",))
-    failing = Formatter("", ("/usr/bin/false",), ("{bin}",))
-    silent = Formatter("", ("/usr/bin/true",), ("{bin}",))
+    absent = Formatter(Packages(), ("/nowhere/gofmt",), ("{bin}",))
+    failing = Formatter(Packages(), ("/usr/bin/false",), ("{bin}",))
+    silent = Formatter(Packages(), ("/usr/bin/true",), ("{bin}",))
     chosen = replace(go, formatters=(absent, failing, silent, *(go.formatters if works else ())))
     monkeypatch.setattr("occd.sandbox.nsjail.load_languages", lambda: {"go": chosen})
     async with open_sandbox(Config(), only="go") as sandbox:

@@ -3,7 +3,6 @@
 They are built and started by `tests/images` (`make test-all`).
 """
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from packaged import (
 from serving import API, serving
 
 from occd.config import ROLES, Config
-from occd.data import data_folder
 from occd.languages import load_languages
 from occd.web.stream import ALIVE_S
 
@@ -38,9 +36,6 @@ def ours() -> dict[str, Any]:
     return {name: service for name, service in compose_services().items() if name in ROLES}
 
 
-APT = "apt-get install "
-
-
 def test_the_base_is_pinned_and_nobody_is_root() -> None:
     bases = [rest.split(" AS ") for name, rest in dockerfile() if name == "FROM"]
     assert bases == [
@@ -55,16 +50,10 @@ def test_the_base_is_pinned_and_nobody_is_root() -> None:
 
 def test_the_full_image_installs_what_each_language_names() -> None:
     installed = " ".join(rest for name, rest in dockerfile() if name == "RUN").split()
-    for path in (data_folder("sandbox") / "languages").glob("*.toml"):
-        language = tomllib.loads(path.read_text())
-        assert language["install"].startswith(APT), path.name
-        wanted = [
-            language["install"],
-            *(each["install"] for each in language.get("formatters", [])),
-        ]
-        for install in wanted:
-            if install.startswith(APT):
-                assert set(install.removeprefix(APT).split()) <= set(installed), path.name
+    for language in load_languages().values():
+        assert language.install.apt, language.id
+        for install in (language.install, *(each.install for each in language.formatters)):
+            assert set(install.apt) <= set(installed), language.id
 
 
 def test_the_image_listens_where_its_health_is_asked_for(tmp_path: Path) -> None:

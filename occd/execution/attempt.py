@@ -184,8 +184,10 @@ class Attempt:
         submission, program, tests = self._submission, self._program, self._tests
         version = program.installed.version
         compiled: Outcome | None = None
+        chosen = program.formatter if submission.format else program.installed
+        assert chosen
         async with self._sandbox.cell(
-            program.language, submission.files, submission.limits
+            program.language, submission.files, submission.limits, chosen.root
         ) as cell:
             if submission.format:
                 formatted = (await self._format(cell)).outcome

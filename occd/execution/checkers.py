@@ -107,7 +107,7 @@ class Checkers:
 
     async def _cell(self, program: Program, files: Sequence[File], limits: Limits) -> Cell:
         return await self._cells.enter_async_context(
-            self._sandbox.cell(program.language, files, limits)
+            self._sandbox.cell(program.language, files, limits, program.installed.root)
         )
 
     async def _run(

@@ -7,7 +7,7 @@ repeated elsewhere.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,17 +222,14 @@ class Cell(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that programs can execute. `mark` changes when the file does."""
-
-    path: str
-    mark: str
-
-
 class Sandbox(Protocol):
     @property
     def languages(self) -> dict[str, Language]: ...
+
+    @property
+    def roots(self) -> Sequence[str]:
+        """The names of the file systems that programs can see, the best first. Each is an image's name, or ""
+        for the machine's."""
 
     @property
     def available(self) -> Available:
@@ -254,9 +251,6 @@ class Sandbox(Protocol):
     def waits_s(self) -> float:
         """For how long somebody has been waiting for a jail that does not stand yet: milliseconds."""
 
-    async def find(self, patterns: Sequence[str]) -> Mapping[str, Sequence[Found]]:
-        """The files that programs see and that match each pattern, in the order of their names."""
-
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.
 
@@ -264,10 +258,15 @@ class Sandbox(Protocol):
         """
 
     def cell(
-        self, language: Language, files: Sequence[File], limits: Limits
+        self,
+        language: Language,
+        files: Sequence[File],
+        limits: Limits,
+        root: str | None = None,
     ) -> AbstractAsyncContextManager[Cell]:
         """A cell that holds `files`, as `language` can read them; `limits.box` bounds its tree. It may have
-        been prepared, for `language`, before anything else was known."""
+        been prepared, for `language`, before anything else was known. Programs in it see the files of `root`,
+        which is one of `roots`. None: the first."""
 
 
 @asynccontextmanager

@@ -20,8 +20,9 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.sandbox import kernel
 from occd.sandbox.box import INODES, SAFE
 from occd.sandbox.cgroup import Cgroups, find_cgroups
+from occd.sandbox.init import INIT
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Waits
-from occd.sandbox.rootfs import INIT, build_rootfs, proc_mounts, shown_folders
+from occd.sandbox.rootfs import build_rootfs, proc_mounts, shown_folders
 from occd.sandbox.seccomp import for_nsjail
 from occd.sandbox.slots import Slot, host_folder, lease
 

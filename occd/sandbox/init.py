@@ -11,6 +11,8 @@ from occd.inputs import Limits, Terminal
 from occd.model import LimitName
 from occd.sandbox import Idle
 
+INIT = "/.occd-init"
+"""Its path for programs."""
 _HELLO = struct.Struct("=B7xQ")
 _GO = struct.Struct("=Q8I9Q")
 _ORDER = struct.Struct("=cB6xQQ")

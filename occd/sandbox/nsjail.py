@@ -10,10 +10,9 @@ Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A co
 before the program starts, so that the next jail can never show it.
 """
 
-import glob
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple, Unpack
 
@@ -22,11 +21,11 @@ import trio
 
 from occd import rules
 from occd.config import Config
-from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.errors import SandboxFailed
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
-from occd.sandbox import Cell, Collected, Ended, Found, Run, Running, Sink, Tree, kernel
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, kernel
 from occd.sandbox.box import Place, seal, together
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
@@ -35,8 +34,7 @@ from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import Jailer
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.probe import probe
-from occd.sandbox.proof import unproven
-from occd.sandbox.rootfs import INIT
+from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
 
@@ -155,6 +153,7 @@ class _Nsjail:
         """`keep_max` jailers wait for the next cell when nothing runs."""
         self._host = host
         self.languages = languages
+        self.roots = ("",)
         self.available: Available = {}
         self.formatters: Formatters = {}
         self._cleared: set[str] = set()
@@ -199,7 +198,11 @@ class _Nsjail:
 
     @asynccontextmanager
     async def cell(
-        self, language: Language, files: Sequence[File], limits: Limits
+        self,
+        language: Language,
+        files: Sequence[File],
+        limits: Limits,
+        root: str | None = None,
     ) -> AsyncIterator[Cell]:
         try:
             jailer = self._idle.pop() if self._idle else self._make_jailer()
@@ -218,27 +221,11 @@ class _Nsjail:
     def waits_s(self) -> float:
         return self._host.waits.longest_s
 
-    async def find(self, patterns: Sequence[str]) -> dict[str, list[Found]]:
-        await trio.lowlevel.checkpoint()
-        return {pattern: _found(self._host.root, pattern) for pattern in patterns}
-
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
             await self._clear_again()
-        language = next(iter(self.languages.values()))
-        limits = Limits()
-        run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
-        try:
-            async with self.cell(language, (), limits) as cell:
-                outcome = (await cell.run(run)).outcome
-        except SandboxFailed as error:
-            raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
-        if not outcome.succeeded:
-            raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
-        if missing := unproven(outcome.stdout.head.decode(), self._host.user.slot_uids):
-            raise SandboxUnavailable(
-                f"a jail does not hold: {'; '.join(missing)}", "See docs/security.md"
-            )
+        uids = self._host.user.slot_uids
+        await prove(self, "a jail", partial(unproven_of_jail, uids=uids))
 
     def _make_jailer(self) -> Jailer:
         slot = lease(self._host.folder, self._host.user)
@@ -282,17 +269,6 @@ class _Nsjail:
         while self._idle:
             await self._give_back(self._idle.pop(), None, good=False)
         await self._clear_again()
-
-
-def _found(root: Path, pattern: str) -> list[Found]:
-    files = []
-    for shown in sorted(glob.glob(str(root) + pattern)):
-        path = "/" + str(Path(shown).relative_to(root))
-        # Links like /etc/alternatives are absolute, so they are followed on the machine, not in `root`.
-        real = os.path.realpath(path)
-        status = os.stat(real)
-        files.append(Found(path, f"{real} {status.st_mtime_ns} {status.st_size}"))
-    return files
 
 
 @asynccontextmanager

@@ -21,7 +21,8 @@ from occd.languages import (
     Language,
 )
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Feed, Found, Run, Sandbox, Sink
+from occd.sandbox import Feed, Run, Sandbox, Sink
+from occd.sandbox.find import Found, find
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
@@ -41,27 +42,27 @@ async def probe(
     asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
     programs: list[Language | Formatter] = [*asked]
     programs += [formatter for language in asked for formatter in language.formatters]
-    found = await sandbox.find([pattern for each in programs for pattern in each.candidates])
-    versions: dict[str, dict[str, str]] = {}
+    found = await find(sandbox, [pattern for each in programs for pattern in each.candidates])
+    versions: dict[str, dict[Found, str]] = {}
     formatters: dict[str, list[InstalledFormatter]] = {}
     limiter = trio.CapacityLimiter(_AT_ONCE)
 
     async def ask(language: Language, file: Found) -> None:
-        binary, key = file.path, _fingerprint(language, file)
+        key = _fingerprint(language, file)
         version = known.get(key)
         if version is None:
             async with limiter:
-                version = await _version(sandbox, language, binary)
+                version = await _version(sandbox, language, file)
         if version is not None:
             known[key] = version
-            versions.setdefault(language.id, {})[binary] = version
+            versions.setdefault(language.id, {})[file] = version
 
     async def try_to_format(language: Language, formatter: Formatter, file: Found) -> None:
-        installed = InstalledFormatter(formatter, file.path)
+        installed = InstalledFormatter(formatter, file.path, file.root)
         key = _fingerprint(language, file, formatter)
         if key not in known:
             async with limiter:
-                if not await _formats(sandbox, language, installed):
+                if not await _formats(sandbox, language, formatter, file):
                     return
         known[key] = _FORMATS
         formatters.setdefault(language.id, []).append(installed)
@@ -75,12 +76,12 @@ async def probe(
     if cache:
         _save(cache, known)
     return (
-        {name: _newest_first(each) for name, each in versions.items()},
+        {name: _newest_first(each, sandbox.roots) for name, each in versions.items()},
         {
             name: next(
                 installed
                 for formatter, file in _formatters(found, sandbox.languages[name])
-                if (installed := InstalledFormatter(formatter, file.path)) in those
+                if (installed := InstalledFormatter(formatter, file.path, file.root)) in those
             )
             for name, those in formatters.items()
             if name in versions
@@ -103,16 +104,19 @@ def _formatters(
     ]
 
 
-def _newest_first(answers: dict[str, str]) -> tuple[Installed, ...]:
-    """One binary for each version: of two names for the same, the shorter."""
+def _newest_first(answers: dict[Found, str], roots: Sequence[str]) -> tuple[Installed, ...]:
+    """One binary for each version: that of the first root, and there of two names the shorter."""
     by_version: dict[str, Installed] = {}
-    for binary in sorted(answers, key=len):
-        by_version.setdefault(answers[binary], Installed(answers[binary], binary))
+    for file in sorted(
+        answers, key=lambda each: (roots.index(each.root), len(each.path), each.path)
+    ):
+        installed = Installed(answers[file], file.path, file.root)
+        by_version.setdefault(installed.version, installed)
     return tuple(sorted(by_version.values(), key=lambda each: each.order, reverse=True))
 
 
-async def _version(sandbox: Sandbox, language: Language, binary: str) -> str | None:
-    outcome = await _ended(sandbox, language, language.version, binary)
+async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | None:
+    outcome = await _ended(sandbox, language, language.version, file)
     if not outcome or not outcome.succeeded:
         return None
     text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
@@ -120,9 +124,9 @@ async def _version(sandbox: Sandbox, language: Language, binary: str) -> str | N
     return answer[1] if answer else None
 
 
-async def _formats(sandbox: Sandbox, language: Language, found: InstalledFormatter) -> bool:
+async def _formats(sandbox: Sandbox, language: Language, formatter: Formatter, file: Found) -> bool:
     hello = File(language.file_name, language.hello.encode())
-    outcome = await _ended(sandbox, language, found.formatter.command, found.binary, hello)
+    outcome = await _ended(sandbox, language, formatter.command, file, hello)
     return outcome is not None and outcome.succeeded and outcome.stdout.size > 0
 
 
@@ -130,11 +134,11 @@ async def _ended(
     sandbox: Sandbox,
     language: Language,
     command: Sequence[str],
-    binary: str,
+    program: Found,
     file: File | None = None,
 ) -> Outcome | None:
-    """How a command ended that reads this file. None when no jail could be made."""
-    argv = language.argv(command, binary, language.file_name, (), (), _PROBE_LIMITS.memory)
+    """How a command of this program ended that reads this file. None when no jail could be made."""
+    argv = language.argv(command, program.path, language.file_name, (), (), _PROBE_LIMITS.memory)
     sink = Sink(_PROBE_LIMITS.output)
     send, receive = trio.open_memory_channel[bytes](1)
     with send:
@@ -142,14 +146,15 @@ async def _ended(
             send.send_nowait(file.content)
     run = Run(argv, tuple(language.env.items()), _PROBE_LIMITS, sink, sink, Feed(receive))
     try:
-        async with sandbox.cell(language, [file] if file else (), Limits()) as cell:
+        files = [file] if file else ()
+        async with sandbox.cell(language, files, Limits(), program.root) as cell:
             return (await cell.run(run)).outcome
     except SandboxFailed:
         return None
 
 
 def _fingerprint(language: Language, file: Found, formatter: Formatter | None = None) -> str:
-    parts: list[object] = [file.path, file.mark, asdict(language)]
+    parts: list[object] = [file.path, file.mark, file.root, asdict(language)]
     if formatter:
         parts.append(asdict(formatter))
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()

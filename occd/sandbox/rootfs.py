@@ -10,8 +10,8 @@ from typing import Any
 
 from occd.data import data_folder
 from occd.sandbox import kernel
+from occd.sandbox.init import INIT
 
-INIT = "/.occd-init"
 _OURS = Path("/opt/occd")  # what the commands of languages need: `sandbox/shown`
 _NOTHING = "/.occd-empty"
 _EMPTY = ("proc", "tmp", "dev", "dev/shm", "dev/pts", "box", "etc", "run", "var")
@@ -84,6 +84,15 @@ def proc_mounts(root: Path) -> list[str]:
             if Path("/proc", name).exists():
                 mounts += ["--bindmount_ro", f"{root}{cover}:/proc/{name}"]
     return mounts
+
+
+def covered_paths() -> list[str]:
+    """What a container's /proc and /sys do not show. A container has a /sys, for its control group alone."""
+    policy = _policy()
+    return [
+        *(f"/proc/{name}" for name in policy["proc_files"] + policy["proc_folders"]),
+        *(f"/sys/{name}" for name in policy["sys_folders"]),
+    ]
 
 
 def shown_folders() -> list[Path]:

@@ -49,17 +49,21 @@
  * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
  * counts the things that it keeps for their users to the account of UID.
  *
- * Called as `occd-init prove`, as a program in a jail, it prints the facts of the jail for occd to check.
+ * Called as `occd-init prove`, as a program in a jail, it prints the facts of the jail for occd to check; as
+ * `occd-init find PATTERN...`, the files that programs see there (find.h).
  *
  * init runs as the jail's user, so the program could ptrace init or open its files; PR_SET_DUMPABLE 0 forbids
  * both. All files of init are close-on-exec. init asks for the time: a timer could be disarmed.
  * The program has a session of its own, hence a share of the processors apart from init's (autogroup).
  */
 #define _GNU_SOURCE
+#include "find.h"
 #include "relay.h"
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -800,6 +804,13 @@ static int tether(pid_t occd, uid_t uid, char **argv) {
     return 125;
 }
 
+/* Whether there is a way to another machine. Nothing is sent. */
+static int has_network(void) {
+    struct sockaddr_in other = {.sin_family = AF_INET, .sin_port = 1, .sin_addr.s_addr = inet_addr("192.0.2.1")};
+    int file = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return file < 0 || connect(file, (struct sockaddr *)&other, sizeof other) == 0 || errno != ENETUNREACH;
+}
+
 static int prove(void) {
     static const char *const namespaces[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
     char path[64], text[8192];
@@ -807,6 +818,13 @@ static int prove(void) {
     int refused = prctl(PR_SET_SECCOMP, 2, NULL) != 0 && errno == EPERM;
     refused = refused && socket(AF_NETLINK, SOCK_RAW, 15) < 0 && errno == EPERM;
     printf("refused: %s\n", refused ? "yes" : "no");
+    /* init has the jail's one terminal; its own files are not for programs. */
+    int terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    printf("terminals: %s\n", terminal < 0 && errno == ENOSPC ? "none" : "more");
+    printf("init: %s\n", opendir("/proc/1/fd") ? "open" : "closed");
+    struct statvfs root;
+    printf("root: %s\n", statvfs("/", &root) == 0 && root.f_flag & ST_RDONLY ? "read-only" : "writable");
+    printf("network: %s\n", has_network() ? "some" : "none");
     for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
         snprintf(path, sizeof path, "/proc/self/ns/%s", namespaces[i]);
         ssize_t size = readlink(path, text, sizeof text - 1);
@@ -821,6 +839,7 @@ int main(int argc, char **argv) {
     if (argc > 4 && strcmp(argv[1], "tether") == 0)
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
+    if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
     if (argc != 2) return 125;
     prctl(PR_SET_DUMPABLE, 0);
     int relayed = strcmp(argv[1], "relay") == 0;

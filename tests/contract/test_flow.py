@@ -39,6 +39,7 @@ from occd.languages import (
     Installed,
     InstalledFormatter,
     Language,
+    Packages,
     load_languages,
 )
 from occd.levels import Holds
@@ -65,7 +66,7 @@ from occd.queues import requeue
 from occd.roles.execute import Execute
 from occd.roles.following import Following
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Collected, Ended, Found, Run, Running, Tree
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree
 from occd.scopes import cancel_when
 from occd.state import Presence, State
 
@@ -95,10 +96,13 @@ class FakeSandbox:
     holds: Holds = ("memory",)
     runs: int = 0
     ran: list[tuple[str, ...]] = field(default_factory=list)
+    seen: list[str | None] = field(default_factory=list)
+    """The root of each cell."""
     collected: Collected = field(default_factory=Collected)
     signals: trio.MemoryReceiveChannel[int] | None = None
     window: FakeWindow = field(default_factory=FakeWindow)
     languages: dict[str, Language] = field(default_factory=load_languages)
+    roots: Sequence[str] = ("",)
     available: Available = field(
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
     )
@@ -106,16 +110,18 @@ class FakeSandbox:
 
     waits_s: float = 0.0
 
-    async def find(self, patterns: Sequence[str]) -> dict[str, list[Found]]:
-        return {}
-
     async def trial(self) -> None:
         """It is always fit."""
 
     @asynccontextmanager
     async def cell(
-        self, language: Language, files: Sequence[File], limits: Limits
+        self,
+        language: Language,
+        files: Sequence[File],
+        limits: Limits,
+        root: str | None = None,
     ) -> AsyncIterator[Cell]:
+        self.seen.append(root)
         yield self
 
     async def run(
@@ -143,9 +149,9 @@ class Flow:
     seam: StateSeam
 
     async def submit(self, **fields: Any) -> Submission:
-        values = {"language": "python", "files": (File("main.py", b""),)} | fields
+        usual = {"language": "python", "version": None, "files": (File("main.py", b""),)}
         submission = Submission(
-            id=new_id(), version=None, main="main.py", created_at=time.time(), **values
+            id=new_id(), main="main.py", created_at=time.time(), **(usual | fields)
         )
         await self.state.submissions.create(submission, None, "")
         await self.publish(submission, wire.encode_submission(submission))
@@ -694,7 +700,7 @@ async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> Non
         assert "not installed" in (result.message or "")
 
 
-FORMATTER = InstalledFormatter(Formatter("", (), ("{bin}", "{file}")), "/usr/bin/tidy")
+FORMATTER = InstalledFormatter(Formatter(Packages(), (), ("{bin}", "{file}")), "/usr/bin/tidy")
 
 
 @pytest.mark.parametrize(
@@ -718,6 +724,25 @@ async def test_a_program_is_formatted_instead_of_run(
         assert await flow.names(submission) == [
             "queued", "started", "stage", "output", "stage", "finished"
         ]  # fmt: skip
+
+
+async def test_a_program_sees_the_root_of_the_version_that_was_asked_for(flow: Flow) -> None:
+    flow.sandbox.available = {
+        "python": (
+            Installed("3.13.5", "/usr/bin/python3.13", "debian-13"),
+            Installed("3.11.2", "/usr/bin/python3.11", "debian-12"),
+        )
+    }
+    flow.sandbox.formatters = {"python": replace(FORMATTER, root="debian-14")}
+    async with flow.running():
+        for values in ({}, {"version": "3.11"}, {"version": "3.11", "format": True}):
+            await flow.settled(await flow.submit(**values))
+    assert flow.sandbox.seen == ["debian-13", "debian-12", "debian-14"]
+    assert [argv[0] for argv in flow.sandbox.ran] == [
+        "/usr/bin/python3.13",
+        "/usr/bin/python3.11",
+        "/usr/bin/tidy",
+    ]
 
 
 async def test_a_formatter_that_went_away_is_an_internal_error(flow: Flow) -> None:
@@ -1202,7 +1227,11 @@ class Cells(FakeSandbox):
 
     @asynccontextmanager
     async def cell(
-        self, language: Language, files: Sequence[File], limits: Limits
+        self,
+        language: Language,
+        files: Sequence[File],
+        limits: Limits,
+        root: str | None = None,
     ) -> AsyncIterator[Cell]:
         yield _Cell(self, files[0].content)
 

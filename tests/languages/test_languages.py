@@ -11,7 +11,7 @@ from sandboxed import Lab
 
 from occd.data import data_folder
 from occd.errors import ConfigError
-from occd.languages import load_languages
+from occd.languages import Packages, load_languages
 from occd.model import File
 
 LANGUAGES = load_languages()
@@ -318,8 +318,12 @@ def test_the_helper_of_java_is_compiled_from_its_source(tmp_path: Path) -> None:
         'strip = ["lf"]',
         '[hints]\n"(" = "x"',
         'compile_args = ["-g"]',
-        '[[formatters]]\ninstall = ""\ncandidates = []\ncommand = ["{flie}"]',
-        '[[formatters]]\ninstall = ""\ncommand = []',
+        '[[formatters]]\ninstall = {apt = []}\ncandidates = []\ncommand = ["{flie}"]',
+        "[[formatters]]\ninstall = {apt = []}\ncommand = []",
+        'install = "apt-get install bash"',
+        'install = {dnf = ["bash"]}',
+        'install = {apt = "bash"}',
+        'install = {apt = ["--reinstall"]}',
     ],
 )
 def test_a_language_that_makes_no_sense_is_refused_by_name(tmp_path: Path, line: str) -> None:
@@ -328,6 +332,14 @@ def test_a_language_that_makes_no_sense_is_refused_by_name(tmp_path: Path, line:
     (tmp_path / "bad.toml").write_text("\n".join([*kept, line]))
     with pytest.raises(ConfigError, match=r"bad\.toml: "):
         load_languages(tmp_path)
+
+
+def test_the_packages_of_a_language_are_told_as_commands() -> None:
+    assert str(LANGUAGES["typescript"].install) == "apt-get install node-typescript nodejs"
+    both = Packages(apt=("python3",), pip=("ruff==1", "black"), npm=("prettier@3",))
+    assert str(both) == (
+        "apt-get install python3 && pip install ruff==1 black && npm install -g prettier@3"
+    )
 
 
 @pytest.mark.parametrize("name", LANGUAGES)

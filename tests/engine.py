@@ -3,6 +3,7 @@
 It lives in process and mount namespaces of its own: when its first process dies, so do its containers
 and its mounts. For building it uses the machine's network, without touching it. For running it has a
 network of its own too, so that its bridges, addresses, firewall rules and published ports meet nobody.
+For the sandbox it has a network of its own without anything in it.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ _TOOLS = {
     "runsc": "runsc",
 }
 # Debian 12 has Compose 1 only, which does not know systempaths=unconfined. PyPI has a build of Compose 2.
-_COMPOSE = Path(__file__).resolve().parents[2] / "packaging/locked/compose.txt"
+_COMPOSE = Path(__file__).resolve().parents[1] / "packaging/locked/compose.txt"
 _CLONE_NEWNET = 0x40000000
 _STEP_TIMEOUT_S = 1800
 _PATIENCE_S = 60.0
@@ -43,23 +44,28 @@ for folder in /etc/docker /opt /run; do mount -t tmpfs -o mode=755 none $folder;
 exec dockerd --data-root {folder}/data --exec-root {folder}/exec --pidfile {folder}/pid \
     --host unix://{folder}/socket --config-file {folder}/daemon.json --cgroup-parent /{folder.name} {options}
 """
-_BUILDING = "--bridge=none --iptables=false --ip6tables=false --ip-forward=false"
+_NO_BRIDGE = "--bridge=none --iptables=false --ip6tables=false --ip-forward=false"
 
 
 class ToolFailed(AssertionError):
     """The text is what it said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+@dataclass(frozen=True)
+class Reached:
+    """An engine that somebody has started in this folder."""
+
     folder: Path
-    process: subprocess.Popen[bytes]
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.folder}/socket"
 
     @property
     def _environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
         return clean | {
-            "DOCKER_HOST": f"unix://{self.folder}/socket",
+            "DOCKER_HOST": self.host,
             "DOCKER_CONFIG": str(self.folder / "client"),
             "DOCKER_BUILDKIT": "0",  # BuildKit would look for the base image in a registry
         }
@@ -67,6 +73,18 @@ class Engine:
     def docker(self, *argv: str | Path) -> str:
         """What it printed. Raises ToolFailed."""
         return call("docker", *argv, environment=self._environment)
+
+    def is_up(self) -> bool:
+        try:
+            self.docker("info")
+        except ToolFailed:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Engine(Reached):
+    process: subprocess.Popen[bytes]
 
     def compose(self, *argv: str | Path) -> str:
         return call(*self._compose(), *argv, environment=self._environment)
@@ -93,13 +111,6 @@ class Engine:
         first = self.process.pid
         return int(Path(f"/proc/{first}/task/{first}/children").read_text())
 
-    def is_up(self) -> bool:
-        try:
-            self.docker("info")
-        except ToolFailed:
-            return False
-        return True
-
     def stop(self) -> None:
         with suppress(ValueError, ProcessLookupError):  # it has ended already
             os.kill(self._daemon, signal.SIGTERM)
@@ -113,26 +124,48 @@ class Engine:
 @contextmanager
 def engine_folder() -> Iterator[Path]:
     """Where engines keep their images, one after the other; removed at the end."""
-    _install_tools()
+    install_tools()
     folder = Path(tempfile.mkdtemp(prefix="occd-images-", dir="/var/tmp"))  # /tmp may be memory
     try:
         (folder / "daemon.json").write_text("{}")  # instead of the machine's
         _install_compose(folder)
         yield folder
     finally:
-        shutil.rmtree(folder)
-        for group in Path("/sys/fs/cgroup").glob(f"**/{folder.name}"):
-            _remove_group(group)
+        remove_folder(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Of an engine that has ended, with its control groups."""
+    shutil.rmtree(folder)
+    for group in Path("/sys/fs/cgroup").glob(f"**/{folder.name}"):
+        _remove_group(group)
 
 
 @contextmanager
 def engine(folder: Path, *, building: bool) -> Iterator[Engine]:
+    """Behind the tests of the same time: it has long work."""
     network = [] if building else ["--net"]
-    script = _START.format(folder=folder, options=_BUILDING if building else "")
+    with _engine(folder, network, ["nice"], _NO_BRIDGE if building else "") as found:
+        yield found
+
+
+@contextmanager
+def sandbox_engine(folder: Path) -> Iterator[Engine]:
+    """Its containers get what the programs of other sandboxes get of the processors."""
+    with _engine(folder, ["--net"], [], _NO_BRIDGE) as found:
+        yield found
+
+
+@contextmanager
+def _engine(
+    folder: Path, network: Sequence[str], rank: Sequence[str], options: str
+) -> Iterator[Engine]:
+    script = _START.format(folder=folder, options=options)
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *network,
-             "nice", "sh", "-euc", script],
+            ["setpriv", "--pdeathsig", "KILL",
+             "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *network,
+             *rank, "sh", "-euc", script],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     found = Engine(folder, process)
@@ -163,7 +196,7 @@ def call(*argv: str | Path, environment: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
-def _install_tools() -> None:
+def install_tools() -> None:
     assert os.geteuid() == 0, "an engine of our own needs root"
     missing = {package for tool, package in _TOOLS.items() if not shutil.which(tool)}
     if missing:

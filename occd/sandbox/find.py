@@ -1,0 +1,62 @@
+"""Finds programs where others will see them: init looks, as a program in a cell (`sandbox/init/find.c`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.model import Limits
+from occd.sandbox import Run, Sandbox, Sink
+from occd.sandbox.init import INIT
+
+_SHELL = "/bin/sh"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that programs see in `root` (`Sandbox.roots`). `mark` changes when the file does."""
+
+    path: str
+    mark: str
+    root: str
+
+
+async def find(sandbox: Sandbox, patterns: Sequence[str]) -> Mapping[str, Sequence[Found]]:
+    """The files that match each pattern: those of the first root first, and then in the order of their names.
+
+    Raises SandboxUnavailable, also for an image without a shell."""
+    found: dict[str, list[Found]] = {pattern: [] for pattern in (*patterns, _SHELL)}
+    numbered = list(found)
+    for root in sandbox.roots:
+        told = iter(await _told(sandbox, root, numbered))
+        for at, path, mark in sorted(zip(map(int, told), told, told, strict=True)):
+            found[numbered[at]].append(Found(path, mark, root))
+        if root and all(each.root != root for each in found[_SHELL]):
+            raise SandboxUnavailable(f"the image {root} has no {_SHELL}", remedy(root))
+    return found
+
+
+async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[str]:
+    told, limits = bytearray(), Limits()
+    argv = [INIT, "find", *patterns]
+    run = Run(argv, (), limits, Sink(limits.output, told.extend), Sink(limits.output))
+    try:
+        async with sandbox.cell(next(iter(sandbox.languages.values())), (), limits, root) as cell:
+            outcome = (await cell.run(run)).outcome
+    except SandboxFailed as error:
+        raise SandboxUnavailable(
+            f"no program runs in {_named(root)}: {error}", remedy(root)
+        ) from error
+    if not outcome.succeeded:
+        raise SandboxUnavailable(
+            f"looking for languages in {_named(root)} ended with {outcome}", remedy(root)
+        )
+    return told.decode(errors="surrogateescape").split("\0")[:-1]
+
+
+def remedy(root: str) -> str:
+    """For a root in which nothing runs."""
+    return f"Build it anew, as root: occd images {root}" if root else "See `occd doctor`"
+
+
+def _named(root: str) -> str:
+    return f"the image {root}" if root else "the machine's files"

@@ -1,0 +1,58 @@
+"""The files of the image in which tests run programs: a Debian, made once a week, and what is ours."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from debian import bootstrap
+
+from occd.data import data_folder
+
+PACKAGES = ("findutils", "g++", "gcc", "libc6-dev", "python3", "tar", "vim-tiny")
+_KEPT = Path("/var/tmp/occd-tests-roots")
+_WEEK_S = 7 * 24 * 3600
+
+
+@contextmanager
+def debian_root(packages: tuple[str, ...] = PACKAGES) -> Iterator[Path]:
+    """A folder to read, which nobody removes meanwhile."""
+    _KEPT.mkdir(0o700, exist_ok=True)
+    kept = _KEPT.lstat()
+    assert stat.S_ISDIR(kept.st_mode), kept
+    assert kept.st_uid == os.geteuid(), f"{_KEPT} is not ours"
+    folder = _KEPT / hashlib.sha256(" ".join(packages).encode()).hexdigest()[:16]
+    lock = os.open(_KEPT, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for each in _KEPT.iterdir():
+            if each.suffix == ".part" or time.time() - each.stat().st_mtime > _WEEK_S:
+                shutil.rmtree(each)
+        if not folder.exists():
+            part = folder.with_suffix(".part")
+            bootstrap(part, *packages)
+            shutil.rmtree(part / "var/cache/apt/archives")
+            with (part / "etc/passwd").open("a") as users:
+                users.write("box:x:1000:1000:the program:/box:/bin/sh\n")
+            part.touch()
+            part.rename(folder)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield folder
+    finally:
+        os.close(lock)
+
+
+def add_ours(root: Path) -> tuple[str, ...]:
+    """Put what occd expects of an image, from this checkout, into an empty folder. Gives its names."""
+    sandbox = data_folder("sandbox")
+    shutil.copy2(sandbox / "bin/occd-init", root / ".occd-init")
+    shutil.copytree(sandbox / "shown", root / "opt/occd")
+    (root / "box").mkdir()
+    for folder in root.glob("**/"):
+        folder.chmod(0o755)
+    return ".occd-init", "opt/occd", "box"

@@ -1,0 +1,126 @@
+"""One Docker engine for all workers of a session of tests, started by the first that needs it.
+
+Run as a script, it is the engine's keeper: a process of its own, which ends the engine and removes its
+folder when the last worker has ended, however the workers end. Each worker holds a shared lock on the
+session's folder as long as it lives, and the keeper waits for the lock alone.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine import Engine, Reached, install_tools, remove_folder, sandbox_engine
+from image_root import add_ours, debian_root
+
+IMAGE = "occd/test"
+RUNTIMES = {"runsc": ["--platform=ptrace", "--network=none"]}
+"""Of gVisor, beside Docker's own runc: with limits, since there is no --ignore-cgroups."""
+_FOLDERS = Path("/var/tmp")  # /tmp may be memory
+_PREFIX = "occd-engine-"
+
+
+def hold(session: Path) -> int:
+    """Be a worker of this session until the descriptor is closed."""
+    lock = os.open(session, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def shared(session: Path) -> Reached:
+    """The session's engine, for a worker that holds the session. Its image is there."""
+    assert os.geteuid() == 0, "an engine of our own needs root"
+    folder = _FOLDERS / (_PREFIX + hashlib.sha256(str(session).encode()).hexdigest()[:12])
+    with (session / "engine.start").open("a") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)
+        said = session / "engine.log"
+        if not said.exists():
+            install_tools()
+            with said.open("w") as log:
+                keeper: list[str | Path] = [sys.executable, __file__, session, folder]
+                subprocess.run(
+                    keeper, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                )
+        assert (folder / "ready").exists(), said.read_text()[-5000:]
+    return Reached(folder)
+
+
+def _keep(session: Path, folder: Path) -> None:
+    """The first process ends when the engine is ready, or with what it said when it cannot be."""
+    ready, told = os.pipe()
+    if os.fork():
+        os.close(told)
+        os.read(ready, 1)
+        return
+    os.setsid()
+    with _only_keeper():
+        _remove_leftovers()
+        folder.mkdir(0o700)
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)
+    try:
+        runtimes = {
+            name: {"path": shutil.which(name), "runtimeArgs": given}
+            for name, given in RUNTIMES.items()
+        }
+        (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes}))
+        with sandbox_engine(folder) as engine:
+            _import(engine)
+            (folder / "ready").touch()
+            os.close(told)
+            fcntl.flock(os.open(session, os.O_RDONLY), fcntl.LOCK_EX)
+    finally:
+        remove_folder(folder)
+
+
+def _import(engine: Engine) -> None:
+    with tempfile.TemporaryDirectory(dir=engine.folder) as ours, debian_root() as debian:
+        packed: list[str | Path] = [
+            "tar",
+            "-c",
+            "-C",
+            debian,
+            ".",
+            "-C",
+            ours,
+            *add_ours(Path(ours)),
+        ]
+        with subprocess.Popen(packed, stdout=subprocess.PIPE) as tar:
+            subprocess.run(
+                ["docker", "-H", engine.host, "import", "-", IMAGE], stdin=tar.stdout, check=True
+            )
+        assert tar.returncode == 0
+
+
+@contextmanager
+def _only_keeper() -> Iterator[None]:
+    """The only one that starts, of all sessions."""
+    lock = os.open(_FOLDERS, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _remove_leftovers() -> None:
+    """Of keepers that were killed: their engines died with them."""
+    for folder in _FOLDERS.glob(f"{_PREFIX}*/"):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_folder(folder)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(lock)
+
+
+if __name__ == "__main__":
+    _keep(Path(sys.argv[1]), Path(sys.argv[2]))
