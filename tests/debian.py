@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def bootstrap(root: Path, *included: str, release: str = "bookworm") -> None:
-    """Debian 12, or another release, without anything that is not essential, but for these packages."""
+    """A Debian without anything that is not essential, but for these packages."""
     options = [f"--include={','.join(included)}"] if included else []
     done = subprocess.run(
         ["debootstrap", "--variant=minbase", *options, release, root, mirror()],
@@ -19,7 +19,7 @@ def bootstrap(root: Path, *included: str, release: str = "bookworm") -> None:
 
 
 def mirror() -> str:
-    """Where this machine itself gets Debian from: all releases lie there."""
+    """Where this machine itself gets that release from."""
     filters = ["Created-By: Packages", "Codename: bookworm", "Component: main", "Origin: Debian"]
     found = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", *filters],

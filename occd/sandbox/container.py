@@ -1,7 +1,7 @@
 """A container whose init waits for a program, and one run in it.
 
 Theory of operation. A container can be given no open file. So init is the first process of the container,
-and a thread of init, the relay (`sandbox/init/relay.c`), talks to us over the container's stdin and stdout,
+and a part of init, the relay (`sandbox/init/relay.c`), talks to us over the container's stdin and stdout,
 in frames. The engine wraps what comes from the container once more, and tells stdout from stderr. When our
 connection ends, init ends, and the engine removes the container.
 
@@ -11,8 +11,10 @@ program started.
 """
 
 import os
+import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
@@ -40,11 +42,19 @@ _UNKNOWN = 2**64 - 1
 _WINDOW = 2**16
 _PART = 2**15
 _SETUP_S = 30.0
+_OOM_S = 2.0
+_ASK_S = 0.05
 _READ = 2**17
 _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
-_OWN_PROCESSES = 4
-"""init, the relay, and a clerk; or tar."""
+_PACK_BYTES = 64 * 2**20
+"""For the names in one folder, and for tar."""
+_OWN_PROCESSES = 2
+"""init and a clerk. When the program has ended, there is room for others."""
+
+
+SHARES = 1024
+"""Docker's own, of a container that was given no other."""
 
 
 class Container:
@@ -56,6 +66,11 @@ class Container:
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
+        self._memory = self._processes = 0
+        self.shares = SHARES
+        """The weight with which it shares the processors with others."""
+        self.gone = False
+        """It has ended as a whole while its program ran, because its memory was used up."""
 
     async def ready(self) -> None:
         """Wait until init waits for a job. Raises SandboxFailed when it does not in time."""
@@ -72,6 +87,15 @@ class Container:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._socket)
             await self._engine.remove(self.id)
+
+    async def ran_out(self, wait_s: float) -> bool:
+        """Whether the engine has seen, or sees within this time, that the kernel held the memory."""
+        with trio.move_on_after(wait_s):
+            while True:
+                if await self._engine.ran_out(self.id):
+                    return True
+                await trio.sleep(_ASK_S)
+        return False
 
     async def fill(self, archives: Sequence[IO[bytes]]) -> None:
         """Unpack tar archives into the box, one after the other."""
@@ -90,31 +114,44 @@ class Container:
         the limits that it was made with."""
         limits = run.limits
         if box is not None:
-            await self._engine.limit(
-                self.id, limits.memory + box + _OWN_BYTES, limits.processes + _OWN_PROCESSES
-            )
+            self._memory = limits.memory + box + _OWN_BYTES
+            self._processes = limits.processes + _OWN_PROCESSES
+            await self._engine.limit(self.id, self._memory, self._processes)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
+        outcome: Outcome | None = None
+        failed: SandboxFailed | None = None
         async with trio.open_nursery() as nursery:
             started = _Started(self, run)
             nursery.start_soon(started.write)
-            if run.tty:
-                await started.terminal()
-            outcome = await supervise(run, started, task_status)
+            try:
+                if run.tty:
+                    await started.terminal()
+                outcome = await supervise(run, started, task_status)
+            except SandboxFailed as error:
+                failed = error  # raised below: the nursery would wrap it
             nursery.cancel_scope.cancel()
+        if failed:
+            raise failed
+        assert outcome
         return outcome
 
-    async def pack(self, into: IO[bytes], most: int) -> bool:
-        """Write the box as a tar archive. False when it has more than `most` bytes. Nothing of the program
-        is left."""
+    async def pack(self, into: IO[bytes], most: int) -> None:
+        """Write the box as a tar archive. Nothing of the program is left.
+
+        Raises SandboxFailed when the archive has more than `most` bytes."""
+        if self._memory:  # the program may have left none to pack with
+            await self._engine.limit(self.id, self._memory + _PACK_BYTES, self._processes)
         await self._send(b"C")
         while True:
             kind, body = await self.next_frame()
             if kind == b"d":
                 if _STATUS.unpack(body)[0] != 0:
                     raise SandboxFailed(f"the box cannot be packed{self.said()}")
-                return into.tell() <= most
-            if kind == b"D" and into.tell() <= most:
+                return
+            if kind == b"D":
+                if into.tell() > most:
+                    raise SandboxFailed("the box is too large to be packed")
                 into.write(body)
 
     def said(self) -> str:
@@ -190,6 +227,8 @@ class _Started:
         self.init = self
         self.window = _Window(self) if run.tty else None
         self.stdin: trio.abc.SendStream = _Stdin(self, tty=run.tty is not None)
+        self._began = time.monotonic()
+        self._memory = run.limits.memory
 
     # Init
 
@@ -251,12 +290,19 @@ class _Started:
 
     async def end(self, answered: Callable[[int], None]) -> End | None:
         while True:
+            failed: SandboxFailed | None = None
             try:
                 kind, body = await self._container.next_frame()
-            except SandboxFailed:
+            except SandboxFailed as error:
+                failed = error
+            if failed:
                 if self._over:
                     return None
-                raise
+                if not await self._container.ran_out(_OOM_S):
+                    raise failed
+                self._container.gone = self._over = True
+                wall_time = time.monotonic() - self._began
+                return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
             match kind:
                 case b"o" | b"e":
                     name: Stream = "stdout" if kind == b"o" else "stderr"

@@ -5,14 +5,12 @@ cell takes a container of its image for each run. The images share the container
 Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours.
 """
 
-import copy
 import io
 import secrets
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,45 +19,48 @@ from typing import IO
 import structlog
 import trio
 
-from occd import rules
 from occd.config import Config
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Collect, Collected, Ended, Feed, Run, Running, Sink, Tree
+from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.collect import collect
-from occd.sandbox.container import Container
+from occd.sandbox.container import SHARES, Container
 from occd.sandbox.engine import Engine, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import Waits
-from occd.sandbox.probe import probe
+from occd.sandbox.probe import can_trace, probe
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.rootfs import covered_paths
-from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
 
 _USER = 1000
 _TMP = 64 * 2**20
-_PACKED_MAX = 2 * BOX_BYTES
+_PACKED_MAX = 4 * BOX_BYTES
+"""Names can be as long as 65,536 paths of 4 KB."""
 _CLOSE_S = 30.0
 _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
 _OOM_S = 5.0
-_ASK_S = 0.05
+_SENTRY_BYTES = 64 * 2**20
+"""Memory of gVisor's kernel, beside that of the programs."""
+_SENTRY_THREADS = 8192
+"""A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
+number it holds itself."""
 _EXAMINE = f"""\
 read up idle < /proc/uptime
-echo "$up"
+if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
+echo "$up $open"
 read go
-eaten=0123456789abcdef
-while [ ${{#eaten}} -lt {_EATS} ]; do eaten=$eaten$eaten; done
+dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
 """
-"""Tells for how long its kernel has been up; then takes more memory than it may, when it is told to."""
+"""Tells for how long its kernel has been up, and whether it can open a file of init. Then takes more memory
+than it may, when it is told to."""
 
 
 class _Cell:
@@ -71,73 +72,54 @@ class _Cell:
         self._files = files
         self._box = box
         self._folder = folder
-        self._trees = 0
+        self._made = 0
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
     ) -> Ended:
         kept: Tree | None = None
         collected = Collected()
-        async with self._docker.container(self._root) as container:
-            with ExitStack() as opened_files:
-                files = run.files if run.tree else together(self._files, run.files)
-                archives = [archive(files)]  # first: what a tree has in their places is left out
-                if run.tree:
-                    archives.append(opened_files.enter_context(run.tree.folder.open("rb")))
-                size = sum(_size(each) for each in archives)
-                await container.fill(archives)
-            outcome = await container.run(run, size, task_status)
-            if run.keep or run.collect:
-                self._trees += 1
-                packed = self._folder / f"tree{self._trees}"
+        async with AsyncExitStack() as stack:
+            archives = await self._archives(run, stack)
+            size = sum(_size(each) for each in archives)
+            container = await stack.enter_async_context(
+                self._docker.container(self._root, run.limits.memory + size)
+            )
+            await container.fill(archives)
+            if run.interactive:
+                await stack.enter_async_context(self._docker.interactive(container))
+            outcome = await container.run(run, self._docker.room(size), task_status)
+            if (run.keep or run.collect) and not container.gone:
+                packed = self._new_file()
                 with packed.open("wb") as into:
-                    whole = await container.pack(into, _PACKED_MAX)
-                if not whole:
-                    raise SandboxFailed("the box is too large to be packed")
+                    await container.pack(into, _PACKED_MAX)
                 if run.collect:
-                    collected = await trio.to_thread.run_sync(_collect, packed, run.collect)
+                    collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
                     kept = Tree(packed)
         return Ended(outcome, kept, collected)
 
+    async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
+        """What the box is filled with."""
+        if not run.tree:
+            return [archive.pack(together(self._files, run.files))]
+        tree = run.tree.folder
+        if run.files:
+            tree = self._new_file()
+            stack.callback(tree.unlink)
+            with tree.open("wb") as into:
+                await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
+        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
 
-def archive(files: Sequence[File]) -> IO[bytes]:
-    """A tar archive with these files. A later file takes the place of an earlier one."""
-    into = io.BytesIO()
-    with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for file in files:
-            rules.file_name(file.name)
-            entry = tarfile.TarInfo(file.name)
-            entry.size = len(file.content)
-            entry.mode = 0o755 if file.executable or file.content.startswith(b"#!") else 0o644
-            tar.addfile(entry, io.BytesIO(file.content))
-    into.seek(0)
-    return into
+    def _new_file(self) -> Path:
+        self._made += 1
+        return self._folder / f"{self._made}"
 
 
 def _size(archive: IO[bytes]) -> int:
     size = archive.seek(0, io.SEEK_END)
     archive.seek(0)
     return size
-
-
-def _collect(packed: Path, wanted: Collect) -> Collected:
-    with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-        with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter=_harmless)  # noqa: S202
-        with opened(folder) as box:
-            return collect(box, wanted)
-
-
-def _harmless(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """A stranger's program made the file. A link and a device become a FIFO, which is left out."""
-    if member.name == ".":
-        return None
-    if not (member.isfile() or member.isdir() or member.islnk()):
-        member = copy.copy(member)
-        member.type, member.linkname = tarfile.FIFOTYPE, ""
-        return member
-    return tarfile.data_filter(member, folder)
 
 
 class _Docker:
@@ -155,11 +137,16 @@ class _Docker:
         """The first has been waiting for the longest time."""
         self._making = 0
         self._came = trio.Condition()
+        self._interactive: set[Container] = set()
+        self._weighing = trio.Lock()
+        self._limits_stay = False
+        """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
         self.languages = load_languages()
         self.roots = tuple(walls)
         self.available: Available = {}
         self.formatters: Formatters = {}
+        self.traces = False
 
     @property
     def _first(self) -> Wall:
@@ -167,7 +154,11 @@ class _Docker:
 
     @property
     def isolation(self) -> Sequence[str]:
-        return [f"Docker with {self._first.runtime or 'runc'}: a container for each run"]
+        return [
+            f"Docker with {self._first.runtime or 'runc'}: a container for each run",
+            "the processors shared by job" if "cpu" in self.holds else
+            "weaker: a job that starts many sessions takes the processors from its neighbours",
+        ]  # fmt: skip
 
     @property
     def waits_s(self) -> float:
@@ -193,26 +184,35 @@ class _Docker:
         outcome: Outcome | None = None
         with send, stdin:
             try:
+                updates = await self._updates(container)
                 outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
-            except* SandboxFailed:  # gVisor dies as a whole
+            except* SandboxFailed:  # the trial's end is looked at below
                 pass
             finally:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await container.close()
         try:
-            up_s = float(told)
+            up, *opened = told.decode().split()
+            up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
                 f"a trial container of the image {self.roots[0]} ended with {outcome}",
                 remedy(self.roots[0]),
             ) from None
         took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await self._ran_out(container)
+        bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
-        if not own_kernel:  # which would not know the machine's terminals
-            self._walls = {
-                root: replace(wall, one_terminal=True) for root, wall in self._walls.items()
-            }
+        self._limits_stay = not updates
+        self._walls = {
+            root: replace(
+                wall,
+                one_terminal=not own_kernel,  # it would not know the machine's terminals
+                init_is_root=bool(opened),
+                memory=wall.memory if updates else self._usual_memory() + _SENTRY_BYTES,
+                processes=wall.processes if updates else _SENTRY_THREADS,
+            )
+            for root, wall in self._walls.items()
+        }
         self.holds = holding(
             own_uid=False,  # all containers of an engine have the same users
             memory=bounded,
@@ -221,14 +221,22 @@ class _Docker:
             own_kernel=own_kernel,
         )
 
-    async def _ran_out(self, container: Container) -> bool:
-        """Whether the engine has seen, or soon sees, that the kernel held the container's memory."""
-        with trio.move_on_after(_OOM_S):
-            while True:
-                if await self._engine.ran_out(container.id):
-                    return True
-                await trio.sleep(_ASK_S)
-        return False
+    def _usual_memory(self) -> int:
+        """What a program and its box may have before a container is made for it alone."""
+        asked = [
+            limits.memory
+            for each in self.languages.values()
+            for limits in (each.limits, each.compile_limits)
+        ]
+        return max(asked) + BOX_BYTES
+
+    async def _updates(self, container: Container) -> bool:
+        """Whether the limits of a container can be set anew."""
+        try:
+            await self._engine.limit(container.id, _EATS, self._first.processes)
+        except SandboxFailed:  # gVisor cannot
+            return False
+        return True
 
     async def trial(self) -> None:
         own_kernel = "own-kernel" in self.holds
@@ -243,11 +251,50 @@ class _Docker:
         root: str | None = None,
     ) -> AsyncIterator[Cell]:
         with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-            yield _Cell(self, root or self.roots[0], files, limits.box, Path(folder))
+            yield _Cell(
+                self,
+                root or self.roots[0],
+                language.readable(files),
+                limits.box,
+                Path(folder),
+            )
+
+    def room(self, size: int) -> int | None:
+        """What `Container.run` is told of a box with `size` bytes."""
+        return None if self._limits_stay else size
 
     @asynccontextmanager
-    async def container(self, root: str) -> AsyncIterator[Container]:
-        container = self._take(root) or await self._make(self._walls[root])
+    async def interactive(self, container: Container) -> AsyncIterator[None]:
+        """All interactive programs together get as much of the processors as one other program, or half of
+        that: their weights change when their number has doubled or halved."""
+        self._interactive.add(container)
+        try:
+            await self._weigh()
+            yield
+        finally:
+            self._interactive.remove(container)
+            self._nursery.start_soon(self._weigh)
+
+    async def _weigh(self) -> None:
+        if self._limits_stay:
+            return
+        async with self._weighing:
+            many = max(0, len(self._interactive) - 1)
+            shares = SHARES >> many.bit_length()
+            for each in tuple(self._interactive):
+                if each.shares != shares:
+                    with suppress(SandboxFailed):  # it has ended
+                        await self._engine.share(each.id, shares)
+                        each.shares = shares
+
+    @asynccontextmanager
+    async def container(self, root: str, memory: int) -> AsyncIterator[Container]:
+        """`memory` is what the program and its box may have, in bytes."""
+        wall = self._walls[root]
+        if self._limits_stay and memory > wall.memory - _SENTRY_BYTES:
+            container = await self._make(replace(wall, memory=memory + _SENTRY_BYTES))
+        else:
+            container = self._take(root) or await self._make(wall)
         self._nursery.start_soon(self._prepare, root)
         try:
             yield container
@@ -267,7 +314,8 @@ class _Docker:
 
     async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            number, sock = await self._engine.start(wall, [INIT, "relay"])
+            user = [str(wall.user)] if wall.init_is_root else []
+            number, sock = await self._engine.start(wall, [INIT, "relay", *user])
             container = Container(self._engine, number, sock)
             try:
                 await container.ready()
@@ -324,7 +372,12 @@ async def open_docker(
             "/tmp": f"{tmpfs},mode=1777,size={_TMP}",
             "/dev/shm": f"{tmpfs},mode=1777,size={_TMP}",
         },
-        ulimits={"core": 1, "sigpending": 256, "msgqueue": 192 << 10, "memlock": 8 << 20},
+        ulimits={
+            "core": 1,
+            "sigpending": 256,
+            "msgqueue": 192 << 10,
+            "memlock": 8 << 20,
+        },
         masked=covered_paths(),
         memory=2**29,
         processes=256,
@@ -343,6 +396,8 @@ async def open_docker(
                 refuse_less(settings.require, docker.holds, "docker")  # before the long probing
                 await docker.trial()
                 docker.available, docker.formatters = await probe(docker, cache, only)
+                if config.sandbox.trace and only is None:
+                    docker.traces = await can_trace(docker, cache)
             except SandboxFailed as error:
                 first = docker.roots[0]
                 failed = SandboxUnavailable(

@@ -11,20 +11,30 @@ from occd.sandbox import Run, Sandbox, Sink
 from occd.sandbox.init import INIT
 
 _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+_RIGHTS = ("Inh", "Prm", "Eff", "Bnd", "Amb")
 
 
 async def prove(sandbox: Sandbox, what: str, unproven: Callable[[str], list[str]]) -> None:
-    """Run the trial job in `what`. Raises SandboxUnavailable when it does not succeed, or claims that do not
-    hold are found in what it tells."""
+    """Run the trial job in `what` of each root. Raises SandboxUnavailable when it does not succeed, or claims
+    that do not hold are found in what it tells."""
+    for root in sandbox.roots:
+        await _prove(sandbox, root, what, unproven)
+
+
+async def _prove(
+    sandbox: Sandbox, root: str, what: str, unproven: Callable[[str], list[str]]
+) -> None:
+    job = f"a trial job in the image {root}" if root else "a trial job"
     limits = Limits()
+    language = next(iter(sandbox.languages.values()))
     run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
     try:
-        async with sandbox.cell(next(iter(sandbox.languages.values())), (), limits) as cell:
+        async with sandbox.cell(language, (), limits, root) as cell:
             outcome = (await cell.run(run)).outcome
     except SandboxFailed as error:
-        raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
+        raise SandboxUnavailable(f"{job} failed: {error}", "See `occd doctor`") from error
     if not outcome.succeeded:
-        raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
+        raise SandboxUnavailable(f"{job} ended with {outcome}", "See `occd doctor`")
     if missing := unproven(outcome.stdout.head.decode()):
         raise SandboxUnavailable(
             f"{what} does not hold: {'; '.join(missing)}", "See docs/security.md"
@@ -45,7 +55,7 @@ def unproven_of_container(told: str, *, own_kernel: bool) -> list[str]:
     """A kernel of its own is a wall by itself: what it says of namespaces and of system calls is not about
     the machine. Containers share the machine's user namespace, unless the engine maps users."""
     if own_kernel:
-        return _rights(told)
+        return _rights(told, ("Inh", "Prm", "Eff", "Bnd"))  # gVisor has no ambient rights
     return _rights(told) + _walls(told) + _shared(told, _NAMESPACES[1:])
 
 
@@ -62,8 +72,8 @@ def _unlike(told: str, wanted: dict[str, str]) -> list[str]:
     ]
 
 
-def _rights(told: str) -> list[str]:
-    return _unlike(told, {f"Cap{kind}": "0" * 16 for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")})
+def _rights(told: str, kinds: Sequence[str] = _RIGHTS) -> list[str]:
+    return _unlike(told, {f"Cap{kind}": "0" * 16 for kind in kinds})
 
 
 def _walls(told: str) -> list[str]:

@@ -11,7 +11,8 @@
  *                 message: the program's stdin, stdout and stderr, unless the program gets a terminal; then those
  *                 of the job's cgroups. The child joins these before it executes the program: a thread that moves itself by v1's
  *                 `tasks` waits for nobody, while a move from outside costs an RCU grace period (7 ms).
- *                 With cgroups the last file gives the CPU time that the job has used.
+ *                 With cgroups the last file gives the CPU time that the job has used. Behind it comes the file for
+ *                 the trace, if there shall be one.
  *   init -> occd  struct master the program gets a terminal; the other side of it comes with the message.
  *   occd -> init  struct order  while the program runs: a signal for the program, a change of its limits, or work
  *                 with its files.
@@ -45,6 +46,12 @@
  * init's other files first, and this one before it ends: PR_SET_DUMPABLE does not protect the files of a process that
  * is just ending, and the program can kill the clerk at any moment.
  *
+ * A trace of the program's system calls is made by a tracer (sandbox/shown/trace/tracer.py): a child of init, in the
+ * program's control groups, whose limits the tracer uses up with it. The program's process waits in a pipe before it
+ * executes the program, until the tracer has attached, or has ended. The program may kill the tracer, and goes on
+ * untraced then. init tells how the tracer ended, which the program cannot forge: the kernel gives the end of a traced
+ * process to the tracer first, so a tracer that is there at the program's end has seen all of it.
+ *
  * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, this process becomes PROGRAM.
  * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
  * counts the things that it keeps for their users to the account of UID.
@@ -63,6 +70,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -121,7 +131,8 @@ struct end {
     uint8_t type; /* 'X', or 'F': the program could not be started, which is not its fault */
     uint8_t limit; /* the exceeded limit: 'm' memory, 'c' CPU time, 'w' wall time, 'i' idle time; 0: none */
     uint8_t ended; /* 1: init ended the program for this; 0: the program had ended by itself or by a signal */
-    uint8_t pad;
+    uint8_t traced; /* 0: there was no trace; 'w': the trace is whole; else why not: 'l' it is long enough, 'n' the jail
+                     * has no Python 3, 'p' nothing may be traced here, 'd' the tracer died */
     int32_t status; /* as from waitpid */
     uint64_t wall_ns, cpu_ns, peak_bytes;
 };
@@ -144,6 +155,7 @@ struct run { /* the program that runs, and what is known of it */
     pid_t program;
     pid_t clerk; /* the process that works with files; 0: none */
     uint64_t clerk_ends;
+    pid_t tracer; /* 0: none, or it has ended */
     int cpu_file; /* tells the CPU time; -1 without cgroups */
     uint64_t look; /* the time for the next look at the usage */
     struct guards guards;
@@ -154,26 +166,57 @@ struct run { /* the program that runs, and what is known of it */
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
 enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
 enum { ACTIVE_SHARE = 200, QUIET_LOOKS = 16 };
+enum { NO_PYTHON = 127, TRACE_BYTES = 8 << 20, TRACER_FILES = 64 }; /* the first of what tracer_ended() knows */
 enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
-
-static int control;
-static int master; /* of the jail's terminal; -1: the machine has no terminal left */
 
 static void fail(const char *what) {
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
     _exit(125);
 }
 
+static int control;
+static int relayed; /* occd talks to the relay, which works while we wait */
+static int master; /* of the jail's terminal; -1: the machine has no terminal left */
+static uid_t their_user; /* 0: theirs and ours are one */
+
+void be_them(void) {
+    static const int ours[] = {CAP_SETUID, CAP_SETGID, CAP_KILL, CAP_SETPCAP};
+    uid_t id = their_user;
+    if (!id) return;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (prctl(PR_CAPBSET_DROP, ours[i], 0, 0, 0) != 0) _exit(125);
+    if (setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0 || setresuid(id, id, id) != 0) _exit(125);
+}
+
+void begin_theirs(void) {
+    if (their_user && seteuid(their_user) != 0) fail("seteuid");
+}
+
+void end_theirs(void) {
+    if (their_user && seteuid(0) != 0) fail("seteuid");
+}
+
+/* May return early. */
+static void wait_for(struct pollfd *files, size_t count, const struct timespec *timeout) {
+    if (relayed)
+        relay_wait(files, count, timeout);
+    else
+        ppoll(files, count, timeout, NULL);
+}
+
 /* The number of files that come with the message. */
 static size_t files_of(const struct go *go) {
-    return (go->rows ? 0 : STDIO) + go->groups + (go->told ? 1 : 0);
+    return (go->rows ? 0 : STDIO) + go->groups + (go->told ? 1 : 0) + (go->traced ? 1 : 0);
 }
 
 /* Waits for the job of this init: the message, its strings behind it, and the files that came with it. The first
  * three of `files` are the program's stdin, stdout and stderr, which are not set for a terminal. */
 static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
     for (;;) {
+        struct pollfd mail = {.fd = control, .events = POLLIN};
+        wait_for(&mail, 1, NULL);
+        if (!mail.revents) continue;
         ssize_t size = recv(control, NULL, 0, MSG_PEEK | MSG_TRUNC);
         if (size == 0) _exit(0); /* occd died, or discards this jail */
         if (size < 0 && errno == EINTR) continue;
@@ -197,6 +240,10 @@ static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
         for (size_t i = 0; i < count; i++) close(files[i]); /* the message was for an init that died */
         free(go);
     }
+}
+
+static uint64_t earlier(uint64_t one, uint64_t other) {
+    return one < other ? one : other;
 }
 
 static uint64_t now_ns(void) {
@@ -238,11 +285,23 @@ static int send_master(void) {
     return sendmsg(control, &message, 0) == sizeof text;
 }
 
+/* gVisor knows no TIOCGPTPEER. No program runs yet. */
+static int open_their_side(void) {
+    int number, theirs = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    char path[32];
+    if (theirs >= 0 || errno != ENOTTY || ioctl(master, TIOCGPTN, &number) != 0) return theirs;
+    snprintf(path, sizeof path, "/dev/pts/%d", number);
+    begin_theirs();
+    theirs = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    end_theirs();
+    return theirs;
+}
+
 /* Returns the program's side of the terminal. */
 static int open_terminal(const struct go *go) {
     int unlocked = 0;
     if (ioctl(master, TIOCSPTLCK, &unlocked) != 0) fail_to_start("cannot have a terminal");
-    int theirs = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int theirs = open_their_side();
     struct termios settings;
     struct winsize window = {.ws_row = (unsigned short)go->rows, .ws_col = (unsigned short)go->cols};
     if (theirs < 0 || tcgetattr(theirs, &settings) != 0) fail_to_start("cannot open a terminal");
@@ -252,22 +311,73 @@ static int open_terminal(const struct go *go) {
     return theirs;
 }
 
-static void start(const struct go *go, const int *files, char **argv, char **envp) {
+static void join_groups(const struct go *go, const int *files) {
+    for (uint32_t i = 0; i < go->groups; i++)
+        if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
+}
+
+/* Waits until the tracer has attached, or has ended. Nobody else is in the jail who could trace this process: it may
+ * be traced now, as a copy of init, and needs it to be. */
+static void await_tracer(const int gate[2]) {
+    char byte;
+    close(gate[1]);
+    prctl(PR_SET_DUMPABLE, 1);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* where Yama lets only ancestors trace */
+    while (read(gate[0], &byte, 1) < 0 && errno == EINTR) continue;
+}
+
+/* Becomes the tracer of the program. `out` gets the trace, `gate` lets the program begin. */
+static void start_tracer(const struct go *go, const int *files, pid_t program, int out, int gate) {
+    static const char *const pythons[] = {"/usr/bin/python3", "/usr/local/bin/python3"};
+    static char *const environment[] = {"LANG=C.UTF-8", NULL};
+    char numbers[3][16];
+    int given[3] = {program, out, gate};
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid();
+    join_groups(go, files);
+    limit(RLIMIT_FSIZE, TRACE_BYTES);
+    limit(RLIMIT_NOFILE, TRACER_FILES);
+    for (int i = 0; i < 3; i++) snprintf(numbers[i], sizeof numbers[i], "%d", given[i]);
+    if (dup2(0, 1) != 1 || dup2(0, 2) != 2 || fcntl(out, F_SETFD, 0) != 0 || fcntl(gate, F_SETFD, 0) != 0) _exit(1);
+    be_them();
+    for (size_t i = 0; i < sizeof pythons / sizeof *pythons; i++) {
+        char *argv[] = {(char *)pythons[i], "-I", "-S", "-B", "/opt/occd/trace/tracer.py", numbers[0], numbers[1],
+                        numbers[2], NULL};
+        execve(argv[0], argv, environment);
+    }
+    _exit(NO_PYTHON);
+}
+
+/* What struct end tells of it. */
+static uint8_t tracer_ended(int status) {
+    switch (WIFEXITED(status) ? WEXITSTATUS(status) : -1) { /* the numbers are the tracer's */
+    case 0: return 'l';
+    case 3: return 'p';
+    case 4: return 'w';
+    case NO_PYTHON: return 'n';
+    default: return 'd';
+    }
+}
+
+static void start(const struct go *go, const int *files, char **argv, char **envp, const int gate[2]) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
     /* First the session, then the master: else Ctrl-C could be typed and reach nobody. */
     if (go->rows && (ioctl(files[0], TIOCSCTTY, 0) != 0 || !send_master())) fail_to_start("cannot enter a terminal");
-    for (uint32_t i = 0; i < go->groups; i++)
-        if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
+    join_groups(go, files);
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     begin_with(RLIMIT_STACK, go->stack);
-    if (!go->told) limit(RLIMIT_NPROC, go->processes);
+    if (!go->told) limit(RLIMIT_NPROC, go->processes - (their_user != 0)); /* then init is of another user */
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
+    be_them();
     environ = envp;
+    if (go->traced) await_tracer(gate);
     execvp(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
     _exit(errno == ENOENT ? 127 : 126);
@@ -342,21 +452,35 @@ static uint64_t shared_bytes(const char *task, const char *status) {
     return strstr(text, "\nPss_Shmem:") ? kilobytes(text, "\nPss_Shmem:") : all;
 }
 
+static struct usage before; /* what the jail had used before its program started, where it is counted with the program's */
+
+/* Memory by the account of a kernel that serves this jail alone. */
+static struct usage all_memory(void) {
+    char text[4096];
+    if (!read_proc(".", "meminfo", text, sizeof text)) fail("cannot read the memory");
+    uint64_t mapped = kilobytes(text, "\nMapped:");
+    return (struct usage){
+        .memory = kilobytes(text, "MemTotal:") - kilobytes(text, "\nMemFree:") - mapped,
+        .mapped_files = mapped,
+    };
+}
+
 /* Memory and CPU time of every process but init and its clerk, with page tables, and memory of the writable file systems.
  * Mapped files of these file systems would count twice, hence the larger of the two. */
-static struct usage sample(pid_t clerk) {
+static struct usage sample(const struct go *go, pid_t clerk) {
     struct rusage reaped;
-    struct usage usage = {.cpu_ns = reaped_cpu_ns(&reaped)};
+    struct usage usage = go->alone ? all_memory() : (struct usage){0};
     char status[4096], text[1024], task[64];
-    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
-    uint64_t files = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm"), shared = 0;
+    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK), shared = 0;
+    uint64_t files = go->alone ? 0 : used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm");
+    usage.cpu_ns = reaped_cpu_ns(&reaped);
     DIR *proc = opendir("/proc");
     if (!proc) fail("opendir /proc"); /* a guard that sees nothing must not let the program run */
     for (struct dirent *e; (e = readdir(proc));) {
         unsigned long long user, system, of_children[2];
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || strcmp(e->d_name, "1") == 0) continue;
         if (atoi(e->d_name) == clerk) continue;
-        if (find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
+        if (!go->alone && find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
             usage.memory += kilobytes(status, "\nRssAnon:") + kilobytes(status, "\nVmPTE:") + kilobytes(status, "\nVmSwap:");
             shared += shared_bytes(task, status);
             uint64_t mapped = kilobytes(status, "\nRssFile:");
@@ -370,10 +494,10 @@ static struct usage sample(pid_t clerk) {
     }
     closedir(proc);
     usage.memory += shared > files ? shared : files;
+    usage.memory -= earlier(usage.memory, before.memory);
+    usage.cpu_ns -= earlier(usage.cpu_ns, before.cpu_ns);
     return usage;
 }
-
-static uint64_t cpu_before_ns; /* that the job's group had used before its program started */
 
 /* The CPU time in `file`: v1's cpuacct.usage is a number of nanoseconds, v2's cpu.stat has a line with it. */
 static uint64_t told_cpu_ns(int file) {
@@ -386,7 +510,7 @@ static uint64_t told_cpu_ns(int file) {
         value *= 1000u;
     else if (sscanf(text, "%llu", &value) != 1)
         fail("cannot understand the CPU time");
-    return value - cpu_before_ns;
+    return value - before.cpu_ns;
 }
 
 static void answer(int error) {
@@ -400,6 +524,11 @@ static void dismiss_clerk(struct run *run, int status) {
     answer(WIFEXITED(status) ? WEXITSTATUS(status) : ETIMEDOUT);
 }
 
+static void dismiss_tracer(struct run *run, int status) {
+    run->tracer = 0;
+    run->end.traced = tracer_ended(status);
+}
+
 /* Returns the number of reaped processes. The number is bounded, to leave time to look at the limits. */
 static int reap(struct run *run, int *ended) {
     int count = 0, status;
@@ -409,6 +538,7 @@ static int reap(struct run *run, int *ended) {
             *ended = 1;
         }
         if (pid == run->clerk) dismiss_clerk(run, status);
+        if (pid == run->tracer) dismiss_tracer(run, status);
     }
     return count;
 }
@@ -533,7 +663,8 @@ static void send_clerk(struct run *run, const struct order *order, char *path, i
     if (clerk == 0) {
         if (file != 0 && dup2(file, 0) != 0) _exit(errno);
         file = 0;
-        if (close_range(1, ~0u, 0) != 0) _exit(errno);
+        if (close_range(1, INT_MAX, 0) != 0) _exit(errno);
+        be_them();
         switch (order->type) {
         case 'P': put(path, file, (mode_t)order->first); break;
         case 'L': list(path, file, order->first); break;
@@ -574,10 +705,6 @@ static void obey(struct run *run) {
     if (file >= 0) close(file);
 }
 
-static uint64_t earlier(uint64_t one, uint64_t other) {
-    return one < other ? one : other;
-}
-
 /* Whether the idle time is over. Sets the latest time for the next look. */
 static int idle(struct run *run, uint64_t now, uint64_t cpu_ns) {
     struct guards *guards = &run->guards;
@@ -596,7 +723,7 @@ static uint8_t guard(struct run *run, uint64_t now) {
     const struct go *go = run->go;
     struct end *end = &run->end;
     if (run->cpu_file < 0) {
-        struct usage used = sample(run->clerk), *most = &run->most;
+        struct usage used = sample(go, run->clerk), *most = &run->most;
         if (used.mapped_files > most->mapped_files) most->mapped_files = used.mapped_files;
         if (used.memory > end->peak_bytes) end->peak_bytes = used.memory;
         if (used.cpu_ns > end->cpu_ns) end->cpu_ns = used.cpu_ns;
@@ -614,7 +741,8 @@ static uint8_t guard(struct run *run, uint64_t now) {
 static void wait_until(uint64_t then, struct pollfd fds[2]) {
     uint64_t now = now_ns(), left = then > now ? then - now : 0;
     struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
-    ppoll(fds, 2, then == NEVER ? NULL : &timeout, NULL);
+    fds[0].revents = fds[1].revents = 0;
+    wait_for(fds, 2, then == NEVER ? NULL : &timeout);
 }
 
 /* Returns the time at which the program ended, by itself or by a guard. */
@@ -664,7 +792,7 @@ static uint64_t unsampled_peak(uint64_t resident, const struct usage *most, uint
 static void conclude(struct run *run, uint64_t started, uint64_t stopped) {
     struct end *end = &run->end;
     struct rusage reaped;
-    uint64_t cpu_ns = reaped_cpu_ns(&reaped), peak = (uint64_t)reaped.ru_maxrss * 1024u;
+    uint64_t cpu_ns = reaped_cpu_ns(&reaped) - before.cpu_ns, peak = (uint64_t)reaped.ru_maxrss * 1024u;
     if (run->cpu_file >= 0) {
         end->cpu_ns = told_cpu_ns(run->cpu_file);
     } else {
@@ -692,13 +820,23 @@ static struct end run(const struct go *go, int *files) {
     if (signals < 0) fail("signalfd");
     if (go->rows) files[0] = files[1] = files[2] = open_terminal(go);
     int cpu_file = go->told ? files[STDIO + go->groups] : -1;
-    if (go->told) cpu_before_ns = told_cpu_ns(cpu_file);
+    if (go->told) before.cpu_ns = told_cpu_ns(cpu_file);
+    if (go->alone) before = sample(go, 0);
+    int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
+    if (go->traced && pipe2(gate, O_CLOEXEC) != 0) fail("pipe2");
     uint64_t started = now_ns();
-    pid_t program = fork();
+    pid_t program = fork(), tracer = 0;
     if (program < 0) fail("fork");
     if (program == 0) {
         signal(SIGPIPE, SIG_DFL);
-        start(go, files, words, envp);
+        start(go, files, words, envp, gate);
+    }
+    if (go->traced) {
+        if ((tracer = fork()) < 0) fail("fork");
+        if (tracer == 0) start_tracer(go, files, program, trace, gate[1]);
+        close(gate[0]);
+        close(gate[1]);
+        close(trace);
     }
     /* Only the program keeps these open; a terminal stays open here, too. */
     for (uint32_t i = go->rows ? STDIO : 0; i < STDIO + go->groups; i++) close(files[i]);
@@ -707,6 +845,7 @@ static struct end run(const struct go *go, int *files) {
         .go = go,
         .program = program,
         .clerk_ends = NEVER,
+        .tracer = tracer,
         .cpu_file = cpu_file,
         .look = started + (!go->told ? SAMPLE_NS : go->quiet_ns ? 0 : go->cpu_ns / go->processors),
         .guards = {
@@ -716,9 +855,11 @@ static struct end run(const struct go *go, int *files) {
             .quiet_from = started,
             .idle_ends = after(started, go->idle_ns),
         },
-        .end = {.type = 'X', .status = SIGKILL},
+        .end = {.type = 'X', .traced = tracer ? 'w' : 0, .status = SIGKILL},
     };
     uint64_t stopped = supervise(&run, signals);
+    int status;
+    if (run.tracer && waitpid(run.tracer, &status, WNOHANG) > 0) dismiss_tracer(&run, status);
     end_all();
     conclude(&run, started, stopped);
     return run.end;
@@ -840,15 +981,18 @@ int main(int argc, char **argv) {
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
-    if (argc != 2) return 125;
+    if (argc != 2 && argc != 3) return 125;
+    if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
-    int relayed = strcmp(argv[1], "relay") == 0;
+    relayed = strcmp(argv[1], "relay") == 0;
     control = relayed ? start_relay() : atoi(argv[1]);
     fcntl(control, F_SETFD, FD_CLOEXEC);
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
     close(0);
     if (open("/dev/null", O_RDWR | O_CLOEXEC) != 0) fail("/dev/null");
+    begin_theirs();
     master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    end_theirs();
     signal(SIGPIPE, SIG_IGN);
     struct hello hello = {.type = 'R'};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");
@@ -858,6 +1002,6 @@ int main(int argc, char **argv) {
     struct go *go = receive_go(hello.number, files);
     struct end end = run(go, files);
     if (write(control, &end, sizeof end) != sizeof end) return 125;
-    while (relayed) pause(); /* the relay ends this process when occd needs the container no more */
+    while (relayed) wait_for(NULL, 0, NULL); /* the relay ends this process when occd needs the container no more */
     return 0;
 }
