@@ -1,11 +1,10 @@
 """Where the tests' RabbitMQ and Redis come from: this machine, or a Debian 13 in a folder of its own.
 
 `SERVERS` in the environment names a set of `SETS`; without it they are this machine's. The folder is made
-once and kept below /var/tmp. A server that is started from it has a mount namespace of its own, in which
+once and kept (`image_root.py`). A server that is started from it has a mount namespace of its own, in which
 the folder is the root: neither the machine's mounts nor the folder are changed.
 """
 
-import fcntl
 import os
 import shutil
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 
-from debian import bootstrap
+from image_root import debian_root
 
 _PACKAGES = ("rabbitmq-server", "redis-server", "valkey-server")
-_CACHE = Path("/var/tmp/occd-servers")  # not /tmp, which may be memory
 
 # The root is a layer of memory above the folder. "$2" is where tests keep their files.
 _ENTER = """\
@@ -75,17 +73,7 @@ def chosen() -> Servers:
 
 @cache
 def _made(release: str) -> Path:
-    """The folder, made now if that was not done yet."""
+    """Nobody removes it before it is a week old."""
     assert os.geteuid() == 0, "servers of another Debian need root"
-    folder = _CACHE / "-".join((release, *_PACKAGES))
-    _CACHE.mkdir(exist_ok=True)
-    with (_CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            for older in _CACHE.glob("*/"):
-                shutil.rmtree(older)
-            part = folder.with_suffix(".part")
-            bootstrap(part, *_PACKAGES, release=release)
-            shutil.rmtree(part / "var/cache/apt")
-            part.rename(folder)
-    return folder
+    with debian_root(_PACKAGES, release) as folder:
+        return folder

@@ -1,5 +1,5 @@
-"""The sandbox under cgroup v2, in a virtual machine: as root, with a delegated group, with none, in a container; and attacks
-that could take a kernel down.
+"""The sandbox under cgroup v2, in a virtual machine: as root, with a delegated group, with none, in a
+container; and attacks that could take a kernel down.
 
 Each test boots a machine of its own and runs the `guest_*.py` beside this file in it, by pytest.
 """
