@@ -82,6 +82,12 @@ mount -o remount,nsdelegate none /sys/fs/cgroup || exit
 echo "left: $(runc list --quiet; find /sys/fs/cgroup -mindepth 1 -type d | grep -E 'NSJAIL|occd')"
 echo "with a group of its own:"
 {contained} --writable-cgroups /job/bin/occd doctor || exit
+echo "beside a daemon:"
+{contained} --writable-cgroups /job/bin/occd --roles all --listen 127.0.0.1:8000 --data-dir /tmp/data &
+until [ -d /sys/fs/cgroup/system.slice/runc-occd-contained.scope/occd-daemon ]; do sleep 1; done
+runc exec occd-contained /job/bin/occd doctor || exit
+runc kill occd-contained TERM
+wait
 echo "without:"
 {contained} /job/bin/occd doctor
 """
@@ -95,10 +101,12 @@ echo "without:"
     assert privileges == {
         "Uid": "1000", "CapEff": none, "CapBnd": none, "NoNewPrivs": "1", "Seccomp": "2",
     }  # fmt: skip
-    before, told, without = re.split("with a group of its own:|without:", finished.output)
+    marks = "with a group of its own:|beside a daemon:|without:"
+    before, alone, beside, without = re.split(marks, finished.output)
     assert "left: \n" in before
-    assert "ok    memory, processes and CPU time by cgroup v2" in told
-    assert "sampled" not in told
+    for told in (alone, beside):
+        assert "ok    memory, processes and CPU time by cgroup v2" in told
+        assert "sampled" not in told
     assert "weak  no cgroup is ours: memory and CPU time are sampled every 10 ms" in without
     assert "/sys/fs/cgroup is mounted read-only" in without
 
