@@ -36,6 +36,7 @@ _FRAME = struct.Struct("<B3xI")
 _WRAP = struct.Struct(">B3xI")
 _COUNT = struct.Struct("<I")
 _STATUS = struct.Struct("<i")
+_UNPACKED = struct.Struct("<i4xQ")
 _SIZE = struct.Struct("<HH")
 _FIGURES = struct.Struct("<QQQ")
 _UNKNOWN = 2**64 - 1
@@ -45,6 +46,8 @@ _SETUP_S = 30.0
 _OOM_S = 2.0
 _ASK_S = 0.05
 _READ = 2**17
+_MORE_BYTES = 2**19
+"""That init may use while its program runs, and by which the kernel counts inexactly."""
 _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
 _PACK_BYTES = 64 * 2**20
@@ -67,6 +70,7 @@ class Container:
         self._said = bytearray()
         self._number = 0
         self._memory = self._processes = 0
+        self._used = _UNKNOWN
         self.shares = SHARES
         """The weight with which it shares the processors with others."""
         self.gone = False
@@ -104,7 +108,10 @@ class Container:
                 await self._send(b"F", part)
             await self._send(b"F")
             kind, body = await self.next_frame()
-            if kind != b"U" or _STATUS.unpack(body)[0] != 0:
+            if kind != b"U":
+                raise SandboxFailed(f"a container said what its init does not say{self.said()}")
+            status, self._used = _UNPACKED.unpack(body)
+            if status != 0:
                 raise SandboxFailed(f"the files of the box cannot be unpacked{self.said()}")
 
     async def run(
@@ -114,7 +121,8 @@ class Container:
         the limits that it was made with."""
         limits = run.limits
         if box is not None:
-            self._memory = limits.memory + box + _OWN_BYTES
+            used = box + _OWN_BYTES if self._used == _UNKNOWN else self._used
+            self._memory = limits.memory + used + _MORE_BYTES
             self._processes = limits.processes + _OWN_PROCESSES
             await self._engine.limit(self.id, self._memory, self._processes)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
