@@ -110,7 +110,8 @@ for _ in range(3): os.wait()
     "orphan": "if os.fork(): os._exit(3)\nos.setsid(); time.sleep(600)",
 }
 ENDS = Limits(cpu_time=1.0, wall_time=8.0, memory=256 << 20, output=100_000, file_size=1 << 24)
-MEMORY = 2 << 20
+MEMORY = 4 << 20
+"""By so much a program in a container may exceed its limit (`container.py`)."""
 PROCESSOR_S = 0.3
 
 
