@@ -17,15 +17,16 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import IO
 
 import trio
 
 from occd.errors import SandboxFailed
-from occd.inputs import Terminal
+from occd.inputs import Limits, Terminal
 from occd.model import Outcome, Stream
 from occd.sandbox import Run, Running
-from occd.sandbox.engine import Engine
+from occd.sandbox.engine import Bounds, Engine
 from occd.sandbox.group import Usage
 from occd.sandbox.init import Answer, End, Hello, decode, encode_go
 from occd.sandbox.output import Output
@@ -36,6 +37,7 @@ _FRAME = struct.Struct("<B3xI")
 _WRAP = struct.Struct(">B3xI")
 _COUNT = struct.Struct("<I")
 _STATUS = struct.Struct("<i")
+_UNPACKED = struct.Struct("<i4xQ")
 _SIZE = struct.Struct("<HH")
 _FIGURES = struct.Struct("<QQQ")
 _UNKNOWN = 2**64 - 1
@@ -45,28 +47,40 @@ _SETUP_S = 30.0
 _OOM_S = 2.0
 _ASK_S = 0.05
 _READ = 2**17
-_OWN_BYTES = 6 * 2**20
-"""Memory of init and of the kernel's account of an empty container."""
+_MORE_BYTES = 2**19
+"""That init may use while its program runs, and by which the kernel counts inexactly."""
+_OWN_BYTES = 2 * 2**20
+"""Memory of init and of the kernel's account of an empty container, as good as always."""
 _PACK_BYTES = 64 * 2**20
 """For the names in one folder, and for tar."""
+_BOX_STEP = 2**20
 _OWN_PROCESSES = 2
 """init and a clerk. When the program has ended, there is room for others."""
-
-
 SHARES = 1024
 """Docker's own, of a container that was given no other."""
 
 
+def bounds(limits: Limits, box: int) -> Bounds:
+    """What a container needs for a job with these limits, whose box is full of so many bytes."""
+    steps = -(-box // _BOX_STEP)  # so that most jobs need what their containers were made with
+    return Bounds(
+        limits.memory + max(1, steps) * _BOX_STEP + _OWN_BYTES, limits.processes + _OWN_PROCESSES
+    )
+
+
 class Container:
-    def __init__(self, engine: Engine, number: str, sock: socket.socket) -> None:
+    def __init__(self, engine: Engine, number: str, sock: socket.socket, bounds: Bounds) -> None:
+        """`bounds` are those that it was made with."""
         self._engine = engine
+        self._made_with = bounds
+        self._wanted: Bounds | None = None
         self.id = number
         self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._came = bytearray()
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
-        self._memory = self._processes = 0
+        self._used = _UNKNOWN
         self.shares = SHARES
         """The weight with which it shares the processors with others."""
         self.gone = False
@@ -104,19 +118,22 @@ class Container:
                 await self._send(b"F", part)
             await self._send(b"F")
             kind, body = await self.next_frame()
-            if kind != b"U" or _STATUS.unpack(body)[0] != 0:
+            if kind != b"U":
+                raise SandboxFailed(f"a container said what its init does not say{self.said()}")
+            status, self._used = _UNPACKED.unpack(body)
+            if status != 0:
                 raise SandboxFailed(f"the files of the box cannot be unpacked{self.said()}")
 
     async def run(
-        self, run: Run, box: int | None, task_status: trio.TaskStatus[Running]
+        self, run: Run, bounds: Bounds | None, task_status: trio.TaskStatus[Running]
     ) -> Outcome:
-        """Run the program to its end. `box` has the bytes that the box is full of. None: the container keeps
-        the limits that it was made with."""
+        """Run the program to its end, within these bounds. None: the container keeps those that it has."""
         limits = run.limits
-        if box is not None:
-            self._memory = limits.memory + box + _OWN_BYTES
-            self._processes = limits.processes + _OWN_PROCESSES
-            await self._engine.limit(self.id, self._memory, self._processes)
+        self._wanted = bounds
+        if bounds and not self._fits(bounds, limits):  # the engine takes 10 ms to 30 ms for it
+            if self._used != _UNKNOWN:
+                bounds = replace(bounds, memory=limits.memory + self._used + _MORE_BYTES)
+            await self._engine.limit(self.id, bounds)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
         outcome: Outcome | None = None
@@ -136,12 +153,18 @@ class Container:
         assert outcome
         return outcome
 
+    def _fits(self, bounds: Bounds, limits: Limits) -> bool:
+        """Whether the container was made with these bounds, and the program gets what it may have."""
+        needs = 0 if self._used == _UNKNOWN else limits.memory + self._used
+        return bounds == self._made_with and needs <= bounds.memory
+
     async def pack(self, into: IO[bytes], most: int) -> None:
         """Write the box as a tar archive. Nothing of the program is left.
 
         Raises SandboxFailed when the archive has more than `most` bytes."""
-        if self._memory:  # the program may have left none to pack with
-            await self._engine.limit(self.id, self._memory + _PACK_BYTES, self._processes)
+        if self._wanted:  # the program may have left no memory to pack with
+            more = replace(self._wanted, memory=self._wanted.memory + _PACK_BYTES)
+            await self._engine.limit(self.id, more)
         await self._send(b"C")
         while True:
             kind, body = await self.next_frame()

@@ -17,7 +17,7 @@
  *   'Z'  struct size: the terminal's window.
  *   'C'  pack the box (tidy.h), when the program has ended.
  * relay -> occd
- *   'R'  struct hello, as init sent it.          'U'  an int32: how unpacking ended, as from waitpid.
+ *   'R'  struct hello, as init sent it.          'U'  struct unpacked.
  *   'o', 'e'  output of stdout (or the terminal) and stderr.
  *   'i'  a uint32: so many bytes of stdin were taken.
  *   'M'  the program has a terminal.            'b'  a part of the file that the next 'W' is about.
@@ -52,6 +52,12 @@ struct frame {
 
 struct size {
     uint16_t rows, cols;
+};
+
+struct unpacked {
+    int32_t status; /* as from waitpid */
+    uint32_t pad;
+    uint64_t used; /* bytes of memory; UINT64_MAX: not known */
 };
 
 struct figures { /* of the container's control group */
@@ -160,20 +166,27 @@ static pid_t run_tool(const char *const *argv, int in, int out) {
     _exit(125);
 }
 
-static void unpack(const char *bytes, size_t size) {
+static void start_unpacker(void) {
     static const char *const argv[] = {"/bin/tar", "--extract", "--preserve-permissions", "--no-same-owner",
                                        "--delay-directory-restore", "--skip-old-files", NULL};
-    if (unpacking < 0) {
-        int ends[2];
-        if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
-        unpacker = run_tool(argv, ends[0], -1);
-        close(ends[0]);
-        unpacking = ends[1];
-    }
+    int ends[2];
+    if (unpacking >= 0) return;
+    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+    unpacker = run_tool(argv, ends[0], -1);
+    close(ends[0]);
+    unpacking = ends[1];
+}
+
+static int32_t end_unpacker(void) {
+    close_side(&unpacking);
+    return end_of(unpacker);
+}
+
+static void unpack(const char *bytes, size_t size) {
+    start_unpacker();
     if (size == 0) {
-        close_side(&unpacking);
-        int32_t status = end_of(unpacker);
-        tell('U', &status, sizeof status);
+        struct unpacked unpacked = {.status = end_unpacker(), .used = figure(NOW, NULL)};
+        tell('U', &unpacked, sizeof unpacked);
     }
     while (size) {
         ssize_t n = write(unpacking, bytes, size);
@@ -221,6 +234,7 @@ static void begin(char *bytes, size_t size) {
     struct go *go = (struct go *)bytes;
     int files[4], count = 0;
     if (size < sizeof *go) give_up("go");
+    if (unpacking >= 0) end_unpacker(); /* there was nothing to unpack */
     if (!go->rows) {
         make_pipe(&stdin_side, &files[0], 0);
         make_pipe(&streams[0], &files[1], 1);
@@ -427,5 +441,6 @@ int start_relay(void) {
     fcntl(to_occd, F_SETFL, O_NONBLOCK);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) != 0) give_up("socketpair");
     init_side = sides[0];
+    start_unpacker(); /* so that it waits for the job: its start takes a tenth of a hello in gVisor */
     return sides[1];
 }
