@@ -13,6 +13,8 @@ from occd import rules
 from occd.sandbox import Collect, Collected, Run, Sink, Tree
 from occd.sandbox.collect import Patterns, collect
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 MIB = 2**20
 OUT = Collect(["*.png", "out/**"], files=32, file_bytes=8 * MIB, bytes=16 * MIB)
 

@@ -16,6 +16,8 @@ from sandboxed import LONG, Lab, Program, children, nsjails, of_process, running
 from occd.model import File
 from occd.sandbox import FileFault, Running
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 MIB = 2**20
 
 

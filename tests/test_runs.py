@@ -12,6 +12,8 @@ from occd.model import File, Verdict, judge
 from occd.rules import Broken
 from occd.sandbox import Idle, Run, Sink, Tree
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 LIST = """
 import os
 for folder, _, names in sorted(os.walk('.')):

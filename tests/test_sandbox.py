@@ -33,6 +33,8 @@ from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
 from occd.sandbox.doctor import examine
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 MIB = 2**20
 
 

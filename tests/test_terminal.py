@@ -34,6 +34,8 @@ from occd.sandbox import Null, open_sandbox
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.terminal import Window
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 MIB = 2**20
 C = ctypes.CDLL(None, use_errno=True)
 C.mmap.restype = ctypes.c_void_p
