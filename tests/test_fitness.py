@@ -16,7 +16,7 @@ from occd.config import Config
 from occd.errors import SandboxUnavailable
 from occd.sandbox import Sandbox, host, open_sandbox
 from occd.sandbox.fitness import Fitness
-from occd.sandbox.proof import unproven
+from occd.sandbox.proof import unproven_of_container, unproven_of_jail
 from occd.sandbox.slots import Slot
 
 T = TypeVar("T")
@@ -109,6 +109,10 @@ async def test_a_jail_that_was_slow_once_costs_seconds_and_is_told_once(
 
 PROVEN = """\
 refused: yes
+terminals: none
+init: closed
+root: read-only
+network: none
 user: user:[1]
 mnt: mnt:[1]
 pid: pid:[1]
@@ -155,14 +159,18 @@ async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
 
 
 def test_proof_of_a_jail_that_holds() -> None:
-    assert unproven(PROVEN, range(900000, 901000)) == []
-    assert unproven(PROVEN, None) == []
+    assert unproven_of_jail(PROVEN, range(900000, 901000)) == []
+    assert unproven_of_jail(PROVEN, None) == []
 
 
 @pytest.mark.parametrize(
     ("held", "not_held"),
     [
         ("refused: yes", "refused: no"),
+        ("terminals: none", "terminals: more"),
+        ("init: closed", "init: open"),
+        ("root: read-only", "root: writable"),
+        ("network: none", "network: some"),
         ("Seccomp:\t2", "Seccomp:\t0"),
         ("NoNewPrivs:\t1", "NoNewPrivs:\t0"),
         ("CapEff:\t0", "CapEff:\t1"),
@@ -171,5 +179,18 @@ def test_proof_of_a_jail_that_holds() -> None:
     ],
 )
 def test_jail_that_does_not_hold_is_found_out(held: str, not_held: str) -> None:
-    assert len(unproven(PROVEN.replace(held, not_held), range(900000, 901000))) == 1
-    assert unproven("", None)
+    assert len(unproven_of_jail(PROVEN.replace(held, not_held), range(900000, 901000))) == 1
+    assert unproven_of_jail("", None)
+
+
+def test_proof_of_a_container_that_holds() -> None:
+    """With the machine's user namespace."""
+    told = PROVEN.replace("user:[1]", str(Path("/proc/self/ns/user").readlink()))
+    assert unproven_of_container(told, own_kernel=False) == []
+    assert unproven_of_container(told.replace("init: closed", "init: open"), own_kernel=False)
+
+
+def test_a_kernel_of_its_own_is_not_asked_for_namespaces() -> None:
+    told = PROVEN.partition("CapInh")
+    assert unproven_of_container("".join(told[1:]), own_kernel=True) == []
+    assert unproven_of_container(told[0], own_kernel=True)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -35,6 +36,8 @@ from occd.sandbox.init import INIT
 from occd.sandbox.launcher import Waits
 from occd.sandbox.probe import probe
 from occd.sandbox.profile import for_docker
+from occd.sandbox.proof import prove, unproven_of_container
+from occd.sandbox.rootfs import covered_paths
 from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
@@ -192,12 +195,15 @@ class _Docker:
             ) from None
         took_all = outcome is not None and outcome.succeeded
         bounded = gives.memory and not took_all and await self._ran_out(container)
+        own_kernel = up_s < heard_at - asked_at  # it has been started for this container
+        if not own_kernel:  # which would not know the machine's terminals
+            self._wall = replace(self._wall, one_terminal=True)
         self.holds = holding(
             own_uid=False,  # all containers of an engine have the same users
             memory=bounded,
             cpu=bounded and gives.cpu,  # the runtime obeys the container's control group
             own_root=True,  # the image; no folder of the machine is mounted
-            own_kernel=up_s < heard_at - asked_at,  # it has been started for this container
+            own_kernel=own_kernel,
         )
 
     async def _ran_out(self, container: Container) -> bool:
@@ -210,7 +216,8 @@ class _Docker:
         return False
 
     async def trial(self) -> None:
-        pass
+        own_kernel = "own-kernel" in self.holds
+        await prove(self, "a container", partial(unproven_of_container, own_kernel=own_kernel))
 
     @asynccontextmanager
     async def cell(
@@ -282,8 +289,10 @@ async def open_docker(
         tmpfs={
             "/box": f"{tmpfs},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
             "/tmp": f"{tmpfs},mode=1777,size={_TMP}",
+            "/dev/shm": f"{tmpfs},mode=1777,size={_TMP}",
         },
         ulimits={"core": 1, "sigpending": 256, "msgqueue": 192 << 10, "memlock": 8 << 20},
+        masked=covered_paths(),
         memory=2**29,
         processes=256,
     )
@@ -300,6 +309,7 @@ async def open_docker(
             try:
                 await docker.examine()
                 refuse_less(settings.require, docker.holds, "docker")  # before the long probing
+                await docker.trial()
                 docker.available, docker.formatters = await probe(docker, cache, only)
             except SandboxFailed as error:
                 failed = SandboxUnavailable(

@@ -19,6 +19,16 @@ R = TypeVar("R")
 _CALL_S = 30.0
 _AT_ONCE = 16
 _SAID_MAX = 500
+_ONE_TERMINAL = docker.types.Mount(
+    "/dev/pts",
+    None,
+    type="volume",
+    driver_config=docker.types.DriverConfig(
+        "local",
+        {"type": "devpts", "device": "devpts", "o": "nosuid,noexec,max=1,ptmxmode=0666,mode=0620"},
+    ),
+)
+"""The engine's own gives as many as are asked for. A volume without a name goes with its container."""
 LABEL = "org.occd.daemon"
 """The label of each container of ours. The value names the daemon that made the container."""
 
@@ -34,8 +44,11 @@ class Wall:
     seccomp: str
     tmpfs: dict[str, str]
     ulimits: dict[str, int]
+    masked: list[str]
     memory: int
     processes: int
+    one_terminal: bool = False
+    """Whether the container's terminals are a file system that gives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,11 @@ class Engine:
             read_only=True,
             tmpfs=wall.tmpfs,
             network_mode="none",
+            dns=["127.0.0.1"],  # else the container is told the machine's
+            dns_search=["."],
             ipc_mode="private",
+            cgroupns="private",
+            mounts=[_ONE_TERMINAL] if wall.one_terminal else [],
             mem_limit=wall.memory,
             memswap_limit=wall.memory,
             pids_limit=wall.processes,
@@ -112,6 +129,7 @@ class Engine:
             log_config=docker.types.LogConfig(type="none"),
             runtime=wall.runtime,
         )
+        host["MaskedPaths"] = wall.masked  # in place of the engine's own list
         made = client.create_container(
             wall.image,
             argv,
@@ -154,7 +172,7 @@ class Engine:
 
     def _remove(self, container: str) -> None:
         try:
-            self._client.remove_container(container, force=True)
+            self._client.remove_container(container, v=True, force=True)
         except docker.errors.NotFound:
             pass
         except docker.errors.APIError as error:

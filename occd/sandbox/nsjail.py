@@ -12,6 +12,7 @@ before the program starts, so that the next jail can never show it.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple, Unpack
 
@@ -20,21 +21,20 @@ import trio
 
 from occd import rules
 from occd.config import Config
-from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.errors import SandboxFailed
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Sink, Tree, kernel
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, kernel
 from occd.sandbox.box import Place, seal, together
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
 from occd.sandbox.host import Host, open_host, refuse_exposed_folders
-from occd.sandbox.init import INIT
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import Jailer
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.probe import probe
-from occd.sandbox.proof import unproven
+from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
 
@@ -224,20 +224,8 @@ class _Nsjail:
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
             await self._clear_again()
-        language = next(iter(self.languages.values()))
-        limits = Limits()
-        run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
-        try:
-            async with self.cell(language, (), limits) as cell:
-                outcome = (await cell.run(run)).outcome
-        except SandboxFailed as error:
-            raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
-        if not outcome.succeeded:
-            raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
-        if missing := unproven(outcome.stdout.head.decode(), self._host.user.slot_uids):
-            raise SandboxUnavailable(
-                f"a jail does not hold: {'; '.join(missing)}", "See docs/security.md"
-            )
+        uids = self._host.user.slot_uids
+        await prove(self, "a jail", partial(unproven_of_jail, uids=uids))
 
     def _make_jailer(self) -> Jailer:
         slot = lease(self._host.folder, self._host.user)

@@ -1,27 +1,80 @@
-"""The proof that a jail holds: init, run as a program in the jail, reports its view (`init.c`, `prove`)."""
+"""The proof that a jail or a container holds: init, run as a program in it, reports its view (`init.c`,
+`prove`)."""
 
 import os
 import re
+from collections.abc import Callable, Sequence
+
+from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.model import Limits
+from occd.sandbox import Run, Sandbox, Sink
+from occd.sandbox.init import INIT
 
 _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 
 
-def unproven(told: str, uids: range | None) -> list[str]:
+async def prove(sandbox: Sandbox, what: str, unproven: Callable[[str], list[str]]) -> None:
+    """Run the trial job in `what`. Raises SandboxUnavailable when it does not succeed, or claims that do not
+    hold are found in what it tells."""
+    limits = Limits()
+    run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
+    try:
+        async with sandbox.cell(next(iter(sandbox.languages.values())), (), limits) as cell:
+            outcome = (await cell.run(run)).outcome
+    except SandboxFailed as error:
+        raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
+    if not outcome.succeeded:
+        raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
+    if missing := unproven(outcome.stdout.head.decode()):
+        raise SandboxUnavailable(
+            f"{what} does not hold: {'; '.join(missing)}", "See docs/security.md"
+        )
+
+
+def unproven_of_jail(told: str, uids: range | None) -> list[str]:
     """The claims of the isolation lines that do not hold. `uids` are the host's ids for jails, if jails have
     ids of their own."""
-    facts = dict(re.findall(r"^(.+?):[ \t]*(.*)$", told, re.MULTILINE))
-    wanted = {"Seccomp": "2", "NoNewPrivs": "1", "refused": "yes"}
-    wanted |= {f"Cap{kind}": "0" * 16 for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
-    missing = [
+    missing = _rights(told) + _walls(told) + _shared(told, _NAMESPACES)
+    mapped = _facts(told).get("uid_map", "0 0")
+    if uids and int(mapped.split()[1]) not in uids:
+        missing.append(f"user ids are mapped {mapped}")
+    return missing
+
+
+def unproven_of_container(told: str, *, own_kernel: bool) -> list[str]:
+    """A kernel of its own is a wall by itself: what it says of namespaces and of system calls is not about
+    the machine. Containers share the machine's user namespace, unless the engine maps users."""
+    if own_kernel:
+        return _rights(told)
+    return _rights(told) + _walls(told) + _shared(told, _NAMESPACES[1:])
+
+
+def _facts(told: str) -> dict[str, str]:
+    return dict(re.findall(r"^(.+?):[ \t]*(.*)$", told, re.MULTILINE))
+
+
+def _unlike(told: str, wanted: dict[str, str]) -> list[str]:
+    facts = _facts(told)
+    return [
         f"{name} is {facts.get(name, 'not told')}, not {value}"
         for name, value in wanted.items()
         if facts.get(name) != value
     ]
-    missing += [
+
+
+def _rights(told: str) -> list[str]:
+    return _unlike(told, {f"Cap{kind}": "0" * 16 for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")})
+
+
+def _walls(told: str) -> list[str]:
+    wanted = {"Seccomp": "2", "NoNewPrivs": "1", "refused": "yes", "init": "closed"}
+    return _unlike(told, wanted | {"terminals": "none", "root": "read-only", "network": "none"})
+
+
+def _shared(told: str, namespaces: Sequence[str]) -> list[str]:
+    facts = _facts(told)
+    return [
         f"no {name} namespace of its own"
-        for name in _NAMESPACES
+        for name in namespaces
         if facts.get(name) in (None, os.readlink(f"/proc/self/ns/{name}"))
     ]
-    if uids and int(facts.get("uid_map", "0 0").split()[1]) not in uids:
-        missing.append(f"user ids are mapped {facts.get('uid_map')}")
-    return missing

@@ -86,6 +86,15 @@ def proc_mounts(root: Path) -> list[str]:
     return mounts
 
 
+def covered_paths() -> list[str]:
+    """What a container's /proc and /sys do not show. A container has a /sys, for its control group alone."""
+    policy = _policy()
+    return [
+        *(f"/proc/{name}" for name in policy["proc_files"] + policy["proc_folders"]),
+        *(f"/sys/{name}" for name in policy["sys_folders"]),
+    ]
+
+
 def shown_folders() -> list[Path]:
     """The machine's folders that every program can read: nothing secret may lie below them."""
     policy = _policy()

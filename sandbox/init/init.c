@@ -59,9 +59,11 @@
 #define _GNU_SOURCE
 #include "find.h"
 #include "relay.h"
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -802,6 +804,13 @@ static int tether(pid_t occd, uid_t uid, char **argv) {
     return 125;
 }
 
+/* Whether there is a way to another machine. Nothing is sent. */
+static int has_network(void) {
+    struct sockaddr_in other = {.sin_family = AF_INET, .sin_port = 1, .sin_addr.s_addr = inet_addr("192.0.2.1")};
+    int file = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return file < 0 || connect(file, (struct sockaddr *)&other, sizeof other) == 0 || errno != ENETUNREACH;
+}
+
 static int prove(void) {
     static const char *const namespaces[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
     char path[64], text[8192];
@@ -809,6 +818,13 @@ static int prove(void) {
     int refused = prctl(PR_SET_SECCOMP, 2, NULL) != 0 && errno == EPERM;
     refused = refused && socket(AF_NETLINK, SOCK_RAW, 15) < 0 && errno == EPERM;
     printf("refused: %s\n", refused ? "yes" : "no");
+    /* init has the jail's one terminal; its own files are not for programs. */
+    int terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    printf("terminals: %s\n", terminal < 0 && errno == ENOSPC ? "none" : "more");
+    printf("init: %s\n", opendir("/proc/1/fd") ? "open" : "closed");
+    struct statvfs root;
+    printf("root: %s\n", statvfs("/", &root) == 0 && root.f_flag & ST_RDONLY ? "read-only" : "writable");
+    printf("network: %s\n", has_network() ? "some" : "none");
     for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
         snprintf(path, sizeof path, "/proc/self/ns/%s", namespaces[i]);
         ssize_t size = readlink(path, text, sizeof text - 1);

@@ -1,0 +1,102 @@
+"""What containers promise, by an engine of the tests' own."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import docker
+import pytest
+from engine import Reached
+from sandboxed import Lab
+from shared_engine import IMAGE
+
+from occd.config import Config, ExecuteConfig, SandboxConfig
+from occd.errors import SandboxUnavailable
+from occd.sandbox import open_sandbox
+
+
+@asynccontextmanager
+async def opened(engine: Reached, slots: int = 1) -> AsyncIterator[Lab]:
+    config = Config(
+        sandbox=SandboxConfig(kind="docker", host=engine.host, image=IMAGE),
+        execute=ExecuteConfig(slots=slots),
+    )
+    async with open_sandbox(config, only="python") as sandbox:
+        yield Lab(sandbox)
+
+
+def weakened(host: dict[str, Any], name: str) -> None:
+    match name:
+        case "seccomp":
+            host["SecurityOpt"] = ["no-new-privileges", "seccomp=unconfined"]
+        case "capabilities":
+            del host["CapDrop"]
+        case "root":
+            host["ReadonlyRootfs"] = False
+        case "privileges":
+            host["SecurityOpt"].remove("no-new-privileges")
+        case "groups":
+            host["CgroupnsMode"] = "host"
+        case "terminals":
+            del host["Mounts"]
+
+
+@pytest.mark.parametrize(
+    ("without", "told"),
+    [
+        ("seccomp", "Seccomp is 0"),
+        ("capabilities", "CapBnd"),
+        ("root", "root is writable"),
+        ("privileges", "NoNewPrivs is 0"),
+        ("groups", "no cgroup namespace"),
+        ("terminals", "terminals is more"),
+    ],
+)
+async def test_containers_that_do_not_hold_what_they_should_are_not_used(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch, without: str, told: str
+) -> None:
+    made: Callable[..., dict[str, Any]] = docker.APIClient.create_host_config
+
+    def weaker(*args: Any, **fields: Any) -> dict[str, Any]:
+        host = made(*args, **fields)
+        weakened(host, without)
+        return host
+
+    monkeypatch.setattr(docker.APIClient, "create_host_config", weaker)
+    with pytest.raises(SandboxUnavailable, match=f"a container does not hold: .*{told}"):
+        async with opened(docker_engine):
+            raise AssertionError("it was opened")
+
+
+async def test_a_later_trial_finds_a_wall_that_has_gone(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(docker_engine) as lab:
+        await lab.sandbox.trial()
+        monkeypatch.setattr("occd.sandbox.docker.unproven_of_container", lambda *_, **__: ["it"])
+        with pytest.raises(SandboxUnavailable, match="a container does not hold: it"):
+            await lab.sandbox.trial()
+
+
+async def test_a_container_shows_nothing_of_the_machine(docker_engine: Reached) -> None:
+    async with opened(docker_engine) as lab:
+        ran = await lab.python(
+            """
+            for name in ("cmdline", "interrupts", "diskstats"):
+                print(name, len(open(f"/proc/{name}").read()))
+            for name in ("class", "devices", "block", "module", "kernel"):
+                print(name, os.listdir(f"/sys/{name}"))
+            print(open("/etc/resolv.conf").readline(), end="")
+            print({line.split(":")[2] for line in open("/proc/self/cgroup").read().split()})
+            for name in ("/box", "/tmp", "/dev/shm"):
+                found = os.statvfs(name)
+                print(name, found.f_blocks * found.f_frsize // 2**20, found.f_files)
+            """
+        )
+    assert ran.stdout.decode().splitlines() == [
+        *(f"{name} 0" for name in ("cmdline", "interrupts", "diskstats")),
+        *(f"{name} []" for name in ("class", "devices", "block", "module", "kernel")),
+        "nameserver 127.0.0.1",
+        "{'/'}",
+        *(f"{name} 64 65536" for name in ("/box", "/tmp", "/dev/shm")),
+    ]
