@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pytest
+import trio
 from engine import Reached
 from shared_engine import IMAGE
 
@@ -30,6 +31,8 @@ APART: tuple[Place, ...] = ("nsjail-user", "nsjail-container")
 """Here the whole process of the tests lives in the place: see `apart_places.py`."""
 Outcome = Literal["held", "not_applicable", "not_held", "failed"]
 _RUNTIMES: dict[Place, str | None] = {"docker": None, "gvisor": "runsc"}
+_GONE_S = 10.0
+"""Within this time the engine removes a container that has ended."""
 _TABLE = Path(__file__).with_suffix(".toml")
 
 
@@ -118,7 +121,9 @@ async def opened(
             yield sandbox
     client = Engine(host)
     try:
-        assert not await client.of(sandbox._wall.label)  # type: ignore[attr-defined]
+        with trio.fail_after(_GONE_S):
+            while await client.of(sandbox._wall.label):  # type: ignore[attr-defined]  # noqa: ASYNC110
+                await trio.sleep(0.05)
     finally:
         await client.close()
 

@@ -206,6 +206,7 @@ async def test_a_program_that_has_ended_hears_nothing(lab: Lab) -> None:
         assert (await lab.python("time.sleep(0.1)")).succeeded
 
 
+@pytest.mark.mechanics
 async def test_a_cell_with_many_runs_has_a_jail_made_while_a_run_goes(lab: Lab) -> None:
     async with lab.cell() as cell:
         for runs in range(1, 7):

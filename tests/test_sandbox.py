@@ -235,6 +235,7 @@ async def kill(pid: int) -> None:
     os.close(pidfd)
 
 
+@pytest.mark.mechanics
 async def test_an_idle_nsjail_that_somebody_killed_costs_no_attempt(lab: Lab) -> None:
     assert (await lab.python("")).succeeded
     for pid in nsjails():
@@ -242,6 +243,7 @@ async def test_an_idle_nsjail_that_somebody_killed_costs_no_attempt(lab: Lab) ->
     assert (await lab.python("")).succeeded
 
 
+@pytest.mark.mechanics
 async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(lab: Lab) -> None:
     async with lab.cell() as cell:
         assert (await run_in(cell, ["/bin/true"])).succeeded
@@ -254,6 +256,7 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         assert (await run_in(cell, ["/bin/true"])).succeeded
 
 
+@pytest.mark.mechanics
 async def test_an_idle_init_that_somebody_killed_gives_no_verdict(lab: Lab) -> None:
     assert (await lab.python("")).succeeded
     before = await standing_inits()
@@ -268,6 +271,7 @@ async def test_an_idle_init_that_somebody_killed_gives_no_verdict(lab: Lab) -> N
 
 
 @pytest.mark.parametrize("victim", ["nsjail", "init"])
+@pytest.mark.mechanics
 async def test_a_jail_that_somebody_killed_gives_no_verdict(lab: Lab, victim: str) -> None:
     feed = Feed(keep_open=True)
 
@@ -324,6 +328,7 @@ async def test_run_sees_the_compiled_tree_and_not_another_runs_writes(lab: Lab) 
 
 
 @pytest.mark.parametrize(("files", "threads"), [(3, 1), (40, 3)])
+@pytest.mark.mechanics
 async def test_only_a_small_tree_is_copied_without_a_thread(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, files: int, threads: int
 ) -> None:
@@ -346,6 +351,7 @@ async def test_only_a_small_tree_is_copied_without_a_thread(
     assert len(started) == threads, started
 
 
+@pytest.mark.mechanics
 async def test_a_tree_is_not_taken_for_small_because_a_file_of_the_run_stood_in_its_place(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,6 +479,7 @@ async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab
     assert told == [(streams[number % 2], b"%d" % number) for number in range(20)]
 
 
+@pytest.mark.mechanics
 async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None:
     """As the kernel keeps one open that lies between two sockets."""
     feed = Feed(keep_open=True)
