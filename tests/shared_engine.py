@@ -20,7 +20,7 @@ from pathlib import Path
 from engine import Engine, Reached, install_tools, remove_folder, sandbox_engine
 from image_root import add_ours, debian_root
 
-IMAGE = "occd:test"
+IMAGE = "occd/test"
 RUNTIMES = {"runsc": ["--platform=ptrace", "--network=none"]}
 """Of gVisor, beside Docker's own runc: with limits, since there is no --ignore-cgroups."""
 _FOLDERS = Path("/var/tmp")  # /tmp may be memory

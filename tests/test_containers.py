@@ -18,7 +18,9 @@ from occd.sandbox import open_sandbox
 @asynccontextmanager
 async def opened(engine: Reached, slots: int = 1) -> AsyncIterator[Lab]:
     config = Config(
-        sandbox=SandboxConfig(kind="docker", host=engine.host, image=IMAGE),
+        sandbox=SandboxConfig(
+            kind="docker", host=engine.host, images=(IMAGE.removeprefix("occd/"),)
+        ),
         execute=ExecuteConfig(slots=slots),
     )
     async with open_sandbox(config, only="python") as sandbox:

@@ -1,8 +1,8 @@
 """Containers made by Docker's engine.
 
 Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
-cell takes a container for each run. Files come as a tar archive. A tree is the archive of a box, and is kept
-in a file of ours.
+cell takes a container of its image for each run. The images share the containers that stand ready, by use.
+Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours.
 """
 
 import copy
@@ -10,8 +10,8 @@ import io
 import secrets
 import tarfile
 import tempfile
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,7 @@ from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.collect import collect
 from occd.sandbox.container import Container
 from occd.sandbox.engine import Engine, Wall
+from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import Waits
 from occd.sandbox.probe import probe
@@ -62,8 +63,11 @@ while [ ${{#eaten}} -lt {_EATS} ]; do eaten=$eaten$eaten; done
 
 
 class _Cell:
-    def __init__(self, docker: "_Docker", files: Sequence[File], box: int, folder: Path) -> None:
+    def __init__(
+        self, docker: "_Docker", root: str, files: Sequence[File], box: int, folder: Path
+    ) -> None:
         self._docker = docker
+        self._root = root
         self._files = files
         self._box = box
         self._folder = folder
@@ -74,7 +78,7 @@ class _Cell:
     ) -> Ended:
         kept: Tree | None = None
         collected = Collected()
-        async with self._docker.container() as container:
+        async with self._docker.container(self._root) as container:
             with ExitStack() as opened_files:
                 files = run.files if run.tree else together(self._files, run.files)
                 archives = [archive(files)]  # first: what a tree has in their places is left out
@@ -137,25 +141,33 @@ def _harmless(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
 
 
 class _Docker:
-    def __init__(self, engine: Engine, wall: Wall, keep: int, nursery: trio.Nursery) -> None:
-        """`keep` containers stand ready."""
+    def __init__(
+        self, engine: Engine, walls: Mapping[str, Wall], keep: int, nursery: trio.Nursery
+    ) -> None:
+        """`walls` has the images by the names of their roots, the best first. `keep` containers stand ready,
+        and at least one of each image."""
         self._engine = engine
-        self._wall = wall
+        self._walls = walls
         self._nursery = nursery
         self._waits = Waits()
-        self._keep = keep
-        self._ready: deque[Container] = deque()
+        self._keep = max(keep, len(walls))
+        self._ready: list[tuple[str, Container]] = []
+        """The first has been waiting for the longest time."""
         self._making = 0
         self._came = trio.Condition()
         self.holds: Holds = ()
         self.languages = load_languages()
-        self.roots = ("",)
+        self.roots = tuple(walls)
         self.available: Available = {}
         self.formatters: Formatters = {}
 
     @property
+    def _first(self) -> Wall:
+        return self._walls[self.roots[0]]
+
+    @property
     def isolation(self) -> Sequence[str]:
-        return [f"Docker with {self._wall.runtime or 'runc'}: a container for each run"]
+        return [f"Docker with {self._first.runtime or 'runc'}: a container for each run"]
 
     @property
     def waits_s(self) -> float:
@@ -177,7 +189,7 @@ class _Docker:
         argv = ["/bin/sh", "-c", _EXAMINE]
         run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
-        container = await self._make(replace(self._wall, memory=_EATS))
+        container = await self._make(replace(self._first, memory=_EATS))
         outcome: Outcome | None = None
         with send, stdin:
             try:
@@ -191,13 +203,16 @@ class _Docker:
             up_s = float(told)
         except ValueError:
             raise SandboxUnavailable(
-                f"a trial container ended with {outcome}", "Build its image anew: make images"
+                f"a trial container of the image {self.roots[0]} ended with {outcome}",
+                remedy(self.roots[0]),
             ) from None
         took_all = outcome is not None and outcome.succeeded
         bounded = gives.memory and not took_all and await self._ran_out(container)
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         if not own_kernel:  # which would not know the machine's terminals
-            self._wall = replace(self._wall, one_terminal=True)
+            self._walls = {
+                root: replace(wall, one_terminal=True) for root, wall in self._walls.items()
+            }
         self.holds = holding(
             own_uid=False,  # all containers of an engine have the same users
             memory=bounded,
@@ -228,12 +243,12 @@ class _Docker:
         root: str | None = None,
     ) -> AsyncIterator[Cell]:
         with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-            yield _Cell(self, files, limits.box, Path(folder))
+            yield _Cell(self, root or self.roots[0], files, limits.box, Path(folder))
 
     @asynccontextmanager
-    async def container(self) -> AsyncIterator[Container]:
-        container = self._ready.popleft() if self._ready else await self._make()
-        self._nursery.start_soon(self._prepare)
+    async def container(self, root: str) -> AsyncIterator[Container]:
+        container = self._take(root) or await self._make(self._walls[root])
+        self._nursery.start_soon(self._prepare, root)
         try:
             yield container
         finally:
@@ -243,9 +258,16 @@ class _Docker:
     async def _end(self, container: Container) -> None:
         await container.close()
 
-    async def _make(self, wall: Wall | None = None) -> Container:
+    def _take(self, root: str) -> Container | None:
+        for each in self._ready:
+            if each[0] == root:
+                self._ready.remove(each)
+                return each[1]
+        return None
+
+    async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            number, sock = await self._engine.start(wall or self._wall, [INIT, "relay"])
+            number, sock = await self._engine.start(wall, [INIT, "relay"])
             container = Container(self._engine, number, sock)
             try:
                 await container.ready()
@@ -255,22 +277,33 @@ class _Docker:
                 raise
             return container
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, root: str) -> None:
+        """Replace a container that was taken. When none had stood ready, there is one more of this image now,
+        and one fewer of an image that is used less."""
         if len(self._ready) + self._making >= self._keep:
-            return
+            spare = self._spare(root)
+            if not spare:
+                return
+            self._ready.remove(spare)
+            self._nursery.start_soon(self._end, spare[1])
         self._making += 1
         try:
-            self._ready.append(await self._make())
+            self._ready.append((root, await self._make(self._walls[root])))
         except SandboxFailed as error:
             log.warning("no container can be prepared", reason=str(error))
         finally:
             self._making -= 1
 
+    def _spare(self, root: str) -> tuple[str, Container] | None:
+        """The one that has been waiting for the longest time, of the other images with more than one."""
+        counts = Counter(each for each, _ in self._ready)
+        return next((each for each in self._ready if each[0] != root and counts[each[0]] > 1), None)
+
     async def close(self) -> None:
         """Remove all containers of ours."""
         while self._ready:
-            await self._ready.popleft().close()
-        for number in await self._engine.of(self._wall.label):
+            await self._ready.pop()[1].close()
+        for number in await self._engine.of(self._first.label):
             await self._engine.remove(number)
 
 
@@ -281,7 +314,7 @@ async def open_docker(
     settings = config.sandbox
     tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES}"
     wall = Wall(
-        image=settings.image,
+        image="",
         runtime=settings.runtime,
         user=_USER,
         label=secrets.token_hex(8),
@@ -298,12 +331,11 @@ async def open_docker(
     )
     try:
         engine = Engine(settings.host)
-        if not await engine.has(wall.image):
-            raise SandboxUnavailable(f"Docker has no image {wall.image}", "Build it: make images")
+        walls = {root: replace(wall, image=await _image(engine, root)) for root in settings.roots}
     except SandboxFailed as error:
         raise SandboxUnavailable(str(error), "Is Docker's engine running?") from error
     async with trio.open_nursery() as nursery:
-        docker = _Docker(engine, wall, config.execute.slots, nursery)
+        docker = _Docker(engine, walls, config.execute.slots, nursery)
         failed: OccdError | None = None
         try:
             try:
@@ -312,8 +344,10 @@ async def open_docker(
                 await docker.trial()
                 docker.available, docker.formatters = await probe(docker, cache, only)
             except SandboxFailed as error:
+                first = docker.roots[0]
                 failed = SandboxUnavailable(
-                    f"a trial container failed: {error}", "See `occd doctor`"
+                    f"a trial container of the image {first} failed: {error}",
+                    remedy(first) if INIT in str(error) else "See `occd doctor`",
                 )
             except OccdError as error:
                 failed = error
@@ -326,3 +360,18 @@ async def open_docker(
                 await engine.close()
     if failed:  # outside of the nursery, which would make a group of it
         raise failed
+
+
+async def _image(engine: Engine, root: str) -> str:
+    """Its id, so that all containers of this process have the files that were found at the start."""
+    image = await engine.image(f"occd/{root}")
+    if image is None:
+        raise SandboxUnavailable(
+            f"Docker has no image occd/{root}", f"Build it, as root: occd images {root}"
+        )
+    if image.architecture != (wanted := await engine.architecture()):
+        raise SandboxUnavailable(
+            f"the image occd/{root} is for {image.architecture}, and the engine for {wanted}",
+            remedy(root),
+        )
+    return image.id

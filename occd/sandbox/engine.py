@@ -60,6 +60,14 @@ class Gives:
     cpu: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`id` stays its own when another image gets its name. `architecture` is in the engine's words."""
+
+    id: str
+    architecture: str
+
+
 class Engine:
     def __init__(self, host: str) -> None:
         """Raises SandboxFailed when the engine cannot be asked."""
@@ -90,8 +98,12 @@ class Engine:
         so of the last containers only, and a moment later."""
         return await self._call(self._ran_out, container)
 
-    async def has(self, image: str) -> bool:
-        return await self._call(self._has, image)
+    async def image(self, name: str) -> Image | None:
+        """The image that has this name now."""
+        return await self._call(self._image, name)
+
+    async def architecture(self) -> str:
+        return await self._call(self._architecture)
 
     async def close(self) -> None:
         await trio.to_thread.run_sync(self._client.close)
@@ -194,9 +206,13 @@ class Engine:
         told = self._client.events(since=0, until=f"{now:.6f}", filters=wanted, decode=True)
         return any(True for _ in told)
 
-    def _has(self, image: str) -> bool:
+    def _image(self, name: str) -> Image | None:
         try:
-            self._client.inspect_image(image)
+            told = self._client.inspect_image(name)
         except docker.errors.ImageNotFound:
-            return False
-        return True
+            return None
+        return Image(told["Id"], told["Architecture"])
+
+    def _architecture(self) -> str:
+        told: str = self._client.version()["Arch"]
+        return told

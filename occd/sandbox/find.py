@@ -8,6 +8,8 @@ from occd.model import Limits
 from occd.sandbox import Run, Sandbox, Sink
 from occd.sandbox.init import INIT
 
+_SHELL = "/bin/sh"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -21,30 +23,40 @@ class Found:
 async def find(sandbox: Sandbox, patterns: Sequence[str]) -> Mapping[str, Sequence[Found]]:
     """The files that match each pattern: those of the first root first, and then in the order of their names.
 
-    Raises SandboxUnavailable."""
-    found: dict[str, list[Found]] = {pattern: [] for pattern in patterns}
+    Raises SandboxUnavailable, also for an image without a shell."""
+    found: dict[str, list[Found]] = {pattern: [] for pattern in (*patterns, _SHELL)}
+    numbered = list(found)
     for root in sandbox.roots:
-        told = iter(await _told(sandbox, root, patterns))
-        matches = sorted(
-            (int(at), path, mark) for at, path, mark in zip(told, told, told, strict=True)
-        )
-        for at, path, mark in matches:
-            found[patterns[at]].append(Found(path, mark, root))
+        told = iter(await _told(sandbox, root, numbered))
+        for at, path, mark in sorted(zip(map(int, told), told, told, strict=True)):
+            found[numbered[at]].append(Found(path, mark, root))
+        if root and all(each.root != root for each in found[_SHELL]):
+            raise SandboxUnavailable(f"the image {root} has no {_SHELL}", remedy(root))
     return found
 
 
 async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[str]:
     told, limits = bytearray(), Limits()
-    run = Run(
-        [INIT, "find", *patterns], (), limits, Sink(limits.output, told.extend), Sink(limits.output)
-    )
+    argv = [INIT, "find", *patterns]
+    run = Run(argv, (), limits, Sink(limits.output, told.extend), Sink(limits.output))
     try:
         async with sandbox.cell(next(iter(sandbox.languages.values())), (), limits, root) as cell:
             outcome = (await cell.run(run)).outcome
     except SandboxFailed as error:
         raise SandboxUnavailable(
-            f"no program can look for languages: {error}", "See `occd doctor`"
+            f"no program runs in {_named(root)}: {error}", remedy(root)
         ) from error
     if not outcome.succeeded:
-        raise SandboxUnavailable(f"looking for languages ended with {outcome}", "See `occd doctor`")
+        raise SandboxUnavailable(
+            f"looking for languages in {_named(root)} ended with {outcome}", remedy(root)
+        )
     return told.decode(errors="surrogateescape").split("\0")[:-1]
+
+
+def remedy(root: str) -> str:
+    """For a root in which nothing runs."""
+    return f"Build it anew, as root: occd images {root}" if root else "See `occd doctor`"
+
+
+def _named(root: str) -> str:
+    return f"the image {root}" if root else "the machine's files"

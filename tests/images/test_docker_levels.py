@@ -53,7 +53,7 @@ def docker() -> Iterator[Engine]:
         (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes}))
         _pack_root(folder / "root.tar")
         with engine(folder, building=False) as runner:
-            runner.docker("import", folder / "root.tar", "occd:test")
+            runner.docker("import", folder / "root.tar", "occd/test")
             yield runner
 
 
@@ -84,7 +84,7 @@ async def opened(
         sandbox=SandboxConfig(
             kind="docker",
             host=f"unix://{docker.folder}/socket",
-            image="occd:test",
+            images=("test",),
             runtime=runtime,
             require=require,
         ),
