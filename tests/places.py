@@ -19,7 +19,7 @@ from shared_engine import IMAGE
 import occd.sandbox.docker
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.sandbox import Sandbox, open_sandbox
-from occd.sandbox.engine import Engine
+from occd.sandbox.engine import Engine, Wall
 from occd.sandbox.probe import probe
 
 Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor"]
@@ -111,19 +111,33 @@ async def opened(
         return
     host, runtime = engine().host, _RUNTIMES[place]
     config = Config(
-        sandbox=SandboxConfig(kind="docker", host=host, image=IMAGE, runtime=runtime),
+        sandbox=SandboxConfig(
+            kind="docker", host=host, images=(IMAGE.removeprefix("occd/"),), runtime=runtime
+        ),
         execute=ExecuteConfig(slots=1),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(occd.sandbox.docker, "probe", _once(place, probe))
         patch.setattr(occd.sandbox.docker._Docker, "examine", _examine_once(place))
+        patch.setattr(
+            occd.sandbox.docker._Docker, "trial", _once(place, occd.sandbox.docker._Docker.trial)
+        )
+        labels = set()
+        start = Engine.start
+
+        async def labelled(engine: Engine, wall: Wall, argv: list[str]) -> Any:
+            labels.add(wall.label)
+            return await start(engine, wall, argv)
+
+        patch.setattr(Engine, "start", labelled)
         async with open_sandbox(config) as sandbox:
             yield sandbox
     client = Engine(host)
     try:
         with trio.fail_after(_GONE_S):
-            while await client.of(sandbox._wall.label):  # type: ignore[attr-defined]  # noqa: ASYNC110
-                await trio.sleep(0.05)
+            for label in labels:
+                while await client.of(label):  # noqa: ASYNC110
+                    await trio.sleep(0.05)
     finally:
         await client.close()
 
@@ -132,11 +146,11 @@ _KNOWN: dict[tuple[Place, str], Any] = {}
 """What was found out of each place. Finding it takes a dozen containers."""
 
 
-def _once(place: Place, probe: Callable[..., Any]) -> Callable[..., Any]:
+def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:
     async def once(*given: Any) -> Any:
-        if (place, "probe") not in _KNOWN:
-            _KNOWN[place, "probe"] = await probe(*given)
-        return _KNOWN[place, "probe"]
+        if (place, ask.__name__) not in _KNOWN:
+            _KNOWN[place, ask.__name__] = await ask(*given)
+        return _KNOWN[place, ask.__name__]
 
     return once
 

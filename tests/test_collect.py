@@ -151,6 +151,7 @@ async def test_files_of_the_tree_come_out_too(lab: Lab, size: int) -> None:
     assert {file.name: file.content for file in found.files} == {"out/new": b"2", "out/old": b"1"}
 
 
+@pytest.mark.core
 async def test_a_program_that_was_killed_leaves_its_files(lab: Lab) -> None:
     async with lab.cell() as cell:
         source = "import os; open('a.png', 'w').write('x'); os.fork(); os.abort()"
@@ -160,6 +161,7 @@ async def test_a_program_that_was_killed_leaves_its_files(lab: Lab) -> None:
     assert [file.content for file in ended.collected.files] == [b"x"]
 
 
+@pytest.mark.core
 async def test_only_regular_files_are_opened(lab: Lab) -> None:
     found = await collected(
         lab,
@@ -206,6 +208,7 @@ open("deep", "w").close()
     }
 
 
+@pytest.mark.core
 async def test_what_is_too_much_is_left_out_and_told(lab: Lab) -> None:
     found = await collected(
         lab,

@@ -84,6 +84,7 @@ async def test_files_of_a_run_take_nothing_of_its_box(lab: Lab) -> None:
             assert outcome.stdout == b"fits\n", outcome
 
 
+@pytest.mark.core
 async def test_one_tree_serves_many_runs_at_once(lab: Lab) -> None:
     seen: list[bytes] = []
     async with lab.cell() as cell:
@@ -104,6 +105,7 @@ async def test_one_tree_serves_many_runs_at_once(lab: Lab) -> None:
     assert sorted(seen) == [b"made a\n", b"made b\n", b"made c\n", b"made d\n"]
 
 
+@pytest.mark.core
 async def test_a_wall_time_that_is_armed_anew_counts_from_then(lab: Lab) -> None:
     async with running(lab, "time.sleep(60)", replace(LONG, wall_time=3.0)) as program:
         await trio.sleep(0.5)
@@ -146,6 +148,7 @@ async def test_usage_within_a_limit_that_was_armed_anew_is_believed(lab: Lab) ->
     assert program.end.cpu_time >= 1.2
 
 
+@pytest.mark.core
 async def test_a_program_that_waits_for_nobody_ends_at_its_idle_time(lab: Lab) -> None:
     async with running(lab, "input()", idle=Idle(1.0, 60.0)) as program:
         pass
