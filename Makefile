@@ -1,4 +1,4 @@
-# make run | test | test-all | lint | lock | release | bench | bench-page | bench-cluster | chaos | screenshots | binary | web. Everything lives in .venv; see CONTRIBUTING.md.
+# make run | test | test-all | lint | lock | release | bench | bench-page | bench-cluster | chaos | screenshots | binary | images | web. Everything lives in .venv; see CONTRIBUTING.md.
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8000
 DATA_DIR ?= data
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip -q --disable-pip-version-check
 EXACTLY := --require-hashes --only-binary :all: --no-deps
 LOCKED := $(PIP) install $(EXACTLY)
 
-.PHONY: run setup dev test test-all lint lock release bench bench-page bench-cluster chaos screenshots binary web clean
+.PHONY: run setup dev test test-all lint lock release bench bench-page bench-cluster chaos screenshots binary images web clean
 
 $(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/*) sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
@@ -89,6 +89,10 @@ screenshots: $(DEV)
 # One file that needs no Python. It runs where glibc is not older than here, and here it must not be newer than 2.36.
 binary: $(SETUP)
 	@$(BIN)/python packaging/binary/build.py $(BINARY) $(EXACTLY) $(foreach part,run build binary,-r $(LOCK)/$(part).txt)
+
+# As root; NAMES="debian-12 debian-13" builds these.
+images: $(SETUP)
+	@$(BIN)/occd --data-dir $(DATA_DIR) images $(NAMES)
 
 web: web/node_modules
 	cd web && npm run build

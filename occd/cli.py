@@ -15,6 +15,7 @@ import click
 import trio
 
 from occd import __version__
+from occd.building import images
 from occd.commit import commit
 from occd.config import ROLES, Config, load_config
 from occd.errors import ConfigError, OccdError, leaves
@@ -187,6 +188,9 @@ def doctor(config: Config) -> None:
     safe = all(finding.safe for finding in findings)
     click.echo("Programs can be run here safely." if safe else "Programs can NOT be run here.")
     sys.exit(0 if safe else 1)
+
+
+main.add_command(images)
 
 
 @main.command()

@@ -61,7 +61,7 @@ _WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 def _compile_init(folder: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
-    flags = ["-std=c11", "-O2", "-static", "-s", "-pthread", *_WARNINGS]
+    flags = ["-std=c11", "-O2", "-static", "-s", *_WARNINGS]
     sources = sorted(folder.glob("*.c"))
     subprocess.run([_COMPILER, *flags, "-o", target, *sources], check=True)
 

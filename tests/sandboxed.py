@@ -13,7 +13,7 @@ import trio
 
 from occd.languages import Language
 from occd.model import Account, File, Limits, Outcome
-from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Tree
+from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Traced, Tree
 from occd.sandbox import Feed as Stdin
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
@@ -62,6 +62,7 @@ class Ran:
     stdout: bytes
     stderr: bytes
     tree: Tree | None
+    trace: Traced | None = None
 
     @property
     def stdout_truncated(self) -> bool:
@@ -86,6 +87,7 @@ async def run_in(
     files: Sequence[File] = (),
     interactive: bool = False,
     keep: bool = False,
+    trace: bool = False,
 ) -> Ran:
     feed = feed or Feed()
     send, stdin = trio.open_memory_channel[bytes](1)
@@ -107,12 +109,13 @@ async def run_in(
             files=files,
             interactive=interactive,
             keep=keep,
+            trace=trace,
         )
         ended = await cell.run(run)
     seen = {stream: bytes(data) for stream, data in feed.seen.items()}
     for stream, data in seen.items():
         assert ended.outcome.written(stream).size == len(data)
-    return Ran(ended.outcome, **seen, tree=ended.tree)
+    return Ran(ended.outcome, **seen, tree=ended.tree, trace=ended.trace)
 
 
 async def compile_in(
@@ -139,15 +142,22 @@ class Lab:
         async with self.sandbox.cell(self.language("python")[0], files, limits) as cell:
             yield cell
 
-    async def python(self, source: str, limits: Limits = SHORT, *, feed: Feed | None = None) -> Ran:
+    async def python(
+        self,
+        source: str,
+        limits: Limits = SHORT,
+        *,
+        feed: Feed | None = None,
+        trace: bool = False,
+    ) -> Ran:
         """Run a hostile Python program."""
         main = File("main.py", (PRELUDE + textwrap.dedent(source)).encode())
         async with self.cell(main, limits=limits) as cell:
-            return await run_in(cell, [PYTHON, "main.py"], limits, feed=feed)
+            return await run_in(cell, [PYTHON, "main.py"], limits, feed=feed, trace=trace)
 
-    async def c(self, source: str, limits: Limits = SHORT) -> Ran:
+    async def c(self, source: str, limits: Limits = SHORT, *, trace: bool = False) -> Ran:
         """Compile and run a hostile C program."""
-        return (await self.program("c", textwrap.dedent(source), limits=limits))[-1]
+        return (await self.program("c", textwrap.dedent(source), limits=limits, trace=trace))[-1]
 
     async def program(
         self,
@@ -159,6 +169,7 @@ class Lab:
         env: Sequence[tuple[str, str]] = (),
         compile_args: Sequence[str] = (),
         limits: Limits | None = None,
+        trace: bool = False,
     ) -> list[Ran]:
         """Run a program as a submission is run. Gives each stage's outcome; the last is the end."""
         language, binary = self.language(name)
@@ -181,7 +192,9 @@ class Lab:
             both = (*language.env.items(), *env)
             feed = Feed(stdin.encode())
             outcomes.append(
-                await run_in(cell, [*argv, *args], limits, env=both, feed=feed, tree=tree)
+                await run_in(
+                    cell, [*argv, *args], limits, env=both, feed=feed, tree=tree, trace=trace
+                )
             )
         return outcomes
 

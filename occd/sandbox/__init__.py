@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 import trio
 
-from occd import rules
+from occd import rules, trace
 from occd.config import Config
 from occd.inputs import File, Limits, Terminal
 from occd.languages import Available, Formatters, Language
@@ -97,6 +97,19 @@ class Collected:
     left_out_count: int = 0
 
 
+TRACE_BYTES = 8 * 2**20
+"""The most that a tracer writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What the tracer wrote (`sandbox/shown/trace/tracer.py`), and how it ended. A program may have had a
+    hand in what was written, but not in how the tracer ended."""
+
+    ended: trace.End
+    lines: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of one program. `argv` and `env` reach the program as they are: no shell reads them.
@@ -131,6 +144,9 @@ class Run:
     keep: bool = False
     """Whether the box is kept as a tree when the program has ended, however it ended."""
     collect: Collect | None = None
+    trace: bool = False
+    """Whether the program's system calls are listed. The tracer's time, memory and CPU time count as the
+    program's."""
 
     def __post_init__(self) -> None:
         if self.keep and self.tree:
@@ -147,6 +163,7 @@ class Ended:
     outcome: Outcome
     tree: Tree | None = None
     collected: Collected = Collected()
+    trace: Traced | None = None
 
 
 class FileFault(Exception):

@@ -1,7 +1,7 @@
 """A container whose init waits for a program, and one run in it.
 
 Theory of operation. A container can be given no open file. So init is the first process of the container,
-and a thread of init, the relay (`sandbox/init/relay.c`), talks to us over the container's stdin and stdout,
+and a part of init, the relay (`sandbox/init/relay.c`), talks to us over the container's stdin and stdout,
 in frames. The engine wraps what comes from the container once more, and tells stdout from stderr. When our
 connection ends, init ends, and the engine removes the container.
 

@@ -324,7 +324,12 @@ async def open_docker(
             "/tmp": f"{tmpfs},mode=1777,size={_TMP}",
             "/dev/shm": f"{tmpfs},mode=1777,size={_TMP}",
         },
-        ulimits={"core": 1, "sigpending": 256, "msgqueue": 192 << 10, "memlock": 8 << 20},
+        ulimits={
+            "core": 1,
+            "sigpending": 256,
+            "msgqueue": 192 << 10,
+            "memlock": 8 << 20,
+        },
         masked=covered_paths(),
         memory=2**29,
         processes=256,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from occd import trace
 from occd.inputs import Limits, Terminal
 from occd.model import LimitName
 from occd.sandbox import Idle
@@ -17,7 +18,7 @@ _HELLO = struct.Struct("=B7xQ")
 _GO = struct.Struct("=Q8I9Q")
 _ORDER = struct.Struct("=cB6xQQ")
 _ANSWER = struct.Struct("=B3xi")
-_END = struct.Struct("=BBBxiQQQ")
+_END = struct.Struct("=BBBBiQQQ")
 MESSAGE_MAX = _END.size
 Work = Literal["put", "list", "get"]
 _WORKS: dict[Work, bytes] = {"put": b"P", "list": b"L", "get": b"G"}
@@ -28,6 +29,13 @@ _LIMITS: dict[LimitName, int] = {
     "idle": ord("i"),
 }
 _LETTERS = {letter: name for name, letter in _LIMITS.items()}
+_TRACED: dict[int, trace.End] = {
+    ord("w"): "whole",
+    ord("l"): "limit",
+    ord("n"): "no_python",
+    ord("p"): "not_permitted",
+    ord("d"): "tracer_died",
+}
 
 
 class Init(Protocol):
@@ -72,6 +80,8 @@ class End:
     wall_time: float
     cpu_time: float
     peak: int
+    traced: trace.End | None = None
+    """How the tracer ended; None when nothing was to be traced."""
 
     @property
     def exit_code(self) -> int | None:
@@ -98,9 +108,12 @@ def encode_go(
     idle: Idle | None,
     groups: int,
     tty: Terminal | None,
+    *,
+    traced: bool = False,
 ) -> bytes:
     """Three open files come along, unless the program gets a terminal. Behind them come `groups` open files
-    of control groups, and one that tells the CPU time used in them; with none, init samples usage itself."""
+    of control groups, and one that tells the CPU time used in them; with none, init samples usage itself. The
+    last one, when the program is `traced`, gets the trace."""
     head = _GO.pack(
         number,
         len(argv),
@@ -108,11 +121,11 @@ def encode_go(
         groups,
         int(groups > 0),  # whether a file tells the CPU time
         os.cpu_count() or 1,
-        0,
+        int(traced),
         *((tty.rows, tty.cols) if tty else (0, 0)),
         limits.file_size,
         limits.open_files,
-        limits.processes + 1,  # init itself
+        limits.processes + 1 + int(traced),  # init itself, and the tracer
         limits.memory,  # a stack may grow as far as memory goes, as contest programs expect
         limits.memory,
         _nanoseconds(limits.cpu_time),
@@ -160,7 +173,15 @@ def decode(message: bytes) -> Hello | Master | Answer | End | None:
         return Master()
     if message[:1] == b"W":
         return Answer(_ANSWER.unpack(message)[1])
-    kind, limit, ended, status, wall_ns, cpu_ns, peak = _END.unpack(message)
+    kind, limit, ended, traced, status, wall_ns, cpu_ns, peak = _END.unpack(message)
     if kind != ord("X"):
         return None
-    return End(status, _LETTERS.get(limit), bool(ended), wall_ns / 1e9, cpu_ns / 1e9, peak)
+    return End(
+        status,
+        _LETTERS.get(limit),
+        bool(ended),
+        wall_ns / 1e9,
+        cpu_ns / 1e9,
+        peak,
+        _TRACED.get(traced),
+    )

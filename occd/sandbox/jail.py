@@ -6,13 +6,13 @@ occd dies, init sees the socket close and exits, and the kernel kills the other 
 """
 
 import os
-from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 
 import trio
 
 from occd.model import Outcome, Stream
-from occd.sandbox import Run, Running
+from occd.sandbox import TRACE_BYTES, Run, Running, Traced
 from occd.sandbox.group import Group, Usage
 from occd.sandbox.init import End, encode_go
 from occd.sandbox.launcher import Jail, Launcher
@@ -27,7 +27,7 @@ async def run_in_jail(
     run: Run,
     group: Group | None,
     task_status: trio.TaskStatus[Running],
-) -> Outcome:
+) -> tuple[Outcome, Traced | None]:
     """Run a program in the jail that stands ready. After the return no process of the program is left.
     `uid` is the host's id of the jail's user.
 
@@ -43,6 +43,7 @@ async def run_in_jail(
                 streams = {"stdout": stdout, "stderr": stderr}
             groups = theirs.enter_context(group.joinable()) if group else []
             cpu_time = [theirs.enter_context(group.cpu_time_file())] if group else []
+            trace = [ours.enter_context(_memory())] if run.trace else []
             message = encode_go(
                 launcher.jail.number,
                 run.argv,
@@ -51,18 +52,29 @@ async def run_in_jail(
                 run.idle,
                 len(groups),
                 run.tty,
+                traced=run.trace,
             )
-            await launcher.go(message, [*files, *groups, *cpu_time])
+            await launcher.go(message, [*files, *groups, *cpu_time, *trace])
         window: Window | None = None
         if run.tty:
             terminal = await launcher.terminal()
             window = Window(terminal)
             stdin, streams = Keyboard(terminal, window), {"stdout": terminal}
-        outcome = await supervise(
-            run, _Started(launcher, group, stdin, streams, window), task_status
-        )
+        started = _Started(launcher, group, stdin, streams, window)
+        outcome = await supervise(run, started, task_status)
         launcher.close_terminal()
-        return outcome
+        end = started.ended.traced if started.ended else None
+        return outcome, Traced(end, os.pread(trace[0], TRACE_BYTES, 0)) if end else None
+
+
+@contextmanager
+def _memory() -> Iterator[int]:
+    """A file in memory. Whoever writes to it pays for it."""
+    fd = os.memfd_create("trace", os.MFD_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 class _Started:
@@ -74,6 +86,7 @@ class _Started:
         streams: dict[Stream, int],
         window: Window | None,
     ) -> None:
+        self.ended: End | None = None
         self._group = group
         self._streams = streams
         self._launcher = launcher
@@ -89,7 +102,8 @@ class _Started:
         self._pipes.drain()
 
     async def end(self, answered: Callable[[int], None]) -> End | None:
-        return await self._launcher.end(answered)
+        self.ended = await self._launcher.end(answered)
+        return self.ended
 
     def said(self) -> str:
         return self._launcher.said()

@@ -12,6 +12,7 @@ before the program starts, so that the next jail can never show it.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple, Unpack
@@ -82,12 +83,12 @@ class _Cell:
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
-            outcome = await run_in_jail(launcher, slot.uid, run, group, task_status)
+            outcome, trace = await run_in_jail(launcher, slot.uid, run, group, task_status)
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
             seal(kept.folder)
-        return Ended(outcome, kept, collected)
+        return Ended(outcome, kept, collected, trace)
 
     async def _fill(self, launcher: Launcher, place: Place, run: Run) -> None:
         """Fill the box of the jail that stands ready."""
@@ -121,7 +122,10 @@ class _Cell:
         if place is None:
             yield None
             return
-        group = place.create(name, run.limits, self._jailer.share(place))
+        limits = run.limits
+        if run.trace:  # the tracer is one more process
+            limits = replace(limits, processes=limits.processes + 1)
+        group = place.create(name, limits, self._jailer.share(place))
         self._jailer.groups.add(group)
         try:
             yield group

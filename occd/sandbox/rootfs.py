@@ -2,6 +2,7 @@
 bind mounts, then shown to each jail with a single mount instead of twenty."""
 
 import glob
+import importlib.util
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -55,12 +56,17 @@ def build_rootfs(root: Path) -> None:
     shutil.copyfile(data_folder("sandbox") / "bin/occd-init", init)
     init.chmod(0o755)
     _copy_readable(data_folder("sandbox") / "shown", _at(root, _OURS))
+    # Found, not imported: its licence is the GPL, so the one file comes without it (packaging/binary).
+    if (tracing := importlib.util.find_spec("ptrace")) and tracing.origin:
+        _copy_readable(Path(tracing.origin).parent, _at(root, _OURS / "trace/ptrace"))
 
 
 def _copy_readable(source: Path, target: Path) -> None:
     """Copy files so that programs can read them, whatever umask they were installed with."""
     target.mkdir(mode=0o755)
     for each in source.iterdir():
+        if each.name == "__pycache__":
+            continue
         if each.is_dir():
             _copy_readable(each, target / each.name)
         else:

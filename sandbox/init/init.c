@@ -11,7 +11,8 @@
  *                 message: the program's stdin, stdout and stderr, unless the program gets a terminal; then those
  *                 of the job's cgroups. The child joins these before it executes the program: a thread that moves itself by v1's
  *                 `tasks` waits for nobody, while a move from outside costs an RCU grace period (7 ms).
- *                 With cgroups the last file gives the CPU time that the job has used.
+ *                 With cgroups the last file gives the CPU time that the job has used. Behind it comes the file for
+ *                 the trace, if there shall be one.
  *   init -> occd  struct master the program gets a terminal; the other side of it comes with the message.
  *   occd -> init  struct order  while the program runs: a signal for the program, a change of its limits, or work
  *                 with its files.
@@ -44,6 +45,12 @@
  * only. Contents and lists go through an open file, which came with the order and is in no folder. The clerk closes
  * init's other files first, and this one before it ends: PR_SET_DUMPABLE does not protect the files of a process that
  * is just ending, and the program can kill the clerk at any moment.
+ *
+ * A trace of the program's system calls is made by a tracer (sandbox/shown/trace/tracer.py): a child of init, in the
+ * program's control groups, whose limits the tracer uses up with it. The program's process waits in a pipe before it
+ * executes the program, until the tracer has attached, or has ended. The program may kill the tracer, and goes on
+ * untraced then. init tells how the tracer ended, which the program cannot forge: the kernel gives the end of a traced
+ * process to the tracer first, so a tracer that is there at the program's end has seen all of it.
  *
  * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, this process becomes PROGRAM.
  * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
@@ -121,7 +128,8 @@ struct end {
     uint8_t type; /* 'X', or 'F': the program could not be started, which is not its fault */
     uint8_t limit; /* the exceeded limit: 'm' memory, 'c' CPU time, 'w' wall time, 'i' idle time; 0: none */
     uint8_t ended; /* 1: init ended the program for this; 0: the program had ended by itself or by a signal */
-    uint8_t pad;
+    uint8_t traced; /* 0: there was no trace; 'w': the trace is whole; else why not: 'l' it is long enough, 'n' the jail
+                     * has no Python 3, 'p' nothing may be traced here, 'd' the tracer died */
     int32_t status; /* as from waitpid */
     uint64_t wall_ns, cpu_ns, peak_bytes;
 };
@@ -144,6 +152,7 @@ struct run { /* the program that runs, and what is known of it */
     pid_t program;
     pid_t clerk; /* the process that works with files; 0: none */
     uint64_t clerk_ends;
+    pid_t tracer; /* 0: none, or it has ended */
     int cpu_file; /* tells the CPU time; -1 without cgroups */
     uint64_t look; /* the time for the next look at the usage */
     struct guards guards;
@@ -154,10 +163,12 @@ struct run { /* the program that runs, and what is known of it */
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
 enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
 enum { ACTIVE_SHARE = 200, QUIET_LOOKS = 16 };
+enum { NO_PYTHON = 127, TRACE_BYTES = 8 << 20, TRACER_FILES = 64 }; /* the first of what tracer_ended() knows */
 enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
 
 static int control;
+static int relayed; /* occd talks to the relay, which works while we wait */
 static int master; /* of the jail's terminal; -1: the machine has no terminal left */
 
 static void fail(const char *what) {
@@ -165,15 +176,26 @@ static void fail(const char *what) {
     _exit(125);
 }
 
+/* May return early. */
+static void wait_for(struct pollfd *files, size_t count, const struct timespec *timeout) {
+    if (relayed)
+        relay_wait(files, count, timeout);
+    else
+        ppoll(files, count, timeout, NULL);
+}
+
 /* The number of files that come with the message. */
 static size_t files_of(const struct go *go) {
-    return (go->rows ? 0 : STDIO) + go->groups + (go->told ? 1 : 0);
+    return (go->rows ? 0 : STDIO) + go->groups + (go->told ? 1 : 0) + (go->traced ? 1 : 0);
 }
 
 /* Waits for the job of this init: the message, its strings behind it, and the files that came with it. The first
  * three of `files` are the program's stdin, stdout and stderr, which are not set for a terminal. */
 static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
     for (;;) {
+        struct pollfd mail = {.fd = control, .events = POLLIN};
+        wait_for(&mail, 1, NULL);
+        if (!mail.revents) continue;
         ssize_t size = recv(control, NULL, 0, MSG_PEEK | MSG_TRUNC);
         if (size == 0) _exit(0); /* occd died, or discards this jail */
         if (size < 0 && errno == EINTR) continue;
@@ -252,15 +274,63 @@ static int open_terminal(const struct go *go) {
     return theirs;
 }
 
-static void start(const struct go *go, const int *files, char **argv, char **envp) {
+static void join_groups(const struct go *go, const int *files) {
+    for (uint32_t i = 0; i < go->groups; i++)
+        if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
+}
+
+/* Waits until the tracer has attached, or has ended. Nobody else is in the jail who could trace this process: it may
+ * be traced now, as a copy of init, and needs it to be. */
+static void await_tracer(const int gate[2]) {
+    char byte;
+    close(gate[1]);
+    prctl(PR_SET_DUMPABLE, 1);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* where Yama lets only ancestors trace */
+    while (read(gate[0], &byte, 1) < 0 && errno == EINTR) continue;
+}
+
+/* Becomes the tracer of the program. `out` gets the trace, `gate` lets the program begin. */
+static void start_tracer(const struct go *go, const int *files, pid_t program, int out, int gate) {
+    static const char *const pythons[] = {"/usr/bin/python3", "/usr/local/bin/python3"};
+    static char *const environment[] = {"LANG=C.UTF-8", NULL};
+    char numbers[3][16];
+    int given[3] = {program, out, gate};
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid();
+    join_groups(go, files);
+    limit(RLIMIT_FSIZE, TRACE_BYTES);
+    limit(RLIMIT_NOFILE, TRACER_FILES);
+    for (int i = 0; i < 3; i++) snprintf(numbers[i], sizeof numbers[i], "%d", given[i]);
+    if (dup2(0, 1) != 1 || dup2(0, 2) != 2 || fcntl(out, F_SETFD, 0) != 0 || fcntl(gate, F_SETFD, 0) != 0) _exit(1);
+    for (size_t i = 0; i < sizeof pythons / sizeof *pythons; i++) {
+        char *argv[] = {(char *)pythons[i], "-I", "-S", "-B", "/opt/occd/trace/tracer.py", numbers[0], numbers[1],
+                        numbers[2], NULL};
+        execve(argv[0], argv, environment);
+    }
+    _exit(NO_PYTHON);
+}
+
+/* What struct end tells of it. */
+static uint8_t tracer_ended(int status) {
+    switch (WIFEXITED(status) ? WEXITSTATUS(status) : -1) { /* the numbers are the tracer's */
+    case 0: return 'l';
+    case 3: return 'p';
+    case 4: return 'w';
+    case NO_PYTHON: return 'n';
+    default: return 'd';
+    }
+}
+
+static void start(const struct go *go, const int *files, char **argv, char **envp, const int gate[2]) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
     /* First the session, then the master: else Ctrl-C could be typed and reach nobody. */
     if (go->rows && (ioctl(files[0], TIOCSCTTY, 0) != 0 || !send_master())) fail_to_start("cannot enter a terminal");
-    for (uint32_t i = 0; i < go->groups; i++)
-        if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
+    join_groups(go, files);
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     begin_with(RLIMIT_STACK, go->stack);
@@ -268,6 +338,7 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
     environ = envp;
+    if (go->traced) await_tracer(gate);
     execvp(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
     _exit(errno == ENOENT ? 127 : 126);
@@ -400,6 +471,11 @@ static void dismiss_clerk(struct run *run, int status) {
     answer(WIFEXITED(status) ? WEXITSTATUS(status) : ETIMEDOUT);
 }
 
+static void dismiss_tracer(struct run *run, int status) {
+    run->tracer = 0;
+    run->end.traced = tracer_ended(status);
+}
+
 /* Returns the number of reaped processes. The number is bounded, to leave time to look at the limits. */
 static int reap(struct run *run, int *ended) {
     int count = 0, status;
@@ -409,6 +485,7 @@ static int reap(struct run *run, int *ended) {
             *ended = 1;
         }
         if (pid == run->clerk) dismiss_clerk(run, status);
+        if (pid == run->tracer) dismiss_tracer(run, status);
     }
     return count;
 }
@@ -614,7 +691,8 @@ static uint8_t guard(struct run *run, uint64_t now) {
 static void wait_until(uint64_t then, struct pollfd fds[2]) {
     uint64_t now = now_ns(), left = then > now ? then - now : 0;
     struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
-    ppoll(fds, 2, then == NEVER ? NULL : &timeout, NULL);
+    fds[0].revents = fds[1].revents = 0;
+    wait_for(fds, 2, then == NEVER ? NULL : &timeout);
 }
 
 /* Returns the time at which the program ended, by itself or by a guard. */
@@ -693,12 +771,21 @@ static struct end run(const struct go *go, int *files) {
     if (go->rows) files[0] = files[1] = files[2] = open_terminal(go);
     int cpu_file = go->told ? files[STDIO + go->groups] : -1;
     if (go->told) cpu_before_ns = told_cpu_ns(cpu_file);
+    int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
+    if (go->traced && pipe2(gate, O_CLOEXEC) != 0) fail("pipe2");
     uint64_t started = now_ns();
-    pid_t program = fork();
+    pid_t program = fork(), tracer = 0;
     if (program < 0) fail("fork");
     if (program == 0) {
         signal(SIGPIPE, SIG_DFL);
-        start(go, files, words, envp);
+        start(go, files, words, envp, gate);
+    }
+    if (go->traced) {
+        if ((tracer = fork()) < 0) fail("fork");
+        if (tracer == 0) start_tracer(go, files, program, trace, gate[1]);
+        close(gate[0]);
+        close(gate[1]);
+        close(trace);
     }
     /* Only the program keeps these open; a terminal stays open here, too. */
     for (uint32_t i = go->rows ? STDIO : 0; i < STDIO + go->groups; i++) close(files[i]);
@@ -707,6 +794,7 @@ static struct end run(const struct go *go, int *files) {
         .go = go,
         .program = program,
         .clerk_ends = NEVER,
+        .tracer = tracer,
         .cpu_file = cpu_file,
         .look = started + (!go->told ? SAMPLE_NS : go->quiet_ns ? 0 : go->cpu_ns / go->processors),
         .guards = {
@@ -716,9 +804,11 @@ static struct end run(const struct go *go, int *files) {
             .quiet_from = started,
             .idle_ends = after(started, go->idle_ns),
         },
-        .end = {.type = 'X', .status = SIGKILL},
+        .end = {.type = 'X', .traced = tracer ? 'w' : 0, .status = SIGKILL},
     };
     uint64_t stopped = supervise(&run, signals);
+    int status;
+    if (run.tracer && waitpid(run.tracer, &status, WNOHANG) > 0) dismiss_tracer(&run, status);
     end_all();
     conclude(&run, started, stopped);
     return run.end;
@@ -842,7 +932,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
     if (argc != 2) return 125;
     prctl(PR_SET_DUMPABLE, 0);
-    int relayed = strcmp(argv[1], "relay") == 0;
+    relayed = strcmp(argv[1], "relay") == 0;
     control = relayed ? start_relay() : atoi(argv[1]);
     fcntl(control, F_SETFD, FD_CLOEXEC);
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
@@ -858,6 +948,6 @@ int main(int argc, char **argv) {
     struct go *go = receive_go(hello.number, files);
     struct end end = run(go, files);
     if (write(control, &end, sizeof end) != sizeof end) return 125;
-    while (relayed) pause(); /* the relay ends this process when occd needs the container no more */
+    while (relayed) wait_for(NULL, 0, NULL); /* the relay ends this process when occd needs the container no more */
     return 0;
 }

@@ -1,8 +1,11 @@
 /* The relay: what stands between occd and init where no open file can be passed, as in a container.
  *
- * A thread of init's process, so that no program can kill it or open its files. occd talks to it over the container's
- * stdin and stdout, in frames: struct frame, then `size` bytes. The relay talks to init over the socket over which
- * occd talks to init elsewhere (init.c), and holds the ends of the program's pipes or terminal that occd holds there.
+ * A part of init's process, so that no program can kill it or open its files, and of its only thread: a thread
+ * beside it would have a number of its own, and the policy refuses calls that slow down or limit number 1 alone. So
+ * the relay works while init waits (relay_wait). occd talks to it over the container's stdin and stdout, in frames:
+ * struct frame, then `size` bytes. The relay talks to init over the socket over which occd talks to init elsewhere
+ * (init.c), and holds the ends of the program's pipes or terminal that occd holds there. It sends init one message at
+ * a time, and then lets init read: nobody else would.
  *
  * occd -> relay
  *   'F'  a part of a tar archive that is unpacked into the box; an empty part ends it. Before 'G' alone.
@@ -28,7 +31,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +40,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 struct frame {
@@ -72,6 +75,7 @@ static int packing = -1;   /* the packed box */
 static pid_t packer;
 static int unpacking = -1;
 static pid_t unpacker;
+static int passed_on; /* a message that init may not have read */
 static struct figures figures;
 
 static void give_up(const char *what) {
@@ -198,6 +202,7 @@ static void pass_on(const void *bytes, size_t size, const int *files, size_t cou
     struct msghdr message = {.msg_iov = &from, .msg_iovlen = 1, .msg_control = count ? &extra : NULL,
                              .msg_controllen = count ? CMSG_SPACE(count * sizeof(int)) : 0};
     if (sendmsg(init_side, &message, 0) != (ssize_t)size) give_up("sendmsg");
+    passed_on = 1;
 }
 
 static void make_pipe(int *ours, int *theirs, int they_write) {
@@ -268,11 +273,11 @@ static int take(int file, struct buffer *into, size_t most) {
     return 1;
 }
 
-static void hear_occd(void) {
-    if (!take(from_occd, &came, CHUNK)) _exit(0);
+/* Obeys the frames that have come, until init has something to read. */
+static void obey_all(void) {
     size_t at = 0;
     struct frame frame;
-    while (came.size - at >= sizeof frame) {
+    while (!passed_on && came.size - at >= sizeof frame) {
         memcpy(&frame, came.bytes + at, sizeof frame);
         if (frame.size > FRAME_MAX) give_up("a frame is too long");
         if (came.size - at - sizeof frame < frame.size) break;
@@ -280,6 +285,11 @@ static void hear_occd(void) {
         at += sizeof frame + frame.size;
     }
     drop(&came, at);
+}
+
+static void hear_occd(void) {
+    if (!take(from_occd, &came, CHUNK)) _exit(0);
+    obey_all();
 }
 
 /* Output that the program has written. Returns whether there may be more. */
@@ -370,37 +380,39 @@ static void send_queue(void) {
     if (n < 0 && errno != EAGAIN && errno != EINTR) _exit(0);
 }
 
-static void *relay(void *nothing) {
-    for (;;) {
-        int room = queue.size < QUEUE_MAX;
-        struct pollfd fds[] = {
-            {.fd = from_occd, .events = POLLIN},
-            {.fd = queue.size ? to_occd : -1, .events = POLLOUT},
-            {.fd = init_side, .events = POLLIN},
-            {.fd = room ? streams[0] : -1, .events = POLLIN},
-            {.fd = room ? streams[1] : -1, .events = POLLIN},
-            {.fd = stdin_side >= 0 && (typed.size || (stdin_ends && terminal < 0)) ? stdin_side : -1, .events = POLLOUT},
-            {.fd = room ? packing : -1, .events = POLLIN},
-        };
-        if (poll(fds, sizeof fds / sizeof *fds, -1) < 0) {
-            if (errno != EINTR) give_up("poll");
-            continue;
-        }
-        if (fds[1].revents) send_queue();
-        if (fds[0].revents) hear_occd();
-        if (fds[2].revents) hear_init();
-        if (fds[3].revents && streams[0] >= 0) take_output(0);
-        if (fds[4].revents && streams[1] >= 0) take_output(1);
-        if (fds[5].revents && stdin_side >= 0) type();
-        if (fds[6].revents) take_packed();
+int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeout) {
+    enum { OURS = 7, THEIRS_MAX = 2 };
+    passed_on = 0;
+    obey_all();
+    int room = queue.size < QUEUE_MAX;
+    struct pollfd fds[OURS + THEIRS_MAX] = {
+        {.fd = from_occd, .events = POLLIN},
+        {.fd = queue.size ? to_occd : -1, .events = POLLOUT},
+        {.fd = init_side, .events = POLLIN},
+        {.fd = room ? streams[0] : -1, .events = POLLIN},
+        {.fd = room ? streams[1] : -1, .events = POLLIN},
+        {.fd = stdin_side >= 0 && (typed.size || (stdin_ends && terminal < 0)) ? stdin_side : -1, .events = POLLOUT},
+        {.fd = room ? packing : -1, .events = POLLIN},
+    };
+    memcpy(fds + OURS, theirs, count * sizeof *theirs);
+    int ready = ppoll(fds, OURS + count, passed_on ? &(struct timespec){0} : timeout, NULL);
+    if (ready < 0) {
+        if (errno != EINTR) give_up("poll");
+        return 0;
     }
-    return nothing;
+    if (fds[1].revents) send_queue();
+    if (fds[2].revents) hear_init();
+    if (fds[3].revents && streams[0] >= 0) take_output(0);
+    if (fds[4].revents && streams[1] >= 0) take_output(1);
+    if (fds[5].revents && stdin_side >= 0) type();
+    if (fds[6].revents) take_packed();
+    if (fds[0].revents && !passed_on) hear_occd();
+    for (size_t i = 0; i < count; i++) theirs[i].revents = fds[OURS + i].revents;
+    return ready;
 }
 
 int start_relay(void) {
     int sides[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    sigset_t all, before;
-    pthread_t thread;
     from_occd = fcntl(0, F_DUPFD_CLOEXEC, 3);
     to_occd = fcntl(1, F_DUPFD_CLOEXEC, 3);
     if (null < 0 || from_occd < 0 || to_occd < 0 || dup2(null, 0) != 0 || dup2(null, 1) != 1) give_up("stdin and stdout");
@@ -408,11 +420,5 @@ int start_relay(void) {
     fcntl(to_occd, F_SETFL, O_NONBLOCK);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) != 0) give_up("socketpair");
     init_side = sides[0];
-    int room = FRAME_MAX;
-    setsockopt(init_side, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-    sigfillset(&all); /* init's thread waits for signals */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&thread, NULL, relay, NULL) != 0) give_up("pthread_create");
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return sides[1];
 }

@@ -1,3 +1,5 @@
+#include <poll.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct go {
@@ -6,11 +8,14 @@ struct go {
     uint32_t groups; /* number of cgroup files with this message */
     uint32_t told; /* 1: without groups, a file with this message gives the CPU time; without both, sample */
     uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
-    uint32_t pad;
+    uint32_t traced; /* 1: a file for the trace comes with this message */
     uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
     uint64_t file_size, open_files, processes, stack, memory;
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
 };
 
-/* Starts the relay, and returns init's side of the socket. */
+/* Makes the relay, and returns init's side of the socket. */
 int start_relay(void);
+
+/* As ppoll, for at most two files; the relay works meanwhile. It may return with no file ready before the time is up. */
+int relay_wait(struct pollfd *files, size_t count, const struct timespec *timeout);

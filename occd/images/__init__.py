@@ -1,0 +1,176 @@
+"""Images: file systems of Debian that programs see instead of the machine's.
+
+`sandbox/images/NAME.toml` describes an image: a Debian release, ids of languages, and further packages, if
+any. `build.py` makes the folder `DATA_DIR/images/NAME` of it: `root/`, and `image.json`, which tells what was
+installed. What belongs to the running version of occd (`/.occd-init`, `/opt/occd`) is not in there, but has
+its places.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from occd.data import data_folder
+from occd.errors import ConfigError, SandboxUnavailable
+from occd.languages import Packages, load_languages, load_packages
+
+FOLDER = "images"
+TOLD = "image.json"
+USUAL = "debian-12"
+"""The image that is used where one is needed and none was chosen."""
+_FORM = 1
+"""Rises when images are built in another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an image shall hold. `release` is the name of a Debian, as in bookworm."""
+
+    name: str
+    release: str
+    languages: tuple[str, ...]
+    packages: Packages
+
+    @property
+    def digest(self) -> str:
+        """Changes when an image that was built before is no longer as described."""
+        said = [_FORM, self.release, asdict(self.packages), written()]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that was built. `packages` maps apt, pip and npm to the versions of what they installed;
+    `seconds` is how long the building took, `built_at` when it ended, in seconds since the epoch, and `bytes`
+    the size of `root`."""
+
+    name: str
+    root: Path
+    release: str
+    architecture: str
+    digest: str
+    packages: dict[str, dict[str, str]]
+    seconds: float
+    built_at: float
+    bytes: int
+
+
+def written() -> dict[str, str]:
+    """The texts of the files that no program finds as Debian has them, by their paths."""
+    policy = tomllib.loads((data_folder("sandbox") / "policy/rootfs.toml").read_text())
+    return {path: text.lstrip() for path, text in policy["written"].items()}
+
+
+def described() -> list[str]:
+    """The names of the images that can be built."""
+    return sorted(path.stem for path in (data_folder("sandbox") / "images").glob("*.toml"))
+
+
+def describe(name: str) -> Description:
+    """Raises ConfigError for an image that has no description, and for a description that makes no sense."""
+    if name not in described():
+        raise ConfigError(f"images: there is no {name}; there are {', '.join(described())}")
+    return load_description(data_folder("sandbox") / "images" / f"{name}.toml")
+
+
+def load_description(path: Path) -> Description:
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text())
+        if unknown := values.keys() - {"release", "languages", "install"}:
+            raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
+        release, ids = values["release"], values["languages"]
+        if not isinstance(release, str) or not release.isalpha():
+            raise ValueError('release: must be the name of a Debian, as in "bookworm"')
+        languages = load_languages()
+        if not isinstance(ids, list) or any(id not in languages for id in ids):
+            raise ValueError(f"languages: must be some of {', '.join(languages)}")
+        wanted = [load_packages(values["install"])] if "install" in values else []
+        for id in ids:
+            wanted += [languages[id].install, *(each.install for each in languages[id].formatters)]
+    except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
+        told = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ConfigError(f"{path.name}: {told}") from error
+    return Description(path.stem, release, tuple(ids), _together(wanted))
+
+
+def _together(each: list[Packages]) -> Packages:
+    pip = _sorted(packages.pip for packages in each)
+    npm = _sorted(packages.npm for packages in each)
+    needed = (("python3",) if pip else (), ("nodejs",) if npm else ())
+    return Packages(_sorted([*(packages.apt for packages in each), *needed]), pip, npm)
+
+
+def _sorted(names: Any) -> tuple[str, ...]:
+    return tuple(sorted(set(chain.from_iterable(names))))
+
+
+def tag(name: str) -> str:
+    """How Docker knows the image of this name."""
+    return f"occd/{name}"
+
+
+def find(data_dir: Path, name: str) -> Image | None:
+    """The image of this name, if it was built. It may be replaced at any time: see `opened`."""
+    return _read(data_dir / FOLDER / name)
+
+
+def found(data_dir: Path) -> list[Image]:
+    """All images that were built, by their names."""
+    told = sorted((data_dir / FOLDER).glob(f"*/{TOLD}"))
+    images = (_read(path.parent) for path in told if "." not in path.parent.name)
+    return [image for image in images if image]
+
+
+def _read(folder: Path) -> Image | None:
+    try:
+        told = json.loads((folder / TOLD).read_text())
+    except FileNotFoundError:
+        return None
+    return Image(root=folder / "root", **told)
+
+
+@contextmanager
+def opened(data_dir: Path, name: str) -> Iterator[Image]:
+    """The image, whose files stay as they are until it is closed, also when the image is built anew. Its
+    `root` is a path for this process alone.
+
+    Raises SandboxUnavailable when the image was not built.
+    """
+    while True:
+        folder = data_dir / FOLDER / name
+        try:
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise not_built(name) from None
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH)
+            if not _is(folder, held):
+                continue  # it was replaced before it was held
+            image = _read(Path(f"/proc/self/fd/{held}"))
+            if image is None:
+                raise not_built(name)
+            yield image
+            return
+        finally:
+            os.close(held)
+
+
+def _is(folder: Path, held: int) -> bool:
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(held))
+    except FileNotFoundError:
+        return False
+
+
+def not_built(name: str) -> SandboxUnavailable:
+    return SandboxUnavailable(
+        f"the image {name} was not built", f"Build it, as root: occd images {name}"
+    )

@@ -1,0 +1,69 @@
+"""Gives an image that was built to Docker's engine."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import docker
+import docker.errors
+import requests
+
+from occd.errors import OccdError
+from occd.images import opened, tag
+from occd.images.root import add_ours
+
+_CALL_S = 600.0
+_AT_ONCE = 2**20
+LABEL = "org.occd.image"
+"""Its value is the digest of the description of which the image was made."""
+
+
+def give(host: str, data_dir: Path, name: str) -> str:
+    """Import an image, with what belongs to this version of occd. Returns its tag.
+
+    Raises SandboxUnavailable when the image was not built, and OccdError with what the engine says.
+    """
+    try:
+        client = docker.APIClient(base_url=host, version="1.41", timeout=_CALL_S)
+        with opened(data_dir, name) as image:
+            labels = {LABEL: image.digest, f"{LABEL}.architecture": image.architecture}
+            client.import_image_from_data(
+                _packed(image.root),
+                repository=tag(name),
+                changes=[f'LABEL {key}="{value}"' for key, value in labels.items()],
+            )
+        _remove_older(client)
+        client.close()
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        said = " ".join(str(error).split())
+        raise OccdError(f"Docker does not take the image {name}: {said}") from error
+    return tag(name)
+
+
+def _packed(root: Path) -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory(prefix="occd-") as ours:
+        within = add_ours(Path(ours))
+        places = [f"--exclude=./{path}" for path in within]
+        argv = [
+            "tar",
+            "--create",
+            *places,
+            f"--directory={root.resolve()}",
+            ".",
+            f"--directory={ours}",
+        ]
+        with subprocess.Popen([*argv, *within], stdout=subprocess.PIPE) as tar:
+            assert tar.stdout
+            yield from iter(partial(tar.stdout.read, _AT_ONCE), b"")
+        if tar.returncode != 0:
+            raise OccdError(f"tar failed with {tar.returncode}")
+
+
+def _remove_older(client: docker.APIClient) -> None:
+    """Those that have lost their tag, unless a container has them."""
+    for each in client.images(filters={"dangling": True, "label": LABEL}):
+        with suppress(docker.errors.APIError):
+            client.remove_image(each["Id"])

@@ -1,0 +1,47 @@
+"""What installs the packages of an image: shell scripts, for a root of our own and for a container alike."""
+
+from collections.abc import Iterator
+
+from occd.languages import Packages
+
+_QUIET = "apt-get -q -y -o Dpkg::Use-Pty=0"
+_INSTALL = f"{_QUIET} install --no-install-recommends"
+_AWAY = f"{_QUIET} purge --auto-remove"
+_PIP = (
+    "python3 -m pip --disable-pip-version-check install --no-cache-dir --only-binary :all:"
+    " --break-system-packages --root-user-action ignore"
+)
+_NPM = (
+    "npm --no-update-notifier install --global --prefix /usr/local --ignore-scripts --no-audit --no-fund"
+    " --cache /tmp/npm"
+)
+
+
+def steps(packages: Packages) -> Iterator[tuple[str, str]]:
+    """For a person, what each step does; and its script. All run as root, one after the other."""
+    yield "Debian's list of packages, with security fixes", f"{_QUIET} update --error-on=any"
+    if packages.apt:
+        count = len(packages.apt)
+        yield (
+            f"{count} packages of Debian, and what they need",
+            f"{_INSTALL} {' '.join(packages.apt)}",
+        )
+    # pip and npm themselves go again: nobody needs them to run programs.
+    if packages.pip:
+        yield (
+            f"by pip: {', '.join(packages.pip)}",
+            f"{_INSTALL} python3-pip\n{_PIP} {' '.join(packages.pip)}\n{_AWAY} python3-pip",
+        )
+    if packages.npm:
+        yield (
+            f"by npm: {', '.join(packages.npm)}",
+            f"{_INSTALL} npm\n{_NPM} {' '.join(packages.npm)}\n{_AWAY} npm\nrm -rf /tmp/npm",
+        )
+
+
+def script(packages: Packages) -> str:
+    """All steps as one script, which ends where something fails."""
+    lines = ["set -e", "export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8"]
+    for told, each in steps(packages):
+        lines += [f"# {told}", each]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,223 @@
+"""What is described, what is refused, and how an image takes the place of another. `tests/images` builds."""
+
+import fcntl
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from serving import OCCD
+
+from occd.config import load_config
+from occd.errors import ConfigError, SandboxUnavailable
+from occd.images import (
+    FOLDER,
+    describe,
+    find,
+    found,
+    load_description,
+    opened,
+)
+from occd.images.build import put, remove_leftovers
+from occd.images.source import refuse_what_cannot_begin
+from occd.languages import Packages, load_languages
+
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def plant(place: Path, text: str, name: str = "debian-12", digest: str = "") -> Path:
+    """What is left when `name` was built, but for Debian."""
+    (place / "root").mkdir(parents=True)
+    (place / "root/file").write_text(text)
+    told = {
+        "name": name, "release": "bookworm", "architecture": "amd64", "digest": digest,
+        "packages": {"apt": {}}, "seconds": 1.0, "built_at": 0.0, "bytes": 2_000_000_000,
+    }  # fmt: skip
+    (place / "image.json").write_text(json.dumps(told))
+    return place
+
+
+def occd(*argv: str | Path, before: list[str] | None = None, **settings: str) -> tuple[int, str]:
+    clean = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
+    done = subprocess.run(
+        [*(before or []), OCCD, *argv],
+        env=clean | settings,
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["debian-12", "debian-13"])
+def test_an_image_has_what_its_languages_and_their_formatters_need(name: str) -> None:
+    description = describe(name)
+    languages = load_languages()
+    assert set(description.languages) == set(languages)
+    for language in languages.values():
+        for install in (language.install, *(each.install for each in language.formatters)):
+            for tool in ("apt", "pip", "npm"):
+                assert set(getattr(install, tool)) <= set(getattr(description.packages, tool))
+    assert all("==" in package for package in description.packages.pip)
+    assert all("@" in package[1:] for package in description.packages.npm)
+
+
+def test_what_an_image_needs_of_pip_and_npm_has_its_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        'release = "trixie"\nlanguages = ["sql"]\ninstall = {apt = ["zip"], pip = ["ruff==1"], npm = ["a@2"]}'
+    )
+    packages = load_description(tmp_path / "own.toml").packages
+    assert packages == Packages(("nodejs", "python3", "sqlite3", "zip"), ("ruff==1",), ("a@2",))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("languages = []", "'release' is missing"),
+        ('release = "bookworm"', "'languages' is missing"),
+        ('release = "../../etc"\nlanguages = []', "release: "),
+        ('release = "bookworm"\nlanguages = ["cobol"]', "languages: must be some of bash, "),
+        ('release = "bookworm"\nlanguages = []\nextra = 1', "unknown key extra"),
+        ('release = "bookworm"\nlanguages = []\ninstall = {apt = ["-y"]}', "install: apt: "),
+        ("release", "Expected"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused_by_name(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"^bad\.toml: .*{said}"):
+        load_description(tmp_path / "bad.toml")
+
+
+def test_the_digest_changes_with_what_is_described() -> None:
+    description = describe("debian-12")
+    packages = description.packages
+    others = [
+        replace(description, release="trixie"),
+        replace(description, packages=replace(packages, apt=(*packages.apt, "zip"))),
+        replace(description, packages=replace(packages, pip=())),
+        replace(description, packages=replace(packages, npm=())),
+    ]
+    assert len({description.digest, *(each.digest for each in others)}) == 5
+    assert replace(description).digest == description.digest
+
+
+def test_a_held_image_stays_as_it_is_when_it_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    plant(folder / "debian-12", "old")
+    with opened(tmp_path, "debian-12") as held, opened(tmp_path, "debian-12"):
+        put(plant(folder / "debian-12.part", "new"), folder / "debian-12")
+        assert not (folder / "debian-12.part").exists()
+        with opened(tmp_path, "debian-12") as image:
+            assert (image.root / "file").read_text() == "new"
+        remove_leftovers(folder)
+        assert (held.root / "file").read_text() == "old"
+        assert [image.name for image in found(tmp_path)] == ["debian-12"]
+    remove_leftovers(folder)
+    assert [path.name for path in folder.iterdir()] == ["debian-12"]
+
+
+def test_an_image_that_nobody_holds_goes_when_it_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    for text in ("first", "second"):
+        put(plant(folder / "debian-12.part", text), folder / "debian-12")
+    assert [path.name for path in folder.iterdir()] == ["debian-12"]
+    image = find(tmp_path, "debian-12")
+    assert image
+    assert (image.root / "file").read_text() == "second"
+
+
+def test_what_was_cut_off_goes_at_the_next_build(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    plant(folder / "debian-12.part", "half")
+    plant(folder / "debian-12", "whole")
+    remove_leftovers(folder)
+    assert [path.name for path in folder.iterdir()] == ["debian-12"]
+
+
+def test_the_second_of_two_builds_says_so(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    with (tmp_path / FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, said = occd(
+            "--data-dir", tmp_path, "images", "debian-12", "--mirror", "http://[::1]:1/"
+        )
+    assert (code, said.count("\n")) == (125, 1)
+    assert f"another occd builds in {tmp_path}/images: wait until it has ended" in said
+
+
+def test_only_root_builds() -> None:
+    code, said = occd("--data-dir", "/nowhere", "images", "debian-13", before=NOBODY)
+    assert (code, said) == (
+        125,
+        "occd: images: they are built by root: sudo occd images debian-13\n",
+    )
+
+
+def test_an_image_that_is_not_described_is_refused(tmp_path: Path) -> None:
+    code, said = occd("--data-dir", tmp_path, "images", "debian-11")
+    assert (code, said) == (
+        125,
+        "occd: images: there is no debian-11; there are debian-12, debian-13\n",
+    )
+
+
+def test_a_release_that_debootstrap_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="debootstrap does not know Debian forky"):
+        refuse_what_cannot_begin(replace(describe("debian-13"), release="forky"))
+
+
+def test_a_source_that_does_not_answer_is_told_with_the_last_words(tmp_path: Path) -> None:
+    code, said = occd(
+        "--data-dir", tmp_path, "images", "debian-12", "--mirror", "http://[::1]:1/debian"
+    )
+    assert code == 125
+    assert "1/6 Debian bookworm from http://[::1]:1/debian" in said
+    assert "\noccd: debian-12: step 1 failed with 1. It said last:\n" in said
+    assert "E: " in said
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["lock"]
+
+
+def test_an_image_that_was_not_built_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SandboxUnavailable) as told, opened(tmp_path, "debian-12"):
+        pass
+    assert str(told.value) == (
+        "the image debian-12 was not built. Build it, as root: occd images debian-12"
+    )
+
+
+def test_nothing_starts_without_an_image_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "hello.sh").write_text("echo hello")
+    code, said = occd(
+        "run", tmp_path / "hello.sh", OCCD_SANDBOX__IMAGES="debian-12", OCCD_DATA_DIR=str(tmp_path)
+    )
+    assert (code, said) == (
+        125,
+        "occd: the image debian-12 was not built. Build it, as root: occd images debian-12\n",
+    )
+
+
+@pytest.mark.parametrize("given", ["../etc", "Debian", "debian-12,debian-12", "a.part"])
+def test_names_that_no_image_has_are_refused(given: str) -> None:
+    with pytest.raises(ConfigError, match=r"sandbox\.images"):
+        load_config(flags={"sandbox": {"images": given}})
+    assert load_config(flags={"sandbox": {"images": "debian-12, b"}}).sandbox.images == (
+        "debian-12",
+        "b",
+    )
+
+
+def test_the_list_tells_what_was_built_and_what_has_changed(tmp_path: Path) -> None:
+    plant(tmp_path / FOLDER / "debian-12", "old")
+    plant(tmp_path / FOLDER / "gone", "old", name="gone")
+    code, said = occd("--data-dir", tmp_path, "images", "--list")
+    first, second, third = said.splitlines()
+    assert code == 0
+    assert first.startswith("debian-12    Debian bookworm, amd64, 2.0 GB, built ")
+    assert first.endswith(" days ago; its description has changed since")
+    assert second == "debian-13    not built"
+    assert third.startswith("gone ")
+    assert third.endswith(" days ago")
