@@ -11,8 +11,10 @@ program started.
 """
 
 import os
+import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
@@ -40,6 +42,8 @@ _UNKNOWN = 2**64 - 1
 _WINDOW = 2**16
 _PART = 2**15
 _SETUP_S = 30.0
+_OOM_S = 2.0
+_ASK_S = 0.05
 _READ = 2**17
 _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
@@ -56,6 +60,8 @@ class Container:
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
+        self.gone = False
+        """It has ended as a whole while its program ran, because its memory was used up."""
 
     async def ready(self) -> None:
         """Wait until init waits for a job. Raises SandboxFailed when it does not in time."""
@@ -72,6 +78,15 @@ class Container:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._socket)
             await self._engine.remove(self.id)
+
+    async def ran_out(self, wait_s: float) -> bool:
+        """Whether the engine has seen, or sees within this time, that the kernel held the memory."""
+        with trio.move_on_after(wait_s):
+            while True:
+                if await self._engine.ran_out(self.id):
+                    return True
+                await trio.sleep(_ASK_S)
+        return False
 
     async def fill(self, archives: Sequence[IO[bytes]]) -> None:
         """Unpack tar archives into the box, one after the other."""
@@ -190,6 +205,8 @@ class _Started:
         self.init = self
         self.window = _Window(self) if run.tty else None
         self.stdin: trio.abc.SendStream = _Stdin(self, tty=run.tty is not None)
+        self._began = time.monotonic()
+        self._memory = run.limits.memory
 
     # Init
 
@@ -251,12 +268,19 @@ class _Started:
 
     async def end(self, answered: Callable[[int], None]) -> End | None:
         while True:
+            failed: SandboxFailed | None = None
             try:
                 kind, body = await self._container.next_frame()
-            except SandboxFailed:
+            except SandboxFailed as error:
+                failed = error
+            if failed:
                 if self._over:
                     return None
-                raise
+                if not await self._container.ran_out(_OOM_S):
+                    raise failed
+                self._container.gone = self._over = True
+                wall_time = time.monotonic() - self._began
+                return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
             match kind:
                 case b"o" | b"e":
                     name: Stream = "stdout" if kind == b"o" else "stderr"

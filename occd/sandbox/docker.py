@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,15 +51,20 @@ _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
 _OOM_S = 5.0
-_ASK_S = 0.05
+_SENTRY_BYTES = 64 * 2**20
+"""Memory of gVisor's kernel, beside that of the programs."""
+_SENTRY_THREADS = 8192
+"""A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
+number it holds itself."""
 _EXAMINE = f"""\
 read up idle < /proc/uptime
-echo "$up"
+if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
+echo "$up $open"
 read go
-eaten=0123456789abcdef
-while [ ${{#eaten}} -lt {_EATS} ]; do eaten=$eaten$eaten; done
+dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
 """
-"""Tells for how long its kernel has been up; then takes more memory than it may, when it is told to."""
+"""Tells for how long its kernel has been up, and whether it can open a file of init. Then takes more memory
+than it may, when it is told to."""
 
 
 class _Cell:
@@ -78,16 +83,18 @@ class _Cell:
     ) -> Ended:
         kept: Tree | None = None
         collected = Collected()
-        async with self._docker.container(self._root) as container:
-            with ExitStack() as opened_files:
-                files = run.files if run.tree else together(self._files, run.files)
-                archives = [archive(files)]  # first: what a tree has in their places is left out
-                if run.tree:
-                    archives.append(opened_files.enter_context(run.tree.folder.open("rb")))
-                size = sum(_size(each) for each in archives)
-                await container.fill(archives)
-            outcome = await container.run(run, size, task_status)
-            if run.keep or run.collect:
+        async with AsyncExitStack() as stack:
+            files = run.files if run.tree else together(self._files, run.files)
+            archives = [archive(files)]  # first: what a tree has in their places is left out
+            if run.tree:
+                archives.append(stack.enter_context(run.tree.folder.open("rb")))
+            size = sum(_size(each) for each in archives)
+            container = await stack.enter_async_context(
+                self._docker.container(self._root, run.limits.memory + size)
+            )
+            await container.fill(archives)
+            outcome = await container.run(run, self._docker.room(size), task_status)
+            if (run.keep or run.collect) and not container.gone:
                 self._trees += 1
                 packed = self._folder / f"tree{self._trees}"
                 with packed.open("wb") as into:
@@ -155,6 +162,8 @@ class _Docker:
         """The first has been waiting for the longest time."""
         self._making = 0
         self._came = trio.Condition()
+        self._limits_stay = False
+        """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
         self.languages = load_languages()
         self.roots = tuple(walls)
@@ -193,26 +202,35 @@ class _Docker:
         outcome: Outcome | None = None
         with send, stdin:
             try:
+                updates = await self._updates(container)
                 outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
-            except* SandboxFailed:  # gVisor dies as a whole
+            except* SandboxFailed:  # the trial's end is looked at below
                 pass
             finally:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await container.close()
         try:
-            up_s = float(told)
+            up, *opened = told.decode().split()
+            up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
                 f"a trial container of the image {self.roots[0]} ended with {outcome}",
                 remedy(self.roots[0]),
             ) from None
         took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await self._ran_out(container)
+        bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
-        if not own_kernel:  # which would not know the machine's terminals
-            self._walls = {
-                root: replace(wall, one_terminal=True) for root, wall in self._walls.items()
-            }
+        self._limits_stay = not updates
+        self._walls = {
+            root: replace(
+                wall,
+                one_terminal=not own_kernel,  # it would not know the machine's terminals
+                init_is_root=bool(opened),
+                memory=wall.memory if updates else self._usual_memory() + _SENTRY_BYTES,
+                processes=wall.processes if updates else _SENTRY_THREADS,
+            )
+            for root, wall in self._walls.items()
+        }
         self.holds = holding(
             own_uid=False,  # all containers of an engine have the same users
             memory=bounded,
@@ -221,14 +239,22 @@ class _Docker:
             own_kernel=own_kernel,
         )
 
-    async def _ran_out(self, container: Container) -> bool:
-        """Whether the engine has seen, or soon sees, that the kernel held the container's memory."""
-        with trio.move_on_after(_OOM_S):
-            while True:
-                if await self._engine.ran_out(container.id):
-                    return True
-                await trio.sleep(_ASK_S)
-        return False
+    def _usual_memory(self) -> int:
+        """What a program and its box may have before a container is made for it alone."""
+        asked = [
+            limits.memory
+            for each in self.languages.values()
+            for limits in (each.limits, each.compile_limits)
+        ]
+        return max(asked) + BOX_BYTES
+
+    async def _updates(self, container: Container) -> bool:
+        """Whether the limits of a container can be set anew."""
+        try:
+            await self._engine.limit(container.id, _EATS, self._first.processes)
+        except SandboxFailed:  # gVisor cannot
+            return False
+        return True
 
     async def trial(self) -> None:
         own_kernel = "own-kernel" in self.holds
@@ -245,9 +271,18 @@ class _Docker:
         with tempfile.TemporaryDirectory(prefix="occd-") as folder:
             yield _Cell(self, root or self.roots[0], files, limits.box, Path(folder))
 
+    def room(self, size: int) -> int | None:
+        """What `Container.run` is told of a box with `size` bytes."""
+        return None if self._limits_stay else size
+
     @asynccontextmanager
-    async def container(self, root: str) -> AsyncIterator[Container]:
-        container = self._take(root) or await self._make(self._walls[root])
+    async def container(self, root: str, memory: int) -> AsyncIterator[Container]:
+        """`memory` is what the program and its box may have, in bytes."""
+        wall = self._walls[root]
+        if self._limits_stay and memory > wall.memory - _SENTRY_BYTES:
+            container = await self._make(replace(wall, memory=memory + _SENTRY_BYTES))
+        else:
+            container = self._take(root) or await self._make(wall)
         self._nursery.start_soon(self._prepare, root)
         try:
             yield container
@@ -267,7 +302,8 @@ class _Docker:
 
     async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            number, sock = await self._engine.start(wall, [INIT, "relay"])
+            user = [str(wall.user)] if wall.init_is_root else []
+            number, sock = await self._engine.start(wall, [INIT, "relay", *user])
             container = Container(self._engine, number, sock)
             try:
                 await container.ready()

@@ -29,6 +29,8 @@ _ONE_TERMINAL = docker.types.Mount(
     ),
 )
 """The engine's own gives as many as are asked for. A volume without a name goes with its container."""
+_TO_BE_ANOTHER = ["SETUID", "SETGID", "SETPCAP", "KILL"]
+"""Rights of an init that is root: to become the programs' user for good, and to signal it."""
 LABEL = "org.occd.daemon"
 """The label of each container of ours. The value names the daemon that made the container."""
 
@@ -49,6 +51,9 @@ class Wall:
     processes: int
     one_terminal: bool = False
     """Whether the container's terminals are a file system that gives one."""
+    init_is_root: bool = False
+    """Programs have `user` either way. An init that is root is out of their reach also in a kernel that would
+    let a process open the files of others of its user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class Engine:
         host = client.create_host_config(
             auto_remove=True,
             cap_drop=["ALL"],
+            cap_add=_TO_BE_ANOTHER if wall.init_is_root else [],
             security_opt=["no-new-privileges", f"seccomp={wall.seccomp}"],
             read_only=True,
             tmpfs=wall.tmpfs,
@@ -146,7 +152,7 @@ class Engine:
             wall.image,
             argv,
             hostname="box",
-            user=f"{wall.user}:{wall.user}",
+            user="0:0" if wall.init_is_root else f"{wall.user}:{wall.user}",
             working_dir="/box",
             stdin_open=True,
             tty=False,

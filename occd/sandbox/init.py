@@ -15,7 +15,7 @@ from occd.sandbox import Idle
 INIT = "/.occd-init"
 """Its path for programs."""
 _HELLO = struct.Struct("=B7xQ")
-_GO = struct.Struct("=Q8I9Q")
+_GO = struct.Struct("=Q10I9Q")
 _ORDER = struct.Struct("=cB6xQQ")
 _ANSWER = struct.Struct("=B3xi")
 _END = struct.Struct("=BBBBiQQQ")
@@ -123,6 +123,7 @@ def encode_go(
         os.cpu_count() or 1,
         int(traced),
         *((tty.rows, tty.cols) if tty else (0, 0)),
+        *(0, 0),  # for the relay to set
         limits.file_size,
         limits.open_files,
         limits.processes + 1 + int(traced),  # init itself, and the tracer

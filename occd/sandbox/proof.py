@@ -11,6 +11,7 @@ from occd.sandbox import Run, Sandbox, Sink
 from occd.sandbox.init import INIT
 
 _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+_RIGHTS = ("Inh", "Prm", "Eff", "Bnd", "Amb")
 
 
 async def prove(sandbox: Sandbox, what: str, unproven: Callable[[str], list[str]]) -> None:
@@ -45,7 +46,7 @@ def unproven_of_container(told: str, *, own_kernel: bool) -> list[str]:
     """A kernel of its own is a wall by itself: what it says of namespaces and of system calls is not about
     the machine. Containers share the machine's user namespace, unless the engine maps users."""
     if own_kernel:
-        return _rights(told)
+        return _rights(told, ("Inh", "Prm", "Eff", "Bnd"))  # gVisor has no ambient rights
     return _rights(told) + _walls(told) + _shared(told, _NAMESPACES[1:])
 
 
@@ -62,8 +63,8 @@ def _unlike(told: str, wanted: dict[str, str]) -> list[str]:
     ]
 
 
-def _rights(told: str) -> list[str]:
-    return _unlike(told, {f"Cap{kind}": "0" * 16 for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")})
+def _rights(told: str, kinds: Sequence[str] = _RIGHTS) -> list[str]:
+    return _unlike(told, {f"Cap{kind}": "0" * 16 for kind in kinds})
 
 
 def _walls(told: str) -> list[str]:

@@ -70,6 +70,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -167,13 +170,31 @@ enum { NO_PYTHON = 127, TRACE_BYTES = 8 << 20, TRACER_FILES = 64 }; /* the first
 enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
 
-static int control;
-static int relayed; /* occd talks to the relay, which works while we wait */
-static int master; /* of the jail's terminal; -1: the machine has no terminal left */
-
 static void fail(const char *what) {
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
     _exit(125);
+}
+
+static int control;
+static int relayed; /* occd talks to the relay, which works while we wait */
+static int master; /* of the jail's terminal; -1: the machine has no terminal left */
+static uid_t their_user; /* 0: theirs and ours are one */
+
+void be_them(void) {
+    static const int ours[] = {CAP_SETUID, CAP_SETGID, CAP_KILL, CAP_SETPCAP};
+    uid_t id = their_user;
+    if (!id) return;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (prctl(PR_CAPBSET_DROP, ours[i], 0, 0, 0) != 0) _exit(125);
+    if (setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0 || setresuid(id, id, id) != 0) _exit(125);
+}
+
+void begin_theirs(void) {
+    if (their_user && seteuid(their_user) != 0) fail("seteuid");
+}
+
+void end_theirs(void) {
+    if (their_user && seteuid(0) != 0) fail("seteuid");
 }
 
 /* May return early. */
@@ -221,6 +242,10 @@ static struct go *receive_go(uint64_t number, int files[FILES_MAX]) {
     }
 }
 
+static uint64_t earlier(uint64_t one, uint64_t other) {
+    return one < other ? one : other;
+}
+
 static uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -260,11 +285,23 @@ static int send_master(void) {
     return sendmsg(control, &message, 0) == sizeof text;
 }
 
+/* gVisor knows no TIOCGPTPEER. No program runs yet. */
+static int open_their_side(void) {
+    int number, theirs = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    char path[32];
+    if (theirs >= 0 || errno != ENOTTY || ioctl(master, TIOCGPTN, &number) != 0) return theirs;
+    snprintf(path, sizeof path, "/dev/pts/%d", number);
+    begin_theirs();
+    theirs = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    end_theirs();
+    return theirs;
+}
+
 /* Returns the program's side of the terminal. */
 static int open_terminal(const struct go *go) {
     int unlocked = 0;
     if (ioctl(master, TIOCSPTLCK, &unlocked) != 0) fail_to_start("cannot have a terminal");
-    int theirs = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int theirs = open_their_side();
     struct termios settings;
     struct winsize window = {.ws_row = (unsigned short)go->rows, .ws_col = (unsigned short)go->cols};
     if (theirs < 0 || tcgetattr(theirs, &settings) != 0) fail_to_start("cannot open a terminal");
@@ -304,6 +341,7 @@ static void start_tracer(const struct go *go, const int *files, pid_t program, i
     limit(RLIMIT_NOFILE, TRACER_FILES);
     for (int i = 0; i < 3; i++) snprintf(numbers[i], sizeof numbers[i], "%d", given[i]);
     if (dup2(0, 1) != 1 || dup2(0, 2) != 2 || fcntl(out, F_SETFD, 0) != 0 || fcntl(gate, F_SETFD, 0) != 0) _exit(1);
+    be_them();
     for (size_t i = 0; i < sizeof pythons / sizeof *pythons; i++) {
         char *argv[] = {(char *)pythons[i], "-I", "-S", "-B", "/opt/occd/trace/tracer.py", numbers[0], numbers[1],
                         numbers[2], NULL};
@@ -334,9 +372,10 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     begin_with(RLIMIT_STACK, go->stack);
-    if (!go->told) limit(RLIMIT_NPROC, go->processes);
+    if (!go->told) limit(RLIMIT_NPROC, go->processes - (their_user != 0)); /* then init is of another user */
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
+    be_them();
     environ = envp;
     if (go->traced) await_tracer(gate);
     execvp(argv[0], argv);
@@ -413,21 +452,35 @@ static uint64_t shared_bytes(const char *task, const char *status) {
     return strstr(text, "\nPss_Shmem:") ? kilobytes(text, "\nPss_Shmem:") : all;
 }
 
+static struct usage before; /* what the jail had used before its program started, where it is counted with the program's */
+
+/* Memory by the account of a kernel that serves this jail alone. */
+static struct usage all_memory(void) {
+    char text[4096];
+    if (!read_proc(".", "meminfo", text, sizeof text)) fail("cannot read the memory");
+    uint64_t mapped = kilobytes(text, "\nMapped:");
+    return (struct usage){
+        .memory = kilobytes(text, "MemTotal:") - kilobytes(text, "\nMemFree:") - mapped,
+        .mapped_files = mapped,
+    };
+}
+
 /* Memory and CPU time of every process but init and its clerk, with page tables, and memory of the writable file systems.
  * Mapped files of these file systems would count twice, hence the larger of the two. */
-static struct usage sample(pid_t clerk) {
+static struct usage sample(const struct go *go, pid_t clerk) {
     struct rusage reaped;
-    struct usage usage = {.cpu_ns = reaped_cpu_ns(&reaped)};
+    struct usage usage = go->alone ? all_memory() : (struct usage){0};
     char status[4096], text[1024], task[64];
-    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
-    uint64_t files = used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm"), shared = 0;
+    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK), shared = 0;
+    uint64_t files = go->alone ? 0 : used_bytes("/box") + used_bytes("/tmp") + used_bytes("/dev/shm");
+    usage.cpu_ns = reaped_cpu_ns(&reaped);
     DIR *proc = opendir("/proc");
     if (!proc) fail("opendir /proc"); /* a guard that sees nothing must not let the program run */
     for (struct dirent *e; (e = readdir(proc));) {
         unsigned long long user, system, of_children[2];
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || strcmp(e->d_name, "1") == 0) continue;
         if (atoi(e->d_name) == clerk) continue;
-        if (find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
+        if (!go->alone && find_memory(e->d_name, task, sizeof task, status, sizeof status)) {
             usage.memory += kilobytes(status, "\nRssAnon:") + kilobytes(status, "\nVmPTE:") + kilobytes(status, "\nVmSwap:");
             shared += shared_bytes(task, status);
             uint64_t mapped = kilobytes(status, "\nRssFile:");
@@ -441,10 +494,10 @@ static struct usage sample(pid_t clerk) {
     }
     closedir(proc);
     usage.memory += shared > files ? shared : files;
+    usage.memory -= earlier(usage.memory, before.memory);
+    usage.cpu_ns -= earlier(usage.cpu_ns, before.cpu_ns);
     return usage;
 }
-
-static uint64_t cpu_before_ns; /* that the job's group had used before its program started */
 
 /* The CPU time in `file`: v1's cpuacct.usage is a number of nanoseconds, v2's cpu.stat has a line with it. */
 static uint64_t told_cpu_ns(int file) {
@@ -457,7 +510,7 @@ static uint64_t told_cpu_ns(int file) {
         value *= 1000u;
     else if (sscanf(text, "%llu", &value) != 1)
         fail("cannot understand the CPU time");
-    return value - cpu_before_ns;
+    return value - before.cpu_ns;
 }
 
 static void answer(int error) {
@@ -610,7 +663,8 @@ static void send_clerk(struct run *run, const struct order *order, char *path, i
     if (clerk == 0) {
         if (file != 0 && dup2(file, 0) != 0) _exit(errno);
         file = 0;
-        if (close_range(1, ~0u, 0) != 0) _exit(errno);
+        if (close_range(1, INT_MAX, 0) != 0) _exit(errno);
+        be_them();
         switch (order->type) {
         case 'P': put(path, file, (mode_t)order->first); break;
         case 'L': list(path, file, order->first); break;
@@ -651,10 +705,6 @@ static void obey(struct run *run) {
     if (file >= 0) close(file);
 }
 
-static uint64_t earlier(uint64_t one, uint64_t other) {
-    return one < other ? one : other;
-}
-
 /* Whether the idle time is over. Sets the latest time for the next look. */
 static int idle(struct run *run, uint64_t now, uint64_t cpu_ns) {
     struct guards *guards = &run->guards;
@@ -673,7 +723,7 @@ static uint8_t guard(struct run *run, uint64_t now) {
     const struct go *go = run->go;
     struct end *end = &run->end;
     if (run->cpu_file < 0) {
-        struct usage used = sample(run->clerk), *most = &run->most;
+        struct usage used = sample(go, run->clerk), *most = &run->most;
         if (used.mapped_files > most->mapped_files) most->mapped_files = used.mapped_files;
         if (used.memory > end->peak_bytes) end->peak_bytes = used.memory;
         if (used.cpu_ns > end->cpu_ns) end->cpu_ns = used.cpu_ns;
@@ -742,7 +792,7 @@ static uint64_t unsampled_peak(uint64_t resident, const struct usage *most, uint
 static void conclude(struct run *run, uint64_t started, uint64_t stopped) {
     struct end *end = &run->end;
     struct rusage reaped;
-    uint64_t cpu_ns = reaped_cpu_ns(&reaped), peak = (uint64_t)reaped.ru_maxrss * 1024u;
+    uint64_t cpu_ns = reaped_cpu_ns(&reaped) - before.cpu_ns, peak = (uint64_t)reaped.ru_maxrss * 1024u;
     if (run->cpu_file >= 0) {
         end->cpu_ns = told_cpu_ns(run->cpu_file);
     } else {
@@ -770,7 +820,8 @@ static struct end run(const struct go *go, int *files) {
     if (signals < 0) fail("signalfd");
     if (go->rows) files[0] = files[1] = files[2] = open_terminal(go);
     int cpu_file = go->told ? files[STDIO + go->groups] : -1;
-    if (go->told) cpu_before_ns = told_cpu_ns(cpu_file);
+    if (go->told) before.cpu_ns = told_cpu_ns(cpu_file);
+    if (go->alone) before = sample(go, 0);
     int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
     if (go->traced && pipe2(gate, O_CLOEXEC) != 0) fail("pipe2");
     uint64_t started = now_ns();
@@ -930,7 +981,8 @@ int main(int argc, char **argv) {
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
-    if (argc != 2) return 125;
+    if (argc != 2 && argc != 3) return 125;
+    if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
     relayed = strcmp(argv[1], "relay") == 0;
     control = relayed ? start_relay() : atoi(argv[1]);
@@ -938,7 +990,9 @@ int main(int argc, char **argv) {
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
     close(0);
     if (open("/dev/null", O_RDWR | O_CLOEXEC) != 0) fail("/dev/null");
+    begin_theirs();
     master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    end_theirs();
     signal(SIGPIPE, SIG_IGN);
     struct hello hello = {.type = 'R'};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");

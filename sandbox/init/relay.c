@@ -151,6 +151,7 @@ static pid_t run_tool(const char *const *argv, int file, int at) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
+    be_them();
     if ((file >= 0 && dup2(file, at) != at) || chdir("/box") != 0) _exit(125);
     execv(argv[0], (char *const *)argv);
     fprintf(stderr, "occd-init: relay: %s: %s\n", argv[0], strerror(errno));
@@ -207,7 +208,9 @@ static void pass_on(const void *bytes, size_t size, const int *files, size_t cou
 
 static void make_pipe(int *ours, int *theirs, int they_write) {
     int ends[2];
+    begin_theirs(); /* it may open /dev/stdout */
     if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+    end_theirs();
     *ours = ends[!they_write], *theirs = ends[they_write];
     fcntl(*ours, F_SETFL, O_NONBLOCK);
 }
@@ -224,6 +227,7 @@ static void begin(char *bytes, size_t size) {
     }
     int cpu = open_first(CPU);
     if ((go->told = cpu >= 0)) files[count++] = cpu;
+    go->alone = !go->told; /* a container that shows no control group is gVisor's */
     figures.at_start = figure(NOW, NULL);
     pass_on(bytes, size, files, (size_t)count);
     while (count) close(files[--count]);

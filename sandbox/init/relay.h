@@ -10,9 +10,18 @@ struct go {
     uint32_t processors; /* of the machine: CPU time passes at most this many times faster than the clock */
     uint32_t traced; /* 1: a file for the trace comes with this message */
     uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
+    uint32_t alone; /* 1: the kernel serves this jail alone, so its account of memory is the jail's. Without `told` */
+    uint32_t pad;
     uint64_t file_size, open_files, processes, stack, memory;
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
 };
+
+/* This process becomes the program's user. */
+void be_them(void);
+
+/* Between these two, what init makes belongs to the program's user. No program may run yet. */
+void begin_theirs(void);
+void end_theirs(void);
 
 /* Makes the relay, and returns init's side of the socket. */
 int start_relay(void);

@@ -37,7 +37,15 @@ if "--bundle" in argv:
     json.dump(config, open(path, "w"))
 os.execvp("runc", ["runc", *argv])
 """
-_PROGRAMS = ("/bin/sh", "/bin/tar", "/usr/bin/find", "/usr/bin/stat", "/usr/bin/readlink", PYTHON)
+_PROGRAMS = (
+    "/bin/sh",
+    "/bin/dd",
+    "/bin/tar",
+    "/usr/bin/find",
+    "/usr/bin/stat",
+    "/usr/bin/readlink",
+    PYTHON,
+)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +132,7 @@ async def test_a_runtime_that_forgets_limits_is_refused_unless_that_is_allowed(
 async def test_gvisor_is_known_by_its_kernel_and_not_by_its_name(
     docker: Engine, runtime: str, holds: str
 ) -> None:
-    """occd cannot run programs in it yet, so what was found is read in the refusal."""
+    """What was found is read in the refusal of what no container has."""
     with pytest.raises(ConfigError, match=f"own-uid: not so here .{holds}"):
         async with opened(docker, runtime, require=("own-uid",)):
             raise AssertionError("it was opened")

@@ -1,0 +1,115 @@
+"""What is different with gVisor, whose containers keep the limits that they were made with: runs come out as
+everywhere else."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from engine import Reached
+from sandboxed import SHORT, Lab
+from shared_engine import IMAGE
+
+import occd.sandbox.docker
+from occd.config import Config, ExecuteConfig, SandboxConfig
+from occd.sandbox import open_sandbox
+
+MIB = 2**20
+PATIENT = replace(SHORT, cpu_time=60.0, wall_time=60.0)
+
+
+@asynccontextmanager
+async def opened(docker: Reached) -> AsyncIterator[Lab]:
+    config = Config(
+        sandbox=SandboxConfig(
+            kind="docker",
+            host=docker.host,
+            images=(IMAGE.removeprefix("occd/"),),
+            runtime="runsc",
+        ),
+        execute=ExecuteConfig(slots=1),
+    )
+    async with open_sandbox(config, only="python") as sandbox:
+        yield Lab(sandbox)
+
+
+@pytest.fixture
+async def lab(docker_engine: Reached) -> AsyncIterator[Lab]:
+    async with opened(docker_engine) as lab:
+        yield lab
+
+
+async def test_memory_is_held_and_told_by_job_in_a_container_of_any_size(lab: Lab) -> None:
+    """Also memory that no process maps."""
+    source = "number = os.memfd_create('x'); total = open('/proc/meminfo').readline()\n"
+    for _ in range(2):
+        source += "for _ in range(32): os.write(number, bytes(2**20))\ntime.sleep(0.2)\n"
+    source += "print(int(total.split()[1]) << 10)"
+    small = replace(PATIENT, memory=48 * MIB, file_size=2**30)
+    ran = await lab.python(source, small)
+    assert (ran.signal, ran.limit, ran.stdout) == ("SIGKILL", "memory", b""), ran
+    assert ran.memory > small.memory
+    ran = await lab.python(source, replace(small, memory=2048 * MIB))
+    assert ran.succeeded, ran
+    assert int(ran.stdout) > 2048 * MIB
+    assert 64 * MIB < ran.memory < 96 * MIB
+
+
+async def test_a_job_whose_container_ends_for_want_of_memory_has_met_its_limit(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where memory grows faster than init looks: here init is told of a limit beyond the container's."""
+    monkeypatch.setattr(occd.sandbox.docker, "_SENTRY_BYTES", -1024 * MIB)
+    async with opened(docker_engine) as lab:
+        for _ in range(2):
+            ran = await lab.python("print('up', flush=True); x = bytearray(2**29)", PATIENT)
+            assert (ran.signal, ran.limit, ran.stdout) == ("SIGKILL", "memory", b"up\n"), ran
+            assert ran.memory == PATIENT.memory
+            assert ran.wall_time > 0
+
+
+async def test_processes_are_bounded_by_job_and_their_number_harms_nobody(lab: Lab) -> None:
+    source = """
+        import itertools
+        for count in itertools.count():
+            try:
+                if os.fork() == 0: signal.pause()
+            except BlockingIOError: break
+        print(count)
+        """
+    for processes in 20, 100:
+        ran = await lab.python(source, replace(PATIENT, processes=processes, memory=1024 * MIB))
+        assert ran.succeeded, ran
+        assert processes - 2 <= int(ran.stdout) <= processes
+
+
+async def test_programs_reach_neither_init_nor_its_files(lab: Lab) -> None:
+    ran = await lab.python(
+        """
+        for number in signal.SIGKILL, signal.SIGSTOP: tell(os.kill, 1, number)
+        syscall(101, 16, 1, 0, 0)
+        for flags in os.O_RDONLY, os.O_RDWR: tell(os.open, "/proc/1/mem", flags)
+        for number in range(20): tell(os.listdir, f"/proc/1/fd/{number}/")
+        found = set()
+        for number in range(20):
+            for flags in os.O_RDONLY, os.O_WRONLY:
+                try: found.add(os.readlink(f"/proc/self/fd/{os.open(f'/proc/1/fd/{number}', flags)}"))
+                except OSError: pass
+        print(found - {os.readlink(f"/proc/self/fd/{number}") for number in range(3)})
+        print(os.getresuid(), os.getresgid(), os.getgroups())
+        print([line for line in open("/proc/self/status") if line.startswith("Cap")])
+        """
+    )
+    *refused, opened, ids, capabilities = ran.stdout.decode().splitlines()
+    assert not any(each.startswith("DONE") for each in refused), ran
+    assert set(re.findall("'(.*?)'", opened)) == {"/dev/null", "/dev/pts/ptmx"}
+    assert ids == "(1000, 1000, 1000) (1000, 1000, 1000) []"
+    assert set(re.findall(r"t(\w{16})", capabilities)) == {"0" * 16}
+
+
+async def test_programs_can_open_their_streams_anew(lab: Lab) -> None:
+    ran = await lab.python(
+        "open('/dev/stdout', 'w').write('out'); open('/dev/stderr', 'w').write('err')"
+    )
+    assert (ran.stdout, ran.stderr) == (b"out", b"err")
