@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import tomllib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from shared_engine import IMAGE
 import occd.sandbox.docker
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.sandbox import Sandbox, open_sandbox
-from occd.sandbox.engine import Engine, Wall
+from occd.sandbox.engine import Engine
 from occd.sandbox.probe import probe
 
 Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor"]
@@ -116,28 +117,20 @@ async def opened(
         ),
         execute=ExecuteConfig(slots=1),
     )
+    label = f"tests-{os.getpid()}-{place}"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "token_hex", lambda _: label)
         patch.setattr(occd.sandbox.docker, "probe", _once(place, probe))
-        patch.setattr(occd.sandbox.docker._Docker, "examine", _examine_once(place))
-        patch.setattr(
-            occd.sandbox.docker._Docker, "trial", _once(place, occd.sandbox.docker._Docker.trial)
-        )
-        labels = set()
-        start = Engine.start
-
-        async def labelled(engine: Engine, wall: Wall, argv: list[str]) -> Any:
-            labels.add(wall.label)
-            return await start(engine, wall, argv)
-
-        patch.setattr(Engine, "start", labelled)
+        backend = occd.sandbox.docker._Docker
+        patch.setattr(backend, "trial", _once(place, backend.trial))
+        patch.setattr(backend, "examine", _examine_once(place))
         async with open_sandbox(config) as sandbox:
             yield sandbox
     client = Engine(host)
     try:
         with trio.fail_after(_GONE_S):
-            for label in labels:
-                while await client.of(label):  # noqa: ASYNC110
-                    await trio.sleep(0.05)
+            while await client.of(label):  # noqa: ASYNC110
+                await trio.sleep(0.05)
     finally:
         await client.close()
 
@@ -156,13 +149,17 @@ def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _examine_once(place: Place) -> Callable[..., Any]:
-    examine = occd.sandbox.docker._Docker.examine
+    backend = occd.sandbox.docker._Docker
+    examine = backend.examine
 
     async def once(docker: occd.sandbox.docker._Docker) -> None:
-        if (place, "holds") not in _KNOWN:
+        if (place, "examine") not in _KNOWN:
+            before = dict(vars(docker))
             await examine(docker)
-            _KNOWN[place, "holds"] = docker.holds
-        docker.holds = _KNOWN[place, "holds"]
+            _KNOWN[place, "examine"] = {
+                name: value for name, value in vars(docker).items() if value is not before[name]
+            }
+        vars(docker).update(_KNOWN[place, "examine"])
 
     return once
 
