@@ -126,16 +126,16 @@ def seal(tree: Path) -> None:
 def together(files: Sequence[File], more: Sequence[File]) -> list[File]:
     """All of `more`, and those of `files` that do not stand in their way."""
     names = {file.name for file in more}
-    above = {folder for name in names for folder in _folders(name)}
+    above = {folder for name in names for folder in folders_of(name)}
     kept = (
         file
         for file in files
-        if file.name not in names | above and names.isdisjoint(_folders(file.name))
+        if file.name not in names | above and names.isdisjoint(folders_of(file.name))
     )
     return [*kept, *more]
 
 
-def _folders(name: str) -> list[str]:
+def folders_of(name: str) -> list[str]:
     """`a` and `a/b` for `a/b/c`."""
     parts = name.split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]

@@ -13,7 +13,10 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Literal
 
 from occd import rules
 from occd.model import File, LeftOut
@@ -90,6 +93,31 @@ def collect(box: int, wanted: Collect) -> Collected:
     return Collected(tuple(found.files), tuple(found.left_out), found.left_out_count)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What an archive of a box has. `name` is the path in the box."""
+
+    name: str
+    kind: Literal["file", "folder", "other"]
+    size: int
+    read: Callable[[], bytes]
+
+
+def collect_packed(packed: Iterable[Packed], wanted: Collect) -> Collected:
+    """As `collect`, from an archive, with the same order and bounds. An archive is read to its end to be put
+    in order, so that there is no bound on the entries of a folder. Raises rules.Broken."""
+    found = _Collector(wanted)
+    matching = [
+        (parts, each) for each in packed if found.may_match(parts := each.name.split("/"), each)
+    ]
+    for _, each in sorted(matching, key=itemgetter(0)):
+        if each.kind == "folder":
+            found.leave_out(f"{each.name}/", "name")
+        else:
+            found.take(each.name, each.kind == "file", each.size, each.read)
+    return Collected(tuple(found.files), tuple(found.left_out), found.left_out_count)
+
+
 class _Collector:
     def __init__(self, wanted: Collect) -> None:
         self._wanted = wanted
@@ -117,7 +145,7 @@ class _Collector:
             elif self.patterns.match(places, entry.name):
                 self._file(folder, path, entry.name)
         if more:
-            self._leave_out(path, "entries")
+            self.leave_out(path, "entries")
 
     def _below(
         self, parent: int, path: str, name: str, places: frozenset[Place], depth: int
@@ -125,36 +153,54 @@ class _Collector:
         if not (within := self.patterns.below(places, name)):
             return
         if depth == rules.NAME_PARTS_MAX:
-            self._leave_out(f"{path}{name}/", "name")
+            self.leave_out(f"{path}{name}/", "name")
             return
         with opened(name, FOLDER, parent) as folder:
             self.folder(folder, f"{path}{name}/", within, depth + 1)
 
-    def _file(self, folder: int, path: str, name: str) -> None:
-        if reason := self._refuse(folder, path, name):
-            self._leave_out(path + name, reason)
+    def may_match(self, parts: Sequence[str], packed: Packed) -> bool:
+        """Whether it is a file that matches, or a folder with too many parts in which a file could."""
+        places = self.patterns.start()
+        for part in parts[:-1]:
+            places = self.patterns.below(places, part)
+        if packed.kind == "folder":
+            at_bound = len(parts) == rules.NAME_PARTS_MAX
+            return at_bound and bool(self.patterns.below(places, parts[-1]))
+        return len(parts) <= rules.NAME_PARTS_MAX and self.patterns.match(places, parts[-1])
 
-    def _refuse(self, folder: int, path: str, name: str) -> Reason | None:
-        """Take the file, or say why not."""
+    def _file(self, folder: int, path: str, name: str) -> None:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+        def read() -> bytes:
+            with opened(name, READ, folder) as file:
+                return _read(file, found.st_size)
+
+        self.take(path + name, stat.S_ISREG(found.st_mode), found.st_size, read)
+
+    def take(self, name: str, is_file: bool, size: int, read: Callable[[], bytes]) -> None:
+        """Take the file, or leave it out, and tell why."""
+        if reason := self._refuse(name, is_file, size):
+            self.leave_out(name, reason)
+            return
+        self.files.append(File(name, read()))
+        self._bytes += size
+
+    def _refuse(self, name: str, is_file: bool, size: int) -> Reason | None:
         try:
-            rules.file_name(path + name)
+            rules.file_name(name)
         except rules.Broken:
             return "name"
-        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        if not is_file:
             return "no_file"
         if len(self.files) == self._wanted.files:
             return "count"
-        with opened(name, READ, folder) as file:
-            size = os.fstat(file).st_size
-            if size > self._wanted.file_bytes:
-                return "size"
-            if self._bytes + size > self._wanted.bytes:
-                return "total"
-            self.files.append(File(path + name, _read(file, size)))
-        self._bytes += size
+        if size > self._wanted.file_bytes:
+            return "size"
+        if self._bytes + size > self._wanted.bytes:
+            return "total"
         return None
 
-    def _leave_out(self, name: str, reason: Reason) -> None:
+    def leave_out(self, name: str, reason: Reason) -> None:
         self.left_out_count += 1
         if len(self.left_out) < _TOLD_MAX:
             told = os.fsencode(name).decode(errors="backslashreplace")

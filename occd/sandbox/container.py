@@ -47,8 +47,10 @@ _ASK_S = 0.05
 _READ = 2**17
 _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
+_PACK_BYTES = 64 * 2**20
+"""For the names in one folder, and for tar."""
 _OWN_PROCESSES = 4
-"""init, the relay, and a clerk; or tar."""
+"""init and a clerk; or who tidies the box, and tar."""
 
 
 class Container:
@@ -60,6 +62,7 @@ class Container:
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
+        self._memory = self._processes = 0
         self.gone = False
         """It has ended as a whole while its program ran, because its memory was used up."""
 
@@ -105,31 +108,44 @@ class Container:
         the limits that it was made with."""
         limits = run.limits
         if box is not None:
-            await self._engine.limit(
-                self.id, limits.memory + box + _OWN_BYTES, limits.processes + _OWN_PROCESSES
-            )
+            self._memory = limits.memory + box + _OWN_BYTES
+            self._processes = limits.processes + _OWN_PROCESSES
+            await self._engine.limit(self.id, self._memory, self._processes)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
+        outcome: Outcome | None = None
+        failed: SandboxFailed | None = None
         async with trio.open_nursery() as nursery:
             started = _Started(self, run)
             nursery.start_soon(started.write)
-            if run.tty:
-                await started.terminal()
-            outcome = await supervise(run, started, task_status)
+            try:
+                if run.tty:
+                    await started.terminal()
+                outcome = await supervise(run, started, task_status)
+            except SandboxFailed as error:
+                failed = error  # raised below: the nursery would wrap it
             nursery.cancel_scope.cancel()
+        if failed:
+            raise failed
+        assert outcome
         return outcome
 
-    async def pack(self, into: IO[bytes], most: int) -> bool:
-        """Write the box as a tar archive. False when it has more than `most` bytes. Nothing of the program
-        is left."""
+    async def pack(self, into: IO[bytes], most: int) -> None:
+        """Write the box as a tar archive. Nothing of the program is left.
+
+        Raises SandboxFailed when the archive has more than `most` bytes."""
+        if self._memory:  # the program may have left none to pack with
+            await self._engine.limit(self.id, self._memory + _PACK_BYTES, self._processes)
         await self._send(b"C")
         while True:
             kind, body = await self.next_frame()
             if kind == b"d":
                 if _STATUS.unpack(body)[0] != 0:
                     raise SandboxFailed(f"the box cannot be packed{self.said()}")
-                return into.tell() <= most
-            if kind == b"D" and into.tell() <= most:
+                return
+            if kind == b"D":
+                if into.tell() > most:
+                    raise SandboxFailed("the box is too large to be packed")
                 into.write(body)
 
     def said(self) -> str:

@@ -5,10 +5,8 @@ cell takes a container of its image for each run. The images share the container
 Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours.
 """
 
-import copy
 import io
 import secrets
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,15 +19,13 @@ from typing import IO
 import structlog
 import trio
 
-from occd import rules
 from occd.config import Config
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Collect, Collected, Ended, Feed, Run, Running, Sink, Tree
+from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.collect import collect
 from occd.sandbox.container import Container
 from occd.sandbox.engine import Engine, Wall
 from occd.sandbox.find import remedy
@@ -39,13 +35,13 @@ from occd.sandbox.probe import probe
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.rootfs import covered_paths
-from occd.sandbox.tree import opened
 
 log = structlog.get_logger()
 
 _USER = 1000
 _TMP = 64 * 2**20
-_PACKED_MAX = 2 * BOX_BYTES
+_PACKED_MAX = 4 * BOX_BYTES
+"""Names can be as long as 65,536 paths of 4 KB."""
 _CLOSE_S = 30.0
 _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
@@ -76,7 +72,7 @@ class _Cell:
         self._files = files
         self._box = box
         self._folder = folder
-        self._trees = 0
+        self._made = 0
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -84,10 +80,7 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as stack:
-            files = run.files if run.tree else together(self._files, run.files)
-            archives = [archive(files)]  # first: what a tree has in their places is left out
-            if run.tree:
-                archives.append(stack.enter_context(run.tree.folder.open("rb")))
+            archives = await self._archives(run, stack)
             size = sum(_size(each) for each in archives)
             container = await stack.enter_async_context(
                 self._docker.container(self._root, run.limits.memory + size)
@@ -95,56 +88,36 @@ class _Cell:
             await container.fill(archives)
             outcome = await container.run(run, self._docker.room(size), task_status)
             if (run.keep or run.collect) and not container.gone:
-                self._trees += 1
-                packed = self._folder / f"tree{self._trees}"
+                packed = self._new_file()
                 with packed.open("wb") as into:
-                    whole = await container.pack(into, _PACKED_MAX)
-                if not whole:
-                    raise SandboxFailed("the box is too large to be packed")
+                    await container.pack(into, _PACKED_MAX)
                 if run.collect:
-                    collected = await trio.to_thread.run_sync(_collect, packed, run.collect)
+                    collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
                     kept = Tree(packed)
         return Ended(outcome, kept, collected)
 
+    async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
+        """What the box is filled with."""
+        if not run.tree:
+            return [archive.pack(together(self._files, run.files))]
+        tree = run.tree.folder
+        if run.files:
+            tree = self._new_file()
+            stack.callback(tree.unlink)
+            with tree.open("wb") as into:
+                await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
+        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
 
-def archive(files: Sequence[File]) -> IO[bytes]:
-    """A tar archive with these files. A later file takes the place of an earlier one."""
-    into = io.BytesIO()
-    with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for file in files:
-            rules.file_name(file.name)
-            entry = tarfile.TarInfo(file.name)
-            entry.size = len(file.content)
-            entry.mode = 0o755 if file.executable or file.content.startswith(b"#!") else 0o644
-            tar.addfile(entry, io.BytesIO(file.content))
-    into.seek(0)
-    return into
+    def _new_file(self) -> Path:
+        self._made += 1
+        return self._folder / f"{self._made}"
 
 
 def _size(archive: IO[bytes]) -> int:
     size = archive.seek(0, io.SEEK_END)
     archive.seek(0)
     return size
-
-
-def _collect(packed: Path, wanted: Collect) -> Collected:
-    with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-        with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter=_harmless)  # noqa: S202
-        with opened(folder) as box:
-            return collect(box, wanted)
-
-
-def _harmless(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """A stranger's program made the file. A link and a device become a FIFO, which is left out."""
-    if member.name == ".":
-        return None
-    if not (member.isfile() or member.isdir() or member.islnk()):
-        member = copy.copy(member)
-        member.type, member.linkname = tarfile.FIFOTYPE, ""
-        return member
-    return tarfile.data_filter(member, folder)
 
 
 class _Docker:
@@ -269,7 +242,13 @@ class _Docker:
         root: str | None = None,
     ) -> AsyncIterator[Cell]:
         with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-            yield _Cell(self, root or self.roots[0], files, limits.box, Path(folder))
+            yield _Cell(
+                self,
+                root or self.roots[0],
+                language.readable(files),
+                limits.box,
+                Path(folder),
+            )
 
     def room(self, size: int) -> int | None:
         """What `Container.run` is told of a box with `size` bytes."""

@@ -15,7 +15,7 @@
  *   'B'  a part of the file of the next order.
  *   'O'  struct order, with its path.
  *   'Z'  struct size: the terminal's window.
- *   'C'  pack the box, when the program has ended.
+ *   'C'  pack the box (tidy.h), when the program has ended.
  * relay -> occd
  *   'R'  struct hello, as init sent it.          'U'  an int32: how unpacking ended, as from waitpid.
  *   'o', 'e'  output of stdout (or the terminal) and stderr.
@@ -28,6 +28,7 @@
  */
 #define _GNU_SOURCE
 #include "relay.h"
+#include "tidy.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -72,7 +73,7 @@ static int stdin_ends;
 static int blob = -1;      /* of the next order; then of the order that is being worked on */
 static int reads_blob;     /* the order fills it */
 static int packing = -1;   /* the packed box */
-static pid_t packer;
+static pid_t packer, tidier;
 static int unpacking = -1;
 static pid_t unpacker;
 static int passed_on; /* a message that init may not have read */
@@ -142,8 +143,8 @@ static int32_t end_of(pid_t pid) {
     return status;
 }
 
-/* A process of ours, before the program runs or after, with `file` as its descriptor `at`. */
-static pid_t run_tool(const char *const *argv, int file, int at) {
+/* A process of ours in the box, before the program runs or after. Without `argv` it tidies the box. */
+static pid_t run_tool(const char *const *argv, int in, int out) {
     pid_t pid = fork();
     if (pid < 0) give_up("fork");
     if (pid) return pid;
@@ -152,24 +153,23 @@ static pid_t run_tool(const char *const *argv, int file, int at) {
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     be_them();
-    if ((file >= 0 && dup2(file, at) != at) || chdir("/box") != 0) _exit(125);
+    if ((in >= 0 && dup2(in, 0) != 0) || (out >= 0 && dup2(out, 1) != 1) || chdir("/box") != 0) _exit(125);
+    if (!argv) _exit(tidy());
     execv(argv[0], (char *const *)argv);
     fprintf(stderr, "occd-init: relay: %s: %s\n", argv[0], strerror(errno));
     _exit(125);
 }
 
-static int run_tar(const char *const *argv, int their, pid_t *pid) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
-    *pid = run_tool(argv, ends[their], their);
-    close(ends[their]);
-    return ends[!their];
-}
-
 static void unpack(const char *bytes, size_t size) {
     static const char *const argv[] = {"/bin/tar", "--extract", "--preserve-permissions", "--no-same-owner",
                                        "--delay-directory-restore", "--skip-old-files", NULL};
-    if (unpacking < 0) unpacking = run_tar(argv, 0, &unpacker);
+    if (unpacking < 0) {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+        unpacker = run_tool(argv, ends[0], -1);
+        close(ends[0]);
+        unpacking = ends[1];
+    }
     if (size == 0) {
         close_side(&unpacking);
         int32_t status = end_of(unpacker);
@@ -182,14 +182,16 @@ static void unpack(const char *bytes, size_t size) {
     }
 }
 
-/* The program's user, whom we are, may have taken the right to read from itself. */
 static void pack(void) {
-    static const char *const readable[] = {
-        "/usr/bin/find", ".", "-type", "d", "!", "-perm", "-u=rwx", "-exec", "/bin/chmod", "u+rwx", "{}", ";",
-        "-o", "-type", "f", "!", "-perm", "-u=r", "-exec", "/bin/chmod", "u+r", "{}", "+", NULL};
-    static const char *const argv[] = {"/bin/tar", "--create", "--format=pax", "--sort=name", "--sparse", ".", NULL};
-    end_of(run_tool(readable, -1, 0));
-    packing = run_tar(argv, 1, &packer);
+    static const char *const argv[] = {
+        "/bin/tar", "--create", "--format=pax", "--pax-option=delete=atime,delete=ctime", "--sparse",
+        "--hard-dereference", "--no-recursion", "--null", "--files-from=-", NULL};
+    int names[2], packed[2];
+    if (pipe2(names, O_CLOEXEC) != 0 || pipe2(packed, O_CLOEXEC) != 0) give_up("pipe2");
+    tidier = run_tool(NULL, -1, names[1]);
+    packer = run_tool(argv, names[0], packed[1]);
+    close(names[0]), close(names[1]), close(packed[1]);
+    packing = packed[0];
 }
 
 /* Sends a message to init, with files. */
@@ -374,7 +376,8 @@ static void take_packed(void) {
         return;
     }
     close_side(&packing);
-    int32_t status = end_of(packer);
+    int32_t tidied = end_of(tidier), status = end_of(packer);
+    if (!status) status = tidied;
     tell('d', &status, sizeof status);
 }
 

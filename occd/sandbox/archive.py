@@ -1,0 +1,80 @@
+"""The files of boxes as tar archives: a container takes and gives them so.
+
+A stranger's program made what the archive of a box holds. The archive is read, and never unpacked on this
+machine.
+"""
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Literal
+
+from occd import rules
+from occd.model import File
+from occd.sandbox import Collect, Collected
+from occd.sandbox.box import folders_of
+from occd.sandbox.collect import Packed, collect_packed
+
+_END = bytes(1024)
+
+
+def pack(files: Sequence[File]) -> IO[bytes]:
+    """An archive with these files."""
+    into = io.BytesIO()
+    with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for file in files:
+            rules.file_name(file.name)
+            entry = tarfile.TarInfo(file.name)
+            entry.size = len(file.content)
+            entry.mode = 0o755 if file.executable or file.content.startswith(b"#!") else 0o644
+            tar.addfile(entry, io.BytesIO(file.content))
+    into.seek(0)
+    return into
+
+
+def without(archive: Path, files: Sequence[File], into: IO[bytes]) -> None:
+    """Copy the archive of a box without what stands where these files and their folders shall be."""
+    names = {file.name for file in files}
+    folders = {folder for name in names for folder in folders_of(name)}
+    with archive.open("rb") as source, closing(tarfile.open(fileobj=source, mode="r:")) as tar:
+        members = tar.getmembers()
+        ends = [*(member.offset for member in members[1:]), tar.offset]
+        for member, end in zip(members, ends, strict=True):
+            name = _name(member)
+            if name in names or not names.isdisjoint(folders_of(name)):
+                continue
+            if name in folders and not member.isdir():
+                continue
+            source.seek(member.offset)  # its headers as they are: they may tell of holes
+            into.write(source.read(end - member.offset))
+    into.write(_END)
+    into.seek(0)
+
+
+def collect(archive: Path, wanted: Collect) -> Collected:
+    """Those of the archive's files that match. It may take seconds, so call it in a thread."""
+    with tarfile.open(archive, "r:") as tar:
+        return collect_packed(_packed(tar), wanted)
+
+
+def _packed(tar: tarfile.TarFile) -> Iterator[Packed]:
+    for member in tar:
+
+        def read(member: tarfile.TarInfo = member) -> bytes:
+            content = tar.extractfile(member)
+            assert content
+            return content.read()
+
+        yield Packed(_name(member), _kind(member), member.size, read)
+
+
+def _kind(member: tarfile.TarInfo) -> Literal["file", "folder", "other"]:
+    if member.isdir():
+        return "folder"
+    return "file" if member.isreg() else "other"
+
+
+def _name(member: tarfile.TarInfo) -> str:
+    return member.name.removeprefix("./")
