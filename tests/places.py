@@ -76,7 +76,7 @@ def place_of(item: pytest.Item) -> Place | None:
     """Where this test of a promise runs."""
     found = getattr(item, "callspec", None)
     place: Place | None = found and found.params.get("place")
-    return place
+    return place if place in PLACES else None
 
 
 def mark_known(items: Sequence[pytest.Item]) -> None:
