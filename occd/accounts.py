@@ -98,6 +98,8 @@ class ClassConfig(Section):
     cpu_seconds_per_hour: float | None = Field(None, ge=1, le=LIMIT_MAX)
     cpu_seconds_per_day: float | None = Field(None, ge=1, le=LIMIT_MAX)
     stored_bytes: int | None = Field(None, ge=1, le=LIMIT_MAX)
+    trace: bool = True
+    """Whether a submission of this class may ask for a trace."""
     ceilings: ClassCeilings = ClassCeilings()
 
     @property

@@ -26,6 +26,7 @@ from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
 from occd.rules import Broken
+from occd.trace import HERE
 
 _NO_NODE = "no node that runs programs is there now"
 
@@ -72,6 +73,7 @@ class Gate:
             submission = _submission(request, principal, language, limits, judging)
         except Broken as error:
             raise _invalid(error.field or "submission", error.message) from None
+        self._refuse_trace(submission, principal)
         await self._refuse_what_nodes_do_not_know(submission)
         return submission
 
@@ -103,6 +105,7 @@ class Gate:
             owner=principal.owner,
             retry_of=earlier.id,
         )
+        self._refuse_trace(submission, principal)
         await self._refuse_what_nodes_do_not_know(submission, may_wait=may_wait)
         return submission
 
@@ -110,7 +113,12 @@ class Gate:
         """The languages that some node can run now."""
         offers, nodes = await self._offered(), await self._executing()
         return [
-            Offer(each, offers[each.id], _all_understand(nodes, formats(each.id)))
+            Offer(
+                each,
+                offers[each.id],
+                _all_understand(nodes, formats(each.id)),
+                _all_understand(nodes, HERE),
+            )
             for each in self._languages.values()
             if each.id in offers
         ]
@@ -225,6 +233,14 @@ class Gate:
             idles=interactive and await self._understood("limits.idle"),
         )
 
+    def _refuse_trace(self, submission: Submission, principal: Principal) -> None:
+        if not submission.trace:
+            return
+        if not self._config.sandbox.trace:
+            raise _invalid("trace", "this server traces no programs")
+        if not self._config.traces(principal.class_name):
+            raise _invalid("trace", "is not for your class")
+
     def _ceilings(self, principal: Principal) -> Ceilings:
         accounts = self._config.accounts
         of_class = accounts.classes.get(principal.class_name or "") if accounts else None
@@ -255,6 +271,11 @@ class Gate:
         if submission.format and not _all_understand(nodes, formats(submission.language)):
             name = self._languages[submission.language].name
             raise _invalid("format", f"no formatter for {name} is installed on this server")
+        if submission.trace and not _all_understand(nodes, HERE):
+            raise _invalid(
+                "trace",
+                "some node cannot trace: its programs see no Python 3, or it forbids ptrace",
+            )
 
     async def _understood(self, field: str) -> bool:
         return _all_understand(await self._executing(), field)
@@ -342,6 +363,7 @@ def _submission(
         tty=request.tty,
         detached=request.detached,
         format=request.format,
+        trace=request.trace,
     )
 
 

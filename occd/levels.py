@@ -39,7 +39,7 @@ _REMEDIES: dict[Kind, dict[Property, str]] = {
         "memory": "run occd as root where control groups can be written, or give its user a control group "
         "(systemd-run --user --scope -p Delegate=yes occd …)",
         "cpu": "give occd a control group with the controller cpu, too",
-        "own-root": "set sandbox.kind: docker",
+        "own-root": "set sandbox.images to images that `occd images` has built",
         "own-kernel": "set sandbox.kind: docker and sandbox.runtime: runsc (gVisor)",
     },
     "docker": {

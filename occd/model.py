@@ -18,6 +18,7 @@ from occd.inputs import Terminal as Terminal
 from occd.judging import Judging, TestVerdict
 from occd.principal import Owner, as_version_1
 from occd.quotas import Quota
+from occd.trace import Trace
 
 Account = Literal["stdout", "stderr"]
 """A part of an outcome that accounts for output."""
@@ -106,6 +107,8 @@ class Submission:
     """An interactive program goes on when nobody follows it."""
     format: bool = False
     """The language's formatter runs over the main file, instead of the program."""
+    trace: bool = False
+    """The system calls of the program are listed."""
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -128,7 +131,7 @@ class Submission:
         rules.check("retry_of", rules.id, self.retry_of)
         if self.judging:
             self.judging.fits(self.files, self.limits.box)
-            for name in ("tty", "interactive", "artifacts"):
+            for name in ("tty", "interactive", "artifacts", "trace"):
                 if getattr(self, name):
                     raise rules.Broken("cannot go together with tests", name)
         if self.format:
@@ -141,6 +144,7 @@ class Submission:
                 "interactive": self.interactive,
                 "tests": self.judging,
                 "artifacts": self.artifacts,
+                "trace": self.trace,
             }.items():
                 if given:
                     raise rules.Broken("cannot go together with format", name)
@@ -315,6 +319,7 @@ class Result:
     artifacts: Artifacts | None = None
     spent: Spent | None = None
     """None: nothing ran, or an older version made the result."""
+    trace: Trace | None = None
 
     def __post_init__(self) -> None:
         rules.check("started_at", rules.moment, self.started_at)

@@ -78,6 +78,7 @@ class Request:
     detached: bool = False
     format: bool = False
     """The program is formatted instead of run."""
+    trace: bool = False
 
     @property
     def sources_bytes(self) -> int:

@@ -15,6 +15,9 @@ End = Literal["whole", "limit", "unreadable", "no_python", "not_permitted", "tra
 rest is none that a tracer of ours writes; there is no Python 3 where the program runs; the kernel lets nobody
 trace there; the program killed the tracer, or the tracer failed."""
 
+HERE = "trace.here"
+"""The word by which a node announces that it can trace every program."""
+
 CALLS_MAX = 10_000
 NAMES_MAX = 500
 """More names of calls than Linux has."""

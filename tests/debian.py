@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 
-def bootstrap(root: Path, *included: str) -> None:
-    """Debian 12 without anything that is not essential, but for these packages."""
+def bootstrap(root: Path, *included: str, release: str = "bookworm") -> None:
+    """A Debian without anything that is not essential, but for these packages."""
     options = [f"--include={','.join(included)}"] if included else []
     done = subprocess.run(
-        ["debootstrap", "--variant=minbase", *options, "bookworm", root, mirror()],
+        ["debootstrap", "--variant=minbase", *options, release, root, mirror()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

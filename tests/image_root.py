@@ -20,13 +20,13 @@ _WEEK_S = 7 * 24 * 3600
 
 
 @contextmanager
-def debian_root(packages: tuple[str, ...] = PACKAGES) -> Iterator[Path]:
+def debian_root(packages: tuple[str, ...] = PACKAGES, release: str = "bookworm") -> Iterator[Path]:
     """A folder to read, which nobody removes meanwhile."""
     _KEPT.mkdir(0o700, exist_ok=True)
     kept = _KEPT.lstat()
     assert stat.S_ISDIR(kept.st_mode), kept
     assert kept.st_uid == os.geteuid(), f"{_KEPT} is not ours"
-    folder = _KEPT / hashlib.sha256(" ".join(packages).encode()).hexdigest()[:16]
+    folder = _KEPT / hashlib.sha256(" ".join((release, *packages)).encode()).hexdigest()[:16]
     lock = os.open(_KEPT, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -35,7 +35,7 @@ def debian_root(packages: tuple[str, ...] = PACKAGES) -> Iterator[Path]:
                 shutil.rmtree(each)
         if not folder.exists():
             part = folder.with_suffix(".part")
-            bootstrap(part, *packages)
+            bootstrap(part, *packages, release=release)
             shutil.rmtree(part / "var/cache/apt/archives")
             with (part / "etc/passwd").open("a") as users:
                 users.write("box:x:1000:1000:the program:/box:/bin/sh\n")

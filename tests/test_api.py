@@ -460,7 +460,6 @@ def file_name(name: str) -> Bad:
 NOT_YET = {
     "callback_url": "http://127.0.0.1:1/",
     "network": True,
-    "trace": True,
     "interactor": {"language": "python", "source": ""},
 }
 BAD = [

@@ -37,7 +37,7 @@ def fits(shown: Any, found: Any) -> bool:
 
 
 def test_the_example_of_a_submission_gives_the_example_of_a_result(server: Server) -> None:
-    asked, shown = map(json.loads, PAGE.blocks("json"))
+    asked, *_, shown = map(json.loads, PAGE.blocks("json"))
     answer = server.post(asked, f"?wait={PATIENCE_S}")
     assert answer.status == 200
 
@@ -51,6 +51,21 @@ def test_the_example_of_a_submission_gives_the_example_of_a_result(server: Serve
             assert shown == found, name
 
     compare(shown, answer.json())
+
+
+def test_the_examples_of_a_trace_have_the_fields_of_a_trace(server: Server) -> None:
+    _, account, listed, _ = map(json.loads, PAGE.blocks("json"))
+    source = "import socket; socket.socket().connect(('93.184.216.34', 80))"
+    result = server.post(
+        {"language": "python", "source": source, "trace": True}, f"?wait={PATIENCE_S}"
+    ).json()
+    found = result["trace"]
+    assert list(found) == list(account)
+    assert (found["ended"], found["refused"]) == (account["ended"], account["refused"])
+    assert list(found["counts"][0]) == list(account["counts"][0])
+    calls = server.get(f"{API}/submissions/{result['id']}/trace").json()
+    assert list(calls) == list(listed)
+    assert list(calls["calls"][0]) == list(listed["calls"][0])
 
 
 def test_the_table_of_limits_is_what_the_server_tells(server: Server) -> None:

@@ -17,6 +17,7 @@ from occd.errors import SandboxUnavailable
 from occd.sandbox import Sandbox, host, open_sandbox
 from occd.sandbox.fitness import Fitness
 from occd.sandbox.proof import unproven_of_container, unproven_of_jail
+from occd.sandbox.roots import Root
 from occd.sandbox.slots import Slot
 
 T = TypeVar("T")
@@ -145,8 +146,8 @@ async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
 ) -> None:
     made = host.Host.jail_argv
 
-    def weaker(self: host.Host, slot: Slot, box: Path) -> list[str]:
-        argv = made(self, slot, box)
+    def weaker(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
+        argv = made(self, slot, box, root)
         if without[0] in argv:
             at = argv.index(without[0])
             return argv[:at] + argv[at + 2 :]

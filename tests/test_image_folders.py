@@ -221,3 +221,20 @@ def test_the_list_tells_what_was_built_and_what_has_changed(tmp_path: Path) -> N
     assert second == "debian-13    not built"
     assert third.startswith("gone ")
     assert third.endswith(" days ago")
+
+
+def test_doctor_tells_images_and_what_to_do_when_their_description_has_changed(
+    tmp_path: Path,
+) -> None:
+    plant(tmp_path / FOLDER / "debian-12", "", digest=describe("debian-12").digest)
+    plant(tmp_path / FOLDER / "debian-13", "", name="debian-13")
+    code, said = occd("--data-dir", tmp_path, "doctor")
+    assert code == 0
+    lines = said.splitlines()
+    (fresh,) = [line for line in lines if "image debian-12: " in line]
+    (stale,) = [line for line in lines if "image debian-13: " in line]
+    assert fresh.startswith("ok    image debian-12: Debian bookworm, amd64, 2.0 GB, built ")
+    assert stale.startswith("weak  ")
+    assert stale.endswith("its description has changed since")
+    remedy = lines[lines.index(stale) + 1]
+    assert remedy == "      → Build it anew, as root: occd images debian-13"

@@ -69,7 +69,7 @@ def written(pattern: str) -> list[bytes]:
 def said(submission: Submission) -> dict[str, Any]:
     """The fields as version 1 has them: its owners have no kind, and it knows no tests and no artifacts."""
     fields = asdict(submission)
-    assert fields.pop("format") is False
+    assert (fields.pop("format"), fields.pop("trace")) == (False, False)
     assert (fields.pop("judging"), fields.pop("artifacts"), fields.pop("tty")) == (None, (), None)
     assert (fields.pop("detached"), fields["limits"].pop("idle")) == (False, None)
     assert not any(file.pop("executable") for file in fields["files"])
@@ -110,7 +110,7 @@ def with_inline_output(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     fields = {name: with_inline_output(each) for name, each in value.items()}
-    for later in ("judgement", "artifacts", "spent"):
+    for later in ("judgement", "artifacts", "spent", "trace"):
         assert fields.pop(later, None) is None
     if "exit_code" in fields:
         assert not fields.pop("tty")

@@ -4,13 +4,18 @@ import json
 import random
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sandboxed import LONG, Lab, Ran
+from sandboxed import LONG, PYTHON, Lab, Ran, run_in
 
+from occd.config import Config
 from occd.execution.traced import account
-from occd.sandbox import Traced
+from occd.inputs import File
+from occd.sandbox import Traced, kernel
+from occd.sandbox.nsjail import open_nsjail
+from occd.sandbox.probe import can_trace
 from occd.trace import BYTES_MAX, CALLS_MAX, STORED_MAX, Trace
 
 BEGINS, ENDS = b'[1, 2, 0, "write", ["1"]]\n', b'[1, 5, "1", null, null]\n'
@@ -262,6 +267,27 @@ async def test_sizes_that_a_program_makes_up_do_not_matter(lab: Lab) -> None:
     (unknown,) = [each for each in calls if each["call"] == "syscall_999999"]
     assert unknown["error"] == "ENOSYS"
     assert max(len(text) for each in calls for text in each["arguments"]) <= 400
+
+
+async def test_jail_without_python_says_so_and_runs_the_program(
+    nothing_left_over: None, language_cache: Path, tmp_path: Path
+) -> None:
+    """Python's file is covered in the jails' root, so that init cannot execute it."""
+    (tmp_path / "nothing").touch()
+    async with open_nsjail(Config(), language_cache, None) as sandbox:
+        assert sandbox.traces
+        python = f"{sandbox._host.roots[''].path}{PYTHON}"
+        kernel.bind(str(tmp_path / "nothing"), python, 0)
+        try:
+            assert not await can_trace(sandbox, None)
+            language = sandbox.languages["bash"]
+            async with sandbox.cell(language, [File("main.sh", b"echo ran")], LONG) as cell:
+                ran = await run_in(cell, ["/bin/bash", "main.sh"], LONG, trace=True)
+        finally:
+            kernel.unmount(python)
+    assert (ran.exit_code, ran.stdout) == (0, b"ran\n")
+    trace, calls = listed(ran.trace)
+    assert (trace.ended, calls) == ("no_python", [])
 
 
 async def test_cost_of_a_trace_is_small_beside_the_default_limits(lab: Lab) -> None:

@@ -8,6 +8,7 @@ from occd import rules
 from occd.events import Event
 from occd.model import Artifact, File, Limits, Outcome, Result, Submission, Written
 from occd.principal import with_kind
+from occd.trace import BYTES_MAX, CALLS_MAX, STORED_MAX, CallCount, Trace
 
 number = st.floats(0, 1e12, allow_nan=False)
 moment = st.floats(0, 2.5e11, allow_nan=False)
@@ -34,6 +35,23 @@ outcomes = st.builds(
     wall_time=number,
     memory=st.integers(0, 2**50),
 )
+counts = st.builds(
+    CallCount,
+    name=st.from_regex(r"[a-z0-9_]{1,40}", fullmatch=True),
+    count=st.integers(6, CALLS_MAX),
+    failed=st.integers(3, 6),
+    refused=st.integers(0, 3),
+    seconds=st.floats(0, 1e9),
+)
+traces = st.builds(
+    Trace,
+    ended=st.sampled_from(["whole", "limit", "tracer_died", "of_a_later_version"]),
+    calls=st.integers(0, CALLS_MAX),
+    counts=st.lists(counts, max_size=3).map(tuple),
+    sha256=st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    size=st.integers(0, BYTES_MAX),
+    stored=st.integers(0, STORED_MAX),
+)
 results = st.builds(
     Result,
     message=st.none() | text,
@@ -43,6 +61,7 @@ results = st.builds(
     attempts=st.integers(0, 3),
     started_at=st.none() | moment,
     finished_at=moment,
+    trace=st.none() | traces,
 )
 
 

@@ -36,6 +36,7 @@ from occd.execution.program import Program
 from occd.execution.stdin import feeding
 from occd.execution.steps import Done, Steps
 from occd.execution.tests import Tests
+from occd.execution.traced import account
 from occd.execution.typed import Typed
 from occd.execution.verdicts import of_format, of_submission
 from occd.model import (
@@ -51,9 +52,10 @@ from occd.model import (
     Verdict,
     judge,
 )
-from occd.sandbox import Cell, Collected, Running, Sandbox, Tree
+from occd.sandbox import Cell, Collected, Running, Sandbox, Traced, Tree
 from occd.state import State, Taken
 from occd.state.control import Cancel, Resize, Signal
+from occd.trace import STORED_MAX, Trace
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -95,7 +97,9 @@ class Attempt:
         self._program = program
         self._total_time = config.ceilings.total_time
         self._collect = artifacts.wanted(
-            submission.artifacts, config.artifacts, state.blobs.bytes_max
+            submission.artifacts,
+            config.artifacts,
+            state.blobs.bytes_max - (STORED_MAX if submission.trace else 0),
         )
         self._node = node
         self._turn = turn
@@ -104,6 +108,8 @@ class Attempt:
         self._kept = Kept() if state.store.can_be_emptied else None
         self._left: Collected | None = None
         """The files that the program left, for a state that may be emptied."""
+        self._listed: tuple[str, bytes] | None = None
+        """Likewise its system calls: their SHA-256, and the bytes."""
         self._trouble = Trouble("events wait for state")
         self._log = EventLog()
         self._typed = Typed(submission.id, state.controls)
@@ -165,7 +171,8 @@ class Attempt:
     @property
     def lingers(self) -> bool:
         """Whether this attempt keeps more than the result has."""
-        return self._kept is not None and (self._kept.size > HEAD_BYTES or self._left is not None)
+        more = self._left is not None or self._listed is not None
+        return self._kept is not None and (more or self._kept.size > HEAD_BYTES)
 
     def close(self) -> None:
         if self._kept:
@@ -209,7 +216,8 @@ class Attempt:
             done = await self._run_program(cell, tree)
         verdict = judge(compiled, done.outcome, cancelled=self._cancelled)
         left = await self._keep(done)
-        return Result(verdict, None, version, compiled, done.outcome, artifacts=left)
+        trace = await self._keep_trace(done.trace) if done.trace else None
+        return Result(verdict, None, version, compiled, done.outcome, artifacts=left, trace=trace)
 
     def _explained(self, result: Result) -> Result:
         """Say why an interactive program was ended that its client may have wanted to go on."""
@@ -239,6 +247,14 @@ class Attempt:
         for artifact in found.kept:
             self._log.put(RUN, Left(artifact, RUN.stage))
         return found
+
+    async def _keep_trace(self, traced: Traced) -> Trace:
+        """Store the list of the program's system calls."""
+        trace, stored = await trio.to_thread.run_sync(account, traced)
+        assert trace.sha256
+        self._listed = trace.sha256, stored
+        await self._state.blobs.put(self._submission.id, *self._listed)
+        return trace
 
     def _runs(self, running: Running) -> None:
         """The program runs now. If it is interactive, it mostly waits for its client from now on."""
@@ -282,6 +298,7 @@ class Attempt:
                     tree=tree,
                     interactive=submission.interactive,
                     collect=self._collect,
+                    trace=submission.trace,
                     started=self._runs,
                 )
 
@@ -373,5 +390,7 @@ class Attempt:
             await self._state.log.append(submission.id, self.number, batch)
         if self._left:
             await artifacts.store(self._state.blobs, submission.id, self._left)
+        if self._listed:
+            await self._state.blobs.put(submission.id, *self._listed)
         if self._kept and self._kept.is_whole:
             await self._state.submissions.whole(submission.id, self.number)

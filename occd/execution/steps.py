@@ -11,7 +11,19 @@ from occd.execution.eventlog import EventLog
 from occd.execution.program import Command
 from occd.execution.recorder import Recorder
 from occd.model import File, Limits, Outcome, Step, Stream, Terminal
-from occd.sandbox import Cell, Collect, Collected, Feed, Idle, Null, Run, Running, Sink, Tree
+from occd.sandbox import (
+    Cell,
+    Collect,
+    Collected,
+    Feed,
+    Idle,
+    Null,
+    Run,
+    Running,
+    Sink,
+    Traced,
+    Tree,
+)
 
 _NOTHING = Null()
 _LONGEST = 3
@@ -30,6 +42,7 @@ class Done:
     stdout: bytes
     tree: Tree | None
     collected: Collected
+    trace: Traced | None = None
 
 
 def _no_matter(_running: Running) -> None:
@@ -79,6 +92,7 @@ class Steps:
         keep_stdout: bool = False,
         keep_tree: bool = False,
         collect: Collect | None = None,
+        trace: bool = False,
         stop: trio.Event | None = None,
         started: Callable[[Running], None] = _no_matter,
     ) -> Done:
@@ -111,6 +125,7 @@ class Steps:
                 idle=idle_time(limits),
                 keep=keep_tree,
                 collect=collect,
+                trace=trace,
             ),
             task_status=When(begun),
         )
@@ -128,6 +143,7 @@ class Steps:
             bytes(recorder.stdout),
             ended.tree,
             ended.collected,
+            ended.trace,
         )
 
 

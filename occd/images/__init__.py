@@ -150,6 +150,11 @@ def opened(data_dir: Path, name: str) -> Iterator[Image]:
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             raise not_built(name) from None
+        except PermissionError:
+            raise SandboxUnavailable(
+                f"the image {name} cannot be read by this user",
+                f"Its folder is {folder.absolute()}",
+            ) from None
         try:
             fcntl.flock(held, fcntl.LOCK_SH)
             if not _is(folder, held):

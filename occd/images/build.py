@@ -7,6 +7,7 @@ lock keeps other builds away; the steps hold it too, so that it is free when the
 """
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -30,7 +31,7 @@ from occd.images.source import Source, debootstrap, refuse_what_cannot_begin
 _LOCK = "lock"
 _TOLD_LINES = 40
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-_SCARCE = 16 * 2**20
+_NO_SPACE = "no space left on device"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED = (
     "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy",
@@ -65,6 +66,7 @@ def build(description: Description, data_dir: Path, source: Source, progress: Pr
     Raises BuildFailed, which tells what went wrong, and ConfigError for what this machine lacks.
     """
     refuse_what_cannot_begin(description)
+    os.umask(0o022)  # programs and daemons are other users
     folder = data_dir / FOLDER
     part = folder / f"{description.name}.part"
     try:
@@ -77,7 +79,9 @@ def build(description: Description, data_dir: Path, source: Source, progress: Pr
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise BuildFailed(f"{description.name}: {_full(folder) or error}") from error
+        full = error.errno == errno.ENOSPC
+        why = f"the disk of {folder} is full" if full else error
+        raise BuildFailed(f"{description.name}: {why}") from error
     image = find(data_dir, description.name)
     assert image
     return image
@@ -161,7 +165,12 @@ class _Build:
                 running.kill()  # and with it all that is in its namespaces
                 raise
         if running.returncode != 0:
-            why = _full(self._part) or f"step {self._number} failed with {running.returncode}"
+            log = self._root / "debootstrap/debootstrap.log"  # there while it works
+            if log.exists():
+                said.extend(log.read_text(errors="replace").splitlines())
+            why = f"step {self._number} failed with {running.returncode}"
+            if any(_NO_SPACE in line.lower() for line in said):
+                why = f"the disk of {self._part.parent} is full"
             raise BuildFailed("\n".join([f"{self._description.name}: {why}. It said last:", *said]))
 
 
@@ -178,11 +187,6 @@ def _environment() -> dict[str, str]:
     return {
         name: value for name, value in os.environ.items() if name.lower().startswith(_PASSED)
     } | ours
-
-
-def _full(folder: Path) -> str | None:
-    free = shutil.disk_usage(folder).free
-    return f"the disk of {folder.parent} is full" if free < _SCARCE else None
 
 
 @contextmanager

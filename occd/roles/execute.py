@@ -13,7 +13,7 @@ the attempt counts. The last failed attempt becomes `internal_error`. A program'
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ import structlog
 import trio
 from structlog.contextvars import bind_contextvars
 
-from occd import metrics, wire
+from occd import metrics, trace, wire
 from occd.broker import Broker, Delivery, Pull
 from occd.config import Config
 from occd.draining import Draining
@@ -155,10 +155,16 @@ class Execute:
             languages,
             running=len(self._running),
             started_at=self._started_at,
-            accepts=wire.FIELDS | {formats(name) for name in self._sandbox.formatters},
+            accepts=frozenset(self._accepts()),
             load=self._load(),
             holds=self._sandbox.holds,
         )
+
+    def _accepts(self) -> Iterator[str]:
+        yield from wire.FIELDS
+        yield from map(formats, self._sandbox.formatters)
+        if self._sandbox.traces:
+            yield trace.HERE
 
     def _load(self) -> Load:
         known = self._sandbox.languages

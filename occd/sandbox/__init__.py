@@ -257,6 +257,10 @@ class Sandbox(Protocol):
         """Those of `available` that can be formatted inside the jail."""
 
     @property
+    def traces(self) -> bool:
+        """Whether programs can be traced in every root."""
+
+    @property
     def isolation(self) -> Sequence[str]:
         """How programs are isolated, and what is weaker than it should be: one line each."""
 

@@ -31,7 +31,7 @@ from occd.sandbox.engine import Engine, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import Waits
-from occd.sandbox.probe import probe
+from occd.sandbox.probe import can_trace, probe
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.rootfs import covered_paths
@@ -142,6 +142,7 @@ class _Docker:
         self.roots = tuple(walls)
         self.available: Available = {}
         self.formatters: Formatters = {}
+        self.traces = False
 
     @property
     def _first(self) -> Wall:
@@ -363,6 +364,8 @@ async def open_docker(
                 refuse_less(settings.require, docker.holds, "docker")  # before the long probing
                 await docker.trial()
                 docker.available, docker.formatters = await probe(docker, cache, only)
+                if config.sandbox.trace and only is None:
+                    docker.traces = await can_trace(docker, cache)
             except SandboxFailed as error:
                 first = docker.roots[0]
                 failed = SandboxUnavailable(

@@ -9,6 +9,7 @@ from pathlib import Path
 from occd.config import Config
 from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
+from occd.images import found, status
 from occd.levels import in_words, without_in_words
 from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
@@ -36,22 +37,31 @@ async def examine(config: Config) -> list[Finding]:
     findings = []
     if config.sandbox.kind == "nsjail":
         findings += [*_files(), *_namespaces(), *_uids(), *_cgroups()]
+    findings += _images(config.data_dir)
     try:
         async with open_sandbox(config) as sandbox:
             findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
             told = in_words(sandbox.holds) + without_in_words(sandbox.holds)
             findings.append(Finding(Grade.OK, told))
-            found = len(sandbox.available)
-            grade = Grade.OK if found else Grade.WEAK
-            remedy = "" if found else "`occd languages` tells what to install"
+            count = len(sandbox.available)
+            grade = Grade.OK if count else Grade.WEAK
+            remedy = "" if count else "`occd languages` tells what to install"
             findings.append(
-                Finding(grade, f"{found} of {len(sandbox.languages)} languages", remedy)
+                Finding(grade, f"{count} of {len(sandbox.languages)} languages", remedy)
             )
     except SandboxUnavailable as error:
         findings.append(Finding(Grade.BAD, str(error), _trial_remedy(error)))
     except ConfigError as error:  # what is required does not hold
         findings.append(Finding(Grade.BAD, str(error)))
     return findings
+
+
+def _images(data_dir: Path) -> Iterator[Finding]:
+    for image in found(data_dir):
+        stale = status.stale(image)
+        remedy = f"Build it anew, as root: occd images {image.name}" if stale else ""
+        told = f"image {image.name}: {status.in_words(image)}"
+        yield Finding(Grade.WEAK if stale else Grade.OK, told, remedy)
 
 
 def _trial_remedy(error: SandboxUnavailable) -> str:

@@ -32,7 +32,7 @@ async def find(sandbox: Sandbox, patterns: Sequence[str]) -> Mapping[str, Sequen
             found[numbered[at]].append(Found(path, mark, root))
         if root and all(each.root != root for each in found[_SHELL]):
             raise SandboxUnavailable(f"the image {root} has no {_SHELL}", remedy(root))
-    return found
+    return {pattern: found[pattern] for pattern in patterns}
 
 
 async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The parts that all jails of this process share: root, place for control groups, nsjail's command line.
+"""The parts that all jails of this process share: roots, place for control groups, nsjail's command line.
 
 Opening it puts this process into a mount namespace of its own, so that all mounts die with the process.
 
@@ -9,7 +9,7 @@ limits before the job is known. init and occd hold the other limits (measured: d
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from occd.sandbox.box import INODES, SAFE
 from occd.sandbox.cgroup import Cgroups, find_cgroups
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Waits
-from occd.sandbox.rootfs import build_rootfs, proc_mounts, shown_folders
+from occd.sandbox.roots import Root, open_roots
 from occd.sandbox.seccomp import for_nsjail
 from occd.sandbox.slots import Slot, host_folder, lease
 
@@ -40,8 +40,7 @@ class Host:
     user: kernel.HostUser
     folder: Path
     workspace: Path
-    root: Path
-    proc: list[str]
+    roots: Mapping[str, Root]
     waits: Waits
     cgroups: Cgroups | None
     interactive: Cgroups | None
@@ -51,12 +50,12 @@ class Host:
     def tether(self) -> str:
         return str(data_folder("sandbox") / "bin/occd-init")
 
-    def jail_argv(self, slot: Slot, box: Path) -> list[str]:
+    def jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
         return [
             self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD),
             "--nice_level", str(os.nice(0)),
             "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
-            "--chroot", str(self.root),  "--cwd", "/box", *self.proc, "--bindmount", f"{box}:/box",
+            "--chroot", str(root.path), "--cwd", "/box", *root.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", "none:/dev/pts:devpts:newinstance,max=1,ptmxmode=0666,mode=0620",  # init takes the one
@@ -64,17 +63,6 @@ class Host:
             "--disable_rlimits", "--time_limit", "0",
             "--pass_fd", str(CONTROL_FD), "--", INIT, str(CONTROL_FD),
         ]  # fmt: skip
-
-
-def refuse_exposed_folders(config: Config) -> None:
-    """Raises SandboxUnavailable when the data folder or the configuration lies where programs can read."""
-    for secret in (config.data_dir, config.config_dir):
-        for shown in shown_folders():
-            if secret.resolve().is_relative_to(shown.resolve()):
-                raise SandboxUnavailable(
-                    f"{secret} lies below {shown}, which every program can read",
-                    "Choose another folder",
-                )
 
 
 @contextmanager
@@ -97,7 +85,7 @@ def open_host(config: Config) -> Iterator[Host]:
         policy = workspace / _POLICY
         policy.write_text(for_nsjail())
         policy.chmod(0o644)  # a launcher has another user
-        root = _root(workspace, ours)
+        roots = ours.enter_context(open_roots(config, workspace))
         found = find_cgroups()
         cgroups = found if found and found.claim() else None
         if cgroups:
@@ -108,26 +96,11 @@ def open_host(config: Config) -> Iterator[Host]:
             user=user,
             folder=folder,
             workspace=workspace,
-            root=root,
-            proc=proc_mounts(root),
+            roots=roots,
             waits=Waits(),
             cgroups=cgroups,
             interactive=interactive,
         )
-
-
-def _root(workspace: Path, ours: ExitStack) -> Path:
-    root = workspace / "root"
-    root.mkdir(mode=0o755)
-    ours.callback(kernel.unmount_all, str(root))
-    try:
-        build_rootfs(root)
-    except OSError as error:
-        raise SandboxUnavailable(
-            f"the file system of jails cannot be made ({error})",
-            "Install occd again with a C compiler; `occd doctor` tells more",
-        ) from error
-    return root
 
 
 @contextmanager

@@ -21,11 +21,13 @@ _END_S = 30.0
 
 
 class Jailer:
-    """A slot with its launchers: one, or several for a cell with many runs."""
+    """A slot with its launchers: one, or several for a cell with many runs. Their jails show the root of this
+    name."""
 
-    def __init__(self, host: Host, slot: Slot) -> None:
+    def __init__(self, host: Host, slot: Slot, root: str) -> None:
         self._host = host
         self.slot = slot
+        self.root = root
         self._shares: dict[Cgroups, str | None] = {}
         self.folder = host.workspace / slot.name
         self.folder.mkdir(mode=0o711)
@@ -111,7 +113,7 @@ class Jailer:
         place = Place(path, self.slot.uid, unprivileged=unprivileged)
         try:
             place.lay_empty()
-            argv = self._host.jail_argv(self.slot, place.path)
+            argv = self._host.jail_argv(self.slot, place.path, self._host.roots[self.root])
             return Launcher(argv, self._host.tether, self.slot.uid, self._host.waits), place
         except BaseException:
             place.close()

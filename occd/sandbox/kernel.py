@@ -8,6 +8,7 @@ had from a user namespace in which we are uid 0.
 import ctypes
 import errno
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,10 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 32, 4096, 8192, 16384, 1 << 19
 _MNT_DETACH = 2
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+
+_OPENAT2 = 437
+_HOW = struct.Struct("=QQQ")
+_RESOLVE_IN_ROOT = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -58,6 +63,20 @@ def bind(source: str, target: str, flags: int) -> None:
     mount(source, target, None, MS_BIND)
     if flags:
         mount("none", target, None, MS_BIND | MS_REMOUNT | flags)
+
+
+def open_within(root: int, path: str) -> int:
+    """Open a file or a folder as those would for whom the folder `root` is the root: links do not lead out of
+    it. What is opened can be shown elsewhere (`shown`), and cannot be read itself."""
+    how = _HOW.pack(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
+    opened: int = _libc.syscall(_OPENAT2, root, os.fsencode(path), how, _HOW.size)
+    _check(min(opened, 0), f"open {path}")
+    return opened
+
+
+def shown(opened: int) -> str:
+    """A path of an open file, also when the file has another name now."""
+    return f"/proc/self/fd/{opened}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
 """Jails made by nsjail.
 
-Theory of operation. All jails of an occd process share a host (`host.py`), with one read-only root
-(`rootfs.py`). A `Jailer` (`jailer.py`) outlives a submission. It holds a leased slot (a host uid and a name,
-`slots.py`) and a launcher (`launcher.py`), whose next jail stands ready. A cell takes a jailer, or makes one,
-and gives it back.
+Theory of operation. All jails of an occd process share a host (`host.py`), with read-only roots (`roots.py`),
+of which a jail shows one. A `Jailer` (`jailer.py`) outlives a submission. It holds a leased slot (a host uid
+and a name, `slots.py`) and a launcher (`launcher.py`), whose next jail stands ready and shows the jailer's
+root. A cell takes a jailer, or makes one, and gives it back.
 
 Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
 (`group.py`). The box is mounted at the jail's place before the jail gets its job, and unmounted there
 before the program starts, so that the next jail can never show it.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -30,11 +31,11 @@ from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, kernel
 from occd.sandbox.box import Place, seal, together
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
-from occd.sandbox.host import Host, open_host, refuse_exposed_folders
+from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import Jailer
 from occd.sandbox.launcher import Launcher
-from occd.sandbox.probe import probe
+from occd.sandbox.probe import can_trace, probe
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
@@ -154,22 +155,27 @@ async def _in_thread_if(slow: bool, work: Callable[[Unpack[Args]], R], *args: *A
 
 class _Nsjail:
     def __init__(self, host: Host, languages: dict[str, Language], keep_max: int) -> None:
-        """`keep_max` jailers wait for the next cell when nothing runs."""
+        """`keep_max` jailers wait for the next cell when nothing runs, and at least one for each root."""
         self._host = host
         self.languages = languages
-        self.roots = ("",)
+        self.roots = tuple(host.roots)
         self.available: Available = {}
         self.formatters: Formatters = {}
+        self.traces = False
         self._cleared: set[str] = set()
-        self._keep_max = keep_max
+        self._keep_max = max(keep_max, len(self.roots))
         self._idle: list[Jailer] = []
+        """The first has been waiting for the longest time."""
         self._unclear: list[Jailer] = []
 
     @property
     def isolation(self) -> list[str]:
         version = self._host.cgroups.version if self._host.cgroups else None
+        images = ", ".join(filter(None, self.roots))
         return [
             "nsjail: user, mount, pid, network, ipc, uts and cgroup namespaces, seccomp deny-list",
+            f"programs see files of images ({images})" if images else
+            "programs see the machine's /usr",
             "a host user id for each job" if "own-uid" in self.holds else
             "weaker: all jobs run as one host user id (occd is not root)",
             f"limits and usage by cgroup v{version}" if version else
@@ -185,7 +191,7 @@ class _Nsjail:
             own_uid=self._host.user.slot_uids is not None,
             memory=cgroups is not None,
             cpu=cgroups is not None and cgroups.shares_cpu,
-            own_root=False,  # programs see the machine's /usr
+            own_root=all(root.own for root in self._host.roots.values()),
             own_kernel=False,
         )
 
@@ -209,7 +215,8 @@ class _Nsjail:
         root: str | None = None,
     ) -> AsyncIterator[Cell]:
         try:
-            jailer = self._idle.pop() if self._idle else self._make_jailer()
+            root = self.roots[0] if root is None else root
+            jailer = self._take(root) or self._make_jailer(root)
             cell = _Cell(self._host, jailer, language.readable(files), limits.box)
             good = False  # after an error the jailer begins anew
             try:
@@ -231,11 +238,18 @@ class _Nsjail:
         uids = self._host.user.slot_uids
         await prove(self, "a jail", partial(unproven_of_jail, uids=uids))
 
-    def _make_jailer(self) -> Jailer:
+    def _take(self, root: str) -> Jailer | None:
+        for jailer in reversed(self._idle):
+            if jailer.root == root:
+                self._idle.remove(jailer)
+                return jailer
+        return None
+
+    def _make_jailer(self, root: str) -> Jailer:
         slot = lease(self._host.folder, self._host.user)
         try:
             self._clear(slot)
-            return Jailer(self._host, slot)
+            return Jailer(self._host, slot, root)
         except BaseException:
             self._cleared.discard(slot.name)
             slot.release()
@@ -248,7 +262,7 @@ class _Nsjail:
         try:
             if cell:
                 cell.close()
-            if good and jailer.clear and len(self._idle) < self._keep_max:
+            if good and jailer.clear and await self._has_room(jailer.root):
                 await jailer.reduce(1)
                 self._idle.append(jailer)
             else:
@@ -259,6 +273,19 @@ class _Nsjail:
         finally:
             if not cleared:
                 self._unclear.append(jailer)
+
+    async def _has_room(self, root: str) -> bool:
+        """Whether one more jailer may wait. Where another root has several, the one that has been waiting for
+        the longest time makes room."""
+        if len(self._idle) < self._keep_max:
+            return True
+        counts = Counter(each.root for each in self._idle)
+        for each in self._idle:
+            if each.root != root and counts[each.root] > 1:
+                self._idle.remove(each)
+                await self._give_back(each, None, good=False)
+                return True
+        return False
 
     async def _clear_again(self) -> None:
         for _ in range(len(self._unclear)):
@@ -279,7 +306,6 @@ class _Nsjail:
 async def open_nsjail(
     config: Config, cache: Path | None, only: str | None
 ) -> AsyncIterator[_Nsjail]:
-    refuse_exposed_folders(config)
     with open_host(config) as host:
         sandbox = _Nsjail(host, load_languages(), config.execute.slots)
         sandbox.clear_leftovers()
@@ -287,6 +313,8 @@ async def open_nsjail(
             await sandbox.trial()
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
             sandbox.available, sandbox.formatters = await probe(sandbox, cache, only)
+            if config.sandbox.trace and only is None:
+                sandbox.traces = await can_trace(sandbox, cache)
             yield sandbox
         finally:
             with trio.move_on_after(_CLOSE_S, shield=True):

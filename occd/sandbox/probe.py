@@ -23,10 +23,13 @@ from occd.languages import (
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Feed, Run, Sandbox, Sink
 from occd.sandbox.find import Found, find
+from occd.sandbox.init import INIT
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
-_FORMATS = "formats"
+_FORMATS, _TRACES = "formats", "traces"
+_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+"""Where init looks for what runs the tracer."""
 
 
 async def probe(
@@ -87,6 +90,34 @@ async def probe(
             if name in versions
         },
     )
+
+
+async def can_trace(sandbox: Sandbox, cache: Path | None) -> bool:
+    """Whether a program can be traced in every root: by trying."""
+    known = _load(cache)
+    found = await find(sandbox, _PYTHONS)
+    pythons = [file for each in found.values() for file in each]
+    for root in sandbox.roots:
+        here = [[file.path, file.mark, file.root] for file in pythons if file.root == root]
+        key = hashlib.sha256(json.dumps([_TRACES, here]).encode()).hexdigest()
+        if key not in known and not (here and await _traces(sandbox, root)):
+            return False
+        known[key] = _TRACES
+    if cache:
+        _save(cache, known)
+    return True
+
+
+async def _traces(sandbox: Sandbox, root: str) -> bool:
+    sink = Sink(_PROBE_LIMITS.output)
+    run = Run([INIT, "prove"], (), _PROBE_LIMITS, sink, sink, trace=True)
+    language = next(iter(sandbox.languages.values()))
+    try:
+        async with sandbox.cell(language, (), Limits(), root) as cell:
+            trace = (await cell.run(run)).trace
+    except SandboxFailed:
+        return False
+    return trace is not None and trace.ended == "whole" and bool(trace.lines)
 
 
 def _files(found: Mapping[str, Sequence[Found]], patterns: Iterable[str]) -> list[Found]:

@@ -15,17 +15,26 @@ _RIGHTS = ("Inh", "Prm", "Eff", "Bnd", "Amb")
 
 
 async def prove(sandbox: Sandbox, what: str, unproven: Callable[[str], list[str]]) -> None:
-    """Run the trial job in `what`. Raises SandboxUnavailable when it does not succeed, or claims that do not
-    hold are found in what it tells."""
+    """Run the trial job in `what` of each root. Raises SandboxUnavailable when it does not succeed, or claims
+    that do not hold are found in what it tells."""
+    for root in sandbox.roots:
+        await _prove(sandbox, root, what, unproven)
+
+
+async def _prove(
+    sandbox: Sandbox, root: str, what: str, unproven: Callable[[str], list[str]]
+) -> None:
+    job = f"a trial job in the image {root}" if root else "a trial job"
     limits = Limits()
+    language = next(iter(sandbox.languages.values()))
     run = Run([INIT, "prove"], (), limits, Sink(limits.output), Sink(limits.output))
     try:
-        async with sandbox.cell(next(iter(sandbox.languages.values())), (), limits) as cell:
+        async with sandbox.cell(language, (), limits, root) as cell:
             outcome = (await cell.run(run)).outcome
     except SandboxFailed as error:
-        raise SandboxUnavailable(f"a trial job failed: {error}", "See `occd doctor`") from error
+        raise SandboxUnavailable(f"{job} failed: {error}", "See `occd doctor`") from error
     if not outcome.succeeded:
-        raise SandboxUnavailable(f"a trial job ended with {outcome}", "See `occd doctor`")
+        raise SandboxUnavailable(f"{job} ended with {outcome}", "See `occd doctor`")
     if missing := unproven(outcome.stdout.head.decode()):
         raise SandboxUnavailable(
             f"{what} does not hold: {'; '.join(missing)}", "See docs/security.md"

@@ -1,11 +1,14 @@
-"""The root file system that all jails of a process share: built once from `policy/rootfs.toml` by
-bind mounts, then shown to each jail with a single mount instead of twenty."""
+"""A root file system that jails of a process share: built once from `policy/rootfs.toml` by bind mounts, then
+shown to each jail with a single mount instead of twenty. Its files come from a source, which is the machine's
+root or an image's. Links of the source lead to the source's files."""
 
 import glob
 import importlib.util
+import os
 import shutil
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,10 @@ _EMPTY = ("proc", "tmp", "dev", "dev/shm", "dev/pts", "box", "etc", "run", "var"
 _SHOWN = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 # Read-only, so that nobody changes a device's times; one can write to a device all the same.
 _DEVICE = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NOEXEC
+MACHINE = Path("/")
 
 
-def build_rootfs(root: Path) -> None:
+def build_rootfs(root: Path, source: Path) -> None:
     """Make the root at `root`, an empty folder in our private mounts."""
     policy = _policy()
     # No flags here: nsjail makes its copy read-only, and may not where another flag is locked.
@@ -30,26 +34,28 @@ def build_rootfs(root: Path) -> None:
         (root / name).mkdir(parents=True)
     (root / "var/tmp").symlink_to("/tmp")
     _at(root, Path(_NOTHING)).touch()
-    for link in map(Path, policy["links"]):
-        if link.is_symlink():
-            _at(root, link).symlink_to(link.readlink())
-        elif link.is_dir():
-            _show(root, link)
-    for folder in _found(policy["folders"]):
-        _show(root, folder)
-    for file in _found(policy["files"]):
-        shutil.copy(file, _at(root, file))  # with its mode: what is private stays so
+    for link in _present(source, policy["links"]):
+        inside = _in(source, link)
+        if inside.is_symlink():
+            _at(root, link).symlink_to(inside.readlink())
+    for folder, opened in _opened(source, _folders(source)):
+        target = _at(root, folder)
+        target.mkdir(exist_ok=True)
+        kernel.bind(kernel.shown(opened), str(target), _SHOWN)
+    for file, opened in _opened(source, policy["files"]):
+        # With its mode: what is private stays so.
+        shutil.copy(kernel.shown(opened), _at(root, file))
     for device in policy["devices"]:
         _at(root, Path("/dev", device)).touch()
         kernel.bind(f"/dev/{device}", f"{root}/dev/{device}", _DEVICE)
-    for name, target in (
+    for name, leads_to in (
         ("fd", "/proc/self/fd"),
         ("stdin", "fd/0"),
         ("stdout", "fd/1"),
         ("stderr", "fd/2"),
         ("ptmx", "pts/ptmx"),
     ):
-        (root / "dev" / name).symlink_to(target)
+        (root / "dev" / name).symlink_to(leads_to)
     for name, text in policy["written"].items():
         _at(root, Path(name)).write_text(text.lstrip())
     init = _at(root, Path(INIT))
@@ -101,28 +107,63 @@ def covered_paths() -> list[str]:
     ]
 
 
-def shown_folders() -> list[Path]:
-    """The machine's folders that every program can read: nothing secret may lie below them."""
-    policy = _policy()
-    return list(_found(policy["folders"] + policy["links"]))
+def shown_folders(source: Path) -> list[Path]:
+    """The folders of a source that every program can read: nothing secret may lie below them."""
+    return [
+        Path(kernel.shown(opened)).readlink() for _, opened in _opened(source, _folders(source))
+    ]
+
+
+def shows_machine(root: Path) -> bool:
+    """Whether a folder of the machine is found in a root that was built, at the place where the machine has
+    it."""
+    folders = (_in(root, path) for path in _present(MACHINE, _folders(MACHINE)))
+    return any(
+        folder.exists() and folder.samefile(MACHINE / folder.relative_to(root))
+        for folder in folders
+    )
 
 
 def _policy() -> dict[str, Any]:
     return tomllib.loads((data_folder("sandbox") / "policy/rootfs.toml").read_text())
 
 
-def _found(patterns: list[str]) -> Iterator[Path]:
+def _folders(source: Path) -> list[str]:
+    """Patterns."""
+    policy = _policy()
+    links = [link for link in policy["links"] if not _in(source, Path(link)).is_symlink()]
+    more = [] if source == MACHINE else policy["image_folders"]
+    return [*links, *policy["folders"], *more]
+
+
+def _present(source: Path, patterns: list[str]) -> Iterator[Path]:
     for pattern in patterns:
-        yield from (path for path in map(Path, glob.glob(pattern)) if path.exists())
+        yield from (Path("/", path) for path in glob.glob(pattern[1:], root_dir=source))
+
+
+def _opened(source: Path, patterns: list[str]) -> Iterator[tuple[Path, int]]:
+    """What a source has, open as long as the caller looks at it."""
+    with ExitStack() as ours:
+        folder = os.open(source, os.O_PATH | os.O_CLOEXEC)
+        ours.callback(os.close, folder)
+        for path in _present(source, patterns):
+            if path == _OURS:
+                continue
+            try:
+                opened = kernel.open_within(folder, str(path))
+            except FileNotFoundError:  # a link that leads nowhere
+                continue
+            try:
+                yield path, opened
+            finally:
+                os.close(opened)
+
+
+def _in(folder: Path, path: Path) -> Path:
+    return folder / path.relative_to("/")
 
 
 def _at(root: Path, path: Path) -> Path:
-    target = root / path.relative_to("/")
+    target = _in(root, path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
-
-
-def _show(root: Path, folder: Path) -> None:
-    target = _at(root, folder)
-    target.mkdir(exist_ok=True)
-    kernel.bind(str(folder), str(target), _SHOWN)

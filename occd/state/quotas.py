@@ -28,4 +28,5 @@ def cost_of(result: Result, keep_s: float) -> Cost:
     else:
         cpu_s, output = spent.cpu_time, spent.output
     files = sum(each.size for each in left.kept) if left else 0
+    files += result.trace.stored if result.trace else 0
     return Cost(cpu_s, output + files, result.finished_at + keep_s)

@@ -126,8 +126,11 @@ def api_routes(
 
     @api.get("/languages")
     async def languages() -> Response:
-        ceilings = ceilings_json(config, await access.class_of(request.headers, request.scope))
-        offered = [language_json(each, ceilings) for each in await service.languages()]
+        class_name = await access.class_of(request.headers, request.scope)
+        ceilings, traces = ceilings_json(config, class_name), config.traces(class_name)
+        offered = [
+            language_json(each, ceilings, traces=traces) for each in await service.languages()
+        ]
         body = dump({"languages": offered}).encode()
         return respond(body, "application/json", compress_once)
 

@@ -6,6 +6,7 @@ POST   /api/v1/submissions/{id}/rerun   submit again
 GET    /api/v1/submissions/{id}         look, or wait
 DELETE /api/v1/submissions/{id}         cancel, or erase
 GET    /api/v1/submissions/{id}/artifacts/{name}    artifacts.py
+GET    /api/v1/submissions/{id}/trace               trace.py
 GET    /api/v1/submissions/{id}/events  follow       events.py
 GET    /api/v1/languages · /limits
 GET    /api/v1/me                       who calls, and what is left   me.py
@@ -69,6 +70,7 @@ from occd.web.problems import Problem, internal_problem, problem_of
 from occd.web.signin import SignInService, sign_in_address, sign_in_routes, sign_out_routes
 from occd.web.socket import socket_routes
 from occd.web.status import status_routes
+from occd.web.trace import trace_routes
 
 _MISMATCH = "/api/v1/ws takes WebSockets only, and no other address takes them"
 
@@ -102,6 +104,7 @@ def make_app(config: Config, services: Services) -> QuartTrio:
         api = api_routes(services.submit, services.access, services.stopping, config)
         app.register_blueprint(api, url_prefix=prefix)
         app.register_blueprint(artifact_routes(services.submit, services.access), url_prefix=prefix)
+        app.register_blueprint(trace_routes(services.submit, services.access), url_prefix=prefix)
         app.register_blueprint(many_routes(services.submit, services.access), url_prefix=prefix)
         me = me_routes(services.submit, services.access, services.people, config)
         app.register_blueprint(me, url_prefix=prefix)

@@ -28,6 +28,7 @@ from occd.model import (
     Written,
 )
 from occd.principal import KEY, SCOPES, Credential
+from occd.trace import Trace
 from occd.web.fields import LimitsJson
 
 _REASON_MAX = 1000
@@ -220,11 +221,30 @@ def record_json(record: Record, shown: Shown) -> dict[str, Any]:
         "left_out": [{"name": each.name, "reason": each.reason} for each in left.left_out]
         if left
         else [],
+        "trace": trace_json(result.trace) if result and result.trace else None,
         "attempts": record.attempts,
         "retry_of": record.retry_of,
         "created_at": timestamp(record.created_at),
         "started_at": timestamp(record.started_at),
         "finished_at": timestamp(result.finished_at) if result else None,
+    }
+
+
+def trace_json(trace: Trace) -> dict[str, Any]:
+    return {
+        "ended": trace.ended,
+        "calls": trace.calls,
+        "refused": [f"{each.name}: not permitted here" for each in trace.counts if each.refused],
+        "counts": [
+            {
+                "call": each.name,
+                "count": each.count,
+                "failed": each.failed,
+                "refused": each.refused,
+                "seconds": round(each.seconds, 6),
+            }
+            for each in trace.counts
+        ],
     }
 
 
@@ -259,8 +279,9 @@ def chosen(value: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
     return {name: each for name, each in value.items() if name in fields}
 
 
-def language_json(offer: Offer, ceilings: Mapping[str, float]) -> dict[str, Any]:
-    """`ceilings` are the caller's. A limit that the caller's program would not get is not told."""
+def language_json(offer: Offer, ceilings: Mapping[str, float], *, traces: bool) -> dict[str, Any]:
+    """`ceilings` are the caller's. A limit that the caller's program would not get is not told. `traces`: the
+    caller may ask for a trace."""
     language = offer.language
     return {
         "id": language.id,
@@ -276,6 +297,7 @@ def language_json(offer: Offer, ceilings: Mapping[str, float]) -> dict[str, Any]
         },
         "compile_args": list(language.compile_args),
         "format": offer.formats,
+        "trace": traces and offer.traces,
         "hello": language.hello.lstrip(),
         "example": language.example.lstrip(),
         "example_stdin": language.example_stdin,

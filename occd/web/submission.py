@@ -52,7 +52,7 @@ takes a hundred times as long to make as the entry that is wrong."""
 _FILE_FIELDS_MAX = 100
 _ERRORS_SHOWN = 100
 _UNNAMED = UNNAMED | {"[key]"}
-_NOT_YET = {"network", "trace", "interactor", "callback_url"}
+_NOT_YET = {"network", "interactor", "callback_url"}
 """Fields of the design that have no meaning yet."""
 
 
@@ -79,6 +79,7 @@ class _SubmissionJson(Model):
     tty: TerminalJson | None = None
     detached: bool = False
     format: bool = False
+    trace: bool = False
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -108,6 +109,7 @@ class _SubmissionJson(Model):
             tty=self.tty.value if self.tty else None,
             detached=self.detached,
             format=self.format,
+            trace=self.trace,
         )
 
 

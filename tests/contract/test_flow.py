@@ -107,7 +107,7 @@ class FakeSandbox:
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
     )
     formatters: Formatters = field(default_factory=dict)
-
+    traces: bool = True
     waits_s: float = 0.0
 
     async def trial(self) -> None:

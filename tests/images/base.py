@@ -22,6 +22,7 @@ def make_base(engine: Engine) -> None:
     shutil.rmtree(root / "var/cache/apt")
     _copy_apt(root)
     _copy_pip(root)
+    _copy_npm(root)
     with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
         subprocess.run(
             ["docker", "-H", f"unix://{engine.folder}/socket", "import", "-", BASE],
@@ -75,3 +76,13 @@ def _copy_pip(root: Path) -> None:
         if value:
             lines.append(f"{name} = {value}")
     (root / "etc/pip.conf").write_text("\n".join(lines) + "\n")
+
+
+def _copy_npm(root: Path) -> None:
+    registry = subprocess.run(
+        ["npm", "config", "get", "registry"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    lines = [f"registry={registry}"]
+    if (root / "etc/machine-authorities.pem").exists():
+        lines.append("cafile=/etc/machine-authorities.pem")
+    (root / "etc/npmrc").write_text("\n".join(lines) + "\n")

@@ -92,6 +92,8 @@ def test_the_full_image_has_every_language(docker: Engine) -> None:
     found = unprivileged(docker, "execute", "languages")
     assert {line.split()[0] for line in found.splitlines()} == LANGUAGES
     assert "not here" not in found
+    assert "formatted by /usr/local/bin/prettier" in found
+    assert "to format" not in found
 
 
 def test_the_small_image_has_no_compiler(docker: Engine) -> None:

@@ -1,0 +1,98 @@
+"""The file systems of which jails show one: the machine's, or those of images."""
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from occd import images
+from occd.config import Config
+from occd.data import data_folder
+from occd.errors import SandboxUnavailable
+from occd.sandbox import kernel
+from occd.sandbox.find import remedy
+from occd.sandbox.rootfs import MACHINE, build_rootfs, proc_mounts, shown_folders, shows_machine
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """`proc` are nsjail's arguments for /proc. `own`: none of the machine's folders was found in it."""
+
+    path: Path
+    proc: list[str]
+    own: bool
+
+
+@contextmanager
+def open_roots(config: Config, workspace: Path) -> Iterator[Mapping[str, Root]]:
+    """By their names (`Sandbox.roots`), the best first, in a folder of our private mounts. An image that is
+    built anew meanwhile is found at the next opening; until then its old files stay.
+
+    Raises SandboxUnavailable.
+    """
+    with ExitStack() as ours:
+        yield {
+            name: ours.enter_context(_root(config, workspace, name))
+            for name in config.sandbox.roots
+        }
+
+
+@contextmanager
+def _root(config: Config, workspace: Path, name: str) -> Iterator[Root]:
+    with ExitStack() as ours:
+        path = workspace / (f"root-{name}" if name else "root")
+        path.mkdir(mode=0o755)
+        ours.callback(kernel.unmount_all, str(path))
+        try:
+            source = ours.enter_context(_image(config, name)) if name else MACHINE
+            _refuse_exposed_folders(config, source)
+            build_rootfs(path, source)
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"the file system of jails cannot be made ({error})",
+                remedy(name)
+                if name
+                else "Install occd again with a C compiler; `occd doctor` tells more",
+            ) from error
+        yield Root(path, proc_mounts(path), own=not shows_machine(path))
+
+
+@contextmanager
+def _image(config: Config, name: str) -> Iterator[Path]:
+    with images.opened(config.data_dir, name) as image:
+        shell = _architecture(image.root, "/bin/sh")
+        if shell is None:
+            raise SandboxUnavailable(f"the image {name} has no /bin/sh", remedy(name))
+        if shell != _architecture(data_folder("sandbox"), "bin/occd-init"):
+            raise SandboxUnavailable(
+                f"the image {name} is for {image.architecture}, and this machine is {platform.machine()}",
+                remedy(name),
+            )
+        yield image.root
+
+
+def _architecture(root: Path, program: str) -> bytes | None:
+    """What a program's header says, for comparison. None when there is no such program."""
+    with ExitStack() as ours:
+        try:
+            folder = os.open(root, os.O_PATH | os.O_CLOEXEC)
+            ours.callback(os.close, folder)
+            opened = kernel.open_within(folder, program)
+            ours.callback(os.close, opened)
+        except FileNotFoundError:
+            return None
+        header = ours.enter_context(open(kernel.shown(opened), "rb")).read(20)
+        return header[4:6] + header[18:]  # of ELF: the class, the order of bytes, the machine
+
+
+def _refuse_exposed_folders(config: Config, source: Path) -> None:
+    """Raises SandboxUnavailable when the data folder or the configuration lies where programs can read."""
+    for secret in (config.data_dir, config.config_dir):
+        for shown in shown_folders(source):
+            if secret.resolve().is_relative_to(shown):
+                raise SandboxUnavailable(
+                    f"{secret} lies below {shown}, which every program can read",
+                    "Choose another folder",
+                )
