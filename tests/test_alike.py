@@ -82,6 +82,54 @@ async def seen(lab: Lab, source: str, files: Sequence[File] = ()) -> list[list[s
     return found
 
 
+PROGRAMS = {
+    "hello": "print('hello')",
+    "memory": "block = bytearray(100 << 20)\nfor at in range(0, len(block), 4096): block[at] = 1",
+    "processor": "while time.process_time() < 0.5: pass",
+    "children": """
+for _ in range(3):
+    if not os.fork():
+        while time.process_time() < 0.2: pass
+        os._exit(0)
+for _ in range(3): os.wait()
+""",
+    "file": "for at in ('', '/tmp/', '/dev/shm/'): open(at + 'x', 'wb').write(bytes(15 << 20))",
+    "nowhere": "file = os.memfd_create('x')\nfor _ in range(10): os.write(file, bytes(1 << 20))",
+    "full": "for number in range(100): open(str(number), 'wb').write(bytes(1 << 20))",
+    "too much memory": "bytearray(1 << 30)",
+    "too much of two": "os.fork(); block = bytearray(200 << 20); time.sleep(60)",
+    "too much output": "while True: print('x' * 1000)",
+    "too long a file": "open('file', 'wb').write(bytes(1 << 26))",
+    "too much processor time": "while True: pass",
+    "too long": "print('before', flush=True); time.sleep(600)",
+    "too many files": "while True: os.dup(0)",
+    "signal": "print('before', flush=True); os.kill(os.getpid(), signal.SIGUSR1)",
+    "code": "sys.exit(139)",
+    "no core": "os.abort()",
+    "closed": "os.close(0); os.close(1); os.close(2)",
+    "orphan": "if os.fork(): os._exit(3)\nos.setsid(); time.sleep(600)",
+}
+ENDS = Limits(cpu_time=1.0, wall_time=8.0, memory=256 << 20, output=100_000, file_size=1 << 24)
+MEMORY = 8 << 20
+"""More than the limit, in a container, by what init has and what the kernel counts (`container.py`)."""
+PROCESSOR_S = 0.3
+
+
+async def test_programs_end_alike(lab: Lab, docker_engine: Reached) -> None:
+    """And the figures differ by less than MEMORY and PROCESSOR_S."""
+    async with opened(docker_engine) as containers:
+        for name, source in PROGRAMS.items():
+            one, other = [await each.python(source, ENDS) for each in (lab, containers)]
+            verdict, others = [
+                (each.exit_code, each.signal, each.limit, each.stdout, each.stderr)
+                for each in (one, other)
+            ]
+            assert verdict == others, name
+            assert abs(one.memory - other.memory) < MEMORY, (name, one, other)
+            assert abs(one.cpu_time - other.cpu_time) < PROCESSOR_S, (name, one, other)
+            assert (one.wall_time < 8.0) == (other.wall_time < 8.0) == (name != "too long")
+
+
 @pytest.mark.parametrize(
     "patterns", [("**",), ("*", "closed/**"), ("folder/**", "many/1??", "deep/**")]
 )

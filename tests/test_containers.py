@@ -8,7 +8,7 @@ from typing import Any
 import docker
 import pytest
 from engine import Reached
-from sandboxed import SHORT, Lab
+from sandboxed import SHORT, Lab, honest_share
 from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
@@ -154,3 +154,13 @@ async def test_threads_without_number_do_not_hold_init_up(docker_engine: Reached
         )
     assert (ran.signal, ran.limit) == ("SIGKILL", "wall_time")
     assert ran.wall_time < 10.0
+
+
+@pytest.mark.alone
+async def test_all_interactive_containers_share_the_processors_as_one(
+    docker_engine: Reached,
+) -> None:
+    """With a share for each, seven of them would leave another one an eighth. With two processors and one
+    thread each, it gets most of one."""
+    async with opened(docker_engine, slots=2) as lab:
+        assert await honest_share(lab, spinning=7, seconds=3.0) > 3

@@ -49,8 +49,12 @@ _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
 _PACK_BYTES = 64 * 2**20
 """For the names in one folder, and for tar."""
-_OWN_PROCESSES = 4
-"""init and a clerk; or who tidies the box, and tar."""
+_OWN_PROCESSES = 2
+"""init and a clerk. When the program has ended, there is room for others."""
+
+
+SHARES = 1024
+"""Docker's own, of a container that was given no other."""
 
 
 class Container:
@@ -63,6 +67,8 @@ class Container:
         self._said = bytearray()
         self._number = 0
         self._memory = self._processes = 0
+        self.shares = SHARES
+        """The weight with which it shares the processors with others."""
         self.gone = False
         """It has ended as a whole while its program ran, because its memory was used up."""
 

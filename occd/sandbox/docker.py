@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.container import Container
+from occd.sandbox.container import SHARES, Container
 from occd.sandbox.engine import Engine, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
@@ -86,6 +86,8 @@ class _Cell:
                 self._docker.container(self._root, run.limits.memory + size)
             )
             await container.fill(archives)
+            if run.interactive:
+                await stack.enter_async_context(self._docker.interactive(container))
             outcome = await container.run(run, self._docker.room(size), task_status)
             if (run.keep or run.collect) and not container.gone:
                 packed = self._new_file()
@@ -135,6 +137,8 @@ class _Docker:
         """The first has been waiting for the longest time."""
         self._making = 0
         self._came = trio.Condition()
+        self._interactive: set[Container] = set()
+        self._weighing = trio.Lock()
         self._limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
@@ -150,7 +154,11 @@ class _Docker:
 
     @property
     def isolation(self) -> Sequence[str]:
-        return [f"Docker with {self._first.runtime or 'runc'}: a container for each run"]
+        return [
+            f"Docker with {self._first.runtime or 'runc'}: a container for each run",
+            "the processors shared by job" if "cpu" in self.holds else
+            "weaker: a job that starts many sessions takes the processors from its neighbours",
+        ]  # fmt: skip
 
     @property
     def waits_s(self) -> float:
@@ -254,6 +262,30 @@ class _Docker:
     def room(self, size: int) -> int | None:
         """What `Container.run` is told of a box with `size` bytes."""
         return None if self._limits_stay else size
+
+    @asynccontextmanager
+    async def interactive(self, container: Container) -> AsyncIterator[None]:
+        """All interactive programs together get as much of the processors as one other program, or half of
+        that: their weights change when their number has doubled or halved."""
+        self._interactive.add(container)
+        try:
+            await self._weigh()
+            yield
+        finally:
+            self._interactive.remove(container)
+            self._nursery.start_soon(self._weigh)
+
+    async def _weigh(self) -> None:
+        if self._limits_stay:
+            return
+        async with self._weighing:
+            many = max(0, len(self._interactive) - 1)
+            shares = SHARES >> many.bit_length()
+            for each in tuple(self._interactive):
+                if each.shares != shares:
+                    with suppress(SandboxFailed):  # it has ended
+                        await self._engine.share(each.id, shares)
+                        each.shares = shares
 
     @asynccontextmanager
     async def container(self, root: str, memory: int) -> AsyncIterator[Container]:

@@ -85,7 +85,12 @@ class Engine:
 
     async def limit(self, container: str, memory: int, processes: int) -> None:
         """Set the limits of a container anew. `memory` is in bytes."""
-        await self._call(self._limit, container, memory, processes)
+        limits = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
+        await self._call(self._update, container, limits)
+
+    async def share(self, container: str, shares: int) -> None:
+        """Set the weight with which a container shares the processors with others."""
+        await self._call(self._update, container, {"CpuShares": shares})
 
     async def remove(self, container: str) -> None:
         """Kill and remove a container, if it is there."""
@@ -182,9 +187,8 @@ class Engine:
             raise
         return container, sock
 
-    def _limit(self, container: str, memory: int, processes: int) -> None:
+    def _update(self, container: str, limits: dict[str, int]) -> None:
         # The SDK's own call knows no limit of processes.
-        limits = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
         url = self._client._url("/containers/{0}/update", container)
         self._client._raise_for_status(self._client._post_json(url, data=limits))
 
