@@ -1,4 +1,4 @@
-import type { Data, DeadLetter, Language, Limits, Me, Overview, Problem, Submission } from './messages'
+import type { Call, Data, DeadLetter, Language, Limits, Me, Overview, Problem, Submission } from './messages'
 import { say } from './say'
 
 export class ProblemError extends Error {
@@ -33,6 +33,9 @@ export interface Bounds {
   ceilings: Limits
   sources_bytes: number
 }
+
+/** The system calls that a program made. */
+export const calls = async (id: string) => ((await get(`api/v1/submissions/${id}/trace`)) as { calls: Call[] }).calls
 
 export async function limits(): Promise<Bounds> {
   return (await get('api/v1/limits')) as Bounds

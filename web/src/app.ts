@@ -356,6 +356,7 @@ function run(live = false): void {
     ...sent(workspace.program, choice.language),
     stdin,
     ...submitted(chosen),
+    ...(chosen.trace && choice.language.trace === true ? { trace: true } : {}),
     // One rule: what gets input reads that, then its end; what gets none talks to the person.
     ...(stdin === '' ? { tty: results.terminal() } : {}),
     artifacts: pictures,

@@ -7,6 +7,8 @@ import { has, isList, isNumber, isText, orNothing, orNull, parsed } from './pars
 const isData = (value: unknown): boolean => isText(value) || has<{ base64: string }>({ base64: isText })(value)
 const isObject = has<object>({})
 
+const isCount = has({ call: isText, count: isNumber, failed: isNumber, refused: isNumber, seconds: isNumber })
+
 const isResult = has({
   id: isText,
   verdict: isText,
@@ -15,6 +17,7 @@ const isResult = has({
   compile: orNull(isObject),
   run: orNull(isObject),
   artifacts: orNothing(isList(has({ name: isText, bytes: isNumber, type: isText }))),
+  trace: orNothing(orNull(has({ ended: isText, calls: isNumber, counts: isList(isCount) }))),
   attempts: isNumber,
 })
 

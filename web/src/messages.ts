@@ -29,6 +29,8 @@ export interface Language {
   flags: { compiled: boolean; named_by_source: boolean }
   /** Whether the server can format its programs. */
   format: boolean
+  /** Whether one may ask for a trace of its programs. */
+  trace?: boolean
   limits: Limits
   problems: Pattern[]
 }
@@ -60,6 +62,8 @@ export interface Submission {
   limits?: Partial<Limits>
   /** The program is formatted instead of run. */
   format?: boolean
+  /** The system calls of the program are listed. */
+  trace?: boolean
 }
 
 /** What one may use, in pieces, seconds or bytes. */
@@ -109,6 +113,35 @@ export interface Artifact {
   type: string
 }
 
+/** All system calls of one name that a program made. */
+export interface CallCount {
+  call: string
+  count: number
+  failed: number
+  refused: number
+  seconds: number
+}
+
+/** The system calls of a program. `ended` says why the list ends where it ends. */
+export interface Trace {
+  ended: string
+  calls: number
+  counts: CallCount[]
+}
+
+/** One of them. */
+export interface Call {
+  number: number
+  process: number
+  at: number
+  seconds: number | null
+  call: string
+  arguments: string[]
+  result: string | null
+  error: string | null
+  refused: boolean
+}
+
 export interface Result {
   id: string
   verdict: string
@@ -117,6 +150,7 @@ export interface Result {
   compile: Outcome | null
   run: Outcome | null
   artifacts?: Artifact[]
+  trace?: Trace | null
   attempts: number
 }
 

@@ -17,9 +17,11 @@ export interface Chosen {
   env: Variable[]
   /** Times in seconds, sizes in MB, of 2^20 bytes. */
   limits: Partial<Record<LimitName, string>>
+  /** The system calls are listed. */
+  trace: boolean
 }
 
-export const nothing: Chosen = { compileArgs: '', args: '', env: [], limits: {} }
+export const nothing: Chosen = { compileArgs: '', args: '', env: [], limits: {}, trace: false }
 
 export const limitNames: readonly LimitName[] = ['cpu_time', 'wall_time', 'memory', 'processes', 'output', 'file_size']
 export const unitOf = (name: LimitName): number => (name === 'memory' || name === 'output' || name === 'file_size' ? 2 ** 20 : 1)
@@ -142,13 +144,13 @@ export function newOptions(store: Store): Options {
   }
 }
 
-function isDefault({ compileArgs, args, env, limits }: Chosen): boolean {
-  return compileArgs === '' && args === '' && env.length === 0 && Object.keys(limits).length === 0
+function isDefault({ compileArgs, args, env, limits, trace }: Chosen): boolean {
+  return !trace && compileArgs === '' && args === '' && env.length === 0 && Object.keys(limits).length === 0
 }
 
 /** What was kept may have been written by another version of the page. Empty rows and fields are no choice. */
 function sound(value: unknown): Chosen {
-  const { compileArgs, args, env, limits } = (value ?? {}) as Partial<Record<keyof Chosen, unknown>>
+  const { compileArgs, args, env, limits, trace } = (value ?? {}) as Partial<Record<keyof Chosen, unknown>>
   const kept = (limits ?? {}) as Partial<Record<LimitName, unknown>>
   return {
     compileArgs: text(compileArgs),
@@ -157,6 +159,7 @@ function sound(value: unknown): Chosen {
       .map((each: Partial<Variable> | null) => ({ name: text(each?.name), value: text(each?.value) }))
       .filter(({ name, value }) => name !== '' || value !== ''),
     limits: Object.fromEntries(limitNames.map((name) => [name, text(kept[name]).trim()]).filter(([, each]) => each !== '')),
+    trace: trace === true,
   }
 }
 

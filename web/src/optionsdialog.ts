@@ -181,6 +181,16 @@ function draw(shown: Shown): void {
     return make('div', { class: 'pick' }, make('label', { for: select.id }, label), select)
   }
 
+  function traces(): HTMLElement[] {
+    const box = make('input', { type: 'checkbox', id: 'options-trace', 'data-testid': 'options-trace', 'aria-describedby': 'options-trace-hint' })
+    box.checked = chosen.trace
+    box.addEventListener('change', () => choose({ trace: box.checked }))
+    return [
+      make('div', { class: 'check' }, box, make('label', { for: box.id }, say('options_trace'))),
+      make('p', { class: 'hint', id: 'options-trace-hint' }, say('options_trace_hint')),
+    ]
+  }
+
   const reset = make('button', { type: 'button', 'data-testid': 'options-reset' }, say('options_reset'))
   reset.addEventListener('click', () => {
     options.choose(language.id, nothing)
@@ -198,6 +208,7 @@ function draw(shown: Shown): void {
     ...(language.flags.compiled ? [...words('compileArgs', 'compile_args', say('options_compile_args'), say('options_compiler_gets')), chips()] : []),
     ...words('args', 'args', say('options_args'), say('options_program_gets')),
     ...environment(),
+    ...(language.trace === true ? traces() : []),
     make('h3', {}, say('options_limits')),
     make('div', { class: 'limits' }, ...limitNames.map(limit)),
     make('p', { class: 'hint' }, say('options_interactive')),

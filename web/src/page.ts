@@ -92,6 +92,7 @@ export const page = {
   compileOutput: find('compile-output', HTMLElement),
   output: find('output', HTMLElement),
   pictures: find('pictures', HTMLElement),
+  trace: find('trace', HTMLElement),
   terminal: find('terminal', HTMLElement),
   keys: find('keys', HTMLElement),
 }

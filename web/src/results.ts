@@ -1,5 +1,6 @@
 import { mostCounted, newAnnouncer } from './announce'
 import { newBinary } from './binary'
+import { chunk } from './chunk'
 import { newCompiled } from './compiled'
 import { setHidden } from './elements'
 import type { Decisive } from './finding'
@@ -79,6 +80,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
   let idle: number | null = null
   let compiling = false
   let busy = { headline: '', line: '' }
+  let traced: Result | null = null
   let complained = false
   let away = false
   let kept = ''
@@ -111,6 +113,15 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     page.memory.textContent = figure(outcome?.memory, bytes)
   }
 
+  /** Few want it, so what draws it comes when it is wanted. */
+  async function showTrace(result: Result): Promise<void> {
+    traced = result
+    const { trace } = result
+    if (trace === undefined || trace === null) return
+    const { draw } = await chunk(import('./traced'))
+    if (traced === result) draw(page.trace, { ...result, trace })
+  }
+
   function clear(): void {
     output.clear()
     compileOutput.clear()
@@ -121,6 +132,8 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
     pane(tty)
     if (tty) screen.begin()
     page.pictures.replaceChildren()
+    traced = null
+    setHidden(page.trace, true)
     stopClock()
     usage(null)
     placeholder('')
@@ -279,6 +292,7 @@ export function newResults(screen: Screen, linked: (text: string) => HTMLElement
       usage(outcome)
       const left = shown(result)
       page.pictures.replaceChildren(...left)
+      showTrace(result).catch(() => undefined)
       placeholder(left.length > 0 ? '' : nothing(result, tty, store.get('has-printed') === null))
       page.result.classList.toggle('compiled-only', result.run === null)
       if (raw.size > 0) store.set('has-printed', 'yes')

@@ -33,4 +33,4 @@ export function allOf(kind: 'editor'): Record<string, string> {
 }
 
 /** The phrase of a name that may have none, such as a signal's. */
-export const sayOf = (kind: 'signal' | 'crash' | 'flush' | 'theme' | 'overview_verdict', name: string): string | undefined => all[`${kind}_${name}`]
+export const sayOf = (kind: 'signal' | 'crash' | 'flush' | 'theme' | 'trace_ended' | 'overview_verdict', name: string): string | undefined => all[`${kind}_${name}`]
