@@ -18,16 +18,18 @@ from engine import Reached
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
+import occd.sandbox.host
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
 from occd.sandbox.probe import probe
 
-Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor"]
+Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor", "nsjail-sampled"]
 """nsjail: as root. nsjail-user: as a normal user. nsjail-container: in a container without any privilege.
-docker: with runc. gvisor: Docker with runsc."""
+docker: with runc. gvisor: Docker with runsc. nsjail-sampled: as root, without control groups."""
 
-PLACES: tuple[Place, ...] = get_args(Place)
+PLACES: tuple[Place, ...] = get_args(Place)[:-1]
+"""Of the printed table."""
 APART: tuple[Place, ...] = ("nsjail-user", "nsjail-container")
 """Here the whole process of the tests lives in the place: see `apart_places.py`."""
 Outcome = Literal["held", "not_applicable", "not_held", "failed"]
@@ -69,14 +71,16 @@ def places_of(marks: Collection[str], only: Place | None) -> Sequence[Place]:
         return [only] if everywhere else []
     if not everywhere or "contract" not in marks:
         return ["nsjail"]
-    return ["nsjail", "docker", "gvisor"] if "core" in marks else ["nsjail", "docker"]
+    sampled: list[Place] = ["nsjail-sampled"] if "sampled" in marks else []
+    gvisor: list[Place] = ["gvisor"] if "core" in marks else []
+    return ["nsjail", *sampled, "docker", *gvisor]
 
 
 def place_of(item: pytest.Item) -> Place | None:
     """Where this test of a promise runs."""
     found = getattr(item, "callspec", None)
     place: Place | None = found and found.params.get("place")
-    return place if place in PLACES else None
+    return place if place in get_args(Place) else None
 
 
 def mark_known(items: Sequence[pytest.Item]) -> None:
@@ -106,9 +110,12 @@ async def opened(
 ) -> AsyncIterator[Sandbox]:
     """The sandbox of a place. No container of it is left."""
     if place not in _RUNTIMES:
-        async with open_sandbox(Config(), cache) as sandbox:
-            assert ("own-uid" in sandbox.holds) == (place == "nsjail")
-            yield sandbox
+        with pytest.MonkeyPatch.context() as patch:
+            if place == "nsjail-sampled":
+                patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
+            async with open_sandbox(Config(), cache) as sandbox:
+                assert ("own-uid" in sandbox.holds) == (place not in APART)
+                yield sandbox
         return
     host, runtime = engine().host, _RUNTIMES[place]
     config = Config(

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from threading import Timer
 from typing import Any
 
@@ -23,35 +22,20 @@ import trio.testing
 from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in
 from terminals import Screen, at_terminal, python_at_terminal, shown_by
 
-import occd.sandbox.host
-from occd.config import Config
 from occd.errors import out_of_descriptors
 from occd.inputs import Limits, Terminal
 from occd.model import File
 from occd.rules import Broken
-from occd.sandbox import Null, open_sandbox
+from occd.sandbox import Null
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.terminal import Window
 
-pytestmark = [pytest.mark.promise, pytest.mark.contract]
+pytestmark = [pytest.mark.promise, pytest.mark.contract, pytest.mark.sampled]
 
 MIB = 2**20
 C = ctypes.CDLL(None, use_errno=True)
 C.mmap.restype = ctypes.c_void_p
 FLOOD = replace(LONG, output=64 * MIB)
-
-
-@pytest.fixture(params=["control groups", "sampled"])
-async def lab(
-    request: pytest.FixtureRequest,
-    nothing_left_over: None,
-    language_cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Lab]:
-    if request.param == "sampled":
-        monkeypatch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
-    async with open_sandbox(Config(), language_cache) as sandbox:
-        yield Lab(sandbox)
 
 
 @asynccontextmanager
@@ -243,7 +227,7 @@ async def test_what_is_typed_is_shown_and_can_be_erased(lab: Lab) -> None:
 
 @pytest.mark.core
 async def test_ctrl_c_ends_the_program_as_in_a_shell(lab: Lab) -> None:
-    async with shell(lab, ["/bin/cat"]) as screen:
+    async with shell(lab, ["/bin/cat"], limits=replace(LONG, wall_time=10.0)) as screen:
         await screen.type(b"\x03")
     assert screen.ending == (None, "SIGINT", None)
 
