@@ -1,6 +1,7 @@
 """`make bench`: what a hello costs, what a test costs, how soon output is seen, and a classroom.
-`PARTS="judging classroom"` measures only those. Three parts must be named: `page`, which takes a quarter of
-an hour, `accounts`, what accounts and quotas add to a hello, and `metrics`, what metrics add."""
+`PARTS="judging classroom"` measures only those. Four parts must be named: `page`, which takes a quarter of
+an hour, `accounts`, what accounts and quotas add to a hello, `metrics`, what metrics add, and `docker`,
+a hello in containers."""
 
 import argparse
 
@@ -8,6 +9,7 @@ import trio
 
 from bench.accounts import accounts
 from bench.classroom import classroom
+from bench.docker import docker
 from bench.hello import hello
 from bench.judging import judging
 from bench.live import live
@@ -23,8 +25,9 @@ PARTS = {
     "accounts": accounts,
     "metrics": metrics,
     "page": page,
+    "docker": docker,
 }
-NAMED = {"accounts", "metrics", "page"}
+NAMED = {"accounts", "docker", "metrics", "page"}
 """The parts that are measured only when they are named."""
 
 

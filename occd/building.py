@@ -62,7 +62,7 @@ def images(
     wanted = [describe(name) for name in names or config.sandbox.images or (USUAL,)]
     if script:
         for each in wanted:
-            click.echo(script_of(each.packages), nl=False)
+            click.echo(script_of(each), nl=False)
         return
     for each in wanted:
         refuse_what_cannot_begin(each)

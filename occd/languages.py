@@ -73,6 +73,8 @@ class Language:
     compile_limits: Limits
     formatters: tuple[Formatter, ...]
     """The first that answers is used."""
+    prepare: str | None
+    """A shell script that makes a file system ready, where the packages alone are not enough."""
     compile_args: tuple[str, ...]
     """Arguments for the compiler that people often add, for those who choose some."""
     hello: str
@@ -277,7 +279,7 @@ def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         values["install"] = load_packages(values.get("install"))
-        for name in ("file_name_pattern", "out_of_memory", "compile"):
+        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare"):
             values.setdefault(name, None)
         for name in ("aliases", "strip", "compile_args"):
             values.setdefault(name, [])

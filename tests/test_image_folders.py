@@ -21,6 +21,7 @@ from occd.images import (
     opened,
 )
 from occd.images.build import put, remove_leftovers
+from occd.images.script import script, steps
 from occd.images.source import refuse_what_cannot_begin
 from occd.languages import Packages, load_languages
 
@@ -70,6 +71,16 @@ def test_what_an_image_needs_of_pip_and_npm_has_its_interpreter(tmp_path: Path) 
     )
     packages = load_description(tmp_path / "own.toml").packages
     assert packages == Packages(("nodejs", "python3", "sqlite3", "zip"), ("ruff==1",), ("a@2",))
+
+
+def test_what_makes_a_language_ready_comes_after_its_packages() -> None:
+    description = describe("debian-13")
+    assert [name for name, _ in description.prepare] == ["Go"]
+    told, prepare = list(steps(description))[-1]
+    assert told == "what makes Go ready"
+    assert "go build std" in prepare
+    assert script(description).endswith(prepare + "\n")
+    assert replace(description, prepare=()).digest != description.digest
 
 
 @pytest.mark.parametrize(
@@ -175,7 +186,7 @@ def test_a_source_that_does_not_answer_is_told_with_the_last_words(tmp_path: Pat
         "--data-dir", tmp_path, "images", "debian-12", "--mirror", "http://[::1]:1/debian"
     )
     assert code == 125
-    assert "1/6 Debian bookworm from http://[::1]:1/debian" in said
+    assert "1/7 Debian bookworm from http://[::1]:1/debian" in said
     assert "\noccd: debian-12: step 1 failed with 1. It said last:\n" in said
     assert "E: " in said
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["lock"]

@@ -99,7 +99,6 @@ WITHIN = {
     ("migration", "datafile"),
     ("languages", "config"),
     ("images", "languages"),
-    ("images.script", "languages"),
     ("roles.ws", "roles.submit"),
 }
 """The only imports between neighbours of one layer."""

@@ -38,11 +38,13 @@ class Description:
     release: str
     languages: tuple[str, ...]
     packages: Packages
+    prepare: tuple[tuple[str, str], ...] = ()
+    """Scripts that make it ready when the packages are there, with the names of their languages."""
 
     @property
     def digest(self) -> str:
         """Changes when an image that was built before is no longer as described."""
-        said = [_FORM, self.release, asdict(self.packages), written()]
+        said = [_FORM, self.release, asdict(self.packages), self.prepare, written()]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -98,7 +100,9 @@ def load_description(path: Path) -> Description:
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ConfigError(f"{path.name}: {told}") from error
-    return Description(path.stem, release, tuple(ids), _together(wanted))
+    chosen = [languages[id] for id in ids]
+    prepare = tuple((each.name, each.prepare.strip()) for each in chosen if each.prepare)
+    return Description(path.stem, release, tuple(ids), _together(wanted), prepare)
 
 
 def _together(each: list[Packages]) -> Packages:

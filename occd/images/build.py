@@ -97,7 +97,7 @@ class _Build:
         self._source = source
         self._progress = progress
         self._lock = lock
-        self._steps = list(steps(description.packages))
+        self._steps = list(steps(description))
         self._number = 0
 
     def make(self) -> None:

@@ -1,8 +1,8 @@
-"""What installs the packages of an image: shell scripts, for a root of our own and for a container alike."""
+"""What fills an image: shell scripts, for a root of our own and for a container alike."""
 
 from collections.abc import Iterator
 
-from occd.languages import Packages
+from occd.images import Description
 
 _QUIET = "apt-get -q -y -o Dpkg::Use-Pty=0"
 _INSTALL = f"{_QUIET} install --no-install-recommends"
@@ -17,8 +17,9 @@ _NPM = (
 )
 
 
-def steps(packages: Packages) -> Iterator[tuple[str, str]]:
+def steps(description: Description) -> Iterator[tuple[str, str]]:
     """For a person, what each step does; and its script. All run as root, one after the other."""
+    packages = description.packages
     yield "Debian's list of packages, with security fixes", f"{_QUIET} update --error-on=any"
     if packages.apt:
         count = len(packages.apt)
@@ -37,11 +38,13 @@ def steps(packages: Packages) -> Iterator[tuple[str, str]]:
             f"by npm: {', '.join(packages.npm)}",
             f"{_INSTALL} npm\n{_NPM} {' '.join(packages.npm)}\n{_AWAY} npm\nrm -rf /tmp/npm",
         )
+    for name, each in description.prepare:
+        yield f"what makes {name} ready", each
 
 
-def script(packages: Packages) -> str:
+def script(description: Description) -> str:
     """All steps as one script, which ends where something fails."""
     lines = ["set -e", "export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8"]
-    for told, each in steps(packages):
+    for told, each in steps(description):
         lines += [f"# {told}", each]
     return "\n".join([*lines, ""])

@@ -17,15 +17,16 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import IO
 
 import trio
 
 from occd.errors import SandboxFailed
-from occd.inputs import Terminal
+from occd.inputs import Limits, Terminal
 from occd.model import Outcome, Stream
 from occd.sandbox import Run, Running
-from occd.sandbox.engine import Engine
+from occd.sandbox.engine import Bounds, Engine
 from occd.sandbox.group import Usage
 from occd.sandbox.init import Answer, End, Hello, decode, encode_go
 from occd.sandbox.output import Output
@@ -49,24 +50,33 @@ _OWN_BYTES = 6 * 2**20
 """Memory of init and of the kernel's account of an empty container."""
 _PACK_BYTES = 64 * 2**20
 """For the names in one folder, and for tar."""
+_BOX_STEP = 2**20
 _OWN_PROCESSES = 2
 """init and a clerk. When the program has ended, there is room for others."""
-
-
 SHARES = 1024
 """Docker's own, of a container that was given no other."""
 
 
+def bounds(limits: Limits, box: int) -> Bounds:
+    """What a container needs for a job with these limits, whose box is full of so many bytes."""
+    steps = -(-box // _BOX_STEP)  # so that most jobs need what their containers were made with
+    return Bounds(
+        limits.memory + max(1, steps) * _BOX_STEP + _OWN_BYTES, limits.processes + _OWN_PROCESSES
+    )
+
+
 class Container:
-    def __init__(self, engine: Engine, number: str, sock: socket.socket) -> None:
+    def __init__(self, engine: Engine, number: str, sock: socket.socket, bounds: Bounds) -> None:
+        """`bounds` are those that it was made with."""
         self._engine = engine
+        self._made_with = bounds
+        self._wanted: Bounds | None = None
         self.id = number
         self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._came = bytearray()
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
-        self._memory = self._processes = 0
         self.shares = SHARES
         """The weight with which it shares the processors with others."""
         self.gone = False
@@ -108,15 +118,13 @@ class Container:
                 raise SandboxFailed(f"the files of the box cannot be unpacked{self.said()}")
 
     async def run(
-        self, run: Run, box: int | None, task_status: trio.TaskStatus[Running]
+        self, run: Run, bounds: Bounds | None, task_status: trio.TaskStatus[Running]
     ) -> Outcome:
-        """Run the program to its end. `box` has the bytes that the box is full of. None: the container keeps
-        the limits that it was made with."""
+        """Run the program to its end, within these bounds. None: the container keeps those that it has."""
         limits = run.limits
-        if box is not None:
-            self._memory = limits.memory + box + _OWN_BYTES
-            self._processes = limits.processes + _OWN_PROCESSES
-            await self._engine.limit(self.id, self._memory, self._processes)
+        self._wanted = bounds
+        if bounds and bounds != self._made_with:  # the engine takes 10 ms to 30 ms for it
+            await self._engine.limit(self.id, bounds)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
         outcome: Outcome | None = None
@@ -140,8 +148,9 @@ class Container:
         """Write the box as a tar archive. Nothing of the program is left.
 
         Raises SandboxFailed when the archive has more than `most` bytes."""
-        if self._memory:  # the program may have left none to pack with
-            await self._engine.limit(self.id, self._memory + _PACK_BYTES, self._processes)
+        if self._wanted:  # the program may have left no memory to pack with
+            more = replace(self._wanted, memory=self._wanted.memory + _PACK_BYTES)
+            await self._engine.limit(self.id, more)
         await self._send(b"C")
         while True:
             kind, body = await self.next_frame()

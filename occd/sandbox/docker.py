@@ -26,8 +26,8 @@ from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.container import SHARES, Container
-from occd.sandbox.engine import Engine, Wall
+from occd.sandbox.container import SHARES, Container, bounds
+from occd.sandbox.engine import Bounds, Engine, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import Waits
@@ -46,6 +46,7 @@ _CLOSE_S = 30.0
 _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
+_TRIAL_BOUNDS = Bounds(_EATS, 256)
 _OOM_S = 5.0
 _SENTRY_BYTES = 64 * 2**20
 """Memory of gVisor's kernel, beside that of the programs."""
@@ -82,13 +83,13 @@ class _Cell:
         async with AsyncExitStack() as stack:
             archives = await self._archives(run, stack)
             size = sum(_size(each) for each in archives)
-            container = await stack.enter_async_context(
-                self._docker.container(self._root, run.limits.memory + size)
-            )
+            wanted = self._docker.bounds(run.limits, size)
+            container = await stack.enter_async_context(self._docker.container(self._root, wanted))
             await container.fill(archives)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
-            outcome = await container.run(run, self._docker.room(size), task_status)
+            changed = None if self._docker.limits_stay else wanted
+            outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
                 packed = self._new_file()
                 with packed.open("wb") as into:
@@ -139,7 +140,7 @@ class _Docker:
         self._came = trio.Condition()
         self._interactive: set[Container] = set()
         self._weighing = trio.Lock()
-        self._limits_stay = False
+        self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self.holds: Holds = ()
         self.languages = load_languages()
@@ -180,7 +181,7 @@ class _Docker:
         argv = ["/bin/sh", "-c", _EXAMINE]
         run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
-        container = await self._make(replace(self._first, memory=_EATS))
+        container = await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
         outcome: Outcome | None = None
         with send, stdin:
             try:
@@ -202,14 +203,13 @@ class _Docker:
         took_all = outcome is not None and outcome.succeeded
         bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
-        self._limits_stay = not updates
+        self.limits_stay = not updates
         self._walls = {
             root: replace(
                 wall,
                 one_terminal=not own_kernel,  # it would not know the machine's terminals
                 init_is_root=bool(opened),
-                memory=wall.memory if updates else self._usual_memory() + _SENTRY_BYTES,
-                processes=wall.processes if updates else _SENTRY_THREADS,
+                bounds=wall.bounds if updates else _around(self._usual_memory()),
             )
             for root, wall in self._walls.items()
         }
@@ -233,7 +233,7 @@ class _Docker:
     async def _updates(self, container: Container) -> bool:
         """Whether the limits of a container can be set anew."""
         try:
-            await self._engine.limit(container.id, _EATS, self._first.processes)
+            await self._engine.limit(container.id, _TRIAL_BOUNDS)
         except SandboxFailed:  # gVisor cannot
             return False
         return True
@@ -259,9 +259,12 @@ class _Docker:
                 Path(folder),
             )
 
-    def room(self, size: int) -> int | None:
-        """What `Container.run` is told of a box with `size` bytes."""
-        return None if self._limits_stay else size
+    def bounds(self, limits: Limits, box: int) -> Bounds | None:
+        """What the container of a job needs. None: it keeps what the containers that stand ready have."""
+        if not self.limits_stay:
+            return bounds(limits, box)
+        memory = limits.memory + box
+        return _around(memory) if memory > self._usual_memory() else None
 
     @asynccontextmanager
     async def interactive(self, container: Container) -> AsyncIterator[None]:
@@ -276,7 +279,7 @@ class _Docker:
             self._nursery.start_soon(self._weigh)
 
     async def _weigh(self) -> None:
-        if self._limits_stay:
+        if self.limits_stay:
             return
         async with self._weighing:
             many = max(0, len(self._interactive) - 1)
@@ -288,11 +291,10 @@ class _Docker:
                         each.shares = shares
 
     @asynccontextmanager
-    async def container(self, root: str, memory: int) -> AsyncIterator[Container]:
-        """`memory` is what the program and its box may have, in bytes."""
+    async def container(self, root: str, bounds: Bounds | None) -> AsyncIterator[Container]:
         wall = self._walls[root]
-        if self._limits_stay and memory > wall.memory - _SENTRY_BYTES:
-            container = await self._make(replace(wall, memory=memory + _SENTRY_BYTES))
+        if self.limits_stay and bounds:
+            container = await self._make(replace(wall, bounds=bounds))
         else:
             container = self._take(root) or await self._make(wall)
         self._nursery.start_soon(self._prepare, root)
@@ -316,7 +318,7 @@ class _Docker:
         with self._waits.one_more():
             user = [str(wall.user)] if wall.init_is_root else []
             number, sock = await self._engine.start(wall, [INIT, "relay", *user])
-            container = Container(self._engine, number, sock)
+            container = Container(self._engine, number, sock, wall.bounds)
             try:
                 await container.ready()
             except BaseException:
@@ -355,6 +357,11 @@ class _Docker:
             await self._engine.remove(number)
 
 
+def _around(memory: int) -> Bounds:
+    """Of a container whose kernel holds a job's limits."""
+    return Bounds(memory + _SENTRY_BYTES, _SENTRY_THREADS)
+
+
 @asynccontextmanager
 async def open_docker(
     config: Config, cache: Path | None, only: str | None
@@ -379,8 +386,7 @@ async def open_docker(
             "memlock": 8 << 20,
         },
         masked=covered_paths(),
-        memory=2**29,
-        processes=256,
+        bounds=bounds(Limits(), 0),
     )
     try:
         engine = Engine(settings.host)

@@ -36,6 +36,14 @@ LABEL = "org.occd.daemon"
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """The limits of a container. `memory` is in bytes."""
+
+    memory: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wall:
     """How each container is made. `label` names this daemon."""
 
@@ -47,8 +55,7 @@ class Wall:
     tmpfs: dict[str, str]
     ulimits: dict[str, int]
     masked: list[str]
-    memory: int
-    processes: int
+    bounds: Bounds
     one_terminal: bool = False
     """Whether the container's terminals are a file system that gives one."""
     init_is_root: bool = False
@@ -83,8 +90,9 @@ class Engine:
         """Start a container, whose id is returned, with the socket of its stdin, stdout and stderr."""
         return await self._call(self._start, wall, argv)
 
-    async def limit(self, container: str, memory: int, processes: int) -> None:
-        """Set the limits of a container anew. `memory` is in bytes."""
+    async def limit(self, container: str, bounds: Bounds) -> None:
+        """Set the limits of a container anew."""
+        memory, processes = bounds.memory, bounds.processes
         limits = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
         await self._call(self._update, container, limits)
 
@@ -142,9 +150,9 @@ class Engine:
             ipc_mode="private",
             cgroupns="private",
             mounts=[_ONE_TERMINAL] if wall.one_terminal else [],
-            mem_limit=wall.memory,
-            memswap_limit=wall.memory,
-            pids_limit=wall.processes,
+            mem_limit=wall.bounds.memory,
+            memswap_limit=wall.bounds.memory,
+            pids_limit=wall.bounds.processes,
             ulimits=[
                 docker.types.Ulimit(name=name, soft=most, hard=most)
                 for name, most in wall.ulimits.items()

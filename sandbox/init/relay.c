@@ -160,19 +160,26 @@ static pid_t run_tool(const char *const *argv, int in, int out) {
     _exit(125);
 }
 
-static void unpack(const char *bytes, size_t size) {
+static void start_unpacker(void) {
     static const char *const argv[] = {"/bin/tar", "--extract", "--preserve-permissions", "--no-same-owner",
                                        "--delay-directory-restore", "--skip-old-files", NULL};
-    if (unpacking < 0) {
-        int ends[2];
-        if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
-        unpacker = run_tool(argv, ends[0], -1);
-        close(ends[0]);
-        unpacking = ends[1];
-    }
+    int ends[2];
+    if (unpacking >= 0) return;
+    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+    unpacker = run_tool(argv, ends[0], -1);
+    close(ends[0]);
+    unpacking = ends[1];
+}
+
+static int32_t end_unpacker(void) {
+    close_side(&unpacking);
+    return end_of(unpacker);
+}
+
+static void unpack(const char *bytes, size_t size) {
+    start_unpacker();
     if (size == 0) {
-        close_side(&unpacking);
-        int32_t status = end_of(unpacker);
+        int32_t status = end_unpacker();
         tell('U', &status, sizeof status);
     }
     while (size) {
@@ -221,6 +228,7 @@ static void begin(char *bytes, size_t size) {
     struct go *go = (struct go *)bytes;
     int files[4], count = 0;
     if (size < sizeof *go) give_up("go");
+    if (unpacking >= 0) end_unpacker(); /* there was nothing to unpack */
     if (!go->rows) {
         make_pipe(&stdin_side, &files[0], 0);
         make_pipe(&streams[0], &files[1], 1);
@@ -427,5 +435,6 @@ int start_relay(void) {
     fcntl(to_occd, F_SETFL, O_NONBLOCK);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) != 0) give_up("socketpair");
     init_side = sides[0];
+    start_unpacker(); /* so that it waits for the job: its start takes a tenth of a hello in gVisor */
     return sides[1];
 }

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 NAMES = ("debian-12", "debian-13")
 NEWEST = {"python": "3.13", "c": "14", "cpp": "14", "java": "21", "go": "1.24", "rust": "1.85"}
 """The versions that Debian 13 has."""
-_STEP = re.compile(r"occd: debian-1[23]: (\d)/6 .* … \d+ s")
+_STEP = re.compile(r"occd: debian-1[23]: (\d)/7 .* … \d+ s")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,10 @@
 # go.sh GO PROGRAM FOLDER ARGUMENTS...
 # Builds the package in FOLDER: as a part of its module when there is a go.mod, else from its files alone.
+# An image has the library in compiled form, to be read there. A time of now keeps Go from tidying it.
+if [ -d /usr/local/share/occd-go ] && mkdir -p "$GOCACHE"; then
+    ln -s /usr/local/share/occd-go/?? /usr/local/share/occd-go/README "$GOCACHE"
+    date +%s > "$GOCACHE/trim.txt"
+fi
 go=$1 program=$PWD/$2 folder=$3
 shift 3
 set -- "$@" -o "$program"
