@@ -168,6 +168,13 @@ class _Docker:
     async def examine(self) -> None:
         """Find out what holds, by a container of its own."""
         gives = await self._engine.gives()
+        runtime = self._first.runtime
+        if runtime and runtime not in gives.runtimes and "." not in runtime:  # a shim is not listed
+            raise SandboxUnavailable(
+                f"sandbox.runtime: Docker's engine knows no runtime {runtime}, only "
+                f"{', '.join(sorted(gives.runtimes))}",
+                f"Add {runtime} to `runtimes` in the engine's daemon.json, and restart the engine",
+            )
         told, heard_at = bytearray(), 0.0
         send, stdin = trio.open_memory_channel[bytes](1)
 

@@ -66,10 +66,11 @@ class Wall:
 @dataclass(frozen=True, slots=True)
 class Gives:
     """What an engine says of itself: it can limit memory; it shares the processors by container. Whether the
-    runtime goes along is another question."""
+    runtime goes along is another question. `runtimes` are the names that it was given."""
 
     memory: bool
     cpu: bool
+    runtimes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,9 @@ class Engine:
 
     def _gives(self) -> Gives:
         told = self._client.info()
-        return Gives(told.get("MemoryLimit") is True, told.get("CPUShares") is True)
+        return Gives(
+            told.get("MemoryLimit") is True, told.get("CPUShares") is True, tuple(told["Runtimes"])
+        )
 
     def _ran_out(self, container: str) -> bool:
         # The engine does not end an answer without `until`, and has its own clock.
