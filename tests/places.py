@@ -139,7 +139,8 @@ async def opened(
             while await client.of(label):  # noqa: ASYNC110
                 await trio.sleep(0.05)
     finally:
-        await client.close()
+        with trio.move_on_after(_GONE_S, shield=True):
+            await client.close()
 
 
 _KNOWN: dict[tuple[Place, str], Any] = {}
