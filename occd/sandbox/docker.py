@@ -400,32 +400,37 @@ async def open_docker(
         walls = {root: replace(wall, image=await _image(engine, root)) for root in settings.roots}
     except SandboxFailed as error:
         raise SandboxUnavailable(str(error), "Is Docker's engine running?") from error
-    async with trio.open_nursery() as nursery:
-        docker = _Docker(engine, walls, config.execute.slots, nursery)
-        failed: OccdError | None = None
-        try:
+    failed: OccdError | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            docker = _Docker(engine, walls, config.execute.slots, nursery)
             try:
-                await docker.examine()
-                refuse_less(settings.require, docker.holds, "docker")  # before the long probing
-                await docker.trial()
-                docker.available, docker.formatters = await probe(docker, cache, only)
-                if config.sandbox.trace and only is None:
-                    docker.traces = await can_trace(docker, cache)
-            except SandboxFailed as error:
-                first = docker.roots[0]
-                failed = SandboxUnavailable(
-                    f"a trial container of the image {first} failed: {error}",
-                    remedy(first) if INIT in str(error) else "See `occd doctor`",
-                )
-            except OccdError as error:
-                failed = error
-            else:
-                yield docker
-        finally:
-            nursery.cancel_scope.cancel()
-            with trio.move_on_after(_CLOSE_S, shield=True):
-                await docker.close()
-                await engine.close()
+                try:
+                    await docker.examine()
+                    refuse_less(settings.require, docker.holds, "docker")  # before the long probing
+                    await docker.trial()
+                    docker.available, docker.formatters = await probe(docker, cache, only)
+                    if config.sandbox.trace and only is None:
+                        docker.traces = await can_trace(docker, cache)
+                except SandboxFailed as error:
+                    first = docker.roots[0]
+                    failed = SandboxUnavailable(
+                        f"a trial container of the image {first} failed: {error}",
+                        remedy(first) if INIT in str(error) else "See `occd doctor`",
+                    )
+                except OccdError as error:
+                    failed = error
+                else:
+                    yield docker
+            finally:
+                nursery.cancel_scope.cancel()
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await docker.close()
+    finally:
+        with trio.move_on_after(_CLOSE_S, shield=True):
+            await (
+                engine.close()
+            )  # when nothing asks it any more, which would open a connection anew
     if failed:  # outside of the nursery, which would make a group of it
         raise failed
 
