@@ -209,9 +209,8 @@ async def test_whoever_waits_for_an_engine_that_stands_still_is_told_and_can_go(
 
 async def test_an_engine_without_room_says_so_and_works_when_it_has_room(engine: Mortal) -> None:
     async with opened(engine) as sandbox:
-        with engine.full():
-            with pytest.raises(SandboxFailed, match=NO_ROOM):
-                await work_on(sandbox)
+        with engine.full(), pytest.raises(SandboxFailed, match=NO_ROOM):
+            await work_on(sandbox)
         assert await works(sandbox)
 
 
