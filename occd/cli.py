@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,16 @@ def main(
     help="Read its stdin from this file.",
 )
 @click.option("--language", help="Its language, where the suffix does not tell.")
+@click.option("--trace", is_flag=True, help="Count its system calls, on stderr, at its end.")
 @click.argument("args", nargs=-1)
 @click.pass_obj
 def run(
-    config: Config, file: Path, stdin: Path | None, language: str | None, args: tuple[str, ...]
+    config: Config,
+    file: Path,
+    stdin: Path | None,
+    language: str | None,
+    trace: bool,
+    args: tuple[str, ...],
 ) -> None:
     """Run one program in the sandbox, with this terminal's stdin, stdout and stderr.
 
@@ -146,7 +153,7 @@ def run(
     from occd.run import run_file
 
     _enter()
-    sys.exit(trio.run(run_file, config, file, stdin, language, args))
+    sys.exit(trio.run(partial(run_file, trace=trace), config, file, stdin, language, args))
 
 
 @main.command()

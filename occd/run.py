@@ -20,19 +20,34 @@ from occd.config import Config
 from occd.errors import OccdError
 from occd.execution.steps import When, idle_time
 from occd.execution.tail import Tail
+from occd.execution.traced import account
 from occd.languages import Language, find, for_file, load_languages
 from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY
 from occd.request import Request
-from occd.sandbox import Feed, Run, Running, Sandbox, Sink, Tree, open_sandbox
+from occd.sandbox import Feed, Run, Running, Sandbox, Sink, Traced, Tree, open_sandbox
 from occd.screen import Screen, open_screen
+from occd.trace import HERE
 
 _CHUNK = 65_536
 _SIGNALS_WAITING = 16
+_ENDS: Mapping[str, str] = {
+    "limit": "; there were more, untraced",
+    "tracer_died": "; then the tracer died",
+    "unreadable": "; the rest cannot be read",
+    "no_python": ": the sandbox has no Python 3 that could trace",
+    "not_permitted": ": this sandbox cannot trace",
+}
 
 
 async def run_file(
-    config: Config, file: Path, stdin: Path | None, language_name: str | None, args: tuple[str, ...]
+    config: Config,
+    file: Path,
+    stdin: Path | None,
+    language_name: str | None,
+    args: tuple[str, ...],
+    *,
+    trace: bool = False,
 ) -> int:
     """The exit code. Raises OccdError for what is ours or the caller's fault."""
     try:
@@ -44,7 +59,7 @@ async def run_file(
     main = File(_main_name(language, file.name), source)
     screen = None if stdin else open_screen()
     window = screen.window if screen else None
-    request = Request(language.id, files=(main,), args=args, tty=window)
+    request = Request(language.id, files=(main,), args=args, tty=window, trace=trace)
     keys = _Keys(at_terminal=screen is not None)
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.listen)
@@ -125,7 +140,8 @@ class _Here:
 
     languages: Mapping[str, tuple[str, ...]]
     roles: tuple[str, ...] = ("execute",)
-    accepts: frozenset[str] = wire.FIELDS
+    accepts: frozenset[str] = wire.FIELDS | {HERE}
+    """Whether it can trace is seen when it has tried."""
 
 
 def _gate(config: Config, sandbox: Sandbox) -> Gate:
@@ -244,13 +260,30 @@ async def _run(
                         signals=signals,
                         idle=idle_time(limits),
                         tree=tree,
+                        trace=submission.trace,
                     ),
                     task_status=When(runs),
                 )
             if screen:
                 screen.take_keys()
+            if submission.trace:
+                show("stderr", _account(ended.trace).encode())
             nursery.cancel_scope.cancel()
     return language.judged(ended.outcome, tail.text)
+
+
+def _account(traced: Traced | None) -> str:
+    """The system calls of a program, counted: those that were refused first."""
+    trace, _ = account(traced or Traced("not_permitted", b""))
+    lines = [f"occd: {trace.calls} system calls{_ENDS.get(trace.ended, '')}"]
+    lines += [f"occd: {each.name}: not permitted here" for each in trace.counts if each.refused]
+    if trace.counts:
+        lines.append(f"{'times':>7} {'failed':>7} {'seconds':>11}  call")
+    lines += [
+        f"{each.count:>7} {each.failed or '':>7} {each.seconds:>11.6f}  {each.name}"
+        for each in trace.counts
+    ]
+    return "\n".join(lines) + "\n"
 
 
 async def _read(fd: int, send: trio.MemorySendChannel[bytes]) -> None:

@@ -149,6 +149,20 @@ def test_run_passes_stdin_and_arguments_as_they_are(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_run_counts_system_calls_and_names_what_is_refused(folder: Path) -> None:
+    source = (
+        "import ctypes; ctypes.CDLL(None).mount(b'a', b'/tmp', b'tmpfs', 0, None); print('ran')"
+    )
+    done = occd("run", "--trace", write(folder, source), cwd=folder)
+    assert (done.returncode, done.stdout) == (0, b"ran\n")
+    first, refused, heads, mounts, *rest = done.stderr.decode().splitlines()
+    assert re.fullmatch(r"occd: \d+ system calls", first)
+    assert refused == "occd: mount: not permitted here"
+    assert heads.split() == ["times", "failed", "seconds", "call"]
+    assert mounts.split()[::3] == ["1", "mount"]
+    assert sum(int(line.split()[0]) for line in [mounts, *rest]) == int(first.split()[1])
+
+
 def test_run_takes_stdin_from_a_file(folder: Path) -> None:
     program = write(folder, "print(input())")
     write(folder, "from a file\n", "input.txt")

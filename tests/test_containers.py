@@ -1,5 +1,6 @@
 """What containers promise, by an engine of the tests' own."""
 
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -7,13 +8,16 @@ from typing import Any
 
 import docker
 import pytest
+import trio
 from engine import Reached
-from sandboxed import SHORT, Lab, honest_share
+from sandboxed import PYTHON, SHORT, Lab, honest_share
 from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
-from occd.sandbox import open_sandbox
+from occd.model import File
+from occd.sandbox import Collect, Run, Sink, open_sandbox
+from occd.sandbox.engine import LABEL
 
 
 @asynccontextmanager
@@ -164,3 +168,38 @@ async def test_all_interactive_containers_share_the_processors_as_one(
     thread each, it gets most of one."""
     async with opened(docker_engine, slots=2) as lab:
         assert await honest_share(lab, spinning=7, seconds=3.0) > 3
+
+
+async def test_a_run_that_is_cancelled_at_any_moment_leaves_nothing(
+    docker_engine: Reached, nothing_left_over: None
+) -> None:
+    """While its container is made, filled, runs and is packed."""
+    source = "import os, time\nopen('file', 'wb').write(bytes(4 << 20))\nprint('x' * 1000)"
+    files = [File("main.py", source.encode()), File("more", bytes(2**20))]
+    wanted = Collect(("**",), 10, 2**23, 2**24)
+    run = Run(
+        [PYTHON, "main.py"], (), SHORT, Sink(SHORT.output), Sink(0), keep=True, collect=wanted
+    )
+    threads = threading.active_count()
+    async with opened(docker_engine) as lab:
+
+        async def once() -> None:
+            async with lab.cell(*files) as cell:
+                assert (await cell.run(run)).outcome.succeeded
+
+        began = trio.current_time()
+        await once()
+        whole = trio.current_time() - began
+        cut = 0
+        for part in range(20):
+            with trio.move_on_after(whole * part / 20) as scope:
+                await once()
+            cut += scope.cancelled_caught
+        assert cut > 5
+        await once()
+        sandbox: Any = lab.sandbox
+        label = sandbox._first.label
+    ours = f"label={LABEL}={label}"
+    argv = "ps", "--all", "--quiet", "--filter", ours
+    assert await trio.to_thread.run_sync(docker_engine.docker, *argv) == ""
+    assert threading.active_count() <= threads + 4  # of trio's, which wait for work

@@ -13,6 +13,7 @@ from shared_engine import IMAGE
 
 import occd.sandbox.docker
 from occd.config import Config, ExecuteConfig, SandboxConfig
+from occd.errors import SandboxUnavailable
 from occd.sandbox import open_sandbox
 
 MIB = 2**20
@@ -20,13 +21,13 @@ PATIENT = replace(SHORT, cpu_time=60.0, wall_time=60.0)
 
 
 @asynccontextmanager
-async def opened(docker: Reached) -> AsyncIterator[Lab]:
+async def opened(docker: Reached, runtime: str = "runsc") -> AsyncIterator[Lab]:
     config = Config(
         sandbox=SandboxConfig(
             kind="docker",
             host=docker.host,
             images=(IMAGE.removeprefix("occd/"),),
-            runtime="runsc",
+            runtime=runtime,
         ),
         execute=ExecuteConfig(slots=1),
     )
@@ -116,3 +117,14 @@ async def test_programs_can_open_their_streams_anew(lab: Lab) -> None:
         "open('/dev/stdout', 'w').write('out'); open('/dev/stderr', 'w').write('err')"
     )
     assert (ran.stdout, ran.stderr) == (b"out", b"err")
+
+
+async def test_a_runtime_that_the_engine_does_not_know_is_refused_in_one_line(
+    docker_engine: Reached,
+) -> None:
+    with pytest.raises(
+        SandboxUnavailable, match=r"^sandbox\.runtime: .*no runtime kata-fc, only .*runsc"
+    ) as refused:
+        async with opened(docker_engine, "kata-fc"):
+            raise AssertionError("it was opened")
+    assert "\n" not in str(refused.value)

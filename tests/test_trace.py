@@ -44,7 +44,9 @@ async def test_trace_of_hello_lists_its_calls_from_the_first_to_the_last(
     assert trace.calls == len(calls) == sum(each.count for each in trace.counts)
     assert [each["number"] for each in calls] == list(range(1, len(calls) + 1))
     assert (calls[0]["call"], calls[0]["result"]) == ("execve", "0")
-    assert calls[-1]["call"] in ("exit_group", "futex", "nanosleep", "write", "madvise", "munmap")
+    assert "exit_group" in [
+        each["call"] for each in calls
+    ]  # other threads may still call something
     written = [each for each in calls if each["call"] in ("write", "writev")]
     assert any("Hello, world!" in "".join(each["arguments"]) for each in written) or any(
         each["call"] == "writev" for each in written

@@ -41,6 +41,7 @@ _FRAME = struct.Struct("<B3xI")
 _WRAP = struct.Struct(">B3xI")
 _COUNT = struct.Struct("<I")
 _STATUS = struct.Struct("<i")
+_UNPACKED = struct.Struct("<i4xQ")
 _SIZE = struct.Struct("<HH")
 _FIGURES = struct.Struct("<QQQ")
 _UNKNOWN = 2**64 - 1
@@ -51,8 +52,10 @@ _BEAT_S = 2.5
 _OOM_S = 2.0
 _ASK_S = 0.05
 _READ = 2**17
-_OWN_BYTES = 6 * 2**20
-"""Memory of init and of the kernel's account of an empty container."""
+_MORE_BYTES = 2**19
+"""That init may use while its program runs, and by which the kernel counts inexactly."""
+_OWN_BYTES = 2 * 2**20
+"""Memory of init and of the kernel's account of an empty container, as good as always."""
 _PACK_BYTES = 64 * 2**20
 """For the names in one folder, and for tar."""
 _BOX_STEP = 2**20
@@ -84,6 +87,7 @@ class Container:
         self._number = 0
         self._sending = trio.Lock()
         self._first: int | None = None
+        self._used = _UNKNOWN
         self.shares = SHARES
         """The weight with which it shares the processors with others."""
         self.gone = False
@@ -138,7 +142,10 @@ class Container:
                 await self._send(b"F", part)
             await self._send(b"F")
             kind, body = await self.next_frame()
-            if kind != b"U" or _STATUS.unpack(body)[0] != 0:
+            if kind != b"U":
+                raise SandboxFailed(f"a container said what its init does not say{self.said()}")
+            status, self._used = _UNPACKED.unpack(body)
+            if status != 0:
                 raise SandboxFailed(f"the files of the box cannot be unpacked{self.said()}")
 
     async def run(
@@ -147,7 +154,9 @@ class Container:
         """Run the program to its end, within these bounds. None: the container keeps those that it has."""
         limits = run.limits
         self._wanted = bounds
-        if bounds and bounds != self._made_with:  # the engine takes 10 ms to 30 ms for it
+        if bounds and not self._fits(bounds, limits):  # the engine takes 10 ms to 30 ms for it
+            if self._used != _UNKNOWN:
+                bounds = replace(bounds, memory=limits.memory + self._used + _MORE_BYTES)
             await self._engine.limit(self.id, bounds)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
@@ -167,6 +176,11 @@ class Container:
             raise failed
         assert outcome
         return outcome
+
+    def _fits(self, bounds: Bounds, limits: Limits) -> bool:
+        """Whether the container was made with these bounds, and the program gets what it may have."""
+        needs = 0 if self._used == _UNKNOWN else limits.memory + self._used
+        return bounds == self._made_with and needs <= bounds.memory
 
     async def pack(self, into: IO[bytes], most: int) -> None:
         """Write the box as a tar archive. Nothing of the program is left.

@@ -168,6 +168,13 @@ class _Docker:
     async def examine(self) -> None:
         """Find out what holds, by a container of its own."""
         gives = await self._engine.gives()
+        runtime = self._first.runtime
+        if runtime and runtime not in gives.runtimes and "." not in runtime:  # a shim is not listed
+            raise SandboxUnavailable(
+                f"sandbox.runtime: Docker's engine knows no runtime {runtime}, only "
+                f"{', '.join(sorted(gives.runtimes))}",
+                f"Add {runtime} to `runtimes` in the engine's daemon.json, and restart the engine",
+            )
         told, heard_at = bytearray(), 0.0
         send, stdin = trio.open_memory_channel[bytes](1)
 
@@ -372,20 +379,6 @@ class _Docker:
                     await self._engine.remove(number)
 
 
-async def _meet(engine: Engine, runtime: str | None) -> None:
-    """Raises ConfigError when the engine cannot be used, or does not know the runtime."""
-    try:
-        await engine.greet()
-        known = await engine.runtimes()
-    except EngineAway as error:
-        raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
-    if runtime and runtime not in known and not runtime.startswith("io.containerd."):
-        raise ConfigError(
-            f"sandbox.runtime: Docker's engine knows no {runtime}, only {', '.join(known)}: install it, "
-            "name it in the engine's daemon.json, and restart the engine"
-        )
-
-
 def _engine(host: str) -> Engine:
     try:
         return Engine(host)
@@ -426,8 +419,10 @@ async def open_docker(
     )
     engine = _engine(settings.host)
     try:
-        await _meet(engine, settings.runtime)
+        await engine.greet()
         walls = {root: replace(wall, image=await _image(engine, root)) for root in settings.roots}
+    except EngineAway as error:
+        raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
     except SandboxFailed as error:
         raise SandboxUnavailable(str(error), "See `occd doctor`") from error
     finally:

@@ -81,10 +81,11 @@ class Wall:
 @dataclass(frozen=True, slots=True)
 class Gives:
     """What an engine says of itself: it can limit memory; it shares the processors by container. Whether the
-    runtime goes along is another question."""
+    runtime goes along is another question. `runtimes` are the names that it was given."""
 
     memory: bool
     cpu: bool
+    runtimes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +214,6 @@ class Engine:
 
     async def architecture(self) -> str:
         return await self._call(self._architecture)
-
-    async def runtimes(self) -> list[str]:
-        """The names of the runtimes that the engine was told of."""
-        return sorted((await self._call(self._client.info)).get("Runtimes") or ())
 
     async def settled(self) -> None:
         """Wait until the threads that were left behind have ended; not for long."""
@@ -374,7 +371,9 @@ class Engine:
 
     def _gives(self) -> Gives:
         told = self._client.info()
-        return Gives(told.get("MemoryLimit") is True, told.get("CPUShares") is True)
+        return Gives(
+            told.get("MemoryLimit") is True, told.get("CPUShares") is True, tuple(told["Runtimes"])
+        )
 
     def _ran_out(self, container: str) -> bool:
         # The engine does not end an answer without `until`.

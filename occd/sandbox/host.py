@@ -17,7 +17,6 @@ from pathlib import Path
 from occd.config import Config
 from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
-from occd.images import opened
 from occd.sandbox import kernel
 from occd.sandbox.box import INODES, SAFE
 from occd.sandbox.cgroup import Cgroups, find_cgroups
@@ -81,8 +80,6 @@ def open_host(config: Config) -> Iterator[Host]:
         ) from error
     with ExitStack() as ours:
         ours.callback(shutil.rmtree, workspace, ignore_errors=True)
-        for name in config.sandbox.images:
-            ours.enter_context(opened(config.data_dir, name))
         policy = workspace / _POLICY
         policy.write_text(for_nsjail())
         policy.chmod(0o644)  # a launcher has another user

@@ -529,6 +529,18 @@ static void dismiss_tracer(struct run *run, int status) {
     run->end.traced = tracer_ended(status);
 }
 
+/* At the program's end. One that gave up before it attached may be about to end, and a kill does not change how. */
+static void end_tracer(struct run *run) {
+    int status;
+    if (!run->tracer) return;
+    if (waitpid(run->tracer, &status, WNOHANG) == 0) {
+        kill(run->tracer, SIGKILL);
+        while (waitpid(run->tracer, &status, 0) < 0 && errno == EINTR) continue;
+        if (WIFSIGNALED(status)) return; /* until now it was well */
+    }
+    dismiss_tracer(run, status);
+}
+
 /* Returns the number of reaped processes. The number is bounded, to leave time to look at the limits. */
 static int reap(struct run *run, int *ended) {
     int count = 0, status;
@@ -858,8 +870,7 @@ static struct end run(const struct go *go, int *files) {
         .end = {.type = 'X', .traced = tracer ? 'w' : 0, .status = SIGKILL},
     };
     uint64_t stopped = supervise(&run, signals);
-    int status;
-    if (run.tracer && waitpid(run.tracer, &status, WNOHANG) > 0) dismiss_tracer(&run, status);
+    end_tracer(&run);
     end_all();
     conclude(&run, started, stopped);
     return run.end;

@@ -18,7 +18,7 @@
  *   'C'  pack the box (tidy.h), when the program has ended.
  *   'K'  occd is there. It says so all the time.
  * relay -> occd
- *   'R'  struct hello, as init sent it.          'U'  an int32: how unpacking ended, as from waitpid.
+ *   'R'  struct hello, as init sent it.          'U'  struct unpacked.
  *   'o', 'e'  output of stdout (or the terminal) and stderr.
  *   'i'  a uint32: so many bytes of stdin were taken.
  *   'M'  the program has a terminal.            'b'  a part of the file that the next 'W' is about.
@@ -54,6 +54,12 @@ struct frame {
 
 struct size {
     uint16_t rows, cols;
+};
+
+struct unpacked {
+    int32_t status; /* as from waitpid */
+    uint32_t pad;
+    uint64_t used; /* bytes of memory; UINT64_MAX: not known */
 };
 
 struct figures { /* of the container's control group */
@@ -182,8 +188,8 @@ static int32_t end_unpacker(void) {
 static void unpack(const char *bytes, size_t size) {
     start_unpacker();
     if (size == 0) {
-        int32_t status = end_unpacker();
-        tell('U', &status, sizeof status);
+        struct unpacked unpacked = {.status = end_unpacker(), .used = figure(NOW, NULL)};
+        tell('U', &unpacked, sizeof unpacked);
     }
     while (size) {
         ssize_t n = write(unpacking, bytes, size);

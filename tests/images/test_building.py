@@ -12,7 +12,7 @@ import pytest
 from disks import small
 from engine import Reached
 from sandboxed import Lab
-from serving import OCCD, PATIENCE_S
+from serving import API, OCCD, PATIENCE_S, serving
 
 from occd.config import Config, SandboxConfig
 from occd.images import Image, describe, find, opened
@@ -95,6 +95,54 @@ async def test_every_language_of_it_answers_in_a_container(
                     assert f"{found.version}.".startswith(f"{version}."), (name, found)
     finally:
         docker_engine.docker("image", "rm", "--force", tag)
+
+
+HELLO = {
+    "python": ("import platform; print(platform.python_version())", "{0}"),
+    "c": ("#include <stdio.h>\nint main(void) { puts(__VERSION__); }", "{0}"),
+    "java": (
+        "class Main {public static void main(String[] a) {System.out.print(Runtime.version());}}",
+        "{0}",
+    ),
+    "go": (
+        'package main\nimport ("fmt"; "runtime")\nfunc main() { fmt.Println(runtime.Version()) }',
+        "go{0}",
+    ),
+    "rust": ('fn main() { println!("hello") }', "hello"),
+}
+"""Programs that tell their version, and how."""
+
+
+@pytest.mark.parametrize("kind", ["nsjail", "docker"])
+def test_versions_of_two_images_run_on_one_server(
+    kind: str, folder: Path, docker_engine: Reached
+) -> None:
+    for name in NAMES:
+        if not find(folder, name):
+            run_build(folder, name)
+        if kind == "docker":
+            give(folder, name, docker_engine)
+    try:
+        with serving(
+            folder,
+            SANDBOX__KIND=kind,
+            SANDBOX__HOST=docker_engine.host,
+            SANDBOX__IMAGES=",".join(NAMES),
+        ) as server:
+            told = server.get(f"{API}/languages").json()["languages"]
+            versions = {each["id"]: each["versions"] for each in told}
+            for language, (source, says) in HELLO.items():
+                newer, older = versions[language]
+                assert f"{newer}.".startswith(f"{NEWEST[language]}."), (language, newer)
+                for version in (newer, older):
+                    result = server.run(source, language=language, version=version)
+                    assert result["verdict"] == "ok", result
+                    assert result["language"]["version"] == version
+                    assert result["run"]["stdout"].startswith(says.format(version)), result
+    finally:
+        if kind == "docker":
+            for name in NAMES:
+                docker_engine.docker("image", "rm", "--force", f"occd/{name}")
 
 
 def test_it_has_pips_and_npms_programs_but_neither_pip_nor_npm(built: Image) -> None:
