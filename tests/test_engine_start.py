@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from engine import Reached
 from serving import OCCD
+from shared_engine import IMAGE
 
 from occd.config import Config, SandboxConfig
 from occd.errors import ConfigError
@@ -176,7 +177,8 @@ async def test_an_address_that_is_none(host: str) -> None:
 
 
 def test_a_runtime_that_the_engine_does_not_know(tmp_path: Path, docker_engine: Reached) -> None:
-    said = refused(tmp_path, docker_engine.host, runtime="kata")
+    images = f'["{IMAGE.removeprefix("occd/")}"]'
+    said = refused(tmp_path, docker_engine.host, runtime="kata", images=images)
     assert (
         "occd: sandbox.runtime: Docker's engine knows no runtime kata, only io.containerd.runc"
         in said
