@@ -5,11 +5,22 @@ import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
 from engine import Reached
 from hypothesis import settings
+from places import (
+    PLACES,
+    Place,
+    mark_known,
+    note_outcome,
+    opened,
+    place_of,
+    places_of,
+    write_outcomes,
+)
 from sandboxed import Lab, open_descriptors
 from shared_engine import hold, shared
 
@@ -25,6 +36,19 @@ _LONG_S = 3600
 """Seconds for a test marked `long`; the soak and 200 kills take ten minutes each on a quiet machine."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--place", choices=PLACES, help="try the sandbox's promises in this place")
+    parser.addoption("--outcomes", type=Path, help="a file for how the promises came out")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    only = metafunc.config.getoption("place")
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "place" in metafunc.fixturenames and (only or "promise" in marks):
+        places = places_of(marks, only)
+        metafunc.parametrize("place", places, ids=[f"@{place}" for place in places])
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.pluginmanager.has_plugin("dsession"):
         return  # the workers run the tests: see worker.py
@@ -32,10 +56,22 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         kernel.enter_private_mounts()  # before a test starts a thread that would stay outside
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("place"):
+        items[:] = [item for item in items if place_of(item)]
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG_S))
+    mark_known(items)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    note_outcome(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if file := session.config.getoption("outcomes"):
+        write_outcomes(file)
 
 
 _GATE = os.open(Path(__file__).parent, os.O_RDONLY)
@@ -46,6 +82,8 @@ _FLOOR = os.open(__file__, os.O_RDONLY)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Tests share the machine, but one marked `alone` waits until the others have ended, and they wait at the
     gate meanwhile. Outside of the time that a test may take."""
+    if item.config.getoption("place"):  # within a test that is through the gate
+        return (yield)
     alone = item.get_closest_marker("alone")
     fcntl.flock(_GATE, fcntl.LOCK_EX)
     fcntl.flock(_FLOOR, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
@@ -86,8 +124,19 @@ def language_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def lab(nothing_left_over: None, language_cache: Path) -> AsyncIterator[Lab]:
-    async with open_sandbox(Config(), language_cache) as sandbox:
+def place() -> Place:
+    """Of a test that is no promise of every sandbox."""
+    return "nsjail"
+
+
+@pytest.fixture
+async def lab(
+    place: Place, nothing_left_over: None, language_cache: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Lab]:
+    def engine() -> Reached:
+        return cast(Reached, request.getfixturevalue("docker_engine"))
+
+    async with opened(place, engine, language_cache) as sandbox:
         yield Lab(sandbox)
 
 

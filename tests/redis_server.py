@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 import redis
+from servers import chosen
 
 _PATIENCE_S = 20.0
 _EMPTY = """
@@ -47,9 +48,9 @@ class RedisServer:
         host: str = "127.0.0.1",
         prefix: Sequence[str] = (),
     ):
-        found = shutil.which("redis-server")
-        assert found, "redis-server is missing; to have it: apt-get install redis-server"
-        self._program = found
+        self._servers = chosen()
+        lacks = self._servers.lacks(self._servers.redis)
+        assert not lacks, "redis-server is missing; to have it: apt-get install redis-server"
         self.folder = folder
         self.host = host
         self._prefix = prefix
@@ -84,8 +85,8 @@ class RedisServer:
             time.sleep(0.005)
 
     def launch(self) -> None:
-        command = [*self._prefix, self._program, str(self._conf)]
-        command += ["--sentinel"] * self._sentinel
+        argv = [self._servers.redis, str(self._conf), *["--sentinel"] * self._sentinel]
+        command = [*self._prefix, *self._servers.command(*argv)]
         with (self.folder / "log").open("ab") as output:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output

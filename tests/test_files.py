@@ -16,6 +16,8 @@ from sandboxed import LONG, Lab, Program, children, nsjails, of_process, running
 from occd.model import File
 from occd.sandbox import FileFault, Running
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 MIB = 2**20
 
 
@@ -48,6 +50,7 @@ def suppress_faults(*names: str) -> Iterator[None]:
             raise
 
 
+@pytest.mark.core
 async def test_a_file_that_was_put_belongs_to_the_program(lab: Lab) -> None:
     look = """
 import stat
@@ -81,6 +84,7 @@ async def test_a_long_file_comes_back_as_it_was_put(lab: Lab) -> None:
         assert await program.running.get("empty", 0) == b""
 
 
+@pytest.mark.core
 async def test_a_list_tells_what_a_folder_has(lab: Lab) -> None:
     make = """
 os.mkdir("folder"); open("folder/x", "w").write("four"); os.utime("folder/x", (1e9, 1e9))
@@ -270,6 +274,7 @@ threading.Thread(target=spy, daemon=True).start()
     assert b"('fd', 13)" in program.said  # it has met the clerk
 
 
+@pytest.mark.mechanics
 async def test_a_clerk_has_no_file_of_inits(lab: Lab) -> None:
     async def work(running: Running) -> None:
         while True:
@@ -327,6 +332,7 @@ async def test_work_with_a_program_that_has_ended_fails(lab: Lab) -> None:
             nursery.start_soon(fault, program.running.get("fifo", 1))
 
 
+@pytest.mark.mechanics
 async def test_descriptors_are_given_back(lab: Lab) -> None:
     async with made(lab, "open('x', 'w').write('x')") as program:
         await program.running.get("x", 10)

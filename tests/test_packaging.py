@@ -212,6 +212,15 @@ def test_the_accounts_of_compose_are_taken_by_every_role(tmp_path: Path) -> None
         assert ("secrets" in service, "networks" in service) == (role == "submit", role == "submit")
 
 
+def test_exact_limits_loosen_execute_by_its_own_control_group_alone() -> None:
+    """What the engine then gives is tried in `vm/test_cgroup_v2.py`."""
+    added = yaml.safe_load((PACKAGING / "compose-exact-limits.yaml").read_text())
+    assert added == {
+        "services": {"execute": {"cgroup": "private", "security_opt": ["writable-cgroups=true"]}}
+    }
+    assert "init" not in compose_services()["execute"]
+
+
 def test_prometheus_of_compose_asks_every_role_where_it_answers() -> None:
     services = compose_services()
     config = yaml.safe_load((PACKAGING / "compose/monitoring/prometheus.yml").read_text())

@@ -705,6 +705,28 @@ async def test_a_message_that_rabbitmq_finds_too_large_fails_alone(url: str) -> 
         await put(broker, "after")
 
 
+def test_the_bound_of_rabbitmq_4_fits_all_sources_and_more_is_told(tmp_path: Path) -> None:
+    """16 MiB where nothing is set. A message is a third larger than what it carries, which is base64."""
+    program = "print(len(open(0).read()))"
+    with (
+        rabbitmq(tmp_path / "rabbitmq", "max_message_size = 16777216") as queues,
+        serving(tmp_path / "data", rabbitmq__url=queues.url) as server,
+    ):
+        filler = {"name": "filler.txt", "content": "x" * (8 * 2**20 - len(program))}
+        largest = {"files": [{"name": "main.py", "content": program}, filler]}
+        fits = {"language": "python", **largest, "stdin": "y" * (3 * 2**20)}
+        ran = server.post(fits, "?wait=60")
+        assert ran.status == 200, ran.body
+        assert ran.json()["run"]["stdout"] == f"{3 * 2**20}\n", ran.json()
+        for _ in range(2):  # the key leads to nothing
+            refused = server.post(fits | {"stdin": "y" * (7 * 2**20)}, Idempotency_Key="the-same")
+            assert (refused.status, refused.json()["type"]) == (413, "too-large"), refused.json()
+            assert "16777216" in refused.json()["detail"]
+        ran = server.post(fits, "?wait=60", Idempotency_Key="the-same")
+        assert ran.status == 200, ran.body
+        assert ran.json()["run"]["stdout"] == f"{3 * 2**20}\n", ran.json()
+
+
 # Lanes
 
 

@@ -12,6 +12,8 @@ from occd.model import File, Verdict, judge
 from occd.rules import Broken
 from occd.sandbox import Idle, Run, Sink, Tree
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 LIST = """
 import os
 for folder, _, names in sorted(os.walk('.')):
@@ -82,6 +84,7 @@ async def test_files_of_a_run_take_nothing_of_its_box(lab: Lab) -> None:
             assert outcome.stdout == b"fits\n", outcome
 
 
+@pytest.mark.core
 async def test_one_tree_serves_many_runs_at_once(lab: Lab) -> None:
     seen: list[bytes] = []
     async with lab.cell() as cell:
@@ -102,6 +105,7 @@ async def test_one_tree_serves_many_runs_at_once(lab: Lab) -> None:
     assert sorted(seen) == [b"made a\n", b"made b\n", b"made c\n", b"made d\n"]
 
 
+@pytest.mark.core
 async def test_a_wall_time_that_is_armed_anew_counts_from_then(lab: Lab) -> None:
     async with running(lab, "time.sleep(60)", replace(LONG, wall_time=3.0)) as program:
         await trio.sleep(0.5)
@@ -144,6 +148,7 @@ async def test_usage_within_a_limit_that_was_armed_anew_is_believed(lab: Lab) ->
     assert program.end.cpu_time >= 1.2
 
 
+@pytest.mark.core
 async def test_a_program_that_waits_for_nobody_ends_at_its_idle_time(lab: Lab) -> None:
     async with running(lab, "input()", idle=Idle(1.0, 60.0)) as program:
         pass
@@ -204,6 +209,7 @@ async def test_a_program_that_has_ended_hears_nothing(lab: Lab) -> None:
         assert (await lab.python("time.sleep(0.1)")).succeeded
 
 
+@pytest.mark.mechanics
 async def test_a_cell_with_many_runs_has_a_jail_made_while_a_run_goes(lab: Lab) -> None:
     async with lab.cell() as cell:
         for runs in range(1, 7):

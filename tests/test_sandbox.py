@@ -33,6 +33,8 @@ from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
 from occd.sandbox.doctor import examine
 
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
+
 MIB = 2**20
 
 
@@ -73,6 +75,7 @@ async def test_exit_code_is_never_taken_for_a_signal(lab: Lab, code: int) -> Non
     assert ending(outcome) == (code, None, None)
 
 
+@pytest.mark.core
 async def test_program_that_cannot_be_started_exits_127(lab: Lab) -> None:
     async with lab.cell() as cell:
         outcome = await run_in(cell, ["./absent"])
@@ -80,6 +83,7 @@ async def test_program_that_cannot_be_started_exits_127(lab: Lab) -> None:
     assert b"./absent" in outcome.stderr
 
 
+@pytest.mark.core
 async def test_memory_and_cpu_time_are_what_the_program_used(lab: Lab) -> None:
     outcome = await lab.python(
         """
@@ -109,6 +113,7 @@ async def test_cpu_time_counts_children_that_have_ended(lab: Lab) -> None:
     assert 0.8 <= outcome.cpu_time < 2.0
 
 
+@pytest.mark.core
 async def test_output_before_a_kill_is_kept(lab: Lab) -> None:
     limits = replace(SHORT, wall_time=0.7)
     outcome = await lab.python("print('before', flush=True); time.sleep(60)", limits)
@@ -117,6 +122,7 @@ async def test_output_before_a_kill_is_kept(lab: Lab) -> None:
     assert not outcome.stdout_truncated
 
 
+@pytest.mark.core
 async def test_output_of_exactly_the_limit_is_complete(lab: Lab) -> None:
     limits = replace(SHORT, output=5000)
     outcome = await lab.python("print('x' * 4999)", limits)
@@ -125,6 +131,7 @@ async def test_output_of_exactly_the_limit_is_complete(lab: Lab) -> None:
     assert not outcome.stdout_truncated
 
 
+@pytest.mark.core
 async def test_stop_kills_soon_and_keeps_the_output(lab: Lab) -> None:
     feed = Feed(keep_open=True)
     outcomes: list[tuple[Ran, float]] = []
@@ -163,6 +170,7 @@ async def signalled(lab: Lab, source: str, *numbers: signal.Signals) -> Ran:
     return outcomes[0]
 
 
+@pytest.mark.core
 async def test_a_signal_reaches_the_program_which_may_handle_it(lab: Lab) -> None:
     outcome = await signalled(
         lab,
@@ -233,6 +241,7 @@ async def kill(pid: int) -> None:
     os.close(pidfd)
 
 
+@pytest.mark.mechanics
 async def test_an_idle_nsjail_that_somebody_killed_costs_no_attempt(lab: Lab) -> None:
     assert (await lab.python("")).succeeded
     for pid in nsjails():
@@ -240,6 +249,7 @@ async def test_an_idle_nsjail_that_somebody_killed_costs_no_attempt(lab: Lab) ->
     assert (await lab.python("")).succeeded
 
 
+@pytest.mark.mechanics
 async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(lab: Lab) -> None:
     async with lab.cell() as cell:
         assert (await run_in(cell, ["/bin/true"])).succeeded
@@ -252,6 +262,7 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         assert (await run_in(cell, ["/bin/true"])).succeeded
 
 
+@pytest.mark.mechanics
 async def test_an_idle_init_that_somebody_killed_gives_no_verdict(lab: Lab) -> None:
     assert (await lab.python("")).succeeded
     before = await standing_inits()
@@ -266,6 +277,7 @@ async def test_an_idle_init_that_somebody_killed_gives_no_verdict(lab: Lab) -> N
 
 
 @pytest.mark.parametrize("victim", ["nsjail", "init"])
+@pytest.mark.mechanics
 async def test_a_jail_that_somebody_killed_gives_no_verdict(lab: Lab, victim: str) -> None:
     feed = Feed(keep_open=True)
 
@@ -292,6 +304,7 @@ async def test_cancelling_a_run_at_any_moment_leaves_nothing(lab: Lab, delay: fl
         assert (await run_in(cell, ["/bin/true"])).succeeded  # the cell is still good
 
 
+@pytest.mark.core
 async def test_stdin_closed_early_is_no_error(lab: Lab) -> None:
     feed = Feed(stdin=b"x" * 10 * MIB)
     outcome = await lab.python("os.close(0); time.sleep(0.2); print('fine')", feed=feed)
@@ -304,6 +317,7 @@ async def test_unread_stdin_does_not_hold_the_end_up(lab: Lab) -> None:
     assert outcome.succeeded, outcome
 
 
+@pytest.mark.core
 async def test_large_stdin_arrives_whole(lab: Lab) -> None:
     outcome = await lab.python(
         "print(len(sys.stdin.buffer.read()))", feed=Feed(stdin=b"x" * 10 * MIB)
@@ -311,6 +325,7 @@ async def test_large_stdin_arrives_whole(lab: Lab) -> None:
     assert outcome.stdout == b"10485760\n"
 
 
+@pytest.mark.core
 async def test_run_sees_the_compiled_tree_and_not_another_runs_writes(lab: Lab) -> None:
     change = "open('made', 'a').write('!'); print(open('made').read(), open('source').read())"
     async with lab.cell(File("source", b"text")) as cell:
@@ -322,6 +337,7 @@ async def test_run_sees_the_compiled_tree_and_not_another_runs_writes(lab: Lab) 
 
 
 @pytest.mark.parametrize(("files", "threads"), [(3, 1), (40, 3)])
+@pytest.mark.mechanics
 async def test_only_a_small_tree_is_copied_without_a_thread(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, files: int, threads: int
 ) -> None:
@@ -344,6 +360,7 @@ async def test_only_a_small_tree_is_copied_without_a_thread(
     assert len(started) == threads, started
 
 
+@pytest.mark.mechanics
 async def test_a_tree_is_not_taken_for_small_because_a_file_of_the_run_stood_in_its_place(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +384,7 @@ async def test_a_tree_is_not_taken_for_small_because_a_file_of_the_run_stood_in_
     assert len(started) == 4, started
 
 
+@pytest.mark.core
 async def test_two_runs_of_one_cell_at_once_are_apart(lab: Lab) -> None:
     source = (
         "import os, sys, time; name = sys.argv[1]; open(name, 'w').close(); time.sleep(0.5)\n"
@@ -394,6 +412,7 @@ async def test_files_in_folders_belong_to_the_program(lab: Lab) -> None:
     assert outcome.stdout == b"text\n", outcome
 
 
+@pytest.mark.core
 async def test_environment_is_ours_and_the_jobs_only(lab: Lab) -> None:
     async with lab.cell() as cell:
         outcome = await run_in(cell, ["/usr/bin/env"], env=[("GIVEN", "a b"), ("HOME", "/tmp")])
@@ -406,6 +425,7 @@ async def test_environment_is_ours_and_the_jobs_only(lab: Lab) -> None:
     }
 
 
+@pytest.mark.core
 async def test_program_inherits_only_the_three_standard_streams(lab: Lab) -> None:
     outcome = await lab.python("print(sorted(os.listdir('/proc/self/fd'), key=int))")
     assert outcome.stdout == b"['0', '1', '2', '3']\n"  # 3 is the listing itself
@@ -445,6 +465,7 @@ async def test_a_root_that_cannot_be_made_is_told_and_leaves_nothing(
     assert bad[0] == f"{without}/bin/occd-init is missing"
 
 
+@pytest.mark.core
 async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab) -> None:
     """Each piece is written when the one before has been seen, so the order is certain."""
     told: list[tuple[Stream, bytes]] = []
@@ -471,6 +492,7 @@ async def test_streams_are_told_in_the_order_in_which_they_were_written(lab: Lab
     assert told == [(streams[number % 2], b"%d" % number) for number in range(20)]
 
 
+@pytest.mark.mechanics
 async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None:
     """As the kernel keeps one open that lies between two sockets."""
     feed = Feed(keep_open=True)

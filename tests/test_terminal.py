@@ -7,14 +7,12 @@ import mmap
 import os
 import resource
 import struct
-import sys
 import termios
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from threading import Timer
 from typing import Any
 
@@ -24,33 +22,20 @@ import trio.testing
 from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in
 from terminals import Screen, at_terminal, python_at_terminal, shown_by
 
-import occd.sandbox.host
-from occd.config import Config
 from occd.errors import out_of_descriptors
 from occd.inputs import Limits, Terminal
 from occd.model import File
 from occd.rules import Broken
-from occd.sandbox import Null, open_sandbox
+from occd.sandbox import Null
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.terminal import Window
+
+pytestmark = [pytest.mark.promise, pytest.mark.contract, pytest.mark.sampled]
 
 MIB = 2**20
 C = ctypes.CDLL(None, use_errno=True)
 C.mmap.restype = ctypes.c_void_p
 FLOOD = replace(LONG, output=64 * MIB)
-
-
-@pytest.fixture(params=["control groups", "sampled"])
-async def lab(
-    request: pytest.FixtureRequest,
-    nothing_left_over: None,
-    language_cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Lab]:
-    if request.param == "sampled":
-        monkeypatch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
-    async with open_sandbox(Config(), language_cache) as sandbox:
-        yield Lab(sandbox)
 
 
 @asynccontextmanager
@@ -86,6 +71,7 @@ async def test_without_a_terminal_there_is_none(lab: Lab) -> None:
     assert ran.stdout == b"[False, False, False] False\n", ran
 
 
+@pytest.mark.mechanics
 async def test_without_a_descriptor_for_the_terminal_this_is_said(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +92,7 @@ async def test_without_a_descriptor_for_the_terminal_this_is_said(
     assert out_of_descriptors(failed.value)
 
 
+@pytest.mark.core
 async def test_window_is_set_from_the_start(lab: Lab) -> None:
     async with (
         lab.cell() as cell,
@@ -228,6 +215,7 @@ int main(void) {
     assert screen.end.succeeded
 
 
+@pytest.mark.core
 async def test_what_is_typed_is_shown_and_can_be_erased(lab: Lab) -> None:
     async with python_at_terminal(lab, "print(ascii(input('? ')))") as screen:
         await screen.shows(b"? ")
@@ -237,8 +225,9 @@ async def test_what_is_typed_is_shown_and_can_be_erased(lab: Lab) -> None:
         await screen.shows(b"'xy'\r\n")
 
 
+@pytest.mark.core
 async def test_ctrl_c_ends_the_program_as_in_a_shell(lab: Lab) -> None:
-    async with shell(lab, ["/bin/cat"]) as screen:
+    async with shell(lab, ["/bin/cat"], limits=replace(LONG, wall_time=10.0)) as screen:
         await screen.type(b"\x03")
     assert screen.ending == (None, "SIGINT", None)
 
@@ -548,6 +537,7 @@ async def test_output_limit_ends_the_program(lab: Lab) -> None:
     ],
     ids=["wall_time", "cpu_time", "memory"],
 )
+@pytest.mark.core
 async def test_limits_hold(
     lab: Lab, limits: Limits, source: str, request: pytest.FixtureRequest
 ) -> None:
@@ -592,31 +582,3 @@ async def test_terminals_at_once_are_apart(lab: Lab) -> None:
 
         for number in range(6):
             nursery.start_soon(one, b"%d" % number)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-async def test_normal_user_has_a_terminal(nothing_left_over: None) -> None:
-    script = """
-import sys, trio
-sys.path.insert(0, sys.argv[1])
-from sandboxed import *
-from terminals import *
-from occd.config import Config
-from occd.sandbox import open_sandbox
-async def main():
-    async with open_sandbox(Config(), only="python") as sandbox:
-        source = "print(os.isatty(0), open('/dev/tty', 'w').isatty(), *os.get_terminal_size()); input()"
-        async with python_at_terminal(Lab(sandbox), source) as screen:
-            await screen.shows(b"True True 80 24")
-            await screen.type(b"\\x03")
-        print(screen.ending)
-trio.run(main)
-"""
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    ended = await trio.run_process(
-        [*nobody, sys.executable, "-c", script, str(Path(__file__).parent)],
-        cwd="/",
-        env={"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_stdout=True,
-    )
-    assert ended.stdout == b"(None, 'SIGINT', None)\n"

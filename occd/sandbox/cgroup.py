@@ -153,6 +153,26 @@ def find_mount(kind: str, controller: str = "") -> Path | None:
     return None
 
 
+def obstacle() -> str:
+    """Why `find_cgroups` finds none of v2, for whoever is to mend it."""
+    mounted, own = find_mount("cgroup2"), own_path("")
+    if mounted is None or own is None:
+        return "no cgroup2 is mounted"
+    here = mounted / own.lstrip("/")
+    try:
+        controllers = (here / "cgroup.controllers").read_text().split()
+        others = set((here / "cgroup.procs").read_text().split()) - {str(os.getpid())}
+    except OSError as error:
+        return f"{here} cannot be read ({error.strerror})"
+    if os.statvfs(here).f_flag & os.ST_RDONLY:
+        return f"{mounted} is mounted read-only"
+    if missing := [name for name in _V2_CONTROLLERS if name not in controllers]:
+        return f"{here} has no controller {' or '.join(missing)}"
+    if not _writable(here):
+        return f"{here} is another user's"
+    return f"other processes are in {here}, too" if others else f"{here} cannot be divided"
+
+
 def _find_v1() -> Cgroups | None:
     parents = [parent for name in _V1_CONTROLLERS if (parent := _find_v1_controller(name))]
     if len(parents) < len(_V1_CONTROLLERS):
@@ -196,7 +216,12 @@ def _usable_v2(
         controllers = (giver / "cgroup.controllers").read_text().split()
     except OSError:
         return None
-    writable = os.access(giver / "cgroup.subtree_control", os.W_OK)
-    if not writable or not set(_V2_CONTROLLERS) <= set(controllers):
+    if not _writable(giver) or not set(_V2_CONTROLLERS) <= set(controllers):
         return None
     return Cgroups(2, (parent,), shares_cpu="cpu" in controllers, leaf=leaf, made=made)
+
+
+def _writable(group: Path) -> bool:
+    """Whether this process may make groups in it, give them controllers, and move itself."""
+    needed = (group, group / "cgroup.subtree_control", group / "cgroup.procs")
+    return all(os.access(each, os.W_OK) for each in needed)

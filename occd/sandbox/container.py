@@ -331,14 +331,15 @@ class _Started:
 
     async def type(self, data: bytes) -> None:
         """Send stdin, as the relay has room."""
-        while data:
+        at = 0
+        while at < len(data):
             while not self._room:
                 self._has_room = trio.Event()
                 await self._has_room.wait()
-            part = data[: self._room]
+            part = data[at : at + self._room]
             self._room -= len(part)
             self.post(frame(b"I", part))
-            data = data[len(part) :]
+            at += len(part)
 
     # Started
 

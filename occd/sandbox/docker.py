@@ -426,34 +426,38 @@ async def open_docker(
     except SandboxFailed as error:
         raise SandboxUnavailable(str(error), "See `occd doctor`") from error
     finally:
-        engine.close()  # it opens its connections anew
-    async with trio.open_nursery() as nursery:
-        docker = _Docker(engine, walls, config.execute.slots, nursery)
-        failed: OccdError | None = None
-        try:
+        with trio.CancelScope(shield=True):
+            await engine.close()  # it opens its connections anew
+    failed: OccdError | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            docker = _Docker(engine, walls, config.execute.slots, nursery)
             nursery.start_soon(docker.pulse.run)
             try:
-                await docker.examine()
-                refuse_less(settings.require, docker.holds, "docker")  # before the long probing
-                await docker.trial()
-                docker.available, docker.formatters = await probe(docker, cache, only)
-                if config.sandbox.trace and only is None:
-                    docker.traces = await can_trace(docker, cache)
-            except SandboxFailed as error:
-                first = docker.roots[0]
-                failed = SandboxUnavailable(
-                    f"a trial container of the image {first} failed: {error}",
-                    remedy(first) if INIT in str(error) else "See `occd doctor`",
-                )
-            except OccdError as error:
-                failed = error
-            else:
-                yield docker
-        finally:
-            nursery.cancel_scope.cancel()
-            with trio.move_on_after(_CLOSE_S, shield=True):
-                await docker.close()
-            engine.close()
+                try:
+                    await docker.examine()
+                    refuse_less(settings.require, docker.holds, "docker")  # before the long probing
+                    await docker.trial()
+                    docker.available, docker.formatters = await probe(docker, cache, only)
+                    if config.sandbox.trace and only is None:
+                        docker.traces = await can_trace(docker, cache)
+                except SandboxFailed as error:
+                    first = docker.roots[0]
+                    failed = SandboxUnavailable(
+                        f"a trial container of the image {first} failed: {error}",
+                        remedy(first) if INIT in str(error) else "See `occd doctor`",
+                    )
+                except OccdError as error:
+                    failed = error
+                else:
+                    yield docker
+            finally:
+                nursery.cancel_scope.cancel()
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await docker.close()
+    finally:  # when nothing asks it any more, which would open a connection anew
+        with trio.CancelScope(shield=True):
+            await engine.close()
     if failed:  # outside of the nursery, which would make a group of it
         raise failed
 

@@ -12,7 +12,7 @@ from occd.errors import ConfigError, SandboxUnavailable
 from occd.images import found, status
 from occd.levels import in_words, without_in_words
 from occd.sandbox import kernel, open_sandbox
-from occd.sandbox.cgroup import find_cgroups
+from occd.sandbox.cgroup import find_cgroups, obstacle
 
 
 class Grade(Enum):
@@ -133,7 +133,8 @@ def _cgroups() -> Iterator[Finding]:
         remedy = "Delegate the controller `cpu` too"
     else:
         weaker = "no cgroup is ours: memory and CPU time are sampled every 10 ms"
-        yield Finding(Grade.WEAK, weaker, remedy)
+        in_container = "In a container: a writable control group (docs/operating.md, Exact limits)"
+        yield Finding(Grade.WEAK, weaker, f"{obstacle()}. {remedy}. {in_container}")
     if not found or not found.shares_cpu:
         weaker = "a job that starts many sessions takes the processors from its neighbours"
         yield Finding(Grade.WEAK, weaker, remedy)

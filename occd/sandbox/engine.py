@@ -221,7 +221,8 @@ class Engine:
             for _ in range(_AT_ONCE):
                 await self._limiter.acquire_on_behalf_of(object())
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
         self._client.close()
 
     async def _call(self, function: Callable[[Unpack[Args]], R], *args: *Args) -> R:

@@ -1,12 +1,14 @@
 """The whole cluster under faults, an emptied Redis, orderly stops, and upgrades: see `chaos.py` and
 `upgrade.py`, which are run here in a network namespace of their own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from servers import SETS
 
 HERE = Path(__file__).parent
 
@@ -33,7 +35,8 @@ def apart(program: str, *options: str, seconds: int, folder: Path) -> str:
     done = subprocess.run(
         [*command, *options],
         env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        | {"PYTHONPATH": str(HERE.parent), "TMPDIR": str(folder)},
+        | {"PYTHONPATH": str(HERE.parent), "TMPDIR": str(folder)}
+        | {"SERVERS": os.environ.get("SERVERS", "")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -80,3 +83,13 @@ def test_chaos_with_an_emptied_redis_for_two_minutes(run_chaos: Run) -> None:
 @pytest.mark.long
 def test_orderly_stops_for_two_minutes(run_chaos: Run) -> None:
     run_chaos("drain", 120, 10, "--quotas")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("servers", SETS)
+def test_chaos_over_newer_servers(
+    run_chaos: Run, servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVERS", servers)
+    run_chaos("faults", 40, 6, "--quotas")
+    run_chaos("empty", 30, 6, "--quotas")

@@ -10,6 +10,8 @@ from sandboxed import Feed, Lab
 from occd.config import Config
 from occd.sandbox import open_sandbox
 
+pytestmark = pytest.mark.promise
+
 SECRET = "occd-secret-4f1c9a"
 
 

@@ -6,9 +6,12 @@ from dataclasses import replace
 import pytest
 from sandboxed import SHORT, Lab
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="system call numbers are those of x86-64"
-)
+pytestmark = [
+    pytest.mark.promise,
+    pytest.mark.skipif(
+        platform.machine() != "x86_64", reason="system call numbers are those of x86-64"
+    ),
+]
 
 DENIED = {
     "mount": (165, 'b"none", b"/tmp", b"tmpfs", 0, 0'),

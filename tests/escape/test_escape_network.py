@@ -10,6 +10,8 @@ import pytest
 import trio
 from sandboxed import SHORT, Feed, Lab
 
+pytestmark = pytest.mark.promise
+
 
 @pytest.fixture
 def listener(language_cache: object) -> Iterator[socket.socket]:

@@ -14,6 +14,8 @@ import pytest
 import trio
 from sandboxed import PYTHON, SHORT, Feed, Lab, run_in, standing_inits
 
+pytestmark = pytest.mark.promise
+
 BRIEF = replace(SHORT, cpu_time=1.0, wall_time=1.0)
 
 
@@ -182,6 +184,7 @@ async def test_keeping_init_busy_delays_no_end(lab: Lab, source: str) -> None:
     assert outcome.cpu_time < 3.0
 
 
+@pytest.mark.mechanics
 async def test_sending_init_signals_makes_it_do_little(lab: Lab) -> None:
     """The work of init is not counted to the program."""
     feed = Feed()
@@ -379,6 +382,7 @@ async def test_program_does_not_see_another_cells_processes(lab: Lab) -> None:
     assert seen == [b"2\n"] * 3
 
 
+@pytest.mark.mechanics
 async def test_killing_the_daemon_kills_its_programs(lab: Lab, language_cache: Path) -> None:
     """SIGKILL of the process that runs the sandbox, with its program running."""
     script = """
@@ -400,6 +404,7 @@ trio.run(main)
     await daemon_killed_while_running(script, language_cache)
 
 
+@pytest.mark.mechanics
 async def test_killing_the_daemon_kills_its_programs_at_terminals(
     lab: Lab, language_cache: Path
 ) -> None:

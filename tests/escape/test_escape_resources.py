@@ -7,6 +7,8 @@ import pytest
 import trio
 from sandboxed import SHORT, Feed, Lab
 
+pytestmark = pytest.mark.promise
+
 MIB = 2**20
 SMALL = replace(SHORT, memory=48 * MIB, cpu_time=10.0, wall_time=20.0)
 

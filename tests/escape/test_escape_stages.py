@@ -10,6 +10,8 @@ from sandboxed import PRELUDE, PYTHON, SHORT, Lab, Ran, compile_in, run_in
 
 from occd.model import File
 
+pytestmark = pytest.mark.promise
+
 LOOK = "import os; print(sorted(os.listdir('.'))); print(sorted(os.listdir('/tmp')))"
 
 
@@ -99,6 +101,7 @@ os.unlink("folder/file"); os.rmdir("folder"); os.unlink("main.py"); os.rename("l
             ), looked
 
 
+@pytest.mark.mechanics
 async def test_a_copied_tree_lets_folders_be_renamed_and_a_large_one_does_not(lab: Lab) -> None:
     for size, said in ((1, b"DONE None\n"), (17 * 2**20, b"EXDEV\n")):
         async with lab.cell(File("folder/x", b"")) as cell:

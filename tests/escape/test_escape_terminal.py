@@ -10,6 +10,8 @@ import trio
 from sandboxed import Lab
 from terminals import python_at_terminal, shown_by
 
+pytestmark = pytest.mark.promise
+
 REQUESTS = {
     "TIOCSTI": 0x5412,
     "TIOCLINUX": 0x541C,

@@ -14,6 +14,8 @@ from occd.errors import ConfigError
 from occd.languages import Packages, load_languages
 from occd.model import File
 
+pytestmark = pytest.mark.promise
+
 LANGUAGES = load_languages()
 
 EDITOR_MODES = {

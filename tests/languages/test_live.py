@@ -15,6 +15,8 @@ from serving import serving
 
 from occd.model import Account, File
 
+pytestmark = pytest.mark.promise
+
 # Each writes 0 and, a second later, 1, and then spins until it is killed.
 WRITES_TWICE_AND_SPINS = {
     "bash": "echo 0; sleep 1; echo 1; while :; do :; done",

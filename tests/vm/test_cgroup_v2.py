@@ -1,9 +1,10 @@
-"""The sandbox under cgroup v2, in a virtual machine: as root, with a delegated group, with none; and attacks
-that could take a kernel down.
+"""The sandbox under cgroup v2, in a virtual machine: as root, with a delegated group, with none, in a
+container; and attacks that could take a kernel down.
 
 Each test boots a machine of its own and runs the `guest_*.py` beside this file in it, by pytest.
 """
 
+import re
 from pathlib import Path
 
 import machine
@@ -67,6 +68,47 @@ def test_user_with_a_delegated_group(image: Image, job: Path) -> None:
 
 def test_user_without_a_group(image: Image, job: Path) -> None:
     check(image, job, _AS_USER, 1000, "guest_sampled")
+
+
+def test_a_container_with_a_delegated_group(image: Image, job: Path) -> None:
+    """As uid 1000 without a capability. Nothing of it is left when it has ended."""
+    contained = "/job/bin/python /job/tests/vm/contained.py"
+    tests = "/job/tests/vm/guest_contained.py /job/tests/vm/guest_limits.py"
+    pytest_command = f"{PYTEST} -q --color=no --durations=5 -p guest_lab {tests}"
+    command = f"""
+mount -o remount,nsdelegate none /sys/fs/cgroup || exit
+{contained} cat /proc/self/status || exit
+{contained} --writable-cgroups {pytest_command} || exit
+echo "left: $(runc list --quiet; find /sys/fs/cgroup -mindepth 1 -type d | grep -E 'NSJAIL|occd')"
+echo "with a group of its own:"
+{contained} --writable-cgroups /job/bin/occd doctor || exit
+echo "beside a daemon:"
+{contained} --writable-cgroups /job/bin/occd --roles all --listen 127.0.0.1:8000 --data-dir /tmp/data &
+until [ -d /sys/fs/cgroup/system.slice/runc-occd-contained.scope/occd-daemon ]; do sleep 1; done
+runc exec occd-contained /job/bin/occd doctor || exit
+runc kill occd-contained TERM
+wait
+echo "without:"
+{contained} /job/bin/occd doctor
+"""
+    finished = machine.run(image, job, command, _TIMEOUT_S, systemd=True)
+    print(finished.output)
+    assert finished.status == 0
+    privileges = dict(
+        re.findall(r"^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):\t(\w+)", finished.output, re.M)
+    )
+    none = "0" * 16
+    assert privileges == {
+        "Uid": "1000", "CapEff": none, "CapBnd": none, "NoNewPrivs": "1", "Seccomp": "2",
+    }  # fmt: skip
+    marks = "with a group of its own:|beside a daemon:|without:"
+    before, alone, beside, without = re.split(marks, finished.output)
+    assert "left: \n" in before
+    for told in (alone, beside):
+        assert "ok    memory, processes and CPU time by cgroup v2" in told
+        assert "sampled" not in told
+    assert "weak  no cgroup is ours: memory and CPU time are sampled every 10 ms" in without
+    assert "/sys/fs/cgroup is mounted read-only" in without
 
 
 @pytest.mark.parametrize("runner", [_AS_ROOT, _AS_DELEGATE], ids=["root", "user"])

@@ -19,7 +19,7 @@ from pathlib import Path
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "occd-vm"
 _TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap"}
 _SUITE, _PYTHON = "bookworm", (3, 11)
-_INCLUDED = "python3,libstdc++6,busybox-static,systemd"
+_INCLUDED = "python3,libstdc++6,busybox-static,systemd,runc"
 _KERNEL = "linux-image-cloud-amd64"
 _MODULES = (  # in the order in which they need one another
     "drivers/virtio/virtio_ring",

@@ -1,0 +1,189 @@
+"""Where the sandbox's tests run: every kind of sandbox, and what `places.toml` knows not to hold in it."""
+
+import json
+import os
+import re
+import secrets
+import tomllib
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pytest
+import trio
+from engine import Reached
+from shared_engine import IMAGE
+
+import occd.sandbox.docker
+import occd.sandbox.host
+from occd.config import Config, ExecuteConfig, SandboxConfig
+from occd.sandbox import Sandbox, open_sandbox
+from occd.sandbox.engine import Engine
+from occd.sandbox.probe import probe
+
+Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor", "nsjail-sampled"]
+"""nsjail: as root. nsjail-user: as a normal user. nsjail-container: in a container without any privilege.
+docker: with runc. gvisor: Docker with runsc. nsjail-sampled: as root, without control groups."""
+
+PLACES: tuple[Place, ...] = get_args(Place)[:-1]
+"""Of the printed table."""
+APART: tuple[Place, ...] = ("nsjail-user", "nsjail-container")
+"""Here the whole process of the tests lives in the place: see `apart_places.py`."""
+Outcome = Literal["held", "not_applicable", "not_held", "failed"]
+_RUNTIMES: dict[Place, str | None] = {"docker": None, "gvisor": "runsc"}
+_GONE_S = 10.0
+"""Within this time the engine removes a container that has ended."""
+_TABLE = Path(__file__).with_suffix(".toml")
+
+
+@dataclass(frozen=True)
+class Row:
+    """These tests do not apply in these places, because of `why`; or they do not hold there, and `why` says
+    what an attacker gains."""
+
+    tests: Sequence[str]
+    places: Sequence[Place]
+    kind: Literal["not_applicable", "not_held"]
+    why: str
+
+    def names(self, test: str, place: str) -> bool:
+        """`test` is `test_files.py::test_a_list_tells_what_a_folder_has[what its parameters are]`."""
+        return place in self.places and any(fnmatchcase(test, each) for each in self.tests)
+
+
+def known_rows() -> list[Row]:
+    kinds: tuple[Literal["not_applicable", "not_held"], ...] = ("not_applicable", "not_held")
+    return [
+        Row(row["tests"], row["places"], kind, row[kind])
+        for row in tomllib.loads(_TABLE.read_text())["row"]
+        for kind in kinds
+        if kind in row
+    ]
+
+
+def places_of(marks: Collection[str], only: Place | None) -> Sequence[Place]:
+    """Where a test with these marks runs in this process."""
+    everywhere = "promise" in marks and "mechanics" not in marks
+    if only:
+        return [only] if everywhere else []
+    if not everywhere or "contract" not in marks:
+        return ["nsjail"]
+    sampled: list[Place] = ["nsjail-sampled"] if "sampled" in marks else []
+    gvisor: list[Place] = ["gvisor"] if "core" in marks else []
+    return ["nsjail", *sampled, "docker", *gvisor]
+
+
+def place_of(item: pytest.Item) -> Place | None:
+    """Where this test of a promise runs."""
+    found = getattr(item, "callspec", None)
+    place: Place | None = found and found.params.get("place")
+    return place if place in get_args(Place) else None
+
+
+def mark_known(items: Sequence[pytest.Item]) -> None:
+    """What does not apply is skipped. What does not hold is tried, and must fail."""
+    rows = known_rows()
+    for item in items:
+        if place := place_of(item):
+            for row in rows:
+                if row.names(_row_of(item.nodeid), place):
+                    marks = {
+                        "not_applicable": pytest.mark.skip,
+                        "not_held": pytest.mark.xfail(strict=True),
+                    }
+                    item.add_marker(marks[row.kind](reason=row.why))
+
+
+def _row_of(nodeid: str) -> str:
+    """Without the folder of the tests and without the place."""
+    places = "|".join(sorted(PLACES, key=len, reverse=True))
+    name = re.sub(rf"\[@(?:{places})(?:-|(?=\]))", "[", nodeid.removeprefix("tests/"))
+    return name.removesuffix("[]")
+
+
+@asynccontextmanager
+async def opened(
+    place: Place, engine: Callable[[], Reached], cache: Path
+) -> AsyncIterator[Sandbox]:
+    """The sandbox of a place. No container of it is left."""
+    if place not in _RUNTIMES:
+        with pytest.MonkeyPatch.context() as patch:
+            if place == "nsjail-sampled":
+                patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
+            async with open_sandbox(Config(), cache) as sandbox:
+                assert ("own-uid" in sandbox.holds) == (place not in APART)
+                yield sandbox
+        return
+    host, runtime = engine().host, _RUNTIMES[place]
+    config = Config(
+        sandbox=SandboxConfig(
+            kind="docker", host=host, images=(IMAGE.removeprefix("occd/"),), runtime=runtime
+        ),
+        execute=ExecuteConfig(slots=1),
+    )
+    label = f"tests-{os.getpid()}-{place}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "token_hex", lambda _: label)
+        patch.setattr(occd.sandbox.docker, "probe", _once(place, probe))
+        backend = occd.sandbox.docker._Docker
+        patch.setattr(backend, "trial", _once(place, backend.trial))
+        patch.setattr(backend, "examine", _examine_once(place))
+        async with open_sandbox(config) as sandbox:
+            yield sandbox
+    client = Engine(host)
+    try:
+        with trio.fail_after(_GONE_S):
+            while await client.of(label):  # noqa: ASYNC110
+                await trio.sleep(0.05)
+    finally:
+        with trio.move_on_after(_GONE_S, shield=True):
+            await client.close()
+
+
+_KNOWN: dict[tuple[Place, str], Any] = {}
+"""What was found out of each place. Finding it takes a dozen containers."""
+
+
+def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:
+    async def once(*given: Any) -> Any:
+        if (place, ask.__name__) not in _KNOWN:
+            _KNOWN[place, ask.__name__] = await ask(*given)
+        return _KNOWN[place, ask.__name__]
+
+    return once
+
+
+def _examine_once(place: Place) -> Callable[..., Any]:
+    backend = occd.sandbox.docker._Docker
+    examine = backend.examine
+
+    async def once(docker: occd.sandbox.docker._Docker) -> None:
+        if (place, "examine") not in _KNOWN:
+            before = dict(vars(docker))
+            await examine(docker)
+            _KNOWN[place, "examine"] = {
+                name: value for name, value in vars(docker).items() if value is not before[name]
+            }
+        vars(docker).update(_KNOWN[place, "examine"])
+
+    return once
+
+
+_OUTCOMES: dict[str, Outcome] = {}
+
+
+def note_outcome(report: pytest.TestReport) -> None:
+    row = _row_of(report.nodeid)
+    if report.failed:
+        _OUTCOMES[row] = "failed"
+    elif report.skipped:
+        _OUTCOMES[row] = "not_held" if hasattr(report, "wasxfail") else "not_applicable"
+    elif report.when == "call":
+        _OUTCOMES[row] = "held"
+
+
+def write_outcomes(into: Path) -> None:
+    into.write_text(json.dumps(_OUTCOMES))
