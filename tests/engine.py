@@ -137,8 +137,10 @@ def engine_folder() -> Iterator[Path]:
 def remove_folder(folder: Path) -> None:
     """Of an engine that has ended, with its control groups."""
     shutil.rmtree(folder)
-    for group in Path("/sys/fs/cgroup").glob(f"**/{folder.name}"):
-        _remove_group(group)
+    groups = Path("/sys/fs/cgroup")
+    for group in (groups / folder.name, *groups.glob(f"*/{folder.name}")):
+        if group.exists():
+            _remove_group(group)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine import Engine, Reached, install_tools, remove_folder, sandbox_engine
+from engine import Reached, install_tools, remove_folder, sandbox_engine
 from image_root import add_ours, debian_root
 
 IMAGE = "occd/test"
@@ -71,7 +71,7 @@ def _keep(session: Path, folder: Path) -> None:
         }
         (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes}))
         with sandbox_engine(folder) as engine:
-            _import(engine)
+            import_image(engine)
             (folder / "ready").touch()
             os.close(told)
             fcntl.flock(os.open(session, os.O_RDONLY), fcntl.LOCK_EX)
@@ -79,7 +79,8 @@ def _keep(session: Path, folder: Path) -> None:
         remove_folder(folder)
 
 
-def _import(engine: Engine) -> None:
+def import_image(engine: Reached) -> None:
+    """Give an engine of our own the image IMAGE."""
     with tempfile.TemporaryDirectory(dir=engine.folder) as ours, debian_root() as debian:
         packed: list[str | Path] = [
             "tar",

@@ -85,7 +85,7 @@ def test_asking_for_readiness_never_waits_for_a_trial(server: Server, stuck: Pat
 class Fit:
     """A sandbox whose trials succeed, while one jail may keep somebody waiting."""
 
-    waits_s = 0.0
+    stuck: str | None = None
 
     async def trial(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -98,10 +98,10 @@ async def test_a_jail_that_was_slow_once_costs_seconds_and_is_told_once(
     fitness = Fitness(cast(Sandbox, sandbox))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fitness.run)
-        sandbox.waits_s = 10.0
+        sandbox.stuck = "no jail stands"
         await fitness.until(fit=False)
         await trio.sleep(10)
-        sandbox.waits_s = 0.0
+        sandbox.stuck = None
         with trio.fail_after(3):
             await fitness.until(fit=True)
         nursery.cancel_scope.cancel()

@@ -222,7 +222,7 @@ async def test_what_was_being_delivered_at_a_loss_comes_again_and_its_end_does_n
 class BusySandbox:
     """Runs a Python program for ever."""
 
-    waits_s = 0.0
+    stuck: str | None = None
     holds = ()
     languages: ClassVar = {"python": load_languages()["python"]}
     available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
@@ -621,7 +621,7 @@ class NoSandbox:
 
     isolation = ()
     holds = ()
-    waits_s = 0.0
+    stuck: str | None = None
 
     def __init__(self) -> None:
         self.languages: dict[str, Any] = {}

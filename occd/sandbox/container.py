@@ -3,7 +3,9 @@
 Theory of operation. A container can be given no open file. So init is the first process of the container,
 and a part of init, the relay (`sandbox/init/relay.c`), talks to us over the container's stdin and stdout,
 in frames. The engine wraps what comes from the container once more, and tells stdout from stderr. When our
-connection ends, init ends, and the engine removes the container.
+connection ends, init ends, and the engine removes the container. An engine that dies leaves the container
+behind, and its stdin open. So we kill its first process, where this machine is the engine's and we may, and
+tell init all the time that we are there: it ends when it has not heard of us for 10 s.
 
 A container serves one run. Its control group counts all that is in it: init, the files of the box, and what
 unpacked them. So the limit of memory has room for these, and the figure is without what was there before the
@@ -11,6 +13,7 @@ program started.
 """
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -18,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import IO
 
 import trio
@@ -44,6 +48,7 @@ _UNKNOWN = 2**64 - 1
 _WINDOW = 2**16
 _PART = 2**15
 _SETUP_S = 30.0
+_BEAT_S = 2.5
 _OOM_S = 2.0
 _ASK_S = 0.05
 _READ = 2**17
@@ -80,6 +85,8 @@ class Container:
         self._frames = bytearray()
         self._said = bytearray()
         self._number = 0
+        self._sending = trio.Lock()
+        self._first: int | None = None
         self._used = _UNKNOWN
         self.shares = SHARES
         """The weight with which it shares the processors with others."""
@@ -94,13 +101,30 @@ class Container:
             if kind != b"R" or not isinstance(hello, Hello):
                 raise SandboxFailed(f"a container said what its init does not say{self.said()}")
             self._number = hello.number
+            self._first = open_first(await self._engine.process(self.id), self.id)
             return
         raise SandboxFailed(f"no container became ready within {_SETUP_S:.0f} s{self.said()}")
 
-    async def close(self) -> None:
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(self._socket)
-            await self._engine.remove(self.id)
+    @property
+    def waits(self) -> bool:
+        """Whether init still waits for its job. It says nothing meanwhile, but for its end."""
+        poll = select.poll()
+        poll.register(self._socket.socket.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    async def beat(self) -> None:
+        """Tell init all the time that we are there, until its end."""
+        with suppress(SandboxFailed):
+            while True:
+                await self._send(b"K")
+                await trio.sleep(_BEAT_S)
+
+    def close(self) -> None:
+        self.hang_up()
+        if self._first is not None:
+            os.close(self._first)
+            self._first = None
+        self._socket.socket.close()
 
     async def ran_out(self, wait_s: float) -> bool:
         """Whether the engine has seen, or sees within this time, that the kernel held the memory."""
@@ -185,14 +209,18 @@ class Container:
         """Say that the container is needed no more: its init ends all at once."""
         with suppress(OSError):
             self._socket.socket.shutdown(socket.SHUT_WR)
+        if self._first is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
 
     async def _send(self, kind: bytes, body: bytes = b"") -> None:
         await self.send_all(frame(kind, body))
 
     async def send_all(self, data: bytes | bytearray) -> None:
         try:
-            await self._socket.send_all(data)
-        except trio.BrokenResourceError as error:
+            async with self._sending:
+                await self._socket.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise SandboxFailed(f"a container has ended{self.said()}") from error
 
     async def next_frame(self) -> tuple[bytes, bytes]:
@@ -228,6 +256,22 @@ class Container:
                 self._frames += part
             at = body + size
         del self._came[:at]
+
+
+def open_first(pid: int, container: str) -> int | None:
+    """A pidfd of the container's first process, unless the process is none of this machine's."""
+    if not pid:
+        return None
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return None
+    folder = Path(f"/proc/{pid}")
+    with suppress(OSError):  # another engine's machine counts its processes from 1, too
+        if any(container in (folder / each).read_text() for each in ("mountinfo", "cmdline")):
+            return process
+    os.close(process)
+    return None
 
 
 def frame(kind: bytes, body: bytes = b"") -> bytes:
@@ -322,6 +366,7 @@ class _Started:
             if failed:
                 if self._over:
                     return None
+                self._container.hang_up()  # it may run on without its engine
                 if not await self._container.ran_out(_OOM_S):
                     raise failed
                 self._container.gone = self._over = True

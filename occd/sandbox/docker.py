@@ -16,33 +16,32 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-import structlog
 import trio
 
 from occd.config import Config
-from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
+from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import SHARES, Container, bounds
-from occd.sandbox.engine import Bounds, Engine, Wall
+from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
-from occd.sandbox.launcher import Waits
 from occd.sandbox.probe import can_trace, probe
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
+from occd.sandbox.pulse import Pulse
 from occd.sandbox.rootfs import covered_paths
-
-log = structlog.get_logger()
+from occd.sandbox.waits import Waits
 
 _USER = 1000
 _TMP = 64 * 2**20
 _PACKED_MAX = 4 * BOX_BYTES
 """Names can be as long as 65,536 paths of 4 KB."""
-_CLOSE_S = 30.0
+_CLOSE_S = 10.0
+_LONG_S = 15.0
 _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
@@ -132,7 +131,8 @@ class _Docker:
         self._engine = engine
         self._walls = walls
         self._nursery = nursery
-        self._waits = Waits()
+        self.pulse = Pulse(engine, self._prune)
+        self._waits = Waits(_LONG_S, "Docker's engine may be overloaded, or stuck: look at its log")
         self._keep = max(keep, len(walls))
         self._ready: list[tuple[str, Container]] = []
         """The first has been waiting for the longest time."""
@@ -162,8 +162,8 @@ class _Docker:
         ]  # fmt: skip
 
     @property
-    def waits_s(self) -> float:
-        return self._waits.longest_s
+    def stuck(self) -> str | None:
+        return self.pulse.problem or self._waits.too_long
 
     async def examine(self) -> None:
         """Find out what holds, by a container of its own."""
@@ -197,8 +197,7 @@ class _Docker:
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
             finally:
-                with trio.move_on_after(_CLOSE_S, shield=True):
-                    await container.close()
+                await self._end(container)
         try:
             up, *opened = told.decode().split()
             up_s = float(up)
@@ -300,21 +299,32 @@ class _Docker:
     @asynccontextmanager
     async def container(self, root: str, bounds: Bounds | None) -> AsyncIterator[Container]:
         wall = self._walls[root]
-        if self.limits_stay and bounds:
-            container = await self._make(replace(wall, bounds=bounds))
-        else:
-            container = self._take(root) or await self._make(wall)
-        self._nursery.start_soon(self._prepare, root)
-        try:
-            yield container
-        finally:
-            container.hang_up()
-            self._nursery.start_soon(self._end, container)
+        with self.pulse.needed():
+            if self.limits_stay and bounds:
+                container = await self._make(replace(wall, bounds=bounds))
+            else:
+                container = self._take(root) or await self._make(wall)
+            self._nursery.start_soon(self._prepare, root)
+            try:
+                yield container
+            finally:
+                container.hang_up()
+                self._nursery.start_soon(self._end, container)
+
+    def _prune(self) -> None:
+        """Somebody may have killed a container that stood ready, or the engine have died."""
+        for each in [each for each in self._ready if not each[1].waits]:
+            self._ready.remove(each)
+            self._nursery.start_soon(self._end, each[1])
 
     async def _end(self, container: Container) -> None:
-        await container.close()
+        container.close()
+        if not self.pulse.problem:
+            with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
+                await self._engine.remove(container.id)
 
     def _take(self, root: str) -> Container | None:
+        self._prune()
         for each in self._ready:
             if each[0] == root:
                 self._ready.remove(each)
@@ -329,9 +339,9 @@ class _Docker:
             try:
                 await container.ready()
             except BaseException:
-                with trio.move_on_after(_CLOSE_S, shield=True):
-                    await container.close()
+                await self._end(container)
                 raise
+            self._nursery.start_soon(container.beat)
             return container
 
     async def _prepare(self, root: str) -> None:
@@ -345,9 +355,11 @@ class _Docker:
             self._nursery.start_soon(self._end, spare[1])
         self._making += 1
         try:
-            self._ready.append((root, await self._make(self._walls[root])))
-        except SandboxFailed as error:
-            log.warning("no container can be prepared", reason=str(error))
+            with (
+                suppress(SandboxFailed),
+                self.pulse.needed(),
+            ):  # who needs one will find out and tell
+                self._ready.append((root, await self._make(self._walls[root])))
         finally:
             self._making -= 1
 
@@ -357,11 +369,21 @@ class _Docker:
         return next((each for each in self._ready if each[0] != root and counts[each[0]] > 1), None)
 
     async def close(self) -> None:
-        """Remove all containers of ours."""
+        """Remove all containers of ours. They end in any case."""
         while self._ready:
-            await self._ready.pop()[1].close()
-        for number in await self._engine.of(self._first.label):
-            await self._engine.remove(number)
+            self._ready.pop()[1].close()
+        if not self.pulse.problem:
+            with suppress(SandboxFailed):
+                await self._engine.settled()
+                for number in await self._engine.of(self._first.label):
+                    await self._engine.remove(number)
+
+
+def _engine(host: str) -> Engine:
+    try:
+        return Engine(host)
+    except EngineAway as error:
+        raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
 
 
 def _around(memory: int) -> Bounds:
@@ -395,15 +417,22 @@ async def open_docker(
         masked=covered_paths(),
         bounds=bounds(Limits(), 0),
     )
+    engine = _engine(settings.host)
     try:
-        engine = Engine(settings.host)
+        await engine.greet()
         walls = {root: replace(wall, image=await _image(engine, root)) for root in settings.roots}
+    except EngineAway as error:
+        raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
     except SandboxFailed as error:
-        raise SandboxUnavailable(str(error), "Is Docker's engine running?") from error
+        raise SandboxUnavailable(str(error), "See `occd doctor`") from error
+    finally:
+        with trio.CancelScope(shield=True):
+            await engine.close()  # it opens its connections anew
     failed: OccdError | None = None
     try:
         async with trio.open_nursery() as nursery:
             docker = _Docker(engine, walls, config.execute.slots, nursery)
+            nursery.start_soon(docker.pulse.run)
             try:
                 try:
                     await docker.examine()
@@ -426,11 +455,9 @@ async def open_docker(
                 nursery.cancel_scope.cancel()
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await docker.close()
-    finally:
-        with trio.move_on_after(_CLOSE_S, shield=True):
-            await (
-                engine.close()
-            )  # when nothing asks it any more, which would open a connection anew
+    finally:  # when nothing asks it any more, which would open a connection anew
+        with trio.CancelScope(shield=True):
+            await engine.close()
     if failed:  # outside of the nursery, which would make a group of it
         raise failed
 

@@ -1,10 +1,18 @@
-"""Docker's engine, as far as the sandbox uses it. Each call runs in a thread, because the SDK blocks."""
+"""Docker's engine, as far as the sandbox uses it.
 
+Each call runs in a thread, because the SDK blocks. An engine may be away, or stand still with its socket
+open. So a call that takes too long, or is cancelled, leaves its thread behind. The thread ends when the
+engine goes on or dies, and removes what it has made.
+"""
+
+import errno
+import os
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import docker
 import docker.errors
@@ -16,9 +24,16 @@ from occd.errors import SandboxFailed
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
 
-_CALL_S = 30.0
+_CALL_S = 20.0
+_GREET_S = 10.0
+_LEFT_S = 10.0
+_NOBODYS_S = 6.0
+"""A container is started at once when it was made, or nobody starts it any more."""
+_CLOSE_S = 5.0
 _AT_ONCE = 16
 _SAID_MAX = 500
+_API = "1.41"
+"""Docker 20.10's, the oldest with all that we ask for."""
 _ONE_TERMINAL = docker.types.Mount(
     "/dev/pts",
     None,
@@ -81,15 +96,81 @@ class Image:
     architecture: str
 
 
+class EngineAway(SandboxFailed):
+    """The engine cannot be asked. `remedy` may mend it."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    def again(self) -> "EngineAway":
+        """The same, for another task to raise."""
+        return EngineAway(str(self), self.remedy)
+
+
+class _Wanted:
+    """Whether somebody waits for the container that a thread makes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted = True
+        self._made: socket.socket | None = None
+
+    def made(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._made = connection
+            if not self._wanted:
+                connection.close()
+
+    def no_more(self) -> None:
+        """The end of the connection is the end of the container."""
+        with self._lock:
+            self._wanted = False
+            if self._made:
+                self._made.close()
+
+
 class Engine:
     def __init__(self, host: str) -> None:
-        """Raises SandboxFailed when the engine cannot be asked."""
-        self._client = docker.APIClient(base_url=host, version="1.41", timeout=_CALL_S)
+        """Raises EngineAway for an address that is none."""
+        self._host = host
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
+        try:
+            self._client = docker.APIClient(base_url=host, version=_API, timeout=_CALL_S)
+        except (docker.errors.DockerException, ValueError) as error:
+            raise EngineAway(
+                f"{host} is no address of Docker's engine: {_one_line(error)}",
+                "An address is like unix:///var/run/docker.sock",
+            ) from error
+
+    async def greet(self) -> None:
+        """Find out that Docker's engine answers, and how it wants to be talked to. Raises EngineAway."""
+        try:
+            told = await self._within(_GREET_S, self._client.version, False)
+        except EngineAway:
+            raise
+        except SandboxFailed as error:
+            raise self._no_engine() from error
+        oldest, newest = _numbers(told, "MinAPIVersion"), _numbers(told, "ApiVersion")
+        if newest is None:
+            raise self._no_engine()
+        if newest < (wanted := _numbers({"": _API}, "") or ()):
+            raise EngineAway(
+                f"Docker's engine at {self._host} is too old: its API is {told['ApiVersion']}",
+                f"Take one with {_API} (Docker 20.10) or later",
+            )
+        if oldest and oldest > wanted:
+            self._client._version = told["MinAPIVersion"]
 
     async def start(self, wall: Wall, argv: list[str]) -> tuple[str, socket.socket]:
-        """Start a container, whose id is returned, with the socket of its stdin, stdout and stderr."""
-        return await self._call(self._start, wall, argv)
+        """Start a container, whose id is returned, with the socket of its stdin, stdout and stderr. When this
+        raises, no container is left."""
+        wanted = _Wanted()
+        try:
+            return await self._call(self._start, wall, argv, wanted)
+        except BaseException:
+            wanted.no_more()
+            raise
 
     async def limit(self, container: str, bounds: Bounds) -> None:
         """Set the limits of a container anew."""
@@ -109,6 +190,16 @@ class Engine:
         """The containers that the daemon of this label has made."""
         return await self._call(self._of, label)
 
+    async def remove_left(self) -> None:
+        """Remove the containers that processes of occd made and did not come to start before they or the
+        engine died, and those that the engine did not come to remove. Those that run end by themselves,
+        without the process that made them."""
+        await self._within(_LEFT_S, self._remove_left)
+
+    async def process(self, container: str) -> int:
+        """The number of the container's first process on the engine's machine. 0 when it has ended."""
+        return await self._call(self._process, container)
+
     async def gives(self) -> Gives:
         return await self._call(self._gives)
 
@@ -124,19 +215,62 @@ class Engine:
     async def architecture(self) -> str:
         return await self._call(self._architecture)
 
+    async def settled(self) -> None:
+        """Wait until the threads that were left behind have ended; not for long."""
+        with trio.move_on_after(_CLOSE_S):
+            for _ in range(_AT_ONCE):
+                await self._limiter.acquire_on_behalf_of(object())
+
     async def close(self) -> None:
-        await trio.to_thread.run_sync(self._client.close)
+        await trio.lowlevel.checkpoint()
+        self._client.close()
 
     async def _call(self, function: Callable[[Unpack[Args]], R], *args: *Args) -> R:
-        try:
-            return await trio.to_thread.run_sync(
-                function, *args, limiter=self._limiter, abandon_on_cancel=False
-            )
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            said = " ".join(str(error).split())[:_SAID_MAX]  # an engine may say many lines
-            raise SandboxFailed(f"Docker: {said}") from error
+        return await self._within(_CALL_S, function, *args)
 
-    def _start(self, wall: Wall, argv: list[str]) -> tuple[str, socket.socket]:
+    async def _within(
+        self, seconds: float, function: Callable[[Unpack[Args]], R], *args: *Args
+    ) -> R:
+        try:
+            with trio.move_on_after(seconds):
+                return await trio.to_thread.run_sync(
+                    function, *args, limiter=self._limiter, abandon_on_cancel=True
+                )
+        except docker.errors.APIError as error:
+            raise _refused(error) from error
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise self._away(error) from error
+        raise self.silent(seconds)
+
+    def silent(self, seconds: float) -> EngineAway:
+        """The error of an engine that has not answered for so long."""
+        return EngineAway(
+            f"Docker's engine at {self._host} has not answered for {seconds:.0f} s",
+            "It may be overloaded, or stuck: look at its log, and restart it",
+        )
+
+    def _no_engine(self) -> EngineAway:
+        return EngineAway(
+            f"what answers at {self._host} is not Docker's engine",
+            "Set sandbox.host to the address of Docker's engine",
+        )
+
+    def _away(self, error: Exception) -> EngineAway:
+        if isinstance(error, requests.Timeout):
+            return self.silent(_CALL_S)
+        number = _errno(error)
+        if number is None:
+            return self._no_engine()
+        message = f"Docker's engine at {self._host} cannot be reached: {os.strerror(number)}"
+        if number in (errno.EACCES, errno.EPERM):
+            remedy = (
+                "Let occd's user open it (the group docker may), or set sandbox.host to another"
+            )
+        else:
+            remedy = "Start Docker's engine, or set sandbox.host to its address"
+        return EngineAway(message, remedy)
+
+    def _start(self, wall: Wall, argv: list[str], wanted: _Wanted) -> tuple[str, socket.socket]:
         client = self._client
         host = client.create_host_config(
             auto_remove=True,
@@ -174,6 +308,7 @@ class Engine:
             labels={LABEL: wall.label},
             host_config=host,
             entrypoint="",
+            stop_signal="SIGKILL",  # init ignores SIGTERM: an engine that stops or starts would wait for it
         )
         container: str = made["Id"]
         try:
@@ -194,6 +329,7 @@ class Engine:
             sock.close()
             self._remove(container)
             raise
+        wanted.made(sock)
         return container, sock
 
     def _update(self, container: str, limits: dict[str, int]) -> None:
@@ -214,6 +350,26 @@ class Engine:
         found = self._client.containers(all=True, filters={"label": f"{LABEL}={label}"})
         return [each["Id"] for each in found]
 
+    def _remove_left(self) -> None:
+        states = ["created", "exited", "dead"]
+        found = self._client.containers(all=True, filters={"label": LABEL, "status": states})
+        if found:
+            until = self._now() - _NOBODYS_S
+            for each in found:
+                if each["Created"] < until:
+                    self._remove(each["Id"])
+
+    def _process(self, container: str) -> int:
+        try:
+            number: int = self._client.inspect_container(container)["State"]["Pid"]
+        except docker.errors.NotFound:
+            return 0
+        return number
+
+    def _now(self) -> float:
+        """The engine has a clock of its own."""
+        return datetime.fromisoformat(self._client.info()["SystemTime"]).timestamp()
+
     def _gives(self) -> Gives:
         told = self._client.info()
         return Gives(
@@ -221,10 +377,10 @@ class Engine:
         )
 
     def _ran_out(self, container: str) -> bool:
-        # The engine does not end an answer without `until`, and has its own clock.
-        now = datetime.fromisoformat(self._client.info()["SystemTime"]).timestamp()
+        # The engine does not end an answer without `until`.
+        until = f"{self._now():.6f}"
         wanted = {"container": container, "event": "oom"}
-        told = self._client.events(since=0, until=f"{now:.6f}", filters=wanted, decode=True)
+        told = self._client.events(since=0, until=until, filters=wanted, decode=True)
         return any(True for _ in told)
 
     def _image(self, name: str) -> Image | None:
@@ -237,3 +393,31 @@ class Engine:
     def _architecture(self) -> str:
         told: str = self._client.version()["Arch"]
         return told
+
+
+def _refused(error: docker.errors.APIError) -> SandboxFailed:
+    said = _one_line(error.explanation or error)
+    remedy = ". Free space on the disk of Docker's engine" if "no space left" in said else ""
+    return SandboxFailed(f"Docker's engine says: {said}{remedy}")
+
+
+def _one_line(said: object) -> str:
+    """An engine may say many lines."""
+    return " ".join(str(said).split())[:_SAID_MAX]
+
+
+def _numbers(told: Any, name: str) -> tuple[int, ...] | None:
+    """The version that an answer tells under this name."""
+    try:
+        return tuple(int(each) for each in told[name].split("."))
+    except (TypeError, KeyError, AttributeError, ValueError):
+        return None
+
+
+def _errno(error: BaseException | None) -> int | None:
+    """What the kernel said, which the SDK wraps in errors of its own."""
+    while error:
+        if isinstance(error, OSError) and isinstance(error.errno, int):
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None

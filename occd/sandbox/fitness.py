@@ -9,18 +9,14 @@ import trio
 
 from occd.errors import SandboxUnavailable
 from occd.sandbox import Sandbox
+from occd.sandbox.waits import STUCK
 
 log = structlog.get_logger()
 
 _EVERY_S = 30.0
 _AGAIN_S = 2.0
-_JAIL_S = 5.0
 _TRIAL_S = 15.0
 _LOOK_S = 0.5
-_STUCK = (
-    "The machine may be overloaded, or its kernel stuck: look for processes in state D "
-    "(ps -eo pid,stat,wchan,args); only a restart of the machine ends these"
-)
 
 
 class Fitness:
@@ -75,10 +71,10 @@ class Fitness:
 
     def _stuck(self) -> str | None:
         since = self._trying_since
-        if self._sandbox.waits_s > _JAIL_S:
-            return f"no jail has become ready for {_JAIL_S:.0f} s. {_STUCK}"
+        if stuck := self._sandbox.stuck:
+            return stuck
         if since is not None and trio.current_time() - since > _TRIAL_S:
-            return f"a trial job has not ended for {_TRIAL_S:.0f} s. {_STUCK}"
+            return f"a trial job has not ended for {_TRIAL_S:.0f} s. {STUCK}"
         return None
 
     def _conclude(self, problem: str | None) -> None:

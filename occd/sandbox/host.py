@@ -21,10 +21,11 @@ from occd.sandbox import kernel
 from occd.sandbox.box import INODES, SAFE
 from occd.sandbox.cgroup import Cgroups, find_cgroups
 from occd.sandbox.init import INIT
-from occd.sandbox.launcher import CONTROL_FD, LOG_FD, Waits
+from occd.sandbox.launcher import CONTROL_FD, LOG_FD
 from occd.sandbox.roots import Root, open_roots
 from occd.sandbox.seccomp import for_nsjail
 from occd.sandbox.slots import Slot, host_folder, lease
+from occd.sandbox.waits import Waits
 
 _USER = 1000  # inside
 _TMP = 64 * 2**20

@@ -18,14 +18,15 @@ import signal
 import socket
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 
 import trio
 
 from occd.errors import SandboxFailed
 from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, Master, decode
 from occd.sandbox.spawn import Process
+from occd.sandbox.waits import Waits
 
 CONTROL_FD, LOG_FD = 3, 4
 """Descriptors in nsjail: init's socket, and the pipe of the log."""
@@ -40,27 +41,6 @@ _FILE = struct.Struct("=i")
 _SEND_BUFFER = 2**20  # a job's arguments go in one message
 _LOG = 65_536
 _KEPT = 4096
-
-
-class Waits:
-    """The start times of all waits for a jail that does not stand yet."""
-
-    def __init__(self) -> None:
-        self._since: dict[object, float] = {}
-
-    @property
-    def longest_s(self) -> float:
-        now = trio.current_time()
-        return now - min(self._since.values(), default=now)
-
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        key = object()
-        self._since[key] = trio.current_time()
-        try:
-            yield
-        finally:
-            del self._since[key]
 
 
 class Jail:

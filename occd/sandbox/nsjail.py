@@ -229,8 +229,8 @@ class _Nsjail:
             raise SandboxFailed(f"the cell could not be made: {error}") from error
 
     @property
-    def waits_s(self) -> float:
-        return self._host.waits.longest_s
+    def stuck(self) -> str | None:
+        return self._host.waits.too_long
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):

@@ -16,6 +16,7 @@
  *   'O'  struct order, with its path.
  *   'Z'  struct size: the terminal's window.
  *   'C'  pack the box (tidy.h), when the program has ended.
+ *   'K'  occd is there. It says so all the time.
  * relay -> occd
  *   'R'  struct hello, as init sent it.          'U'  struct unpacked.
  *   'o', 'e'  output of stdout (or the terminal) and stderr.
@@ -24,7 +25,8 @@
  *   'W'  struct answer.                         'X'  struct end, then struct figures. All output has come before.
  *   'D'  a part of the packed box.              'd'  an int32: how packing ended.
  *
- * The end of stdin ends the container: occd has died, or needs it no more.
+ * The end of stdin ends the container: occd has died, or needs it no more. So does a long silence: when the engine
+ * dies, its helper holds stdin open.
  */
 #define _GNU_SOURCE
 #include "relay.h"
@@ -64,7 +66,7 @@ struct figures { /* of the container's control group */
     uint64_t peak, at_start, oom_kills; /* bytes: at most, and before the program started; UINT64_MAX: not known */
 };
 
-enum { WINDOW = 1 << 16, CHUNK = 1 << 15, FRAME_MAX = 4 << 20, QUEUE_MAX = 1 << 18, PARTS_MAX = 1 << 25 };
+enum { WINDOW = 1 << 16, CHUNK = 1 << 15, FRAME_MAX = 4 << 20, QUEUE_MAX = 1 << 18, PARTS_MAX = 1 << 25, SILENCE_S = 10 };
 
 struct buffer {
     char *bytes;
@@ -82,6 +84,7 @@ static int packing = -1;   /* the packed box */
 static pid_t packer, tidier;
 static int unpacking = -1;
 static pid_t unpacker;
+static time_t heard_at; /* seconds: when occd was heard the last time */
 static int passed_on; /* a message that init may not have read */
 static struct figures figures;
 
@@ -401,6 +404,12 @@ static void send_queue(void) {
     if (n < 0 && errno != EAGAIN && errno != EINTR) _exit(0);
 }
 
+static time_t now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeout) {
     enum { OURS = 7, THEIRS_MAX = 2 };
     passed_on = 0;
@@ -416,7 +425,9 @@ int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeo
         {.fd = room ? packing : -1, .events = POLLIN},
     };
     memcpy(fds + OURS, theirs, count * sizeof *theirs);
-    int ready = ppoll(fds, OURS + count, passed_on ? &(struct timespec){0} : timeout, NULL);
+    time_t silent = now_s() - heard_at;
+    struct timespec left = {.tv_sec = passed_on || silent > SILENCE_S ? 0 : SILENCE_S + 1 - silent};
+    int ready = ppoll(fds, OURS + count, timeout && timeout->tv_sec < left.tv_sec ? timeout : &left, NULL);
     if (ready < 0) {
         if (errno != EINTR) give_up("poll");
         return 0;
@@ -427,7 +438,10 @@ int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeo
     if (fds[4].revents && streams[1] >= 0) take_output(1);
     if (fds[5].revents && stdin_side >= 0) type();
     if (fds[6].revents) take_packed();
-    if (fds[0].revents && !passed_on) hear_occd();
+    if (fds[0].revents) {
+        heard_at = now_s();
+        if (!passed_on) hear_occd();
+    } else if (now_s() - heard_at > SILENCE_S) _exit(0);
     for (size_t i = 0; i < count; i++) theirs[i].revents = fds[OURS + i].revents;
     return ready;
 }
@@ -441,6 +455,7 @@ int start_relay(void) {
     fcntl(to_occd, F_SETFL, O_NONBLOCK);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) != 0) give_up("socketpair");
     init_side = sides[0];
+    heard_at = now_s();
     start_unpacker(); /* so that it waits for the job: its start takes a tenth of a hello in gVisor */
     return sides[1];
 }

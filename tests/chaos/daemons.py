@@ -50,6 +50,8 @@ class Daemon:
     folder: Path
     slots: int = 4
     accounts: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    """Further ones, by the names of their variables."""
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
     groups: set[str] = field(default_factory=set)
@@ -75,7 +77,7 @@ class Daemon:
         with self._output.open("wb") as out, (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*argv, "--data-dir", str(self.data)],
-                env=environment | {"OCCD_EXECUTE__SLOTS": str(self.slots)},
+                env=environment | {"OCCD_EXECUTE__SLOTS": str(self.slots)} | self.settings,
                 cwd=self.folder,
                 stdout=out,
                 stderr=log,

@@ -108,7 +108,7 @@ class FakeSandbox:
     )
     formatters: Formatters = field(default_factory=dict)
     traces: bool = True
-    waits_s: float = 0.0
+    stuck: str | None = None
 
     async def trial(self) -> None:
         """It is always fit."""
@@ -272,9 +272,9 @@ async def test_no_more_than_its_slots_run_after_a_time_without_jails(flow: Flow)
         with trio.fail_after(SOON_S):
             while flow.sandbox.runs < 2:  # noqa: ASYNC110
                 await trio.sleep(0.01)
-            flow.sandbox.waits_s = 10.0
+            flow.sandbox.stuck = "no jail stands"
             await execute.fitness.until(fit=False)
-            flow.sandbox.waits_s = 0.0
+            flow.sandbox.stuck = None
             await execute.fitness.until(fit=True)
         await trio.sleep(QUIET_S)
         go.set()
