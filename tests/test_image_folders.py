@@ -21,6 +21,7 @@ from occd.images import (
     opened,
 )
 from occd.images.build import put, remove_leftovers
+from occd.images.place import held_place
 from occd.images.script import script, steps
 from occd.images.source import refuse_what_cannot_begin
 from occd.languages import Packages, load_languages
@@ -147,6 +148,71 @@ def test_what_was_cut_off_goes_at_the_next_build(tmp_path: Path) -> None:
     plant(folder / "debian-12", "whole")
     remove_leftovers(folder)
     assert [path.name for path in folder.iterdir()] == ["debian-12"]
+
+
+def test_an_image_in_use_outlives_a_build_that_was_cut_off_as_it_put_the_new_one(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / FOLDER
+    plant(folder / "debian-12", "old")
+    with opened(tmp_path, "debian-12") as held:
+        (folder / "debian-12").rename(folder / "debian-12.part")  # as the exchange does
+        plant(folder / "debian-12", "new")
+        remove_leftovers(folder)
+        assert (held.root / "file").read_text() == "old"
+        assert not (folder / "debian-12.part").exists()
+    remove_leftovers(folder)
+    assert [path.name for path in folder.iterdir()] == ["debian-12"]
+
+
+def test_who_renames_the_folder_does_not_choose_where_root_builds(tmp_path: Path) -> None:
+    """The data folder may be a normal user's."""
+    folder, other = tmp_path / FOLDER, tmp_path / "other"
+    other.mkdir()
+    mounts = Path("/proc/self/mounts").read_text()
+    with held_place(folder) as place:
+        folder.rename(tmp_path / "renamed")
+        folder.symlink_to(other)
+        (place / "ours").write_text("")
+        subprocess.run(["touch", place / "theirs"], check=True)  # of a step
+    assert {each.name for each in (tmp_path / "renamed").iterdir()} == {"ours", "theirs"}
+    assert list(other.iterdir()) == []
+    assert not place.exists()
+    assert Path("/proc/self/mounts").read_text() == mounts
+
+
+@pytest.mark.parametrize("given", ["a link", "another's", "everybody's"])
+def test_root_does_not_build_where_others_can_write(tmp_path: Path, given: str) -> None:
+    folder, other = tmp_path / FOLDER, tmp_path / "other"
+    plant(other / "debian-12.part", "precious")
+    if given == "a link":
+        folder.symlink_to(other)
+    else:
+        other.rename(folder)
+        other = folder
+        os.chown(folder, 65534 if given == "another's" else 0, 0)
+        folder.chmod(0o755 if given == "another's" else 0o777)
+    code, said = occd("--data-dir", tmp_path, "images", "debian-12", "--mirror", "http://[::1]:1/")
+    assert (code, said.count("\n")) == (125, 1)
+    assert "they could choose what root runs: move it away, or give it to root" in said
+    assert str(folder) in said
+    assert (other / "debian-12.part/root/file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": "debian-12"}'])
+def test_an_image_without_its_facts_is_none(tmp_path: Path, text: str) -> None:
+    """A power cut may leave a file empty."""
+    plant(tmp_path / FOLDER / "debian-12", "")
+    (tmp_path / FOLDER / "debian-12/image.json").write_text(text)
+    assert found(tmp_path) == []
+    with pytest.raises(SandboxUnavailable, match="was not built"), opened(tmp_path, "debian-12"):
+        pass
+
+
+def test_facts_that_only_a_later_version_knows_do_not_matter(tmp_path: Path) -> None:
+    told = plant(tmp_path / FOLDER / "debian-12", "") / "image.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"later": 1}))
+    assert [image.name for image in found(tmp_path)] == ["debian-12"]
 
 
 def test_the_second_of_two_builds_says_so(tmp_path: Path) -> None:

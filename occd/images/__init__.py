@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -123,22 +123,24 @@ def tag(name: str) -> str:
 
 def find(data_dir: Path, name: str) -> Image | None:
     """The image of this name, if it was built. It may be replaced at any time: see `opened`."""
-    return _read(data_dir / FOLDER / name)
+    return read(data_dir / FOLDER / name)
 
 
 def found(data_dir: Path) -> list[Image]:
     """All images that were built, by their names."""
     told = sorted((data_dir / FOLDER).glob(f"*/{TOLD}"))
-    images = (_read(path.parent) for path in told if "." not in path.parent.name)
+    images = (read(path.parent) for path in told if "." not in path.parent.name)
     return [image for image in images if image]
 
 
-def _read(folder: Path) -> Image | None:
+def read(folder: Path) -> Image | None:
+    """The image in this folder. None when there is none, or none of which the facts are whole."""
     try:
         told = json.loads((folder / TOLD).read_text())
-    except FileNotFoundError:
-        return None
-    return Image(root=folder / "root", **told)
+        names = [field.name for field in fields(Image) if field.name != "root"]
+        return Image(root=folder / "root", **{name: told[name] for name in names})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # also after a power cut; and a later version may tell more
 
 
 @contextmanager
@@ -163,7 +165,7 @@ def opened(data_dir: Path, name: str) -> Iterator[Image]:
             fcntl.flock(held, fcntl.LOCK_SH)
             if not _is(folder, held):
                 continue  # it was replaced before it was held
-            image = _read(Path(f"/proc/self/fd/{held}"))
+            image = read(Path(f"/proc/self/fd/{held}"))
             if image is None:
                 raise not_built(name)
             yield image

@@ -16,14 +16,15 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Protocol
 
 from occd.errors import OccdError
-from occd.images import FOLDER, TOLD, Description, Image, find
+from occd.images import FOLDER, TOLD, Description, Image, read
+from occd.images.place import Unsafe, held_place
 from occd.images.root import AUTHORITIES, architecture, clean, furnish, installed, prepare
 from occd.images.script import steps
 from occd.images.source import Source, debootstrap, refuse_what_cannot_begin
@@ -67,36 +68,48 @@ def build(description: Description, data_dir: Path, source: Source, progress: Pr
     """
     refuse_what_cannot_begin(description)
     os.umask(0o022)  # programs and daemons are other users
-    folder = data_dir / FOLDER
-    part = folder / f"{description.name}.part"
+    folder, name = data_dir / FOLDER, description.name
     try:
-        folder.mkdir(exist_ok=True)
-        with _locked(folder) as lock:
-            remove_leftovers(folder)
+        with held_place(folder) as place, _locked(place, folder) as lock:
+            remove_leftovers(place)
+            part = place / f"{name}.part"
             try:
-                _Build(description, part, source, progress, lock).make()
-                put(part, folder / description.name)
+                _Build(description, part, source, progress, lock, folder).make()
+                put(part, place / name)
             finally:
-                shutil.rmtree(part, ignore_errors=True)
+                with suppress(OSError):
+                    _retire(part)
+            image = read(place / name)
+    except Unsafe as error:
+        raise BuildFailed(
+            f"images: {error}, so that they could choose what root runs: move it away, or give it to root"
+        ) from error
     except OSError as error:
         full = error.errno == errno.ENOSPC
         why = f"the disk of {folder} is full" if full else error
-        raise BuildFailed(f"{description.name}: {why}") from error
-    image = find(data_dir, description.name)
+        raise BuildFailed(f"{name}: {why}") from error
     assert image
-    return image
+    return replace(image, root=folder / name / "root")
 
 
 class _Build:
     def __init__(
-        self, description: Description, part: Path, source: Source, progress: Progress, lock: int
+        self,
+        description: Description,
+        part: Path,
+        source: Source,
+        progress: Progress,
+        lock: int,
+        told: Path,
     ) -> None:
+        """`told` is how people know the folder that `part` is in."""
         self._description = description
         self._part = part
         self._root = part / "root"
         self._source = source
         self._progress = progress
         self._lock = lock
+        self._told = told
         self._steps = list(steps(description))
         self._number = 0
 
@@ -128,7 +141,10 @@ class _Build:
             bytes=size,
         )
         facts = {name: value for name, value in asdict(image).items() if name != "root"}
-        (self._part / TOLD).write_text(json.dumps(facts, indent=1) + "\n")
+        with (self._part / TOLD).open("w") as file:
+            file.write(json.dumps(facts, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     @contextmanager
     def _step(self, told: str) -> Iterator[None]:
@@ -170,7 +186,7 @@ class _Build:
                 said.extend(log.read_text(errors="replace").splitlines())
             why = f"step {self._number} failed with {running.returncode}"
             if any(_NO_SPACE in line.lower() for line in said):
-                why = f"the disk of {self._part.parent} is full"
+                why = f"the disk of {self._told} is full"
             raise BuildFailed("\n".join([f"{self._description.name}: {why}. It said last:", *said]))
 
 
@@ -190,14 +206,14 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[int]:
+def _locked(folder: Path, told: Path) -> Iterator[int]:
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise BuildFailed(
-            f"images: another occd builds in {folder}: wait until it has ended"
+            f"images: another occd builds in {told}: wait until it has ended"
         ) from None
     try:
         yield lock
@@ -208,9 +224,21 @@ def _locked(folder: Path) -> Iterator[int]:
 def remove_leftovers(folder: Path) -> None:
     """What builds that were cut off have left, and older images that nobody holds any more."""
     for part in folder.glob("*.part"):
-        shutil.rmtree(part)
+        _retire(part)
     for old in folder.glob("*.old-*"):
         _remove_unless_used(old)
+
+
+def _retire(part: Path) -> None:
+    """Remove what is no image yet, or set aside what was one until now and is in use."""
+    if not _remove_unless_used(part):
+        part.rename(
+            next(
+                old
+                for number in count(1)
+                if not (old := part.with_suffix(f".old-{number}")).exists()
+            )
+        )
 
 
 def _remove_unless_used(folder: Path) -> bool:
@@ -235,11 +263,4 @@ def put(part: Path, place: Path) -> None:
     ):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), os.fspath(place))
-    if not _remove_unless_used(part):
-        part.rename(
-            next(
-                old
-                for number in count(1)
-                if not (old := place.with_suffix(f".old-{number}")).exists()
-            )
-        )
+    _retire(part)
