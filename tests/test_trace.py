@@ -2,21 +2,37 @@
 
 import json
 import random
+import threading
+import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from sandboxed import LONG, PYTHON, Lab, Ran, run_in
 
 from occd.config import Config
-from occd.execution.traced import account
+from occd.execution.traced import account, account_in_turn
 from occd.inputs import File
 from occd.sandbox import Traced, kernel
 from occd.sandbox.nsjail import open_nsjail
 from occd.sandbox.probe import can_trace
 from occd.trace import BYTES_MAX, CALLS_MAX, STORED_MAX, Trace
+
+
+@contextmanager
+def lock_at_once(lock: threading.Lock) -> Iterator[None]:
+    assert lock.acquire(blocking=False), "two at once"
+    try:
+        time.sleep(0.01)  # so that another thread could begin
+        yield
+    finally:
+        lock.release()
+
 
 BEGINS, ENDS = b'[1, 2, 0, "write", ["1"]]\n', b'[1, 5, "1", null, null]\n'
 
@@ -281,7 +297,7 @@ async def test_jail_without_python_says_so_and_runs_the_program(
         python = f"{sandbox._host.roots[''].path}{PYTHON}"
         kernel.bind(str(tmp_path / "nothing"), python, 0)
         try:
-            assert not await can_trace(sandbox, None)
+            assert not await can_trace(sandbox)
             language = sandbox.languages["bash"]
             async with sandbox.cell(language, [File("main.sh", b"echo ran")], LONG) as cell:
                 ran = await run_in(cell, ["/bin/bash", "main.sh"], LONG, trace=True)
@@ -290,6 +306,32 @@ async def test_jail_without_python_says_so_and_runs_the_program(
     assert (ran.exit_code, ran.stdout) == (0, b"ran\n")
     trace, calls = listed(ran.trace)
     assert (trace.ended, calls) == ("no_python", [])
+
+
+async def test_whether_programs_can_be_traced_is_tried_at_each_start(
+    nothing_left_over: None, language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same data folder, and so the same cache, may serve another installation of occd."""
+    async with open_nsjail(Config(), language_cache, None) as sandbox:
+        assert sandbox.traces
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)  # as in the one file
+    async with open_nsjail(Config(), language_cache, None) as sandbox:
+        assert not sandbox.traces
+
+
+async def test_lists_of_programs_that_end_together_are_made_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock = threading.Lock()
+
+    def alone(traced: Traced) -> tuple[Trace, bytes]:
+        with lock_at_once(lock):
+            return account(traced)
+
+    monkeypatch.setattr("occd.execution.traced.account", alone)
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(account_in_turn, Traced("whole", (BEGINS + ENDS)))
 
 
 async def test_cost_of_a_trace_is_small_beside_the_default_limits(lab: Lab) -> None:

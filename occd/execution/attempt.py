@@ -36,7 +36,7 @@ from occd.execution.program import Program
 from occd.execution.stdin import feeding
 from occd.execution.steps import Done, Steps
 from occd.execution.tests import Tests
-from occd.execution.traced import account
+from occd.execution.traced import account_in_turn
 from occd.execution.typed import Typed
 from occd.execution.verdicts import of_format, of_submission
 from occd.model import (
@@ -250,7 +250,7 @@ class Attempt:
 
     async def _keep_trace(self, traced: Traced) -> Trace:
         """Store the list of the program's system calls."""
-        trace, stored = await trio.to_thread.run_sync(account, traced)
+        trace, stored = await account_in_turn(traced)
         assert trace.sha256
         self._listed = trace.sha256, stored
         await self._state.blobs.put(self._submission.id, *self._listed)

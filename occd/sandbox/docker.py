@@ -440,7 +440,7 @@ async def open_docker(
                     await docker.trial()
                     docker.available, docker.formatters = await probe(docker, cache, only)
                     if config.sandbox.trace and only is None:
-                        docker.traces = await can_trace(docker, cache)
+                        docker.traces = await can_trace(docker)
                 except SandboxFailed as error:
                     first = docker.roots[0]
                     failed = SandboxUnavailable(

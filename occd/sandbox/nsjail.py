@@ -314,7 +314,7 @@ async def open_nsjail(
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
             sandbox.available, sandbox.formatters = await probe(sandbox, cache, only)
             if config.sandbox.trace and only is None:
-                sandbox.traces = await can_trace(sandbox, cache)
+                sandbox.traces = await can_trace(sandbox)
             yield sandbox
         finally:
             with trio.move_on_after(_CLOSE_S, shield=True):

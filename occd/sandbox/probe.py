@@ -27,9 +27,7 @@ from occd.sandbox.init import INIT
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
-_FORMATS, _TRACES = "formats", "traces"
-_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
-"""Where init looks for what runs the tracer."""
+_FORMATS = "formats"
 
 
 async def probe(
@@ -92,19 +90,12 @@ async def probe(
     )
 
 
-async def can_trace(sandbox: Sandbox, cache: Path | None) -> bool:
-    """Whether a program can be traced in every root: by trying."""
-    known = _load(cache)
-    found = await find(sandbox, _PYTHONS)
-    pythons = [file for each in found.values() for file in each]
+async def can_trace(sandbox: Sandbox) -> bool:
+    """Whether a program can be traced in every root: by trying, at each start. The answer depends on the
+    kind of the sandbox, on how occd was installed, and on the kernel."""
     for root in sandbox.roots:
-        here = [[file.path, file.mark, file.root] for file in pythons if file.root == root]
-        key = hashlib.sha256(json.dumps([_TRACES, here]).encode()).hexdigest()
-        if key not in known and not (here and await _traces(sandbox, root)):
+        if not await _traces(sandbox, root):
             return False
-        known[key] = _TRACES
-    if cache:
-        _save(cache, known)
     return True
 
 
