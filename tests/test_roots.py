@@ -28,6 +28,7 @@ from occd.images.build import put
 from occd.levels import level
 from occd.model import File
 from occd.sandbox import Sandbox, kernel, open_sandbox
+from occd.sandbox.rootfs import shown_folders
 
 _LISTS = """
 import hashlib, json, os, stat, sys
@@ -236,6 +237,15 @@ async def test_links_of_an_image_lead_to_its_own_files(nothing_left_over: None, 
 
 async def _content(lab: Lab, path: str) -> bytes:
     return (await lab.python(f"print(open({path!r}).read(), end='')")).stdout
+
+
+def test_links_that_lead_nowhere_are_left_out(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    (etc / "fonts").mkdir(parents=True)
+    (etc / "file").touch()
+    for name, leads_to in (("perl", "absent"), ("php", "php"), ("mono", "file/through")):
+        (etc / name).symlink_to(leads_to)
+    assert shown_folders(tmp_path) == [etc / "fonts"]
 
 
 async def test_programs_see_the_old_files_until_the_sandbox_is_opened_anew(

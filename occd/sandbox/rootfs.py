@@ -2,6 +2,7 @@
 shown to each jail with a single mount instead of twenty. Its files come from a source, which is the machine's
 root or an image's. Links of the source lead to the source's files."""
 
+import errno
 import glob
 import importlib.util
 import os
@@ -22,6 +23,8 @@ _EMPTY = ("proc", "tmp", "dev", "dev/shm", "dev/pts", "box", "etc", "run", "var"
 _SHOWN = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 # Read-only, so that nobody changes a device's times; one can write to a device all the same.
 _DEVICE = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NOEXEC
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Why a link cannot be followed that leads nowhere: to nothing, through a file, in a circle."""
 MACHINE = Path("/")
 
 
@@ -151,7 +154,9 @@ def _opened(source: Path, patterns: list[str]) -> Iterator[tuple[Path, int]]:
                 continue
             try:
                 opened = kernel.open_within(folder, str(path))
-            except FileNotFoundError:  # a link that leads nowhere
+            except OSError as error:
+                if error.errno not in _NOWHERE:
+                    raise
                 continue
             try:
                 yield path, opened
