@@ -347,6 +347,7 @@ async def test_cost_of_a_trace_is_small_beside_the_default_limits(lab: Lab) -> N
         b"[3, 2, 0, \"write\", [\"1\"]]",
         b"[1, 0, 0, \"write\", []]",
         b"[1, 2, -1, \"write\", []]",
+        b"[2, true, 0, \"write\", []]",
         b"[1, 2, 0, \"<b>\", []]",
         b"[1, 2, 0, \"write\", [1]]",
         b"[1, 2, 0, \"write\", [\"" + b"x" * 500 + b"\"]]",

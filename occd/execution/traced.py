@@ -110,7 +110,10 @@ def _lines(data: bytes) -> Iterator[bytes]:
 def _take(line: bytes, calls: list[_Call]) -> None:
     """Add a call that begins, or the end of one. Raises _Broken."""
     try:
-        match json.loads(line):
+        parts = json.loads(line)
+        if isinstance(parts, list) and any(isinstance(each, bool) for each in parts):
+            raise _Broken  # true would count as 1
+        match parts:
             case [int(number), int(process), int(at), str(name), list(arguments)]:
                 if number != len(calls) + 1 or number > CALLS_MAX or not NAME.fullmatch(name):
                     raise _Broken
