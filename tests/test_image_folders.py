@@ -194,7 +194,7 @@ def test_root_does_not_build_where_others_can_write(tmp_path: Path, given: str) 
         folder.chmod(0o755 if given == "another's" else 0o777)
     code, said = occd("--data-dir", tmp_path, "images", "debian-12", "--mirror", "http://[::1]:1/")
     assert (code, said.count("\n")) == (125, 1)
-    assert "they could choose what root runs: move it away, or give it to root" in said
+    assert "nobody else can choose what root runs: move it away, or give it to root" in said
     assert str(folder) in said
     assert (other / "debian-12.part/root/file").read_text() == "precious"
 
