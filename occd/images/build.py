@@ -82,8 +82,8 @@ def build(description: Description, data_dir: Path, source: Source, progress: Pr
             image = read(place / name)
     except Unsafe as error:
         raise BuildFailed(
-            f"images: {error}. Root builds where nobody else can choose what root runs: move it away, or give "
-            "it to root"
+            f"images: {error}. Root builds where nobody else can choose what root runs: move it away, or "
+            "give it to root"
         ) from error
     except OSError as error:
         full = error.errno == errno.ENOSPC
