@@ -21,9 +21,9 @@ _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 
 _OPENAT2 = 437
 _HOW = struct.Struct("=QQQ")
-_OPENINGS = 10000
-"""Where a link leads through `..`, the kernel gives up (EAGAIN) when anything on the machine is renamed or mounted
-meanwhile."""
+_OPENINGS = 10_000
+"""Where a link leads through `..`, the kernel gives up (EAGAIN) when anything on the machine is renamed or
+mounted meanwhile."""
 _RESOLVE_IN_ROOT = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
