@@ -1,6 +1,8 @@
 """What a hostile program leaves in the box of its container makes no run fail, and none hang."""
 
 import io
+import os
+import tempfile
 import tracemalloc
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -151,13 +153,26 @@ async def test_a_limit_that_is_lower_than_the_engine_takes(docker_engine: Reache
     assert not ran.succeeded
 
 
-async def test_runs_leave_no_file_of_ours_but_kept_trees(docker_engine: Reached) -> None:
-    async with opened(docker_engine) as lab, lab.cell(limits=LIMITS) as cell:
-        await collected(cell, "open('file', 'wb').write(bytes(1 << 20))")
-        ours: Any = cell
-        assert list(ours._folder.iterdir()) == []
-        await run_in(cell, [PYTHON, "-c", ""], LIMITS, keep=True)
-        assert len(list(ours._folder.iterdir())) == 1
+async def test_runs_leave_no_file_of_ours_but_kept_trees(
+    docker_engine: Reached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And these have no name: a killed occd leaves nothing."""
+
+    def ours() -> int:
+        opened = (
+            os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()
+        )
+        return sum(str(tmp_path) in each for each in opened)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with opened(docker_engine) as lab:
+        async with lab.cell(limits=LIMITS) as cell:
+            await collected(cell, "open('file', 'wb').write(bytes(1 << 20))")
+            assert ours() == 0
+            await run_in(cell, [PYTHON, "-c", ""], LIMITS, keep=True)
+            assert ours() == 1
+            assert list(tmp_path.iterdir()) == []
+        assert ours() == 0
 
 
 async def test_an_archive_is_copied_only_where_files_stand_in_its_way(

@@ -2,7 +2,7 @@
 
 Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
 cell takes a container of its image for each run. The images share the containers that stand ready, by use.
-Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours.
+Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours that has no name.
 """
 
 import io
@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,12 +67,13 @@ than it may, when it is told to."""
 
 
 class _Cell:
-    def __init__(self, docker: "_Docker", root: str, files: Sequence[File], folder: Path) -> None:
+    def __init__(
+        self, docker: "_Docker", root: str, files: Sequence[File], trees: ExitStack
+    ) -> None:
         self._docker = docker
         self._root = root
         self._files = files
-        self._folder = folder
-        self._made = 0
+        self._trees = trees
         self._tops: dict[Tree, frozenset[str]] = {}
         """The names in the box itself, of each tree that was looked through."""
 
@@ -91,9 +92,7 @@ class _Cell:
             changed = None if self._docker.limits_stay else wanted
             outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
-                packed = self._new_file()
-                if not run.keep:
-                    stack.callback(packed.unlink, missing_ok=True)
+                packed = _new_file(self._trees if run.keep else stack)
                 with packed.open("wb") as into:
                     await container.pack(into, _PACKED_MAX)
                 if run.collect:
@@ -132,8 +131,7 @@ class _Cell:
             return [archive.pack(together(self._files, run.files))]
         tree = run.tree.folder
         if run.files and await self._may_meet(run.files, run.tree):
-            tree = self._new_file()
-            stack.callback(tree.unlink, missing_ok=True)
+            tree = _new_file(stack)
             with tree.open("wb") as into:
                 await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
         return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
@@ -144,9 +142,11 @@ class _Cell:
             self._tops[tree] = await trio.to_thread.run_sync(archive.tops, tree.folder)
         return not self._tops[tree].isdisjoint(file.name.partition("/")[0] for file in files)
 
-    def _new_file(self) -> Path:
-        self._made += 1
-        return self._folder / f"{self._made}"
+
+def _new_file(until: ExitStack | AsyncExitStack) -> Path:
+    """It has no name, so that it goes with this process, however the process ends."""
+    file = until.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    return Path(f"/proc/self/fd/{file.fileno()}")
 
 
 def _size(archive: IO[bytes]) -> int:
@@ -290,9 +290,8 @@ class _Docker:
         root: str | None = None,
     ) -> AsyncIterator[Cell]:
         try:
-            with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-                root = root or self.roots[0]
-                yield _Cell(self, root, language.readable(files), Path(folder))
+            with ExitStack() as trees:
+                yield _Cell(self, root or self.roots[0], language.readable(files), trees)
         except OSError as error:  # such as a full disk
             raise SandboxFailed(f"files cannot be kept: {error}") from error
 
