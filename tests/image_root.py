@@ -12,7 +12,7 @@ from pathlib import Path
 
 from debian import bootstrap
 
-from occd.data import data_folder
+import occd.images.root
 
 PACKAGES = ("findutils", "g++", "gcc", "libc6-dev", "python3", "tar", "vim-tiny")
 _KEPT = Path("/var/tmp/occd-tests-roots")
@@ -49,10 +49,5 @@ def debian_root(packages: tuple[str, ...] = PACKAGES, release: str = "bookworm")
 
 def add_ours(root: Path) -> tuple[str, ...]:
     """Put what occd expects of an image, from this checkout, into an empty folder. Gives its names."""
-    sandbox = data_folder("sandbox")
-    shutil.copy2(sandbox / "bin/occd-init", root / ".occd-init")
-    shutil.copytree(sandbox / "shown", root / "opt/occd")
-    (root / "box").mkdir()
-    for folder in root.glob("**/"):
-        folder.chmod(0o755)
-    return ".occd-init", "opt/occd", "box"
+    (root / "box").mkdir(0o755)
+    return (*occd.images.root.add_ours(root), "box")

@@ -238,6 +238,29 @@ async def _content(lab: Lab, path: str) -> bytes:
     return (await lab.python(f"print(open({path!r}).read(), end='')")).stdout
 
 
+def test_a_machine_that_renames_files_all_the_time_hinders_no_root(tmp_path: Path) -> None:
+    """The kernel gives up on a link through `..` when anything is renamed meanwhile."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/release").symlink_to("../told")
+    (tmp_path / "told").touch()
+    renames = (
+        "import os\nopen('a', 'w').close()\nwhile True: os.rename('a', 'b'), os.rename('b', 'a')"
+    )
+    root = os.open(tmp_path, os.O_PATH)
+    others = [
+        subprocess.Popen([sys.executable, "-c", renames], cwd=tempfile.mkdtemp(dir=tmp_path))
+        for _ in range(2)
+    ]
+    try:
+        for _ in range(20_000):
+            os.close(kernel.open_within(root, "/etc/release"))
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+        os.close(root)
+
+
 async def test_programs_see_the_old_files_until_the_sandbox_is_opened_anew(
     nothing_left_over: None, data: Path
 ) -> None:

@@ -230,7 +230,8 @@ class _Docker:
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
             finally:
-                await self._end(container)
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await self._end(container)
         try:
             up, *opened = told.decode().split()
             up_s = float(up)
@@ -374,7 +375,8 @@ class _Docker:
             try:
                 await container.ready()
             except BaseException:
-                await self._end(container)
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await self._end(container)
                 raise
             self._nursery.start_soon(container.beat)
             return container

@@ -21,6 +21,9 @@ _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 
 _OPENAT2 = 437
 _HOW = struct.Struct("=QQQ")
+_OPENINGS = 10_000
+"""Where a link leads through `..`, the kernel gives up (EAGAIN) when anything on the machine is renamed or
+mounted meanwhile."""
 _RESOLVE_IN_ROOT = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,7 +72,10 @@ def open_within(root: int, path: str) -> int:
     """Open a file or a folder as those would for whom the folder `root` is the root: links do not lead out of
     it. What is opened can be shown elsewhere (`shown`), and cannot be read itself."""
     how = _HOW.pack(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
-    opened: int = _libc.syscall(_OPENAT2, root, os.fsencode(path), how, _HOW.size)
+    for _ in range(_OPENINGS):
+        opened: int = _libc.syscall(_OPENAT2, root, os.fsencode(path), how, _HOW.size)
+        if opened >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
     _check(min(opened, 0), f"open {path}")
     return opened
 

@@ -47,10 +47,11 @@
  * is just ending, and the program can kill the clerk at any moment.
  *
  * A trace of the program's system calls is made by a tracer (sandbox/shown/trace/tracer.py): a child of init, in the
- * program's control groups, whose limits the tracer uses up with it. The program's process waits in a pipe before it
- * executes the program, until the tracer has attached, or has ended. The program may kill the tracer, and goes on
- * untraced then. init tells how the tracer ended, which the program cannot forge: the kernel gives the end of a traced
- * process to the tracer first, so a tracer that is there at the program's end has seen all of it.
+ * program's control groups, whose limits the tracer uses up with it. The program's process says over a socket that it
+ * can be traced, and waits there before it executes the program, until the tracer has attached, or has ended. The
+ * program may kill the tracer, and goes on untraced then. init tells how the tracer ended, which the program cannot
+ * forge: the kernel gives the end of a traced process to the tracer first, so a tracer that is there at the program's
+ * end has seen all of it.
  *
  * Called as `occd-init tether PID UID PROGRAM ARGS...`, outside of any jail, this process becomes PROGRAM.
  * PROGRAM is killed when its parent PID, occd, dies. PROGRAM and its jails leave no core dump, and the kernel
@@ -319,10 +320,11 @@ static void join_groups(const struct go *go, const int *files) {
 /* Waits until the tracer has attached, or has ended. Nobody else is in the jail who could trace this process: it may
  * be traced now, as a copy of init, and needs it to be. */
 static void await_tracer(const int gate[2]) {
-    char byte;
+    char byte = 0;
     close(gate[1]);
     prctl(PR_SET_DUMPABLE, 1);
     prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* where Yama lets only ancestors trace */
+    send(gate[0], &byte, 1, MSG_NOSIGNAL); /* the tracer may have ended */
     while (read(gate[0], &byte, 1) < 0 && errno == EINTR) continue;
 }
 
@@ -835,7 +837,7 @@ static struct end run(const struct go *go, int *files) {
     if (go->told) before.cpu_ns = told_cpu_ns(cpu_file);
     if (go->alone) before = sample(go, 0);
     int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
-    if (go->traced && pipe2(gate, O_CLOEXEC) != 0) fail("pipe2");
+    if (go->traced && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate) != 0) fail("socketpair");
     uint64_t started = now_ns();
     pid_t program = fork(), tracer = 0;
     if (program < 0) fail("fork");

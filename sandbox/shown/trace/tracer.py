@@ -1,8 +1,9 @@
 """Lists the system calls of a program, from within the program's jail: `tracer.py PID OUT GO`.
 
 init starts this process beside the program, with the program's user, control groups and seccomp policy, so that it
-may do no more than the program. It attaches to PID, which waits for a byte in the pipe GO before it executes the
-program, and then writes lines of JSON to the file OUT, each before the program goes on:
+may do no more than the program. PID sends a byte over the socket GO when it can be traced, and waits for another
+before it executes the program. This process attaches to it, and then writes lines of JSON to the file OUT, each before
+the program goes on:
 
     [number, process, microseconds since the start, name, [argument, ...]]      a call begins
     [number, microseconds that it took, result, error or null, arguments or null]  it has ended
@@ -418,6 +419,7 @@ def main():
         | func.PTRACE_O_TRACECLONE
         | func.PTRACE_O_TRACEEXEC
     )
+    os.read(go, 1)
     try:
         ptrace(SEIZE, program, 0, options)
         ptrace(INTERRUPT, program)
