@@ -224,8 +224,9 @@ async def test_a_container_that_was_killed_while_it_stood_ready_is_not_used(engi
 
 
 async def test_what_a_dead_process_did_not_start_is_removed_and_nothing_else(
-    engine: Mortal,
+    engine: Mortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("occd.sandbox.engine._NOBODYS_S", 6.0)
     async with opened(engine) as other, opened(engine) as sandbox:
         assert await works(other)
         await trio.sleep(1)

@@ -8,6 +8,7 @@ import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -39,9 +40,8 @@ def without(archive: Path, files: Sequence[File], into: IO[bytes]) -> None:
     names = {file.name for file in files}
     folders = {folder for name in names for folder in folders_of(name)}
     with archive.open("rb") as source, closing(tarfile.open(fileobj=source, mode="r:")) as tar:
-        members = tar.getmembers()
-        ends = [*(member.offset for member in members[1:]), tar.offset]
-        for member, end in zip(members, ends, strict=False):  # one without members has an end, too
+        for member in _members(tar):
+            end = tar.offset
             name = _name(member)
             if name in names or not names.isdisjoint(folders_of(name)):
                 continue
@@ -53,6 +53,12 @@ def without(archive: Path, files: Sequence[File], into: IO[bytes]) -> None:
     into.seek(0)
 
 
+def tops(archive: Path) -> frozenset[str]:
+    """The names of what stands in the box itself. It may take seconds, so call it in a thread."""
+    with tarfile.open(archive, "r:") as tar:
+        return frozenset(_name(member).partition("/")[0] for member in _members(tar))
+
+
 def collect(archive: Path, wanted: Collect) -> Collected:
     """Those of the archive's files that match. It may take seconds, so call it in a thread."""
     with tarfile.open(archive, "r:") as tar:
@@ -60,14 +66,23 @@ def collect(archive: Path, wanted: Collect) -> Collected:
 
 
 def _packed(tar: tarfile.TarFile) -> Iterator[Packed]:
-    for member in tar:
-
-        def read(member: tarfile.TarInfo = member) -> bytes:
-            content = tar.extractfile(member)
-            assert content
-            return content.read()
-
+    for member in _members(tar):
+        read = partial(_read, tar, member.offset)
         yield Packed(_name(member), _kind(member), member.size, read)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """One after the other, of which none is kept: there may be 65,536, of 10 KB each."""
+    while member := tar.next():
+        tar.members = []  # type: ignore[attr-defined]
+        yield member
+
+
+def _read(tar: tarfile.TarFile, offset: int) -> bytes:
+    tar.fileobj.seek(offset)
+    content = tar.extractfile(tarfile.TarInfo.fromtarfile(tar))
+    assert content
+    return content.read()
 
 
 def _kind(member: tarfile.TarInfo) -> Literal["file", "folder", "other"]:

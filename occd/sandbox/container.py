@@ -45,9 +45,13 @@ _UNPACKED = struct.Struct("<i4xQ")
 _SIZE = struct.Struct("<HH")
 _FIGURES = struct.Struct("<QQQ")
 _UNKNOWN = 2**64 - 1
+_TAR_FAILED = 2 << 8
+"""As from waitpid: it says so at the end, and has gone on after each file that it could not make."""
 _WINDOW = 2**16
 _PART = 2**15
 _SETUP_S = 30.0
+_FILES_S = 120.0
+"""To fill a box or to pack one, on the busiest machine."""
 _BEAT_S = 2.5
 _OOM_S = 2.0
 _ASK_S = 0.05
@@ -73,6 +77,10 @@ def bounds(limits: Limits, box: int) -> Bounds:
     )
 
 
+class NoRoom(SandboxFailed):
+    """tar could not make all files of an archive. Most often the box has no room for them."""
+
+
 class Container:
     def __init__(self, engine: Engine, number: str, sock: socket.socket, bounds: Bounds) -> None:
         """`bounds` are those that it was made with."""
@@ -84,6 +92,8 @@ class Container:
         self._came = bytearray()
         self._frames = bytearray()
         self._said = bytearray()
+        self._unsent = bytearray()
+        """The rest of a frame whose sender was cancelled goes before the next frame."""
         self._number = 0
         self._sending = trio.Lock()
         self._first: int | None = None
@@ -136,17 +146,41 @@ class Container:
         return False
 
     async def fill(self, archives: Sequence[IO[bytes]]) -> None:
-        """Unpack tar archives into the box, one after the other."""
-        for archive in archives:
+        """Unpack tar archives into the box, one after the other. Raises NoRoom, and SandboxFailed."""
+        with trio.move_on_after(_FILES_S):
+            for archive in archives:
+                kind, body = await self._unpack(archive)
+                if kind != b"U":
+                    raise SandboxFailed(f"a container said what its init does not say{self.said()}")
+                status, self._used = _UNPACKED.unpack(body)
+                if status != 0:
+                    message = f"the files of the box cannot be unpacked{self.said()}"
+                    raise NoRoom(message) if status == _TAR_FAILED else SandboxFailed(message)
+            return
+        raise SandboxFailed(f"the box was not filled within {_FILES_S:.0f} s{self.said()}")
+
+    async def _unpack(self, archive: IO[bytes]) -> tuple[bytes, bytes]:
+        """Send an archive, and read the answer. tar may say a line of each file, and waits while nobody
+        reads: so both go on at once."""
+        answer: tuple[bytes, bytes] | None = None
+        failed: SandboxFailed | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_archive, archive)
+            try:
+                answer = await self.next_frame()
+            except SandboxFailed as error:
+                failed = error  # raised below: the nursery would wrap it
+            nursery.cancel_scope.cancel()
+        if failed:
+            raise failed
+        assert answer
+        return answer
+
+    async def _send_archive(self, archive: IO[bytes]) -> None:
+        with suppress(SandboxFailed):  # whoever reads tells
             while part := archive.read(_PART):
                 await self._send(b"F", part)
             await self._send(b"F")
-            kind, body = await self.next_frame()
-            if kind != b"U":
-                raise SandboxFailed(f"a container said what its init does not say{self.said()}")
-            status, self._used = _UNPACKED.unpack(body)
-            if status != 0:
-                raise SandboxFailed(f"the files of the box cannot be unpacked{self.said()}")
 
     async def run(
         self, run: Run, bounds: Bounds | None, task_status: trio.TaskStatus[Running]
@@ -157,6 +191,7 @@ class Container:
         if bounds and not self._fits(bounds, limits):  # the engine takes 10 ms to 30 ms for it
             if self._used != _UNKNOWN:
                 bounds = replace(bounds, memory=limits.memory + self._used + _MORE_BYTES)
+                self._wanted = bounds
             await self._engine.limit(self.id, bounds)
         message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
         await self._send(b"G", message)
@@ -189,6 +224,12 @@ class Container:
         if self._wanted:  # the program may have left no memory to pack with
             more = replace(self._wanted, memory=self._wanted.memory + _PACK_BYTES)
             await self._engine.limit(self.id, more)
+        with trio.move_on_after(_FILES_S):
+            await self._pack(into, most)
+            return
+        raise SandboxFailed(f"the box was not packed within {_FILES_S:.0f} s{self.said()}")
+
+    async def _pack(self, into: IO[bytes], most: int) -> None:
         await self._send(b"C")
         while True:
             kind, body = await self.next_frame()
@@ -219,8 +260,11 @@ class Container:
     async def send_all(self, data: bytes | bytearray) -> None:
         try:
             async with self._sending:
-                await self._socket.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._unsent += data
+                while self._unsent:
+                    sent = await self._socket.socket.send(self._unsent)
+                    del self._unsent[:sent]
+        except (OSError, trio.ClosedResourceError) as error:
             raise SandboxFailed(f"a container has ended{self.said()}") from error
 
     async def next_frame(self) -> tuple[bytes, bytes]:

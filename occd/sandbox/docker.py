@@ -2,7 +2,7 @@
 
 Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
 cell takes a container of its image for each run. The images share the containers that stand ready, by use.
-Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours.
+Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours that has no name.
 """
 
 import io
@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.container import SHARES, Container, bounds
+from occd.sandbox.container import SHARES, Container, NoRoom, bounds
 from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
 from occd.sandbox.find import remedy
 from occd.sandbox.init import INIT
@@ -38,8 +38,11 @@ from occd.sandbox.waits import Waits
 
 _USER = 1000
 _TMP = 64 * 2**20
-_PACKED_MAX = 4 * BOX_BYTES
-"""Names can be as long as 65,536 paths of 4 KB."""
+_TMPFS = "rw,exec,nosuid,nodev"
+_PACKED_MAX = 6 * BOX_BYTES
+"""More than the files and names that `tidy.c` lets through can take."""
+_SHARES_MIN = 2
+"""The kernel's least."""
 _CLOSE_S = 10.0
 _LONG_S = 15.0
 _EATS = 2**27
@@ -65,14 +68,14 @@ than it may, when it is told to."""
 
 class _Cell:
     def __init__(
-        self, docker: "_Docker", root: str, files: Sequence[File], box: int, folder: Path
+        self, docker: "_Docker", root: str, files: Sequence[File], trees: ExitStack
     ) -> None:
         self._docker = docker
         self._root = root
         self._files = files
-        self._box = box
-        self._folder = folder
-        self._made = 0
+        self._trees = trees
+        self._tops: dict[Tree, frozenset[str]] = {}
+        """The names in the box itself, of each tree that was looked through."""
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -83,14 +86,13 @@ class _Cell:
             archives = await self._archives(run, stack)
             size = sum(_size(each) for each in archives)
             wanted = self._docker.bounds(run.limits, size)
-            container = await stack.enter_async_context(self._docker.container(self._root, wanted))
-            await container.fill(archives)
+            container = await self._filled(archives, wanted, size, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
             changed = None if self._docker.limits_stay else wanted
             outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
-                packed = self._new_file()
+                packed = _new_file(self._trees if run.keep else stack)
                 with packed.open("wb") as into:
                     await container.pack(into, _PACKED_MAX)
                 if run.collect:
@@ -99,21 +101,52 @@ class _Cell:
                     kept = Tree(packed)
         return Ended(outcome, kept, collected)
 
+    async def _filled(
+        self,
+        archives: Sequence[IO[bytes]],
+        wanted: Bounds | None,
+        size: int,
+        stack: AsyncExitStack,
+    ) -> Container:
+        """A container whose box has these files. A box that is full when it is filled with a tree and the
+        run's own files becomes a larger one, in a container that is made for it."""
+        place = await stack.enter_async_context(AsyncExitStack())
+        try:
+            container = await place.enter_async_context(self._docker.container(self._root, wanted))
+            await container.fill(archives)
+        except NoRoom:
+            await place.aclose()
+            box = 2 * BOX_BYTES + size
+            container = await place.enter_async_context(
+                self._docker.container(self._root, wanted, box)
+            )
+            for each in archives:
+                each.seek(0)
+            await container.fill(archives)
+        return container
+
     async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
         """What the box is filled with."""
         if not run.tree:
             return [archive.pack(together(self._files, run.files))]
         tree = run.tree.folder
-        if run.files:
-            tree = self._new_file()
-            stack.callback(tree.unlink)
+        if run.files and await self._may_meet(run.files, run.tree):
+            tree = _new_file(stack)
             with tree.open("wb") as into:
                 await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
         return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
 
-    def _new_file(self) -> Path:
-        self._made += 1
-        return self._folder / f"{self._made}"
+    async def _may_meet(self, files: Sequence[File], tree: Tree) -> bool:
+        """Whether files may stand where the tree has something. The tests of a submission have one tree."""
+        if tree not in self._tops:
+            self._tops[tree] = await trio.to_thread.run_sync(archive.tops, tree.folder)
+        return not self._tops[tree].isdisjoint(file.name.partition("/")[0] for file in files)
+
+
+def _new_file(until: ExitStack | AsyncExitStack) -> Path:
+    """It has no name, so that it goes with this process, however the process ends."""
+    file = until.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    return Path(f"/proc/self/fd/{file.fileno()}")
 
 
 def _size(archive: IO[bytes]) -> int:
@@ -257,14 +290,11 @@ class _Docker:
         limits: Limits,
         root: str | None = None,
     ) -> AsyncIterator[Cell]:
-        with tempfile.TemporaryDirectory(prefix="occd-") as folder:
-            yield _Cell(
-                self,
-                root or self.roots[0],
-                language.readable(files),
-                limits.box,
-                Path(folder),
-            )
+        try:
+            with ExitStack() as trees:
+                yield _Cell(self, root or self.roots[0], language.readable(files), trees)
+        except OSError as error:  # such as a full disk
+            raise SandboxFailed(f"files cannot be kept: {error}") from error
 
     def bounds(self, limits: Limits, box: int) -> Bounds | None:
         """What the container of a job needs. None: it keeps what the containers that stand ready have."""
@@ -290,7 +320,7 @@ class _Docker:
             return
         async with self._weighing:
             many = max(0, len(self._interactive) - 1)
-            shares = SHARES >> many.bit_length()
+            shares = max(_SHARES_MIN, SHARES >> many.bit_length())
             for each in tuple(self._interactive):
                 if each.shares != shares:
                     with suppress(SandboxFailed):  # it has ended
@@ -298,10 +328,15 @@ class _Docker:
                         each.shares = shares
 
     @asynccontextmanager
-    async def container(self, root: str, bounds: Bounds | None) -> AsyncIterator[Container]:
+    async def container(
+        self, root: str, bounds: Bounds | None, box: int = BOX_BYTES
+    ) -> AsyncIterator[Container]:
+        """Its box has so many bytes."""
         wall = self._walls[root]
         with self.pulse.needed():
-            if self.limits_stay and bounds:
+            if box > BOX_BYTES:
+                container = await self._make(_with_box(wall, bounds or wall.bounds, box))
+            elif self.limits_stay and bounds:
                 container = await self._make(replace(wall, bounds=bounds))
             else:
                 container = self._take(root) or await self._make(wall)
@@ -388,6 +423,19 @@ def _engine(host: str) -> Engine:
         raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
 
 
+def _box(size: int, files: int) -> str:
+    return f"{_TMPFS},nr_inodes={files},mode=755,uid={_USER},gid={_USER},size={size}"
+
+
+def _with_box(wall: Wall, bounds: Bounds, size: int) -> Wall:
+    """With memory to fill a box of this size, and processes for the runtime's start."""
+    return replace(
+        wall,
+        tmpfs={**wall.tmpfs, "/box": _box(size, 2 * INODES)},
+        bounds=Bounds(bounds.memory + size, wall.bounds.processes),
+    )
+
+
 def _around(memory: int) -> Bounds:
     """Of a container whose kernel holds a job's limits."""
     return Bounds(memory + _SENTRY_BYTES, _SENTRY_THREADS)
@@ -398,7 +446,7 @@ async def open_docker(
     config: Config, cache: Path | None, only: str | None
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
-    tmpfs = f"rw,exec,nosuid,nodev,nr_inodes={INODES}"
+    others = f"{_TMPFS},nr_inodes={INODES},mode=1777,size={_TMP}"
     wall = Wall(
         image="",
         runtime=settings.runtime,
@@ -406,9 +454,9 @@ async def open_docker(
         label=secrets.token_hex(8),
         seccomp=for_docker(),
         tmpfs={
-            "/box": f"{tmpfs},mode=755,uid={_USER},gid={_USER},size={BOX_BYTES}",
-            "/tmp": f"{tmpfs},mode=1777,size={_TMP}",
-            "/dev/shm": f"{tmpfs},mode=1777,size={_TMP}",
+            "/box": _box(BOX_BYTES, INODES),
+            "/tmp": others,
+            "/dev/shm": others,
         },
         ulimits={
             "core": 1,

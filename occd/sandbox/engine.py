@@ -27,11 +27,13 @@ R = TypeVar("R")
 _CALL_S = 20.0
 _GREET_S = 10.0
 _LEFT_S = 10.0
-_NOBODYS_S = 6.0
-"""A container is started at once when it was made, or nobody starts it any more."""
+_NOBODYS_S = _CALL_S + 5.0
+"""A container that was made is started within _CALL_S, by a busy engine too, or not at all any more."""
 _CLOSE_S = 5.0
 _AT_ONCE = 16
 _SAID_MAX = 500
+_MEMORY_MIN = 6 * 2**20
+"""The engine refuses less."""
 _API = "1.41"
 """Docker 20.10's, the oldest with all that we ask for."""
 _ONE_TERMINAL = docker.types.Mount(
@@ -174,7 +176,7 @@ class Engine:
 
     async def limit(self, container: str, bounds: Bounds) -> None:
         """Set the limits of a container anew."""
-        memory, processes = bounds.memory, bounds.processes
+        memory, processes = max(_MEMORY_MIN, bounds.memory), bounds.processes
         limits = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
         await self._call(self._update, container, limits)
 
@@ -285,8 +287,8 @@ class Engine:
             ipc_mode="private",
             cgroupns="private",
             mounts=[_ONE_TERMINAL] if wall.one_terminal else [],
-            mem_limit=wall.bounds.memory,
-            memswap_limit=wall.bounds.memory,
+            mem_limit=max(_MEMORY_MIN, wall.bounds.memory),
+            memswap_limit=max(_MEMORY_MIN, wall.bounds.memory),
             pids_limit=wall.bounds.processes,
             ulimits=[
                 docker.types.Ulimit(name=name, soft=most, hard=most)

@@ -41,6 +41,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -86,6 +87,7 @@ static int unpacking = -1;
 static pid_t unpacker;
 static time_t heard_at; /* seconds: when occd was heard the last time */
 static int passed_on; /* a message that init may not have read */
+static int over; /* init has told the end, and reads no more */
 static struct figures figures;
 
 static void give_up(const char *what) {
@@ -162,6 +164,7 @@ static pid_t run_tool(const char *const *argv, int in, int out) {
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     be_them();
+    chmod("/box", 0755); /* the program may have closed it to us, its own user */
     if ((in >= 0 && dup2(in, 0) != 0) || (out >= 0 && dup2(out, 1) != 1) || chdir("/box") != 0) _exit(125);
     if (!argv) _exit(tidy());
     execv(argv[0], (char *const *)argv);
@@ -277,8 +280,12 @@ static void obey(char type, char *bytes, size_t size) {
     case 'G': begin(bytes, size); break;
     case 'I': add(&typed, bytes, size); break;
     case 'E': stdin_ends = 1; break;
-    case 'B': keep_part(bytes, size); break;
-    case 'O': order(bytes, size); break;
+    case 'B':
+        if (!over) keep_part(bytes, size);
+        break;
+    case 'O':
+        if (!over) order(bytes, size); /* else a few hundred would fill the socket, and make us wait */
+        break;
     case 'Z':
         if (size == sizeof(struct size)) resize((struct size *)bytes);
         break;
@@ -366,6 +373,7 @@ static void hear_init(void) {
         memcpy(bytes + size, &figures, sizeof figures);
         size += (ssize_t)sizeof figures;
         close_side(&stdin_side);
+        over = 1;
     }
     tell(bytes[0] == 'F' ? 'f' : bytes[0], bytes, (size_t)size);
 }
@@ -394,6 +402,7 @@ static void take_packed(void) {
     }
     close_side(&packing);
     int32_t tidied = end_of(tidier), status = end_of(packer);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 1) status = 0; /* tidy changed a folder that tar looked at */
     if (!status) status = tidied;
     tell('d', &status, sizeof status);
 }

@@ -4,18 +4,48 @@
  * own user, who is us; this user gets it back. Modes lose set-uid, set-gid and sticky bits, as in other copies. A
  * socket, which an archive cannot hold, becomes a FIFO, so that it is still told as no file. What only a path of more
  * than PATH_MAX bytes could name is left out: a nest of folders would make a list that is thousands of times as large.
+ * So is what names together are too long for, and further names of a file for which an empty box of this size would
+ * have no room: in the archive each name of a file is a file of its own.
  */
 #define _GNU_SOURCE
 #include "tidy.h"
 #include <dirent.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+enum { NAMES_MAX = 1 << 25, LINKED_MAX = 1 << 16 };
+
 static char path[PATH_MAX + NAME_MAX + 2] = ".";
+
+static size_t names_size;
+static uint64_t room; /* bytes of the box that are free for copies */
+static ino_t linked[2 * LINKED_MAX];
+static size_t linked_count;
+
+/* Whether this is the first name of a file with several. */
+static int is_first(ino_t number) {
+    size_t at = number % (2 * LINKED_MAX);
+    for (; linked[at]; at = (at + 1) % (2 * LINKED_MAX))
+        if (linked[at] == number) return 0;
+    if (linked_count == LINKED_MAX) return 0;
+    linked_count++;
+    linked[at] = number;
+    return 1;
+}
+
+static int has_room(const struct stat *found) {
+    uint64_t bytes = (uint64_t)found->st_blocks * 512;
+    if (!S_ISREG(found->st_mode) || found->st_nlink == 1 || is_first(found->st_ino)) return 1;
+    if (bytes > room) return 0;
+    room -= bytes;
+    return 1;
+}
 
 static void set_mode(const char *name, mode_t old, mode_t new) {
     if ((old & 07777) != new && chmod(name, new) != 0) perror(name);
@@ -27,6 +57,8 @@ static void tidy_one(const char *name, size_t length) {
     struct stat found;
     size_t size = strlen(name);
     if (length + 1 + size >= PATH_MAX || lstat(name, &found) != 0) return;
+    if (names_size + length + 1 + size > NAMES_MAX || !has_room(&found)) return;
+    names_size += length + 1 + size;
     path[length] = '/';
     memcpy(path + length + 1, name, size + 1);
     mode_t mode = found.st_mode & 0777;
@@ -63,6 +95,9 @@ static void tidy_folder(size_t length) {
 }
 
 int tidy(void) {
+    struct statvfs box;
+    if (statvfs(".", &box) != 0) return 1;
+    room = (uint64_t)box.f_bfree * box.f_frsize;
     tidy_folder(1);
     return fflush(stdout) == 0 ? 0 : 1;
 }

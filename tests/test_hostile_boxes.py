@@ -1,0 +1,233 @@
+"""What a hostile program leaves in the box of its container makes no run fail, and none hang."""
+
+import io
+import os
+import tempfile
+import tracemalloc
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from tarfile import PAX_FORMAT, TarFile, TarInfo
+from typing import IO, Any
+
+import pytest
+import trio
+from engine import Reached
+from sandboxed import PYTHON, Lab, run_in
+from test_containers import opened
+
+from occd.inputs import Limits
+from occd.model import File
+from occd.sandbox import Cell, Collect, Collected, Run, Sink, archive
+from occd.sandbox.container import Container, frame
+from occd.sandbox.init import encode_talks
+
+LIMITS = Limits(cpu_time=20.0, wall_time=60.0, file_size=2**30)
+ALL = Collect(("**",), files=100, file_bytes=2**23, bytes=2**24)
+PATIENCE_S = 100.0
+
+
+async def collected(cell: Cell, source: str, wanted: Collect = ALL) -> Collected:
+    sink = Sink(LIMITS.output)
+    ended = await cell.run(
+        Run([PYTHON, "-c", source], (), LIMITS, stdout=sink, stderr=sink, collect=wanted)
+    )
+    assert ended.outcome.succeeded, ended
+    return ended.collected
+
+
+async def seen(lab: Lab, source: str, look: str, *files: File) -> bytes:
+    """What a run prints that begins with what a program left."""
+    async with lab.cell(limits=LIMITS) as cell:
+        left = await run_in(cell, [PYTHON, "-c", source], LIMITS, keep=True)
+        assert left.succeeded, left
+        with trio.fail_after(PATIENCE_S):
+            ran = await run_in(cell, [PYTHON, "-c", look], LIMITS, tree=left.tree, files=files)
+    assert ran.succeeded, ran
+    return ran.stdout
+
+
+async def test_a_box_that_was_closed_is_packed(docker_engine: Reached) -> None:
+    close = "import os; open('file', 'w').write('x'); os.chmod('/box', 0)"
+    async with opened(docker_engine) as lab:
+        async with lab.cell(limits=LIMITS) as cell:
+            assert [file.name for file in (await collected(cell, close)).files] == ["file"]
+        assert await seen(lab, close, "print(open('file').read())") == b"x\n"
+
+
+async def test_a_file_with_many_names_is_packed_as_often_as_there_is_room(
+    docker_engine: Reached,
+) -> None:
+    link = """
+import os
+open("a", "wb").write(b"x" * (8 << 20))
+for number in range(100): os.link("a", f"{number:03}")
+"""
+    async with opened(docker_engine) as lab:
+        async with lab.cell(limits=LIMITS) as cell:
+            assert [len(file.content) for file in (await collected(cell, link)).files] == [
+                2**23
+            ] * 2
+        names = await seen(lab, link, "import os; print(len(os.listdir()))")
+    assert names == b"8\n"
+
+
+async def test_names_without_end_are_packed_in_part(docker_engine: Reached) -> None:
+    name = """
+import os
+folder = "/".join(["d" * 250] * 15)
+os.makedirs(folder); os.chdir(folder)
+for number in range(60_000): os.close(os.open(f"{number}", os.O_CREAT))
+"""
+    look = "import os; print(max(len(names) for _, _, names in os.walk('.')) > 5000)"
+    async with opened(docker_engine) as lab:
+        async with lab.cell(limits=LIMITS) as cell:
+            found = await collected(cell, name)
+        assert not found.files
+        assert found.left_out_count > 5000
+        assert await seen(lab, name, look) == b"True\n"
+
+
+async def test_a_tree_that_fills_its_box_leaves_room_for_the_next_run(
+    docker_engine: Reached,
+) -> None:
+    """Room for bytes, and for entries."""
+    bytes_ = """
+import os
+file = os.open("full", os.O_CREAT | os.O_WRONLY)
+try:
+    while True: os.write(file, b"x" * 4096)
+except OSError: pass
+"""
+    entries = """
+import os
+try:
+    for number in range(10**6): os.close(os.open(f"{number}", os.O_CREAT))
+except OSError: pass
+"""
+    look = "import os; print(len(open('given').read())); open('mine', 'wb').write(b'x' * (8 << 20))"
+    given = [File("given", b"x" * 2**20), *(File(f"folder/{number}", b"x") for number in range(50))]
+    async with opened(docker_engine) as lab:
+        for fill in (bytes_, entries):
+            assert await seen(lab, fill, look, *given) == b"1048576\n"
+
+
+async def test_a_tree_of_which_tar_has_much_to_say_is_unpacked(docker_engine: Reached) -> None:
+    """It warns of each file from the future. Nobody read this, so that it waited, and occd for it."""
+    future = """
+import os
+for number in range(20_000):
+    name = f"{number:0200}"
+    os.close(os.open(name, os.O_CREAT)); os.utime(name, (0, 2**33))
+"""
+    async with opened(docker_engine) as lab:
+        assert await seen(lab, future, "import os; print(len(os.listdir()))") == b"20000\n"
+
+
+async def test_what_is_on_its_way_at_a_programs_end_does_not_hold_up_what_follows(
+    docker_engine: Reached,
+) -> None:
+    """Orders that nobody takes any more, and a frame whose sender was cancelled."""
+    sink = Sink(LIMITS.output)
+    run = Run([PYTHON, "-c", "open('file', 'w')"], (), LIMITS, stdout=sink, stderr=sink)
+    async with opened(docker_engine) as lab:
+        sandbox: Any = lab.sandbox
+        for cut in (False, True):
+            async with sandbox.container(sandbox.roots[0], None) as container:
+                assert isinstance(container, Container)
+                await container.fill([archive.pack(())])
+                assert (await container.run(run, None, trio.TASK_STATUS_IGNORED)).succeeded
+                orders = 2000 * frame(b"O", encode_talks())
+                parts = 2000 * frame(b"B", bytes(2**15))
+                with trio.move_on_after(0.02) if cut else nullcontext():
+                    await container.send_all(orders + parts if cut else orders)
+                with trio.fail_after(PATIENCE_S):
+                    await container.pack(into := io.BytesIO(), 2**20)
+                assert b"./file" in into.getvalue()
+
+
+async def test_a_limit_that_is_lower_than_the_engine_takes(docker_engine: Reached) -> None:
+    async with opened(docker_engine) as lab:
+        ran = await lab.python("block = bytearray(64 << 20)", replace(LIMITS, memory=2**20))
+    assert not ran.succeeded
+
+
+async def test_runs_leave_no_file_of_ours_but_kept_trees(
+    docker_engine: Reached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And these have no name: a killed occd leaves nothing."""
+
+    def ours() -> int:
+        opened = (
+            os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()
+        )
+        return sum(str(tmp_path) in each for each in opened)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with opened(docker_engine) as lab:
+        async with lab.cell(limits=LIMITS) as cell:
+            await collected(cell, "open('file', 'wb').write(bytes(1 << 20))")
+            assert ours() == 0
+            await run_in(cell, [PYTHON, "-c", ""], LIMITS, keep=True)
+            assert ours() == 1
+            assert list(tmp_path.iterdir()) == []
+        assert ours() == 0
+
+
+async def test_an_archive_is_copied_only_where_files_stand_in_its_way(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree may have 65,536 entries, which takes seconds, and a submission a thousand tests."""
+    copied: list[str] = []
+    copy = archive.without
+
+    def counted(packed: Path, files: Sequence[File], into: IO[bytes]) -> None:
+        copied.extend(file.name for file in files)
+        copy(packed, files, into)
+
+    monkeypatch.setattr(archive, "without", counted)
+    async with opened(docker_engine) as lab, lab.cell(limits=LIMITS) as cell:
+        left = await run_in(cell, [PYTHON, "-c", "open('old', 'w')"], LIMITS, keep=True)
+        look = [PYTHON, "-c", "import os; print(*sorted(os.listdir()))"]
+        for name in ("new", "old"):
+            ran = await run_in(cell, look, LIMITS, tree=left.tree, files=[File(name, b"x")])
+            assert ran.stdout.split()[-1] == b"old"
+    assert copied == ["old"]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3,000 empty files with names of 3,000 bytes, and one at the end."""
+    path = tmp_path_factory.mktemp("packed") / "tar"
+    folder = "/".join(["d" * 250] * 12)
+    with TarFile.open(path, "w", format=PAX_FORMAT) as tar:
+        for number in range(3000):
+            tar.addfile(TarInfo(f"./{folder}/{number}"))
+        tar.addfile(TarInfo("./last"))
+    return path
+
+
+def test_archives_are_copied_and_searched_in_little_memory(packed: Path, tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        with (tmp_path / "copy").open("w+b") as copy:
+            archive.without(packed, [File("last", b"")], copy)
+        found = archive.collect(tmp_path / "copy", Collect(("last", "d*/x"), 10, 10, 10))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.files, found.left_out_count) == ((), 0)
+    with TarFile.open(tmp_path / "copy") as tar:
+        assert len(tar.getnames()) == 3000
+    assert most < 4 * 2**20
+
+
+@pytest.mark.parametrize(("bound", "most"), [("_ENTRIES_MAX", 100), ("_PACKED_CPU_S", 0.0)])
+def test_searching_an_archive_has_bounds(
+    packed: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: float
+) -> None:
+    monkeypatch.setattr(f"occd.sandbox.collect.{bound}", most)
+    found = archive.collect(packed, Collect(("**",), 10, 10, 10))
+    assert not found.files
+    assert found.left_out_count == most + 1
