@@ -108,6 +108,11 @@ class Mortal(Reached):
         told = self.docker("ps", "--all", "--format", "{{.State}} {{.Names}}")
         return sorted(told.splitlines())
 
+    def names(self, state: str = "") -> list[str]:
+        """Of its containers, or of those in this state."""
+        told = [each.split() for each in self.containers()]
+        return [name for found, name in told if state in ("", found)]
+
     def programs(self) -> list[int]:
         """The processes in its containers."""
         machine = _child(self.machine.pid)
