@@ -170,6 +170,7 @@ class _Docker:
         self._ready: list[tuple[str, Container]] = []
         """The first has been waiting for the longest time."""
         self._making = 0
+        self._closing = False
         self._came = trio.Condition()
         self._interactive: set[Container] = set()
         self._weighing = trio.Lock()
@@ -396,7 +397,11 @@ class _Docker:
                 suppress(SandboxFailed),
                 self.pulse.needed(),
             ):  # who needs one will find out and tell
-                self._ready.append((root, await self._make(self._walls[root])))
+                container = await self._make(self._walls[root])
+                if self._closing:  # it was ready just before this was cancelled
+                    container.close()
+                else:
+                    self._ready.append((root, container))
         finally:
             self._making -= 1
 
@@ -407,6 +412,7 @@ class _Docker:
 
     async def close(self) -> None:
         """Remove all containers of ours. They end in any case."""
+        self._closing = True
         while self._ready:
             self._ready.pop()[1].close()
         if not self.pulse.problem:
@@ -468,18 +474,9 @@ async def open_docker(
         bounds=bounds(Limits(), 0),
     )
     engine = _engine(settings.host)
-    try:
-        await engine.greet()
-        walls = {root: replace(wall, image=await _image(engine, root)) for root in settings.roots}
-    except EngineAway as error:
-        raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
-    except SandboxFailed as error:
-        raise SandboxUnavailable(str(error), "See `occd doctor`") from error
-    finally:
-        with trio.CancelScope(shield=True):
-            await engine.close()  # it opens its connections anew
     failed: OccdError | None = None
     try:
+        walls = await _walls(engine, wall, settings.roots)
         async with trio.open_nursery() as nursery:
             docker = _Docker(engine, walls, config.execute.slots, nursery)
             nursery.start_soon(docker.pulse.run)
@@ -510,6 +507,17 @@ async def open_docker(
             await engine.close()
     if failed:  # outside of the nursery, which would make a group of it
         raise failed
+
+
+async def _walls(engine: Engine, wall: Wall, roots: Sequence[str]) -> Mapping[str, Wall]:
+    """By root, each with its image."""
+    try:
+        await engine.greet()
+        return {root: replace(wall, image=await _image(engine, root)) for root in roots}
+    except EngineAway as error:
+        raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
+    except SandboxFailed as error:
+        raise SandboxUnavailable(str(error), "See `occd doctor`") from error
 
 
 async def _image(engine: Engine, root: str) -> str:

@@ -137,6 +137,7 @@ class Engine:
         """Raises EngineAway for an address that is none."""
         self._host = host
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
+        self._closed = False
         try:
             self._client = docker.APIClient(base_url=host, version=_API, timeout=_CALL_S)
         except (docker.errors.DockerException, ValueError) as error:
@@ -219,12 +220,19 @@ class Engine:
 
     async def settled(self) -> None:
         """Wait until the threads that were left behind have ended; not for long."""
+        places = [object() for _ in range(_AT_ONCE)]
+        taken = []
         with trio.move_on_after(_CLOSE_S):
-            for _ in range(_AT_ONCE):
-                await self._limiter.acquire_on_behalf_of(object())
+            for place in places:
+                await self._limiter.acquire_on_behalf_of(place)
+                taken.append(place)
+        for place in taken:
+            self._limiter.release_on_behalf_of(place)
 
     async def close(self) -> None:
+        """For good. A thread that was left behind closes what it opens after this."""
         await trio.lowlevel.checkpoint()
+        self._closed = True
         self._client.close()
 
     async def _call(self, function: Callable[[Unpack[Args]], R], *args: *Args) -> R:
@@ -236,13 +244,20 @@ class Engine:
         try:
             with trio.move_on_after(seconds):
                 return await trio.to_thread.run_sync(
-                    function, *args, limiter=self._limiter, abandon_on_cancel=True
+                    self._in_thread, function, *args, limiter=self._limiter, abandon_on_cancel=True
                 )
         except docker.errors.APIError as error:
             raise _refused(error) from error
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise self._away(error) from error
         raise self.silent(seconds)
+
+    def _in_thread(self, function: Callable[[Unpack[Args]], R], *args: *Args) -> R:
+        try:
+            return function(*args)
+        finally:
+            if self._closed:  # each call opens a connection anew, when there is none
+                self._client.close()
 
     def silent(self, seconds: float) -> EngineAway:
         """The error of an engine that has not answered for so long."""
@@ -383,7 +398,7 @@ class Engine:
         until = f"{self._now():.6f}"
         wanted = {"container": container, "event": "oom"}
         told = self._client.events(since=0, until=until, filters=wanted, decode=True)
-        return any(True for _ in told)
+        return bool(list(told))  # to its end, which frees the connection
 
     def _image(self, name: str) -> Image | None:
         try:
