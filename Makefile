@@ -55,8 +55,8 @@ lock: $(DEV)
 release: $(DEV)
 	@$(BIN)/python packaging/release/release.py
 
-# Three tests at once, since tests mostly wait; a file's tests one after another; those marked `alone` have the machine to themselves.
-TOGETHER := --dist loadfile --no-loadscope-reorder --tx '3*popen//python=$(BIN)/python tests/worker.py'
+# Two tests at once, a file's tests one after another; those marked `alone` have the machine to themselves.
+TOGETHER := --dist loadfile --no-loadscope-reorder --tx '2*popen//python=$(BIN)/python tests/worker.py'
 
 test: lint
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not long'

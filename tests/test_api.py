@@ -35,6 +35,7 @@ OBJECT = [
     "groups",
     "artifacts",
     "left_out",
+    "trace",
     "attempts",
     "retry_of",
     "created_at",
@@ -147,6 +148,7 @@ def test_waiting_gives_the_result_as_the_design_writes_it(server: Server) -> Non
         "groups": {},
         "artifacts": [],
         "left_out": [],
+        "trace": None,
         "attempts": 1,
         "retry_of": None,
     }

@@ -11,7 +11,7 @@ import pytest
 import trio
 from sandboxed import SHORT, Feed, Lab, Ran, standing_inits
 
-import occd.sandbox.jail
+import occd.sandbox.program
 from occd.model import Limits
 
 PAUSE_S = 0.02
@@ -97,8 +97,8 @@ async def test_cpu_time_beyond_its_limit_is_the_verdict_whoever_noticed(lab: Lab
 async def test_an_init_that_does_not_answer_is_killed(
     lab: Lab, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(occd.sandbox.jail, "_OVERDUE_S", 0.5)
-    monkeypatch.setattr(occd.sandbox.jail, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(occd.sandbox.program, "_OVERDUE_S", 0.5)
+    monkeypatch.setattr(occd.sandbox.program, "_ANSWER_S", 0.5)
     feed = Feed()
     limits = replace(SHORT, wall_time=60.0 if asked else 3.0)
     outcomes: list[Ran] = []

@@ -224,6 +224,7 @@ class BusySandbox:
 
     stuck: str | None = None
     holds = ()
+    traces = False
     languages: ClassVar = {"python": load_languages()["python"]}
     available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
     formatters: ClassVar[dict[str, Any]] = {}
@@ -621,6 +622,7 @@ class NoSandbox:
 
     isolation = ()
     holds = ()
+    traces = False
     stuck: str | None = None
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree,
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import SHARES, Container, NoRoom, bounds
 from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
-from occd.sandbox.find import remedy
+from occd.sandbox.find import remedy, remedy_of
 from occd.sandbox.init import INIT
 from occd.sandbox.probe import can_trace, probe
 from occd.sandbox.profile import for_docker
@@ -495,7 +495,7 @@ async def open_docker(
                     first = docker.roots[0]
                     failed = SandboxUnavailable(
                         f"a trial container of the image {first} failed: {error}",
-                        remedy(first) if INIT in str(error) else "See `occd doctor`",
+                        remedy_of(error, first),
                     )
                 except OccdError as error:
                     failed = error

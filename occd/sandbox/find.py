@@ -9,6 +9,8 @@ from occd.sandbox import Run, Sandbox, Sink
 from occd.sandbox.init import INIT
 
 _SHELL = "/bin/sh"
+_RELAY = "occd-init: relay: "
+"""So begins what the relay says (`sandbox/init/relay.c`), such as that the image has no tar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[st
             outcome = (await cell.run(run)).outcome
     except SandboxFailed as error:
         raise SandboxUnavailable(
-            f"no program runs in {_named(root)}: {error}", remedy(root)
+            f"no program runs in {_named(root)}: {error}", remedy_of(error, root)
         ) from error
     if not outcome.succeeded:
         raise SandboxUnavailable(
@@ -56,6 +58,12 @@ async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[st
 def remedy(root: str) -> str:
     """For a root in which nothing runs."""
     return f"Build it anew, as root: occd images {root}" if root else "See `occd doctor`"
+
+
+def remedy_of(error: SandboxFailed, root: str) -> str:
+    """For a failure in this root. An engine that is away, or a full disk, is not the root's fault."""
+    said = str(error)
+    return remedy(root if INIT in said or _RELAY in said else "")
 
 
 def _named(root: str) -> str:

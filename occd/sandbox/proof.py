@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import Limits
 from occd.sandbox import Run, Sandbox, Sink
+from occd.sandbox.find import remedy_of
 from occd.sandbox.init import INIT
 
 _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
@@ -32,7 +33,7 @@ async def _prove(
         async with sandbox.cell(language, (), limits, root) as cell:
             outcome = (await cell.run(run)).outcome
     except SandboxFailed as error:
-        raise SandboxUnavailable(f"{job} failed: {error}", "See `occd doctor`") from error
+        raise SandboxUnavailable(f"{job} failed: {error}", remedy_of(error, root)) from error
     if not outcome.succeeded:
         raise SandboxUnavailable(f"{job} ended with {outcome}", "See `occd doctor`")
     if missing := unproven(outcome.stdout.head.decode()):
