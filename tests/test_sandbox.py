@@ -1,9 +1,11 @@
 """What the sandbox promises about an honest or unlucky program: exact ends, usage, limits, layers."""
 
+import gc
 import os
 import shutil
 import signal
 import time
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -111,6 +113,20 @@ async def test_cpu_time_counts_children_that_have_ended(lab: Lab) -> None:
     )
     assert outcome.succeeded, outcome
     assert 0.8 <= outcome.cpu_time < 2.0
+
+
+async def test_who_was_told_the_output_is_not_held_beyond_the_end(lab: Lab) -> None:
+    """What was written was held until a garbage collection, which is rare."""
+    feed = Feed()
+    told = weakref.ref(feed)
+    gc.disable()
+    try:
+        outcome = await lab.python("print('out')", feed=feed)
+        del feed
+        assert outcome.stdout == b"out\n"
+        assert told() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.core

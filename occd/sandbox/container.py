@@ -388,9 +388,9 @@ class _Started:
     # Started
 
     def read(self, output: Output, nursery: trio.Nursery) -> None:
-        self._output = output
+        """All output comes on the way of the report."""
 
-    def drain(self) -> None:
+    def drain(self, output: Output) -> None:
         """All output has come before the end."""
 
     async def terminal(self) -> None:
@@ -400,7 +400,7 @@ class _Started:
                 f"the program could not be given a terminal{self._container.said()}"
             )
 
-    async def end(self, answered: Callable[[int], None]) -> End | None:
+    async def end(self, output: Output, answered: Callable[[int], None]) -> End | None:
         while True:
             failed: SandboxFailed | None = None
             try:
@@ -419,7 +419,7 @@ class _Started:
             match kind:
                 case b"o" | b"e":
                     name: Stream = "stdout" if kind == b"o" else "stderr"
-                    self._output.came(name, body)
+                    output.came(name, body)
                 case b"i":
                     self._room += _COUNT.unpack(body)[0]
                     self._has_room.set()

@@ -95,13 +95,12 @@ class _Started:
         self.window = window
 
     def read(self, output: Output, nursery: trio.Nursery) -> None:
-        self._pipes = Pipes(self._streams, output)
-        self._pipes.start(nursery)
+        Pipes(self._streams, output).start(nursery)
 
-    def drain(self) -> None:
-        self._pipes.drain()
+    def drain(self, output: Output) -> None:
+        Pipes(self._streams, output).drain()
 
-    async def end(self, answered: Callable[[int], None]) -> End | None:
+    async def end(self, output: Output, answered: Callable[[int], None]) -> End | None:
         self.ended = await self._launcher.end(answered)
         return self.ended
 

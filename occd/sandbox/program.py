@@ -55,7 +55,10 @@ class Window(Protocol):
 
 
 class Started(Protocol):
-    """The program, as the place in which it runs gives it to us."""
+    """The program, as the place in which it runs gives it to us.
+
+    It keeps no `Output`, because the output holds it: as a cycle, both and what the program wrote would stay
+    until a garbage collection, which is rare."""
 
     @property
     def init(self) -> Init: ...
@@ -69,12 +72,13 @@ class Started(Protocol):
     def read(self, output: Output, nursery: trio.Nursery) -> None:
         """Begin to pass the output on."""
 
-    def drain(self) -> None:
+    def drain(self, output: Output) -> None:
         """Pass on the rest of the output, when no process of the program is left."""
 
-    async def end(self, answered: Callable[[int], None]) -> End | None:
+    async def end(self, output: Output, answered: Callable[[int], None]) -> End | None:
         """Wait for the end. After it no process of the program is left. None when init died without a
-        report, as after our kill. `answered` gets the errors of work with files, 0 for none.
+        report, as after our kill. `output` gets what comes on the way of the report. `answered` gets the
+        errors of work with files, 0 for none.
 
         Raises SandboxFailed when the program could not be started."""
 
@@ -118,7 +122,7 @@ async def supervise(run: Run, started: Started, task_status: trio.TaskStatus[Run
         watchers.start_soon(ending.stopped, run.stop)
         task_status.started(program)
         try:
-            end = await ending.wait()
+            end = await ending.wait(output)
         except SandboxFailed as error:
             failed = error  # raised below: the nursery would wrap it
         except trio.Cancelled:
@@ -129,7 +133,7 @@ async def supervise(run: Run, started: Started, task_status: trio.TaskStatus[Run
         watchers.cancel_scope.cancel()
     if failed:
         raise failed
-    started.drain()
+    started.drain(output)
     if end is None:
         limit: LimitName | None = None if ending.asked else "wall_time"
         end = End(signal.SIGKILL, limit, True, wall_time, cpu_time=0.0, peak=0)
@@ -213,20 +217,20 @@ class _Ending:
         await stop.wait()
         self.ask()
 
-    async def wait(self) -> End | None:
+    async def wait(self, output: Output) -> End | None:
         """Wait for the end, as `Started.end`. None only for an init that did not answer us.
 
         Raises SandboxFailed when somebody else killed the jail, perhaps the kernel for lack of memory: this
         is not the program's fault.
         """
         with self._patience:
-            end = await self._started.end(self._clerk.answer)
+            end = await self._started.end(output, self._clerk.answer)
             if end is None:
                 raise SandboxFailed("the jail's init was killed, not by us")
             return end
         self._started.init.kill()
         with trio.move_on_after(_END_TIMEOUT_S):
-            return await self._started.end(self._clerk.answer)
+            return await self._started.end(output, self._clerk.answer)
         raise SandboxFailed(
             f"a jail does not end although its init was killed{self._started.said()}"
         )

@@ -40,7 +40,7 @@ FIELDS: dict[str, tuple[Piece, ...]] = {
         Piece("    artifacts: Artifacts = Field(default_factory=list)\n"),
         Piece("            artifacts=tuple(self.artifacts),\n"),
         Piece("        artifacts=request.artifacts,\n"),
-        Piece(", artifacts=left)", ")"),
+        Piece("artifacts=left, "),
     ),
     "judging.tests.weight": (
         Piece("    weight: float = 1.0\n", "    weight = 1.0\n", times=2),
