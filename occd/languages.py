@@ -17,7 +17,7 @@ from occd.patterns import Pattern, load_patterns
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """What to install, by the tool that has it: the names of packages, as the tool understands them."""
+    """The packages to install, by the tool that installs them, with the names that the tool knows."""
 
     apt: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a tracer wrote becomes the list of a program's system calls, and their account for the result.
+"""Makes the list of a program's system calls, and their account for the result, of a tracer's lines.
 
 A program can have had a hand in every line, so no line is trusted: the list ends before the first line that
 no tracer writes. All of it is bounded, and text is such as can be shown.

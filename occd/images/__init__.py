@@ -32,7 +32,7 @@ _FORM = 1
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an image shall hold. `release` is the name of a Debian, as in bookworm."""
+    """The contents of an image, as its file describes them. `release` is a name of Debian's: bookworm."""
 
     name: str
     release: str

@@ -223,7 +223,7 @@ def _locked(folder: Path, told: Path) -> Iterator[int]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """What builds that were cut off have left, and older images that nobody holds any more."""
+    """Remove the leftovers of builds that were cut off, and older images that nobody holds any more."""
     for part in folder.glob("*.part"):
         _retire(part)
     for old in folder.glob("*.old-*"):

@@ -1,4 +1,4 @@
-"""What a new root gets before its packages, and what becomes of it afterwards."""
+"""Prepares a new root for its packages, and cleans and furnishes the root afterwards."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What fills an image: shell scripts, for a root of our own and for a container alike."""
+"""The shell scripts that fill an image, for a root of our own and for a container alike."""
 
 from collections.abc import Iterator
 

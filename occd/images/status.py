@@ -1,4 +1,4 @@
-"""What is there of images, in words."""
+"""The images that are there, in words."""
 
 import time
 from collections.abc import Iterator

@@ -103,7 +103,7 @@ TRACE_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What the tracer wrote (`sandbox/shown/trace/tracer.py`), and how it ended. A program may have had a
+    """The lines of a tracer (`sandbox/shown/trace/tracer.py`), and how it ended. A program may have had a
     hand in what was written, but not in how the tracer ended."""
 
     ended: trace.End

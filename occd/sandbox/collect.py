@@ -96,7 +96,7 @@ def collect(box: int, wanted: Collect) -> Collected:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What an archive of a box has. `name` is the path in the box."""
+    """An entry of a box's archive. `name` is the path in the box."""
 
     name: str
     kind: Literal["file", "folder", "other"]

@@ -70,7 +70,7 @@ SHARES = 1024
 
 
 def bounds(limits: Limits, box: int) -> Bounds:
-    """What a container needs for a job with these limits, whose box is full of so many bytes."""
+    """The bounds of a container for a job with these limits, whose box has so many bytes."""
     steps = -(-box // _BOX_STEP)  # so that most jobs need what their containers were made with
     return Bounds(
         limits.memory + max(1, steps) * _BOX_STEP + _OWN_BYTES, limits.processes + _OWN_PROCESSES
