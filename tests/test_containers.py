@@ -17,7 +17,7 @@ from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.model import File
 from occd.sandbox import Collect, Run, Sink, open_sandbox
-from occd.sandbox.engine import LABEL
+from occd.sandbox.engine import LABEL, Engine
 
 
 @asynccontextmanager
@@ -211,3 +211,17 @@ async def test_a_long_stdin_arrives_in_seconds(docker_engine: Reached) -> None:
         feed = Feed(stdin=bytes(100_000_000))
         ran = await lab.python(source, replace(SHORT, cpu_time=20.0, wall_time=30.0), feed=feed)
     assert (ran.limit, ran.stdout) == (None, b"100000000\n")
+
+
+async def test_an_engine_whose_calls_have_settled_can_be_asked_again(
+    docker_engine: Reached,
+) -> None:
+    """A sandbox that is closed removes its containers after that."""
+    engine = Engine(docker_engine.host)
+    try:
+        await engine.settled()
+        with trio.fail_after(15):
+            assert await engine.of("nobody") == []
+    finally:
+        with trio.move_on_after(5, shield=True):
+            await engine.close()
