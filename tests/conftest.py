@@ -22,7 +22,7 @@ from places import (
     write_outcomes,
 )
 from sandboxed import Lab, open_descriptors
-from shared_engine import hold, shared
+from shared_engine import IMAGE, hold, shared
 
 from occd.config import Config
 from occd.sandbox import kernel, open_sandbox
@@ -39,6 +39,10 @@ _LONG_S = 3600
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--place", choices=PLACES, help="try the sandbox's promises in this place")
     parser.addoption("--outcomes", type=Path, help="a file for how the promises came out")
+    parser.addoption(
+        "--engine", type=Path, help="the folder of a Docker engine that somebody started"
+    )
+    parser.addoption("--image", default=IMAGE, help="what programs see in containers of a place")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -105,9 +109,10 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def docker_engine(session_folder: Path) -> Reached:
+def docker_engine(session_folder: Path, pytestconfig: pytest.Config) -> Reached:
     """The session's engine, with the image IMAGE and the runtimes RUNTIMES of `shared_engine.py`."""
-    return shared(session_folder)
+    started: Path | None = pytestconfig.getoption("engine")
+    return Reached(started) if started else shared(session_folder)
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +141,8 @@ async def lab(
     def engine() -> Reached:
         return cast(Reached, request.getfixturevalue("docker_engine"))
 
-    async with opened(place, engine, language_cache) as sandbox:
+    image: str = request.config.getoption("image")
+    async with opened(place, engine, image, language_cache) as sandbox:
         yield Lab(sandbox)
 
 

@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 import pytest
 import trio
 from engine import Reached
-from shared_engine import IMAGE
 
 import occd.sandbox.docker
 import occd.sandbox.host
@@ -106,9 +105,9 @@ def _row_of(nodeid: str) -> str:
 
 @asynccontextmanager
 async def opened(
-    place: Place, engine: Callable[[], Reached], cache: Path
+    place: Place, engine: Callable[[], Reached], image: str, cache: Path
 ) -> AsyncIterator[Sandbox]:
-    """The sandbox of a place. No container of it is left."""
+    """The sandbox of a place. No container of it is left. `image` is for Docker."""
     if place not in _RUNTIMES:
         with pytest.MonkeyPatch.context() as patch:
             if place == "nsjail-sampled":
@@ -120,7 +119,7 @@ async def opened(
     host, runtime = engine().host, _RUNTIMES[place]
     config = Config(
         sandbox=SandboxConfig(
-            kind="docker", host=host, images=(IMAGE.removeprefix("occd/"),), runtime=runtime
+            kind="docker", host=host, images=(image.removeprefix("occd/"),), runtime=runtime
         ),
         execute=ExecuteConfig(slots=1),
     )
