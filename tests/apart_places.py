@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import built_images
 from engine import Reached, ToolFailed
 from places import Outcome, Place
 from shared_engine import IMAGE
@@ -26,36 +27,34 @@ def promising() -> list[str]:
 
 
 def tried(
-    place: Place, engine: Reached, folder: Path, *options: str | Path, image: str = IMAGE
+    place: Place, engine: Reached, folder: Path, *options: str | Path, image: str | None = None
 ) -> tuple[dict[str, Outcome], str]:
     """How the promises came out in a place, by tests in a process of their own, and what pytest said.
-    `folder` is empty. The engine has the image, which is what containers see."""
+    `folder` is empty. With `image` programs see that image."""
+    if image:
+        built_images.built(image)  # only root can
     outcomes = folder / "outcomes.json"
     argv = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"),
         *(f"--place={place}", f"--outcomes={outcomes}", f"--basetemp={folder}/tmp"),
-        *(f"--engine={engine.folder}", f"--image={image}"),
+        f"--engine={engine.folder}",
+        *([f"--image={image}"] if image else []),
         *map(str, options or promising()),
     ]
-    match place:
-        case "nsjail-user":
-            said = _as_nobody(folder, argv)
-        case "nsjail-container":
-            said = _in_container(engine, image, folder, argv)
-        case _:
-            said = _as_we_are(argv)
+    run = {"nsjail-user": _as_nobody, "nsjail-container": _in_container}.get(place, _as_we_are)
+    said = run(engine, folder, argv)
     assert outcomes.exists(), said[-5000:]
     return json.loads(outcomes.read_text()), said
 
 
-def _as_we_are(argv: Sequence[str]) -> str:
+def _as_we_are(_: Reached, __: Path, argv: Sequence[str]) -> str:
     return subprocess.run(
         argv, cwd=_CHECKOUT, env=_environment(), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     ).stdout  # fmt: skip
 
 
-def _as_nobody(folder: Path, argv: Sequence[str]) -> str:
+def _as_nobody(engine: Reached, folder: Path, argv: Sequence[str]) -> str:
     """In mounts in which a folder that only root may enter does not hide what the tests need."""
     os.chown(folder, _NOBODY, _NOBODY)
     stash = folder / "stash"
@@ -69,7 +68,7 @@ def _as_nobody(folder: Path, argv: Sequence[str]) -> str:
     ]
     nobody = f"exec setpriv --reuid={_NOBODY} --regid={_NOBODY} --clear-groups"
     script += [f"cd {_CHECKOUT}", f"{nobody} {shlex.join(argv)}"]
-    return _as_we_are(["unshare", "--mount", "sh", "-euc", "\n".join(script)])
+    return _as_we_are(engine, folder, ["unshare", "--mount", "sh", "-euc", "\n".join(script)])
 
 
 def _shut() -> set[Path]:
@@ -85,7 +84,7 @@ def _environment() -> dict[str, str]:
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"}
 
 
-def _in_container(engine: Reached, image: str, folder: Path, argv: Sequence[str]) -> str:
+def _in_container(engine: Reached, folder: Path, argv: Sequence[str]) -> str:
     """With the options that docs/operating.md names for a container without privilege."""
     os.chown(folder, _USER, _USER)
     options = [
@@ -99,8 +98,10 @@ def _in_container(engine: Reached, image: str, folder: Path, argv: Sequence[str]
         *(f"--env={name}={value}" for name, value in _environment().items()),
         f"--workdir={_CHECKOUT}",
     ]
+    if built_images.KEPT.exists():
+        options.append(f"--volume={built_images.KEPT}:{built_images.KEPT}:ro")
     try:
-        return engine.docker("run", *options, image, *argv)
+        return engine.docker("run", *options, IMAGE, *argv)
     except ToolFailed as failed:
         return str(failed)
 
