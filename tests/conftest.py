@@ -206,14 +206,19 @@ def nothing_left_over(language_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Slot, "release", look_and_release)
     before = _lasting()
     yield
-    assert _lasting() == before
+    assert _lasting() - before == set()
     assert found == set()
 
 
-def _lasting() -> tuple[list[str], list[str], dict[str, str]]:
+def _lasting() -> set[tuple[str, str]]:
+    """Mounts, folders and descriptors."""
     shared = host_folder(kernel.enter_private_mounts())
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if "occd" in line]
-    return mounts, os.listdir(shared / "mnt"), open_descriptors()
+    return {
+        *(("mount", each) for each in mounts),
+        *(("folder", each) for each in os.listdir(shared / "mnt")),
+        *open_descriptors().items(),
+    }
 
 
 def _named_after(slot: Slot) -> set[str]:
