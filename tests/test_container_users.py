@@ -1,11 +1,10 @@
 """Each container has a user of the machine that no other container of the engine has."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-import trio
 from engine import Reached
 from sandboxed import PYTHON, Lab, run_in, running
 from shared_engine import IMAGE
@@ -92,20 +91,21 @@ async def test_users_are_taken_again_when_their_containers_have_gone(
     assert set(users) <= set(few)
 
 
-async def test_a_container_without_a_user_is_not_made(
-    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody else has all of the names."""
+@pytest.fixture
+def all_taken(docker_engine: Reached, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Somebody else has the names of all users."""
     few = CONTAINER_USERS[-2:]
     monkeypatch.setattr(occd.sandbox.engine, "CONTAINER_USERS", few)
     names = [f"occd-{user}" for user in few]
     for name in names:
-        await trio.to_thread.run_sync(
-            docker_engine.docker, "create", "--name", name, "--network=none", IMAGE, "/bin/true"
-        )
-    try:
-        with pytest.raises(SandboxUnavailable, match="all 2 users for containers are taken"):
-            async with opened(docker_engine):
-                raise AssertionError("it was opened")
-    finally:
-        await trio.to_thread.run_sync(docker_engine.docker, "rm", "--force", *names)
+        docker_engine.docker("create", "--name", name, "--network=none", IMAGE, "/bin/true")
+    yield
+    docker_engine.docker("rm", "--force", *names)
+
+
+async def test_a_container_without_a_user_is_not_made(
+    docker_engine: Reached, all_taken: None
+) -> None:
+    with pytest.raises(SandboxUnavailable, match="all 2 users for containers are taken"):
+        async with opened(docker_engine):
+            raise AssertionError("it was opened")
