@@ -6,7 +6,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,10 +19,11 @@ from shared_engine import IMAGE
 
 import occd.sandbox.docker
 import occd.sandbox.host
+import occd.sandbox.nsjail
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
-from occd.sandbox.probe import probe
+from occd.sandbox.probe import can_trace, probe
 
 Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor", "nsjail-sampled"]
 """nsjail: as root. nsjail-user: as a normal user. nsjail-container: in a container without any privilege.
@@ -110,12 +111,18 @@ async def opened(
 ) -> AsyncIterator[Sandbox]:
     """The sandbox of a place. No container of it is left."""
     if place not in _RUNTIMES:
-        with pytest.MonkeyPatch.context() as patch:
+        async with AsyncExitStack() as held:
+            patch = held.enter_context(pytest.MonkeyPatch.context())
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
-            async with open_sandbox(Config(), cache) as sandbox:
-                assert ("own-uid" in sandbox.holds) == (place not in APART)
-                yield sandbox
+            with pytest.MonkeyPatch.context() as found_out:
+                for ask in (probe, can_trace):
+                    found_out.setattr(occd.sandbox.nsjail, ask.__name__, _once(place, ask))
+                nsjail = occd.sandbox.nsjail._Nsjail
+                found_out.setattr(nsjail, "trial", _once(place, nsjail.trial))
+                sandbox = await held.enter_async_context(open_sandbox(Config(), cache))
+            assert ("own-uid" in sandbox.holds) == (place not in APART)
+            yield sandbox
         return
     host, runtime = engine().host, _RUNTIMES[place]
     config = Config(
@@ -144,7 +151,7 @@ async def opened(
 
 
 _KNOWN: dict[tuple[Place, str], Any] = {}
-"""What was found out of each place. Finding it takes a dozen containers."""
+"""What was found out of each place. Finding it takes a dozen containers, or three jails."""
 
 
 def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:
