@@ -36,7 +36,6 @@ from occd.sandbox.pulse import Pulse
 from occd.sandbox.rootfs import covered_paths
 from occd.sandbox.waits import Waits
 
-_USER = 1000
 _TMP = 64 * 2**20
 _TMPFS = "rw,exec,nosuid,nodev"
 _PACKED_MAX = 6 * BOX_BYTES
@@ -56,13 +55,14 @@ _SENTRY_THREADS = 8192
 number it holds itself."""
 _EXAMINE = f"""\
 read up idle < /proc/uptime
+while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
 if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
-echo "$up $open"
+echo "$up $real $open"
 read go
 dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
 """
-"""Tells for how long its kernel has been up, and whether it can open a file of init. Then takes more memory
-than it may, when it is told to."""
+"""Tells for how long its kernel has been up, its user, and whether it can open a file of init. Then takes
+more memory than it may, when it is told to."""
 
 
 class _Cell:
@@ -233,7 +233,7 @@ class _Docker:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await self._end(container)
         try:
-            up, *opened = told.decode().split()
+            up, user, *opened = told.decode().split()
             up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
@@ -254,7 +254,7 @@ class _Docker:
             for root, wall in self._walls.items()
         }
         self.holds = holding(
-            own_uid=False,  # all containers of an engine have the same users
+            own_uid=not own_kernel and user == str(container.user),  # else it is that kernel's
             memory=bounded,
             cpu=bounded and gives.cpu,  # the runtime obeys the container's control group
             own_root=True,  # the image; no folder of the machine is mounted
@@ -369,9 +369,8 @@ class _Docker:
 
     async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            user = [str(wall.user)] if wall.init_is_root else []
-            number, sock = await self._engine.start(wall, [INIT, "relay", *user])
-            container = Container(self._engine, number, sock, wall.bounds)
+            made = await self._engine.start(wall, [INIT, "relay"])
+            container = Container(self._engine, made, wall.bounds)
             try:
                 await container.ready()
             except BaseException:
@@ -429,14 +428,14 @@ def _engine(host: str) -> Engine:
 
 
 def _box(size: int, files: int) -> str:
-    return f"{_TMPFS},nr_inodes={files},mode=755,uid={_USER},gid={_USER},size={size}"
+    return f"{_TMPFS},nr_inodes={files},mode=755,size={size}"
 
 
 def _with_box(wall: Wall, bounds: Bounds, size: int) -> Wall:
     """With memory to fill a box of this size, and processes for the runtime's start."""
     return replace(
         wall,
-        tmpfs={**wall.tmpfs, "/box": _box(size, 2 * INODES)},
+        box=_box(size, 2 * INODES),
         bounds=Bounds(bounds.memory + size, wall.bounds.processes),
     )
 
@@ -455,14 +454,10 @@ async def open_docker(
     wall = Wall(
         image="",
         runtime=settings.runtime,
-        user=_USER,
         label=secrets.token_hex(8),
         seccomp=for_docker(),
-        tmpfs={
-            "/box": _box(BOX_BYTES, INODES),
-            "/tmp": others,
-            "/dev/shm": others,
-        },
+        box=_box(BOX_BYTES, INODES),
+        tmpfs={"/tmp": others, "/dev/shm": others},
         ulimits={
             "core": 1,
             "sigpending": 256,

@@ -76,6 +76,7 @@
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -965,6 +966,17 @@ static int has_network(void) {
     return file < 0 || connect(file, (struct sockaddr *)&other, sizeof other) == 0 || errno != ENETUNREACH;
 }
 
+/* Prints what the machine's files call this process's user, and where they say that it is at home. */
+static void prove_user(void) {
+    FILE *users = fopen("/etc/passwd", "re");
+    for (struct passwd *each; users && (each = fgetpwent(users));)
+        if (each->pw_uid == getuid()) {
+            printf("called: %s %s\n", each->pw_name, each->pw_dir);
+            break;
+        }
+    if (users) fclose(users);
+}
+
 static int prove(void) {
     static const char *const namespaces[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
     char path[64], text[8192];
@@ -979,6 +991,7 @@ static int prove(void) {
     struct statvfs root;
     printf("root: %s\n", statvfs("/", &root) == 0 && root.f_flag & ST_RDONLY ? "read-only" : "writable");
     printf("network: %s\n", has_network() ? "some" : "none");
+    prove_user();
     for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
         snprintf(path, sizeof path, "/proc/self/ns/%s", namespaces[i]);
         ssize_t size = readlink(path, text, sizeof text - 1);
