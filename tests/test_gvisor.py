@@ -64,8 +64,8 @@ async def test_memory_is_held_and_told_by_job_in_a_container_of_any_size(lab: La
 async def test_a_job_whose_container_ends_for_want_of_memory_has_met_its_limit(
     docker_engine: Reached, monkeypatch: pytest.MonkeyPatch, late_s: float
 ) -> None:
-    """As where memory grows faster than init looks: here init is told of a limit beyond the container's. A busy
-    engine answers late, or tells of the end late."""
+    """As where memory grows faster than init looks: here init is told of a limit beyond the container's. A
+    busy engine answers late."""
     now = Engine._now
 
     def late(engine: Engine) -> float:

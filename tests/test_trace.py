@@ -242,8 +242,8 @@ async def test_stopped_tracer_ends_with_its_program_at_the_wall_time(lab: Lab) -
 
 
 async def test_fork_bomb_is_held_while_traced(lab: Lab) -> None:
-    """By the limit that it meets first. What the kernel takes for each fork, also for one that fails, counts as
-    the program's memory until the kernel has freed it, which a busy machine does late."""
+    """By the limit that it meets first. What the kernel takes for each fork, also for one that fails, counts
+    as the program's memory until the kernel has freed it, which a busy machine does late."""
     ran = await lab.python(
         """
         while True:
