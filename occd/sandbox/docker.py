@@ -34,6 +34,7 @@ from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.pulse import Pulse
 from occd.sandbox.rootfs import covered_paths
+from occd.sandbox.sockets import SocketBounds, find_socket_bounds
 from occd.sandbox.waits import Waits
 
 _TMP = 64 * 2**20
@@ -53,6 +54,10 @@ _SENTRY_BYTES = 64 * 2**20
 _SENTRY_THREADS = 8192
 """A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
 number it holds itself."""
+_UNBOUNDED = (
+    "weaker: data that waits in TCP and UDP sockets counts for nobody (cgroup v1, and occd is not root on "
+    "the engine's machine)"
+)
 _EXAMINE = f"""\
 read up idle < /proc/uptime
 while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
@@ -88,6 +93,8 @@ class _Cell:
             container = await self._filled(archives, wanted, size, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
+            if self._docker.sockets:
+                self._docker.sockets.hold(container.id, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
             outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
@@ -175,6 +182,8 @@ class _Docker:
         self._weighing = trio.Lock()
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
+        self.sockets: SocketBounds | None = None
+        self._sockets_unbounded = False
         self.holds: Holds = ()
         self.languages = load_languages()
         self.roots = tuple(walls)
@@ -192,6 +201,7 @@ class _Docker:
             f"Docker with {self._first.runtime or 'runc'}: a container for each run",
             "the processors shared by job" if "cpu" in self.holds else
             "weaker: a job that starts many sessions takes the processors from its neighbours",
+            *[_UNBOUNDED] * self._sockets_unbounded,
         ]  # fmt: skip
 
     @property
@@ -226,6 +236,8 @@ class _Docker:
         with send, stdin:
             try:
                 updates = await self._updates(container)
+                self.sockets = find_socket_bounds(container.id)
+                held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
                 outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
@@ -244,6 +256,7 @@ class _Docker:
         bounded = gives.memory and not took_all and await container.ran_out()
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         self.limits_stay = not updates
+        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not held
         self._walls = {
             root: replace(
                 wall,

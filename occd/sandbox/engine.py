@@ -100,11 +100,13 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Gives:
     """What an engine says of itself: it can limit memory; it shares the processors by container. Whether the
-    runtime goes along is another question. `runtimes` are the names that it was given."""
+    runtime goes along is another question. `runtimes` are the names that it was given. `cgroups` is the
+    version of its control groups."""
 
     memory: bool
     cpu: bool
     runtimes: tuple[str, ...]
+    cgroups: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,7 +432,10 @@ class Engine:
     def _gives(self) -> Gives:
         told = self._client.info()
         return Gives(
-            told.get("MemoryLimit") is True, told.get("CPUShares") is True, tuple(told["Runtimes"])
+            told.get("MemoryLimit") is True,
+            told.get("CPUShares") is True,
+            tuple(told["Runtimes"]),
+            1 if told.get("CgroupVersion") == "1" else 2,
         )
 
     def _told(self, container: str) -> frozenset[str]:
