@@ -5,7 +5,8 @@ from pathlib import Path
 
 
 def bootstrap(root: Path, *included: str, release: str = "bookworm") -> None:
-    """A Debian without anything that is not essential, but for these packages. Behind the tests of the same time."""
+    """A Debian without anything that is not essential, but for these packages. It is made behind the tests of
+    the same time."""
     options = [f"--include={','.join(included)}"] if included else []
     done = subprocess.run(
         ["nice", "debootstrap", "--variant=minbase", *options, release, root, mirror()],
