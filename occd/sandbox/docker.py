@@ -18,8 +18,10 @@ from typing import IO
 
 import trio
 
+from occd import __version__
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
+from occd.images.docker import VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
@@ -531,5 +533,10 @@ async def _image(engine: Engine, root: str) -> str:
         raise SandboxUnavailable(
             f"the image occd/{root} is for {image.architecture}, and the engine for {wanted}",
             remedy(root),
+        )
+    if (given_by := image.labels.get(VERSION, __version__)) != __version__:
+        raise SandboxUnavailable(
+            f"the image occd/{root} was given to Docker by occd {given_by}, and this is {__version__}",
+            f"Give Docker the image anew, as root: {again(root)}",
         )
     return image.id

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -96,6 +96,7 @@ class Image:
 
     id: str
     architecture: str
+    labels: Mapping[str, str]
 
 
 class EngineAway(SandboxFailed):
@@ -405,7 +406,7 @@ class Engine:
             told = self._client.inspect_image(name)
         except docker.errors.ImageNotFound:
             return None
-        return Image(told["Id"], told["Architecture"])
+        return Image(told["Id"], told["Architecture"], told["Config"].get("Labels") or {})
 
     def _architecture(self) -> str:
         told: str = self._client.version()["Arch"]
