@@ -20,6 +20,7 @@ import requests
 import trio
 
 from occd.errors import SandboxFailed
+from occd.sandbox.maker import is_dead, ourselves
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
@@ -50,6 +51,9 @@ _TO_BE_ANOTHER = ["SETUID", "SETGID", "SETPCAP", "KILL"]
 """Rights of an init that is root: to become the programs' user for good, and to signal it."""
 LABEL = "org.occd.daemon"
 """The label of each container of ours. The value names the daemon that made the container."""
+_MAKER = "org.occd.maker"
+"""The label that names the process which made the container (`maker.py`), our client in it, and the number by
+which the client knows whether it still makes the container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,11 @@ class Engine:
         self._host = host
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
         self._closed = False
+        self._name = f"{ourselves()}.{os.urandom(4).hex()}"
+        self._begun = 0
+        self._making: set[int] = set()
+        """The numbers of the containers that threads make now."""
+        self._lock = threading.Lock()
         try:
             self._client = docker.APIClient(base_url=host, version=_API, timeout=_CALL_S)
         except (docker.errors.DockerException, ValueError) as error:
@@ -288,6 +297,19 @@ class Engine:
         return EngineAway(message, remedy)
 
     def _start(self, wall: Wall, argv: list[str], wanted: _Wanted) -> tuple[str, socket.socket]:
+        with self._lock:
+            self._begun += 1
+            number = self._begun
+            self._making.add(number)
+        try:
+            return self._make(wall, argv, wanted, number)
+        finally:
+            with self._lock:
+                self._making.remove(number)
+
+    def _make(
+        self, wall: Wall, argv: list[str], wanted: _Wanted, number: int
+    ) -> tuple[str, socket.socket]:
         client = self._client
         host = client.create_host_config(
             auto_remove=True,
@@ -322,7 +344,7 @@ class Engine:
             stdin_open=True,
             tty=False,
             environment={},
-            labels={LABEL: wall.label},
+            labels={LABEL: wall.label, _MAKER: f"{self._name}.{number}"},
             host_config=host,
             entrypoint="",
             stop_signal="SIGKILL",  # init ignores SIGTERM: an engine that stops or starts would wait for it
@@ -368,12 +390,19 @@ class Engine:
         return [each["Id"] for each in found]
 
     def _remove_left(self) -> None:
+        with self._lock:  # before the engine looks
+            begun, making = self._begun, self._making.copy()
         states = ["created", "exited", "dead"]
         found = self._client.containers(all=True, filters={"label": LABEL, "status": states})
         if found:
             until = self._now() - _NOBODYS_S
             for each in found:
-                if each["Created"] < until:
+                maker, _, number = each["Labels"].get(_MAKER, "").rpartition(".")
+                if maker == self._name:
+                    nobodys = int(number) <= begun and int(number) not in making
+                else:  # of another machine nobody can know
+                    nobodys = is_dead(maker) or each["Created"] < until
+                if nobodys:
                     self._remove(each["Id"])
 
     def _process(self, container: str) -> int:
