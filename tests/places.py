@@ -33,7 +33,7 @@ PLACES: tuple[Place, ...] = get_args(Place)[:-1]
 APART: tuple[Place, ...] = ("nsjail-user", "nsjail-container")
 """Here the whole process of the tests lives in the place: see `apart_places.py`."""
 Outcome = Literal["held", "not_applicable", "not_held", "failed"]
-_RUNTIMES: dict[Place, str | None] = {"docker": None, "gvisor": "runsc"}
+RUNTIMES: dict[Place, str | None] = {"docker": None, "gvisor": "runsc"}
 _GONE_S = 10.0
 """Within this time the engine removes a container that has ended."""
 _TABLE = Path(__file__).with_suffix(".toml")
@@ -83,11 +83,18 @@ def place_of(item: pytest.Item) -> Place | None:
     return place if place in get_args(Place) else None
 
 
+def _served_at(item: pytest.Item) -> Place | None:
+    """Over which sandbox the daemon of this test runs: see `everywhere.py`."""
+    found = getattr(item, "callspec", None)
+    place: Place | None = found and found.params.get("server")
+    return place if place in PLACES else None
+
+
 def mark_known(items: Sequence[pytest.Item]) -> None:
     """What does not apply is skipped. What does not hold is tried, and must fail."""
     rows = known_rows()
     for item in items:
-        if place := place_of(item):
+        if place := place_of(item) or _served_at(item):
             for row in rows:
                 if row.names(_row_of(item.nodeid), place):
                     marks = {
@@ -109,7 +116,7 @@ async def opened(
     place: Place, engine: Callable[[], Reached], cache: Path
 ) -> AsyncIterator[Sandbox]:
     """The sandbox of a place. No container of it is left."""
-    if place not in _RUNTIMES:
+    if place not in RUNTIMES:
         with pytest.MonkeyPatch.context() as patch:
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
@@ -117,7 +124,7 @@ async def opened(
                 assert ("own-uid" in sandbox.holds) == (place not in APART)
                 yield sandbox
         return
-    host, runtime = engine().host, _RUNTIMES[place]
+    host, runtime = engine().host, RUNTIMES[place]
     config = Config(
         sandbox=SandboxConfig(
             kind="docker", host=host, images=(IMAGE.removeprefix("occd/"),), runtime=runtime
