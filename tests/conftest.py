@@ -2,8 +2,9 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ import trio
 from engine import Reached
 from hypothesis import settings
 from places import (
+    APART,
     PLACES,
     Place,
     mark_known,
@@ -19,12 +21,15 @@ from places import (
     opened,
     place_of,
     places_of,
+    sandbox_of,
+    serving_as,
     write_outcomes,
 )
 from sandboxed import Lab, open_descriptors
+from serving import Server
 from shared_engine import hold, shared
 
-from occd.config import Config
+from occd.images import described
 from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
 from occd.sandbox.slots import Slot, host_folder, lease
@@ -38,6 +43,7 @@ _LONG_S = 3600
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--place", choices=PLACES, help="try the sandbox's promises in this place")
+    parser.addoption("--image", choices=described(), help="programs see this image, which is built")
     parser.addoption("--outcomes", type=Path, help="a file for how the promises came out")
 
 
@@ -57,12 +63,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("place"):
-        items[:] = [item for item in items if place_of(item)]
+    if only := config.getoption("place"):
+        items[:] = [item for item in items if place_of(item) or _serves(item, only)]
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG_S))
     mark_known(items)
+
+
+def _serves(item: pytest.Item, place: Place) -> bool:
+    """Whether it tries a server in this place."""
+    return place not in APART and "serving_here" in getattr(item, "fixturenames", ())
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -111,16 +122,39 @@ def docker_engine(session_folder: Path) -> Reached:
 
 
 @pytest.fixture(scope="session")
-def language_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image(pytestconfig: pytest.Config) -> str | None:
+    """That the command line names, for promises of the sandbox and for servers of `serving_here`."""
+    return cast("str | None", pytestconfig.getoption("image"))
+
+
+@pytest.fixture(scope="session")
+def language_cache(tmp_path_factory: pytest.TempPathFactory, image: str | None) -> Path:
     """The probed versions, kept for the session."""
     cache: Path = tmp_path_factory.mktemp("languages") / "cache.json"
 
     async def probe() -> None:
-        async with open_sandbox(Config(), cache):
+        async with open_sandbox(sandbox_of("nsjail", _no_engine, image), cache):
             pass
 
     trio.run(probe)
     return cache
+
+
+def _no_engine() -> Reached:
+    raise AssertionError("nsjail needs none")
+
+
+@pytest.fixture(scope="session")
+def serving_here(
+    request: pytest.FixtureRequest, image: str | None
+) -> Callable[..., AbstractContextManager[Server]]:
+    """`serving` in the place that the command line names, and with its image."""
+
+    def engine() -> Reached:
+        return cast(Reached, request.getfixturevalue("docker_engine"))
+
+    config = sandbox_of(request.config.getoption("place") or "nsjail", engine, image)
+    return partial(serving_as, config)
 
 
 @pytest.fixture
@@ -131,12 +165,16 @@ def place() -> Place:
 
 @pytest.fixture
 async def lab(
-    place: Place, nothing_left_over: None, language_cache: Path, request: pytest.FixtureRequest
+    place: Place,
+    nothing_left_over: None,
+    language_cache: Path,
+    image: str | None,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Lab]:
     def engine() -> Reached:
         return cast(Reached, request.getfixturevalue("docker_engine"))
 
-    async with opened(place, engine, language_cache) as sandbox:
+    async with opened(place, engine, language_cache, image) as sandbox:
         yield Lab(sandbox)
 
 

@@ -1,15 +1,14 @@
 """A real daemon over each kind of sandbox: what its clients see is the same, or `places.toml` tells."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from engine import Reached
-from places import RUNTIMES, Place
-from serving import API, Server, serving
-from shared_engine import IMAGE
+from places import Place, sandbox_of, serving_as
+from serving import API, Server
 
 
 def at(*places: Place, **more: Any) -> list[Any]:
@@ -22,21 +21,13 @@ EVERYWHERE_IN_ALL: Sequence[Any] = [*at("nsjail"), *at("docker", "gvisor", marks
 """`make test` tries them with nsjail alone, and `make test-all` everywhere."""
 
 
-@contextmanager
 def serving_at(
     request: pytest.FixtureRequest, data_dir: Path, place: Place, **settings: Any
-) -> Iterator[Server]:
-    if place in RUNTIMES:
-        engine = cast(Reached, request.getfixturevalue("docker_engine"))
-        settings |= {
-            "sandbox__kind": "docker",
-            "sandbox__host": engine.host,
-            "sandbox__images": f'["{IMAGE.removeprefix("occd/")}"]',
-        }
-        if runtime := RUNTIMES[place]:
-            settings["sandbox__runtime"] = runtime
-    with serving(data_dir, **settings) as server:
-        yield server
+) -> AbstractContextManager[Server]:
+    def engine() -> Reached:
+        return cast(Reached, request.getfixturevalue("docker_engine"))
+
+    return serving_as(sandbox_of(place, engine, None), data_dir, **settings)
 
 
 def may_lack(server: Server, language: str) -> bool:
