@@ -16,7 +16,6 @@ def at(*places: Place, **more: Any) -> list[Any]:
     return [pytest.param(place, id=f"@{place}", **more) for place in places]
 
 
-EVERYWHERE: Sequence[Any] = at("nsjail", "docker", "gvisor")
 EVERYWHERE_IN_ALL: Sequence[Any] = [*at("nsjail"), *at("docker", "gvisor", marks=pytest.mark.long)]
 """`make test` tries them with nsjail alone, and `make test-all` everywhere."""
 
