@@ -173,7 +173,7 @@ print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())
     pieces = [os.urandom(2**15).hex() for _ in range(64)]  # 4 MiB
     id = await client.submit(source, interactive=True, stdin=pieces[0], limits=LONG)
     for piece in pieces[1:]:
-        while (await client.ask("stdin", id=id, data=piece))["type"] != "done":
+        while (await client.ask("stdin", id=id, data=piece))["type"] != "done":  # noqa: ASYNC110
             await trio.sleep(0.05)  # 1 MiB may wait
     await do(client, "stdin", id, eof=True)
     result = await ended(server, client, id)
