@@ -111,10 +111,11 @@ async def asked(engine: Reached) -> AsyncIterator[Engine]:
     try:
         yield client
     finally:
-        for label in ("lives", "died", "lost", "making"):
-            for each in await client.of(label):
-                await client.remove(each)
-        await client.close()
+        with trio.move_on_after(PATIENCE_S, shield=True):
+            for label in ("lives", "died", "lost", "making"):
+                for each in await client.of(label):
+                    await client.remove(each)
+            await client.close()
 
 
 async def test_what_a_dead_process_had_half_made_is_removed_at_once_and_nothing_of_one_that_lives(
