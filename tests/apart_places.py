@@ -37,6 +37,7 @@ def tried(
     argv = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"),
         *(f"--place={place}", f"--outcomes={outcomes}", f"--basetemp={folder}/tmp"),
+        f"--engine={engine.folder}",
         *([f"--image={image}"] if image else []),
         *map(str, options or promising()),
     ]

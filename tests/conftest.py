@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--place", choices=PLACES, help="try the sandbox's promises in this place")
     parser.addoption("--image", choices=described(), help="programs see this image, which is built")
     parser.addoption("--outcomes", type=Path, help="a file for how the promises came out")
+    parser.addoption("--engine", type=Path, help="the folder of a Docker engine that runs already")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -116,9 +117,10 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def docker_engine(session_folder: Path) -> Reached:
+def docker_engine(session_folder: Path, pytestconfig: pytest.Config) -> Reached:
     """The session's engine, with the image IMAGE and the runtimes RUNTIMES of `shared_engine.py`."""
-    return shared(session_folder)
+    running: Path | None = pytestconfig.getoption("engine")
+    return Reached(running) if running else shared(session_folder)
 
 
 @pytest.fixture(scope="session")

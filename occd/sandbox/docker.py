@@ -18,9 +18,10 @@ from typing import IO
 
 import trio
 
-from occd import rules
+from occd import __version__, rules
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
+from occd.images.docker import VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
@@ -35,6 +36,7 @@ from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.pulse import Pulse
 from occd.sandbox.rootfs import covered_paths
+from occd.sandbox.sockets import SocketBounds, find_socket_bounds
 from occd.sandbox.waits import Waits
 
 _TMP = 64 * 2**20
@@ -52,12 +54,15 @@ _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
 _TRIAL_BOUNDS = Bounds(_EATS, 256)
-_OOM_S = 5.0
 _SENTRY_BYTES = 64 * 2**20
 """Memory of gVisor's kernel, beside that of the programs."""
 _SENTRY_THREADS = 8192
 """A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
 number it holds itself."""
+_UNBOUNDED = (
+    "weaker: data that waits in TCP and UDP sockets counts for nobody (cgroup v1, and occd is not root on "
+    "the engine's machine)"
+)
 _EXAMINE = f"""\
 read up idle < /proc/uptime
 while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
@@ -95,6 +100,8 @@ class _Cell:
             container = await self._filled(archives, wanted, run, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
+            if self._docker.sockets:
+                self._docker.sockets.hold(container.id, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
             outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
@@ -193,6 +200,8 @@ class _Docker:
         self._weighing = trio.Lock()
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
+        self.sockets: SocketBounds | None = None
+        self._sockets_unbounded = False
         self.holds: Holds = ()
         self.languages = load_languages()
         self.roots = tuple(walls)
@@ -210,6 +219,7 @@ class _Docker:
             f"Docker with {self._first.runtime or 'runc'}: a container for each run",
             "the processors shared by job" if "cpu" in self.holds else
             "weaker: a job that starts many sessions takes the processors from its neighbours",
+            *[_UNBOUNDED] * self._sockets_unbounded,
         ]  # fmt: skip
 
     @property
@@ -244,6 +254,8 @@ class _Docker:
         with send, stdin:
             try:
                 updates = await self._updates(container)
+                self.sockets = find_socket_bounds(container.id)
+                held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
                 outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
@@ -259,9 +271,10 @@ class _Docker:
                 remedy(self.roots[0]),
             ) from None
         took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
+        bounded = gives.memory and not took_all and await container.ran_out()
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         self.limits_stay = not updates
+        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not held
         self._walls = {
             root: replace(
                 wall,
@@ -554,5 +567,10 @@ async def _image(engine: Engine, root: str) -> str:
         raise SandboxUnavailable(
             f"the image occd/{root} is for {image.architecture}, and the engine for {wanted}",
             remedy(root),
+        )
+    if (given_by := image.labels.get(VERSION, __version__)) != __version__:
+        raise SandboxUnavailable(
+            f"the image occd/{root} was given to Docker by occd {given_by}, and this is {__version__}",
+            f"Give Docker the image anew, as root: {again(root)}",
         )
     return image.id

@@ -65,6 +65,7 @@
  * The program has a session of its own, hence a share of the processors apart from init's (autogroup).
  */
 #define _GNU_SOURCE
+#include "alone.h"
 #include "find.h"
 #include "relay.h"
 #include <arpa/inet.h>
@@ -379,6 +380,7 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
     be_them();
+    if (their_user && stay_alone() != 0) fail_to_start("cannot refuse namespaces");
     environ = envp;
     if (go->traced) await_tracer(gate);
     execvp(argv[0], argv);
@@ -558,9 +560,9 @@ static int reap(struct run *run, int *ended) {
     return count;
 }
 
+/* To the program's group, as a terminal would. The program leads its session, so it cannot leave the group. */
 static void send_signal(pid_t program, int number) {
-    kill(-program, number); /* the group in which the program was started, as a terminal would */
-    if (getpgid(program) != program) kill(program, number);
+    kill(-program, number);
 }
 
 static uint64_t used_cpu_ns(const struct run *run) {
