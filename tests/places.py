@@ -87,11 +87,18 @@ def place_of(item: pytest.Item) -> Place | None:
     return place if place in get_args(Place) else None
 
 
+def _served_at(item: pytest.Item) -> Place | None:
+    """Over which sandbox the daemon of this test runs: see `everywhere.py`."""
+    found = getattr(item, "callspec", None)
+    place: Place | None = found and found.params.get("server")
+    return place if place in PLACES else None
+
+
 def mark_known(items: Sequence[pytest.Item]) -> None:
     """What does not apply is skipped. What does not hold is tried, and must fail."""
     rows = known_rows()
     for item in items:
-        if place := place_of(item):
+        if place := place_of(item) or _served_at(item):
             for row in rows:
                 if row.names(_row_of(item.nodeid), place):
                     marks = {
