@@ -59,7 +59,12 @@ async def examine(config: Config) -> list[Finding]:
 
 
 def _images(data_dir: Path) -> Iterator[Finding]:
-    for image in found(data_dir):
+    try:
+        images = found(data_dir)
+    except ConfigError as error:
+        yield Finding(Grade.WEAK, str(error))
+        return
+    for image in images:
         stale = status.stale(image)
         remedy = f"Build it anew, as root: occd images {image.name}" if stale else ""
         told = f"image {image.name}: {status.in_words(image)}"
