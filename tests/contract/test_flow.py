@@ -8,7 +8,7 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,7 +107,7 @@ class FakeSandbox:
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
     )
     formatters: Formatters = field(default_factory=dict)
-    traces: bool = True
+    untraced: Mapping[str, str] = field(default_factory=dict)
     stuck: str | None = None
 
     async def trial(self) -> None:
