@@ -2,16 +2,20 @@
 and a file of the trace that a program has got hold of."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from engine import Reached
-from sandboxed import LONG, PYTHON, Lab
+from sandboxed import LONG, PYTHON, Lab, run_in
 from serving import API, serving
 from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
-from occd.sandbox import TRACE_BYTES, open_sandbox
+from occd.languages import load_languages
+from occd.model import File
+from occd.sandbox import TRACE_BYTES, Sandbox, open_sandbox
 
 TEST = IMAGE.removeprefix("occd/")
 NEWER = f"""\
@@ -56,44 +60,53 @@ def made(docker_engine: Reached, tmp_path_factory: pytest.TempPathFactory) -> No
         docker_engine.docker("rm", container)
 
 
-def test_image_that_cannot_trace_takes_it_from_its_versions_alone(
-    docker_engine: Reached, tmp_path: Path
+async def test_image_that_cannot_trace_is_told_and_others_trace(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    known = load_languages()
+    monkeypatch.setattr("occd.sandbox.docker.load_languages", lambda: {"python": known["python"]})
+    async with opened(docker_engine, TEST, "untraced") as sandbox:
+        assert sandbox.untraced == {"untraced": "the tracer fails there"}
+        newer, older = sandbox.available["python"]
+        assert (newer.root, older.root) == ("untraced", TEST)
+        for root, ended in ((newer.root, "tracer_died"), (older.root, "whole")):
+            files = [File("main.py", b"print(1)")]
+            async with sandbox.cell(known["python"], files, LONG, root) as cell:
+                ran = await run_in(cell, [PYTHON, "main.py"], LONG, trace=True)
+            assert (ran.exit_code, ran.stdout) == (0, b"1\n")
+            assert ran.trace
+            assert ran.trace.ended == ended
+
+
+def test_trace_comes_through_http(docker_engine: Reached, tmp_path: Path) -> None:
     with serving(
         tmp_path / "data",
         sandbox__kind="docker",
         sandbox__host=docker_engine.host,
-        sandbox__images=json.dumps([TEST, "untraced"]),
+        sandbox__images=json.dumps([TEST]),
     ) as server:
-        assert "no trace in untraced: the tracer fails there" in server.output.read_text()
-        languages = server.get(f"{API}/languages").json()["languages"]
-        assert {each["id"]: each["trace"] for each in languages} == {
-            each["id"]: each["id"] != "python" for each in languages
-        }
-        newest = server.post({"language": "python", "source": "print(1)", "trace": True})
-        assert newest.status == 422
-        (error,) = newest.json()["errors"]
-        assert error["field"] == "trace"
-        assert error["message"].startswith(
-            "not every node can trace this version of Python; choose 3.11."
-        )
-        assert server.run("print(1)")["version"] == "3.12.99"
-        traced = server.run("print(1)", version="3.11", trace=True)
-        assert (traced["verdict"], traced["trace"]["ended"]) == ("ok", "whole")
-        calls = server.get(f"{API}/submissions/{traced['id']}/trace").json()["calls"]
-        assert len(calls) == traced["trace"]["calls"] > 50
-        in_c = '#include <stdio.h>\nint main(void) { puts("x"); }'
-        assert server.run(in_c, language="c", trace=True)["trace"]["ended"] == "whole"
+        assert "no trace" not in server.output.read_text()
+        result = server.run("print(1)", trace=True)
+        assert (result["verdict"], result["trace"]["ended"]) == ("ok", "whole")
+        calls = server.get(f"{API}/submissions/{result['id']}/trace").json()["calls"]
+        assert len(calls) == result["trace"]["calls"] > 50
+        assert calls[0]["call"] == "execve"
+
+
+@asynccontextmanager
+async def opened(engine: Reached, *images: str, only: str | None = None) -> AsyncIterator[Sandbox]:
+    config = Config(
+        sandbox=SandboxConfig(kind="docker", host=engine.host, images=images),
+        execute=ExecuteConfig(slots=1),
+    )
+    async with open_sandbox(config, only=only) as sandbox:
+        yield sandbox
 
 
 async def test_program_that_has_got_the_file_of_the_trace_sends_no_more_than_a_trace(
     docker_engine: Reached,
 ) -> None:
-    config = Config(
-        sandbox=SandboxConfig(kind="docker", host=docker_engine.host, images=("taken",)),
-        execute=ExecuteConfig(slots=1),
-    )
-    async with open_sandbox(config, only="python") as sandbox:
+    async with opened(docker_engine, "taken", only="python") as sandbox:
         ran = await Lab(sandbox).python(
             """
             peer = socket.socket(socket.AF_UNIX)
