@@ -14,6 +14,7 @@ from shared_engine import IMAGE
 import occd.sandbox.docker
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
+from occd.images.users import CONTAINER_USERS
 from occd.sandbox import open_sandbox
 
 MIB = 2**20
@@ -85,6 +86,31 @@ async def test_processes_are_bounded_by_job_and_their_number_harms_nobody(lab: L
         assert processes - 2 <= int(ran.stdout) <= processes
 
 
+async def test_a_program_makes_no_namespace_in_which_its_limits_would_not_hold(lab: Lab) -> None:
+    """gVisor would let it be root of a user namespace, and count no limit of processes there."""
+    ran = await lab.python(
+        """
+        user, clone = 0x10000000, 56
+        for flags in user, 0x20000, 0x20000000, user | 0x40000000: syscall(272, flags)
+        for flags in user | 17, 0x20000000 | 17, user | 0x4111: syscall(clone, flags, 0, 0, 0, 0)
+        syscall(clone, ctypes.c_ulong(1 << 40 | user | 17), 0, 0, 0, 0)
+        syscall(308, os.open("/proc/self/ns/user", os.O_RDONLY), 0)
+        syscall(435, 0, 0)
+        count = 1
+        try:
+            while count < 60:
+                if os.fork() == 0: signal.pause()
+                count += 1
+        except BlockingIOError: pass
+        print(count)
+        """,
+        replace(PATIENT, processes=20, memory=1024 * MIB),
+    )
+    *refused, absent, count = ran.stdout.decode().split()
+    assert (refused, absent) == (["EPERM"] * 9, "ENOSYS"), ran
+    assert 18 <= int(count) <= 21, ran
+
+
 async def test_programs_reach_neither_init_nor_its_files(lab: Lab) -> None:
     ran = await lab.python(
         """
@@ -108,7 +134,8 @@ async def test_programs_reach_neither_init_nor_its_files(lab: Lab) -> None:
         <= set(re.findall("'(.*?)'", opened))
         <= {"/dev/null", "/dev/pts/ptmx", "/proc"}
     )
-    assert ids == "(1000, 1000, 1000) (1000, 1000, 1000) []"
+    assert re.fullmatch(r"\((\d+), \1, \1\) \(\1, \1, \1\) \[\]", ids)
+    assert int(ids[1:6]) in CONTAINER_USERS
     assert set(re.findall(r"t(\w{16})", capabilities)) == {"0" * 16}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from occd.data import data_folder
 from occd.images import written
 from occd.images.source import Source
+from occd.images.users import naming
 from occd.shown import put_shown
 
 AUTHORITIES = "/run/occd-authorities.pem"
@@ -128,11 +129,15 @@ def furnish(root: Path) -> None:
 
 def add_ours(folder: Path) -> list[str]:
     """Put what belongs to the running version of occd into an empty folder. Returns the paths in there that
-    have a place in every root."""
+    have a place in every root of containers."""
     sandbox = data_folder("sandbox")
     folder.chmod(0o755)
     (folder / "opt").mkdir(0o755)
     shutil.copyfile(sandbox / "bin/occd-init", folder / ".occd-init")
     (folder / ".occd-init").chmod(0o755)
     put_shown(folder / "opt/occd")
-    return [".occd-init", "opt/occd"]
+    (folder / "etc").mkdir(0o755)
+    for name, text in (users := naming()).items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
+    return [".occd-init", "opt/occd", *users]

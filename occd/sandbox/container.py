@@ -31,7 +31,7 @@ from occd.errors import SandboxFailed
 from occd.inputs import Limits, Terminal
 from occd.model import Outcome, Stream
 from occd.sandbox import TRACE_BYTES, Run, Running, Traced
-from occd.sandbox.engine import Bounds, Engine
+from occd.sandbox.engine import Bounds, Engine, Made
 from occd.sandbox.group import Usage
 from occd.sandbox.init import Answer, End, Hello, decode, encode_go
 from occd.sandbox.output import Output
@@ -84,13 +84,14 @@ class NoRoom(SandboxFailed):
 
 
 class Container:
-    def __init__(self, engine: Engine, number: str, sock: socket.socket, bounds: Bounds) -> None:
+    def __init__(self, engine: Engine, made: Made, bounds: Bounds) -> None:
         """`bounds` are those that it was made with."""
         self._engine = engine
         self._made_with = bounds
         self._wanted: Bounds | None = None
-        self.id = number
-        self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        self.id = made.id
+        self.user = made.user
+        self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(made.socket))
         self._came = bytearray()
         self._frames = bytearray()
         self._said = bytearray()

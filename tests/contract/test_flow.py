@@ -764,7 +764,7 @@ async def test_node_announces_which_versions_can_be_traced(
     }
     flow.sandbox.untraced = dict.fromkeys(untraced, "for no reason")
     async with flow.running():
-        (node,) = await flow.state.nodes.all()
+        (node,) = await flow.state.nodes.live()
     assert {each for each in node.accepts or () if each.startswith("trace.")} == told
 
 
