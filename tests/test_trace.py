@@ -51,7 +51,6 @@ def calls_of(ran: Ran, name: str) -> list[dict[str, Any]]:
     return [each for each in calls if each["call"] == name]
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("name", ["python", "c", "bash"])
 async def test_trace_of_hello_lists_its_calls_from_the_first_to_the_last(
     lab: Lab, name: str
@@ -218,7 +217,7 @@ async def test_tracer_is_no_way_out(lab: Lab) -> None:
         for name in ("Uid", "Seccomp", "NoNewPrivs", "CapEff"):
             both = [open(f"/proc/{one}/status").read().splitlines() for one in ("self", tracer)]
             of = [next(line for line in lines if line.startswith(name)) for lines in both]
-            print(of[0] == of[1], of[0].split()[-1])
+            print(of[0] == of[1], of[0].split()[-1] if name != "Uid" else os.getuid() > 0)
         tell(os.listdir, f"/proc/{tracer}/fd")
         tell(open, f"/proc/{tracer}/mem", "rb")
         syscall(101, 16, tracer, 0, 0)  # PTRACE_ATTACH
@@ -229,7 +228,7 @@ async def test_tracer_is_no_way_out(lab: Lab) -> None:
     assert ran.stdout.decode().splitlines() == [
         "python3",
         "True",
-        "True 1000",
+        "True True",
         "True 2",
         "True 1",
         "True 0000000000000000",

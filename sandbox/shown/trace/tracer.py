@@ -28,8 +28,7 @@ import time
 CALLS_MAX, BYTES_MAX = 10_000, 6 << 20
 TEXT_MAX, ARRAY_MAX, READ_MAX = 160, 16, 4096
 ARGUMENTS_MAX = 800  # characters of one call
-GETREGSET, SEIZE, INTERRUPT, LISTEN, GET_SYSCALL_INFO = 0x4204, 0x4206, 0x4207, 0x4208, 0x420E
-GENERAL = 1  # the registers that GETREGSET gives
+SEIZE, INTERRUPT, LISTEN, GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 EVENT_STOP = 128
 GROUP_STOPS = (19, 20, 21, 22)  # SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU
 SYSCALL_STOP = 5 | 0x80
@@ -309,24 +308,14 @@ class Info(ctypes.Structure):
     )
 
 
-class Registers(ctypes.Structure):
-    """Of x86-64: `struct user_regs_struct`."""
-
-    _fields_ = (("values", ctypes.c_uint64 * 27),)
-    RAX, NUMBER, ARGUMENTS = 10, 15, (14, 13, 12, 7, 9, 8)
-
-
-class Vector(ctypes.Structure):
-    """`struct iovec`."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+class Untold(Exception):
+    """The kernel tells of no call, as gVisor, which has no GET_SYSCALL_INFO."""
 
 
 class Tracer:
     def __init__(self, out):
         self._out = out
         self._info = Info()
-        self._told = True  # whether the kernel knows GET_SYSCALL_INFO
         self._begun = {}  # by task: the number of its call, the call, when it began
         self._listing = False  # from the first program that was executed
         self._calls = 0
@@ -367,7 +356,13 @@ class Tracer:
 
     def _call(self, task):
         now = time.monotonic_ns()
-        info = self._look(task)
+        info = self._info
+        try:
+            ptrace(GET_SYSCALL_INFO, task, ctypes.sizeof(info), ctypes.addressof(info))
+        except PtraceError as error:
+            if error.errno == errno.EIO:
+                raise Untold from error
+            raise
         if info.op == 1:
             call = Call(task, info.values[0], info.values[1:7])
             number = 0
@@ -383,35 +378,6 @@ class Tracer:
                 result = ctypes.c_long(info.values[0]).value
                 self._end(number, call, result, bool(info.values[1] & 0xFF), now - began)
         return self._bytes > BYTES_MAX
-
-    def _look(self, task):
-        info = self._info
-        if self._told:
-            try:
-                ptrace(GET_SYSCALL_INFO, task, ctypes.sizeof(info), ctypes.addressof(info))
-            except PtraceError as error:
-                if error.errno != errno.EIO:
-                    raise
-                self._told = False
-        if not self._told:
-            self._guess(task, info)
-        return info
-
-    def _guess(self, task, info):
-        """In gVisor registers tell of a call. One that begins has ENOSYS as its result, as in Linux."""
-        registers = Registers()
-        vector = Vector(ctypes.addressof(registers), ctypes.sizeof(registers))
-        ptrace(GETREGSET, task, GENERAL, ctypes.addressof(vector))
-        values = registers.values
-        result = ctypes.c_long(values[registers.RAX]).value
-        if task not in self._begun and result == -errno.ENOSYS:
-            info.op = 1
-            info.values[0] = values[registers.NUMBER]
-            info.values[1:7] = [values[each] for each in registers.ARGUMENTS]
-        else:
-            info.op = 2
-            info.values[0] = result
-            info.values[1] = -4096 < result < 0
 
     def _executed(self, task):
         """A thread has become the only one of its process, and has its number now."""
@@ -470,7 +436,10 @@ def main():
         return NOT_PERMITTED
     os.write(go, b".")
     os.close(go)
-    return Tracer(out).trace()
+    try:
+        return Tracer(out).trace()
+    except Untold:
+        return NOT_PERMITTED
 
 
 if __name__ == "__main__":
