@@ -1,7 +1,6 @@
 """A trace in containers, beyond what test_trace.py asks of every sandbox: images of which one cannot trace,
 and a file of the trace that a program has got hold of."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 from engine import Reached
 from sandboxed import LONG, PYTHON, Lab, run_in
-from serving import API, serving
 from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
@@ -76,21 +74,6 @@ async def test_image_that_cannot_trace_is_told_and_others_trace(
             assert (ran.exit_code, ran.stdout) == (0, b"1\n")
             assert ran.trace
             assert ran.trace.ended == ended
-
-
-def test_trace_comes_through_http(docker_engine: Reached, tmp_path: Path) -> None:
-    with serving(
-        tmp_path / "data",
-        sandbox__kind="docker",
-        sandbox__host=docker_engine.host,
-        sandbox__images=json.dumps([TEST]),
-    ) as server:
-        assert "no trace" not in server.output.read_text()
-        result = server.run("print(1)", trace=True)
-        assert (result["verdict"], result["trace"]["ended"]) == ("ok", "whole")
-        calls = server.get(f"{API}/submissions/{result['id']}/trace").json()["calls"]
-        assert len(calls) == result["trace"]["calls"] > 50
-        assert calls[0]["call"] == "execve"
 
 
 @asynccontextmanager
