@@ -2,6 +2,7 @@
 everywhere else."""
 
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.images.users import CONTAINER_USERS
 from occd.sandbox import open_sandbox
+from occd.sandbox.engine import Engine
 
 MIB = 2**20
 PATIENT = replace(SHORT, cpu_time=60.0, wall_time=60.0)
@@ -58,12 +60,22 @@ async def test_memory_is_held_and_told_by_job_in_a_container_of_any_size(lab: La
     assert 64 * MIB < ran.memory < 96 * MIB
 
 
+@pytest.mark.parametrize("late_s", [0, 3])
 async def test_a_job_whose_container_ends_for_want_of_memory_has_met_its_limit(
-    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch, late_s: float
 ) -> None:
-    """As where memory grows faster than init looks: here init is told of a limit beyond the container's."""
+    """As where memory grows faster than init looks: here init is told of a limit beyond the container's. A
+    busy engine answers late."""
+    now = Engine._now
+
+    def late(engine: Engine) -> float:
+        """The engine's clock, before it is asked for what has happened until then."""
+        time.sleep(late_s)
+        return now(engine)
+
     monkeypatch.setattr(occd.sandbox.docker, "_SENTRY_BYTES", -1024 * MIB)
     async with opened(docker_engine) as lab:
+        monkeypatch.setattr(Engine, "_now", late)
         for _ in range(2):
             ran = await lab.python("print('up', flush=True); x = bytearray(2**29)", PATIENT)
             assert (ran.signal, ran.limit, ran.stdout) == ("SIGKILL", "memory", b"up\n"), ran

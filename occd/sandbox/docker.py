@@ -49,7 +49,6 @@ _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
 _TRIAL_BOUNDS = Bounds(_EATS, 256)
-_OOM_S = 5.0
 _SENTRY_BYTES = 64 * 2**20
 """Memory of gVisor's kernel, beside that of the programs."""
 _SENTRY_THREADS = 8192
@@ -254,7 +253,7 @@ class _Docker:
                 remedy(self.roots[0]),
             ) from None
         took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
+        bounded = gives.memory and not took_all and await container.ran_out()
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         self.limits_stay = not updates
         self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not held

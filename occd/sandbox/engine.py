@@ -227,10 +227,11 @@ class Engine:
     async def gives(self) -> Gives:
         return await self._call(self._gives)
 
-    async def ran_out(self, container: str) -> bool:
-        """Whether the kernel has refused memory to the container, which may have gone since. The engine says
-        so of the last containers only, and a moment later."""
-        return await self._call(self._ran_out, container)
+    async def told(self, container: str) -> frozenset[str]:
+        """Which events the engine tells of the container, which may have gone since: `oom`, the kernel has
+        refused memory to it; `die`, it has ended. The engine tells them of the last containers only, a moment
+        later, and hardly ever in another order."""
+        return await self._call(self._told, container)
 
     async def image(self, name: str) -> Image | None:
         """The image that has this name now."""
@@ -437,12 +438,12 @@ class Engine:
             1 if told.get("CgroupVersion") == "1" else 2,
         )
 
-    def _ran_out(self, container: str) -> bool:
+    def _told(self, container: str) -> frozenset[str]:
         # The engine does not end an answer without `until`.
         until = f"{self._now():.6f}"
-        wanted = {"container": container, "event": "oom"}
+        wanted = {"container": container, "event": ["oom", "die"]}
         told = self._client.events(since=0, until=until, filters=wanted, decode=True)
-        return bool(list(told))  # to its end, which frees the connection
+        return frozenset(each["Action"] for each in told)  # to its end, which frees the connection
 
     def _image(self, name: str) -> Image | None:
         try:

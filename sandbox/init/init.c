@@ -560,9 +560,9 @@ static int reap(struct run *run, int *ended) {
     return count;
 }
 
+/* To the program's group, as a terminal would. The program leads its session, so it cannot leave the group. */
 static void send_signal(pid_t program, int number) {
-    kill(-program, number); /* the group in which the program was started, as a terminal would */
-    if (getpgid(program) != program) kill(program, number);
+    kill(-program, number);
 }
 
 static uint64_t used_cpu_ns(const struct run *run) {
