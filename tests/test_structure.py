@@ -100,7 +100,7 @@ WITHIN = {
     ("migration", "datafile"),
     ("languages", "config"),
     ("images", "languages"),
-    ("images", "shown"),
+    ("images.root", "shown"),
     ("roles.ws", "roles.submit"),
 }
 """The only imports between neighbours of one layer."""
