@@ -107,7 +107,8 @@ async def test_a_container_shows_nothing_of_the_machine(docker_engine: Reached) 
         *(f"{name} []" for name in ("class", "devices", "block", "module", "kernel")),
         "nameserver 127.0.0.1",
         "{'/'}",
-        *(f"{name} 64 65536" for name in ("/box", "/tmp", "/dev/shm")),
+        "/box 80 65536",
+        *(f"{name} 64 65536" for name in ("/tmp", "/dev/shm")),
     ]
 
 

@@ -38,6 +38,8 @@ async def examine(config: Config) -> list[Finding]:
     if config.sandbox.kind == "nsjail":
         findings += [*_files(), *_namespaces(), *_uids(), *_cgroups()]
     findings += _images(config.data_dir)
+    if config.sandbox.kind == "docker":
+        findings += _docker_images(config)
     try:
         async with open_sandbox(config) as sandbox:
             findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
@@ -64,6 +66,14 @@ def _images(data_dir: Path) -> Iterator[Finding]:
         remedy = f"Build it anew, as root: occd images {image.name}" if stale else ""
         told = f"image {image.name}: {status.in_words(image)}"
         yield Finding(Grade.WEAK if stale else Grade.OK, told, remedy)
+
+
+def _docker_images(config: Config) -> Iterator[Finding]:
+    from occd.images.docker import behind
+
+    for name in config.sandbox.roots:
+        if told := behind(config.sandbox.host, config.data_dir, name):
+            yield Finding(Grade.WEAK, *told)
 
 
 def _trial_remedy(error: SandboxUnavailable) -> str:
