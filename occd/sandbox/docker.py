@@ -28,7 +28,7 @@ from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import SHARES, Container, NoRoom, bounds
-from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
+from occd.sandbox.engine import IPV6_OFF, Bounds, Engine, EngineAway, Wall
 from occd.sandbox.find import remedy, remedy_of
 from occd.sandbox.init import INIT
 from occd.sandbox.probe import probe, why_untraced
@@ -249,7 +249,7 @@ class _Docker:
         argv = ["/bin/sh", "-c", _EXAMINE]
         run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
-        container = await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
+        container = await self._first_container()
         outcome: Outcome | None = None
         with send, stdin:
             try:
@@ -291,6 +291,15 @@ class _Docker:
             own_root=True,  # the image; no folder of the machine is mounted
             own_kernel=own_kernel,
         )
+
+    async def _first_container(self) -> Container:
+        try:
+            return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
+        except SandboxFailed as error:
+            if IPV6_OFF.replace(".", "/") not in str(error):
+                raise
+        self._walls = {root: replace(wall, ipv6=False) for root, wall in self._walls.items()}
+        return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
 
     def _usual_memory(self) -> int:
         """What a program and its box may have before a container is made for it alone."""
