@@ -51,6 +51,8 @@ async def examine(config: Config) -> list[Finding]:
             findings.append(
                 Finding(grade, f"{count} of {len(sandbox.languages)} languages", remedy)
             )
+            for root, why in sandbox.untraced.items() if config.sandbox.trace else ():
+                findings.append(Finding(Grade.WEAK, f"no trace{root and f' in {root}'}: {why}"))
     except SandboxUnavailable as error:
         findings.append(Finding(Grade.BAD, str(error), _trial_remedy(error)))
     except ConfigError as error:  # what is required does not hold
