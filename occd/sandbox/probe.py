@@ -4,13 +4,14 @@ count."""
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import trio
 
+from occd import trace
 from occd.errors import SandboxFailed
 from occd.languages import (
     Available,
@@ -24,10 +25,16 @@ from occd.model import File, Limits, Outcome
 from occd.sandbox import Feed, Run, Sandbox, Sink
 from occd.sandbox.find import Found, find
 from occd.sandbox.init import INIT
+from occd.shown import has_tracing
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
 _FORMATS = "formats"
+_WHY: Mapping[trace.End, str] = {
+    "no_python": "its programs see no Python 3",
+    "not_permitted": "its kernel does not let ptrace follow a program",
+    "tracer_died": "the tracer fails there",
+}
 
 
 async def probe(
@@ -37,7 +44,8 @@ async def probe(
     language's hello.
 
     Answers are kept in the file `cache` under a fingerprint of the binary and the question, so that
-    only what has changed is asked again.
+    only what has changed is asked again. Raises SandboxFailed when a program could not be asked: it may be
+    there, and would be missing as long as this process lives.
     """
     known = _load(cache)
     asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
@@ -68,14 +76,25 @@ async def probe(
         known[key] = _FORMATS
         formatters.setdefault(language.id, []).append(installed)
 
+    failed: list[SandboxFailed] = []  # raised below: the nursery would wrap it
+
+    async def attempt(ask: Callable[..., Awaitable[None]], *given: object) -> None:
+        try:
+            await ask(*given)
+        except SandboxFailed as error:
+            failed.append(error)
+            nursery.cancel_scope.cancel()
+
     async with trio.open_nursery() as nursery:
         for language in asked:
             for file in _files(found, language.candidates):
-                nursery.start_soon(ask, language, file)
+                nursery.start_soon(attempt, ask, language, file)
             for formatter, file in _formatters(found, language):
-                nursery.start_soon(try_to_format, language, formatter, file)
+                nursery.start_soon(attempt, try_to_format, language, formatter, file)
     if cache:
         _save(cache, known)
+    if failed:
+        raise failed[0]
     return (
         {name: _newest_first(each, sandbox.roots) for name, each in versions.items()},
         {
@@ -90,25 +109,27 @@ async def probe(
     )
 
 
-async def can_trace(sandbox: Sandbox) -> bool:
-    """Whether a program can be traced in every root: by trying, at each start. The answer depends on the
-    kind of the sandbox, on how occd was installed, and on the kernel."""
-    for root in sandbox.roots:
-        if not await _traces(sandbox, root):
-            return False
-    return True
+async def why_untraced(sandbox: Sandbox) -> dict[str, str]:
+    """As `Sandbox.untraced`: by trying, at each start. The answer depends on the kind of the sandbox, on the
+    root, on how occd was installed, and on the kernel."""
+    why = {root: await _why_untraced(sandbox, root) for root in sandbox.roots}
+    return {root: reason for root, reason in why.items() if reason}
 
 
-async def _traces(sandbox: Sandbox, root: str) -> bool:
+async def _why_untraced(sandbox: Sandbox, root: str) -> str | None:
+    if not has_tracing():
+        return "this occd is without python-ptrace, as the one file is: install it by pip"
     sink = Sink(_PROBE_LIMITS.output)
     run = Run([INIT, "prove"], (), _PROBE_LIMITS, sink, sink, trace=True)
     language = next(iter(sandbox.languages.values()))
     try:
         async with sandbox.cell(language, (), Limits(), root) as cell:
-            trace = (await cell.run(run)).trace
-    except SandboxFailed:
-        return False
-    return trace is not None and trace.ended == "whole" and bool(trace.lines)
+            traced = (await cell.run(run)).trace
+    except SandboxFailed as error:
+        return str(error)
+    if traced is None or (traced.ended == "whole" and not traced.lines):
+        return _WHY["tracer_died"]
+    return None if traced.ended == "whole" else _WHY.get(traced.ended, traced.ended)
 
 
 def _files(found: Mapping[str, Sequence[Found]], patterns: Iterable[str]) -> list[Found]:
@@ -139,7 +160,7 @@ def _newest_first(answers: dict[Found, str], roots: Sequence[str]) -> tuple[Inst
 
 async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | None:
     outcome = await _ended(sandbox, language, language.version, file)
-    if not outcome or not outcome.succeeded:
+    if not outcome.succeeded:
         return None
     text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
     answer = re.search(language.version_pattern, text)
@@ -149,7 +170,7 @@ async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | N
 async def _formats(sandbox: Sandbox, language: Language, formatter: Formatter, file: Found) -> bool:
     hello = File(language.file_name, language.hello.encode())
     outcome = await _ended(sandbox, language, formatter.command, file, hello)
-    return outcome is not None and outcome.succeeded and outcome.stdout.size > 0
+    return outcome.succeeded and outcome.stdout.size > 0
 
 
 async def _ended(
@@ -158,8 +179,8 @@ async def _ended(
     command: Sequence[str],
     program: Found,
     file: File | None = None,
-) -> Outcome | None:
-    """How a command of this program ended that reads this file. None when no jail could be made."""
+) -> Outcome:
+    """How a command of this program ended that reads this file."""
     argv = language.argv(command, program.path, language.file_name, (), (), _PROBE_LIMITS.memory)
     sink = Sink(_PROBE_LIMITS.output)
     send, receive = trio.open_memory_channel[bytes](1)
@@ -167,12 +188,9 @@ async def _ended(
         if file:
             send.send_nowait(file.content)
     run = Run(argv, tuple(language.env.items()), _PROBE_LIMITS, sink, sink, Feed(receive))
-    try:
-        files = [file] if file else ()
-        async with sandbox.cell(language, files, Limits(), program.root) as cell:
-            return (await cell.run(run)).outcome
-    except SandboxFailed:
-        return None
+    files = [file] if file else ()
+    async with sandbox.cell(language, files, Limits(), program.root) as cell:
+        return (await cell.run(run)).outcome
 
 
 def _fingerprint(language: Language, file: Found, formatter: Formatter | None = None) -> str:
