@@ -26,7 +26,7 @@ from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.images import FOLDER
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
-from occd.sandbox.probe import can_trace, probe
+from occd.sandbox.probe import probe, why_untraced
 
 Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor", "nsjail-sampled"]
 """nsjail: as root. nsjail-user: as a normal user. nsjail-container: in a container without any privilege.
@@ -159,7 +159,7 @@ async def opened(
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
             with pytest.MonkeyPatch.context() as found_out:
-                for ask in (probe, can_trace):
+                for ask in (probe, why_untraced):
                     found_out.setattr(occd.sandbox.nsjail, ask.__name__, _once(place, ask))
                 nsjail = occd.sandbox.nsjail._Nsjail
                 found_out.setattr(nsjail, "trial", _once(place, nsjail.trial))

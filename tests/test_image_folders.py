@@ -267,6 +267,18 @@ def test_who_builds_nothing_needs_no_right_to_build() -> None:
     )
 
 
+def test_images_in_a_folder_that_this_user_may_not_enter_are_told_in_a_line(tmp_path: Path) -> None:
+    """As after `sudo make images` in a fresh clone, whose data folder is root's then."""
+    plant(tmp_path / FOLDER / "debian-12", "")
+    tmp_path.chmod(0o700)
+    told = f"images: {tmp_path}/images cannot be read by this user: look as the owner of {tmp_path}, or"
+    told += " as root"
+    code, said = occd("--data-dir", tmp_path, "images", "--list", before=NOBODY)
+    assert (code, said) == (125, f"occd: {told}\n")
+    _, said = occd("--data-dir", tmp_path, "doctor", before=NOBODY)
+    assert f"weak  {told}\n" in said
+
+
 def test_only_root_builds() -> None:
     code, said = occd("--data-dir", "/nowhere", "images", "debian-13", before=NOBODY)
     assert (code, said) == (

@@ -128,8 +128,15 @@ def find(data_dir: Path, name: str) -> Image | None:
 
 
 def found(data_dir: Path) -> list[Image]:
-    """All images that were built, by their names."""
-    told = sorted((data_dir / FOLDER).glob(f"*/{TOLD}"))
+    """All images that were built, by their names. Raises ConfigError when this user cannot look."""
+    folder = data_dir / FOLDER
+    try:
+        told = sorted(folder.glob(f"*/{TOLD}"))
+    except PermissionError as error:
+        raise ConfigError(
+            f"images: {folder.absolute()} cannot be read by this user: look as the owner of "
+            f"{data_dir.absolute()}, or as root"
+        ) from error
     images = (read(path.parent) for path in told if "." not in path.parent.name)
     return [image for image in images if image]
 

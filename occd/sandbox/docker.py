@@ -31,7 +31,7 @@ from occd.sandbox.container import SHARES, Container, NoRoom, bounds
 from occd.sandbox.engine import IPV6_OFF, Bounds, Engine, EngineAway, Wall
 from occd.sandbox.find import remedy, remedy_of
 from occd.sandbox.init import INIT
-from occd.sandbox.probe import can_trace, probe
+from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.pulse import Pulse
@@ -96,14 +96,14 @@ class _Cell:
         async with AsyncExitStack() as stack:
             archives = await self._archives(run, stack)
             size = sum(_size(each) for each in archives)
-            wanted = self._docker.bounds(run.limits, size)
+            wanted = self._docker.bounds(run, size)
             container = await self._filled(archives, wanted, run, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
             if self._docker.sockets:
                 self._docker.sockets.hold(container.id, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
-            outcome = await container.run(run, changed, task_status)
+            outcome, trace = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
                 packed = _new_file(self._trees if run.keep else stack)
                 with packed.open("wb") as into:
@@ -112,7 +112,7 @@ class _Cell:
                     collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
                     kept = Tree(packed)
-        return Ended(outcome, kept, collected)
+        return Ended(outcome, kept, collected, trace)
 
     async def _filled(
         self,
@@ -207,7 +207,7 @@ class _Docker:
         self.roots = tuple(walls)
         self.available: Available = {}
         self.formatters: Formatters = {}
-        self.traces = False
+        self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
 
     @property
     def _first(self) -> Wall:
@@ -256,7 +256,7 @@ class _Docker:
                 updates = await self._updates(container)
                 self.sockets = find_socket_bounds(container.id)
                 held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
-                outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
+                outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
             finally:
@@ -337,11 +337,11 @@ class _Docker:
         except OSError as error:  # such as a full disk
             raise SandboxFailed(f"files cannot be kept: {error}") from error
 
-    def bounds(self, limits: Limits, box: int) -> Bounds | None:
+    def bounds(self, run: Run, box: int) -> Bounds | None:
         """What the container of a job needs. None: it keeps what the containers that stand ready have."""
         if not self.limits_stay:
-            return bounds(limits, box)
-        memory = limits.memory + box
+            return bounds(run.limits, box, traced=run.trace)
+        memory = run.limits.memory + box
         return _around(memory) if memory > self._usual_memory() else None
 
     @asynccontextmanager
@@ -532,7 +532,7 @@ async def open_docker(
                     await docker.trial()
                     docker.available, docker.formatters = await probe(docker, cache, only)
                     if config.sandbox.trace and only is None:
-                        docker.traces = await can_trace(docker)
+                        docker.untraced = await why_untraced(docker)
                 except SandboxFailed as error:
                     first = docker.roots[0]
                     failed = SandboxUnavailable(

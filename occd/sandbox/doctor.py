@@ -51,6 +51,8 @@ async def examine(config: Config) -> list[Finding]:
             findings.append(
                 Finding(grade, f"{count} of {len(sandbox.languages)} languages", remedy)
             )
+            for root, why in sandbox.untraced.items() if config.sandbox.trace else ():
+                findings.append(Finding(Grade.WEAK, f"no trace{root and f' in {root}'}: {why}"))
     except SandboxUnavailable as error:
         findings.append(Finding(Grade.BAD, str(error), _trial_remedy(error)))
     except ConfigError as error:  # what is required does not hold
@@ -59,7 +61,12 @@ async def examine(config: Config) -> list[Finding]:
 
 
 def _images(data_dir: Path) -> Iterator[Finding]:
-    for image in found(data_dir):
+    try:
+        images = found(data_dir)
+    except ConfigError as error:
+        yield Finding(Grade.WEAK, str(error))
+        return
+    for image in images:
         stale = status.stale(image)
         remedy = f"Build it anew, as root: occd images {image.name}" if stale else ""
         told = f"image {image.name}: {status.in_words(image)}"
