@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle
@@ -23,6 +23,7 @@ import trio
 
 from occd.errors import SandboxFailed
 from occd.images.users import CONTAINER_USERS
+from occd.sandbox.maker import is_dead, ourselves
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
@@ -54,8 +55,12 @@ _TO_BE_ANOTHER = ["SETUID", "SETGID", "SETPCAP", "KILL"]
 _CONFLICT = 409
 _NAME = "occd-"
 """A container's name, before the number of its user."""
+IPV6_OFF = "net.ipv6.conf.lo.disable_ipv6"
 LABEL = "org.occd.daemon"
 """The label of each container of ours. The value names the daemon that made the container."""
+_MAKER = "org.occd.maker"
+"""The label that names the process which made the container (`maker.py`), our client in it, and the number by
+which the client knows whether it still makes the container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,9 @@ class Wall:
     init_is_root: bool = False
     """Programs have the container's user either way. An init that is root is out of their reach also in a
     kernel that would let a process open the files of others of its user."""
+    ipv6: bool = True
+    """Whether the container's loopback has ::1. The engine takes it away where there is no network, and runc
+    fails where the kernel has no IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ class Image:
 
     id: str
     architecture: str
+    labels: Mapping[str, str]
 
 
 class EngineAway(SandboxFailed):
@@ -159,6 +168,11 @@ class Engine:
         self._closed = False
         first = secrets.randbelow(len(CONTAINER_USERS))  # most likely not where another daemon is
         self._users = cycle([*CONTAINER_USERS[first:], *CONTAINER_USERS[:first]])
+        self._name = f"{ourselves()}.{os.urandom(4).hex()}"
+        self._begun = 0
+        self._making: set[int] = set()
+        """The numbers of the containers that threads make now."""
+        self._lock = threading.Lock()
         try:
             self._client = docker.APIClient(base_url=host, version=_API, timeout=_CALL_S)
         except (docker.errors.DockerException, ValueError) as error:
@@ -310,8 +324,19 @@ class Engine:
         return EngineAway(message, remedy)
 
     def _start(self, wall: Wall, argv: list[str], wanted: _Wanted) -> Made:
+        with self._lock:
+            self._begun += 1
+            number = self._begun
+            self._making.add(number)
+        try:
+            return self._make(wall, argv, wanted, number)
+        finally:
+            with self._lock:
+                self._making.remove(number)
+
+    def _make(self, wall: Wall, argv: list[str], wanted: _Wanted, number: int) -> Made:
         client = self._client
-        container, user = self._create(wall, argv)
+        container, user = self._create(wall, argv, number)
         try:
             # `stdin_open` makes the engine close stdin with our connection.
             attached = client.attach_socket(
@@ -333,13 +358,13 @@ class Engine:
         wanted.made(sock)
         return Made(container, user, sock)
 
-    def _create(self, wall: Wall, argv: list[str]) -> tuple[str, int]:
+    def _create(self, wall: Wall, argv: list[str], number: int) -> tuple[str, int]:
         """The container's id and its user. The engine gives a name to one container at a time, whoever asks,
         and until all processes of the container have ended: so the name is a lease of the user."""
         for _ in CONTAINER_USERS:
             user = next(self._users)
             try:
-                return self._create_as(user, wall, argv), user
+                return self._create_as(user, wall, argv, number), user
             except docker.errors.APIError as error:
                 if error.status_code != _CONFLICT:
                     raise
@@ -347,7 +372,7 @@ class Engine:
             f"all {len(CONTAINER_USERS)} users for containers are taken on Docker's engine at {self._host}"
         )
 
-    def _create_as(self, user: int, wall: Wall, argv: list[str]) -> str:
+    def _create_as(self, user: int, wall: Wall, argv: list[str], number: int) -> str:
         client = self._client
         host = client.create_host_config(
             auto_remove=True,
@@ -357,6 +382,7 @@ class Engine:
             read_only=True,
             tmpfs=wall.tmpfs | {"/box": f"{wall.box},uid={user},gid={user}"},
             network_mode="none",
+            sysctls={IPV6_OFF: "0"} if wall.ipv6 else {},
             dns=["127.0.0.1"],  # else the container is told the machine's
             dns_search=["."],
             ipc_mode="private",
@@ -383,7 +409,7 @@ class Engine:
             stdin_open=True,
             tty=False,
             environment={},
-            labels={LABEL: wall.label},
+            labels={LABEL: wall.label, _MAKER: f"{self._name}.{number}"},
             host_config=host,
             entrypoint="",
             stop_signal="SIGKILL",  # init ignores SIGTERM: an engine that stops or starts would wait for it
@@ -410,12 +436,19 @@ class Engine:
         return [each["Id"] for each in found]
 
     def _remove_left(self) -> None:
+        with self._lock:  # before the engine looks
+            begun, making = self._begun, self._making.copy()
         states = ["created", "exited", "dead"]
         found = self._client.containers(all=True, filters={"label": LABEL, "status": states})
         if found:
             until = self._now() - _NOBODYS_S
             for each in found:
-                if each["Created"] < until:
+                maker, _, number = each["Labels"].get(_MAKER, "").rpartition(".")
+                if maker == self._name:
+                    nobodys = int(number) <= begun and int(number) not in making
+                else:  # of another machine nobody can know
+                    nobodys = is_dead(maker) or each["Created"] < until
+                if nobodys:
                     self._remove(each["Id"])
 
     def _process(self, container: str) -> int:
@@ -450,7 +483,7 @@ class Engine:
             told = self._client.inspect_image(name)
         except docker.errors.ImageNotFound:
             return None
-        return Image(told["Id"], told["Architecture"])
+        return Image(told["Id"], told["Architecture"], told["Config"].get("Labels") or {})
 
     def _architecture(self) -> str:
         told: str = self._client.version()["Arch"]
