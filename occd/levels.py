@@ -43,7 +43,7 @@ _REMEDIES: dict[Kind, dict[Property, str]] = {
         "own-kernel": "set sandbox.kind: docker and sandbox.runtime: runsc (gVisor)",
     },
     "docker": {
-        "own-uid": "set sandbox.kind: nsjail, and run occd as root",
+        "own-uid": "take a runtime whose containers call the machine's kernel, such as Docker's own",
         "memory": "take an engine that limits memory (docker info), and runsc without --ignore-cgroups",
         "cpu": "take an engine that limits memory and knows CPU shares (docker info)",
         "own-root": "set sandbox.images",

@@ -296,8 +296,16 @@ class Database:
             self._writes.put([])  # the end
             with trio.CancelScope(shield=True):  # the writer ends after a last commit: milliseconds
                 await trio.to_thread.run_sync(self._writer.join)
+                await self._left_reads_over()
             for reader in self._readers:
                 _close(reader)
+
+    async def _left_reads_over(self) -> None:
+        """Wait for the threads whose callers were cancelled. One that went on would keep the file open, and
+        its locks would be lost when another descriptor of the file is closed."""
+        for limiter in self._limiter, self._checking:
+            for _ in range(int(limiter.total_tokens)):
+                await limiter.acquire_on_behalf_of(object())
 
 
 @asynccontextmanager

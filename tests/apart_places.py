@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import built_images
 from engine import Reached, ToolFailed
 from places import Outcome, Place
 from shared_engine import IMAGE
@@ -26,14 +27,18 @@ def promising() -> list[str]:
 
 
 def tried(
-    place: Place, engine: Reached, folder: Path, *options: str | Path
+    place: Place, engine: Reached, folder: Path, *options: str | Path, image: str | None = None
 ) -> tuple[dict[str, Outcome], str]:
     """How the promises came out in a place, by tests in a process of their own, and what pytest said.
-    `folder` is empty."""
+    `folder` is empty. With `image` programs see that image."""
+    if image:
+        built_images.built(image)  # only root can
     outcomes = folder / "outcomes.json"
     argv = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"),
         *(f"--place={place}", f"--outcomes={outcomes}", f"--basetemp={folder}/tmp"),
+        f"--engine={engine.folder}",
+        *([f"--image={image}"] if image else []),
         *map(str, options or promising()),
     ]
     run = {"nsjail-user": _as_nobody, "nsjail-container": _in_container}.get(place, _as_we_are)
@@ -93,6 +98,8 @@ def _in_container(engine: Reached, folder: Path, argv: Sequence[str]) -> str:
         *(f"--env={name}={value}" for name, value in _environment().items()),
         f"--workdir={_CHECKOUT}",
     ]
+    if built_images.KEPT.exists():
+        options.append(f"--volume={built_images.KEPT}:{built_images.KEPT}:ro")
     try:
         return engine.docker("run", *options, IMAGE, *argv)
     except ToolFailed as failed:

@@ -2,8 +2,9 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ import trio
 from engine import Reached
 from hypothesis import settings
 from places import (
+    APART,
     PLACES,
     Place,
     mark_known,
@@ -19,12 +21,15 @@ from places import (
     opened,
     place_of,
     places_of,
+    sandbox_of,
+    serving_as,
     write_outcomes,
 )
 from sandboxed import Lab, open_descriptors
+from serving import Server
 from shared_engine import hold, shared
 
-from occd.config import Config
+from occd.images import described
 from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
 from occd.sandbox.slots import Slot, host_folder, lease
@@ -38,7 +43,9 @@ _LONG_S = 3600
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--place", choices=PLACES, help="try the sandbox's promises in this place")
+    parser.addoption("--image", choices=described(), help="programs see this image, which is built")
     parser.addoption("--outcomes", type=Path, help="a file for how the promises came out")
+    parser.addoption("--engine", type=Path, help="the folder of a Docker engine that runs already")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,12 +64,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("place"):
-        items[:] = [item for item in items if place_of(item)]
+    if only := config.getoption("place"):
+        items[:] = [item for item in items if place_of(item) or _serves(item, only)]
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG_S))
     mark_known(items)
+
+
+def _serves(item: pytest.Item, place: Place) -> bool:
+    """Whether it tries a server in this place."""
+    return place not in APART and "serving_here" in getattr(item, "fixturenames", ())
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -105,22 +117,46 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def docker_engine(session_folder: Path) -> Reached:
+def docker_engine(session_folder: Path, pytestconfig: pytest.Config) -> Reached:
     """The session's engine, with the image IMAGE and the runtimes RUNTIMES of `shared_engine.py`."""
-    return shared(session_folder)
+    running: Path | None = pytestconfig.getoption("engine")
+    return Reached(running) if running else shared(session_folder)
 
 
 @pytest.fixture(scope="session")
-def language_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image(pytestconfig: pytest.Config) -> str | None:
+    """That the command line names, for promises of the sandbox and for servers of `serving_here`."""
+    return cast("str | None", pytestconfig.getoption("image"))
+
+
+@pytest.fixture(scope="session")
+def language_cache(tmp_path_factory: pytest.TempPathFactory, image: str | None) -> Path:
     """The probed versions, kept for the session."""
     cache: Path = tmp_path_factory.mktemp("languages") / "cache.json"
 
     async def probe() -> None:
-        async with open_sandbox(Config(), cache):
+        async with open_sandbox(sandbox_of("nsjail", _no_engine, image), cache):
             pass
 
     trio.run(probe)
     return cache
+
+
+def _no_engine() -> Reached:
+    raise AssertionError("nsjail needs none")
+
+
+@pytest.fixture(scope="session")
+def serving_here(
+    request: pytest.FixtureRequest, image: str | None
+) -> Callable[..., AbstractContextManager[Server]]:
+    """`serving` in the place that the command line names, and with its image."""
+
+    def engine() -> Reached:
+        return cast(Reached, request.getfixturevalue("docker_engine"))
+
+    config = sandbox_of(request.config.getoption("place") or "nsjail", engine, image)
+    return partial(serving_as, config)
 
 
 @pytest.fixture
@@ -131,12 +167,16 @@ def place() -> Place:
 
 @pytest.fixture
 async def lab(
-    place: Place, nothing_left_over: None, language_cache: Path, request: pytest.FixtureRequest
+    place: Place,
+    nothing_left_over: None,
+    language_cache: Path,
+    image: str | None,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Lab]:
     def engine() -> Reached:
         return cast(Reached, request.getfixturevalue("docker_engine"))
 
-    async with opened(place, engine, language_cache) as sandbox:
+    async with opened(place, engine, language_cache, image) as sandbox:
         yield Lab(sandbox)
 
 
@@ -168,14 +208,19 @@ def nothing_left_over(language_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Slot, "release", look_and_release)
     before = _lasting()
     yield
-    assert _lasting() == before
+    assert _lasting() - before == set()
     assert found == set()
 
 
-def _lasting() -> tuple[list[str], list[str], dict[str, str]]:
+def _lasting() -> set[tuple[str, str]]:
+    """Mounts, folders and descriptors."""
     shared = host_folder(kernel.enter_private_mounts())
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if "occd" in line]
-    return mounts, os.listdir(shared / "mnt"), open_descriptors()
+    return {
+        *(("mount", each) for each in mounts),
+        *(("folder", each) for each in os.listdir(shared / "mnt")),
+        *open_descriptors().items(),
+    }
 
 
 def _named_after(slot: Slot) -> set[str]:

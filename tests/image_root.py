@@ -37,8 +37,6 @@ def debian_root(packages: tuple[str, ...] = PACKAGES, release: str = "bookworm")
             part = folder.with_suffix(".part")
             bootstrap(part, *packages, release=release)
             shutil.rmtree(part / "var/cache/apt/archives")
-            with (part / "etc/passwd").open("a") as users:
-                users.write("box:x:1000:1000:the program:/box:/bin/sh\n")
             part.touch()
             part.rename(folder)
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -5,21 +5,24 @@ import os
 import re
 import secrets
 import tomllib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import built_images
 import pytest
 import trio
 from engine import Reached
+from serving import Server, serving
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
 import occd.sandbox.host
 from occd.config import Config, ExecuteConfig, SandboxConfig
+from occd.images import FOLDER
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
 from occd.sandbox.probe import probe
@@ -83,11 +86,18 @@ def place_of(item: pytest.Item) -> Place | None:
     return place if place in get_args(Place) else None
 
 
+def _served_at(item: pytest.Item) -> Place | None:
+    """Over which sandbox the daemon of this test runs: see `everywhere.py`."""
+    found = getattr(item, "callspec", None)
+    place: Place | None = found and found.params.get("server")
+    return place if place in PLACES else None
+
+
 def mark_known(items: Sequence[pytest.Item]) -> None:
     """What does not apply is skipped. What does not hold is tried, and must fail."""
     rows = known_rows()
     for item in items:
-        if place := place_of(item):
+        if place := place_of(item) or _served_at(item):
             for row in rows:
                 if row.names(_row_of(item.nodeid), place):
                     marks = {
@@ -104,26 +114,52 @@ def _row_of(nodeid: str) -> str:
     return name.removesuffix("[]")
 
 
+def sandbox_of(place: Place, engine: Callable[[], Reached], image: str | None) -> Config:
+    """The configuration of the sandbox of a place. Programs see the image of this name, which is built;
+    without one the machine's files with nsjail, and IMAGE with Docker."""
+    if place not in _RUNTIMES:
+        if not image:
+            return Config()
+        return Config(data_dir=built_images.built(image), sandbox=SandboxConfig(images=(image,)))
+    if image:
+        built_images.give(engine(), image)
+    used = image or IMAGE.removeprefix("occd/")
+    return Config(
+        sandbox=SandboxConfig(
+            kind="docker", host=engine().host, images=(used,), runtime=_RUNTIMES[place]
+        ),
+        execute=ExecuteConfig(slots=1),
+    )
+
+
+@contextmanager
+def serving_as(config: Config, data_dir: Path, **settings: Any) -> Iterator[Server]:
+    """A server with the sandbox of `sandbox_of`."""
+    sandbox = config.sandbox
+    if sandbox.images and sandbox.kind == "nsjail":
+        data_dir.mkdir(0o700)
+        (data_dir / FOLDER).symlink_to(config.data_dir / FOLDER)
+    told = {"kind": sandbox.kind, "host": sandbox.host, "images": ",".join(sandbox.images)}
+    told |= {"runtime": sandbox.runtime} if sandbox.runtime else {}
+    settings |= {f"sandbox__{name}": value for name, value in told.items()}
+    with serving(data_dir, **settings) as server:
+        yield server
+
+
 @asynccontextmanager
 async def opened(
-    place: Place, engine: Callable[[], Reached], cache: Path
+    place: Place, engine: Callable[[], Reached], cache: Path, image: str | None = None
 ) -> AsyncIterator[Sandbox]:
     """The sandbox of a place. No container of it is left."""
+    config = sandbox_of(place, engine, image)
     if place not in _RUNTIMES:
         with pytest.MonkeyPatch.context() as patch:
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
-            async with open_sandbox(Config(), cache) as sandbox:
+            async with open_sandbox(config, cache) as sandbox:
                 assert ("own-uid" in sandbox.holds) == (place not in APART)
                 yield sandbox
         return
-    host, runtime = engine().host, _RUNTIMES[place]
-    config = Config(
-        sandbox=SandboxConfig(
-            kind="docker", host=host, images=(IMAGE.removeprefix("occd/"),), runtime=runtime
-        ),
-        execute=ExecuteConfig(slots=1),
-    )
     label = f"tests-{os.getpid()}-{place}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(secrets, "token_hex", lambda _: label)
@@ -133,7 +169,7 @@ async def opened(
         patch.setattr(backend, "examine", _examine_once(place))
         async with open_sandbox(config) as sandbox:
             yield sandbox
-    client = Engine(host)
+    client = Engine(config.sandbox.host)
     try:
         with trio.fail_after(_GONE_S):
             while await client.of(label):  # noqa: ASYNC110

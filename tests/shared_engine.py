@@ -82,16 +82,10 @@ def _keep(session: Path, folder: Path) -> None:
 def import_image(engine: Reached) -> None:
     """Give an engine of our own the image IMAGE."""
     with tempfile.TemporaryDirectory(dir=engine.folder) as ours, debian_root() as debian:
-        packed: list[str | Path] = [
-            "tar",
-            "-c",
-            "-C",
-            debian,
-            ".",
-            "-C",
-            ours,
-            *add_ours(Path(ours)),
-        ]
+        inside = add_ours(Path(ours))
+        packed: list[str | Path] = ["tar", "-c"]
+        packed += [f"--exclude=./{name}" for name in inside]
+        packed += ["-C", debian, ".", "-C", ours, *inside]
         with subprocess.Popen(packed, stdout=subprocess.PIPE) as tar:
             subprocess.run(
                 ["docker", "-H", engine.host, "import", "-", IMAGE], stdin=tar.stdout, check=True

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from everywhere import EVERYWHERE_IN_ALL, serving_at
 from serving import API, Server, connected, serving
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -20,12 +21,13 @@ open("other.txt", "w")
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=EVERYWHERE_IN_ALL)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("artifacts")
-    with serving(
-        folder / "data", artifacts__bytes="3000000", artifacts__file_bytes="2000000"
-    ) as server:
+    bounds = {"artifacts__bytes": "3000000", "artifacts__file_bytes": "2000000"}
+    with serving_at(request, folder / "data", request.param, **bounds) as server:
         yield server
 
 

@@ -13,10 +13,12 @@ from engine import Reached
 from sandboxed import PYTHON, SHORT, Feed, Lab, honest_share
 from shared_engine import IMAGE
 
+import occd.sandbox.docker
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.model import File
 from occd.sandbox import Collect, Run, Sink, open_sandbox
+from occd.sandbox.cgroup import find_mount
 from occd.sandbox.engine import LABEL, Engine
 
 
@@ -225,3 +227,17 @@ async def test_an_engine_whose_calls_have_settled_can_be_asked_again(
     finally:
         with trio.move_on_after(5, shield=True):
             await engine.close()
+
+
+@pytest.mark.skipif(not find_mount("cgroup", "memory"), reason="cgroup v2 counts it as memory")
+async def test_what_waits_in_sockets_is_told_where_nobody_bounds_it(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/escape tries that it is bounded."""
+    async with opened(docker_engine) as lab:
+        assert not any("sockets" in line for line in lab.sandbox.isolation)
+    monkeypatch.setattr(occd.sandbox.docker, "find_socket_bounds", lambda _: None)
+    async with opened(docker_engine) as lab:
+        assert any(
+            "TCP and UDP sockets counts for nobody" in line for line in lab.sandbox.isolation
+        )

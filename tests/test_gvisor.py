@@ -2,6 +2,7 @@
 everywhere else."""
 
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,9 @@ from shared_engine import IMAGE
 import occd.sandbox.docker
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
+from occd.images.users import CONTAINER_USERS
 from occd.sandbox import open_sandbox
+from occd.sandbox.engine import Engine
 
 MIB = 2**20
 PATIENT = replace(SHORT, cpu_time=60.0, wall_time=60.0)
@@ -57,12 +60,22 @@ async def test_memory_is_held_and_told_by_job_in_a_container_of_any_size(lab: La
     assert 64 * MIB < ran.memory < 96 * MIB
 
 
+@pytest.mark.parametrize("late_s", [0, 3])
 async def test_a_job_whose_container_ends_for_want_of_memory_has_met_its_limit(
-    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch, late_s: float
 ) -> None:
-    """As where memory grows faster than init looks: here init is told of a limit beyond the container's."""
+    """As where memory grows faster than init looks: here init is told of a limit beyond the container's. A
+    busy engine answers late."""
+    now = Engine._now
+
+    def late(engine: Engine) -> float:
+        """The engine's clock, before it is asked for what has happened until then."""
+        time.sleep(late_s)
+        return now(engine)
+
     monkeypatch.setattr(occd.sandbox.docker, "_SENTRY_BYTES", -1024 * MIB)
     async with opened(docker_engine) as lab:
+        monkeypatch.setattr(Engine, "_now", late)
         for _ in range(2):
             ran = await lab.python("print('up', flush=True); x = bytearray(2**29)", PATIENT)
             assert (ran.signal, ran.limit, ran.stdout) == ("SIGKILL", "memory", b"up\n"), ran
@@ -83,6 +96,31 @@ async def test_processes_are_bounded_by_job_and_their_number_harms_nobody(lab: L
         ran = await lab.python(source, replace(PATIENT, processes=processes, memory=1024 * MIB))
         assert ran.succeeded, ran
         assert processes - 2 <= int(ran.stdout) <= processes
+
+
+async def test_a_program_makes_no_namespace_in_which_its_limits_would_not_hold(lab: Lab) -> None:
+    """gVisor would let it be root of a user namespace, and count no limit of processes there."""
+    ran = await lab.python(
+        """
+        user, clone = 0x10000000, 56
+        for flags in user, 0x20000, 0x20000000, user | 0x40000000: syscall(272, flags)
+        for flags in user | 17, 0x20000000 | 17, user | 0x4111: syscall(clone, flags, 0, 0, 0, 0)
+        syscall(clone, ctypes.c_ulong(1 << 40 | user | 17), 0, 0, 0, 0)
+        syscall(308, os.open("/proc/self/ns/user", os.O_RDONLY), 0)
+        syscall(435, 0, 0)
+        count = 1
+        try:
+            while count < 60:
+                if os.fork() == 0: signal.pause()
+                count += 1
+        except BlockingIOError: pass
+        print(count)
+        """,
+        replace(PATIENT, processes=20, memory=1024 * MIB),
+    )
+    *refused, absent, count = ran.stdout.decode().split()
+    assert (refused, absent) == (["EPERM"] * 9, "ENOSYS"), ran
+    assert 18 <= int(count) <= 21, ran
 
 
 async def test_programs_reach_neither_init_nor_its_files(lab: Lab) -> None:
@@ -108,7 +146,8 @@ async def test_programs_reach_neither_init_nor_its_files(lab: Lab) -> None:
         <= set(re.findall("'(.*?)'", opened))
         <= {"/dev/null", "/dev/pts/ptmx", "/proc"}
     )
-    assert ids == "(1000, 1000, 1000) (1000, 1000, 1000) []"
+    assert re.fullmatch(r"\((\d+), \1, \1\) \(\1, \1, \1\) \[\]", ids)
+    assert int(ids[1:6]) in CONTAINER_USERS
     assert set(re.findall(r"t(\w{16})", capabilities)) == {"0" * 16}
 
 

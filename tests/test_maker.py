@@ -88,7 +88,7 @@ trio.run(Engine(sys.argv[2]).start, wall(sys.argv[3]), ["/bin/true"])
 
 
 def wall(label: str) -> Wall:
-    return Wall(IMAGE, None, 1000, label, "unconfined", {}, {}, [], Bounds(2**27, 64))
+    return Wall(IMAGE, None, label, "unconfined", "rw", {}, {}, [], Bounds(2**27, 64))
 
 
 @contextmanager
@@ -111,10 +111,11 @@ async def asked(engine: Reached) -> AsyncIterator[Engine]:
     try:
         yield client
     finally:
-        for label in ("lives", "died", "lost", "making"):
-            for each in await client.of(label):
-                await client.remove(each)
-        await client.close()
+        with trio.move_on_after(PATIENCE_S, shield=True):
+            for label in ("lives", "died", "lost", "making"):
+                for each in await client.of(label):
+                    await client.remove(each)
+            await client.close()
 
 
 async def test_what_a_dead_process_had_half_made_is_removed_at_once_and_nothing_of_one_that_lives(
@@ -148,8 +149,8 @@ async def test_what_we_have_given_up_is_removed_at_once_and_nothing_that_we_stil
     async with asked(docker_engine) as engine, trio.open_nursery() as nursery:
 
         async def make() -> None:
-            _, connection = await engine.start(wall("making"), ["/bin/true"])
-            connection.close()
+            made = await engine.start(wall("making"), ["/bin/true"])
+            made.socket.close()
 
         monkeypatch.setattr(docker.APIClient, "attach_socket", hesitate)
         nursery.start_soon(make)

@@ -19,13 +19,16 @@ _WORDS: dict[Outcome, str] = {
     "failed": "FAILED",
 }
 _WORST: tuple[Outcome, ...] = ("failed", "not_held", "held", "not_applicable")
+_MACHINES_OWN: tuple[Place, ...] = ("nsjail", "nsjail-user")
+"""Here programs see the machine's files, which have all languages."""
 _TRIED: dict[Place, dict[str, Outcome]] = {}
 
 
 @pytest.mark.parametrize("where", PLACES)
 def test_a_place_is_as_the_table_says(docker_engine: Reached, where: Place) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        outcomes, said = tried(where, docker_engine, Path(folder))
+        image = None if where in _MACHINES_OWN else "debian-12"
+        outcomes, said = tried(where, docker_engine, Path(folder), image=image)
     _TRIED[where] = outcomes
     assert "held" in outcomes.values(), said[-5000:]
     failed = [name for name, outcome in outcomes.items() if outcome == "failed"]

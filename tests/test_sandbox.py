@@ -225,19 +225,25 @@ async def test_a_program_in_a_session_of_its_own_gets_its_signals_too(lab: Lab) 
     assert ending(outcome) == (None, "SIGKILL", None)
 
 
-async def test_a_program_that_left_its_group_with_others_in_it_gets_its_signals(lab: Lab) -> None:
+async def test_a_program_cannot_leave_the_group_that_gets_its_signals(lab: Lab) -> None:
     outcome = await signalled(
         lab,
         """
+        from functools import partial
         if os.fork() == 0: signal.pause()  # stays in the group
         other = os.fork()
         if other == 0: signal.pause()
-        os.setpgid(other, other); os.setpgid(0, other)
-        print("ready", flush=True)
+        os.setpgid(other, other)
+        left = []
+        for leave in partial(os.setpgid, 0, other), partial(os.setpgid, 0, 0), os.setsid:
+            try: left.append(leave())
+            except PermissionError: pass
+        print(left, flush=True)
         time.sleep(60)
         """,
         signal.SIGTERM,
     )
+    assert outcome.stdout == b"[]\n", outcome
     assert ending(outcome) == (None, "SIGTERM", None)
 
 

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from disks import fill, small
+from sandboxed import open_descriptors
 
 from occd.errors import DataFolderError, Unreadable
 from occd.sqlite import Database, open_database
@@ -188,6 +189,24 @@ async def test_a_slow_read_can_be_left(tmp_path: Path) -> None:
         with trio.fail_after(SOON_S / 2), trio.move_on_after(0.05):
             await database.read(hold.work)
         hold.let_go()
+
+
+async def test_the_file_is_closed_with_the_last_read_that_was_left(tmp_path: Path) -> None:
+    """Else a read that nobody waits for would hold the file of a folder that is free for another."""
+    left: list[int] = []
+
+    def slow_read(db: sqlite3.Connection) -> None:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        left.append(1)
+        time.sleep(0.3)
+
+    async with open_database(tmp_path) as database, trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(database.read, slow_read)
+        while len(left) < 2:  # noqa: ASYNC110
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    assert not [path for path in open_descriptors().values() if path.startswith(f"{tmp_path}/")]
 
 
 # a full disk

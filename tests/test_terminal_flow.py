@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from everywhere import at, serving_at
 from meeting import meeting
 from serving import PATIENCE_S, Client, Server, connected, output, serving
 from streams import followed
@@ -16,19 +17,23 @@ LONG = {"wall_time": 300, "cpu_time": 30}
 ASKS = 'name = input("Name? "); print(f"Hello {name}")'
 
 
-@pytest.fixture(scope="module", params=["embedded", "apart"])
+@pytest.fixture(
+    scope="module",
+    params=["embedded", "apart", *at("docker", "gvisor", marks=pytest.mark.long)],
+)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("terminal")
+    settings: dict[str, Any] = {"execute__slots": str(SLOTS)}
     if request.param == "embedded":
-        with serving(folder / "data", execute__slots=str(SLOTS)) as server:
+        with serving(folder / "data", **settings) as server:
+            yield server
+    elif request.param == "apart":
+        with meeting() as shared, serving(folder / "data", **settings, **shared) as server:
             yield server
     else:
-        with (
-            meeting() as shared,
-            serving(folder / "data", execute__slots=str(SLOTS), **shared) as server,
-        ):
+        with serving_at(request, folder / "data", request.param, **settings) as server:
             yield server
 
 

@@ -242,6 +242,8 @@ async def test_stopped_tracer_ends_with_its_program_at_the_wall_time(lab: Lab) -
 
 
 async def test_fork_bomb_is_held_while_traced(lab: Lab) -> None:
+    """By the limit that it meets first. What the kernel takes for each fork, also for one that fails, counts
+    as the program's memory until the kernel has freed it, which a busy machine does late."""
     ran = await lab.python(
         """
         while True:
@@ -251,7 +253,8 @@ async def test_fork_bomb_is_held_while_traced(lab: Lab) -> None:
         replace(LONG, cpu_time=3.0, wall_time=6.0),
         trace=True,
     )
-    assert ran.limit in ("cpu_time", "wall_time")
+    assert ran.limit in ("cpu_time", "wall_time", "memory"), ran
+    assert ran.signal == "SIGKILL"
     trace, _ = listed(ran.trace)
     assert 0 < trace.calls <= CALLS_MAX
 

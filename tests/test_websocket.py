@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from everywhere import EVERYWHERE_IN_ALL, serving_at
 from serving import (
     API,
     PATIENCE_S,
@@ -34,10 +35,12 @@ print("end", flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=EVERYWHERE_IN_ALL)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("websocket")
-    with serving(folder / "data", execute__slots="4") as server:
+    with serving_at(request, folder / "data", request.param, execute__slots="4") as server:
         yield server
 
 

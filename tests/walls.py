@@ -23,8 +23,8 @@ async def standing(lab: Lab) -> set[Property]:
             source = f"mark = '{mark}-{number}'; input()"
             program = await stack.enter_async_context(running(lab, source))
             stack.push_async_callback(program.type.send, b"\n")
-        pids = [_pid(f"{mark}-{number}") for number in range(2)]
-        uids = {_uid(pid) for pid in pids}
+        pids = [pid_of(f"{mark}-{number}") for number in range(2)]
+        uids = {uid_of(pid) for pid in pids}
         seen["own-uid"] = len(uids) == 2
         groups = {_cpu_group(pid) for pid in pids}
         seen["cpu"] = None not in groups and len(groups) == 2
@@ -49,7 +49,7 @@ async def _bounds_memory_that_nothing_maps(lab: Lab) -> bool:
     return not ran.succeeded
 
 
-def _pid(mark: str) -> int:
+def pid_of(mark: str) -> int:
     (found,) = [
         int(each.name)
         for each in Path("/proc").glob("[0-9]*")
@@ -58,9 +58,9 @@ def _pid(mark: str) -> int:
     return found
 
 
-def _uid(pid: int) -> str:
+def uid_of(pid: int) -> int:
     (uid,) = re.findall(r"^Uid:\t(\d+)", of_process(pid, "status"), re.MULTILINE)
-    return str(uid)
+    return int(uid)
 
 
 def _cpu_group(pid: int) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from occd.data import data_folder
 from occd.images import written
 from occd.images.source import Source
+from occd.images.users import naming
 
 AUTHORITIES = "/run/occd-authorities.pem"
 """Whom this machine trusts, for apt, pip and npm within the root."""
@@ -127,7 +128,7 @@ def furnish(root: Path) -> None:
 
 def add_ours(folder: Path) -> list[str]:
     """Put what belongs to the running version of occd into an empty folder. Returns the paths in there that
-    have a place in every root."""
+    have a place in every root of containers."""
     sandbox = data_folder("sandbox")
     folder.chmod(0o755)
     (folder / "opt").mkdir(0o755)
@@ -137,4 +138,8 @@ def add_ours(folder: Path) -> list[str]:
     for path in (folder / "opt/occd").glob("**/*"):
         path.chmod(0o755 if path.is_dir() else 0o644)  # whatever umask they were installed with
     (folder / "opt/occd").chmod(0o755)
-    return [".occd-init", "opt/occd"]
+    (folder / "etc").mkdir(0o755)
+    for name, text in (users := naming()).items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
+    return [".occd-init", "opt/occd", *users]

@@ -30,7 +30,7 @@ from occd.errors import SandboxFailed
 from occd.inputs import Limits, Terminal
 from occd.model import Outcome, Stream
 from occd.sandbox import Run, Running
-from occd.sandbox.engine import Bounds, Engine
+from occd.sandbox.engine import Bounds, Engine, Made
 from occd.sandbox.group import Usage
 from occd.sandbox.init import Answer, End, Hello, decode, encode_go
 from occd.sandbox.output import Output
@@ -53,7 +53,10 @@ _SETUP_S = 30.0
 _FILES_S = 120.0
 """To fill a box or to pack one, on the busiest machine."""
 _BEAT_S = 2.5
+_END_S = 20.0
+"""Within this time an engine tells that a container has ended, which init does after 10 s without us."""
 _OOM_S = 2.0
+"""The engine tells the reason before the end, or so much later."""
 _ASK_S = 0.05
 _READ = 2**17
 _MORE_BYTES = 2**19
@@ -82,13 +85,14 @@ class NoRoom(SandboxFailed):
 
 
 class Container:
-    def __init__(self, engine: Engine, number: str, sock: socket.socket, bounds: Bounds) -> None:
+    def __init__(self, engine: Engine, made: Made, bounds: Bounds) -> None:
         """`bounds` are those that it was made with."""
         self._engine = engine
         self._made_with = bounds
         self._wanted: Bounds | None = None
-        self.id = number
-        self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        self.id = made.id
+        self.user = made.user
+        self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(made.socket))
         self._came = bytearray()
         self._frames = bytearray()
         self._said = bytearray()
@@ -136,12 +140,17 @@ class Container:
             self._first = None
         self._socket.socket.close()
 
-    async def ran_out(self, wait_s: float) -> bool:
-        """Whether the engine has seen, or sees within this time, that the kernel held the memory."""
-        with trio.move_on_after(wait_s):
-            while True:
-                if await self._engine.ran_out(self.id):
+    async def ran_out(self) -> bool:
+        """Whether the kernel held the memory of this container, which is about to end or has ended. A busy
+        engine learns late and answers late, so its word of the end is waited for, and not a time from now."""
+        ended_at: float | None = None
+        with trio.move_on_after(_END_S):
+            while ended_at is None or trio.current_time() - ended_at < _OOM_S:
+                told = await self._engine.told(self.id)
+                if "oom" in told:
                     return True
+                if ended_at is None and "die" in told:
+                    ended_at = trio.current_time()
                 await trio.sleep(_ASK_S)
         return False
 
@@ -411,7 +420,7 @@ class _Started:
                 if self._over:
                     return None
                 self._container.hang_up()  # it may run on without its engine
-                if not await self._container.ran_out(_OOM_S):
+                if not await self._container.ran_out():
                     raise failed
                 self._container.gone = self._over = True
                 wall_time = time.monotonic() - self._began

@@ -34,9 +34,9 @@ from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.pulse import Pulse
 from occd.sandbox.rootfs import covered_paths
+from occd.sandbox.sockets import SocketBounds, find_socket_bounds
 from occd.sandbox.waits import Waits
 
-_USER = 1000
 _TMP = 64 * 2**20
 _TMPFS = "rw,exec,nosuid,nodev"
 _PACKED_MAX = 6 * BOX_BYTES
@@ -49,21 +49,25 @@ _EATS = 2**27
 _TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
 """The memory of the trial's container is for the engine to hold, and not for init."""
 _TRIAL_BOUNDS = Bounds(_EATS, 256)
-_OOM_S = 5.0
 _SENTRY_BYTES = 64 * 2**20
 """Memory of gVisor's kernel, beside that of the programs."""
 _SENTRY_THREADS = 8192
 """A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
 number it holds itself."""
+_UNBOUNDED = (
+    "weaker: data that waits in TCP and UDP sockets counts for nobody (cgroup v1, and occd is not root on "
+    "the engine's machine)"
+)
 _EXAMINE = f"""\
 read up idle < /proc/uptime
+while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
 if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
-echo "$up $open"
+echo "$up $real $open"
 read go
 dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
 """
-"""Tells for how long its kernel has been up, and whether it can open a file of init. Then takes more memory
-than it may, when it is told to."""
+"""Tells for how long its kernel has been up, its user, and whether it can open a file of init. Then takes
+more memory than it may, when it is told to."""
 
 
 class _Cell:
@@ -89,6 +93,8 @@ class _Cell:
             container = await self._filled(archives, wanted, size, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
+            if self._docker.sockets:
+                self._docker.sockets.hold(container.id, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
             outcome = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
@@ -176,6 +182,8 @@ class _Docker:
         self._weighing = trio.Lock()
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
+        self.sockets: SocketBounds | None = None
+        self._sockets_unbounded = False
         self.holds: Holds = ()
         self.languages = load_languages()
         self.roots = tuple(walls)
@@ -193,6 +201,7 @@ class _Docker:
             f"Docker with {self._first.runtime or 'runc'}: a container for each run",
             "the processors shared by job" if "cpu" in self.holds else
             "weaker: a job that starts many sessions takes the processors from its neighbours",
+            *[_UNBOUNDED] * self._sockets_unbounded,
         ]  # fmt: skip
 
     @property
@@ -227,6 +236,8 @@ class _Docker:
         with send, stdin:
             try:
                 updates = await self._updates(container)
+                self.sockets = find_socket_bounds(container.id)
+                held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
                 outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
@@ -234,7 +245,7 @@ class _Docker:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await self._end(container)
         try:
-            up, *opened = told.decode().split()
+            up, user, *opened = told.decode().split()
             up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
@@ -242,9 +253,10 @@ class _Docker:
                 remedy(self.roots[0]),
             ) from None
         took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await container.ran_out(_OOM_S)
+        bounded = gives.memory and not took_all and await container.ran_out()
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         self.limits_stay = not updates
+        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not held
         self._walls = {
             root: replace(
                 wall,
@@ -255,7 +267,7 @@ class _Docker:
             for root, wall in self._walls.items()
         }
         self.holds = holding(
-            own_uid=False,  # all containers of an engine have the same users
+            own_uid=not own_kernel and user == str(container.user),  # else it is that kernel's
             memory=bounded,
             cpu=bounded and gives.cpu,  # the runtime obeys the container's control group
             own_root=True,  # the image; no folder of the machine is mounted
@@ -370,9 +382,8 @@ class _Docker:
 
     async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            user = [str(wall.user)] if wall.init_is_root else []
-            number, sock = await self._engine.start(wall, [INIT, "relay", *user])
-            container = Container(self._engine, number, sock, wall.bounds)
+            made = await self._engine.start(wall, [INIT, "relay"])
+            container = Container(self._engine, made, wall.bounds)
             try:
                 await container.ready()
             except BaseException:
@@ -430,14 +441,14 @@ def _engine(host: str) -> Engine:
 
 
 def _box(size: int, files: int) -> str:
-    return f"{_TMPFS},nr_inodes={files},mode=755,uid={_USER},gid={_USER},size={size}"
+    return f"{_TMPFS},nr_inodes={files},mode=755,size={size}"
 
 
 def _with_box(wall: Wall, bounds: Bounds, size: int) -> Wall:
     """With memory to fill a box of this size, and processes for the runtime's start."""
     return replace(
         wall,
-        tmpfs={**wall.tmpfs, "/box": _box(size, 2 * INODES)},
+        box=_box(size, 2 * INODES),
         bounds=Bounds(bounds.memory + size, wall.bounds.processes),
     )
 
@@ -456,14 +467,10 @@ async def open_docker(
     wall = Wall(
         image="",
         runtime=settings.runtime,
-        user=_USER,
         label=secrets.token_hex(8),
         seccomp=for_docker(),
-        tmpfs={
-            "/box": _box(BOX_BYTES, INODES),
-            "/tmp": others,
-            "/dev/shm": others,
-        },
+        box=_box(BOX_BYTES, INODES),
+        tmpfs={"/tmp": others, "/dev/shm": others},
         ulimits={
             "core": 1,
             "sigpending": 256,

@@ -7,11 +7,13 @@ engine goes on or dies, and removes what it has made.
 
 import errno
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import cycle
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import docker
@@ -20,6 +22,7 @@ import requests
 import trio
 
 from occd.errors import SandboxFailed
+from occd.images.users import CONTAINER_USERS
 from occd.sandbox.maker import is_dead, ourselves
 
 Args = TypeVarTuple("Args")
@@ -49,6 +52,9 @@ _ONE_TERMINAL = docker.types.Mount(
 """The engine's own gives as many as are asked for. A volume without a name goes with its container."""
 _TO_BE_ANOTHER = ["SETUID", "SETGID", "SETPCAP", "KILL"]
 """Rights of an init that is root: to become the programs' user for good, and to signal it."""
+_CONFLICT = 409
+_NAME = "occd-"
+"""A container's name, before the number of its user."""
 LABEL = "org.occd.daemon"
 """The label of each container of ours. The value names the daemon that made the container."""
 _MAKER = "org.occd.maker"
@@ -70,9 +76,10 @@ class Wall:
 
     image: str
     runtime: str | None
-    user: int
     label: str
     seccomp: str
+    box: str
+    """The options of the file system of /box. It is the user's."""
     tmpfs: dict[str, str]
     ulimits: dict[str, int]
     masked: list[str]
@@ -80,18 +87,30 @@ class Wall:
     one_terminal: bool = False
     """Whether the container's terminals are a file system that gives one."""
     init_is_root: bool = False
-    """Programs have `user` either way. An init that is root is out of their reach also in a kernel that would
-    let a process open the files of others of its user."""
+    """Programs have the container's user either way. An init that is root is out of their reach also in a
+    kernel that would let a process open the files of others of its user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A container that was started. No other container of the engine has its user. `socket` is its stdin,
+    stdout and stderr."""
+
+    id: str
+    user: int
+    socket: socket.socket
 
 
 @dataclass(frozen=True, slots=True)
 class Gives:
     """What an engine says of itself: it can limit memory; it shares the processors by container. Whether the
-    runtime goes along is another question. `runtimes` are the names that it was given."""
+    runtime goes along is another question. `runtimes` are the names that it was given. `cgroups` is the
+    version of its control groups."""
 
     memory: bool
     cpu: bool
     runtimes: tuple[str, ...]
+    cgroups: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +161,8 @@ class Engine:
         self._host = host
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
         self._closed = False
+        first = secrets.randbelow(len(CONTAINER_USERS))  # most likely not where another daemon is
+        self._users = cycle([*CONTAINER_USERS[first:], *CONTAINER_USERS[:first]])
         self._name = f"{ourselves()}.{os.urandom(4).hex()}"
         self._begun = 0
         self._making: set[int] = set()
@@ -174,9 +195,9 @@ class Engine:
         if oldest and oldest > wanted:
             self._client._version = told["MinAPIVersion"]
 
-    async def start(self, wall: Wall, argv: list[str]) -> tuple[str, socket.socket]:
-        """Start a container, whose id is returned, with the socket of its stdin, stdout and stderr. When this
-        raises, no container is left."""
+    async def start(self, wall: Wall, argv: list[str]) -> Made:
+        """Start a container. An init that is root is told its user as the last argument. When this raises, no
+        container is left."""
         wanted = _Wanted()
         try:
             return await self._call(self._start, wall, argv, wanted)
@@ -215,10 +236,11 @@ class Engine:
     async def gives(self) -> Gives:
         return await self._call(self._gives)
 
-    async def ran_out(self, container: str) -> bool:
-        """Whether the kernel has refused memory to the container, which may have gone since. The engine says
-        so of the last containers only, and a moment later."""
-        return await self._call(self._ran_out, container)
+    async def told(self, container: str) -> frozenset[str]:
+        """Which events the engine tells of the container, which may have gone since: `oom`, the kernel has
+        refused memory to it; `die`, it has ended. The engine tells them of the last containers only, a moment
+        later, and hardly ever in another order."""
+        return await self._call(self._told, container)
 
     async def image(self, name: str) -> Image | None:
         """The image that has this name now."""
@@ -296,7 +318,7 @@ class Engine:
             remedy = "Start Docker's engine, or set sandbox.host to its address"
         return EngineAway(message, remedy)
 
-    def _start(self, wall: Wall, argv: list[str], wanted: _Wanted) -> tuple[str, socket.socket]:
+    def _start(self, wall: Wall, argv: list[str], wanted: _Wanted) -> Made:
         with self._lock:
             self._begun += 1
             number = self._begun
@@ -307,49 +329,9 @@ class Engine:
             with self._lock:
                 self._making.remove(number)
 
-    def _make(
-        self, wall: Wall, argv: list[str], wanted: _Wanted, number: int
-    ) -> tuple[str, socket.socket]:
+    def _make(self, wall: Wall, argv: list[str], wanted: _Wanted, number: int) -> Made:
         client = self._client
-        host = client.create_host_config(
-            auto_remove=True,
-            cap_drop=["ALL"],
-            cap_add=_TO_BE_ANOTHER if wall.init_is_root else [],
-            security_opt=["no-new-privileges", f"seccomp={wall.seccomp}"],
-            read_only=True,
-            tmpfs=wall.tmpfs,
-            network_mode="none",
-            dns=["127.0.0.1"],  # else the container is told the machine's
-            dns_search=["."],
-            ipc_mode="private",
-            cgroupns="private",
-            mounts=[_ONE_TERMINAL] if wall.one_terminal else [],
-            mem_limit=max(_MEMORY_MIN, wall.bounds.memory),
-            memswap_limit=max(_MEMORY_MIN, wall.bounds.memory),
-            pids_limit=wall.bounds.processes,
-            ulimits=[
-                docker.types.Ulimit(name=name, soft=most, hard=most)
-                for name, most in wall.ulimits.items()
-            ],
-            log_config=docker.types.LogConfig(type="none"),
-            runtime=wall.runtime,
-        )
-        host["MaskedPaths"] = wall.masked  # in place of the engine's own list
-        made = client.create_container(
-            wall.image,
-            argv,
-            hostname="box",
-            user="0:0" if wall.init_is_root else f"{wall.user}:{wall.user}",
-            working_dir="/box",
-            stdin_open=True,
-            tty=False,
-            environment={},
-            labels={LABEL: wall.label, _MAKER: f"{self._name}.{number}"},
-            host_config=host,
-            entrypoint="",
-            stop_signal="SIGKILL",  # init ignores SIGTERM: an engine that stops or starts would wait for it
-        )
-        container: str = made["Id"]
+        container, user = self._create(wall, argv, number)
         try:
             # `stdin_open` makes the engine close stdin with our connection.
             attached = client.attach_socket(
@@ -369,7 +351,65 @@ class Engine:
             self._remove(container)
             raise
         wanted.made(sock)
-        return container, sock
+        return Made(container, user, sock)
+
+    def _create(self, wall: Wall, argv: list[str], number: int) -> tuple[str, int]:
+        """The container's id and its user. The engine gives a name to one container at a time, whoever asks,
+        and until all processes of the container have ended: so the name is a lease of the user."""
+        for _ in CONTAINER_USERS:
+            user = next(self._users)
+            try:
+                return self._create_as(user, wall, argv, number), user
+            except docker.errors.APIError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+        raise SandboxFailed(
+            f"all {len(CONTAINER_USERS)} users for containers are taken on Docker's engine at {self._host}"
+        )
+
+    def _create_as(self, user: int, wall: Wall, argv: list[str], number: int) -> str:
+        client = self._client
+        host = client.create_host_config(
+            auto_remove=True,
+            cap_drop=["ALL"],
+            cap_add=_TO_BE_ANOTHER if wall.init_is_root else [],
+            security_opt=["no-new-privileges", f"seccomp={wall.seccomp}"],
+            read_only=True,
+            tmpfs=wall.tmpfs | {"/box": f"{wall.box},uid={user},gid={user}"},
+            network_mode="none",
+            dns=["127.0.0.1"],  # else the container is told the machine's
+            dns_search=["."],
+            ipc_mode="private",
+            cgroupns="private",
+            mounts=[_ONE_TERMINAL] if wall.one_terminal else [],
+            mem_limit=max(_MEMORY_MIN, wall.bounds.memory),
+            memswap_limit=max(_MEMORY_MIN, wall.bounds.memory),
+            pids_limit=wall.bounds.processes,
+            ulimits=[
+                docker.types.Ulimit(name=name, soft=most, hard=most)
+                for name, most in wall.ulimits.items()
+            ],
+            log_config=docker.types.LogConfig(type="none"),
+            runtime=wall.runtime,
+        )
+        host["MaskedPaths"] = wall.masked  # in place of the engine's own list
+        made = client.create_container(
+            wall.image,
+            [*argv, str(user)] if wall.init_is_root else argv,
+            name=f"{_NAME}{user}",
+            hostname="box",
+            user="0:0" if wall.init_is_root else f"{user}:{user}",
+            working_dir="/box",
+            stdin_open=True,
+            tty=False,
+            environment={},
+            labels={LABEL: wall.label, _MAKER: f"{self._name}.{number}"},
+            host_config=host,
+            entrypoint="",
+            stop_signal="SIGKILL",  # init ignores SIGTERM: an engine that stops or starts would wait for it
+        )
+        container: str = made["Id"]
+        return container
 
     def _update(self, container: str, limits: dict[str, int]) -> None:
         # The SDK's own call knows no limit of processes.
@@ -382,7 +422,7 @@ class Engine:
         except docker.errors.NotFound:
             pass
         except docker.errors.APIError as error:
-            if error.status_code != 409:  # the engine removes it already
+            if error.status_code != _CONFLICT:  # the engine removes it already
                 raise
 
     def _of(self, label: str) -> list[str]:
@@ -419,15 +459,18 @@ class Engine:
     def _gives(self) -> Gives:
         told = self._client.info()
         return Gives(
-            told.get("MemoryLimit") is True, told.get("CPUShares") is True, tuple(told["Runtimes"])
+            told.get("MemoryLimit") is True,
+            told.get("CPUShares") is True,
+            tuple(told["Runtimes"]),
+            1 if told.get("CgroupVersion") == "1" else 2,
         )
 
-    def _ran_out(self, container: str) -> bool:
+    def _told(self, container: str) -> frozenset[str]:
         # The engine does not end an answer without `until`.
         until = f"{self._now():.6f}"
-        wanted = {"container": container, "event": "oom"}
+        wanted = {"container": container, "event": ["oom", "die"]}
         told = self._client.events(since=0, until=until, filters=wanted, decode=True)
-        return bool(list(told))  # to its end, which frees the connection
+        return frozenset(each["Action"] for each in told)  # to its end, which frees the connection
 
     def _image(self, name: str) -> Image | None:
         try:

@@ -5,6 +5,8 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+from occd.images.users import CONTAINER_USERS
+
 SLOTS = 1000
 
 _UNUSED = 0x7000_0000
@@ -18,7 +20,7 @@ _NOBODY = range(65_534, 65_536)
 def find_ids() -> range | None:
     """Ids that are mapped here and that no file of the machine assigns. None when there are too few."""
     inside, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
-    return choose(range(inside, inside + count), [_NOBODY, *_taken()])
+    return choose(range(inside, inside + count), [_NOBODY, CONTAINER_USERS, *_taken()])
 
 
 def choose(mapped: range, taken: Iterable[range]) -> range | None:

@@ -4,7 +4,7 @@ count."""
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +37,8 @@ async def probe(
     language's hello.
 
     Answers are kept in the file `cache` under a fingerprint of the binary and the question, so that
-    only what has changed is asked again.
+    only what has changed is asked again. Raises SandboxFailed when a program could not be asked: it may be
+    there, and would be missing as long as this process lives.
     """
     known = _load(cache)
     asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
@@ -68,14 +69,25 @@ async def probe(
         known[key] = _FORMATS
         formatters.setdefault(language.id, []).append(installed)
 
+    failed: list[SandboxFailed] = []  # raised below: the nursery would wrap it
+
+    async def attempt(ask: Callable[..., Awaitable[None]], *given: object) -> None:
+        try:
+            await ask(*given)
+        except SandboxFailed as error:
+            failed.append(error)
+            nursery.cancel_scope.cancel()
+
     async with trio.open_nursery() as nursery:
         for language in asked:
             for file in _files(found, language.candidates):
-                nursery.start_soon(ask, language, file)
+                nursery.start_soon(attempt, ask, language, file)
             for formatter, file in _formatters(found, language):
-                nursery.start_soon(try_to_format, language, formatter, file)
+                nursery.start_soon(attempt, try_to_format, language, formatter, file)
     if cache:
         _save(cache, known)
+    if failed:
+        raise failed[0]
     return (
         {name: _newest_first(each, sandbox.roots) for name, each in versions.items()},
         {
@@ -139,7 +151,7 @@ def _newest_first(answers: dict[Found, str], roots: Sequence[str]) -> tuple[Inst
 
 async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | None:
     outcome = await _ended(sandbox, language, language.version, file)
-    if not outcome or not outcome.succeeded:
+    if not outcome.succeeded:
         return None
     text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
     answer = re.search(language.version_pattern, text)
@@ -149,7 +161,7 @@ async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | N
 async def _formats(sandbox: Sandbox, language: Language, formatter: Formatter, file: Found) -> bool:
     hello = File(language.file_name, language.hello.encode())
     outcome = await _ended(sandbox, language, formatter.command, file, hello)
-    return outcome is not None and outcome.succeeded and outcome.stdout.size > 0
+    return outcome.succeeded and outcome.stdout.size > 0
 
 
 async def _ended(
@@ -158,8 +170,8 @@ async def _ended(
     command: Sequence[str],
     program: Found,
     file: File | None = None,
-) -> Outcome | None:
-    """How a command of this program ended that reads this file. None when no jail could be made."""
+) -> Outcome:
+    """How a command of this program ended that reads this file."""
     argv = language.argv(command, program.path, language.file_name, (), (), _PROBE_LIMITS.memory)
     sink = Sink(_PROBE_LIMITS.output)
     send, receive = trio.open_memory_channel[bytes](1)
@@ -167,12 +179,9 @@ async def _ended(
         if file:
             send.send_nowait(file.content)
     run = Run(argv, tuple(language.env.items()), _PROBE_LIMITS, sink, sink, Feed(receive))
-    try:
-        files = [file] if file else ()
-        async with sandbox.cell(language, files, Limits(), program.root) as cell:
-            return (await cell.run(run)).outcome
-    except SandboxFailed:
-        return None
+    files = [file] if file else ()
+    async with sandbox.cell(language, files, Limits(), program.root) as cell:
+        return (await cell.run(run)).outcome
 
 
 def _fingerprint(language: Language, file: Found, formatter: Formatter | None = None) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.images.users import CONTAINER_USERS
 from occd.model import Limits
 from occd.sandbox import Run, Sandbox, Sink
 from occd.sandbox.find import remedy_of
@@ -55,9 +56,23 @@ def unproven_of_jail(told: str, uids: range | None) -> list[str]:
 def unproven_of_container(told: str, *, own_kernel: bool) -> list[str]:
     """A kernel of its own is a wall by itself: what it says of namespaces and of system calls is not about
     the machine. Containers share the machine's user namespace, unless the engine maps users."""
+    missing = _user(told)
     if own_kernel:
-        return _rights(told, ("Inh", "Prm", "Eff", "Bnd"))  # gVisor has no ambient rights
-    return _rights(told) + _walls(told) + _shared(told, _NAMESPACES[1:])
+        return missing + _rights(told, ("Inh", "Prm", "Eff", "Bnd"))  # gVisor has no ambient rights
+    return missing + _rights(told) + _walls(told) + _shared(told, _NAMESPACES[1:])
+
+
+def _user(told: str) -> list[str]:
+    """A container's user is its own, in all respects, and programs find its name and its home."""
+    facts = _facts(told)
+    missing = [
+        f"{name} is {' '.join(ids)}"
+        for name in ("Uid", "Gid")
+        if len(set(ids := facts.get(name, "").split())) != 1 or int(ids[0]) not in CONTAINER_USERS
+    ]
+    if facts.get("called") != "box /box":
+        missing.append("the image does not know its user (`occd images` builds it anew)")
+    return missing
 
 
 def _facts(told: str) -> dict[str, str]:

@@ -65,6 +65,7 @@
  * The program has a session of its own, hence a share of the processors apart from init's (autogroup).
  */
 #define _GNU_SOURCE
+#include "alone.h"
 #include "find.h"
 #include "relay.h"
 #include <arpa/inet.h>
@@ -76,6 +77,7 @@
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -378,6 +380,7 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
     be_them();
+    if (their_user && stay_alone() != 0) fail_to_start("cannot refuse namespaces");
     environ = envp;
     if (go->traced) await_tracer(gate);
     execvp(argv[0], argv);
@@ -557,9 +560,9 @@ static int reap(struct run *run, int *ended) {
     return count;
 }
 
+/* To the program's group, as a terminal would. The program leads its session, so it cannot leave the group. */
 static void send_signal(pid_t program, int number) {
-    kill(-program, number); /* the group in which the program was started, as a terminal would */
-    if (getpgid(program) != program) kill(program, number);
+    kill(-program, number);
 }
 
 static uint64_t used_cpu_ns(const struct run *run) {
@@ -965,6 +968,17 @@ static int has_network(void) {
     return file < 0 || connect(file, (struct sockaddr *)&other, sizeof other) == 0 || errno != ENETUNREACH;
 }
 
+/* Prints what the machine's files call this process's user, and where they say that it is at home. */
+static void prove_user(void) {
+    FILE *users = fopen("/etc/passwd", "re");
+    for (struct passwd *each; users && (each = fgetpwent(users));)
+        if (each->pw_uid == getuid()) {
+            printf("called: %s %s\n", each->pw_name, each->pw_dir);
+            break;
+        }
+    if (users) fclose(users);
+}
+
 static int prove(void) {
     static const char *const namespaces[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
     char path[64], text[8192];
@@ -979,6 +993,7 @@ static int prove(void) {
     struct statvfs root;
     printf("root: %s\n", statvfs("/", &root) == 0 && root.f_flag & ST_RDONLY ? "read-only" : "writable");
     printf("network: %s\n", has_network() ? "some" : "none");
+    prove_user();
     for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
         snprintf(path, sizeof path, "/proc/self/ns/%s", namespaces[i]);
         ssize_t size = readlink(path, text, sizeof text - 1);

@@ -79,7 +79,7 @@ os.mkdir("closed"); open("closed/x", "w").write("x"); os.chmod("closed/x", 0); o
 import os, stat
 def of(path):
     found = os.lstat(path)
-    return stat.filemode(found.st_mode), found.st_uid, found.st_gid
+    return stat.filemode(found.st_mode), found.st_uid == os.getuid(), found.st_gid == os.getgid()
 for path in ("folder", "folder/file", "link", "fifo", "closed"): print(path, *of(path))
 print(os.readlink("link"), open("folder/file").read())
 os.chmod("closed", 0o700); print(of("closed/x")[0]); os.chmod("closed/x", 0o600)
@@ -95,8 +95,8 @@ os.unlink("folder/file"); os.rmdir("folder"); os.unlink("main.py"); os.rename("l
                 "-rwsr-s--x", "-rwxr-x--x"
             )  # nosuid: only a letter
             assert said == (
-                "folder drwxr-xr-x 1000 1000\nfolder/file -rwxr-x--x 1000 1000\n"
-                "link lrwxrwxrwx 1000 1000\nfifo prw-r----- 1000 1000\nclosed d--------- 1000 1000\n"
+                "folder drwxr-xr-x True True\nfolder/file -rwxr-x--x True True\n"
+                "link lrwxrwxrwx True True\nfifo prw-r----- True True\nclosed d--------- True True\n"
                 "/etc/shadow told\n----------\nx\n"
             ), looked
 

@@ -5,14 +5,16 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
+import built_images
 import pytest
+from apart_places import tried
 from disks import small
 from engine import Reached
-from sandboxed import Lab
-from serving import API, OCCD, PATIENCE_S, serving
+from places import Place, serving_as
+from serving import API, OCCD, PATIENCE_S
 
 from occd.config import Config, SandboxConfig
 from occd.images import Image, describe, find, opened
@@ -25,76 +27,70 @@ pytestmark = pytest.mark.long
 NAMES = ("debian-12", "debian-13")
 NEWEST = {"python": "3.13", "c": "14", "cpp": "14", "java": "21", "go": "1.24", "rust": "1.85"}
 """The versions that Debian 13 has."""
+PLACES: tuple[Place, ...] = ("nsjail", "docker")
+LANGUAGES = Path(__file__).parents[1] / "languages"
 _STEP = re.compile(r"occd: debian-1[23]: (\d)/7 .* … \d+ s")
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Not in /tmp, which may be memory."""
-    with tempfile.TemporaryDirectory(prefix="occd-built-", dir="/var/tmp") as made:
-        yield Path(made)
-
-
 @pytest.fixture(scope="module", params=NAMES)
-def built(request: pytest.FixtureRequest, folder: Path) -> Image:
-    return run_build(folder, request.param)
+def built(request: pytest.FixtureRequest) -> Image:
+    """Built anew, and what the other tests use from now on."""
+    return run_build(request.param)
 
 
-def run_build(folder: Path, name: str) -> Image:
+def run_build(name: str) -> Image:
     mounts = Path("/proc/mounts").read_text()
-    argv: list[str | Path] = [OCCD, "--data-dir", folder, "images", name]
-    done = subprocess.run(argv, capture_output=True, text=True, umask=0o077)
-    print(done.stderr)
-    assert done.returncode == 0, done.stderr
-    assert [line[1] for line in map(_STEP.fullmatch, done.stderr.splitlines()) if line] == [
-        *"123456"
-    ]
+    image, said = built_images.build(name)
+    print(said)
+    steps = [line[1] for line in map(_STEP.fullmatch, said.splitlines()) if line]
+    assert steps == [*"1234567"]
     assert Path("/proc/mounts").read_text() == mounts
-    image = find(folder, name)
-    assert image
-    assert f"{name}: built in {image.seconds:.0f} s" in done.stderr
+    assert f"{name}: built in {image.seconds:.0f} s" in said
     return image
 
 
-def give(folder: Path, name: str, engine: Reached) -> None:
-    argv: list[str | Path] = [OCCD, "--data-dir", folder, "images", name, "--docker", "--no-build"]
-    subprocess.run(argv, env=os.environ | {"OCCD_SANDBOX__HOST": engine.host}, check=True)
-
-
-async def test_every_language_of_it_answers_in_a_container(
-    built: Image, folder: Path, docker_engine: Reached
+@pytest.mark.parametrize("where", PLACES)
+def test_the_languages_suite_passes_in_it(
+    built: Image, docker_engine: Reached, where: Place
 ) -> None:
-    give(folder, built.name, docker_engine)
+    """With what the real compilers of this release say, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes, said = tried(
+            where, docker_engine, Path(folder), "tests/languages", image=built.name
+        )
+    failed = [name for name, outcome in outcomes.items() if outcome != "held"]
+    assert not failed, "\n".join([*failed, said[-20000:]])
+    assert {name.partition("::")[0] for name in outcomes} == {
+        f"languages/{each.name}" for each in LANGUAGES.glob("test_*.py")
+    }
+
+
+async def test_docker_finds_every_language_and_formatter_in_it(
+    built: Image, docker_engine: Reached
+) -> None:
+    built_images.give(docker_engine, built.name)
     tag = f"occd/{built.name}"
     asked = ("image", "inspect", "--format", '{{index .Config.Labels "org.occd.image"}}', tag)
-    try:
-        assert docker_engine.docker(*asked).strip() == built.digest == describe(built.name).digest
-        config = SandboxConfig(kind="docker", host=docker_engine.host, images=(built.name,))
-        async with open_sandbox(Config(sandbox=config)) as sandbox:
-            assert set(sandbox.available) == set(describe(built.name).languages)
-            formatted = {each.id for each in sandbox.languages.values() if each.formatters}
-            assert set(sandbox.formatters) == formatted
-            ruff = (
-                "run",
-                "--rm",
-                "--network=none",
-                "--entrypoint=/usr/local/bin/ruff",
-                tag,
-                "--version",
-            )
-            assert docker_engine.docker(*ruff) == f"ruff {built.packages['pip']['ruff']}\n"
-            assert sandbox.formatters["javascript"].binary == "/usr/local/bin/prettier"
-            for language in sandbox.languages.values():
-                program, stdin = language.example, language.example_stdin
-                ran = (await Lab(sandbox).program(language.id, program, stdin=stdin))[-1]
-                told = (language.id, ran.stdout.decode(), ran.stderr)
-                assert told == (language.id, language.example_output, b"")
-            if built.name == "debian-13":
-                for name, version in NEWEST.items():
-                    (found, *_) = sandbox.available[name]
-                    assert f"{found.version}.".startswith(f"{version}."), (name, found)
-    finally:
-        docker_engine.docker("image", "rm", "--force", tag)
+    assert docker_engine.docker(*asked).strip() == built.digest == describe(built.name).digest
+    config = SandboxConfig(kind="docker", host=docker_engine.host, images=(built.name,))
+    async with open_sandbox(Config(sandbox=config)) as sandbox:
+        assert set(sandbox.available) == set(describe(built.name).languages)
+        formatted = {each.id for each in sandbox.languages.values() if each.formatters}
+        assert set(sandbox.formatters) == formatted
+        ruff = (
+            "run",
+            "--rm",
+            "--network=none",
+            "--entrypoint=/usr/local/bin/ruff",
+            tag,
+            "--version",
+        )
+        assert docker_engine.docker(*ruff) == f"ruff {built.packages['pip']['ruff']}\n"
+        assert sandbox.formatters["javascript"].binary == "/usr/local/bin/prettier"
+        if built.name == "debian-13":
+            for name, version in NEWEST.items():
+                (found, *_) = sandbox.available[name]
+                assert f"{found.version}.".startswith(f"{version}."), (name, found)
 
 
 HELLO = {
@@ -115,34 +111,24 @@ HELLO = {
 
 @pytest.mark.parametrize("kind", ["nsjail", "docker"])
 def test_versions_of_two_images_run_on_one_server(
-    kind: str, folder: Path, docker_engine: Reached
+    kind: Literal["nsjail", "docker"], tmp_path: Path, docker_engine: Reached
 ) -> None:
     for name in NAMES:
-        if not find(folder, name):
-            run_build(folder, name)
+        data_dir = built_images.built(name)
         if kind == "docker":
-            give(folder, name, docker_engine)
-    try:
-        with serving(
-            folder,
-            SANDBOX__KIND=kind,
-            SANDBOX__HOST=docker_engine.host,
-            SANDBOX__IMAGES=",".join(NAMES),
-        ) as server:
-            told = server.get(f"{API}/languages").json()["languages"]
-            versions = {each["id"]: each["versions"] for each in told}
-            for language, (source, says) in HELLO.items():
-                newer, older = versions[language]
-                assert f"{newer}.".startswith(f"{NEWEST[language]}."), (language, newer)
-                for version in (newer, older):
-                    result = server.run(source, language=language, version=version)
-                    assert result["verdict"] == "ok", result
-                    assert result["language"]["version"] == version
-                    assert result["run"]["stdout"].startswith(says.format(version)), result
-    finally:
-        if kind == "docker":
-            for name in NAMES:
-                docker_engine.docker("image", "rm", "--force", f"occd/{name}")
+            built_images.give(docker_engine, name)
+    sandbox = SandboxConfig(kind=kind, host=docker_engine.host, images=NAMES)
+    with serving_as(Config(data_dir=data_dir, sandbox=sandbox), tmp_path / "data") as server:
+        told = server.get(f"{API}/languages").json()["languages"]
+        versions = {each["id"]: each["versions"] for each in told}
+        for language, (source, says) in HELLO.items():
+            newer, older = versions[language]
+            assert f"{newer}.".startswith(f"{NEWEST[language]}."), (language, newer)
+            for version in (newer, older):
+                result = server.run(source, language=language, version=version)
+                assert result["verdict"] == "ok", result
+                assert result["language"]["version"] == version
+                assert result["run"]["stdout"].startswith(says.format(version)), result
 
 
 def test_it_has_pips_and_npms_programs_but_neither_pip_nor_npm(built: Image) -> None:
@@ -171,19 +157,21 @@ def test_nothing_in_it_is_this_machines_or_gives_a_right(built: Image) -> None:
         assert (built.root / empty).is_symlink() or not [*(built.root / empty).iterdir()], empty
 
 
-def test_built_twice_it_has_the_same_packages_and_who_uses_it_keeps_the_old(
-    built: Image, folder: Path
-) -> None:
-    with opened(folder, built.name) as held:
-        again = run_build(folder, built.name)
+def test_built_twice_it_has_the_same_packages_and_who_uses_it_keeps_the_old(built: Image) -> None:
+    with opened(built_images.KEPT, built.name) as held:
+        again = run_build(built.name)
         assert again.packages == built.packages
         assert again.built_at > built.built_at
         assert (held.root / "usr/bin/perl").is_file()
         assert not os.path.samefile(held.root, again.root)
 
 
-def test_a_build_that_is_killed_leaves_nothing_that_runs_and_no_image(folder: Path) -> None:
-    data_dir = folder / "killed"
+def test_a_build_that_is_killed_leaves_nothing_that_runs_and_no_image() -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # /tmp may be memory
+        _kill(Path(folder))
+
+
+def _kill(data_dir: Path) -> None:
     argv: list[str | Path] = [OCCD, "--data-dir", data_dir, "images", "debian-13"]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as building:
         part = data_dir / "images/debian-13.part"

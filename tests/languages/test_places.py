@@ -4,15 +4,16 @@ language's file. The real ones say it, and the page's own code finds it."""
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from editor_packages import WEB, install_packages
-from serving import API, Server, serving
+from serving import API, Server
 
 from occd.languages import load_languages
 
@@ -589,10 +590,13 @@ LANGUAGES = sorted({case.language for case in CASES.values()})
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def asked(
+    tmp_path_factory: pytest.TempPathFactory,
+    serving_here: Callable[..., AbstractContextManager[Server]],
+) -> list[dict[str, Any]]:
     """What the languages' tools say in each case. All run at once."""
     with (
-        serving(tmp_path_factory.mktemp("problems") / "data") as server,
+        serving_here(tmp_path_factory.mktemp("problems") / "data") as server,
         ThreadPoolExecutor(8) as pool,
     ):
         languages = {
