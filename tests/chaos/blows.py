@@ -125,7 +125,7 @@ class Blows(Storm):
         self.engine.kill_containerd()
 
     async def _kill_container(self, kind: str) -> None:
-        while not (inits := self.engine.inits()):
+        while not (inits := self.engine.inits()):  # noqa: ASYNC110
             await trio.sleep(0.01)
         first = self.random.choice(inits)
         space = _space_of(first)
@@ -166,7 +166,7 @@ class Blows(Storm):
     async def _dead(self, kind: str, found: Callable[[], list[int]], within: float) -> None:
         """The programs that run now, and those that come, end."""
         began = time.monotonic()
-        while found() and time.monotonic() < began + 60:
+        while found() and time.monotonic() < began + 60:  # noqa: ASYNC110
             await trio.sleep(0.01)
         self._note(kind, time.monotonic() - began, within, "a program runs on", self.died_after)
 
