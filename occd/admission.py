@@ -26,7 +26,7 @@ from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest
 from occd.rules import Broken
-from occd.trace import HERE
+from occd.trace import HERE, here
 
 _NO_NODE = "no node that runs programs is there now"
 
@@ -117,7 +117,7 @@ class Gate:
                 each,
                 offers[each.id],
                 _all_understand(nodes, formats(each.id)),
-                _all_understand(nodes, HERE),
+                all(_traces(nodes, each.id, one) for one in _asked_for(offers[each.id])),
             )
             for each in self._languages.values()
             if each.id in offers
@@ -271,11 +271,15 @@ class Gate:
         if submission.format and not _all_understand(nodes, formats(submission.language)):
             name = self._languages[submission.language].name
             raise _invalid("format", f"no formatter for {name} is installed on this server")
-        if submission.trace and not _all_understand(nodes, HERE):
-            raise _invalid(
-                "trace",
-                "some node cannot trace: its programs see no Python 3, or it forbids ptrace",
-            )
+        if submission.trace and not _traces(nodes, submission.language, submission.version):
+            raise _invalid("trace", await self._why_untraced(nodes, submission.language))
+
+    async def _why_untraced(self, nodes: Sequence[Node], language: str) -> str:
+        name, offers = self._languages[language].name, (await self._offered()).get(language, ())
+        traced = [one.version for one in offers if _traces(nodes, language, one.version)]
+        if traced:
+            return f"not every node can trace this version of {name}; choose {' or '.join(traced)}"
+        return f"not every node can trace {name}: `occd doctor` tells why, on the node"
 
     async def _understood(self, field: str) -> bool:
         return _all_understand(await self._executing(), field)
@@ -294,6 +298,26 @@ def _is_interactive(request: Request) -> bool:
 
 def _all_understand(nodes: Sequence[Node], field: str) -> bool:
     return bool(nodes) and all(field in (node.accepts or ()) for node in nodes)
+
+
+def _asked_for(versions: Sequence[Installed]) -> Sequence[str | None]:
+    return [each.version for each in versions] or [None]
+
+
+def _traces(nodes: Iterable[Node], language: str, wanted: str | None) -> bool:
+    """Whether every node can trace what it would run of this language. One that has not got the language is
+    not asked."""
+    answers = [_traces_here(node, language, wanted) for node in nodes]
+    return True in answers and False not in answers
+
+
+def _traces_here(node: Node, language: str, wanted: str | None) -> bool | None:
+    """None: nothing would run there."""
+    accepts = node.accepts or ()
+    if HERE in accepts:
+        return True
+    runs = pick([Installed(each, "") for each in node.languages.get(language, ())], wanted)
+    return here(language, runs.version) in accepts if runs else None
 
 
 def _offers(nodes: Iterable[Node], promised: Sequence[str]) -> dict[str, list[Installed]]:

@@ -6,6 +6,7 @@ import time
 import click
 
 from occd.config import Config
+from occd.errors import ConfigError
 
 _SHOWN = 60
 _AGAIN_S = 0.2
@@ -59,15 +60,20 @@ def images(
         for line in listed(config.data_dir):
             click.echo(line)
         return
+    to_docker = docker or config.sandbox.kind == "docker"
+    if no_build and not to_docker:
+        raise ConfigError("images: --no-build gives Docker what was built before: add --docker")
     wanted = [describe(name) for name in names or config.sandbox.images or (USUAL,)]
     if script:
         for each in wanted:
             click.echo(script_of(each), nl=False)
         return
-    for each in wanted:
-        refuse_what_cannot_begin(each)
-    make_folder(config.data_dir)
-    source = None if no_build else find_source(mirror, security_mirror)
+    source = None
+    if not no_build:
+        for each in wanted:
+            refuse_what_cannot_begin(each)
+        make_folder(config.data_dir)
+        source = find_source(mirror, security_mirror)
     for each in wanted:
         if source:
             image = build(each, config.data_dir, source, _Lines(each.name))
@@ -75,7 +81,7 @@ def images(
                 f"{image.name}: built in {image.seconds:.0f} s: {len(image.packages['apt'])} packages of "
                 f"Debian, {image.bytes / 1e9:.1f} GB in {config.data_dir / 'images' / image.name}"
             )
-        if docker or config.sandbox.kind == "docker":
+        if to_docker:
             from occd.images.docker import give
 
             began = time.monotonic()

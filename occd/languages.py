@@ -229,7 +229,7 @@ class Offer:
     formats: bool
     """Whether every node has a formatter."""
     traces: bool
-    """Whether every node can trace."""
+    """Whether every node can trace each of the versions."""
 
 
 def pick(versions: Sequence[Installed], wanted: str | None) -> Installed | None:

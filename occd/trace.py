@@ -18,6 +18,12 @@ trace there; the program killed the tracer, or the tracer failed."""
 HERE = "trace.here"
 """The word by which a node announces that it can trace every program."""
 
+
+def here(language: str, version: str) -> str:
+    """The word by which a node that cannot trace every program announces that it can trace those."""
+    return f"trace.{language}.{version}"
+
+
 CALLS_MAX = 10_000
 NAMES_MAX = 500
 """More names of calls than Linux has."""

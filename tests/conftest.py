@@ -27,7 +27,7 @@ from places import (
 )
 from sandboxed import Lab, open_descriptors
 from serving import Server
-from shared_engine import hold, shared
+from shared_engine import foresee, hold, shared
 
 from occd.images import described
 from occd.sandbox import kernel, open_sandbox
@@ -107,13 +107,22 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 @pytest.fixture(scope="session", autouse=True)
-def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def session_folder(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Path]:
     """Of all workers. What the session has one of lives until the last worker has ended."""
     own = tmp_path_factory.getbasetemp()
     folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     lock = hold(folder)
+    if not request.config.getoption("engine") and any(map(_wants_engine, request.session.items)):
+        foresee(folder)
     yield folder
     os.close(lock)
+
+
+def _wants_engine(item: pytest.Item) -> bool:
+    names: list[str] = getattr(item, "fixturenames", [])
+    return "docker_engine" in names or place_of(item) in ("docker", "gvisor")
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 
 def bootstrap(root: Path, *included: str, release: str = "bookworm") -> None:
-    """A Debian without anything that is not essential, but for these packages."""
+    """A Debian without anything that is not essential, but for these packages. It is made behind the tests of
+    the same time."""
     options = [f"--include={','.join(included)}"] if included else []
     done = subprocess.run(
-        ["debootstrap", "--variant=minbase", *options, release, root, mirror()],
+        ["nice", "debootstrap", "--variant=minbase", *options, release, root, mirror()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

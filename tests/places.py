@@ -6,7 +6,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,11 +21,12 @@ from shared_engine import IMAGE
 
 import occd.sandbox.docker
 import occd.sandbox.host
+import occd.sandbox.nsjail
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.images import FOLDER
 from occd.sandbox import Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
-from occd.sandbox.probe import probe
+from occd.sandbox.probe import probe, why_untraced
 
 Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor", "nsjail-sampled"]
 """nsjail: as root. nsjail-user: as a normal user. nsjail-container: in a container without any privilege.
@@ -153,12 +154,18 @@ async def opened(
     """The sandbox of a place. No container of it is left."""
     config = sandbox_of(place, engine, image)
     if place not in _RUNTIMES:
-        with pytest.MonkeyPatch.context() as patch:
+        async with AsyncExitStack() as held:
+            patch = held.enter_context(pytest.MonkeyPatch.context())
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
-            async with open_sandbox(config, cache) as sandbox:
-                assert ("own-uid" in sandbox.holds) == (place not in APART)
-                yield sandbox
+            with pytest.MonkeyPatch.context() as found_out:
+                for ask in (probe, why_untraced):
+                    found_out.setattr(occd.sandbox.nsjail, ask.__name__, _once(place, ask))
+                nsjail = occd.sandbox.nsjail._Nsjail
+                found_out.setattr(nsjail, "trial", _once(place, nsjail.trial))
+                sandbox = await held.enter_async_context(open_sandbox(config, cache))
+            assert ("own-uid" in sandbox.holds) == (place not in APART)
+            yield sandbox
         return
     label = f"tests-{os.getpid()}-{place}"
     with pytest.MonkeyPatch.context() as patch:
@@ -180,7 +187,7 @@ async def opened(
 
 
 _KNOWN: dict[tuple[Place, str], Any] = {}
-"""What was found out of each place. Finding it takes a dozen containers."""
+"""What was found out of each place. Finding it takes a dozen containers, or three jails."""
 
 
 def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,6 +22,9 @@ OCCD = str(Path(sys.executable).with_name("occd"))
 API = "/api/v1"
 PATIENCE_S = 60.0
 """How long something may take that takes a moment on a quiet machine."""
+_VERSIONS: dict[str, str] = {}
+"""The answers of this machine's compilers, as servers keep them. A new server gets them as if it were started
+again: asking everyone takes it longer than all else."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,9 @@ def start(
     environment["OCCD_METRICS__LISTEN"] = "null"  # each process would want the same port
     environment |= {f"OCCD_{name.upper()}": value for name, value in settings.items()}
     data_dir.parent.mkdir(parents=True, exist_ok=True)
+    if _VERSIONS and program == OCCD and not os.path.lexists(data_dir):
+        data_dir.mkdir(0o700)
+        _versions(data_dir).write_text(json.dumps(_VERSIONS))
     output, log = data_dir.with_suffix(".out"), data_dir.with_suffix(".log")
     with output.open("wb") as out, log.open("ab") as err:
         process = subprocess.Popen(
@@ -159,6 +165,12 @@ def wait_open(server: Server) -> None:
         assert time.monotonic() < deadline, "it does not come up"
         time.sleep(0.02)
     server.port = int(said[1])
+    with suppress(OSError):  # it may have another user, or no jails
+        _VERSIONS.update(json.loads(_versions(server.data_dir).read_text()))
+
+
+def _versions(data_dir: Path) -> Path:
+    return data_dir / "languages.json"
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Run as a script, it is the engine's keeper: a process of its own, which ends the engine and removes its
 folder when the last worker has ended, however the workers end. Each worker holds a shared lock on the
-session's folder as long as it lives, and the keeper waits for the lock alone.
+session's folder as long as it lives, and the keeper waits for the lock alone. Where the image has to be made
+first, that takes minutes, so a session that will need the engine begins to start it at once (`foresee`).
 """
 
 import fcntl
@@ -50,6 +51,21 @@ def shared(session: Path) -> Reached:
                 )
         assert (folder / "ready").exists(), said.read_text()[-5000:]
     return Reached(folder)
+
+
+def foresee(session: Path) -> None:
+    """Have the engine started while this worker does other things. `shared` tells how that came out."""
+    subprocess.run(
+        [sys.executable, __file__, session], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+
+
+def _foreseen(session: Path) -> None:
+    """In a process of its own, which is nobody's child: a test may look at this worker's."""
+    if os.fork() == 0:
+        os.setsid()
+        shared(session)
 
 
 def _keep(session: Path, folder: Path) -> None:
@@ -118,4 +134,4 @@ def _remove_leftovers() -> None:
 
 
 if __name__ == "__main__":
-    _keep(Path(sys.argv[1]), Path(sys.argv[2]))
+    (_keep if len(sys.argv) == 3 else _foreseen)(*map(Path, sys.argv[1:]))

@@ -252,6 +252,34 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
         await gate(languages=("python",)).again(talks, NOBODY)
 
 
+async def test_what_is_to_be_traced_is_refused_where_the_version_that_would_run_cannot_be() -> None:
+    some = Runs(
+        {"python": ("3.13.1", "3.11.2"), "lua": ("5.4.4",)},
+        accepts=wire.FIELDS | {"trace.python.3.11.2", "trace.lua.5.4.4"},
+    )
+    every = Runs({"python": ("3.13.1",)}, accepts=wire.FIELDS | {"trace.here"})
+    asks = replace(HELLO, trace=True)
+    for version, nodes, message in (
+        (None, [some], r"can trace this version of Python; choose 3\.11\.2"),
+        ("3.13", [some, every], r"can trace this version of Python; choose 3\.11\.2"),
+        ("3", [Runs()], "can trace Python: "),
+        (None, [every, Runs()], r"can trace this version of Python; choose 3\.13\.1"),
+        ("3.11", [some], None),
+        ("3.11.2", [every, some], None),
+        (None, [every], None),
+        (None, [every, Runs({"lua": ("5.4.4",)})], None),
+    ):
+        wanted = replace(asks, version=version)
+        if message is None:
+            assert (await gate(*nodes).admit(wanted, NOBODY)).trace
+        else:
+            with pytest.raises(Rejected, match=message):
+                await gate(*nodes).admit(wanted, NOBODY)
+    for nodes in ([some], [some, every]):
+        told = {each.language.id: each.traces for each in await gate(*nodes).offered()}
+        assert told == {"lua": True, "python": False}
+
+
 async def test_a_checker_has_no_more_than_the_class_of_its_author() -> None:
     """A checker is any program, and a submission may have a thousand of them."""
     classes = {"low": {"ceilings": {"cpu_time": 1, "memory": 2**26}}, "high": {}}

@@ -14,6 +14,7 @@ from sandboxed import PYTHON, SHORT, Feed, Lab, honest_share
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
+import occd.sandbox.engine
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.model import File
@@ -107,7 +108,8 @@ async def test_a_container_shows_nothing_of_the_machine(docker_engine: Reached) 
         *(f"{name} []" for name in ("class", "devices", "block", "module", "kernel")),
         "nameserver 127.0.0.1",
         "{'/'}",
-        *(f"{name} 64 65536" for name in ("/box", "/tmp", "/dev/shm")),
+        "/box 80 65536",
+        *(f"{name} 64 65536" for name in ("/tmp", "/dev/shm")),
     ]
 
 
@@ -241,3 +243,14 @@ async def test_what_waits_in_sockets_is_told_where_nobody_bounds_it(
         assert any(
             "TCP and UDP sockets counts for nobody" in line for line in lab.sandbox.isolation
         )
+
+
+async def test_a_kernel_without_ipv6_runs_programs_without_it(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it lacks the setting."""
+    for each in (occd.sandbox.docker, occd.sandbox.engine):
+        monkeypatch.setattr(each, "IPV6_OFF", "net.ipv6.conf.absent.disable_ipv6")
+    async with opened(docker_engine) as lab:
+        ran = await lab.python("tell(lambda: socket.create_server(('::1', 0), family=10))")
+    assert ran.stdout == b"EADDRNOTAVAIL\n", ran

@@ -15,9 +15,12 @@ from engine import Reached, ToolFailed
 from image_root import add_ours
 from sandboxed import SHORT, run_in
 from shared_engine import IMAGE
+from test_image_folders import occd, plant
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
+from occd.images import FOLDER, describe
+from occd.images.docker import behind, give
 from occd.languages import Installed
 from occd.model import File
 from occd.sandbox import Sandbox, open_sandbox
@@ -32,7 +35,7 @@ exec /usr/bin/python3.11 "$@"
 
 @pytest.fixture(scope="module", autouse=True)
 def made(docker_engine: Reached, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Images `newer`, with one version more; `shellless`, `foreign` and `empty`."""
+    """Images `newer`, with one version more; `shellless`, `foreign`, `empty`; `older`, of another occd."""
     folder = tmp_path_factory.mktemp("images")
     newer = folder / "python3.12"
     newer.write_text(_NEWER)
@@ -47,6 +50,8 @@ def made(docker_engine: Reached, tmp_path_factory: pytest.TempPathFactory) -> No
         packed = folder / f"{name}.tar"
         subprocess.run(["tar", "-c", "-f", packed, "-C", ours, *inside], check=True)
         docker_engine.docker("import", packed, f"occd/{name}")
+    other = "--change=LABEL org.occd.image.version=0.0.1"
+    docker_engine.docker("import", other, folder / "empty.tar", "occd/older")
     docker_engine.docker("save", "--output", folder / "empty.saved", "occd/empty")
     _make_foreign(folder / "empty.saved", folder / "foreign.saved")
     docker_engine.docker("load", "--input", folder / "foreign.saved")
@@ -140,6 +145,10 @@ async def _stand(engine: Reached, wanted: dict[str, int]) -> None:
     [
         ("absent", r"^Docker has no image occd/absent.*occd images absent$"),
         ("foreign", r"^the image occd/foreign is for s390x, and the engine for \w+.*anew"),
+        (
+            "older",
+            r"^the image occd/older was given to Docker by occd 0\.0\.1, and .* older --docker --no-build$",
+        ),
         ("empty", r"^[^\n]*/\.occd-init[^\n]*no such file[^\n]*anew.*occd images empty$"),
         ("shellless", r"^[^\n]*shellless[^\n]*occd images shellless$"),
     ],
@@ -153,3 +162,38 @@ async def test_an_image_in_which_nothing_runs_is_told_in_a_line(
         async with opened(docker_engine, *images):
             raise AssertionError("it was opened")
     assert "\n" not in str(caught.value)
+
+
+def test_doctor_tells_that_docker_has_another_image_than_the_folder(
+    docker_engine: Reached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> str:
+        return occd(
+            "--data-dir",
+            tmp_path,
+            "doctor",
+            OCCD_SANDBOX__KIND="docker",
+            OCCD_SANDBOX__HOST=docker_engine.host,
+            OCCD_SANDBOX__IMAGES="aged",
+        )[1]
+
+    plant(tmp_path / FOLDER / "aged", "old", name="aged")
+    try:
+        assert give(docker_engine.host, tmp_path, "aged") == "occd/aged"
+        assert "another than" not in told()
+        (tmp_path / FOLDER / "aged").rename(tmp_path / "away")
+        plant(tmp_path / FOLDER / "aged", "new", name="aged", built_at=1.0)
+        assert (
+            f"weak  Docker's image occd/aged is another than the one in {tmp_path}/images/aged\n"
+            "      → Give Docker that one, as root: occd images aged --docker --no-build\n"
+        ) in told()
+        give(docker_engine.host, tmp_path, "aged")
+        assert behind(docker_engine.host, tmp_path, "aged") is None
+        monkeypatch.setattr("occd.images.docker.described", lambda: ["aged"])
+        monkeypatch.setattr("occd.images.docker.describe", lambda _: describe("debian-12"))
+        assert behind(docker_engine.host, tmp_path, "aged") == (
+            "the description of Docker's image occd/aged has changed since",
+            "Build it anew, as root: occd images aged --docker",
+        )
+    finally:
+        docker_engine.docker("image", "rm", "--force", "occd/aged")

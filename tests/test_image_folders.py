@@ -29,13 +29,15 @@ from occd.languages import Packages, load_languages
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
-def plant(place: Path, text: str, name: str = "debian-12", digest: str = "") -> Path:
+def plant(
+    place: Path, text: str, name: str = "debian-12", digest: str = "", built_at: float = 0.0
+) -> Path:
     """What is left when `name` was built, but for Debian."""
     (place / "root").mkdir(parents=True)
     (place / "root/file").write_text(text)
     told = {
         "name": name, "release": "bookworm", "architecture": "amd64", "digest": digest,
-        "packages": {"apt": {}}, "seconds": 1.0, "built_at": 0.0, "bytes": 2_000_000_000,
+        "packages": {"apt": {}}, "seconds": 1.0, "built_at": built_at, "bytes": 2_000_000_000,
     }  # fmt: skip
     (place / "image.json").write_text(json.dumps(told))
     return place
@@ -199,6 +201,30 @@ def test_root_does_not_build_where_others_can_write(tmp_path: Path, given: str) 
     assert (other / "debian-12.part/root/file").read_text() == "precious"
 
 
+@pytest.mark.parametrize("whose", ["another's", "everybody's", "another's within", "a link"])
+def test_root_uses_no_image_of_which_others_choose_the_files(tmp_path: Path, whose: str) -> None:
+    """The data folder may be a normal user's, who can put anything there by renaming."""
+    image = plant(tmp_path / FOLDER / "debian-12", "")
+    root = image / "root"
+    with opened(tmp_path, "debian-12"):
+        pass
+    if whose == "a link":
+        root.rename(tmp_path / "theirs")
+        root.symlink_to(tmp_path / "theirs")
+    elif whose == "everybody's":
+        image.chmod(0o777)
+    else:
+        os.chown(root if "within" in whose else image, 65534, 0)
+    with (
+        pytest.raises(SandboxUnavailable, match="others than root can write"),
+        opened(tmp_path, "debian-12"),
+    ):
+        raise AssertionError("it was opened")
+    code, said = occd("--data-dir", tmp_path, "images", "--docker", "--no-build", "debian-12")
+    assert (code, said.count("\n")) == (125, 1)
+    assert said.endswith("Move it away, and build it, as root: occd images debian-12\n")
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": "debian-12"}'])
 def test_an_image_without_its_facts_is_none(tmp_path: Path, text: str) -> None:
     """A power cut may leave a file empty."""
@@ -224,6 +250,33 @@ def test_the_second_of_two_builds_says_so(tmp_path: Path) -> None:
         )
     assert (code, said.count("\n")) == (125, 1)
     assert f"another occd builds in {tmp_path}/images: wait until it has ended" in said
+
+
+def test_not_to_build_makes_sense_with_docker_alone(tmp_path: Path) -> None:
+    code, said = occd("--data-dir", tmp_path / "new", "images", "debian-12", "--no-build")
+    told = "images: --no-build gives Docker what was built before: add --docker"
+    assert (code, said) == (125, f"occd: {told}\n")
+    assert not (tmp_path / "new").exists()
+
+
+def test_who_builds_nothing_needs_no_right_to_build() -> None:
+    code, said = occd("--data-dir", "/nowhere", "images", "--docker", "--no-build", before=NOBODY)
+    assert (code, said) == (
+        125,
+        "occd: the image debian-12 was not built. Build it, as root: occd images debian-12\n",
+    )
+
+
+def test_images_in_a_folder_that_this_user_may_not_enter_are_told_in_a_line(tmp_path: Path) -> None:
+    """As after `sudo make images` in a fresh clone, whose data folder is root's then."""
+    plant(tmp_path / FOLDER / "debian-12", "")
+    tmp_path.chmod(0o700)
+    told = f"images: {tmp_path}/images cannot be read by this user: look as the owner of {tmp_path}, or"
+    told += " as root"
+    code, said = occd("--data-dir", tmp_path, "images", "--list", before=NOBODY)
+    assert (code, said) == (125, f"occd: {told}\n")
+    _, said = occd("--data-dir", tmp_path, "doctor", before=NOBODY)
+    assert f"weak  {told}\n" in said
 
 
 def test_only_root_builds() -> None:

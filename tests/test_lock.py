@@ -153,13 +153,18 @@ def test_pip_is_asked_for_nothing_unlocked() -> None:
 
 
 def python_only() -> dict[str, str]:
-    """The environment, without what tells pip and uv where to look, and without this test's own make."""
+    """The environment, without what tells pip and uv where to look, and without this test's own make. pip
+    compiles nothing, which would take it as long as all else."""
     known = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PIP_", "UV_", "MAKE", "MFLAGS"))
     }
-    return known | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return known | {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_COMPILE": "1",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -224,7 +224,7 @@ class BusySandbox:
 
     stuck: str | None = None
     holds = ()
-    traces = False
+    untraced: ClassVar[dict[str, str]] = {"": "it runs nothing"}
     languages: ClassVar = {"python": load_languages()["python"]}
     available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
     formatters: ClassVar[dict[str, Any]] = {}
@@ -622,7 +622,7 @@ class NoSandbox:
 
     isolation = ()
     holds = ()
-    traces = False
+    untraced: ClassVar[dict[str, str]] = {"": "it runs nothing"}
     stuck: str | None = None
 
     def __init__(self) -> None:

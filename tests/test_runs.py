@@ -85,6 +85,27 @@ async def test_files_of_a_run_take_nothing_of_its_box(lab: Lab) -> None:
 
 
 @pytest.mark.core
+@pytest.mark.parametrize("box", [2**20, 96 * 2**20])
+async def test_a_run_writes_what_its_box_may_have_and_no_more(lab: Lab, box: int) -> None:
+    """Beside the tree that it begins with, and its own files."""
+    limits = replace(LONG, box=box, file_size=2**30, memory=2**29)
+    fill = """
+import os
+written, filler = 0, os.open("filler", os.O_CREAT | os.O_WRONLY)
+try:
+    while True: written += os.write(filler, bytes(4096))
+except OSError as error: print(error.strerror, written)
+"""
+    files = [File("given/long", bytes(3 * 2**20 + 1))]
+    async with lab.cell(limits=limits) as cell:
+        make = "open('made', 'wb').write(bytes(700_001)); open('hole', 'wb').truncate(2**25)"
+        _, tree = await compile_in(cell, [PYTHON, "-c", make], limits)
+        for begin in (None, tree):
+            ran = await run_in(cell, [PYTHON, "-c", fill], limits, tree=begin, files=files)
+            assert ran.stdout.decode() == f"No space left on device {box}\n", ran
+
+
+@pytest.mark.core
 async def test_one_tree_serves_many_runs_at_once(lab: Lab) -> None:
     seen: list[bytes] = []
     async with lab.cell() as cell:

@@ -13,8 +13,9 @@ _WORKER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from shared_engine import hold, shared
+from shared_engine import foresee, hold, shared
 lock = hold(Path(sys.argv[2]))
+foresee(Path(sys.argv[2]))
 print("holds", flush=True)
 print(input() and shared(Path(sys.argv[2])).folder, flush=True)
 input()
@@ -48,6 +49,12 @@ def test_the_engine_of_a_session_ends_with_its_last_worker_though_they_are_kille
 ) -> None:
     workers = [_Worker(tmp_path) for _ in range(2)]
     try:
+        until = time.monotonic() + 60
+        while not (
+            tmp_path / "engine.log"
+        ).exists():  # its start was foreseen, and nobody has asked
+            assert time.monotonic() < until
+            time.sleep(0.1)
         for worker in workers:
             worker.ask()
         folders = {worker.read() for worker in workers}

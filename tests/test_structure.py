@@ -44,6 +44,7 @@ LAYERS = (
         "settings",
         "languages",
         "log",
+        "shown",
     },
     {
         "commit",
@@ -99,6 +100,7 @@ WITHIN = {
     ("migration", "datafile"),
     ("languages", "config"),
     ("images", "languages"),
+    ("images.root", "shown"),
     ("roles.ws", "roles.submit"),
 }
 """The only imports between neighbours of one layer."""

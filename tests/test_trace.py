@@ -2,6 +2,7 @@
 
 import json
 import random
+import secrets
 import threading
 import time
 import zlib
@@ -13,15 +14,17 @@ from typing import Any
 
 import pytest
 import trio
-from sandboxed import LONG, PYTHON, Lab, Ran, run_in
+from sandboxed import LONG, PYTHON, Lab, Ran, of_process, run_in
 
 from occd.config import Config
 from occd.execution.traced import account, account_in_turn
 from occd.inputs import File
-from occd.sandbox import Traced, kernel
+from occd.sandbox import Run, Sink, Traced, kernel
 from occd.sandbox.nsjail import open_nsjail
-from occd.sandbox.probe import can_trace
+from occd.sandbox.rootfs import build_rootfs
 from occd.trace import BYTES_MAX, CALLS_MAX, STORED_MAX, Trace
+
+pytestmark = [pytest.mark.promise, pytest.mark.contract]
 
 
 @contextmanager
@@ -48,10 +51,20 @@ def calls_of(ran: Ran, name: str) -> list[dict[str, Any]]:
     return [each for each in calls if each["call"] == name]
 
 
-@pytest.mark.parametrize("name", ["python", "c", "bash", "go", "java", "javascript"])
+@pytest.mark.parametrize("name", ["python", "c", "bash"])
 async def test_trace_of_hello_lists_its_calls_from_the_first_to_the_last(
     lab: Lab, name: str
 ) -> None:
+    await lists_hello(lab, name)
+
+
+@pytest.mark.mechanics  # the image of the tests has not got them
+@pytest.mark.parametrize("name", ["go", "java", "javascript"])
+async def test_trace_of_hello_in_a_language_with_many_threads(lab: Lab, name: str) -> None:
+    await lists_hello(lab, name)
+
+
+async def lists_hello(lab: Lab, name: str) -> None:
     language, _ = lab.language(name)
     ran = (await lab.program(name, language.hello, trace=True))[-1]
     assert (ran.exit_code, ran.stdout.decode()) == (0, language.hello_output)
@@ -204,7 +217,7 @@ async def test_tracer_is_no_way_out(lab: Lab) -> None:
         for name in ("Uid", "Seccomp", "NoNewPrivs", "CapEff"):
             both = [open(f"/proc/{one}/status").read().splitlines() for one in ("self", tracer)]
             of = [next(line for line in lines if line.startswith(name)) for lines in both]
-            print(of[0] == of[1], of[0].split()[-1])
+            print(of[0] == of[1], of[0].split()[-1] if name != "Uid" else os.getuid() > 0)
         tell(os.listdir, f"/proc/{tracer}/fd")
         tell(open, f"/proc/{tracer}/mem", "rb")
         syscall(101, 16, tracer, 0, 0)  # PTRACE_ATTACH
@@ -215,7 +228,7 @@ async def test_tracer_is_no_way_out(lab: Lab) -> None:
     assert ran.stdout.decode().splitlines() == [
         "python3",
         "True",
-        "True 1000",
+        "True True",
         "True 2",
         "True 1",
         "True 0000000000000000",
@@ -224,6 +237,35 @@ async def test_tracer_is_no_way_out(lab: Lab) -> None:
         "EPERM",
         "EPERM",
     ]
+
+
+async def test_run_that_is_cancelled_leaves_neither_program_nor_tracer(lab: Lab) -> None:
+    up, seen = trio.Event(), bytearray()
+
+    def tell(data: bytes) -> None:
+        seen.extend(data)
+        up.set()
+
+    mark = f"mark = '{secrets.token_hex(8)}'"
+    source = f"print('up', flush=True); {mark}\nwhile True: pass"
+    run = Run([PYTHON, "-c", source], (), LONG, Sink(100, tell), Sink(1000), trace=True)
+    async with lab.cell(limits=LONG) as cell, trio.open_nursery() as nursery:
+        nursery.start_soon(cell.run, run)
+        await up.wait()
+        assert bytes(seen) == b"up\n"
+        (program,) = (pid for pid in every_process() if mark in of_process(pid, "cmdline"))
+        status = of_process(program, "status")
+        tracer = int(status.partition("TracerPid:")[2].split()[0])
+        assert "tracer.py" in of_process(tracer, "cmdline")
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(10):
+        for pid, word in ((program, mark), (tracer, "tracer.py")):
+            while word in of_process(pid, "cmdline"):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+
+
+def every_process() -> list[int]:
+    return [int(each.name) for each in Path("/proc").glob("[0-9]*")]
 
 
 async def test_stopped_tracer_ends_with_its_program_at_the_wall_time(lab: Lab) -> None:
@@ -291,21 +333,24 @@ async def test_sizes_that_a_program_makes_up_do_not_matter(lab: Lab) -> None:
 
 
 async def test_jail_without_python_says_so_and_runs_the_program(
-    nothing_left_over: None, language_cache: Path, tmp_path: Path
+    nothing_left_over: None,
+    language_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Python's file is covered in the jails' root, so that init cannot execute it."""
     (tmp_path / "nothing").touch()
+
+    def build(root: Path, source: Path) -> None:
+        build_rootfs(root, source)
+        kernel.bind(str(tmp_path / "nothing"), f"{root}{PYTHON}", 0)
+
+    monkeypatch.setattr("occd.sandbox.roots.build_rootfs", build)
     async with open_nsjail(Config(), language_cache, None) as sandbox:
-        assert sandbox.traces
-        python = f"{sandbox._host.roots[''].path}{PYTHON}"
-        kernel.bind(str(tmp_path / "nothing"), python, 0)
-        try:
-            assert not await can_trace(sandbox)
-            language = sandbox.languages["bash"]
-            async with sandbox.cell(language, [File("main.sh", b"echo ran")], LONG) as cell:
-                ran = await run_in(cell, ["/bin/bash", "main.sh"], LONG, trace=True)
-        finally:
-            kernel.unmount(python)
+        assert sandbox.untraced == {"": "its programs see no Python 3"}
+        language = sandbox.languages["bash"]
+        async with sandbox.cell(language, [File("main.sh", b"echo ran")], LONG) as cell:
+            ran = await run_in(cell, ["/bin/bash", "main.sh"], LONG, trace=True)
     assert (ran.exit_code, ran.stdout) == (0, b"ran\n")
     trace, calls = listed(ran.trace)
     assert (trace.ended, calls) == ("no_python", [])
@@ -316,10 +361,10 @@ async def test_whether_programs_can_be_traced_is_tried_at_each_start(
 ) -> None:
     """The same data folder, and so the same cache, may serve another installation of occd."""
     async with open_nsjail(Config(), language_cache, None) as sandbox:
-        assert sandbox.traces
+        assert sandbox.untraced == {}
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)  # as in the one file
     async with open_nsjail(Config(), language_cache, None) as sandbox:
-        assert not sandbox.traces
+        assert "python-ptrace" in sandbox.untraced[""]
 
 
 async def test_lists_of_programs_that_end_together_are_made_one_after_the_other(

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,19 +128,27 @@ def find(data_dir: Path, name: str) -> Image | None:
 
 
 def found(data_dir: Path) -> list[Image]:
-    """All images that were built, by their names."""
-    told = sorted((data_dir / FOLDER).glob(f"*/{TOLD}"))
+    """All images that were built, by their names. Raises ConfigError when this user cannot look."""
+    folder = data_dir / FOLDER
+    try:
+        told = sorted(folder.glob(f"*/{TOLD}"))
+    except PermissionError as error:
+        raise ConfigError(
+            f"images: {folder.absolute()} cannot be read by this user: look as the owner of "
+            f"{data_dir.absolute()}, or as root"
+        ) from error
     images = (read(path.parent) for path in told if "." not in path.parent.name)
     return [image for image in images if image]
 
 
 def read(folder: Path) -> Image | None:
-    """The image in this folder. None when there is none, or none of which the facts are whole."""
+    """The image in this folder. None when there is none that can be read, or none of which the facts are
+    whole."""
     try:
         told = json.loads((folder / TOLD).read_text())
         names = [field.name for field in fields(Image) if field.name != "root"]
         return Image(root=folder / "root", **{name: told[name] for name in names})
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # also after a power cut; and a later version may tell more
 
 
@@ -148,7 +157,8 @@ def opened(data_dir: Path, name: str) -> Iterator[Image]:
     """The image, whose files stay as they are until it is closed, also when the image is built anew. Its
     `root` is a path for this process alone.
 
-    Raises SandboxUnavailable when the image was not built.
+    Raises SandboxUnavailable when the image was not built, and when this is root and others could have chosen
+    the image's files: the data folder may be a normal user's.
     """
     while True:
         folder = data_dir / FOLDER / name
@@ -168,10 +178,21 @@ def opened(data_dir: Path, name: str) -> Iterator[Image]:
             image = read(Path(f"/proc/self/fd/{held}"))
             if image is None:
                 raise not_built(name)
+            if os.geteuid() == 0 and not (_roots(os.stat(held)) and _roots(image.root.lstat())):
+                raise SandboxUnavailable(
+                    f"others than root can write to the image {name} in {folder.absolute()}",
+                    f"Move it away, and build it, as root: occd images {name}",
+                )
             yield image
             return
         finally:
             os.close(held)
+
+
+def _roots(found: os.stat_result) -> bool:
+    """Whether root alone chooses what is in this folder."""
+    alone = found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return alone and stat.S_ISDIR(found.st_mode)
 
 
 def _is(folder: Path, held: int) -> bool:

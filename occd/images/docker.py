@@ -11,14 +11,19 @@ import docker
 import docker.errors
 import requests
 
+from occd import __version__
 from occd.errors import OccdError
-from occd.images import opened, tag
+from occd.images import describe, described, find, opened, tag
 from occd.images.root import add_ours
 
 _CALL_S = 600.0
+_ASK_S = 10.0
 _AT_ONCE = 2**20
 LABEL = "org.occd.image"
 """Its value is the digest of the description of which the image was made."""
+_BUILT_AT = f"{LABEL}.built-at"
+VERSION = f"{LABEL}.version"
+"""Its value is the version of occd that gave the image, with what this version needs in a container."""
 
 
 def give(host: str, data_dir: Path, name: str) -> str:
@@ -29,7 +34,12 @@ def give(host: str, data_dir: Path, name: str) -> str:
     try:
         client = docker.APIClient(base_url=host, version="1.41", timeout=_CALL_S)
         with opened(data_dir, name) as image:
-            labels = {LABEL: image.digest, f"{LABEL}.architecture": image.architecture}
+            labels = {
+                LABEL: image.digest,
+                f"{LABEL}.architecture": image.architecture,
+                _BUILT_AT: str(image.built_at),
+                VERSION: __version__,
+            }
             client.import_image_from_data(
                 _packed(image.root),
                 repository=tag(name),
@@ -41,6 +51,35 @@ def give(host: str, data_dir: Path, name: str) -> str:
         said = " ".join(str(error).split())
         raise OccdError(f"Docker does not take the image {name}: {said}") from error
     return tag(name)
+
+
+def behind(host: str, data_dir: Path, name: str) -> tuple[str, str] | None:
+    """Why Docker's image is not what it could be, and what to do. None when nothing is known against it, as
+    of an image that was not made by `give`, and when the engine does not answer."""
+    try:
+        client = docker.APIClient(base_url=host, version="1.41", timeout=_ASK_S)
+        labels = client.inspect_image(tag(name))["Config"].get("Labels") or {}
+        client.close()
+    except (docker.errors.DockerException, requests.RequestException, OSError):
+        return None
+    if LABEL not in labels:
+        return None
+    there = find(data_dir, name)
+    if there and labels.get(_BUILT_AT) != str(there.built_at):
+        return (
+            f"Docker's image {tag(name)} is another than the one in {there.root.parent}",
+            f"Give Docker that one, as root: {again(name)}",
+        )
+    if name in described() and labels[LABEL] != describe(name).digest:
+        return (
+            f"the description of Docker's image {tag(name)} has changed since",
+            f"Build it anew, as root: occd images {name} --docker",
+        )
+    return None
+
+
+def again(name: str) -> str:
+    return f"occd images {name} --docker --no-build"
 
 
 def _packed(root: Path) -> Iterator[bytes]:

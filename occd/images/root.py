@@ -13,6 +13,7 @@ from occd.data import data_folder
 from occd.images import written
 from occd.images.source import Source
 from occd.images.users import naming
+from occd.shown import put_shown
 
 AUTHORITIES = "/run/occd-authorities.pem"
 """Whom this machine trusts, for apt, pip and npm within the root."""
@@ -134,10 +135,7 @@ def add_ours(folder: Path) -> list[str]:
     (folder / "opt").mkdir(0o755)
     shutil.copyfile(sandbox / "bin/occd-init", folder / ".occd-init")
     (folder / ".occd-init").chmod(0o755)
-    shutil.copytree(sandbox / "shown", folder / "opt/occd")
-    for path in (folder / "opt/occd").glob("**/*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # whatever umask they were installed with
-    (folder / "opt/occd").chmod(0o755)
+    put_shown(folder / "opt/occd")
     (folder / "etc").mkdir(0o755)
     for name, text in (users := naming()).items():
         (folder / name).write_text(text)

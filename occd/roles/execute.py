@@ -163,8 +163,14 @@ class Execute:
     def _accepts(self) -> Iterator[str]:
         yield from wire.FIELDS
         yield from map(formats, self._sandbox.formatters)
-        if self._sandbox.traces:
+        untraced = self._sandbox.untraced
+        if not untraced:
             yield trace.HERE
+            return
+        for language, versions in self._sandbox.available.items():
+            for each in versions:
+                if each.root not in untraced:
+                    yield trace.here(language, each.version)
 
     def _load(self) -> Load:
         known = self._sandbox.languages

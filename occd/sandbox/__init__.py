@@ -7,7 +7,7 @@ repeated elsewhere.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,8 +257,8 @@ class Sandbox(Protocol):
         """Those of `available` that can be formatted inside the jail."""
 
     @property
-    def traces(self) -> bool:
-        """Whether programs can be traced in every root."""
+    def untraced(self) -> Mapping[str, str]:
+        """Why programs cannot be traced, by the names of the roots in which they cannot."""
 
     @property
     def isolation(self) -> Sequence[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from occd import rules
 from occd.model import File
@@ -19,6 +19,7 @@ from occd.sandbox.box import folders_of
 from occd.sandbox.collect import Packed, collect_packed
 
 _END = bytes(1024)
+_LONG_LINK = 128
 
 
 def pack(files: Sequence[File]) -> IO[bytes]:
@@ -57,6 +58,23 @@ def tops(archive: Path) -> frozenset[str]:
     """The names of what stands in the box itself. It may take seconds, so call it in a thread."""
     with tarfile.open(archive, "r:") as tar:
         return frozenset(_name(member).partition("/")[0] for member in _members(tar))
+
+
+def room(archive: IO[bytes]) -> int:
+    """The bytes that its files take of a file system. It may take seconds, so call it in a thread."""
+    archive.seek(0)
+    with closing(tarfile.open(fileobj=archive, mode="r:")) as tar:
+        return rules.room(size for member in _members(tar) for size in _sizes(member))
+
+
+def _sizes(member: tarfile.TarInfo) -> list[int]:
+    """Of what is kept in pages. A short link is not."""
+    if member.issym() and len(member.linkname) >= _LONG_LINK:
+        return [len(member.linkname)]
+    holes: Any = member.sparse
+    if holes:  # what lies between them
+        return [size for _, size in holes]
+    return [member.size] if member.isreg() else []
 
 
 def collect(archive: Path, wanted: Collect) -> Collected:

@@ -26,10 +26,11 @@ from typing import IO
 
 import trio
 
+from occd import trace
 from occd.errors import SandboxFailed
 from occd.inputs import Limits, Terminal
 from occd.model import Outcome, Stream
-from occd.sandbox import Run, Running
+from occd.sandbox import TRACE_BYTES, Run, Running, Traced
 from occd.sandbox.engine import Bounds, Engine, Made
 from occd.sandbox.group import Usage
 from occd.sandbox.init import Answer, End, Hello, decode, encode_go
@@ -72,11 +73,12 @@ SHARES = 1024
 """Docker's own, of a container that was given no other."""
 
 
-def bounds(limits: Limits, box: int) -> Bounds:
+def bounds(limits: Limits, box: int, *, traced: bool = False) -> Bounds:
     """The bounds of a container for a job with these limits, whose box has so many bytes."""
     steps = -(-box // _BOX_STEP)  # so that most jobs need what their containers were made with
     return Bounds(
-        limits.memory + max(1, steps) * _BOX_STEP + _OWN_BYTES, limits.processes + _OWN_PROCESSES
+        limits.memory + max(1, steps) * _BOX_STEP + _OWN_BYTES,
+        limits.processes + _OWN_PROCESSES + int(traced),
     )
 
 
@@ -143,16 +145,17 @@ class Container:
     async def ran_out(self) -> bool:
         """Whether the kernel held the memory of this container, which is about to end or has ended. A busy
         engine learns late and answers late, so its word of the end is waited for, and not a time from now."""
-        ended_at: float | None = None
-        with trio.move_on_after(_END_S):
-            while ended_at is None or trio.current_time() - ended_at < _OOM_S:
-                told = await self._engine.told(self.id)
-                if "oom" in told:
-                    return True
-                if ended_at is None and "die" in told:
-                    ended_at = trio.current_time()
-                await trio.sleep(_ASK_S)
-        return False
+        until, ended = trio.current_time() + _END_S, False
+        while True:
+            told = await self._engine.told(self.id)  # however long the answer takes
+            now = trio.current_time()
+            if "oom" in told:
+                return True
+            if "die" in told and not ended:
+                until, ended = now + _OOM_S, True
+            if now > until:
+                return False
+            await trio.sleep(_ASK_S)
 
     async def fill(self, archives: Sequence[IO[bytes]]) -> None:
         """Unpack tar archives into the box, one after the other. Raises NoRoom, and SandboxFailed."""
@@ -193,7 +196,7 @@ class Container:
 
     async def run(
         self, run: Run, bounds: Bounds | None, task_status: trio.TaskStatus[Running]
-    ) -> Outcome:
+    ) -> tuple[Outcome, Traced | None]:
         """Run the program to its end, within these bounds. None: the container keeps those that it has."""
         limits = run.limits
         self._wanted = bounds
@@ -202,12 +205,21 @@ class Container:
                 bounds = replace(bounds, memory=limits.memory + self._used + _MORE_BYTES)
                 self._wanted = bounds
             await self._engine.limit(self.id, bounds)
-        message = encode_go(self._number, run.argv, environment(run), limits, run.idle, 0, run.tty)
+        message = encode_go(
+            self._number,
+            run.argv,
+            environment(run),
+            limits,
+            run.idle,
+            0,
+            run.tty,
+            traced=run.trace,
+        )
         await self._send(b"G", message)
         outcome: Outcome | None = None
         failed: SandboxFailed | None = None
+        started = _Started(self, run)
         async with trio.open_nursery() as nursery:
-            started = _Started(self, run)
             nursery.start_soon(started.write)
             try:
                 if run.tty:
@@ -219,7 +231,22 @@ class Container:
         if failed:
             raise failed
         assert outcome
-        return outcome
+        return outcome, await self._trace(started.traced) if started.traced else None
+
+    async def _trace(self, ended: trace.End) -> Traced:
+        """What the tracer wrote, when the program has ended."""
+        lines = bytearray()
+        if self.gone:
+            return Traced(ended, b"")
+        with trio.move_on_after(_FILES_S):
+            while len(lines) <= TRACE_BYTES:
+                kind, part = await self.next_frame()
+                if kind == b"t":
+                    if not part:
+                        return Traced(ended, bytes(lines))
+                    lines += part
+            raise SandboxFailed("a container sent more than a tracer writes")
+        raise SandboxFailed(f"the trace did not come within {_FILES_S:.0f} s{self.said()}")
 
     def _fits(self, bounds: Bounds, limits: Limits) -> bool:
         """Whether the container was made with these bounds, and the program gets what it may have."""
@@ -344,11 +371,14 @@ class _Started:
         self._over = False
         self._figures: tuple[int, int, int] | None = None
         self._cpu_time = 0.0
+        self.traced: trace.End | None = None
+        """How the tracer ended; None when nothing was to be traced."""
         self.init = self
         self.window = _Window(self) if run.tty else None
         self.stdin: trio.abc.SendStream = _Stdin(self, tty=run.tty is not None)
         self._began = time.monotonic()
         self._memory = run.limits.memory
+        self._traces = run.trace
 
     # Init
 
@@ -423,6 +453,7 @@ class _Started:
                 if not await self._container.ran_out():
                     raise failed
                 self._container.gone = self._over = True
+                self.traced = "tracer_died" if self._traces else None
                 wall_time = time.monotonic() - self._began
                 return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
             match kind:
@@ -445,6 +476,7 @@ class _Started:
                     end = decode(body[: -_FIGURES.size])
                     assert isinstance(end, End)
                     self._cpu_time = end.cpu_time
+                    self.traced = end.traced
                     return end
                 case b"f":
                     raise SandboxFailed(f"the program could not be started{self._container.said()}")

@@ -9,8 +9,8 @@ import io
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,18 +18,20 @@ from typing import IO
 
 import trio
 
+from occd import __version__, rules
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
+from occd.images.docker import VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import SHARES, Container, NoRoom, bounds
-from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
+from occd.sandbox.engine import IPV6_OFF, Bounds, Engine, EngineAway, Wall
 from occd.sandbox.find import remedy, remedy_of
 from occd.sandbox.init import INIT
-from occd.sandbox.probe import can_trace, probe
+from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.pulse import Pulse
@@ -39,8 +41,11 @@ from occd.sandbox.waits import Waits
 
 _TMP = 64 * 2**20
 _TMPFS = "rw,exec,nosuid,nodev"
+_MORE_MAX = 16 * 2**20
+"""A container that stands ready has so much room for a tree and the run's own files, beside the box. A
+program may use the rest of it, too."""
 _PACKED_MAX = 6 * BOX_BYTES
-"""More than the files and names that `tidy.c` lets through can take."""
+"""More, beside a box, than the files and names that `tidy.c` lets through can take."""
 _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
@@ -72,8 +77,10 @@ more memory than it may, when it is told to."""
 
 class _Cell:
     def __init__(
-        self, docker: "_Docker", root: str, files: Sequence[File], trees: ExitStack
+        self, docker: "_Docker", root: str, files: Sequence[File], box: int, trees: ExitStack
     ) -> None:
+        """`box` is the size of each box in bytes."""
+        self._box = box
         self._docker = docker
         self._root = root
         self._files = files
@@ -89,46 +96,57 @@ class _Cell:
         async with AsyncExitStack() as stack:
             archives = await self._archives(run, stack)
             size = sum(_size(each) for each in archives)
-            wanted = self._docker.bounds(run.limits, size)
-            container = await self._filled(archives, wanted, size, stack)
+            wanted = self._docker.bounds(run, size)
+            container = await self._filled(archives, wanted, run, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
             if self._docker.sockets:
                 self._docker.sockets.hold(container.id, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
-            outcome = await container.run(run, changed, task_status)
+            outcome, trace = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
                 packed = _new_file(self._trees if run.keep else stack)
                 with packed.open("wb") as into:
-                    await container.pack(into, _PACKED_MAX)
+                    await container.pack(into, _PACKED_MAX + self._box)
                 if run.collect:
                     collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
                     kept = Tree(packed)
-        return Ended(outcome, kept, collected)
+        return Ended(outcome, kept, collected, trace)
 
     async def _filled(
         self,
         archives: Sequence[IO[bytes]],
         wanted: Bounds | None,
-        size: int,
+        run: Run,
         stack: AsyncExitStack,
     ) -> Container:
-        """A container whose box has these files. A box that is full when it is filled with a tree and the
-        run's own files becomes a larger one, in a container that is made for it."""
-        place = await stack.enter_async_context(AsyncExitStack())
-        try:
-            container = await place.enter_async_context(self._docker.container(self._root, wanted))
-            await container.fill(archives)
-        except NoRoom:
-            await place.aclose()
-            box = 2 * BOX_BYTES + size
-            container = await place.enter_async_context(
-                self._docker.container(self._root, wanted, box)
-            )
-            for each in archives:
-                each.seek(0)
-            await container.fill(archives)
+        """A container whose box has these files. The box of a container that stands ready has the usual
+        size, and room for a small tree. A smaller box, or one for more, is in a container that is made for
+        it, and has exactly its size."""
+        given = sum(_size(each) for each in archives)
+        more = _size(archives[1]) if run.tree else 0
+        more += rules.room(len(file.content) for file in run.files)
+        if BOX_BYTES <= self._box <= BOX_BYTES + _MORE_MAX - more:
+            place = await stack.enter_async_context(AsyncExitStack())
+            try:
+                container = await place.enter_async_context(
+                    self._docker.container(self._root, wanted)
+                )
+                await container.fill(archives)
+            except NoRoom:  # for so many names
+                await place.aclose()
+            else:
+                return container
+        size = self._box + rules.room(len(file.content) for file in run.files)
+        if run.tree:
+            size += await trio.to_thread.run_sync(archive.room, archives[1])
+        container = await stack.enter_async_context(
+            self._docker.container_for(self._root, wanted, size, given)
+        )
+        for each in archives:
+            each.seek(0)
+        await container.fill(archives)
         return container
 
     async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
@@ -189,7 +207,7 @@ class _Docker:
         self.roots = tuple(walls)
         self.available: Available = {}
         self.formatters: Formatters = {}
-        self.traces = False
+        self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
 
     @property
     def _first(self) -> Wall:
@@ -231,14 +249,14 @@ class _Docker:
         argv = ["/bin/sh", "-c", _EXAMINE]
         run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
-        container = await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
+        container = await self._first_container()
         outcome: Outcome | None = None
         with send, stdin:
             try:
                 updates = await self._updates(container)
                 self.sockets = find_socket_bounds(container.id)
                 held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
-                outcome = await container.run(run, None, trio.TASK_STATUS_IGNORED)
+                outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
             finally:
@@ -274,6 +292,15 @@ class _Docker:
             own_kernel=own_kernel,
         )
 
+    async def _first_container(self) -> Container:
+        try:
+            return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
+        except SandboxFailed as error:
+            if IPV6_OFF.replace(".", "/") not in str(error):
+                raise
+        self._walls = {root: replace(wall, ipv6=False) for root, wall in self._walls.items()}
+        return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
+
     def _usual_memory(self) -> int:
         """What a program and its box may have before a container is made for it alone."""
         asked = [
@@ -305,15 +332,16 @@ class _Docker:
     ) -> AsyncIterator[Cell]:
         try:
             with ExitStack() as trees:
-                yield _Cell(self, root or self.roots[0], language.readable(files), trees)
+                shown = language.readable(files)
+                yield _Cell(self, root or self.roots[0], shown, limits.box, trees)
         except OSError as error:  # such as a full disk
             raise SandboxFailed(f"files cannot be kept: {error}") from error
 
-    def bounds(self, limits: Limits, box: int) -> Bounds | None:
+    def bounds(self, run: Run, box: int) -> Bounds | None:
         """What the container of a job needs. None: it keeps what the containers that stand ready have."""
         if not self.limits_stay:
-            return bounds(limits, box)
-        memory = limits.memory + box
+            return bounds(run.limits, box, traced=run.trace)
+        memory = run.limits.memory + box
         return _around(memory) if memory > self._usual_memory() else None
 
     @asynccontextmanager
@@ -341,24 +369,37 @@ class _Docker:
                         each.shares = shares
 
     @asynccontextmanager
-    async def container(
-        self, root: str, bounds: Bounds | None, box: int = BOX_BYTES
-    ) -> AsyncIterator[Container]:
-        """Its box has so many bytes."""
+    async def container(self, root: str, bounds: Bounds | None) -> AsyncIterator[Container]:
+        """One that stands ready, if one does."""
         wall = self._walls[root]
         with self.pulse.needed():
-            if box > BOX_BYTES:
-                container = await self._make(_with_box(wall, bounds or wall.bounds, box))
-            elif self.limits_stay and bounds:
+            if self.limits_stay and bounds:
                 container = await self._make(replace(wall, bounds=bounds))
             else:
                 container = self._take(root) or await self._make(wall)
             self._nursery.start_soon(self._prepare, root)
-            try:
+            with self._ended(container):
                 yield container
-            finally:
-                container.hang_up()
-                self._nursery.start_soon(self._end, container)
+
+    @asynccontextmanager
+    async def container_for(
+        self, root: str, bounds: Bounds | None, box: int, given: int
+    ) -> AsyncIterator[Container]:
+        """One whose box has so many bytes, of which some are filled with what is given."""
+        wall = self._walls[root]
+        with self.pulse.needed():
+            container = await self._make(_with_box(wall, bounds or wall.bounds, box, given))
+            with self._ended(container):
+                yield container
+
+    @contextmanager
+    def _ended(self, container: Container) -> Iterator[None]:
+        """End it after the block."""
+        try:
+            yield
+        finally:
+            container.hang_up()
+            self._nursery.start_soon(self._end, container)
 
     def _prune(self) -> None:
         """Somebody may have killed a container that stood ready, or the engine have died."""
@@ -444,13 +485,10 @@ def _box(size: int, files: int) -> str:
     return f"{_TMPFS},nr_inodes={files},mode=755,size={size}"
 
 
-def _with_box(wall: Wall, bounds: Bounds, size: int) -> Wall:
-    """With memory to fill a box of this size, and processes for the runtime's start."""
-    return replace(
-        wall,
-        box=_box(size, 2 * INODES),
-        bounds=Bounds(bounds.memory + size, wall.bounds.processes),
-    )
+def _with_box(wall: Wall, bounds: Bounds, size: int, given: int) -> Wall:
+    """With memory to fill a box of this size with what is given, and processes for the runtime's start."""
+    memory = max(bounds.memory, wall.bounds.memory) + given + 2 * BOX_BYTES
+    return replace(wall, box=_box(size, 2 * INODES), bounds=Bounds(memory, wall.bounds.processes))
 
 
 def _around(memory: int) -> Bounds:
@@ -469,7 +507,7 @@ async def open_docker(
         runtime=settings.runtime,
         label=secrets.token_hex(8),
         seccomp=for_docker(),
-        box=_box(BOX_BYTES, INODES),
+        box=_box(BOX_BYTES + _MORE_MAX, INODES),
         tmpfs={"/tmp": others, "/dev/shm": others},
         ulimits={
             "core": 1,
@@ -494,7 +532,7 @@ async def open_docker(
                     await docker.trial()
                     docker.available, docker.formatters = await probe(docker, cache, only)
                     if config.sandbox.trace and only is None:
-                        docker.traces = await can_trace(docker)
+                        docker.untraced = await why_untraced(docker)
                 except SandboxFailed as error:
                     first = docker.roots[0]
                     failed = SandboxUnavailable(
@@ -538,5 +576,10 @@ async def _image(engine: Engine, root: str) -> str:
         raise SandboxUnavailable(
             f"the image occd/{root} is for {image.architecture}, and the engine for {wanted}",
             remedy(root),
+        )
+    if (given_by := image.labels.get(VERSION, __version__)) != __version__:
+        raise SandboxUnavailable(
+            f"the image occd/{root} was given to Docker by occd {given_by}, and this is {__version__}",
+            f"Give Docker the image anew, as root: {again(root)}",
         )
     return image.id

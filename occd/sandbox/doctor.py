@@ -38,6 +38,8 @@ async def examine(config: Config) -> list[Finding]:
     if config.sandbox.kind == "nsjail":
         findings += [*_files(), *_namespaces(), *_uids(), *_cgroups()]
     findings += _images(config.data_dir)
+    if config.sandbox.kind == "docker":
+        findings += _docker_images(config)
     try:
         async with open_sandbox(config) as sandbox:
             findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
@@ -49,6 +51,8 @@ async def examine(config: Config) -> list[Finding]:
             findings.append(
                 Finding(grade, f"{count} of {len(sandbox.languages)} languages", remedy)
             )
+            for root, why in sandbox.untraced.items() if config.sandbox.trace else ():
+                findings.append(Finding(Grade.WEAK, f"no trace{root and f' in {root}'}: {why}"))
     except SandboxUnavailable as error:
         findings.append(Finding(Grade.BAD, str(error), _trial_remedy(error)))
     except ConfigError as error:  # what is required does not hold
@@ -57,11 +61,24 @@ async def examine(config: Config) -> list[Finding]:
 
 
 def _images(data_dir: Path) -> Iterator[Finding]:
-    for image in found(data_dir):
+    try:
+        images = found(data_dir)
+    except ConfigError as error:
+        yield Finding(Grade.WEAK, str(error))
+        return
+    for image in images:
         stale = status.stale(image)
         remedy = f"Build it anew, as root: occd images {image.name}" if stale else ""
         told = f"image {image.name}: {status.in_words(image)}"
         yield Finding(Grade.WEAK if stale else Grade.OK, told, remedy)
+
+
+def _docker_images(config: Config) -> Iterator[Finding]:
+    from occd.images.docker import behind
+
+    for name in config.sandbox.roots:
+        if told := behind(config.sandbox.host, config.data_dir, name):
+            yield Finding(Grade.WEAK, *told)
 
 
 def _trial_remedy(error: SandboxUnavailable) -> str:

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle
@@ -55,6 +55,7 @@ _TO_BE_ANOTHER = ["SETUID", "SETGID", "SETPCAP", "KILL"]
 _CONFLICT = 409
 _NAME = "occd-"
 """A container's name, before the number of its user."""
+IPV6_OFF = "net.ipv6.conf.lo.disable_ipv6"
 LABEL = "org.occd.daemon"
 """The label of each container of ours. The value names the daemon that made the container."""
 _MAKER = "org.occd.maker"
@@ -89,6 +90,9 @@ class Wall:
     init_is_root: bool = False
     """Programs have the container's user either way. An init that is root is out of their reach also in a
     kernel that would let a process open the files of others of its user."""
+    ipv6: bool = True
+    """Whether the container's loopback has ::1. The engine takes it away where there is no network, and runc
+    fails where the kernel has no IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class Image:
 
     id: str
     architecture: str
+    labels: Mapping[str, str]
 
 
 class EngineAway(SandboxFailed):
@@ -377,6 +382,7 @@ class Engine:
             read_only=True,
             tmpfs=wall.tmpfs | {"/box": f"{wall.box},uid={user},gid={user}"},
             network_mode="none",
+            sysctls={IPV6_OFF: "0"} if wall.ipv6 else {},
             dns=["127.0.0.1"],  # else the container is told the machine's
             dns_search=["."],
             ipc_mode="private",
@@ -477,7 +483,7 @@ class Engine:
             told = self._client.inspect_image(name)
         except docker.errors.ImageNotFound:
             return None
-        return Image(told["Id"], told["Architecture"])
+        return Image(told["Id"], told["Architecture"], told["Config"].get("Labels") or {})
 
     def _architecture(self) -> str:
         told: str = self._client.version()["Arch"]

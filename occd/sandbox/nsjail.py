@@ -11,7 +11,7 @@ before the program starts, so that the next jail can never show it.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -35,7 +35,7 @@ from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import Jailer
 from occd.sandbox.launcher import Launcher
-from occd.sandbox.probe import can_trace, probe
+from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
@@ -161,7 +161,7 @@ class _Nsjail:
         self.roots = tuple(host.roots)
         self.available: Available = {}
         self.formatters: Formatters = {}
-        self.traces = False
+        self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
         self._cleared: set[str] = set()
         self._keep_max = max(keep_max, len(self.roots))
         self._idle: list[Jailer] = []
@@ -314,7 +314,7 @@ async def open_nsjail(
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
             sandbox.available, sandbox.formatters = await probe(sandbox, cache, only)
             if config.sandbox.trace and only is None:
-                sandbox.traces = await can_trace(sandbox)
+                sandbox.untraced = await why_untraced(sandbox)
             yield sandbox
         finally:
             with trio.move_on_after(_CLOSE_S, shield=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from occd import trace
 from occd.errors import SandboxFailed
 from occd.languages import (
     Available,
@@ -24,10 +25,16 @@ from occd.model import File, Limits, Outcome
 from occd.sandbox import Feed, Run, Sandbox, Sink
 from occd.sandbox.find import Found, find
 from occd.sandbox.init import INIT
+from occd.shown import has_tracing
 
 _AT_ONCE = 4
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
 _FORMATS = "formats"
+_WHY: Mapping[trace.End, str] = {
+    "no_python": "its programs see no Python 3",
+    "not_permitted": "its kernel does not let ptrace follow a program",
+    "tracer_died": "the tracer fails there",
+}
 
 
 async def probe(
@@ -102,25 +109,27 @@ async def probe(
     )
 
 
-async def can_trace(sandbox: Sandbox) -> bool:
-    """Whether a program can be traced in every root: by trying, at each start. The answer depends on the
-    kind of the sandbox, on how occd was installed, and on the kernel."""
-    for root in sandbox.roots:
-        if not await _traces(sandbox, root):
-            return False
-    return True
+async def why_untraced(sandbox: Sandbox) -> dict[str, str]:
+    """As `Sandbox.untraced`: by trying, at each start. The answer depends on the kind of the sandbox, on the
+    root, on how occd was installed, and on the kernel."""
+    why = {root: await _why_untraced(sandbox, root) for root in sandbox.roots}
+    return {root: reason for root, reason in why.items() if reason}
 
 
-async def _traces(sandbox: Sandbox, root: str) -> bool:
+async def _why_untraced(sandbox: Sandbox, root: str) -> str | None:
+    if not has_tracing():
+        return "this occd is without python-ptrace, as the one file is: install it by pip"
     sink = Sink(_PROBE_LIMITS.output)
     run = Run([INIT, "prove"], (), _PROBE_LIMITS, sink, sink, trace=True)
     language = next(iter(sandbox.languages.values()))
     try:
         async with sandbox.cell(language, (), Limits(), root) as cell:
-            trace = (await cell.run(run)).trace
-    except SandboxFailed:
-        return False
-    return trace is not None and trace.ended == "whole" and bool(trace.lines)
+            traced = (await cell.run(run)).trace
+    except SandboxFailed as error:
+        return str(error)
+    if traced is None or (traced.ended == "whole" and not traced.lines):
+        return _WHY["tracer_died"]
+    return None if traced.ended == "whole" else _WHY.get(traced.ended, traced.ended)
 
 
 def _files(found: Mapping[str, Sequence[Found]], patterns: Iterable[str]) -> list[Found]:

@@ -4,7 +4,6 @@ root or an image's. Links of the source lead to the source's files."""
 
 import errno
 import glob
-import importlib.util
 import os
 import shutil
 import tomllib
@@ -16,8 +15,9 @@ from typing import Any
 from occd.data import data_folder
 from occd.sandbox import kernel
 from occd.sandbox.init import INIT
+from occd.shown import PLACE, put_shown
 
-_OURS = Path("/opt/occd")  # what the commands of languages need: `sandbox/shown`
+_OURS = Path(PLACE)
 _NOTHING = "/.occd-empty"
 _EMPTY = ("proc", "tmp", "dev", "dev/shm", "dev/pts", "box", "etc", "run", "var")
 _SHOWN = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
@@ -64,23 +64,7 @@ def build_rootfs(root: Path, source: Path) -> None:
     init = _at(root, Path(INIT))
     shutil.copyfile(data_folder("sandbox") / "bin/occd-init", init)
     init.chmod(0o755)
-    _copy_readable(data_folder("sandbox") / "shown", _at(root, _OURS))
-    # Found, not imported: its licence is the GPL, so the one file comes without it (packaging/binary).
-    if (tracing := importlib.util.find_spec("ptrace")) and tracing.origin:
-        _copy_readable(Path(tracing.origin).parent, _at(root, _OURS / "trace/ptrace"))
-
-
-def _copy_readable(source: Path, target: Path) -> None:
-    """Copy files so that programs can read them, whatever umask they were installed with."""
-    target.mkdir(mode=0o755)
-    for each in source.iterdir():
-        if each.name == "__pycache__":
-            continue
-        if each.is_dir():
-            _copy_readable(each, target / each.name)
-        else:
-            shutil.copyfile(each, target / each.name)
-            (target / each.name).chmod(0o644)
+    put_shown(_at(root, _OURS))
 
 
 def proc_mounts(root: Path) -> list[str]:

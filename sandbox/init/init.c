@@ -169,7 +169,7 @@ struct run { /* the program that runs, and what is known of it */
 enum { STDIO = 3, FILES_MAX = STDIO + 8 };
 enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
 enum { ACTIVE_SHARE = 200, QUIET_LOOKS = 16 };
-enum { NO_PYTHON = 127, TRACE_BYTES = 8 << 20, TRACER_FILES = 64 }; /* the first of what tracer_ended() knows */
+enum { NO_PYTHON = 127, TRACER_FILES = 64 }; /* the first of what tracer_ended() knows */
 enum { PATH_BYTES = 4096, PUT_BYTES = 1 << 30, CLERK_NS = 2000000000 };
 #define NEVER UINT64_MAX
 

@@ -24,6 +24,7 @@
  *   'M'  the program has a terminal.            'b'  a part of the file that the next 'W' is about.
  *   'W'  struct answer.                         'X'  struct end, then struct figures. All output has come before.
  *   'D'  a part of the packed box.              'd'  an int32: how packing ended.
+ *   't'  a part of the trace, behind 'X'; an empty part ends it. Only when there was a trace.
  *
  * The end of stdin ends the container: occd has died, or needs it no more. So does a long silence: when the engine
  * dies, its helper holds stdin open.
@@ -68,6 +69,7 @@ struct figures { /* of the container's control group */
 };
 
 enum { WINDOW = 1 << 16, CHUNK = 1 << 15, FRAME_MAX = 4 << 20, QUEUE_MAX = 1 << 18, PARTS_MAX = 1 << 25, SILENCE_S = 10 };
+enum { FILES_MAX = 5 }; /* stdin, stdout, stderr, what tells the CPU time, the trace */
 
 struct buffer {
     char *bytes;
@@ -83,6 +85,8 @@ static int blob = -1;      /* of the next order; then of the order that is being
 static int reads_blob;     /* the order fills it */
 static int packing = -1;   /* the packed box */
 static pid_t packer, tidier;
+static int trace = -1; /* the file that the tracer writes */
+static off_t trace_told; /* so many bytes of it were told */
 static int unpacking = -1;
 static pid_t unpacker;
 static time_t heard_at; /* seconds: when occd was heard the last time */
@@ -217,7 +221,7 @@ static void pack(void) {
 static void pass_on(const void *bytes, size_t size, const int *files, size_t count) {
     union {
         struct cmsghdr aligned;
-        char bytes[CMSG_SPACE(4 * sizeof(int))];
+        char bytes[CMSG_SPACE(FILES_MAX * sizeof(int))];
     } extra = {{.cmsg_len = CMSG_LEN(count * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
     if (count) memcpy(CMSG_DATA(&extra.aligned), files, count * sizeof(int));
     struct iovec from = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
@@ -238,7 +242,7 @@ static void make_pipe(int *ours, int *theirs, int they_write) {
 
 static void begin(char *bytes, size_t size) {
     struct go *go = (struct go *)bytes;
-    int files[4], count = 0;
+    int files[FILES_MAX], count = 0;
     if (size < sizeof *go) give_up("go");
     if (unpacking >= 0) end_unpacker(); /* there was nothing to unpack */
     if (!go->rows) {
@@ -250,9 +254,14 @@ static void begin(char *bytes, size_t size) {
     int cpu = open_first(CPU);
     if ((go->told = cpu >= 0)) files[count++] = cpu;
     go->alone = !go->told; /* a container that shows no control group is gVisor's */
+    if (go->traced) {
+        if ((trace = memfd_create("trace", MFD_CLOEXEC)) < 0) give_up("memfd_create");
+        files[count++] = trace;
+    }
     figures.at_start = figure(NOW, NULL);
     pass_on(bytes, size, files, (size_t)count);
-    while (count) close(files[--count]);
+    while (count)
+        if (files[--count] != trace) close(files[count]);
 }
 
 static void order(const char *bytes, size_t size) {
@@ -407,6 +416,17 @@ static void take_packed(void) {
     tell('d', &status, sizeof status);
 }
 
+/* The program may have got at the file, and have made it longer. */
+static void take_trace(void) {
+    char bytes[CHUNK];
+    off_t left = TRACE_BYTES - trace_told;
+    ssize_t n = pread(trace, bytes, left < CHUNK ? (size_t)left : CHUNK, trace_told);
+    if (n < 0 && errno == EINTR) return;
+    if (n <= 0) close_side(&trace);
+    else trace_told += n;
+    tell('t', bytes, n > 0 ? (size_t)n : 0);
+}
+
 static void send_queue(void) {
     ssize_t n = write(to_occd, queue.bytes, queue.size);
     if (n > 0) drop(&queue, (size_t)n);
@@ -420,7 +440,7 @@ static time_t now_s(void) {
 }
 
 int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeout) {
-    enum { OURS = 7, THEIRS_MAX = 2 };
+    enum { OURS = 8, THEIRS_MAX = 2 };
     passed_on = 0;
     obey_all();
     int room = queue.size < QUEUE_MAX;
@@ -432,6 +452,7 @@ int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeo
         {.fd = room ? streams[1] : -1, .events = POLLIN},
         {.fd = stdin_side >= 0 && (typed.size || (stdin_ends && terminal < 0)) ? stdin_side : -1, .events = POLLOUT},
         {.fd = room ? packing : -1, .events = POLLIN},
+        {.fd = room && over ? trace : -1, .events = POLLIN},
     };
     memcpy(fds + OURS, theirs, count * sizeof *theirs);
     time_t silent = now_s() - heard_at;
@@ -447,6 +468,7 @@ int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeo
     if (fds[4].revents && streams[1] >= 0) take_output(1);
     if (fds[5].revents && stdin_side >= 0) type();
     if (fds[6].revents) take_packed();
+    if (fds[7].revents) take_trace();
     if (fds[0].revents) {
         heard_at = now_s();
         if (!passed_on) hear_occd();

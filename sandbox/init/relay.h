@@ -16,6 +16,8 @@ struct go {
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
 };
 
+enum { TRACE_BYTES = 8 << 20 }; /* the most that a tracer writes */
+
 /* This process becomes the program's user. */
 void be_them(void);
 

@@ -8,7 +8,7 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,7 +107,7 @@ class FakeSandbox:
         default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
     )
     formatters: Formatters = field(default_factory=dict)
-    traces: bool = True
+    untraced: Mapping[str, str] = field(default_factory=dict)
     stuck: str | None = None
 
     async def trial(self) -> None:
@@ -743,6 +743,29 @@ async def test_a_program_sees_the_root_of_the_version_that_was_asked_for(flow: F
         "/usr/bin/python3.11",
         "/usr/bin/tidy",
     ]
+
+
+@pytest.mark.parametrize(
+    ("untraced", "told"),
+    [
+        ((), {"trace.here"}),
+        (("debian-12",), {"trace.python.3.13.5"}),
+        (("debian-12", "debian-13"), set()),
+    ],
+)
+async def test_node_announces_which_versions_can_be_traced(
+    flow: Flow, untraced: Sequence[str], told: set[str]
+) -> None:
+    flow.sandbox.available = {
+        "python": (
+            Installed("3.13.5", "/usr/bin/python3.13", "debian-13"),
+            Installed("3.11.2", "/usr/bin/python3.11", "debian-12"),
+        )
+    }
+    flow.sandbox.untraced = dict.fromkeys(untraced, "for no reason")
+    async with flow.running():
+        (node,) = await flow.state.nodes.live()
+    assert {each for each in node.accepts or () if each.startswith("trace.")} == told
 
 
 async def test_a_formatter_that_went_away_is_an_internal_error(flow: Flow) -> None:

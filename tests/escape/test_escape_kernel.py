@@ -72,6 +72,8 @@ DENIED = {
     "vhangup": (153, ""),
     "sethostname": (170, "b'x', 1"),
 }
+NEW = ("lsm_set_self_attr", "open_tree_attr")
+"""Where an engine's libseccomp does not know these yet, runc answers for all that it does not know."""
 ABSENT = {
     "clone3": (435, "0, 0"),
     "io_uring_setup": (425, "1, 0"),
@@ -119,7 +121,10 @@ OPTIONS = {
 async def test_dangerous_system_call_is_refused(lab: Lab, name: str) -> None:
     number, arguments = DENIED[name]
     outcome = await lab.python(f"syscall({number}, {arguments})")
-    assert outcome.stdout == b"EPERM\n", outcome
+    if "own-kernel" in lab.sandbox.holds:  # it refuses in words of its own
+        assert outcome.stdout.startswith(b"E"), outcome
+    else:
+        assert outcome.stdout in [b"EPERM\n", *[b"ENOSYS\n"] * (name in NEW)], outcome
 
 
 @pytest.mark.parametrize("name", ABSENT)

@@ -45,7 +45,7 @@ async def test_connecting_outside_is_refused(lab: Lab, address: str) -> None:
         tell(socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto, b"x", ("{address}", 53))
         """
     )
-    assert outcome.stdout == b"ENETUNREACH\nENETUNREACH\n"
+    assert outcome.stdout in (b"ENETUNREACH\n" * 2, b"EHOSTUNREACH\n" * 2), outcome
 
 
 async def test_connecting_outside_by_ipv6_is_refused(lab: Lab) -> None:
@@ -75,7 +75,13 @@ async def test_names_do_not_resolve(lab: Lab) -> None:
 )
 async def test_other_kinds_of_sockets_are_refused(lab: Lab, family: str) -> None:
     outcome = await lab.python(f"tell(socket.socket, socket.{family}, socket.SOCK_RAW)")
-    assert outcome.stdout == b"EPERM\n"
+    assert outcome.stdout in refusals(lab), outcome
+
+
+def refusals(lab: Lab) -> set[bytes]:
+    """The machine's kernel, which might load a module first, is not asked. A program's own kernel may be."""
+    own = {b"EAFNOSUPPORT\n", b"EINVAL\n", b"EPROTONOSUPPORT\n"}
+    return {b"EPERM\n"} | (own if "own-kernel" in lab.sandbox.holds else set())
 
 
 async def test_raw_sockets_are_refused(lab: Lab) -> None:
@@ -99,7 +105,7 @@ async def test_raw_sockets_are_refused(lab: Lab) -> None:
 )
 async def test_protocols_that_load_kernel_modules_are_refused(lab: Lab, kind: str) -> None:
     outcome = await lab.python(f"from socket import *\ntell(socket, {kind})")
-    assert outcome.stdout == b"EPERM\n"
+    assert outcome.stdout in refusals(lab), outcome
 
 
 async def test_netlink_answers_about_the_jail_alone(lab: Lab) -> None:

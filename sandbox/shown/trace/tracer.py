@@ -308,6 +308,10 @@ class Info(ctypes.Structure):
     )
 
 
+class Untold(Exception):
+    """The kernel tells of no call, as gVisor, which has no GET_SYSCALL_INFO."""
+
+
 class Tracer:
     def __init__(self, out):
         self._out = out
@@ -353,7 +357,12 @@ class Tracer:
     def _call(self, task):
         now = time.monotonic_ns()
         info = self._info
-        ptrace(GET_SYSCALL_INFO, task, ctypes.sizeof(info), ctypes.addressof(info))
+        try:
+            ptrace(GET_SYSCALL_INFO, task, ctypes.sizeof(info), ctypes.addressof(info))
+        except PtraceError as error:
+            if error.errno == errno.EIO:
+                raise Untold from error
+            raise
         if info.op == 1:
             call = Call(task, info.values[0], info.values[1:7])
             number = 0
@@ -427,7 +436,10 @@ def main():
         return NOT_PERMITTED
     os.write(go, b".")
     os.close(go)
-    return Tracer(out).trace()
+    try:
+        return Tracer(out).trace()
+    except Untold:
+        return NOT_PERMITTED
 
 
 if __name__ == "__main__":
