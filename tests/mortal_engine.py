@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from engine import Reached, install_tools, remove_folder
+from processes import child_of, descendants
 from shared_engine import import_image
 
 _PATIENCE_S = 60.0
@@ -49,13 +50,14 @@ class Mortal(Reached):
     _engines: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start the engine, and wait until it answers."""
+        """Start the engine, and wait until it answers. One that ends is started again, as on a machine: when
+        there is much to do, it does not wait for its containerd."""
         self.launch()
         deadline = time.monotonic() + _PATIENCE_S
         while not self.is_up():
-            said = (self.folder / "log").read_text()[-3000:]
-            assert self._engines[-1].poll() is None, said
-            assert time.monotonic() < deadline, said
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()[-3000:]
+            if self._engines[-1].poll() is not None:
+                self.launch()
             time.sleep(0.1)
 
     def launch(self) -> None:
@@ -69,19 +71,26 @@ class Mortal(Reached):
                 )
             )
 
-    def entered(self, *argv: str) -> list[str]:
-        """A command that runs these arguments on its machine."""
-        first = _child(self.machine.pid)
-        return ["nsenter", f"--target={first}", "--mount", "--pid", "--net", "--", *argv]
+    def entered(self, *argv: str, network: bool = True) -> list[str]:
+        """A command that runs these arguments on its machine, as its child."""
+        first = child_of(self.machine.pid)
+        spaces = ["--mount", "--pid", *["--net"] * network]
+        return ["nsenter", f"--target={first}", *spaces, "--", *argv]
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ValueError, ProcessLookupError):  # it has died already
-            os.kill(_child(self._engines[-1].pid), number)
+            os.kill(child_of(self._engines[-1].pid), number)
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self._engines[-1].kill()  # nsenter, which stands still when the engine does
         self._engines[-1].wait()
+
+    def kill_containerd(self) -> None:
+        """The engine starts another."""
+        for proc in descendants(child_of(self._engines[-1].pid)):
+            if Path(f"/proc/{proc.pid}/comm").read_text() == "containerd\n":
+                os.kill(proc.pid, signal.SIGKILL)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -95,7 +104,9 @@ class Mortal(Reached):
     @contextmanager
     def full(self) -> Iterator[None]:
         """It has no byte left to write of new containers."""
-        filler = Path(f"/proc/{_child(self.machine.pid)}/root{self.folder}/data/containers/filler")
+        filler = Path(
+            f"/proc/{child_of(self.machine.pid)}/root{self.folder}/data/containers/filler"
+        )
         try:
             with pytest.raises(OSError, match="No space left"):
                 filler.write_bytes(bytes(_DISK + 4096))
@@ -115,7 +126,7 @@ class Mortal(Reached):
 
     def programs(self) -> list[int]:
         """The processes in its containers."""
-        machine = _child(self.machine.pid)
+        machine = child_of(self.machine.pid)
         first = os.readlink(f"/proc/{machine}/ns/pid")
         found = []
         for each in Path("/proc").glob("[0-9]*"):
@@ -123,6 +134,10 @@ class Mortal(Reached):
                 if os.readlink(each / "ns/pid") != first and _is_below(int(each.name), machine):
                     found.append(int(each.name))
         return found
+
+    def inits(self) -> list[int]:
+        """The first processes of its containers."""
+        return [pid for pid in self.programs() if _is_first(pid)]
 
     def strangers(self) -> list[int]:
         """Those of them that are strangers' programs: no container's init, what becomes one, or a zombie."""
@@ -142,8 +157,12 @@ def _argv(pid: int) -> bytes:
     return b"\0"
 
 
-def _child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+def _is_first(pid: int) -> bool:
+    """In its own namespace."""
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return status.partition("NSpid:")[2].partition("\n")[0].split()[-1] == "1"
+    return False
 
 
 def _is_below(pid: int, ancestor: int) -> bool:

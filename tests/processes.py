@@ -15,10 +15,10 @@ class Proc:
 
     @property
     def alive(self) -> bool:
-        return _alive(self.pid) == self
+        return living(self.pid) == self
 
 
-def _alive(pid: int) -> Proc | None:
+def living(pid: int) -> Proc | None:
     """None also for a zombie: it runs nothing."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -34,10 +34,15 @@ def _children(pid: int) -> Iterator[int]:
                 yield from map(int, (task / "children").read_text().split())
 
 
+def child_of(pid: int) -> int:
+    """The only child of a process with one thread. Raises ValueError when there is none."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
 def descendants(pid: int) -> list[Proc]:
     found: list[Proc] = []
     for child in _children(pid):
-        if proc := _alive(child):
+        if proc := living(child):
             found.append(proc)
         found += descendants(child)
     return found

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from engine import Reached
-from sandboxed import SHORT, Lab
+from sandboxed import SHORT, Lab, running
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
@@ -77,10 +77,12 @@ async def test_a_job_whose_container_ends_for_want_of_memory_has_met_its_limit(
     async with opened(docker_engine) as lab:
         monkeypatch.setattr(Engine, "_now", late)
         for _ in range(2):
-            ran = await lab.python("print('up', flush=True); x = bytearray(2**29)", PATIENT)
-            assert (ran.signal, ran.limit, ran.stdout) == ("SIGKILL", "memory", b"up\n"), ran
-            assert ran.memory == PATIENT.memory
-            assert ran.wall_time > 0
+            async with running(lab, "input(); x = bytearray(2**29)", PATIENT) as program:
+                await program.type.send(b"\n")  # "up" has left the container
+            assert program.ending == ("SIGKILL", "memory"), program
+            assert program.said == b"up\n"
+            assert program.end.memory == PATIENT.memory
+            assert program.end.wall_time > 0
 
 
 async def test_processes_are_bounded_by_job_and_their_number_harms_nobody(lab: Lab) -> None:

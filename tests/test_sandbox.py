@@ -183,6 +183,7 @@ async def signalled(lab: Lab, source: str, *numbers: signal.Signals) -> Ran:
             await feed.output.wait()
             feed.output = trio.Event()
             await send.send(number)
+    assert outcomes[0].stderr == b"", outcomes[0]  # a traceback is no sign that it waits
     return outcomes[0]
 
 

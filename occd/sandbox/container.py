@@ -145,16 +145,17 @@ class Container:
     async def ran_out(self) -> bool:
         """Whether the kernel held the memory of this container, which is about to end or has ended. A busy
         engine learns late and answers late, so its word of the end is waited for, and not a time from now."""
-        ended_at: float | None = None
-        with trio.move_on_after(_END_S):
-            while ended_at is None or trio.current_time() - ended_at < _OOM_S:
-                told = await self._engine.told(self.id)
-                if "oom" in told:
-                    return True
-                if ended_at is None and "die" in told:
-                    ended_at = trio.current_time()
-                await trio.sleep(_ASK_S)
-        return False
+        until, ended = trio.current_time() + _END_S, False
+        while True:
+            told = await self._engine.told(self.id)  # however long the answer takes
+            now = trio.current_time()
+            if "oom" in told:
+                return True
+            if "die" in told and not ended:
+                until, ended = now + _OOM_S, True
+            if now > until:
+                return False
+            await trio.sleep(_ASK_S)
 
     async def fill(self, archives: Sequence[IO[bytes]]) -> None:
         """Unpack tar archives into the box, one after the other. Raises NoRoom, and SandboxFailed."""

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import h11
 import trio
-from processes import descendants
+from processes import child_of, descendants
 from serving import without_output
 from trio_websocket import open_websocket_url
 
@@ -52,6 +53,8 @@ class Daemon:
     accounts: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
     """Further ones, by the names of their variables."""
+    prefix: Sequence[str] = ()
+    """Before its command: what starts it as a child, elsewhere on this machine."""
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
     groups: set[str] = field(default_factory=set)
@@ -64,7 +67,7 @@ class Daemon:
     @property
     def pid(self) -> int:
         assert self.process
-        return self.process.pid
+        return child_of(self.process.pid) if self.prefix else self.process.pid
 
     def launch(self) -> None:
         self.lives += 1
@@ -73,7 +76,16 @@ class Daemon:
         if self.accounts:
             environment["OCCD_ACCOUNTS"] = self.accounts
             environment["OCCD_TRUSTED_PROXIES"] = EVERYBODY
-        argv = [sys.executable, "-m", "occd", "--roles", "all", "--listen", "127.0.0.1:0"]
+        argv = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "occd",
+            "--roles",
+            "all",
+            "--listen",
+            "127.0.0.1:0",
+        ]
         with self._output.open("wb") as out, (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*argv, "--data-dir", str(self.data)],
@@ -101,7 +113,7 @@ class Daemon:
         theirs = descendants(self.pid)
         for proc in theirs:
             self.groups |= _groups_of(proc.pid)
-        self.process.kill()
+        self._kill()
         killed_at = time.monotonic()
         await trio.to_thread.run_sync(self.process.wait)
         with trio.move_on_after(10):
@@ -109,10 +121,16 @@ class Daemon:
                 await trio.sleep(0.01)
         return time.monotonic() - killed_at
 
+    def _kill(self) -> None:
+        assert self.process
+        with suppress(ValueError, ProcessLookupError):  # there is no child yet, or it has ended
+            os.kill(self.pid, signal.SIGKILL)
+        self.process.kill()  # what stands before it stops and waits with it
+
     async def stop(self) -> None:
         """The orderly stop."""
         assert self.process
-        self.process.terminate()
+        os.kill(self.pid, signal.SIGTERM)
         with trio.fail_after(START_TIMEOUT_S):
             while self.process.poll() is None:  # noqa: ASYNC110
                 await trio.sleep(0.02)
@@ -121,7 +139,7 @@ class Daemon:
     def end(self) -> None:
         """Whatever happened in the test."""
         if self.process and self.process.poll() is None:
-            self.process.kill()
+            self._kill()
             self.process.wait()
 
     def leftovers(self) -> list[str]:
