@@ -171,13 +171,14 @@ class Blows(Storm):
         self._note(kind, time.monotonic() - began, within, "a program runs on", self.died_after)
 
     async def _cleared(self, kind: str, left: Callable[[], Awaitable[list[str]]]) -> None:
+        """What is seen at first goes. A container that comes and goes meanwhile is another."""
         began = time.monotonic()
-        last: list[str] = []
-        while (seen := await left()) and time.monotonic() < began + 60:
-            last = seen
+        last = set(await left())
+        while last and time.monotonic() < began + 60:
             await trio.sleep(0.1)
+            last &= set(await left())
         took = time.monotonic() - began
-        self._note(kind, took, GONE_S, f"containers are left: {last}", self.gone_after)
+        self._note(kind, took, GONE_S, f"containers are left: {sorted(last)}", self.gone_after)
 
     def _note(
         self, kind: str, took: float, within: float, what: str, longest: dict[str, float]
