@@ -376,7 +376,8 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     limit(RLIMIT_FSIZE, go->file_size);
     limit(RLIMIT_NOFILE, go->open_files);
     begin_with(RLIMIT_STACK, go->stack);
-    if (!go->told) limit(RLIMIT_NPROC, go->processes - (their_user != 0)); /* then init is of another user */
+    /* init is of another user, if there is one. gVisor counts this process to the user that it began with. */
+    if (!go->told) limit(RLIMIT_NPROC, go->processes - (their_user ? 2 : 0));
     for (int fd = 0; fd < STDIO; fd++)
         if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
     be_them();
