@@ -355,7 +355,10 @@ async def test_all_bytes_pass_as_they_are(lab: Lab) -> None:
     """Colours, and whatever a program writes when it has set its terminal so."""
     async with python_at_terminal(
         lab,
-        r"print('\x1b[1;31mred\x1b[0m'); import tty; tty.setraw(1); os.write(1, bytes(range(256)))",
+        r"""
+        import termios, tty
+        print('\x1b[1;31mred\x1b[0m'); tty.setraw(1, termios.TCSANOW); os.write(1, bytes(range(256)))
+        """,
     ) as screen:
         pass
     assert screen.shown == b"\x1b[1;31mred\x1b[0m\r\n" + bytes(range(256))
@@ -365,7 +368,7 @@ async def test_keys_pass_as_they_are_to_a_program_that_wants_them_so(lab: Lab) -
     async with python_at_terminal(
         lab,
         """
-        import tty; tty.setraw(0); print("up", flush=True)
+        import termios, tty; tty.setraw(0, termios.TCSANOW); print("up", flush=True)
         got = b""
         while len(got) < 256: got += os.read(0, 256)
         os.write(1, got)
@@ -490,8 +493,8 @@ async def test_gigabyte_that_nobody_reads_waits(lab: Lab, raw: bool) -> None:
     """Outside, where it is paid for. The program ends all the same, and the loop goes on meanwhile."""
     taken: list[int] = []
     source = f"""
-        import tty
-        if {raw}: tty.setraw(0)
+        import termios, tty
+        if {raw}: tty.setraw(0, termios.TCSANOW)
         print("up", flush=True)
         time.sleep(1)
         """

@@ -263,9 +263,13 @@ async def test_compile_output_flood_is_cut(lab: Lab) -> None:
     "include", ["/etc/shadow", "/proc/1/environ", "/proc/1/maps", "/root/.bashrc"]
 )
 async def test_including_a_file_of_the_machine_shows_nothing(lab: Lab, include: str) -> None:
-    outcomes = await lab.program("c", f'#include "{include}"\nint main(void) {{ }}\n')
-    assert len(outcomes) == 1
-    assert b"root:" not in outcomes[0].stderr
+    """gVisor lets init's files be read, and GCC takes a file without a size for an empty one."""
+    compiled, *ran = await lab.program("c", f'#include "{include}"\nint main(void) {{ }}\n')
+    if ran:
+        assert "own-kernel" in lab.sandbox.holds
+        assert include.startswith("/proc/1/")
+        assert compiled.stderr == b""
+    assert b"root:" not in compiled.stderr
 
 
 async def test_endless_template_ends_at_a_compile_limit(lab: Lab) -> None:
