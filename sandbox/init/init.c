@@ -561,9 +561,11 @@ static int reap(struct run *run, int *ended) {
     return count;
 }
 
-/* To the program's group, as a terminal would. The program leads its session, so it cannot leave the group. */
+/* To the program's group, as a terminal would. The program leads its session, so it cannot leave the group; gVisor
+ * lets it. */
 static void send_signal(pid_t program, int number) {
     kill(-program, number);
+    if (getpgid(program) != program) kill(program, number);
 }
 
 static uint64_t used_cpu_ns(const struct run *run) {
