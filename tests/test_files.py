@@ -166,7 +166,7 @@ async def test_what_is_put_takes_the_place_of_a_link_and_of_nothing_behind_it(la
 
 
 async def test_a_full_box_is_told(lab: Lab) -> None:
-    fill = "try: open('fill', 'wb').write(bytes(70 * 2**20))\nexcept OSError as error: print(error)"
+    fill = "try: open('fill', 'wb').write(bytes(90 * 2**20))\nexcept OSError as error: print(error)"
     async with made(lab, fill) as program:
         assert await fault(program.running.put(File("x", bytes(MIB)))) == "ENOSPC"
         assert {each.name for each in (await program.running.list("", 9)).entries} == {"fill"}
