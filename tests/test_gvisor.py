@@ -1,6 +1,7 @@
 """What is different with gVisor, whose containers keep the limits that they were made with: runs come out as
 everywhere else."""
 
+import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -98,6 +99,22 @@ async def test_processes_are_bounded_by_job_and_their_number_harms_nobody(lab: L
         ran = await lab.python(source, replace(PATIENT, processes=processes, memory=1024 * MIB))
         assert ran.succeeded, ran
         assert int(ran.stdout) == processes - 1
+
+
+async def test_cpu_time_is_what_the_processors_can_have_given(lab: Lab) -> None:
+    """gVisor counts a process that is ready as if it ran."""
+    source = """
+        for _ in range(40):
+            if os.fork() == 0:
+                end = time.monotonic() + 1
+                while time.monotonic() < end: pass
+                os._exit(0)
+        for _ in range(40): os.wait()
+        """
+    ran = await lab.python(source, replace(PATIENT, memory=1024 * MIB))
+    assert ran.succeeded, ran
+    given = ran.wall_time * (os.cpu_count() or 1) + 0.1  # init counts a moment after the end
+    assert 0.5 < ran.cpu_time < given, ran
 
 
 async def test_a_program_makes_no_namespace_in_which_its_limits_would_not_hold(lab: Lab) -> None:
