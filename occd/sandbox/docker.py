@@ -21,7 +21,8 @@ import trio
 from occd import __version__, rules
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
-from occd.images.docker import VERSION, again
+from occd.images.docker import LABEL, VERSION, again
+from occd.images.users import AT_ONCE
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
@@ -46,6 +47,8 @@ _MORE_MAX = 16 * 2**20
 program may use the rest of it, too."""
 _PACKED_MAX = 6 * BOX_BYTES
 """More, beside a box, than the files and names that `tidy.c` lets through can take."""
+_USERS_LEFT = 16
+"""So many users are left for containers that are needed at once: none is made to stand ready meanwhile."""
 _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
@@ -194,6 +197,8 @@ class _Docker:
         self._ready: list[tuple[str, Container]] = []
         """The first has been waiting for the longest time."""
         self._making = 0
+        self._users = trio.Semaphore(AT_ONCE)
+        """Those that no container of ours has."""
         self._closing = False
         self._came = trio.Condition()
         self._interactive: set[Container] = set()
@@ -409,9 +414,12 @@ class _Docker:
 
     async def _end(self, container: Container) -> None:
         container.close()
-        if not self.pulse.problem:
-            with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
-                await self._engine.remove(container.id)
+        try:
+            if not self.pulse.problem:
+                with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
+                    await self._engine.remove(container.id)
+        finally:
+            self._users.release()
 
     def _take(self, root: str) -> Container | None:
         self._prune()
@@ -423,7 +431,12 @@ class _Docker:
 
     async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            made = await self._engine.start(wall, [INIT, "relay"])
+            await self._take_user()
+            try:
+                made = await self._engine.start(wall, [INIT, "relay"])
+            except BaseException:
+                self._users.release()
+                raise
             container = Container(self._engine, made, wall.bounds)
             try:
                 await container.ready()
@@ -434,9 +447,17 @@ class _Docker:
             self._nursery.start_soon(container.beat)
             return container
 
+    async def _take_user(self) -> None:
+        """Those that stand ready, of another image or with another box, make room for who needs one now."""
+        if not self._users.value and self._ready:
+            self._nursery.start_soon(self._end, self._ready.pop(0)[1])
+        await self._users.acquire()
+
     async def _prepare(self, root: str) -> None:
         """Replace a container that was taken. When none had stood ready, there is one more of this image now,
         and one fewer of an image that is used less."""
+        if self._users.value <= _USERS_LEFT:
+            return
         if len(self._ready) + self._making >= self._keep:
             spare = self._spare(root)
             if not spare:
