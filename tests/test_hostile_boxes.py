@@ -113,6 +113,22 @@ except OSError: pass
             assert await seen(lab, fill, look, *given) == b"1048576\n"
 
 
+@pytest.mark.parametrize(
+    "fill",
+    [
+        "for number in range(15_000): open(f'{number}', 'w').write('x')",
+        "for number in range(20_000): os.symlink('\u00e4' * 100, f'{number}')",
+    ],
+)
+async def test_a_run_has_its_box_beside_all_pages_of_its_tree(
+    docker_engine: Reached, fill: str
+) -> None:
+    """Small files and long links take more of the box than their bytes and characters."""
+    look = "print(open('mine', 'wb', 0).write(b'x' * (1 << 20) * 64))"
+    async with opened(docker_engine) as lab:
+        assert await seen(lab, f"import os\n{fill}", look) == b"%d\n" % (64 << 20)
+
+
 async def test_a_tree_of_which_tar_has_much_to_say_is_unpacked(docker_engine: Reached) -> None:
     """It warns of each file from the future. Nobody read this, so that it waited, and occd for it."""
     future = """
@@ -179,22 +195,29 @@ async def test_runs_leave_no_file_of_ours_but_kept_trees(
 async def test_an_archive_is_copied_only_where_files_stand_in_its_way(
     docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tree may have 65,536 entries, which takes seconds, and a submission a thousand tests."""
+    """And looked through once. A tree may have 65,536 entries, which takes seconds, and a submission a
+    thousand tests."""
     copied: list[str] = []
-    copy = archive.without
+    looked: list[Path] = []
+    copy, look_through = archive.without, archive.look
 
-    def counted(packed: Path, files: Sequence[File], into: IO[bytes]) -> None:
+    def counted(packed: Path, files: Sequence[File], into: IO[bytes]) -> int:
         copied.extend(file.name for file in files)
-        copy(packed, files, into)
+        return copy(packed, files, into)
+
+    def seen_through(packed: Path) -> archive.Seen:
+        looked.append(packed)
+        return look_through(packed)
 
     monkeypatch.setattr(archive, "without", counted)
+    monkeypatch.setattr(archive, "look", seen_through)
     async with opened(docker_engine) as lab, lab.cell(limits=LIMITS) as cell:
         left = await run_in(cell, [PYTHON, "-c", "open('old', 'w')"], LIMITS, keep=True)
         look = [PYTHON, "-c", "import os; print(*sorted(os.listdir()))"]
         for name in ("new", "old"):
             ran = await run_in(cell, look, LIMITS, tree=left.tree, files=[File(name, b"x")])
             assert ran.stdout.split()[-1] == b"old"
-    assert copied == ["old"]
+    assert (copied, len(looked)) == (["old"], 1)
 
 
 @pytest.fixture(scope="module")

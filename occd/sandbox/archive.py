@@ -5,9 +5,11 @@ machine.
 """
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -20,6 +22,16 @@ from occd.sandbox.collect import Packed, collect_packed
 
 _END = bytes(1024)
 _LONG_LINK = 128
+"""A shorter one is kept beside its name, and takes no room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """`tops` are the names of what stands in the box itself, `room` the bytes that the files take of a file
+    system."""
+
+    tops: frozenset[str]
+    room: int
 
 
 def pack(files: Sequence[File]) -> IO[bytes]:
@@ -36,8 +48,10 @@ def pack(files: Sequence[File]) -> IO[bytes]:
     return into
 
 
-def without(archive: Path, files: Sequence[File], into: IO[bytes]) -> None:
-    """Copy the archive of a box without what stands where these files and their folders shall be."""
+def without(archive: Path, files: Sequence[File], into: IO[bytes]) -> int:
+    """Copy the archive of a box without what stands where these files and their folders shall be. Returns the
+    `room` of the rest."""
+    room = 0
     names = {file.name for file in files}
     folders = {folder for name in names for folder in folders_of(name)}
     with archive.open("rb") as source, closing(tarfile.open(fileobj=source, mode="r:")) as tar:
@@ -50,31 +64,31 @@ def without(archive: Path, files: Sequence[File], into: IO[bytes]) -> None:
                 continue
             source.seek(member.offset)  # its headers as they are: they may tell of holes
             into.write(source.read(end - member.offset))
+            room += _room(member)
     into.write(_END)
     into.seek(0)
+    return room
 
 
-def tops(archive: Path) -> frozenset[str]:
-    """The names of what stands in the box itself. It may take seconds, so call it in a thread."""
+def look(archive: Path) -> Seen:
+    """It may take seconds, so call it in a thread."""
+    tops: set[str] = set()
+    room = 0
     with tarfile.open(archive, "r:") as tar:
-        return frozenset(_name(member).partition("/")[0] for member in _members(tar))
+        for member in _members(tar):
+            tops.add(_name(member).partition("/")[0])
+            room += _room(member)
+    return Seen(frozenset(tops), room)
 
 
-def room(archive: IO[bytes]) -> int:
-    """The bytes that its files take of a file system. It may take seconds, so call it in a thread."""
-    archive.seek(0)
-    with closing(tarfile.open(fileobj=archive, mode="r:")) as tar:
-        return rules.room(size for member in _members(tar) for size in _sizes(member))
-
-
-def _sizes(member: tarfile.TarInfo) -> list[int]:
-    """Of what is kept in pages. A short link is not."""
-    if member.issym() and len(member.linkname) >= _LONG_LINK:
-        return [len(member.linkname)]
+def _room(member: tarfile.TarInfo) -> int:
+    if member.issym():
+        size = len(os.fsencode(member.linkname))
+        return rules.room([size] if size >= _LONG_LINK else [])
     holes: Any = member.sparse
     if holes:  # what lies between them
-        return [size for _, size in holes]
-    return [member.size] if member.isreg() else []
+        return rules.room(size for _, size in holes)
+    return rules.room([member.size]) if member.isreg() else 0
 
 
 def collect(archive: Path, wanted: Collect) -> Collected:

@@ -88,8 +88,8 @@ class _Cell:
         self._root = root
         self._files = files
         self._trees = trees
-        self._tops: dict[Tree, frozenset[str]] = {}
-        """The names in the box itself, of each tree that was looked through."""
+        self._seen: dict[Tree, archive.Seen] = {}
+        """Of the trees that were looked through. The tests of a submission have one tree."""
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -97,10 +97,10 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as stack:
-            archives = await self._archives(run, stack)
-            size = sum(_size(each) for each in archives)
-            wanted = self._docker.bounds(run, size)
-            container = await self._filled(archives, wanted, run, stack)
+            archives, room = await self._archives(run, stack)
+            given = max(room, sum(_size(each) for each in archives))
+            wanted = self._docker.bounds(run, given)
+            container = await self._filled(archives, wanted, room, given, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
             if self._docker.sockets:
@@ -121,16 +121,14 @@ class _Cell:
         self,
         archives: Sequence[IO[bytes]],
         wanted: Bounds | None,
-        run: Run,
+        room: int,
+        given: int,
         stack: AsyncExitStack,
     ) -> Container:
-        """A container whose box has these files. The box of a container that stands ready has the usual
-        size, and room for a small tree. A smaller box, or one for more, is in a container that is made for
-        it, and has exactly its size."""
-        given = sum(_size(each) for each in archives)
-        more = _size(archives[1]) if run.tree else 0
-        more += rules.room(len(file.content) for file in run.files)
-        if BOX_BYTES <= self._box <= BOX_BYTES + _MORE_MAX - more:
+        """A container whose box has these files, which take `room` of it. The box of a container that stands
+        ready has the usual size, and room for a small tree. A smaller box, or one for more, is in a container
+        that is made for it, and has exactly its size."""
+        if BOX_BYTES <= self._box <= BOX_BYTES + _MORE_MAX - room:
             place = await stack.enter_async_context(AsyncExitStack())
             try:
                 container = await place.enter_async_context(
@@ -141,33 +139,31 @@ class _Cell:
                 await place.aclose()
             else:
                 return container
-        size = self._box + rules.room(len(file.content) for file in run.files)
-        if run.tree:
-            size += await trio.to_thread.run_sync(archive.room, archives[1])
         container = await stack.enter_async_context(
-            self._docker.container_for(self._root, wanted, size, given)
+            self._docker.container_for(self._root, wanted, self._box + room, given)
         )
         for each in archives:
             each.seek(0)
         await container.fill(archives)
         return container
 
-    async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
-        """What the box is filled with."""
+    async def _archives(self, run: Run, stack: AsyncExitStack) -> tuple[list[IO[bytes]], int]:
+        """What the box is filled with, and the bytes that it needs for the tree and the run's own files."""
+        room = rules.room(len(file.content) for file in run.files)
         if not run.tree:
-            return [archive.pack(together(self._files, run.files))]
+            return [archive.pack(together(self._files, run.files))], room
         tree = run.tree.folder
-        if run.files and await self._may_meet(run.files, run.tree):
+        if run.tree not in self._seen:
+            self._seen[run.tree] = await trio.to_thread.run_sync(archive.look, tree)
+        seen = self._seen[run.tree]
+        of_tree = seen.room
+        if not seen.tops.isdisjoint(file.name.partition("/")[0] for file in run.files):
             tree = _new_file(stack)
             with tree.open("wb") as into:
-                await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
-        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
-
-    async def _may_meet(self, files: Sequence[File], tree: Tree) -> bool:
-        """Whether files may stand where the tree has something. The tests of a submission have one tree."""
-        if tree not in self._tops:
-            self._tops[tree] = await trio.to_thread.run_sync(archive.tops, tree.folder)
-        return not self._tops[tree].isdisjoint(file.name.partition("/")[0] for file in files)
+                of_tree = await trio.to_thread.run_sync(
+                    archive.without, run.tree.folder, run.files, into
+                )
+        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))], room + of_tree
 
 
 def _new_file(until: ExitStack | AsyncExitStack) -> Path:
