@@ -113,6 +113,22 @@ async def test_a_container_shows_nothing_of_the_machine(docker_engine: Reached) 
     ]
 
 
+async def test_a_container_shows_nothing_of_a_kernel_that_is_newer_than_our_list(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which lists nothing here."""
+    listed = [each for each in occd.sandbox.docker.covered_paths() if not each.startswith("/sys/")]
+    monkeypatch.setattr(occd.sandbox.docker, "covered_paths", lambda: listed)
+    async with opened(docker_engine) as lab:
+        ran = await lab.python(
+            """
+            seen = [os.path.join(at, name) for at, _, names in os.walk("/sys") for name in names]
+            print(len(seen) > 0, [each for each in seen if not each.startswith("/sys/fs/cgroup/")])
+            """
+        )
+    assert ran.stdout == b"True []\n"
+
+
 async def test_init_is_not_the_programs_to_slow_down_limit_or_read(docker_engine: Reached) -> None:
     """It has the program's user, and shares its container."""
     async with opened(docker_engine) as lab:

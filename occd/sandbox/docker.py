@@ -69,13 +69,21 @@ _UNBOUNDED = (
 _EXAMINE = f"""\
 read up idle < /proc/uptime
 while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
-if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
-echo "$up $real $open"
+init=closed spaces=refused shown=
+if (: < /proc/1/fd/0) 2> /dev/null; then init=open; fi
+if unshare --user true 2> /dev/null; then spaces=made; fi
+for each in /sys/*/ /sys/fs/*/; do
+    case $each in /sys/fs/ | /sys/fs/cgroup/) continue; esac
+    set -- "$each"*
+    if [ -e "$1" ]; then shown="$shown ${{each%/}}"; fi
+done
+echo "$up $real $init $spaces$shown"
 read go
 dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
 """
-"""Tells for how long its kernel has been up, its user, and whether it can open a file of init. Then takes
-more memory than it may, when it is told to."""
+"""Tells for how long its kernel has been up, its user, whether it can open a file of init, whether it can
+make a user namespace, and what it sees in /sys but control groups. Then takes more memory than it may, when
+it is told to."""
 
 
 class _Cell:
@@ -248,7 +256,7 @@ class _Docker:
                 send.send_nowait(b"go\n")
 
         argv = ["/bin/sh", "-c", _EXAMINE]
-        run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
+        run = Run(argv, (), _TRIAL, Sink(_TRIAL.output, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
         container = await self._first_container()
         outcome: Outcome | None = None
@@ -264,7 +272,7 @@ class _Docker:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await self._end(container)
         try:
-            up, user, *opened = told.decode().split()
+            up, user, reached, spaces, *shown = told.decode().split()
             up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
@@ -280,7 +288,8 @@ class _Docker:
             root: replace(
                 wall,
                 one_terminal=not own_kernel,  # it would not know the machine's terminals
-                init_is_root=bool(opened),
+                init_is_root=reached == "open" or (own_kernel and spaces == "made"),
+                masked=[*wall.masked, *([] if own_kernel else shown)],
                 bounds=wall.bounds if updates else _around(self._usual_memory()),
             )
             for root, wall in self._walls.items()
