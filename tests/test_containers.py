@@ -1,5 +1,7 @@
 """What containers promise, by an engine of the tests' own."""
 
+import os
+import resource
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,13 +12,13 @@ import docker
 import pytest
 import trio
 from engine import Reached
-from sandboxed import PYTHON, SHORT, Feed, Lab, honest_share
+from sandboxed import PYTHON, SHORT, Feed, Lab, honest_share, run_in
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
 import occd.sandbox.engine
 from occd.config import Config, ExecuteConfig, SandboxConfig
-from occd.errors import SandboxUnavailable
+from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File
 from occd.sandbox import Collect, Run, Sink, open_sandbox
 from occd.sandbox.cgroup import find_mount
@@ -259,6 +261,27 @@ async def test_what_waits_in_sockets_is_told_where_nobody_bounds_it(
         assert any(
             "TCP and UDP sockets counts for nobody" in line for line in lab.sandbox.isolation
         )
+
+
+@pytest.mark.skipif(not find_mount("cgroup", "memory"), reason="cgroup v2 counts it as memory")
+async def test_a_program_whose_sockets_cannot_be_bounded_any_more_is_not_run(
+    docker_engine: Reached,
+) -> None:
+    """As where occd has no descriptor left."""
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with opened(docker_engine) as lab, lab.cell() as cell:
+        sandbox: Any = lab.sandbox
+        with trio.fail_after(60):
+            await run_in(cell, ["/bin/true"])
+            while not sandbox._ready:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        os.close(lowest := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            with pytest.raises(SandboxFailed, match=r"cannot be bounded: .*Too many open files"):
+                await run_in(cell, ["/bin/true"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def test_a_kernel_without_ipv6_runs_programs_without_it(

@@ -111,8 +111,7 @@ class _Cell:
             container = await self._filled(archives, wanted, room, given, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
-            if self._docker.sockets:
-                self._docker.sockets.hold(container.id, run.limits.memory)
+            self._docker.hold_sockets(container, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
             outcome, trace = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
@@ -209,7 +208,7 @@ class _Docker:
         self._weighing = trio.Lock()
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
-        self.sockets: SocketBounds | None = None
+        self._sockets: SocketBounds | None = None
         self._sockets_unbounded = False
         self.holds: Holds = ()
         self.languages = load_languages()
@@ -263,8 +262,10 @@ class _Docker:
         with send, stdin:
             try:
                 updates = await self._updates(container)
-                self.sockets = find_socket_bounds(container.id)
-                held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
+                if sockets := find_socket_bounds(container.id):
+                    with suppress(OSError):  # this process may not
+                        sockets.hold(container.id, _TRIAL_BOUNDS.memory)
+                        self._sockets = sockets
                 outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
@@ -283,7 +284,7 @@ class _Docker:
         bounded = gives.memory and not took_all and await container.ran_out()
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         self.limits_stay = not updates
-        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not held
+        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not self._sockets
         self._walls = {
             root: replace(
                 wall,
@@ -353,6 +354,15 @@ class _Docker:
             return bounds(run.limits, box, traced=run.trace)
         memory = run.limits.memory + box
         return _around(memory) if memory > self._usual_memory() else None
+
+    def hold_sockets(self, container: Container, memory: int) -> None:
+        """Where this was found to be possible, no program runs without."""
+        if self._sockets:
+            try:
+                self._sockets.hold(container.id, memory)
+            except OSError as error:
+                message = f"the data in a container's sockets cannot be bounded: {error}"
+                raise SandboxFailed(message) from error
 
     @asynccontextmanager
     async def interactive(self, container: Container) -> AsyncIterator[None]:
