@@ -613,9 +613,11 @@ async def _image(engine: Engine, root: str) -> str:
             f"the image occd/{root} is for {image.architecture}, and the engine for {wanted}",
             remedy(root),
         )
-    if (given_by := image.labels.get(VERSION, __version__)) != __version__:
+    version = image.labels.get(VERSION)
+    if version != __version__ and (version or LABEL in image.labels):
+        by = f"occd {version}" if version else "an older occd"
         raise SandboxUnavailable(
-            f"the image occd/{root} was given to Docker by occd {given_by}, and this is {__version__}",
+            f"the image occd/{root} was given to Docker by {by}, and this is {__version__}",
             f"Give Docker the image anew, as root: {again(root)}",
         )
     return image.id
