@@ -560,9 +560,10 @@ static int reap(struct run *run, int *ended) {
     return count;
 }
 
-/* To the program's group, as a terminal would. The program leads its session, so it cannot leave the group. */
+/* To the program's group, as a terminal would. The program leads its session, so it cannot leave the group. Before its
+ * setsid() the group is not there, and the program is alone. */
 static void send_signal(pid_t program, int number) {
-    kill(-program, number);
+    if (kill(-program, number) != 0) kill(program, number);
 }
 
 static uint64_t used_cpu_ns(const struct run *run) {
