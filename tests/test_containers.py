@@ -23,6 +23,7 @@ from occd.model import File
 from occd.sandbox import Collect, Run, Sink, open_sandbox
 from occd.sandbox.cgroup import find_mount
 from occd.sandbox.engine import LABEL, Engine
+from occd.sandbox.rootfs import covered_paths
 
 
 @asynccontextmanager
@@ -119,7 +120,7 @@ async def test_a_container_shows_nothing_of_a_kernel_that_is_newer_than_our_list
     docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which lists nothing here."""
-    listed = [each for each in occd.sandbox.docker.covered_paths() if not each.startswith("/sys/")]
+    listed = [each for each in covered_paths() if not each.startswith("/sys/")]
     monkeypatch.setattr(occd.sandbox.docker, "covered_paths", lambda: listed)
     async with opened(docker_engine) as lab:
         ran = await lab.python(
