@@ -116,7 +116,7 @@ except OSError: pass
 @pytest.mark.parametrize(
     "fill",
     [
-        "for number in range(15_000): open(f'{number}', 'w').write('x')",
+        "for number in range(8_000): open(f'{number}', 'w').write('x')",
         "for number in range(20_000): os.symlink('\u00e4' * 100, f'{number}')",
     ],
 )
