@@ -2,10 +2,10 @@
 
 Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
 cell takes a container of its image for each run. The images share the containers that stand ready, by use.
-Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours that has no name.
+Files come as a stream (`archive.py`). A tree is the stream of a box, and is kept in a file of ours that has
+no name.
 """
 
-import io
 import secrets
 import tempfile
 from collections import Counter
@@ -44,8 +44,10 @@ _TMPFS = "rw,exec,nosuid,nodev"
 _MORE_MAX = 16 * 2**20
 """A container that stands ready has so much room for a tree and the run's own files, beside the box. A
 program may use the rest of it, too."""
-_PACKED_MAX = 6 * BOX_BYTES
-"""More, beside a box, than the files and names that `tidy.c` lets through can take."""
+_FILES = 2 * INODES
+"""The most files of a box that is made for a run: those of a tree, and as many of the run's own."""
+_ENTRY_BYTES = 512
+"""More than an entry of a stream takes, with its name and a short link."""
 _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
@@ -85,8 +87,6 @@ class _Cell:
         self._root = root
         self._files = files
         self._trees = trees
-        self._tops: dict[Tree, frozenset[str]] = {}
-        """The names in the box itself, of each tree that was looked through."""
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -94,10 +94,11 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as stack:
-            archives = await self._archives(run, stack)
-            size = sum(_size(each) for each in archives)
-            wanted = self._docker.bounds(run, size)
-            container = await self._filled(archives, wanted, run, stack)
+            archives = self._archives(run, stack)
+            box = self._box + rules.room(len(file.content) for file in run.files)
+            if run.tree:
+                box += archive.size(archives[1]).room
+            container, wanted = await self._filled(archives, box, run, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
             if self._docker.sockets:
@@ -107,7 +108,7 @@ class _Cell:
             if (run.keep or run.collect) and not container.gone:
                 packed = _new_file(self._trees if run.keep else stack)
                 with packed.open("wb") as into:
-                    await container.pack(into, _PACKED_MAX + self._box)
+                    await container.pack(into, _most(max(box, BOX_BYTES + _MORE_MAX)))
                 if run.collect:
                     collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
@@ -115,19 +116,14 @@ class _Cell:
         return Ended(outcome, kept, collected, trace)
 
     async def _filled(
-        self,
-        archives: Sequence[IO[bytes]],
-        wanted: Bounds | None,
-        run: Run,
-        stack: AsyncExitStack,
-    ) -> Container:
-        """A container whose box has these files. The box of a container that stands ready has the usual
-        size, and room for a small tree. A smaller box, or one for more, is in a container that is made for
-        it, and has exactly its size."""
-        given = sum(_size(each) for each in archives)
-        more = _size(archives[1]) if run.tree else 0
-        more += rules.room(len(file.content) for file in run.files)
-        if BOX_BYTES <= self._box <= BOX_BYTES + _MORE_MAX - more:
+        self, archives: Sequence[IO[bytes]], box: int, run: Run, stack: AsyncExitStack
+    ) -> tuple[Container, Bounds | None]:
+        """A container whose box has these files, and room for so many bytes, and what the run needs of it.
+        The box of a container that stands ready has the usual size, and room for a small tree. A smaller box,
+        or one for more, is in a container that is made for it, and has exactly its size."""
+        given = sum(archive.size(each).memory for each in archives)
+        wanted = self._docker.bounds(run, given)
+        if self._box >= BOX_BYTES and box <= BOX_BYTES + _MORE_MAX:
             place = await stack.enter_async_context(AsyncExitStack())
             try:
                 container = await place.enter_async_context(
@@ -137,46 +133,32 @@ class _Cell:
             except NoRoom:  # for so many names
                 await place.aclose()
             else:
-                return container
-        size = self._box + rules.room(len(file.content) for file in run.files)
-        if run.tree:
-            size += await trio.to_thread.run_sync(archive.room, archives[1])
+                return container, wanted
         container = await stack.enter_async_context(
-            self._docker.container_for(self._root, wanted, size, given)
+            self._docker.container_for(self._root, wanted, box, given)
         )
         for each in archives:
             each.seek(0)
         await container.fill(archives)
-        return container
+        return container, wanted
 
-    async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
-        """What the box is filled with."""
+    def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
+        """What the box is filled with. What comes first stays."""
         if not run.tree:
             return [archive.pack(together(self._files, run.files))]
-        tree = run.tree.folder
-        if run.files and await self._may_meet(run.files, run.tree):
-            tree = _new_file(stack)
-            with tree.open("wb") as into:
-                await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
-        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
+        return [archive.pack(run.files), stack.enter_context(run.tree.folder.open("rb"))]
 
-    async def _may_meet(self, files: Sequence[File], tree: Tree) -> bool:
-        """Whether files may stand where the tree has something. The tests of a submission have one tree."""
-        if tree not in self._tops:
-            self._tops[tree] = await trio.to_thread.run_sync(archive.tops, tree.folder)
-        return not self._tops[tree].isdisjoint(file.name.partition("/")[0] for file in files)
+
+def _most(box: int) -> int:
+    """More bytes than the stream of a box of this size can have, whose kernel holds its size and number of
+    files: gVisor's holds neither."""
+    return box + box // 128 + _FILES * _ENTRY_BYTES
 
 
 def _new_file(until: ExitStack | AsyncExitStack) -> Path:
     """It has no name, so that it goes with this process, however the process ends."""
     file = until.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     return Path(f"/proc/self/fd/{file.fileno()}")
-
-
-def _size(archive: IO[bytes]) -> int:
-    size = archive.seek(0, io.SEEK_END)
-    archive.seek(0)
-    return size
 
 
 class _Docker:
@@ -488,7 +470,7 @@ def _box(size: int, files: int) -> str:
 def _with_box(wall: Wall, bounds: Bounds, size: int, given: int) -> Wall:
     """With memory to fill a box of this size with what is given, and processes for the runtime's start."""
     memory = max(bounds.memory, wall.bounds.memory) + given + 2 * BOX_BYTES
-    return replace(wall, box=_box(size, 2 * INODES), bounds=Bounds(memory, wall.bounds.processes))
+    return replace(wall, box=_box(size, _FILES), bounds=Bounds(memory, wall.bounds.processes))
 
 
 def _around(memory: int) -> Bounds:
