@@ -121,6 +121,22 @@ except OSError: pass
             assert await seen(lab, fill, look, *given) == b"1048576\n"
 
 
+@pytest.mark.parametrize(
+    "fill",
+    [
+        "for number in range(15_000): open(f'{number}', 'w').write('x')",
+        "for number in range(20_000): os.symlink('\u00e4' * 100, f'{number}')",
+    ],
+)
+async def test_a_run_has_its_box_beside_all_pages_of_its_tree(
+    docker_engine: Reached, fill: str
+) -> None:
+    """Small files and long links take more of the box than their bytes and characters."""
+    look = "print(open('mine', 'wb', 0).write(b'x' * (1 << 20) * 64))"
+    async with opened(docker_engine) as lab:
+        assert await seen(lab, f"import os\n{fill}", look) == b"%d\n" % (64 << 20)
+
+
 async def test_times_of_any_age_reach_the_run(docker_engine: Reached) -> None:
     times = """
 import os

@@ -21,7 +21,8 @@ import trio
 from occd import __version__, rules
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
-from occd.images.docker import VERSION, again
+from occd.images.docker import LABEL, VERSION, again
+from occd.images.users import AT_ONCE
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
@@ -48,6 +49,8 @@ _FILES = 2 * INODES
 """The most files of a box that is made for a run: those of a tree, and as many of the run's own."""
 _ENTRY_BYTES = 512
 """More than an entry of a stream takes, with its name and a short link."""
+_USERS_LEFT = 16
+"""So many users are left for containers that are needed at once: none is made to stand ready meanwhile."""
 _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
@@ -68,13 +71,21 @@ _UNBOUNDED = (
 _EXAMINE = f"""\
 read up idle < /proc/uptime
 while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
-if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
-echo "$up $real $open"
+init=closed spaces=refused shown=
+if (: < /proc/1/fd/0) 2> /dev/null; then init=open; fi
+if unshare --user true 2> /dev/null; then spaces=made; fi
+for each in /sys/*/ /sys/fs/*/; do
+    case $each in /sys/fs/ | /sys/fs/cgroup/) continue; esac
+    set -- "$each"*
+    if [ -e "$1" ]; then shown="$shown ${{each%/}}"; fi
+done
+echo "$up $real $init $spaces$shown"
 read go
 dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
 """
-"""Tells for how long its kernel has been up, its user, and whether it can open a file of init. Then takes
-more memory than it may, when it is told to."""
+"""Tells for how long its kernel has been up, its user, whether it can open a file of init, whether it can
+make a user namespace, and what it sees in /sys but control groups. Then takes more memory than it may, when
+it is told to."""
 
 
 class _Cell:
@@ -101,8 +112,7 @@ class _Cell:
             container, wanted = await self._filled(archives, box, run, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
-            if self._docker.sockets:
-                self._docker.sockets.hold(container.id, run.limits.memory)
+            self._docker.hold_sockets(container, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
             outcome, trace = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
@@ -176,13 +186,15 @@ class _Docker:
         self._ready: list[tuple[str, Container]] = []
         """The first has been waiting for the longest time."""
         self._making = 0
+        self._users = trio.Semaphore(AT_ONCE)
+        """Those that no container of ours has."""
         self._closing = False
         self._came = trio.Condition()
         self._interactive: set[Container] = set()
         self._weighing = trio.Lock()
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
-        self.sockets: SocketBounds | None = None
+        self._sockets: SocketBounds | None = None
         self._sockets_unbounded = False
         self.holds: Holds = ()
         self.languages = load_languages()
@@ -229,15 +241,17 @@ class _Docker:
                 send.send_nowait(b"go\n")
 
         argv = ["/bin/sh", "-c", _EXAMINE]
-        run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
+        run = Run(argv, (), _TRIAL, Sink(_TRIAL.output, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
         container = await self._first_container()
         outcome: Outcome | None = None
         with send, stdin:
             try:
                 updates = await self._updates(container)
-                self.sockets = find_socket_bounds(container.id)
-                held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
+                if sockets := find_socket_bounds(container.id):
+                    with suppress(OSError):  # this process may not
+                        sockets.hold(container.id, _TRIAL_BOUNDS.memory)
+                        self._sockets = sockets
                 outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
@@ -245,7 +259,7 @@ class _Docker:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await self._end(container)
         try:
-            up, user, *opened = told.decode().split()
+            up, user, reached, spaces, *shown = told.decode().split()
             up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
@@ -256,12 +270,13 @@ class _Docker:
         bounded = gives.memory and not took_all and await container.ran_out()
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         self.limits_stay = not updates
-        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not held
+        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not self._sockets
         self._walls = {
             root: replace(
                 wall,
                 one_terminal=not own_kernel,  # it would not know the machine's terminals
-                init_is_root=bool(opened),
+                init_is_root=reached == "open" or (own_kernel and spaces == "made"),
+                masked=[*wall.masked, *([] if own_kernel else shown)],
                 bounds=wall.bounds if updates else _around(self._usual_memory()),
             )
             for root, wall in self._walls.items()
@@ -325,6 +340,15 @@ class _Docker:
             return bounds(run.limits, box, traced=run.trace)
         memory = run.limits.memory + box
         return _around(memory) if memory > self._usual_memory() else None
+
+    def hold_sockets(self, container: Container, memory: int) -> None:
+        """Where this was found to be possible, no program runs without."""
+        if self._sockets:
+            try:
+                self._sockets.hold(container.id, memory)
+            except OSError as error:
+                message = f"the data in a container's sockets cannot be bounded: {error}"
+                raise SandboxFailed(message) from error
 
     @asynccontextmanager
     async def interactive(self, container: Container) -> AsyncIterator[None]:
@@ -391,9 +415,12 @@ class _Docker:
 
     async def _end(self, container: Container) -> None:
         container.close()
-        if not self.pulse.problem:
-            with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
-                await self._engine.remove(container.id)
+        try:
+            if not self.pulse.problem:
+                with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
+                    await self._engine.remove(container.id)
+        finally:
+            self._users.release()
 
     def _take(self, root: str) -> Container | None:
         self._prune()
@@ -405,7 +432,12 @@ class _Docker:
 
     async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            made = await self._engine.start(wall, [INIT, "relay"])
+            await self._take_user()
+            try:
+                made = await self._engine.start(wall, [INIT, "relay"])
+            except BaseException:
+                self._users.release()
+                raise
             container = Container(self._engine, made, wall.bounds)
             try:
                 await container.ready()
@@ -416,9 +448,17 @@ class _Docker:
             self._nursery.start_soon(container.beat)
             return container
 
+    async def _take_user(self) -> None:
+        """Those that stand ready, of another image or with another box, make room for who needs one now."""
+        if not self._users.value and self._ready:
+            self._nursery.start_soon(self._end, self._ready.pop(0)[1])
+        await self._users.acquire()
+
     async def _prepare(self, root: str) -> None:
         """Replace a container that was taken. When none had stood ready, there is one more of this image now,
         and one fewer of an image that is used less."""
+        if self._users.value <= _USERS_LEFT:
+            return
         if len(self._ready) + self._making >= self._keep:
             spare = self._spare(root)
             if not spare:
@@ -559,9 +599,11 @@ async def _image(engine: Engine, root: str) -> str:
             f"the image occd/{root} is for {image.architecture}, and the engine for {wanted}",
             remedy(root),
         )
-    if (given_by := image.labels.get(VERSION, __version__)) != __version__:
+    version = image.labels.get(VERSION)
+    if version != __version__ and (version or LABEL in image.labels):
+        by = f"occd {version}" if version else "an older occd"
         raise SandboxUnavailable(
-            f"the image occd/{root} was given to Docker by occd {given_by}, and this is {__version__}",
+            f"the image occd/{root} was given to Docker by {by}, and this is {__version__}",
             f"Give Docker the image anew, as root: {again(root)}",
         )
     return image.id
