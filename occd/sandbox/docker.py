@@ -2,10 +2,10 @@
 
 Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
 cell takes a container of its image for each run. The images share the containers that stand ready, by use.
-Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours that has no name.
+Files come as a stream (`archive.py`). A tree is the stream of a box, and is kept in a file of ours that has
+no name.
 """
 
-import io
 import secrets
 import tempfile
 from collections import Counter
@@ -45,8 +45,10 @@ _TMPFS = "rw,exec,nosuid,nodev"
 _MORE_MAX = 16 * 2**20
 """A container that stands ready has so much room for a tree and the run's own files, beside the box. A
 program may use the rest of it, too."""
-_PACKED_MAX = 6 * BOX_BYTES
-"""More, beside a box, than the files and names that `tidy.c` lets through can take."""
+_FILES = 2 * INODES
+"""The most files of a box that is made for a run: those of a tree, and as many of the run's own."""
+_ENTRY_BYTES = 512
+"""More than an entry of a stream takes, with its name and a short link."""
 _USERS_LEFT = 16
 """So many users are left for containers that are needed at once: none is made to stand ready meanwhile."""
 _SHARES_MIN = 2
@@ -96,8 +98,6 @@ class _Cell:
         self._root = root
         self._files = files
         self._trees = trees
-        self._seen: dict[Tree, archive.Seen] = {}
-        """Of the trees that were looked through. The tests of a submission have one tree."""
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -105,10 +105,11 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as stack:
-            archives, room = await self._archives(run, stack)
-            given = max(room, sum(_size(each) for each in archives))
-            wanted = self._docker.bounds(run, given)
-            container = await self._filled(archives, wanted, room, given, stack)
+            archives = self._archives(run, stack)
+            box = self._box + rules.room(len(file.content) for file in run.files)
+            if run.tree:
+                box += archive.size(archives[1]).room
+            container, wanted = await self._filled(archives, box, run, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
             self._docker.hold_sockets(container, run.limits.memory)
@@ -117,7 +118,7 @@ class _Cell:
             if (run.keep or run.collect) and not container.gone:
                 packed = _new_file(self._trees if run.keep else stack)
                 with packed.open("wb") as into:
-                    await container.pack(into, _PACKED_MAX + self._box)
+                    await container.pack(into, _most(max(box, BOX_BYTES + _MORE_MAX)))
                 if run.collect:
                     collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
@@ -125,17 +126,14 @@ class _Cell:
         return Ended(outcome, kept, collected, trace)
 
     async def _filled(
-        self,
-        archives: Sequence[IO[bytes]],
-        wanted: Bounds | None,
-        room: int,
-        given: int,
-        stack: AsyncExitStack,
-    ) -> Container:
-        """A container whose box has these files, which take `room` of it. The box of a container that stands
-        ready has the usual size, and room for a small tree. A smaller box, or one for more, is in a container
-        that is made for it, and has exactly its size."""
-        if BOX_BYTES <= self._box <= BOX_BYTES + _MORE_MAX - room:
+        self, archives: Sequence[IO[bytes]], box: int, run: Run, stack: AsyncExitStack
+    ) -> tuple[Container, Bounds | None]:
+        """A container whose box has these files, and room for so many bytes, and what the run needs of it.
+        The box of a container that stands ready has the usual size, and room for a small tree. A smaller box,
+        or one for more, is in a container that is made for it, and has exactly its size."""
+        given = sum(archive.size(each).memory for each in archives)
+        wanted = self._docker.bounds(run, given)
+        if self._box >= BOX_BYTES and box <= BOX_BYTES + _MORE_MAX:
             place = await stack.enter_async_context(AsyncExitStack())
             try:
                 container = await place.enter_async_context(
@@ -145,44 +143,32 @@ class _Cell:
             except NoRoom:  # for so many names
                 await place.aclose()
             else:
-                return container
+                return container, wanted
         container = await stack.enter_async_context(
-            self._docker.container_for(self._root, wanted, self._box + room, given)
+            self._docker.container_for(self._root, wanted, box, given)
         )
         for each in archives:
             each.seek(0)
         await container.fill(archives)
-        return container
+        return container, wanted
 
-    async def _archives(self, run: Run, stack: AsyncExitStack) -> tuple[list[IO[bytes]], int]:
-        """What the box is filled with, and the bytes that it needs for the tree and the run's own files."""
-        room = rules.room(len(file.content) for file in run.files)
+    def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
+        """What the box is filled with. What comes first stays."""
         if not run.tree:
-            return [archive.pack(together(self._files, run.files))], room
-        tree = run.tree.folder
-        if run.tree not in self._seen:
-            self._seen[run.tree] = await trio.to_thread.run_sync(archive.look, tree)
-        seen = self._seen[run.tree]
-        of_tree = seen.room
-        if not seen.tops.isdisjoint(file.name.partition("/")[0] for file in run.files):
-            tree = _new_file(stack)
-            with tree.open("wb") as into:
-                of_tree = await trio.to_thread.run_sync(
-                    archive.without, run.tree.folder, run.files, into
-                )
-        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))], room + of_tree
+            return [archive.pack(together(self._files, run.files))]
+        return [archive.pack(run.files), stack.enter_context(run.tree.folder.open("rb"))]
+
+
+def _most(box: int) -> int:
+    """More bytes than the stream of a box of this size can have, whose kernel holds its size and number of
+    files: gVisor's holds neither."""
+    return box + box // 128 + _FILES * _ENTRY_BYTES
 
 
 def _new_file(until: ExitStack | AsyncExitStack) -> Path:
     """It has no name, so that it goes with this process, however the process ends."""
     file = until.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     return Path(f"/proc/self/fd/{file.fileno()}")
-
-
-def _size(archive: IO[bytes]) -> int:
-    size = archive.seek(0, io.SEEK_END)
-    archive.seek(0)
-    return size
 
 
 class _Docker:
@@ -524,7 +510,7 @@ def _box(size: int, files: int) -> str:
 def _with_box(wall: Wall, bounds: Bounds, size: int, given: int) -> Wall:
     """With memory to fill a box of this size with what is given, and processes for the runtime's start."""
     memory = max(bounds.memory, wall.bounds.memory) + given + 2 * BOX_BYTES
-    return replace(wall, box=_box(size, 2 * INODES), bounds=Bounds(memory, wall.bounds.processes))
+    return replace(wall, box=_box(size, _FILES), bounds=Bounds(memory, wall.bounds.processes))
 
 
 def _around(memory: int) -> Bounds:
