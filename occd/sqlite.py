@@ -49,6 +49,7 @@ _PATIENCE_S = 0.005
 _PLACE_EVERY_S = 0.1
 _INSPECT_EVERY_S = 60.0
 _ROOM_LEFT = 2**26
+_END_S = 10.0
 _INSPECT_S = 1.0
 """The longest time of an inspection. Of a file that takes longer, only a part is inspected."""
 
@@ -294,10 +295,15 @@ class Database:
                     sending.cancel()
         finally:
             self._writes.put([])  # the end
-            with trio.CancelScope(shield=True):  # the writer ends after a last commit: milliseconds
-                await trio.to_thread.run_sync(self._writer.join)
+            # The writer ends after a last commit: milliseconds. On a dead disk threads may not end at all.
+            with trio.move_on_after(_END_S, shield=True) as waiting:
+                await trio.to_thread.run_sync(self._writer.join, abandon_on_cancel=True)
                 await self._left_reads_over()
-            for reader in self._readers:
+            if waiting.cancelled_caught:
+                log.error(
+                    "the data folder does not answer", reason="ended without its last threads"
+                )
+            for reader in self._readers:  # no thread has it
                 _close(reader)
 
     async def _left_reads_over(self) -> None:

@@ -34,10 +34,13 @@ from occd.model import File, Stream
 from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
 from occd.sandbox.doctor import examine
+from occd.sandbox.program import _ANSWER_S
 
 pytestmark = [pytest.mark.promise, pytest.mark.contract]
 
 MIB = 2**20
+SOONER = 6
+"""So many times, because the program may be quicker."""
 
 
 def ending(outcome: Ran) -> tuple[int | None, str | None, str | None]:
@@ -216,6 +219,28 @@ async def test_a_signal_reaches_the_programs_children_as_from_a_terminal(lab: La
         signal.SIGINT,
     )
     assert outcome.stdout == b"ready\n-2\n", outcome
+
+
+@pytest.mark.core
+async def test_a_signal_that_was_there_before_the_program_reaches_it(lab: Lab) -> None:
+    async with lab.cell() as cell:
+        for _ in range(SOONER):
+            send, signals = trio.open_memory_channel[int](1)
+            with send, signals:
+                send.send_nowait(signal.SIGTERM)
+                ran = await run_in(cell, ["/bin/sleep", "60"], feed=Feed(signals=signals))
+            assert ending(ran) == (None, "SIGTERM", None)
+
+
+@pytest.mark.core
+async def test_a_program_that_was_stopped_before_it_began_ends_at_once(lab: Lab) -> None:
+    async with lab.cell() as cell:
+        for _ in range(SOONER):
+            feed = Feed()
+            feed.stop.set()
+            ran = await run_in(cell, ["/bin/sleep", "60"], feed=feed)
+            assert ending(ran) == (None, "SIGKILL", None)
+            assert ran.wall_time < _ANSWER_S  # else init had to be killed
 
 
 async def test_a_program_in_a_session_of_its_own_gets_its_signals_too(lab: Lab) -> None:

@@ -209,6 +209,20 @@ async def test_the_file_is_closed_with_the_last_read_that_was_left(tmp_path: Pat
     assert not [path for path in open_descriptors().values() if path.startswith(f"{tmp_path}/")]
 
 
+async def test_a_read_that_never_ends_does_not_keep_the_process_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a disk that has died."""
+    monkeypatch.setattr("occd.sqlite._END_S", 0.2)
+    hold = Hold()
+    with trio.fail_after(SOON_S / 2):
+        async with open_database(tmp_path) as database:
+            with trio.move_on_after(0.05):
+                await database.read(hold.work)
+    assert "the data folder does not answer" in capsys.readouterr().out
+    hold.let_go()
+
+
 # a full disk
 
 
