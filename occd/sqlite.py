@@ -49,6 +49,7 @@ _PATIENCE_S = 0.005
 _PLACE_EVERY_S = 0.1
 _INSPECT_EVERY_S = 60.0
 _ROOM_LEFT = 2**26
+_CLOSE_S = 10.0
 _INSPECT_S = 1.0
 """The longest time of an inspection. Of a file that takes longer, only a part is inspected."""
 
@@ -85,6 +86,7 @@ class Database:
         self._inspected_at = time.monotonic()
         self._placed_at = 0.0
         self._damage: DataFileDamaged | None = None
+        self._closed = False
         self._readers: list[sqlite3.Connection] = []
         self._reading = Trouble("the data folder cannot be read")
         self._writing = Trouble("the data folder cannot be written")
@@ -198,7 +200,9 @@ class Database:
             self._reading.over()
             return found
         finally:
-            if connection is not None:
+            if self._closed:
+                _close(connection)
+            elif connection is not None:
                 self._readers.append(connection)
 
     def _reader(self) -> sqlite3.Connection:
@@ -294,9 +298,13 @@ class Database:
                     sending.cancel()
         finally:
             self._writes.put([])  # the end
-            with trio.CancelScope(shield=True):  # the writer ends after a last commit: milliseconds
-                await trio.to_thread.run_sync(self._writer.join)
+            # The writer ends after a last commit: milliseconds. A disk that has died lets no thread end.
+            with trio.move_on_after(_CLOSE_S, shield=True) as scope:
+                await trio.to_thread.run_sync(self._writer.join, abandon_on_cancel=True)
                 await self._left_reads_over()
+            if scope.cancelled_caught:
+                log.error("the data folder does not answer, and is left", path=str(self._file.path))
+            self._closed = True
             for reader in self._readers:
                 _close(reader)
 

@@ -209,6 +209,23 @@ async def test_the_file_is_closed_with_the_last_read_that_was_left(tmp_path: Pat
     assert not [path for path in open_descriptors().values() if path.startswith(f"{tmp_path}/")]
 
 
+async def test_a_read_that_does_not_end_lets_the_database_be_closed_and_closes_the_file_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has died holds it up for ever, and occd shall end when it is told to."""
+    monkeypatch.setattr("occd.sqlite._CLOSE_S", 0.2)
+    hold = Hold()
+    with trio.fail_after(SOON_S / 2):
+        async with open_database(tmp_path) as database, trio.open_nursery() as nursery:
+            nursery.start_soon(database.read, hold.work)
+            await hold.held()
+            nursery.cancel_scope.cancel()
+    hold.let_go()
+    with trio.fail_after(SOON_S):
+        while any(path.startswith(f"{tmp_path}/") for path in open_descriptors().values()):
+            await trio.sleep(0.01)  # noqa: ASYNC110
+
+
 # a full disk
 
 
