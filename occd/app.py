@@ -45,7 +45,7 @@ from occd.roles.execute import Execute
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit
 from occd.roles.ws import Ws
-from occd.sandbox import Sandbox, open_sandbox
+from occd.sandbox import Sandbox, check_sandbox_settings, open_sandbox
 from occd.sqlite import open_database
 from occd.state import State, check_state_settings, open_state
 from occd.supervisor import tell_readiness, tell_stop
@@ -131,6 +131,7 @@ def check_settings(config: Config) -> None:
         )
     check_broker_settings(config)
     check_state_settings(config)
+    check_sandbox_settings(config)
     _provider(config)
 
 

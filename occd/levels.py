@@ -12,10 +12,10 @@ from occd.errors import ConfigError
 
 Kind = Literal["nsjail", "docker"]
 Property = Literal["own-uid", "memory", "cpu", "own-root", "own-kernel"]
-"""own-uid: each job has a user id of the machine that nobody else has. memory: the kernel holds the limits of
-memory, of processes and of CPU time. cpu: the processors are shared by job, however many sessions a job
-starts. own-root: programs see no file of the machine. own-kernel: programs do not call the machine's
-kernel."""
+"""own-uid: each job has a user id of the machine that no other job has, with Docker no other job of its
+engine. memory: the kernel holds the limits of memory, of processes and of CPU time. cpu: the processors are
+shared by job, however many sessions a job starts. own-root: programs see no file of the machine. own-kernel:
+programs do not call the machine's kernel."""
 
 PROPERTIES: tuple[Property, ...] = get_args(Property)
 Holds = tuple[Property, ...]

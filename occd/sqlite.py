@@ -49,7 +49,7 @@ _PATIENCE_S = 0.005
 _PLACE_EVERY_S = 0.1
 _INSPECT_EVERY_S = 60.0
 _ROOM_LEFT = 2**26
-_CLOSE_S = 10.0
+_END_S = 10.0
 _INSPECT_S = 1.0
 """The longest time of an inspection. Of a file that takes longer, only a part is inspected."""
 
@@ -298,14 +298,16 @@ class Database:
                     sending.cancel()
         finally:
             self._writes.put([])  # the end
-            # The writer ends after a last commit: milliseconds. A disk that has died lets no thread end.
-            with trio.move_on_after(_CLOSE_S, shield=True) as scope:
+            # The writer ends after a last commit: milliseconds. On a dead disk threads may not end at all.
+            with trio.move_on_after(_END_S, shield=True) as waiting:
                 await trio.to_thread.run_sync(self._writer.join, abandon_on_cancel=True)
                 await self._left_reads_over()
-            if scope.cancelled_caught:
-                log.error("the data folder does not answer, and is left", path=str(self._file.path))
+            if waiting.cancelled_caught:
+                log.error(
+                    "the data folder does not answer", reason="ended without its last threads"
+                )
             self._closed = True
-            for reader in self._readers:
+            for reader in self._readers:  # no thread has it
                 _close(reader)
 
     async def _left_reads_over(self) -> None:

@@ -853,13 +853,15 @@ def test_a_look_at_queues_makes_no_data_folder(folder: Path) -> None:
         ("OCCD_REDIS__URL", "http://x", "redis.url"),
         ("OCCD_REDIS", '{"url": "redis://x", "password_file": "/nope"}', "redis.password_file"),
         ("OCCD_LANGUAGES", "cobol", "cobol"),
+        ("OCCD_EXECUTE", '{"slots": 400}', "come to 464; with Docker"),
     ],
 )
 def test_check_config_refuses_what_the_start_would(
     folder: Path, name: str, value: str, word: str
 ) -> None:
     for command in (["check-config"], ["--roles=all", "--listen=127.0.0.1:0"]):
-        assert_refused(occd(*command, cwd=folder, environment={name: value}), word)
+        environment = {name: value, "OCCD_SANDBOX__KIND": "docker"}
+        assert_refused(occd(*command, cwd=folder, environment=environment), word)
 
 
 @pytest.mark.parametrize("server", ["rabbitmq", "redis"])

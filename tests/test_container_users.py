@@ -3,14 +3,17 @@
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
+import trio
 from engine import Reached
-from sandboxed import PYTHON, Lab, run_in, running
+from sandboxed import LONG, PYTHON, Lab, Ran, run_in, running
 from shared_engine import IMAGE
 from test_containers import opened
 from walls import pid_of, uid_of
 
+import occd.sandbox.docker
 import occd.sandbox.engine
 from occd.errors import SandboxUnavailable
 from occd.images.users import CONTAINER_USERS
@@ -89,6 +92,30 @@ async def test_users_are_taken_again_when_their_containers_have_gone(
     async with opened(docker_engine) as lab:
         users = [int((await lab.python("print(os.getuid())")).stdout) for _ in range(30)]
     assert set(users) <= set(few)
+
+
+async def test_containers_that_stand_ready_leave_users_for_those_that_are_needed(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These have another box, so that none that stands ready is taken for them."""
+    monkeypatch.setattr(occd.sandbox.engine, "CONTAINER_USERS", CONTAINER_USERS[:12])
+    monkeypatch.setattr(occd.sandbox.docker, "AT_ONCE", 6)
+    monkeypatch.setattr(occd.sandbox.docker, "_USERS_LEFT", 1)
+    ran: list[Ran] = []
+    async with opened(docker_engine, slots=16) as lab:
+        for _ in range(16):
+            await lab.python("")
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(_sleep_in_a_small_box, lab, ran)
+    assert len(ran) == 6
+    assert all(each.succeeded for each in ran), ran
+
+
+async def _sleep_in_a_small_box(lab: Lab, ran: list[Ran]) -> None:
+    limits = replace(LONG, box=2**20)
+    async with lab.cell(limits=limits) as cell:
+        ran.append(await run_in(cell, ["/bin/sleep", "1"], limits))
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What containers promise, by an engine of the tests' own."""
 
+import os
+import resource
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +13,7 @@ import docker
 import pytest
 import trio
 from engine import Reached
-from sandboxed import PYTHON, SHORT, Feed, Lab, Ran, honest_share
+from sandboxed import PYTHON, SHORT, Feed, Lab, Ran, honest_share, run_in
 from shared_engine import IMAGE
 
 import occd.sandbox.container
@@ -24,6 +26,7 @@ from occd.model import File, Limits
 from occd.sandbox import Collect, Run, Sink, open_sandbox
 from occd.sandbox.cgroup import find_mount
 from occd.sandbox.engine import LABEL, Engine
+from occd.sandbox.rootfs import covered_paths
 
 
 @asynccontextmanager
@@ -114,6 +117,22 @@ async def test_a_container_shows_nothing_of_the_machine(docker_engine: Reached) 
         "/box 80 65536",
         *(f"{name} 64 65536" for name in ("/tmp", "/dev/shm")),
     ]
+
+
+async def test_a_container_shows_nothing_of_a_kernel_that_is_newer_than_our_list(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which lists nothing here."""
+    listed = [each for each in covered_paths() if not each.startswith("/sys/")]
+    monkeypatch.setattr(occd.sandbox.docker, "covered_paths", lambda: listed)
+    async with opened(docker_engine) as lab:
+        ran = await lab.python(
+            """
+            seen = [os.path.join(at, name) for at, _, names in os.walk("/sys") for name in names]
+            print(len(seen) > 0, [each for each in seen if not each.startswith("/sys/fs/cgroup/")])
+            """
+        )
+    assert ran.stdout == b"True []\n"
 
 
 async def test_init_is_not_the_programs_to_slow_down_limit_or_read(docker_engine: Reached) -> None:
@@ -299,6 +318,27 @@ async def test_what_waits_in_sockets_is_told_where_nobody_bounds_it(
         assert any(
             "TCP and UDP sockets counts for nobody" in line for line in lab.sandbox.isolation
         )
+
+
+@pytest.mark.skipif(not find_mount("cgroup", "memory"), reason="cgroup v2 counts it as memory")
+async def test_a_program_whose_sockets_cannot_be_bounded_any_more_is_not_run(
+    docker_engine: Reached,
+) -> None:
+    """As where occd has no descriptor left."""
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with opened(docker_engine) as lab, lab.cell() as cell:
+        sandbox: Any = lab.sandbox
+        with trio.fail_after(60):
+            await run_in(cell, ["/bin/true"])
+            while not sandbox._ready:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        os.close(lowest := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            with pytest.raises(SandboxFailed, match=r"cannot be bounded: .*Too many open files"):
+                await run_in(cell, ["/bin/true"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def test_a_kernel_without_ipv6_runs_programs_without_it(

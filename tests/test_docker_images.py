@@ -35,7 +35,8 @@ exec /usr/bin/python3.11 "$@"
 
 @pytest.fixture(scope="module", autouse=True)
 def made(docker_engine: Reached, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Images `newer`, with one version more; `shellless`, `foreign`, `empty`; `older`, of another occd."""
+    """Images `newer`, with one version more; `shellless`, `foreign`, `empty`; `older` and `oldest`, of
+    another occd."""
     folder = tmp_path_factory.mktemp("images")
     newer = folder / "python3.12"
     newer.write_text(_NEWER)
@@ -52,6 +53,8 @@ def made(docker_engine: Reached, tmp_path_factory: pytest.TempPathFactory) -> No
         docker_engine.docker("import", packed, f"occd/{name}")
     other = "--change=LABEL org.occd.image.version=0.0.1"
     docker_engine.docker("import", other, folder / "empty.tar", "occd/older")
+    oldest = "--change=LABEL org.occd.image=digest"
+    docker_engine.docker("import", oldest, folder / "empty.tar", "occd/oldest")
     docker_engine.docker("save", "--output", folder / "empty.saved", "occd/empty")
     _make_foreign(folder / "empty.saved", folder / "foreign.saved")
     docker_engine.docker("load", "--input", folder / "foreign.saved")
@@ -149,6 +152,7 @@ async def _stand(engine: Reached, wanted: dict[str, int]) -> None:
             "older",
             r"^the image occd/older was given to Docker by occd 0\.0\.1, and .* older --docker --no-build$",
         ),
+        ("oldest", r"^the image occd/oldest was given to Docker by an older occd, and "),
         ("empty", r"^[^\n]*/\.occd-init[^\n]*no such file[^\n]*anew.*occd images empty$"),
         ("shellless", r"^[^\n]*shellless[^\n]*occd images shellless$"),
     ],

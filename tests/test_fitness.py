@@ -129,7 +129,13 @@ CapPrm:	0000000000000000
 CapEff:	0000000000000000
 CapBnd:	0000000000000000
 CapAmb:	0000000000000000
+spaces: refused
 """
+OF_A_CONTAINER = f"""\
+called: box /box
+Uid:	60706	60706	60706	60706
+Gid:	60706	60706	60706	60706
+{PROVEN}"""
 
 
 @pytest.mark.parametrize(
@@ -168,6 +174,7 @@ def test_proof_of_a_jail_that_holds() -> None:
     ("held", "not_held"),
     [
         ("refused: yes", "refused: no"),
+        ("spaces: refused", "spaces: made"),
         ("terminals: none", "terminals: more"),
         ("init: closed", "init: open"),
         ("root: read-only", "root: writable"),
@@ -186,12 +193,35 @@ def test_jail_that_does_not_hold_is_found_out(held: str, not_held: str) -> None:
 
 def test_proof_of_a_container_that_holds() -> None:
     """With the machine's user namespace."""
-    told = PROVEN.replace("user:[1]", str(Path("/proc/self/ns/user").readlink()))
+    told = OF_A_CONTAINER.replace("user:[1]", str(Path("/proc/self/ns/user").readlink()))
     assert unproven_of_container(told, own_kernel=False) == []
-    assert unproven_of_container(told.replace("init: closed", "init: open"), own_kernel=False)
 
 
-def test_a_kernel_of_its_own_is_not_asked_for_namespaces() -> None:
-    told = PROVEN.partition("CapInh")
-    assert unproven_of_container("".join(told[1:]), own_kernel=True) == []
-    assert unproven_of_container(told[0], own_kernel=True)
+@pytest.mark.parametrize(
+    ("held", "not_held"),
+    [
+        ("init: closed", "init: open"),
+        ("Uid:\t60706", "Uid:\t0"),
+        ("called: box", "called: root"),
+        ("spaces: refused", "spaces: made"),
+    ],
+)
+def test_container_that_does_not_hold_is_found_out(held: str, not_held: str) -> None:
+    told = OF_A_CONTAINER.replace(held, not_held)
+    assert len(unproven_of_container(told, own_kernel=False)) == 1
+    assert unproven_of_container("", own_kernel=False)
+
+
+def test_a_kernel_of_its_own_is_asked_for_rights_alone() -> None:
+    """And for the namespaces that it lets a program make, not for those that it has."""
+    asked = ("called", "Uid", "Gid", "Cap", "spaces")
+    lines = OF_A_CONTAINER.splitlines(keepends=True)
+    assert (
+        unproven_of_container(
+            "".join(line for line in lines if line.startswith(asked)), own_kernel=True
+        )
+        == []
+    )
+    for each in asked:
+        told = "".join(line for line in lines if not line.startswith(each))
+        assert unproven_of_container(told, own_kernel=True)

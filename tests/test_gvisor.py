@@ -125,6 +125,25 @@ async def test_a_program_makes_no_namespace_in_which_its_limits_would_not_hold(l
     assert 18 <= int(count) <= 21, ran
 
 
+@pytest.mark.parametrize("lets", ["open init's files", "make namespaces"])
+async def test_namespaces_are_refused_whatever_else_the_kernel_lets_a_program_do(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch, lets: str
+) -> None:
+    """Each makes occd let init be root, whose filter refuses them. What the trial did not find, the proof
+    finds."""
+    script = occd.sandbox.docker._EXAMINE
+    other = "init=open" if lets == "make namespaces" else "spaces=made"
+    monkeypatch.setattr(occd.sandbox.docker, "_EXAMINE", script.replace(other, ":"))
+    async with opened(docker_engine) as lab:
+        assert (await lab.python("syscall(272, 0x10000000)")).stdout == b"EPERM\n"
+    for found in ("init=open", "spaces=made"):
+        script = script.replace(found, ":")
+    monkeypatch.setattr(occd.sandbox.docker, "_EXAMINE", script)
+    with pytest.raises(SandboxUnavailable, match="does not hold: spaces is made, not refused"):
+        async with opened(docker_engine):
+            raise AssertionError("it was opened")
+
+
 async def test_programs_reach_neither_init_nor_its_files(lab: Lab) -> None:
     ran = await lab.python(
         """

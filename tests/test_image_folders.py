@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,15 +270,33 @@ def test_who_builds_nothing_needs_no_right_to_build() -> None:
     )
 
 
-def test_images_in_a_folder_that_this_user_may_not_enter_are_told_in_a_line(tmp_path: Path) -> None:
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder that all users may enter, as pytest's may not be."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize(
+    ("closed", "mode", "named"),
+    [
+        ("", 0o700, "images"),
+        ("images", 0o711, "images"),
+        ("images/debian-12/image.json", 0o600, "images/debian-12/image.json"),
+    ],
+)
+def test_images_at_which_this_user_may_not_look_are_told_in_a_line(
+    everybodys: Path, closed: str, mode: int, named: str
+) -> None:
     """As after `sudo make images` in a fresh clone, whose data folder is root's then."""
-    plant(tmp_path / FOLDER / "debian-12", "")
-    tmp_path.chmod(0o700)
-    told = f"images: {tmp_path}/images cannot be read by this user: look as the owner of {tmp_path}, or"
+    plant(everybodys / FOLDER / "debian-12", "")
+    (everybodys / closed).chmod(mode)
+    told = f"images: {everybodys}/{named} cannot be read by this user: look as the owner of {everybodys}, or"
     told += " as root"
-    code, said = occd("--data-dir", tmp_path, "images", "--list", before=NOBODY)
+    code, said = occd("--data-dir", everybodys, "images", "--list", before=NOBODY)
     assert (code, said) == (125, f"occd: {told}\n")
-    _, said = occd("--data-dir", tmp_path, "doctor", before=NOBODY)
+    _, said = occd("--data-dir", everybodys, "doctor", before=NOBODY)
     assert f"weak  {told}\n" in said
 
 
@@ -318,6 +338,17 @@ def test_an_image_that_was_not_built_is_told(tmp_path: Path) -> None:
     assert str(told.value) == (
         "the image debian-12 was not built. Build it, as root: occd images debian-12"
     )
+
+
+def test_an_image_that_cannot_be_read_is_not_told_to_be_built(tmp_path: Path) -> None:
+    told = plant(tmp_path / FOLDER / "debian-12", "") / "image.json"
+    told.unlink()
+    told.mkdir()
+    with (
+        pytest.raises(SandboxUnavailable, match="debian-12 cannot be read: Is a directory"),
+        opened(tmp_path, "debian-12"),
+    ):
+        raise AssertionError("it was opened")
 
 
 def test_nothing_starts_without_an_image_that_is_named(tmp_path: Path) -> None:

@@ -209,11 +209,24 @@ async def test_the_file_is_closed_with_the_last_read_that_was_left(tmp_path: Pat
     assert not [path for path in open_descriptors().values() if path.startswith(f"{tmp_path}/")]
 
 
-async def test_a_read_that_does_not_end_lets_the_database_be_closed_and_closes_the_file_itself(
+async def test_a_read_that_never_ends_does_not_keep_the_process_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a disk that has died."""
+    monkeypatch.setattr("occd.sqlite._END_S", 0.2)
+    hold = Hold()
+    with trio.fail_after(SOON_S / 2):
+        async with open_database(tmp_path) as database:
+            with trio.move_on_after(0.05):
+                await database.read(hold.work)
+    assert "the data folder does not answer" in capsys.readouterr().out
+    hold.let_go()
+
+
+async def test_a_read_that_ends_after_the_database_closes_the_file_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that has died holds it up for ever, and occd shall end when it is told to."""
-    monkeypatch.setattr("occd.sqlite._CLOSE_S", 0.2)
+    monkeypatch.setattr("occd.sqlite._END_S", 0.2)
     hold = Hold()
     with trio.fail_after(SOON_S / 2):
         async with open_database(tmp_path) as database, trio.open_nursery() as nursery:

@@ -25,6 +25,7 @@ from occd.languages import Packages, load_languages, load_packages
 
 FOLDER = "images"
 TOLD = "image.json"
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 USUAL = "debian-12"
 """The image that is used where one is needed and none was chosen."""
 _FORM = 1
@@ -123,32 +124,45 @@ def tag(name: str) -> str:
 
 
 def find(data_dir: Path, name: str) -> Image | None:
-    """The image of this name, if it was built. It may be replaced at any time: see `opened`."""
-    return read(data_dir / FOLDER / name)
+    """The image of this name, if it was built. It may be replaced at any time: see `opened`. Raises
+    ConfigError when it cannot be looked for."""
+    with _looking(data_dir):
+        return read(data_dir / FOLDER / name)
 
 
 def found(data_dir: Path) -> list[Image]:
-    """All images that were built, by their names. Raises ConfigError when this user cannot look."""
+    """All images that were built, by their names. Raises ConfigError when it cannot be looked for them."""
     folder = data_dir / FOLDER
-    try:
-        told = sorted(folder.glob(f"*/{TOLD}"))
-    except PermissionError as error:
-        raise ConfigError(
-            f"images: {folder.absolute()} cannot be read by this user: look as the owner of "
-            f"{data_dir.absolute()}, or as root"
-        ) from error
-    images = (read(path.parent) for path in told if "." not in path.parent.name)
+    with _looking(data_dir):
+        try:
+            names = sorted(os.listdir(folder))
+        except _ABSENT:
+            return []
+        images = [read(folder / name) for name in names if "." not in name]
     return [image for image in images if image]
 
 
+@contextmanager
+def _looking(data_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise ConfigError(
+            f"images: {Path(error.filename).absolute()} cannot be read by this user: look as the owner of "
+            f"{data_dir.absolute()}, or as root"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"images: {error.filename} cannot be read: {error.strerror}") from error
+
+
 def read(folder: Path) -> Image | None:
-    """The image in this folder. None when there is none that can be read, or none of which the facts are
-    whole."""
+    """The image in this folder. None when there is none, or none of which the facts are whole. Raises OSError
+    when that cannot be told."""
     try:
         told = json.loads((folder / TOLD).read_text())
         names = [field.name for field in fields(Image) if field.name != "root"]
         return Image(root=folder / "root", **{name: told[name] for name in names})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (*_ABSENT, ValueError, KeyError, TypeError):
         return None  # also after a power cut; and a later version may tell more
 
 
@@ -157,25 +171,25 @@ def opened(data_dir: Path, name: str) -> Iterator[Image]:
     """The image, whose files stay as they are until it is closed, also when the image is built anew. Its
     `root` is a path for this process alone.
 
-    Raises SandboxUnavailable when the image was not built, and when this is root and others could have chosen
-    the image's files: the data folder may be a normal user's.
+    Raises SandboxUnavailable when the image was not built or cannot be read, and when this is root and others
+    could have chosen the image's files: the data folder may be a normal user's.
     """
     while True:
         folder = data_dir / FOLDER / name
         try:
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
+        except _ABSENT:
             raise not_built(name) from None
-        except PermissionError:
-            raise SandboxUnavailable(
-                f"the image {name} cannot be read by this user",
-                f"Its folder is {folder.absolute()}",
-            ) from None
+        except OSError as error:
+            raise _unreadable(name, folder, error) from error
         try:
             fcntl.flock(held, fcntl.LOCK_SH)
             if not _is(folder, held):
                 continue  # it was replaced before it was held
-            image = read(Path(f"/proc/self/fd/{held}"))
+            try:
+                image = read(Path(f"/proc/self/fd/{held}"))
+            except OSError as error:
+                raise _unreadable(name, folder, error) from error
             if image is None:
                 raise not_built(name)
             if os.geteuid() == 0 and not (_roots(os.stat(held)) and _roots(image.root.lstat())):
@@ -200,6 +214,13 @@ def _is(folder: Path, held: int) -> bool:
         return os.path.samestat(folder.stat(), os.fstat(held))
     except FileNotFoundError:
         return False
+
+
+def _unreadable(name: str, folder: Path, error: OSError) -> SandboxUnavailable:
+    """Such as by this user, or with no more files than are open."""
+    return SandboxUnavailable(
+        f"the image {name} cannot be read: {error.strerror}", f"Its folder is {folder.absolute()}"
+    )
 
 
 def not_built(name: str) -> SandboxUnavailable:

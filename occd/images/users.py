@@ -5,6 +5,9 @@ from occd.images import written
 CONTAINER_USERS = range(60_706, 61_184)
 """Of the machine on which Docker's engine runs, which may be another one than ours. systemd's table of user
 ids has nobody here, and an engine that maps users knows ids below 65,536 alone."""
+AT_ONCE = len(CONTAINER_USERS) - 16
+"""The most containers that one daemon has at once. The engine frees a name, and so its user, a moment after
+it has said that the container is gone."""
 _LINES = {
     "etc/passwd": "box:x:{id}:{id}:the program:/box:/bin/sh\n",
     "etc/group": "box:x:{id}:\n",

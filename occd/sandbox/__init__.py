@@ -17,6 +17,7 @@ import trio
 
 from occd import rules, trace
 from occd.config import Config
+from occd.errors import ConfigError
 from occd.inputs import File, Limits, Terminal
 from occd.languages import Available, Formatters, Language
 from occd.levels import Holds
@@ -289,6 +290,21 @@ class Sandbox(Protocol):
         """A cell that holds `files`, as `language` can read them; `limits.box` bounds its tree. It may have
         been prepared, for `language`, before anything else was known. Programs in it see the files of `root`,
         which is one of `roots`. None: the first."""
+
+
+def check_sandbox_settings(config: Config) -> None:
+    """Raises ConfigError for what can be told without a sandbox."""
+    if config.sandbox.kind != "docker" or "execute" not in config.roles:
+        return
+    from occd.images.users import AT_ONCE
+
+    programs = config.execute.slots + config.execute.interactive
+    most = AT_ONCE - 1  # the other is a trial's
+    if programs > most:
+        raise ConfigError(
+            f"execute.slots and execute.interactive come to {programs}; with Docker they may come to {most}, "
+            "since so many users are for containers"
+        )
 
 
 @asynccontextmanager

@@ -1,16 +1,17 @@
-"""The files of boxes as tar archives: a container takes and gives them so.
+"""The files of boxes as streams: a container takes and gives them so (`sandbox/init/packed.h`).
 
-A stranger's program made what the archive of a box holds. The archive is read, and never unpacked on this
+A stranger's program made what a stream of a box holds. The stream is read, and never unpacked on this
 machine.
 """
 
 import io
-import tarfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO
 
 from occd import rules
 from occd.model import File
@@ -18,96 +19,111 @@ from occd.sandbox import Collect, Collected
 from occd.sandbox.box import folders_of
 from occd.sandbox.collect import Packed, collect_packed
 
-_END = bytes(1024)
-_LONG_LINK = 128
+_ENTRY = struct.Struct("<cxHIQQqq")
+_PART = struct.Struct("<QQ")
+_FILE, _NAME, _SYMLINK, _FOLDER, _UP, _END = b"f", b"n", b"s", b"d", b"u", b"e"
+_ENTRY_BYTES = 3 * 2**9
+"""Of the kernel's memory, at most, for an entry of a file system in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    room: int
+    """Bytes that the files take of a box."""
+    memory: int
+    """And with what the kernel keeps of each entry."""
 
 
 def pack(files: Sequence[File]) -> IO[bytes]:
-    """An archive with these files."""
-    into = io.BytesIO()
-    with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for file in files:
-            rules.file_name(file.name)
-            entry = tarfile.TarInfo(file.name)
-            entry.size = len(file.content)
-            entry.mode = 0o755 if file.executable or file.content.startswith(b"#!") else 0o644
-            tar.addfile(entry, io.BytesIO(file.content))
+    """A stream with these files."""
+    into, now = io.BytesIO(), time.time_ns()
+
+    def put(kind: bytes, name: str = "", mode: int = 0, number: int = 0, size: int = 0) -> None:
+        told = name.encode(errors="surrogateescape")
+        into.write(_ENTRY.pack(kind, len(told), mode, number, size, now, now) + told)
+
+    for file in files:
+        rules.file_name(file.name)
+        *parts, name = file.name.split("/")
+        for folder in parts:  # it may be there already
+            put(_FOLDER, folder)
+        executable = file.executable or file.content.startswith(b"#!")
+        put(_FILE, name, 0o755 if executable else 0o644, size=len(file.content))
+        if file.content:
+            into.write(_PART.pack(0, len(file.content)))
+            into.write(file.content)
+        into.write(_PART.pack(0, 0))
+        for _ in parts:
+            put(_UP, mode=0o755)
+    folders = {folder for file in files for folder in folders_of(file.name)}
+    room = rules.room(len(file.content) for file in files)
+    put(_END, number=len(files) + len(folders), size=room)
     into.seek(0)
     return into
 
 
-def without(archive: Path, files: Sequence[File], into: IO[bytes]) -> None:
-    """Copy the archive of a box without what stands where these files and their folders shall be."""
-    names = {file.name for file in files}
-    folders = {folder for name in names for folder in folders_of(name)}
-    with archive.open("rb") as source, closing(tarfile.open(fileobj=source, mode="r:")) as tar:
-        for member in _members(tar):
-            end = tar.offset
-            name = _name(member)
-            if name in names or not names.isdisjoint(folders_of(name)):
-                continue
-            if name in folders and not member.isdir():
-                continue
-            source.seek(member.offset)  # its headers as they are: they may tell of holes
-            into.write(source.read(end - member.offset))
-    into.write(_END)
-    into.seek(0)
-
-
-def tops(archive: Path) -> frozenset[str]:
-    """The names of what stands in the box itself. It may take seconds, so call it in a thread."""
-    with tarfile.open(archive, "r:") as tar:
-        return frozenset(_name(member).partition("/")[0] for member in _members(tar))
-
-
-def room(archive: IO[bytes]) -> int:
-    """The bytes that its files take of a file system. It may take seconds, so call it in a thread."""
+def size(archive: IO[bytes]) -> Size:
+    """By its end. The stream is read from its beginning afterwards."""
+    archive.seek(-_ENTRY.size, io.SEEK_END)
+    kind, _, _, entries, room, _, _ = _ENTRY.unpack(_read(archive, _ENTRY.size))
+    assert kind == _END
     archive.seek(0)
-    with closing(tarfile.open(fileobj=archive, mode="r:")) as tar:
-        return rules.room(size for member in _members(tar) for size in _sizes(member))
-
-
-def _sizes(member: tarfile.TarInfo) -> list[int]:
-    """Of what is kept in pages. A short link is not."""
-    if member.issym() and len(member.linkname) >= _LONG_LINK:
-        return [len(member.linkname)]
-    holes: Any = member.sparse
-    if holes:  # what lies between them
-        return [size for _, size in holes]
-    return [member.size] if member.isreg() else []
+    return Size(room, room + entries * _ENTRY_BYTES)
 
 
 def collect(archive: Path, wanted: Collect) -> Collected:
-    """Those of the archive's files that match. It may take seconds, so call it in a thread."""
-    with tarfile.open(archive, "r:") as tar:
-        return collect_packed(_packed(tar), wanted)
+    """Those of the stream's files that match. It may take seconds, so call it in a thread."""
+    with archive.open("rb") as source:
+        return collect_packed(_packed(source), wanted)
 
 
-def _packed(tar: tarfile.TarFile) -> Iterator[Packed]:
-    for member in _members(tar):
-        read = partial(_read, tar, member.offset)
-        yield Packed(_name(member), _kind(member), member.size, read)
+def _packed(source: IO[bytes]) -> Iterator[Packed]:
+    """One after the other, of which none is kept: there may be 65,536. A path has no more parts than make it
+    deeper than the name of a file may be. Nothing is read before the last was told."""
+    path: list[str] = []
+    linked: dict[int, tuple[int, Callable[[], bytes]]] = {}
+    while True:
+        kind, name_size, _, number, size, _, _ = _ENTRY.unpack(_read(source, _ENTRY.size))
+        if kind == _END:
+            return
+        if kind == _UP:
+            path.pop()
+            continue
+        told = _read(source, name_size).decode(errors="surrogateescape")
+        name = "/".join([*path[: rules.NAME_PARTS_MAX], told])
+        if kind == _FOLDER:
+            path.append(told)
+            yield Packed(name, "folder", 0, bytes)
+        elif kind == _FILE:
+            read = partial(_content, source, source.tell(), size)
+            if number:
+                linked[number] = size, read
+            _pass(source)
+            yield Packed(name, "file", size, read)
+        elif kind == _NAME:
+            yield Packed(name, "file", *linked[number])
+        else:
+            if kind == _SYMLINK:
+                source.seek(size, io.SEEK_CUR)
+            yield Packed(name, "other", size, bytes)
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """One after the other, of which none is kept: there may be 65,536, of 10 KB each."""
-    while member := tar.next():
-        tar.members = []  # type: ignore[attr-defined]
-        yield member
+def _pass(source: IO[bytes]) -> None:
+    while length := _PART.unpack(_read(source, _PART.size))[1]:
+        source.seek(length, io.SEEK_CUR)
 
 
-def _read(tar: tarfile.TarFile, offset: int) -> bytes:
-    tar.fileobj.seek(offset)
-    content = tar.extractfile(tarfile.TarInfo.fromtarfile(tar))
-    assert content
-    return content.read()
+def _content(source: IO[bytes], at: int, size: int) -> bytes:
+    content = bytearray(size)
+    source.seek(at)
+    while True:
+        start, length = _PART.unpack(_read(source, _PART.size))
+        if not length:
+            return bytes(content)
+        content[start : start + length] = _read(source, length)
 
 
-def _kind(member: tarfile.TarInfo) -> Literal["file", "folder", "other"]:
-    if member.isdir():
-        return "folder"
-    return "file" if member.isreg() else "other"
-
-
-def _name(member: tarfile.TarInfo) -> str:
-    return member.name.removeprefix("./")
+def _read(source: IO[bytes], size: int) -> bytes:
+    data = source.read(size)
+    assert len(data) == size
+    return data

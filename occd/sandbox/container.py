@@ -46,8 +46,8 @@ _UNPACKED = struct.Struct("<i4xQ")
 _SIZE = struct.Struct("<HH")
 _FIGURES = struct.Struct("<QQQ")
 _UNKNOWN = 2**64 - 1
-_TAR_FAILED = 2 << 8
-"""As from waitpid: it says so at the end, and has gone on after each file that it could not make."""
+_NO_ROOM = 2 << 8
+"""As from waitpid (`sandbox/init/unpack.c`)."""
 _WINDOW = 2**16
 _PART = 2**15
 _SETUP_S = 30.0
@@ -65,7 +65,7 @@ _MORE_BYTES = 2**19
 _OWN_BYTES = 2 * 2**20
 """Memory of init and of the kernel's account of an empty container, as good as always."""
 _PACK_BYTES = 64 * 2**20
-"""For the names in one folder, and for tar."""
+"""For the names in the folders on the way to the deepest one."""
 _BOX_STEP = 2**20
 _OWN_PROCESSES = 2
 """init and a clerk. When the program has ended, there is room for others."""
@@ -83,7 +83,7 @@ def bounds(limits: Limits, box: int, *, traced: bool = False) -> Bounds:
 
 
 class NoRoom(SandboxFailed):
-    """tar could not make all files of an archive. Most often the box has no room for them."""
+    """The box has no room for the files."""
 
 
 class Container:
@@ -158,7 +158,9 @@ class Container:
             await trio.sleep(_ASK_S)
 
     async def fill(self, archives: Sequence[IO[bytes]]) -> None:
-        """Unpack tar archives into the box, one after the other. Raises NoRoom, and SandboxFailed."""
+        """Unpack streams (`archive.py`) into the box, one after the other.
+
+        Raises NoRoom, and SandboxFailed."""
         with trio.move_on_after(_FILES_S):
             for archive in archives:
                 kind, body = await self._unpack(archive)
@@ -167,13 +169,12 @@ class Container:
                 status, self._used = _UNPACKED.unpack(body)
                 if status != 0:
                     message = f"the files of the box cannot be unpacked{self.said()}"
-                    raise NoRoom(message) if status == _TAR_FAILED else SandboxFailed(message)
+                    raise NoRoom(message) if status == _NO_ROOM else SandboxFailed(message)
             return
         raise SandboxFailed(f"the box was not filled within {_FILES_S:.0f} s{self.said()}")
 
     async def _unpack(self, archive: IO[bytes]) -> tuple[bytes, bytes]:
-        """Send an archive, and read the answer. tar may say a line of each file, and waits while nobody
-        reads: so both go on at once."""
+        """Send an archive, and read the answer. It may come early: so both go on at once."""
         answer: tuple[bytes, bytes] | None = None
         failed: SandboxFailed | None = None
         async with trio.open_nursery() as nursery:
@@ -253,9 +254,9 @@ class Container:
         return bounds == self._made_with and needs <= bounds.memory
 
     async def pack(self, into: IO[bytes], most: int) -> None:
-        """Write the box as a tar archive. Nothing of the program is left.
+        """Write the box as a stream (`archive.py`). Nothing of the program is left.
 
-        Raises SandboxFailed when the archive has more than `most` bytes."""
+        Raises SandboxFailed when the stream has more than `most` bytes."""
         if self._wanted:  # the program may have left no memory to pack with
             more = replace(self._wanted, memory=self._wanted.memory + _PACK_BYTES)
             await self._engine.limit(self.id, more)

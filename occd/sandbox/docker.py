@@ -2,10 +2,10 @@
 
 Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
 cell takes a container of its image for each run. The images share the containers that stand ready, by use.
-Files come as a tar archive. A tree is the archive of a box, and is kept in a file of ours that has no name.
+Files come as a stream (`archive.py`). A tree is the stream of a box, and is kept in a file of ours that has
+no name.
 """
 
-import io
 import secrets
 import tempfile
 from collections import Counter
@@ -21,7 +21,8 @@ import trio
 from occd import __version__, rules
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
-from occd.images.docker import VERSION, again
+from occd.images.docker import LABEL, VERSION, again
+from occd.images.users import AT_ONCE
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits, Outcome
@@ -44,8 +45,12 @@ _TMPFS = "rw,exec,nosuid,nodev"
 _MORE_MAX = 16 * 2**20
 """A container that stands ready has so much room for a tree and the run's own files, beside the box. A
 program may use the rest of it, too."""
-_PACKED_MAX = 6 * BOX_BYTES
-"""More, beside a box, than the files and names that `tidy.c` lets through can take."""
+_FILES = 2 * INODES
+"""The most files of a box that is made for a run: those of a tree, and as many of the run's own."""
+_ENTRY_BYTES = 512
+"""More than an entry of a stream takes, with its name and a short link."""
+_USERS_LEFT = 16
+"""So many users are left for containers that are needed at once: none is made to stand ready meanwhile."""
 _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
@@ -66,13 +71,21 @@ _UNBOUNDED = (
 _EXAMINE = f"""\
 read up idle < /proc/uptime
 while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
-if (: < /proc/1/fd/0) 2> /dev/null; then open=open; fi
-echo "$up $real $open"
+init=closed spaces=refused shown=
+if (: < /proc/1/fd/0) 2> /dev/null; then init=open; fi
+if unshare --user true 2> /dev/null; then spaces=made; fi
+for each in /sys/*/ /sys/fs/*/; do
+    case $each in /sys/fs/ | /sys/fs/cgroup/) continue; esac
+    set -- "$each"*
+    if [ -e "$1" ]; then shown="$shown ${{each%/}}"; fi
+done
+echo "$up $real $init $spaces$shown"
 read go
 dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
 """
-"""Tells for how long its kernel has been up, its user, and whether it can open a file of init. Then takes
-more memory than it may, when it is told to."""
+"""Tells for how long its kernel has been up, its user, whether it can open a file of init, whether it can
+make a user namespace, and what it sees in /sys but control groups. Then takes more memory than it may, when
+it is told to."""
 
 
 class _Cell:
@@ -85,8 +98,6 @@ class _Cell:
         self._root = root
         self._files = files
         self._trees = trees
-        self._tops: dict[Tree, frozenset[str]] = {}
-        """The names in the box itself, of each tree that was looked through."""
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
@@ -94,20 +105,20 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as stack:
-            archives = await self._archives(run, stack)
-            size = sum(_size(each) for each in archives)
-            wanted = self._docker.bounds(run, size)
-            container = await self._filled(archives, wanted, run, stack)
+            archives = self._archives(run, stack)
+            box = self._box + rules.room(len(file.content) for file in run.files)
+            if run.tree:
+                box += archive.size(archives[1]).room
+            container, wanted = await self._filled(archives, box, run, stack)
             if run.interactive:
                 await stack.enter_async_context(self._docker.interactive(container))
-            if self._docker.sockets:
-                self._docker.sockets.hold(container.id, run.limits.memory)
+            self._docker.hold_sockets(container, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
             outcome, trace = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
                 packed = _new_file(self._trees if run.keep else stack)
                 with packed.open("wb") as into:
-                    await container.pack(into, _PACKED_MAX + self._box)
+                    await container.pack(into, _most(max(box, BOX_BYTES + _MORE_MAX)))
                 if run.collect:
                     collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:
@@ -115,19 +126,14 @@ class _Cell:
         return Ended(outcome, kept, collected, trace)
 
     async def _filled(
-        self,
-        archives: Sequence[IO[bytes]],
-        wanted: Bounds | None,
-        run: Run,
-        stack: AsyncExitStack,
-    ) -> Container:
-        """A container whose box has these files. The box of a container that stands ready has the usual
-        size, and room for a small tree. A smaller box, or one for more, is in a container that is made for
-        it, and has exactly its size."""
-        given = sum(_size(each) for each in archives)
-        more = _size(archives[1]) if run.tree else 0
-        more += rules.room(len(file.content) for file in run.files)
-        if BOX_BYTES <= self._box <= BOX_BYTES + _MORE_MAX - more:
+        self, archives: Sequence[IO[bytes]], box: int, run: Run, stack: AsyncExitStack
+    ) -> tuple[Container, Bounds | None]:
+        """A container whose box has these files, and room for so many bytes, and what the run needs of it.
+        The box of a container that stands ready has the usual size, and room for a small tree. A smaller box,
+        or one for more, is in a container that is made for it, and has exactly its size."""
+        given = sum(archive.size(each).memory for each in archives)
+        wanted = self._docker.bounds(run, given)
+        if self._box >= BOX_BYTES and box <= BOX_BYTES + _MORE_MAX:
             place = await stack.enter_async_context(AsyncExitStack())
             try:
                 container = await place.enter_async_context(
@@ -137,46 +143,32 @@ class _Cell:
             except NoRoom:  # for so many names
                 await place.aclose()
             else:
-                return container
-        size = self._box + rules.room(len(file.content) for file in run.files)
-        if run.tree:
-            size += await trio.to_thread.run_sync(archive.room, archives[1])
+                return container, wanted
         container = await stack.enter_async_context(
-            self._docker.container_for(self._root, wanted, size, given)
+            self._docker.container_for(self._root, wanted, box, given)
         )
         for each in archives:
             each.seek(0)
         await container.fill(archives)
-        return container
+        return container, wanted
 
-    async def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
-        """What the box is filled with."""
+    def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
+        """What the box is filled with. What comes first stays."""
         if not run.tree:
             return [archive.pack(together(self._files, run.files))]
-        tree = run.tree.folder
-        if run.files and await self._may_meet(run.files, run.tree):
-            tree = _new_file(stack)
-            with tree.open("wb") as into:
-                await trio.to_thread.run_sync(archive.without, run.tree.folder, run.files, into)
-        return [archive.pack(run.files), stack.enter_context(tree.open("rb"))]
+        return [archive.pack(run.files), stack.enter_context(run.tree.folder.open("rb"))]
 
-    async def _may_meet(self, files: Sequence[File], tree: Tree) -> bool:
-        """Whether files may stand where the tree has something. The tests of a submission have one tree."""
-        if tree not in self._tops:
-            self._tops[tree] = await trio.to_thread.run_sync(archive.tops, tree.folder)
-        return not self._tops[tree].isdisjoint(file.name.partition("/")[0] for file in files)
+
+def _most(box: int) -> int:
+    """More bytes than the stream of a box of this size can have, whose kernel holds its size and number of
+    files: gVisor's holds neither."""
+    return box + box // 128 + _FILES * _ENTRY_BYTES
 
 
 def _new_file(until: ExitStack | AsyncExitStack) -> Path:
     """It has no name, so that it goes with this process, however the process ends."""
     file = until.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     return Path(f"/proc/self/fd/{file.fileno()}")
-
-
-def _size(archive: IO[bytes]) -> int:
-    size = archive.seek(0, io.SEEK_END)
-    archive.seek(0)
-    return size
 
 
 class _Docker:
@@ -194,13 +186,15 @@ class _Docker:
         self._ready: list[tuple[str, Container]] = []
         """The first has been waiting for the longest time."""
         self._making = 0
+        self._users = trio.Semaphore(AT_ONCE)
+        """Those that no container of ours has."""
         self._closing = False
         self._came = trio.Condition()
         self._interactive: set[Container] = set()
         self._weighing = trio.Lock()
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
-        self.sockets: SocketBounds | None = None
+        self._sockets: SocketBounds | None = None
         self._sockets_unbounded = False
         self.holds: Holds = ()
         self.languages = load_languages()
@@ -247,15 +241,17 @@ class _Docker:
                 send.send_nowait(b"go\n")
 
         argv = ["/bin/sh", "-c", _EXAMINE]
-        run = Run(argv, (), _TRIAL, Sink(100, hear), Sink(_TRIAL.output), Feed(stdin))
+        run = Run(argv, (), _TRIAL, Sink(_TRIAL.output, hear), Sink(_TRIAL.output), Feed(stdin))
         asked_at = trio.current_time()
         container = await self._first_container()
         outcome: Outcome | None = None
         with send, stdin:
             try:
                 updates = await self._updates(container)
-                self.sockets = find_socket_bounds(container.id)
-                held = self.sockets and self.sockets.hold(container.id, _TRIAL_BOUNDS.memory)
+                if sockets := find_socket_bounds(container.id):
+                    with suppress(OSError):  # this process may not
+                        sockets.hold(container.id, _TRIAL_BOUNDS.memory)
+                        self._sockets = sockets
                 outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
             except* SandboxFailed:  # the trial's end is looked at below
                 pass
@@ -263,7 +259,7 @@ class _Docker:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await self._end(container)
         try:
-            up, user, *opened = told.decode().split()
+            up, user, reached, spaces, *shown = told.decode().split()
             up_s = float(up)
         except ValueError:
             raise SandboxUnavailable(
@@ -274,12 +270,13 @@ class _Docker:
         bounded = gives.memory and not took_all and await container.ran_out()
         own_kernel = up_s < heard_at - asked_at  # it has been started for this container
         self.limits_stay = not updates
-        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not held
+        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not self._sockets
         self._walls = {
             root: replace(
                 wall,
                 one_terminal=not own_kernel,  # it would not know the machine's terminals
-                init_is_root=bool(opened),
+                init_is_root=reached == "open" or (own_kernel and spaces == "made"),
+                masked=[*wall.masked, *([] if own_kernel else shown)],
                 bounds=wall.bounds if updates else _around(self._usual_memory()),
             )
             for root, wall in self._walls.items()
@@ -343,6 +340,15 @@ class _Docker:
             return bounds(run.limits, box, traced=run.trace)
         memory = run.limits.memory + box
         return _around(memory) if memory > self._usual_memory() else None
+
+    def hold_sockets(self, container: Container, memory: int) -> None:
+        """Where this was found to be possible, no program runs without."""
+        if self._sockets:
+            try:
+                self._sockets.hold(container.id, memory)
+            except OSError as error:
+                message = f"the data in a container's sockets cannot be bounded: {error}"
+                raise SandboxFailed(message) from error
 
     @asynccontextmanager
     async def interactive(self, container: Container) -> AsyncIterator[None]:
@@ -409,9 +415,12 @@ class _Docker:
 
     async def _end(self, container: Container) -> None:
         container.close()
-        if not self.pulse.problem:
-            with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
-                await self._engine.remove(container.id)
+        try:
+            if not self.pulse.problem:
+                with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
+                    await self._engine.remove(container.id)
+        finally:
+            self._users.release()
 
     def _take(self, root: str) -> Container | None:
         self._prune()
@@ -423,7 +432,12 @@ class _Docker:
 
     async def _make(self, wall: Wall) -> Container:
         with self._waits.one_more():
-            made = await self._engine.start(wall, [INIT, "relay"])
+            await self._take_user()
+            try:
+                made = await self._engine.start(wall, [INIT, "relay"])
+            except BaseException:
+                self._users.release()
+                raise
             container = Container(self._engine, made, wall.bounds)
             try:
                 await container.ready()
@@ -434,9 +448,17 @@ class _Docker:
             self._nursery.start_soon(container.beat)
             return container
 
+    async def _take_user(self) -> None:
+        """Those that stand ready, of another image or with another box, make room for who needs one now."""
+        if not self._users.value and self._ready:
+            self._nursery.start_soon(self._end, self._ready.pop(0)[1])
+        await self._users.acquire()
+
     async def _prepare(self, root: str) -> None:
         """Replace a container that was taken. When none had stood ready, there is one more of this image now,
         and one fewer of an image that is used less."""
+        if self._users.value <= _USERS_LEFT:
+            return
         if len(self._ready) + self._making >= self._keep:
             spare = self._spare(root)
             if not spare:
@@ -488,7 +510,7 @@ def _box(size: int, files: int) -> str:
 def _with_box(wall: Wall, bounds: Bounds, size: int, given: int) -> Wall:
     """With memory to fill a box of this size with what is given, and processes for the runtime's start."""
     memory = max(bounds.memory, wall.bounds.memory) + given + 2 * BOX_BYTES
-    return replace(wall, box=_box(size, 2 * INODES), bounds=Bounds(memory, wall.bounds.processes))
+    return replace(wall, box=_box(size, _FILES), bounds=Bounds(memory, wall.bounds.processes))
 
 
 def _around(memory: int) -> Bounds:
@@ -577,9 +599,11 @@ async def _image(engine: Engine, root: str) -> str:
             f"the image occd/{root} is for {image.architecture}, and the engine for {wanted}",
             remedy(root),
         )
-    if (given_by := image.labels.get(VERSION, __version__)) != __version__:
+    version = image.labels.get(VERSION)
+    if version != __version__ and (version or LABEL in image.labels):
+        by = f"occd {version}" if version else "an older occd"
         raise SandboxUnavailable(
-            f"the image occd/{root} was given to Docker by occd {given_by}, and this is {__version__}",
+            f"the image occd/{root} was given to Docker by {by}, and this is {__version__}",
             f"Give Docker the image anew, as root: {again(root)}",
         )
     return image.id

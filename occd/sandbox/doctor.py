@@ -11,7 +11,7 @@ from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
 from occd.images import found, status
 from occd.levels import in_words, without_in_words
-from occd.sandbox import kernel, open_sandbox
+from occd.sandbox import check_sandbox_settings, kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups, obstacle
 
 
@@ -41,6 +41,7 @@ async def examine(config: Config) -> list[Finding]:
     if config.sandbox.kind == "docker":
         findings += _docker_images(config)
     try:
+        check_sandbox_settings(config)
         async with open_sandbox(config) as sandbox:
             findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
             told = in_words(sandbox.holds) + without_in_words(sandbox.holds)
@@ -55,7 +56,7 @@ async def examine(config: Config) -> list[Finding]:
                 findings.append(Finding(Grade.WEAK, f"no trace{root and f' in {root}'}: {why}"))
     except SandboxUnavailable as error:
         findings.append(Finding(Grade.BAD, str(error), _trial_remedy(error)))
-    except ConfigError as error:  # what is required does not hold
+    except ConfigError as error:  # or what is required does not hold
         findings.append(Finding(Grade.BAD, str(error)))
     return findings
 

@@ -10,7 +10,7 @@ from occd.sandbox.init import INIT
 
 _SHELL = "/bin/sh"
 _RELAY = "occd-init: relay: "
-"""So begins what the relay says (`sandbox/init/relay.c`), such as that the image has no tar."""
+"""So begins what the relay says (`sandbox/init/relay.c`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from occd.sandbox.init import INIT
 
 _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 _RIGHTS = ("Inh", "Prm", "Eff", "Bnd", "Amb")
+_NO_SPACES = {"spaces": "refused"}
 
 
 async def prove(sandbox: Sandbox, what: str, unproven: Callable[[str], list[str]]) -> None:
@@ -55,9 +56,11 @@ def unproven_of_jail(told: str, uids: range | None) -> list[str]:
 
 def unproven_of_container(told: str, *, own_kernel: bool) -> list[str]:
     """A kernel of its own is a wall by itself: what it says of namespaces and of system calls is not about
-    the machine. Containers share the machine's user namespace, unless the engine maps users."""
+    the machine. But it counts no limits in a namespace that a program made. Containers share the machine's
+    user namespace, unless the engine maps users."""
     missing = _user(told)
     if own_kernel:
+        missing += _unlike(told, _NO_SPACES)
         return missing + _rights(told, ("Inh", "Prm", "Eff", "Bnd"))  # gVisor has no ambient rights
     return missing + _rights(told) + _walls(told) + _shared(told, _NAMESPACES[1:])
 
@@ -93,7 +96,7 @@ def _rights(told: str, kinds: Sequence[str] = _RIGHTS) -> list[str]:
 
 
 def _walls(told: str) -> list[str]:
-    wanted = {"Seccomp": "2", "NoNewPrivs": "1", "refused": "yes", "init": "closed"}
+    wanted = {"Seccomp": "2", "NoNewPrivs": "1", "refused": "yes", "init": "closed"} | _NO_SPACES
     return _unlike(told, wanted | {"terminals": "none", "root": "read-only", "network": "none"})
 
 

@@ -20,20 +20,14 @@ class SocketBounds:
         self._before = before
         self._after = after
 
-    def hold(self, container: str, memory: int) -> bool:
-        """Before the program makes sockets, because older ones are not counted. False where this process may
-        not."""
-        try:
-            number = os.open(f"{self._before}{container}{self._after}", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:  # also of a container that has ended
-            return False
+    def hold(self, container: str, memory: int) -> None:
+        """Before the program makes sockets, because older ones are not counted. Raises OSError, also of a
+        container that has ended."""
+        number = os.open(f"{self._before}{container}{self._after}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(number, str(memory).encode())
-        except OSError:
-            return False
         finally:
             os.close(number)
-        return True
 
 
 def find_socket_bounds(container: str) -> SocketBounds | None:

@@ -8,14 +8,14 @@
  * a time, and then lets init read: nobody else would.
  *
  * occd -> relay
- *   'F'  a part of a tar archive that is unpacked into the box; an empty part ends it. Before 'G' alone.
+ *   'F'  a part of a packed box (packed.h) that is unpacked into the box; an empty part ends it. Before 'G' alone.
  *   'G'  struct go with its strings. The job's limits of memory and processes are those of the container.
  *   'I'  bytes for stdin or the keyboard. At most WINDOW of them are on their way: 'i' tells how many were taken.
  *   'E'  the end of stdin.
  *   'B'  a part of the file of the next order.
  *   'O'  struct order, with its path.
  *   'Z'  struct size: the terminal's window.
- *   'C'  pack the box (tidy.h), when the program has ended.
+ *   'C'  pack the box, when the program has ended.
  *   'K'  occd is there. It says so all the time.
  * relay -> occd
  *   'R'  struct hello, as init sent it.          'U'  struct unpacked.
@@ -30,10 +30,11 @@
  * dies, its helper holds stdin open.
  */
 #define _GNU_SOURCE
+#include "packed.h"
 #include "relay.h"
-#include "tidy.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -84,7 +85,7 @@ static int stdin_ends;
 static int blob = -1;      /* of the next order; then of the order that is being worked on */
 static int reads_blob;     /* the order fills it */
 static int packing = -1;   /* the packed box */
-static pid_t packer, tidier;
+static pid_t packer;
 static int trace = -1; /* the file that the tracer writes */
 static off_t trace_told; /* so many bytes of it were told */
 static int unpacking = -1;
@@ -158,8 +159,8 @@ static int32_t end_of(pid_t pid) {
     return status;
 }
 
-/* A process of ours in the box, before the program runs or after. Without `argv` it tidies the box. */
-static pid_t run_tool(const char *const *argv, int in, int out) {
+/* A process of ours in the box, before the program runs or after. */
+static pid_t run_tool(int (*tool)(void), int file, int as) {
     pid_t pid = fork();
     if (pid < 0) give_up("fork");
     if (pid) return pid;
@@ -167,22 +168,18 @@ static pid_t run_tool(const char *const *argv, int in, int out) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
+    if (dup2(file, as) != as || close_range(3, INT_MAX, 0) != 0) _exit(125);
     be_them();
     chmod("/box", 0755); /* the program may have closed it to us, its own user */
-    if ((in >= 0 && dup2(in, 0) != 0) || (out >= 0 && dup2(out, 1) != 1) || chdir("/box") != 0) _exit(125);
-    if (!argv) _exit(tidy());
-    execv(argv[0], (char *const *)argv);
-    fprintf(stderr, "occd-init: relay: %s: %s\n", argv[0], strerror(errno));
-    _exit(125);
+    if (chdir("/box") != 0) _exit(125);
+    _exit(tool());
 }
 
 static void start_unpacker(void) {
-    static const char *const argv[] = {"/bin/tar", "--extract", "--preserve-permissions", "--no-same-owner",
-                                       "--delay-directory-restore", "--skip-old-files", NULL};
     int ends[2];
     if (unpacking >= 0) return;
     if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
-    unpacker = run_tool(argv, ends[0], -1);
+    unpacker = run_tool(unpack, ends[0], 0);
     close(ends[0]);
     unpacking = ends[1];
 }
@@ -192,7 +189,7 @@ static int32_t end_unpacker(void) {
     return end_of(unpacker);
 }
 
-static void unpack(const char *bytes, size_t size) {
+static void take_files(const char *bytes, size_t size) {
     start_unpacker();
     if (size == 0) {
         struct unpacked unpacked = {.status = end_unpacker(), .used = figure(NOW, NULL)};
@@ -205,16 +202,12 @@ static void unpack(const char *bytes, size_t size) {
     }
 }
 
-static void pack(void) {
-    static const char *const argv[] = {
-        "/bin/tar", "--create", "--format=pax", "--pax-option=delete=atime,delete=ctime", "--sparse",
-        "--hard-dereference", "--no-recursion", "--null", "--files-from=-", NULL};
-    int names[2], packed[2];
-    if (pipe2(names, O_CLOEXEC) != 0 || pipe2(packed, O_CLOEXEC) != 0) give_up("pipe2");
-    tidier = run_tool(NULL, -1, names[1]);
-    packer = run_tool(argv, names[0], packed[1]);
-    close(names[0]), close(names[1]), close(packed[1]);
-    packing = packed[0];
+static void start_packer(void) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe2");
+    packer = run_tool(pack, ends[1], 1);
+    close(ends[1]);
+    packing = ends[0];
 }
 
 /* Sends a message to init, with files. */
@@ -285,7 +278,7 @@ static void resize(const struct size *size) {
 
 static void obey(char type, char *bytes, size_t size) {
     switch (type) {
-    case 'F': unpack(bytes, size); break;
+    case 'F': take_files(bytes, size); break;
     case 'G': begin(bytes, size); break;
     case 'I': add(&typed, bytes, size); break;
     case 'E': stdin_ends = 1; break;
@@ -298,7 +291,7 @@ static void obey(char type, char *bytes, size_t size) {
     case 'Z':
         if (size == sizeof(struct size)) resize((struct size *)bytes);
         break;
-    case 'C': pack(); break;
+    case 'C': start_packer(); break;
     }
 }
 
@@ -410,9 +403,7 @@ static void take_packed(void) {
         return;
     }
     close_side(&packing);
-    int32_t tidied = end_of(tidier), status = end_of(packer);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 1) status = 0; /* tidy changed a folder that tar looked at */
-    if (!status) status = tidied;
+    int32_t status = end_of(packer);
     tell('d', &status, sizeof status);
 }
 

@@ -40,7 +40,6 @@ os.execvp("runc", ["runc", *argv])
 _PROGRAMS = (
     "/bin/sh",
     "/bin/dd",
-    "/bin/tar",
     "/usr/bin/find",
     "/usr/bin/stat",
     "/usr/bin/readlink",

@@ -1,2 +1,0 @@
-/* Prints what is in the working folder, and makes it readable. Returns an exit code. */
-int tidy(void);
