@@ -265,14 +265,18 @@ async def lost(lab: Lab, engine: Reached, limits: Limits = SHORT) -> Ran:
         names = await tell("ps", "--quiet", "--filter", ours)
         await tell("kill", *names.split())
 
+    ran: Ran | None = None
     failed: SandboxFailed | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kill)
         try:
-            return await lab.python("print('up', flush=True); time.sleep(60)", limits, feed=feed)
+            ran = await lab.python("print('up', flush=True); time.sleep(60)", limits, feed=feed)
         except SandboxFailed as error:
-            failed = error
-    raise failed
+            failed = error  # raised below: the nursery would wrap it
+    if failed:
+        raise failed
+    assert ran
+    return ran
 
 
 async def test_a_container_that_ran_out_is_told_so_and_how_long_it_ran_however_late_the_engine_knows(

@@ -235,8 +235,8 @@ async def test_a_read_that_ends_after_the_database_closes_the_file_itself(
             nursery.cancel_scope.cancel()
     hold.let_go()
     with trio.fail_after(SOON_S):
-        while any(path.startswith(f"{tmp_path}/") for path in open_descriptors().values()):
-            await trio.sleep(0.01)  # noqa: ASYNC110
+        while any(each.startswith(f"{tmp_path}/") for each in open_descriptors().values()):  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
 
 # a full disk
