@@ -86,6 +86,7 @@ class Database:
         self._inspected_at = time.monotonic()
         self._placed_at = 0.0
         self._damage: DataFileDamaged | None = None
+        self._closed = False
         self._readers: list[sqlite3.Connection] = []
         self._reading = Trouble("the data folder cannot be read")
         self._writing = Trouble("the data folder cannot be written")
@@ -199,7 +200,9 @@ class Database:
             self._reading.over()
             return found
         finally:
-            if connection is not None:
+            if self._closed:
+                _close(connection)
+            elif connection is not None:
                 self._readers.append(connection)
 
     def _reader(self) -> sqlite3.Connection:
@@ -303,6 +306,7 @@ class Database:
                 log.error(
                     "the data folder does not answer", reason="ended without its last threads"
                 )
+            self._closed = True
             for reader in self._readers:  # no thread has it
                 _close(reader)
 

@@ -6,20 +6,23 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import docker
 import pytest
 import trio
 from engine import Reached
-from sandboxed import PYTHON, SHORT, Feed, Lab, honest_share, run_in
+from sandboxed import PYTHON, SHORT, Feed, Lab, Ran, honest_share, run_in
 from shared_engine import IMAGE
 
+import occd.sandbox.container
 import occd.sandbox.docker
 import occd.sandbox.engine
+import occd.sandbox.program
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxFailed, SandboxUnavailable
-from occd.model import File
+from occd.model import File, Limits
 from occd.sandbox import Collect, Run, Sink, open_sandbox
 from occd.sandbox.cgroup import find_mount
 from occd.sandbox.engine import LABEL, Engine
@@ -248,6 +251,63 @@ async def test_an_engine_whose_calls_have_settled_can_be_asked_again(
     finally:
         with trio.move_on_after(5, shield=True):
             await engine.close()
+
+
+async def lost(lab: Lab, engine: Reached, limits: Limits = SHORT) -> Ran:
+    """A run whose container somebody kills as soon as the program says something."""
+    feed = Feed(keep_open=True)
+    sandbox: Any = lab.sandbox
+
+    async def kill() -> None:
+        await feed.output.wait()
+        ours = f"label={LABEL}={sandbox._first.label}"
+        tell = partial(trio.to_thread.run_sync, engine.docker)
+        names = await tell("ps", "--quiet", "--filter", ours)
+        await tell("kill", *names.split())
+
+    ran: Ran | None = None
+    failed: SandboxFailed | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kill)
+        try:
+            ran = await lab.python("print('up', flush=True); time.sleep(60)", limits, feed=feed)
+        except SandboxFailed as error:
+            failed = error  # raised below: the nursery would wrap it
+    if failed:
+        raise failed
+    assert ran
+    return ran
+
+
+async def test_a_container_that_ran_out_is_told_so_and_how_long_it_ran_however_late_the_engine_knows(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, late_s = replace(SHORT, wall_time=4.0), 6.0
+    monkeypatch.setattr(occd.sandbox.program, "_OVERDUE_S", 0.5)
+    monkeypatch.setattr(occd.sandbox.container, "_OOM_S", 2 * late_s)
+    async with opened(docker_engine) as lab:
+        knows_at = trio.current_time() + late_s
+
+        async def told_oom(*_: object) -> bool:
+            return trio.current_time() > knows_at
+
+        monkeypatch.setattr(Engine, "told_oom", told_oom)
+        ran = await lost(lab, docker_engine, limits)
+        assert trio.current_time() > knows_at
+    assert (ran.signal, ran.limit) == ("SIGKILL", "memory")
+    assert ran.wall_time < limits.wall_time
+
+
+async def test_a_container_of_which_the_engine_knows_nothing_any_more_is_not_waited_for(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells the last 256 events, which a few dozen containers make."""
+    async with opened(docker_engine) as lab:
+        monkeypatch.setattr(docker.APIClient, "events", lambda *_, **__: [])
+        began = trio.current_time()
+        with pytest.raises(SandboxFailed, match="a container has ended"):
+            await lost(lab, docker_engine)
+    assert trio.current_time() - began < occd.sandbox.container._END_S
 
 
 @pytest.mark.skipif(not find_mount("cgroup", "memory"), reason="cgroup v2 counts it as memory")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from serving import OCCD
 
-from occd.config import load_config
+from occd.config import Config, SandboxConfig, load_config
 from occd.errors import ConfigError, SandboxUnavailable
 from occd.images import (
     FOLDER,
@@ -27,6 +27,7 @@ from occd.images.place import held_place
 from occd.images.script import script, steps
 from occd.images.source import refuse_what_cannot_begin
 from occd.languages import Packages, load_languages
+from occd.sandbox import doctor
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
@@ -399,3 +400,18 @@ def test_doctor_tells_images_and_what_to_do_when_their_description_has_changed(
     assert stale.endswith("its description has changed since")
     remedy = lines[lines.index(stale) + 1]
     assert remedy == "      → Build it anew, as root: occd images debian-13"
+
+
+def test_description_that_makes_no_sense_is_one_finding_of_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(*_: object) -> None:
+        raise ConfigError("debian-12.toml: 'release' is missing")
+
+    monkeypatch.setattr("occd.images.status.describe", describe)
+    monkeypatch.setattr("occd.images.docker.behind", describe)
+    plant(tmp_path / FOLDER / "debian-12", "")
+    sandbox = SandboxConfig(kind="docker", images=("debian-12",))
+    config = Config(data_dir=tmp_path, sandbox=sandbox)
+    findings = [*doctor._images(tmp_path), *doctor._docker_images(config)]
+    assert [each.text for each in findings] == ["debian-12.toml: 'release' is missing"] * 2

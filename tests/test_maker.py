@@ -66,6 +66,16 @@ def test_who_counts_elsewhere_may_live() -> None:
         assert not is_dead(f"{place}.{2**22 + 1}.{started}")
 
 
+def test_who_counts_in_a_machine_of_another_name_may_live() -> None:
+    """As one that went on from the same snapshot."""
+    renamed = 'echo other > /proc/sys/kernel/hostname; exec "$@"'
+    with another("unshare", "--uts", "/bin/sh", "-c", renamed, "sh") as (name, _):
+        place, _, started = name.split(".")
+        assert not is_dead(f"{place}.{2**22 + 1}.{started}")
+    place, _, started = ourselves().split(".")
+    assert is_dead(f"{place}.{2**22 + 1}.{started}")
+
+
 @pytest.mark.parametrize("name", ["", "dead", "a.b.c", "...", f"{ourselves().split('.')[0]}.-1.5"])
 def test_what_is_no_name_may_live(name: str) -> None:
     assert not is_dead(name)

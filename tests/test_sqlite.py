@@ -223,6 +223,22 @@ async def test_a_read_that_never_ends_does_not_keep_the_process_from_ending(
     hold.let_go()
 
 
+async def test_a_read_that_ends_after_the_database_closes_the_file_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("occd.sqlite._END_S", 0.2)
+    hold = Hold()
+    with trio.fail_after(SOON_S / 2):
+        async with open_database(tmp_path) as database, trio.open_nursery() as nursery:
+            nursery.start_soon(database.read, hold.work)
+            await hold.held()
+            nursery.cancel_scope.cancel()
+    hold.let_go()
+    with trio.fail_after(SOON_S):
+        while any(each.startswith(f"{tmp_path}/") for each in open_descriptors().values()):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
 # a full disk
 
 

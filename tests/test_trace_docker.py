@@ -11,9 +11,11 @@ from sandboxed import LONG, PYTHON, Lab, run_in
 from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
+from occd.errors import SandboxFailed
 from occd.languages import load_languages
 from occd.model import File
 from occd.sandbox import TRACE_BYTES, Sandbox, open_sandbox
+from occd.sandbox.container import Container
 
 TEST = IMAGE.removeprefix("occd/")
 NEWER = f"""\
@@ -107,3 +109,24 @@ async def test_program_that_has_got_the_file_of_the_trace_sends_no_more_than_a_t
         assert ran.trace.lines == b"x" * TRACE_BYTES
         again = await Lab(sandbox).python("print('next')", LONG)
         assert again.stdout == b"next\n"
+
+
+async def test_program_whose_trace_does_not_come_has_its_end_all_the_same(
+    docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To repeat it would give another end, and perhaps no trace either."""
+    next_frame = Container.next_frame
+
+    async def dies_meanwhile(self: Container) -> tuple[bytes, bytes]:
+        kind, body = await next_frame(self)
+        if kind == b"t" and not body:
+            raise SandboxFailed("a container has ended")
+        return kind, body
+
+    monkeypatch.setattr(Container, "next_frame", dies_meanwhile)
+    async with opened(docker_engine, TEST, only="python") as sandbox:
+        ran = await Lab(sandbox).python("print('written'); sys.exit(3)", LONG, trace=True)
+    assert (ran.exit_code, ran.stdout) == (3, b"written\n"), ran
+    assert ran.trace
+    assert ran.trace.ended == "tracer_died"
+    assert b"written" in ran.trace.lines

@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +32,7 @@ def give(host: str, data_dir: Path, name: str) -> str:
     Raises SandboxUnavailable when the image was not built, and OccdError with what the engine says.
     """
     try:
-        client = docker.APIClient(base_url=host, version="1.41", timeout=_CALL_S)
-        with opened(data_dir, name) as image:
+        with _asked(host, _CALL_S) as client, opened(data_dir, name) as image:
             labels = {
                 LABEL: image.digest,
                 f"{LABEL}.architecture": image.architecture,
@@ -45,8 +44,7 @@ def give(host: str, data_dir: Path, name: str) -> str:
                 repository=tag(name),
                 changes=[f'LABEL {key}="{value}"' for key, value in labels.items()],
             )
-        _remove_older(client)
-        client.close()
+            _remove_older(client)
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         said = " ".join(str(error).split())
         raise OccdError(f"Docker does not take the image {name}: {said}") from error
@@ -55,11 +53,12 @@ def give(host: str, data_dir: Path, name: str) -> str:
 
 def behind(host: str, data_dir: Path, name: str) -> tuple[str, str] | None:
     """Why Docker's image is not what it could be, and what to do. None when nothing is known against it, as
-    of an image that was not made by `give`, and when the engine does not answer."""
+    of an image that was not made by `give`, and when the engine does not answer.
+
+    Raises ConfigError for a description that makes no sense."""
     try:
-        client = docker.APIClient(base_url=host, version="1.41", timeout=_ASK_S)
-        labels = client.inspect_image(tag(name))["Config"].get("Labels") or {}
-        client.close()
+        with _asked(host, _ASK_S) as client:
+            labels = client.inspect_image(tag(name))["Config"].get("Labels") or {}
     except (docker.errors.DockerException, requests.RequestException, OSError):
         return None
     if LABEL not in labels:
@@ -80,6 +79,10 @@ def behind(host: str, data_dir: Path, name: str) -> tuple[str, str] | None:
 
 def again(name: str) -> str:
     return f"occd images {name} --docker --no-build"
+
+
+def _asked(host: str, within_s: float) -> closing[docker.APIClient]:
+    return closing(docker.APIClient(base_url=host, version="1.41", timeout=within_s))
 
 
 def _packed(root: Path) -> Iterator[bytes]:

@@ -57,7 +57,7 @@ _BEAT_S = 2.5
 _END_S = 20.0
 """Within this time an engine tells that a container has ended, which init does after 10 s without us."""
 _OOM_S = 2.0
-"""The engine tells the reason before the end, or so much later."""
+"""The engine tells the reason before it takes note of the end, or so much later."""
 _ASK_S = 0.05
 _READ = 2**17
 _MORE_BYTES = 2**19
@@ -147,11 +147,11 @@ class Container:
         engine learns late and answers late, so its word of the end is waited for, and not a time from now."""
         until, ended = trio.current_time() + _END_S, False
         while True:
-            told = await self._engine.told(self.id)  # however long the answer takes
-            now = trio.current_time()
-            if "oom" in told:
+            running = await self._engine.process(self.id)  # however long the answer takes
+            if await self._engine.told_oom(self.id):
                 return True
-            if "die" in told and not ended:
+            now = trio.current_time()
+            if not running and not ended:
                 until, ended = now + _OOM_S, True
             if now > until:
                 return False
@@ -235,19 +235,18 @@ class Container:
         return outcome, await self._trace(started.traced) if started.traced else None
 
     async def _trace(self, ended: trace.End) -> Traced:
-        """What the tracer wrote, when the program has ended."""
+        """What the tracer wrote, when the program has ended. How that was is known, whatever comes."""
         lines = bytearray()
         if self.gone:
             return Traced(ended, b"")
-        with trio.move_on_after(_FILES_S):
+        with trio.move_on_after(_FILES_S), suppress(SandboxFailed):
             while len(lines) <= TRACE_BYTES:
                 kind, part = await self.next_frame()
                 if kind == b"t":
                     if not part:
                         return Traced(ended, bytes(lines))
                     lines += part
-            raise SandboxFailed("a container sent more than a tracer writes")
-        raise SandboxFailed(f"the trace did not come within {_FILES_S:.0f} s{self.said()}")
+        return Traced("tracer_died", bytes(lines[:TRACE_BYTES]))
 
     def _fits(self, bounds: Bounds, limits: Limits) -> bool:
         """Whether the container was made with these bounds, and the program gets what it may have."""
@@ -370,6 +369,8 @@ class _Started:
         self._has_room = trio.Event()
         self._file: int | None = None
         self._over = False
+        self._lost = ""
+        """Why no report came."""
         self._figures: tuple[int, int, int] | None = None
         self._cpu_time = 0.0
         self.traced: trace.End | None = None
@@ -442,21 +443,11 @@ class _Started:
 
     async def end(self, output: Output, answered: Callable[[int], None]) -> End | None:
         while True:
-            failed: SandboxFailed | None = None
             try:
                 kind, body = await self._container.next_frame()
             except SandboxFailed as error:
-                failed = error
-            if failed:
-                if self._over:
-                    return None
-                self._container.hang_up()  # it may run on without its engine
-                if not await self._container.ran_out():
-                    raise failed
-                self._container.gone = self._over = True
-                self.traced = "tracer_died" if self._traces else None
-                wall_time = time.monotonic() - self._began
-                return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
+                self._lost = str(error)
+                return None
             match kind:
                 case b"o" | b"e":
                     name: Stream = "stdout" if kind == b"o" else "stderr"
@@ -481,6 +472,15 @@ class _Started:
                     return end
                 case b"f":
                     raise SandboxFailed(f"the program could not be started{self._container.said()}")
+
+    async def unreported(self) -> End:
+        wall_time = time.monotonic() - self._began
+        self._container.hang_up()  # it may run on without its engine
+        if not await self._container.ran_out():
+            raise SandboxFailed(self._lost)
+        self._container.gone = self._over = True
+        self.traced = "tracer_died" if self._traces else None
+        return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
 
     def said(self) -> str:
         return self._container.said()

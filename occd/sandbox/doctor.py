@@ -68,17 +68,24 @@ def _images(data_dir: Path) -> Iterator[Finding]:
         yield Finding(Grade.WEAK, str(error))
         return
     for image in images:
-        stale = status.stale(image)
+        try:
+            stale, words = status.stale(image), status.in_words(image)
+        except ConfigError as error:  # of its description
+            yield Finding(Grade.WEAK, str(error))
+            continue
         remedy = f"Build it anew, as root: occd images {image.name}" if stale else ""
-        told = f"image {image.name}: {status.in_words(image)}"
-        yield Finding(Grade.WEAK if stale else Grade.OK, told, remedy)
+        yield Finding(Grade.WEAK if stale else Grade.OK, f"image {image.name}: {words}", remedy)
 
 
 def _docker_images(config: Config) -> Iterator[Finding]:
     from occd.images.docker import behind
 
     for name in config.sandbox.roots:
-        if told := behind(config.sandbox.host, config.data_dir, name):
+        try:
+            told = behind(config.sandbox.host, config.data_dir, name)
+        except ConfigError as error:
+            told = (str(error), "")
+        if told:
             yield Finding(Grade.WEAK, *told)
 
 

@@ -46,11 +46,11 @@ async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[st
             outcome = (await cell.run(run)).outcome
     except SandboxFailed as error:
         raise SandboxUnavailable(
-            f"no program runs in {_named(root)}: {error}", remedy_of(error, root)
+            f"no program runs in {named(root)}: {error}", remedy_of(error, root)
         ) from error
     if not outcome.succeeded:
         raise SandboxUnavailable(
-            f"looking for languages in {_named(root)} ended with {outcome}", remedy(root)
+            f"looking for languages in {named(root)} ended with {outcome}", remedy(root)
         )
     return told.decode(errors="surrogateescape").split("\0")[:-1]
 
@@ -66,5 +66,5 @@ def remedy_of(error: SandboxFailed, root: str) -> str:
     return remedy(root if INIT in said or _RELAY in said else "")
 
 
-def _named(root: str) -> str:
+def named(root: str) -> str:
     return f"the image {root}" if root else "the machine's files"

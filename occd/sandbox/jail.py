@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 
 import trio
 
+from occd.errors import SandboxFailed
 from occd.model import Outcome, Stream
 from occd.sandbox import TRACE_BYTES, Run, Running, Traced
 from occd.sandbox.group import Group, Usage
@@ -103,6 +104,10 @@ class _Started:
     async def end(self, output: Output, answered: Callable[[int], None]) -> End | None:
         self.ended = await self._launcher.end(answered)
         return self.ended
+
+    async def unreported(self) -> End:
+        await trio.lowlevel.checkpoint()
+        raise SandboxFailed("the jail's init was killed, not by us")
 
     def said(self) -> str:
         return self._launcher.said()

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from occd import trace
-from occd.errors import SandboxFailed
+from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import (
     Available,
     Formatter,
@@ -23,7 +23,7 @@ from occd.languages import (
 )
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Feed, Run, Sandbox, Sink
-from occd.sandbox.find import Found, find
+from occd.sandbox.find import Found, find, named, remedy_of
 from occd.sandbox.init import INIT
 from occd.shown import has_tracing
 
@@ -44,8 +44,8 @@ async def probe(
     language's hello.
 
     Answers are kept in the file `cache` under a fingerprint of the binary and the question, so that
-    only what has changed is asked again. Raises SandboxFailed when a program could not be asked: it may be
-    there, and would be missing as long as this process lives.
+    only what has changed is asked again. Raises SandboxUnavailable when a program could not be asked: it may
+    be there, and would be missing as long as this process lives.
     """
     known = _load(cache)
     asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
@@ -56,7 +56,7 @@ async def probe(
     formatters: dict[str, list[InstalledFormatter]] = {}
     limiter = trio.CapacityLimiter(_AT_ONCE)
 
-    async def ask(language: Language, file: Found) -> None:
+    async def ask(file: Found, language: Language) -> None:
         key = _fingerprint(language, file)
         version = known.get(key)
         if version is None:
@@ -66,7 +66,7 @@ async def probe(
             known[key] = version
             versions.setdefault(language.id, {})[file] = version
 
-    async def try_to_format(language: Language, formatter: Formatter, file: Found) -> None:
+    async def try_to_format(file: Found, language: Language, formatter: Formatter) -> None:
         installed = InstalledFormatter(formatter, file.path, file.root)
         key = _fingerprint(language, file, formatter)
         if key not in known:
@@ -76,21 +76,22 @@ async def probe(
         known[key] = _FORMATS
         formatters.setdefault(language.id, []).append(installed)
 
-    failed: list[SandboxFailed] = []  # raised below: the nursery would wrap it
+    failed: list[SandboxUnavailable] = []  # raised below: the nursery would wrap it
 
-    async def attempt(ask: Callable[..., Awaitable[None]], *given: object) -> None:
+    async def attempt(ask: Callable[..., Awaitable[None]], file: Found, *given: object) -> None:
         try:
-            await ask(*given)
+            await ask(file, *given)
         except SandboxFailed as error:
-            failed.append(error)
+            what = f"{file.path} in {named(file.root)} could not be tried"
+            failed.append(SandboxUnavailable(f"{what}: {error}", remedy_of(error, file.root)))
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         for language in asked:
             for file in _files(found, language.candidates):
-                nursery.start_soon(attempt, ask, language, file)
+                nursery.start_soon(attempt, ask, file, language)
             for formatter, file in _formatters(found, language):
-                nursery.start_soon(attempt, try_to_format, language, formatter, file)
+                nursery.start_soon(attempt, try_to_format, file, language, formatter)
     if cache:
         _save(cache, known)
     if failed:
@@ -111,7 +112,10 @@ async def probe(
 
 async def why_untraced(sandbox: Sandbox) -> dict[str, str]:
     """As `Sandbox.untraced`: by trying, at each start. The answer depends on the kind of the sandbox, on the
-    root, on how occd was installed, and on the kernel."""
+    root, on how occd was installed, and on the kernel.
+
+    Raises SandboxUnavailable when the trial itself fails: programs may be traceable there, and would not be
+    as long as this process lives."""
     why = {root: await _why_untraced(sandbox, root) for root in sandbox.roots}
     return {root: reason for root, reason in why.items() if reason}
 
@@ -126,7 +130,9 @@ async def _why_untraced(sandbox: Sandbox, root: str) -> str | None:
         async with sandbox.cell(language, (), Limits(), root) as cell:
             traced = (await cell.run(run)).trace
     except SandboxFailed as error:
-        return str(error)
+        raise SandboxUnavailable(
+            f"a trial of tracing in {named(root)} failed: {error}", remedy_of(error, root)
+        ) from error
     if traced is None or (traced.ended == "whole" and not traced.lines):
         return _WHY["tracer_died"]
     return None if traced.ended == "whole" else _WHY.get(traced.ended, traced.ended)

@@ -82,6 +82,12 @@ class Started(Protocol):
 
         Raises SandboxFailed when the program could not be started."""
 
+    async def unreported(self) -> End:
+        """How a program ended whose init died without a report, and not by us.
+
+        Raises SandboxFailed when somebody killed init, perhaps the kernel for lack of memory: this is not the
+        program's fault."""
+
     def said(self) -> str:
         """What the operator should know of a failure: nothing, or a colon with the latest lines."""
 
@@ -197,12 +203,13 @@ class _Ending:
         self._started = started
         self._clerk = clerk
         self.asked = False
+        self._gone = False
         self._patience = trio.CancelScope()
         self.expect(wall_time)
 
     def expect(self, wall_time: float | None) -> None:
         """init will end the program when this time has passed from now. None: at no time."""
-        if not self.asked:
+        if not self.asked and not self._gone:
             seconds = math.inf if wall_time is None else wall_time + _OVERDUE_S
             self._patience.deadline = trio.current_time() + seconds
 
@@ -218,15 +225,14 @@ class _Ending:
         self.ask()
 
     async def wait(self, output: Output) -> End | None:
-        """Wait for the end, as `Started.end`. None only for an init that did not answer us.
-
-        Raises SandboxFailed when somebody else killed the jail, perhaps the kernel for lack of memory: this
-        is not the program's fault.
-        """
+        """Wait for the end, as `Started.end` and `Started.unreported` tell it. None only for an init that did
+        not answer us."""
         with self._patience:
             end = await self._started.end(output, self._clerk.answer)
             if end is None:
-                raise SandboxFailed("the jail's init was killed, not by us")
+                self.expect(None)  # it is gone, and so not late
+                self._gone = True
+                end = await self._started.unreported()
             return end
         self._started.init.kill()
         with trio.move_on_after(_END_TIMEOUT_S):
