@@ -117,7 +117,7 @@ PROCESSOR_S = 0.3
 
 
 async def test_programs_end_alike(lab: Lab, docker_engine: Reached) -> None:
-    """And the figures differ by less than MEMORY and PROCESSOR_S, but for what a larger box lets a program write."""
+    """And the figures differ by less than MEMORY and PROCESSOR_S, but for what a larger box takes."""
     async with opened(docker_engine) as containers:
         for name, source in PROGRAMS.items():
             one, other = [await each.python(source, ENDS) for each in (lab, containers)]
