@@ -132,8 +132,7 @@ async def test_terminals_of_the_machine_cannot_be_had(lab: Lab) -> None:
         """
     names, mounts, _ = (await shown_by(lab, source)).split(b"\n")
     assert names == b"['tty']"
-    assert mounts.count(b"devpts /") == 0
-    assert mounts.count(b"/dev/pts devpts ") == 1
+    assert mounts.count(b" devpts ") == mounts.count(b" /dev/pts devpts ") == 1
 
 
 async def test_the_daemons_terminal_cannot_be_had(language_cache: Path) -> None:
