@@ -1,20 +1,22 @@
 """What containers promise, by an engine of the tests' own."""
 
 import os
+import re
 import resource
+import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import docker
 import pytest
 import trio
 from engine import Reached
-from sandboxed import PYTHON, SHORT, Feed, Lab, Ran, honest_share, run_in
+from sandboxed import PYTHON, SHORT, Feed, Lab, Ran, honest_share, of_process, run_in
 from shared_engine import IMAGE
+from walls import pid_of
 
 import occd.sandbox.container
 import occd.sandbox.docker
@@ -255,22 +257,21 @@ async def test_an_engine_whose_calls_have_settled_can_be_asked_again(
 
 async def lost(lab: Lab, engine: Reached, limits: Limits = SHORT) -> Ran:
     """A run whose container somebody kills as soon as the program says something."""
-    feed = Feed(keep_open=True)
-    sandbox: Any = lab.sandbox
+    feed, mark = Feed(keep_open=True), secrets.token_hex(8)
+    source = f"mark = '{mark}'; import time; print('up', flush=True); time.sleep(60)"
 
     async def kill() -> None:
         await feed.output.wait()
-        ours = f"label={LABEL}={sandbox._first.label}"
-        tell = partial(trio.to_thread.run_sync, engine.docker)
-        names = await tell("ps", "--quiet", "--filter", ours)
-        await tell("kill", *names.split())
+        container = re.search("[0-9a-f]{64}", of_process(pid_of(mark), "cgroup"))
+        assert container
+        await trio.to_thread.run_sync(engine.docker, "kill", container[0])
 
     ran: Ran | None = None
     failed: SandboxFailed | None = None
-    async with trio.open_nursery() as nursery:
+    async with lab.cell() as cell, trio.open_nursery() as nursery:
         nursery.start_soon(kill)
         try:
-            ran = await lab.python("print('up', flush=True); time.sleep(60)", limits, feed=feed)
+            ran = await run_in(cell, [PYTHON, "-c", source], limits, feed=feed)
         except SandboxFailed as error:
             failed = error  # raised below: the nursery would wrap it
     if failed:
