@@ -7,6 +7,7 @@ from everywhere import at, serving_at
 from serving import Server
 
 from e2e.editor import ASKS, Editor
+from occd.images.users import CONTAINER_USERS
 
 
 @pytest.fixture(scope="module", params=at("docker"))
@@ -20,7 +21,7 @@ def server(
 
 
 def test_a_program_is_run_answered_and_stopped_in_a_container(editor: Editor) -> None:
-    editor.run("import os; print(os.getpid() < 9, os.getcwd(), input())")
+    editor.run(f"import os; print(os.getuid() in {CONTAINER_USERS}, os.getcwd(), input())")
     editor.expect_verdict("good")
     editor.expect_whole_output("True /box some input\n")
 
@@ -37,6 +38,7 @@ def test_a_program_is_run_answered_and_stopped_in_a_container(editor: Editor) ->
     editor.type("Control+c")
     editor.expect_verdict("stopped", "Ended by Ctrl-C")
 
+    editor.give("some input\n")
     editor.allow_long_runs()
     editor.run("import time; print('before', flush=True); time.sleep(600)")
     editor.expect_output("before")
