@@ -133,18 +133,18 @@ def docker_engine(session_folder: Path, pytestconfig: pytest.Config) -> Reached:
 
 
 @pytest.fixture(scope="session")
-def image(pytestconfig: pytest.Config) -> str | None:
+def seen_image(pytestconfig: pytest.Config) -> str | None:
     """That the command line names, for promises of the sandbox and for servers of `serving_here`."""
     return cast("str | None", pytestconfig.getoption("image"))
 
 
 @pytest.fixture(scope="session")
-def language_cache(tmp_path_factory: pytest.TempPathFactory, image: str | None) -> Path:
+def language_cache(tmp_path_factory: pytest.TempPathFactory, seen_image: str | None) -> Path:
     """The probed versions, kept for the session."""
     cache: Path = tmp_path_factory.mktemp("languages") / "cache.json"
 
     async def probe() -> None:
-        async with open_sandbox(sandbox_of("nsjail", _no_engine, image), cache):
+        async with open_sandbox(sandbox_of("nsjail", _no_engine, seen_image), cache):
             pass
 
     trio.run(probe)
@@ -157,14 +157,14 @@ def _no_engine() -> Reached:
 
 @pytest.fixture(scope="session")
 def serving_here(
-    request: pytest.FixtureRequest, image: str | None
+    request: pytest.FixtureRequest, seen_image: str | None
 ) -> Callable[..., AbstractContextManager[Server]]:
     """`serving` in the place that the command line names, and with its image."""
 
     def engine() -> Reached:
         return cast(Reached, request.getfixturevalue("docker_engine"))
 
-    config = sandbox_of(request.config.getoption("place") or "nsjail", engine, image)
+    config = sandbox_of(request.config.getoption("place") or "nsjail", engine, seen_image)
     return partial(serving_as, config)
 
 
@@ -179,13 +179,13 @@ async def lab(
     place: Place,
     nothing_left_over: None,
     language_cache: Path,
-    image: str | None,
+    seen_image: str | None,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Lab]:
     def engine() -> Reached:
         return cast(Reached, request.getfixturevalue("docker_engine"))
 
-    async with opened(place, engine, language_cache, image) as sandbox:
+    async with opened(place, engine, language_cache, seen_image) as sandbox:
         yield Lab(sandbox)
 
 

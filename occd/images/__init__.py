@@ -192,7 +192,7 @@ def opened(data_dir: Path, name: str) -> Iterator[Image]:
                 raise _unreadable(name, folder, error) from error
             if image is None:
                 raise not_built(name)
-            if os.geteuid() == 0 and not (_roots(os.stat(held)) and _roots(image.root.lstat())):
+            if _is_root() and not (_roots(os.stat(held)) and _roots(image.root.lstat())):
                 raise SandboxUnavailable(
                     f"others than root can write to the image {name} in {folder.absolute()}",
                     f"Move it away, and build it, as root: occd images {name}",
@@ -201,6 +201,11 @@ def opened(data_dir: Path, name: str) -> Iterator[Image]:
             return
         finally:
             os.close(held)
+
+
+def _is_root() -> bool:
+    """A normal user is root, and the only user, in the namespace that occd makes for its jails."""
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] != "1"
 
 
 def _roots(found: os.stat_result) -> bool:
