@@ -187,7 +187,7 @@ async def opened(
 
 
 _KNOWN: dict[tuple[Place, str], Any] = {}
-"""What was found out of each place. Finding it takes a dozen containers, or three jails."""
+"""The findings of each place. Making them takes a dozen containers, or three jails."""
 
 
 def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:

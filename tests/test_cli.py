@@ -352,7 +352,7 @@ time.sleep(60)
     terminal = Terminal("run", program, cwd=folder)
     terminal.until(b"ready")
     terminal.type(CTRL_C)
-    assert terminal.end() == 5
+    assert terminal.end() == 5, terminal.shown
     assert b"caught 2" in terminal.shown
     assert b"Traceback" not in terminal.shown
 

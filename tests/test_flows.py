@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from endless import COMPILES_LONG
 from everywhere import EVERYWHERE_IN_ALL, serving_at
 from serving import API, Client, Server, connected, output
 
@@ -369,17 +370,6 @@ async def test_a_cancel_ends_a_program_and_keeps_what_it_wrote(
     with trio.fail_after(30):
         result = await ended(server, client, id)
     assert (result["verdict"], run_of(result)["stdout"]) == ("cancelled", "up\nup\n")
-
-
-COMPILES_LONG: dict[str, Any] = {
-    "language": "cpp",
-    "source": "constexpr long spin() { long n = 0; while (n >= 0) n ^= 1; return n; }\n"
-    "constexpr long never = spin();\nint main() {}\n",
-    "compile_args": [
-        "-fconstexpr-ops-limit=9223372036854775807",
-        "-fconstexpr-loop-limit=2147483647",
-    ],
-}
 
 
 async def test_a_cancel_ends_a_compiler(server: Server, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""What is found out at the start of which languages can run (`occd/sandbox/probe.py`)."""
+"""The start finds out which languages can run (`occd/sandbox/probe.py`)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -235,7 +235,7 @@ class Container:
         return outcome, await self._trace(started.traced) if started.traced else None
 
     async def _trace(self, ended: trace.End) -> Traced:
-        """What the tracer wrote, when the program has ended. How that was is known, whatever comes."""
+        """The tracer's list, once the program has ended. The outcome is known, so nothing is raised."""
         lines = bytearray()
         if self.gone:
             return Traced(ended, b"")

@@ -153,7 +153,7 @@ class _Cell:
         return container, wanted
 
     def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
-        """What the box is filled with. What comes first stays."""
+        """The streams that fill the box. A file of an earlier one stays."""
         if not run.tree:
             return [archive.pack(together(self._files, run.files))]
         return [archive.pack(run.files), stack.enter_context(run.tree.folder.open("rb"))]

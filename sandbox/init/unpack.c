@@ -1,7 +1,7 @@
 /* Makes in the box what a stream has (packed.h), before the program starts (relay.c).
  *
- * What lies in the box stays, as in other copies (occd/sandbox/tree.py): the files that a run has of its own are there
- * first. A folder that is in both gets the contents of both. We follow no link.
+ * A file that lies in the box stays, as in other copies (occd/sandbox/tree.py): the files that a run has of its own are
+ * there first. A folder that is in both gets the contents of both. We follow no link.
  *
  * A file with several names is made in a folder of ours, whose name nobody could know, and gets its names from there:
  * the path of its first name may be too long for a call.

@@ -1,6 +1,6 @@
 """Blows at occd, at Docker's engine and at its containers under load, and what has to be true after each.
 
-Within a second no program of what died runs, within ten of the return no container is left of it, and
+Within AT_ONCE_S no program of what died runs, within GONE_S of the return no container is left of it, and
 `/readyz` tells the reason while no program can be run.
 """
 
@@ -161,7 +161,7 @@ class Blows(Storm):
         with self.engine.full():
             await self._unfit(kind, "no space left on device")
 
-    # What has to be true
+    # Promises
 
     async def _dead(self, kind: str, found: Callable[[], list[int]], within: float) -> None:
         """The programs that run now, and those that come, end."""
@@ -171,7 +171,7 @@ class Blows(Storm):
         self._note(kind, time.monotonic() - began, within, "a program runs on", self.died_after)
 
     async def _cleared(self, kind: str, left: Callable[[], Awaitable[list[str]]]) -> None:
-        """What is seen at first goes. A container that comes and goes meanwhile is another."""
+        """The containers that are seen at first go. One that comes and goes meanwhile does not count."""
         began = time.monotonic()
         last = set(await left())
         while last and time.monotonic() < began + 60:

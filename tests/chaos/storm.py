@@ -85,7 +85,7 @@ class Storm:
         self.faults += await paying.faults(self.daemon.url, charged, self.began, list(self.results))
 
     def told(self) -> str:
-        """What happened, in a line."""
+        """A line that sums the storm up."""
         attempts = Counter(seen["attempts"] for seen in self.results.values())
         verdicts = Counter(seen["verdict"] for seen in self.results.values())
         return (

@@ -134,7 +134,7 @@ async def test_a_runtime_that_forgets_limits_is_refused_unless_that_is_allowed(
 async def test_gvisor_is_known_by_its_kernel_and_not_by_its_name(
     docker: Engine, runtime: str, holds: str
 ) -> None:
-    """What was found is read in the refusal of what no container of gVisor has."""
+    """The refusal of a property that no container of gVisor has lists the properties that were found."""
     with pytest.raises(ConfigError, match=f"own-uid: not so here .{holds}"):
         async with opened(docker, runtime, require=("own-uid",)):
             raise AssertionError("it was opened")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from endless import COMPILES_LONG
 from meeting import meeting
 from processes import descendants
 from rabbitmq_server import shared
@@ -179,15 +180,6 @@ def verdicts(result: dict[str, Any]) -> list[str]:
 
 TEST: dict[str, Any] = {"stdin": "1", "expected_stdout": "1"}
 ECHO = "print(input())"
-COMPILES_LONG: dict[str, Any] = {
-    "language": "cpp",
-    "source": "constexpr long spin() { long n = 0; while (n >= 0) n ^= 1; return n; }\n"
-    "constexpr long never = spin();\nint main() {}\n",
-    "compile_args": [
-        "-fconstexpr-ops-limit=9223372036854775807",
-        "-fconstexpr-loop-limit=2147483647",
-    ],
-}
 
 
 async def test_in_the_queue(server: Server) -> None:
