@@ -140,6 +140,7 @@ async def test_a_slot_that_cannot_be_cleared_is_kept_back_until_it_can(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox: Any = lab.sandbox
+    assert (await lab.python("")).succeeded
     (jailer,) = sandbox._idle
     with monkeypatch.context() as stuck:
         stuck.setattr(occd.sandbox.group, "_REMOVE_TIMEOUT_S", 0.1)
