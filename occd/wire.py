@@ -244,34 +244,40 @@ def _reason(error: ValidationError) -> str:
 
 def _collect(value: Any, prefix: str, later: tuple[str, ...], found: set[str]) -> None:
     """Add to `found` the later fields of a part that have another value than their default."""
-    fields = _defaults(type(value), prefix, later)  # type: ignore[arg-type]  # a type is hashable
-    for name, default in fields:
+    fields = _later_in(type(value), prefix, later)  # type: ignore[arg-type]  # a type is hashable
+    for name, default, path, is_later, is_part in fields:
+        if path in found and not is_part:  # a thousand tests have the same fields
+            continue
         each = getattr(value, name)
         if each == default:
             continue
-        path = prefix + name
-        if path in later:
+        if is_later:
             found.add(path)
-        if path in _parts(later):
+        if is_part:
             for part in each if isinstance(each, tuple) else (each,):
                 _collect(part, f"{path}.", later, found)
 
 
 @cache
-def _defaults(kind: type, prefix: str, later: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """The later fields of a part, and those in which later fields lie. What is no dataclass has none."""
+def _later_in(
+    kind: type, prefix: str, later: tuple[str, ...]
+) -> tuple[tuple[str, Any, str, bool, bool], ...]:
+    """The later fields of a part, and those in which later fields lie: name, default, path, whether it is one
+    of the former, and one of the latter. What is no dataclass has none."""
     if not dataclasses.is_dataclass(kind):
         return ()
-    wanted = {*later, *_parts(later)}
     return tuple(
         (
             field.name,
             field.default
             if field.default_factory is dataclasses.MISSING
             else field.default_factory(),
+            path,
+            path in later,
+            path in _parts(later),
         )
         for field in dataclasses.fields(kind)
-        if prefix + field.name in wanted
+        if (path := prefix + field.name) in later or path in _parts(later)
     )
 
 

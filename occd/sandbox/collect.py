@@ -211,7 +211,8 @@ class _Collector:
     def leave_out(self, name: str, reason: Reason) -> None:
         self.left_out_count += 1
         if len(self.left_out) < _TOLD_MAX:
-            told = os.fsencode(name).decode(errors="backslashreplace")
+            start = name[: _TOLD_CHARACTERS + 1]  # the rest is not told, and would cost time
+            told = os.fsencode(start).decode(errors="backslashreplace")
             if len(told) > _TOLD_CHARACTERS:
                 told = told[: _TOLD_CHARACTERS - 1] + "…"
             self.left_out.append(LeftOut(told, reason))
