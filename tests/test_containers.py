@@ -21,6 +21,7 @@ from walls import pid_of
 import occd.sandbox.container
 import occd.sandbox.docker
 import occd.sandbox.engine
+import occd.sandbox.examined
 import occd.sandbox.program
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxFailed, SandboxUnavailable
@@ -318,7 +319,7 @@ async def test_what_waits_in_sockets_is_told_where_nobody_bounds_it(
     """tests/escape tries that it is bounded."""
     async with opened(docker_engine) as lab:
         assert not any("sockets" in line for line in lab.sandbox.isolation)
-    monkeypatch.setattr(occd.sandbox.docker, "find_socket_bounds", lambda _: None)
+    monkeypatch.setattr(occd.sandbox.examined, "find_socket_bounds", lambda _: None)
     async with opened(docker_engine) as lab:
         assert any(
             "TCP and UDP sockets counts for nobody" in line for line in lab.sandbox.isolation
@@ -350,7 +351,7 @@ async def test_a_kernel_without_ipv6_runs_programs_without_it(
     docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here it lacks the setting."""
-    for each in (occd.sandbox.docker, occd.sandbox.engine):
+    for each in (occd.sandbox.examined, occd.sandbox.engine):
         monkeypatch.setattr(each, "IPV6_OFF", "net.ipv6.conf.absent.disable_ipv6")
     async with opened(docker_engine) as lab:
         ran = await lab.python("tell(lambda: socket.create_server(('::1', 0), family=10))")

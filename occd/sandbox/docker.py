@@ -24,12 +24,13 @@ from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailabl
 from occd.images.docker import LABEL, VERSION, again
 from occd.images.users import AT_ONCE
 from occd.languages import Available, Formatters, Language, load_languages
-from occd.levels import Holds, holding, refuse_less
-from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
+from occd.levels import Holds, refuse_less
+from occd.model import File, Limits
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import SHARES, Container, NoRoom, bounds
-from occd.sandbox.engine import IPV6_OFF, Bounds, Engine, EngineAway, Wall
+from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
+from occd.sandbox.examined import examine
 from occd.sandbox.find import remedy, remedy_of
 from occd.sandbox.init import INIT
 from occd.sandbox.probe import probe, why_untraced
@@ -37,7 +38,7 @@ from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.pulse import Pulse
 from occd.sandbox.rootfs import covered_paths
-from occd.sandbox.sockets import SocketBounds, find_socket_bounds
+from occd.sandbox.sockets import SocketBounds
 from occd.sandbox.waits import Waits
 
 _TMP = 64 * 2**20
@@ -55,37 +56,16 @@ _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
 _LONG_S = 15.0
-_EATS = 2**27
-_TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
-"""The memory of the trial's container is for the engine to hold, and not for init."""
-_TRIAL_BOUNDS = Bounds(_EATS, 256)
 _SENTRY_BYTES = 64 * 2**20
 """Memory of gVisor's kernel, beside that of the programs."""
 _SENTRY_THREADS = 8192
 """A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
 number it holds itself."""
+
 _UNBOUNDED = (
     "weaker: data that waits in TCP and UDP sockets counts for nobody (cgroup v1, and occd is not root on "
     "the engine's machine)"
 )
-_EXAMINE = f"""\
-read up idle < /proc/uptime
-while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
-init=closed spaces=refused shown=
-if (: < /proc/1/fd/0) 2> /dev/null; then init=open; fi
-if unshare --user true 2> /dev/null; then spaces=made; fi
-for each in /sys/*/ /sys/fs/*/; do
-    case $each in /sys/fs/ | /sys/fs/cgroup/) continue; esac
-    set -- "$each"*
-    if [ -e "$1" ]; then shown="$shown ${{each%/}}"; fi
-done
-echo "$up $real $init $spaces$shown"
-read go
-dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
-"""
-"""Tells for how long its kernel has been up, its user, whether it can open a file of init, whether it can
-make a user namespace, and what it sees in /sys but control groups. Then takes more memory than it may, when
-it is told to."""
 
 
 class _Cell:
@@ -221,82 +201,31 @@ class _Docker:
         return self.pulse.problem or self._waits.too_long
 
     async def examine(self) -> None:
-        """Find out what holds, by a container of its own."""
-        gives = await self._engine.gives()
-        runtime = self._first.runtime
-        if runtime and runtime not in gives.runtimes and "." not in runtime:  # a shim is not listed
-            raise SandboxUnavailable(
-                f"sandbox.runtime: Docker's engine knows no runtime {runtime}, only "
-                f"{', '.join(sorted(gives.runtimes))}",
-                f"Add {runtime} to `runtimes` in the engine's daemon.json, and restart the engine",
-            )
-        told, heard_at = bytearray(), 0.0
-        send, stdin = trio.open_memory_channel[bytes](1)
-
-        def hear(data: bytes) -> None:
-            nonlocal heard_at
-            told.extend(data)
-            if told.endswith(b"\n"):
-                heard_at = trio.current_time()
-                send.send_nowait(b"go\n")
-
-        argv = ["/bin/sh", "-c", _EXAMINE]
-        run = Run(argv, (), _TRIAL, Sink(_TRIAL.output, hear), Sink(_TRIAL.output), Feed(stdin))
-        asked_at = trio.current_time()
-        container = await self._first_container()
-        outcome: Outcome | None = None
-        with send, stdin:
-            try:
-                updates = await self._updates(container)
-                if sockets := find_socket_bounds(container.id):
-                    with suppress(OSError):  # this process may not
-                        sockets.hold(container.id, _TRIAL_BOUNDS.memory)
-                        self._sockets = sockets
-                outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
-            except* SandboxFailed:  # the trial's end is looked at below
-                pass
-            finally:
-                with trio.move_on_after(_CLOSE_S, shield=True):
-                    await self._end(container)
-        try:
-            up, user, reached, spaces, *shown = told.decode().split()
-            up_s = float(up)
-        except ValueError:
-            raise SandboxUnavailable(
-                f"a trial container of the image {self.roots[0]} ended with {outcome}",
-                remedy(self.roots[0]),
-            ) from None
-        took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await container.ran_out()
-        own_kernel = up_s < heard_at - asked_at  # it has been started for this container
-        self.limits_stay = not updates
-        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not self._sockets
+        found = await examine(self._engine, self.roots[0], self._first, self._made)
+        self.holds = found.holds
+        self.limits_stay = not found.updates
+        self._sockets = found.sockets
+        self._sockets_unbounded = found.sockets_unbounded
         self._walls = {
             root: replace(
                 wall,
-                one_terminal=not own_kernel,  # it would not know the machine's terminals
-                init_is_root=reached == "open" or (own_kernel and spaces == "made"),
-                masked=[*wall.masked, *([] if own_kernel else shown)],
-                bounds=wall.bounds if updates else _around(self._usual_memory()),
+                ipv6=found.ipv6,
+                one_terminal="own-kernel" not in found.holds,  # else it knows none of the machine
+                init_is_root=found.init_is_root,
+                masked=[*wall.masked, *found.shown],
+                bounds=wall.bounds if found.updates else _around(self._usual_memory()),
             )
             for root, wall in self._walls.items()
         }
-        self.holds = holding(
-            own_uid=not own_kernel and user == str(container.user),  # else it is that kernel's
-            memory=bounded,
-            cpu=bounded and gives.cpu,  # the runtime obeys the container's control group
-            own_root=True,  # the image; no folder of the machine is mounted
-            own_kernel=own_kernel,
-        )
 
-    async def _first_container(self) -> Container:
+    @asynccontextmanager
+    async def _made(self, wall: Wall) -> AsyncIterator[Container]:
+        container = await self._make(wall)
         try:
-            return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
-        except SandboxFailed as error:
-            if IPV6_OFF.replace(".", "/") not in str(error):
-                raise
-        self._walls = {root: replace(wall, ipv6=False) for root, wall in self._walls.items()}
-        return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
+            yield container
+        finally:
+            with trio.move_on_after(_CLOSE_S, shield=True):
+                await self._end(container)
 
     def _usual_memory(self) -> int:
         """What a program and its box may have before a container is made for it alone."""
@@ -306,14 +235,6 @@ class _Docker:
             for limits in (each.limits, each.compile_limits)
         ]
         return max(asked) + BOX_BYTES
-
-    async def _updates(self, container: Container) -> bool:
-        """Whether the limits of a container can be set anew."""
-        try:
-            await self._engine.limit(container.id, _TRIAL_BOUNDS)
-        except SandboxFailed:  # gVisor cannot
-            return False
-        return True
 
     async def trial(self) -> None:
         own_kernel = "own-kernel" in self.holds
