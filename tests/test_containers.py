@@ -336,7 +336,7 @@ async def test_a_program_whose_sockets_cannot_be_bounded_any_more_is_not_run(
         sandbox: Any = lab.sandbox
         with trio.fail_after(60):
             await run_in(cell, ["/bin/true"])
-            while not sandbox._ready:  # noqa: ASYNC110
+            while not sandbox.containers._ready:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         os.close(lowest := os.dup(0))
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
