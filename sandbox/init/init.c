@@ -802,10 +802,13 @@ static uint64_t supervise(struct run *run, int signals) {
     }
 }
 
-/* After the return no process of the program is left. */
+/* After the return no process of the program is left. gVisor's kill() misses what is forked meanwhile. Whoever forked
+ * it was killed, so that its end is seen here, and all are killed again. */
 static void end_all(void) {
-    kill(-1, SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) continue;
+    do {
+        kill(-1, SIGKILL);
+        while (waitpid(-1, NULL, WNOHANG) > 0) continue;
+    } while (waitpid(-1, NULL, 0) > 0 || errno == EINTR);
 }
 
 /* The peak that sampling may have missed. The kernel counts mapped files too, which are not the program's
