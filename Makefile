@@ -59,7 +59,7 @@ release: $(DEV)
 TOGETHER := --dist loadfile --no-loadscope-reorder --tx '2*popen//python=$(BIN)/python tests/worker.py'
 
 test: lint
-	$(BIN)/python -m pytest $(TOGETHER) -m 'not long'
+	$(BIN)/python -m pytest $(TOGETHER) -m 'not long' --durations 50 --durations-min 8
 
 test-all: test
 	$(BIN)/python -m pytest -m long

@@ -1,7 +1,7 @@
 """`make bench`: what a hello costs, what a test costs, how soon output is seen, and a classroom.
-`PARTS="judging classroom"` measures only those. Four parts must be named: `page`, which takes a quarter of
-an hour, `accounts`, what accounts and quotas add to a hello, `metrics`, what metrics add, and `docker`,
-a hello in containers."""
+`PARTS="judging classroom"` measures only those. Five parts must be named: `page`, which takes a quarter of
+an hour, `accounts`, what accounts and quotas add to a hello, `metrics`, what metrics add, `docker`, a hello
+in containers, and `trace`, what a trace adds."""
 
 import argparse
 
@@ -15,6 +15,7 @@ from bench.judging import judging
 from bench.live import live
 from bench.metrics import metrics
 from bench.page import page
+from bench.trace import trace
 from occd.sandbox.kernel import enter_private_mounts
 
 PARTS = {
@@ -26,8 +27,9 @@ PARTS = {
     "metrics": metrics,
     "page": page,
     "docker": docker,
+    "trace": trace,
 }
-NAMED = {"accounts", "docker", "metrics", "page"}
+NAMED = {"accounts", "docker", "metrics", "page", "trace"}
 """The parts that are measured only when they are named."""
 
 

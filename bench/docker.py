@@ -26,12 +26,13 @@ async def docker_run(engine: Reached, runtime: str) -> None:
     assert done.stdout == b"Hello, world!\n", done
 
 
-def over_http(stack: ExitStack, folder: Path, engine: Reached, runtime: str) -> Run:
+def serve_with(stack: ExitStack, folder: Path, engine: Reached, runtime: str) -> int:
+    """The port of a daemon whose programs run in containers."""
     settings = {"KIND": "docker", "HOST": engine.host, "RUNTIME": runtime}
     settings["IMAGES"] = f'["{IMAGE.removeprefix("occd/")}"]'
     named = {f"OCCD_SANDBOX__{name}": value for name, value in settings.items()}
     port, _ = stack.enter_context(daemon(str(folder / runtime), environment=named))
-    return HttpClient(port).run
+    return port
 
 
 async def docker() -> None:
@@ -45,7 +46,7 @@ async def docker() -> None:
         nsjail, _ = stack.enter_context(daemon(str(folder / "nsjail")))
         kinds: dict[str, Run] = {"nsjail, http": HttpClient(nsjail).run}
         for name, runtime in (("Docker", "runc"), ("gVisor", "runsc")):
-            kinds[f"{name}, http"] = over_http(stack, folder, engine, runtime)
+            kinds[f"{name}, http"] = HttpClient(serve_with(stack, folder, engine, runtime)).run
             kinds[f"docker run, {runtime}"] = partial(docker_run, engine, runtime)
         times: dict[str, list[float]] = {name: [] for name in kinds}
         for number in range(RUNS + 1):

@@ -170,7 +170,8 @@ async def opened(
     label = f"tests-{os.getpid()}-{place}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(secrets, "token_hex", lambda _: label)
-        patch.setattr(occd.sandbox.docker, "probe", _once(place, probe))
+        for ask in (probe, why_untraced):
+            patch.setattr(occd.sandbox.docker, ask.__name__, _once(place, ask))
         backend = occd.sandbox.docker._Docker
         patch.setattr(backend, "trial", _once(place, backend.trial))
         patch.setattr(backend, "examine", _examine_once(place))

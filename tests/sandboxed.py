@@ -206,7 +206,15 @@ class Program:
     running: Running
     type: trio.MemorySendChannel[bytes]
     said: bytearray
+    complaints: bytearray
+    """What it wrote to stderr."""
     ends: list[Outcome]
+
+    async def heard(self, said: bytes) -> None:
+        """Wait until the last that it wrote is this."""
+        while not self.said.endswith(said):
+            assert not self.ends, (self.said, self.complaints, self.ends)
+            await trio.sleep(0.01)
 
     @property
     def end(self) -> Outcome:
@@ -224,7 +232,7 @@ async def running(
 ) -> AsyncIterator[Program]:
     """Its end is known after the block."""
     send, stdin = trio.open_memory_channel[bytes](0)
-    said, up = bytearray(), trio.Event()
+    said, complaints, up = bytearray(), bytearray(), trio.Event()
     ends: list[Outcome] = []
 
     def tell(data: bytes) -> None:
@@ -238,7 +246,7 @@ async def running(
             (),
             limits,
             Sink(1000, tell),
-            Sink(1000),
+            Sink(1000, complaints.extend),
             Stdin(stdin),
             idle=idle,
         )
@@ -248,7 +256,7 @@ async def running(
     async with lab.cell(limits=limits) as cell, trio.open_nursery() as nursery:
         program = await nursery.start(run)
         await up.wait()
-        yield Program(program, send, said, ends)
+        yield Program(program, send, said, complaints, ends)
 
 
 def open_descriptors() -> dict[str, str]:

@@ -13,7 +13,7 @@ from shared_engine import IMAGE
 from test_containers import opened
 from walls import pid_of, uid_of
 
-import occd.sandbox.docker
+import occd.sandbox.containers
 import occd.sandbox.engine
 from occd.errors import SandboxUnavailable
 from occd.images.users import CONTAINER_USERS
@@ -99,8 +99,8 @@ async def test_containers_that_stand_ready_leave_users_for_those_that_are_needed
 ) -> None:
     """These have another box, so that none that stands ready is taken for them."""
     monkeypatch.setattr(occd.sandbox.engine, "CONTAINER_USERS", CONTAINER_USERS[:12])
-    monkeypatch.setattr(occd.sandbox.docker, "AT_ONCE", 6)
-    monkeypatch.setattr(occd.sandbox.docker, "_USERS_LEFT", 1)
+    monkeypatch.setattr(occd.sandbox.containers, "AT_ONCE", 6)
+    monkeypatch.setattr(occd.sandbox.containers, "_USERS_LEFT", 1)
     ran: list[Ran] = []
     async with opened(docker_engine, slots=16) as lab:
         for _ in range(16):

@@ -542,6 +542,56 @@ def test_a_submission_is_judged_test_by_test(server: Server) -> None:
     assert (result["verdict"], result["points"]) == ("wrong_answer", 4.5)
 
 
+# Traces
+
+ASKS = {
+    "python": """
+import ctypes, socket
+print("Hello, world!", flush=True)
+try: socket.socket().connect(("93.184.216.34", 80))
+except OSError as error: print(error.strerror)
+ctypes.CDLL(None).mount(b"none", b"/tmp", b"tmpfs", 0, None)
+""",
+    "c": r"""
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <sys/mount.h>
+int main(void) {
+    puts("Hello, world!");
+    fflush(stdout);
+    struct sockaddr_in far = {AF_INET, htons(80), {inet_addr("93.184.216.34")}};
+    if (connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&far, sizeof far)) puts("Network is unreachable");
+    mount("none", "/tmp", "tmpfs", 0, NULL);
+}
+""",
+}
+
+
+@pytest.mark.parametrize("language", ASKS)
+def test_a_trace_lists_the_calls_of_a_program_and_names_what_was_refused(
+    server: Server, language: str
+) -> None:
+    result = server.run(ASKS[language], language=language, trace=True, limits=LONG)
+    trace = result["trace"]
+    assert (result["verdict"], run_of(result)["stdout"]) == (
+        "ok",
+        "Hello, world!\nNetwork is unreachable\n",
+    ), result
+    assert trace["ended"] == "whole"
+    assert trace["refused"] == ["connect: not permitted here", "mount: not permitted here"]
+    answer = server.get(f"{API}/submissions/{result['id']}/trace")
+    calls = answer.json()["calls"]
+    assert answer.status == 200
+    assert len(calls) == trace["calls"] == sum(each["count"] for each in trace["counts"])
+    assert (calls[0]["call"], calls[0]["result"]) == ("execve", "0")
+    written = [each["arguments"][1] for each in calls if each["call"] == "write"]
+    assert any("Hello, world!" in each for each in written), written
+    refused = {each["call"]: each for each in calls if each["refused"]}
+    assert refused.keys() == {"connect", "mount"}
+    assert "93.184.216.34" in " ".join(refused["connect"]["arguments"])
+    assert "'/tmp'" in refused["mount"]["arguments"]
+
+
 # Both ends
 
 

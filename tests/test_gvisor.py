@@ -14,6 +14,7 @@ from sandboxed import SHORT, Lab, running
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
+import occd.sandbox.examined
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.images.users import CONTAINER_USERS
@@ -166,14 +167,14 @@ async def test_namespaces_are_refused_whatever_else_the_kernel_lets_a_program_do
 ) -> None:
     """Each makes occd let init be root, whose filter refuses them. What the trial did not find, the proof
     finds."""
-    script = occd.sandbox.docker._EXAMINE
+    script = occd.sandbox.examined._SCRIPT
     other = "init=open" if lets == "make namespaces" else "spaces=made"
-    monkeypatch.setattr(occd.sandbox.docker, "_EXAMINE", script.replace(other, ":"))
+    monkeypatch.setattr(occd.sandbox.examined, "_SCRIPT", script.replace(other, ":"))
     async with opened(docker_engine) as lab:
         assert (await lab.python("syscall(272, 0x10000000)")).stdout == b"EPERM\n"
     for found in ("init=open", "spaces=made"):
         script = script.replace(found, ":")
-    monkeypatch.setattr(occd.sandbox.docker, "_EXAMINE", script)
+    monkeypatch.setattr(occd.sandbox.examined, "_SCRIPT", script)
     with pytest.raises(SandboxUnavailable, match="does not hold: spaces is made, not refused"):
         async with opened(docker_engine):
             raise AssertionError("it was opened")

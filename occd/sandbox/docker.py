@@ -1,16 +1,14 @@
-"""Containers made by Docker's engine.
+"""The sandbox of Docker's engine.
 
-Theory of operation. A container (`container.py`) stands ready before its job is known, and serves one run. A
-cell takes a container of its image for each run. The images share the containers that stand ready, by use.
-Files come as a stream (`archive.py`). A tree is the stream of a box, and is kept in a file of ours that has
-no name.
+Theory of operation. A container (`container.py`) stands ready before its job is known (`containers.py`),
+and serves one run. A cell takes a container of its image for each run. Files come as a stream
+(`archive.py`). A tree is the stream of a box, and is kept in a file of ours that has no name.
 """
 
 import secrets
 import tempfile
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,23 +20,21 @@ from occd import __version__, rules
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
 from occd.images.docker import LABEL, VERSION, again
-from occd.images.users import AT_ONCE
 from occd.languages import Available, Formatters, Language, load_languages
-from occd.levels import Holds, holding, refuse_less
-from occd.model import File, Limits, Outcome
-from occd.sandbox import Cell, Collected, Ended, Feed, Run, Running, Sink, Tree, archive
+from occd.levels import Holds, refuse_less
+from occd.model import File, Limits
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.container import SHARES, Container, NoRoom, bounds
-from occd.sandbox.engine import IPV6_OFF, Bounds, Engine, EngineAway, Wall
+from occd.sandbox.container import Container, NoRoom, bounds
+from occd.sandbox.containers import Containers
+from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
+from occd.sandbox.examined import examine
 from occd.sandbox.find import remedy, remedy_of
-from occd.sandbox.init import INIT
 from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
-from occd.sandbox.pulse import Pulse
 from occd.sandbox.rootfs import covered_paths
-from occd.sandbox.sockets import SocketBounds, find_socket_bounds
-from occd.sandbox.waits import Waits
+from occd.sandbox.sockets import SocketBounds
 
 _TMP = 64 * 2**20
 _TMPFS = "rw,exec,nosuid,nodev"
@@ -49,43 +45,17 @@ _FILES = 2 * INODES
 """The most files of a box that is made for a run: those of a tree, and as many of the run's own."""
 _ENTRY_BYTES = 512
 """More than an entry of a stream takes, with its name and a short link."""
-_USERS_LEFT = 16
-"""So many users are left for containers that are needed at once: none is made to stand ready meanwhile."""
-_SHARES_MIN = 2
-"""The kernel's least."""
 _CLOSE_S = 10.0
-_LONG_S = 15.0
-_EATS = 2**27
-_TRIAL = Limits(memory=8 * _EATS, wall_time=20.0)
-"""The memory of the trial's container is for the engine to hold, and not for init."""
-_TRIAL_BOUNDS = Bounds(_EATS, 256)
 _SENTRY_BYTES = 64 * 2**20
 """Memory of gVisor's kernel, beside that of the programs."""
 _SENTRY_THREADS = 8192
 """A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
 number it holds itself."""
+
 _UNBOUNDED = (
     "weaker: data that waits in TCP and UDP sockets counts for nobody (cgroup v1, and occd is not root on "
     "the engine's machine)"
 )
-_EXAMINE = f"""\
-read up idle < /proc/uptime
-while read name real user; do if [ $name = Uid: ]; then break; fi; done < /proc/self/status
-init=closed spaces=refused shown=
-if (: < /proc/1/fd/0) 2> /dev/null; then init=open; fi
-if unshare --user true 2> /dev/null; then spaces=made; fi
-for each in /sys/*/ /sys/fs/*/; do
-    case $each in /sys/fs/ | /sys/fs/cgroup/) continue; esac
-    set -- "$each"*
-    if [ -e "$1" ]; then shown="$shown ${{each%/}}"; fi
-done
-echo "$up $real $init $spaces$shown"
-read go
-dd if=/dev/zero of=/dev/null bs={2 * _EATS} count=1
-"""
-"""Tells for how long its kernel has been up, its user, whether it can open a file of init, whether it can
-make a user namespace, and what it sees in /sys but control groups. Then takes more memory than it may, when
-it is told to."""
 
 
 class _Cell:
@@ -110,8 +80,8 @@ class _Cell:
             if run.tree:
                 box += archive.size(archives[1]).room
             container, wanted = await self._filled(archives, box, run, stack)
-            if run.interactive:
-                await stack.enter_async_context(self._docker.interactive(container))
+            if run.interactive and not self._docker.limits_stay:
+                await stack.enter_async_context(self._docker.containers.interactive(container))
             self._docker.hold_sockets(container, run.limits.memory)
             changed = None if self._docker.limits_stay else wanted
             outcome, trace = await container.run(run, changed, task_status)
@@ -179,19 +149,7 @@ class _Docker:
         and at least one of each image."""
         self._engine = engine
         self._walls = walls
-        self._nursery = nursery
-        self.pulse = Pulse(engine, self._prune)
-        self._waits = Waits(_LONG_S, "Docker's engine may be overloaded, or stuck: look at its log")
-        self._keep = max(keep, len(walls))
-        self._ready: list[tuple[str, Container]] = []
-        """The first has been waiting for the longest time."""
-        self._making = 0
-        self._users = trio.Semaphore(AT_ONCE)
-        """Those that no container of ours has."""
-        self._closing = False
-        self._came = trio.Condition()
-        self._interactive: set[Container] = set()
-        self._weighing = trio.Lock()
+        self.containers = Containers(engine, max(keep, len(walls)), nursery)
         self.limits_stay = False
         """Containers keep the limits that they were made with. init holds the job's limits within them."""
         self._sockets: SocketBounds | None = None
@@ -218,85 +176,25 @@ class _Docker:
 
     @property
     def stuck(self) -> str | None:
-        return self.pulse.problem or self._waits.too_long
+        return self.containers.stuck
 
     async def examine(self) -> None:
-        """Find out what holds, by a container of its own."""
-        gives = await self._engine.gives()
-        runtime = self._first.runtime
-        if runtime and runtime not in gives.runtimes and "." not in runtime:  # a shim is not listed
-            raise SandboxUnavailable(
-                f"sandbox.runtime: Docker's engine knows no runtime {runtime}, only "
-                f"{', '.join(sorted(gives.runtimes))}",
-                f"Add {runtime} to `runtimes` in the engine's daemon.json, and restart the engine",
-            )
-        told, heard_at = bytearray(), 0.0
-        send, stdin = trio.open_memory_channel[bytes](1)
-
-        def hear(data: bytes) -> None:
-            nonlocal heard_at
-            told.extend(data)
-            if told.endswith(b"\n"):
-                heard_at = trio.current_time()
-                send.send_nowait(b"go\n")
-
-        argv = ["/bin/sh", "-c", _EXAMINE]
-        run = Run(argv, (), _TRIAL, Sink(_TRIAL.output, hear), Sink(_TRIAL.output), Feed(stdin))
-        asked_at = trio.current_time()
-        container = await self._first_container()
-        outcome: Outcome | None = None
-        with send, stdin:
-            try:
-                updates = await self._updates(container)
-                if sockets := find_socket_bounds(container.id):
-                    with suppress(OSError):  # this process may not
-                        sockets.hold(container.id, _TRIAL_BOUNDS.memory)
-                        self._sockets = sockets
-                outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
-            except* SandboxFailed:  # the trial's end is looked at below
-                pass
-            finally:
-                with trio.move_on_after(_CLOSE_S, shield=True):
-                    await self._end(container)
-        try:
-            up, user, reached, spaces, *shown = told.decode().split()
-            up_s = float(up)
-        except ValueError:
-            raise SandboxUnavailable(
-                f"a trial container of the image {self.roots[0]} ended with {outcome}",
-                remedy(self.roots[0]),
-            ) from None
-        took_all = outcome is not None and outcome.succeeded
-        bounded = gives.memory and not took_all and await container.ran_out()
-        own_kernel = up_s < heard_at - asked_at  # it has been started for this container
-        self.limits_stay = not updates
-        self._sockets_unbounded = gives.cgroups == 1 and not own_kernel and not self._sockets
+        found = await examine(self._engine, self.roots[0], self._first, self.containers.made)
+        self.holds = found.holds
+        self.limits_stay = not found.updates
+        self._sockets = found.sockets
+        self._sockets_unbounded = found.sockets_unbounded
         self._walls = {
             root: replace(
                 wall,
-                one_terminal=not own_kernel,  # it would not know the machine's terminals
-                init_is_root=reached == "open" or (own_kernel and spaces == "made"),
-                masked=[*wall.masked, *([] if own_kernel else shown)],
-                bounds=wall.bounds if updates else _around(self._usual_memory()),
+                ipv6=found.ipv6,
+                one_terminal="own-kernel" not in found.holds,  # else it knows none of the machine
+                init_is_root=found.init_is_root,
+                masked=[*wall.masked, *found.shown],
+                bounds=wall.bounds if found.updates else _around(self._usual_memory()),
             )
             for root, wall in self._walls.items()
         }
-        self.holds = holding(
-            own_uid=not own_kernel and user == str(container.user),  # else it is that kernel's
-            memory=bounded,
-            cpu=bounded and gives.cpu,  # the runtime obeys the container's control group
-            own_root=True,  # the image; no folder of the machine is mounted
-            own_kernel=own_kernel,
-        )
-
-    async def _first_container(self) -> Container:
-        try:
-            return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
-        except SandboxFailed as error:
-            if IPV6_OFF.replace(".", "/") not in str(error):
-                raise
-        self._walls = {root: replace(wall, ipv6=False) for root, wall in self._walls.items()}
-        return await self._make(replace(self._first, bounds=_TRIAL_BOUNDS))
 
     def _usual_memory(self) -> int:
         """What a program and its box may have before a container is made for it alone."""
@@ -306,14 +204,6 @@ class _Docker:
             for limits in (each.limits, each.compile_limits)
         ]
         return max(asked) + BOX_BYTES
-
-    async def _updates(self, container: Container) -> bool:
-        """Whether the limits of a container can be set anew."""
-        try:
-            await self._engine.limit(container.id, _TRIAL_BOUNDS)
-        except SandboxFailed:  # gVisor cannot
-            return False
-        return True
 
     async def trial(self) -> None:
         own_kernel = "own-kernel" in self.holds
@@ -350,150 +240,19 @@ class _Docker:
                 message = f"the data in a container's sockets cannot be bounded: {error}"
                 raise SandboxFailed(message) from error
 
-    @asynccontextmanager
-    async def interactive(self, container: Container) -> AsyncIterator[None]:
-        """All interactive programs together get as much of the processors as one other program, or half of
-        that: their weights change when their number has doubled or halved."""
-        self._interactive.add(container)
-        try:
-            await self._weigh()
-            yield
-        finally:
-            self._interactive.remove(container)
-            self._nursery.start_soon(self._weigh)
-
-    async def _weigh(self) -> None:
-        if self.limits_stay:
-            return
-        async with self._weighing:
-            many = max(0, len(self._interactive) - 1)
-            shares = max(_SHARES_MIN, SHARES >> many.bit_length())
-            for each in tuple(self._interactive):
-                if each.shares != shares:
-                    with suppress(SandboxFailed):  # it has ended
-                        await self._engine.share(each.id, shares)
-                        each.shares = shares
-
-    @asynccontextmanager
-    async def container(self, root: str, bounds: Bounds | None) -> AsyncIterator[Container]:
-        """One that stands ready, if one does."""
+    def container(self, root: str, bounds: Bounds | None) -> AbstractAsyncContextManager[Container]:
+        """One that stands ready, if one does. Where limits stay, another is made for other bounds."""
         wall = self._walls[root]
-        with self.pulse.needed():
-            if self.limits_stay and bounds:
-                container = await self._make(replace(wall, bounds=bounds))
-            else:
-                container = self._take(root) or await self._make(wall)
-            self._nursery.start_soon(self._prepare, root)
-            with self._ended(container):
-                yield container
+        if self.limits_stay and bounds:
+            return self.containers.made(replace(wall, bounds=bounds))
+        return self.containers.ready(root, wall)
 
-    @asynccontextmanager
-    async def container_for(
+    def container_for(
         self, root: str, bounds: Bounds | None, box: int, given: int
-    ) -> AsyncIterator[Container]:
+    ) -> AbstractAsyncContextManager[Container]:
         """One whose box has so many bytes, of which some are filled with what is given."""
         wall = self._walls[root]
-        with self.pulse.needed():
-            container = await self._make(_with_box(wall, bounds or wall.bounds, box, given))
-            with self._ended(container):
-                yield container
-
-    @contextmanager
-    def _ended(self, container: Container) -> Iterator[None]:
-        """End it after the block."""
-        try:
-            yield
-        finally:
-            container.hang_up()
-            self._nursery.start_soon(self._end, container)
-
-    def _prune(self) -> None:
-        """Somebody may have killed a container that stood ready, or the engine have died."""
-        for each in [each for each in self._ready if not each[1].waits]:
-            self._ready.remove(each)
-            self._nursery.start_soon(self._end, each[1])
-
-    async def _end(self, container: Container) -> None:
-        container.close()
-        try:
-            if not self.pulse.problem:
-                with trio.move_on_after(_CLOSE_S, shield=True), suppress(SandboxFailed):
-                    await self._engine.remove(container.id)
-        finally:
-            self._users.release()
-
-    def _take(self, root: str) -> Container | None:
-        self._prune()
-        for each in self._ready:
-            if each[0] == root:
-                self._ready.remove(each)
-                return each[1]
-        return None
-
-    async def _make(self, wall: Wall) -> Container:
-        with self._waits.one_more():
-            await self._take_user()
-            try:
-                made = await self._engine.start(wall, [INIT, "relay"])
-            except BaseException:
-                self._users.release()
-                raise
-            container = Container(self._engine, made, wall.bounds)
-            try:
-                await container.ready()
-            except BaseException:
-                with trio.move_on_after(_CLOSE_S, shield=True):
-                    await self._end(container)
-                raise
-            self._nursery.start_soon(container.beat)
-            return container
-
-    async def _take_user(self) -> None:
-        """Those that stand ready, of another image or with another box, make room for who needs one now."""
-        if not self._users.value and self._ready:
-            self._nursery.start_soon(self._end, self._ready.pop(0)[1])
-        await self._users.acquire()
-
-    async def _prepare(self, root: str) -> None:
-        """Replace a container that was taken. When none had stood ready, there is one more of this image now,
-        and one fewer of an image that is used less."""
-        if self._users.value <= _USERS_LEFT:
-            return
-        if len(self._ready) + self._making >= self._keep:
-            spare = self._spare(root)
-            if not spare:
-                return
-            self._ready.remove(spare)
-            self._nursery.start_soon(self._end, spare[1])
-        self._making += 1
-        try:
-            with (
-                suppress(SandboxFailed),
-                self.pulse.needed(),
-            ):  # who needs one will find out and tell
-                container = await self._make(self._walls[root])
-                if self._closing:  # it was ready just before this was cancelled
-                    container.close()
-                else:
-                    self._ready.append((root, container))
-        finally:
-            self._making -= 1
-
-    def _spare(self, root: str) -> tuple[str, Container] | None:
-        """The one that has been waiting for the longest time, of the other images with more than one."""
-        counts = Counter(each for each, _ in self._ready)
-        return next((each for each in self._ready if each[0] != root and counts[each[0]] > 1), None)
-
-    async def close(self) -> None:
-        """Remove all containers of ours. They end in any case."""
-        self._closing = True
-        while self._ready:
-            self._ready.pop()[1].close()
-        if not self.pulse.problem:
-            with suppress(SandboxFailed):
-                await self._engine.settled()
-                for number in await self._engine.of(self._first.label):
-                    await self._engine.remove(number)
+        return self.containers.made(_with_box(wall, bounds or wall.bounds, box, given))
 
 
 def _engine(host: str) -> Engine:
@@ -546,7 +305,7 @@ async def open_docker(
         walls = await _walls(engine, wall, settings.roots)
         async with trio.open_nursery() as nursery:
             docker = _Docker(engine, walls, config.execute.slots, nursery)
-            nursery.start_soon(docker.pulse.run)
+            nursery.start_soon(docker.containers.pulse.run)
             try:
                 try:
                     await docker.examine()
@@ -568,7 +327,7 @@ async def open_docker(
             finally:
                 nursery.cancel_scope.cancel()
                 with trio.move_on_after(_CLOSE_S, shield=True):
-                    await docker.close()
+                    await docker.containers.close(wall.label)
     finally:  # when nothing asks it any more, which would open a connection anew
         with trio.CancelScope(shield=True):
             await engine.close()

@@ -67,6 +67,7 @@
 #define _GNU_SOURCE
 #include "alone.h"
 #include "find.h"
+#include "folder.h"
 #include "relay.h"
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -610,7 +611,7 @@ static void done(int file, int error) {
 static int enter(int folder, const char *name, int make) {
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) _exit(EINVAL);
     if (make && mkdirat(folder, name, 0755) != 0 && errno != EEXIST) _exit(errno);
-    int next = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int next = open_folder(folder, name);
     if (next < 0) _exit(errno);
     close(folder);
     return next;

@@ -7,6 +7,7 @@
  * the path of its first name may be too long for a call.
  */
 #define _GNU_SOURCE
+#include "folder.h"
 #include "packed.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +79,7 @@ static int make_linked(const struct entry *entry) {
         if (getrandom(&secret, sizeof secret, 0) != sizeof secret) fail("getrandom");
         snprintf(linked_name, sizeof linked_name, ".occd-%016llx", (unsigned long long)secret);
         if (mkdirat(box, linked_name, 0700) != 0) fail(linked_name);
-        if ((linked = openat(box, linked_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0) fail(linked_name);
+        if ((linked = open_folder(box, linked_name)) < 0) fail(linked_name);
     }
     int file = openat(linked, number_of(entry), NEW, 0600);
     if (file < 0) fail(linked_name);
@@ -142,7 +143,7 @@ static void enter(const char *name) {
     char kind = ABSENT;
     if (!is_absent()) {
         kind = mkdir(name, 0700) == 0 ? MADE : (char)(may_be_there(name), THERE);
-        int folder = open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int folder = open_folder(AT_FDCWD, name);
         if (folder < 0 && kind == MADE) fail(name);
         if (folder < 0) kind = ABSENT;
         else if (fchdir(folder) != 0) fail(name);
