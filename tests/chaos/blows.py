@@ -181,7 +181,7 @@ class Blows(Storm):
         """The engine starts another, and the containers run on. It has returned when it runs a container."""
         self.engine.kill_containerd()
         with trio.fail_after(TOLD_S):
-            while not await trio.to_thread.run_sync(self._runs):
+            while not await trio.to_thread.run_sync(self._runs):  # noqa: ASYNC110
                 await trio.sleep(0.1)
 
     def _runs(self) -> bool:
@@ -257,7 +257,7 @@ class Blows(Storm):
                     stack.callback(os.close, watched[-1])
             at = await kill()
             until = at + 60
-            while len(select.select(watched, [], [], 0)[0]) < len(watched) and _before(until):
+            while len(select.select(watched, [], [], 0)[0]) < len(watched) and _before(until):  # noqa: ASYNC110
                 await trio.sleep(0.005)
             took = time.monotonic() - at
             while found() and _before(until):
