@@ -149,6 +149,11 @@ class Mortal(Reached):
         """The first processes of its containers."""
         return [pid for pid in self.programs() if _is_first(pid)]
 
+    def unborn(self) -> list[int]:
+        """Those that runc has made, and that wait for the engine's word to become a container's init. One
+        whose engine was killed before the word waits for ever: the engine that returns does not know it."""
+        return [pid for pid in self.programs() if _argv(pid) == b"runc\0init\0"]
+
     def strangers(self) -> list[int]:
         """Those of them that are strangers' programs: no container's init, what becomes one, or a zombie."""
         return [pid for pid in self.programs() if not _argv(pid).startswith(_OURS)]
