@@ -71,7 +71,7 @@ class Pattern:
 
 _ALLOWED = {
     "stage": ("compile", "run"),
-    "columns": ("bytes", "characters", "utf16", "display"),
+    "columns": ("bytes", "characters", "utf16", "display", "drawn"),
     "severity": ("error", "warning", "note"),
     "innermost": ("first", "last"),
 }

@@ -4,6 +4,7 @@ machine: their helpers (containerd-shim) live on, and so does the machine's firs
 
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -48,6 +49,8 @@ exec dockerd --data-root {folder}/data --exec-root {folder}/exec --pidfile {fold
 class Mortal(Reached):
     machine: subprocess.Popen[bytes]
     _engines: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _killed: list[int] = field(default_factory=list)
+    """Their pidfds."""
 
     def start(self) -> None:
         """Start the engine, and wait until it answers. One that ends is started again, as on a machine: when
@@ -82,9 +85,16 @@ class Mortal(Reached):
             os.kill(child_of(self._engines[-1].pid), number)
 
     def kill(self) -> None:
+        with suppress(ValueError, ProcessLookupError):  # it has died already
+            self._killed.append(os.pidfd_open(child_of(self._engines[-1].pid)))
         self.signal(signal.SIGKILL)
         self._engines[-1].kill()  # nsenter, which stands still when the engine does
         self._engines[-1].wait()
+
+    def died(self) -> bool:
+        """Whether the engine that was killed last has gone, which may wait for a disk. Until then its
+        connections are open, and nobody knows that it dies."""
+        return bool(select.select(self._killed[-1:], [], [], 0)[0])
 
     def kill_containerd(self) -> None:
         """The engine starts another."""
@@ -139,6 +149,11 @@ class Mortal(Reached):
         """The first processes of its containers."""
         return [pid for pid in self.programs() if _is_first(pid)]
 
+    def unborn(self) -> list[int]:
+        """Those that runc has made, and that wait for the engine's word to become a container's init. One
+        whose engine was killed before the word waits for ever: the engine that returns does not know it."""
+        return [pid for pid in self.programs() if _argv(pid) == b"runc\0init\0"]
+
     def strangers(self) -> list[int]:
         """Those of them that are strangers' programs: no container's init, what becomes one, or a zombie."""
         return [pid for pid in self.programs() if not _argv(pid).startswith(_OURS)]
@@ -149,6 +164,8 @@ class Mortal(Reached):
         for each in self._engines:
             each.kill()
             each.wait()
+        for pidfd in self._killed:
+            os.close(pidfd)
 
 
 def _argv(pid: int) -> bytes:

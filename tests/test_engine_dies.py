@@ -167,8 +167,9 @@ def test_a_program_ends_at_once_with_its_engine_where_occd_is_on_the_same_machin
         assert process.stdout
         assert process.stdout.readline() == b"opened\n"
         until(engine.strangers)
-        time.sleep(1)  # for its container's successor to be made
+        until(lambda: len(engine.names("running")) == 2)  # its container's successor stands ready
         engine.kill()
+        until(engine.died)
         assert until(lambda: not engine.strangers()) < SILENCE_S / 2
         process.wait(PATIENCE_S)
 
@@ -238,7 +239,7 @@ async def test_what_a_dead_process_did_not_start_is_removed_and_nothing_else(
     monkeypatch.setattr("occd.sandbox.engine._NOBODYS_S", 6.0)
     async with opened(engine) as other, opened(engine) as sandbox:
         assert await works(other)
-        await trio.sleep(1)
+        await come_true(lambda: len(engine.names("running")) == 2)  # each has one that stands ready
         engine.docker("create", "--name=left", f"--label={LABEL}=dead", IMAGE, "/bin/true")
         engine.docker("create", "--name=foreign", IMAGE, "/bin/true")
         engine.docker("run", "--detach", "--name=theirs", f"--label={LABEL}=lives", "--network=none",
@@ -294,7 +295,6 @@ def test_a_run_that_lost_its_engine_is_repeated_and_the_reason_is_told_once(
     reason = server.get("/readyz").body.decode()
     said = "cannot be reached: Connection re" if how == "kill" else "has not answered for"
     assert said in reason, reason
-    time.sleep(3)  # for what would be told again
     if how == "kill":
         engine.start()
     else:

@@ -239,6 +239,32 @@ def test_streams_are_searched_in_little_memory(packed: Path) -> None:
     assert most < 2**18
 
 
+def test_long_paths_of_a_stream_take_little_memory(tmp_path: Path) -> None:
+    """2,000 files that match, below 15 folders. Python keeps four bytes for each character of such a name."""
+    stream, name = tmp_path / "stream", "😀".encode() + b"n" * 247
+    with stream.open("wb") as into:
+
+        def put(kind: bytes, name: bytes = b"") -> None:
+            into.write(archive._ENTRY.pack(kind, len(name), 0o755, 0, 0, 0, 0) + name)
+
+        for _ in range(15):
+            put(b"d", name)
+        for number in range(2000):
+            put(b"f", name + b"%04d" % number)
+            into.write(archive._PART.pack(0, 0))
+        for _ in range(15):
+            put(b"u")
+        put(b"e")
+    tracemalloc.start()
+    try:
+        found = archive.collect(stream, Collect(("**",), 10, 10, 10))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.left_out_count == 2000  # their names are too long
+    assert most < 2**23
+
+
 @pytest.mark.parametrize(("bound", "most"), [("_ENTRIES_MAX", 100), ("_PACKED_CPU_S", 0.0)])
 def test_searching_a_stream_has_bounds(
     packed: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: float

@@ -90,22 +90,22 @@ def _packed(source: IO[bytes]) -> Iterator[Packed]:
             path.pop()
             continue
         told = _read(source, name_size).decode(errors="surrogateescape")
-        name = "/".join([*path[: rules.NAME_PARTS_MAX], told])
+        parts = (*path[: rules.NAME_PARTS_MAX], told)
         if kind == _FOLDER:
             path.append(told)
-            yield Packed(name, "folder", 0, bytes)
+            yield Packed(parts, "folder", 0, bytes)
         elif kind == _FILE:
             read = partial(_content, source, source.tell(), size)
             if number:
                 linked[number] = size, read
             _pass(source)
-            yield Packed(name, "file", size, read)
+            yield Packed(parts, "file", size, read)
         elif kind == _NAME:
-            yield Packed(name, "file", *linked[number])
+            yield Packed(parts, "file", *linked[number])
         else:
             if kind == _SYMLINK:
                 source.seek(size, io.SEEK_CUR)
-            yield Packed(name, "other", size, bytes)
+            yield Packed(parts, "other", size, bytes)
 
 
 def _pass(source: IO[bytes]) -> None:

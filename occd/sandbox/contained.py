@@ -48,6 +48,8 @@ class Contained:
         self._room = _WINDOW
         self._has_room = trio.Event()
         self._file: int | None = None
+        """Where the parts of the order's file go. It is a descriptor of ours: the one that came with the
+        order is closed when its sender is cancelled, and its number may be somebody else's then."""
         self._over = False
         self._lost = ""
         """Why no report came."""
@@ -68,7 +70,11 @@ class Contained:
         if self._over:
             return False
         for file in files:
-            self._file = file
+            self.close()
+            try:
+                self._file = os.dup(file)
+            except OSError:  # no descriptor is left
+                return False
             while part := os.read(file, _PART):
                 self.post(frame(b"B", part))
         self.post(frame(b"O", order))
@@ -77,6 +83,12 @@ class Contained:
     def kill(self) -> None:
         self._over = True
         self._hang_up()
+
+    def close(self) -> None:
+        """No part of a file is waited for."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def post(self, data: bytes) -> None:
         self._unsent += data
@@ -138,7 +150,7 @@ class Contained:
                 case b"W":
                     answer = decode(body)
                     assert isinstance(answer, Answer)
-                    self._file = None
+                    self.close()
                     answered(answer.error)
                 case b"X":
                     self._over = True

@@ -15,7 +15,7 @@ import os
 import signal
 import struct
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,8 @@ _PACK_BYTES = 64 * 2**20
 """For the names in the folders on the way to the deepest one."""
 _BOX_STEP = 2**20
 _OWN_PROCESSES = 2
-"""init and a clerk. When the program has ended, there is room for others."""
+"""init and a clerk, or at a terminal who sets the window's size. When the program has ended, there is room
+for others."""
 SHARES = 1024
 """Docker's own, of a container that was given no other."""
 
@@ -199,7 +200,8 @@ class Container:
                 await started.terminal()
             return await supervise(run, started, task_status)
 
-        outcome = await _beside(started.write, to_its_end)
+        with closing(started):
+            outcome = await _beside(started.write, to_its_end)
         self.gone = started.gone
         return outcome, await self._trace(started.traced) if started.traced else None
 

@@ -849,6 +849,7 @@ static struct end run(const struct go *go, int *files) {
     int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) fail("signalfd");
     if (go->rows) files[0] = files[1] = files[2] = open_terminal(go);
+    if (go->rows && relayed && !go->alone) relay_window(files[0]);
     int cpu_file = go->told ? files[STDIO + go->groups] : -1;
     if (go->told) before.cpu_ns = told_cpu_ns(cpu_file);
     if (go->alone) before = sample(go, 0);

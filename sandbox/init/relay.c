@@ -93,6 +93,11 @@ static pid_t unpacker;
 static time_t heard_at; /* seconds: when occd was heard the last time */
 static int passed_on; /* a message that init may not have read */
 static int over; /* init has told the end, and reads no more */
+static int sizer = -1; /* our side of the socket to the process that sets the window's size */
+static int has_sizer;  /* it may have ended */
+static struct size window;
+static int window_is_new; /* it waits until the size before is set */
+static int sizing; /* keys wait meanwhile */
 static struct figures figures;
 
 static void give_up(const char *what) {
@@ -271,9 +276,43 @@ static void keep_part(const char *bytes, size_t size) {
     if (write(blob, bytes, size) != (ssize_t)size) give_up("write");
 }
 
-static void resize(const struct size *size) {
-    struct winsize window = {.ws_row = size->rows, .ws_col = size->cols};
-    if (terminal >= 0) ioctl(terminal, TIOCSWINSZ, &window);
+static void set_size(int file, const struct size *size) {
+    struct winsize wanted = {.ws_row = size->rows, .ws_col = size->cols};
+    ioctl(file, TIOCSWINSZ, &wanted);
+}
+
+void relay_window(int theirs) {
+    int sides[2];
+    char byte = 0;
+    struct size size;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) != 0) give_up("socketpair");
+    pid_t pid = fork();
+    if (pid < 0) give_up("fork");
+    if (pid == 0) {
+        if (dup2(theirs, 0) != 0 || dup2(sides[1], 1) != 1 || close_range(2, INT_MAX, 0) != 0) _exit(125);
+        be_them();
+        while (send(1, &byte, 1, MSG_NOSIGNAL) == 1 && recv(1, &size, sizeof size, 0) == sizeof size) set_size(0, &size);
+        _exit(0);
+    }
+    close(sides[1]);
+    sizer = sides[0];
+    has_sizer = 1;
+    if (recv(sizer, &byte, 1, 0) != 1) give_up("the window");
+}
+
+static void resize(void) {
+    if (!window_is_new || sizing || terminal < 0) return;
+    window_is_new = 0;
+    if (!has_sizer) set_size(terminal, &window);
+    else if (sizer >= 0) sizing = send(sizer, &window, sizeof window, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof window;
+}
+
+/* The program may have killed the process, or talk in its place. */
+static void hear_sizer(void) {
+    char byte;
+    if (recv(sizer, &byte, 1, MSG_DONTWAIT) != 1) close_side(&sizer);
+    sizing = 0;
+    resize();
 }
 
 static void obey(char type, char *bytes, size_t size) {
@@ -289,7 +328,10 @@ static void obey(char type, char *bytes, size_t size) {
         if (!over) order(bytes, size); /* else a few hundred would fill the socket, and make us wait */
         break;
     case 'Z':
-        if (size == sizeof(struct size)) resize((struct size *)bytes);
+        if (size != sizeof window) break;
+        memcpy(&window, bytes, size);
+        window_is_new = 1;
+        resize();
         break;
     case 'C': start_packer(); break;
     }
@@ -431,7 +473,7 @@ static time_t now_s(void) {
 }
 
 int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeout) {
-    enum { OURS = 8, THEIRS_MAX = 2 };
+    enum { OURS = 9, THEIRS_MAX = 2 };
     passed_on = 0;
     obey_all();
     int room = queue.size < QUEUE_MAX;
@@ -441,9 +483,10 @@ int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeo
         {.fd = init_side, .events = POLLIN},
         {.fd = room ? streams[0] : -1, .events = POLLIN},
         {.fd = room ? streams[1] : -1, .events = POLLIN},
-        {.fd = stdin_side >= 0 && (typed.size || (stdin_ends && terminal < 0)) ? stdin_side : -1, .events = POLLOUT},
+        {.fd = stdin_side >= 0 && !sizing && (typed.size || (stdin_ends && terminal < 0)) ? stdin_side : -1, .events = POLLOUT},
         {.fd = room ? packing : -1, .events = POLLIN},
         {.fd = room && over ? trace : -1, .events = POLLIN},
+        {.fd = sizer, .events = POLLIN},
     };
     memcpy(fds + OURS, theirs, count * sizeof *theirs);
     time_t silent = now_s() - heard_at;
@@ -457,9 +500,10 @@ int relay_wait(struct pollfd *theirs, size_t count, const struct timespec *timeo
     if (fds[2].revents) hear_init();
     if (fds[3].revents && streams[0] >= 0) take_output(0);
     if (fds[4].revents && streams[1] >= 0) take_output(1);
-    if (fds[5].revents && stdin_side >= 0) type();
+    if (fds[5].revents && stdin_side >= 0 && !sizing) type();
     if (fds[6].revents) take_packed();
     if (fds[7].revents) take_trace();
+    if (fds[8].revents) hear_sizer();
     if (fds[0].revents) {
         heard_at = now_s();
         if (!passed_on) hear_occd();

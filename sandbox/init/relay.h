@@ -28,5 +28,12 @@ void end_theirs(void);
 /* Makes the relay, and returns init's side of the socket. */
 int start_relay(void);
 
+/* The program's side of its terminal. From now on a process of its user sets the window's size, because a program can
+ * make whoever sets it wait for seconds: when it asks for the size, the kernel keeps a lock until the answer lies in the
+ * program's memory (occd/sandbox/terminal.py). No program may run yet: this process begins as a copy of init, with its
+ * files. Later it has nothing that a program that kills it could not have. Without it, as in gVisor, where the lock is
+ * not kept for long and this process would count as one of the program's, the relay sets the size. */
+void relay_window(int theirs);
+
 /* As ppoll, for at most two files; the relay works meanwhile. It may return with no file ready before the time is up. */
 int relay_wait(struct pollfd *files, size_t count, const struct timespec *timeout);

@@ -264,18 +264,18 @@ class Chaos:
             elif not self._forgotten_cancel(id, seen):
                 self.faults += filter(None, [self.accepted[id].fault(seen)])
             self.results[id] = seen
-        charged = 0.0
+        charges: list[tuple[float, float]] = []
         for node in self.cluster.of("ws"):
             mine = ids if self.quotas else ids[:: 1 + len(ids) // 200]
             logs = await events_of(node.url, mine)
             for id, log in logs.items():
                 whole = not self.emptied_at or self.accepted_at[id] > self.emptied_at
                 self.faults += log_faults(id, log, self.results[id], whole=whole)
-            charged = sum(paying.cost(self.results[id], log) for id, log in logs.items())
+            charges = [paying.charge(self.results[id], log) for id, log in logs.items()]
         if self.quotas:
             url = self.cluster.of("submit")[0].url
-            paid = None if self.emptied_at else charged
-            self.faults += await paying.faults(url, paid, self.started, ids)
+            paid = None if self.emptied_at else charges
+            self.faults += await paying.faults(url, paid, ids)
             with redis.Redis.from_url(self.cluster.redis.url) as client:
                 left = {*client.keys("*{q:*:m"), *client.keys("*:admitted")}
             if left:

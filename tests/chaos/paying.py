@@ -1,12 +1,12 @@
 """Quotas for clients that nothing is to refuse. In the end they must add up, whatever was killed.
 
 All clients come from one address of IPv6, by the word of a proxy, and count as one, below the record of their
-site. The level of processor time sinks a little meanwhile, so
-what was charged is the level and what it has sunk by."""
+site. The level of processor time sinks a little between two charges, though not below 0."""
 
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import trio
@@ -45,9 +45,25 @@ def cost(seen: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> float:
     return sum(float(event["outcome"]["cpu_time"]) for event in ends)
 
 
-async def faults(url: str, charged: float | None, began: float, ids: Sequence[str]) -> list[str]:
-    """What does not add up. All is finished, and is erased: nothing is stored then. `charged`: None where
-    Redis was emptied, and quotas began anew. `began` is the time of the first submission (monotonic)."""
+def charge(seen: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """When a result was paid for, in seconds of the world's clock, and its cost."""
+    return datetime.fromisoformat(seen["finished_at"]).timestamp(), cost(seen, log)
+
+
+def _level(charges: Sequence[tuple[float, float]], limit: float) -> float:
+    """What the level is now, which sinks by the limit in a day."""
+    level = last = 0.0
+    for at, more in [*sorted(charges), (time.time(), 0.0)]:
+        level = max(0.0, level - (at - last) * limit / 86_400) + more
+        last = at
+    return level
+
+
+async def faults(
+    url: str, charges: Sequence[tuple[float, float]] | None, ids: Sequence[str]
+) -> list[str]:
+    """What does not add up. All is finished, and is erased: nothing is stored then. `charges`: None where
+    Redis was emptied, and quotas began anew."""
     until = time.monotonic() + LEFT_BEHIND_S
     while True:
         _, me = await request(url, "GET", "/me")
@@ -56,19 +72,20 @@ async def faults(url: str, charged: float | None, began: float, ids: Sequence[st
         if left["unfinished"] == UNFINISHED or time.monotonic() > until:
             break
         await trio.sleep(1)
-    if charged is None:
-        charged = limit - left["cpu_seconds_per_day"]
-        began = time.monotonic()
-    sunk = (time.monotonic() - began) * limit / 86_400
     used = limit - left["cpu_seconds_per_day"]
-    print(f"charged {charged:.2f} s, counted {used:.2f} s and {sunk:.2f} s that sank", flush=True)
+    wanted = used if charges is None else _level(charges, limit)
+    charged = sum(cost for _, cost in charges or ())
+    print(
+        f"charged {charged:.2f} s, of which {wanted:.2f} s have not sunk, counted {used:.2f} s",
+        flush=True,
+    )
     found = []
     if left["unfinished"] != UNFINISHED:
         found.append(
             f"{UNFINISHED - left['unfinished']} unfinished submissions are counted for ever"
         )
-    if abs(used + sunk - charged) > 0.01 * charged + 0.05:
-        found.append(f"{charged:.2f} s were to be paid, and {used + sunk:.2f} s were")
+    if abs(used - wanted) > 0.01 * charged + 0.05:
+        found.append(f"{wanted:.2f} s were to be paid, and {used:.2f} s were")
     if left["stored_bytes"] == STORED:
         found.append("no bytes are counted")
     for id in ids:

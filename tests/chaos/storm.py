@@ -78,11 +78,11 @@ class Storm:
         for key, id in self.random.sample(sorted(self.by_key.items()), 10):
             again = await self.ask("POST", "/submissions", self.accepted[id].body, key)
             self.note(again["id"], key, self.accepted[id])
-        charged = 0.0
+        charges = []
         for id, log in (await events_of(self.daemon.url, list(self.results))).items():
             self.faults += log_faults(id, log, self.results[id])
-            charged += paying.cost(self.results[id], log)
-        self.faults += await paying.faults(self.daemon.url, charged, self.began, list(self.results))
+            charges.append(paying.charge(self.results[id], log))
+        self.faults += await paying.faults(self.daemon.url, charges, list(self.results))
 
     def told(self) -> str:
         """A line that sums the storm up."""

@@ -23,7 +23,8 @@ Found = list[dict[str, Any]]
 @dataclass(frozen=True)
 class Case:
     """`expected` has for each problem its severity, its place and a part of its message. A place is
-    `file:line`, or `file:line:text` with the text that is marked, or where it begins if that ends in `…`."""
+    `file:line`, or `file:line:text` with the text that is marked, or where it begins if that ends in `…`.
+    Where versions mark more or less, it is several of these with ` or ` between."""
 
     language: str
     source: str
@@ -55,7 +56,7 @@ PYTHON = {
     "the last frame that is not the library's": Case(
         "python",
         "import json\n\ndef f():\n    json.loads('{')\nf()\n",
-        (error("main.py:4", "JSONDecodeError"),),
+        (error("main.py:4 or main.py:4:json.loads('{')", "JSONDecodeError"),),
     ),
     "syntax": Case("python", "x = 1\nprint('a'\n", (error("main.py:2:(…", "was never closed"),)),
     "indentation": Case(
@@ -80,7 +81,7 @@ PYTHON = {
     "recursion": Case(
         "python",
         "def f():\n    return f()\nf()\n",
-        (error("main.py:2:f()", "RecursionError"),),
+        (error("main.py:2 or main.py:2:f()", "RecursionError"),),
     ),
     "recursion of two": Case(
         "python",
@@ -367,7 +368,8 @@ TYPESCRIPT = {
 GO = {
     "errors": Case(
         "go",
-        'package main\n\nimport "os"\n\nfunc main() {\n\tx := 1\n\tfoo()\n\tä := "😀"; var y int = ä\n}\n',
+        'package main\n\nimport "os"\n\nfunc main() {\n\tx := 1\n\tfoo()\n'
+        '\tä := "😀"; var y int = ä; _ = y\n}\n',
         (
             error('main.go:3:"…', "imported and not used"),
             error("main.go:6:x…", "declared"),
@@ -480,7 +482,10 @@ RUBY = {
     "a cause": Case(
         "ruby",
         "begin\n  1/0\nrescue => e\n  raise ArgumentError, 'outer'\nend\n",
-        (error("main.rb:4", "outer"), note("main.rb:2", "divided by 0")),
+        (
+            error("main.rb:4 or main.rb:4:ArgumentError, 'outer'", "outer"),
+            note("main.rb:2", "divided by 0"),
+        ),
     ),
     "recursion": Case("ruby", "def f = f\nf\n", (error("main.rb:1", "stack level too deep"),)),
     "a message of several lines": Case(
@@ -669,12 +674,14 @@ def test_the_places_that_are_told_of_are_found(found: dict[str, Found], name: st
 
 
 def _fits(case: Case, problem: dict[str, Any], expected: tuple[str, str, str]) -> bool:
-    severity, place, message = expected
+    severity, places, message = expected
     if problem["severity"] != severity or message not in problem["message"]:
         return False
-    if place.endswith((":", "…")):
-        return _place(case, problem).startswith(place.removesuffix("…"))
-    return _place(case, problem) == place
+    found = _place(case, problem)
+    return any(
+        found.startswith(each.removesuffix("…")) if each.endswith((":", "…")) else found == each
+        for each in places.split(" or ")
+    )
 
 
 def _place(case: Case, problem: dict[str, Any]) -> str:
@@ -690,6 +697,29 @@ def _place(case: Case, problem: dict[str, Any]) -> str:
 
 
 OTHER_VERSIONS = {
+    "python, wide characters of 3.13": (
+        "python",
+        "if 1:\n\ts = '世😀'; print(s.nix)\n",
+        (
+            'Traceback (most recent call last):\n  File "/box/main.py", line 2, in <module>\n'
+            "    s = '世😀'; print(s.nix)\n                      ^^^^^\n"
+            "AttributeError: 'str' object has no attribute 'nix'\n"
+        ),
+        error("main.py:2:s.nix", "AttributeError"),
+    ),
+    "c++, a template of GCC 14": (
+        "cpp",
+        "\n\nint main() {\n  std::list<int> l;\n  std::sort(l.begin(), l.end());\n}\n",
+        (
+            "/usr/include/c++/14/bits/stl_algo.h: In instantiation of ‘void std::__sort(_It)’:\n"
+            "/usr/include/c++/14/bits/stl_algo.h:4772:18:   required from ‘void std::sort(_It)’\n"
+            " 4772 |       std::__sort(__first);\n      |       ~~~~~~~~~~~^~~~~~~~~\n"
+            "main.cpp:5:12:   required from here\n"
+            "    5 |   std::sort(l.begin(), l.end());\n      |   ~~~~~~~~~^~~~~~~~~~~~~~~~~~~~\n"
+            "/usr/include/c++/14/bits/stl_algo.h:1906:50: error: no match for ‘operator-’\n"
+        ),
+        error("main.cpp:5:(…", "no match for ‘operator-’"),
+    ),
     "rust, panic since 1.73": (
         "rust",
         'fn main() {\n    panic!("mine");\n}\n',
@@ -756,8 +786,8 @@ def test_the_forms_of_versions_that_are_not_here(parser: Path, name: str) -> Non
         "main": language.file_name,
         "files": {language.file_name: source},
         "renamed": False,
-        "compile": "",
-        "run": said,
+        "compile": said if id == "cpp" else "",
+        "run": said if id != "cpp" else "",
         "ok": False,
     }
     (answer,) = _parse(parser, [asked])

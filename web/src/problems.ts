@@ -34,7 +34,7 @@ export interface Pattern {
   innermost?: 'first' | 'last'
 }
 
-type Unit = 'bytes' | 'characters' | 'utf16' | 'display'
+type Unit = 'bytes' | 'characters' | 'utf16' | 'display' | 'drawn'
 
 export interface Sources {
   main: string
@@ -114,11 +114,12 @@ export function newFinder(patterns: readonly Pattern[]): Finder {
     const own = forms.filter((form) => form.stage === stage)
     const lines = bounded(stage, text)
     const sources = { ...given, lines: newLines(given.files) }
-    let { problems, all } = find(own, stage, lines, sources, mostMs)
+    let { problems, all, head } = find(own, stage, lines, sources, mostMs)
     // Where there is no time for all of it: what a program wrote last is why it ended.
     for (const last of lastLines) {
       if (all || stage === 'compile') break
-      ;({ problems, all } = find(own, stage, lines.slice(-last), sources, mostMs))
+      const begin = head !== null && head < lines.length - last ? lines.slice(head, head + 1) : []
+      ;({ problems, all } = find(own, stage, [...begin, ...lines.slice(-last)], sources, mostMs))
     }
     return problems
   }
@@ -146,13 +147,21 @@ function shortened(line: string): string {
   return line.endsWith('\r') ? line.slice(0, -1) : line
 }
 
-function find(forms: readonly Form[], stage: Stage, lines: readonly string[], sources: Looked, ms: number): { problems: Problem[]; all: boolean } {
+interface Found {
+  problems: Problem[]
+  all: boolean
+  /** The line with which a traceback begins that took too long, if its last lines are its innermost ones. */
+  head: number | null
+}
+
+function find(forms: readonly Form[], stage: Stage, lines: readonly string[], sources: Looked, ms: number): Found {
   const text = lines.join('\n')
   const begins: number[] = []
   for (let at = 0, line = 0; line < lines.length; at += (lines[line++] as string).length + 1) begins.push(at)
   const found = new Map<string, Problem>()
   const until = performance.now() + ms
   let tries = 0
+  let long: number | null = null
   const inTime = () => tries < leastTries || performance.now() < until
 
   const match = (expression: RegExp, line: number): { groups: Groups; next: number } | null => {
@@ -188,7 +197,10 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
       const head = match(expression, next ?? begin)
       if (head === null) break
       const rest = form.frame === null ? { groups: [], next: head.next } : trace(form, form.frame, head.next)
-      if (rest === null) break
+      if (rest === null) {
+        if (form.last && !inTime()) long = begin
+        break
+      }
       note(form, form.last ? [...rest.groups, head.groups] : [head.groups, ...rest.groups], next !== null)
       next = rest.next
       if (next >= lines.length || !inTime()) break
@@ -226,7 +238,7 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
     for (const form of forms) if ((next = read(form, line)) !== null) break
     line = next ?? line + 1
   }
-  return { problems: [...found.values()], all: line >= lines.length }
+  return { problems: [...found.values()], all: line >= lines.length, head: long }
 }
 
 function message(groups: Groups): string {
@@ -291,30 +303,37 @@ function at(file: string, line: number, groups: Groups, unit: Unit, sources: Loo
     const indent = text?.indexOf(source) ?? (before === undefined ? 0 : -1)
     const from = caret.length - (before?.length ?? 0)
     if (indent < 0 || from < 0) return nowhere
-    return {
-      ...nowhere,
-      col: indent + column(source, from, unit) + 1,
-      endCol: length === null ? null : indent + column(source, from + length, unit) + 1,
-    }
+    const [begin, end] = span(source, from, length === null ? null : from + length, unit)
+    return { ...nowhere, col: indent + begin + 1, endCol: end === null ? null : indent + end + 1 }
   }
   if (col === undefined || text === undefined) return nowhere
   const from = Number(col) - 1
   const to = endCol !== undefined ? Number(endCol) - 1 : length === null ? null : from + length
-  return {
-    ...nowhere,
-    col: column(text, from, unit) + 1,
-    endCol: to === null ? null : column(text, to, unit) + 1,
-  }
+  const [begin, end] = span(text, from, to, unit)
+  return { ...nowhere, col: begin + 1, endCol: end === null ? null : end + 1 }
+}
+
+/** What lies between two of the compiler's columns, in UTF-16 units. */
+function span(line: string, from: number, to: number | null, unit: Unit): [number, number | null] {
+  const read = (as: Unit | 'wide'): [number, number | null] => [column(line, from, as), to === null ? null : column(line, to, as)]
+  if (unit !== 'drawn') return read(unit)
+  const wide = read('wide')
+  return wide.every((edge) => edge === null || isEdge(line, edge)) && line[wide[0]] !== ' ' ? wide : read('characters')
+}
+
+/** No word is cut there. */
+function isEdge(line: string, at: number): boolean {
+  return !(word.test(line.slice(0, at).slice(-1)) && word.test(line.slice(at, at + 1)))
 }
 
 /** How many UTF-16 units of the line lie before this many of the compiler's units. */
-function column(line: string, units: number, unit: Unit): number {
+function column(line: string, units: number, unit: Unit | 'wide'): number {
   if (unit === 'utf16') return Math.max(0, Math.min(units, line.length))
   let index = 0
   let passed = 0
   for (const char of line) {
     if (passed >= units) break
-    passed += unit === 'characters' ? 1 : unit === 'bytes' ? utf8(char) : shown(char, passed)
+    passed += unit === 'characters' ? 1 : unit === 'bytes' ? utf8(char) : unit === 'wide' ? (wide.test(char) ? 2 : 1) : shown(char, passed)
     index += char.length
   }
   return index
@@ -326,6 +345,7 @@ function utf8(char: string): number {
 }
 
 const wide = /^[\p{Emoji_Presentation}\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\u3000-\u303e\uff01-\uff60\uffe0-\uffe6]$/u
+const word = /[\p{L}\p{M}\p{N}_]/u
 const narrowest = /^[\p{Mn}\p{Me}\p{Cf}]$/u
 
 /** How many columns of a terminal it takes. */

@@ -26,6 +26,31 @@ test('columns become those of the editor, in each unit', () => {
   assert.equal(column(8 + 1 + 2 + 2 + 1 + 1 + 1, 'display'), `main.x:1:${at}:`)
 })
 
+test('a wide character that is drawn takes one column or two: no word is cut', () => {
+  const line = "s = '😀世'; print(äöü.nix)"
+  const form = { columns: 'drawn' as const, stage: 'run' as const, pattern: '(?<file>[^:]+):(?<line>\\d+)\\n(?<source>[^\\n]+)\\n(?<caret> *)(?<marks>\\^+)\\n(?<message>.*)' }
+  const at = line.indexOf('äöü')
+  const marked = (before: number, source = line) => told(find(`main.x:1\n${source}\n${' '.repeat(before)}^^^^^^^\nm`, main(source), form))
+  const place = [`main.x:1:${at + 1}:${at + 8}`]
+  assert.deepEqual(marked([...line.slice(0, at)].length), place)
+  assert.deepEqual(marked([...line.slice(0, at)].length + 2), place)
+  assert.deepEqual(marked(2, 'a = bcdefgh'), ['main.x:1:3:10'])
+})
+
+test('a traceback that is too long to be read in time has its end read', (context) => {
+  const form: Pattern = {
+    stage: 'run',
+    pattern: 'Traceback:$',
+    frame: '  (?<file>[^:\\n]+):(?<line>\\d+)$',
+    end: '(?<message>\\w+)$',
+    innermost: 'last',
+  }
+  const frames = Array.from({ length: 900 }, (_, at) => `  main.x:${at + 1}`).join('\n')
+  let now = 0
+  context.mock.method(performance, 'now', () => now++)
+  assert.deepEqual(told(newFinder([form])('run', `Traceback:\n${frames}\nEnd\n`, main())), ['main.x:900::'])
+})
+
 test('a column beyond the line is its end, and a line beyond the file has none', () => {
   assert.deepEqual(told(find('main.x:1:99: m', main('abc'))), ['main.x:1:4:'])
   assert.deepEqual(told(find('main.x:7:2: m', main('abc'))), ['main.x:7::'])

@@ -1,0 +1,69 @@
+"""A program in a container, as the relay tells of it. The test is the relay."""
+
+import socket
+import struct
+from contextlib import ExitStack
+
+import pytest
+import trio
+import trio.testing
+
+from occd.inputs import Limits
+from occd.sandbox import Run, Sink
+from occd.sandbox.contained import Contained
+from occd.sandbox.files import Clerk
+from occd.sandbox.output import Output
+from occd.sandbox.relay import Relay, frame
+
+LIMITS = Limits()
+
+
+def wrapped(data: bytes) -> bytes:
+    """As the engine passes on what init writes to stdout."""
+    return struct.pack(">B3xI", 1, len(data)) + data
+
+
+async def no() -> bool:
+    await trio.lowlevel.checkpoint()
+    return False
+
+
+async def test_a_file_that_nobody_waits_for_any_more_reaches_nobody_else() -> None:
+    """Who asked for it was cancelled, and its descriptor's number is somebody else's now."""
+    ours, theirs = socket.socketpair()
+    sinks = Sink(LIMITS.output), Sink(LIMITS.output)
+    run = Run(["program"], (), LIMITS, *sinks)
+    relay = Relay(ours)
+    contained = Contained(relay, run, relay.hang_up, no)
+    clerk = Clerk(contained.init)
+    output = Output({"stdout": sinks[0], "stderr": sinks[1]}, lambda: None, lambda: None)
+    answered = trio.Event()
+
+    def answer(error: int) -> None:
+        clerk.answer(error)
+        answered.set()
+
+    async def ask(cancel: trio.CancelScope) -> None:
+        with cancel:
+            await clerk.get("file", 1000)
+
+    with theirs, ExitStack() as held:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(contained.end, output, answer)
+            asking = trio.CancelScope()
+            nursery.start_soon(ask, asking)
+            await trio.testing.wait_all_tasks_blocked()
+            asking.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            others = [held.enter_context(each) for _ in range(8) for each in socket.socketpair()]
+            told = frame(b"b", b"of the program") + frame(b"W", struct.pack("=B3xi", ord("W"), 0))
+            theirs.sendall(wrapped(told))
+            with trio.fail_after(60):
+                await answered.wait()
+            for each in others:
+                each.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    each.recv(100)
+            nursery.cancel_scope.cancel()
+    contained.close()
+    relay.close()
