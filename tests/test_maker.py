@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import docker.errors
 import pytest
 import requests
 import trio
@@ -33,6 +34,41 @@ def another(*before: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             yield process.stdout.readline().decode().strip(), process
         finally:
             process.kill()
+
+
+class ManyLeft:
+    """An engine with ten containers of a dead process. It takes 1 s for each, and cannot remove the first."""
+
+    def __init__(self) -> None:
+        self.clock = 0.0
+        self.left = [str(number) for number in range(10)]
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Id": each, "Labels": {}, "Created": 0} for each in self.left]
+
+    def info(self) -> dict[str, Any]:
+        return {"SystemTime": "2026-01-01T00:00:00+00:00"}
+
+    def remove_container(self, container: str, **_: Any) -> None:
+        self.clock += 1
+        if container == "0":
+            raise docker.errors.APIError("device or resource busy")
+        self.left.remove(container)
+
+
+def test_many_that_are_left_are_removed_at_times_without_one_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The engine is not taken for one that is away, which would end all programs."""
+    engine: Any = Engine("unix:///nowhere")
+    engine._client = left = ManyLeft()
+    monkeypatch.setattr("occd.sandbox.engine.monotonic", lambda: left.clock)
+    engine._remove_left()
+    assert 0 < len(left.left) < 9
+    assert left.clock < 10
+    for _ in range(3):
+        engine._remove_left()
+    assert left.left == ["0"]
 
 
 def test_who_lives_is_not_dead() -> None:

@@ -11,9 +11,11 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle
+from time import monotonic
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import docker
@@ -441,14 +443,20 @@ class Engine:
         found = self._client.containers(all=True, filters={"label": LABEL, "status": states})
         if found:
             until = self._now() - _NOBODYS_S
+            ends = monotonic() + _LEFT_S / 2
             for each in found:
+                if (
+                    monotonic() > ends
+                ):  # the rest has its turn: this call must not last as if nobody answered
+                    break
                 maker, _, number = each["Labels"].get(_MAKER, "").rpartition(".")
                 if maker == self._name:
                     nobodys = int(number) <= begun and int(number) not in making
                 else:  # of another machine nobody can know
                     nobodys = is_dead(maker) or each["Created"] < until
                 if nobodys:
-                    self._remove(each["Id"])
+                    with suppress(docker.errors.APIError):  # the others need not wait for this one
+                        self._remove(each["Id"])
 
     def _process(self, container: str) -> int:
         try:
