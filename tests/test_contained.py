@@ -1,7 +1,9 @@
 """A program in a container, as the relay tells of it. The test is the relay."""
 
+import os
 import socket
 import struct
+import subprocess
 from contextlib import ExitStack
 
 import pytest
@@ -11,6 +13,7 @@ import trio.testing
 from occd.inputs import Limits
 from occd.sandbox import Run, Sink
 from occd.sandbox.contained import Contained
+from occd.sandbox.container import open_first
 from occd.sandbox.files import Clerk
 from occd.sandbox.output import Output
 from occd.sandbox.relay import Relay, frame
@@ -67,3 +70,16 @@ async def test_a_file_that_nobody_waits_for_any_more_reaches_nobody_else() -> No
             nursery.cancel_scope.cancel()
     contained.close()
     relay.close()
+
+
+def test_a_process_of_this_machine_is_not_taken_for_a_containers_whatever_it_is_called() -> None:
+    """An engine elsewhere counts its processes from 1, too."""
+    container = "0123456789abcdef"
+    for called, ours in ((b"\xff", False), (b"\xff" + container.encode(), True)):
+        argv = [b"/bin/sh", b"-c", b"read line", called]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+            found = open_first(process.pid, container)
+            process.kill()
+        assert (found is not None) == ours
+        if found is not None:
+            os.close(found)

@@ -267,7 +267,8 @@ def open_first(pid: int, container: str) -> int | None:
         return None
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):  # another engine's machine counts its processes from 1, too
-        if any(container in (folder / each).read_text() for each in ("mountinfo", "cmdline")):
+        name = container.encode()  # what a stranger's process is called need not be text
+        if any(name in (folder / each).read_bytes() for each in ("mountinfo", "cmdline")):
             return process
     os.close(process)
     return None
