@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from engine import Reached
-from sandboxed import SHORT, Lab, running
+from sandboxed import PYTHON, SHORT, Lab, running
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
@@ -18,7 +18,8 @@ import occd.sandbox.examined
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.images.users import CONTAINER_USERS
-from occd.sandbox import open_sandbox
+from occd.model import File
+from occd.sandbox import Collect, Run, Sink, open_sandbox
 from occd.sandbox.engine import Engine
 
 MIB = 2**20
@@ -224,3 +225,27 @@ async def test_a_runtime_that_the_engine_does_not_know_is_refused_in_one_line(
         async with opened(docker_engine, "kata-fc"):
             raise AssertionError("it was opened")
     assert "\n" not in str(refused.value)
+
+
+async def test_a_box_that_is_too_large_to_be_packed_is_the_programs_fault(lab: Lab) -> None:
+    """gVisor holds no number of files, and tells no holes: each is read, at nobody's cost."""
+    source = """
+import os
+for number in range(500):
+    file = os.open(str(number), os.O_CREAT | os.O_WRONLY)
+    os.truncate(file, 10 << 20)
+    os.pwrite(file, b"x", 0)
+print("written")
+"""
+    async with lab.cell(File("main.py", source.encode())) as cell:
+        for keep in (False, True):
+            sink = Sink(PATIENT.output)
+            wanted = Collect(("**",), 10, 2**23, 2**24)
+            run = Run([PYTHON, "main.py"], (), PATIENT, sink, Sink(0), keep=keep, collect=wanted)
+            ended = await cell.run(run)
+            assert ended.outcome.exit_code == 0
+            assert bytes(ended.outcome.stdout.head) == b"written\n"
+            assert ended.outcome.limit == ("memory" if keep else None)
+            assert [each.reason for each in ended.collected.left_out] == ["entries"]
+            assert ended.tree is None
+    assert (await lab.python("print('fine')")).stdout == b"fine\n"

@@ -41,6 +41,8 @@ _UNPACKED = struct.Struct("<i4xQ")
 _UNKNOWN = 2**64 - 1
 _NO_ROOM = 2 << 8
 """As from waitpid (`sandbox/init/unpack.c`)."""
+_TOO_LARGE = 3 << 8
+"""As from waitpid (`sandbox/init/pack.c`)."""
 _PART = 2**15
 _SETUP_S = 30.0
 _FILES_S = 120.0
@@ -76,6 +78,10 @@ def bounds(limits: Limits, box: int, *, traced: bool = False) -> Bounds:
 
 class NoRoom(SandboxFailed):
     """The box has no room for the files."""
+
+
+class BoxTooLarge(SandboxFailed):
+    """The program left more in its box than is packed, as it can where the kernel does not hold the box."""
 
 
 class Container:
@@ -227,7 +233,7 @@ class Container:
     async def pack(self, into: IO[bytes], most: int) -> None:
         """Write the box as a stream (`archive.py`). Nothing of the program is left.
 
-        Raises SandboxFailed when the stream has more than `most` bytes."""
+        Raises BoxTooLarge, as when the stream has more than `most` bytes, and SandboxFailed."""
         if self._wanted:  # the program may have left no memory to pack with
             more = replace(self._wanted, memory=self._wanted.memory + _PACK_BYTES)
             await self._engine.limit(self.id, more)
@@ -241,12 +247,14 @@ class Container:
         while True:
             kind, body = await self.relay.next_frame()
             if kind == b"d":
-                if _STATUS.unpack(body)[0] != 0:
-                    raise SandboxFailed(f"the box cannot be packed{self.relay.said()}")
+                (status,) = _STATUS.unpack(body)
+                if status != 0:
+                    message = f"the box cannot be packed{self.relay.said()}"
+                    raise BoxTooLarge(message) if status == _TOO_LARGE else SandboxFailed(message)
                 return
             if kind == b"D":
                 if into.tell() > most:
-                    raise SandboxFailed("the box is too large to be packed")
+                    raise BoxTooLarge("the box is too large to be packed")
                 into.write(body)
 
     def hang_up(self) -> None:
@@ -275,16 +283,15 @@ def open_first(pid: int, container: str) -> int | None:
 
 
 async def _beside(meanwhile: Callable[[], Awaitable[object]], do: Callable[[], Awaitable[T]]) -> T:
-    """Do both at once until the second is done. Raises SandboxFailed as the second does: a nursery would wrap
-    it."""
-    done: T | SandboxFailed
+    """Do both at once until the second is done. Raises what the second raises: a nursery would wrap it."""
+    done: T | Exception
     async with trio.open_nursery() as nursery:
         nursery.start_soon(meanwhile)
         try:
             done = await do()
-        except SandboxFailed as error:
+        except Exception as error:
             done = error
         nursery.cancel_scope.cancel()
-    if isinstance(done, SandboxFailed):
+    if isinstance(done, Exception):
         raise done
     return done

@@ -22,10 +22,10 @@ from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailabl
 from occd.images.docker import LABEL, VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, refuse_less
-from occd.model import File, Limits
+from occd.model import File, LeftOut, Limits
 from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, archive
 from occd.sandbox.box import BOX_BYTES, INODES, together
-from occd.sandbox.container import Container, NoRoom, bounds
+from occd.sandbox.container import BoxTooLarge, Container, NoRoom, bounds
 from occd.sandbox.containers import Containers
 from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
 from occd.sandbox.examined import examine
@@ -87,8 +87,14 @@ class _Cell:
             outcome, trace = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
                 packed = _new_file(self._trees if run.keep else stack)
-                with packed.open("wb") as into:
-                    await container.pack(into, _most(max(box, BOX_BYTES + _MORE_MAX)))
+                try:
+                    with packed.open("wb") as into:
+                        await container.pack(into, _most(max(box, BOX_BYTES + _MORE_MAX)))
+                except BoxTooLarge:  # the program's fault: a repeat would end so, too
+                    collected = Collected(left_out=(LeftOut("", "entries"),), left_out_count=1)
+                    if run.keep:  # gVisor keeps files in memory
+                        outcome = replace(outcome, limit="memory")
+                    return Ended(outcome, None, collected, trace)
                 if run.collect:
                     collected = await trio.to_thread.run_sync(archive.collect, packed, run.collect)
                 if run.keep:

@@ -42,9 +42,11 @@ class Relay:
         return not poll.poll(0)
 
     def said(self) -> str:
-        """What init complained of since the last time: nothing, or a colon with the latest lines."""
-        said, self._said = self._said.decode(errors="replace").strip(), bytearray()
-        return said and f": {said}"
+        """What init complained of since the last time: nothing, or a colon with the latest lines. They may
+        have names from the box, so what is no printable text is escaped."""
+        lines, self._said = self._said.decode(errors="backslashreplace").split("\n"), bytearray()
+        said = "; ".join(line for line in lines if line)
+        return said and f": {said.encode('unicode_escape').decode()}"
 
     def hang_up(self) -> None:
         with suppress(OSError):
@@ -82,7 +84,7 @@ class Relay:
     async def _receive(self) -> None:
         try:
             data = await self._socket.receive_some(_READ)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""
         if not data:
             raise SandboxFailed(f"a container has ended{self.said()}")

@@ -38,6 +38,8 @@ static size_t known_room;
 static uint64_t known_count;
 
 static uint64_t entries, bytes;
+static uint64_t searched; /* bytes that may be holes */
+static const uint64_t SEARCHED_MAX = (uint64_t)4 << 30; /* seconds of work that the program does not pay for */
 static int tells_holes;
 static char buffer[AT_ONCE];
 
@@ -125,6 +127,10 @@ static void put_parts(const char *name, off_t size) {
             if (n <= 0) fail(name);
             if (tells_holes) put_part(buffer, at, (size_t)n);
             else put_pages(buffer, at, (size_t)n);
+            if (!tells_holes && (searched += (uint64_t)n) > SEARCHED_MAX) {
+                fprintf(stderr, "occd-init: pack: the files of the box are too large\n");
+                _exit(TOO_LARGE);
+            }
             at += n;
         }
     }

@@ -39,6 +39,7 @@ int pack(void);
 /* Reads such a stream, and makes what it has in the working folder. What lies there stays. Returns an exit code. */
 int unpack(void);
 
-enum { NO_ROOM = 2 }; /* unpack: the file system is full */
+enum { NO_ROOM = 2 };  /* unpack: the file system is full */
+enum { TOO_LARGE = 3 }; /* pack: gVisor holds neither the number of files nor tells their holes */
 
 enum { PIPE = 1 << 16 }; /* the stream goes through pipes of this size */
