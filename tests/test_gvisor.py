@@ -235,13 +235,14 @@ for number in range(500):
     file = os.open(str(number), os.O_CREAT | os.O_WRONLY)
     os.truncate(file, 10 << 20)
     os.pwrite(file, b"x", 0)
+    os.close(file)
 print("written")
 """
     async with lab.cell(File("main.py", source.encode())) as cell:
         for keep in (False, True):
             sink = Sink(PATIENT.output)
             wanted = Collect(("**",), 10, 2**23, 2**24)
-            run = Run([PYTHON, "main.py"], (), PATIENT, sink, Sink(0), keep=keep, collect=wanted)
+            run = Run([PYTHON, "main.py"], (), PATIENT, sink, sink, keep=keep, collect=wanted)
             ended = await cell.run(run)
             assert ended.outcome.exit_code == 0
             assert bytes(ended.outcome.stdout.head) == b"written\n"

@@ -802,8 +802,9 @@ static uint64_t supervise(struct run *run, int signals) {
     }
 }
 
-/* After the return no process of the program is left. gVisor's kill() misses what is forked meanwhile. Whoever forked
- * it was killed, so that its end is seen here, and all are killed again. */
+/* After the return no process of the program is left. In gVisor a fork bomb outlived one kill of all, perhaps because
+ * what is forked meanwhile is missed. Whoever forked it was killed, so that its end is seen here, and all are killed
+ * again. */
 static void end_all(void) {
     do {
         kill(-1, SIGKILL);
