@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from occd.model import MAX_ATTEMPTS
+
 
 @dataclass(frozen=True)
 class Program:
@@ -33,7 +35,8 @@ class Program:
         """The fault of a result, if there is one. The result of an event comes without its output."""
         told = f"{self.name} {seen['id']}: {seen['verdict']}, attempts {seen['attempts']}"
         if seen["verdict"] == "internal_error":
-            return None if seen["attempts"] == 3 else told
+            enough = seen["attempts"] >= MAX_ATTEMPTS  # more, where some did not count
+            return None if enough else told
         if seen["verdict"] != self.verdict:
             run = seen["run"] or seen["compile"] or {}
             return told + f" {run | {'stdout': str(run.get('stdout'))[:200]}}"
