@@ -151,9 +151,8 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
                 sandbox = await stack.enter_async_context(open_sandbox(config, _cache(config)))
                 opened = replace(opened, sandbox=sandbox, remedy=_broken_promise(config, sandbox))
             except SandboxUnavailable as error:
-                if (
-                    config.sandbox.kind == "docker"
-                ):  # its engine may come to work: to be tried again
+                # An engine may come to work: to be tried again. An image may have to be built.
+                if config.sandbox.kind == "docker" or config.sandbox.images:
                     raise
                 opened = replace(opened, remedy=str(error))
         yield opened

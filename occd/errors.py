@@ -56,6 +56,7 @@ class ConfigError(OccdError):
 class SandboxUnavailable(OccdError):
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(f"{message}. {remedy}")
+        self.message = message
         self.remedy = remedy
 
 

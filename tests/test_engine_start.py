@@ -186,9 +186,15 @@ def test_a_runtime_that_the_engine_does_not_know(tmp_path: Path, docker_engine: 
 
 
 def test_an_image_that_is_not_there(tmp_path: Path, docker_engine: Reached) -> None:
+    said = refused(tmp_path, docker_engine.host, images='["debian-12"]')
+    assert said.endswith(
+        "Docker has no image occd/debian-12. Build it, as root: occd images debian-12 --docker "
+        "(with --no-build, where it was built before)"
+    )
     said = refused(tmp_path, docker_engine.host, images='["debian-99"]')
     assert said.endswith(
-        "Docker has no image occd/debian-99. Build it, as root: occd images debian-99"
+        "Docker has no image occd/debian-99. There are debian-12 and debian-13: name one of them in "
+        "sandbox.images"
     )
 
 

@@ -353,13 +353,19 @@ def test_an_image_that_cannot_be_read_is_not_told_to_be_built(tmp_path: Path) ->
 
 def test_nothing_starts_without_an_image_that_is_named(tmp_path: Path) -> None:
     (tmp_path / "hello.sh").write_text("echo hello")
-    code, said = occd(
-        "run", tmp_path / "hello.sh", OCCD_SANDBOX__IMAGES="debian-12", OCCD_DATA_DIR=str(tmp_path)
-    )
-    assert (code, said) == (
-        125,
-        "occd: the image debian-12 was not built. Build it, as root: occd images debian-12\n",
-    )
+    for argv in (("run", tmp_path / "hello.sh"), ("--roles", "all", "--listen", "127.0.0.1:0")):
+        code, said = occd(*argv, OCCD_SANDBOX__IMAGES="debian-12", OCCD_DATA_DIR=str(tmp_path))
+        assert code == 125
+        assert said.endswith(
+            "the image debian-12 was not built. Build it, as root: occd images debian-12\n"
+        )
+
+
+def test_nothing_starts_with_a_runtime_and_no_engine(tmp_path: Path) -> None:
+    """Whoever asks for gVisor must not get nsjail."""
+    code, said = occd("--roles", "all", OCCD_SANDBOX__RUNTIME="runsc", OCCD_DATA_DIR=str(tmp_path))
+    assert code == 125
+    assert "sandbox.runtime: runsc needs sandbox.kind: docker" in said
 
 
 @pytest.mark.parametrize("given", ["../etc", "Debian", "debian-12,debian-12", "a.part"])

@@ -230,5 +230,11 @@ def _unreadable(name: str, folder: Path, error: OSError) -> SandboxUnavailable:
 
 def not_built(name: str) -> SandboxUnavailable:
     return SandboxUnavailable(
-        f"the image {name} was not built", f"Build it, as root: occd images {name}"
+        f"the image {name} was not built", how_to_build(name, f"occd images {name}")
     )
+
+
+def how_to_build(name: str, command: str) -> str:
+    if name in described():
+        return f"Build it, as root: {command}"
+    return f"There are {' and '.join(described())}: name one of them in sandbox.images"

@@ -294,7 +294,13 @@ class Sandbox(Protocol):
 
 def check_sandbox_settings(config: Config) -> None:
     """Raises ConfigError for what can be told without a sandbox."""
-    if config.sandbox.kind != "docker" or "execute" not in config.roles:
+    if "execute" not in config.roles:
+        return
+    if config.sandbox.kind != "docker":
+        if config.sandbox.runtime:
+            raise ConfigError(
+                f"sandbox.runtime: {config.sandbox.runtime} needs sandbox.kind: docker, for nsjail has none"
+            )
         return
     from occd.images.users import AT_ONCE
 

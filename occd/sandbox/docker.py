@@ -19,6 +19,7 @@ import trio
 from occd import __version__, rules
 from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
+from occd.images import how_to_build
 from occd.images.docker import LABEL, VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, refuse_less
@@ -357,7 +358,10 @@ async def _image(engine: Engine, root: str) -> str:
     image = await engine.image(f"occd/{root}")
     if image is None:
         raise SandboxUnavailable(
-            f"Docker has no image occd/{root}", f"Build it, as root: occd images {root}"
+            f"Docker has no image occd/{root}",
+            how_to_build(
+                root, f"occd images {root} --docker (with --no-build, where it was built before)"
+            ),
         )
     if image.architecture != (wanted := await engine.architecture()):
         raise SandboxUnavailable(
