@@ -1,4 +1,4 @@
-"""What a trace adds to a hello, with nsjail and with Docker: the time that a client waits, and the processor
+"""The cost of tracing a hello, with nsjail and with Docker: the time that a client waits, and the processor
 time and memory of the result. One run a second, in turn, so that containers stand ready."""
 
 import json

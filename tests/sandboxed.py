@@ -207,7 +207,7 @@ class Program:
     type: trio.MemorySendChannel[bytes]
     said: bytearray
     complaints: bytearray
-    """What it wrote to stderr."""
+    """All of its stderr so far."""
     ends: list[Outcome]
 
     async def heard(self, said: bytes) -> None:

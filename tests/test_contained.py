@@ -32,7 +32,7 @@ async def no() -> bool:
 
 
 async def test_a_file_that_nobody_waits_for_any_more_reaches_nobody_else() -> None:
-    """Who asked for it was cancelled, and its descriptor's number is somebody else's now."""
+    """The caller was cancelled, and the number of its descriptor is somebody else's now."""
     ours, theirs = socket.socketpair()
     sinks = Sink(LIMITS.output), Sink(LIMITS.output)
     run = Run(["program"], (), LIMITS, *sinks)

@@ -168,9 +168,11 @@ def test_a_program_ends_at_once_with_its_engine_where_occd_is_on_the_same_machin
         assert process.stdout.readline() == b"opened\n"
         until(engine.strangers)
         until(lambda: len(engine.names("running")) == 2)  # its container's successor stands ready
+        killed_at = time.monotonic()
         engine.kill()
         until(engine.died)
         assert until(lambda: not engine.strangers()) < SILENCE_S / 2
+        assert time.monotonic() - killed_at < SILENCE_S  # nobody waited for the silence
         process.wait(PATIENCE_S)
 
 
@@ -295,6 +297,7 @@ def test_a_run_that_lost_its_engine_is_repeated_and_the_reason_is_told_once(
     reason = server.get("/readyz").body.decode()
     said = "cannot be reached: Connection re" if how == "kill" else "has not answered for"
     assert said in reason, reason
+    time.sleep(3)  # a trial is repeated every 2 s, and would tell again
     if how == "kill":
         engine.start()
     else:

@@ -362,7 +362,7 @@ def test_nothing_starts_without_an_image_that_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_starts_with_a_runtime_and_no_engine(tmp_path: Path) -> None:
-    """Whoever asks for gVisor must not get nsjail."""
+    """A request for gVisor must not end in nsjail."""
     code, said = occd("--roles", "all", OCCD_SANDBOX__RUNTIME="runsc", OCCD_DATA_DIR=str(tmp_path))
     assert code == 125
     assert "sandbox.runtime: runsc needs sandbox.kind: docker" in said

@@ -16,15 +16,13 @@ from occd.sandbox import Run
 from occd.sandbox.group import Usage
 from occd.sandbox.init import Answer, End, decode
 from occd.sandbox.output import Output
-from occd.sandbox.relay import Relay, frame
+from occd.sandbox.relay import PART, UNKNOWN, Relay, frame
 from occd.sandbox.terminal import end_of_file, ends_line
 
 _COUNT = struct.Struct("<I")
 _SIZE = struct.Struct("<HH")
 _FIGURES = struct.Struct("<QQQ")
-_UNKNOWN = 2**64 - 1
 _WINDOW = 2**16
-_PART = 2**15
 
 
 class Contained:
@@ -75,7 +73,7 @@ class Contained:
                 self._file = os.dup(file)
             except OSError:  # no descriptor is left
                 return False
-            while part := os.read(file, _PART):
+            while part := os.read(file, PART):
                 self.post(frame(b"B", part))
         self.post(frame(b"O", order))
         return True
@@ -176,7 +174,7 @@ class Contained:
         return self._relay.said()
 
     def usage(self) -> Usage | None:
-        if not self._figures or _UNKNOWN in self._figures:
+        if not self._figures or UNKNOWN in self._figures:
             return None
         peak, before, kills = self._figures
         return Usage(self._cpu_time, max(0, peak - before), kills)

@@ -32,18 +32,16 @@ from occd.sandbox.contained import Contained
 from occd.sandbox.engine import Bounds, Engine, Made
 from occd.sandbox.init import Hello, decode, encode_go
 from occd.sandbox.program import environment, supervise
-from occd.sandbox.relay import Relay
+from occd.sandbox.relay import PART, UNKNOWN, Relay
 
 T = TypeVar("T")
 
 _STATUS = struct.Struct("<i")
 _UNPACKED = struct.Struct("<i4xQ")
-_UNKNOWN = 2**64 - 1
 _NO_ROOM = 2 << 8
 """As from waitpid (`sandbox/init/unpack.c`)."""
 _TOO_LARGE = 3 << 8
 """As from waitpid (`sandbox/init/pack.c`)."""
-_PART = 2**15
 _SETUP_S = 30.0
 _FILES_S = 120.0
 """To fill a box or to pack one, on the busiest machine."""
@@ -95,7 +93,7 @@ class Container:
         self.relay = Relay(made.socket)
         self._number = 0
         self._first: int | None = None
-        self._used = _UNKNOWN
+        self._used = UNKNOWN
         self.shares = SHARES
         """The weight with which it shares the processors with others."""
         self.gone = False
@@ -173,7 +171,7 @@ class Container:
 
     async def _send_archive(self, archive: IO[bytes]) -> None:
         with suppress(SandboxFailed):  # whoever reads tells
-            while part := archive.read(_PART):
+            while part := archive.read(PART):
                 await self.relay.send(b"F", part)
             await self.relay.send(b"F")
 
@@ -184,7 +182,7 @@ class Container:
         limits = run.limits
         self._wanted = bounds
         if bounds and not self._fits(bounds, limits):  # the engine takes 10 ms to 30 ms for it
-            if self._used != _UNKNOWN:
+            if self._used != UNKNOWN:
                 bounds = replace(bounds, memory=limits.memory + self._used + _MORE_BYTES)
                 self._wanted = bounds
             await self._engine.limit(self.id, bounds)
@@ -227,7 +225,7 @@ class Container:
 
     def _fits(self, bounds: Bounds, limits: Limits) -> bool:
         """Whether the container was made with these bounds, and the program gets what it may have."""
-        needs = 0 if self._used == _UNKNOWN else limits.memory + self._used
+        needs = 0 if self._used == UNKNOWN else limits.memory + self._used
         return bounds == self._made_with and needs <= bounds.memory
 
     async def pack(self, into: IO[bytes], most: int) -> None:

@@ -7,6 +7,7 @@ engine goes on or dies, and removes what it has made.
 
 import errno
 import os
+import random
 import secrets
 import socket
 import threading
@@ -443,11 +444,10 @@ class Engine:
         found = self._client.containers(all=True, filters={"label": LABEL, "status": states})
         if found:
             until = self._now() - _NOBODYS_S
-            ends = monotonic() + _LEFT_S / 2
+            ends = monotonic() + _LEFT_S / 2  # a longer call would count as an engine that is away
+            random.shuffle(found)  # else one that takes long to fail would come first each time
             for each in found:
-                if (
-                    monotonic() > ends
-                ):  # the rest has its turn: this call must not last as if nobody answered
+                if monotonic() > ends:
                     break
                 maker, _, number = each["Labels"].get(_MAKER, "").rpartition(".")
                 if maker == self._name:

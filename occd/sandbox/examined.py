@@ -52,7 +52,7 @@ class Examined:
     shown: Sequence[str]
     """Folders of the machine's /sys that programs would see."""
     sockets: SocketBounds | None
-    """What holds the data that waits in sockets. None where the container's memory has it, or nothing can."""
+    """They hold the data that waits in sockets. None where the container's memory has it, or nothing can."""
     sockets_unbounded: bool
 
 

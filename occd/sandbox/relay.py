@@ -13,11 +13,16 @@ from contextlib import suppress
 import trio
 
 from occd.errors import SandboxFailed
+from occd.log import printable
 
 _FRAME = struct.Struct("<B3xI")
 _WRAP = struct.Struct(">B3xI")
 _READ = 2**17
 _SAID_BYTES = 4096
+PART = 2**15
+"""Longer texts go in frames of this size."""
+UNKNOWN = 2**64 - 1
+"""A figure that init cannot tell."""
 
 
 def frame(kind: bytes, body: bytes = b"") -> bytes:
@@ -42,11 +47,11 @@ class Relay:
         return not poll.poll(0)
 
     def said(self) -> str:
-        """What init complained of since the last time: nothing, or a colon with the latest lines. They may
-        have names from the box, so what is no printable text is escaped."""
+        """Init's complaints since the last time: nothing, or a colon with the latest lines. They may have
+        names from the box."""
         lines, self._said = self._said.decode(errors="backslashreplace").split("\n"), bytearray()
         said = "; ".join(line for line in lines if line)
-        return said and f": {said.encode('unicode_escape').decode()}"
+        return said and f": {printable(said)}"
 
     def hang_up(self) -> None:
         with suppress(OSError):

@@ -51,7 +51,7 @@ def charge(seen: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> tuple[f
 
 
 def _level(charges: Sequence[tuple[float, float]], limit: float) -> float:
-    """What the level is now, which sinks by the limit in a day."""
+    """The level now. It sinks by the limit in a day."""
     level = last = 0.0
     for at, more in [*sorted(charges), (time.time(), 0.0)]:
         level = max(0.0, level - (at - last) * limit / 86_400) + more
@@ -62,7 +62,7 @@ def _level(charges: Sequence[tuple[float, float]], limit: float) -> float:
 async def faults(
     url: str, charges: Sequence[tuple[float, float]] | None, ids: Sequence[str]
 ) -> list[str]:
-    """What does not add up. All is finished, and is erased: nothing is stored then. `charges`: None where
+    """The sums that are wrong. All is finished, and is erased: nothing is stored then. `charges`: None where
     Redis was emptied, and quotas began anew."""
     until = time.monotonic() + LEFT_BEHIND_S
     while True:

@@ -102,7 +102,7 @@ async def run_blows(daemon: Daemon, engine: Mortal, kinds: list[str], *, beside:
 
 
 def told(pid: int) -> str:
-    """What a process is, for whoever reads of it."""
+    """A line about a process: its arguments, where it waits, and its status."""
     with suppress(OSError):
         folder = Path(f"/proc/{pid}")
         argv = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
