@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from engine import Reached, install_tools, remove_folder
+from engine import Reached, ToolFailed, install_tools, remove_folder
 from processes import child_of, descendants
 from shared_engine import import_image
 
@@ -131,8 +131,28 @@ class Mortal(Reached):
 
     def names(self, state: str = "") -> list[str]:
         """Of its containers, or of those in this state."""
-        told = [each.split() for each in self.containers()]
-        return [name for found, name in told if state in ("", found)]
+        told = [
+            each.partition(" ") for each in self.containers()
+        ]  # one that goes has lost its name
+        return [name for found, _, name in told if name and state in ("", found)]
+
+    def ids(self) -> set[str]:
+        """Of all its containers. Some that it lists as dead are none, as it says when asked about them: it
+        was killed while it removed them (docs/operating.md)."""
+        return {
+            id
+            for id in self.docker("ps", "--all", "--quiet", "--no-trunc").split()
+            if self._has(id)
+        }
+
+    def _has(self, id: str) -> bool:
+        try:
+            self.docker("inspect", id)
+        except ToolFailed as error:
+            if "No such object" not in str(error):
+                raise
+            return False
+        return True
 
     def programs(self) -> list[int]:
         """The processes in its containers."""
@@ -153,6 +173,12 @@ class Mortal(Reached):
         """Those that runc has made, and that wait for the engine's word to become a container's init. One
         whose engine was killed before the word waits for ever: the engine that returns does not know it."""
         return [pid for pid in self.programs() if _argv(pid) == b"runc\0init\0"]
+
+    def end_unborn(self) -> None:
+        """As the operator does who reads docs/operating.md."""
+        for pid in self.unborn():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def strangers(self) -> list[int]:
         """Those of them that are strangers' programs: no container's init, what becomes one, or a zombie."""

@@ -363,7 +363,11 @@ for number in itertools.count(): print(number, flush=True); time.sleep(0.05)
 async def test_a_cancel_ends_a_program_and_keeps_what_it_wrote(
     server: Server, client: Client
 ) -> None:
-    source = f"import os, signal; signal.signal(15, signal.SIG_IGN); os.fork(); {SLEEPS}"
+    # One write each: `print` writes the newline apart, and two programs do it at once.
+    source = (
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.fork();"
+        r"os.write(1, b'up\n'); time.sleep(600)"
+    )
     id = await client.submit(source, limits=LONG)
     await client.until_output(id, "up\nup\n")
     await do(client, "cancel", id)

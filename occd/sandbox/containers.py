@@ -86,7 +86,8 @@ class Containers:
             with suppress(SandboxFailed):
                 await self._engine.settled()
                 for number in await self._engine.of(label):
-                    await self._engine.remove(number)
+                    with suppress(SandboxFailed):  # the others need not stay for this one
+                        await self._engine.remove(number)
 
     async def _weigh(self) -> None:
         async with self._weighing:

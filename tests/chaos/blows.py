@@ -113,6 +113,15 @@ def _times() -> Times:
     return defaultdict(list)
 
 
+def _is_there(client: docker.APIClient, container: Container) -> bool:
+    """An engine that was killed while it removed a container may list one that it does not know."""
+    try:
+        client.inspect_container(container["Id"])
+    except docker.errors.NotFound:
+        return False
+    return True
+
+
 @dataclass
 class Blows(Storm):
     engine: Mortal = field(kw_only=True)
@@ -336,7 +345,7 @@ class Blows(Storm):
         """As the engine lists them. Without its command line tool, which takes longer than all else here."""
         with closing(docker.APIClient(base_url=self.engine.host, timeout=60)) as client:
             found: list[Container] = client.containers(all=True, filters={"label": LABEL})
-            return found
+            return [each for each in found if each["State"] != "dead" or _is_there(client, each)]
 
     async def _made_before(self, at: float) -> list[Container]:
         return [each for each in await self.containers() if each["Created"] < int(at)]

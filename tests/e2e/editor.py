@@ -178,12 +178,12 @@ class Editor:
         )
 
     def wait_terminal(self, text: str) -> list[str]:
-        """Wait until it shows this text. Its lines."""
+        """Wait until it shows this text. The lines that it shows then."""
         self.expect_drawn()
-        self.page.wait_for_function(
-            f"wanted => {SHOWN}.join('\\n').includes(wanted)", arg=text, timeout=PATIENCE_MS
-        )
-        lines: list[str] = self.page.evaluate(SHOWN)
+        shown = f"wanted => {{ const lines = {SHOWN}; return lines.join('\\n').includes(wanted) && lines }}"
+        lines: list[str] = self.page.wait_for_function(
+            shown, arg=text, timeout=PATIENCE_MS
+        ).json_value()
         return lines
 
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Server
 
-from e2e.editor import ASKS, DESK, PHONE, Editor, new_context
+from e2e.editor import ASKS, DESK, PATIENCE_MS, PHONE, SHOWN, Editor, new_context
 from e2e.relay import relay
 
 GREETERS = {
@@ -245,6 +245,17 @@ def size(lines: list[str]) -> tuple[int, int]:
     return int(rows), int(cols)
 
 
+def drawn_size(editor: Editor, but: str = "") -> tuple[int, int]:
+    """The size that CURSES tells once it has drawn all of it, which may come in pieces. `but` is the line of
+    an earlier size."""
+    drawn = f"""but => {{
+        const lines = {SHOWN}, [told, rows] = /^size ([0-9]+) [0-9]+$/.exec(lines[0]) ?? []
+        return rows && told !== but && lines[rows - 2] === "bottom" && told
+    }}"""
+    told = editor.page.wait_for_function(drawn, arg=but, timeout=PATIENCE_MS)
+    return size([told.json_value()])
+
+
 def test_a_program_is_told_the_size_of_the_pane(editor: Editor) -> None:
     editor.talk(SIZES)
     editor.page.wait_for_function("() => document.querySelectorAll('.xterm-rows > div').length > 1")
@@ -269,16 +280,11 @@ def test_the_terminal_is_made_before_it_is_wanted(editor: Editor) -> None:
 
 def test_a_full_screen_program_follows_the_size_and_leaves_what_was_there(editor: Editor) -> None:
     editor.talk("print('before')\n" + CURSES)
-    before = size(editor.wait_terminal("size "))
+    before = drawn_size(editor)
     editor.page.set_viewport_size({"width": DESK[0], "height": 600})
-    editor.page.wait_for_function(
-        "before => !document.querySelector('.xterm-rows').textContent.includes(before)",
-        arg=f"size {before[0]} {before[1]}",
-    )
-    rows, cols = size(editor.wait_terminal("size "))
+    rows, cols = drawn_size(editor, but="size {} {}".format(*before))
     assert rows < before[0]
     assert cols == before[1]
-    assert editor.wait_terminal("bottom")[rows - 2] == "bottom"
     editor.type("q")
     editor.expect_verdict("good")
     editor.expect_terminal("before", "left")
