@@ -391,6 +391,16 @@ def test_the_list_tells_what_was_built_and_what_has_changed(tmp_path: Path) -> N
     assert third.endswith(" days ago")
 
 
+def test_all_images_that_were_not_built_are_told_at_once(tmp_path: Path) -> None:
+    images = "debian-12,debian-13"
+    code, said = occd("--data-dir", tmp_path, "languages", OCCD_SANDBOX__IMAGES=images)
+    assert code == 125
+    assert said == (
+        "occd: the image debian-12 was not built. Build it, as root: occd images debian-12\n"
+        "the image debian-13 was not built. Build it, as root: occd images debian-13\n"
+    )
+
+
 def test_doctor_tells_images_and_what_to_do_when_their_description_has_changed(
     tmp_path: Path,
 ) -> None:
