@@ -2,11 +2,16 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from occd.config import Config
 from occd.errors import ConfigError
+from occd.log import printable
+
+if TYPE_CHECKING:
+    from occd.images.docker import Given
 
 _SHOWN = 60
 _AGAIN_S = 0.2
@@ -15,7 +20,10 @@ _AGAIN_S = 0.2
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @click.option(
-    "--list", "listing", is_flag=True, help="Tell which images there are, and build none."
+    "--list",
+    "listing",
+    is_flag=True,
+    help="Tell which images there are, with Docker also which it has, and build none.",
 )
 @click.option(
     "--mirror", metavar="URL", help="Where to get Debian (default: as this machine's apt)."
@@ -54,13 +62,14 @@ def images(
     from occd.images.script import script as script_of
     from occd.images.source import find_source, refuse_what_cannot_begin
 
+    to_docker = docker or config.sandbox.kind == "docker"
     if listing:
         from occd.images.status import listed
 
-        for line in listed(config.data_dir):
-            click.echo(line)
+        in_docker = _in_docker(config) if to_docker else None
+        for line in listed(config.data_dir, in_docker):
+            click.echo(printable(line))
         return
-    to_docker = docker or config.sandbox.kind == "docker"
     if no_build and not to_docker:
         raise ConfigError("images: --no-build gives Docker what was built before: add --docker")
     wanted = [describe(name) for name in names or config.sandbox.images or (USUAL,)]
@@ -87,6 +96,18 @@ def images(
             began = time.monotonic()
             tag = give(config.sandbox.host, config.data_dir, each.name)
             _say(f"{each.name}: given to Docker as {tag} in {time.monotonic() - began:.0f} s")
+
+
+def _in_docker(config: Config) -> "dict[str, Given] | None":
+    from occd.images.docker import given
+
+    found = given(config.sandbox.host)
+    if found is None:
+        _say(
+            f"Docker's engine at {config.sandbox.host} does not tell what it has: it is away, or too "
+            "busy, or this user may not open it"
+        )
+    return found
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,7 @@
     OccdError
     ├── ConfigError            the configuration cannot work; the message names the setting
     ├── SandboxUnavailable     no isolation is possible on this machine; `remedy` mends it
+    │   └── SeveralFaults      and there are several reasons
     ├── SandboxFailed          a jail could not be made or watched; the attempt may be repeated
     ├── BrokerError
     │   ├── QueueFull          the queue is at its bound; retry after `retry_after_s`
@@ -58,6 +59,25 @@ class SandboxUnavailable(OccdError):
         super().__init__(f"{message}. {remedy}")
         self.message = message
         self.remedy = remedy
+
+    @property
+    def each(self) -> Sequence["SandboxUnavailable"]:
+        """The faults that were found at once, one by one."""
+        return [self]
+
+
+class SeveralFaults(SandboxUnavailable):
+    """A line for each."""
+
+    def __init__(self, faults: Sequence[SandboxUnavailable]) -> None:
+        OccdError.__init__(self, "\n".join(map(str, faults)))
+        self.message = "; ".join(each.message for each in faults)
+        self.remedy = "; ".join(each.remedy for each in faults)
+        self._faults = tuple(faults)
+
+    @property
+    def each(self) -> Sequence[SandboxUnavailable]:
+        return self._faults
 
 
 class SandboxFailed(OccdError):
@@ -216,6 +236,12 @@ class DataFolderError(OccdError):
 
 class DataFileDamaged(DataFolderError):
     pass
+
+
+def refuse_faults(faults: Sequence[SandboxUnavailable]) -> None:
+    """Raises SandboxUnavailable for all of them, if there are any."""
+    if faults:
+        raise faults[0] if len(faults) == 1 else SeveralFaults(faults)
 
 
 def leaves(error: BaseException) -> list[BaseException]:

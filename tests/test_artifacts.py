@@ -56,6 +56,28 @@ def test_files_that_match_are_listed_and_can_be_fetched(server: Server) -> None:
     assert answer.body == b"hello"
 
 
+WRITES = """
+#include <stdio.h>
+#include <sys/stat.h>
+int main(void) {
+    mkdir("out", 0755);
+    fputs("made", fopen("out/made.txt", "w"));
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [("**", ["data/sent.txt", "main", "main.c", "out/made.txt"]), ("out/**", ["out/made.txt"])],
+)
+def test_what_was_sent_and_what_was_compiled_match_too(
+    server: Server, pattern: str, kept: list[str]
+) -> None:
+    files = [{"name": "main.c", "content": WRITES}, {"name": "data/sent.txt", "content": "sent"}]
+    answer = server.post({"language": "c", "files": files, "artifacts": [pattern]})
+    assert names(server.result(answer.json()["id"])) == kept
+
+
 def test_only_pictures_by_their_bytes_are_shown_and_nothing_runs(server: Server) -> None:
     id = left(server, LEAVES, "**")["id"]
     for name, shown in (("plot.png", True), ("out/false.png", False), ("out/page.html", False)):

@@ -168,6 +168,42 @@ async def test_an_image_in_which_nothing_runs_is_told_in_a_line(
     assert "\n" not in str(caught.value)
 
 
+def test_the_list_tells_what_docker_has(docker_engine: Reached, tmp_path: Path) -> None:
+    def told(*argv: str) -> dict[str, str]:
+        host = docker_engine.host
+        place = f"--data-dir={tmp_path}"
+        code, said = occd(place, "images", "--list", *argv, OCCD_SANDBOX__HOST=host)
+        assert code == 0, said
+        return dict(line.split(maxsplit=1) for line in said.splitlines())
+
+    for name in ("listed", "kept"):
+        plant(tmp_path / FOLDER / name, "old", name=name)
+    try:
+        give(docker_engine.host, tmp_path, "listed")
+        assert "Docker" not in "".join(told().values())  # nobody has asked for it
+        lines = told("--docker")
+        assert re.search(
+            r" built \d+ days ago; not described; in Docker, 0\.0 GB$", lines["listed"]
+        )
+        assert lines["kept"].endswith(
+            "; not in Docker: occd images kept --docker --no-build gives it"
+        )
+        assert lines["debian-13"] == "not built; not in Docker"
+        assert lines["newer"].startswith("not built; not described; in Docker, ")
+        assert lines["newer"].endswith(" GB, not by occd")
+        assert "by occd 0.0.1, and this is " in lines["older"]
+        assert lines["older"].endswith(": occd images older --docker gives it anew")
+        assert "by an older occd, and this is " in lines["oldest"]
+        (tmp_path / FOLDER / "listed").rename(tmp_path / "away")
+        plant(tmp_path / FOLDER / "listed", "new", name="listed", built_at=1.0)
+        assert lines != (lines := told("--docker"))
+        assert lines["listed"].endswith(
+            ", built at another time: occd images listed --docker --no-build gives the one of here"
+        )
+    finally:
+        docker_engine.docker("image", "rm", "--force", "occd/listed")
+
+
 def test_doctor_tells_that_docker_has_another_image_than_the_folder(
     docker_engine: Reached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

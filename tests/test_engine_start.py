@@ -6,8 +6,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,7 @@ def answering(path: Path, answer: Callable[[socket.socket], None]) -> Iterator[N
 
 
 def start(
-    folder: Path, host: str | Path, *wrapper: str, command: str | None = None, **sandbox: str
+    folder: Path, host: str | Path, *wrapper: str, command: Sequence[str] = (), **sandbox: str
 ) -> tuple[int, str]:
     """The exit code, and all that it said."""
     environment = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
@@ -69,7 +69,7 @@ def start(
     environment |= {f"OCCD_SANDBOX__{name.upper()}": value for name, value in sandbox.items()}
     serve = ["--roles=all", f"--data-dir={folder / 'data'}", "--listen=127.0.0.1:0"]
     done = subprocess.run(
-        [*wrapper, OCCD, *([command] if command else serve)],
+        [*wrapper, OCCD, *(command or serve)],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -161,6 +161,22 @@ def test_an_engine_that_is_silent_or_slow_is_not_waited_for(tmp_path: Path) -> N
     assert "has not answered for 10 s. It may be overloaded, or stuck" in said
 
 
+@pytest.mark.parametrize("answer", [None, trickle, send(b"HTTP/1.1 200 OK\r\n\r\n[1]")])
+def test_the_list_of_images_does_not_wait_for_an_engine(
+    tmp_path: Path, answer: Callable[[socket.socket], None] | None
+) -> None:
+    host = f"unix://{tmp_path}/socket"
+    with answering(tmp_path / "socket", answer) if answer else nullcontext():
+        code, said = start(tmp_path, host, command=["images", "--list"])
+    assert code == 0
+    assert said == (
+        "debian-12    not built\n"
+        "debian-13    not built\n"
+        f"occd: Docker's engine at {host} does not tell what it has: it is away, or too busy, "
+        "or this user may not open it\n"
+    )
+
+
 async def test_an_engine_that_is_too_old(tmp_path: Path) -> None:
     told = b'{"ApiVersion":"1.40","MinAPIVersion":"1.12"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(told)
@@ -198,8 +214,29 @@ def test_an_image_that_is_not_there(tmp_path: Path, docker_engine: Reached) -> N
     )
 
 
+def test_all_that_is_wrong_with_runtime_and_images_is_told_at_once(
+    tmp_path: Path, docker_engine: Reached
+) -> None:
+    wrong = {"runtime": "kata", "images": '["debian-12", "debian-99"]'}
+    code, said = start(tmp_path, docker_engine.host, **wrong)
+    runtime, described, unknown = said.splitlines()
+    assert code == 125
+    assert runtime.startswith("occd: sandbox.runtime: Docker's engine knows no runtime kata, only ")
+    assert runtime.endswith("in the engine's daemon.json, and restart the engine")
+    assert described.startswith(
+        "Docker has no image occd/debian-12. Build it, as root: occd images"
+    )
+    assert unknown.startswith(
+        "Docker has no image occd/debian-99. There are debian-12 and debian-13"
+    )
+    code, said = start(tmp_path, docker_engine.host, command=["doctor"], **wrong)
+    assert code == 1
+    assert said.count("BAD  ") == said.count("\n      → ") == 3
+    assert "BAD   Docker has no image occd/debian-12\n      → Build it, as root: " in said
+
+
 def test_the_doctor_tells_what_is_wrong_with_the_engine(tmp_path: Path) -> None:
-    code, said = start(tmp_path, tmp_path / "socket", command="doctor")
+    code, said = start(tmp_path, tmp_path / "socket", command=["doctor"])
     assert code == 1
     assert "BAD" in said
     assert "cannot be reached: No such file or directory. Start Docker's engine" in said

@@ -388,7 +388,17 @@ def test_the_list_tells_what_was_built_and_what_has_changed(tmp_path: Path) -> N
     assert first.endswith(" days ago; its description has changed since")
     assert second == "debian-13    not built"
     assert third.startswith("gone ")
-    assert third.endswith(" days ago")
+    assert third.endswith(" days ago; not described")
+
+
+def test_all_images_that_were_not_built_are_told_at_once(tmp_path: Path) -> None:
+    images = "debian-12,debian-13"
+    code, said = occd("--data-dir", tmp_path, "languages", OCCD_SANDBOX__IMAGES=images)
+    assert code == 125
+    assert said == (
+        "occd: the image debian-12 was not built. Build it, as root: occd images debian-12\n"
+        "the image debian-13 was not built. Build it, as root: occd images debian-13\n"
+    )
 
 
 def test_doctor_tells_images_and_what_to_do_when_their_description_has_changed(

@@ -71,7 +71,13 @@ async def test_null_does_not_hide_a_mistake() -> None:
     assert await complaints({"env": {"A": None}}) == ["env.A must be a string"]
 
 
-KINDS = 'must be "exact", "lines", "tokens", {"float": 1e-6} or {"program": {…}}'
+KINDS = (
+    'must be "exact", "lines", "tokens", {"float": 1e-6}, {"float": {"abs": 0.01, "rel": 0.01}} or '
+    '{"program": {"language": …, "protocol": …, "source": …}}'
+)
+
+
+NO_FLOATS: list[Any] = ["1e-6", True, [], {"x": 1}]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +103,40 @@ KINDS = 'must be "exact", "lines", "tokens", {"float": 1e-6} or {"program": {…
         ({"tests": [TEST], "checker": "float"}, f"checker {KINDS}"),
         ({"tests": [TEST], "checker": 1}, f"checker {KINDS}"),
         ({"tests": [TEST | {"checker": "token"}]}, f"tests.0.checker {KINDS}"),
+        ({"checker": {"name": "tokens"}}, f"checker {KINDS}"),
+        ({"checker": {}}, f"checker {KINDS}"),
+        ({"checker": {"float": None}}, f"checker {KINDS}"),
+        ({"checker": {"float": 1, "type": "float"}}, f"checker {KINDS}"),
+        ({"checker": ["tokens"]}, f"checker {KINDS}"),
+        ({"tests": [TEST | {"checker": {"name": "tokens"}}]}, f"tests.0.checker {KINDS}"),
+        (
+            {"checker": {"source": "..."}},
+            f"checker has the fields of a program, which belong below program, and {KINDS}",
+        ),
+        ({"checker": PROGRAM}, "checker has the fields of a program, which belong below program"),
+        (
+            {"checker": {"float": 1e-6, "program": PROGRAM}},
+            f"checker has both float and program, and {KINDS}",
+        ),
+        *(
+            (
+                {"checker": {"float": wrong}},
+                'checker.float must be a number, as in 1e-6, or {"abs": 0.01, "rel": 0.01}',
+            )
+            for wrong in NO_FLOATS
+        ),
+        (
+            {"checker": {"program": "print()"}},
+            'checker.program must be an object: {"language": …, "protocol": …, "source": …}',
+        ),
+        (
+            {"checker": {"program": PROGRAM | {"colour": 1}}},
+            "checker.program.colour is not a field of program",
+        ),
+        (
+            {"groups": {"g": {"points": 1, "colour": 1}}},
+            "groups.g.colour is not a field of groups",
+        ),
         (
             {"checker": {"program": PROGRAM | {"protocol": "icpc"}}},
             "checker.program.protocol must be 'plain', 'kattis' or 'testlib'",

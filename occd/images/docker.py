@@ -1,9 +1,12 @@
 """Gives an image that was built to Docker's engine."""
 
+import queue
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from occd.images.root import add_ours
 
 _CALL_S = 600.0
 _ASK_S = 10.0
+_LIST_S = 3.0
 _AT_ONCE = 2**20
 LABEL = "org.occd.image"
 """Its value is the digest of the description of which the image was made."""
@@ -49,6 +53,48 @@ def give(host: str, data_dir: Path, name: str) -> str:
         said = " ".join(str(error).split())
         raise OccdError(f"Docker does not take the image {name}: {said}") from error
     return tag(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An image that Docker has. `version` is that of the occd that gave the image: empty where an older one
+    did, None where none did. `built_at` is as of `Image`, in text."""
+
+    bytes: int
+    version: str | None
+    built_at: str | None
+
+
+def given(host: str) -> dict[str, Given] | None:
+    """The images that Docker has of ours, by their names. None when the engine does not answer soon."""
+    answers: queue.SimpleQueue[dict[str, Given] | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            with _asked(host, _LIST_S) as client:
+                answers.put(_given(client))
+        except (docker.errors.DockerException, requests.RequestException, OSError, ValueError):
+            answers.put(None)
+        except (KeyError, TypeError, AttributeError):  # an answer that no engine gives
+            answers.put(None)
+
+    # The SDK bounds each wait for the engine, and an engine may send a byte at a time.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answers.get(timeout=_LIST_S)
+    except queue.Empty:
+        return None
+
+
+def _given(client: docker.APIClient) -> dict[str, Given]:
+    found: dict[str, Given] = {}
+    for each in client.images(filters={"reference": f"{tag('*')}:latest"}):
+        labels = each["Labels"] or {}
+        version = labels.get(VERSION, "" if LABEL in labels else None)
+        for name in each["RepoTags"] or ():
+            ours = name.removeprefix(tag("")).removesuffix(":latest")
+            found[ours] = Given(each["Size"], version, labels.get(_BUILT_AT))
+    return found
 
 
 def behind(host: str, data_dir: Path, name: str) -> tuple[str, str] | None:

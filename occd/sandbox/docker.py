@@ -7,7 +7,7 @@ and serves one run. A cell takes a container of its image for each run. Files co
 
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ import trio
 
 from occd import __version__, rules
 from occd.config import Config
-from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable
+from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable, refuse_faults
 from occd.images import how_to_build
 from occd.images.docker import LABEL, VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
@@ -343,14 +343,34 @@ async def open_docker(
 
 
 async def _walls(engine: Engine, wall: Wall, roots: Sequence[str]) -> Mapping[str, Wall]:
-    """By root, each with its image."""
+    """By root, each with its image. Raises SandboxUnavailable for all that is wrong, so that nobody mends one
+    thing to hear of the next."""
+    walls: dict[str, Wall] = {}
+    faults: list[SandboxUnavailable] = []
     try:
         await engine.greet()
-        return {root: replace(wall, image=await _image(engine, root)) for root in roots}
+        if wall.runtime:
+            faults += _faults_of_runtime(wall.runtime, (await engine.gives()).runtimes)
+        for root in roots:
+            try:
+                walls[root] = replace(wall, image=await _image(engine, root))
+            except SandboxUnavailable as error:
+                faults.append(error)
     except EngineAway as error:
         raise ConfigError(f"sandbox.host: {error}. {error.remedy}") from error
     except SandboxFailed as error:
         raise SandboxUnavailable(str(error), "See `occd doctor`") from error
+    refuse_faults(faults)
+    return walls
+
+
+def _faults_of_runtime(name: str, known: Sequence[str]) -> Iterator[SandboxUnavailable]:
+    if name not in known and "." not in name:  # a shim, whose name has a dot, is not listed
+        yield SandboxUnavailable(
+            f"sandbox.runtime: Docker's engine knows no runtime {name}, only "
+            f"{', '.join(sorted(known))}",
+            f"Add {name} to `runtimes` in the engine's daemon.json, and restart the engine",
+        )
 
 
 async def _image(engine: Engine, root: str) -> str:

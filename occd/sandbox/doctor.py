@@ -55,7 +55,7 @@ async def examine(config: Config) -> list[Finding]:
             for root, why in sandbox.untraced.items() if config.sandbox.trace else ():
                 findings.append(Finding(Grade.WEAK, f"no trace{root and f' in {root}'}: {why}"))
     except SandboxUnavailable as error:
-        findings.append(Finding(Grade.BAD, error.message, _trial_remedy(error)))
+        findings += [Finding(Grade.BAD, each.message, _trial_remedy(each)) for each in error.each]
     except ConfigError as error:  # or what is required does not hold
         findings.append(Finding(Grade.BAD, str(error)))
     return findings

@@ -10,7 +10,7 @@ from pathlib import Path
 from occd import images
 from occd.config import Config
 from occd.data import data_folder
-from occd.errors import SandboxUnavailable
+from occd.errors import SandboxUnavailable, refuse_faults
 from occd.sandbox import kernel
 from occd.sandbox.find import remedy
 from occd.sandbox.rootfs import MACHINE, build_rootfs, proc_mounts, shown_folders, shows_machine
@@ -30,13 +30,18 @@ def open_roots(config: Config, workspace: Path) -> Iterator[Mapping[str, Root]]:
     """By their names (`Sandbox.roots`), the best first, in a folder of our private mounts. An image that is
     built anew meanwhile is found at the next opening; until then its old files stay.
 
-    Raises SandboxUnavailable.
+    Raises SandboxUnavailable for all that cannot be shown.
     """
     with ExitStack() as ours:
-        yield {
-            name: ours.enter_context(_root(config, workspace, name))
-            for name in config.sandbox.roots
-        }
+        roots: dict[str, Root] = {}
+        faults: list[SandboxUnavailable] = []
+        for name in config.sandbox.roots:
+            try:
+                roots[name] = ours.enter_context(_root(config, workspace, name))
+            except SandboxUnavailable as error:
+                faults.append(error)
+        refuse_faults(faults)
+        yield roots
 
 
 @contextmanager

@@ -197,7 +197,9 @@ def _field_error(error: Any) -> FieldError:
     unknown = error["type"] == "extra_forbidden"
     # A name that somebody sent may be long, and need not be text.
     where = where[:200].encode(errors="backslashreplace").decode() or "submission"
-    of = error["loc"][0] if len(error["loc"]) > 1 else "a submission"
+    around = [each for each in error["loc"][:-1] if isinstance(each, str) and each not in _UNNAMED]
+    # A group has a name that somebody sent.
+    of = "groups" if around[:1] == ["groups"] else around[-1] if around else "a submission"
     if unknown:
         message = f"is not a field of {of}"
     elif error["msg"] == "Field required":

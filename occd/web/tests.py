@@ -59,21 +59,34 @@ _NUMBER, _OBJECT, _NAME = "[number]", "[object]", "[name]"
 UNNAMED = frozenset({_NUMBER, _OBJECT, _NAME})
 """What pydantic adds to the place of an error, to tell which kind of value was read there."""
 
+_FLOAT = '{"abs": 0.01, "rel": 0.01}'
+_PROGRAM = '{"language": …, "protocol": …, "source": …}'
+
+
+def _is_float(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number or (isinstance(value, dict) and value.keys() <= {"abs", "rel"}):
+        return value
+    told = f"must be a number, as in 1e-6, or {_FLOAT}"
+    raise PydanticCustomError("checker", "{told}", {"told": told})
+
+
+def _is_program(value: object) -> object:
+    if isinstance(value, dict):
+        return value
+    raise PydanticCustomError("checker", "{told}", {"told": f"must be an object: {_PROGRAM}"})
+
+
 _Tolerances = Annotated[
     Annotated[Tolerance, Tag(_NUMBER)] | Annotated[_ToleranceJson, Tag(_OBJECT)],
     Discriminator(lambda value: _OBJECT if isinstance(value, dict) else _NUMBER),
+    BeforeValidator(_is_float),
 ]
 
 
 class _CheckerJson(Model):
     float: _Tolerances | None = None
-    program: _ProgramJson | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "_CheckerJson":
-        if (self.float is None) == (self.program is None):
-            raise PydanticCustomError("checker", "has exactly one of float and program")
-        return self
+    program: Annotated[_ProgramJson, BeforeValidator(_is_program)] | None = None
 
     @property
     def request(self) -> CheckerRequest:
@@ -86,14 +99,28 @@ class _CheckerJson(Model):
 
 
 _Text = Literal["exact", "lines", "tokens"]
+_FORMS = (
+    ", ".join(f'"{name}"' for name in get_args(_Text))
+    + f', {{"float": 1e-6}}, {{"float": {_FLOAT}}} or {{"program": {_PROGRAM}}}'
+)
+_OF_PROGRAM = frozenset({"language", "protocol", "source", "files"})
 
 
 def _known(value: object) -> object:
-    if isinstance(value, dict) or value in get_args(_Text):
+    """Of an object with other fields than these the forms are told, and not what each field lacks."""
+    hint = ""
+    if isinstance(value, dict):
+        given = {name for name, each in value.items() if each is not None}
+        if given in ({"float"}, {"program"}):
+            return value
+        if given == {"float", "program"}:
+            hint = "has both float and program, and "
+        elif given & _OF_PROGRAM:
+            hint = "has the fields of a program, which belong below program, and "
+    elif value in get_args(_Text):
         return value
-    names = ", ".join(f'"{name}"' for name in get_args(_Text))
-    kinds = f'must be {names}, {{"float": 1e-6}} or {{"program": {{…}}}}'
-    raise PydanticCustomError("checker", "{kinds}", {"kinds": kinds})
+    told = f"{hint}must be {_FORMS}"
+    raise PydanticCustomError("checker", "{told}", {"told": told})
 
 
 Checker = Annotated[
