@@ -4,8 +4,10 @@ import io
 import os
 import tempfile
 import tracemalloc
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from occd.inputs import Limits
 from occd.model import File
 from occd.sandbox import Cell, Collect, Collected, Run, Sink, archive
 from occd.sandbox.collect import Patterns, Place
-from occd.sandbox.container import Container
+from occd.sandbox.container import Container, bounds
+from occd.sandbox.engine import Bounds
 from occd.sandbox.init import encode_talks
 from occd.sandbox.relay import frame
 
@@ -151,7 +154,9 @@ for number, time in enumerate((-1, -2**31 * 10**9 - 5, 0, 2**33 * 10**9 + 7)):
         assert await seen(lab, times, times + look) == await seen(lab, times, look)
 
 
-async def test_a_stream_that_was_cut_off_or_damaged_fills_no_box(docker_engine: Reached) -> None:
+async def test_a_stream_that_was_cut_off_or_damaged_fills_no_box_and_begins_no_program(
+    docker_engine: Reached,
+) -> None:
     whole = archive.pack([File("folder/name", b"content")]).read()
     wrong = {
         "cut off in an entry": whole[:20],
@@ -165,8 +170,40 @@ async def test_a_stream_that_was_cut_off_or_damaged_fills_no_box(docker_engine: 
         sandbox: Any = lab.sandbox
         for stream in wrong.values():
             async with sandbox.container(sandbox.roots[0], None) as container:
+                sink = Sink(LIMITS.output)
+                run = Run([PYTHON, "-c", "print('once')"], (), LIMITS, sink, sink)
                 with pytest.raises(SandboxFailed, match="cannot be unpacked"):
-                    await container.fill([io.BytesIO(stream)])
+                    await container.fill([io.BytesIO(stream)], run)
+                outcome, _ = await container.run(run, None, trio.TASK_STATUS_IGNORED)
+                assert (outcome.exit_code, outcome.stdout.head) == (0, b"once\n")
+
+
+@pytest.mark.parametrize("given", [2**10, 16 * 2**20])
+async def test_a_program_begins_behind_its_files_where_they_leave_it_its_memory(
+    docker_engine: Reached, given: int
+) -> None:
+    limits, size = replace(LIMITS, memory=2**26), 40 * 2**20
+    async with opened(docker_engine) as lab:
+        sandbox: Any = lab.sandbox
+        asked = list[Bounds]()
+        sandbox._engine.limit = partial(_limit, sandbox._engine.limit, asked)
+        made_with = bounds(limits, 2**10)
+        wall = replace(sandbox._walls[sandbox.roots[0]], bounds=made_with)
+        async with sandbox.containers.made(wall) as container:
+            sink = Sink(limits.output)
+            source = f"block = b'x' * {size}; import os; print(os.path.getsize('given'))"
+            run = Run([PYTHON, "-c", source], (), limits, sink, sink)
+            await container.fill([archive.pack([File("given", bytes(given))])], run, made_with)
+            outcome, _ = await container.run(run, made_with, trio.TASK_STATUS_IGNORED)
+    assert (outcome.limit, outcome.stdout.head) == (None, b"%d\n" % given), outcome
+    assert [each.memory > limits.memory + given for each in asked] == [True] * (given > 2**20)
+
+
+async def _limit(
+    do: Callable[[str, Bounds], Awaitable[None]], asked: list[Bounds], id: str, wanted: Bounds
+) -> None:
+    asked.append(wanted)
+    await do(id, wanted)
 
 
 async def test_what_is_on_its_way_at_a_programs_end_does_not_hold_up_what_follows(

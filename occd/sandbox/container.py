@@ -32,11 +32,12 @@ from occd.sandbox.contained import Contained
 from occd.sandbox.engine import Bounds, Engine, Made
 from occd.sandbox.init import Hello, decode, encode_go
 from occd.sandbox.program import environment, supervise
-from occd.sandbox.relay import PART, UNKNOWN, Relay
+from occd.sandbox.relay import PART, UNKNOWN, Relay, frame
 
 T = TypeVar("T")
 
 _STATUS = struct.Struct("<i")
+_MOST = struct.Struct("<Q")
 _UNPACKED = struct.Struct("<i4xQ")
 _NO_ROOM = 2 << 8
 """As from waitpid (`sandbox/init/unpack.c`)."""
@@ -94,6 +95,8 @@ class Container:
         self._number = 0
         self._first: int | None = None
         self._used = UNKNOWN
+        self._begun = False
+        """The program of the run begins behind the files of the box."""
         self.shares = SHARES
         """The weight with which it shares the processors with others."""
         self.gone = False
@@ -147,56 +150,83 @@ class Container:
                 return False
             await trio.sleep(_ASK_S)
 
-    async def fill(self, archives: Sequence[IO[bytes]]) -> None:
-        """Unpack streams (`archive.py`) into the box, one after the other.
+    async def fill(
+        self, archives: Sequence[IO[bytes]], run: Run | None = None, bounds: Bounds | None = None
+    ) -> None:
+        """Unpack streams (`archive.py`) into the box, one after the other. Where the container was made with
+        the bounds that `run` needs, its program begins right behind them: the way to an answer and back is
+        milliseconds where an engine has slept.
 
         Raises NoRoom, and SandboxFailed."""
+        most = self._most(run, bounds) if run else None
+        order = b""
+        if run and most is not None:
+            order = frame(b"H", _MOST.pack(most) + self._order(run))
         with trio.move_on_after(_FILES_S):
-            for archive in archives:
-                kind, body = await self._unpack(archive)
-                if kind != b"U":
-                    raise SandboxFailed(
-                        f"a container said what its init does not say{self.relay.said()}"
-                    )
-                status, self._used = _UNPACKED.unpack(body)
-                if status != 0:
-                    message = f"the files of the box cannot be unpacked{self.relay.said()}"
-                    raise NoRoom(message) if status == _NO_ROOM else SandboxFailed(message)
+            # The answer may come early: so both go on at once.
+            await _beside(
+                partial(self._send, archives, order), partial(self._filled, len(archives))
+            )
+            await self.relay.send_all(
+                b""
+            )  # the rest of the order, if the answer came before all had gone
+            self._begun = most is not None and (self._used == UNKNOWN or self._used <= most)
             return
         raise SandboxFailed(f"the box was not filled within {_FILES_S:.0f} s{self.relay.said()}")
 
-    async def _unpack(self, archive: IO[bytes]) -> tuple[bytes, bytes]:
-        """Send an archive, and read the answer. It may come early: so both go on at once."""
-        return await _beside(partial(self._send_archive, archive), self.relay.next_frame)
-
-    async def _send_archive(self, archive: IO[bytes]) -> None:
+    async def _send(self, archives: Sequence[IO[bytes]], order: bytes) -> None:
+        waiting = b""  # so that a small job goes in one piece
         with suppress(SandboxFailed):  # whoever reads tells
-            while part := archive.read(PART):
-                await self.relay.send(b"F", part)
-            await self.relay.send(b"F")
+            for archive in archives:
+                while part := archive.read(PART):
+                    await self.relay.send_all(waiting + frame(b"F", part))
+                    waiting = b""
+                waiting += frame(b"F")
+            await self.relay.send_all(waiting + order)
 
-    async def run(
-        self, run: Run, bounds: Bounds | None, task_status: trio.TaskStatus[Running]
-    ) -> tuple[Outcome, Traced | None]:
-        """Run the program to its end, within these bounds. None: the container keeps those that it has."""
-        limits = run.limits
-        self._wanted = bounds
-        if bounds and not self._fits(bounds, limits):  # the engine takes 10 ms to 30 ms for it
-            if self._used != UNKNOWN:
-                bounds = replace(bounds, memory=limits.memory + self._used + _MORE_BYTES)
-                self._wanted = bounds
-            await self._engine.limit(self.id, bounds)
-        message = encode_go(
+    async def _filled(self, count: int) -> None:
+        for _ in range(count):
+            kind, body = await self.relay.next_frame()
+            if kind != b"U":
+                raise SandboxFailed(
+                    f"a container said what its init does not say{self.relay.said()}"
+                )
+            status, self._used = _UNPACKED.unpack(body)
+            if status != 0:
+                message = f"the files of the box cannot be unpacked{self.relay.said()}"
+                raise NoRoom(message) if status == _NO_ROOM else SandboxFailed(message)
+
+    def _order(self, run: Run) -> bytes:
+        return encode_go(
             self._number,
             run.argv,
             environment(run),
-            limits,
+            run.limits,
             run.idle,
             0,
             run.tty,
             traced=run.trace,
         )
-        await self.relay.send(b"G", message)
+
+    def _most(self, run: Run, bounds: Bounds | None) -> int | None:
+        """The memory that the container's files may take, so that the program gets what it may have. None:
+        the container was made with other bounds."""
+        if bounds is None:
+            return UNKNOWN
+        return bounds.memory - run.limits.memory if bounds == self._made_with else None
+
+    async def run(
+        self, run: Run, bounds: Bounds | None, task_status: trio.TaskStatus[Running]
+    ) -> tuple[Outcome, Traced | None]:
+        """Run the program to its end, within these bounds. None: the container keeps those that it has."""
+        self._wanted = bounds
+        if not self._begun:
+            if bounds:  # the engine takes 10 ms to 30 ms for it
+                if self._used != UNKNOWN:
+                    bounds = replace(bounds, memory=run.limits.memory + self._used + _MORE_BYTES)
+                    self._wanted = bounds
+                await self._engine.limit(self.id, bounds)
+            await self.relay.send(b"G", self._order(run))
         started = Contained(self.relay, run, self.hang_up, self.ran_out)
 
         async def to_its_end() -> Outcome:
@@ -222,11 +252,6 @@ class Container:
                         return Traced(ended, bytes(lines))
                     lines += part
         return Traced("tracer_died", bytes(lines[:TRACE_BYTES]))
-
-    def _fits(self, bounds: Bounds, limits: Limits) -> bool:
-        """Whether the container was made with these bounds, and the program gets what it may have."""
-        needs = 0 if self._used == UNKNOWN else limits.memory + self._used
-        return bounds == self._made_with and needs <= bounds.memory
 
     async def pack(self, into: IO[bytes], most: int) -> None:
         """Write the box as a stream (`archive.py`). Nothing of the program is left.

@@ -80,11 +80,7 @@ class _Cell:
             box = self._box + rules.room(len(file.content) for file in run.files)
             if run.tree:
                 box += archive.size(archives[1]).room
-            container, wanted = await self._filled(archives, box, run, stack)
-            if run.interactive and not self._docker.limits_stay:
-                await stack.enter_async_context(self._docker.containers.interactive(container))
-            self._docker.hold_sockets(container, run.limits.memory)
-            changed = None if self._docker.limits_stay else wanted
+            container, changed = await self._filled(archives, box, run, stack)
             outcome, trace = await container.run(run, changed, task_status)
             if (run.keep or run.collect) and not container.gone:
                 packed = _new_file(self._trees if run.keep else stack)
@@ -105,29 +101,37 @@ class _Cell:
     async def _filled(
         self, archives: Sequence[IO[bytes]], box: int, run: Run, stack: AsyncExitStack
     ) -> tuple[Container, Bounds | None]:
-        """A container whose box has these files, and room for so many bytes, and what the run needs of it.
-        The box of a container that stands ready has the usual size, and room for a small tree. A smaller box,
-        or one for more, is in a container that is made for it, and has exactly its size."""
+        """A container whose box has these files, and room for so many bytes, and the bounds that the run
+        needs. The run may have begun. The box of a container that stands ready has the usual size, and room
+        for a small tree. A smaller box, or one for more, is in a container that is made for it, and has
+        exactly its size."""
         given = sum(archive.size(each).memory for each in archives)
         wanted = self._docker.bounds(run, given)
+        changed = None if self._docker.limits_stay else wanted
         if self._box >= BOX_BYTES and box <= BOX_BYTES + _MORE_MAX:
             place = await stack.enter_async_context(AsyncExitStack())
+            container = await place.enter_async_context(self._docker.container(self._root, wanted))
             try:
-                container = await place.enter_async_context(
-                    self._docker.container(self._root, wanted)
-                )
-                await container.fill(archives)
+                await self._prepare(container, run, place)
+                await container.fill(archives, run, changed)
             except NoRoom:  # for so many names
                 await place.aclose()
             else:
-                return container, wanted
+                return container, changed
         container = await stack.enter_async_context(
             self._docker.container_for(self._root, wanted, box, given)
         )
         for each in archives:
             each.seek(0)
-        await container.fill(archives)
-        return container, wanted
+        await self._prepare(container, run, stack)
+        await container.fill(archives, run, changed)
+        return container, changed
+
+    async def _prepare(self, container: Container, run: Run, stack: AsyncExitStack) -> None:
+        """What must hold before the program begins."""
+        if run.interactive and not self._docker.limits_stay:
+            await stack.enter_async_context(self._docker.containers.interactive(container))
+        self._docker.hold_sockets(container, run.limits.memory)
 
     def _archives(self, run: Run, stack: AsyncExitStack) -> list[IO[bytes]]:
         """The streams that fill the box. A file of an earlier one stays."""

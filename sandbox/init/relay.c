@@ -10,6 +10,8 @@
  * occd -> relay
  *   'F'  a part of a packed box (packed.h) that is unpacked into the box; an empty part ends it. Before 'G' alone.
  *   'G'  struct go with its strings. The job's limits of memory and processes are those of the container.
+ *   'H'  a uint64, then as 'G', behind the parts of boxes. Passed over unless all boxes were unpacked, and so many
+ *        bytes of memory are enough for what they take: 'U' has told.
  *   'I'  bytes for stdin or the keyboard. At most WINDOW of them are on their way: 'i' tells how many were taken.
  *   'E'  the end of stdin.
  *   'B'  a part of the file of the next order.
@@ -90,6 +92,8 @@ static int trace = -1; /* the file that the tracer writes */
 static off_t trace_told; /* so many bytes of it were told */
 static int unpacking = -1;
 static pid_t unpacker;
+static int unfilled; /* a box was not unpacked */
+static uint64_t used = UINT64_MAX; /* as in struct unpacked */
 static time_t heard_at; /* seconds: when occd was heard the last time */
 static int passed_on; /* a message that init may not have read */
 static int over; /* init has told the end, and reads no more */
@@ -197,7 +201,8 @@ static int32_t end_unpacker(void) {
 static void take_files(const char *bytes, size_t size) {
     start_unpacker();
     if (size == 0) {
-        struct unpacked unpacked = {.status = end_unpacker(), .used = figure(NOW, NULL)};
+        struct unpacked unpacked = {.status = end_unpacker(), .used = used = figure(NOW, NULL)};
+        if (unpacked.status != 0) unfilled = 1;
         tell('U', &unpacked, sizeof unpacked);
     }
     while (size) {
@@ -262,6 +267,13 @@ static void begin(char *bytes, size_t size) {
         if (files[--count] != trace) close(files[count]);
 }
 
+static void begin_filled(char *bytes, size_t size) {
+    uint64_t most;
+    if (size < sizeof most) give_up("most");
+    memcpy(&most, bytes, sizeof most);
+    if (!unfilled && (used == UINT64_MAX || used <= most)) begin(bytes + sizeof most, size - sizeof most);
+}
+
 static void order(const char *bytes, size_t size) {
     char type = size ? bytes[0] : 0;
     int works = type == 'P' || type == 'L' || type == 'G';
@@ -319,6 +331,7 @@ static void obey(char type, char *bytes, size_t size) {
     switch (type) {
     case 'F': take_files(bytes, size); break;
     case 'G': begin(bytes, size); break;
+    case 'H': begin_filled(bytes, size); break;
     case 'I': add(&typed, bytes, size); break;
     case 'E': stdin_ends = 1; break;
     case 'B':
