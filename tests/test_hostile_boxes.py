@@ -15,10 +15,12 @@ from engine import Reached
 from sandboxed import PYTHON, Lab, run_in
 from test_containers import opened
 
+from occd import rules
 from occd.errors import SandboxFailed
 from occd.inputs import Limits
 from occd.model import File
 from occd.sandbox import Cell, Collect, Collected, Run, Sink, archive
+from occd.sandbox.collect import Patterns, Place
 from occd.sandbox.container import Container
 from occd.sandbox.init import encode_talks
 from occd.sandbox.relay import frame
@@ -272,3 +274,27 @@ def test_searching_a_stream_has_bounds(
     monkeypatch.setattr(f"occd.sandbox.collect.{bound}", most)
     found = archive.collect(packed, Collect(("**",), 10, 10, 10))
     assert len(found.files) + found.left_out_count == most + 1
+
+
+def test_folders_without_end_in_a_stream_cost_no_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patterns are tried where a file could match, and not for each of 65,534 folders, one in the other."""
+    stream, many = tmp_path / "stream", 65_534
+    put = archive._ENTRY.pack
+    with stream.open("wb") as into:
+        into.write((put(b"d", 1, 0o755, 0, 0, 0, 0) + b"d") * many)
+        into.write(put(b"u", 0, 0o755, 0, 0, 0, 0) * many)
+        into.write(put(b"e", 0, 0, 0, 0, 0, 0))
+    tried = 0
+    below = Patterns.below
+
+    def counted(*asked: Any) -> frozenset[Place]:
+        nonlocal tried
+        tried += 1
+        return below(*asked)
+
+    monkeypatch.setattr(Patterns, "below", counted)
+    found = archive.collect(stream, Collect(("**",), 10, 10, 10))
+    assert (found.files, found.left_out_count) == ((), 1)
+    assert tried <= rules.NAME_PARTS_MAX

@@ -175,12 +175,14 @@ class _Collector:
     def may_match(self, packed: Packed) -> bool:
         """Whether it is a file that matches, or a folder with too many parts in which a file could."""
         parts, places = packed.parts, self.patterns.start()
+        is_folder = packed.kind == "folder"
+        if len(parts) > rules.NAME_PARTS_MAX or is_folder and len(parts) < rules.NAME_PARTS_MAX:
+            return False  # before the patterns are tried: there may be 65,536 such folders
         for part in parts[:-1]:
             places = self.patterns.below(places, part)
-        if packed.kind == "folder":
-            at_bound = len(parts) == rules.NAME_PARTS_MAX
-            return at_bound and bool(self.patterns.below(places, parts[-1]))
-        return len(parts) <= rules.NAME_PARTS_MAX and self.patterns.match(places, parts[-1])
+        if is_folder:
+            return bool(self.patterns.below(places, parts[-1]))
+        return self.patterns.match(places, parts[-1])
 
     def _file(self, folder: int, path: str, name: str) -> None:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)

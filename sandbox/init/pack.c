@@ -38,8 +38,8 @@ static size_t known_room;
 static uint64_t known_count;
 
 static uint64_t entries, bytes;
-static uint64_t searched; /* bytes that may be holes */
-static const uint64_t SEARCHED_MAX = (uint64_t)4 << 30; /* seconds of work that the program does not pay for */
+static uint64_t zeros; /* bytes that may be holes */
+static const uint64_t ZEROS_MAX = (uint64_t)1 << 30; /* seconds of work that the program does not pay for */
 static int tells_holes;
 static char buffer[AT_ONCE];
 
@@ -109,10 +109,15 @@ static void put_part(const char *from, off_t at, size_t size) {
 
 /* Zeros may be a hole. */
 static void put_pages(const char *from, off_t at, size_t size) {
-    static const char zeros[PAGE];
+    static const char hole[PAGE];
     for (size_t page = 0; page < size; page += PAGE) {
         size_t n = size - page < PAGE ? size - page : PAGE;
-        if (memcmp(from + page, zeros, n) != 0) put_part(from + page, at + (off_t)page, n);
+        if (memcmp(from + page, hole, n) != 0) put_part(from + page, at + (off_t)page, n);
+        else zeros += n;
+    }
+    if (zeros > ZEROS_MAX) {
+        fprintf(stderr, "occd-init: pack: the files of the box are too large\n");
+        _exit(TOO_LARGE);
     }
 }
 
@@ -127,10 +132,6 @@ static void put_parts(const char *name, off_t size) {
             if (n <= 0) fail(name);
             if (tells_holes) put_part(buffer, at, (size_t)n);
             else put_pages(buffer, at, (size_t)n);
-            if (!tells_holes && (searched += (uint64_t)n) > SEARCHED_MAX) {
-                fprintf(stderr, "occd-init: pack: the files of the box are too large\n");
-                _exit(TOO_LARGE);
-            }
             at += n;
         }
     }

@@ -191,7 +191,8 @@ async def test_terminal_cannot_be_stolen_by_another_session(lab: Lab) -> None:
 HOSTILE = {
     "exclusive": "ask(0, 0x540C)",  # TIOCEXCL
     "stopped": "ask(1, termios.TCXONC, termios.TCOOFF)",
-    "flushed": """for _ in range(2000):
+    # Below the limit of output, which counts what the kernel does not throw away in time.
+    "flushed": """for _ in range(900):
                 os.write(1, b"x" * 1000); ask(0, termios.TCFLSH, termios.TCIOFLUSH)""",
     "processed outside": """settings = termios.tcgetattr(0); settings[3] |= 0o200000  # EXTPROC
             termios.tcsetattr(0, termios.TCSANOW, settings)""",
