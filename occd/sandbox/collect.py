@@ -176,7 +176,7 @@ class _Collector:
         """Whether it is a file that matches, or a folder with too many parts in which a file could."""
         parts, places = packed.parts, self.patterns.start()
         is_folder = packed.kind == "folder"
-        if len(parts) > rules.NAME_PARTS_MAX or is_folder and len(parts) < rules.NAME_PARTS_MAX:
+        if len(parts) > rules.NAME_PARTS_MAX or (is_folder and len(parts) < rules.NAME_PARTS_MAX):
             return False  # before the patterns are tried: there may be 65,536 such folders
         for part in parts[:-1]:
             places = self.patterns.below(places, part)
