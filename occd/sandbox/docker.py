@@ -24,7 +24,7 @@ from occd.images.docker import LABEL, VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, refuse_less
 from occd.model import File, LeftOut, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tell, Tree, archive
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tell, Tree, archive, unheard
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import BoxTooLarge, Container, NoRoom, bounds
 from occd.sandbox.containers import Containers
@@ -286,7 +286,7 @@ def _around(memory: int) -> Bounds:
 
 @asynccontextmanager
 async def open_docker(
-    config: Config, cache: Path | None, only: str | None, tell: Tell
+    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
     others = f"{_TMPFS},nr_inodes={INODES},mode=1777,size={_TMP}"
