@@ -4,10 +4,12 @@ no web server."""
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,7 +165,9 @@ def languages(config: Config) -> None:
     from occd.sandbox import open_sandbox
 
     async def show() -> None:
-        async with open_sandbox(config) as sandbox:
+        async with AsyncExitStack() as stack:
+            with _now() as tell:
+                sandbox = await stack.enter_async_context(open_sandbox(config, tell=tell))
             for language in sandbox.languages.values():
                 versions = ", ".join(
                     each.version for each in sandbox.available.get(language.id, ())
@@ -187,7 +191,8 @@ def doctor(config: Config) -> None:
     from occd.sandbox.doctor import examine
 
     _enter()
-    findings = trio.run(examine, config)
+    with _now() as tell:
+        findings = trio.run(examine, config, tell)
     for finding in findings:
         click.echo(f"{finding.grade.value:5} {finding.text}")
         if finding.remedy:
@@ -468,6 +473,24 @@ def check_config(config: Config) -> None:
 
     check_settings(config)
     click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+@contextmanager
+def _now() -> Iterator[Callable[[str], None]]:
+    """At a terminal, tells in one line what is being done now. The line goes when it is done. Scripts, which
+    read stdout by a pipe or a file, find nothing of it."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield lambda _: None
+        return
+
+    def tell(told: str) -> None:
+        room = shutil.get_terminal_size().columns - 1  # a line that is wrapped would stay
+        click.echo(f"\r\x1b[K{f'occd: {told} …'[:room]}", err=True, nl=False)
+
+    try:
+        yield tell
+    finally:
+        click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def _open_standard_streams() -> None:

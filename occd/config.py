@@ -23,6 +23,7 @@ from pydantic import (
 from occd.accounts import AccountsConfig, Networks, is_safe_address, is_within
 from occd.errors import ConfigError
 from occd.levels import Holds, Kind, read_required
+from occd.meant import KnownSettings
 from occd.model import Limits
 from occd.rules import BYTES_MAX, LEAST, MOST
 from occd.settings import Section, read_settings
@@ -31,6 +32,8 @@ Role = Literal["submit", "execute", "notify", "ws"]
 ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
 """In flow order, the order in which they are stopped."""
 
+_BY_FLAG = ("config_dir",)
+"""What no file can say."""
 _MIB = 2**20
 _LONG_ANSWER = 8 * _MIB
 """More than an answer with 1,000 tests holds while it is made (`web/longanswer.py`)."""
@@ -392,4 +395,4 @@ def load_config(folder: Path | None = None, flags: Mapping[str, Any] | None = No
     try:
         return Config.model_validate({**settings.values, "config_dir": folder})
     except ValidationError as error:
-        raise ConfigError(settings.explain(error)) from error
+        raise ConfigError(settings.explain(error, KnownSettings(Config, _BY_FLAG))) from error

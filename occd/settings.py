@@ -14,8 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from occd.errors import ConfigError
 from occd.key import without_keys
+from occd.meant import KnownSettings
 
 _PREFIX = "OCCD_"
+_UNKNOWN = "extra_forbidden"
+_NAME_SHOWN = 100
+"""Characters of a name that somebody has written."""
 _SUFFIXES = (".yaml", ".yml")
 _NUMBER = "expected a number"
 _WHOLE = "expected a whole number"
@@ -23,7 +27,7 @@ _LIST = "expected a list, as in [a, b]"
 _SECTION = "expected keys with values, as in `execute: {slots: 4}`"
 _TEXT = "expected text (in quotes if it looks like a number)"
 _WORDS = {
-    "extra_forbidden": "unknown setting",
+    _UNKNOWN: "unknown setting",
     "missing": "must be set",
     "model_type": _SECTION,
     "model_attributes_type": _SECTION,
@@ -108,21 +112,25 @@ class Settings:
         else:
             below[name] = value
 
-    def explain(self, error: ValidationError) -> str:
-        """One line for each fault."""
-        return "\n".join(self._explain(each) for each in error.errors())
+    def explain(self, error: ValidationError, known: KnownSettings) -> str:
+        """One line for each fault. The first one of a section that is like no setting lists its settings."""
+        listed = set[Place]()
+        return "\n".join(self._explain(each, known, listed) for each in error.errors())
 
-    def _explain(self, fault: Mapping[str, Any]) -> str:
+    def _explain(self, fault: Mapping[str, Any], known: KnownSettings, listed: set[Place]) -> str:
         place_in = [each for each in fault["loc"] if each != "[key]"]
         key = tuple(each for each in place_in if isinstance(each, str))
         words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         for name, value in fault.get("ctx", {}).items():
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             words = words.replace(f"<{name}>", shown)
-        words = without_keys(words)
         exact, place = self._place(key)
-        if exact and place.upper().startswith(("--", _PREFIX)):
-            return f"{place}: {words}"
+        by_name = exact and place.upper().startswith(("--", _PREFIX))
+        words = without_keys(words)
+        if fault["type"] == _UNKNOWN:
+            words += _instead(place_in, known, listed, place if by_name else "")
+        if by_name:
+            return f"{_cut(place)}: {words}"
         return ": ".join(filter(None, (place, without_keys(_shown(place_in)), words)))
 
     def _place(self, key: Place) -> tuple[bool, str]:
@@ -203,8 +211,40 @@ def _shown(place: Sequence[str | int]) -> str:
     """`accounts.keys (number 2).owner`: people count from 1. A fault of a whole entry names the list."""
     if place and isinstance(place[-1], int):
         place = place[:-1]
-    parts = [f" (number {each + 1})" if isinstance(each, int) else f".{each}" for each in place]
+    parts = [
+        f" (number {each + 1})" if isinstance(each, int) else f".{_cut(each)}" for each in place
+    ]
     return "".join(parts).removeprefix(".")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}…"
+
+
+def _instead(
+    key: Sequence[str | int], known: KnownSettings, listed: set[Place], variable: str
+) -> str:
+    """What may have been meant in place of an unknown setting: in the form of a variable of the environment
+    where it was one."""
+    section = key[:-1]
+    given = tuple(each for each in key if isinstance(each, str))
+    if variable:
+        given = tuple(variable[len(_PREFIX) :].split("__"))
+    if found := known.meant(given, section):
+        meant = [_cut(without_keys(each)) for each in found]  # some may be names of somebody's
+        if not variable and ".".join(meant) == _shown(key):  # YAML has no dots in names
+            return f"; write `{': {'.join(meant)}: …{'}' * (len(meant) - 1)}`"
+        name = _PREFIX + "__".join(meant).upper() if variable else ".".join(meant)
+        return f"; did you mean {name}?"
+    names, where = known.of(section), tuple(map(str, section))
+    if where in listed or not names:
+        return ""
+    listed.add(where)
+    if variable:
+        within = "".join(f"{each}__" for each in section)
+        names = [f"{_PREFIX}{within}{each}".upper() for each in names]
+    of = f" of {_shown([*section, ''])[:-1]}" if section and not variable else ""
+    return f"; the settings{of} are {', '.join(names)}"
 
 
 def _value(name: str, text: str) -> object:

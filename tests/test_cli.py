@@ -647,6 +647,28 @@ def test_doctor_finds_that_programs_can_be_run_here(folder: Path) -> None:
     assert b"BAD" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "last"), [("doctor", "Programs can be run here safely."), ("languages", "SQL")]
+)
+def test_at_a_terminal_what_takes_long_tells_what_it_does_now(
+    folder: Path, command: str, last: str
+) -> None:
+    done = occd(command, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\x1b" not in done.stdout
+    terminal = Terminal(command, cwd=folder)
+    assert terminal.end() == 0, terminal.shown
+    told, _, answer = terminal.shown.decode().rpartition("\x1b[K")
+    assert answer.replace("\r\n", "\n") == done.stdout.decode()  # on a line that is empty again
+    assert last in answer
+    steps = told.split("\r\x1b[K")
+    assert "occd: running a trial job …" in steps
+    counts = [re.findall(r"formatters: (\d+) of (\d+) …$", each) for each in steps]
+    begun, ended = zip(*(map(int, found) for [found] in filter(None, counts)), strict=True)
+    assert set(begun) == set(range(1, ended[-1] + 1))
+    assert all(len(each) < 80 and "\n" not in each for each in steps)
+
+
 def test_without_roles_it_explains_itself(folder: Path) -> None:
     done = occd(cwd=folder)
     assert done.returncode == 0

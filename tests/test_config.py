@@ -498,6 +498,81 @@ def test_each_mistake_in_the_environment_is_one_line_that_names_the_variable(
     assert not [word for word in PYTHONS if word in line]
 
 
+OPEN = "anonymous: refuse, default_class: all"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sandbox: {kin: docker}", "sandbox.kin: unknown setting; did you mean sandbox.kind?"),
+        ("kind: docker", "kind: unknown setting; did you mean sandbox.kind?"),
+        ("sandbox.kind: docker", "sandbox.kind: unknown setting; write `sandbox: {kind: …}`"),
+        ("log_level: debug", "log_level: unknown setting; did you mean log.level?"),
+        ("data-dir: x", "data-dir: unknown setting; did you mean data_dir?"),
+        (
+            "log: {colour: 1}",
+            "log.colour: unknown setting; the settings of log are format, level",
+        ),
+        (
+            f"accounts: {{{OPEN}, classes: {{all: {{unfinishd: 1}}}}}}",
+            "accounts.classes.all.unfinishd: unknown setting; did you mean accounts.classes.all.unfinished?",
+        ),
+        (
+            f"accounts: {{{OPEN}, classes: {{ceilings: {{traze: 1}}}}}}",
+            "accounts.classes.ceilings.traze: unknown setting; did you mean accounts.classes.ceilings.trace?",
+        ),
+    ],
+)
+def test_an_unknown_setting_names_those_that_there_are(folder: Path, text: str, said: str) -> None:
+    (folder / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    assert str(error.value) == f"config/a.yaml: {said}"
+
+
+def test_the_settings_of_a_section_are_listed_once(folder: Path) -> None:
+    (folder / "a.yaml").write_text("log: {colour: 1, hue: 2}")
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    first, second = str(error.value).splitlines()
+    assert first.endswith("log.colour: unknown setting; the settings of log are format, level")
+    assert second.endswith("log.hue: unknown setting")
+
+
+def test_of_an_unknown_setting_nobody_reads_more_than_a_screen(folder: Path) -> None:
+    (folder / "a.yaml").write_text(f"? {'x' * 100_000}\n: 1")
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    said = str(error.value)
+    assert (
+        f"{'x' * 100}…: unknown setting; the settings are roles, listen, data_dir, node, " in said
+    )
+    assert "config_dir" not in said  # which only a flag says
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("OCCD_SANDBOX__KIN", "did you mean OCCD_SANDBOX__KIND?"),
+        ("OCCD_SANDBOX_KIND", "did you mean OCCD_SANDBOX__KIND?"),
+        ("OCCD_SANDBOXX__KIND", "did you mean OCCD_SANDBOX__KIND?"),
+        ("occd_images", "did you mean OCCD_SANDBOX__IMAGES?"),
+        (
+            "OCCD_EXECUTE__COLOUR",
+            "the settings are OCCD_EXECUTE__SLOTS, OCCD_EXECUTE__INTERACTIVE, OCCD_EXECUTE__MEMORY_USED_MAX",
+        ),
+    ],
+)
+def test_an_unknown_variable_names_those_that_there_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    assert str(error.value) == f"{name}: unknown setting; {said}"
+
+
 def test_one_setting_under_two_names_in_the_environment_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

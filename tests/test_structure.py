@@ -51,6 +51,7 @@ LAYERS = (
         "data",
         "draining",
         "fileowner",
+        "meant",
         "media",
         "origin",
         "patterns",

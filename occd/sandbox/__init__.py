@@ -313,9 +313,17 @@ def check_sandbox_settings(config: Config) -> None:
         )
 
 
+Tell = Callable[[str], None]
+"""Hears, in a few words, what is being done now."""
+
+
+def unheard(_: str) -> None:
+    pass
+
+
 @asynccontextmanager
 async def open_sandbox(
-    config: Config, cache: Path | None = None, only: str | None = None
+    config: Config, cache: Path | None = None, only: str | None = None, tell: Tell = unheard
 ) -> AsyncIterator[Sandbox]:
     """The sandbox that the configuration names. `cache` is a file in which the probed language
     versions are kept until a compiler changes; `only` is the one language to probe.
@@ -326,10 +334,10 @@ async def open_sandbox(
     if config.sandbox.kind == "docker":
         from occd.sandbox.docker import open_docker
 
-        opened: AbstractAsyncContextManager[Sandbox] = open_docker(config, cache, only)
+        opened: AbstractAsyncContextManager[Sandbox] = open_docker(config, cache, only, tell)
     else:
         from occd.sandbox.nsjail import open_nsjail
 
-        opened = open_nsjail(config, cache, only)
+        opened = open_nsjail(config, cache, only, tell)
     async with opened as sandbox:
         yield sandbox

@@ -24,7 +24,7 @@ from occd.images.docker import LABEL, VERSION, again
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, refuse_less
 from occd.model import File, LeftOut, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, archive
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tell, Tree, archive, unheard
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import BoxTooLarge, Container, NoRoom, bounds
 from occd.sandbox.containers import Containers
@@ -290,7 +290,7 @@ def _around(memory: int) -> Bounds:
 
 @asynccontextmanager
 async def open_docker(
-    config: Config, cache: Path | None, only: str | None
+    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
     others = f"{_TMPFS},nr_inodes={INODES},mode=1777,size={_TMP}"
@@ -313,17 +313,21 @@ async def open_docker(
     engine = _engine(settings.host)
     failed: OccdError | None = None
     try:
+        tell("asking Docker's engine for its runtimes and images")
         walls = await _walls(engine, wall, settings.roots)
         async with trio.open_nursery() as nursery:
             docker = _Docker(engine, walls, config.execute.slots, nursery)
             nursery.start_soon(docker.containers.pulse.run)
             try:
                 try:
+                    tell("looking at what a container gives")
                     await docker.examine()
                     refuse_less(settings.require, docker.holds, "docker")  # before the long probing
+                    tell("running a trial job")
                     await docker.trial()
-                    docker.available, docker.formatters = await probe(docker, cache, only)
+                    docker.available, docker.formatters = await probe(docker, cache, only, tell)
                     if config.sandbox.trace and only is None:
+                        tell("tracing a trial job")
                         docker.untraced = await why_untraced(docker)
                 except SandboxFailed as error:
                     first = docker.roots[0]

@@ -11,7 +11,7 @@ from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
 from occd.images import found, status
 from occd.levels import in_words, without_in_words
-from occd.sandbox import check_sandbox_settings, kernel, open_sandbox
+from occd.sandbox import Tell, check_sandbox_settings, kernel, open_sandbox, unheard
 from occd.sandbox.cgroup import find_cgroups, obstacle
 
 
@@ -32,17 +32,19 @@ class Finding:
         return self.grade is not Grade.BAD
 
 
-async def examine(config: Config) -> list[Finding]:
+async def examine(config: Config, tell: Tell = unheard) -> list[Finding]:
     """Look at each thing that a jail needs, then run a job."""
     findings = []
+    tell("looking at this machine and its images")
     if config.sandbox.kind == "nsjail":
         findings += [*_files(), *_namespaces(), *_uids(), *_cgroups()]
     findings += _images(config.data_dir)
     if config.sandbox.kind == "docker":
+        tell("looking at the images of Docker's engine")
         findings += _docker_images(config)
     try:
         check_sandbox_settings(config)
-        async with open_sandbox(config) as sandbox:
+        async with open_sandbox(config, tell=tell) as sandbox:
             findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
             told = in_words(sandbox.holds) + without_in_words(sandbox.holds)
             findings.append(Finding(Grade.OK, told))

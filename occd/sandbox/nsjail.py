@@ -27,7 +27,7 @@ from occd.errors import SandboxFailed
 from occd.languages import Available, Formatters, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree, kernel
+from occd.sandbox import Cell, Collected, Ended, Run, Running, Tell, Tree, kernel, unheard
 from occd.sandbox.box import Place, seal, together
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
@@ -304,16 +304,18 @@ class _Nsjail:
 
 @asynccontextmanager
 async def open_nsjail(
-    config: Config, cache: Path | None, only: str | None
+    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard
 ) -> AsyncIterator[_Nsjail]:
     with open_host(config) as host:
         sandbox = _Nsjail(host, load_languages(), config.execute.slots)
         sandbox.clear_leftovers()
         try:
+            tell("running a trial job")
             await sandbox.trial()
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
-            sandbox.available, sandbox.formatters = await probe(sandbox, cache, only)
+            sandbox.available, sandbox.formatters = await probe(sandbox, cache, only, tell)
             if config.sandbox.trace and only is None:
+                tell("tracing a trial job")
                 sandbox.untraced = await why_untraced(sandbox)
             yield sandbox
         finally:

@@ -22,7 +22,7 @@ from occd.languages import (
     Language,
 )
 from occd.model import File, Limits, Outcome
-from occd.sandbox import Feed, Run, Sandbox, Sink
+from occd.sandbox import Feed, Run, Sandbox, Sink, Tell, unheard
 from occd.sandbox.find import Found, find, named, remedy_of
 from occd.sandbox.init import INIT
 from occd.shown import has_tracing
@@ -38,7 +38,7 @@ _WHY: Mapping[trace.End, str] = {
 
 
 async def probe(
-    sandbox: Sandbox, cache: Path | None, only: str | None = None
+    sandbox: Sandbox, cache: Path | None, only: str | None = None, tell: Tell = unheard
 ) -> tuple[Available, Formatters]:
     """Ask every candidate of every language (or of `only`) for its version, and every formatter to format the
     language's hello.
@@ -51,6 +51,7 @@ async def probe(
     asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
     programs: list[Language | Formatter] = [*asked]
     programs += [formatter for language in asked for formatter in language.formatters]
+    tell("looking for compilers and interpreters")
     found = await find(sandbox, [pattern for each in programs for pattern in each.candidates])
     versions: dict[str, dict[Found, str]] = {}
     formatters: dict[str, list[InstalledFormatter]] = {}
@@ -78,9 +79,14 @@ async def probe(
 
     failed: list[SandboxUnavailable] = []  # raised below: the nursery would wrap it
 
+    begun = ended = 0
+
     async def attempt(ask: Callable[..., Awaitable[None]], file: Found, *given: object) -> None:
+        nonlocal ended
         try:
             await ask(file, *given)
+            ended += 1
+            tell(f"trying compilers, interpreters and formatters: {ended} of {begun}")
         except SandboxFailed as error:
             what = f"{file.path} in {named(file.root)} could not be tried"
             failed.append(SandboxUnavailable(f"{what}: {error}", remedy_of(error, file.root)))
@@ -89,8 +95,10 @@ async def probe(
     async with trio.open_nursery() as nursery:
         for language in asked:
             for file in _files(found, language.candidates):
+                begun += 1
                 nursery.start_soon(attempt, ask, file, language)
             for formatter, file in _formatters(found, language):
+                begun += 1
                 nursery.start_soon(attempt, try_to_format, file, language, formatter)
     if cache:
         _save(cache, known)
