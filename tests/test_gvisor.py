@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from engine import Reached
-from sandboxed import PYTHON, SHORT, Lab, running
+from sandboxed import PYTHON, SHORT, Feed, Lab, running
 from shared_engine import IMAGE
 
 import occd.sandbox.docker
@@ -117,6 +117,23 @@ async def test_cpu_time_is_what_the_processors_can_have_given(lab: Lab) -> None:
     assert ran.succeeded, ran
     given = ran.wall_time * (os.cpu_count() or 1) + 0.1  # init counts a moment after the end
     assert 0.5 < ran.cpu_time < given, ran
+
+
+async def test_init_waits_for_a_program_that_reads_little_of_its_input(lab: Lab) -> None:
+    """gVisor's pipe has room then, and yet not for all that waits. Whatever init does, nobody pays for it."""
+    source = """
+        def used():
+            rest = open("/proc/1/stat").read().rpartition(")")[2]
+            return sum(map(int, rest.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+        os.read(0, 100)
+        before = used()
+        time.sleep(3)
+        print(used() - before)
+        while os.read(0, 1000): pass
+        """
+    ran = await lab.python(source, PATIENT, feed=Feed(bytes(66_000)))
+    assert ran.succeeded, ran
+    assert float(ran.stdout) < 1.5, ran
 
 
 async def test_a_program_makes_no_namespace_in_which_its_limits_would_not_hold(lab: Lab) -> None:

@@ -435,8 +435,16 @@ static void hear_init(void) {
     tell(bytes[0] == 'F' ? 'f' : bytes[0], bytes, (size_t)size);
 }
 
+/* In gVisor a pipe with room is ready, and yet takes a piece of up to a page as a whole or not at all: we would try
+ * without end, at nobody's cost, while the program does not read. So we offer less until it is taken. */
+static ssize_t offer(const char *bytes, size_t size) {
+    ssize_t n = -1;
+    for (; size && (n = write(stdin_side, bytes, size)) < 0 && errno == EAGAIN; size /= 2) continue;
+    return n;
+}
+
 static void type(void) {
-    ssize_t n = typed.size ? write(stdin_side, typed.bytes, typed.size) : 0;
+    ssize_t n = typed.size ? offer(typed.bytes, typed.size) : 0;
     if (n < 0 && errno != EAGAIN && errno != EINTR) { /* the program need not read its stdin */
         close_side(&stdin_side);
         n = (ssize_t)typed.size;
