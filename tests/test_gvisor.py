@@ -103,6 +103,18 @@ async def test_processes_are_bounded_by_job_and_their_number_harms_nobody(lab: L
         assert int(ran.stdout) == processes - 1
 
 
+async def test_no_process_of_a_fork_bomb_outlives_its_end(lab: Lab) -> None:
+    """Where one did, init waited for it without end, and the run failed."""
+    source = """
+        while True:
+            try: os.fork()
+            except BlockingIOError: pass
+        """
+    for _ in range(8):
+        ran = await lab.python(source, replace(SHORT, processes=64, cpu_time=2.0, wall_time=4.0))
+        assert ran.limit in ("cpu_time", "wall_time"), ran
+
+
 async def test_cpu_time_is_what_the_processors_can_have_given(lab: Lab) -> None:
     """gVisor counts a process that is ready as if it ran."""
     source = """

@@ -803,13 +803,15 @@ static uint64_t supervise(struct run *run, int signals) {
 }
 
 /* After the return no process of the program is left. In gVisor a fork bomb outlived one kill of all, perhaps because
- * what is forked meanwhile is missed. Whoever forked it was killed, so that its end is seen here, and all are killed
- * again. */
+ * what is forked meanwhile is missed. Whoever forked it was killed, so that its end is seen here. So after each end all
+ * are killed again before we wait: else those who were missed would live, and nobody would end. */
 static void end_all(void) {
-    do {
+    for (;;) {
+        int reaped = 0;
         kill(-1, SIGKILL);
-        while (waitpid(-1, NULL, WNOHANG) > 0) continue;
-    } while (waitpid(-1, NULL, 0) > 0 || errno == EINTR);
+        while (waitpid(-1, NULL, WNOHANG) > 0) reaped = 1;
+        if (!reaped && waitpid(-1, NULL, 0) < 0 && errno != EINTR) return;
+    }
 }
 
 /* The peak that sampling may have missed. The kernel counts mapped files too, which are not the program's
