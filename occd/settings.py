@@ -118,7 +118,8 @@ class Settings:
         return "\n".join(self._explain(each, known, listed) for each in error.errors())
 
     def _explain(self, fault: Mapping[str, Any], known: KnownSettings, listed: set[Place]) -> str:
-        place_in = [each for each in fault["loc"] if each != "[key]"]
+        unknown = fault["type"] == _UNKNOWN  # then each part is a name that somebody wrote
+        place_in = [each for each in fault["loc"] if unknown or each != "[key]"]
         key = tuple(each for each in place_in if isinstance(each, str))
         words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         for name, value in fault.get("ctx", {}).items():
@@ -127,7 +128,7 @@ class Settings:
         exact, place = self._place(key)
         by_name = exact and place.upper().startswith(("--", _PREFIX))
         words = without_keys(words)
-        if fault["type"] == _UNKNOWN:
+        if unknown:
             words += _instead(place_in, known, listed, place if by_name else "")
         if by_name:
             return f"{_cut(place)}: {words}"
