@@ -237,14 +237,15 @@ def _instead(
             return f"; write `{': {'.join(meant)}: …{'}' * (len(meant) - 1)}`"
         name = _PREFIX + "__".join(meant).upper() if variable else ".".join(meant)
         return f"; did you mean {name}?"
+    shown = [without_keys(each) if isinstance(each, str) else each for each in section]
     names, where = known.of(section), tuple(map(str, section))
     if where in listed or not names:
         return ""
     listed.add(where)
     if variable:
-        within = "".join(f"{each}__" for each in section)
+        within = "".join(f"{each}__" for each in shown)
         names = [f"{_PREFIX}{within}{each}".upper() for each in names]
-    of = f" of {_shown([*section, ''])[:-1]}" if section and not variable else ""
+    of = f" of {_shown([*shown, ''])[:-1]}" if section and not variable else ""
     return f"; the settings{of} are {', '.join(names)}"
 
 
