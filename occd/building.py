@@ -57,7 +57,7 @@ def images(
     there already is built anew, with the packages of today, and takes the place of the old one at once.
     """
     from occd.datafile import make_folder
-    from occd.images import USUAL, describe
+    from occd.images import USUAL, describe, found
     from occd.images.build import build
     from occd.images.script import script as script_of
     from occd.images.source import find_source, refuse_what_cannot_begin
@@ -72,42 +72,52 @@ def images(
         return
     if no_build and not to_docker:
         raise ConfigError("images: --no-build gives Docker what was built before: add --docker")
-    wanted = [describe(name) for name in names or config.sandbox.images or (USUAL,)]
+    asked = names or config.sandbox.images or (USUAL,)
+    if no_build and not script:
+        built = {image.name for image in found(config.data_dir)}
+        for name in asked:
+            if name not in built:  # an image that was built need not be described any more
+                describe(name)
+        for name in asked:
+            _give(config, name)
+        return
+    wanted = [describe(name) for name in asked]
     if script:
         for each in wanted:
             click.echo(script_of(each), nl=False)
         return
-    source = None
-    if not no_build:
-        for each in wanted:
-            refuse_what_cannot_begin(each)
-        make_folder(config.data_dir)
-        source = find_source(mirror, security_mirror)
     for each in wanted:
-        if source:
-            image = build(each, config.data_dir, source, _Lines(each.name))
-            _say(
-                f"{image.name}: built in {image.seconds:.0f} s: {len(image.packages['apt'])} packages of "
-                f"Debian, {image.bytes / 1e9:.1f} GB in {config.data_dir / 'images' / image.name}"
-            )
+        refuse_what_cannot_begin(each)
+    make_folder(config.data_dir)
+    source = find_source(mirror, security_mirror)
+    for each in wanted:
+        image = build(each, config.data_dir, source, _Lines(each.name))
+        _say(
+            f"{image.name}: built in {image.seconds:.0f} s: {len(image.packages['apt'])} packages of "
+            f"Debian, {image.bytes / 1e9:.1f} GB in {config.data_dir / 'images' / image.name}"
+        )
         if to_docker:
-            from occd.images.docker import give
+            _give(config, each.name)
 
-            began = time.monotonic()
-            tag = give(config.sandbox.host, config.data_dir, each.name)
-            _say(f"{each.name}: given to Docker as {tag} in {time.monotonic() - began:.0f} s")
+
+def _give(config: Config, name: str) -> None:
+    from occd.images.docker import give
+
+    began = time.monotonic()
+    tag = give(config.sandbox.host, config.data_dir, name)
+    _say(f"{name}: given to Docker as {tag} in {time.monotonic() - began:.0f} s")
 
 
 def _in_docker(config: Config) -> "dict[str, Given] | None":
     from occd.images.docker import given
 
-    found = given(config.sandbox.host)
-    if found is None:
+    answer = given(config.sandbox.host)
+    if answer is None:
         _say(
             f"Docker's engine at {config.sandbox.host} does not tell what it has: it is away, or too "
             "busy, or this user may not open it"
         )
-    return found
+    return answer
 
 
 def _say(line: str) -> None:

@@ -118,7 +118,8 @@ class Settings:
         return "\n".join(self._explain(each, known, listed) for each in error.errors())
 
     def _explain(self, fault: Mapping[str, Any], known: KnownSettings, listed: set[Place]) -> str:
-        place_in = [each for each in fault["loc"] if each != "[key]"]
+        unknown = fault["type"] == _UNKNOWN  # then each part is a name that somebody wrote
+        place_in = [each for each in fault["loc"] if unknown or each != "[key]"]
         key = tuple(each for each in place_in if isinstance(each, str))
         words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         for name, value in fault.get("ctx", {}).items():
@@ -127,7 +128,7 @@ class Settings:
         exact, place = self._place(key)
         by_name = exact and place.upper().startswith(("--", _PREFIX))
         words = without_keys(words)
-        if fault["type"] == _UNKNOWN:
+        if unknown:
             words += _instead(place_in, known, listed, place if by_name else "")
         if by_name:
             return f"{_cut(place)}: {words}"
@@ -236,14 +237,15 @@ def _instead(
             return f"; write `{': {'.join(meant)}: …{'}' * (len(meant) - 1)}`"
         name = _PREFIX + "__".join(meant).upper() if variable else ".".join(meant)
         return f"; did you mean {name}?"
+    shown = [without_keys(each) if isinstance(each, str) else each for each in section]
     names, where = known.of(section), tuple(map(str, section))
     if where in listed or not names:
         return ""
     listed.add(where)
     if variable:
-        within = "".join(f"{each}__" for each in section)
+        within = "".join(f"{each}__" for each in shown)
         names = [f"{_PREFIX}{within}{each}".upper() for each in names]
-    of = f" of {_shown([*section, ''])[:-1]}" if section and not variable else ""
+    of = f" of {_shown([*shown, ''])[:-1]}" if section and not variable else ""
     return f"; the settings{of} are {', '.join(names)}"
 
 

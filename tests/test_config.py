@@ -530,6 +530,35 @@ def test_an_unknown_setting_names_those_that_there_are(folder: Path, text: str, 
     assert str(error.value) == f"config/a.yaml: {said}"
 
 
+@pytest.mark.parametrize("name", ["[key]", "sandbox: {'[key]'"])
+def test_a_setting_that_is_called_as_pydantic_calls_a_key_is_unknown_as_any_other(
+    folder: Path, name: str
+) -> None:
+    (folder / "a.yaml").write_text("'[key]': 1" if name == "[key]" else f"{name}: 1}}")
+    with pytest.raises(ConfigError, match=r"\[key\]: unknown setting; the settings "):
+        load_config()
+
+
+def test_a_key_in_place_of_a_name_is_not_repeated_among_the_settings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = f"classes: {{all: {{}}, {A_KEY}: {{colour: 1}}}}"
+    (folder / "a.yaml").write_text(
+        f"accounts: {{anonymous: refuse, default_class: all, {classes}}}"
+    )
+    with pytest.raises(
+        ConfigError, match=r"the settings of accounts\.classes\.occd_… are "
+    ) as error:
+        load_config()
+    assert A_KEY not in str(error.value)
+    (folder / "a.yaml").unlink()
+    monkeypatch.setenv(f"OCCD_ACCOUNTS__CLASSES__{A_KEY}__COLOUR", "1")
+    with pytest.raises(ConfigError) as error:
+        load_config()
+    *_, listed = str(error.value).split("the settings are ")
+    assert listed.startswith("OCCD_ACCOUNTS__CLASSES__OCCD_…__UNFINISHED, ")
+
+
 def test_the_settings_of_a_section_are_listed_once(folder: Path) -> None:
     (folder / "a.yaml").write_text("log: {colour: 1, hue: 2}")
     with pytest.raises(ConfigError) as error:

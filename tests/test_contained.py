@@ -11,9 +11,10 @@ import trio
 import trio.testing
 
 from occd.inputs import Limits
-from occd.sandbox import Run, Sink
+from occd.sandbox import Run, Sink, archive
 from occd.sandbox.contained import Contained
-from occd.sandbox.container import open_first
+from occd.sandbox.container import Container, bounds, open_first
+from occd.sandbox.engine import Made
 from occd.sandbox.files import Clerk
 from occd.sandbox.output import Output
 from occd.sandbox.relay import Relay, frame
@@ -24,6 +25,18 @@ LIMITS = Limits()
 def wrapped(data: bytes) -> bytes:
     """As the engine passes on what init writes to stdout."""
     return struct.pack(">B3xI", 1, len(data)) + data
+
+
+class Gone:
+    """An engine whose container the kernel has ended for its memory."""
+
+    async def process(self, _: str) -> int:
+        await trio.lowlevel.checkpoint()
+        return 0
+
+    async def told_oom(self, _: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
 
 
 async def no() -> bool:
@@ -83,3 +96,20 @@ def test_a_process_of_this_machine_is_not_taken_for_a_containers_whatever_it_is_
         assert (found is not None) == ours
         if found is not None:
             os.close(found)
+
+
+async def test_a_program_whose_memory_ran_out_at_once_is_no_failure_to_fill_its_box() -> None:
+    """Its container has gone before occd has read that its files are there, and a beat could not be sent."""
+    ours, theirs = socket.socketpair()
+    limits = Limits()
+    sinks = Sink(limits.output), Sink(limits.output)
+    run = Run(["program"], (), limits, *sinks)
+    container = Container(Gone(), Made("container", 1, ours), bounds(limits, 0))  # type: ignore[arg-type]
+    theirs.sendall(wrapped(frame(b"U", struct.pack("<i4xQ", 0, 2**20))))
+    theirs.close()
+    await container.beat()  # until the end of the container
+    with trio.fail_after(60):
+        await container.fill([archive.pack([])], run, bounds(limits, 0))
+        outcome, _ = await container.run(run, bounds(limits, 0), trio.TASK_STATUS_IGNORED)
+    container.close()
+    assert (outcome.signal, outcome.limit) == ("SIGKILL", "memory")

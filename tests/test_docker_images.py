@@ -17,6 +17,7 @@ from sandboxed import SHORT, run_in
 from shared_engine import IMAGE
 from test_image_folders import occd, plant
 
+from occd import __version__
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.images import FOLDER, describe
@@ -188,11 +189,14 @@ def test_the_list_tells_what_docker_has(docker_engine: Reached, tmp_path: Path) 
         assert lines["kept"].endswith(
             "; not in Docker: occd images kept --docker --no-build gives it"
         )
+        kept = ["images", "kept", "--docker", "--no-build"]
+        code, said = occd(f"--data-dir={tmp_path}", *kept, OCCD_SANDBOX__HOST=docker_engine.host)
+        assert (code, said[:34]) == (0, "occd: kept: given to Docker as occ"), said
         assert lines["debian-13"] == "not built; not in Docker"
         assert lines["newer"].startswith("not built; not described; in Docker, ")
         assert lines["newer"].endswith(" GB, not by occd")
-        assert "by occd 0.0.1, and this is " in lines["older"]
-        assert lines["older"].endswith(": occd images older --docker gives it anew")
+        # Nothing can give it anew.
+        assert lines["older"].endswith(f", by occd 0.0.1, and this is {__version__}")
         assert "by an older occd, and this is " in lines["oldest"]
         (tmp_path / FOLDER / "listed").rename(tmp_path / "away")
         plant(tmp_path / FOLDER / "listed", "new", name="listed", built_at=1.0)
@@ -201,7 +205,7 @@ def test_the_list_tells_what_docker_has(docker_engine: Reached, tmp_path: Path) 
             ", built at another time: occd images listed --docker --no-build gives the one of here"
         )
     finally:
-        docker_engine.docker("image", "rm", "--force", "occd/listed")
+        docker_engine.docker("image", "rm", "--force", "occd/listed", "occd/kept")
 
 
 def test_doctor_tells_that_docker_has_another_image_than_the_folder(

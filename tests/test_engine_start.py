@@ -161,6 +161,24 @@ def test_an_engine_that_is_silent_or_slow_is_not_waited_for(tmp_path: Path) -> N
     assert "has not answered for 10 s. It may be overloaded, or stuck" in said
 
 
+def test_the_doctor_does_not_wait_for_an_engine_that_is_slow(tmp_path: Path) -> None:
+    with answering(tmp_path / "socket", trickle):
+        code, said = start(tmp_path, tmp_path / "socket", command=["doctor"])
+    assert code == 1
+    assert "BAD" in said
+    assert "has not answered for 10 s. It may be overloaded, or stuck" in said
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"Config":null}'])
+def test_the_doctor_tells_of_what_is_not_an_engine(tmp_path: Path, answer: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    with answering(tmp_path / "socket", send(head + answer)):
+        code, said = start(tmp_path, tmp_path / "socket", command=["doctor"])
+    assert code == 1
+    assert "BAD" in said
+    assert "is not Docker's engine. Set sandbox.host" in said
+
+
 @pytest.mark.parametrize("answer", [None, trickle, send(b"HTTP/1.1 200 OK\r\n\r\n[1]")])
 def test_the_list_of_images_does_not_wait_for_an_engine(
     tmp_path: Path, answer: Callable[[socket.socket], None] | None

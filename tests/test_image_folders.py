@@ -418,7 +418,7 @@ def test_doctor_tells_images_and_what_to_do_when_their_description_has_changed(
     assert remedy == "      → Build it anew, as root: occd images debian-13"
 
 
-def test_description_that_makes_no_sense_is_one_finding_of_the_doctor(
+async def test_description_that_makes_no_sense_is_one_finding_of_the_doctor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def describe(*_: object) -> None:
@@ -429,5 +429,5 @@ def test_description_that_makes_no_sense_is_one_finding_of_the_doctor(
     plant(tmp_path / FOLDER / "debian-12", "")
     sandbox = SandboxConfig(kind="docker", images=("debian-12",))
     config = Config(data_dir=tmp_path, sandbox=sandbox)
-    findings = [*doctor._images(tmp_path), *doctor._docker_images(config)]
+    findings = [*doctor._images(tmp_path), *await doctor._docker_images(config)]
     assert [each.text for each in findings] == ["debian-12.toml: 'release' is missing"] * 2

@@ -10,7 +10,8 @@ from apart_places import tried
 from engine import Reached
 from places import PLACES, Outcome, Place, known_rows
 
-pytestmark = pytest.mark.long
+# A place takes an hour on a machine that does nothing else, and whose memory is slow.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3 * 3600)]
 
 _WORDS: dict[Outcome, str] = {
     "held": "held",

@@ -107,6 +107,8 @@ def behind(host: str, data_dir: Path, name: str) -> tuple[str, str] | None:
             labels = client.inspect_image(tag(name))["Config"].get("Labels") or {}
     except (docker.errors.DockerException, requests.RequestException, OSError):
         return None
+    except (KeyError, TypeError, AttributeError):  # an answer that no engine gives
+        return None
     if LABEL not in labels:
         return None
     there = find(data_dir, name)

@@ -36,7 +36,9 @@ def _of_docker(name: str, image: Image | None, given: "Given | None") -> str:
         return f"{words}, not by occd"
     if given.version != __version__:
         by = f"occd {given.version}" if given.version else "an older occd"
-        return f"{words}, by {by}, and this is {__version__}: {command} gives it anew"
+        words = f"{words}, by {by}, and this is {__version__}"
+        can_be_given = image or name in described()
+        return f"{words}: {command} gives it anew" if can_be_given else words
     if image and given.built_at != str(image.built_at):
         return f"{words}, built at another time: {command} gives the one of here"
     return words

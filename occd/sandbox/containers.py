@@ -24,6 +24,9 @@ _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
 _LONG_S = 15.0
+_PAUSE_S = 0.1
+"""The engine works for tenths of a second to make a container, and would take the processors from the program
+that has just begun. A short program has ended by then."""
 
 
 class Containers:
@@ -53,9 +56,13 @@ class Containers:
         """One that stands ready, if one does, and else a new one."""
         with self.pulse.needed():
             container = self._take(root) or await self._make(wall)
-            self._nursery.start_soon(self._prepare, root, wall)
-            with self._ended(container):
-                yield container
+            ended = trio.Event()
+            self._nursery.start_soon(self._prepare, root, wall, ended)
+            try:
+                with self._ended(container):
+                    yield container
+            finally:
+                ended.set()
 
     @asynccontextmanager
     async def made(self, wall: Wall) -> AsyncIterator[Container]:
@@ -155,9 +162,11 @@ class Containers:
             self._nursery.start_soon(self._end, self._ready.pop(0)[1])
         await self._users.acquire()
 
-    async def _prepare(self, root: str, wall: Wall) -> None:
-        """Replace a container that was taken. When none had stood ready, there is one more of this image now,
-        and one fewer of an image that is used less."""
+    async def _prepare(self, root: str, wall: Wall, ended: trio.Event) -> None:
+        """Replace a container that was taken, when its program has had its start, or has `ended`. When none
+        had stood ready, there is one more of this image now, and one fewer of an image that is used less."""
+        with trio.move_on_after(_PAUSE_S):
+            await ended.wait()
         if self._users.value <= _USERS_LEFT:
             return
         if len(self._ready) + self._making >= self._keep:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import trio
+
 from occd.config import Config
 from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
@@ -13,6 +15,8 @@ from occd.images import found, status
 from occd.levels import in_words, without_in_words
 from occd.sandbox import Tell, check_sandbox_settings, kernel, open_sandbox, unheard
 from occd.sandbox.cgroup import find_cgroups, obstacle
+
+_ASK_S = 10.0
 
 
 class Grade(Enum):
@@ -41,7 +45,7 @@ async def examine(config: Config, tell: Tell = unheard) -> list[Finding]:
     findings += _images(config.data_dir)
     if config.sandbox.kind == "docker":
         tell("looking at the images of Docker's engine")
-        findings += _docker_images(config)
+        findings += await _docker_images(config)
     try:
         check_sandbox_settings(config)
         async with open_sandbox(config, tell=tell) as sandbox:
@@ -79,7 +83,17 @@ def _images(data_dir: Path) -> Iterator[Finding]:
         yield Finding(Grade.WEAK if stale else Grade.OK, f"image {image.name}: {words}", remedy)
 
 
-def _docker_images(config: Config) -> Iterator[Finding]:
+async def _docker_images(config: Config) -> list[Finding]:
+    """Of an engine that does not answer in time nothing: the trial job tells of it."""
+    with trio.move_on_after(_ASK_S):
+        return await trio.to_thread.run_sync(
+            lambda: list(_docker_images_now(config)), abandon_on_cancel=True
+        )
+    return []
+
+
+def _docker_images_now(config: Config) -> Iterator[Finding]:
+    """The SDK bounds each wait for the engine, and an engine may send a byte at a time."""
     from occd.images.docker import behind
 
     for name in config.sandbox.roots:

@@ -243,10 +243,11 @@ static void make_pipe(int *ours, int *theirs, int they_write) {
     fcntl(*ours, F_SETFL, O_NONBLOCK);
 }
 
-static void begin(char *bytes, size_t size) {
-    struct go *go = (struct go *)bytes;
+static void begin(const char *bytes, size_t size) {
     int files[FILES_MAX], count = 0;
-    if (size < sizeof *go) give_up("go");
+    struct go *go = size < sizeof *go ? NULL : malloc(size); /* what came lies at any address */
+    if (!go) give_up("go");
+    memcpy(go, bytes, size);
     if (unpacking >= 0) end_unpacker(); /* there was nothing to unpack */
     if (!go->rows) {
         make_pipe(&stdin_side, &files[0], 0);
@@ -262,12 +263,13 @@ static void begin(char *bytes, size_t size) {
         files[count++] = trace;
     }
     figures.at_start = figure(NOW, NULL);
-    pass_on(bytes, size, files, (size_t)count);
+    pass_on(go, size, files, (size_t)count);
+    free(go);
     while (count)
         if (files[--count] != trace) close(files[count]);
 }
 
-static void begin_filled(char *bytes, size_t size) {
+static void begin_filled(const char *bytes, size_t size) {
     uint64_t most;
     if (size < sizeof most) give_up("most");
     memcpy(&most, bytes, sizeof most);
