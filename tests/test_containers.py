@@ -5,7 +5,7 @@ import re
 import resource
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -29,6 +29,7 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Limits
 from occd.sandbox import Collect, Run, Sink, open_sandbox
 from occd.sandbox.cgroup import find_mount
+from occd.sandbox.containers import _PAUSE_S
 from occd.sandbox.engine import LABEL, Engine
 from occd.sandbox.rootfs import covered_paths
 
@@ -359,3 +360,38 @@ async def test_a_kernel_without_ipv6_runs_programs_without_it(
     async with opened(docker_engine) as lab:
         ran = await lab.python("tell(lambda: socket.create_server(('::1', 0), family=10))")
     assert ran.stdout == b"EADDRNOTAVAIL\n", ran
+
+
+async def test_the_engine_makes_and_removes_nothing_while_a_short_program_and_its_result_are_on_their_way(
+    docker_engine: Reached,
+) -> None:
+    async with opened(docker_engine) as lab:
+        sandbox: Any = lab.sandbox
+        engine, asked = sandbox._engine, list[tuple[str, float]]()
+
+        def noted(name: str) -> Callable[..., Awaitable[Any]]:
+            do = getattr(engine, name)
+
+            async def note(*about: Any) -> Any:
+                asked.append((name, trio.current_time()))
+                return await do(*about)
+
+            return note
+
+        engine.start, engine.remove = noted("start"), noted("remove")
+        for _ in range(
+            2
+        ):  # what was asked for the jobs of the start comes before the end of the first
+            asked.clear()
+            began = trio.current_time()
+            assert (await lab.python("print('hello')")).stdout == b"hello\n"
+            ended = trio.current_time()
+            with trio.fail_after(PATIENCE_S):
+                while {name for name, _ in asked} != {
+                    "start",
+                    "remove",
+                } or not sandbox.containers._ready:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+    first = dict(reversed(asked))
+    assert first["start"] - began >= _PAUSE_S
+    assert first["remove"] - ended >= _PAUSE_S

@@ -24,9 +24,9 @@ _SHARES_MIN = 2
 """The kernel's least."""
 _CLOSE_S = 10.0
 _LONG_S = 15.0
-_PAUSE_S = 0.1
-"""The engine works for tenths of a second to make a container, and would take the processors from the program
-that has just begun. A short program has ended by then."""
+_PAUSE_S = 0.15
+"""The engine works for tenths of a second, and on the disk, to make a container, and to remove one. So it
+begins when a program has had its start, and when whoever waits for the result has it."""
 
 
 class Containers:
@@ -56,13 +56,9 @@ class Containers:
         """One that stands ready, if one does, and else a new one."""
         with self.pulse.needed():
             container = self._take(root) or await self._make(wall)
-            ended = trio.Event()
-            self._nursery.start_soon(self._prepare, root, wall, ended)
-            try:
-                with self._ended(container):
-                    yield container
-            finally:
-                ended.set()
+            self._nursery.start_soon(self._prepare, root, wall)
+            with self._ended(container):
+                yield container
 
     @asynccontextmanager
     async def made(self, wall: Wall) -> AsyncIterator[Container]:
@@ -108,18 +104,27 @@ class Containers:
 
     @contextmanager
     def _ended(self, container: Container) -> Iterator[None]:
-        """End it after the block."""
+        """End it after the block: at once when the block failed, and else soon, because no process of the
+        program is left."""
         try:
             yield
-        finally:
+        except BaseException:
             container.hang_up()
             self._nursery.start_soon(self._end, container)
+            raise
+        self._nursery.start_soon(self._end_soon, container)
 
     def _prune(self) -> None:
         """Somebody may have killed a container that stood ready, or the engine have died."""
         for each in [each for each in self._ready if not each[1].waits]:
             self._ready.remove(each)
             self._nursery.start_soon(self._end, each[1])
+
+    async def _end_soon(self, container: Container) -> None:
+        try:
+            await trio.sleep(_PAUSE_S)
+        finally:
+            await self._end(container)
 
     async def _end(self, container: Container) -> None:
         container.close()
@@ -162,11 +167,10 @@ class Containers:
             self._nursery.start_soon(self._end, self._ready.pop(0)[1])
         await self._users.acquire()
 
-    async def _prepare(self, root: str, wall: Wall, ended: trio.Event) -> None:
-        """Replace a container that was taken, when its program has had its start, or has `ended`. When none
-        had stood ready, there is one more of this image now, and one fewer of an image that is used less."""
-        with trio.move_on_after(_PAUSE_S):
-            await ended.wait()
+    async def _prepare(self, root: str, wall: Wall) -> None:
+        """Replace a container that was taken. When none had stood ready, there is one more of this image now,
+        and one fewer of an image that is used less."""
+        await trio.sleep(_PAUSE_S)
         if self._users.value <= _USERS_LEFT:
             return
         if len(self._ready) + self._making >= self._keep:
