@@ -378,6 +378,10 @@ async def test_the_engine_makes_and_removes_nothing_while_a_short_program_and_it
 
             return note
 
+        def done() -> bool:
+            ready = bool(sandbox.containers._ready)
+            return ready and {name for name, _ in asked} == {"start", "remove"}
+
         engine.start, engine.remove = noted("start"), noted("remove")
         for _ in range(
             2
@@ -387,10 +391,7 @@ async def test_the_engine_makes_and_removes_nothing_while_a_short_program_and_it
             assert (await lab.python("print('hello')")).stdout == b"hello\n"
             ended = trio.current_time()
             with trio.fail_after(PATIENCE_S):
-                while {name for name, _ in asked} != {
-                    "start",
-                    "remove",
-                } or not sandbox.containers._ready:  # noqa: ASYNC110
+                while not done():  # noqa: ASYNC110
                     await trio.sleep(0.01)
     first = dict(reversed(asked))
     assert first["start"] - began >= _PAUSE_S

@@ -124,7 +124,7 @@ class Containers:
         try:
             await trio.sleep(_PAUSE_S)
         finally:
-            await self._end(container)
+            self._nursery.start_soon(self._end, container)
 
     async def _end(self, container: Container) -> None:
         container.close()
