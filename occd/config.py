@@ -33,7 +33,7 @@ ROLES: tuple[Role, ...] = ("submit", "execute", "notify", "ws")
 """In flow order, the order in which they are stopped."""
 
 _BY_FLAG = ("config_dir",)
-"""What no file can say."""
+"""Settings that no file can have."""
 _MIB = 2**20
 _LONG_ANSWER = 8 * _MIB
 """More than an answer with 1,000 tests holds while it is made (`web/longanswer.py`)."""

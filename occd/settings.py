@@ -225,8 +225,8 @@ def _cut(name: str) -> str:
 def _instead(
     key: Sequence[str | int], known: KnownSettings, listed: set[Place], variable: str
 ) -> str:
-    """What may have been meant in place of an unknown setting: in the form of a variable of the environment
-    where it was one."""
+    """The words for a setting that may have been meant in place of an unknown one. A variable of the
+    environment is answered with a variable."""
     section = key[:-1]
     given = tuple(each for each in key if isinstance(each, str))
     if variable:

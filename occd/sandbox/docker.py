@@ -128,7 +128,7 @@ class _Cell:
         return container, changed
 
     async def _prepare(self, container: Container, run: Run, stack: AsyncExitStack) -> None:
-        """What must hold before the program begins."""
+        """Make hold for the container what must hold before the program begins."""
         if run.interactive and not self._docker.limits_stay:
             await stack.enter_async_context(self._docker.containers.interactive(container))
         self._docker.hold_sockets(container, run.limits.memory)
