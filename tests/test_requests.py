@@ -106,7 +106,7 @@ NO_FLOATS: list[Any] = ["1e-6", True, [], {"x": 1}]
         ({"checker": {"name": "tokens"}}, f"checker {KINDS}"),
         ({"checker": {}}, f"checker {KINDS}"),
         ({"checker": {"float": None}}, f"checker {KINDS}"),
-        ({"checker": {"float": 1, "type": "float"}}, f"checker {KINDS}"),
+        ({"checker": {"float": 1, "type": "float"}}, "checker.type is not a field of checker"),
         ({"checker": ["tokens"]}, f"checker {KINDS}"),
         ({"tests": [TEST | {"checker": {"name": "tokens"}}]}, f"tests.0.checker {KINDS}"),
         (

@@ -65,7 +65,7 @@ _PROGRAM = '{"language": …, "protocol": …, "source": …}'
 
 def _is_float(value: object) -> object:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number or (isinstance(value, dict) and value.keys() <= {"abs", "rel"}):
+    if is_number or (isinstance(value, dict) and (not value or value.keys() & {"abs", "rel"})):
         return value
     told = f"must be a number, as in 1e-6, or {_FLOAT}"
     raise PydanticCustomError("checker", "{told}", {"told": told})
@@ -107,13 +107,13 @@ _OF_PROGRAM = frozenset({"language", "protocol", "source", "files"})
 
 
 def _known(value: object) -> object:
-    """Of an object with other fields than these the forms are told, and not what each field lacks."""
+    """Let an object be read that has a form; a field too many is then told by its own name."""
     hint = ""
     if isinstance(value, dict):
         given = {name for name, each in value.items() if each is not None}
-        if given in ({"float"}, {"program"}):
+        if len(given & {"float", "program"}) == 1:
             return value
-        if given == {"float", "program"}:
+        if given >= {"float", "program"}:
             hint = "has both float and program, and "
         elif given & _OF_PROGRAM:
             hint = "has the fields of a program, which belong below program, and "
