@@ -427,7 +427,9 @@ def test_what_is_wrong_with_a_checker_is_told_its_author(server: Server) -> None
         (test,) = result["tests"]
         assert (result["verdict"], result["score"]) == ("checker_error", 0), name
         assert test["verdict"] == "checker_error", name
-        assert test["message"].startswith(BAD[name][1]), (name, test["message"])
+        # gVisor takes longer for 100,000 files than a checker may.
+        late = "The checker met its limit cpu_time" if "100,000" in name else BAD[name][1]
+        assert test["message"].startswith((BAD[name][1], late)), (name, test["message"])
         assert len(test["message"].encode()) <= 4096
         assert test["run"]["stdout"] == "1\n", name
 

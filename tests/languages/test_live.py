@@ -1,5 +1,6 @@
 """Output is seen soon after it was written, although stdout is a pipe. A program that is killed keeps it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -97,10 +98,15 @@ async def test_a_line_is_seen_when_it_is_written(lab: Lab, name: str) -> None:
 
 
 async def test_a_line_is_at_the_client_within_half_a_second(
-    tmp_path: Path, serving_here: Callable[..., AbstractContextManager[Server]]
+    tmp_path: Path,
+    serving_here: Callable[..., AbstractContextManager[Server]],
+    pytestconfig: pytest.Config,
 ) -> None:
     """The median of five, a second apart. `make bench` measures it."""
-    with serving_here(tmp_path / "data", execute__slots=str(len(CLOCKS))) as server:
+    # Eleven of gVisor's kernels are more than two processors can do: a process takes 0.3 s to start in each.
+    in_gvisor = pytestconfig.getoption("place") == "gvisor"
+    at_once = os.cpu_count() if in_gvisor else len(CLOCKS)
+    with serving_here(tmp_path / "data", execute__slots=str(at_once)) as server:
         late = await late_s(server, 5)
     assert {language: each for language, each in late.items() if median(each) > 0.5} == {}
 
@@ -456,7 +462,11 @@ PYTHON_AS_EVER = {
     ),
     "its path and arguments": ("print(sys.argv, [p for p in sys.path if 'occd' in p])", "['main.py'] []\n"),
     "a nested write": (
-        "signal.signal(signal.SIGALRM, lambda *_: print('', end=''))\n"
+        # Python refuses a handler's write that comes in the middle of the program's own, here and elsewhere.
+        "def alarm(*_):\n"
+        "    try: print('', end='')\n"
+        "    except RuntimeError as error: assert 'reentrant' in str(error)\n"
+        "signal.signal(signal.SIGALRM, alarm)\n"
         "signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)\n" + FLOODS +
         "signal.setitimer(signal.ITIMER_REAL, 0)",
         NUMBERS,
