@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+import occd.sandbox.program
 from occd.inputs import Limits
 from occd.sandbox import Run, Sink, archive
 from occd.sandbox.contained import Contained
@@ -113,3 +114,41 @@ async def test_a_program_whose_memory_ran_out_at_once_is_no_failure_to_fill_its_
         outcome, _ = await container.run(run, bounds(limits, 0), trio.TASK_STATUS_IGNORED)
     container.close()
     assert (outcome.signal, outcome.limit) == ("SIGKILL", "memory")
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["init has ended", "init is silent"])
+@pytest.mark.parametrize("cpu_limit", [0.01, 60.0])
+async def test_what_the_processors_did_is_never_free(
+    monkeypatch: pytest.MonkeyPatch, silent: bool, cpu_limit: float
+) -> None:
+    """Else a program that ends its init with itself, or keeps init from its work, would pay nothing."""
+    monkeypatch.setattr(occd.sandbox.program, "_OVERDUE_S", 0.0)
+    ours, theirs = socket.socketpair()
+    limits = Limits(cpu_time=cpu_limit, wall_time=0.1)
+    run = Run(["program"], (), limits, Sink(limits.output), Sink(limits.output))
+    container = Container(Gone(), Made("container", 1, ours), bounds(limits, 0))  # type: ignore[arg-type]
+    with theirs:
+        theirs.sendall(wrapped(frame(b"U", struct.pack("<i4xQ", 0, 2**20))))
+        with trio.fail_after(60):
+            await container.fill([archive.pack([])], run, bounds(limits, 0))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_end_it, theirs, silent)
+                outcome, _ = await container.run(run, bounds(limits, 0), trio.TASK_STATUS_IGNORED)
+    container.close()
+    assert outcome.limit == ("wall_time" if silent else "memory")
+    assert outcome.wall_time > 0.04
+    most = outcome.wall_time * (os.cpu_count() or 1)
+    assert outcome.cpu_time == pytest.approx(min(cpu_limit, most))
+
+
+async def _end_it(theirs: socket.socket, silent: bool) -> None:
+    """End the connection as a container's end does: after a while, or when occd has killed its init."""
+    if silent:
+        theirs.setblocking(False)
+        while True:
+            await trio.lowlevel.wait_readable(theirs)
+            if not theirs.recv(2**16):
+                break
+    else:
+        await trio.sleep(0.05)
+    theirs.shutdown(socket.SHUT_RDWR)

@@ -16,6 +16,7 @@ from occd.sandbox import Run
 from occd.sandbox.group import Usage
 from occd.sandbox.init import Answer, End, decode
 from occd.sandbox.output import Output
+from occd.sandbox.program import most_cpu_time
 from occd.sandbox.relay import PART, UNKNOWN, Relay, frame
 from occd.sandbox.terminal import end_of_file, ends_line
 
@@ -59,7 +60,7 @@ class Contained:
         self.window = _Window(self) if run.tty else None
         self.stdin: trio.abc.SendStream = _Stdin(self, tty=run.tty is not None)
         self._began = time.monotonic()
-        self._memory = run.limits.memory
+        self._limits = run.limits
         self._traces = run.trace
 
     # Init
@@ -168,7 +169,8 @@ class Contained:
             raise SandboxFailed(self._lost)
         self.gone = self._over = True
         self.traced = "tracer_died" if self._traces else None
-        return End(signal.SIGKILL, "memory", True, wall_time, 0.0, self._memory)
+        cpu_time = most_cpu_time(self._limits, wall_time)
+        return End(signal.SIGKILL, "memory", True, wall_time, cpu_time, self._limits.memory)
 
     def said(self) -> str:
         return self._relay.said()

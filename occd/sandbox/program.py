@@ -10,6 +10,7 @@ pauses.
 """
 
 import math
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -140,10 +141,18 @@ async def supervise(run: Run, started: Started, task_status: trio.TaskStatus[Run
     if failed:
         raise failed
     started.drain(output)
+    usage = started.usage()
     if end is None:
         limit: LimitName | None = None if ending.asked else "wall_time"
-        end = End(signal.SIGKILL, limit, True, wall_time, cpu_time=0.0, peak=0)
-    return _outcome(run, end, started.usage(), output, asked=ending.asked)
+        cpu_time = usage.cpu_time if usage else most_cpu_time(run.limits, wall_time)
+        end = End(signal.SIGKILL, limit, True, wall_time, cpu_time, peak=0)
+    return _outcome(run, end, usage, output, asked=ending.asked)
+
+
+def most_cpu_time(limits: Limits, wall_time: float) -> float:
+    """The most that a program can have used, for one whose init tells nothing any more. It counts as used: a
+    program may bring about the end of its init, and else would have used the processors for nothing."""
+    return min(limits.cpu_time, wall_time * (os.cpu_count() or 1))
 
 
 async def _forward(signals: trio.MemoryReceiveChannel[int], init: Init) -> None:
