@@ -240,7 +240,8 @@ async def test_writing_kernel_settings_is_refused(lab: Lab, path: str) -> None:
 
 
 TELLS_OF_THE_MACHINE = [
-    "cmdline", "config.gz", "diskstats", "interrupts", "kallsyms", "mdstat", "modules", "partitions",
+    "cmdline", "config.gz", "diskstats", "interrupts", "kallsyms", "key-users", "locks", "mdstat", "modules",
+    "partitions",
     "acpi", "asound", "bus", "driver", "fs", "irq", "scsi",
 ]  # fmt: skip
 
@@ -275,7 +276,7 @@ async def test_every_file_of_proc_that_is_shown_has_been_looked_at(lab: Lab) -> 
     )
     known = """
         buddyinfo cgroups consoles cpuinfo crypto devices dma dynamic_debug execdomains fb filesystems
-        iomem ioports key-users keys loadavg locks meminfo misc mounts mtrr net pressure schedstat self
+        iomem ioports keys loadavg meminfo misc mounts mtrr net pressure schedstat self
         softirqs stat swaps sys sysvipc thread-self tty uptime version version_signature vmstat zoneinfo
     """
     assert set(outcome.stdout.decode().split()) <= set(known.split())
