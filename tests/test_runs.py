@@ -237,7 +237,7 @@ async def test_a_cell_with_many_runs_has_a_jail_made_while_a_run_goes(lab: Lab) 
         for runs in range(1, 7):
             assert (await run_in(cell, ["/bin/true"])).succeeded
             with trio.fail_after(10):
-                while len(nsjails()) != (1 if runs < 3 else 2):  # the second has just been started
+                while len(nsjails()) != (1 if runs < 3 else 2):  # noqa: ASYNC110  (it has just been started)
                     await trio.sleep(0.01)
     assert len(nsjails()) == 1
 
