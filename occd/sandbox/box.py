@@ -27,9 +27,11 @@ class Place:
     def __init__(self, path: Path, uid: int, *, unprivileged: bool) -> None:
         """`uid` owns the files in the boxes."""
         self.path = path
+        self._spent = path.with_name(f"{path.name}-spent")
         self._uid = uid
         self._unprivileged = unprivileged
         path.mkdir()
+        self._spent.mkdir()
 
     def lay_empty(self) -> None:
         _mount_tmpfs(self.path, BOX_BYTES, self._uid)
@@ -72,13 +74,19 @@ class Place:
         kernel.mount("overlay", str(self.path), "overlay", SAFE, options)
 
     def renew(self) -> None:
-        """Unmount the present box and mount an empty one. The jails keep the boxes that they have."""
-        kernel.unmount_all(str(self.path))
+        """Mount an empty box in place of the present one. The jails keep the boxes that they have."""
+        while kernel.moved(str(self.path), str(self._spent)):
+            pass
         self.lay_empty()
 
+    def clear(self) -> None:
+        """Unmount the boxes that were replaced. The kernel takes milliseconds for it."""
+        kernel.unmount_all(str(self._spent))
+
     def close(self) -> None:
-        kernel.unmount_all(str(self.path))
-        self.path.rmdir()
+        for each in (self.path, self._spent):
+            kernel.unmount_all(str(each))
+            each.rmdir()
 
     def _resize(self, size: int) -> None:
         kernel.mount("none", str(self.path), None, kernel.MS_REMOUNT | SAFE, f"size={size}")

@@ -14,12 +14,12 @@ program started.
 import os
 import signal
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import trio
 
@@ -33,8 +33,7 @@ from occd.sandbox.engine import Bounds, Engine, Made
 from occd.sandbox.init import Hello, decode, encode_go
 from occd.sandbox.program import environment, supervise
 from occd.sandbox.relay import PART, UNKNOWN, Relay, frame
-
-T = TypeVar("T")
+from occd.scopes import beside
 
 _STATUS = struct.Struct("<i")
 _MOST = struct.Struct("<Q")
@@ -164,9 +163,7 @@ class Container:
             order = frame(b"H", _MOST.pack(most) + self._order(run))
         with trio.move_on_after(_FILES_S):
             # The answer may come early: so both go on at once.
-            await _beside(
-                partial(self._send, archives, order), partial(self._filled, len(archives))
-            )
+            await beside(partial(self._send, archives, order), partial(self._filled, len(archives)))
             # The rest of the order, if the answer came before all had gone. The program may have used up its
             # memory at once, and the container have gone with it: whoever reads tells.
             with suppress(SandboxFailed):
@@ -236,7 +233,7 @@ class Container:
             return await supervise(run, started, task_status)
 
         with closing(started):
-            outcome = await _beside(started.write, to_its_end)
+            outcome = await beside(started.write, to_its_end)
         self.gone = started.gone
         return outcome, await self._trace(started.traced) if started.traced else None
 
@@ -304,18 +301,3 @@ def open_first(pid: int, container: str) -> int | None:
             return process
     os.close(process)
     return None
-
-
-async def _beside(meanwhile: Callable[[], Awaitable[object]], do: Callable[[], Awaitable[T]]) -> T:
-    """Do both at once until the second is done. Raises what the second raises: a nursery would wrap it."""
-    done: T | Exception
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(meanwhile)
-        try:
-            done = await do()
-        except Exception as error:
-            done = error
-        nursery.cancel_scope.cancel()
-    if isinstance(done, Exception):
-        raise done
-    return done

@@ -60,12 +60,15 @@ class Jailer:
             launcher, place = self._idle.popleft()
             try:
                 await launcher.ready()
-                return launcher, place
+                if launcher.lives:
+                    return launcher, place
+                error = launcher.said()
             except trio.Cancelled:
                 self._idle.appendleft((launcher, place))
                 raise
-            except SandboxFailed as error:
-                log.warning("an idle nsjail had ended", slot=self.slot.name, error=str(error))
+            except SandboxFailed as failed:
+                error = str(failed)
+            log.warning("an idle nsjail had ended", slot=self.slot.name, error=error)
             await self._end(launcher, place)
         return None
 

@@ -25,7 +25,7 @@ import trio
 
 from occd.errors import SandboxFailed
 from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, Master, decode
-from occd.sandbox.spawn import Process
+from occd.sandbox.spawn import Process, ended
 from occd.sandbox.waits import Waits
 
 CONTROL_FD, LOG_FD = 3, 4
@@ -73,6 +73,11 @@ class Jail:
     def over(self) -> None:
         """Note that no process of the program is left."""
         self._over = True
+
+    @property
+    def lives(self) -> bool:
+        """Whether its init has not ended."""
+        return self._pidfd is not None and not ended(self._pidfd)
 
     async def gone(self) -> None:
         if self._pidfd is not None:
@@ -139,6 +144,11 @@ class Launcher:
             f"no jail became ready within {_SETUP_TIMEOUT_S:.0f} s: the machine is overloaded, "
             f"or its kernel is stuck{self.said()}"
         )
+
+    @property
+    def lives(self) -> bool:
+        """Whether nsjail lives, and the jail that stands ready. The hello of a dead one can still be read."""
+        return self._process.lives and self.jail.lives
 
     async def discard(self) -> None:
         """End the jail that stands ready. The next one shows what is mounted at the place now."""

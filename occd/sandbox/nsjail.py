@@ -6,7 +6,7 @@ and a name, `slots.py`) and a launcher (`launcher.py`), whose next jail stands r
 root. A cell takes a jailer, or makes one, and gives it back.
 
 Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
-(`group.py`). The box is mounted at the jail's place before the jail gets its job, and unmounted there
+(`group.py`). The box is mounted at the jail's place before the jail gets its job, and moved away from there
 before the program starts, so that the next jail can never show it.
 """
 
@@ -39,6 +39,7 @@ from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
+from occd.scopes import beside
 
 log = structlog.get_logger()
 
@@ -84,7 +85,10 @@ class _Cell:
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
-            outcome, trace = await run_in_jail(launcher, slot.uid, run, group, task_status)
+            outcome, trace = await beside(
+                partial(trio.to_thread.run_sync, place.clear),
+                partial(run_in_jail, launcher, slot.uid, run, group, task_status),
+            )
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:

@@ -2,6 +2,7 @@
 3 to 30 for anything with a preexec_fn."""
 
 import os
+import select
 import signal
 from collections.abc import Mapping, Sequence
 
@@ -44,6 +45,10 @@ class Process:
             self._reap()
         return self.returncode
 
+    @property
+    def lives(self) -> bool:
+        return self.returncode is None and not ended(self._pidfd)
+
     def terminate(self) -> None:
         self._send(signal.SIGTERM)
 
@@ -72,3 +77,10 @@ class Process:
         if ended is not None:
             killed = ended.si_code != os.CLD_EXITED
             self.returncode = -ended.si_status if killed else ended.si_status
+
+
+def ended(pidfd: int) -> bool:
+    """Whether the process has ended."""
+    looking = select.poll()
+    looking.register(pidfd, select.POLLIN)
+    return bool(looking.poll(0))
