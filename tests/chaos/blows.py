@@ -127,6 +127,9 @@ class Blows(Storm):
     engine: Mortal = field(kw_only=True)
     beside: bool = field(kw_only=True)
     dead_labels: set[str] = field(default_factory=set)
+    missed: set[str] = field(default_factory=set)
+    """Containers whose end Docker missed while containerd was away. It lists them until it is started anew,
+    although no process of them is left (docs/operating.md)."""
     died_after: Times = field(default_factory=_times)
     """For how long a program ran on."""
     business: list[float] = field(default_factory=list)
@@ -152,8 +155,9 @@ class Blows(Storm):
         }
         await blows[kind](kind)
         await self._fit(kind)
-        missed = MISSED_S if kind == "containerd" else 0.0
-        await self._cleared(kind, self._ghosts, GONE_S + missed)
+        if kind == "containerd":
+            await self._miss_ends()
+        await self._cleared(kind, self._ghosts)
 
     # The blows
 
@@ -186,6 +190,7 @@ class Blows(Storm):
         within = AT_ONCE_S if self.beside else SILENCE_S + AT_ONCE_S
         await self._dead(kind, kill, self.engine.strangers, within)
         await self._unfit(kind, "cannot be reached")
+        self.missed.clear()
         at = time.time()
         await trio.to_thread.run_sync(self.engine.start)
         await self._cleared(kind, lambda: self._made_before(at))
@@ -196,6 +201,13 @@ class Blows(Storm):
         with trio.fail_after(TOLD_S):
             while not await trio.to_thread.run_sync(self._runs):  # noqa: ASYNC110
                 await trio.sleep(0.1)
+
+    async def _miss_ends(self) -> None:
+        """Docker waits in vain for the ends that it missed. Some it never notices."""
+        until = time.monotonic() + GONE_S + MISSED_S
+        while (ghosts := await self._ghosts()) and _before(until):
+            await trio.sleep(0.1)
+        self.missed |= {each["Id"] for each in ghosts}
 
     def _runs(self) -> bool:
         try:
@@ -345,7 +357,12 @@ class Blows(Storm):
         """As the engine lists them. Without its command line tool, which takes longer than all else here."""
         with closing(docker.APIClient(base_url=self.engine.host, timeout=60)) as client:
             found: list[Container] = client.containers(all=True, filters={"label": LABEL})
-            return [each for each in found if each["State"] != "dead" or _is_there(client, each)]
+            return [
+                each
+                for each in found
+                if each["Id"] not in self.missed
+                and (each["State"] != "dead" or _is_there(client, each))
+            ]
 
     async def _made_before(self, at: float) -> list[Container]:
         return [each for each in await self.containers() if each["Created"] < int(at)]
