@@ -205,7 +205,7 @@ class Blows(Storm):
     async def _miss_ends(self) -> None:
         """Docker waits in vain for the ends that it missed. Some it never notices."""
         until = time.monotonic() + GONE_S + MISSED_S
-        while (ghosts := await self._ghosts()) and _before(until):
+        while (ghosts := await self._ghosts()) and _before(until):  # noqa: ASYNC110
             await trio.sleep(0.1)
         self.missed |= {each["Id"] for each in ghosts}
 
