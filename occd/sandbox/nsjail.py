@@ -85,8 +85,10 @@ class _Cell:
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
+            # Boxes would pile up if their unmounts waited while others have all threads.
+            alone = trio.CapacityLimiter(1)
             outcome, trace = await beside(
-                partial(trio.to_thread.run_sync, place.clear),
+                partial(trio.to_thread.run_sync, place.clear, limiter=alone),
                 partial(run_in_jail, launcher, slot.uid, run, group, task_status),
             )
             if run.collect and box is not None:
