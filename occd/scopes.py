@@ -1,6 +1,7 @@
-"""Joining trio's events and cancel scopes."""
+"""Joining trio's events, cancel scopes and threads."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
@@ -27,3 +28,27 @@ async def beside(meanwhile: Callable[[], Awaitable[object]], do: Callable[[], Aw
     if isinstance(done, Exception):
         raise done
     return done
+
+
+@asynccontextmanager
+async def thread_beside(work: Callable[[], object]) -> AsyncIterator[None]:
+    """Do `work` in a thread while the body goes on, and wait for both. The thread counts for no limiter, and
+    no task is made for it. Raises what `work` raises, unless the body raises."""
+    ended = trio.Event()
+    failed: list[Exception] = []
+    ours = trio.lowlevel.current_trio_token()
+
+    def try_it() -> None:
+        try:
+            work()
+        except Exception as error:
+            failed.append(error)
+
+    trio.lowlevel.start_thread_soon(try_it, lambda _: ours.run_sync_soon(ended.set))
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):  # as with trio's own threads
+            await ended.wait()
+    for error in failed:
+        raise error

@@ -39,7 +39,7 @@ from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
-from occd.scopes import beside
+from occd.scopes import thread_beside
 
 log = structlog.get_logger()
 
@@ -86,11 +86,8 @@ class _Cell:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
             # Boxes would pile up if their unmounts waited while others have all threads.
-            alone = trio.CapacityLimiter(1)
-            outcome, trace = await beside(
-                partial(trio.to_thread.run_sync, place.clear, limiter=alone),
-                partial(run_in_jail, launcher, slot.uid, run, group, task_status),
-            )
+            async with thread_beside(place.clear):
+                outcome, trace = await run_in_jail(launcher, slot.uid, run, group, task_status)
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:

@@ -1,0 +1,68 @@
+"""A thread beside the body of a block."""
+
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+from occd.scopes import thread_beside
+
+PATIENCE_S = 60.0
+
+
+async def test_the_thread_works_beside_the_body_though_others_have_all_threads() -> None:
+    release, worked = threading.Event(), threading.Event()
+    limiter = trio.to_thread.current_default_thread_limiter()
+    usual = limiter.total_tokens
+    limiter.total_tokens = 1
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, release.wait, PATIENCE_S)
+            await trio.testing.wait_all_tasks_blocked()
+            assert limiter.available_tokens == 0
+            async with thread_beside(worked.set):
+                assert await trio.to_thread.run_sync(
+                    worked.wait, PATIENCE_S, limiter=trio.CapacityLimiter(1)
+                )
+            release.set()
+    finally:
+        release.set()
+        limiter.total_tokens = usual
+
+
+async def test_the_block_ends_after_its_thread_though_it_is_cancelled() -> None:
+    release, ended = threading.Event(), []
+
+    def work() -> None:
+        release.wait(PATIENCE_S)
+        ended.append(True)
+
+    async with trio.open_nursery() as nursery:
+
+        async def block() -> None:
+            async with thread_beside(work):
+                nursery.cancel_scope.cancel()
+                trio.lowlevel.current_trio_token().run_sync_soon(release.set)
+                await trio.sleep_forever()
+
+        nursery.start_soon(block)
+    assert ended == [True]
+
+
+async def test_an_error_of_the_thread_is_raised() -> None:
+    def work() -> None:
+        raise OSError(5, "no")
+
+    with pytest.raises(OSError, match="no"):
+        async with thread_beside(work):
+            pass
+
+
+async def test_an_error_of_the_body_goes_before_the_threads() -> None:
+    def work() -> None:
+        raise OSError(5, "no")
+
+    with pytest.raises(KeyError):
+        async with thread_beside(work):
+            raise KeyError
