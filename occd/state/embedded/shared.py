@@ -25,6 +25,8 @@ class Shared:
         self.database = database
         self.queued = 0
         self.unfinished: set[str] = set()
+        self.followed: set[str] = set()
+        """Those of them for whose events somebody has waited."""
         self.controls: dict[str, int] = {}
         """The number of the last control, by subject that has not ended."""
         self.grown = Wakeups()
@@ -48,6 +50,7 @@ class Shared:
     def end(self, id: str) -> None:
         """A submission has a result, or was forgotten before it had one."""
         self.unfinished.discard(id)
+        self.followed.discard(id)
         self.controls.pop(id, None)
         self.grown.send(id)
         self.ended.send(id)
