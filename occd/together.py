@@ -16,7 +16,7 @@ from occd.broker.embedded import EmbeddedBroker, EmbeddedDelivery
 from occd.config import Config
 from occd.errors import QueueFull
 from occd.events import Event
-from occd.model import Result, Submission
+from occd.model import Record, Result, Submission
 from occd.quotas import Payer
 from occd.sqlite import Database
 from occd.state import Created, State
@@ -86,17 +86,17 @@ class Together:
         finish = self._submissions.finishing(id, attempt, result, events)
         ack = delivery.acking()
 
-        def work(db: sqlite3.Connection) -> tuple[bool, bool]:
+        def work(db: sqlite3.Connection) -> tuple[bool, bool, Record | None]:
             found = finish.work(db)
             ack.work(db)
             return found
 
-        def done(found: tuple[bool, bool]) -> None:
+        def done(found: tuple[bool, bool, Record | None]) -> None:
             finish.then(found)
             ack.then(None)
 
         try:
-            stored, _ = await self._database.write(work, durable=True, then=done)
+            stored, _, _ = await self._database.write(work, durable=True, then=done)
         except BaseException:
             finish.undo()
             ack.undo()

@@ -17,6 +17,8 @@ from occd.state.embedded.shared import Shared
 from occd.trouble import Trouble
 
 _EXPIRE_EVERY_S = 60.0
+_TOLD_BYTES = 2**14
+"""With so much output those who wait for an end get the record at once. Others read it: a thread for it."""
 
 
 class EmbeddedSubmissions:
@@ -138,7 +140,7 @@ class EmbeddedSubmissions:
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
         part = self.finishing(id, attempt, result, (), submission)
-        done, _ = await self._database.write(part.work, durable=True, then=part.then)
+        done, _, _ = await self._database.write(part.work, durable=True, then=part.then)
         return done
 
     def finishing(
@@ -148,21 +150,26 @@ class EmbeddedSubmissions:
         result: Result,
         events: Sequence[Event],
         submission: Submission | None = None,
-    ) -> Part[tuple[bool, bool]]:
+    ) -> Part[tuple[bool, bool, Record | None]]:
         """`finish` as a part of a transaction. `events` are the last ones of the attempt, which were not
-        appended yet."""
+        appended yet. Where somebody waits for the end, also the record with its output, if this is short."""
+        output_max = _TOLD_BYTES if self._shared.ended.expected(id) else 0
 
-        def finished(found: tuple[bool, bool]) -> None:
-            done, was_queued = found
+        def work(db: sqlite3.Connection) -> tuple[bool, bool, Record | None]:
+            done, was_queued = sql.finish(
+                db, id, attempt, result, events, submission, self._keep_s
+            )
+            told = sql.get(db, id, output_max) if done and output_max else None
+            return done, was_queued, told
+
+        def finished(found: tuple[bool, bool, Record | None]) -> None:
+            done, was_queued, told = found
             self._shared.queued -= was_queued
             if done:
                 self._shared.count_finish()
-                self._shared.end(id)
+                self._shared.end(id, told)
 
-        return Part(
-            lambda db: sql.finish(db, id, attempt, result, events, submission, self._keep_s),
-            finished,
-        )
+        return Part(work, finished)
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         return await self._database.read(lambda db: sql.get(db, id, output_max))
@@ -181,9 +188,11 @@ class EmbeddedSubmissions:
         return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
 
     async def settled(self, id: str, output_max: int = 0) -> Record:
+        record: Record | None = None
         while id in self._shared.unfinished:
-            with self._shared.ended.expected(id) as ended:
-                await ended.wait()
+            record = await self._shared.ended.wait(id)
+        if record and record.output is not None and record.output_size <= output_max:
+            return record
         return await self.get(id, output_max)
 
     async def cancel(self, id: str) -> bool:
