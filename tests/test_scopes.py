@@ -1,4 +1,4 @@
-"""A thread beside the body of a block."""
+"""Work in a thread, while other things go on."""
 
 import threading
 
@@ -6,12 +6,12 @@ import pytest
 import trio
 import trio.testing
 
-from occd.scopes import thread_beside
+from occd.scopes import Beside
 
 PATIENCE_S = 60.0
 
 
-async def test_the_thread_works_beside_the_body_though_others_have_all_threads() -> None:
+async def test_the_work_goes_on_though_others_have_all_threads() -> None:
     release, worked = threading.Event(), threading.Event()
     limiter = trio.to_thread.current_default_thread_limiter()
     usual = limiter.total_tokens
@@ -21,48 +21,37 @@ async def test_the_thread_works_beside_the_body_though_others_have_all_threads()
             nursery.start_soon(trio.to_thread.run_sync, release.wait, PATIENCE_S)
             await trio.testing.wait_all_tasks_blocked()
             assert limiter.available_tokens == 0
-            async with thread_beside(worked.set):
-                assert await trio.to_thread.run_sync(
-                    worked.wait, PATIENCE_S, limiter=trio.CapacityLimiter(1)
-                )
+            beside = Beside(worked.set)
+            assert await trio.to_thread.run_sync(
+                worked.wait, PATIENCE_S, limiter=trio.CapacityLimiter(1)
+            )
+            await beside.over()
             release.set()
     finally:
         release.set()
         limiter.total_tokens = usual
 
 
-async def test_the_block_ends_after_its_thread_though_it_is_cancelled() -> None:
+async def test_its_end_is_waited_for_though_who_waits_is_cancelled() -> None:
     release, ended = threading.Event(), []
 
     def work() -> None:
         release.wait(PATIENCE_S)
         ended.append(True)
 
-    async with trio.open_nursery() as nursery:
-
-        async def block() -> None:
-            async with thread_beside(work):
-                nursery.cancel_scope.cancel()
-                trio.lowlevel.current_trio_token().run_sync_soon(release.set)
-                await trio.sleep_forever()
-
-        nursery.start_soon(block)
+    beside = Beside(work)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        trio.lowlevel.current_trio_token().run_sync_soon(release.set)
+        await beside.over()
     assert ended == [True]
 
 
-async def test_an_error_of_the_thread_is_raised() -> None:
+async def test_what_it_raises_is_raised_to_who_waits_also_later() -> None:
     def work() -> None:
         raise OSError(5, "no")
 
-    with pytest.raises(OSError, match="no"):
-        async with thread_beside(work):
-            pass
-
-
-async def test_an_error_of_the_body_goes_before_the_threads() -> None:
-    def work() -> None:
-        raise OSError(5, "no")
-
-    with pytest.raises(KeyError):
-        async with thread_beside(work):
-            raise KeyError
+    beside = Beside(work)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no"):
+            await beside.over()

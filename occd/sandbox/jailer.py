@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from occd.errors import SandboxFailed
+from occd.model import Limits
 from occd.sandbox.box import Place
 from occd.sandbox.cgroup import Cgroups
 from occd.sandbox.group import Group, remove
@@ -35,6 +36,11 @@ class Jailer:
         """The launcher that ended its run first is the first: its next jail is the likeliest to stand."""
         self.groups: set[Group] = set()
         """Those that were made and are not removed yet."""
+        self._spent: list[Group] = []
+        """Those of them whose processes are gone."""
+        self._ahead: tuple[str, ...] | None = None
+        """The folders of the next group."""
+        self._groups_made = 0
         self._ending: list[tuple[Launcher, Place]] = []
         self._made = 0
 
@@ -83,6 +89,39 @@ class Jailer:
             self._shares[place] = place.make_share(self.slot.name)
         return self._shares[place]
 
+    def group(self, place: Cgroups, limits: Limits) -> Group:
+        """A group for a run."""
+        ahead = None
+        if place is self._host.cgroups:
+            ahead, self._ahead = self._ahead, None
+        group = place.create(ahead or place.make(self._next_name()), limits, self.share(place))
+        self.groups.add(group)
+        return group
+
+    def _next_name(self) -> str:
+        self._groups_made += 1
+        return f"{self.slot.name}-{self._groups_made}"
+
+    async def end_group(self, group: Group) -> None:
+        """Remove the group of a run that has ended, now or beside the next run. Raises SandboxFailed when a
+        process does not end."""
+        if group.empty:
+            self._spent.append(group)
+        else:
+            await group.remove()
+            self.groups.remove(group)
+
+    def tidy(self) -> None:
+        """In a thread beside a run: remove the groups of ended runs, and make the next one."""
+        while self._spent:
+            group = self._spent[0]
+            if not group.removed():  # a process is there after all; `close` waits for it
+                return
+            self.groups.discard(group)
+            self._spent.remove(group)
+        if self._ahead is None and self._host.cgroups:
+            self._ahead = self._host.cgroups.make(self._next_name())
+
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers."""
         while len(self._idle) > number:
@@ -90,8 +129,8 @@ class Jailer:
 
     @property
     def clear(self) -> bool:
-        """Whether nothing of earlier runs is left."""
-        return not self.groups and not self._ending
+        """Whether nothing of earlier runs is left but groups without processes."""
+        return self.groups.issubset(self._spent) and not self._ending
 
     async def close(self) -> None:
         """Remove everything, and give the slot back last: nobody else may get its user while a process of
@@ -100,11 +139,16 @@ class Jailer:
         await self.reduce(0)
         for launcher, place in tuple(self._ending):
             await launcher.close()
+            await place.cleared()
             place.close()
             self._ending.remove((launcher, place))
+        self._spent.clear()
         for group in tuple(self.groups):
             await group.remove()
             self.groups.remove(group)
+        if self._ahead:
+            await remove(*self._ahead)
+            self._ahead = None
         await remove(*filter(None, self._shares.values()))
         self.folder.rmdir()
         self.slot.release()
@@ -127,6 +171,7 @@ class Jailer:
         self._ending.append((launcher, place))
         try:
             await launcher.close()
+            await place.cleared()
             place.close()
         except (OSError, SandboxFailed) as error:
             log.warning("a launcher does not end", slot=self.slot.name, reason=str(error))

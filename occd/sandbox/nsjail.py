@@ -39,7 +39,6 @@ from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.tree import Copied, opened
-from occd.scopes import thread_beside
 
 log = structlog.get_logger()
 
@@ -72,12 +71,12 @@ class _Cell:
         self._runs += 1
         number = self._runs
         slot = self._jailer.slot
-        name = f"{slot.name}-{number}"
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
-            group = await held.enter_async_context(self._group(name, run))
+            group = await held.enter_async_context(self._group(run))
             launcher, place = await held.enter_async_context(self._jailer.launcher())
+            await place.cleared()  # boxes would pile up if their unmounts waited for each other
             if number >= _MANY:
                 self._jailer.prepare()
             await self._fill(launcher, place, run)
@@ -85,9 +84,8 @@ class _Cell:
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
-            # Boxes would pile up if their unmounts waited while others have all threads.
-            async with thread_beside(place.clear):
-                outcome, trace = await run_in_jail(launcher, slot.uid, run, group, task_status)
+            place.clear_beside(self._jailer.tidy)
+            outcome, trace = await run_in_jail(launcher, slot.uid, run, group, task_status)
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
@@ -121,7 +119,7 @@ class _Cell:
         return tree
 
     @asynccontextmanager
-    async def _group(self, name: str, run: Run) -> AsyncIterator[Group | None]:
+    async def _group(self, run: Run) -> AsyncIterator[Group | None]:
         place = self._host.interactive if run.interactive else self._host.cgroups
         if place is None:
             yield None
@@ -129,14 +127,12 @@ class _Cell:
         limits = run.limits
         if run.trace:  # the tracer is one more process
             limits = replace(limits, processes=limits.processes + 1)
-        group = place.create(name, limits, self._jailer.share(place))
-        self._jailer.groups.add(group)
+        group = self._jailer.group(place, limits)
         try:
             yield group
         finally:
             with trio.CancelScope(shield=True):  # bounded by remove() itself
-                await group.remove()
-            self._jailer.groups.remove(group)
+                await self._jailer.end_group(group)
 
     def close(self) -> None:
         self._trees.close()

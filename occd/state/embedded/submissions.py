@@ -156,9 +156,7 @@ class EmbeddedSubmissions:
         output_max = _TOLD_BYTES if self._shared.ended.expected(id) else 0
 
         def work(db: sqlite3.Connection) -> tuple[bool, bool, Record | None]:
-            done, was_queued = sql.finish(
-                db, id, attempt, result, events, submission, self._keep_s
-            )
+            done, was_queued = sql.finish(db, id, attempt, result, events, submission, self._keep_s)
             told = sql.get(db, id, output_max) if done and output_max else None
             return done, was_queued, told
 
