@@ -1,6 +1,7 @@
 """A thread beside the body of a block."""
 
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -66,3 +67,18 @@ async def test_an_error_of_the_body_goes_before_the_threads() -> None:
     with pytest.raises(KeyError):
         async with thread_beside(work):
             raise KeyError
+
+
+async def test_the_work_is_done_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each run would need a thread more than the machine may let us have."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")  # Python's own
+
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", refuse)
+    did: list[str] = []
+    async with thread_beside(partial(did.append, "work")):
+        did.append("body")
+    assert did == ["work", "body"]
