@@ -33,22 +33,22 @@ async def test_the_thread_works_beside_the_body_though_others_have_all_threads()
 
 
 async def test_the_block_ends_after_its_thread_though_it_is_cancelled() -> None:
-    release, ended = threading.Event(), []
+    release, scope, ended = threading.Event(), trio.CancelScope(), []
 
-    def work() -> None:
-        release.wait(PATIENCE_S)
+    async def block() -> None:
+        with scope:
+            async with thread_beside(partial(release.wait, PATIENCE_S)):
+                await trio.sleep_forever()
         ended.append(True)
 
     async with trio.open_nursery() as nursery:
-
-        async def block() -> None:
-            async with thread_beside(work):
-                nursery.cancel_scope.cancel()
-                trio.lowlevel.current_trio_token().run_sync_soon(release.set)
-                await trio.sleep_forever()
-
         nursery.start_soon(block)
-    assert ended == [True]
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        before = list(ended)
+        release.set()
+    assert (before, ended) == ([], [True])
 
 
 async def test_an_error_of_the_thread_is_raised() -> None:
