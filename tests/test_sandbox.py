@@ -33,7 +33,6 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Stream
 from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
-from occd.sandbox.box import Place
 from occd.sandbox.doctor import examine
 from occd.sandbox.program import _ANSWER_S
 
@@ -401,10 +400,7 @@ async def test_only_a_small_tree_is_copied_without_a_thread(
     started, run_sync = [], trio.to_thread.run_sync
 
     async def counting(work: Any, *args: Any, **options: Any) -> Any:
-        if (
-            getattr(work, "__func__", None) is not Place.clear
-        ):  # each run has one for the box before
-            started.append(work)
+        started.append(work)
         return await run_sync(work, *args, **options)
 
     async with lab.cell() as cell:
@@ -431,10 +427,7 @@ async def test_a_tree_is_not_taken_for_small_because_a_file_of_the_run_stood_in_
     started, run_sync = [], trio.to_thread.run_sync
 
     async def counting(work: Any, *args: Any, **options: Any) -> Any:
-        if (
-            getattr(work, "__func__", None) is not Place.clear
-        ):  # each run has one for the box before
-            started.append(work)
+        started.append(work)
         return await run_sync(work, *args, **options)
 
     async with lab.cell() as cell:
