@@ -31,14 +31,18 @@ async def beside(meanwhile: Callable[[], Awaitable[object]], do: Callable[[], Aw
 
 class Beside:
     """Work in a thread, while other things go on. The thread counts for no limiter, and no task is made for
-    it."""
+    it. Where no thread can be started, the work is done at once."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._work = work
         self._ended = trio.Event()
         self._failed: Exception | None = None
         self._ours = trio.lowlevel.current_trio_token()
-        trio.lowlevel.start_thread_soon(self._try, self._end)
+        try:
+            trio.lowlevel.start_thread_soon(self._try, self._end)
+        except RuntimeError:
+            self._try()
+            self._ended.set()
 
     def _try(self) -> None:
         try:

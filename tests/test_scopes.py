@@ -1,6 +1,7 @@
 """Work in a thread, while other things go on."""
 
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -33,18 +34,22 @@ async def test_the_work_goes_on_though_others_have_all_threads() -> None:
 
 
 async def test_its_end_is_waited_for_though_who_waits_is_cancelled() -> None:
-    release, ended = threading.Event(), []
+    release, scope, ended = threading.Event(), trio.CancelScope(), []
+    beside = Beside(partial(release.wait, PATIENCE_S))
 
-    def work() -> None:
-        release.wait(PATIENCE_S)
+    async def wait() -> None:
+        with scope:
+            await beside.over()
         ended.append(True)
 
-    beside = Beside(work)
-    with trio.CancelScope() as scope:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
         scope.cancel()
-        trio.lowlevel.current_trio_token().run_sync_soon(release.set)
-        await beside.over()
-    assert ended == [True]
+        await trio.testing.wait_all_tasks_blocked()
+        before = list(ended)
+        release.set()
+    assert (before, ended) == ([], [True])
 
 
 async def test_what_it_raises_is_raised_to_who_waits_also_later() -> None:
@@ -55,3 +60,19 @@ async def test_what_it_raises_is_raised_to_who_waits_also_later() -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="no"):
             await beside.over()
+
+
+async def test_the_work_is_done_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each run would need a thread more than the machine may let us have."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")  # Python's own
+
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", refuse)
+    did: list[str] = []
+    beside = Beside(partial(did.append, "work"))
+    did.append("rest")
+    await beside.over()
+    assert did == ["work", "rest"]
