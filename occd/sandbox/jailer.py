@@ -19,7 +19,8 @@ from occd.sandbox.templates import Template
 
 log = structlog.get_logger()
 
-_END_S = 30.0
+END_S = 30.0
+"""The time for a launcher to end after an error."""
 _FORKED_S = 0.5
 """The time for a template to make its next jail. Then the program starts as others do."""
 
@@ -65,16 +66,12 @@ class Jailer:
             await ready.launcher.ready()
             yield ready
         except BaseException:
-            await self.end(ready)
+            with trio.move_on_after(END_S, shield=True):
+                await self.end(ready)
             raise
         ready.lent = False
         if not ready.template:
             self._idle.append(ready)
-
-    async def end(self, ready: Ready) -> None:
-        """End a launcher after an error. It may have been ended before."""
-        with trio.move_on_after(_END_S, shield=True):
-            await self._end(ready)
 
     def warm(self, template: Template) -> None:
         """Have a template made for later runs, if there is none yet."""
@@ -84,7 +81,7 @@ class Jailer:
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
         if (ready := self._warm.get(template)) and not ready.lent:
-            await self._end(ready)
+            await self.end(ready)
 
     async def _take_warm(self, template: Template) -> Ready | None:
         ready = self._warm.get(template)
@@ -112,7 +109,7 @@ class Jailer:
             self._host.templates.failed(template, error)
         else:
             log.warning("a template had ended", slot=self.slot.name, error=error)
-        await self._end(ready)
+        await self.end(ready)
         return None
 
     async def _take(self) -> Ready | None:
@@ -130,7 +127,7 @@ class Jailer:
             except SandboxFailed as failed:
                 error = str(failed)
             log.warning("an idle nsjail had ended", slot=self.slot.name, error=error)
-            await self._end(ready)
+            await self.end(ready)
         return None
 
     def prepare(self) -> None:
@@ -147,7 +144,7 @@ class Jailer:
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers beside the templates."""
         while len(self._idle) > number:
-            await self._end(self._idle.pop())
+            await self.end(self._idle.pop())
 
     @property
     def clear(self) -> bool:
@@ -160,7 +157,7 @@ class Jailer:
         again."""
         await self.reduce(0)
         for ready in tuple(self._warm.values()):
-            await self._end(ready)
+            await self.end(ready)
         for ready in tuple(self._ending):
             await ready.launcher.close()
             ready.place.close()
@@ -191,8 +188,8 @@ class Jailer:
             place.close()
             raise
 
-    async def _end(self, ready: Ready) -> None:
-        """End a launcher, or leave this to `close`."""
+    async def end(self, ready: Ready) -> None:
+        """End a launcher, or leave this to `close`. It may have been ended before."""
         if ready.ended:
             return
         ready.ended = True

@@ -34,7 +34,7 @@ from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
 from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
-from occd.sandbox.jailer import Jailer, Ready
+from occd.sandbox.jailer import END_S, Jailer, Ready
 from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
@@ -156,8 +156,9 @@ class _Cell:
         self._jailer.groups.add(group)
         try:
             yield group
-        except BaseException:
-            await self._jailer.end(ready)  # no process may be left in the group
+        except BaseException:  # no process may be left in the group
+            with trio.move_on_after(END_S, shield=True):
+                await self._jailer.end(ready)
             raise
         finally:
             with trio.CancelScope(shield=True):  # bounded by remove() itself
