@@ -14,6 +14,7 @@ import trio
 from places import opened
 from sandboxed import SHORT, Feed, Lab, Ran, run_in
 
+import occd.sandbox.templates
 from occd.config import Config, SandboxConfig
 from occd.model import File, Limits
 from occd.sandbox import open_sandbox
@@ -254,17 +255,33 @@ async def test_a_copy_that_stands_ready_and_is_killed_costs_no_program(
 
 
 async def test_templates_keep_within_their_memory_and_the_least_used_goes(
-    language_cache: Path,
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(occd.sandbox.templates, "_STALE_S", 0.0)
     async with usual(language_cache, templates=10 * 2**20) as lab:
         sandbox: Any = lab.sandbox
         for name in ("bash", "perl", "python", "perl", "python", "perl", "lua", "perl", "lua"):
             await hello(lab, name)
             await standing(lab)
-            assert sum(size for _, size in sandbox._host.templates.sizes) <= 10 * 2**20
-        kept = [Path(template.argv[0]).name for template, _ in sandbox._host.templates.sizes]
-        assert kept[-1].startswith("lua")
-        assert not any(each.startswith("bash") for each in kept)
+            assert sandbox._host.templates.bytes <= 10 * 2**20
+        names = [Path(template.argv[0]).name for _, template in sandbox._host.templates._kept]
+        assert names[-1].startswith("lua")
+        assert not any(name.startswith("bash") for name in names)
+
+
+async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_cache: Path) -> None:
+    """Slots that made templates in turn would start an interpreter for each program."""
+    async with usual(language_cache, templates=4 * 2**20) as lab:
+        sandbox: Any = lab.sandbox
+        for _ in range(2):
+            await hello(lab, "perl")
+            await standing(lab)
+        for _ in range(3):
+            await hello(lab, "python")
+            await hello(lab, "perl")
+            await standing(lab)
+        names = [Path(template.argv[0]).name for _, template in sandbox._host.templates._kept]
+        assert names == ["perl"]
 
 
 async def test_without_memory_for_templates_there_is_none(language_cache: Path) -> None:

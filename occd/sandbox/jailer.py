@@ -75,8 +75,12 @@ class Jailer:
 
     def warm(self, template: Template) -> None:
         """Have a template made for later runs, if there is none yet."""
-        if template not in self._warm and self._host.templates.wanted(template):
-            self._warm[template] = self._make(template)
+        if template not in self._warm and self._host.templates.may_begin(self, template):
+            try:
+                self._warm[template] = self._make(template)
+            except BaseException:
+                self._host.templates.forget(self, template)
+                raise
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""

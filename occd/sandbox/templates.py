@@ -23,6 +23,7 @@ log = structlog.get_logger()
 _EXTRA = 2**20
 """Bytes that a template takes beside the memory of its interpreter."""
 _AGAIN_S = 600.0
+_STALE_S = 10.0
 _STACK = 2**30
 """As in `sandbox/init/warm.c`: the room for the stack that a copy has."""
 
@@ -48,19 +49,38 @@ def template_of(language: Language, versions: Sequence[Installed], run: Run) -> 
     return Template(tuple(run.argv), tuple(environment(run)), file)
 
 
+@dataclass(slots=True)
+class _Kept:
+    size: int
+    used_at: float
+
+
 class Templates:
     """What is known of the templates of all slots, and how much memory they take."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._sizes: dict[tuple[Holder, Template], int] = {}
-        """In bytes. The template that was used last is the last."""
+        self._kept: dict[tuple[Holder, Template], _Kept] = {}
+        """The one that was used last is the last."""
+        self._sizes: dict[Template, int] = {}
+        """In bytes, as they were found."""
         self._failed_at: dict[Template, float] = {}
 
-    def wanted(self, template: Template) -> bool:
-        """Whether it may be made. One that failed may be tried again after ten minutes."""
-        failed_at = self._failed_at.get(template, -inf)
-        return self._bytes_max > 0 and trio.current_time() > failed_at + _AGAIN_S
+    def may_begin(self, holder: "Holder", template: Template) -> bool:
+        """Whether it may be made, and is counted from now on. One that failed may be tried again after ten
+        minutes. Where there is no room, it takes the place of one that was not used for long: else many slots
+        would make templates in turn, which costs more than they give."""
+        now = trio.current_time()
+        size = self._sizes.get(template, _EXTRA)
+        stale = (now - kept.used_at for kept in self._kept.values())
+        may = (
+            now > self._failed_at.get(template, -inf) + _AGAIN_S
+            and size <= self._bytes_max
+            and (self.bytes + size <= self._bytes_max or next(stale, 0) > _STALE_S)
+        )
+        if may:
+            self._kept[holder, template] = _Kept(size, now)
+        return may
 
     def failed(self, template: Template, reason: str) -> None:
         """Its programs start as others for a while."""
@@ -70,33 +90,32 @@ class Templates:
     def use(self, holder: "Holder", template: Template, resident: int) -> None:
         """A program gets a copy of it. It has `resident` bytes, and so has the copy that stands ready."""
         metrics.COPIES.inc()
-        self._sizes.pop((holder, template), None)
-        size = self._sizes[holder, template] = 2 * resident + _EXTRA
+        size = self._sizes[template] = 2 * resident + _EXTRA
+        self._kept.pop((holder, template), None)
+        self._kept[holder, template] = _Kept(size, trio.current_time())
         if size > self._bytes_max:
             self.failed(template, f"it takes {size} bytes, and sandbox.templates is less")
         self._tell()
 
     def forget(self, holder: "Holder", template: Template) -> None:
-        self._sizes.pop((holder, template), None)
+        self._kept.pop((holder, template), None)
         self._tell()
-
-    def _tell(self) -> None:
-        metrics.TEMPLATES.set(len(self._sizes))
-        metrics.TEMPLATE_BYTES.set(sum(self._sizes.values()))
 
     async def reduce(self) -> None:
         """End those that were not used for the longest time, until the others keep within the bound."""
-        surplus = sum(self._sizes.values()) - self._bytes_max
-        for (holder, template), size in tuple(self._sizes.items()):
-            if surplus <= 0:
+        for (holder, template), _ in tuple(self._kept.items()):
+            if self.bytes <= self._bytes_max:
                 break
-            surplus -= size
             await holder.cool(template)
 
     @property
-    def sizes(self) -> Sequence[tuple[Template, int]]:
-        """The bytes of each."""
-        return [(template, size) for (_, template), size in self._sizes.items()]
+    def bytes(self) -> int:
+        """Of all together."""
+        return sum(kept.size for kept in self._kept.values())
+
+    def _tell(self) -> None:
+        metrics.TEMPLATES.set(len(self._kept))
+        metrics.TEMPLATE_BYTES.set(self.bytes)
 
 
 class Holder(Protocol):
