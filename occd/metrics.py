@@ -102,6 +102,9 @@ SLOTS = _gauge("occd_slots", "Slots of this node")
 SLOTS_USED = _gauge("occd_slots_used", "Slots of this node that have a submission")
 SEATS = _gauge("occd_seats", "Seats of this node")
 SEATS_USED = _gauge("occd_seats_used", "Seats of this node that are taken")
+COPIES = _counter("occd_copies_total", "Programs that began as copies of a template")
+TEMPLATES = _gauge("occd_templates", "Templates: interpreters that have started already")
+TEMPLATE_BYTES = _gauge("occd_template_bytes", "The memory of all templates")
 JAILS_FIT = _gauge("occd_jails_fit", "1 while jails start on this node, else 0")
 
 # Events

@@ -39,7 +39,7 @@ async def test_what_nsjail_logs_never_stops_it_and_its_last_lines_are_kept(
         logged = 0
         while logged < 4 * PIPE_BYTES:  # by two launchers
             assert (await run_in(cell, ["/bin/true"])).succeeded
-            launcher, _ = cell._jailer._idle[-1]  # type: ignore[attr-defined]
+            launcher = cell._jailer._idle[-1].launcher  # type: ignore[attr-defined]
             await launcher.ready()
             said = launcher.said()
             assert 2048 < len(said) <= 4096 + len(": ")
@@ -175,8 +175,8 @@ async def test_a_group_is_removed_and_the_next_one_made_beside_the_next_run(lab:
     for number in range(1, 4):
         assert (await lab.python("")).succeeded
         (jailer,) = sandbox._idle
-        ((_, place),) = jailer._idle
-        await place.cleared()
+        for ready in (*jailer._idle, *jailer._warm.values()):
+            await ready.place.cleared()
         for names in groups(jailer.slot.name):  # that of this run may be there, without processes
             assert names - {f"{number}"} == {f"{number + 1}"}
         assert len(jailer.groups) <= 1

@@ -311,8 +311,8 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         assert (await run_in(cell, ["/bin/true"])).succeeded
         (init,) = await standing_inits()
         os.kill(init, signal.SIGSTOP)
-        ((launcher, _),) = cell._jailer._idle  # type: ignore[attr-defined]
-        os.write(launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
+        (ready,) = cell._jailer._idle  # type: ignore[attr-defined]
+        os.write(ready.launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
         for pid in (*nsjails(), init):
             await kill(pid)
         assert (await run_in(cell, ["/bin/true"])).succeeded
