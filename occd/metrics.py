@@ -102,6 +102,11 @@ SLOTS = _gauge("occd_slots", "Slots of this node")
 SLOTS_USED = _gauge("occd_slots_used", "Slots of this node that have a submission")
 SEATS = _gauge("occd_seats", "Seats of this node")
 SEATS_USED = _gauge("occd_seats_used", "Seats of this node that are taken")
+CACHE_HITS = _counter("occd_cache_hits_total", "Programs that need not be compiled again")
+CACHE_MISSES = _counter(
+    "occd_cache_misses_total", "Programs that were to be compiled, and might be kept"
+)
+CACHE_BYTES = _gauge("occd_cache_bytes", "Bytes of the compiled programs that this node keeps")
 JAILS_FIT = _gauge("occd_jails_fit", "1 while jails start on this node, else 0")
 
 # Events
