@@ -17,7 +17,7 @@ LOCKED := $(PIP) install $(EXACTLY)
 
 .PHONY: run setup dev test test-all lint lock release bench bench-page bench-cluster chaos screenshots binary images web clean
 
-$(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/*) sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
+$(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/* sandbox/hold/*) sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
 	@$(PIP) show pip > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV) # also where this was cut off before
 	@echo "occd: setting up in $(VENV) (once) ..."

@@ -27,7 +27,7 @@ CLIENTS = (1, 2, 8, 32)
 async def bare(binary: str, file: str) -> None:
     read, write = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    process = Process([binary, file], {0: null, 1: write, 2: null})
+    process = Process([binary, file], {}, {0: null, 1: write, 2: null})
     os.close(write)
     os.close(null)
     async with trio.lowlevel.FdStream(read) as stdout:

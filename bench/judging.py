@@ -23,7 +23,7 @@ BOUND_MS = 5.0
 async def bare(program: str, number: int) -> None:
     ends = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
     (stdin, ours), (out, stdout), (err, stderr) = ends
-    process = Process([program], {0: stdin, 1: stdout, 2: stderr})
+    process = Process([program], {}, {0: stdin, 1: stdout, 2: stderr})
     for fd in (stdin, stdout, stderr):
         os.close(fd)
     async with trio.lowlevel.FdStream(ours) as stream:

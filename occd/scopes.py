@@ -42,7 +42,8 @@ async def beside(meanwhile: Callable[[], Awaitable[object]], do: Callable[[], Aw
 @asynccontextmanager
 async def thread_beside(work: Callable[[], object]) -> AsyncIterator[None]:
     """Do `work` in a thread while the body goes on, and wait for both. The thread counts for no limiter, and
-    no task is made for it. Raises what `work` raises, unless the body raises."""
+    no task is made for it. Where no thread can be started, the body waits for `work`. Raises what `work`
+    raises, unless the body raises."""
     ended = trio.Event()
     failed: list[Exception] = []
     ours = trio.lowlevel.current_trio_token()
@@ -53,7 +54,11 @@ async def thread_beside(work: Callable[[], object]) -> AsyncIterator[None]:
         except Exception as error:
             failed.append(error)
 
-    trio.lowlevel.start_thread_soon(try_it, lambda _: ours.run_sync_soon(ended.set))
+    try:
+        trio.lowlevel.start_thread_soon(try_it, lambda _: ours.run_sync_soon(ended.set))
+    except RuntimeError:
+        try_it()
+        ended.set()
     try:
         yield
     finally:

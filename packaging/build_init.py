@@ -26,9 +26,14 @@ class InitBuildHook(BuildHookInterface[Any]):
             return
         sandbox = Path(self.root) / "sandbox"
         init, live = sandbox / "bin/occd-init", sandbox / "shown/live"
+        defer, hold = sandbox / "bin/defer.so", sandbox / "shown/hold/hold.so"
         try:
             _compile_init(sandbox / "init", init)
             _compile_live(sandbox / "live/live.c", live)
+            _compile_library(defer, sandbox / "hold/defer.c")
+            _compile_library(
+                hold, *(sandbox / name for name in ("hold/hold.c", "init/begin.c", "init/drop.c"))
+            )
         except (OSError, subprocess.CalledProcessError) as error:
             raise SystemExit(
                 f"occd: cannot compile: {error}. It needs a C compiler and the "
@@ -37,7 +42,7 @@ class InitBuildHook(BuildHookInterface[Any]):
         _tell_python(live / "python")
         build_data["tag"] = f"py3-none-linux_{platform.machine()}"
         build_data["pure_python"] = False
-        made = [init, live / "liblive.a", live / "live.so", live / "python/lib"]
+        made = [init, defer, hold, live / "liblive.a", live / "live.so", live / "python/lib"]
         build_data["artifacts"] += [f"/{path.relative_to(self.root)}" for path in made]
 
     def _record_commit(self, build_data: dict[str, Any]) -> None:
@@ -64,6 +69,13 @@ def _compile_init(folder: Path, target: Path) -> None:
     flags = ["-std=c11", "-O2", "-static", "-s", *_WARNINGS]
     sources = sorted(folder.glob("*.c"))
     subprocess.run([_COMPILER, *flags, "-o", target, *sources], check=True)
+
+
+def _compile_library(target: Path, *sources: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    flags = ["-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-s", *_WARNINGS]
+    subprocess.run([_COMPILER, *flags, "-o", target, *sources], check=True)
+    target.chmod(0o644)
 
 
 def _compile_live(source: Path, folder: Path) -> None:

@@ -24,13 +24,27 @@ import occd.sandbox.host
 import occd.sandbox.nsjail
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.images import FOLDER
-from occd.sandbox import Sandbox, open_sandbox
+from occd.languages import Installed, Language
+from occd.sandbox import Run, Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
+from occd.sandbox.jailer import Jailer, Ready
 from occd.sandbox.probe import probe, why_untraced
+from occd.sandbox.program import environment
+from occd.sandbox.templates import Template
 
-Place = Literal["nsjail", "nsjail-user", "nsjail-container", "docker", "gvisor", "nsjail-sampled"]
-"""nsjail: as root. nsjail-user: as a normal user. nsjail-container: in a container without any privilege.
-docker: with runc. gvisor: Docker with runsc. nsjail-sampled: as root, without control groups."""
+Place = Literal[
+    "nsjail",
+    "nsjail-forked",
+    "nsjail-user",
+    "nsjail-container",
+    "docker",
+    "gvisor",
+    "nsjail-sampled",
+]
+"""nsjail: as root, each program with an interpreter of its own. nsjail-forked: as root, with copies of
+templates wherever a template can serve. nsjail-user: as a normal user. nsjail-container: in a container
+without any privilege. docker: with runc. gvisor: Docker with runsc. nsjail-sampled: as root, without control
+groups."""
 
 PLACES: tuple[Place, ...] = get_args(Place)[:-1]
 """Of the printed table."""
@@ -156,6 +170,13 @@ async def opened(
     if place not in _RUNTIMES:
         async with AsyncExitStack() as held:
             patch = held.enter_context(pytest.MonkeyPatch.context())
+            if place == "nsjail-forked":
+                patch.setattr(occd.sandbox.nsjail, "template_of", _lenient_template_of)
+                patch.setattr(Jailer, "_take_warm", _take_in_any_case)
+            else:
+                config = config.model_copy(
+                    update={"sandbox": config.sandbox.model_copy(update={"templates": 0})}
+                )
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
             with pytest.MonkeyPatch.context() as found_out:
@@ -185,6 +206,32 @@ async def opened(
     finally:
         with trio.move_on_after(_GONE_S, shield=True):
             await client.close()
+
+
+def _lenient_template_of(
+    language: Language, versions: Sequence[Installed], run: Run
+) -> Template | None:
+    """Also for the suites' environments and limits."""
+    known = any(each.binary == run.argv[0] for each in versions)
+    if not language.warm or run.tty or run.trace or not known:
+        return None
+    if run.argv[-1] != language.file_name:
+        return None
+    return Template(tuple(run.argv), tuple(environment(run)), language.file_name)
+
+
+_take_warm = Jailer._take_warm
+
+
+async def _take_in_any_case(jailer: Jailer, template: Template) -> Ready | None:
+    """A copy of a template, also for the first program."""
+    jailer.warm(template)
+    if jailer._warm[template].lent:
+        return None
+    await jailer._warm[template].launcher.ready()
+    ready = await _take_warm(jailer, template)
+    assert ready, "the template does not start"
+    return ready
 
 
 _KNOWN: dict[tuple[Place, str], Any] = {}

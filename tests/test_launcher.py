@@ -39,7 +39,7 @@ async def test_what_nsjail_logs_never_stops_it_and_its_last_lines_are_kept(
         logged = 0
         while logged < 4 * PIPE_BYTES:  # by two launchers
             assert (await run_in(cell, ["/bin/true"])).succeeded
-            launcher, _ = cell._jailer._idle[-1]  # type: ignore[attr-defined]
+            launcher = cell._jailer._idle[-1].launcher  # type: ignore[attr-defined]
             await launcher.ready()
             said = launcher.said()
             assert 2048 < len(said) <= 4096 + len(": ")

@@ -33,7 +33,6 @@ from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Stream
 from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
-from occd.sandbox.box import Place
 from occd.sandbox.doctor import examine
 from occd.sandbox.program import _ANSWER_S
 
@@ -312,8 +311,8 @@ async def test_an_idle_nsjail_that_ended_with_its_mail_unread_costs_no_attempt(l
         assert (await run_in(cell, ["/bin/true"])).succeeded
         (init,) = await standing_inits()
         os.kill(init, signal.SIGSTOP)
-        ((launcher, _),) = cell._jailer._idle  # type: ignore[attr-defined]
-        os.write(launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
+        (ready,) = cell._jailer._idle  # type: ignore[attr-defined]
+        os.write(ready.launcher._control.fileno(), bytes([signal.SIGTERM]))  # a late one
         for pid in (*nsjails(), init):
             await kill(pid)
         assert (await run_in(cell, ["/bin/true"])).succeeded
@@ -401,10 +400,7 @@ async def test_only_a_small_tree_is_copied_without_a_thread(
     started, run_sync = [], trio.to_thread.run_sync
 
     async def counting(work: Any, *args: Any, **options: Any) -> Any:
-        if (
-            getattr(work, "__func__", None) is not Place.clear
-        ):  # each run has one for the box before
-            started.append(work)
+        started.append(work)
         return await run_sync(work, *args, **options)
 
     async with lab.cell() as cell:
@@ -431,10 +427,7 @@ async def test_a_tree_is_not_taken_for_small_because_a_file_of_the_run_stood_in_
     started, run_sync = [], trio.to_thread.run_sync
 
     async def counting(work: Any, *args: Any, **options: Any) -> Any:
-        if (
-            getattr(work, "__func__", None) is not Place.clear
-        ):  # each run has one for the box before
-            started.append(work)
+        started.append(work)
         return await run_sync(work, *args, **options)
 
     async with lab.cell() as cell:

@@ -1,6 +1,7 @@
 """A thread beside the body of a block."""
 
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -32,22 +33,22 @@ async def test_the_thread_works_beside_the_body_though_others_have_all_threads()
 
 
 async def test_the_block_ends_after_its_thread_though_it_is_cancelled() -> None:
-    release, ended = threading.Event(), []
+    release, scope, ended = threading.Event(), trio.CancelScope(), []
 
-    def work() -> None:
-        release.wait(PATIENCE_S)
+    async def block() -> None:
+        with scope:
+            async with thread_beside(partial(release.wait, PATIENCE_S)):
+                await trio.sleep_forever()
         ended.append(True)
 
     async with trio.open_nursery() as nursery:
-
-        async def block() -> None:
-            async with thread_beside(work):
-                nursery.cancel_scope.cancel()
-                trio.lowlevel.current_trio_token().run_sync_soon(release.set)
-                await trio.sleep_forever()
-
         nursery.start_soon(block)
-    assert ended == [True]
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        before = list(ended)
+        release.set()
+    assert (before, ended) == ([], [True])
 
 
 async def test_an_error_of_the_thread_is_raised() -> None:
@@ -66,3 +67,18 @@ async def test_an_error_of_the_body_goes_before_the_threads() -> None:
     with pytest.raises(KeyError):
         async with thread_beside(work):
             raise KeyError
+
+
+async def test_the_work_is_done_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each run would need a thread more than the machine may let us have."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")  # Python's own
+
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", refuse)
+    did: list[str] = []
+    async with thread_beside(partial(did.append, "work")):
+        did.append("body")
+    assert did == ["work", "body"]

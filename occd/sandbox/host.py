@@ -22,9 +22,11 @@ from occd.sandbox.box import INODES, SAFE
 from occd.sandbox.cgroup import Cgroups, find_cgroups
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD
+from occd.sandbox.rootfs import BARE_PROC
 from occd.sandbox.roots import Root, open_roots
 from occd.sandbox.seccomp import for_nsjail
 from occd.sandbox.slots import Slot, host_folder, lease
+from occd.sandbox.templates import Template, Templates
 from occd.sandbox.waits import Waits
 
 _USER = 1000  # inside
@@ -45,24 +47,44 @@ class Host:
     cgroups: Cgroups | None
     interactive: Cgroups | None
     """The place of the groups of interactive programs."""
+    templates: Templates
 
     @property
     def tether(self) -> str:
         return str(data_folder("sandbox") / "bin/occd-init")
 
     def jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
+        """nsjail's, for one jail after another."""
         return [
-            self.nsjail, "--mode", "r", "--quiet", "--log_fd", str(LOG_FD),
-            "--nice_level", str(os.nice(0)),
-            "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
-            "--chroot", str(root.path), "--cwd", "/box", *root.proc, "--bindmount", f"{box}:/box",
+            *self._argv(slot, root, "r"), *root.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", "none:/dev/pts:devpts:newinstance,max=1,ptmxmode=0666,mode=0620",  # init takes the one
-            "--seccomp_policy", str(self.workspace / _POLICY),
-            "--disable_rlimits", "--time_limit", "0",
-            "--pass_fd", str(CONTROL_FD), "--", INIT, str(CONTROL_FD),
+            "--", INIT, str(CONTROL_FD),
         ]  # fmt: skip
+
+    def template_argv(self, slot: Slot, root: Root, template: Template) -> list[str]:
+        """nsjail's, for the jail of a template (`sandbox/init/warm.c`)."""
+        variables = [word for each in template.env for word in ("--env", each)]
+        return [
+            *self._argv(slot, root, "o"), *BARE_PROC, "--keep_caps", *variables,
+            "--", INIT, "warm", str(CONTROL_FD), template.file, *template.argv,
+        ]  # fmt: skip
+
+    def _argv(self, slot: Slot, root: Root, mode: str) -> list[str]:
+        return [
+            self.nsjail, "--mode", mode, "--quiet", "--log_fd", str(LOG_FD),
+            "--nice_level", str(os.nice(0)),
+            "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
+            "--chroot", str(root.path), "--cwd", "/box",
+            "--seccomp_policy", str(self.workspace / _POLICY),
+            "--disable_rlimits", "--time_limit", "0", "--pass_fd", str(CONTROL_FD),
+        ]  # fmt: skip
+
+    @property
+    def deferring(self) -> dict[str, str]:
+        """nsjail's environment, so that it does not load its policy (`sandbox/hold/defer.c`)."""
+        return {"LD_PRELOAD": str(data_folder("sandbox") / "bin/defer.so")}
 
 
 @contextmanager
@@ -98,6 +120,7 @@ def open_host(config: Config) -> Iterator[Host]:
             waits=Waits(),
             cgroups=cgroups,
             interactive=interactive,
+            templates=Templates(config.sandbox.templates),
         )
 
 

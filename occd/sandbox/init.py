@@ -14,7 +14,7 @@ from occd.sandbox import Idle
 
 INIT = "/.occd-init"
 """Its path for programs."""
-_HELLO = struct.Struct("=B7xQ")
+_HELLO = struct.Struct("=B7xQQ")
 _GO = struct.Struct("=Q10I9Q")
 _ORDER = struct.Struct("=cB6xQQ")
 _ANSWER = struct.Struct("=B3xi")
@@ -51,9 +51,11 @@ class Init(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A jail stands. `number` is what its init will answer to."""
+    """A jail stands. `number` is what its init will answer to. `resident` are the bytes of memory that its
+    program has already, which control groups do not count to the job."""
 
     number: int
+    resident: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,12 @@ def encode_go(
     tty: Terminal | None,
     *,
     traced: bool = False,
+    boxed: bool = False,
 ) -> bytes:
     """Three open files come along, unless the program gets a terminal. Behind them come `groups` open files
     of control groups, and one that tells the CPU time used in them; with none, init samples usage itself. The
-    last one, when the program is `traced`, gets the trace."""
+    next one, when the program is `traced`, gets the trace. The last one, when it is `boxed`, is the mount
+    that the jail shows as its box."""
     head = _GO.pack(
         number,
         len(argv),
@@ -123,7 +127,8 @@ def encode_go(
         os.cpu_count() or 1,
         int(traced),
         *((tty.rows, tty.cols) if tty else (0, 0)),
-        *(0, 0),  # for the relay to set
+        0,  # for the relay to set
+        int(boxed),
         limits.file_size,
         limits.open_files,
         limits.processes + 1 + int(traced),  # init itself, and the tracer
@@ -169,7 +174,7 @@ def _nanoseconds(seconds: float | None) -> int:
 def decode(message: bytes) -> Hello | Master | Answer | End | None:
     """None says that the program could not be started, through no fault of its own."""
     if message[:1] == b"R":
-        return Hello(_HELLO.unpack(message)[1])
+        return Hello(*_HELLO.unpack(message)[1:])
     if message[:1] == b"M":
         return Master()
     if message[:1] == b"W":

@@ -8,6 +8,7 @@ occd dies, init sees the socket close and exits, and the kernel kills the other 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import replace
 
 import trio
 
@@ -27,10 +28,11 @@ async def run_in_jail(
     uid: int,
     run: Run,
     group: Group | None,
+    box: int | None,
     task_status: trio.TaskStatus[Running],
 ) -> tuple[Outcome, Traced | None]:
     """Run a program in the jail that stands ready. After the return no process of the program is left.
-    `uid` is the host's id of the jail's user.
+    `uid` is the host's id of the jail's user, `box` an open mount for a jail that shows no box yet.
 
     Raises SandboxFailed when the program could not be started or does not end.
     """
@@ -45,6 +47,7 @@ async def run_in_jail(
             groups = theirs.enter_context(group.joinable()) if group else []
             cpu_time = [theirs.enter_context(group.cpu_time_file())] if group else []
             trace = [ours.enter_context(_memory())] if run.trace else []
+            boxes = [] if box is None else [box]
             message = encode_go(
                 launcher.jail.number,
                 run.argv,
@@ -54,8 +57,9 @@ async def run_in_jail(
                 len(groups),
                 run.tty,
                 traced=run.trace,
+                boxed=box is not None,
             )
-            await launcher.go(message, [*files, *groups, *cpu_time, *trace])
+            await launcher.go(message, [*files, *groups, *cpu_time, *trace, *boxes])
         window: Window | None = None
         if run.tty:
             terminal = await launcher.terminal()
@@ -63,6 +67,8 @@ async def run_in_jail(
             stdin, streams = Keyboard(terminal, window), {"stdout": terminal}
         started = _Started(launcher, group, stdin, streams, window)
         outcome = await supervise(run, started, task_status)
+        if group:  # which does not count what a template's copy began with
+            outcome = replace(outcome, memory=outcome.memory + launcher.jail.resident)
         launcher.close_terminal()
         end = started.ended.traced if started.ended else None
         return outcome, Traced(end, os.pread(trace[0], TRACE_BYTES, 0)) if end else None

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -14,15 +15,30 @@ from occd.sandbox.group import Group, remove
 from occd.sandbox.host import Host
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.slots import Slot
+from occd.sandbox.templates import Template
 
 log = structlog.get_logger()
 
-_END_S = 30.0
+END_S = 30.0
+"""The time for a launcher to end after an error."""
+_FORKED_S = 0.5
+"""The time for a template to make its next jail. Then the program starts as others do."""
+
+
+@dataclass(eq=False, slots=True)
+class Ready:
+    """A launcher and the place of the boxes of its jails. `template` is what it forks, if it does."""
+
+    launcher: Launcher
+    place: Place
+    template: Template | None
+    lent: bool = False
+    ended: bool = False
 
 
 class Jailer:
-    """A slot with its launchers: one, or several for a cell with many runs. Their jails show the root of this
-    name."""
+    """A slot with its launchers: one, or several for a cell with many runs, and one for each template. Their
+    jails show the root of this name."""
 
     def __init__(self, host: Host, slot: Slot, root: str) -> None:
         self._host = host
@@ -31,51 +47,97 @@ class Jailer:
         self._shares: dict[Cgroups, str | None] = {}
         self.folder = host.workspace / slot.name
         self.folder.mkdir(mode=0o711)
-        self._idle: deque[tuple[Launcher, Place]] = deque()
+        self._idle: deque[Ready] = deque()
         """The launcher that ended its run first is the first: its next jail is the likeliest to stand."""
+        self._warm: dict[Template, Ready] = {}
+        """Also those that are starting, and those that are lent."""
         self.groups: set[Group] = set()
         """Those that were made and are not removed yet."""
-        self._ending: list[tuple[Launcher, Place]] = []
+        self._ending: list[Ready] = []
         self._made = 0
 
     @asynccontextmanager
-    async def launcher(self) -> AsyncIterator[tuple[Launcher, Place]]:
-        """A launcher whose jail stands ready, with an empty box at its place. The launcher is kept for the
-        next run, unless an error occurs."""
-        if not (idle := await self._take()):
-            idle = self._make()
-        launcher, place = idle
+    async def launcher(self, template: Template | None) -> AsyncIterator[Ready]:
+        """A launcher whose jail stands ready, with an empty box at its place: that of `template` if it has
+        started and is not lent. The launcher is kept for the next run, unless an error occurs."""
+        ready = template and await self._take_warm(template)
+        ready = ready or await self._take() or self._make(None)
         try:
-            await launcher.ready()
-            yield launcher, place
+            await ready.launcher.ready()
+            yield ready
         except BaseException:
-            with trio.move_on_after(_END_S, shield=True):
-                await self._end(launcher, place)
+            with trio.move_on_after(END_S, shield=True):
+                await self.end(ready)
             raise
-        self._idle.append((launcher, place))
+        ready.lent = False
+        if not ready.template:
+            self._idle.append(ready)
 
-    async def _take(self) -> tuple[Launcher, Place] | None:
+    def warm(self, template: Template) -> None:
+        """Have a template made for later runs, if there is none yet."""
+        if template not in self._warm and self._host.templates.may_begin(self, template):
+            try:
+                self._warm[template] = self._make(template)
+            except BaseException:
+                self._host.templates.forget(self, template)
+                raise
+
+    async def cool(self, template: Template) -> None:
+        """End a template that is not lent."""
+        if (ready := self._warm.get(template)) and not ready.lent:
+            await self.end(ready)
+
+    async def _take_warm(self, template: Template) -> Ready | None:
+        ready = self._warm.get(template)
+        if not ready or ready.lent:
+            return None
+        new = not ready.launcher.stood
+        if new and not ready.launcher.has_news:
+            return None  # its interpreter is still starting
+        ready.lent = True
+        try:
+            with trio.fail_after(_FORKED_S):
+                await ready.launcher.ready()
+            if ready.launcher.lives:
+                self._host.templates.use(self, template, ready.launcher.jail.resident)
+                return ready
+            error = ready.launcher.said()
+        except trio.Cancelled:
+            ready.lent = False
+            raise
+        except trio.TooSlowError:
+            error = f"it made no jail within {_FORKED_S:g} s"
+        except SandboxFailed as failed:
+            error = str(failed)
+        if new:
+            self._host.templates.failed(template, error)
+        else:
+            log.warning("a template had ended", slot=self.slot.name, error=error)
+        await self.end(ready)
+        return None
+
+    async def _take(self) -> Ready | None:
         """An idle launcher that lives. Removes the launchers that somebody killed meanwhile."""
         while self._idle:
-            launcher, place = self._idle.popleft()
+            ready = self._idle.popleft()
             try:
-                await launcher.ready()
-                if launcher.lives:
-                    return launcher, place
-                error = launcher.said()
+                await ready.launcher.ready()
+                if ready.launcher.lives:
+                    return ready
+                error = ready.launcher.said()
             except trio.Cancelled:
-                self._idle.appendleft((launcher, place))
+                self._idle.appendleft(ready)
                 raise
             except SandboxFailed as failed:
                 error = str(failed)
             log.warning("an idle nsjail had ended", slot=self.slot.name, error=error)
-            await self._end(launcher, place)
+            await self.end(ready)
         return None
 
     def prepare(self) -> None:
         """Have a jail made that a later run will take, while other runs go."""
         if not self._idle:
-            self._idle.append(self._make())
+            self._idle.append(self._make(None))
 
     def share(self, place: Cgroups) -> str | None:
         """The group in which the runs of this slot share the processors, where this needs a group."""
@@ -84,9 +146,9 @@ class Jailer:
         return self._shares[place]
 
     async def reduce(self, number: int) -> None:
-        """Keep at most `number` launchers."""
+        """Keep at most `number` launchers beside the templates."""
         while len(self._idle) > number:
-            await self._end(*self._idle.pop())
+            await self.end(self._idle.pop())
 
     @property
     def clear(self) -> bool:
@@ -98,10 +160,12 @@ class Jailer:
         it is left. Raises SandboxFailed or OSError when something cannot be removed; it may be tried
         again."""
         await self.reduce(0)
-        for launcher, place in tuple(self._ending):
-            await launcher.close()
-            place.close()
-            self._ending.remove((launcher, place))
+        for ready in tuple(self._warm.values()):
+            await self.end(ready)
+        for ready in tuple(self._ending):
+            await ready.launcher.close()
+            ready.place.close()
+            self._ending.remove(ready)
         for group in tuple(self.groups):
             await group.remove()
             self.groups.remove(group)
@@ -109,26 +173,38 @@ class Jailer:
         self.folder.rmdir()
         self.slot.release()
 
-    def _make(self) -> tuple[Launcher, Place]:
+    def _make(self, template: Template | None) -> Ready:
         self._made += 1
-        unprivileged = self._host.user.uid != 0
-        path = self.folder / f"box{self._made}"
-        place = Place(path, self.slot.uid, unprivileged=unprivileged)
+        host, root = self._host, self._host.roots[self.root]
+        place = Place(
+            self.folder / f"box{self._made}", self.slot.uid, unprivileged=host.user.uid != 0
+        )
         try:
             place.lay_empty()
-            argv = self._host.jail_argv(self.slot, place.path, self._host.roots[self.root])
-            return Launcher(argv, self._host.tether, self.slot.uid, self._host.waits), place
+            if template:
+                argv, env = host.template_argv(self.slot, root, template), host.deferring
+            else:
+                argv, env = host.jail_argv(self.slot, place.path, root), {}
+            return Ready(
+                Launcher(argv, env, host.tether, self.slot.uid, host.waits), place, template
+            )
         except BaseException:
             place.close()
             raise
 
-    async def _end(self, launcher: Launcher, place: Place) -> None:
-        """End a launcher, or leave this to `close`."""
-        self._ending.append((launcher, place))
+    async def end(self, ready: Ready) -> None:
+        """End a launcher, or leave this to `close`. It may have been ended before."""
+        if ready.ended:
+            return
+        ready.ended = True
+        if ready.template:
+            del self._warm[ready.template]
+            self._host.templates.forget(self, ready.template)
+        self._ending.append(ready)
         try:
-            await launcher.close()
-            place.close()
+            await ready.launcher.close()
+            ready.place.close()
         except (OSError, SandboxFailed) as error:
             log.warning("a launcher does not end", slot=self.slot.name, reason=str(error))
             return
-        self._ending.remove((launcher, place))
+        self._ending.remove(ready)

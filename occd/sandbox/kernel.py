@@ -19,7 +19,8 @@ MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 32, 4096, 8192, 16384, 1 << 19
 _MNT_DETACH = 2
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 
-_OPENAT2 = 437
+_OPEN_TREE, _OPENAT2 = 428, 437
+_AT_FDCWD, _OPEN_TREE_CLONE = -100, 1
 _HOW = struct.Struct("=QQQ")
 _OPENINGS = 10_000
 """Where a link leads through `..`, the kernel gives up (EAGAIN) when anything on the machine is renamed or
@@ -71,6 +72,16 @@ def moved(source: str, target: str) -> bool:
             raise
         return False
     return True
+
+
+def detached(source: str) -> int:
+    """An open mount that shows what `source` shows, and lies at no place. Whoever has it can mount it in a
+    mount namespace of its own."""
+    opened: int = _libc.syscall(
+        _OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC
+    )
+    _check(min(opened, 0), f"open the mount {source}")
+    return opened
 
 
 def bind(source: str, target: str, flags: int) -> None:

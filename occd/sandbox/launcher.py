@@ -18,14 +18,14 @@ import signal
 import socket
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 import trio
 
 from occd.errors import SandboxFailed
 from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, Master, decode
-from occd.sandbox.spawn import Process, ended
+from occd.sandbox.spawn import Process, ended, readable
 from occd.sandbox.waits import Waits
 
 CONTROL_FD, LOG_FD = 3, 4
@@ -46,9 +46,10 @@ _KEPT = 4096
 class Jail:
     """A jail that nsjail has made. A signal or kill through this object reaches no other jail."""
 
-    def __init__(self, number: int, pid: int, control: socket.socket) -> None:
-        """`number` is the number in init's hello, `pid` is init's, `control` is our end of its socket."""
-        self.number = number
+    def __init__(self, hello: Hello, pid: int, control: socket.socket) -> None:
+        """`pid` is init's, `control` is our end of its socket."""
+        self.number = hello.number
+        self.resident = hello.resident
         self._control = control
         self._pidfd = _open_pidfd(pid)
         self._over = False
@@ -100,8 +101,15 @@ def _open_pidfd(pid: int) -> int | None:
 class Launcher:
     """One nsjail and its latest jail."""
 
-    def __init__(self, argv: Sequence[str], tether: str, uid: int, waits: Waits) -> None:
-        """`argv` is nsjail's; `tether` is the path of occd-init on this machine; the kernel
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        tether: str,
+        uid: int,
+        waits: Waits,
+    ) -> None:
+        """`argv` and `env` are nsjail's; `tether` is the path of occd-init on this machine; the kernel
         counts to `uid` the things that it keeps for programs."""
         with ExitStack() as theirs, ExitStack() as ours:
             control, inits = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -125,6 +133,7 @@ class Launcher:
             self._patience_s = _END_TIMEOUT_S
             self._process = Process(
                 [tether, "tether", str(os.getpid()), str(uid), *argv],
+                env,
                 {0: null, 1: log, 2: log, CONTROL_FD: inits.fileno(), LOG_FD: log},
             )
             ours.callback(self._process.close)
@@ -144,6 +153,16 @@ class Launcher:
             f"no jail became ready within {_SETUP_TIMEOUT_S:.0f} s: the machine is overloaded, "
             f"or its kernel is stuck{self.said()}"
         )
+
+    @property
+    def stood(self) -> bool:
+        """Whether one of its jails stood."""
+        return self._jail is not None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `ready` need not wait: a jail stands, or nsjail has ended."""
+        return self._stands or readable(self._socket.fileno())
 
     @property
     def lives(self) -> bool:
@@ -260,7 +279,7 @@ class Launcher:
                 self._jail.close()
                 self._jail = None
             pid = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
-            self._jail = Jail(message.number, pid, self._socket)
+            self._jail = Jail(message, pid, self._socket)
             self._stands = True
         elif isinstance(message, Master):
             if len(ancillary) < 2:  # the kernel leaves a file out for which we have no descriptor

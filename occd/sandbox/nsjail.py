@@ -10,9 +10,10 @@ Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A co
 before the program starts, so that the next jail can never show it.
 """
 
+import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,12 +46,12 @@ from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
 from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
-from occd.sandbox.jailer import Jailer
-from occd.sandbox.launcher import Launcher
+from occd.sandbox.jailer import END_S, Jailer, Ready
 from occd.sandbox.packed import entries_of, pack
 from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
+from occd.sandbox.templates import template_of
 from occd.sandbox.tree import BYTES_MAX, Copied, opened
 from occd.scopes import thread_beside
 
@@ -68,9 +69,19 @@ R = TypeVar("R")
 
 
 class _Cell:
-    def __init__(self, host: Host, jailer: Jailer, files: Sequence[File], box: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        jailer: Jailer,
+        language: Language,
+        versions: Sequence[Installed],
+        files: Sequence[File],
+        box: int,
+    ) -> None:
         """`box` is the size of each box in bytes."""
         self._host = host
+        self._language = language
+        self._versions = versions
         self._jailer = jailer
         self._files = files
         self._box = box
@@ -86,29 +97,38 @@ class _Cell:
         number = self._runs
         slot = self._jailer.slot
         name = f"{slot.name}-{number}"
+        template = template_of(self._language, self._versions, run)
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
-            group = await held.enter_async_context(self._group(name, run))
-            launcher, place = await held.enter_async_context(self._jailer.launcher())
-            if number >= _MANY:
+            ready = await held.enter_async_context(self._jailer.launcher(template))
+            place = ready.place
+            group = await held.enter_async_context(self._group(name, run, ready))
+            if number >= _MANY and not ready.template:
                 self._jailer.prepare()
-            await self._fill(launcher, place, run)
+            await self._fill(ready, run)
+            shown = held.enter_context(_detached(place)) if ready.template else None
             box = held.enter_context(opened(place.path)) if run.collect else None
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
             # Boxes would pile up if their unmounts waited while others have all threads.
             async with thread_beside(place.clear):
-                outcome, trace = await run_in_jail(launcher, slot.uid, run, group, task_status)
+                outcome, trace = await run_in_jail(
+                    ready.launcher, slot.uid, run, group, shown, task_status
+                )
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
             seal(kept.folder)
+        if template:
+            self._jailer.warm(template)
+            await self._host.templates.reduce()
         return Ended(outcome, kept, collected, trace)
 
-    async def _fill(self, launcher: Launcher, place: Place, run: Run) -> None:
+    async def _fill(self, ready: Ready, run: Run) -> None:
         """Fill the box of the jail that stands ready."""
+        place = ready.place
         if not run.tree:
             files = together(self._files, run.files)
             size = self._box + rules.room(len(file.content) for file in run.files)
@@ -130,7 +150,8 @@ class _Cell:
                 return
             place.renew()
         await _in_thread_if(long, place.lay_over, folder, run.files, self._box)
-        await launcher.discard()  # this jail shows the box before
+        if not ready.template:
+            await ready.launcher.discard()  # this jail shows the box before
 
     async def pack(self, tree: Tree, most: int) -> Packed | None:
         data = await trio.to_thread.run_sync(pack, tree.folder, min(most, BYTES_MAX))
@@ -144,18 +165,24 @@ class _Cell:
         return tree
 
     @asynccontextmanager
-    async def _group(self, name: str, run: Run) -> AsyncIterator[Group | None]:
+    async def _group(self, name: str, run: Run, ready: Ready) -> AsyncIterator[Group | None]:
+        """The group of a program that begins in the jail that stands ready."""
         place = self._host.interactive if run.interactive else self._host.cgroups
         if place is None:
             yield None
             return
-        limits = run.limits
+        memory = run.limits.memory - ready.launcher.jail.resident
+        limits = replace(run.limits, memory=memory)
         if run.trace:  # the tracer is one more process
             limits = replace(limits, processes=limits.processes + 1)
         group = place.create(name, limits, self._jailer.share(place))
         self._jailer.groups.add(group)
         try:
             yield group
+        except BaseException:  # no process may be left in the group
+            with trio.move_on_after(END_S, shield=True):
+                await self._jailer.end(ready)
+            raise
         finally:
             with trio.CancelScope(shield=True):  # bounded by remove() itself
                 await group.remove()
@@ -163,6 +190,16 @@ class _Cell:
 
     def close(self) -> None:
         self._trees.close()
+
+
+@contextmanager
+def _detached(place: Place) -> Iterator[int]:
+    """The box that is now at this place, for a jail that shows none."""
+    mount = kernel.detached(str(place.path))
+    try:
+        yield mount
+    finally:
+        os.close(mount)
 
 
 def _are_long(files: Sequence[File]) -> bool:
@@ -243,7 +280,14 @@ class _Nsjail:
         try:
             root = self.roots[0] if root is None else root
             jailer = self._take(root) or self._make_jailer(root)
-            cell = _Cell(self._host, jailer, language.readable(files), limits.box)
+            cell = _Cell(
+                self._host,
+                jailer,
+                language,
+                self.available.get(language.id, ()),
+                language.readable(files),
+                limits.box,
+            )
             good = False  # after an error the jailer begins anew
             try:
                 yield cell

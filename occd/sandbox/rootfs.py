@@ -19,6 +19,9 @@ from occd.shown import PLACE, put_shown
 
 _OURS = Path(PLACE)
 _NOTHING = "/.occd-empty"
+COVERED = f"{PLACE}/hold/covered"
+"""The file in which init finds what to cover in the /proc of a jail that it furnishes."""
+BARE_PROC = ["--disable_proc", "--mount", "none:/proc:proc:"]
 _EMPTY = ("proc", "tmp", "dev", "dev/shm", "dev/pts", "box", "etc", "run", "var")
 _SHOWN = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 # Read-only, so that nobody changes a device's times; one can write to a device all the same.
@@ -65,24 +68,26 @@ def build_rootfs(root: Path, source: Path) -> None:
     shutil.copyfile(data_folder("sandbox") / "bin/occd-init", init)
     init.chmod(0o755)
     put_shown(_at(root, _OURS))
+    covers = "".join(f"{path} {cover}\n" for path, cover in _covers())
+    _at(root, Path(COVERED)).write_text(covers)
 
 
 def proc_mounts(root: Path) -> list[str]:
     """nsjail's arguments for a jail's /proc. Its processes are its user's to write to, as everywhere; the
     machine's settings are read-only, and what tells of the machine alone is covered."""
+    mounts = [*BARE_PROC, "--bindmount_ro", "/proc/sys:/proc/sys"]
+    for path, cover in _covers():
+        mounts += ["--bindmount_ro", f"{root}{cover}:{path}"]
+    return mounts
+
+
+def _covers() -> Iterator[tuple[str, str]]:
+    """What a jail's /proc does not show, and what lies there instead."""
     policy = _policy()
-    mounts = [
-        "--disable_proc",
-        "--mount",
-        "none:/proc:proc:",
-        "--bindmount_ro",
-        "/proc/sys:/proc/sys",
-    ]
-    for names, cover in ((policy["proc_files"], _NOTHING), (policy["proc_folders"], "/proc")):
+    for names, cover in ((policy["proc_files"], _NOTHING), (policy["proc_folders"], "/run")):
         for name in names:
             if Path("/proc", name).exists():
-                mounts += ["--bindmount_ro", f"{root}{cover}:/proc/{name}"]
-    return mounts
+                yield f"/proc/{name}", cover
 
 
 def covered_paths() -> list[str]:

@@ -16,7 +16,7 @@ _left: "list[Process]" = []
 class Process:
     """A child of ours. `returncode` is as in `subprocess`: negative for a signal."""
 
-    def __init__(self, argv: Sequence[str], fds: Mapping[int, int]) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], fds: Mapping[int, int]) -> None:
         """`fds` maps each descriptor of the child to one of ours; it gets no other."""
         # dup2 onto itself would leave close-on-exec set, and onto a source would lose it: sources
         # are far above the few small numbers that children use.
@@ -25,7 +25,7 @@ class Process:
         self.pid = os.posix_spawn(
             argv[0],
             list(argv),
-            {},
+            env,
             file_actions=actions,
             setpgroup=0,
             setsigmask=[],
@@ -81,6 +81,10 @@ class Process:
 
 def ended(pidfd: int) -> bool:
     """Whether the process has ended."""
+    return readable(pidfd)
+
+
+def readable(file: int) -> bool:
     looking = select.poll()
-    looking.register(pidfd, select.POLLIN)
+    looking.register(file, select.POLLIN)
     return bool(looking.poll(0))

@@ -66,9 +66,11 @@
  */
 #define _GNU_SOURCE
 #include "alone.h"
+#include "begin.h"
+#include "drop.h"
 #include "find.h"
 #include "folder.h"
-#include "relay.h"
+#include "warm.h"
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -103,6 +105,7 @@ struct hello { /* all seven are mirrored by occd/sandbox/init.py */
     uint8_t type; /* 'R' */
     uint8_t pad[7];
     uint64_t number;
+    uint64_t resident; /* the memory that the program has already, which its groups do not count */
 };
 
 struct master {
@@ -131,16 +134,6 @@ struct entry { /* of a list; the name follows */
     uint32_t mode, name_size;
 };
 
-struct end {
-    uint8_t type; /* 'X', or 'F': the program could not be started, which is not its fault */
-    uint8_t limit; /* the exceeded limit: 'm' memory, 'c' CPU time, 'w' wall time, 'i' idle time; 0: none */
-    uint8_t ended; /* 1: init ended the program for this; 0: the program had ended by itself or by a signal */
-    uint8_t traced; /* 0: there was no trace; 'w': the trace is whole; else why not: 'l' it is long enough, 'n' the jail
-                     * has no Python 3, 'p' nothing may be traced here, 'd' the tracer died */
-    int32_t status; /* as from waitpid */
-    uint64_t wall_ns, cpu_ns, peak_bytes;
-};
-
 struct usage {
     uint64_t memory, cpu_ns;
     uint64_t mapped_files; /* of the process that maps most files */
@@ -167,7 +160,6 @@ struct run { /* the program that runs, and what is known of it */
     struct end end;
 };
 
-enum { STDIO = 3, FILES_MAX = STDIO + 8 };
 enum { SAMPLE_NS = 10000000, LOOK_NS = 2000000, PAUSE_NS = 1000000, REAPED_MAX = 256 };
 enum { ACTIVE_SHARE = 200, QUIET_LOOKS = 16 };
 enum { NO_PYTHON = 127, TRACER_FILES = 64 }; /* the first of what tracer_ended() knows */
@@ -179,10 +171,13 @@ static void fail(const char *what) {
     _exit(125);
 }
 
-static int control;
 static int relayed; /* occd talks to the relay, which works while we wait */
 static int master; /* of the jail's terminal; -1: the machine has no terminal left */
 static uid_t their_user; /* 0: theirs and ours are one */
+static struct { /* a process that is to become the program; 0: the program is to be started */
+    pid_t pid;
+    int gate;
+} adopted;
 
 void be_them(void) {
     static const int ours[] = {CAP_SETUID, CAP_SETGID, CAP_KILL, CAP_SETPCAP};
@@ -211,7 +206,7 @@ static void wait_for(struct pollfd *files, size_t count, const struct timespec *
 
 /* The number of files that come with the message. */
 static size_t files_of(const struct go *go) {
-    return (go->rows ? 0 : STDIO) + go->groups + (go->told ? 1 : 0) + (go->traced ? 1 : 0);
+    return (go->rows ? 0 : STDIO) + go->groups + (go->told ? 1 : 0) + (go->traced ? 1 : 0) + (go->boxed ? 1 : 0);
 }
 
 /* Waits for the job of this init: the message, its strings behind it, and the files that came with it. The first
@@ -256,27 +251,6 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Before exec: a failure here is not the program's fault. */
-static void fail_to_start(const char *what) {
-    struct end end = {.type = 'F'};
-    fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
-    write(control, &end, sizeof end) == sizeof end ? _exit(125) : _exit(126);
-}
-
-static void limit(int which, uint64_t value) {
-    struct rlimit old, new = {value, value};
-    if (getrlimit(which, &old) == 0 && old.rlim_max < value) new.rlim_cur = new.rlim_max = old.rlim_max;
-    if (setrlimit(which, &new) != 0) fail_to_start("setrlimit");
-}
-
-/* A soft limit that the program may raise: `ulimit -s unlimited` is the first line of many solutions. */
-static void begin_with(int which, uint64_t value) {
-    struct rlimit limits;
-    if (getrlimit(which, &limits) != 0) fail_to_start("getrlimit");
-    limits.rlim_cur = value < limits.rlim_max ? value : limits.rlim_max;
-    if (setrlimit(which, &limits) != 0) fail_to_start("setrlimit");
-}
-
 static int send_master(void) {
     struct master text = {.type = 'M'};
     union {
@@ -313,11 +287,6 @@ static int open_terminal(const struct go *go) {
     if (tcsetattr(theirs, TCSANOW, &settings) != 0 || ioctl(theirs, TIOCSWINSZ, &window) != 0)
         fail_to_start("cannot set up a terminal");
     return theirs;
-}
-
-static void join_groups(const struct go *go, const int *files) {
-    for (uint32_t i = 0; i < go->groups; i++)
-        if (write(files[STDIO + i], "0", 1) != 1) fail_to_start("cannot join a cgroup");
 }
 
 /* Waits until the tracer has attached, or has ended. Nobody else is in the jail who could trace this process: it may
@@ -373,14 +342,8 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     setsid();
     /* First the session, then the master: else Ctrl-C could be typed and reach nobody. */
     if (go->rows && (ioctl(files[0], TIOCSCTTY, 0) != 0 || !send_master())) fail_to_start("cannot enter a terminal");
-    join_groups(go, files);
-    limit(RLIMIT_FSIZE, go->file_size);
-    limit(RLIMIT_NOFILE, go->open_files);
-    begin_with(RLIMIT_STACK, go->stack);
     /* init is of another user, if there is one. gVisor counts this process to the user that it began with. */
-    if (!go->told) limit(RLIMIT_NPROC, go->processes - (their_user ? 2 : 0));
-    for (int fd = 0; fd < STDIO; fd++)
-        if (dup2(files[fd], fd) != fd) fail_to_start("dup2");
+    begin(go, files, their_user ? 2 : 0);
     be_them();
     if (their_user && stay_alone() != 0) fail_to_start("cannot refuse namespaces");
     environ = envp;
@@ -388,6 +351,21 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     execvp(argv[0], argv);
     fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
     _exit(errno == ENOENT ? 127 : 126);
+}
+
+/* Has the adopted process become the program. */
+static void release(const struct go *go, const int *files) {
+    size_t size = (STDIO + go->groups) * sizeof *files;
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(FILES_MAX * sizeof(int))];
+    } extra = {{.cmsg_len = CMSG_LEN(size), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&extra.aligned), files, size);
+    struct iovec from = {.iov_base = (void *)go, .iov_len = sizeof *go};
+    struct msghdr message = {
+        .msg_iov = &from, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = CMSG_SPACE(size)};
+    if (sendmsg(adopted.gate, &message, MSG_NOSIGNAL) != sizeof *go) fail_to_start("the waiting process has ended");
+    close(adopted.gate);
 }
 
 static uint64_t nanoseconds(struct timeval t) {
@@ -859,8 +837,9 @@ static struct end run(const struct go *go, int *files) {
     int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
     if (go->traced && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate) != 0) fail("socketpair");
     uint64_t started = started_ns = now_ns();
-    pid_t program = fork(), tracer = 0;
+    pid_t program = adopted.pid ? adopted.pid : fork(), tracer = 0;
     if (program < 0) fail("fork");
+    if (adopted.pid) release(go, files);
     if (program == 0) {
         signal(SIGPIPE, SIG_DFL);
         start(go, files, words, envp, gate);
@@ -1028,11 +1007,23 @@ int main(int argc, char **argv) {
         return tether(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10), argv + 4);
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
-    if (argc != 2 && argc != 3) return 125;
+    if (argc > 4 && strcmp(argv[1], "warm") == 0) return keep_warm(atoi(argv[2]), argv[3], argv + 4);
+    int adopts = argc == 7 && strcmp(argv[1], "adopt") == 0, filter = -1;
+    if (argc != 2 && argc != 3 && !adopts) return 125;
     if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
     relayed = strcmp(argv[1], "relay") == 0;
-    control = relayed ? start_relay() : atoi(argv[1]);
+    if (adopts) {
+        control = atoi(argv[2]);
+        filter = atoi(argv[3]);
+        adopted.gate = atoi(argv[4]);
+        adopted.pid = atoi(argv[5]);
+        fcntl(filter, F_SETFD, FD_CLOEXEC);
+        fcntl(adopted.gate, F_SETFD, FD_CLOEXEC);
+        furnish();
+    } else {
+        control = relayed ? start_relay() : atoi(argv[1]);
+    }
     fcntl(control, F_SETFD, FD_CLOEXEC);
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
     close(0);
@@ -1041,12 +1032,14 @@ int main(int argc, char **argv) {
     master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     end_theirs();
     signal(SIGPIPE, SIG_IGN);
-    struct hello hello = {.type = 'R'};
+    struct hello hello = {.type = 'R', .resident = adopts ? strtoull(argv[6], NULL, 10) : 0};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");
     if (write(control, &hello, sizeof hello) != sizeof hello) fail("write");
 
     int files[FILES_MAX];
     struct go *go = receive_go(hello.number, files);
+    if (go->boxed) show_box(files[files_of(go) - 1 + (go->rows ? STDIO : 0)]);
+    if (adopts && drop_privileges(filter) != 0) fail("cannot drop privileges");
     struct end end = run(go, files);
     if (write(control, &end, sizeof end) != sizeof end) return 125;
     while (relayed) wait_for(NULL, 0, NULL); /* the relay ends this process when occd needs the container no more */

@@ -11,9 +11,19 @@ struct go {
     uint32_t traced; /* 1: a file for the trace comes with this message */
     uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
     uint32_t alone; /* 1: the kernel serves this jail alone, so its account of memory is the jail's. Without `told` */
-    uint32_t pad;
+    uint32_t boxed; /* 1: the last file is a detached mount, to be the box */
     uint64_t file_size, open_files, processes, stack, memory;
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
+};
+
+struct end {
+    uint8_t type; /* 'X', or 'F': the program could not be started, which is not its fault */
+    uint8_t limit; /* the exceeded limit: 'm' memory, 'c' CPU time, 'w' wall time, 'i' idle time; 0: none */
+    uint8_t ended; /* 1: init ended the program for this; 0: the program had ended by itself or by a signal */
+    uint8_t traced; /* 0: there was no trace; 'w': the trace is whole; else why not: 'l' it is long enough, 'n' the jail
+                     * has no Python 3, 'p' nothing may be traced here, 'd' the tracer died */
+    int32_t status; /* as from waitpid */
+    uint64_t wall_ns, cpu_ns, peak_bytes;
 };
 
 enum { TRACE_BYTES = 8 << 20 }; /* the most that a tracer writes */

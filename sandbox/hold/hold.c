@@ -1,0 +1,308 @@
+/* Loaded into an interpreter before its own libraries (LD_PRELOAD). It stops the interpreter at its first look at its
+ * main file, when all of its start is over and no byte of a user's was read. From there it is forked, once for each
+ * program (sandbox/init/warm.c), or goes on itself.
+ *
+ * The copies of one interpreter share what it chose by chance at its start: the layout of its memory, the seed of its
+ * hashes. */
+#define _GNU_SOURCE
+#include "../init/begin.h"
+#include "../init/drop.h"
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STACK = 65536, PATH = 256, RANGES = 1024 };
+
+static int holds, keeper, filter;
+static char main_file[PATH];
+
+static void fail(const char *what) {
+    dprintf(2, "occd-hold: %s: %s\n", what, strerror(errno));
+    _exit(125);
+}
+
+/* The fields of /proc/self/stat, by their numbers in proc(5). */
+enum { START_CODE = 26, END_CODE, START_STACK, START_DATA = 45, END_DATA, START_BRK, ARG_START, ARG_END, ENV_START, ENV_END };
+
+static int read_stat(unsigned long field[ENV_END + 1]) {
+    char text[1024], *rest;
+    int file = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    if (file >= 0) close(file);
+    if (size <= 0) return 0;
+    text[size] = 0;
+    if (!(rest = strrchr(text, ')'))) return 0;
+    rest += 2; /* the third field */
+    for (int i = 4; i <= ENV_END && (rest = strchr(rest, ' ')); i++) field[i] = strtoul(++rest, NULL, 10);
+    return rest != NULL;
+}
+
+/* What /proc/self/environ shows ends here. Where the kernel cannot do this, zeros follow. */
+static void end_environment(const unsigned long *field, const char *end) {
+    struct prctl_mm_map map = {
+        .start_code = field[START_CODE],
+        .end_code = field[END_CODE],
+        .start_data = field[START_DATA],
+        .end_data = field[END_DATA],
+        .start_brk = field[START_BRK],
+        .brk = (unsigned long)sbrk(0),
+        .start_stack = field[START_STACK],
+        .arg_start = field[ARG_START],
+        .arg_end = field[ARG_END],
+        .env_start = field[ENV_START],
+        .env_end = (unsigned long)end,
+        .exe_fd = (uint32_t)-1,
+    };
+    prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0);
+}
+
+static void follow(char **envp, const char *from, char *into) {
+    for (char **each = envp; *each; each++)
+        if (*each == from) *each = into;
+}
+
+static void forget(char **envp, const char *name) {
+    char **kept = envp;
+    for (char **each = envp; *each; each++)
+        if (strncmp(*each, name, strlen(name)) != 0) *kept++ = *each;
+    *kept = NULL;
+}
+
+/* Only the program's own environment is left, at the place where it would be. Another library may have taken a variable
+ * out of `envp` alone, which /proc/self/environ shows all the same. */
+static void forget_environment(char **envp) {
+    unsigned long field[ENV_END + 1] = {0};
+    if (!read_stat(field)) fail("/proc/self/stat");
+    char *from = (char *)field[ENV_START], *into = from, *end = (char *)field[ENV_END];
+    forget(envp, "OCCD_HOLD=");
+    while (from < end) {
+        char *text = from, *others = NULL;
+        from += strlen(text) + 1;
+        if (strncmp(text, "OCCD_HOLD=", 10) == 0) continue;
+        if (strncmp(text, "LD_PRELOAD=", 11) == 0) {
+            if (!(others = strchr(text + 11, ':'))) {
+                forget(envp, "LD_PRELOAD=");
+                continue;
+            }
+            memmove(text + 11, others + 1, strlen(others + 1) + 1);
+        }
+        size_t size = strlen(text) + 1;
+        memmove(into, text, size);
+        follow(envp, text, into);
+        into += size;
+    }
+    memset(into, 0, (size_t)(end - into));
+    end_environment(field, into);
+}
+
+__attribute__((constructor)) static void begin_to_hold(int argc, char **argv, char **envp) {
+    (void)argc, (void)argv;
+    const char *told = getenv("OCCD_HOLD");
+    if (!told || sscanf(told, "%d,%d,%d,%255s", &control, &keeper, &filter, main_file) != 4) return;
+    fcntl(control, F_SETFD, FD_CLOEXEC);
+    fcntl(keeper, F_SETFD, FD_CLOEXEC);
+    fcntl(filter, F_SETFD, FD_CLOEXEC);
+    forget_environment(envp);
+    holds = 1;
+}
+
+/* The memory that the interpreter has written, as far as the list goes. */
+static struct range {
+    char *start;
+    size_t size;
+} written[RANGES];
+static size_t ranges;
+static unsigned long resident;
+
+static void add_written(char *start, size_t size) {
+    struct range *last = ranges ? &written[ranges - 1] : NULL;
+    if (last && last->start + last->size == start)
+        last->size += size;
+    else if (ranges < RANGES)
+        written[ranges++] = (struct range){start, size};
+}
+
+static void find_written(void) {
+    char line[512], rights[5];
+    unsigned long start, end, page = (unsigned long)sysconf(_SC_PAGESIZE);
+    FILE *maps = (fopen)("/proc/self/maps", "re");
+    int pages = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (!maps || pages < 0) return;
+    while (fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) != 3 || strcmp(rights, "rw-p") != 0) continue;
+        for (uint64_t flags; start < end; start += page) {
+            if (pread(pages, &flags, sizeof flags, (off_t)(start / page * sizeof flags)) != sizeof flags) break;
+            if (flags >> 63 && !(flags >> 61 & 1)) {
+                add_written((char *)start, page);
+                resident += page;
+            }
+        }
+    }
+    fclose(maps);
+    close(pages);
+}
+
+/* Waits for the job, and takes it as init's child does that executes a program. */
+static void become_program(int gate) {
+    struct go go;
+    int files[FILES_MAX];
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(sizeof files)];
+    } extra;
+    close(keeper);
+    if (drop_privileges(filter) != 0) fail("cannot drop privileges");
+    close(filter);
+    /* A copy of each page now, and not when the program is waited for. */
+    for (size_t i = 0; i < ranges; i++) madvise(written[i].start, written[i].size, 23 /* MADV_POPULATE_WRITE */);
+    struct iovec into = {.iov_base = &go, .iov_len = sizeof go};
+    struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
+    ssize_t size;
+    while ((size = recvmsg(gate, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) continue;
+    if (size != sizeof go) _exit(0); /* init has ended, or discards this jail */
+    struct cmsghdr *came = CMSG_FIRSTHDR(&message);
+    size_t count = came ? (came->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+    if (count) memcpy(files, CMSG_DATA(came), count * sizeof(int));
+    close(gate);
+    setsid();
+    if (chdir("/box") != 0) fail_to_start("/box");
+    begin(&go, files, 0);
+    for (size_t i = 0; i < count; i++) close(files[i]);
+    close(control);
+    prctl(PR_SET_DUMPABLE, 1);
+}
+
+/* The first process of a new jail, while the interpreter waits: it has the interpreter's memory until it becomes init. */
+struct jail {
+    int gate[2];
+    jmp_buf program;
+};
+
+static int begin_jail(void *of) {
+    struct jail *jail = of;
+    char numbers[5][24];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, jail->gate) != 0) fail("socketpair");
+    pid_t program = fork();
+    if (program < 0) fail("fork");
+    if (program == 0) {
+        close(jail->gate[0]);
+        longjmp(jail->program, 1);
+    }
+    int given[4] = {control, filter, jail->gate[0], program};
+    for (int i = 0; i < 4; i++) snprintf(numbers[i], sizeof numbers[i], "%d", given[i]);
+    snprintf(numbers[4], sizeof numbers[4], "%lu", resident);
+    char *argv[] = {"/.occd-init", "adopt", numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], NULL};
+    char *envp[] = {NULL};
+    for (int i = 0; i < 3; i++) fcntl(given[i], F_SETFD, 0);
+    execve(argv[0], argv, envp);
+    _exit(125);
+}
+
+enum { JAIL = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNET };
+
+static void hold(void) {
+    static struct jail jail;
+    char byte;
+    holds = 0;
+    find_written();
+    prctl(PR_SET_DUMPABLE, 0);
+    char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED) fail("mmap");
+    if (send(keeper, "", 1, MSG_NOSIGNAL) != 1) _exit(0);
+    if (setjmp(jail.program) != 0) {
+        become_program(jail.gate[1]);
+        munmap(stack, STACK);
+        return;
+    }
+    for (;;) {
+        ssize_t size = recv(keeper, &byte, 1, 0);
+        if (size < 0 && errno == EINTR) continue;
+        if (size != 1) _exit(0);
+        if (clone(begin_jail, stack + STACK, JAIL | CLONE_VM | CLONE_VFORK | CLONE_PARENT | SIGCHLD, &jail) < 0) fail("clone");
+    }
+}
+
+static void look_at(const char *path) {
+    if (!holds || !path) return;
+    if (strncmp(path, "/box/", 5) == 0) path += 5;
+    if (strcmp(path, main_file) != 0) return;
+    int error = errno;
+    hold();
+    errno = error;
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define MODE(last) \
+    mode_t mode = 0; \
+    if (flags & (O_CREAT | __O_TMPFILE)) { \
+        va_list list; \
+        va_start(list, last); \
+        mode = va_arg(list, mode_t); \
+        va_end(list); \
+    }
+
+#define SEEN __attribute__((visibility("default")))
+#define OPEN(name) \
+    SEEN int name(const char *path, int flags, ...) { \
+        static __typeof__(&name) real; \
+        MODE(flags) \
+        look_at(path); \
+        if (!real) real = REAL(name); \
+        return real(path, flags, mode); \
+    }
+#define OPENAT(name) \
+    SEEN int name(int folder, const char *path, int flags, ...) { \
+        static __typeof__(&name) real; \
+        MODE(flags) \
+        look_at(path); \
+        if (!real) real = REAL(name); \
+        return real(folder, path, flags, mode); \
+    }
+#define FOPEN(name) \
+    SEEN FILE *name(const char *path, const char *mode) { \
+        static __typeof__(&name) real; \
+        look_at(path); \
+        if (!real) real = REAL(name); \
+        return real(path, mode); \
+    }
+#define STAT(name, type) \
+    SEEN int name(const char *restrict path, struct type *restrict into) { \
+        static __typeof__(&name) real; \
+        look_at(path); \
+        if (!real) real = REAL(name); \
+        return real(path, into); \
+    }
+#define STATAT(name, type) \
+    SEEN int name(int folder, const char *restrict path, struct type *restrict into, int flags) { \
+        static __typeof__(&name) real; \
+        look_at(path); \
+        if (!real) real = REAL(name); \
+        return real(folder, path, into, flags); \
+    }
+
+OPEN(open)
+OPEN(open64)
+OPENAT(openat)
+OPENAT(openat64)
+FOPEN(fopen)
+FOPEN(fopen64)
+STAT(stat, stat)
+STAT(stat64, stat64)
+STAT(lstat, stat)
+STAT(lstat64, stat64)
+STATAT(fstatat, stat)
+STATAT(fstatat64, stat64)

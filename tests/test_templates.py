@@ -1,0 +1,458 @@
+"""Programs that get a copy of an interpreter that has started already (`occd/sandbox/templates.py`). The
+suites that attack and use the sandbox run with templates, too: `nsjail-forked` of `tests/places.py`."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from places import opened
+from sandboxed import SHORT, Feed, Lab, Ran, run_in
+
+import occd.sandbox.templates
+from occd.config import Config, SandboxConfig
+from occd.model import File, Limits
+from occd.sandbox import open_sandbox
+
+LANGUAGES = ("bash", "lua", "perl", "php", "python")
+SOON_S = 20.0
+RUNS = 7
+
+HELLO = 'print("Hello, world!")'
+
+
+@asynccontextmanager
+async def copying(cache: Path) -> AsyncIterator[Lab]:
+    """Each program that a template can serve gets a copy of one."""
+    async with opened("nsjail-forked", lambda: pytest.fail("no engine"), cache) as sandbox:
+        yield Lab(sandbox)
+
+
+@pytest.fixture
+async def forked(language_cache: Path) -> AsyncIterator[Lab]:
+    async with copying(language_cache) as lab:
+        yield lab
+
+
+@asynccontextmanager
+async def usual(cache: Path, **settings: Any) -> AsyncIterator[Lab]:
+    """As a daemon has it: the first program of a slot has an interpreter of its own."""
+    config = Config(sandbox=SandboxConfig(**settings))
+    async with open_sandbox(config, cache) as sandbox:
+        yield Lab(sandbox)
+
+
+def warm(lab: Lab) -> list[Any]:
+    """The launchers of the templates of all idle slots."""
+    sandbox: Any = lab.sandbox
+    return [ready for jailer in sandbox._idle for ready in jailer._warm.values()]
+
+
+async def standing(lab: Lab) -> list[Any]:
+    """Those launchers, when their jails stand."""
+    with trio.fail_after(SOON_S):
+        for ready in warm(lab):
+            await ready.launcher.ready()
+    return warm(lab)
+
+
+async def hello(lab: Lab, name: str = "python", **given: Any) -> Ran:
+    (ran,) = await lab.program(name, lab.language(name)[0].hello, **given)
+    assert (ran.outcome.succeeded, ran.stderr) == (True, b"")
+    assert ran.stdout.decode() == lab.language(name)[0].hello_output
+    return ran
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def interpreters(ready: Any) -> list[int]:
+    """The template's process: nsjail's child is the keeper, whose first child is the template."""
+    (keeper,) = children(ready.launcher._process.pid)
+    return [each for each in children(keeper) if b"occd-init" not in command_of(each)]
+
+
+async def gone(ready: Any) -> None:
+    with trio.fail_after(SOON_S):
+        await ready.launcher.jail.gone()
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_the_second_program_of_a_slot_gets_a_copy(
+    language_cache: Path, language: str
+) -> None:
+    async with usual(language_cache) as lab:
+        await hello(lab, language)
+        (ready,) = await standing(lab)
+        number = ready.launcher.jail.number
+        await hello(lab, language)
+        await ready.launcher.ready()
+        assert ready.launcher.jail.number != number
+
+
+WHO = {
+    "python": """
+import os, resource, signal, site, sys, threading, time
+def show(name, value): print(name, "=", value)
+show("argv", sys.argv); show("path", sys.path); show("flags", sys.flags); show("prefix", sys.prefix)
+show("modules", sorted(sys.modules)); show("main", sorted(vars()))
+for f in sys.stdin, sys.stdout, sys.stderr: show("buffers", (f.line_buffering, f.encoding, f.errors))
+show("handlers", [str(signal.getsignal(each)) for each in sorted(signal.valid_signals())])
+show("mask", signal.pthread_sigmask(signal.SIG_BLOCK, []))
+show("zone", (time.tzname, time.timezone)); show("umask", oct(os.umask(0)))
+show("ids", (os.getuid(), os.getgid(), os.getgroups()))
+show("numbers", (os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0)))
+show("priority", (os.nice(0), os.sched_getscheduler(0), sorted(os.sched_getaffinity(0))))
+show("next", os.open("/dev/null", os.O_RDONLY))
+show("threads", threading.active_count())
+""",
+    "perl": """
+print "argv = $0 @ARGV\\n"; print "inc = @INC\\n"; print "pid = $$ ", getppid(), "\\n";
+print "next = ", do { open(my $f, "<", "/dev/null"); fileno($f) }, "\\n";
+print "signals = ", join(",", map { "$_:" . ($SIG{$_} // "") } sort keys %SIG), "\\n";
+""",
+    "php": """<?php
+echo "argv = ", json_encode($argv), "\\n"; echo "pid = ", getmypid(), "\\n";
+echo "ini = ", json_encode(ini_get_all(null, false)), "\\n";
+echo "extensions = ", json_encode(get_loaded_extensions()), "\\n"; echo "path = ", get_include_path(), "\\n";
+echo "zone = ", date_default_timezone_get(), "\\n"; echo "sapi = ", PHP_SAPI, "\\n";
+""",
+    "lua": """
+print("argv =", arg[0], #arg); print("path =", package.path, package.cpath); print("zone =", os.date("%Z"))
+""",
+    "bash": """
+echo "argv = $0 $@"; echo "options = $- $BASHOPTS $SHELLOPTS"; echo "pid = $$ $PPID"
+set | grep -v "^BASH_ARG\\|^_="; trap; ulimit -a; umask
+""",
+}
+"""What the interpreter tells of itself."""
+
+SHELL = r"""
+echo environ; tr '\0' '\n' < /proc/$PPID/environ; echo cmdline; tr '\0' ' ' < /proc/$PPID/cmdline; echo
+echo limits; cat /proc/$PPID/limits
+echo descriptors; ls -l /proc/$PPID/fd | sed 's/.* \([0-9]* ->\)/\1/; s/:.*//'
+echo status; grep -v '^\(Vm\|Rss\|voluntary\|nonvoluntary\|FDSize\|Hugetlb\)' /proc/$PPID/status
+echo exe; readlink /proc/$PPID/exe /proc/$PPID/cwd /proc/$PPID/root
+echo ids; for file in uid_map gid_map; do sed 's/^ *\([0-9]*\) *[0-9]*/\1/' /proc/$PPID/$file; done
+echo namespaces; ls /proc/$PPID/ns; cat /proc/$PPID/oom_score_adj /proc/$PPID/coredump_filter
+echo owner; ls -ld /proc/$PPID /proc/$PPID/environ | cut -c 1-30
+echo mounts; cut -d ' ' -f 4- /proc/$PPID/mountinfo | sed 's/uid=.*//; s/ - proc [a-z]*/ - proc/' | sort
+echo processes; ls /proc | grep '^[0-9]'; echo net; cat /proc/net/dev | cut -d : -f 1; hostname
+echo files
+ls -an /box /tmp /dev/shm /dev/pts /dev /proc | awk '{ print $1, $3, $4, $NF }' | grep -v ' [0-9]*$'
+echo groups; sed 's/occd-[^ ]*//' /proc/$PPID/cgroup; cat /proc/sys/kernel/random/boot_id | wc -c
+"""
+"""What a child sees of the interpreter, and what is in the jail."""
+
+ASKED = {
+    "python": "import subprocess; subprocess.run(['/bin/sh', '-c', open('who.sh').read()])",
+    "perl": "open(my $f, '<', 'who.sh'); local $/; my $s = <$f>; close $f; system('/bin/sh', '-c', $s);",
+    "php": "<?php passthru(file_get_contents('who.sh'));",
+    "lua": "io.stdout:flush(); os.execute(io.open('who.sh'):read('a'))",
+    "bash": '/bin/sh -c "$(cat who.sh)"; true',
+}
+
+
+async def seen(lab: Lab, name: str, source: str) -> list[str]:
+    language, binary = lab.language(name)
+    files = [File(language.file_name, source.encode()), File("who.sh", SHELL.encode())]
+    argv = language.argv(language.run, binary, files[0].name, files, (), SHORT.memory)
+    async with lab.sandbox.cell(language, files, SHORT) as cell:
+        ran = await run_in(cell, argv, env=tuple(language.env.items()))
+    assert ran.outcome.succeeded, ran.stderr
+    return ran.stdout.decode().splitlines()
+
+
+@pytest.mark.parametrize("source", [WHO, ASKED], ids=["itself", "from_outside"])
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_copy_sees_what_a_program_with_an_interpreter_of_its_own_sees(
+    language_cache: Path, language: str, source: dict[str, str]
+) -> None:
+    async with usual(language_cache, templates=0) as lab:
+        own = await seen(lab, language, source[language])
+    async with copying(language_cache) as lab:
+        copy = await seen(lab, language, source[language])
+    assert copy == own
+
+
+async def test_what_must_differ_between_copies_differs(forked: Lab) -> None:
+    source = "import os, random, uuid, secrets, tempfile; print(random.random(), uuid.uuid4(), os.urandom(8))"
+    first, second = [await seen(forked, "python", source) for _ in range(2)]
+    assert first != second
+
+
+SERVED_OTHERWISE = {
+    "arguments": {"args": ["one"]},
+    "environment": {"env": [("NAME", "value")]},
+    "a trace": {"trace": True},
+}
+
+
+@pytest.mark.parametrize("given", SERVED_OTHERWISE.values(), ids=SERVED_OTHERWISE.keys())
+async def test_what_a_template_cannot_serve_has_an_interpreter_of_its_own(
+    language_cache: Path, given: dict[str, Any]
+) -> None:
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        number = ready.launcher.jail.number
+        await hello(lab, **given)
+        assert ready.launcher.jail.number == number
+        assert len(warm(lab)) == 1
+
+
+async def test_another_main_file_has_an_interpreter_of_its_own(language_cache: Path) -> None:
+    async with usual(language_cache) as lab:
+        for name in ("main.py", "other.py"):
+            language, binary = lab.language("python")
+            files = [File(name, HELLO.encode())]
+            argv = language.argv(language.run, binary, name, files, (), SHORT.memory)
+            async with lab.sandbox.cell(language, files, SHORT) as cell:
+                env = tuple(language.env.items())
+                assert (await run_in(cell, argv, env=env)).stdout == b"Hello, world!\n"
+        assert [ready.template.file for ready in warm(lab)] == ["main.py"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+async def test_a_template_that_is_killed_or_stopped_costs_no_program(
+    language_cache: Path, number: signal.Signals
+) -> None:
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        (interpreter,) = interpreters(ready)
+        os.kill(interpreter, number)
+        if number == signal.SIGKILL:
+            await gone(ready)
+        for _ in range(3):
+            await hello(lab)
+        (other,) = await standing(lab)
+        assert other is not ready
+        await hello(lab)
+        assert not Path(f"/proc/{interpreter}").exists()
+
+
+async def test_a_copy_that_stands_ready_and_is_killed_costs_no_program(
+    language_cache: Path,
+) -> None:
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        ready.launcher.jail.kill()
+        await gone(ready)
+        for _ in range(3):
+            await hello(lab)
+
+
+async def test_templates_keep_within_their_memory_and_the_least_used_goes(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(occd.sandbox.templates, "_STALE_S", 0.0)
+    async with usual(language_cache, templates=10 * 2**20) as lab:
+        sandbox: Any = lab.sandbox
+        for name in ("bash", "perl", "python", "perl", "python", "perl", "lua", "perl", "lua"):
+            await hello(lab, name)
+            await standing(lab)
+            assert sandbox._host.templates.bytes <= 10 * 2**20
+        names = [Path(template.argv[0]).name for _, template in sandbox._host.templates._kept]
+        assert names[-1].startswith("lua")
+        assert not any(name.startswith("bash") for name in names)
+
+
+async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_cache: Path) -> None:
+    """Slots that made templates in turn would start an interpreter for each program."""
+    async with usual(language_cache, templates=4 * 2**20) as lab:
+        sandbox: Any = lab.sandbox
+        for _ in range(2):
+            await hello(lab, "perl")
+            await standing(lab)
+        for _ in range(3):
+            await hello(lab, "python")
+            await hello(lab, "perl")
+            await standing(lab)
+        names = [Path(template.argv[0]).name for _, template in sandbox._host.templates._kept]
+        assert names == ["perl"]
+
+
+async def test_without_memory_for_templates_there_is_none(language_cache: Path) -> None:
+    async with usual(language_cache, templates=0) as lab:
+        for _ in range(2):
+            await hello(lab)
+        assert warm(lab) == []
+
+
+async def test_an_interpreter_that_does_not_stop_at_its_file_is_not_tried_again_soon(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is linked statically, and loads no library."""
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        monkeypatch.setattr(type(sandbox._host), "deferring", {})
+        await hello(lab)
+        (ready,) = warm(lab)
+        with trio.fail_after(SOON_S):
+            while not ready.launcher.has_news:  # noqa: ASYNC110  (a socket that the test must not read)
+                await trio.sleep(0.01)
+        for _ in range(3):
+            await hello(lab)
+        assert warm(lab) == []
+
+
+async def test_memory_and_processor_time_are_told_as_with_an_interpreter_of_its_own(
+    language_cache: Path,
+) -> None:
+    """Each the least of several: a busy machine adds to both."""
+    source = "kept = bytearray(50_000_000)\nfor _ in range(2_000_000): pass"
+
+    async def least(lab: Lab) -> tuple[int, float]:
+        ends = [(await lab.program("python", source))[-1].outcome for _ in range(RUNS)]
+        return min(end.memory for end in ends), min(end.cpu_time for end in ends)
+
+    async with usual(language_cache, templates=0) as lab:
+        memory, cpu_time = await least(lab)
+    async with copying(language_cache) as lab:
+        memory_of_copy, cpu_time_of_copy = await least(lab)
+    assert abs(memory_of_copy - memory) < 2**20 + memory * 0.05
+    assert cpu_time_of_copy < cpu_time + 0.005 + cpu_time * 0.02
+
+
+async def test_the_memory_limit_counts_what_a_copy_began_with(forked: Lab) -> None:
+    limits = replace(Limits(), memory=64 * 2**20)
+    ran = (await forked.program("python", "kept = b'x' * 70_000_000", limits=limits))[-1]
+    assert ran.outcome.limit == "memory"
+    assert ran.outcome.memory <= limits.memory
+
+
+REACHES: Sequence[tuple[str, str]] = [
+    ("processes", "print(sorted(int(p) for p in os.listdir('/proc') if p.isdigit()) == [1, 2])"),
+    ("descriptors", "print(sorted(os.listdir('/proc/self/fd')) == ['0', '1', '2', '3'])"),
+    ("signals", "print([attempt for attempt in (0, -1) if not refused(os.kill, attempt, 0)])"),
+    ("parent", "print(os.getppid() == 1 and not os.access('/proc/1/mem', os.R_OK))"),
+    (
+        "privileges",
+        "print(all(int(line.split()[1], 16) == 0 for line in status if line.startswith('Cap')))",
+    ),
+    ("filter", "print(sum(line in ('Seccomp:\\t2', 'NoNewPrivs:\\t1') for line in status) == 2)"),
+    (
+        "namespaces",
+        "print(all(libc.unshare(flag) == -1 for flag in (0x20000, 0x10000000, 0x20000000)))",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in REACHES])
+async def test_a_program_does_not_reach_its_template(forked: Lab, name: str) -> None:
+    attempt = dict(REACHES)[name]
+    ran = await forked.python(
+        "status = open('/proc/self/status').read().splitlines()\n"
+        "def refused(call, *args):\n"
+        "    try: call(*args)\n"
+        "    except OSError: return True\n" + attempt
+    )
+    expected = b"[0]\n" if name == "signals" else b"True\n"
+    assert (ran.stdout, ran.stderr) == (expected, b"")
+
+
+LEAVES = {
+    "files": (
+        "for folder in ('/box', '/tmp', '/dev/shm'): open(folder + '/left', 'w').write('x')",
+        "print([os.path.exists(folder + '/left') for folder in ('/box', '/tmp', '/dev/shm')] == [False] * 3)",
+    ),
+    "memory that lasts": (
+        "print(libc.shmget(4711, 4096, 0o1666) >= 0)",
+        "print(libc.shmget(4711, 4096, 0) == -1)",
+    ),
+    "processes": (
+        "os.fork() or (os.setsid(), time.sleep(60))",
+        "print(sum(name.isdigit() for name in os.listdir('/proc')) == 2)",
+    ),
+    "priority": ("os.nice(7)", "print(os.nice(0) == 0)"),
+    "processors": (
+        "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])",
+        "print(len(os.sched_getaffinity(0)) == os.cpu_count())",
+    ),
+    "limits": (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))",
+        "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[1] > 20)",
+    ),
+    "timers": (
+        "signal.setitimer(signal.ITIMER_REAL, 5)",
+        "print(signal.getitimer(signal.ITIMER_REAL) == (0, 0))",
+    ),
+    "modules": (
+        "sys.modules['left'] = sys; import builtins; builtins.left = 1",
+        "print('left' in sys.modules)",
+    ),
+    "the host's name": (
+        "print(libc.sethostname(b'left', 4))",
+        "print(os.uname().nodename == 'box')",
+    ),
+    "a mask": ("os.umask(0o077)", "print(os.umask(0) == 0o022)"),
+}
+
+
+@pytest.mark.parametrize("name", LEAVES)
+async def test_nothing_is_left_for_the_next_program(forked: Lab, name: str) -> None:
+    leave, look = LEAVES[name]
+    await forked.python(leave)
+    ran = await forked.python(look)
+    expected = b"False\n" if name == "modules" else b"True\n"
+    assert (ran.stdout, ran.stderr) == (expected, b"")
+
+
+async def test_memory_of_an_earlier_program_is_not_found(forked: Lab) -> None:
+    secret = os.urandom(16).hex()
+    await forked.python(f"kept = [{secret!r} + str(n) for n in range(100_000)]")
+    ran = await forked.python(f"""
+        half = {secret[:16]!r}, {secret[16:]!r}
+        found = 0
+        for line in open("/proc/self/maps"):
+            start, end = (int(each, 16) for each in line.split()[0].split("-"))
+            if "r" in line.split()[1] and end - start < 2**28 and "[v" not in line:
+                with open("/proc/self/mem", "rb") as memory:
+                    memory.seek(start)
+                    data = memory.read(end - start)
+                at = data.find(half[0].encode())
+                while at >= 0:
+                    found += data[at + 16 : at + 32] == half[1].encode()
+                    at = data.find(half[0].encode(), at + 1)
+        print(found)
+    """)
+    assert (ran.stdout, ran.stderr) == (b"0\n", b"")
+
+
+async def test_a_program_that_floods_and_is_ended_leaves_the_template_well(forked: Lab) -> None:
+    for source in (
+        "while True: print('x' * 1000)",
+        "kept = []\nwhile True: kept.append(bytearray(10_000_000))",
+        "while True: pass",
+        "while True: os.fork()",
+    ):
+        await forked.python(source, replace(SHORT, cpu_time=0.5, wall_time=2.0))
+        assert (await forked.python(HELLO)).stdout == b"Hello, world!\n"
+
+
+async def test_a_program_that_is_cancelled_leaves_the_next_one_well(forked: Lab) -> None:
+    for _ in range(3):
+        feed = Feed(keep_open=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancelled, forked, feed)
+            with trio.fail_after(SOON_S):
+                await feed.output.wait()
+            feed.stop.set()
+        assert (await forked.python(HELLO)).stdout == b"Hello, world!\n"
+
+
+async def _cancelled(lab: Lab, feed: Feed) -> None:
+    ran = await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
+    assert ran.outcome.signal == "SIGKILL"
