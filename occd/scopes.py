@@ -14,6 +14,15 @@ async def cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
+async def either(*events: trio.Event) -> None:
+    """Wait for the first of the events."""
+    if any(event.is_set() for event in events):
+        return
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(cancel_when, event, nursery.cancel_scope)
+
+
 async def beside(meanwhile: Callable[[], Awaitable[object]], do: Callable[[], Awaitable[T]]) -> T:
     """Do both at once until the second is done. Raises what the second raises: a nursery would wrap it."""
     done: T | Exception

@@ -105,7 +105,7 @@ class Execute:
         self._handling = 0
         self._running: dict[str, _Held] = {}
         self._lingering = Lingering()
-        self._built = Built()
+        self._built = Built(config.cache, config.cache_folder, sandbox)
         self.arbiter = Arbiter(
             config.execute.slots,
             config.execute.interactive,
@@ -122,7 +122,7 @@ class Execute:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take submissions until `stopping` is set, then finish the running ones and return. Cancelling hands
         the unfinished ones back."""
-        async with trio.open_nursery() as background:
+        async with self._built.opened(), trio.open_nursery() as background:
             await background.start(
                 announce,
                 self._state.nodes,
@@ -301,7 +301,7 @@ class Execute:
             older, held.delivery = held.delivery, delivery
             await older.ack()
             return
-        turn.owner = _owner_of_seat(submission, delivery)
+        turn.owner, turn.bytes = _owner_of_seat(submission, delivery), len(delivery.body)
         held = self._running[submission.id] = _Held(turn, delivery, submission.language)
         try:
             ended = await self._try(submission, held)

@@ -15,6 +15,7 @@ from pathlib import Path
 from occd import rules
 from occd.model import File
 from occd.sandbox import kernel
+from occd.sandbox.packed import unpack
 from occd.sandbox.tree import BYTES_MAX, NEW, Copied, TooLarge, copy_tree, opened
 from occd.scopes import Beside
 
@@ -57,6 +58,13 @@ class Place:
             return None
         self._resize(size + copied.bytes)
         return copied
+
+    def unpack(self, tree: bytes, files: Sequence[File], size: int) -> None:
+        """As `copy`, of a packed tree."""
+        size += rules.room(len(file.content) for file in files)
+        self._resize(size + BYTES_MAX)
+        self._write_all(self.path, files)
+        self._resize(size + unpack(tree, self.path, self._uid))
 
     def move_to(self, target: Path) -> None:
         target.mkdir()

@@ -28,18 +28,31 @@ from occd.errors import SandboxFailed
 from occd.languages import Available, Formatters, Installed, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tell, Tree, kernel, unheard
+from occd.sandbox import (
+    Cell,
+    Collected,
+    Ended,
+    Packed,
+    Run,
+    Running,
+    Tell,
+    Tree,
+    identity,
+    kernel,
+    unheard,
+)
 from occd.sandbox.box import Place, seal, together
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
 from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import END_S, Jailer, Ready
+from occd.sandbox.packed import entries_of, pack
 from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.templates import template_of
-from occd.sandbox.tree import Copied, opened
+from occd.sandbox.tree import BYTES_MAX, Copied, opened
 
 log = structlog.get_logger()
 
@@ -119,7 +132,13 @@ class _Cell:
             size = self._box + rules.room(len(file.content) for file in run.files)
             await _in_thread_if(_are_long(files), place.fill, files, size)
             return
-        folder, long = run.tree.folder, _are_long(run.files)
+        long = _are_long(run.files)
+        if isinstance(run.tree, Packed):
+            tree = run.tree.data
+            slow = long or len(tree) > _LONG or entries_of(tree) > _MANY_ENTRIES
+            await _in_thread_if(slow, place.unpack, tree, run.files, self._box)
+            return
+        folder = run.tree.folder
         known = self._copied.get(run.tree)
         if known or run.tree not in self._copied:
             slow = long or known is None or _is_slow(known)
@@ -131,6 +150,10 @@ class _Cell:
         await _in_thread_if(long, place.lay_over, folder, run.files, self._box)
         if not ready.template:
             await ready.launcher.discard()  # this jail shows the box before
+
+    async def pack(self, tree: Tree, most: int) -> Packed | None:
+        data = await trio.to_thread.run_sync(pack, tree.folder, min(most, BYTES_MAX))
+        return None if data is None else Packed(data)
 
     def _move(self, place: Place, tree: Tree) -> Tree:
         """Keep the box as a tree until the cell is closed."""
@@ -274,6 +297,11 @@ class _Nsjail:
     @property
     def stuck(self) -> str | None:
         return self._host.waits.too_long
+
+    def identity(self, installed: Installed) -> str:
+        image = self._host.roots[installed.root].image
+        files = identity.of_packages(installed.binary) if image is None else image
+        return f"nsjail {identity.of_machine()} {files}"
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):

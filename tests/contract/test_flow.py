@@ -66,7 +66,7 @@ from occd.queues import requeue
 from occd.roles.execute import Execute
 from occd.roles.following import Following
 from occd.roles.notify import Notify
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tree
+from occd.sandbox import Cell, Collected, Ended, Packed, Run, Running, Tree
 from occd.scopes import cancel_when
 from occd.sqlite import open_database
 from occd.state import Presence, State, open_state
@@ -114,6 +114,12 @@ class FakeSandbox:
 
     async def trial(self) -> None:
         """It is always fit."""
+
+    def identity(self, installed: Installed) -> str:
+        return "fake"
+
+    async def pack(self, tree: Tree, most: int) -> Packed | None:
+        return None
 
     @asynccontextmanager
     async def cell(
@@ -1311,6 +1317,9 @@ class Cells(FakeSandbox):
 class _Cell:
     _sandbox: Cells
     _text: bytes
+
+    async def pack(self, tree: Tree, most: int) -> Packed | None:
+        return None
 
     async def run(
         self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
