@@ -333,6 +333,24 @@ async def test_the_memory_limit_counts_what_a_copy_began_with(forked: Lab) -> No
     assert ran.outcome.memory <= limits.memory
 
 
+@pytest.mark.parametrize("beside", [-1, 0, 4096, 2**20 - 1])
+async def test_a_memory_limit_that_leaves_a_copy_no_room_is_a_limit_all_the_same(
+    language_cache: Path, beside: int
+) -> None:
+    """The group holds what is left beside the interpreter. To cgroup v1, -1 says that there is no limit."""
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        number, resident = ready.launcher.jail.number, ready.launcher.jail.resident
+        limits = replace(Limits(), memory=resident + beside)
+        ran = (await lab.program("python", "kept = b'x' * 100_000_000", limits=limits))[-1]
+        assert ran.outcome.limit == "memory"
+        assert ran.outcome.memory <= limits.memory
+        assert ready.launcher.jail.number == number
+        await hello(lab)
+        assert warm(lab) == [ready]
+
+
 REACHES: Sequence[tuple[str, str]] = [
     ("processes", "print(sorted(int(p) for p in os.listdir('/proc') if p.isdigit()) == [1, 2])"),
     ("descriptors", "print(sorted(os.listdir('/proc/self/fd')) == ['0', '1', '2', '3'])"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from occd import rules
 from occd.errors import SandboxFailed
 from occd.model import Limits
 from occd.sandbox.box import Place
@@ -63,10 +64,11 @@ class Jailer:
         self._made = 0
 
     @asynccontextmanager
-    async def launcher(self, template: Template | None) -> AsyncIterator[Ready]:
+    async def launcher(self, template: Template | None, memory: int) -> AsyncIterator[Ready]:
         """A launcher whose jail stands ready, with an empty box at its place: that of `template` if it has
-        started and is not lent. The launcher is kept for the next run, unless an error occurs."""
-        ready = template and await self._take_warm(template)
+        started, is not lent, and leaves room in `memory` bytes. The launcher is kept for the next run, unless
+        an error occurs."""
+        ready = template and await self._take_warm(template, memory)
         ready = ready or await self._take() or self._make(None)
         try:
             await ready.launcher.ready()
@@ -93,7 +95,7 @@ class Jailer:
         if (ready := self._warm.get(template)) and not ready.lent:
             await self.end(ready)
 
-    async def _take_warm(self, template: Template) -> Ready | None:
+    async def _take_warm(self, template: Template, memory: int) -> Ready | None:
         ready = self._warm.get(template)
         if not ready or ready.lent:
             return None
@@ -105,7 +107,11 @@ class Jailer:
             with trio.fail_after(_FORKED_S):
                 await ready.launcher.ready()
             if ready.launcher.lives:
-                self._host.templates.use(self, template, ready.launcher.jail.resident)
+                resident = ready.launcher.jail.resident
+                if memory < resident + rules.LEAST["memory"]:  # no group has the rest as its limit
+                    ready.lent = False
+                    return None
+                self._host.templates.use(self, template, resident)
                 return ready
             error = ready.launcher.said()
         except trio.Cancelled:
