@@ -284,6 +284,16 @@ async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_c
         assert names == ["perl"]
 
 
+async def test_templates_that_serve_no_program_are_counted(language_cache: Path) -> None:
+    """PHP's command has the memory limit, which a submission chooses."""
+    async with usual(language_cache, templates=64 * 2**20) as lab:
+        sandbox: Any = lab.sandbox
+        for number in range(12):
+            await hello(lab, "php", limits=replace(Limits(), memory=2**27 + number))
+        assert 0 < len(await standing(lab)) <= 4
+        assert sandbox._host.templates.bytes <= 64 * 2**20
+
+
 async def test_without_memory_for_templates_there_is_none(language_cache: Path) -> None:
     async with usual(language_cache, templates=0) as lab:
         for _ in range(2):
