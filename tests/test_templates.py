@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -484,3 +485,21 @@ async def test_a_program_that_is_cancelled_leaves_the_next_one_well(forked: Lab)
 async def _cancelled(lab: Lab, feed: Feed) -> None:
     ran = await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
     assert ran.outcome.signal == "SIGKILL"
+
+
+async def test_a_slot_is_given_back_while_another_run_ends_a_template_of_it(
+    language_cache: Path,
+) -> None:
+    """A run ends the templates of other slots when they take too much memory."""
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        for _ in range(3):
+            await hello(lab)
+            (ready,) = await standing(lab)
+            (jailer,) = sandbox._idle
+            async with trio.open_nursery() as both:
+                both.start_soon(jailer.cool, ready.template)
+                await trio.lowlevel.checkpoint()
+                sandbox._idle.clear()
+                both.start_soon(partial(sandbox._give_back, jailer, None, good=True))
+            assert not sandbox._unclear

@@ -61,6 +61,7 @@ class Jailer:
         """The folders of the next group."""
         self._groups_made = 0
         self._ending: list[Ready] = []
+        self._finishing = trio.Lock()
         self._made = 0
 
     @asynccontextmanager
@@ -208,10 +209,7 @@ class Jailer:
         for ready in tuple(self._warm.values()):
             await self.end(ready)
         for ready in tuple(self._ending):
-            await ready.launcher.close()
-            await ready.place.cleared()
-            ready.place.close()
-            self._ending.remove(ready)
+            await self._finish(ready)
         self._spent.clear()
         for group in tuple(self.groups):
             await group.remove()
@@ -252,10 +250,15 @@ class Jailer:
             self._host.templates.forget(self, ready.template)
         self._ending.append(ready)
         try:
-            await ready.launcher.close()
-            await ready.place.cleared()
-            ready.place.close()
+            await self._finish(ready)
         except (OSError, SandboxFailed) as error:
             log.warning("a launcher does not end", slot=self.slot.name, reason=str(error))
-            return
-        self._ending.remove(ready)
+
+    async def _finish(self, ready: Ready) -> None:
+        """The run of another slot may be ending a template of this one while this one is closed."""
+        async with self._finishing:
+            if ready in self._ending:
+                await ready.launcher.close()
+                await ready.place.cleared()
+                ready.place.close()
+                self._ending.remove(ready)
