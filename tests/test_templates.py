@@ -1,6 +1,7 @@
 """Programs that get a copy of an interpreter that has started already (`occd/sandbox/templates.py`). The
 suites that attack and use the sandbox run with templates, too: `nsjail-forked` of `tests/places.py`."""
 
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -317,6 +318,23 @@ async def test_an_interpreter_that_does_not_stop_at_its_file_is_not_tried_again_
         for _ in range(3):
             await hello(lab)
         assert warm(lab) == []
+
+
+async def test_a_template_that_cannot_be_made_costs_no_program(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where occd has no descriptor left."""
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        monkeypatch.setattr(type(sandbox._host), "template_argv", refuse)
+        for _ in range(2):
+            await hello(lab)
+        assert warm(lab) == []
+        assert sandbox._host.templates.bytes == 0
 
 
 async def test_memory_and_processor_time_are_told_as_with_an_interpreter_of_its_own(
