@@ -193,6 +193,16 @@ async def test_what_must_differ_between_copies_differs(forked: Lab) -> None:
     assert first != second
 
 
+async def test_a_copy_knows_its_processor(forked: Lab) -> None:
+    """glibc asks memory that the kernel writes."""
+    ran = await forked.python("""
+        for each in sorted(os.sched_getaffinity(0)):
+            os.sched_setaffinity(0, [each])
+            print(libc.sched_getcpu() == each)
+    """)
+    assert set(ran.stdout.split()) == {b"True"}
+
+
 SERVED_OTHERWISE = {
     "arguments": {"args": ["one"]},
     "environment": {"env": [("NAME", "value")]},
