@@ -254,14 +254,21 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         assert not Path(f"/proc/{interpreter}").exists()
 
 
+@pytest.mark.parametrize("what", ["init", "program"])
 async def test_a_copy_that_stands_ready_and_is_killed_costs_no_program(
-    language_cache: Path,
+    language_cache: Path, what: str
 ) -> None:
     async with usual(language_cache) as lab:
         await hello(lab)
         (ready,) = await standing(lab)
-        ready.launcher.jail.kill()
-        await gone(ready)
+        if what == "init":
+            ready.launcher.jail.kill()
+            await gone(ready)
+        else:
+            (keeper,) = children(ready.launcher._process.pid)
+            (init,) = [each for each in children(keeper) if b"adopt" in command_of(each)]
+            (copy,) = children(init)
+            os.kill(copy, signal.SIGKILL)
         for _ in range(3):
             await hello(lab)
 
