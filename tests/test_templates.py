@@ -16,6 +16,7 @@ import trio
 from places import opened
 from sandboxed import SHORT, Feed, Lab, Ran, run_in
 
+import occd.sandbox.host
 import occd.sandbox.templates
 from occd.config import Config, SandboxConfig
 from occd.model import File, Limits
@@ -395,6 +396,26 @@ async def test_a_memory_limit_that_leaves_a_copy_no_room_is_a_limit_all_the_same
         assert ready.launcher.jail.number == number
         await hello(lab)
         assert warm(lab) == [ready]
+
+
+async def test_a_copy_may_have_as_many_processes_as_others_without_control_groups(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        number = ready.launcher.jail.number
+        source = (
+            "import os, signal\nmade = 0\n"
+            "try:\n    while os.fork(): made += 1\n    signal.pause()\n"
+            "except OSError: print(made)"
+        )
+        limits = replace(SHORT, processes=20)
+        (ran,) = await lab.program("python", source, limits=limits)
+        assert (ran.stdout, ran.stderr) == (b"19\n", b"")
+        await ready.launcher.ready()
+        assert ready.launcher.jail.number != number
 
 
 REACHES: Sequence[tuple[str, str]] = [
