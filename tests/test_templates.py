@@ -19,7 +19,7 @@ from occd.config import Config, SandboxConfig
 from occd.model import File, Limits
 from occd.sandbox import open_sandbox
 
-LANGUAGES = ("bash", "lua", "perl", "php", "python")
+LANGUAGES = ("bash", "javascript", "lua", "perl", "php", "python")
 SOON_S = 20.0
 RUNS = 7
 
@@ -116,6 +116,16 @@ show("priority", (os.nice(0), os.sched_getscheduler(0), sorted(os.sched_getaffin
 show("next", os.open("/dev/null", os.O_RDONLY))
 show("threads", threading.active_count())
 """,
+    "javascript": """
+const say = (name, value) => console.log(name, "=", JSON.stringify(value));
+say("argv", process.argv); say("execArgv", process.execArgv); say("env", process.env);
+say("ids", [process.getuid(), process.getgid(), process.pid, process.ppid]); say("umask", process.umask());
+say("terminal", [process.stdin.isTTY, process.stdout.isTTY, process.stderr.isTTY]);
+say("modules", Object.keys(require.cache)); say("paths", module.paths); say("cwd", process.cwd());
+say("next", require("fs").openSync("/dev/null")); say("title", process.title);
+say("zone", Intl.DateTimeFormat().resolvedOptions().timeZone);
+say("priority", require("os").getPriority()); say("globals", Object.getOwnPropertyNames(globalThis).sort());
+""",
     "perl": """
 print "argv = $0 @ARGV\\n"; print "inc = @INC\\n"; print "pid = $$ ", getppid(), "\\n";
 print "next = ", do { open(my $f, "<", "/dev/null"); fileno($f) }, "\\n";
@@ -156,6 +166,7 @@ echo groups; sed 's/occd-[^ ]*//' /proc/$PPID/cgroup; cat /proc/sys/kernel/rando
 
 ASKED = {
     "python": "import subprocess; subprocess.run(['/bin/sh', '-c', open('who.sh').read()])",
+    "javascript": "require('child_process').execSync('. ./who.sh', {stdio: 'inherit'})",
     "perl": "open(my $f, '<', 'who.sh'); local $/; my $s = <$f>; close $f; system('/bin/sh', '-c', $s);",
     "php": "<?php passthru(file_get_contents('who.sh'));",
     "lua": "io.stdout:flush(); os.execute(io.open('who.sh'):read('a'))",

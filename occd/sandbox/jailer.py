@@ -27,13 +27,18 @@ _FORKED_S = 0.5
 
 @dataclass(eq=False, slots=True)
 class Ready:
-    """A launcher and the place of the boxes of its jails. `template` is what it forks, if it does."""
+    """A launcher and the place of the boxes of its jails. `template` is what its programs begin as, if not
+    with an interpreter of their own."""
 
     launcher: Launcher
     place: Place
     template: Template | None
     lent: bool = False
     ended: bool = False
+
+    @property
+    def forks(self) -> bool:
+        return self.template is not None and self.template.forks
 
 
 class Jailer:
@@ -182,7 +187,8 @@ class Jailer:
         try:
             place.lay_empty()
             if template:
-                argv, env = host.template_argv(self.slot, root, template), host.deferring
+                argv = host.template_argv(self.slot, place.path, root, template)
+                env = host.deferring if template.forks else {}
             else:
                 argv, env = host.jail_argv(self.slot, place.path, root), {}
             return Ready(
