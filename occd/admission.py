@@ -388,6 +388,7 @@ def _submission(
         detached=request.detached,
         format=request.format,
         trace=request.trace,
+        cache=request.cache,
     )
 
 

@@ -234,6 +234,18 @@ class ArtifactsConfig(Section):
     bytes: int = Field(16 * _MIB, ge=0, le=256 * _MIB)
 
 
+class CacheConfig(Section):
+    """Where an execute node keeps what it has compiled."""
+
+    bytes: int | None = Field(None, ge=0)
+    """The most that it takes. None: 256 MiB in a folder, 32 MiB in memory. 0: nothing is kept."""
+    folder: Path | None = None
+    """None: `built` in `data_dir` where state lies there, too, else memory."""
+    shared: Literal["owner", "all"] = "owner"
+    """`owner`: an owner gets only what was compiled for the owner, and those without an owner what was
+    compiled for one of them. `all`: everybody gets it."""
+
+
 class ResultsConfig(Section):
     keep_s: float = Field(24 * 3600, gt=0)
     """How long a finished submission is kept, counted from its end."""
@@ -292,6 +304,7 @@ class Config(Section):
     ceilings: CeilingConfig = CeilingConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
     results: ResultsConfig = ResultsConfig()
+    cache: CacheConfig = CacheConfig()
     accounts: AccountsConfig | None = None
     """None: everybody may use everything, and an id is the right to read what is behind it."""
     trusted_proxies: Annotated[tuple[Networks, ...], BeforeValidator(_words)] = ()
@@ -355,6 +368,12 @@ class Config(Section):
     def interactive_s(self) -> float:
         """The wall time of an interactive program, in seconds."""
         return self.ceilings.interactive_s or (1500 if self.rabbitmq else 3600)
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """None: in memory. Where state is elsewhere, a node writes nothing of a submission to its disk unless
+        it is told to."""
+        return self.cache.folder or (None if self.redis else self.data_dir / "built")
 
     @property
     def control_socket(self) -> Path:

@@ -102,6 +102,11 @@ SLOTS = _gauge("occd_slots", "Slots of this node")
 SLOTS_USED = _gauge("occd_slots_used", "Slots of this node that have a submission")
 SEATS = _gauge("occd_seats", "Seats of this node")
 SEATS_USED = _gauge("occd_seats_used", "Seats of this node that are taken")
+CACHE_HITS = _counter("occd_cache_hits_total", "Programs that need not be compiled again")
+CACHE_MISSES = _counter(
+    "occd_cache_misses_total", "Programs that were to be compiled, and might be kept"
+)
+CACHE_BYTES = _gauge("occd_cache_bytes", "Bytes of the compiled programs that this node keeps")
 COPIES = _counter("occd_copies_total", "Programs that began as copies of a template")
 TEMPLATES = _gauge("occd_templates", "Templates: interpreters that have started already")
 TEMPLATE_BYTES = _gauge("occd_template_bytes", "The memory of all templates")

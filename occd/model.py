@@ -109,6 +109,8 @@ class Submission:
     """The language's formatter runs over the main file, instead of the program."""
     trace: bool = False
     """The system calls of the program are listed."""
+    cache: bool = True
+    """What was compiled before may be used, and what is compiled may be kept."""
 
     def __post_init__(self) -> None:
         rules.check("id", rules.id, self.id)
@@ -220,6 +222,8 @@ class Outcome:
     wall_time: float
     memory: int
     tty: bool = False
+    cached: bool = False
+    """It was not run: it was before, and would end the same way."""
 
     @property
     def succeeded(self) -> bool:

@@ -79,6 +79,7 @@ class Request:
     format: bool = False
     """The program is formatted instead of run."""
     trace: bool = False
+    cache: bool = True
 
     @property
     def sources_bytes(self) -> int:

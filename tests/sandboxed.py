@@ -13,7 +13,7 @@ import trio
 
 from occd.languages import Language
 from occd.model import Account, File, Limits, Outcome
-from occd.sandbox import Cell, Idle, Run, Running, Sandbox, Sink, Traced, Tree
+from occd.sandbox import Cell, Idle, Packed, Run, Running, Sandbox, Sink, Traced, Tree
 from occd.sandbox import Feed as Stdin
 
 SHORT = Limits(cpu_time=3.0, wall_time=6.0)
@@ -83,7 +83,7 @@ async def run_in(
     *,
     env: Sequence[tuple[str, str]] = (),
     feed: Feed | None = None,
-    tree: Tree | None = None,
+    tree: Tree | Packed | None = None,
     files: Sequence[File] = (),
     interactive: bool = False,
     keep: bool = False,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from occd.execution.arbiter import Arbiter, Turn
+from occd.execution.arbiter import ASIDE_BYTES, ASIDE_MAX, Arbiter, Turn
 
 
 def roomy() -> bool:
@@ -232,6 +232,140 @@ async def test_those_who_borrow_get_as_much_as_each_other() -> None:
             theirs.wants = False
             assert [mine.take() for _ in range(2)] == [True, False]
             theirs.give_back()
+
+
+async def begun(arbiter: Arbiter, owner: str = "") -> Turn:
+    turn = await arbiter.slot()
+    turn.owner = owner
+    await turn.begin()
+    return turn
+
+
+async def test_who_steps_aside_has_no_slot_and_comes_back_in_the_order_of_coming() -> None:
+    arbiter = Arbiter(1, 0, roomy)
+    waiting, order = [], []
+    for _ in range(9):
+        waiting.append(await begun(arbiter))
+        waiting[-1].step_aside()
+    assert arbiter.busy == 0
+    asked = await arbiter.slot()  # the intake has the slot
+
+    async def go_on(turn: Turn) -> None:
+        await turn.go_on(trio.Event())
+        order.append(turn)
+        await wait_all_tasks_blocked()
+        assert arbiter.busy == 1
+        turn.end()
+
+    for turn in waiting:
+        turn.come_back()
+    async with trio.open_nursery() as nursery:
+        for turn in reversed(waiting):
+            nursery.start_soon(go_on, turn)
+    assert order == waiting
+    asked.end()
+    assert await free_slots(arbiter) == 1
+
+
+async def test_those_who_come_back_take_turns_with_others_by_their_owners() -> None:
+    arbiter = Arbiter(1, 0, roomy)
+    never, order = trio.Event(), []
+    many = [await begun(arbiter, "many")]
+    for _ in range(4):
+        many[-1].step_aside()
+        many.append(await begun(arbiter, "many"))
+    for turn in many[:-1]:
+        turn.come_back()
+
+    async def work(turn: Turn) -> None:
+        await turn.go_on(never)
+        order.append(turn.owner)
+        turn.end()
+
+    async with trio.open_nursery() as nursery:
+        for turn in many[:-1]:
+            nursery.start_soon(work, turn)
+        await wait_all_tasks_blocked()
+        many[-1].end()  # the slot goes to the first, and the intake has it as well
+        few = await arbiter.slot()
+        few.owner = "few"
+        await few.begin()
+        order.append(few.owner)
+        few.end()
+    assert order.index("few") <= 2
+    assert await free_slots(arbiter) == 1
+
+
+async def test_who_comes_back_needs_no_intake() -> None:
+    """While a node drains, nobody asks for slots."""
+    arbiter = Arbiter(1, 0, roomy)
+    first = await begun(arbiter)
+    first.step_aside()
+    second = await begun(arbiter)
+    first.come_back()
+    with trio.move_on_after(0) as scope:
+        await first.go_on(trio.Event())
+    assert scope.cancelled_caught
+    second.end()
+    await first.go_on(trio.Event())
+    assert (arbiter.busy, first.in_slot, arbiter.full) == (1, True, True)
+    first.end()
+    assert (arbiter.busy, first.in_slot) == (0, False)
+    assert await free_slots(arbiter) == 1
+
+
+async def test_no_more_than_a_bound_step_aside() -> None:
+    arbiter = Arbiter(2, 0, roomy)
+    aside = []
+    for _ in range(ASIDE_MAX):
+        aside.append(await begun(arbiter))
+        aside[-1].step_aside()
+    further, large = await begun(arbiter), await begun(arbiter)
+    further.step_aside()
+    aside.pop().end()
+    large.bytes = ASIDE_BYTES + 1
+    large.step_aside()
+    assert await free_slots(arbiter) == 0
+    further.step_aside()
+    assert await free_slots(arbiter) == 1
+    for turn in (*aside, further, large):
+        turn.end()
+    assert await free_slots(arbiter) == 2
+
+
+@given(st.integers(1, 5), st.randoms(use_true_random=False))
+def test_no_more_run_than_there_are_slots_and_nobody_waits_for_ever(
+    slots: int, chance: random.Random
+) -> None:
+    async def play() -> None:
+        arbiter = Arbiter(slots, 0, roomy, lambda: True)
+        running: set[Turn] = set()
+
+        async def work() -> None:
+            with await arbiter.slot() as turn:
+                turn.owner = chance.choice("ABC")
+                await turn.begin()
+                running.add(turn)
+                for _ in range(chance.randrange(3)):
+                    running.remove(turn)
+                    turn.step_aside()
+                    await trio.sleep(chance.random())
+                    await turn.go_on(trio.Event())
+                    running.add(turn)
+                    assert len(running) <= slots
+                    with turn.loans() as loans:
+                        if loans.take():
+                            loans.give_back()
+                    await trio.sleep(chance.random())
+                running.remove(turn)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(work)
+        assert arbiter.busy == 0
+        assert await free_slots(arbiter) == slots
+
+    trio.run(play, clock=MockClock(autojump_threshold=0))
 
 
 @given(st.integers(1, 5), st.integers(0, 9), st.randoms(use_true_random=False))

@@ -69,7 +69,7 @@ def written(pattern: str) -> list[bytes]:
 def said(submission: Submission) -> dict[str, Any]:
     """The fields as version 1 has them: its owners have no kind, and it knows no tests and no artifacts."""
     fields = asdict(submission)
-    assert (fields.pop("format"), fields.pop("trace")) == (False, False)
+    assert (fields.pop("format"), fields.pop("trace"), fields.pop("cache")) == (False, False, True)
     assert (fields.pop("judging"), fields.pop("artifacts"), fields.pop("tty")) == (None, (), None)
     assert (fields.pop("detached"), fields["limits"].pop("idle")) == (False, None)
     assert not any(file.pop("executable") for file in fields["files"])
@@ -113,7 +113,7 @@ def with_inline_output(value: Any) -> Any:
     for later in ("judgement", "artifacts", "spent", "trace"):
         assert fields.pop(later, None) is None
     if "exit_code" in fields:
-        assert not fields.pop("tty")
+        assert (fields.pop("tty"), fields.pop("cached")) == (False, False)
         for stream in ("stdout", "stderr"):
             written = Written(**fields[stream])
             assert written == Written.of(written.head, truncated=written.truncated)
@@ -430,6 +430,23 @@ async def test_tests_are_taken_when_every_execute_node_judges(installation: Inst
     assert (message["v"], message["submission"]["id"]) == (2, id)
     with pytest.raises(Poisoned):
         old_wire.decode_submission(json.dumps(message).encode())
+
+
+async def test_all_is_compiled_anew_when_every_execute_node_knows_what_that_means(
+    installation: Installation,
+) -> None:
+    behind = replace(NEW, name="behind", accepts=wire.FIELDS - {"cache"})
+    for node in (NEW, behind):
+        await installation.state.nodes.announce(node)
+    assert await refused(installation, cache=False) == ["cache"]
+    await installation.post(cache=True)
+    await installation.state.nodes.withdraw(behind)
+    await installation.post(cache=False)
+    found = await installation.queued()
+    assert [message["v"] for message in found] == [1, 2]
+    assert found[1]["submission"]["cache"] is False
+    with pytest.raises(Poisoned):
+        old_wire.decode_submission(json.dumps(found[1]).encode())
 
 
 async def test_a_terminal_is_given_when_every_execute_node_has_some(

@@ -256,3 +256,38 @@ async def test_a_box_is_unmounted_when_its_run_is_over(lab: Lab) -> None:
 
 def mounted() -> list[Path]:
     return [Path(line.split()[1]) for line in Path("/proc/self/mounts").read_text().splitlines()]
+
+
+MAKE = """
+import os
+os.makedirs('a/b'); os.chmod('a', 0o711)
+open('a/b/main', 'w').write('x' * 5000); os.chmod('a/b/main', 0o741)
+os.utime('a/b/main', ns=(5, 1234567890123456789))
+open('none', 'w'); os.chmod('none', 0)
+"""
+TOLD = """
+import os
+for folder, folders, names in sorted(os.walk('.')):
+    for name in sorted(folders + names):
+        s = os.stat(f'{folder}/{name}')
+        size, ours = s.st_size * (name in names), s.st_uid == os.getuid()
+        print(folder, name, oct(s.st_mode), size, s.st_mtime_ns, ours)
+"""
+
+
+async def test_a_tree_that_is_packed_outlives_its_cell_and_is_what_it_was(lab: Lab) -> None:
+    show = [PYTHON, "-c", TOLD]
+    async with lab.cell(File("sent", b"s")) as cell:
+        _, tree = await compile_in(cell, [PYTHON, "-c", MAKE])
+        before = await run_in(cell, show, tree=tree)
+        assert await cell.pack(tree, 100) is None
+        packed = await cell.pack(tree, 2**20)
+        assert packed
+    async with lab.cell(File("other", b"")) as cell:
+        for _ in range(2):  # each gets a copy of its own
+            after = await run_in(cell, show, tree=packed)
+            assert after.stdout == before.stdout
+            await run_in(cell, [PYTHON, "-c", "import os; os.unlink('a/b/main')"], tree=packed)
+        beside = await run_in(cell, show, tree=packed, files=[File("a/b/main", b"mine")])
+    assert b"main 0o100741 5000 1234567890123456789" in before.stdout
+    assert b"main 0o100644 4 " in beside.stdout

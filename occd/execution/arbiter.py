@@ -11,12 +11,20 @@ its time in the slot is bounded (`roles/execute.py`).
 While the queue has no submission, the slots that wait for one are lent to submissions with tests, each slot
 for one test (`Loans`). One slot is kept, so that the next submission begins at once. A submission that comes
 after it may have to wait for the end of a borrowed test.
+
+A submission that waits for what another one compiles steps aside: it has neither a slot nor a seat
+meanwhile. Then it comes back, where there may be no slot for it at once: the intake has asked for others.
+So it stands in the line, together with the submissions that came while their slots were lent. Owners take
+turns in the line, and of one owner who came first goes first.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 
 import trio
+
+from occd.scopes import either
 
 _LOOK_S = 1.0
 """The time between two looks at the memory for runs that ask for a seat: no event tells of free memory."""
@@ -24,14 +32,23 @@ _LOOK_S = 1.0
 _OWNERS_MIN = 4
 """So many owners at least share the seats, where there are so many seats."""
 
+ASIDE_MAX, ASIDE_BYTES = 128, 2**18
+"""So many submissions step aside at once, each with a message of so many bytes at most: this process holds
+them meanwhile."""
+
+_numbers = count()
+
 
 class Turn:
     """The slot of one submission, or the seat that it has got instead."""
 
     def __init__(self, arbiter: "Arbiter") -> None:
         self._arbiter = arbiter
+        self.number = next(_numbers)
         self.owner = ""
         """The owner whose share of the seats this takes. Submissions of nobody have the owner ""."""
+        self.bytes = 0
+        """Of the submission's message."""
 
     def sit(self) -> None:
         """Ask for a seat, and give the slot back for it, now or later."""
@@ -44,6 +61,19 @@ class Turn:
     async def begin(self) -> None:
         """The submission has come for which this slot was taken. Wait for the slot if it is lent."""
         await self._arbiter.begin(self)
+
+    def step_aside(self) -> None:
+        """Give the slot back while nothing can be done, unless too many have."""
+        self._arbiter.step_aside(self)
+
+    def come_back(self) -> None:
+        """Stand in the line for a slot, after `step_aside`. Whoever calls this for several does it in their
+        order, because their tasks resume in any order."""
+        self._arbiter.come_back(self)
+
+    async def go_on(self, stop: trio.Event) -> None:
+        """Come back, and wait for the slot, or for `stop`."""
+        await self._arbiter.go_on(self, stop)
 
     def loans(self) -> "Loans":
         """The slots that this submission borrows for its tests."""
@@ -77,7 +107,7 @@ class Loans:
 
     def give_back(self) -> None:
         self.held -= 1
-        self._arbiter.returned.unpark()
+        self._arbiter.let_go_on()
 
     def __enter__(self) -> "Loans":
         self._arbiter.borrowers.append(self)
@@ -85,6 +115,39 @@ class Loans:
 
     def __exit__(self, *_: object) -> None:
         self._arbiter.borrowers.remove(self)
+
+
+class _Line:
+    """Turns that wait for a slot, each with the event of its end of waiting."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, dict[Turn, trio.Event]] = {}
+        """The first owner is the next."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._owners.values()))
+
+    def stand(self, turn: Turn) -> None:
+        self._owners.setdefault(turn.owner, {})[turn] = trio.Event()
+
+    async def wait(self, turn: Turn, *stop: trio.Event) -> None:
+        """Until it is its turn, or `stop`; at once if it does not stand here."""
+        event = self._owners.get(turn.owner, {}).get(turn)
+        if event is not None:
+            await either(event, *stop)
+
+    def leave(self, turn: Turn) -> None:
+        theirs = self._owners.get(turn.owner, {})
+        if theirs.pop(turn, None) is not None and not theirs:
+            del self._owners[turn.owner]
+
+    def next(self) -> None:
+        owner = next(iter(self._owners))
+        theirs = self._owners.pop(owner)
+        turn = min(theirs, key=lambda each: each.number)
+        theirs.pop(turn).set()
+        if theirs:
+            self._owners[owner] = theirs
 
 
 class Arbiter:
@@ -106,16 +169,19 @@ class Arbiter:
         self._unused: set[Turn] = set()
         """The turns in slots whose submission has not come."""
         self.borrowers: list[Loans] = []
-        self.returned = trio.lowlevel.ParkingLot()
-        """Turns that have begun while their slot was lent; the first is the first to get a slot."""
+        self._line = _Line()
+        """The turns that have begun while their slot was lent, and those that have come back."""
+        self._aside: set[Turn] = set()
+        self._back: set[Turn] = set()
+        """The turns that have come back. They take the place of one for which the intake has a slot."""
         self._asking: dict[Turn, None] = {}
         """The turns in slots that ask for a seat, in the order of asking."""
         self._seated: set[Turn] = set()
 
     @property
     def places(self) -> int:
-        """How many submissions can be in slots and seats together."""
-        return self.slots + self.seats
+        """How many submissions can be here together."""
+        return self.slots + self.seats + ASIDE_MAX
 
     @property
     def in_slots(self) -> int:
@@ -124,15 +190,15 @@ class Arbiter:
     @property
     def busy(self) -> int:
         """How many slots have a submission, or run a test of one."""
-        return len(self._in_slots) - len(self._unused) + self._lent
+        return len(self._in_slots) - len(self._unused) + self._lent - len(self._line)
 
     def has_in_slot(self, turn: Turn) -> bool:
-        return turn in self._in_slots
+        return turn in self._in_slots or turn in self._back
 
     @property
     def full(self) -> bool:
-        """Whether every slot has a submission."""
-        return len(self._in_slots) == self.slots and not self._unused
+        """Whether every slot is in use."""
+        return self.busy >= self.slots
 
     @property
     def seated(self) -> int:
@@ -149,7 +215,6 @@ class Arbiter:
         turn = Turn(self)
         self._in_slots.add(turn)
         self._unused.add(turn)
-        self.returned.unpark()  # what came before goes first
         return turn
 
     async def run(self) -> None:
@@ -159,14 +224,40 @@ class Arbiter:
             self._seat()
 
     def ask(self, turn: Turn) -> None:
-        if turn in self._in_slots:
+        if self.has_in_slot(turn):
             self._asking[turn] = None
             self._seat()
 
     async def begin(self, turn: Turn) -> None:
         self._unused.discard(turn)
-        if self._lent > len(self._unused):
-            await self.returned.park()
+        self._stand_if_full(turn)
+        await self._line.wait(turn)
+
+    def step_aside(self, turn: Turn) -> None:
+        room = len(self._aside) + len(self._back) < ASIDE_MAX and turn.bytes <= ASIDE_BYTES
+        if room and self.has_in_slot(turn):
+            self._leave_slot(turn)
+            self._aside.add(turn)
+
+    def come_back(self, turn: Turn) -> None:
+        if turn in self._aside:
+            self._aside.remove(turn)
+            self._back.add(turn)
+            self._stand_if_full(turn)
+
+    async def go_on(self, turn: Turn, stop: trio.Event) -> None:
+        self.come_back(turn)
+        await self._line.wait(turn, stop)
+
+    def _stand_if_full(self, turn: Turn) -> None:
+        """It counts already as one that has a slot."""
+        if self.busy > self.slots:
+            self._line.stand(turn)
+
+    def let_go_on(self) -> None:
+        """A slot may be free: who stands in the line goes first."""
+        while len(self._line) and self.busy < self.slots:
+            self._line.next()
 
     def can_lend(self, to: Loans) -> bool:
         """Of several submissions, the one that has borrowed least comes first."""
@@ -175,20 +266,26 @@ class Arbiter:
 
     @property
     def _lent(self) -> int:
-        return sum(each.held for each in self.borrowers)
+        return sum(each.held for each in self.borrowers) + len(self._back)
 
     def take_back(self, turn: Turn) -> None:
         self._asking.pop(turn, None)
-        if turn in self._in_slots:
+        self._aside.discard(turn)
+        if self.has_in_slot(turn):
             self._leave_slot(turn)
         elif turn in self._seated:
             self._seated.remove(turn)
             self._seat()
 
     def _leave_slot(self, turn: Turn) -> None:
-        self._in_slots.remove(turn)
-        self._unused.discard(turn)
-        self._free.release()
+        self._line.leave(turn)
+        if turn in self._back:
+            self._back.remove(turn)
+        else:
+            self._in_slots.remove(turn)
+            self._unused.discard(turn)
+            self._free.release()
+        self.let_go_on()
 
     def _seat(self) -> None:
         """Give free seats to those who ask, as far as the bounds allow."""

@@ -7,6 +7,7 @@ attempt ends.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from math import inf
 from signal import Signals
@@ -28,8 +29,9 @@ from occd.errors import (
 from occd.events import Event, Left
 from occd.execution import artifacts
 from occd.execution.arbiter import Turn
-from occd.execution.built import Built
+from occd.execution.built import Built, Claim
 from occd.execution.checkers import open_checkers
+from occd.execution.compiling import Compiler
 from occd.execution.eventlog import EventLog
 from occd.execution.kept import Kept
 from occd.execution.program import Program
@@ -45,14 +47,13 @@ from occd.model import (
     RUN,
     Artifacts,
     Judgement,
-    Outcome,
     Result,
     Spent,
     Submission,
     Verdict,
     judge,
 )
-from occd.sandbox import Cell, Collected, Running, Sandbox, Traced, Tree
+from occd.sandbox import Cell, Collected, Packed, Running, Sandbox, Traced, Tree
 from occd.state import State, Taken
 from occd.state.control import Cancel, Resize, Signal
 from occd.trace import STORED_MAX, Trace
@@ -103,7 +104,6 @@ class Attempt:
         )
         self._node = node
         self._turn = turn
-        self._built = built
         self._taken = Taken(attempts=number - 1)
         self._kept = Kept() if state.store.can_be_emptied else None
         self._left: Collected | None = None
@@ -111,16 +111,18 @@ class Attempt:
         self._listed: tuple[str, bytes] | None = None
         """Likewise its system calls: their SHA-256, and the bytes."""
         self._trouble = Trouble("events wait for state")
-        self._log = EventLog()
+        self._log = EventLog(lambda: state.log.followed(submission.id))
         self._typed = Typed(submission.id, state.controls)
         """Stays empty unless the submission is interactive."""
         # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
         self._signal, self._signals = trio.open_memory_channel[int](inf)
+        self._signalled = False
         self._window = submission.tty
         self._running: Running | None = None
         """The program, from its start on."""
         self._stop = trio.Event()
         self._steps = Steps(self._log, self._stop)
+        self._compiler = Compiler(built, self._steps, submission.owner, cached=submission.cache)
         self._tests = (
             Tests(submission, program, self._steps, self._log, self._stop)
             if submission.judging
@@ -134,9 +136,11 @@ class Attempt:
         """When the program started, if it is interactive."""
         self._superseded: StateError | None = None
 
-    async def run(self) -> Result:
-        """Compile and run, or format. Raises AlreadyFinished when a later attempt has taken over, and
-        Unreadable when the submission was damaged in state."""
+    async def run(self, *, keep_rest: bool = False) -> tuple[Result, Sequence[Event]]:
+        """Compile and run, or format. With `keep_rest` also returns the last events, which are not appended
+        then. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when the submission
+        was damaged in state."""
+        rest: Sequence[Event] = ()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey)
             if self._submission.interactive:
@@ -146,13 +150,16 @@ class Attempt:
             nursery.start_soon(self._log.run, self._append)
             result = self._explained(await self._execute())
             result = replace(result, spent=Spent(self._steps.cpu_time, self._steps.logged))
-            await self._log.close()
+            if keep_rest:
+                rest = await self._log.take_rest()
+            else:
+                await self._log.close()
             nursery.cancel_scope.cancel()
         if isinstance(self._superseded, Unreadable):
             raise self._superseded
         if self._superseded:
             raise AlreadyFinished(self._submission.id) from self._superseded
-        return result
+        return result, rest
 
     async def linger(self) -> None:
         """Keep a log that is longer than the heads in the result, and files, until the result is stored, at
@@ -188,36 +195,58 @@ class Attempt:
         self._stop.set()
 
     async def _execute(self) -> Result:
-        submission, program, tests = self._submission, self._program, self._tests
-        version = program.installed.version
-        compiled: Outcome | None = None
+        if self._submission.format:
+            async with self._cell() as cell:
+                formatted = (await self._format(cell)).outcome
+            verdict = of_format(formatted, cancelled=self._cancelled)
+            return Result(verdict, None, self._program.installed.version, run=formatted)
+        if not self._program.is_compiled:
+            async with self._cell() as cell:
+                return await self._execute_in(cell, None)
+        box = self._submission.limits.box
+        with await self._compiler.claim(self._program, COMPILE, box, self._turn) as claim:
+            if claim.stopped:
+                return self._not_compiled(None)
+            known = self._compiler.known(claim, COMPILE)
+            if known and not known.outcome.succeeded:
+                return self._not_compiled(known)
+            async with self._cell() as cell:
+                done = known or await self._compile(claim, cell)
+                if self._cancelled or not done.outcome.succeeded:
+                    return self._not_compiled(done)
+                return await self._execute_in(cell, done)
+
+    def _cell(self) -> AbstractAsyncContextManager[Cell]:
+        submission, program = self._submission, self._program
         chosen = program.formatter if submission.format else program.installed
         assert chosen
-        async with self._sandbox.cell(
+        return self._sandbox.cell(
             program.language, submission.files, submission.limits, chosen.root
-        ) as cell:
-            if submission.format:
-                formatted = (await self._format(cell)).outcome
-                verdict = of_format(formatted, cancelled=self._cancelled)
-                return Result(verdict, None, version, run=formatted)
-            tree: Tree | None = None
-            if program.is_compiled:
-                done = await self._compile(cell)
-                compiled, tree = done.outcome, done.tree
-                if self._cancelled or not compiled.succeeded:
-                    verdict = judge(compiled, None, cancelled=self._cancelled)
-                    hint = program.language.hint(compiled, done.end_of_stderr)
-                    judgement = tests.judgement(cancelled=self._cancelled) if tests else None
-                    return Result(verdict, hint, version, compile=compiled, judgement=judgement)
-            if tests:
-                judgement = await self._judge(tests, cell, tree)
-                verdict = Verdict(of_submission(judgement.tests, cancelled=self._cancelled))
-                return Result(verdict, None, version, compile=compiled, judgement=judgement)
-            done = await self._run_program(cell, tree)
-        verdict = judge(compiled, done.outcome, cancelled=self._cancelled)
+        )
+
+    def _not_compiled(self, done: Done | None) -> Result:
+        """None: it was stopped before."""
+        program, judgement = self._program, None
+        compiled = done.outcome if done else None
+        verdict = judge(compiled, None, cancelled=self._cancelled or done is None)
+        hint = program.language.hint(done.outcome, done.end_of_stderr) if done else None
+        if self._tests:
+            judgement = self._tests.judgement(cancelled=self._cancelled)
+        version = program.installed.version
+        return Result(verdict, hint, version, compile=compiled, judgement=judgement)
+
+    async def _execute_in(self, cell: Cell, compiled: Done | None) -> Result:
+        version = self._program.installed.version
+        outcome, tree = (compiled.outcome, compiled.tree) if compiled else (None, None)
+        if self._tests:
+            judgement = await self._judge(self._tests, cell, tree)
+            verdict = Verdict(of_submission(judgement.tests, cancelled=self._cancelled))
+            return Result(verdict, None, version, compile=outcome, judgement=judgement)
+        done = await self._run_program(cell, tree)
+        verdict = judge(outcome, done.outcome, cancelled=self._cancelled)
         left = await self._keep(done)
         trace = await self._keep_trace(done.trace) if done.trace else None
-        return Result(verdict, None, version, compiled, done.outcome, artifacts=left, trace=trace)
+        return Result(verdict, None, version, outcome, done.outcome, artifacts=left, trace=trace)
 
     def _explained(self, result: Result) -> Result:
         """Say why an interactive program was ended that its client may have wanted to go on."""
@@ -271,11 +300,16 @@ class Attempt:
         if self._running and self._window:
             self._running.resize(self._window.rows, self._window.cols)
 
-    async def _compile(self, cell: Cell) -> Done:
-        """Leaves a tree."""
-        command = self._program.to_compile()
+    async def _compile(self, claim: Claim, cell: Cell) -> Done:
         with self._signals.clone() as signals:
-            return await self._steps.run(cell, COMPILE, command, signals=signals, keep_tree=True)
+            return await self._compiler.compile(
+                claim,
+                cell,
+                self._program,
+                COMPILE,
+                signals=signals,
+                disturbed=lambda: self._signalled,
+            )
 
     async def _format(self, cell: Cell) -> Done:
         program = self._program
@@ -283,7 +317,7 @@ class Attempt:
         async with feeding(program.source) as stdin:
             return await self._steps.run(cell, RUN, command, stdin=stdin)
 
-    async def _run_program(self, cell: Cell, tree: Tree | None) -> Done:
+    async def _run_program(self, cell: Cell, tree: Tree | Packed | None) -> Done:
         submission = self._submission
         typed = self._typed if submission.interactive else None
         async with feeding(submission.stdin, typed) as stdin:
@@ -302,10 +336,10 @@ class Attempt:
                     started=self._runs,
                 )
 
-    async def _judge(self, tests: Tests, cell: Cell, tree: Tree | None) -> Judgement:
+    async def _judge(self, tests: Tests, cell: Cell, tree: Tree | Packed | None) -> Judgement:
         """Run the tests, as far as the time for all of them goes."""
         async with (
-            open_checkers(tests.judging, self._sandbox, self._steps, self._built) as checkers,
+            open_checkers(tests.judging, self._sandbox, self._steps, self._compiler) as checkers,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._stop_after, self._total_time)
@@ -326,6 +360,7 @@ class Attempt:
                 self._typed.add(entry)
                 match entry.control:
                     case Signal(name) if number := Signals.__members__.get(name):
+                        self._signalled = True
                         self._signal.send_nowait(number)
                     case Resize(window) if self._submission.tty:
                         self._window = window

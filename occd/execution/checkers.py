@@ -1,29 +1,28 @@
 """The checkers of a submission's tests: those that are built in, and programs of the author.
 
 A program is compiled once, in a cell of its own, when the first test needs it, unless this node has compiled
-the same program before (`built.py`). The cell never sees the files
+the same program before (`compiling.py`). The cell never sees the files
 of the solution. What the program does is its author's fault, never the solution's.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 
 import trio
 
-from occd import rules
 from occd.execution import protocols
-from occd.execution.built import WHOLE, Built
 from occd.execution.checked import Checked
 from occd.execution.compare import compare
+from occd.execution.compiling import Compiler
 from occd.execution.program import Program
 from occd.execution.stdin import feeding
 from occd.execution.steps import Steps
 from occd.judging import Judging, ProgramChecker, Test, TestVerdict
 from occd.languages import find, pick
 from occd.model import File, Limits, Step
-from occd.sandbox import Cell, Collect, Collected, Sandbox, Tree
+from occd.sandbox import Cell, Collect, Collected, Packed, Sandbox, Tree
 
 _COMPILE = Step("compile", "checker")
 _LOG_BYTES = 64 * 1024
@@ -35,7 +34,7 @@ class _Ready:
 
     program: Program
     cell: Cell
-    tree: Tree | None
+    tree: Tree | Packed | None
 
 
 class Checkers:
@@ -46,13 +45,13 @@ class Checkers:
         judging: Judging,
         sandbox: Sandbox,
         steps: Steps,
-        built: Built,
+        compiler: Compiler,
         cells: AsyncExitStack,
     ) -> None:
         self._judging = judging
         self._sandbox = sandbox
         self._steps = steps
-        self._built = built
+        self._compiler = compiler
         self._ready: dict[ProgramChecker, _Ready | Checked] = {}
         self._preparing = trio.Lock()
         self._cells = cells
@@ -87,22 +86,17 @@ class Checkers:
         )
         if not program.is_compiled:
             return _Ready(program, await self._cell(program, checker.files, checker.limits), None)
-        async with self._built.turn(program, self._steps.stop) as (files, keep):
-            if files:
-                limits = _beside(files, checker.limits)
-                return _Ready(program, await self._cell(program, files, limits), None)
+        compiler, box = self._compiler, checker.limits.box
+        with await compiler.claim(program, _COMPILE, box) as claim:
+            done = compiler.known(claim, _COMPILE, _LOG_BYTES)
+            if done and not done.outcome.succeeded:
+                return protocols.not_compiled(done.end_of_stderr.encode())
             cell = await self._cell(program, checker.files, checker.limits)
-            done = await self._steps.run(
-                cell,
-                _COMPILE,
-                program.to_compile(),
-                log_max=_LOG_BYTES,
-                keep_tree=True,
-                collect=WHOLE,
+            done = done or await compiler.compile(
+                claim, cell, program, _COMPILE, log_max=_LOG_BYTES
             )
             if not done.outcome.succeeded:
                 return protocols.not_compiled(done.end_of_stderr.encode())
-            keep(done.collected)
             return _Ready(program, cell, done.tree)
 
     async def _cell(self, program: Program, files: Sequence[File], limits: Limits) -> Cell:
@@ -146,17 +140,11 @@ class Checkers:
 
 @asynccontextmanager
 async def open_checkers(
-    judging: Judging, sandbox: Sandbox, steps: Steps, built: Built
+    judging: Judging, sandbox: Sandbox, steps: Steps, compiler: Compiler
 ) -> AsyncIterator[Checkers]:
     """The cells of the programs end with the context."""
     async with AsyncExitStack() as cells:
-        yield Checkers(judging, sandbox, steps, built, cells)
-
-
-def _beside(files: Sequence[File], limits: Limits) -> Limits:
-    """With a box that has as much room beside the files as beside a tree, which does not count."""
-    room = rules.room(len(file.content) for file in files)
-    return replace(limits, box=min(limits.box + room, int(rules.MOST["box"])))
+        yield Checkers(judging, sandbox, steps, compiler, cells)
 
 
 def _in_place(folder: str | None) -> list[File]:

@@ -10,15 +10,28 @@ from occd.execution.tail import Tail
 from occd.model import ACCOUNTS, Account, Outcome, Step, Stream, account_of
 from occd.utf8 import unfinished
 
+Said = tuple[tuple[Stream, bytes], ...]
+"""Pieces of output, in their order: neighbours are of different streams."""
+
 
 class Recorder:
-    def __init__(self, log: EventLog, step: Step, log_max: int | None, *, keep: bool) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        step: Step,
+        log_max: int | None,
+        *,
+        keep: bool = False,
+        keep_said: bool = False,
+    ) -> None:
         """The log gets at most `log_max` bytes of each stream, None for all. `keep`: all of stdout is kept
-        in memory."""
+        in memory. `keep_said`: all output is, in its order."""
         self._log = log
         self._step = step
         self._log_max = log_max
         self._keep = keep
+        self._keep_said = keep_said
+        self._said: list[tuple[Stream, bytearray]] = []
         self._tail = Tail()
         self._logged: dict[Account, int] = dict.fromkeys(ACCOUNTS, 0)
         self._cut: set[Account] = set()
@@ -27,6 +40,10 @@ class Recorder:
     def told(self, stream: Stream) -> Callable[[bytes], None]:
         """Takes each piece of a stream."""
         return partial(self._take, stream)
+
+    @property
+    def said(self) -> Said:
+        return tuple((stream, bytes(piece)) for stream, piece in self._said)
 
     @property
     def end_of_stderr(self) -> str:
@@ -55,6 +72,10 @@ class Recorder:
 
     def _take(self, stream: Stream, data: bytes) -> None:
         self._tail.add(stream, data)
+        if self._keep_said:
+            if not self._said or self._said[-1][0] != stream:
+                self._said.append((stream, bytearray()))
+            self._said[-1][1].extend(data)
         account = account_of(stream)
         if self._keep and account == "stdout":
             self.stdout += data

@@ -22,7 +22,7 @@ from occd.execution.stdin import feeding
 from occd.execution.steps import Steps
 from occd.judging import Judging, TestVerdict
 from occd.model import GroupScore, Judgement, Outcome, Step, Submission
-from occd.sandbox import Cell, Tree
+from occd.sandbox import Cell, Packed, Tree
 
 LOG_BYTES = 64 * 1024
 SHORT_LOG_BYTES = 4 * 1024
@@ -59,7 +59,9 @@ class Tests:
         """What ends each test that runs."""
         self._waiting = deque(range(len(self.judging.tests)))
 
-    async def run(self, cell: Cell, tree: Tree | None, checkers: Checkers, turn: Turn) -> None:
+    async def run(
+        self, cell: Cell, tree: Tree | Packed | None, checkers: Checkers, turn: Turn
+    ) -> None:
         """Run tests until none is left, or `stop` is set: one after the other in the slot of the submission,
         and others beside them in slots that it borrows."""
         test = partial(self._test, cell=cell, tree=tree, checkers=checkers)
@@ -122,7 +124,9 @@ class Tests:
             if at not in self._left_out:
                 yield at
 
-    async def _test(self, at: int, cell: Cell, tree: Tree | None, checkers: Checkers) -> None:
+    async def _test(
+        self, at: int, cell: Cell, tree: Tree | Packed | None, checkers: Checkers
+    ) -> None:
         stop = self._running[at] = trio.Event()
         try:
             outcome, checked = await self._run(at, stop, cell, tree, checkers)
@@ -132,7 +136,7 @@ class Tests:
             self._note(at, checked, outcome)
 
     async def _run(
-        self, at: int, stop: trio.Event, cell: Cell, tree: Tree | None, checkers: Checkers
+        self, at: int, stop: trio.Event, cell: Cell, tree: Tree | Packed | None, checkers: Checkers
     ) -> tuple[Outcome, Checked]:
         test = self.judging.tests[at]
         limits = test.limits or self._submission.limits

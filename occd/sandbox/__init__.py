@@ -19,7 +19,7 @@ from occd import rules, trace
 from occd.config import Config
 from occd.errors import ConfigError
 from occd.inputs import File, Limits, Terminal
-from occd.languages import Available, Formatters, Language
+from occd.languages import Available, Formatters, Installed, Language
 from occd.levels import Holds
 from occd.model import LeftOut, Outcome
 
@@ -69,6 +69,13 @@ class Tree:
     belongs to the run. A tree lives as long as its cell."""
 
     folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A tree as bytes, which outlive its cell (`Cell.pack`). Only a sandbox of the same kind reads them."""
+
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,7 @@ class Run:
     signals: trio.MemoryReceiveChannel[int] | None = None
     """Numbers of signals for the program and its process group, as from a terminal."""
     idle: Idle | None = None
-    tree: Tree | None = None
+    tree: Tree | Packed | None = None
     """The contents of the box; without a tree the box has the cell's files."""
     files: Sequence[File] = ()
     """More files, for this run alone. They take the place of files and folders of the same names."""
@@ -239,6 +246,10 @@ class Cell(Protocol):
         Raises SandboxFailed when the jail could not be made or watched.
         """
 
+    async def pack(self, tree: Tree, most: int) -> Packed | None:
+        """A tree of this cell, exactly. None when that takes more than about `most` bytes, or cannot be
+        done."""
+
 
 class Sandbox(Protocol):
     @property
@@ -273,6 +284,10 @@ class Sandbox(Protocol):
     def stuck(self) -> str | None:
         """Why no program can be run now, where this shows without a trial: what a jail needs does not answer,
         or somebody has been waiting for long for a jail, which takes milliseconds."""
+
+    def identity(self, installed: Installed) -> str:
+        """Changes when the files change that programs of this version see, or the processor does, and differs
+        between kinds of sandboxes."""
 
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.

@@ -8,14 +8,16 @@ there.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from occd import rules
 from occd.model import File
 from occd.sandbox import kernel
+from occd.sandbox.packed import unpack
 from occd.sandbox.tree import BYTES_MAX, NEW, Copied, TooLarge, copy_tree, opened
+from occd.scopes import Beside
 
 BOX_BYTES, INODES = 64 * 2**20, 65_536
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -30,6 +32,7 @@ class Place:
         self._spent = path.with_name(f"{path.name}-spent")
         self._uid = uid
         self._unprivileged = unprivileged
+        self._clearing: Beside | None = None
         path.mkdir()
         self._spent.mkdir()
 
@@ -56,6 +59,13 @@ class Place:
         self._resize(size + copied.bytes)
         return copied
 
+    def unpack(self, tree: bytes, files: Sequence[File], size: int) -> None:
+        """As `copy`, of a packed tree."""
+        size += rules.room(len(file.content) for file in files)
+        self._resize(size + BYTES_MAX)
+        self._write_all(self.path, files)
+        self._resize(size + unpack(tree, self.path, self._uid))
+
     def move_to(self, target: Path) -> None:
         target.mkdir()
         kernel.mount(str(self.path), str(target), None, kernel.MS_MOVE)
@@ -79,9 +89,21 @@ class Place:
             pass
         self.lay_empty()
 
-    def clear(self) -> None:
-        """Unmount the boxes that were replaced. The kernel takes milliseconds for it."""
-        kernel.unmount_all(str(self._spent))
+    def clear_beside(self, also: Callable[[], None]) -> None:
+        """Unmount the boxes that were replaced, and do `also`, in a thread: the kernel takes milliseconds for
+        it. Wait for `cleared` before the next call."""
+
+        def clear() -> None:
+            kernel.unmount_all(str(self._spent))
+            also()
+
+        self._clearing = Beside(clear)
+
+    async def cleared(self) -> None:
+        """Wait until the last thread has ended. Raises what it has raised."""
+        clearing, self._clearing = self._clearing, None
+        if clearing:
+            await clearing.over()
 
     def close(self) -> None:
         for each in (self.path, self._spent):

@@ -5,6 +5,7 @@ and serves one run. A cell takes a container of its image for each run. Files co
 (`archive.py`). A tree is the stream of a box, and is kept in a file of ours that has no name.
 """
 
+import io
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,10 +22,22 @@ from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable, refuse_faults
 from occd.images import how_to_build
 from occd.images.docker import LABEL, VERSION, again
-from occd.languages import Available, Formatters, Language, load_languages
+from occd.languages import Available, Formatters, Installed, Language, load_languages
 from occd.levels import Holds, refuse_less
 from occd.model import File, LeftOut, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tell, Tree, archive, unheard
+from occd.sandbox import (
+    Cell,
+    Collected,
+    Ended,
+    Packed,
+    Run,
+    Running,
+    Tell,
+    Tree,
+    archive,
+    identity,
+    unheard,
+)
 from occd.sandbox.box import BOX_BYTES, INODES, together
 from occd.sandbox.container import BoxTooLarge, Container, NoRoom, bounds
 from occd.sandbox.containers import Containers
@@ -137,7 +150,15 @@ class _Cell:
         """The streams that fill the box. A file of an earlier one stays."""
         if not run.tree:
             return [archive.pack(together(self._files, run.files))]
+        if isinstance(run.tree, Packed):
+            return [archive.pack(run.files), io.BytesIO(run.tree.data)]
         return [archive.pack(run.files), stack.enter_context(run.tree.folder.open("rb"))]
+
+    async def pack(self, tree: Tree, most: int) -> Packed | None:
+        """The stream as it is."""
+        if tree.folder.stat().st_size > most:
+            return None
+        return Packed(await trio.to_thread.run_sync(tree.folder.read_bytes))
 
 
 def _most(box: int) -> int:
@@ -215,6 +236,10 @@ class _Docker:
             for limits in (each.limits, each.compile_limits)
         ]
         return max(asked) + BOX_BYTES
+
+    def identity(self, installed: Installed) -> str:
+        wall = self._walls[installed.root]
+        return f"docker {wall.runtime} {wall.image} {identity.of_machine()}"
 
     async def trial(self) -> None:
         own_kernel = "own-kernel" in self.holds

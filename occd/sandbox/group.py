@@ -1,7 +1,8 @@
 """The control group of one job: its limits, its exact usage, and its end. v1 has one in each hierarchy.
 
-A job's group is made before its program starts and removed after its last process died. A group that is in
-the way of a new one was left by a killed process of occd (`cgroup.py`).
+A job's group is made before its program starts and removed after its last process died. Both take the kernel
+milliseconds, so a thread does both beside another run, where it can (`jailer.py`). A group that is in the way
+of a new one was left by a killed process of occd (`cgroup.py`).
 """
 
 import contextlib
@@ -97,6 +98,15 @@ class Group(ABC):
 
     @abstractmethod
     def usage(self) -> Usage: ...
+
+    @property
+    def empty(self) -> bool:
+        """Whether no process is left, so that the group can be removed at any time."""
+        return not read(f"{self._folders[-1]}/cgroup.procs")
+
+    def removed(self) -> bool:
+        """Remove the group at once, if no process is left."""
+        return all(map(_removed, self._folders))
 
     async def remove(self) -> None:
         """Remove the group, whose processes are dead or dying.

@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from occd.errors import SandboxFailed
+from occd.model import Limits
 from occd.sandbox.box import Place
 from occd.sandbox.cgroup import Cgroups
 from occd.sandbox.group import Group, remove
@@ -21,8 +22,10 @@ log = structlog.get_logger()
 
 END_S = 30.0
 """The time for a launcher to end after an error."""
-_FORKED_S = 0.5
-"""The time for a template to make its next jail. Then the program starts as others do."""
+_LATE_S = 0.5
+"""The time that a program waits for its template's jail. Then it starts as others do."""
+_LATE_MAX = 3
+"""A template that is late so often in turn is ended."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,6 +37,7 @@ class Ready:
     place: Place
     template: Template | None
     lent: bool = False
+    late: int = 0
     ended: bool = False
 
     @property
@@ -58,6 +62,11 @@ class Jailer:
         """Also those that are starting, and those that are lent."""
         self.groups: set[Group] = set()
         """Those that were made and are not removed yet."""
+        self._spent: list[Group] = []
+        """Those of them whose processes are gone."""
+        self._ahead: tuple[str, ...] | None = None
+        """The folders of the next group."""
+        self._groups_made = 0
         self._ending: list[Ready] = []
         self._made = 0
 
@@ -101,9 +110,10 @@ class Jailer:
             return None  # its interpreter is still starting
         ready.lent = True
         try:
-            with trio.fail_after(_FORKED_S):
+            with trio.fail_after(_LATE_S):
                 await ready.launcher.ready()
             if ready.launcher.lives:
+                ready.late = 0
                 self._host.templates.use(self, template, ready.launcher.jail.resident)
                 return ready
             error = ready.launcher.said()
@@ -111,7 +121,11 @@ class Jailer:
             ready.lent = False
             raise
         except trio.TooSlowError:
-            error = f"it made no jail within {_FORKED_S:g} s"
+            ready.late += 1
+            if ready.late < _LATE_MAX:
+                ready.lent = False
+                return None
+            error = f"no jail stood within {_LATE_S:g} s, {_LATE_MAX} times in turn"
         except SandboxFailed as failed:
             error = str(failed)
         if new:
@@ -150,6 +164,39 @@ class Jailer:
             self._shares[place] = place.make_share(self.slot.name)
         return self._shares[place]
 
+    def group(self, place: Cgroups, limits: Limits) -> Group:
+        """A group for a run."""
+        ahead = None
+        if place is self._host.cgroups:
+            ahead, self._ahead = self._ahead, None
+        group = place.create(ahead or place.make(self._next_name()), limits, self.share(place))
+        self.groups.add(group)
+        return group
+
+    def _next_name(self) -> str:
+        self._groups_made += 1
+        return f"{self.slot.name}-{self._groups_made}"
+
+    async def end_group(self, group: Group) -> None:
+        """Remove the group of a run that has ended, now or beside the next run. Raises SandboxFailed when a
+        process does not end."""
+        if group.empty:
+            self._spent.append(group)
+        else:
+            await group.remove()
+            self.groups.remove(group)
+
+    def tidy(self) -> None:
+        """In a thread beside a run: remove the groups of ended runs, and make the next one."""
+        while self._spent:
+            group = self._spent[0]
+            if not group.removed():  # a process is there after all; `close` waits for it
+                return
+            self.groups.discard(group)
+            self._spent.remove(group)
+        if self._ahead is None and self._host.cgroups:
+            self._ahead = self._host.cgroups.make(self._next_name())
+
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers beside the templates."""
         while len(self._idle) > number:
@@ -157,8 +204,8 @@ class Jailer:
 
     @property
     def clear(self) -> bool:
-        """Whether nothing of earlier runs is left."""
-        return not self.groups and not self._ending
+        """Whether nothing of earlier runs is left but groups without processes."""
+        return self.groups.issubset(self._spent) and not self._ending
 
     async def close(self) -> None:
         """Remove everything, and give the slot back last: nobody else may get its user while a process of
@@ -169,11 +216,16 @@ class Jailer:
             await self.end(ready)
         for ready in tuple(self._ending):
             await ready.launcher.close()
+            await ready.place.cleared()
             ready.place.close()
             self._ending.remove(ready)
+        self._spent.clear()
         for group in tuple(self.groups):
             await group.remove()
             self.groups.remove(group)
+        if self._ahead:
+            await remove(*self._ahead)
+            self._ahead = None
         await remove(*filter(None, self._shares.values()))
         self.folder.rmdir()
         self.slot.release()
@@ -209,6 +261,7 @@ class Jailer:
         self._ending.append(ready)
         try:
             await ready.launcher.close()
+            await ready.place.cleared()
             ready.place.close()
         except (OSError, SandboxFailed) as error:
             log.warning("a launcher does not end", slot=self.slot.name, reason=str(error))

@@ -28,19 +28,31 @@ from occd.errors import SandboxFailed
 from occd.languages import Available, Formatters, Installed, Language, load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
-from occd.sandbox import Cell, Collected, Ended, Run, Running, Tell, Tree, kernel, unheard
+from occd.sandbox import (
+    Cell,
+    Collected,
+    Ended,
+    Packed,
+    Run,
+    Running,
+    Tell,
+    Tree,
+    identity,
+    kernel,
+    unheard,
+)
 from occd.sandbox.box import Place, seal, together
 from occd.sandbox.collect import collect
 from occd.sandbox.group import Group
 from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import END_S, Jailer, Ready
+from occd.sandbox.packed import entries_of, pack
 from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.templates import template_of
-from occd.sandbox.tree import Copied, opened
-from occd.scopes import thread_beside
+from occd.sandbox.tree import BYTES_MAX, Copied, opened
 
 log = structlog.get_logger()
 
@@ -83,14 +95,14 @@ class _Cell:
         self._runs += 1
         number = self._runs
         slot = self._jailer.slot
-        name = f"{slot.name}-{number}"
         template = template_of(self._language, self._versions, run)
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
             ready = await held.enter_async_context(self._jailer.launcher(template))
             place = ready.place
-            group = await held.enter_async_context(self._group(name, run, ready))
+            await place.cleared()  # boxes would pile up if their unmounts waited for each other
+            group = await held.enter_async_context(self._group(run, ready))
             if number >= _MANY and not ready.template:
                 self._jailer.prepare()
             await self._fill(ready, run)
@@ -99,9 +111,8 @@ class _Cell:
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
-            # Boxes would pile up if their unmounts waited while others have all threads.
-            async with thread_beside(place.clear):
-                outcome, trace = await run_in_jail(ready, slot.uid, run, group, shown, task_status)
+            place.clear_beside(self._jailer.tidy)
+            outcome, trace = await run_in_jail(ready, slot.uid, run, group, shown, task_status)
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
@@ -119,7 +130,13 @@ class _Cell:
             size = self._box + rules.room(len(file.content) for file in run.files)
             await _in_thread_if(_are_long(files), place.fill, files, size)
             return
-        folder, long = run.tree.folder, _are_long(run.files)
+        long = _are_long(run.files)
+        if isinstance(run.tree, Packed):
+            tree = run.tree.data
+            slow = long or len(tree) > _LONG or entries_of(tree) > _MANY_ENTRIES
+            await _in_thread_if(slow, place.unpack, tree, run.files, self._box)
+            return
+        folder = run.tree.folder
         known = self._copied.get(run.tree)
         if known or run.tree not in self._copied:
             slow = long or known is None or _is_slow(known)
@@ -132,6 +149,10 @@ class _Cell:
         if not ready.forks:
             await ready.launcher.discard()  # this jail shows the box before
 
+    async def pack(self, tree: Tree, most: int) -> Packed | None:
+        data = await trio.to_thread.run_sync(pack, tree.folder, min(most, BYTES_MAX))
+        return None if data is None else Packed(data)
+
     def _move(self, place: Place, tree: Tree) -> Tree:
         """Keep the box as a tree until the cell is closed."""
         place.move_to(tree.folder)
@@ -140,7 +161,7 @@ class _Cell:
         return tree
 
     @asynccontextmanager
-    async def _group(self, name: str, run: Run, ready: Ready) -> AsyncIterator[Group | None]:
+    async def _group(self, run: Run, ready: Ready) -> AsyncIterator[Group | None]:
         """The group of a program that begins in the jail that stands ready."""
         place = self._host.interactive if run.interactive else self._host.cgroups
         if place is None:
@@ -150,8 +171,7 @@ class _Cell:
         limits = replace(run.limits, memory=memory)
         if run.trace:  # the tracer is one more process
             limits = replace(limits, processes=limits.processes + 1)
-        group = place.create(name, limits, self._jailer.share(place))
-        self._jailer.groups.add(group)
+        group = self._jailer.group(place, limits)
         try:
             yield group
         except BaseException:  # no process may be left in the group
@@ -160,8 +180,7 @@ class _Cell:
             raise
         finally:
             with trio.CancelScope(shield=True):  # bounded by remove() itself
-                await group.remove()
-            self._jailer.groups.remove(group)
+                await self._jailer.end_group(group)
 
     def close(self) -> None:
         self._trees.close()
@@ -276,6 +295,11 @@ class _Nsjail:
     @property
     def stuck(self) -> str | None:
         return self._host.waits.too_long
+
+    def identity(self, installed: Installed) -> str:
+        image = self._host.roots[installed.root].image
+        files = identity.of_packages(installed.binary) if image is None else image
+        return f"nsjail {identity.of_machine()} {files}"
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):

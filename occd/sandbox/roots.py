@@ -18,11 +18,13 @@ from occd.sandbox.rootfs import MACHINE, build_rootfs, proc_mounts, shown_folder
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """`proc` are nsjail's arguments for /proc. `own`: none of the machine's folders was found in it."""
+    """`proc` are nsjail's arguments for /proc. `own`: none of the machine's folders was found in it. `image`
+    tells the image that is shown from others of its name; None: the machine's files are."""
 
     path: Path
     proc: list[str]
     own: bool
+    image: str | None = None
 
 
 @contextmanager
@@ -51,7 +53,8 @@ def _root(config: Config, workspace: Path, name: str) -> Iterator[Root]:
         path.mkdir(mode=0o755)
         ours.callback(kernel.unmount_all, str(path))
         try:
-            source = ours.enter_context(_image(config, name)) if name else MACHINE
+            image = ours.enter_context(_image(config, name)) if name else None
+            source = image.root if image else MACHINE
             _refuse_exposed_folders(config, source)
             build_rootfs(path, source)
         except OSError as error:
@@ -61,11 +64,12 @@ def _root(config: Config, workspace: Path, name: str) -> Iterator[Root]:
                 if name
                 else "Install occd again with a C compiler; `occd doctor` tells more",
             ) from error
-        yield Root(path, proc_mounts(path), own=not shows_machine(path))
+        told = f"{image.digest} {image.built_at}" if image else None
+        yield Root(path, proc_mounts(path), own=not shows_machine(path), image=told)
 
 
 @contextmanager
-def _image(config: Config, name: str) -> Iterator[Path]:
+def _image(config: Config, name: str) -> Iterator[images.Image]:
     with images.opened(config.data_dir, name) as image:
         shell = _architecture(image.root, "/bin/sh")
         if shell is None:
@@ -75,7 +79,7 @@ def _image(config: Config, name: str) -> Iterator[Path]:
                 f"the image {name} is for {image.architecture}, and this machine is {platform.machine()}",
                 remedy(name),
             )
-        yield image.root
+        yield image
 
 
 def _architecture(root: Path, program: str) -> bytes | None:

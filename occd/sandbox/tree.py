@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BYTES_MAX = 16 * 2**20
-_ENTRIES_MAX, _DEPTH_MAX = 4096, 32
+ENTRIES_MAX, DEPTH_MAX = 4096, 32
 _CHUNK = 2**18
 _PAGE = os.sysconf("SC_PAGESIZE")
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -60,12 +60,12 @@ class _Copy:
         self._uid = uid
 
     def entries(self, source: int, target: int, depth: int) -> None:
-        if depth > _DEPTH_MAX:
+        if depth > DEPTH_MAX:
             raise TooLarge
         with os.scandir(source) as found:
             for entry in found:
                 self.count += 1
-                if self.count > _ENTRIES_MAX:
+                if self.count > ENTRIES_MAX:
                     raise TooLarge
                 try:
                     self._copy(entry.name, source, target, depth)

@@ -133,7 +133,7 @@ def no_text(*_: object) -> None:
 def outcome_json(step: Step, outcome: Outcome | None, shown: Shown) -> dict[str, Any] | None:
     if outcome is None:
         return None
-    return {
+    value = {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "limit": outcome.limit,
@@ -146,6 +146,7 @@ def outcome_json(step: Step, outcome: Outcome | None, shown: Shown) -> dict[str,
         "memory": outcome.memory,
         "tty": outcome.tty,
     }
+    return value | {"cached": outcome.cached} if step.stage == "compile" else value
 
 
 def transcript_of(record: Record) -> LogTranscript:

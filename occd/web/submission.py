@@ -81,6 +81,7 @@ class _SubmissionJson(Model):
     detached: bool = False
     format: bool = False
     trace: bool = False
+    cache: bool = True
 
     @model_validator(mode="after")
     def _whole(self) -> "_SubmissionJson":
@@ -111,6 +112,7 @@ class _SubmissionJson(Model):
             detached=self.detached,
             format=self.format,
             trace=self.trace,
+            cache=self.cache,
         )
 
 
