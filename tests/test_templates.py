@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,9 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         os.kill(interpreter, number)
         if number == signal.SIGKILL:
             await gone(ready)
-        for _ in range(5):  # the copy that stood, three that wait for another one, the first that does not
+        for _ in range(
+            5
+        ):  # the copy that stood, three that wait for another one, the first that does not
             await hello(lab)
         (other,) = await standing(lab)
         assert other is not ready
@@ -295,6 +298,16 @@ async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_c
         assert names == ["perl"]
 
 
+async def test_templates_that_serve_no_program_are_counted(language_cache: Path) -> None:
+    """PHP's command has the memory limit, which a submission chooses."""
+    async with usual(language_cache, templates=64 * 2**20) as lab:
+        sandbox: Any = lab.sandbox
+        for number in range(12):
+            await hello(lab, "php", limits=replace(Limits(), memory=2**27 + number))
+        assert 0 < len(await standing(lab)) <= 4
+        assert sandbox._host.templates.bytes <= 64 * 2**20
+
+
 async def test_without_memory_for_templates_there_is_none(language_cache: Path) -> None:
     async with usual(language_cache, templates=0) as lab:
         for _ in range(2):
@@ -342,6 +355,24 @@ async def test_the_memory_limit_counts_what_a_copy_began_with(forked: Lab) -> No
     ran = (await forked.program("python", "kept = b'x' * 70_000_000", limits=limits))[-1]
     assert ran.outcome.limit == "memory"
     assert ran.outcome.memory <= limits.memory
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 4096, 2**20 - 1])
+async def test_a_memory_limit_that_leaves_a_copy_no_room_is_a_limit_all_the_same(
+    language_cache: Path, beside: int
+) -> None:
+    """The group holds what is left beside the interpreter. To cgroup v1, -1 says that there is no limit."""
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        number, resident = ready.launcher.jail.number, ready.launcher.jail.resident
+        limits = replace(Limits(), memory=resident + beside)
+        ran = (await lab.program("python", "kept = b'x' * 100_000_000", limits=limits))[-1]
+        assert ran.outcome.limit == "memory"
+        assert ran.outcome.memory <= limits.memory
+        assert ready.launcher.jail.number == number
+        await hello(lab)
+        assert warm(lab) == [ready]
 
 
 REACHES: Sequence[tuple[str, str]] = [
@@ -467,3 +498,21 @@ async def test_a_program_that_is_cancelled_leaves_the_next_one_well(forked: Lab)
 async def _cancelled(lab: Lab, feed: Feed) -> None:
     ran = await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
     assert ran.outcome.signal == "SIGKILL"
+
+
+async def test_a_slot_is_given_back_while_another_run_ends_a_template_of_it(
+    language_cache: Path,
+) -> None:
+    """A run ends the templates of other slots when they take too much memory."""
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        for _ in range(3):
+            await hello(lab)
+            (ready,) = await standing(lab)
+            (jailer,) = sandbox._idle
+            async with trio.open_nursery() as both:
+                both.start_soon(jailer.cool, ready.template)
+                await trio.lowlevel.checkpoint()
+                sandbox._idle.clear()
+                both.start_soon(partial(sandbox._give_back, jailer, None, good=True))
+            assert not sandbox._unclear

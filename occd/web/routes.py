@@ -37,7 +37,7 @@ from typing import Any
 
 import structlog
 import trio
-from quart import Response, request, websocket
+from quart import Response, has_request_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
@@ -213,7 +213,8 @@ def _health_routes(app: QuartTrio, health: Health) -> None:
 def _error_handlers(app: QuartTrio) -> None:
     @app.errorhandler(OccdError)
     async def ours(error: OccdError) -> Response:
-        return problem_answered(error, request.path).response()
+        path = request.path if has_request_context() else websocket.path
+        return problem_answered(error, path).response()
 
     @app.errorhandler(HTTPException)
     async def http(error: HTTPException) -> Response:
