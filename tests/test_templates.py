@@ -1,6 +1,7 @@
 """Programs that get a copy of an interpreter that has started already (`occd/sandbox/templates.py`). The
 suites that attack and use the sandbox run with templates, too: `nsjail-forked` of `tests/places.py`."""
 
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -203,6 +204,16 @@ async def test_what_must_differ_between_copies_differs(forked: Lab) -> None:
     assert first != second
 
 
+async def test_a_copy_knows_its_processor(forked: Lab) -> None:
+    """glibc asks memory that the kernel writes."""
+    ran = await forked.python("""
+        for each in sorted(os.sched_getaffinity(0)):
+            os.sched_setaffinity(0, [each])
+            print(libc.sched_getcpu() == each)
+    """)
+    assert set(ran.stdout.split()) == {b"True"}
+
+
 SERVED_OTHERWISE = {
     "arguments": {"args": ["one"]},
     "environment": {"env": [("NAME", "value")]},
@@ -256,14 +267,21 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         assert not Path(f"/proc/{interpreter}").exists()
 
 
+@pytest.mark.parametrize("what", ["init", "program"])
 async def test_a_copy_that_stands_ready_and_is_killed_costs_no_program(
-    language_cache: Path,
+    language_cache: Path, what: str
 ) -> None:
     async with usual(language_cache) as lab:
         await hello(lab)
         (ready,) = await standing(lab)
-        ready.launcher.jail.kill()
-        await gone(ready)
+        if what == "init":
+            ready.launcher.jail.kill()
+            await gone(ready)
+        else:
+            (keeper,) = children(ready.launcher._process.pid)
+            (init,) = [each for each in children(keeper) if b"adopt" in command_of(each)]
+            (copy,) = children(init)
+            os.kill(copy, signal.SIGKILL)
         for _ in range(3):
             await hello(lab)
 
@@ -330,6 +348,23 @@ async def test_an_interpreter_that_does_not_stop_at_its_file_is_not_tried_again_
         for _ in range(3):
             await hello(lab)
         assert warm(lab) == []
+
+
+async def test_a_template_that_cannot_be_made_costs_no_program(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where occd has no descriptor left."""
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        monkeypatch.setattr(type(sandbox._host), "template_argv", refuse)
+        for _ in range(2):
+            await hello(lab)
+        assert warm(lab) == []
+        assert sandbox._host.templates.bytes == 0
 
 
 async def test_memory_and_processor_time_are_told_as_with_an_interpreter_of_its_own(

@@ -95,9 +95,9 @@ class Jailer:
         if template not in self._warm and self._host.templates.may_begin(self, template):
             try:
                 self._warm[template] = self._make(template)
-            except BaseException:
+            except OSError as error:  # the program that has just ended shall not pay for it
                 self._host.templates.forget(self, template)
-                raise
+                self._host.templates.failed(template, str(error))
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
