@@ -1,11 +1,13 @@
 """Programs that get a copy of an interpreter that has started already (`occd/sandbox/templates.py`). The
 suites that attack and use the sandbox run with templates, too: `nsjail-forked` of `tests/places.py`."""
 
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,16 @@ async def test_what_must_differ_between_copies_differs(forked: Lab) -> None:
     assert first != second
 
 
+async def test_a_copy_knows_its_processor(forked: Lab) -> None:
+    """glibc asks memory that the kernel writes."""
+    ran = await forked.python("""
+        for each in sorted(os.sched_getaffinity(0)):
+            os.sched_setaffinity(0, [each])
+            print(libc.sched_getcpu() == each)
+    """)
+    assert set(ran.stdout.split()) == {b"True"}
+
+
 SERVED_OTHERWISE = {
     "arguments": {"args": ["one"]},
     "environment": {"env": [("NAME", "value")]},
@@ -242,14 +254,21 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         assert not Path(f"/proc/{interpreter}").exists()
 
 
+@pytest.mark.parametrize("what", ["init", "program"])
 async def test_a_copy_that_stands_ready_and_is_killed_costs_no_program(
-    language_cache: Path,
+    language_cache: Path, what: str
 ) -> None:
     async with usual(language_cache) as lab:
         await hello(lab)
         (ready,) = await standing(lab)
-        ready.launcher.jail.kill()
-        await gone(ready)
+        if what == "init":
+            ready.launcher.jail.kill()
+            await gone(ready)
+        else:
+            (keeper,) = children(ready.launcher._process.pid)
+            (init,) = [each for each in children(keeper) if b"adopt" in command_of(each)]
+            (copy,) = children(init)
+            os.kill(copy, signal.SIGKILL)
         for _ in range(3):
             await hello(lab)
 
@@ -284,6 +303,16 @@ async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_c
         assert names == ["perl"]
 
 
+async def test_templates_that_serve_no_program_are_counted(language_cache: Path) -> None:
+    """PHP's command has the memory limit, which a submission chooses."""
+    async with usual(language_cache, templates=64 * 2**20) as lab:
+        sandbox: Any = lab.sandbox
+        for number in range(12):
+            await hello(lab, "php", limits=replace(Limits(), memory=2**27 + number))
+        assert 0 < len(await standing(lab)) <= 4
+        assert sandbox._host.templates.bytes <= 64 * 2**20
+
+
 async def test_without_memory_for_templates_there_is_none(language_cache: Path) -> None:
     async with usual(language_cache, templates=0) as lab:
         for _ in range(2):
@@ -306,6 +335,23 @@ async def test_an_interpreter_that_does_not_stop_at_its_file_is_not_tried_again_
         for _ in range(3):
             await hello(lab)
         assert warm(lab) == []
+
+
+async def test_a_template_that_cannot_be_made_costs_no_program(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where occd has no descriptor left."""
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        monkeypatch.setattr(type(sandbox._host), "template_argv", refuse)
+        for _ in range(2):
+            await hello(lab)
+        assert warm(lab) == []
+        assert sandbox._host.templates.bytes == 0
 
 
 async def test_memory_and_processor_time_are_told_as_with_an_interpreter_of_its_own(
@@ -331,6 +377,24 @@ async def test_the_memory_limit_counts_what_a_copy_began_with(forked: Lab) -> No
     ran = (await forked.program("python", "kept = b'x' * 70_000_000", limits=limits))[-1]
     assert ran.outcome.limit == "memory"
     assert ran.outcome.memory <= limits.memory
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 4096, 2**20 - 1])
+async def test_a_memory_limit_that_leaves_a_copy_no_room_is_a_limit_all_the_same(
+    language_cache: Path, beside: int
+) -> None:
+    """The group holds what is left beside the interpreter. To cgroup v1, -1 says that there is no limit."""
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        number, resident = ready.launcher.jail.number, ready.launcher.jail.resident
+        limits = replace(Limits(), memory=resident + beside)
+        ran = (await lab.program("python", "kept = b'x' * 100_000_000", limits=limits))[-1]
+        assert ran.outcome.limit == "memory"
+        assert ran.outcome.memory <= limits.memory
+        assert ready.launcher.jail.number == number
+        await hello(lab)
+        assert warm(lab) == [ready]
 
 
 REACHES: Sequence[tuple[str, str]] = [
@@ -456,3 +520,21 @@ async def test_a_program_that_is_cancelled_leaves_the_next_one_well(forked: Lab)
 async def _cancelled(lab: Lab, feed: Feed) -> None:
     ran = await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
     assert ran.outcome.signal == "SIGKILL"
+
+
+async def test_a_slot_is_given_back_while_another_run_ends_a_template_of_it(
+    language_cache: Path,
+) -> None:
+    """A run ends the templates of other slots when they take too much memory."""
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        for _ in range(3):
+            await hello(lab)
+            (ready,) = await standing(lab)
+            (jailer,) = sandbox._idle
+            async with trio.open_nursery() as both:
+                both.start_soon(jailer.cool, ready.template)
+                await trio.lowlevel.checkpoint()
+                sandbox._idle.clear()
+                both.start_soon(partial(sandbox._give_back, jailer, None, good=True))
+            assert not sandbox._unclear

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from occd import rules
 from occd.errors import SandboxFailed
 from occd.model import Limits
 from occd.sandbox.box import Place
@@ -60,13 +61,15 @@ class Jailer:
         """The folders of the next group."""
         self._groups_made = 0
         self._ending: list[Ready] = []
+        self._finishing = trio.Lock()
         self._made = 0
 
     @asynccontextmanager
-    async def launcher(self, template: Template | None) -> AsyncIterator[Ready]:
+    async def launcher(self, template: Template | None, memory: int) -> AsyncIterator[Ready]:
         """A launcher whose jail stands ready, with an empty box at its place: that of `template` if it has
-        started and is not lent. The launcher is kept for the next run, unless an error occurs."""
-        ready = template and await self._take_warm(template)
+        started, is not lent, and leaves room in `memory` bytes. The launcher is kept for the next run, unless
+        an error occurs."""
+        ready = template and await self._take_warm(template, memory)
         ready = ready or await self._take() or self._make(None)
         try:
             await ready.launcher.ready()
@@ -84,16 +87,16 @@ class Jailer:
         if template not in self._warm and self._host.templates.may_begin(self, template):
             try:
                 self._warm[template] = self._make(template)
-            except BaseException:
+            except OSError as error:  # the program that has just ended shall not pay for it
                 self._host.templates.forget(self, template)
-                raise
+                self._host.templates.failed(template, str(error))
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
         if (ready := self._warm.get(template)) and not ready.lent:
             await self.end(ready)
 
-    async def _take_warm(self, template: Template) -> Ready | None:
+    async def _take_warm(self, template: Template, memory: int) -> Ready | None:
         ready = self._warm.get(template)
         if not ready or ready.lent:
             return None
@@ -105,7 +108,11 @@ class Jailer:
             with trio.fail_after(_FORKED_S):
                 await ready.launcher.ready()
             if ready.launcher.lives:
-                self._host.templates.use(self, template, ready.launcher.jail.resident)
+                resident = ready.launcher.jail.resident
+                if memory < resident + rules.LEAST["memory"]:  # no group has the rest as its limit
+                    ready.lent = False
+                    return None
+                self._host.templates.use(self, template, resident)
                 return ready
             error = ready.launcher.said()
         except trio.Cancelled:
@@ -202,10 +209,7 @@ class Jailer:
         for ready in tuple(self._warm.values()):
             await self.end(ready)
         for ready in tuple(self._ending):
-            await ready.launcher.close()
-            await ready.place.cleared()
-            ready.place.close()
-            self._ending.remove(ready)
+            await self._finish(ready)
         self._spent.clear()
         for group in tuple(self.groups):
             await group.remove()
@@ -246,10 +250,15 @@ class Jailer:
             self._host.templates.forget(self, ready.template)
         self._ending.append(ready)
         try:
-            await ready.launcher.close()
-            await ready.place.cleared()
-            ready.place.close()
+            await self._finish(ready)
         except (OSError, SandboxFailed) as error:
             log.warning("a launcher does not end", slot=self.slot.name, reason=str(error))
-            return
-        self._ending.remove(ready)
+
+    async def _finish(self, ready: Ready) -> None:
+        """The run of another slot may be ending a template of this one while this one is closed."""
+        async with self._finishing:
+            if ready in self._ending:
+                await ready.launcher.close()
+                await ready.place.cleared()
+                ready.place.close()
+                self._ending.remove(ready)

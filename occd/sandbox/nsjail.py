@@ -99,7 +99,9 @@ class _Cell:
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
-            ready = await held.enter_async_context(self._jailer.launcher(template))
+            ready = await held.enter_async_context(
+                self._jailer.launcher(template, run.limits.memory)
+            )
             place = ready.place
             await place.cleared()  # boxes would pile up if their unmounts waited for each other
             group = await held.enter_async_context(self._group(run, ready))

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -156,6 +157,17 @@ static void find_written(void) {
     close(pages);
 }
 
+/* The kernel tells a thread in its memory which processor it is on. Of a process that is forked by one that shared its
+ * parent's memory the kernel knows nothing, and glibc would go on with the processor that the interpreter had. */
+static void register_processor(void) {
+    const ptrdiff_t *offset = dlsym(RTLD_DEFAULT, "__rseq_offset");
+    const unsigned *size = dlsym(RTLD_DEFAULT, "__rseq_size");
+    if (!offset || !size || !*size) return;
+    struct rseq *area = (struct rseq *)((char *)__builtin_thread_pointer() + *offset);
+    area->cpu_id = (uint32_t)RSEQ_CPU_ID_REGISTRATION_FAILED;
+    syscall(SYS_rseq, area, *size > sizeof *area ? *size : sizeof *area, 0, RSEQ_SIG);
+}
+
 /* Waits for the job, and takes it as init's child does that executes a program. */
 static void become_program(int gate) {
     struct go go;
@@ -224,6 +236,7 @@ static void hold(void) {
     if (stack == MAP_FAILED) fail("mmap");
     if (send(keeper, "", 1, MSG_NOSIGNAL) != 1) _exit(0);
     if (setjmp(jail.program) != 0) {
+        register_processor();
         become_program(jail.gate[1]);
         munmap(stack, STACK);
         return;

@@ -353,8 +353,9 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-/* Has the adopted process become the program. */
-static void release(const struct go *go, const int *files) {
+/* Has the adopted process become the program. Returns 0 where there is none, or it has ended while it waited. */
+static pid_t release(const struct go *go, const int *files) {
+    if (!adopted.pid) return 0;
     size_t size = (STDIO + go->groups) * sizeof *files;
     union {
         struct cmsghdr aligned;
@@ -364,8 +365,9 @@ static void release(const struct go *go, const int *files) {
     struct iovec from = {.iov_base = (void *)go, .iov_len = sizeof *go};
     struct msghdr message = {
         .msg_iov = &from, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = CMSG_SPACE(size)};
-    if (sendmsg(adopted.gate, &message, MSG_NOSIGNAL) != sizeof *go) fail_to_start("the waiting process has ended");
+    int sent = sendmsg(adopted.gate, &message, MSG_NOSIGNAL) == sizeof *go;
     close(adopted.gate);
+    return sent ? adopted.pid : 0;
 }
 
 static uint64_t nanoseconds(struct timeval t) {
@@ -837,9 +839,8 @@ static struct end run(const struct go *go, int *files) {
     int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
     if (go->traced && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate) != 0) fail("socketpair");
     uint64_t started = started_ns = now_ns();
-    pid_t program = adopted.pid ? adopted.pid : fork(), tracer = 0;
-    if (program < 0) fail("fork");
-    if (adopted.pid) release(go, files);
+    pid_t program = release(go, files), tracer = 0;
+    if (!program && (program = fork()) < 0) fail("fork");
     if (program == 0) {
         signal(SIGPIPE, SIG_DFL);
         start(go, files, words, envp, gate);

@@ -142,5 +142,6 @@ void furnish(void) {
 
 void show_box(int box) {
     if (syscall(SYS_move_mount, box, "", AT_FDCWD, "/box", 4 /* MOVE_MOUNT_F_EMPTY_PATH */) != 0) fail("/box");
+    if (chdir("/box") != 0) fail("/box"); /* from the folder below it */
     close(box);
 }
