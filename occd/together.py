@@ -50,7 +50,9 @@ class Together:
         `Submissions.create`."""
         body = wire.encode_submission(submission)
         try:
-            publish = self._broker.publishing(self._queue, body, key=submission.id, owner=turn)
+            publish = self._broker.publishing(
+                self._queue, body, key=submission.id, owner=turn, value=submission
+            )
         except QueueFull:
             return None
         create = self._submissions.creating(
@@ -102,6 +104,14 @@ class Together:
             ack.undo()
             raise
         return stored
+
+
+def taken(delivery: Delivery) -> Submission:
+    """The submission of a delivery, which need not be read again in the process that has just accepted it.
+    Raises Poisoned."""
+    if isinstance(delivery, EmbeddedDelivery) and isinstance(delivery.value, Submission):
+        return delivery.value
+    return wire.decode_submission(delivery.body)
 
 
 def together(config: Config, broker: Broker, state: State) -> Together | None:

@@ -217,9 +217,10 @@ def _lenient_template_of(
     known = any(each.binary == run.argv[0] for each in versions)
     if not language.warm or run.tty or run.trace or not known:
         return None
-    if run.argv[-1] != language.file_name:
+    if Path(run.argv[-1]).stem != "main":
         return None
-    return Template(tuple(run.argv), tuple(environment(run)), language.file_name)
+    forks = language.warm == "fork"
+    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks)
 
 
 _take_warm = Jailer._take_warm

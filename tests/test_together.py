@@ -27,7 +27,7 @@ from occd.roles.submit import Submit
 from occd.sqlite import Database, open_database
 from occd.state import Node, State, open_state
 from occd.state.embedded import submissions_sql
-from occd.together import Together, together
+from occd.together import Together, taken, together
 
 Q = "submission_queue"
 HELLO = Request("python", files=(File("main.py", b"print()"),))
@@ -215,3 +215,28 @@ async def test_a_message_whose_end_was_not_written_can_end_later(
 
 def _away(_: object) -> None:
     raise DataFolderError("the data folder is away")
+
+
+async def test_a_submission_is_the_same_whether_it_was_read_or_not(tmp_path: Path) -> None:
+    """The one that its process has just accepted is not read from its message."""
+    async with opened(tmp_path) as occd:
+        for who in (NOBODY, OWNER):
+            async with occd.broker.pull(Q, 1) as pull:
+                pull.ask()
+                await trio.testing.wait_all_tasks_blocked()
+                made = await occd.submit.submit(HELLO, who, key=None, digest="")
+                with trio.fail_after(SOON_S):
+                    delivery = await pull.deliveries.receive()
+            assert isinstance(delivery, messages.EmbeddedDelivery)
+            known = taken(delivery)
+            assert known is delivery.value
+            assert (known.id, known.owner) == (made.id, who.owner)
+            assert known == wire.decode_submission(delivery.body)
+        await occd.submit.submit(HELLO, NOBODY, key=None, digest="")
+        async with occd.broker.pull(Q, 1) as pull:  # it waited for this one
+            pull.ask()
+            with trio.fail_after(SOON_S):
+                delivery = await pull.deliveries.receive()
+        assert isinstance(delivery, messages.EmbeddedDelivery)
+        assert delivery.value is None
+        assert taken(delivery) == wire.decode_submission(delivery.body)

@@ -63,6 +63,8 @@ class EmbeddedDelivery:
     reason: str | None
     again: bool
     names: Mapping[str, str]
+    value: object = None
+    """What the body says, of a message that this process published for a task that waited for it."""
     _acked: bool = False
 
     @property
@@ -148,8 +150,10 @@ class EmbeddedBroker:
             step.undo()
             raise
 
-    def publishing(self, queue: str, body: bytes, *, key: str, owner: str | None) -> Part[int]:
-        """`publish` as a part of a transaction. Raises QueueFull."""
+    def publishing(
+        self, queue: str, body: bytes, *, key: str, owner: str | None, value: object = None
+    ) -> Part[int]:
+        """`publish` as a part of a transaction. `value` is what the body says. Raises QueueFull."""
         target = self._queue(queue)
         if target.length >= self._length_max:
             raise QueueFull(queue, _RETRY_AFTER_S)
@@ -160,7 +164,7 @@ class EmbeddedBroker:
 
         def put(number: int) -> None:
             if taker:
-                taker.wake(Message(number, owner or "", key, body, names))
+                taker.wake(Message(number, owner or "", key, body, names, value))
             else:
                 target.put(number, owner or "", key)
 
@@ -222,9 +226,10 @@ class EmbeddedBroker:
         while True:
             message = await queue.take()
             number, owner, key = message.number, message.owner, message.key
-            if message.body is not None:
+            if (body := message.body) is not None:
+                names, value = message.names, message.value
                 return EmbeddedDelivery(
-                    self, queue, freed, number, owner, message.body, key, None, False, message.names
+                    self, queue, freed, number, owner, body, key, None, False, names, value
                 )
             try:
                 delivery, deliveries = await self._begin(queue, freed, number)

@@ -55,7 +55,7 @@ from occd.sandbox.fitness import Fitness
 from occd.sandbox.memory import memory_used
 from occd.scopes import cancel_when
 from occd.state import WAIT_BOUNDS_S, Load, Node, State, Taken
-from occd.together import together
+from occd.together import taken, together
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -289,7 +289,7 @@ class Execute:
         """Run one submission, and end its delivery whatever happens."""
         bind_contextvars(submission=delivery.key, **delivery.names)
         try:
-            submission = wire.decode_submission(delivery.body)
+            submission = taken(delivery)
         except Poisoned as error:
             log.warning("poisoned message", reason=str(error))
             await delivery.reject(str(error))

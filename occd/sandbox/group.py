@@ -68,14 +68,16 @@ class Group(ABC):
         self._joined = folders if share is None else (*folders, share)
 
     @contextmanager
-    def joinable(self) -> Iterator[list[int]]:
+    def joinable(self, *, whole: bool = False) -> Iterator[list[int]]:
         """Open files. A process that writes "0" to each of them joins the group. It joins by itself, because
-        a move by another process costs an RCU grace period."""
+        a move by another process costs an RCU grace period. With v1 only the thread that writes joins, which
+        waits for nobody, unless the process is to join as a `whole`."""
+        name = Group._join_file if whole else self._join_file
         fds: list[int] = []
         try:
             for folder in self._joined:
                 # One by one, so that a failure closes the files before it.
-                fds.append(os.open(f"{folder}/{self._join_file}", os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
+                fds.append(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
             yield fds
         finally:
             for fd in fds:

@@ -23,19 +23,27 @@ log = structlog.get_logger()
 
 END_S = 30.0
 """The time for a launcher to end after an error."""
-_FORKED_S = 0.5
-"""The time for a template to make its next jail. Then the program starts as others do."""
+_LATE_S = 0.5
+"""The time that a program waits for its template's jail. Then it starts as others do."""
+_LATE_MAX = 3
+"""A template that is late so often in turn is ended."""
 
 
 @dataclass(eq=False, slots=True)
 class Ready:
-    """A launcher and the place of the boxes of its jails. `template` is what it forks, if it does."""
+    """A launcher and the place of the boxes of its jails. `template` is what its programs begin as, if not
+    with an interpreter of their own."""
 
     launcher: Launcher
     place: Place
     template: Template | None
     lent: bool = False
+    late: int = 0
     ended: bool = False
+
+    @property
+    def forks(self) -> bool:
+        return self.template is not None and self.template.forks
 
 
 class Jailer:
@@ -105,9 +113,10 @@ class Jailer:
             return None  # its interpreter is still starting
         ready.lent = True
         try:
-            with trio.fail_after(_FORKED_S):
+            with trio.fail_after(_LATE_S):
                 await ready.launcher.ready()
             if ready.launcher.lives:
+                ready.late = 0
                 resident = ready.launcher.jail.resident
                 if memory < resident + rules.LEAST["memory"]:  # no group has the rest as its limit
                     ready.lent = False
@@ -119,7 +128,11 @@ class Jailer:
             ready.lent = False
             raise
         except trio.TooSlowError:
-            error = f"it made no jail within {_FORKED_S:g} s"
+            ready.late += 1
+            if ready.late < _LATE_MAX:
+                ready.lent = False
+                return None
+            error = f"no jail stood within {_LATE_S:g} s, {_LATE_MAX} times in turn"
         except SandboxFailed as failed:
             error = str(failed)
         if new:
@@ -230,7 +243,8 @@ class Jailer:
         try:
             place.lay_empty()
             if template:
-                argv, env = host.template_argv(self.slot, root, template), host.deferring
+                argv = host.template_argv(self.slot, place.path, root, template)
+                env = host.deferring if template.forks else {}
             else:
                 argv, env = host.jail_argv(self.slot, place.path, root), {}
             return Ready(

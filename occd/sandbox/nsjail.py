@@ -108,15 +108,13 @@ class _Cell:
             if number >= _MANY and not ready.template:
                 self._jailer.prepare()
             await self._fill(ready, run)
-            shown = held.enter_context(_detached(place)) if ready.template else None
+            shown = held.enter_context(_detached(place)) if ready.forks else None
             box = held.enter_context(opened(place.path)) if run.collect else None
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
             place.clear_beside(self._jailer.tidy)
-            outcome, trace = await run_in_jail(
-                ready.launcher, slot.uid, run, group, shown, task_status
-            )
+            outcome, trace = await run_in_jail(ready, slot.uid, run, group, shown, task_status)
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
@@ -150,7 +148,7 @@ class _Cell:
                 return
             place.renew()
         await _in_thread_if(long, place.lay_over, folder, run.files, self._box)
-        if not ready.template:
+        if not ready.forks:
             await ready.launcher.discard()  # this jail shows the box before
 
     async def pack(self, tree: Tree, most: int) -> Packed | None:

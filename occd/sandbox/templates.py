@@ -38,18 +38,23 @@ class Template:
     argv: tuple[str, ...]
     env: tuple[str, ...]
     file: str
+    forks: bool
+    """Otherwise it serves one program itself, and is started anew in the next jail."""
 
 
 def template_of(language: Language, versions: Sequence[Installed], run: Run) -> Template | None:
     """The template of which a program can be a copy. `versions` are those that answered."""
     if not language.warm or run.tty or run.trace or run.limits.memory > _STACK:
         return None
-    binary, file = run.argv[0], language.file_name
-    usual = language.argv(language.run, binary, file, (), (), run.limits.memory)
-    known = any(each.binary == binary for each in versions)
-    if not known or list(run.argv) != usual or dict(run.env) != language.env:
+    usual = any(
+        language.argv(language.run, each.binary, language.file_name, (), (), run.limits.memory)
+        == list(run.argv)
+        for each in versions
+    )
+    if not usual or dict(run.env) != language.env:
         return None
-    return Template(tuple(run.argv), tuple(environment(run)), file)
+    forks = language.warm == "fork"
+    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks)
 
 
 @dataclass(slots=True)
@@ -94,9 +99,10 @@ class Templates:
         self._failed_at[template] = now
 
     def use(self, holder: "Holder", template: Template, resident: int) -> None:
-        """A program gets a copy of it. It has `resident` bytes, and so has the copy that stands ready."""
+        """It serves a program. It has `resident` bytes, and so has a copy that stands ready."""
         metrics.COPIES.inc()
-        size = self._sizes[template.argv[0]] = 2 * resident + _EXTRA
+        size = (2 if template.forks else 1) * resident + _EXTRA
+        self._sizes[template.argv[0]] = size
         self._kept.pop((holder, template), None)
         self._kept[holder, template] = _Kept(size, trio.current_time())
         if size > self._bytes_max:

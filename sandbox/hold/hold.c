@@ -26,10 +26,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STACK = 65536, PATH = 256, RANGES = 1024 };
+enum { STACK = 65536, PATH = 256, RANGES = 1024, PAGES = 4096 };
 
 static int holds, keeper, filter;
 static uint64_t beside; /* keeper and interpreter, which the kernel counts with a copy's processes: they have one user */
+static int once; /* the interpreter itself goes on: `keeper` is then its socket of init */
 static char main_file[PATH];
 
 static void fail(const char *what) {
@@ -115,6 +116,7 @@ __attribute__((constructor)) static void begin_to_hold(int argc, char **argv, ch
     (void)argc, (void)argv;
     const char *told = getenv("OCCD_HOLD");
     if (!told || sscanf(told, "%d,%d,%d,%255s", &control, &keeper, &filter, main_file) != 4) return;
+    once = filter < 0;
     fcntl(control, F_SETFD, FD_CLOEXEC);
     fcntl(keeper, F_SETFD, FD_CLOEXEC);
     fcntl(filter, F_SETFD, FD_CLOEXEC);
@@ -141,14 +143,19 @@ static void add_written(char *start, size_t size) {
 static void find_written(void) {
     char line[512], rights[5];
     unsigned long start, end, page = (unsigned long)sysconf(_SC_PAGESIZE);
+    static uint64_t flags[PAGES];
     FILE *maps = (fopen)("/proc/self/maps", "re");
     int pages = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (!maps || pages < 0) return;
     while (fgets(line, sizeof line, maps)) {
         if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) != 3 || strcmp(rights, "rw-p") != 0) continue;
-        for (uint64_t flags; start < end; start += page) {
-            if (pread(pages, &flags, sizeof flags, (off_t)(start / page * sizeof flags)) != sizeof flags) break;
-            if (flags >> 63 && !(flags >> 61 & 1)) {
+        for (size_t at = 0, count; start < end; start += page, at++) {
+            if (at % PAGES == 0) {
+                count = (end - start) / page < PAGES ? (end - start) / page : PAGES;
+                size_t size = count * sizeof *flags;
+                if (pread(pages, flags, size, (off_t)(start / page * sizeof *flags)) != (ssize_t)size) break;
+            }
+            if (flags[at % PAGES] >> 63 && !(flags[at % PAGES] >> 61 & 1)) {
                 add_written((char *)start, page);
                 resident += page;
             }
@@ -177,11 +184,6 @@ static void become_program(int gate) {
         struct cmsghdr aligned;
         char bytes[CMSG_SPACE(sizeof files)];
     } extra;
-    close(keeper);
-    if (drop_privileges(filter) != 0) fail("cannot drop privileges");
-    close(filter);
-    /* A copy of each page now, and not when the program is waited for. */
-    for (size_t i = 0; i < ranges; i++) madvise(written[i].start, written[i].size, 23 /* MADV_POPULATE_WRITE */);
     struct iovec into = {.iov_base = &go, .iov_len = sizeof go};
     struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
     ssize_t size;
@@ -234,12 +236,22 @@ static void hold(void) {
     holds = 0;
     find_written();
     prctl(PR_SET_DUMPABLE, 0);
+    if (once) {
+        if (send(keeper, &resident, sizeof resident, MSG_NOSIGNAL) != sizeof resident) _exit(0);
+        become_program(keeper);
+        return;
+    }
     char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) fail("mmap");
     if (send(keeper, "", 1, MSG_NOSIGNAL) != 1) _exit(0);
     if (setjmp(jail.program) != 0) {
         register_processor();
         beside = 2;
+        close(keeper);
+        if (drop_privileges(filter) != 0) fail("cannot drop privileges");
+        close(filter);
+        /* A copy of each page now, and not when the program is waited for. */
+        for (size_t i = 0; i < ranges; i++) madvise(written[i].start, written[i].size, 23 /* MADV_POPULATE_WRITE */);
         become_program(jail.gate[1]);
         munmap(stack, STACK);
         return;
@@ -309,6 +321,19 @@ static void look_at(const char *path) {
         if (!real) real = REAL(name); \
         return real(folder, path, into, flags); \
     }
+
+/* Node asks by statx, for which old C libraries have no function. */
+SEEN long syscall(long number, ...) {
+    static __typeof__(&syscall) real;
+    long given[6];
+    va_list list;
+    va_start(list, number);
+    for (int i = 0; i < 6; i++) given[i] = va_arg(list, long);
+    va_end(list);
+    if (number == SYS_statx) look_at((const char *)given[1]);
+    if (!real) real = REAL(syscall);
+    return real(number, given[0], given[1], given[2], given[3], given[4], given[5]);
+}
 
 OPEN(open)
 OPEN(open64)

@@ -1009,8 +1009,10 @@ int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
     if (argc > 4 && strcmp(argv[1], "warm") == 0) return keep_warm(atoi(argv[2]), argv[3], argv + 4);
+    uint64_t resident = 0;
     int adopts = argc == 7 && strcmp(argv[1], "adopt") == 0, filter = -1;
-    if (argc != 2 && argc != 3 && !adopts) return 125;
+    int holds = argc > 4 && strcmp(argv[1], "hold") == 0;
+    if (argc != 2 && argc != 3 && !adopts && !holds) return 125;
     if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
     relayed = strcmp(argv[1], "relay") == 0;
@@ -1021,9 +1023,10 @@ int main(int argc, char **argv) {
         adopted.pid = atoi(argv[5]);
         fcntl(filter, F_SETFD, FD_CLOEXEC);
         fcntl(adopted.gate, F_SETFD, FD_CLOEXEC);
+        resident = strtoull(argv[6], NULL, 10);
         furnish();
     } else {
-        control = relayed ? start_relay() : atoi(argv[1]);
+        control = relayed ? start_relay() : atoi(argv[holds ? 2 : 1]);
     }
     fcntl(control, F_SETFD, FD_CLOEXEC);
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
@@ -1033,7 +1036,8 @@ int main(int argc, char **argv) {
     master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     end_theirs();
     signal(SIGPIPE, SIG_IGN);
-    struct hello hello = {.type = 'R', .resident = adopts ? strtoull(argv[6], NULL, 10) : 0};
+    if (holds) adopted.pid = hold_program(argv[3], argv + 4, &adopted.gate, &resident);
+    struct hello hello = {.type = 'R', .resident = resident};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");
     if (write(control, &hello, sizeof hello) != sizeof hello) fail("write");
 
