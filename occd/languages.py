@@ -60,9 +60,9 @@ class Language:
     version: tuple[str, ...]
     version_pattern: str
     run: tuple[str, ...]
-    warm: bool
-    """Whether an interpreter that has started, and has not read its main file yet, can be forked: it has no
-    thread, and opens nothing that its copies could not share."""
+    warm: str | None
+    """What an interpreter is good for that has started, and has not read its main file yet: `fork`, it has no
+    thread then, and its copies may share what it has open; `hold`, it serves one program."""
     compile: tuple[str, ...] | None
     sources: tuple[str, ...]
     strip: tuple[str, ...]
@@ -282,9 +282,8 @@ def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         values["install"] = load_packages(values.get("install"))
-        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare"):
+        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare", "warm"):
             values.setdefault(name, None)
-        values.setdefault("warm", False)
         for name in ("aliases", "strip", "compile_args"):
             values.setdefault(name, [])
         values["formatters"] = [_formatter(each) for each in values.get("formatters", [])]
@@ -340,6 +339,8 @@ _STRIPPED = {"bom", "cr"}
 
 def _check(language: Language) -> None:
     """Raises ValueError for a word that means nothing, re.error for what is no pattern."""
+    if language.warm not in (None, "fork", "hold"):
+        raise ValueError("warm: must be fork or hold")
     if unknown := set(language.strip) - _STRIPPED:
         raise ValueError(f"strip: {unknown.pop()} is none of {', '.join(sorted(_STRIPPED))}")
     commands = (each.command for each in language.formatters)

@@ -1,7 +1,6 @@
 """Joining trio's events, cancel scopes and threads."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
@@ -39,30 +38,34 @@ async def beside(meanwhile: Callable[[], Awaitable[object]], do: Callable[[], Aw
     return done
 
 
-@asynccontextmanager
-async def thread_beside(work: Callable[[], object]) -> AsyncIterator[None]:
-    """Do `work` in a thread while the body goes on, and wait for both. The thread counts for no limiter, and
-    no task is made for it. Where no thread can be started, the body waits for `work`. Raises what `work`
-    raises, unless the body raises."""
-    ended = trio.Event()
-    failed: list[Exception] = []
-    ours = trio.lowlevel.current_trio_token()
+class Beside:
+    """Work in a thread, while other things go on. The thread counts for no limiter, and no task is made for
+    it. Where no thread can be started, the work is done at once."""
 
-    def try_it() -> None:
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._ended = trio.Event()
+        self._failed: Exception | None = None
+        self._ours = trio.lowlevel.current_trio_token()
         try:
-            work()
-        except Exception as error:
-            failed.append(error)
+            trio.lowlevel.start_thread_soon(self._try, self._end)
+        except RuntimeError:
+            self._try()
+            self._ended.set()
 
-    try:
-        trio.lowlevel.start_thread_soon(try_it, lambda _: ours.run_sync_soon(ended.set))
-    except RuntimeError:
-        try_it()
-        ended.set()
-    try:
-        yield
-    finally:
-        with trio.CancelScope(shield=True):  # as with trio's own threads
-            await ended.wait()
-    for error in failed:
-        raise error
+    def _try(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            self._failed = error
+
+    def _end(self, _: object) -> None:
+        self._ours.run_sync_soon(self._ended.set)
+
+    async def over(self) -> None:
+        """Wait for the end, whatever is cancelled, as for trio's own threads. Raises what the work raised."""
+        if not self._ended.is_set():
+            with trio.CancelScope(shield=True):
+                await self._ended.wait()
+        if self._failed:
+            raise self._failed

@@ -58,6 +58,16 @@ def _nothing(_value: object) -> None:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """A part of a transaction: its work, what follows in Trio's
+    thread when it is committed (`then` of `Database.write`), and what undoes its preparation otherwise."""
+
+    work: Work[T]
+    then: Callable[[T], None] = _nothing
+    undo: Callable[[], None] = lambda: None
+
+
 @dataclass(slots=True)
 class _Write(Generic[T]):
     work: Work[T]

@@ -52,6 +52,8 @@ APART: tuple[Place, ...] = ("nsjail-user", "nsjail-container")
 """Here the whole process of the tests lives in the place: see `apart_places.py`."""
 Outcome = Literal["held", "not_applicable", "not_held", "failed"]
 _RUNTIMES: dict[Place, str | None] = {"docker": None, "gvisor": "runsc"}
+_SMALL = 16 * 2**20
+"""A memory limit below it may leave no room beside an interpreter, which then is no copy."""
 _GONE_S = 10.0
 """Within this time the engine removes a container that has ended."""
 _TABLE = Path(__file__).with_suffix(".toml")
@@ -215,22 +217,23 @@ def _lenient_template_of(
     known = any(each.binary == run.argv[0] for each in versions)
     if not language.warm or run.tty or run.trace or not known:
         return None
-    if run.argv[-1] != language.file_name:
+    if Path(run.argv[-1]).stem != "main":
         return None
-    return Template(tuple(run.argv), tuple(environment(run)), language.file_name)
+    forks = language.warm == "fork"
+    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks)
 
 
 _take_warm = Jailer._take_warm
 
 
-async def _take_in_any_case(jailer: Jailer, template: Template) -> Ready | None:
+async def _take_in_any_case(jailer: Jailer, template: Template, memory: int) -> Ready | None:
     """A copy of a template, also for the first program."""
     jailer.warm(template)
     if jailer._warm[template].lent:
         return None
     await jailer._warm[template].launcher.ready()
-    ready = await _take_warm(jailer, template)
-    assert ready, "the template does not start"
+    ready = await _take_warm(jailer, template, memory)
+    assert ready or memory < _SMALL, "the template does not start"
     return ready
 
 

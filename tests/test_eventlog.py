@@ -36,12 +36,15 @@ class Store:
         return [e.data for e in self.events if isinstance(e, Output) and e.stream == stream]
 
 
-def logged(scenario: Callable[[EventLog, Store], Awaitable[None]]) -> Store:
+def logged(
+    scenario: Callable[[EventLog, Store], Awaitable[None]],
+    followed: Callable[[], bool] = lambda: True,
+) -> Store:
     """Run a scenario to the end of its log, in a time of its own."""
     store = Store()
 
     async def main() -> None:
-        log = EventLog()
+        log = EventLog(followed)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(log.run, store.append)
             await scenario(log, store)
@@ -203,6 +206,62 @@ def test_a_slow_store_blocks_nobody_and_gets_everything_in_order() -> None:
     store = logged(scenario)
     assert b"".join(store.data()) == b"".join(b"%d " % number for number in range(1000))
     assert store.events[-1] == Stage("run", "end")
+
+
+def test_what_nobody_follows_gathers_for_longer() -> None:
+    async def scenario(log: EventLog, store: Store) -> None:
+        began = trio.current_time()
+        for _ in range(50):
+            log.emit(RUN, "stdout", b"x\n")
+            await trio.sleep(0.005)
+        times = [at - began for at, _ in store.batches]
+        assert times == pytest.approx([0.1, 0.22], abs=0.01)
+        log.emit(RUN, "stdout", b"y" * EVENT_BYTES)
+        await trio.sleep(0.001)
+        assert store.data()[-1].endswith(b"y")
+
+    assert b"".join(logged(scenario, lambda: False).data()) == b"x\n" * 50 + b"y" * EVENT_BYTES
+
+
+def test_a_follower_who_comes_later_sees_the_next_line_at_once() -> None:
+    here = False
+
+    async def scenario(log: EventLog, store: Store) -> None:
+        nonlocal here
+        log.emit(RUN, "stdout", b"before\n")
+        await trio.sleep(0.01)
+        assert store.data() == []
+        here = True
+        log.emit(RUN, "stdout", b"now\n")
+        await trio.sleep(0.001)
+        assert store.data() == [b"before\nnow\n"]
+
+    logged(scenario, lambda: here)
+
+
+def test_the_rest_of_a_log_is_taken_once_and_comes_after_what_is_being_appended() -> None:
+    store, rest = Store(), []
+
+    async def main() -> None:
+        log = EventLog()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(log.run, store.append)
+            store.gate = trio.Event()
+            log.emit(RUN, "stdout", b"first\n")
+            await trio.sleep(1)
+            log.emit(RUN, "stdout", b"rest \xe2")
+            log.look()
+            nursery.start_soon(open_later, store.gate)
+            rest.extend(await log.take_rest())
+            assert store.data() == [b"first\n"]
+
+    async def open_later(gate: trio.Event) -> None:
+        await trio.sleep(1)
+        gate.set()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert [each.data for each in rest if isinstance(each, Output)] == [b"rest \xe2"]
+    assert [len(events) for _, events in store.batches] == [1]
 
 
 def test_half_a_character_waits_for_its_rest_but_not_beyond_the_end() -> None:

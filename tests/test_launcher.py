@@ -145,6 +145,7 @@ async def test_a_slot_that_cannot_be_cleared_is_kept_back_until_it_can(
     with monkeypatch.context() as stuck:
         stuck.setattr(occd.sandbox.group, "_REMOVE_TIMEOUT_S", 0.1)
         stuck.setattr(occd.sandbox.group, "_removed", lambda _folder: False)
+        stuck.setattr(occd.sandbox.group.Group, "empty", False)
         async with lab.cell() as cell:
             with pytest.raises(SandboxFailed, match="do not end"):
                 await run_in(cell, ["/bin/true"])
@@ -156,3 +157,29 @@ async def test_a_slot_that_cannot_be_cleared_is_kept_back_until_it_can(
     assert sandbox._unclear == []
     assert not jailer.folder.exists()
     assert not jailer.groups
+
+
+async def test_a_group_is_removed_and_the_next_one_made_beside_the_next_run(lab: Lab) -> None:
+    sandbox: Any = lab.sandbox
+    cgroups = sandbox._host.cgroups
+    if cgroups is None:
+        pytest.skip("there are no control groups to use here")
+    await sandbox.close()
+
+    def groups(name: str) -> list[set[str]]:
+        return [
+            {each.name.removeprefix(f"{name}-") for each in parent.glob(f"{name}-[0-9]*")}
+            for parent in cgroups.parents
+        ]
+
+    for number in range(1, 4):
+        assert (await lab.python("")).succeeded
+        (jailer,) = sandbox._idle
+        for ready in (*jailer._idle, *jailer._warm.values()):
+            await ready.place.cleared()
+        for names in groups(jailer.slot.name):  # that of this run may be there, without processes
+            assert names - {f"{number}"} == {f"{number + 1}"}
+        assert len(jailer.groups) <= 1
+        assert jailer.clear
+    await sandbox.close()
+    assert groups(jailer.slot.name) == [set()] * len(cgroups.parents)

@@ -1,4 +1,4 @@
-"""A thread beside the body of a block."""
+"""Work in a thread, while other things go on."""
 
 import threading
 from functools import partial
@@ -7,12 +7,12 @@ import pytest
 import trio
 import trio.testing
 
-from occd.scopes import thread_beside
+from occd.scopes import Beside
 
 PATIENCE_S = 60.0
 
 
-async def test_the_thread_works_beside_the_body_though_others_have_all_threads() -> None:
+async def test_the_work_goes_on_though_others_have_all_threads() -> None:
     release, worked = threading.Event(), threading.Event()
     limiter = trio.to_thread.current_default_thread_limiter()
     usual = limiter.total_tokens
@@ -22,27 +22,28 @@ async def test_the_thread_works_beside_the_body_though_others_have_all_threads()
             nursery.start_soon(trio.to_thread.run_sync, release.wait, PATIENCE_S)
             await trio.testing.wait_all_tasks_blocked()
             assert limiter.available_tokens == 0
-            async with thread_beside(worked.set):
-                assert await trio.to_thread.run_sync(
-                    worked.wait, PATIENCE_S, limiter=trio.CapacityLimiter(1)
-                )
+            beside = Beside(worked.set)
+            assert await trio.to_thread.run_sync(
+                worked.wait, PATIENCE_S, limiter=trio.CapacityLimiter(1)
+            )
+            await beside.over()
             release.set()
     finally:
         release.set()
         limiter.total_tokens = usual
 
 
-async def test_the_block_ends_after_its_thread_though_it_is_cancelled() -> None:
+async def test_its_end_is_waited_for_though_who_waits_is_cancelled() -> None:
     release, scope, ended = threading.Event(), trio.CancelScope(), []
+    beside = Beside(partial(release.wait, PATIENCE_S))
 
-    async def block() -> None:
+    async def wait() -> None:
         with scope:
-            async with thread_beside(partial(release.wait, PATIENCE_S)):
-                await trio.sleep_forever()
+            await beside.over()
         ended.append(True)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(block)
+        nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
         scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
@@ -51,22 +52,14 @@ async def test_the_block_ends_after_its_thread_though_it_is_cancelled() -> None:
     assert (before, ended) == ([], [True])
 
 
-async def test_an_error_of_the_thread_is_raised() -> None:
+async def test_what_it_raises_is_raised_to_who_waits_also_later() -> None:
     def work() -> None:
         raise OSError(5, "no")
 
-    with pytest.raises(OSError, match="no"):
-        async with thread_beside(work):
-            pass
-
-
-async def test_an_error_of_the_body_goes_before_the_threads() -> None:
-    def work() -> None:
-        raise OSError(5, "no")
-
-    with pytest.raises(KeyError):
-        async with thread_beside(work):
-            raise KeyError
+    beside = Beside(work)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no"):
+            await beside.over()
 
 
 async def test_the_work_is_done_where_no_thread_can_be_started(
@@ -79,6 +72,7 @@ async def test_the_work_is_done_where_no_thread_can_be_started(
 
     monkeypatch.setattr(trio.lowlevel, "start_thread_soon", refuse)
     did: list[str] = []
-    async with thread_beside(partial(did.append, "work")):
-        did.append("body")
-    assert did == ["work", "body"]
+    beside = Beside(partial(did.append, "work"))
+    did.append("rest")
+    await beside.over()
+    assert did == ["work", "rest"]

@@ -29,7 +29,7 @@ LAYERS = (
         "supervisor",
     },
     {"roles"},
-    {"admission", "cancelling", "execution", "keyring"},
+    {"admission", "cancelling", "execution", "keyring", "together"},
     {"ceilings"},
     {"web", "broker", "state", "sandbox"},
     {

@@ -1,11 +1,13 @@
 """Programs that get a copy of an interpreter that has started already (`occd/sandbox/templates.py`). The
 suites that attack and use the sandbox run with templates, too: `nsjail-forked` of `tests/places.py`."""
 
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from occd.config import Config, SandboxConfig
 from occd.model import File, Limits
 from occd.sandbox import open_sandbox
 
-LANGUAGES = ("bash", "lua", "perl", "php", "python")
+LANGUAGES = ("bash", "javascript", "lua", "perl", "php", "python")
 SOON_S = 20.0
 RUNS = 7
 
@@ -78,6 +80,10 @@ def interpreters(ready: Any) -> list[int]:
     return [each for each in children(keeper) if b"occd-init" not in command_of(each)]
 
 
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 async def gone(ready: Any) -> None:
     with trio.fail_after(SOON_S):
         await ready.launcher.jail.gone()
@@ -116,6 +122,16 @@ show("priority", (os.nice(0), os.sched_getscheduler(0), sorted(os.sched_getaffin
 show("next", os.open("/dev/null", os.O_RDONLY))
 show("threads", threading.active_count())
 """,
+    "javascript": """
+const say = (name, value) => console.log(name, "=", JSON.stringify(value));
+say("argv", process.argv); say("execArgv", process.execArgv); say("env", process.env);
+say("ids", [process.getuid(), process.getgid(), process.pid, process.ppid]); say("umask", process.umask());
+say("terminal", [process.stdin.isTTY, process.stdout.isTTY, process.stderr.isTTY]);
+say("modules", Object.keys(require.cache)); say("paths", module.paths); say("cwd", process.cwd());
+say("next", require("fs").openSync("/dev/null")); say("title", process.title);
+say("zone", Intl.DateTimeFormat().resolvedOptions().timeZone);
+say("priority", require("os").getPriority()); say("globals", Object.getOwnPropertyNames(globalThis).sort());
+""",
     "perl": """
 print "argv = $0 @ARGV\\n"; print "inc = @INC\\n"; print "pid = $$ ", getppid(), "\\n";
 print "next = ", do { open(my $f, "<", "/dev/null"); fileno($f) }, "\\n";
@@ -140,14 +156,14 @@ set | grep -v "^BASH_ARG\\|^_="; trap; ulimit -a; umask
 SHELL = r"""
 echo environ; tr '\0' '\n' < /proc/$PPID/environ; echo cmdline; tr '\0' ' ' < /proc/$PPID/cmdline; echo
 echo limits; cat /proc/$PPID/limits
-echo descriptors; ls -l /proc/$PPID/fd | sed 's/.* \([0-9]* ->\)/\1/; s/:.*//'
+echo descriptors; ls -l /proc/$PPID/fd | sed 's/.* -> //; s/:.*//; /^total/d' | sort -u
 echo status; grep -v '^\(Vm\|Rss\|voluntary\|nonvoluntary\|FDSize\|Hugetlb\)' /proc/$PPID/status
 echo exe; readlink /proc/$PPID/exe /proc/$PPID/cwd /proc/$PPID/root
 echo ids; for file in uid_map gid_map; do sed 's/^ *\([0-9]*\) *[0-9]*/\1/' /proc/$PPID/$file; done
 echo namespaces; ls /proc/$PPID/ns; cat /proc/$PPID/oom_score_adj /proc/$PPID/coredump_filter
 echo owner; ls -ld /proc/$PPID /proc/$PPID/environ | cut -c 1-30
 echo mounts; cut -d ' ' -f 4- /proc/$PPID/mountinfo | sed 's/uid=.*//; s/ - proc [a-z]*/ - proc/' | sort
-echo processes; ls /proc | grep '^[0-9]'; echo net; cat /proc/net/dev | cut -d : -f 1; hostname
+echo processes; cat /proc/1/comm /proc/2/comm; echo net; cat /proc/net/dev | cut -d : -f 1; hostname
 echo files
 ls -an /box /tmp /dev/shm /dev/pts /dev /proc | awk '{ print $1, $3, $4, $NF }' | grep -v ' [0-9]*$'
 echo groups; sed 's/occd-[^ ]*//' /proc/$PPID/cgroup; cat /proc/sys/kernel/random/boot_id | wc -c
@@ -156,6 +172,7 @@ echo groups; sed 's/occd-[^ ]*//' /proc/$PPID/cgroup; cat /proc/sys/kernel/rando
 
 ASKED = {
     "python": "import subprocess; subprocess.run(['/bin/sh', '-c', open('who.sh').read()])",
+    "javascript": "require('child_process').execSync('. ./who.sh', {stdio: 'inherit'})",
     "perl": "open(my $f, '<', 'who.sh'); local $/; my $s = <$f>; close $f; system('/bin/sh', '-c', $s);",
     "php": "<?php passthru(file_get_contents('who.sh'));",
     "lua": "io.stdout:flush(); os.execute(io.open('who.sh'):read('a'))",
@@ -189,6 +206,16 @@ async def test_what_must_differ_between_copies_differs(forked: Lab) -> None:
     source = "import os, random, uuid, secrets, tempfile; print(random.random(), uuid.uuid4(), os.urandom(8))"
     first, second = [await seen(forked, "python", source) for _ in range(2)]
     assert first != second
+
+
+async def test_a_copy_knows_its_processor(forked: Lab) -> None:
+    """glibc asks memory that the kernel writes."""
+    ran = await forked.python("""
+        for each in sorted(os.sched_getaffinity(0)):
+            os.sched_setaffinity(0, [each])
+            print(libc.sched_getcpu() == each)
+    """)
+    assert set(ran.stdout.split()) == {b"True"}
 
 
 SERVED_OTHERWISE = {
@@ -234,7 +261,9 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         os.kill(interpreter, number)
         if number == signal.SIGKILL:
             await gone(ready)
-        for _ in range(3):
+        for _ in range(
+            5
+        ):  # the copy that stood, three that wait for another one, the first that does not
             await hello(lab)
         (other,) = await standing(lab)
         assert other is not ready
@@ -242,14 +271,24 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         assert not Path(f"/proc/{interpreter}").exists()
 
 
+@pytest.mark.parametrize("what", ["init", "program"])
 async def test_a_copy_that_stands_ready_and_is_killed_costs_no_program(
-    language_cache: Path,
+    language_cache: Path, what: str
 ) -> None:
     async with usual(language_cache) as lab:
         await hello(lab)
         (ready,) = await standing(lab)
-        ready.launcher.jail.kill()
-        await gone(ready)
+        if what == "init":
+            ready.launcher.jail.kill()
+            await gone(ready)
+        else:
+            (keeper,) = children(ready.launcher._process.pid)
+            (init,) = [each for each in children(keeper) if b"adopt" in command_of(each)]
+            (copy,) = children(init)
+            os.kill(copy, signal.SIGKILL)
+            with trio.fail_after(SOON_S):
+                while state_of(copy) != "Z":  # noqa: ASYNC110  (its parent alone is told)
+                    await trio.sleep(0.01)
         for _ in range(3):
             await hello(lab)
 
@@ -284,6 +323,16 @@ async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_c
         assert names == ["perl"]
 
 
+async def test_templates_that_serve_no_program_are_counted(language_cache: Path) -> None:
+    """PHP's command has the memory limit, which a submission chooses."""
+    async with usual(language_cache, templates=64 * 2**20) as lab:
+        sandbox: Any = lab.sandbox
+        for number in range(12):
+            await hello(lab, "php", limits=replace(Limits(), memory=2**27 + number))
+        assert 0 < len(await standing(lab)) <= 4
+        assert sandbox._host.templates.bytes <= 64 * 2**20
+
+
 async def test_without_memory_for_templates_there_is_none(language_cache: Path) -> None:
     async with usual(language_cache, templates=0) as lab:
         for _ in range(2):
@@ -306,6 +355,23 @@ async def test_an_interpreter_that_does_not_stop_at_its_file_is_not_tried_again_
         for _ in range(3):
             await hello(lab)
         assert warm(lab) == []
+
+
+async def test_a_template_that_cannot_be_made_costs_no_program(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where occd has no descriptor left."""
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        monkeypatch.setattr(type(sandbox._host), "template_argv", refuse)
+        for _ in range(2):
+            await hello(lab)
+        assert warm(lab) == []
+        assert sandbox._host.templates.bytes == 0
 
 
 async def test_memory_and_processor_time_are_told_as_with_an_interpreter_of_its_own(
@@ -331,6 +397,24 @@ async def test_the_memory_limit_counts_what_a_copy_began_with(forked: Lab) -> No
     ran = (await forked.program("python", "kept = b'x' * 70_000_000", limits=limits))[-1]
     assert ran.outcome.limit == "memory"
     assert ran.outcome.memory <= limits.memory
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 4096, 2**20 - 1])
+async def test_a_memory_limit_that_leaves_a_copy_no_room_is_a_limit_all_the_same(
+    language_cache: Path, beside: int
+) -> None:
+    """The group holds what is left beside the interpreter. To cgroup v1, -1 says that there is no limit."""
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        number, resident = ready.launcher.jail.number, ready.launcher.jail.resident
+        limits = replace(Limits(), memory=resident + beside)
+        ran = (await lab.program("python", "kept = b'x' * 100_000_000", limits=limits))[-1]
+        assert ran.outcome.limit == "memory"
+        assert ran.outcome.memory <= limits.memory
+        assert ready.launcher.jail.number == number
+        await hello(lab)
+        assert warm(lab) == [ready]
 
 
 REACHES: Sequence[tuple[str, str]] = [
@@ -456,3 +540,21 @@ async def test_a_program_that_is_cancelled_leaves_the_next_one_well(forked: Lab)
 async def _cancelled(lab: Lab, feed: Feed) -> None:
     ran = await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
     assert ran.outcome.signal == "SIGKILL"
+
+
+async def test_a_slot_is_given_back_while_another_run_ends_a_template_of_it(
+    language_cache: Path,
+) -> None:
+    """A run ends the templates of other slots when they take too much memory."""
+    async with usual(language_cache) as lab:
+        sandbox: Any = lab.sandbox
+        for _ in range(3):
+            await hello(lab)
+            (ready,) = await standing(lab)
+            (jailer,) = sandbox._idle
+            async with trio.open_nursery() as both:
+                both.start_soon(jailer.cool, ready.template)
+                await trio.lowlevel.checkpoint()
+                sandbox._idle.clear()
+                both.start_soon(partial(sandbox._give_back, jailer, None, good=True))
+            assert not sandbox._unclear

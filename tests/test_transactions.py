@@ -1,9 +1,10 @@
-"""What an embedded hello costs. Each transaction is a wake-up of the writer thread and a commit; each task is
-made, scheduled and ended."""
+"""What an embedded hello costs. Each transaction is two wake-ups of threads and a commit; each task is made,
+scheduled and ended; each turn of Trio's loop asks the kernel what has happened."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
+from operator import le
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from occd.sandbox import open_sandbox
 from occd.sqlite import open_database
 from occd.state import open_state
 
-TRANSACTIONS_MAX = 8
-TASKS_MAX = 8
-"""Both may fall and never rise."""
+TRANSACTIONS_MAX = 3
+TASKS_MAX = 7
+TURNS_MAX = 26
+"""All may fall and never rise. A quiet machine mostly takes 24 turns: what comes at once may be seen in two
+turns of the loop, or in one."""
 
 HELLO = Request("python", files=(File("main.py", b'print("Hello, world!")'),))
 HELLOS_MAX = 60
@@ -56,14 +59,17 @@ async def quiet_daemon(folder: Path) -> AsyncIterator[Submit]:
         nursery.cancel_scope.cancel()
 
 
-class Spawned(trio.abc.Instrument):
-    count = 0
+class Counts(trio.abc.Instrument):
+    tasks = turns = 0
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        self.count += 1
+        self.tasks += 1
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.turns += 1
 
 
-async def test_the_transactions_and_tasks_of_an_embedded_hello_are_few(
+async def test_the_transactions_tasks_and_turns_of_an_embedded_hello_are_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one hello of several: on a busy machine a write that could join another one may miss it, and other
@@ -77,22 +83,24 @@ async def test_the_transactions_and_tasks_of_an_embedded_hello_are_few(
         transact(connection, batch)
 
     monkeypatch.setattr(sqlite, "_transact", counting)
-    counts: list[int] = []
-    tasks: list[int] = []
-    spawned = Spawned()
-    trio.lowlevel.add_instrument(spawned)
+    # As where a hello takes less than 100 ms, however slow this machine is now.
+    monkeypatch.setattr("occd.execution.eventlog._UNSEEN_S", SOON_S)
+    most = (TRANSACTIONS_MAX, TASKS_MAX, TURNS_MAX)
+    least: tuple[float, ...] = (inf, inf, inf)
+    counts = Counts()
+    trio.lowlevel.add_instrument(counts)
     async with quiet_daemon(tmp_path) as submit:
-        while len(counts) < HELLOS_MAX and not (
-            min(counts, default=inf) <= TRANSACTIONS_MAX and min(tasks, default=inf) <= TASKS_MAX
-        ):
-            transactions = spawned.count = 0
+        for _ in range(HELLOS_MAX):
+            transactions = counts.tasks = counts.turns = 0
             with trio.fail_after(SOON_S):
                 made = await submit.submit(HELLO, NOBODY, key=None, digest="")
                 record = await submit.settled(made.id)
+            turns = counts.turns
             assert record.result
             assert record.result.verdict == "ok"
             await trio.sleep(QUIET_S)
-            counts.append(transactions)
-            tasks.append(spawned.count)
-    assert min(counts) <= TRANSACTIONS_MAX, counts
-    assert min(tasks) <= TASKS_MAX, tasks
+            found = (transactions, counts.tasks, turns)
+            least = tuple(map(min, least, found))
+            if all(map(le, least, most)):
+                break
+    assert all(map(le, least, most)), least

@@ -22,7 +22,7 @@ from occd.config import Config
 from occd.datafile import explain, refuse_absent
 from occd.errors import DataFolderError, QueueFull
 from occd.origin import of_task, well_formed
-from occd.sqlite import Database, Work
+from occd.sqlite import Database, Part, Work
 from occd.trouble import Trouble
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ _NAMES_MIGRATIONS = (
 
 
 @dataclass(slots=True)
-class _Delivery:
+class EmbeddedDelivery:
     _broker: "EmbeddedBroker"
     _queue: Waiting
     _freed: Callable[[], object]
@@ -63,17 +63,36 @@ class _Delivery:
     reason: str | None
     again: bool
     names: Mapping[str, str]
+    value: object = None
+    """What the body says, of a message that this process published for a task that waited for it."""
+    _acked: bool = False
 
     @property
     def owner(self) -> str | None:
         return self._owner or None
 
     async def ack(self) -> None:
+        """Does nothing after `acking`."""
+        if self._acked:
+            return
         self._freed()  # it has ended; that it is written down, the next need not wait for
         try:
             await self._broker.delete(self._number)
         finally:
             self._queue.length -= 1
+
+    def acking(self) -> Part[None]:
+        """`ack` as a part of a transaction."""
+        self._acked = True
+
+        def acked(_: None) -> None:
+            self._freed()
+            self._queue.length -= 1
+
+        def undo() -> None:
+            self._acked = False
+
+        return Part(lambda db: _delete(db, self._number), acked, undo)
 
     async def hand_back(self) -> None:
         try:
@@ -103,7 +122,7 @@ class _Delivery:
 class EmbeddedBroker:
     def __init__(self, database: Database, length_max: int, *, durable: bool) -> None:
         """`durable`: a published message survives a power cut."""
-        self._database = database
+        self.database = self._database = database
         self._length_max = length_max
         self._durable = durable
         self._queues: dict[str, Waiting] = {}
@@ -124,6 +143,17 @@ class EmbeddedBroker:
             self._queue(queue).put(number, owner, key)
 
     async def publish(self, queue: str, body: bytes, *, key: str, owner: str | None) -> None:
+        step = self.publishing(queue, body, key=key, owner=owner)
+        try:
+            await self._database.write(step.work, durable=self._durable, then=step.then)
+        except BaseException:
+            step.undo()
+            raise
+
+    def publishing(
+        self, queue: str, body: bytes, *, key: str, owner: str | None, value: object = None
+    ) -> Part[int]:
+        """`publish` as a part of a transaction. `value` is what the body says. Raises QueueFull."""
         target = self._queue(queue)
         if target.length >= self._length_max:
             raise QueueFull(queue, _RETRY_AFTER_S)
@@ -134,17 +164,16 @@ class EmbeddedBroker:
 
         def put(number: int) -> None:
             if taker:
-                taker.wake(Message(number, owner or "", key, body, names))
+                taker.wake(Message(number, owner or "", key, body, names, value))
             else:
                 target.put(number, owner or "", key)
 
-        try:
-            await self._database.write(lambda db: _insert(db, row), durable=self._durable, then=put)
-        except BaseException:
+        def undo() -> None:
             target.length -= 1
             if taker:
                 taker.wake()
-            raise
+
+        return Part(lambda db: _insert(db, row), put, undo)
 
     @asynccontextmanager
     async def consume(
@@ -192,14 +221,15 @@ class EmbeddedBroker:
                     await delivery.hand_back()
                 raise
 
-    async def _next(self, queue: Waiting, freed: Callable[[], object]) -> _Delivery:
+    async def _next(self, queue: Waiting, freed: Callable[[], object]) -> EmbeddedDelivery:
         """The next message. A message that was delivered too often becomes a dead letter."""
         while True:
             message = await queue.take()
             number, owner, key = message.number, message.owner, message.key
-            if message.body is not None:
-                return _Delivery(
-                    self, queue, freed, number, owner, message.body, key, None, False, message.names
+            if (body := message.body) is not None:
+                names, value = message.names, message.value
+                return EmbeddedDelivery(
+                    self, queue, freed, number, owner, body, key, None, False, names, value
                 )
             try:
                 delivery, deliveries = await self._begin(queue, freed, number)
@@ -213,7 +243,7 @@ class EmbeddedBroker:
 
     async def _begin(
         self, queue: Waiting, freed: Callable[[], object], number: int
-    ) -> tuple[_Delivery, int]:
+    ) -> tuple[EmbeddedDelivery, int]:
         statement = (
             "UPDATE messages SET deliveries = deliveries + 1 WHERE number = ? "
             "RETURNING owner, body, key, reason, deliveries, request_id, traceparent"
@@ -222,12 +252,13 @@ class EmbeddedBroker:
             lambda db: db.execute(statement, [number]).fetchall()[0]
         )
         again, named = deliveries > 1, _named(*names)
-        delivery = _Delivery(self, queue, freed, number, owner, body, key, reason, again, named)
+        delivery = EmbeddedDelivery(
+            self, queue, freed, number, owner, body, key, reason, again, named
+        )
         return delivery, deliveries
 
     async def delete(self, number: int) -> None:
-        statement = "DELETE FROM messages WHERE number = ?"
-        await self._write(lambda db: _run(db, statement, number), hurry=False)
+        await self._write(lambda db: _delete(db, number), hurry=False)
 
     async def undeliver(self, number: int) -> None:
         statement = "UPDATE messages SET deliveries = deliveries - 1 WHERE number = ?"
@@ -249,9 +280,8 @@ class EmbeddedBroker:
     async def withdraw(self, queue: str, key: str) -> None:
         number = self._queue(queue).withdraw(key)
         if number is not None:
-            statement = "DELETE FROM messages WHERE number = ?"
             with suppress(DataFolderError):  # then it comes after a restart, and is refused
-                await self._database.write(lambda db: _run(db, statement, number), hurry=False)
+                await self._database.write(lambda db: _delete(db, number), hurry=False)
 
     async def depths(self) -> Mapping[str, int]:
         kept = await self._database.read(_count_kept)
@@ -298,6 +328,10 @@ def _insert(db: sqlite3.Connection, row: tuple[object, ...]) -> int:
     cursor = db.execute(statement, row)
     assert cursor.lastrowid is not None
     return cursor.lastrowid
+
+
+def _delete(db: sqlite3.Connection, number: int) -> None:
+    db.execute("DELETE FROM messages WHERE number = ?", [number])
 
 
 def _run(db: sqlite3.Connection, statement: str, *values: object) -> None:

@@ -111,7 +111,7 @@ class Attempt:
         self._listed: tuple[str, bytes] | None = None
         """Likewise its system calls: their SHA-256, and the bytes."""
         self._trouble = Trouble("events wait for state")
-        self._log = EventLog()
+        self._log = EventLog(lambda: state.log.followed(submission.id))
         self._typed = Typed(submission.id, state.controls)
         """Stays empty unless the submission is interactive."""
         # State bounds the number of signals. They go to the step that runs when they arrive, or to the next.
@@ -136,9 +136,11 @@ class Attempt:
         """When the program started, if it is interactive."""
         self._superseded: StateError | None = None
 
-    async def run(self) -> Result:
-        """Compile and run, or format. Raises AlreadyFinished when a later attempt has taken over, and
-        Unreadable when the submission was damaged in state."""
+    async def run(self, *, keep_rest: bool = False) -> tuple[Result, Sequence[Event]]:
+        """Compile and run, or format. With `keep_rest` also returns the last events, which are not appended
+        then. Raises AlreadyFinished when a later attempt has taken over, and Unreadable when the submission
+        was damaged in state."""
+        rest: Sequence[Event] = ()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey)
             if self._submission.interactive:
@@ -148,13 +150,16 @@ class Attempt:
             nursery.start_soon(self._log.run, self._append)
             result = self._explained(await self._execute())
             result = replace(result, spent=Spent(self._steps.cpu_time, self._steps.logged))
-            await self._log.close()
+            if keep_rest:
+                rest = await self._log.take_rest()
+            else:
+                await self._log.close()
             nursery.cancel_scope.cancel()
         if isinstance(self._superseded, Unreadable):
             raise self._superseded
         if self._superseded:
             raise AlreadyFinished(self._submission.id) from self._superseded
-        return result
+        return result, rest
 
     async def linger(self) -> None:
         """Keep a log that is longer than the heads in the result, and files, until the result is stored, at

@@ -1,6 +1,6 @@
-"""From running programs to the event log: the first line at once, then what comes within 20 ms together,
-in the order in which the streams were written, and never a split UTF-8 sequence. Several steps may run at
-once. Each event names its step.
+"""From running programs to the event log: the first line at once, then what comes within 20 ms together
+(100 ms while nobody follows), in the order in which the streams were written, and never a split UTF-8
+sequence. Several steps may run at once. Each event names its step.
 
 Nothing here blocks a program: while state is slow or gone its output waits in memory, at most the
 output limit of each step.
@@ -20,6 +20,10 @@ _LINE_S = 0.002
 """Output that ends in the middle of a line is most often continued at once: an unbuffered print of Python
 writes the end of its line by itself."""
 
+_UNSEEN_S = 0.1
+"""While nobody follows. What a short program writes then waits for its end, and is stored with its result. A
+follower who comes later sees what came before within this time."""
+
 _EVENT_BYTES = 32 * 1024
 _CHANGES_MAX = 4096
 """So often in a step a change of stream begins an event of its own. A program that changes at every byte
@@ -35,7 +39,9 @@ _Source = tuple[Step, Stream]
 class EventLog:
     """Orders and gathers what one attempt appends."""
 
-    def __init__(self) -> None:
+    def __init__(self, followed: Callable[[], bool] = lambda: True) -> None:
+        """`followed` says whether somebody may wait for events. What nobody waits for gathers for longer."""
+        self._followed = followed
         self._ready: list[Event] = []
         self._output: list[tuple[_Source, bytearray]] = []
         """Whole characters only; neighbours are of different sources."""
@@ -48,6 +54,7 @@ class EventLog:
         self._gathering = False
         self._looking = False
         self._closed = False
+        self._appending = False
         self._over = trio.Event()
 
     def put(self, step: Step, event: Event) -> None:
@@ -66,7 +73,7 @@ class EventLog:
         if data:
             waiting = self._waiting(source)
             waiting += data
-            line = not self._gathering and data.endswith(b"\n")
+            line = not self._gathering and data.endswith(b"\n") and self._followed()
             self._wake(hurry=line or len(waiting) >= _EVENT_BYTES)
 
     def _waiting(self, source: _Source) -> bytearray:
@@ -91,30 +98,52 @@ class EventLog:
 
     async def close(self) -> None:
         """Nothing follows. Returns when all is appended, and `run` returns then, too."""
+        self._close()
+        self._wake(hurry=True)
+        await self._over.wait()
+
+    async def take_rest(self) -> list[Event]:
+        """Nothing follows. Returns what is not appended yet, for the caller to store behind the rest. `run`
+        returns then, too, but need not be waited for."""
+        self._close()
+        rest, self._ready = self._ready, []
+        self._looking = False
+        self._wake(hurry=True)
+        if self._appending:
+            await self._over.wait()
+        return rest
+
+    def _close(self) -> None:
         for step, _ in list(self._halves):
             self._end_output(step)
         self._take_output()
         self._closed = True
-        self._wake(hurry=True)
-        await self._over.wait()
 
     async def run(self, append: Callable[[Sequence[Event]], Awaitable[None]]) -> None:
         """`append` stores events, in order."""
         while not (self._closed and not self._ready):
             await self._more.wait()
-            await self._hurried(_LINE_S if self._output else _GATHER_S)
+            await self._hurried(self._patience)
             self._more, self._hurry = trio.Event(), trio.Event()
             self._take_output()
             if self._ready or self._looking:
                 self._looking = False
                 events, self._ready = self._ready, []
-                self._gathering = True
+                self._gathering = self._appending = True
                 await append(events)
+                self._appending = False
                 await self._hurried(_GATHER_S)
                 self._gathering = False
-                if self._output:
+                if self._output and self._followed():
                     self._hurry.set()
         self._over.set()
+
+    @property
+    def _patience(self) -> float:
+        """How long what has come may wait for more."""
+        if not self._followed():
+            return _UNSEEN_S
+        return _LINE_S if self._output else _GATHER_S
 
     async def _hurried(self, at_most: float) -> None:
         """Wait a moment for more to come, unless there is a reason not to."""

@@ -13,7 +13,7 @@ the attempt counts. The last failed attempt becomes `internal_error`. A program'
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -36,6 +36,7 @@ from occd.errors import (
     leaves,
     out_of_descriptors,
 )
+from occd.events import Event
 from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
 from occd.execution.built import Built
@@ -54,6 +55,7 @@ from occd.sandbox.fitness import Fitness
 from occd.sandbox.memory import memory_used
 from occd.scopes import cancel_when
 from occd.state import WAIT_BOUNDS_S, Load, Node, State, Taken
+from occd.together import taken, together
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -95,6 +97,7 @@ class Execute:
         self._config = config
         self._broker = broker
         self._state = state
+        self._together = together(config, broker, state)
         self._sandbox = sandbox
         self.fitness = Fitness(sandbox)
         self._draining = draining or Draining()
@@ -286,7 +289,7 @@ class Execute:
         """Run one submission, and end its delivery whatever happens."""
         bind_contextvars(submission=delivery.key, **delivery.names)
         try:
-            submission = wire.decode_submission(delivery.body)
+            submission = taken(delivery)
         except Poisoned as error:
             log.warning("poisoned message", reason=str(error))
             await delivery.reject(str(error))
@@ -381,9 +384,10 @@ class Execute:
             log.debug("an attempt begins", attempt=number)
         except Exhausted as error:
             result = Result(Verdict.INTERNAL_ERROR, _INTERNAL)
-            await self._publish(submission, error.attempts, result)
+            await self._conclude(submission, held, error.attempts, result)
             return
         started_at = time.time()
+        events: Sequence[Event] = ()
         if number == 1:
             waited = max(0.0, started_at - submission.created_at)
             metrics.WAITED.observe(waited)
@@ -420,18 +424,20 @@ class Execute:
                 self._built,
                 self._config,
             )
-            result = await held.attempt.run()
+            result, events = await held.attempt.run(keep_rest=self._together is not None)
             number = held.attempt.number
-        await self._publish(submission, number, result, started_at)
+        await self._conclude(submission, held, number, result, started_at, events)
 
-    async def _publish(
+    async def _conclude(
         self,
         submission: Submission,
+        held: _Held,
         attempt: int,
         result: Result,
         started_at: float | None = None,
+        events: Sequence[Event] = (),
     ) -> None:
-        queue = self._config.execution_queue
+        """Have the result stored, behind these events: at once, or by notify."""
         language = find(self._sandbox.languages, submission.language)
         metrics.RUNS.labels(language.id if language else "unknown", result.verdict).inc()
         self._verdicts[result.verdict] += 1
@@ -441,19 +447,34 @@ class Execute:
             started_at=started_at,
             finished_at=time.time(),
         )
+        log.debug("an attempt ended", attempt=attempt, verdict=result.verdict)
+        if joint := self._together:
+            await self._surely(
+                lambda: joint.finish(held.delivery, submission.id, attempt, result, events)
+            )
+            metrics.STORED.observe(max(0.0, time.time() - result.finished_at))
+            log.debug("a result is stored", attempt=attempt)
+            return
         known: Submission | None = None
         if self._state.store.can_be_emptied:  # nothing of a client's data
             known = replace(submission, files=(), stdin=b"", judging=None)
-        log.debug("an attempt ended", attempt=attempt, verdict=result.verdict)
+        queue = self._config.execution_queue
         body = wire.encode_result(wire.ResultMessage(submission.id, attempt, result, known))
-        while True:  # an outage of the broker must not repeat the finished work
+        await self._surely(lambda: self._broker.publish(queue, body, key=submission.id, owner=None))
+
+    async def _surely(self, conclude: Callable[[], Awaitable[object]]) -> None:
+        """An outage of the broker, or of the data folder, must not repeat the finished work."""
+        while True:
             try:
-                await self._broker.publish(queue, body, key=submission.id, owner=None)
-                self._trouble.over()
-                return
+                await conclude()
+            except Unreadable:
+                raise
             except OccdError as error:
                 self._trouble.tell(error)
                 await trio.sleep(_RETRY_S)
+            else:
+                self._trouble.over()
+                return
 
 
 def _owner_of_seat(submission: Submission, delivery: Delivery) -> str:

@@ -35,6 +35,7 @@ from occd.request import Request
 from occd.roles.following import Following
 from occd.roles.heartbeat import announce
 from occd.state import Created, Node, State
+from occd.together import together
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -57,6 +58,7 @@ class Submit:
         self._config = config
         self._broker = broker
         self._state = state
+        self._together = together(config, broker, state)
         self._languages = languages
         self._gate = Gate(config, languages, state.nodes.live)
         self._queueing: dict[str, trio.Event] = {}
@@ -148,9 +150,10 @@ class Submit:
         payer, turn = self._payer(principal), _turn(submission, principal)
         stores = self._stores(submission, payer)
         while True:
-            created = await self._create(submission, key, digest, payer, stores)
+            created, queued = await self._create(submission, turn, key, digest, payer, stores)
             if created.id == submission.id:
-                await self._publish_new(submission, turn, payer)
+                if not queued:
+                    await self._publish_new(submission, turn, payer)
                 metrics.ACCEPTED.inc()
                 log.debug("accepted", submission=submission.id, owner=submission.owner)
                 return Accepted(_new(submission), created.quotas)
@@ -166,23 +169,31 @@ class Submit:
     async def _create(
         self,
         submission: Submission,
+        turn: str | None,
         key: str | None,
         digest: str,
         payer: Payer | None,
         stores: int,
-    ) -> Created:
-        """A place that was reserved is given back where it is certain that nothing was recorded. An outage
-        leaves that open: then the sweep of state gives the place back, if there is no submission."""
+    ) -> tuple[Created, bool]:
+        """Record it, and queue it if that is one step; whether it was. A place that was reserved is given
+        back where it is certain that nothing was recorded. An outage leaves that open: then the sweep of
+        state gives the place back, if there is no submission."""
         mine = self._reserved & {submission.id}
         self._reserved -= mine
+        created: Created | None = None
         try:
-            created = await self._state.submissions.create(submission, key, digest, payer, stores)
+            if self._together:
+                created = await self._together.accept(submission, turn, key, digest, payer, stores)
+            queued = created is not None
+            if created is None:
+                submissions = self._state.submissions
+                created = await submissions.create(submission, key, digest, payer, stores)
         except Conflict:
             self._reserved |= mine
             raise
         if created.id != submission.id:
             self._reserved |= mine
-        return created
+        return created, queued
 
     @asynccontextmanager
     async def reserving(

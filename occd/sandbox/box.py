@@ -8,7 +8,7 @@ there.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from occd.model import File
 from occd.sandbox import kernel
 from occd.sandbox.packed import unpack
 from occd.sandbox.tree import BYTES_MAX, NEW, Copied, TooLarge, copy_tree, opened
+from occd.scopes import Beside
 
 BOX_BYTES, INODES = 64 * 2**20, 65_536
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -31,6 +32,7 @@ class Place:
         self._spent = path.with_name(f"{path.name}-spent")
         self._uid = uid
         self._unprivileged = unprivileged
+        self._clearing: Beside | None = None
         path.mkdir()
         self._spent.mkdir()
 
@@ -87,9 +89,21 @@ class Place:
             pass
         self.lay_empty()
 
-    def clear(self) -> None:
-        """Unmount the boxes that were replaced. The kernel takes milliseconds for it."""
-        kernel.unmount_all(str(self._spent))
+    def clear_beside(self, also: Callable[[], None]) -> None:
+        """Unmount the boxes that were replaced, and do `also`, in a thread: the kernel takes milliseconds for
+        it. Wait for `cleared` before the next call."""
+
+        def clear() -> None:
+            kernel.unmount_all(str(self._spent))
+            also()
+
+        self._clearing = Beside(clear)
+
+    async def cleared(self) -> None:
+        """Wait until the last thread has ended. Raises what it has raised."""
+        clearing, self._clearing = self._clearing, None
+        if clearing:
+            await clearing.over()
 
     def close(self) -> None:
         for each in (self.path, self._spent):

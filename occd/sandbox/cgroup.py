@@ -105,25 +105,37 @@ class Cgroups:
             with contextlib.suppress(OSError):  # a process does not end: the next owner removes it
                 os.rmdir(folder)
 
-    def create(self, name: str, limits: Limits, share: str | None) -> Group:
-        """A group for a job. The job also joins `share`."""
+    def make(self, name: str) -> tuple[str, ...]:
+        """The folders of a group whose job is not known yet."""
         folders = tuple(f"{parent}/{name}" for parent in self.parents)
-        kind = V2Group if self.version == 2 else V1Group
-        try:
+        with _undone(folders):
             for folder in folders:
                 make(folder)
+        return folders
+
+    def create(self, folders: tuple[str, ...], limits: Limits, share: str | None) -> Group:
+        """Make the group of a job of these folders. The job also joins `share`."""
+        kind = V2Group if self.version == 2 else V1Group
+        with _undone(folders):
             return kind(folders, share, limits)
-        except BaseException:
-            for folder in folders:
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
-            raise
 
     def clear(self, prefix: str) -> None:
         """Kill and remove every group whose name starts with `prefix`."""
         for parent in self.folders:
             for folder in parent.glob(f"{prefix}*/"):
                 kill_and_remove(folder)
+
+
+@contextmanager
+def _undone(folders: tuple[str, ...]) -> Iterator[None]:
+    """No folder is left after an error."""
+    try:
+        yield
+    except BaseException:
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        raise
 
 
 def _move_to(folder: Path) -> None:

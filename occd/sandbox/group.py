@@ -1,7 +1,8 @@
 """The control group of one job: its limits, its exact usage, and its end. v1 has one in each hierarchy.
 
-A job's group is made before its program starts and removed after its last process died. A group that is in
-the way of a new one was left by a killed process of occd (`cgroup.py`).
+A job's group is made before its program starts and removed after its last process died. Both take the kernel
+milliseconds, so a thread does both beside another run, where it can (`jailer.py`). A group that is in the way
+of a new one was left by a killed process of occd (`cgroup.py`).
 """
 
 import contextlib
@@ -67,14 +68,16 @@ class Group(ABC):
         self._joined = folders if share is None else (*folders, share)
 
     @contextmanager
-    def joinable(self) -> Iterator[list[int]]:
+    def joinable(self, *, whole: bool = False) -> Iterator[list[int]]:
         """Open files. A process that writes "0" to each of them joins the group. It joins by itself, because
-        a move by another process costs an RCU grace period."""
+        a move by another process costs an RCU grace period. With v1 only the thread that writes joins, which
+        waits for nobody, unless the process is to join as a `whole`."""
+        name = Group._join_file if whole else self._join_file
         fds: list[int] = []
         try:
             for folder in self._joined:
                 # One by one, so that a failure closes the files before it.
-                fds.append(os.open(f"{folder}/{self._join_file}", os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
+                fds.append(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
             yield fds
         finally:
             for fd in fds:
@@ -95,6 +98,15 @@ class Group(ABC):
 
     @abstractmethod
     def usage(self) -> Usage: ...
+
+    @property
+    def empty(self) -> bool:
+        """Whether no process is left, so that the group can be removed at any time."""
+        return not read(f"{self._folders[-1]}/cgroup.procs")
+
+    def removed(self) -> bool:
+        """Remove the group at once, if no process is left."""
+        return all(map(_removed, self._folders))
 
     async def remove(self) -> None:
         """Remove the group, whose processes are dead or dying.

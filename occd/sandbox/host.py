@@ -55,20 +55,23 @@ class Host:
 
     def jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
         """nsjail's, for one jail after another."""
+        return [*self._jail_argv(slot, box, root), "--", INIT, str(CONTROL_FD)]
+
+    def template_argv(self, slot: Slot, box: Path, root: Root, template: Template) -> list[str]:
+        """nsjail's, for jails with a template (`sandbox/init/warm.c`)."""
+        if template.forks:
+            how, kept = "warm", [*self._argv(slot, root, "o"), *BARE_PROC, "--keep_caps"]
+        else:
+            how, kept = "hold", self._jail_argv(slot, box, root)
+        variables = [word for each in template.env for word in ("--env", each)]
+        return [*kept, *variables, "--", INIT, how, str(CONTROL_FD), template.file, *template.argv]
+
+    def _jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
         return [
             *self._argv(slot, root, "r"), *root.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", "none:/dev/pts:devpts:newinstance,max=1,ptmxmode=0666,mode=0620",  # init takes the one
-            "--", INIT, str(CONTROL_FD),
-        ]  # fmt: skip
-
-    def template_argv(self, slot: Slot, root: Root, template: Template) -> list[str]:
-        """nsjail's, for the jail of a template (`sandbox/init/warm.c`)."""
-        variables = [word for each in template.env for word in ("--env", each)]
-        return [
-            *self._argv(slot, root, "o"), *BARE_PROC, "--keep_caps", *variables,
-            "--", INIT, "warm", str(CONTROL_FD), template.file, *template.argv,
         ]  # fmt: skip
 
     def _argv(self, slot: Slot, root: Root, mode: str) -> list[str]:

@@ -17,6 +17,7 @@ from occd.model import Outcome, Stream
 from occd.sandbox import TRACE_BYTES, Run, Running, Traced
 from occd.sandbox.group import Group, Usage
 from occd.sandbox.init import End, encode_go
+from occd.sandbox.jailer import Ready
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output, Pipes
 from occd.sandbox.program import environment, supervise
@@ -24,7 +25,7 @@ from occd.sandbox.terminal import Keyboard, Window
 
 
 async def run_in_jail(
-    launcher: Launcher,
+    ready: Ready,
     uid: int,
     run: Run,
     group: Group | None,
@@ -36,6 +37,9 @@ async def run_in_jail(
 
     Raises SandboxFailed when the program could not be started or does not end.
     """
+    launcher = ready.launcher
+    # A program that was held has threads.
+    whole = ready.template is not None and not ready.forks
     async with AsyncExitStack() as ours:
         stdin: trio.abc.SendStream
         streams: dict[Stream, int]
@@ -44,7 +48,7 @@ async def run_in_jail(
             if run.tty is None:
                 stdin, stdout, stderr, files = _pipes(uid, ours, theirs)
                 streams = {"stdout": stdout, "stderr": stderr}
-            groups = theirs.enter_context(group.joinable()) if group else []
+            groups = theirs.enter_context(group.joinable(whole=whole)) if group else []
             cpu_time = [theirs.enter_context(group.cpu_time_file())] if group else []
             trace = [ours.enter_context(_memory())] if run.trace else []
             boxes = [] if box is None else [box]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from occd import rules
 from occd.errors import SandboxFailed
+from occd.model import Limits
 from occd.sandbox.box import Place
 from occd.sandbox.cgroup import Cgroups
 from occd.sandbox.group import Group, remove
@@ -21,19 +23,27 @@ log = structlog.get_logger()
 
 END_S = 30.0
 """The time for a launcher to end after an error."""
-_FORKED_S = 0.5
-"""The time for a template to make its next jail. Then the program starts as others do."""
+_LATE_S = 0.5
+"""The time that a program waits for its template's jail. Then it starts as others do."""
+_LATE_MAX = 3
+"""A template that is late so often in turn is ended."""
 
 
 @dataclass(eq=False, slots=True)
 class Ready:
-    """A launcher and the place of the boxes of its jails. `template` is what it forks, if it does."""
+    """A launcher and the place of the boxes of its jails. `template` is what its programs begin as, if not
+    with an interpreter of their own."""
 
     launcher: Launcher
     place: Place
     template: Template | None
     lent: bool = False
+    late: int = 0
     ended: bool = False
+
+    @property
+    def forks(self) -> bool:
+        return self.template is not None and self.template.forks
 
 
 class Jailer:
@@ -53,14 +63,21 @@ class Jailer:
         """Also those that are starting, and those that are lent."""
         self.groups: set[Group] = set()
         """Those that were made and are not removed yet."""
+        self._spent: list[Group] = []
+        """Those of them whose processes are gone."""
+        self._ahead: tuple[str, ...] | None = None
+        """The folders of the next group."""
+        self._groups_made = 0
         self._ending: list[Ready] = []
+        self._finishing = trio.Lock()
         self._made = 0
 
     @asynccontextmanager
-    async def launcher(self, template: Template | None) -> AsyncIterator[Ready]:
+    async def launcher(self, template: Template | None, memory: int) -> AsyncIterator[Ready]:
         """A launcher whose jail stands ready, with an empty box at its place: that of `template` if it has
-        started and is not lent. The launcher is kept for the next run, unless an error occurs."""
-        ready = template and await self._take_warm(template)
+        started, is not lent, and leaves room in `memory` bytes. The launcher is kept for the next run, unless
+        an error occurs."""
+        ready = template and await self._take_warm(template, memory)
         ready = ready or await self._take() or self._make(None)
         try:
             await ready.launcher.ready()
@@ -78,16 +95,16 @@ class Jailer:
         if template not in self._warm and self._host.templates.may_begin(self, template):
             try:
                 self._warm[template] = self._make(template)
-            except BaseException:
+            except OSError as error:  # the program that has just ended shall not pay for it
                 self._host.templates.forget(self, template)
-                raise
+                self._host.templates.failed(template, str(error))
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
         if (ready := self._warm.get(template)) and not ready.lent:
             await self.end(ready)
 
-    async def _take_warm(self, template: Template) -> Ready | None:
+    async def _take_warm(self, template: Template, memory: int) -> Ready | None:
         ready = self._warm.get(template)
         if not ready or ready.lent:
             return None
@@ -96,17 +113,26 @@ class Jailer:
             return None  # its interpreter is still starting
         ready.lent = True
         try:
-            with trio.fail_after(_FORKED_S):
+            with trio.fail_after(_LATE_S):
                 await ready.launcher.ready()
             if ready.launcher.lives:
-                self._host.templates.use(self, template, ready.launcher.jail.resident)
+                ready.late = 0
+                resident = ready.launcher.jail.resident
+                if memory < resident + rules.LEAST["memory"]:  # no group has the rest as its limit
+                    ready.lent = False
+                    return None
+                self._host.templates.use(self, template, resident)
                 return ready
             error = ready.launcher.said()
         except trio.Cancelled:
             ready.lent = False
             raise
         except trio.TooSlowError:
-            error = f"it made no jail within {_FORKED_S:g} s"
+            ready.late += 1
+            if ready.late < _LATE_MAX:
+                ready.lent = False
+                return None
+            error = f"no jail stood within {_LATE_S:g} s, {_LATE_MAX} times in turn"
         except SandboxFailed as failed:
             error = str(failed)
         if new:
@@ -145,6 +171,39 @@ class Jailer:
             self._shares[place] = place.make_share(self.slot.name)
         return self._shares[place]
 
+    def group(self, place: Cgroups, limits: Limits) -> Group:
+        """A group for a run."""
+        ahead = None
+        if place is self._host.cgroups:
+            ahead, self._ahead = self._ahead, None
+        group = place.create(ahead or place.make(self._next_name()), limits, self.share(place))
+        self.groups.add(group)
+        return group
+
+    def _next_name(self) -> str:
+        self._groups_made += 1
+        return f"{self.slot.name}-{self._groups_made}"
+
+    async def end_group(self, group: Group) -> None:
+        """Remove the group of a run that has ended, now or beside the next run. Raises SandboxFailed when a
+        process does not end."""
+        if group.empty:
+            self._spent.append(group)
+        else:
+            await group.remove()
+            self.groups.remove(group)
+
+    def tidy(self) -> None:
+        """In a thread beside a run: remove the groups of ended runs, and make the next one."""
+        while self._spent:
+            group = self._spent[0]
+            if not group.removed():  # a process is there after all; `close` waits for it
+                return
+            self.groups.discard(group)
+            self._spent.remove(group)
+        if self._ahead is None and self._host.cgroups:
+            self._ahead = self._host.cgroups.make(self._next_name())
+
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers beside the templates."""
         while len(self._idle) > number:
@@ -152,8 +211,8 @@ class Jailer:
 
     @property
     def clear(self) -> bool:
-        """Whether nothing of earlier runs is left."""
-        return not self.groups and not self._ending
+        """Whether nothing of earlier runs is left but groups without processes."""
+        return self.groups.issubset(self._spent) and not self._ending
 
     async def close(self) -> None:
         """Remove everything, and give the slot back last: nobody else may get its user while a process of
@@ -163,12 +222,14 @@ class Jailer:
         for ready in tuple(self._warm.values()):
             await self.end(ready)
         for ready in tuple(self._ending):
-            await ready.launcher.close()
-            ready.place.close()
-            self._ending.remove(ready)
+            await self._finish(ready)
+        self._spent.clear()
         for group in tuple(self.groups):
             await group.remove()
             self.groups.remove(group)
+        if self._ahead:
+            await remove(*self._ahead)
+            self._ahead = None
         await remove(*filter(None, self._shares.values()))
         self.folder.rmdir()
         self.slot.release()
@@ -182,7 +243,8 @@ class Jailer:
         try:
             place.lay_empty()
             if template:
-                argv, env = host.template_argv(self.slot, root, template), host.deferring
+                argv = host.template_argv(self.slot, place.path, root, template)
+                env = host.deferring if template.forks else {}
             else:
                 argv, env = host.jail_argv(self.slot, place.path, root), {}
             return Ready(
@@ -202,9 +264,15 @@ class Jailer:
             self._host.templates.forget(self, ready.template)
         self._ending.append(ready)
         try:
-            await ready.launcher.close()
-            ready.place.close()
+            await self._finish(ready)
         except (OSError, SandboxFailed) as error:
             log.warning("a launcher does not end", slot=self.slot.name, reason=str(error))
-            return
-        self._ending.remove(ready)
+
+    async def _finish(self, ready: Ready) -> None:
+        """The run of another slot may be ending a template of this one while this one is closed."""
+        async with self._finishing:
+            if ready in self._ending:
+                await ready.launcher.close()
+                await ready.place.cleared()
+                ready.place.close()
+                self._ending.remove(ready)

@@ -53,7 +53,6 @@ from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.templates import template_of
 from occd.sandbox.tree import BYTES_MAX, Copied, opened
-from occd.scopes import thread_beside
 
 log = structlog.get_logger()
 
@@ -96,27 +95,26 @@ class _Cell:
         self._runs += 1
         number = self._runs
         slot = self._jailer.slot
-        name = f"{slot.name}-{number}"
         template = template_of(self._language, self._versions, run)
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
-            ready = await held.enter_async_context(self._jailer.launcher(template))
+            ready = await held.enter_async_context(
+                self._jailer.launcher(template, run.limits.memory)
+            )
             place = ready.place
-            group = await held.enter_async_context(self._group(name, run, ready))
+            await place.cleared()  # boxes would pile up if their unmounts waited for each other
+            group = await held.enter_async_context(self._group(run, ready))
             if number >= _MANY and not ready.template:
                 self._jailer.prepare()
             await self._fill(ready, run)
-            shown = held.enter_context(_detached(place)) if ready.template else None
+            shown = held.enter_context(_detached(place)) if ready.forks else None
             box = held.enter_context(opened(place.path)) if run.collect else None
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
-            # Boxes would pile up if their unmounts waited while others have all threads.
-            async with thread_beside(place.clear):
-                outcome, trace = await run_in_jail(
-                    ready.launcher, slot.uid, run, group, shown, task_status
-                )
+            place.clear_beside(self._jailer.tidy)
+            outcome, trace = await run_in_jail(ready, slot.uid, run, group, shown, task_status)
             if run.collect and box is not None:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
@@ -150,7 +148,7 @@ class _Cell:
                 return
             place.renew()
         await _in_thread_if(long, place.lay_over, folder, run.files, self._box)
-        if not ready.template:
+        if not ready.forks:
             await ready.launcher.discard()  # this jail shows the box before
 
     async def pack(self, tree: Tree, most: int) -> Packed | None:
@@ -165,7 +163,7 @@ class _Cell:
         return tree
 
     @asynccontextmanager
-    async def _group(self, name: str, run: Run, ready: Ready) -> AsyncIterator[Group | None]:
+    async def _group(self, run: Run, ready: Ready) -> AsyncIterator[Group | None]:
         """The group of a program that begins in the jail that stands ready."""
         place = self._host.interactive if run.interactive else self._host.cgroups
         if place is None:
@@ -175,8 +173,7 @@ class _Cell:
         limits = replace(run.limits, memory=memory)
         if run.trace:  # the tracer is one more process
             limits = replace(limits, processes=limits.processes + 1)
-        group = place.create(name, limits, self._jailer.share(place))
-        self._jailer.groups.add(group)
+        group = self._jailer.group(place, limits)
         try:
             yield group
         except BaseException:  # no process may be left in the group
@@ -185,8 +182,7 @@ class _Cell:
             raise
         finally:
             with trio.CancelScope(shield=True):  # bounded by remove() itself
-                await group.remove()
-            self._jailer.groups.remove(group)
+                await self._jailer.end_group(group)
 
     def close(self) -> None:
         self._trees.close()

@@ -22,6 +22,9 @@ log = structlog.get_logger()
 
 _EXTRA = 2**20
 """Bytes that a template takes beside the memory of its interpreter."""
+_UNKNOWN = 24 * 2**20
+"""Bytes that a template is taken to have while none of its interpreter has served: or a quarter of what all
+may take, if this is less."""
 _AGAIN_S = 600.0
 _STALE_S = 10.0
 _STACK = 2**30
@@ -35,18 +38,23 @@ class Template:
     argv: tuple[str, ...]
     env: tuple[str, ...]
     file: str
+    forks: bool
+    """Otherwise it serves one program itself, and is started anew in the next jail."""
 
 
 def template_of(language: Language, versions: Sequence[Installed], run: Run) -> Template | None:
     """The template of which a program can be a copy. `versions` are those that answered."""
     if not language.warm or run.tty or run.trace or run.limits.memory > _STACK:
         return None
-    binary, file = run.argv[0], language.file_name
-    usual = language.argv(language.run, binary, file, (), (), run.limits.memory)
-    known = any(each.binary == binary for each in versions)
-    if not known or list(run.argv) != usual or dict(run.env) != language.env:
+    usual = any(
+        language.argv(language.run, each.binary, language.file_name, (), (), run.limits.memory)
+        == list(run.argv)
+        for each in versions
+    )
+    if not usual or dict(run.env) != language.env:
         return None
-    return Template(tuple(run.argv), tuple(environment(run)), file)
+    forks = language.warm == "fork"
+    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks)
 
 
 @dataclass(slots=True)
@@ -62,8 +70,8 @@ class Templates:
         self._bytes_max = bytes_max
         self._kept: dict[tuple[Holder, Template], _Kept] = {}
         """The one that was used last is the last."""
-        self._sizes: dict[Template, int] = {}
-        """In bytes, as they were found."""
+        self._sizes: dict[str, int] = {}
+        """In bytes, as they were found last, by interpreter: programs choose what else is in a command."""
         self._failed_at: dict[Template, float] = {}
 
     def may_begin(self, holder: "Holder", template: Template) -> bool:
@@ -71,26 +79,30 @@ class Templates:
         minutes. Where there is no room, it takes the place of one that was not used for long: else many slots
         would make templates in turn, which costs more than they give."""
         now = trio.current_time()
-        size = self._sizes.get(template, _EXTRA)
+        size = self._sizes.get(template.argv[0], min(_UNKNOWN, self._bytes_max // 4))
         stale = (now - kept.used_at for kept in self._kept.values())
         may = (
             now > self._failed_at.get(template, -inf) + _AGAIN_S
-            and size <= self._bytes_max
+            and 0 < size <= self._bytes_max
             and (self.bytes + size <= self._bytes_max or next(stale, 0) > _STALE_S)
         )
         if may:
             self._kept[holder, template] = _Kept(size, now)
+            self._tell()
         return may
 
     def failed(self, template: Template, reason: str) -> None:
         """Its programs start as others for a while."""
         log.warning("an interpreter cannot be kept ready", argv=template.argv, reason=reason)
-        self._failed_at[template] = trio.current_time()
+        now = trio.current_time()
+        self._failed_at = {each: at for each, at in self._failed_at.items() if now <= at + _AGAIN_S}
+        self._failed_at[template] = now
 
     def use(self, holder: "Holder", template: Template, resident: int) -> None:
-        """A program gets a copy of it. It has `resident` bytes, and so has the copy that stands ready."""
+        """It serves a program. It has `resident` bytes, and so has a copy that stands ready."""
         metrics.COPIES.inc()
-        size = self._sizes[template] = 2 * resident + _EXTRA
+        size = (2 if template.forks else 1) * resident + _EXTRA
+        self._sizes[template.argv[0]] = size
         self._kept.pop((holder, template), None)
         self._kept[holder, template] = _Kept(size, trio.current_time())
         if size > self._bytes_max:

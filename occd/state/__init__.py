@@ -281,6 +281,9 @@ class Log(Protocol):
 
         Raises UnknownSubmission, or EventsReset when `after` lies beyond the log."""
 
+    def followed(self, subject: str) -> bool:
+        """Whether somebody may wait for events, as far as this process can know. Costs nothing."""
+
     async def watch(self, subject: str, after: int) -> Sequence[LogEntry]:
         """Wait for events with seq > `after`. Returns them in order, about WATCH_BYTES at most. Returns none
         exactly when the subject has ended and no event follows `after`.

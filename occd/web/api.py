@@ -79,15 +79,13 @@ def api_routes(
         accepted = {"type": "accepted", "id": record.id, "submission": shown}
         ending = access.endings.of(caller())
         response = stream(service, record.id, 0, FORMS[form], stopping, ending, accepted=accepted)
-        response.headers["Location"] = _address(record.id)
+        response.headers["Location"] = address_of(record.id)
         return response
 
     async def _accepted(principal: Principal, key: str | None) -> Accepted:
         value, digest = await read_body()
         await access.refuse_ended(principal)
-        wanted = await parse_submission(value)
-        async with heavy_if(held(), wanted.bytes):
-            return await service.submit(wanted, principal, key=key, digest=digest)
+        return await submit_parsed(service, value, digest, principal, key, held())
 
     @api.post("/submissions/<id>/rerun")
     async def rerun(id: str) -> Response:
@@ -138,18 +136,6 @@ def api_routes(
     async def limits() -> Response:
         return in_json(limits_json(config, await access.class_of(request.headers, request.scope)))
 
-    async def _settled(id: str, wait: float) -> Record:
-        """The submission as it is when it has finished, the time is up, or the server stops."""
-        record: Record | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
-            nursery.cancel_scope.deadline = trio.current_time() + wait
-            # For `get` to say, outside of a nursery, which would wrap it.
-            with suppress(UnknownSubmission, Unreadable):
-                record = await service.settled(id, OUTPUT_BYTES)
-            nursery.cancel_scope.cancel()
-        return record or await service.get(id, OUTPUT_BYTES)
-
     async def _answer(
         record: Record,
         wait: float,
@@ -157,11 +143,11 @@ def api_routes(
         pending_status: int = 202,
     ) -> Response:
         if record.status != "finished" and wait:
-            record = await _settled(record.id, wait)
+            record = await settled(service, stopping, record.id, wait)
             await access.refuse_ended(caller())
         status = 200 if record.status == "finished" else pending_status
         response = await _shown(record, status, fields)
-        response.headers["Location"] = _address(record.id)
+        response.headers["Location"] = address_of(record.id)
         return response
 
     async def _shown(
@@ -171,11 +157,45 @@ def api_routes(
         value = chosen(whole, fields)
         if not is_long(value):
             return in_json(value, status)
-        held().hold_for_request(ANSWER_BYTES + TEST_BYTES * record.tests)
-        pieces = pieces_of(value, partial(service.entries, record.id))
-        return Response(LongAnswer(pieces), status, content_type="application/json")
+        return long_answer(service, record, value, status, held())
 
     return api
+
+
+async def submit_parsed(
+    service: SubmitService,
+    value: Any,
+    digest: str,
+    principal: Principal,
+    key: str | None,
+    held: Held,
+) -> Accepted:
+    """Submit what a body says, which has this digest."""
+    wanted = await parse_submission(value)
+    async with heavy_if(held, wanted.bytes):
+        return await service.submit(wanted, principal, key=key, digest=digest)
+
+
+async def settled(service: SubmitService, stopping: trio.Event, id: str, wait: float) -> Record:
+    """The submission as it is when it has finished, the time is up, or the server stops."""
+    record: Record | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
+        nursery.cancel_scope.deadline = trio.current_time() + wait
+        # For `get` to say, outside of a nursery, which would wrap it.
+        with suppress(UnknownSubmission, Unreadable):
+            record = await service.settled(id, OUTPUT_BYTES)
+        nursery.cancel_scope.cancel()
+    return record or await service.get(id, OUTPUT_BYTES)
+
+
+def long_answer(
+    service: SubmitService, record: Record, value: dict[str, Any], status: int, held: Held
+) -> Response:
+    """Of a value of which some parts are in the log."""
+    held.hold_for_request(ANSWER_BYTES + TEST_BYTES * record.tests)
+    pieces = pieces_of(value, partial(service.entries, record.id))
+    return Response(LongAnswer(pieces), status, content_type="application/json")
 
 
 def held() -> Held:
@@ -217,7 +237,7 @@ def checked_key(key: object) -> str | None:
     )
 
 
-def _address(id: str) -> str:
+def address_of(id: str) -> str:
     return f"/api/v1/submissions/{id}"
 
 

@@ -21,11 +21,11 @@ def correlate(app: QuartTrio) -> None:
 
     @app.before_request
     async def of_request() -> None:
-        g.request_id = _bind(request.headers)
+        g.request_id = bind(request.headers)
 
     @app.before_websocket
     async def of_websocket() -> None:
-        _bind(websocket.headers)
+        bind(websocket.headers)
 
     @app.after_request
     async def answered(response: Response) -> Response:
@@ -35,8 +35,8 @@ def correlate(app: QuartTrio) -> None:
         return response
 
 
-def _bind(headers: Headers) -> str:
-    """The id of the request."""
+def bind(headers: Headers) -> str:
+    """Bind the names of a request to this task. Returns its id."""
     names = well_formed(
         {
             "request_id": headers.get("X-Request-Id"),

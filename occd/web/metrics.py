@@ -52,6 +52,10 @@ def count_requests(app: QuartTrio) -> None:
         rule = request.url_rule
         route = rule.rule if rule else "none"
         method = request.method if request.method in _METHODS else "other"
-        metrics.REQUESTS.labels(route, method, response.status_code).inc()
-        metrics.REQUEST_TIME.labels(route).observe(trio.current_time() - g.began_at)
+        count_request(route, method, response.status_code, g.began_at)
         return response
+
+
+def count_request(route: str, method: str, status: int, began_at: float) -> None:
+    metrics.REQUESTS.labels(route, method, status).inc()
+    metrics.REQUEST_TIME.labels(route).observe(trio.current_time() - began_at)

@@ -156,14 +156,25 @@ def _load(path: Path) -> _Static:
     return _Static(body, compress(body), hashlib.sha256(body).hexdigest()[:16], kind)
 
 
+ALWAYS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+"""Headers of every response."""
+
+UNLESS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+}
+"""Headers of every response that has no others of these names. What is no page gets a policy under which it
+can do nothing."""
+
+
 async def secure(response: Response) -> Response:
-    """Headers of every response. What is no page gets a policy under which it can do nothing."""
-    response.headers.setdefault(
-        "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
-    )
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    response.headers.setdefault("Cache-Control", "no-store")
+    for name, value in UNLESS.items():
+        response.headers.setdefault(name, value)
+    for name, value in ALWAYS.items():
+        response.headers[name] = value
     return response

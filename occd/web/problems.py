@@ -166,6 +166,16 @@ def _problem_of(error: OccdError) -> Problem:
     return internal_problem()
 
 
+def problem_answered(error: OccdError, path: str) -> Problem:
+    """The problem of an error that is the answer to a request. What an operator should know is logged."""
+    problem = problem_of(error)
+    if isinstance(error, Unreadable):
+        log.error("what is stored cannot be read", path=path, reason=str(error))
+    elif problem.status == 500:
+        log.error("a request failed", exc_info=error)
+    return problem
+
+
 def told(error: OccdError, **where: object) -> Problem:
     """The problem of an error that is not the answer to the whole request. What an operator should know is
     logged."""

@@ -1,7 +1,7 @@
 """Every route of the server, on one screen. The role submit serves the API and the pages, ws the
 WebSocket and the events; every process tells its health.
 
-POST   /api/v1/submissions              submit           api.py
+POST   /api/v1/submissions              submit           api.py, mostly direct.py
 POST   /api/v1/submissions/{id}/rerun   submit again
 GET    /api/v1/submissions/{id}         look, or wait
 DELETE /api/v1/submissions/{id}         cancel, or erase
@@ -33,16 +33,17 @@ GET    /api/v1/backup               back up
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import trio
-from quart import Response, request, websocket
+from quart import Response, has_request_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from occd.config import Config
-from occd.errors import OccdError, Unreadable
+from occd.errors import OccdError
 from occd.levels import level
 from occd.web import (
     AdminService,
@@ -57,6 +58,7 @@ from occd.web.api import api_routes
 from occd.web.artifacts import artifact_routes
 from occd.web.control import admin_routes, backup_routes, cancel_routes, drain_routes
 from occd.web.correlation import correlate
+from occd.web.direct import Direct
 from occd.web.events import event_routes
 from occd.web.host import ALWAYS, Hosts
 from occd.web.json import dump
@@ -66,7 +68,7 @@ from occd.web.me import me_routes
 from occd.web.metrics import count_requests
 from occd.web.pages import Pages, page_routes, secure
 from occd.web.people import People
-from occd.web.problems import Problem, internal_problem, problem_of
+from occd.web.problems import Problem, internal_problem, problem_answered
 from occd.web.signin import SignInService, sign_in_address, sign_in_routes, sign_out_routes
 from occd.web.socket import socket_routes
 from occd.web.status import status_routes
@@ -95,12 +97,25 @@ class Services:
     """Set when nothing more will happen: waiting and streams end, WebSockets are closed with 1001."""
 
 
+class App(QuartTrio):
+    """Lets `direct` answer the requests that it takes."""
+
+    direct: Direct | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and self.direct and self.direct.takes(scope):
+            await self.direct(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def make_app(config: Config, services: Services) -> QuartTrio:
-    app = QuartTrio("occd", static_folder=None)
+    app = App("occd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.http.body_max_bytes
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = None  # server.py's business
     prefix = "/api/v1"
     if services.submit:
+        app.direct = Direct(services.submit, services.access, services.stopping, config)
         api = api_routes(services.submit, services.access, services.stopping, config)
         app.register_blueprint(api, url_prefix=prefix)
         app.register_blueprint(artifact_routes(services.submit, services.access), url_prefix=prefix)
@@ -198,12 +213,8 @@ def _health_routes(app: QuartTrio, health: Health) -> None:
 def _error_handlers(app: QuartTrio) -> None:
     @app.errorhandler(OccdError)
     async def ours(error: OccdError) -> Response:
-        problem = problem_of(error)
-        if isinstance(error, Unreadable):
-            log.error("what is stored cannot be read", path=request.path, reason=str(error))
-        elif problem.status == 500:
-            log.error("a request failed", exc_info=error)
-        return problem.response()
+        path = request.path if has_request_context() else websocket.path
+        return problem_answered(error, path).response()
 
     @app.errorhandler(HTTPException)
     async def http(error: HTTPException) -> Response:

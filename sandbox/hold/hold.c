@@ -19,15 +19,17 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STACK = 65536, PATH = 256, RANGES = 1024 };
+enum { STACK = 65536, PATH = 256, RANGES = 1024, PAGES = 4096 };
 
 static int holds, keeper, filter;
+static int once; /* the interpreter itself goes on: `keeper` is then its socket of init */
 static char main_file[PATH];
 
 static void fail(const char *what) {
@@ -113,6 +115,7 @@ __attribute__((constructor)) static void begin_to_hold(int argc, char **argv, ch
     (void)argc, (void)argv;
     const char *told = getenv("OCCD_HOLD");
     if (!told || sscanf(told, "%d,%d,%d,%255s", &control, &keeper, &filter, main_file) != 4) return;
+    once = filter < 0;
     fcntl(control, F_SETFD, FD_CLOEXEC);
     fcntl(keeper, F_SETFD, FD_CLOEXEC);
     fcntl(filter, F_SETFD, FD_CLOEXEC);
@@ -139,14 +142,19 @@ static void add_written(char *start, size_t size) {
 static void find_written(void) {
     char line[512], rights[5];
     unsigned long start, end, page = (unsigned long)sysconf(_SC_PAGESIZE);
+    static uint64_t flags[PAGES];
     FILE *maps = (fopen)("/proc/self/maps", "re");
     int pages = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (!maps || pages < 0) return;
     while (fgets(line, sizeof line, maps)) {
         if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) != 3 || strcmp(rights, "rw-p") != 0) continue;
-        for (uint64_t flags; start < end; start += page) {
-            if (pread(pages, &flags, sizeof flags, (off_t)(start / page * sizeof flags)) != sizeof flags) break;
-            if (flags >> 63 && !(flags >> 61 & 1)) {
+        for (size_t at = 0, count; start < end; start += page, at++) {
+            if (at % PAGES == 0) {
+                count = (end - start) / page < PAGES ? (end - start) / page : PAGES;
+                size_t size = count * sizeof *flags;
+                if (pread(pages, flags, size, (off_t)(start / page * sizeof *flags)) != (ssize_t)size) break;
+            }
+            if (flags[at % PAGES] >> 63 && !(flags[at % PAGES] >> 61 & 1)) {
                 add_written((char *)start, page);
                 resident += page;
             }
@@ -154,6 +162,17 @@ static void find_written(void) {
     }
     fclose(maps);
     close(pages);
+}
+
+/* The kernel tells a thread in its memory which processor it is on. Of a process that is forked by one that shared its
+ * parent's memory the kernel knows nothing, and glibc would go on with the processor that the interpreter had. */
+static void register_processor(void) {
+    const ptrdiff_t *offset = dlsym(RTLD_DEFAULT, "__rseq_offset");
+    const unsigned *size = dlsym(RTLD_DEFAULT, "__rseq_size");
+    if (!offset || !size || !*size) return;
+    struct rseq *area = (struct rseq *)((char *)__builtin_thread_pointer() + *offset);
+    area->cpu_id = (uint32_t)RSEQ_CPU_ID_REGISTRATION_FAILED;
+    syscall(SYS_rseq, area, *size > sizeof *area ? *size : sizeof *area, 0, RSEQ_SIG);
 }
 
 /* Waits for the job, and takes it as init's child does that executes a program. */
@@ -164,11 +183,6 @@ static void become_program(int gate) {
         struct cmsghdr aligned;
         char bytes[CMSG_SPACE(sizeof files)];
     } extra;
-    close(keeper);
-    if (drop_privileges(filter) != 0) fail("cannot drop privileges");
-    close(filter);
-    /* A copy of each page now, and not when the program is waited for. */
-    for (size_t i = 0; i < ranges; i++) madvise(written[i].start, written[i].size, 23 /* MADV_POPULATE_WRITE */);
     struct iovec into = {.iov_base = &go, .iov_len = sizeof go};
     struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
     ssize_t size;
@@ -220,10 +234,21 @@ static void hold(void) {
     holds = 0;
     find_written();
     prctl(PR_SET_DUMPABLE, 0);
+    if (once) {
+        if (send(keeper, &resident, sizeof resident, MSG_NOSIGNAL) != sizeof resident) _exit(0);
+        become_program(keeper);
+        return;
+    }
     char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) fail("mmap");
     if (send(keeper, "", 1, MSG_NOSIGNAL) != 1) _exit(0);
     if (setjmp(jail.program) != 0) {
+        register_processor();
+        close(keeper);
+        if (drop_privileges(filter) != 0) fail("cannot drop privileges");
+        close(filter);
+        /* A copy of each page now, and not when the program is waited for. */
+        for (size_t i = 0; i < ranges; i++) madvise(written[i].start, written[i].size, 23 /* MADV_POPULATE_WRITE */);
         become_program(jail.gate[1]);
         munmap(stack, STACK);
         return;
@@ -293,6 +318,19 @@ static void look_at(const char *path) {
         if (!real) real = REAL(name); \
         return real(folder, path, into, flags); \
     }
+
+/* Node asks by statx, for which old C libraries have no function. */
+SEEN long syscall(long number, ...) {
+    static __typeof__(&syscall) real;
+    long given[6];
+    va_list list;
+    va_start(list, number);
+    for (int i = 0; i < 6; i++) given[i] = va_arg(list, long);
+    va_end(list);
+    if (number == SYS_statx) look_at((const char *)given[1]);
+    if (!real) real = REAL(syscall);
+    return real(number, given[0], given[1], given[2], given[3], given[4], given[5]);
+}
 
 OPEN(open)
 OPEN(open64)

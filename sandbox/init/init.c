@@ -353,8 +353,9 @@ static void start(const struct go *go, const int *files, char **argv, char **env
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-/* Has the adopted process become the program. */
-static void release(const struct go *go, const int *files) {
+/* Has the adopted process become the program. Returns 0 where there is none, or it has ended while it waited. */
+static pid_t release(const struct go *go, const int *files) {
+    if (!adopted.pid) return 0;
     size_t size = (STDIO + go->groups) * sizeof *files;
     union {
         struct cmsghdr aligned;
@@ -364,8 +365,9 @@ static void release(const struct go *go, const int *files) {
     struct iovec from = {.iov_base = (void *)go, .iov_len = sizeof *go};
     struct msghdr message = {
         .msg_iov = &from, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = CMSG_SPACE(size)};
-    if (sendmsg(adopted.gate, &message, MSG_NOSIGNAL) != sizeof *go) fail_to_start("the waiting process has ended");
+    int sent = sendmsg(adopted.gate, &message, MSG_NOSIGNAL) == sizeof *go;
     close(adopted.gate);
+    return sent ? adopted.pid : 0;
 }
 
 static uint64_t nanoseconds(struct timeval t) {
@@ -837,9 +839,8 @@ static struct end run(const struct go *go, int *files) {
     int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
     if (go->traced && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate) != 0) fail("socketpair");
     uint64_t started = started_ns = now_ns();
-    pid_t program = adopted.pid ? adopted.pid : fork(), tracer = 0;
-    if (program < 0) fail("fork");
-    if (adopted.pid) release(go, files);
+    pid_t program = release(go, files), tracer = 0;
+    if (!program && (program = fork()) < 0) fail("fork");
     if (program == 0) {
         signal(SIGPIPE, SIG_DFL);
         start(go, files, words, envp, gate);
@@ -1008,8 +1009,10 @@ int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "prove") == 0) return prove();
     if (argc > 1 && strcmp(argv[1], "find") == 0) return find(argc - 2, argv + 2);
     if (argc > 4 && strcmp(argv[1], "warm") == 0) return keep_warm(atoi(argv[2]), argv[3], argv + 4);
+    uint64_t resident = 0;
     int adopts = argc == 7 && strcmp(argv[1], "adopt") == 0, filter = -1;
-    if (argc != 2 && argc != 3 && !adopts) return 125;
+    int holds = argc > 4 && strcmp(argv[1], "hold") == 0;
+    if (argc != 2 && argc != 3 && !adopts && !holds) return 125;
     if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
     relayed = strcmp(argv[1], "relay") == 0;
@@ -1020,9 +1023,10 @@ int main(int argc, char **argv) {
         adopted.pid = atoi(argv[5]);
         fcntl(filter, F_SETFD, FD_CLOEXEC);
         fcntl(adopted.gate, F_SETFD, FD_CLOEXEC);
+        resident = strtoull(argv[6], NULL, 10);
         furnish();
     } else {
-        control = relayed ? start_relay() : atoi(argv[1]);
+        control = relayed ? start_relay() : atoi(argv[holds ? 2 : 1]);
     }
     fcntl(control, F_SETFD, FD_CLOEXEC);
     /* The jail's own: a program that catches a clerk as it begins could open the machine's, and change its times. */
@@ -1032,7 +1036,8 @@ int main(int argc, char **argv) {
     master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     end_theirs();
     signal(SIGPIPE, SIG_IGN);
-    struct hello hello = {.type = 'R', .resident = adopts ? strtoull(argv[6], NULL, 10) : 0};
+    if (holds) adopted.pid = hold_program(argv[3], argv + 4, &adopted.gate, &resident);
+    struct hello hello = {.type = 'R', .resident = resident};
     if (getrandom(&hello.number, sizeof hello.number, 0) != sizeof hello.number) fail("getrandom");
     if (write(control, &hello, sizeof hello) != sizeof hello) fail("write");
 

@@ -7,7 +7,10 @@
  * which has dropped every privilege, waits for its job at a socket of init, and goes on as the program. When init has
  * ended, the kernel has ended all of its namespace, and the keeper has the next jail made.
  *
- * The interpreter makes the processes for its parent (CLONE_PARENT), so it never has a child. */
+ * The interpreter makes the processes for its parent (CLONE_PARENT), so it never has a child.
+ *
+ * An interpreter with threads cannot be forked. It is started in the jail that stands ready, as init's child, with the
+ * jail's filter and without a privilege, as any program; there it stops, and goes on itself when the job has come. */
 #define _GNU_SOURCE
 #include "begin.h"
 #include "warm.h"
@@ -32,7 +35,7 @@
 #define HOLD "/opt/occd/hold/hold.so"
 #define COVERED "/opt/occd/hold/covered"
 
-enum { HIGH = 200, TEMPLATE_STACK = 1 << 30 }; /* the program's files get the numbers that they get elsewhere */
+enum { HIGH = 200, TEMPLATE_STACK = 1 << 30, STARTS_MS = 20000 }; /* the program's files get the numbers that they get elsewhere */
 
 static void fail(const char *what) {
     fprintf(stderr, "occd-init: %s: %s\n", what, strerror(errno));
@@ -46,23 +49,23 @@ static int high(int file) {
     return moved;
 }
 
-/* Becomes the interpreter. */
-static void start_template(int keeper, const char *file, char **argv) {
+/* Becomes the interpreter. `filter` is -1 for one that is not forked and goes on itself. */
+static void start_interpreter(int socket, int filter, const char *file, char **argv) {
     char told[256], preloaded[4096];
     const char *more = getenv("LD_PRELOAD");
     int in[2], out[2];
     /* What stdin and stdout are decides how they are buffered. */
     if (pipe(in) != 0 || pipe(out) != 0) fail("pipe");
     if (dup2(in[0], 0) != 0 || dup2(out[1], 1) != 1) fail("dup2");
-    int filter = high(FILTER_FD);
-    keeper = high(keeper);
+    if (filter >= 0) filter = high(filter);
+    socket = high(socket);
     control = high(control);
     close_range(3, HIGH - 1, 0);
-    snprintf(told, sizeof told, "%d,%d,%d,%s", control, keeper, filter, file);
+    snprintf(told, sizeof told, "%d,%d,%d,%s", control, socket, filter, file);
     snprintf(preloaded, sizeof preloaded, HOLD "%s%s", more ? ":" : "", more ? more : "");
     if (setenv("LD_PRELOAD", preloaded, 1) != 0 || setenv("OCCD_HOLD", told, 1) != 0) fail("setenv");
     begin_with(RLIMIT_STACK, TEMPLATE_STACK);
-    execv(argv[0], argv);
+    execvp(argv[0], argv);
     fail(argv[0]);
 }
 
@@ -79,7 +82,7 @@ int keep_warm(int to_occd, const char *file, char **argv) {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0) fail("socketpair");
     pid_t template = fork();
     if (template < 0) fail("fork");
-    if (template == 0) start_template(pair[1], file, argv);
+    if (template == 0) start_interpreter(pair[1], FILTER_FD, file, argv);
     close(pair[1]);
     char byte;
     if (recv(pair[0], &byte, 1, 0) != 1) fail("the interpreter does not look at its file");
@@ -90,6 +93,30 @@ int keep_warm(int to_occd, const char *file, char **argv) {
         /* occd may kill an init that does not answer. An init that failed would fail again. */
         if (ended == template || (WIFEXITED(status) && WEXITSTATUS(status) != 0)) return 125;
     }
+}
+
+pid_t hold_program(const char *file, char **argv, int *gate, uint64_t *resident) {
+    int pair[2], status;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) fail("socketpair");
+    pid_t program = fork();
+    if (program < 0) fail("fork");
+    if (program == 0) {
+        signal(SIGPIPE, SIG_DFL);
+        start_interpreter(pair[1], -1, file, argv);
+    }
+    close(pair[1]);
+    struct pollfd news[2] = {{.fd = pair[0], .events = POLLIN}, {.fd = control, .events = POLLRDHUP}};
+    int came = poll(news, 2, STARTS_MS);
+    if (news[1].revents & (POLLHUP | POLLRDHUP)) _exit(0); /* occd died */
+    if (came > 0 && recv(pair[0], resident, sizeof *resident, 0) == sizeof *resident) {
+        *gate = pair[0];
+        return program;
+    }
+    kill(program, SIGKILL);
+    while (waitpid(program, &status, 0) < 0 && errno == EINTR) continue;
+    close(pair[0]);
+    *resident = 0;
+    return 0;
 }
 
 static void mounted(const char *kind, const char *target, const char *options) {
@@ -142,5 +169,6 @@ void furnish(void) {
 
 void show_box(int box) {
     if (syscall(SYS_move_mount, box, "", AT_FDCWD, "/box", 4 /* MOVE_MOUNT_F_EMPTY_PATH */) != 0) fail("/box");
+    if (chdir("/box") != 0) fail("/box"); /* from the folder below it */
     close(box);
 }

@@ -80,14 +80,15 @@ class _Embedded:
         self._lives = 0
 
     @property
-    def _data(self) -> Path:
+    def folder(self) -> Path:
+        """The data folder."""
         return self._folder / f"life{self._lives}"
 
     def crash(self) -> None:
         """The files as they are at this moment, taken while the writer is idle: a crash image."""
-        before = self._data
+        before = self.folder
         self._lives += 1
-        shutil.copytree(before, self._data)
+        shutil.copytree(before, self.folder)
 
 
 class EmbeddedBrokerSeam(_Embedded):
@@ -95,8 +96,8 @@ class EmbeddedBrokerSeam(_Embedded):
 
     @asynccontextmanager
     async def open(self, length_max: int = 1000) -> AsyncIterator[Broker]:
-        config = Config(data_dir=self._data, queue=QueueConfig(length_max=length_max))
-        async with open_database(self._data) as database, open_broker(config, database) as broker:
+        config = Config(data_dir=self.folder, queue=QueueConfig(length_max=length_max))
+        async with open_database(self.folder) as database, open_broker(config, database) as broker:
             yield broker
 
 
@@ -157,12 +158,12 @@ class RabbitmqBrokerSeam:
 class EmbeddedStateSeam(_Embedded):
     @asynccontextmanager
     async def open(self, keep_s: float = 3600.0) -> AsyncIterator[State]:
-        config = Config(data_dir=self._data, results=ResultsConfig(keep_s=keep_s))
-        async with open_database(self._data) as database, open_state(config, database) as state:
+        config = Config(data_dir=self.folder, results=ResultsConfig(keep_s=keep_s))
+        async with open_database(self.folder) as database, open_state(config, database) as state:
             yield state
 
     def empty(self) -> None:
-        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+        with closing(sqlite3.connect(self.folder / "occd.db", timeout=10)) as db:
             db.execute("PRAGMA foreign_keys=ON")
             with db:
                 db.execute("DELETE FROM submissions")
@@ -183,11 +184,11 @@ class EmbeddedStateSeam(_Embedded):
         count = (
             "SELECT count(*) FROM controls JOIN submissions s ON submission = s.number WHERE id = ?"
         )
-        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+        with closing(sqlite3.connect(self.folder / "occd.db", timeout=10)) as db:
             return int(db.execute(count, [id]).fetchone()[0])
 
     def _write(self, statement: str, *values: object) -> None:
-        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db, db:
+        with closing(sqlite3.connect(self.folder / "occd.db", timeout=10)) as db, db:
             db.execute(statement, values)
 
     def hasten(self, *, node_ttl_s: float) -> None:
@@ -205,7 +206,7 @@ class EmbeddedStateSeam(_Embedded):
         self._write("UPDATE quotas SET at = at - ? WHERE payer = ?", seconds, payer)
 
     def payers(self) -> int:
-        with closing(sqlite3.connect(self._data / "occd.db", timeout=10)) as db:
+        with closing(sqlite3.connect(self.folder / "occd.db", timeout=10)) as db:
             every = "SELECT payer FROM quotas UNION SELECT payer FROM admitted UNION SELECT payer FROM stored"
             return len(db.execute(every).fetchall())
 

@@ -9,7 +9,7 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,11 +17,11 @@ from typing import Any, cast
 import pytest
 import structlog
 import trio
-from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, StateSeam
+from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, EmbeddedStateSeam, StateSeam
 from structlog.contextvars import bind_contextvars, get_contextvars
 
 from occd import judging, wire
-from occd.broker import Broker, Delivery
+from occd.broker import Broker, Delivery, open_broker
 from occd.config import Config, ExecuteConfig
 from occd.errors import (
     BrokerError,
@@ -68,7 +68,9 @@ from occd.roles.following import Following
 from occd.roles.notify import Notify
 from occd.sandbox import Cell, Collected, Ended, Packed, Run, Running, Tree
 from occd.scopes import cancel_when
-from occd.state import Presence, State
+from occd.sqlite import open_database
+from occd.state import Presence, State, open_state
+from occd.together import Together, together
 
 FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
 Q = "submission_queue"
@@ -189,6 +191,29 @@ class Flow:
             nursery.cancel_scope.cancel()
 
 
+class Concluding:
+    """Calls a function before each try to conclude an attempt: to queue its result, or to store it."""
+
+    def __init__(self, flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._before: Callable[[], None] = lambda: None
+        publish, finish = flow.broker.publish, Together.finish
+
+        async def publish_after(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
+            if queue == flow.config.execution_queue:
+                self._before()
+            await publish(queue, body, key=key, owner=owner)
+
+        async def finish_after(together: Together, *args: Any) -> bool:
+            self._before()
+            return await finish(together, *args)
+
+        monkeypatch.setattr(flow.broker, "publish", publish_after)
+        monkeypatch.setattr(Together, "finish", finish_after)
+
+    def after(self, before: Callable[[], None]) -> None:
+        self._before = before
+
+
 async def end_well(emit: Emit, stop: trio.Event) -> Outcome:
     await trio.lowlevel.checkpoint()
     return FINE
@@ -199,12 +224,18 @@ async def fail(emit: Emit, stop: trio.Event) -> Outcome:
     raise SandboxFailed("the jail could not be made")
 
 
+ONE_FILE = "one file"
 SEAMS = {
+    ONE_FILE: ("embedded", "embedded"),
     "embedded": ("embedded", "embedded"),
     "embedded broker": ("embedded", "redis"),
     "cluster": ("rabbitmq", "redis"),
 }
+"""One file is what a daemon has, and what `occd/together.py` is for. The embedded two in a file of each show
+that they need no common file."""
 
+APART = [name for name in SEAMS if name != ONE_FILE]
+"""A result waits in a queue for notify."""
 
 EMPTIED = [name for name, (_, state) in SEAMS.items() if state == "redis"]
 """Somebody can empty the state of these."""
@@ -221,10 +252,17 @@ async def flow(
     broker_name, state_name = SEAMS[request.param]
     broker_seam = BROKER_SEAMS[broker_name](tmp_path / "broker", monkeypatch)
     state_seam = STATE_SEAMS[state_name](tmp_path / "state", monkeypatch)
-    async with (
-        broker_seam.open() as broker,
-        state_seam.open() as state,
-    ):
+    async with AsyncExitStack() as stack:
+        if request.param == ONE_FILE:
+            assert isinstance(state_seam, EmbeddedStateSeam)
+            folder = state_seam.folder
+            database = await stack.enter_async_context(open_database(folder))
+            broker = await stack.enter_async_context(open_broker(config, database))
+            state = await stack.enter_async_context(open_state(config, database))
+        else:
+            broker = await stack.enter_async_context(broker_seam.open())
+            state = await stack.enter_async_context(state_seam.open())
+        assert (together(config, broker, state) is not None) == (request.param == ONE_FILE)
         yield Flow(config, broker, state, FakeSandbox(end_well), state_seam)
 
 
@@ -804,6 +842,7 @@ async def test_an_outage_of_state_is_never_a_verdict(
         refuse_often()
         return await finish(id, attempt, result, submission)
 
+    Concluding(flow, monkeypatch).after(refuse_often)
     monkeypatch.setattr(flow.state.log, "append", append_seldom)
     monkeypatch.setattr(flow.state.submissions, "finish", finish_seldom)
     async with flow.running():
@@ -811,6 +850,7 @@ async def test_an_outage_of_state_is_never_a_verdict(
         _, result = await flow.settled(submission)
         assert (result.verdict, result.attempts) == (Verdict.OK, 1)
         assert (await flow.names(submission))[-3:] == ["output", "stage", "finished"]
+    assert calls >= 4
 
 
 async def test_an_outage_of_state_hands_nothing_back(
@@ -826,38 +866,44 @@ async def test_an_outage_of_state_hands_nothing_back(
 
     finish, calls = flow.state.submissions.finish, 0
 
-    async def finish_after_outage(*args: Any) -> bool:
+    def refuse_for_long() -> None:
         nonlocal calls
         calls += 1
         if calls <= 60:
-            await trio.lowlevel.checkpoint()
             raise StateUnavailable("away", 5)
+
+    async def finish_after_outage(*args: Any) -> bool:
+        await trio.lowlevel.checkpoint()
+        refuse_for_long()
         return await finish(*args)
 
-    monkeypatch.setattr("occd.broker.embedded._Delivery.hand_back", hand_back)
+    if together(flow.config, flow.broker, flow.state):
+        Concluding(flow, monkeypatch).after(refuse_for_long)
+    monkeypatch.setattr("occd.broker.embedded.EmbeddedDelivery.hand_back", hand_back)
     monkeypatch.setattr(flow.state.submissions, "finish", finish_after_outage)
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, result.attempts) == (Verdict.OK, 1)
     assert handed_back == 0
+    assert calls > 60
 
 
 async def test_an_outage_of_the_broker_runs_nothing_twice(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish, refused = flow.broker.publish, 0
+    refused = 0
 
-    async def refuse_first(queue: str, body: bytes, *, key: str, owner: str | None) -> None:
+    def refuse_first() -> None:
         nonlocal refused
-        if queue == "execution_queue" and refused < 3:
+        if refused < 3:
             refused += 1
             raise BrokerError("the broker is gone")
-        await publish(queue, body, key=key, owner=owner)
 
-    monkeypatch.setattr(flow.broker, "publish", refuse_first)
+    Concluding(flow, monkeypatch).after(refuse_first)
     async with flow.running():
         _, result = await flow.settled(await flow.submit())
         assert (result.verdict, result.attempts, flow.sandbox.runs) == (Verdict.OK, 1, 1)
+    assert refused == 3
 
 
 LONG = b"a long line of output\n" * 100_000
@@ -883,6 +929,7 @@ async def say_much(emit: Emit, stop: trio.Event) -> Outcome:
     return replace(FINE, stdout=written, stderr=written)
 
 
+@pytest.mark.parametrize("flow", APART, indirect=True)
 async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -903,6 +950,7 @@ async def test_a_result_in_the_queue_is_short_however_long_its_output_is(
     assert max(lengths) < 2 * HEADS_BYTES
 
 
+@pytest.mark.parametrize("flow", APART, indirect=True)
 async def test_a_result_in_the_queue_has_none_of_the_tests_data(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,12 @@ class EmbeddedLog:
         most = min(bytes_max, WATCH_BYTES)
         return (await self._shared.database.read(lambda db: _events(db, subject, after, most)))[0]
 
+    def followed(self, subject: str) -> bool:
+        return subject in self._shared.followed
+
     async def watch(self, subject: str, after: int) -> Sequence[LogEntry]:
+        if subject in self._shared.unfinished:
+            self._shared.followed.add(subject)  # until its end: between two calls, too
         while True:
             with self._shared.grown.expected(subject) as grown:
                 events, ended = await self._shared.database.read(
@@ -56,15 +61,21 @@ def find(db: sqlite3.Connection, id: str) -> tuple[int, Status, int, int]:
 def append_events(
     db: sqlite3.Connection, number: int, last_seq: int, events: Sequence[Event]
 ) -> None:
+    last_seq = insert_events(db, number, last_seq, events)
+    db.execute("UPDATE submissions SET last_seq = ? WHERE number = ?", [last_seq, number])
+
+
+def insert_events(
+    db: sqlite3.Connection, number: int, last_seq: int, events: Sequence[Event]
+) -> int:
+    """Returns the number of the last event, for the caller to note with the submission."""
     now = time.time()
     rows = [
         (number, seq, now, wire.store_event(event))
         for seq, event in enumerate(events, start=last_seq + 1)
     ]
     db.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
-    db.execute(
-        "UPDATE submissions SET last_seq = ? WHERE number = ?", [last_seq + len(events), number]
-    )
+    return last_seq + len(events)
 
 
 def stored_events(

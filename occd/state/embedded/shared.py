@@ -8,8 +8,9 @@ from typing import TypeVar
 import trio
 
 from occd.errors import DataFolderError
+from occd.model import Record
 from occd.sqlite import Database
-from occd.state.wakeups import Wakeups
+from occd.state.wakeups import Answers, Wakeups
 from occd.trouble import Trouble
 
 T = TypeVar("T")
@@ -25,10 +26,12 @@ class Shared:
         self.database = database
         self.queued = 0
         self.unfinished: set[str] = set()
+        self.followed: set[str] = set()
+        """Those of them for whose events somebody has waited."""
         self.controls: dict[str, int] = {}
         """The number of the last control, by subject that has not ended."""
         self.grown = Wakeups()
-        self.ended = Wakeups()
+        self.ended = Answers[Record]()
         self.sent = Wakeups()
         self._finishes: deque[float] = deque()
         self._trouble = Trouble("programs and their output wait for the data folder")
@@ -45,12 +48,14 @@ class Shared:
                 self._trouble.over()
                 return done
 
-    def end(self, id: str) -> None:
-        """A submission has a result, or was forgotten before it had one."""
+    def end(self, id: str, record: Record | None = None) -> None:
+        """A submission has a result, or was forgotten before it had one. Whoever waits for this gets the
+        record, if it is known, and need not read it."""
         self.unfinished.discard(id)
+        self.followed.discard(id)
         self.controls.pop(id, None)
         self.grown.send(id)
-        self.ended.send(id)
+        self.ended.send(id, record)
 
     def control(self, subject: str, number: int) -> None:
         """A control was appended."""

@@ -1,19 +1,24 @@
 """Submissions in SQLite, and in memory who waits for their ends."""
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from functools import partial
 
 import trio
 
+from occd.events import Event
 from occd.model import Record, Result, Status, Submission, Summary
 from occd.quotas import Payer
+from occd.sqlite import Part
 from occd.state import NOTHING, UNREAD, Created, Taken, read_cursor
 from occd.state.embedded import submissions_sql as sql
 from occd.state.embedded.shared import Shared
 from occd.trouble import Trouble
 
 _EXPIRE_EVERY_S = 60.0
+_TOLD_BYTES = 2**14
+"""With so much output those who wait for an end get the record at once. Others read it: a thread for it."""
 
 
 class EmbeddedSubmissions:
@@ -21,7 +26,7 @@ class EmbeddedSubmissions:
         """`durable_begin`: a start survives a power cut. It must where the queues are elsewhere: they
         would keep the result of an attempt of which nothing is known, and such a result is dropped."""
         self._shared = shared
-        self._database = shared.database
+        self.database = self._database = shared.database
         self._keep_s = keep_s
         self._durable_begin = durable_begin
         self._unread = Trouble(UNREAD)
@@ -38,23 +43,47 @@ class EmbeddedSubmissions:
         payer: Payer | None = None,
         stores: int = 0,
     ) -> Created:
+        part = self.creating(submission, None, key, digest, payer, stores)
+        try:
+            # On disk, and with it the promise: a power cut that takes the message away takes the mark
+            # `published` too, so the sweep publishes again.
+            created, _ = await self._database.write(part.work, durable=True, then=part.then)
+        except BaseException:
+            part.undo()
+            raise
+        return created
+
+    def creating(
+        self,
+        submission: Submission,
+        body: bytes | None,
+        key: str | None,
+        digest: str,
+        payer: Payer | None,
+        stores: int,
+        *,
+        published: bool = False,
+    ) -> Part[tuple[Created, bool]]:
+        """`create` as a part of a transaction, and whether the submission is new. `body` is the submission,
+        if it was encoded before. `published`: another part publishes it."""
         position, estimate = self._shared.queued + 1, self._shared.estimate()
         self._shared.queued += 1  # before it is written, so that no other is told the same position
-        try:
-            created, new = await self._database.write(
-                # On disk, and with it the promise: a power cut that takes the message away takes the
-                # mark `published` too, so the sweep publishes again.
-                lambda db: sql.create(
-                    db, submission, key, digest, position, estimate, payer, stores
-                ),
-                durable=True,
-                then=lambda made: self._shared.unfinished.add(submission.id) if made[1] else None,
+
+        def work(db: sqlite3.Connection) -> tuple[Created, bool]:
+            return sql.create(
+                db, submission, body, key, digest, position, estimate, payer, stores, published
             )
-        except BaseException:
+
+        def made(found: tuple[Created, bool]) -> None:
+            if found[1]:
+                self._shared.unfinished.add(submission.id)
+            else:
+                undo()
+
+        def undo() -> None:
             self._shared.queued -= 1
-            raise
-        self._shared.queued -= not new
-        return created
+
+        return Part(work, made, undo)
 
     async def known(self, key: str) -> bool:
         return await self._database.read(lambda db: sql.known(db, key))
@@ -110,19 +139,35 @@ class EmbeddedSubmissions:
     async def finish(
         self, id: str, attempt: int | None, result: Result, submission: Submission | None = None
     ) -> bool:
-        def finished(found: tuple[bool, bool]) -> None:
-            done, was_queued = found
+        part = self.finishing(id, attempt, result, (), submission)
+        done, _, _ = await self._database.write(part.work, durable=True, then=part.then)
+        return done
+
+    def finishing(
+        self,
+        id: str,
+        attempt: int | None,
+        result: Result,
+        events: Sequence[Event],
+        submission: Submission | None = None,
+    ) -> Part[tuple[bool, bool, Record | None]]:
+        """`finish` as a part of a transaction. `events` are the last ones of the attempt, which were not
+        appended yet. Where somebody waits for the end, also the record with its output, if this is short."""
+        output_max = _TOLD_BYTES if self._shared.ended.expected(id) else 0
+
+        def work(db: sqlite3.Connection) -> tuple[bool, bool, Record | None]:
+            done, was_queued = sql.finish(db, id, attempt, result, events, submission, self._keep_s)
+            told = sql.get(db, id, output_max) if done and output_max else None
+            return done, was_queued, told
+
+        def finished(found: tuple[bool, bool, Record | None]) -> None:
+            done, was_queued, told = found
             self._shared.queued -= was_queued
             if done:
                 self._shared.count_finish()
-                self._shared.end(id)
+                self._shared.end(id, told)
 
-        done, _ = await self._database.write(
-            lambda db: sql.finish(db, id, attempt, result, submission, self._keep_s),
-            durable=True,
-            then=finished,
-        )
-        return done
+        return Part(work, finished)
 
     async def get(self, id: str, output_max: int = 0) -> Record:
         return await self._database.read(lambda db: sql.get(db, id, output_max))
@@ -141,9 +186,11 @@ class EmbeddedSubmissions:
         return await self._database.read(lambda db: sql.owned(db, owner, at, id, limit))
 
     async def settled(self, id: str, output_max: int = 0) -> Record:
+        record: Record | None = None
         while id in self._shared.unfinished:
-            with self._shared.ended.expected(id) as ended:
-                await ended.wait()
+            record = await self._shared.ended.wait(id)
+        if record and record.output is not None and record.output_size <= output_max:
+            return record
         return await self.get(id, output_max)
 
     async def cancel(self, id: str) -> bool:

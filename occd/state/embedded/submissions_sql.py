@@ -2,11 +2,12 @@
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from occd import wire
 from occd.errors import AlreadyFinished, Conflict, Exhausted, Poisoned, UnknownSubmission
-from occd.events import Finished, Queued
+from occd.events import Event, Finished, Queued
 from occd.model import (
     MAX_ATTEMPTS,
     Record,
@@ -21,7 +22,7 @@ from occd.quotas import Payer, Quota
 from occd.state import QUEUED, WAITS_S, Created, Taken
 from occd.state.embedded import quotas_sql as quotas
 from occd.state.embedded.controls import append_control
-from occd.state.embedded.log import append_events, find, stored_output
+from occd.state.embedded.log import append_events, find, insert_events, stored_output
 from occd.state.output import joined, rebuilt, started
 from occd.state.quotas import cost_of
 
@@ -31,13 +32,16 @@ _EXPIRE_ROWS = 200
 def create(
     db: sqlite3.Connection,
     submission: Submission,
+    body: bytes | None,
     key: str | None,
     digest: str,
     position: int,
     estimate_s: float | None,
     payer: Payer | None,
     stores: int,
+    published: bool,
 ) -> tuple[Created, bool]:
+    """`body` is the submission, if it was encoded before."""
     if key is not None:
         earlier = db.execute(
             "SELECT id, published, digest FROM submissions WHERE key = ?", [key]
@@ -49,8 +53,9 @@ def create(
     left: tuple[Quota, ...] = ()
     if payer:
         left = quotas.admit(db, payer, {submission.id: stores}, time.time(), created=True)
-    number = _insert(db, submission, key, digest)
-    append_events(db, number, 0, [Queued(position, estimate_s)])
+    events = (Queued(position, estimate_s),)
+    number = _insert(db, submission, body, key, digest, published=published, last_seq=1)
+    insert_events(db, number, 0, events)
     return Created(submission.id, published=False, quotas=left), True
 
 
@@ -116,7 +121,8 @@ def begin(
     if row is None:
         if _is_withdrawn(db, submission.id):
             raise AlreadyFinished(submission.id)
-        row = _insert(db, submission, None, ""), "forgotten", taken.attempts, 0, 0, taken.controls
+        number = _insert(db, submission, None, None, "")
+        row = number, "forgotten", taken.attempts, 0, 0, taken.controls
         db.execute(
             "UPDATE submissions SET stdin_sent = ?, controls = ? WHERE number = ?",
             [taken.stdin, taken.controls, row[0]],
@@ -129,14 +135,14 @@ def begin(
         raise AlreadyFinished(submission.id)
     if attempts - excused >= MAX_ATTEMPTS:
         raise Exhausted(submission.id, attempts)
+    begun = insert_events(db, number, last_seq, [started(submission, attempts + 1, version, node)])
     db.execute(
-        "UPDATE submissions SET status = 'running', attempts = ?, published = 1, log_from = ?, "
+        "UPDATE submissions SET status = 'running', attempts = ?, published = 1, log_from = ?, last_seq = ?, "
         "stdin_read = ?, signals = 0, resizes = 0, started_at = coalesce(started_at, ?) WHERE number = ?",
-        [attempts + 1, last_seq + 1, taken.stdin, time.time(), number],
+        [attempts + 1, begun, begun, taken.stdin, time.time(), number],
     )
     if attempts:  # signals are for the attempt that ran
         db.execute("DELETE FROM controls WHERE submission = ? AND kind = 'signal'", [number])
-    append_events(db, number, last_seq, [started(submission, attempts + 1, version, node)])
     return attempts + 1, status == "queued", controls
 
 
@@ -151,25 +157,24 @@ def finish(
     id: str,
     attempt: int | None,
     result: Result,
+    events: Sequence[Event],
     submission: Submission | None,
     keep_s: float,
 ) -> tuple[bool, bool]:
-    """Whether this was its end, and whether it was queued until now."""
+    """Whether this was its end, and whether it was queued until now. `events` come before it."""
     try:
         number, status, attempts, last_seq = find(db, id)
     except UnknownSubmission:
         if submission is None or _is_withdrawn(db, id):
             return False, False
-        number = _insert(db, submission, None, "")
+        number = _insert(db, submission, None, None, "")
         statement = "UPDATE submissions SET attempts = ?, published = 1 WHERE number = ?"
         db.execute(statement, [attempt or 0, number])
-        result, events = rebuilt(result)
-        append_events(db, number, 0, events)
-        _finish(db, number, id, len(events), result, keep_s)
+        _finish(db, number, id, 0, *rebuilt(result), keep_s)
         return True, False
     if status == "finished" or attempt not in (None, attempts):
         return False, False
-    _finish(db, number, id, last_seq, result, keep_s)
+    _finish(db, number, id, last_seq, result, events, keep_s)
     return True, status == "queued"
 
 
@@ -238,7 +243,7 @@ def cancel(db: sqlite3.Connection, id: str, keep_s: float) -> tuple[Status, int]
         controls = append_control(db, number, "cancel")
     if status == "queued":
         result = Result(Verdict.CANCELLED, attempts=attempts, finished_at=time.time())
-        _finish(db, number, id, last_seq, result, keep_s)
+        _finish(db, number, id, last_seq, result, (), keep_s)
     return status, controls
 
 
@@ -272,13 +277,23 @@ def expire(db: sqlite3.Connection, before: float) -> bool:
     return db.execute(statement, [before, _EXPIRE_ROWS]).rowcount == _EXPIRE_ROWS
 
 
-def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, digest: str) -> int:
+def _insert(
+    db: sqlite3.Connection,
+    submission: Submission,
+    body: bytes | None,
+    key: str | None,
+    digest: str,
+    *,
+    published: bool = False,
+    last_seq: int = 0,
+) -> int:
     cursor = db.execute(
         "INSERT INTO submissions (id, body, status, created_at, key, digest, owner, language, "
-        "interactive, retry_of, tty) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
+        "interactive, retry_of, tty, published, last_seq) "
+        "VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             submission.id,
-            wire.encode_submission(submission),
+            wire.encode_submission(submission) if body is None else body,
             submission.created_at,
             key,
             digest,
@@ -287,6 +302,8 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
             submission.interactive,
             submission.retry_of,
             submission.tty is not None,
+            published,
+            last_seq,
         ],
     )
     assert cursor.lastrowid is not None
@@ -294,15 +311,21 @@ def _insert(db: sqlite3.Connection, submission: Submission, key: str | None, dig
 
 
 def _finish(
-    db: sqlite3.Connection, number: int, id: str, last_seq: int, result: Result, keep_s: float
+    db: sqlite3.Connection,
+    number: int,
+    id: str,
+    last_seq: int,
+    result: Result,
+    events: Sequence[Event],
+    keep_s: float,
 ) -> None:
     quotas.settle(db, id, cost_of(result, keep_s), time.time())
     result = result.without_heads()
-    append_events(db, number, last_seq, [Finished(result)])
+    last_seq = insert_events(db, number, last_seq, [*events, Finished(result)])
     db.execute(
-        "UPDATE submissions SET status = 'finished', finished_at = ?, verdict = ?, result = ? "
-        "WHERE number = ?",
-        [result.finished_at, result.verdict, wire.store_result(result), number],
+        "UPDATE submissions SET status = 'finished', finished_at = ?, verdict = ?, result = ?, "
+        "last_seq = ? WHERE number = ?",
+        [result.finished_at, result.verdict, wire.store_result(result), last_seq, number],
     )
     for table in ("controls", "writers"):
         db.execute(f"DELETE FROM {table} WHERE submission = ?", [number])  # noqa: S608

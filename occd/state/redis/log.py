@@ -16,6 +16,10 @@ class RedisLog:
         self._store = store
         self._trouble = Trouble("events wait for state")
 
+    def followed(self, subject: str) -> bool:
+        """Another process may."""
+        return True
+
     async def append(self, subject: str, attempt: int, events: Sequence[Event]) -> None:
         step = self._store.step_command(
             "append",
