@@ -314,6 +314,20 @@ async def test_who_comes_back_needs_no_intake() -> None:
     assert await free_slots(arbiter) == 1
 
 
+async def test_who_has_come_back_can_get_a_seat() -> None:
+    arbiter = Arbiter(1, 1, roomy)
+    turn = await begun(arbiter)
+    turn.step_aside()
+    turn.sit()  # it has no slot to give for it
+    assert arbiter.seated == 0
+    await turn.go_on(trio.Event())
+    turn.sit()
+    assert (arbiter.seated, arbiter.busy, turn.in_slot) == (1, 0, False)
+    turn.end()
+    assert arbiter.seated == 0
+    assert await free_slots(arbiter) == 1
+
+
 async def test_no_more_than_a_bound_step_aside() -> None:
     arbiter = Arbiter(2, 0, roomy)
     aside = []

@@ -272,16 +272,21 @@ def test_a_compiler_that_was_stopped_is_not_believed(server: Server) -> None:
     assert kept(server) == before
 
 
-def test_a_compiler_that_got_a_signal_is_not_believed(server: Server) -> None:
+@pytest.mark.parametrize(("name", "verdict"), [("SIGTERM", "compile_error"), ("SIGCONT", "ok")])
+def test_a_compiler_that_got_a_signal_is_not_believed(
+    server: Server, name: str, verdict: str
+) -> None:
+    """Not even when it ended by itself: nobody knows what the signal did."""
+
     async def disturb() -> str:
         async with connected(server) as client:
             id = (await client.ask("submit", submission=slow()))["id"]
             await client.until(id, "stage")
-            assert (await client.ask("signal", id=id, signal="SIGTERM"))["type"] == "done"
+            assert (await client.ask("signal", id=id, signal=name))["type"] == "done"
             return str(id)
 
     before = kept(server)
-    assert server.result(trio.run(disturb))["verdict"] == "compile_error"
+    assert server.result(trio.run(disturb))["verdict"] == verdict
     assert kept(server) == before
 
 

@@ -89,6 +89,10 @@ def interpreters(ready: Any) -> list[int]:
     return [each for each in children(keeper) if b"occd-init" not in command_of(each)]
 
 
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 async def gone(ready: Any) -> None:
     with trio.fail_after(SOON_S):
         await ready.launcher.jail.gone()
@@ -294,6 +298,9 @@ async def test_a_copy_that_stands_ready_and_is_killed_costs_no_program(
             (init,) = [each for each in children(keeper) if b"adopt" in command_of(each)]
             (copy,) = children(init)
             os.kill(copy, signal.SIGKILL)
+            with trio.fail_after(SOON_S):
+                while state_of(copy) != "Z":  # noqa: ASYNC110  (its parent alone is told)
+                    await trio.sleep(0.01)
         for _ in range(3):
             await hello(lab)
 
