@@ -154,7 +154,7 @@ class Daemon:
         ]
         mounts = [each for each in Path("/proc/self/mounts").read_text().splitlines() if
                   str(self.folder) in each]  # fmt: skip
-        kept = {"occd.db", "blobs", "lock", "languages.json"}
+        kept = {"occd.db", "blobs", "built", "lock", "languages.json"}
         return groups + mounts + sorted(set(os.listdir(self.data)) - kept)
 
     def counted(self) -> list[object]:

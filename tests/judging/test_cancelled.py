@@ -80,16 +80,18 @@ class Setup:
         return seen
 
     async def use_every_place(self) -> None:
-        """A program waits for input in the only seat, while another is in each slot, all at once."""
-        async with connected(self.server) as client:
-            ids = [await client.submit(WAITS, interactive=True, limits=LONG)]
-            await client.until_output(ids[0], "hello\n")
-            ids += [await client.submit(SLEEPS, limits=LONG) for _ in range(SLOTS)]
-            for id in ids[1:]:
-                await client.until_output(id, "hello\n")
-            for id in ids:
-                await client.ask("cancel", id=id)
-                await client.until(id, "finished")
+        """A program waits for input in the only seat, while another is in each slot, all at once. Twice, so
+        that each place has a template."""
+        for _ in range(2):
+            async with connected(self.server) as client:
+                ids = [await client.submit(WAITS, interactive=True, limits=LONG)]
+                await client.until_output(ids[0], "hello\n")
+                ids += [await client.submit(SLEEPS, limits=LONG) for _ in range(SLOTS)]
+                for id in ids[1:]:
+                    await client.until_output(id, "hello\n")
+                for id in ids:
+                    await client.ask("cancel", id=id)
+                    await client.until(id, "finished")
 
 
 def links(folder: Path) -> Iterator[Path]:
