@@ -124,13 +124,13 @@ __attribute__((constructor)) static void begin_to_hold(int argc, char **argv, ch
     holds = 1;
 }
 
-/* The memory that the interpreter has written, as far as the list goes. */
+/* The memory of its own that the interpreter may write, as far as the list goes. */
 static struct range {
     char *start;
     size_t size;
 } written[RANGES];
 static size_t ranges;
-static unsigned long resident;
+static unsigned long resident; /* also what it has written and may not write any more, as the loader's tables */
 
 static void add_written(char *start, size_t size) {
     struct range *last = ranges ? &written[ranges - 1] : NULL;
@@ -148,7 +148,7 @@ static void find_written(void) {
     int pages = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (!maps || pages < 0) return;
     while (fgets(line, sizeof line, maps)) {
-        if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) != 3 || strcmp(rights, "rw-p") != 0) continue;
+        if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) != 3 || rights[3] != 'p') continue;
         for (size_t at = 0, count; start < end; start += page, at++) {
             if (at % PAGES == 0) {
                 count = (end - start) / page < PAGES ? (end - start) / page : PAGES;
@@ -156,7 +156,7 @@ static void find_written(void) {
                 if (pread(pages, flags, size, (off_t)(start / page * sizeof *flags)) != (ssize_t)size) break;
             }
             if (flags[at % PAGES] >> 63 && !(flags[at % PAGES] >> 61 & 1)) {
-                add_written((char *)start, page);
+                if (strcmp(rights, "rw-p") == 0) add_written((char *)start, page);
                 resident += page;
             }
         }
