@@ -85,7 +85,8 @@ class Precompiled:
             except (OSError, SandboxFailed) as error:
                 log.warning("nothing can be precompiled", reason=str(error))
             wanted = await self._wanted()
-            while await self._wanted() == wanted:
+            # No event tells that a package was upgraded.
+            while await self._wanted() == wanted:  # noqa: ASYNC110
                 await trio.sleep(_LOOK_S)
 
     async def show(self) -> None:

@@ -326,7 +326,8 @@ class _Nsjail:
                 await jailer.renew()
                 good = True
             finally:
-                await self._give_back(jailer, None, good=good)
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await self._give_back(jailer, None, good=good)
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
