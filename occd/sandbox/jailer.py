@@ -168,6 +168,11 @@ class Jailer:
         if not self._idle:
             self._idle.append(self._make(None))
 
+    async def renew(self) -> None:
+        """Have other jails made in place of those that stand ready, but for those of templates."""
+        for ready in self._idle:
+            await ready.launcher.discard()
+
     def share(self, place: Cgroups) -> str | None:
         """The group in which the runs of this slot share the processors, where this needs a group."""
         if place not in self._shares:
