@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,8 @@ class Compiled:
     exit_code: int | None
     stdout: bytes
     stderr: bytes
-    program: bytes | None
+    files: Mapping[str, bytes]
+    """All that the compiler left."""
     cpu_time: float = 0.0
 
 
@@ -116,9 +117,8 @@ async def compiled(lab: Lab, id: str, source: str, args: Sequence[str] = ()) -> 
     argv = language.argv(language.compile or (), binary, files[0].name, files, args, limits.memory)
     async with lab.sandbox.cell(language, files, limits) as cell:
         ran, tree = await compile_in(cell, argv, limits, tuple(language.env.items()))
-        program = tree.folder / "main"
-        held = program.read_bytes() if program.exists() else None
-        return Compiled(ran.exit_code, ran.stdout, ran.stderr, held, ran.cpu_time)
+        left = {each.name: each.read_bytes() for each in tree.folder.rglob("*") if each.is_file()}
+        return Compiled(ran.exit_code, ran.stdout, ran.stderr, left, ran.cpu_time)
 
 
 def alike(one: Compiled, other: Compiled) -> bool:
@@ -170,7 +170,7 @@ async def test_headers_change_no_program_and_no_message(
     after = await compiled(lab, "cpp", source, args)
     assert alike(before, after)
     assert said in after.stderr
-    assert bool(after.program) == (b"error" not in said and after.exit_code == 0)
+    assert ("main" in after.files) == (after.exit_code == 0)
 
 
 @pytest.mark.long
@@ -201,6 +201,39 @@ async def test_each_standard_has_its_headers(lab: Lab, headers: Path) -> None:
         now = await compiled(lab, "cpp", sources[name], args[each])
         assert alike(then, now), (each, name)
         assert name != "all" or now.cpu_time < 0.5 * then.cpu_time
+
+
+JAVA = """
+import java.util.*;
+class Other { int x; }
+public class Main {
+    public static void main(String[] args) {
+        List<Integer> all = new ArrayList<>(List.of(3, 1, 2));
+        all.sort(Comparator.comparing(each -> -each));
+        System.out.println(all);
+    }
+}
+"""
+JAVA_SOURCES = {
+    "right": JAVA,
+    "wrong": JAVA.replace("all.sort(", "all.sorted("),
+    "no Java": "int main() {}",
+    "warned of": JAVA.replace("new ArrayList<>(", "new ArrayList("),
+}
+
+
+async def test_class_data_save_time_and_change_no_class_and_no_message(
+    lab: Lab, tmp_path: Path
+) -> None:
+    args = ["-Xlint:all"]
+    before = {name: await compiled(lab, "java", each, args) for name, each in JAVA_SOURCES.items()}
+    await with_parts(lab, tmp_path, "java", "javac")
+    after = {name: await compiled(lab, "java", each, args) for name, each in JAVA_SOURCES.items()}
+    for name, then in before.items():
+        assert alike(then, after[name]), name
+        assert after[name].cpu_time < 0.8 * then.cpu_time, name
+    assert "Main.class" in after["right"].files
+    assert b"warning: " in after["warned of"].stderr + after["warned of"].stdout
 
 
 async def test_programs_cannot_change_what_is_shared(lab: Lab, tmp_path: Path) -> None:
