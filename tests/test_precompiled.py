@@ -398,6 +398,7 @@ def test_the_command_tells_what_could_not_be_made(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "C++ 12.2.0: usual: failed: " in done.stdout
     assert whole(tmp_path) == []
+    assert "`occd warm` makes them now" in occd(tmp_path, "doctor").stdout
 
 
 def test_the_command_says_why_nothing_is_made(tmp_path: Path) -> None:

@@ -113,6 +113,11 @@ class Templates:
         self._kept.pop((holder, template), None)
         self._tell()
 
+    @property
+    def serving(self) -> set[str]:
+        """The interpreters of which a template is there, and one has served."""
+        return {template.argv[0] for _, template in self._kept} & self._sizes.keys()
+
     async def reduce(self) -> None:
         """End those that were not used for the longest time, until the others keep within the bound."""
         for (holder, template), _ in tuple(self._kept.items()):
