@@ -13,6 +13,7 @@ from occd.data import data_folder
 from occd.errors import ConfigError
 from occd.model import File, Limits, Outcome
 from occd.patterns import Pattern, load_patterns
+from occd.shown import PLACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,24 @@ class Formatter:
 
 
 @dataclass(frozen=True, slots=True)
+class Precompiled:
+    """What the compilations of a language have in common, and is made once for each version, in `parts`."""
+
+    parts: tuple[str, ...]
+    build: str
+    """A shell script with a binary as `$1` and a part as `$2`, which makes the part in an empty folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
     """How programs of one language are compiled, run and formatted.
 
     The argv arrays hold these words: `{bin}` one of `candidates`, `{file}` the main file, `{folder}`
     the folder of the main file, `{output}` the main file with the suffix that `outputs` gives for its
     own, `{program}` a name for the compiled program that no sent file has, `{memory}` the memory
-    limit in bytes; and, each alone in an element, `{sources}` every file with one of `sources` as its
-    suffix and `{compile_args}`. The program's arguments follow `run`.
+    limit in bytes, `{precompiled}` the folder with the parts of `precompiled`; and, each alone in an
+    element, `{sources}` every file with one of `sources` as its suffix and `{compile_args}`. The
+    program's arguments follow `run`.
     """
 
     id: str
@@ -82,6 +93,7 @@ class Language:
     """The first that answers is used."""
     prepare: str | None
     """A shell script that makes a file system ready, where the packages alone are not enough."""
+    precompiled: Precompiled | None
     compile_args: tuple[str, ...]
     """Arguments for the compiler that people often add, for those who choose some."""
     hello: str
@@ -164,6 +176,7 @@ class Language:
             "output": main.removesuffix(suffix) + self.outputs.get(suffix, suffix),
             "program": _program_name(files),
             "memory": str(memory),
+            "precompiled": self.precompiled_place(binary),
         }
         sources = [file.name for file in files if file.name.endswith(self.sources)] or [main]
         argv: list[str] = []
@@ -175,6 +188,10 @@ class Language:
             else:
                 argv.append(_WORD.sub(lambda word: words[word[1]], element))
         return argv
+
+    def precompiled_place(self, binary: str) -> str:
+        """Where programs find what was precompiled by and for this binary."""
+        return f"{PLACE}/precompiled/{self.id}{binary}"
 
     def judged(self, run: Outcome, said: str) -> Outcome:
         """The outcome of a run. A runtime that failed and says that its memory is full has met the
@@ -311,6 +328,10 @@ def _load(path: Path) -> Language:
         values["formatters"] = [_formatter(each) for each in values.get("formatters", [])]
         for name in ("env", "outputs", "hints"):
             values.setdefault(name, {})
+        precompiled = values.setdefault("precompiled", None)
+        if precompiled is not None:
+            parts = tuple(precompiled["parts"])
+            values["precompiled"] = Precompiled(**precompiled | {"parts": parts})
         values["problems"] = load_patterns(values.get("problems", []))
         values["sets"] = _sets(values["sets"])
         values["limits"] = replace(Limits(), **values.get("limits", {}))
@@ -369,7 +390,7 @@ def load_packages(values: object) -> Packages:
     return Packages(**{tool: tuple(names) for tool, names in values.items()})
 
 
-_WORDS = {"bin", "file", "folder", "output", "program", "memory"}
+_WORDS = {"bin", "file", "folder", "output", "program", "memory", "precompiled"}
 _ALONE = {"{sources}", "{compile_args}"}
 _STRIPPED = {"bom", "cr"}
 
@@ -380,6 +401,9 @@ def _check(language: Language) -> None:
         raise ValueError("warm: must be fork or hold")
     if language.sets and not (language.warm == "fork" and "{name}" in (language.imports or "")):
         raise ValueError('sets: need warm = "fork", and {name} in imports')
+    for part in language.precompiled.parts if language.precompiled else ():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", part):
+            raise ValueError(f"precompiled: {part!r} cannot be the name of a part")
     if unknown := set(language.strip) - _STRIPPED:
         raise ValueError(f"strip: {unknown.pop()} is none of {', '.join(sorted(_STRIPPED))}")
     commands = (each.command for each in language.formatters)

@@ -1,5 +1,7 @@
 """A jailer: a leased slot with its launchers, whose next jails stand ready. It outlives a submission."""
 
+import itertools
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -67,7 +69,8 @@ class Jailer:
         """Those of them whose processes are gone."""
         self._ahead: tuple[str, ...] | None = None
         """The folders of the next group."""
-        self._groups_made = 0
+        self._numbers = itertools.count(1)
+        self._tidying = threading.Lock()
         self._ending: list[Ready] = []
         self._finishing = trio.Lock()
         self._made = 0
@@ -188,6 +191,11 @@ class Jailer:
         if not self._idle:
             self._idle.append(self._make(None))
 
+    async def renew(self) -> None:
+        """Have other jails made in place of those that stand ready, but for those of templates."""
+        for ready in self._idle:
+            await ready.launcher.discard()
+
     def share(self, place: Cgroups) -> str | None:
         """The group in which the runs of this slot share the processors, where this needs a group."""
         if place not in self._shares:
@@ -204,8 +212,7 @@ class Jailer:
         return group
 
     def _next_name(self) -> str:
-        self._groups_made += 1
-        return f"{self.slot.name}-{self._groups_made}"
+        return f"{self.slot.name}-{next(self._numbers)}"
 
     async def end_group(self, group: Group) -> None:
         """Remove the group of a run that has ended, now or beside the next run. Raises SandboxFailed when a
@@ -217,15 +224,21 @@ class Jailer:
             self.groups.remove(group)
 
     def tidy(self) -> None:
-        """In a thread beside a run: remove the groups of ended runs, and make the next one."""
-        while self._spent:
-            group = self._spent[0]
-            if not group.removed():  # a process is there after all; `close` waits for it
-                return
-            self.groups.discard(group)
-            self._spent.remove(group)
-        if self._ahead is None and self._host.cgroups:
-            self._ahead = self._host.cgroups.make(self._next_name())
+        """In a thread beside a run: remove the groups of ended runs, and make the next one. Beside a run with
+        another launcher, a thread may be at it already: this one does nothing then."""
+        if not self._tidying.acquire(blocking=False):
+            return
+        try:
+            while self._spent:
+                group = self._spent[0]
+                if not group.removed():  # a process is there after all; `close` waits for it
+                    return
+                self.groups.discard(group)
+                self._spent.remove(group)
+            if self._ahead is None and self._host.cgroups:
+                self._ahead = self._host.cgroups.make(self._next_name())
+        finally:
+            self._tidying.release()
 
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers beside the templates."""

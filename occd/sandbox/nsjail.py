@@ -35,6 +35,7 @@ from occd.sandbox import (
     Packed,
     Run,
     Running,
+    Shows,
     Tell,
     Tree,
     identity,
@@ -50,6 +51,7 @@ from occd.sandbox.jailer import END_S, Jailer, Ready
 from occd.sandbox.packed import entries_of, pack
 from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
+from occd.sandbox.rootfs import hide, show_more
 from occd.sandbox.slots import Slot, lease, ownerless
 from occd.sandbox.templates import template_of, with_packages
 from occd.sandbox.tree import BYTES_MAX, Copied, opened
@@ -305,6 +307,30 @@ class _Nsjail:
         image = self._host.roots[installed.root].image
         files = identity.of_packages(installed.binary) if image is None else image
         return f"nsjail {identity.of_machine()} {files}"
+
+    @property
+    def shows(self) -> Shows:
+        return self
+
+    async def show(self, folder: Path, place: str, root: str) -> None:
+        show_more(self._host.roots[root].path, folder, place)
+        await self._renew(root)
+
+    async def hide(self, place: str, root: str) -> None:
+        hide(self._host.roots[root].path, place)
+        await self._renew(root)
+
+    async def _renew(self, root: str) -> None:
+        """Have other jails made in place of those that stand ready now and wait for the next cell."""
+        for jailer in [each for each in self._idle if each.root == root]:
+            self._idle.remove(jailer)
+            good = False
+            try:
+                await jailer.renew()
+                good = True
+            finally:
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await self._give_back(jailer, None, good=good)
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):

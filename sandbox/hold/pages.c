@@ -14,7 +14,7 @@
 
 enum { RANGES = 16384, PAGES = 4096 };
 
-/* As far as the list goes. */
+/* What it may write now, as far as the list goes. */
 static struct range {
     char *start;
     size_t size;
@@ -51,14 +51,14 @@ void find_written(void) {
     page = (size_t)sysconf(_SC_PAGESIZE);
     if (!maps || pages < 0) return;
     while (fgets(line, sizeof line, maps)) {
-        if (sscanf(line, "%p-%p %4s", (void **)&start, (void **)&end, rights) != 3 || strcmp(rights, "rw-p") != 0) continue;
+        if (sscanf(line, "%p-%p %4s", (void **)&start, (void **)&end, rights) != 3 || rights[3] != 'p') continue;
         for (size_t at = 0; start < end; start += page, at++) {
             if (at % PAGES == 0) {
                 size_t left = (size_t)(end - start) / page;
                 if (!read_pages(pages, start, told, left < PAGES ? left : PAGES)) break;
             }
             if (is_present(told[at % PAGES]) && !is_of_file(told[at % PAGES])) {
-                add_written(start);
+                if (strcmp(rights, "rw-p") == 0) add_written(start);
                 resident += page;
             }
         }

@@ -1,7 +1,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* The bytes of memory that the interpreter has written, and those of them that `copy_written` copies. */
+/* The bytes of memory that the interpreter has written, also those that it may not write any more, as the loader's
+ * tables; and those of them that `copy_written` copies. */
 extern size_t resident, copied;
 
 /* Finds them. */
