@@ -56,7 +56,7 @@ def load():
     try:
         for name in packages:
             __import__(name)
-    except BaseException as raised:
+    except (Exception, SystemExit) as raised:
         error = f"{type(raised).__name__}: {raised}"
     sys.meta_path.remove(missing)
     for stream in sys.stdout, sys.stderr:
