@@ -78,7 +78,7 @@ def test_an_answer_has_no_header_that_would_break_it(value: str) -> None:
 def by_h11(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each request that Direct answers, whether h11 has read it."""
     found: list[bool] = []
-    ways = {False: ClientConnection._answer, True: Direct.__call__}
+    ways: dict[bool, Any] = {False: ClientConnection._answer, True: Direct.__call__}
 
     def noting(h11: bool) -> Any:
         async def noted(*given: Any) -> None:
