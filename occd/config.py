@@ -246,6 +246,15 @@ class CacheConfig(Section):
     compiled for one of them. `all`: everybody gets it."""
 
 
+class PrecompiledConfig(Section):
+    """Where an execute node keeps what the compilations of a language have in common."""
+
+    bytes: int = Field(2**30, ge=0)
+    """The most that it takes. 0: nothing is precompiled."""
+    folder: Path | None = None
+    """None: `precompiled` in `data_dir`."""
+
+
 class ResultsConfig(Section):
     keep_s: float = Field(24 * 3600, gt=0)
     """How long a finished submission is kept, counted from its end."""
@@ -305,6 +314,7 @@ class Config(Section):
     artifacts: ArtifactsConfig = ArtifactsConfig()
     results: ResultsConfig = ResultsConfig()
     cache: CacheConfig = CacheConfig()
+    precompiled: PrecompiledConfig = PrecompiledConfig()
     accounts: AccountsConfig | None = None
     """None: everybody may use everything, and an id is the right to read what is behind it."""
     trusted_proxies: Annotated[tuple[Networks, ...], BeforeValidator(_words)] = ()
@@ -374,6 +384,10 @@ class Config(Section):
         """None: in memory. Where state is elsewhere, a node writes nothing of a submission to its disk unless
         it is told to."""
         return self.cache.folder or (None if self.redis else self.data_dir / "built")
+
+    @property
+    def precompiled_folder(self) -> Path:
+        return self.precompiled.folder or self.data_dir / "precompiled"
 
     @property
     def control_socket(self) -> Path:

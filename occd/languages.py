@@ -13,6 +13,7 @@ from occd.data import data_folder
 from occd.errors import ConfigError
 from occd.model import File, Limits, Outcome
 from occd.patterns import Pattern, load_patterns
+from occd.shown import PLACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,24 @@ class Formatter:
 
 
 @dataclass(frozen=True, slots=True)
+class Precompiled:
+    """What the compilations of a language have in common, and is made once for each version, in `parts`."""
+
+    parts: tuple[str, ...]
+    build: str
+    """A shell script with a binary as `$1` and a part as `$2`, which makes the part in an empty folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
     """How programs of one language are compiled, run and formatted.
 
     The argv arrays hold these words: `{bin}` one of `candidates`, `{file}` the main file, `{folder}`
     the folder of the main file, `{output}` the main file with the suffix that `outputs` gives for its
     own, `{program}` a name for the compiled program that no sent file has, `{memory}` the memory
-    limit in bytes; and, each alone in an element, `{sources}` every file with one of `sources` as its
-    suffix and `{compile_args}`. The program's arguments follow `run`.
+    limit in bytes, `{precompiled}` the folder with the parts of `precompiled`; and, each alone in an
+    element, `{sources}` every file with one of `sources` as its suffix and `{compile_args}`. The
+    program's arguments follow `run`.
     """
 
     id: str
@@ -63,6 +74,10 @@ class Language:
     warm: str | None
     """What an interpreter is good for that has started, and has not read its main file yet: `fork`, it has no
     thread then, and its copies may share what it has open; `hold`, it serves one program."""
+    imports: str | None
+    """A pattern of what a source says that needs the package `{name}`."""
+    sets: tuple[tuple[str, ...], ...]
+    """Of packages that an interpreter may have imported which has started, the smallest first."""
     compile: tuple[str, ...] | None
     sources: tuple[str, ...]
     strip: tuple[str, ...]
@@ -78,6 +93,7 @@ class Language:
     """The first that answers is used."""
     prepare: str | None
     """A shell script that makes a file system ready, where the packages alone are not enough."""
+    precompiled: Precompiled | None
     compile_args: tuple[str, ...]
     """Arguments for the compiler that people often add, for those who choose some."""
     hello: str
@@ -125,6 +141,24 @@ class Language:
         own = [name for name in names if name.endswith(self.sources)]
         return own[0] if own else names[0] if len(names) == 1 else None
 
+    def sets_for(self, files: Sequence[File]) -> Sequence[tuple[str, ...]]:
+        """The sets that can serve these files, the best first: the smallest with all packages that they name,
+        then those that have nothing else."""
+        known = {name.partition(".")[0] for each in self.sets for name in each}
+        sources = [file.content for file in files if file.name.endswith(self.sources)]
+        named = {name for name in known if any(self._names_package(name, each) for each in sources)}
+        if not named:
+            return ()
+        parts = {each: {name.partition(".")[0] for name in each} for each in self.sets}
+        whole = [each for each in self.sets if parts[each] >= named][:1]
+        some = [each for each in reversed(self.sets) if parts[each] < named]
+        return (*whole, *some)
+
+    def _names_package(self, name: str, source: bytes) -> bool:
+        source = source[:_LOOKED_AT]
+        pattern = (self.imports or "").replace("{name}", name)
+        return name.encode() in source and re.search(pattern.encode(), source) is not None
+
     def argv(
         self,
         template: Sequence[str],
@@ -142,6 +176,7 @@ class Language:
             "output": main.removesuffix(suffix) + self.outputs.get(suffix, suffix),
             "program": _program_name(files),
             "memory": str(memory),
+            "precompiled": self.precompiled_place(binary),
         }
         sources = [file.name for file in files if file.name.endswith(self.sources)] or [main]
         argv: list[str] = []
@@ -153,6 +188,10 @@ class Language:
             else:
                 argv.append(_WORD.sub(lambda word: words[word[1]], element))
         return argv
+
+    def precompiled_place(self, binary: str) -> str:
+        """Where programs find what was precompiled by and for this binary."""
+        return f"{PLACE}/precompiled/{self.id}{binary}"
 
     def judged(self, run: Outcome, said: str) -> Outcome:
         """The outcome of a run. A runtime that failed and says that its memory is full has met the
@@ -282,14 +321,19 @@ def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         values["install"] = load_packages(values.get("install"))
-        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare", "warm"):
+        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare", "warm", "imports"):
             values.setdefault(name, None)
-        for name in ("aliases", "strip", "compile_args"):
+        for name in ("aliases", "strip", "compile_args", "sets"):
             values.setdefault(name, [])
         values["formatters"] = [_formatter(each) for each in values.get("formatters", [])]
         for name in ("env", "outputs", "hints"):
             values.setdefault(name, {})
+        precompiled = values.setdefault("precompiled", None)
+        if precompiled is not None:
+            parts = tuple(precompiled["parts"])
+            values["precompiled"] = Precompiled(**precompiled | {"parts": parts})
         values["problems"] = load_patterns(values.get("problems", []))
+        values["sets"] = _sets(values["sets"])
         values["limits"] = replace(Limits(), **values.get("limits", {}))
         values["compile_limits"] = replace(
             Limits(), **_COMPILE_LIMITS | values.get("compile_limits", {})
@@ -309,6 +353,20 @@ def _formatter(values: dict[str, Any]) -> Formatter:
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     install = load_packages(values.get("install"))
     return Formatter(**values | lists | {"install": install})
+
+
+_IMPORTED = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
+
+
+def _sets(values: object) -> list[tuple[str, ...]]:
+    """Raises ValueError for what is no list of lists of names."""
+    if not isinstance(values, list) or not all(isinstance(each, list) and each for each in values):
+        raise ValueError("sets: must be lists of packages")
+    if not all(
+        isinstance(name, str) and _IMPORTED.fullmatch(name) for each in values for name in each
+    ):
+        raise ValueError("sets: a package has a name such as numpy or matplotlib.pyplot")
+    return [tuple(each) for each in values]
 
 
 _PACKAGE = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@/.+_=-]*")
@@ -332,7 +390,7 @@ def load_packages(values: object) -> Packages:
     return Packages(**{tool: tuple(names) for tool, names in values.items()})
 
 
-_WORDS = {"bin", "file", "folder", "output", "program", "memory"}
+_WORDS = {"bin", "file", "folder", "output", "program", "memory", "precompiled"}
 _ALONE = {"{sources}", "{compile_args}"}
 _STRIPPED = {"bom", "cr"}
 
@@ -341,6 +399,11 @@ def _check(language: Language) -> None:
     """Raises ValueError for a word that means nothing, re.error for what is no pattern."""
     if language.warm not in (None, "fork", "hold"):
         raise ValueError("warm: must be fork or hold")
+    if language.sets and not (language.warm == "fork" and "{name}" in (language.imports or "")):
+        raise ValueError('sets: need warm = "fork", and {name} in imports')
+    for part in language.precompiled.parts if language.precompiled else ():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", part):
+            raise ValueError(f"precompiled: {part!r} cannot be the name of a part")
     if unknown := set(language.strip) - _STRIPPED:
         raise ValueError(f"strip: {unknown.pop()} is none of {', '.join(sorted(_STRIPPED))}")
     commands = (each.command for each in language.formatters)
@@ -349,5 +412,10 @@ def _check(language: Language) -> None:
             raise ValueError(f"{{{unknown.pop()}}} is not a word of the argv arrays")
     if language.compile_args and not language.compile:
         raise ValueError("compile_args: the language is not compiled")
-    for pattern in (language.file_name_pattern, language.out_of_memory, *language.hints):
+    for pattern in (
+        language.file_name_pattern,
+        language.out_of_memory,
+        language.imports,
+        *language.hints,
+    ):
         re.compile(pattern or "")

@@ -107,6 +107,12 @@ CACHE_MISSES = _counter(
     "occd_cache_misses_total", "Programs that were to be compiled, and might be kept"
 )
 CACHE_BYTES = _gauge("occd_cache_bytes", "Bytes of the compiled programs that this node keeps")
+PRECOMPILED_BYTES = _gauge(
+    "occd_precompiled_bytes", "Bytes of what compilations have in common, and find made"
+)
+PRECOMPILED_MISSING = _gauge(
+    "occd_precompiled_missing", "Parts of it that this node could have, and does not have"
+)
 COPIES = _counter("occd_copies_total", "Programs that began as copies of a template")
 TEMPLATES = _gauge("occd_templates", "Templates: interpreters that have started already")
 TEMPLATE_BYTES = _gauge("occd_template_bytes", "The memory of all templates")

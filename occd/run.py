@@ -18,6 +18,7 @@ from occd import rules, wire
 from occd.admission import Gate
 from occd.config import Config
 from occd.errors import OccdError
+from occd.execution.precompiled import Precompiled
 from occd.execution.steps import When, idle_time
 from occd.execution.tail import Tail
 from occd.execution.traced import account
@@ -122,6 +123,7 @@ async def _run_here(
             raise OccdError(
                 f"{language.name} is not installed here; to have it: {language.install}"
             )
+        await Precompiled(config, sandbox).show()
         submission = await _gate(config, sandbox).admit(request, NOBODY)
         send, output = trio.open_memory_channel[tuple[Stream, bytes]](float("inf"))
         with screen.kept() if screen else nullcontext():

@@ -134,6 +134,8 @@ def start(
     environment = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
     environment.pop("PYTHONUNBUFFERED", None)  # it would hide that a line is not flushed
     environment["OCCD_METRICS__LISTEN"] = "null"  # each process would want the same port
+    if program == OCCD:  # an older one does not know it
+        environment["OCCD_PRECOMPILED__BYTES"] = "0"  # it takes a minute of a processor
     environment |= {f"OCCD_{name.upper()}": value for name, value in settings.items()}
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     if _VERSIONS and program == OCCD and not os.path.lexists(data_dir):

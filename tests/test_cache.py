@@ -8,6 +8,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import trio
 from everywhere import EVERYWHERE_IN_ALL, serving_at
+from meeting import meeting
 from serving import API, Server, connected, serving, start, wait_open
 
 from occd.execution.shelf import LEAST
@@ -173,6 +175,21 @@ def test_of_a_hundred_at_once_one_is_compiled_and_the_slots_stay_usable(server: 
     assert Counter(each["compile"]["cached"] for each in results) == {False: 1, True: 99}
     started = [each["started_at"] for each in results]
     assert started == sorted(started)
+
+
+def test_over_three_nodes_each_compiles_it_once_at_most(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        settings = stack.enter_context(meeting()) | {"execute__slots": "4"}
+        servers = [
+            stack.enter_context(serving(tmp_path / name / "data", node=name, **settings))
+            for name in ("one", "two", "three")
+        ]
+        program = slow()
+        ids = [servers[at % 3].post(program).json()["id"] for at in range(60)]
+        results = [servers[0].result(id) for id in ids]
+        assert {each["verdict"] for each in results} == {"ok"}
+        compiled = [each for each in results if not each["compile"]["cached"]]
+        assert len(compiled) == len({each["run"]["stdout"] for each in results}) <= 3
 
 
 def test_when_the_one_that_compiles_is_cancelled_another_one_does(server: Server) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import trio
+from leased import AT_REST, groups, leases
 from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in, nsjails, run_in, running
 
 from occd.model import File, Verdict, judge
 from occd.rules import Broken
-from occd.sandbox import Idle, Run, Sink, Tree
+from occd.sandbox import Cell, Idle, Run, Sink, Tree
 
 pytestmark = [pytest.mark.promise, pytest.mark.contract]
 
@@ -252,6 +253,23 @@ async def test_a_box_is_unmounted_when_its_run_is_over(lab: Lab) -> None:
         boxes = [each.name for each in mounted() if each.parent.name.startswith("occd-")]
         # Each launcher has an empty one for its next jail, and there are two launchers by now.
         assert sorted(boxes) == ["box1", "box2", "tree1", "tree2"]
+
+
+@pytest.mark.mechanics
+async def test_runs_that_end_at_once_leave_the_group_of_the_next_one_alone(lab: Lab) -> None:
+    """Each removes what earlier ones left, and makes the next group, in a thread of its own."""
+    async with lab.cell() as cell:
+        for _ in range(25):
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(succeeds, cell)
+        await succeeds(cell)
+        await succeeds(cell)
+        assert all(len(groups(lease)) <= AT_REST for lease in leases())
+
+
+async def succeeds(cell: Cell) -> None:
+    assert (await run_in(cell, ["/bin/true"])).succeeded
 
 
 def mounted() -> list[Path]:

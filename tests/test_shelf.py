@@ -12,7 +12,8 @@ import trio
 from disks import small
 
 from occd.execution import shelf as shelves
-from occd.execution.shelf import FREE_MIN, LEAST, MEMORY_MOST, Folder, Memory, Place, Shelf
+from occd.execution.parts import FREE_MIN
+from occd.execution.shelf import LEAST, MEMORY_MOST, Folder, Memory, Place, Shelf
 
 SIZE = 3 * LEAST
 

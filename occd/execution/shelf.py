@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from occd import metrics
+from occd.execution.parts import FREE_MIN
 from occd.trouble import Trouble
 
 log = structlog.get_logger()
@@ -25,9 +26,6 @@ LEAST = 8192
 MOST = 256 * 2**20
 MEMORY_MOST = 32 * 2**20
 """Bytes on a disk and in memory, where nothing else is said."""
-
-FREE_MIN = 64 * 2**20
-"""Bytes that stay free on the disk for what matters more."""
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _PART = ".part"

@@ -41,6 +41,7 @@ from occd.execution.arbiter import Arbiter, Turn
 from occd.execution.attempt import Attempt
 from occd.execution.built import Built
 from occd.execution.lingering import Lingering
+from occd.execution.precompiled import Precompiled
 from occd.execution.program import Program
 from occd.languages import find, formats, pick
 from occd.model import (
@@ -106,6 +107,7 @@ class Execute:
         self._running: dict[str, _Held] = {}
         self._lingering = Lingering()
         self._built = Built(config.cache, config.cache_folder, sandbox)
+        self._precompiled = Precompiled(config, sandbox)
         self.arbiter = Arbiter(
             config.execute.slots,
             config.execute.interactive,
@@ -133,6 +135,7 @@ class Execute:
             background.start_soon(self.fitness.run)
             background.start_soon(self.arbiter.run)
             background.start_soon(self._make_room)
+            background.start_soon(self._precompiled.run)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, background, task_status)
             background.cancel_scope.cancel()

@@ -257,6 +257,15 @@ class Cell(Protocol):
         done."""
 
 
+class Shows(Protocol):
+    async def show(self, folder: Path, place: str, root: str) -> None:
+        """Show a folder to the programs of this root, read-only, at a `place` below `occd.shown.PLACE`. A
+        cell that is used now may not see it. Raises OSError and SandboxFailed."""
+
+    async def hide(self, place: str, root: str) -> None:
+        """Show it no more; it may be gone then. A cell that is used now may still see it."""
+
+
 class Sandbox(Protocol):
     @property
     def languages(self) -> dict[str, Language]: ...
@@ -294,6 +303,10 @@ class Sandbox(Protocol):
     def identity(self, installed: Installed) -> str:
         """Changes when the files change that programs of this version see, or the processor does, and differs
         between kinds of sandboxes."""
+
+    @property
+    def shows(self) -> Shows | None:
+        """Through which programs see more folders of this machine, where that is possible."""
 
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.

@@ -241,6 +241,10 @@ class _Docker:
         wall = self._walls[installed.root]
         return f"docker {wall.runtime} {wall.image} {identity.of_machine()}"
 
+    @property
+    def shows(self) -> None:
+        """The folders of this machine may not be the engine's."""
+
     async def trial(self) -> None:
         own_kernel = "own-kernel" in self.holds
         await prove(self, "a container", partial(unproven_of_container, own_kernel=own_kernel))

@@ -1,7 +1,9 @@
 """A jailer: a leased slot with its launchers, whose next jails stand ready. It outlives a submission."""
 
+import itertools
+import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -67,17 +69,22 @@ class Jailer:
         """Those of them whose processes are gone."""
         self._ahead: tuple[str, ...] | None = None
         """The folders of the next group."""
-        self._groups_made = 0
+        self._numbers = itertools.count(1)
+        self._tidying = threading.Lock()
         self._ending: list[Ready] = []
         self._finishing = trio.Lock()
         self._made = 0
 
     @asynccontextmanager
-    async def launcher(self, template: Template | None, memory: int) -> AsyncIterator[Ready]:
-        """A launcher whose jail stands ready, with an empty box at its place: that of `template` if it has
-        started, is not lent, and leaves room in `memory` bytes. The launcher is kept for the next run, unless
-        an error occurs."""
-        ready = template and await self._take_warm(template, memory)
+    async def launcher(
+        self, templates: Sequence[Template], memory: int, files: Collection[str]
+    ) -> AsyncIterator[Ready]:
+        """A launcher whose jail stands ready, with an empty box at its place: that of the first of
+        `templates` that has started, is not lent, leaves room in `memory` bytes, and hides none of the
+        `files`. The launcher is kept for the next run, unless an error occurs."""
+        ready: Ready | None = None
+        for template in templates:
+            ready = ready or await self._take_warm(template, memory, files)
         ready = ready or await self._take() or self._make(None)
         try:
             await ready.launcher.ready()
@@ -90,23 +97,37 @@ class Jailer:
         if not ready.template:
             self._idle.append(ready)
 
-    def warm(self, template: Template) -> None:
-        """Have a template made for later runs, if there is none yet."""
-        if template not in self._warm and self._host.templates.may_begin(self, template):
-            try:
-                self._warm[template] = self._make(template)
-            except OSError as error:  # the program that has just ended shall not pay for it
-                self._host.templates.forget(self, template)
-                self._host.templates.failed(template, str(error))
+    def warm(self, templates: Sequence[Template], files: Collection[str]) -> None:
+        """Have a template made for later runs: the first of these that can be made and hides none of the
+        files, unless it is there."""
+        for template in templates:
+            if not self._host.templates.hides(template, files):
+                if template not in self._warm and self._host.templates.may_begin(self, template):
+                    self._make_warm(template)
+                if template in self._warm:
+                    return
+
+    def _make_warm(self, template: Template) -> None:
+        try:
+            self._warm[template] = self._make(template)
+        except OSError as error:  # the program that has just ended shall not pay for it
+            self._host.templates.forget(self, template)
+            self._host.templates.failed(template, str(error))
+
+    def has(self, file: str, packages: Sequence[str]) -> bool:
+        """Whether it has a template with this main file and these packages."""
+        return any(each.file == file and each.packages == packages for each in self._warm)
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
         if (ready := self._warm.get(template)) and not ready.lent:
             await self.end(ready)
 
-    async def _take_warm(self, template: Template, memory: int) -> Ready | None:
+    async def _take_warm(
+        self, template: Template, memory: int, files: Collection[str]
+    ) -> Ready | None:
         ready = self._warm.get(template)
-        if not ready or ready.lent:
+        if not ready or ready.lent or self._host.templates.hides(template, files):
             return None
         new = not ready.launcher.stood
         if new and not ready.launcher.has_news:
@@ -118,7 +139,12 @@ class Jailer:
             if ready.launcher.lives:
                 ready.late = 0
                 resident = ready.launcher.jail.resident
-                if memory < resident + rules.LEAST["memory"]:  # no group has the rest as its limit
+                if ready.launcher.found:
+                    self._host.templates.learn(template, ready.launcher.found, resident)
+                # No group has less as its limit.
+                if memory < resident + rules.LEAST["memory"] or self._host.templates.hides(
+                    template, files
+                ):
                     ready.lent = False
                     return None
                 self._host.templates.use(self, template, resident)
@@ -165,6 +191,11 @@ class Jailer:
         if not self._idle:
             self._idle.append(self._make(None))
 
+    async def renew(self) -> None:
+        """Have other jails made in place of those that stand ready, but for those of templates."""
+        for ready in self._idle:
+            await ready.launcher.discard()
+
     def share(self, place: Cgroups) -> str | None:
         """The group in which the runs of this slot share the processors, where this needs a group."""
         if place not in self._shares:
@@ -181,8 +212,7 @@ class Jailer:
         return group
 
     def _next_name(self) -> str:
-        self._groups_made += 1
-        return f"{self.slot.name}-{self._groups_made}"
+        return f"{self.slot.name}-{next(self._numbers)}"
 
     async def end_group(self, group: Group) -> None:
         """Remove the group of a run that has ended, now or beside the next run. Raises SandboxFailed when a
@@ -194,15 +224,21 @@ class Jailer:
             self.groups.remove(group)
 
     def tidy(self) -> None:
-        """In a thread beside a run: remove the groups of ended runs, and make the next one."""
-        while self._spent:
-            group = self._spent[0]
-            if not group.removed():  # a process is there after all; `close` waits for it
-                return
-            self.groups.discard(group)
-            self._spent.remove(group)
-        if self._ahead is None and self._host.cgroups:
-            self._ahead = self._host.cgroups.make(self._next_name())
+        """In a thread beside a run: remove the groups of ended runs, and make the next one. Beside a run with
+        another launcher, a thread may be at it already: this one does nothing then."""
+        if not self._tidying.acquire(blocking=False):
+            return
+        try:
+            while self._spent:
+                group = self._spent[0]
+                if not group.removed():  # a process is there after all; `close` waits for it
+                    return
+                self.groups.discard(group)
+                self._spent.remove(group)
+            if self._ahead is None and self._host.cgroups:
+                self._ahead = self._host.cgroups.make(self._next_name())
+        finally:
+            self._tidying.release()
 
     async def reduce(self, number: int) -> None:
         """Keep at most `number` launchers beside the templates."""

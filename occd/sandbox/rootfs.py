@@ -72,6 +72,18 @@ def build_rootfs(root: Path, source: Path) -> None:
     _at(root, Path(COVERED)).write_text(covers)
 
 
+def show_more(root: Path, folder: Path, place: str) -> None:
+    """Show one more folder in a root that was built. No program may write to it, or run what lies in it."""
+    target = _in(root, Path(place))
+    target.mkdir(parents=True, exist_ok=True)
+    kernel.unmount_all(str(target))  # what was shown there before
+    kernel.bind(str(folder), str(target), _SHOWN | kernel.MS_NOEXEC)
+
+
+def hide(root: Path, place: str) -> None:
+    kernel.unmount_all(str(_in(root, Path(place))))
+
+
 def proc_mounts(root: Path) -> list[str]:
     """nsjail's arguments for a jail's /proc. Its processes are its user's to write to, as everywhere; the
     machine's settings are read-only, and what tells of the machine alone is covered."""

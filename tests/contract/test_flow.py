@@ -111,6 +111,7 @@ class FakeSandbox:
     formatters: Formatters = field(default_factory=dict)
     untraced: Mapping[str, str] = field(default_factory=dict)
     stuck: str | None = None
+    shows: None = None
 
     async def trial(self) -> None:
         """It is always fit."""
