@@ -227,7 +227,7 @@ class ClientConnection:
             await trio.lowlevel.wait_readable(sock)
             if not await sock.recv(1, socket.MSG_PEEK):
                 await self._send_now(b"HTTP/1.1 100 \r\n\r\n")  # as `Protocol.probe`
-            while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _THERE:
+            while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _THERE:  # noqa: ASYNC110  (the kernel tells nobody)
                 await trio.sleep(LOOK_S)
 
     async def _answer_half_closed(self) -> None:
