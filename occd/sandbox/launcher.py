@@ -24,7 +24,7 @@ from contextlib import ExitStack, suppress
 import trio
 
 from occd.errors import SandboxFailed
-from occd.sandbox.init import MESSAGE_MAX, Answer, End, Hello, Master, decode
+from occd.sandbox.init import MESSAGE_MAX, Answer, End, Found, Hello, Master, decode
 from occd.sandbox.spawn import Process, ended, readable
 from occd.sandbox.waits import Waits
 
@@ -130,6 +130,7 @@ class Launcher:
             self._jail: Jail | None = None
             self._master: int | None = None
             self._stands = False
+            self.found: Found | None = None
             self._patience_s = _END_TIMEOUT_S
             self._process = Process(
                 [tether, "tether", str(os.getpid()), str(uid), *argv],
@@ -261,7 +262,7 @@ class Launcher:
                 said = said[-_KEPT:].partition(b"\n")[2]  # whole lines
             self._said = said
 
-    async def _receive(self) -> Hello | Master | Answer | End | None:
+    async def _receive(self) -> Hello | Found | Master | Answer | End | None:
         try:
             data, ancillary, _, _ = await self._control.recvmsg(
                 MESSAGE_MAX,
@@ -281,6 +282,8 @@ class Launcher:
             pid = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
             self._jail = Jail(message, pid, self._socket)
             self._stands = True
+        elif isinstance(message, Found):
+            self.found = message
         elif isinstance(message, Master):
             if len(ancillary) < 2:  # the kernel leaves a file out for which we have no descriptor
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
