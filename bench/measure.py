@@ -58,7 +58,8 @@ def daemon(
         [*command, "--data-dir", folder],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | dict(environment or {}),
+        # What is made in the background would take the processor from what is measured.
+        env=os.environ | {"OCCD_PRECOMPILED__BYTES": "0"} | dict(environment or {}),
     )
     assert process.stdout is not None
     try:

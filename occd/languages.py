@@ -74,6 +74,10 @@ class Language:
     warm: str | None
     """What an interpreter is good for that has started, and has not read its main file yet: `fork`, it has no
     thread then, and its copies may share what it has open; `hold`, it serves one program."""
+    imports: str | None
+    """A pattern of what a source says that needs the package `{name}`."""
+    sets: tuple[tuple[str, ...], ...]
+    """Of packages that an interpreter may have imported which has started, the smallest first."""
     compile: tuple[str, ...] | None
     sources: tuple[str, ...]
     strip: tuple[str, ...]
@@ -136,6 +140,24 @@ class Language:
             return self.file_name
         own = [name for name in names if name.endswith(self.sources)]
         return own[0] if own else names[0] if len(names) == 1 else None
+
+    def sets_for(self, files: Sequence[File]) -> Sequence[tuple[str, ...]]:
+        """The sets that can serve these files, the best first: the smallest with all packages that they name,
+        then those that have nothing else."""
+        known = {name.partition(".")[0] for each in self.sets for name in each}
+        sources = [file.content for file in files if file.name.endswith(self.sources)]
+        named = {name for name in known if any(self._names_package(name, each) for each in sources)}
+        if not named:
+            return ()
+        parts = {each: {name.partition(".")[0] for name in each} for each in self.sets}
+        whole = [each for each in self.sets if parts[each] >= named][:1]
+        some = [each for each in reversed(self.sets) if parts[each] < named]
+        return (*whole, *some)
+
+    def _names_package(self, name: str, source: bytes) -> bool:
+        source = source[:_LOOKED_AT]
+        pattern = (self.imports or "").replace("{name}", name)
+        return name.encode() in source and re.search(pattern.encode(), source) is not None
 
     def argv(
         self,
@@ -299,9 +321,9 @@ def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         values["install"] = load_packages(values.get("install"))
-        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare", "warm"):
+        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare", "warm", "imports"):
             values.setdefault(name, None)
-        for name in ("aliases", "strip", "compile_args"):
+        for name in ("aliases", "strip", "compile_args", "sets"):
             values.setdefault(name, [])
         values["formatters"] = [_formatter(each) for each in values.get("formatters", [])]
         for name in ("env", "outputs", "hints"):
@@ -311,6 +333,7 @@ def _load(path: Path) -> Language:
             parts = tuple(precompiled["parts"])
             values["precompiled"] = Precompiled(**precompiled | {"parts": parts})
         values["problems"] = load_patterns(values.get("problems", []))
+        values["sets"] = _sets(values["sets"])
         values["limits"] = replace(Limits(), **values.get("limits", {}))
         values["compile_limits"] = replace(
             Limits(), **_COMPILE_LIMITS | values.get("compile_limits", {})
@@ -330,6 +353,20 @@ def _formatter(values: dict[str, Any]) -> Formatter:
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     install = load_packages(values.get("install"))
     return Formatter(**values | lists | {"install": install})
+
+
+_IMPORTED = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
+
+
+def _sets(values: object) -> list[tuple[str, ...]]:
+    """Raises ValueError for what is no list of lists of names."""
+    if not isinstance(values, list) or not all(isinstance(each, list) and each for each in values):
+        raise ValueError("sets: must be lists of packages")
+    if not all(
+        isinstance(name, str) and _IMPORTED.fullmatch(name) for each in values for name in each
+    ):
+        raise ValueError("sets: a package has a name such as numpy or matplotlib.pyplot")
+    return [tuple(each) for each in values]
 
 
 _PACKAGE = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@/.+_=-]*")
@@ -362,6 +399,8 @@ def _check(language: Language) -> None:
     """Raises ValueError for a word that means nothing, re.error for what is no pattern."""
     if language.warm not in (None, "fork", "hold"):
         raise ValueError("warm: must be fork or hold")
+    if language.sets and not (language.warm == "fork" and "{name}" in (language.imports or "")):
+        raise ValueError('sets: need warm = "fork", and {name} in imports')
     for part in language.precompiled.parts if language.precompiled else ():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", part):
             raise ValueError(f"precompiled: {part!r} cannot be the name of a part")
@@ -373,5 +412,10 @@ def _check(language: Language) -> None:
             raise ValueError(f"{{{unknown.pop()}}} is not a word of the argv arrays")
     if language.compile_args and not language.compile:
         raise ValueError("compile_args: the language is not compiled")
-    for pattern in (language.file_name_pattern, language.out_of_memory, *language.hints):
+    for pattern in (
+        language.file_name_pattern,
+        language.out_of_memory,
+        language.imports,
+        *language.hints,
+    ):
         re.compile(pattern or "")

@@ -31,9 +31,7 @@ class InitBuildHook(BuildHookInterface[Any]):
             _compile_init(sandbox / "init", init)
             _compile_live(sandbox / "live/live.c", live)
             _compile_library(defer, sandbox / "hold/defer.c")
-            _compile_library(
-                hold, *(sandbox / name for name in ("hold/hold.c", "init/begin.c", "init/drop.c"))
-            )
+            _compile_library(hold, *(sandbox / name for name in _HOLD))
         except (OSError, subprocess.CalledProcessError) as error:
             raise SystemExit(
                 f"occd: cannot compile: {error}. It needs a C compiler and the "
@@ -59,6 +57,7 @@ class InitBuildHook(BuildHookInterface[Any]):
             build_data["force_include"][str(path)] = _COMMIT
 
 
+_HOLD = ("hold/hold.c", "hold/pages.c", "hold/python.c", "init/begin.c", "init/drop.c")
 _COMMIT = "occd/_data/commit"
 _COMPILER = os.environ.get("CC", "cc")
 _WARNINGS = ["-Wall", "-Wextra", "-Werror"]

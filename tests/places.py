@@ -23,6 +23,7 @@ import occd.sandbox.docker
 import occd.sandbox.host
 import occd.sandbox.nsjail
 from occd.config import Config, ExecuteConfig, SandboxConfig
+from occd.errors import SandboxFailed
 from occd.images import FOLDER
 from occd.languages import Installed, Language
 from occd.sandbox import Run, Sandbox, open_sandbox
@@ -173,12 +174,11 @@ async def opened(
         async with AsyncExitStack() as held:
             patch = held.enter_context(pytest.MonkeyPatch.context())
             if place == "nsjail-forked":
+                config = _with_templates(config, 2**30)
                 patch.setattr(occd.sandbox.nsjail, "template_of", _lenient_template_of)
                 patch.setattr(Jailer, "_take_warm", _take_in_any_case)
             else:
-                config = config.model_copy(
-                    update={"sandbox": config.sandbox.model_copy(update={"templates": 0})}
-                )
+                config = _with_templates(config, 0)
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
             with pytest.MonkeyPatch.context() as found_out:
@@ -210,8 +210,13 @@ async def opened(
             await client.close()
 
 
+def _with_templates(config: Config, most: int) -> Config:
+    sandbox = config.sandbox.model_copy(update={"templates": most})
+    return config.model_copy(update={"sandbox": sandbox})
+
+
 def _lenient_template_of(
-    language: Language, versions: Sequence[Installed], run: Run
+    language: Language, versions: Sequence[Installed], run: Run, root: str
 ) -> Template | None:
     """Also for the suites' environments and limits."""
     known = any(each.binary == run.argv[0] for each in versions)
@@ -220,20 +225,26 @@ def _lenient_template_of(
     if Path(run.argv[-1]).stem != "main":
         return None
     forks = language.warm == "fork"
-    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks)
+    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root)
 
 
 _take_warm = Jailer._take_warm
 
 
-async def _take_in_any_case(jailer: Jailer, template: Template, memory: int) -> Ready | None:
+async def _take_in_any_case(
+    jailer: Jailer, template: Template, memory: int, files: Collection[str]
+) -> Ready | None:
     """A copy of a template, also for the first program."""
-    jailer.warm(template)
-    if jailer._warm[template].lent:
+    jailer.warm([template], files)
+    if template not in jailer._warm or jailer._warm[template].lent:
+        assert template.packages or template in jailer._warm, "the template does not start"
         return None
-    await jailer._warm[template].launcher.ready()
-    ready = await _take_warm(jailer, template, memory)
-    assert ready or memory < _SMALL, "the template does not start"
+    try:
+        await jailer._warm[template].launcher.ready()
+    except SandboxFailed:
+        assert template.packages  # which are not installed
+    ready = await _take_warm(jailer, template, memory, files)
+    assert ready or memory < _SMALL or template.packages, "the template does not start"
     return ready
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,27 +13,27 @@ from typing import Any
 
 import pytest
 import trio
-from places import opened
+from copies import (
+    SOON_S,
+    children,
+    command_of,
+    copying,
+    interpreters,
+    seen,
+    standing,
+    usual,
+    warm,
+)
 from sandboxed import SHORT, Feed, Lab, Ran, run_in
 
 import occd.sandbox.host
 import occd.sandbox.templates
-from occd.config import Config, SandboxConfig
 from occd.model import File, Limits
-from occd.sandbox import open_sandbox
 
 LANGUAGES = ("javascript", "php", "python")
-SOON_S = 20.0
 RUNS = 7
 
 HELLO = 'print("Hello, world!")'
-
-
-@asynccontextmanager
-async def copying(cache: Path) -> AsyncIterator[Lab]:
-    """Each program that a template can serve gets a copy of one."""
-    async with opened("nsjail-forked", lambda: pytest.fail("no engine"), cache) as sandbox:
-        yield Lab(sandbox)
 
 
 @pytest.fixture
@@ -43,26 +42,12 @@ async def forked(language_cache: Path) -> AsyncIterator[Lab]:
         yield lab
 
 
-@asynccontextmanager
-async def usual(cache: Path, **settings: Any) -> AsyncIterator[Lab]:
-    """As a daemon has it: the first program of a slot has an interpreter of its own."""
-    config = Config(sandbox=SandboxConfig(**settings))
-    async with open_sandbox(config, cache) as sandbox:
-        yield Lab(sandbox)
-
-
-def warm(lab: Lab) -> list[Any]:
-    """The launchers of the templates of all idle slots."""
+async def within(lab: Lab, most: int) -> None:
+    """When the surplus has ended, beside all programs."""
     sandbox: Any = lab.sandbox
-    return [ready for jailer in sandbox._idle for ready in jailer._warm.values()]
-
-
-async def standing(lab: Lab) -> list[Any]:
-    """Those launchers, when their jails stand."""
     with trio.fail_after(SOON_S):
-        for ready in warm(lab):
-            await ready.launcher.ready()
-    return warm(lab)
+        while sandbox._host.templates.bytes > most:  # noqa: ASYNC110  (nobody waits for it but us)
+            await trio.sleep(0.01)
 
 
 async def hello(lab: Lab, name: str = "python", **given: Any) -> Ran:
@@ -79,16 +64,6 @@ def also_warm(lab: Lab, *names: str) -> None:
         languages[name] = replace(languages[name], warm=languages["python"].warm)
 
 
-def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def interpreters(ready: Any) -> list[int]:
-    """The template's process: nsjail's child is the keeper, whose first child is the template."""
-    (keeper,) = children(ready.launcher._process.pid)
-    return [each for each in children(keeper) if b"occd-init" not in command_of(each)]
-
-
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
@@ -96,10 +71,6 @@ def state_of(pid: int) -> str:
 async def gone(ready: Any) -> None:
     with trio.fail_after(SOON_S):
         await ready.launcher.jail.gone()
-
-
-def command_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -150,38 +121,11 @@ echo "zone = ", date_default_timezone_get(), "\\n"; echo "sapi = ", PHP_SAPI, "\
 }
 """What the interpreter tells of itself."""
 
-SHELL = r"""
-echo environ; tr '\0' '\n' < /proc/$PPID/environ; echo cmdline; tr '\0' ' ' < /proc/$PPID/cmdline; echo
-echo limits; cat /proc/$PPID/limits
-echo descriptors; ls -l /proc/$PPID/fd | sed 's/.* -> //; s/:.*//; /^total/d' | sort -u
-echo status; grep -v '^\(Vm\|Rss\|voluntary\|nonvoluntary\|FDSize\|Hugetlb\)' /proc/$PPID/status
-echo exe; readlink /proc/$PPID/exe /proc/$PPID/cwd /proc/$PPID/root
-echo ids; for file in uid_map gid_map; do sed 's/^ *\([0-9]*\) *[0-9]*/\1/' /proc/$PPID/$file; done
-echo namespaces; ls /proc/$PPID/ns; cat /proc/$PPID/oom_score_adj /proc/$PPID/coredump_filter
-echo owner; ls -ld /proc/$PPID /proc/$PPID/environ | cut -c 1-30
-echo mounts; cut -d ' ' -f 4- /proc/$PPID/mountinfo | sed 's/uid=.*//; s/ - proc [a-z]*/ - proc/' | sort
-echo processes; cat /proc/1/comm /proc/2/comm; echo net; cat /proc/net/dev | cut -d : -f 1; hostname
-echo files
-ls -an /box /tmp /dev/shm /dev/pts /dev /proc | awk '{ print $1, $3, $4, $NF }' | grep -v ' [0-9]*$'
-echo groups; sed 's/occd-[^ ]*//' /proc/$PPID/cgroup; cat /proc/sys/kernel/random/boot_id | wc -c
-"""
-"""What a child sees of the interpreter, and what is in the jail."""
-
 ASKED = {
     "python": "import subprocess; subprocess.run(['/bin/sh', '-c', open('who.sh').read()])",
     "javascript": "require('child_process').execSync('. ./who.sh', {stdio: 'inherit'})",
     "php": "<?php passthru(file_get_contents('who.sh'));",
 }
-
-
-async def seen(lab: Lab, name: str, source: str) -> list[str]:
-    language, binary = lab.language(name)
-    files = [File(language.file_name, source.encode()), File("who.sh", SHELL.encode())]
-    argv = language.argv(language.run, binary, files[0].name, files, (), SHORT.memory)
-    async with lab.sandbox.cell(language, files, SHORT) as cell:
-        ran = await run_in(cell, argv, env=tuple(language.env.items()))
-    assert ran.outcome.succeeded, ran.stderr
-    return ran.stdout.decode().splitlines()
 
 
 @pytest.mark.parametrize("source", [WHO, ASKED], ids=["itself", "from_outside"])
@@ -271,8 +215,6 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         (ready,) = await standing(lab)
         (interpreter,) = interpreters(ready)
         os.kill(interpreter, number)
-        if number == signal.SIGKILL:
-            await gone(ready)
         for _ in range(
             5
         ):  # the copy that stood, three that wait for another one, the first that does not
@@ -281,6 +223,33 @@ async def test_a_template_that_is_killed_or_stopped_costs_no_program(
         assert other is not ready
         await hello(lab)
         assert not Path(f"/proc/{interpreter}").exists()
+
+
+async def test_a_program_goes_on_when_its_template_is_killed(language_cache: Path) -> None:
+    async with usual(language_cache) as lab:
+        await hello(lab)
+        (ready,) = await standing(lab)
+        (interpreter,) = interpreters(ready)
+        feed = Feed(keep_open=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_goes_on, lab, feed)
+            with trio.fail_after(SOON_S):
+                await feed.output.wait()
+            os.kill(interpreter, signal.SIGKILL)
+            with trio.fail_after(SOON_S):
+                while Path(f"/proc/{interpreter}").exists():  # noqa: ASYNC110  (its parent alone is told)
+                    await trio.sleep(0.01)
+        for _ in range(2):
+            await hello(lab)
+
+
+async def _goes_on(lab: Lab, feed: Feed) -> None:
+    language, binary = lab.language("python")
+    source = b"import time; print('up', flush=True); time.sleep(0.5); print('done')"
+    async with lab.sandbox.cell(language, [File("main.py", source)], SHORT) as cell:
+        env = tuple(language.env.items())
+        ran = await run_in(cell, [binary, "main.py"], env=env, feed=feed)
+    assert (ran.outcome.succeeded, ran.stdout, ran.stderr) == (True, b"up\ndone\n", b"")
 
 
 @pytest.mark.parametrize("what", ["init", "program"])
@@ -314,8 +283,8 @@ async def test_templates_keep_within_their_memory_and_the_least_used_goes(
         sandbox: Any = lab.sandbox
         for name in ("bash", "perl", "python", "perl", "python", "perl", "lua", "perl", "lua"):
             await hello(lab, name)
+            await within(lab, 10 * 2**20)
             await standing(lab)
-            assert sandbox._host.templates.bytes <= 10 * 2**20
         names = [Path(template.argv[0]).name for _, template in sandbox._host.templates._kept]
         assert names[-1].startswith("lua")
         assert not any(name.startswith("bash") for name in names)
@@ -331,6 +300,7 @@ async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_c
             await standing(lab)
         for _ in range(3):
             await hello(lab, "python")
+            await within(lab, 4 * 2**20)
             await hello(lab, "perl")
             await standing(lab)
         names = [Path(template.argv[0]).name for _, template in sandbox._host.templates._kept]
@@ -340,11 +310,10 @@ async def test_where_there_is_no_room_a_template_that_is_in_use_stays(language_c
 async def test_templates_that_serve_no_program_are_counted(language_cache: Path) -> None:
     """PHP's command has the memory limit, which a submission chooses."""
     async with usual(language_cache, templates=64 * 2**20) as lab:
-        sandbox: Any = lab.sandbox
         for number in range(12):
             await hello(lab, "php", limits=replace(Limits(), memory=2**27 + number))
+        await within(lab, 64 * 2**20)
         assert 0 < len(await standing(lab)) <= 4
-        assert sandbox._host.templates.bytes <= 64 * 2**20
 
 
 async def test_without_memory_for_templates_there_is_none(language_cache: Path) -> None:

@@ -75,7 +75,8 @@ class Precompiled:
     @property
     def languages(self) -> tuple[str, ...]:
         """Those of which programs find something."""
-        return tuple(dict.fromkeys(part.language.id for part in self._shown))
+        found = (part.language.id for part, (_, size) in self._shown.items() if size)
+        return tuple(dict.fromkeys(found))
 
     async def run(self) -> None:
         """Make what is missing, now and whenever a compiler has changed."""
@@ -97,6 +98,12 @@ class Precompiled:
             if (size := self._parts.size(name)) is not None:
                 await self._show(part, name, size)
 
+    async def look(self) -> tuple[list[Part], list[Part]]:
+        """The parts that are there, as far as their sizes tell, and those that are missing."""
+        wanted = await self._wanted()
+        there = [part for part, name in wanted.items() if self._parts.size(name) is not None]
+        return there, [part for part in wanted if part not in there]
+
     async def make(self, tell: Tell) -> None:
         """Show the parts that are there, and make the others, one after the other. Raises OSError when the
         folder cannot be used."""
@@ -106,12 +113,11 @@ class Precompiled:
         for part, (name, _) in tuple(self._shown.items()):
             if wanted.get(part) != name:
                 await self._hide(part)
-        missing = {}
-        for part, name in wanted.items():
-            if part in self._shown:
-                tell(part, "is there", True)
-            elif not await self._find(part, name, tell):
-                missing[part] = name
+        missing = {
+            part: name
+            for part, name in wanted.items()
+            if part not in self._shown and not await self._find(part, name, tell)
+        }
         self._tell_metrics(len(wanted))
         async with self._locked():
             await trio.to_thread.run_sync(self._parts.tidy, set(wanted.values()))
@@ -157,7 +163,7 @@ class Precompiled:
         if size is None:
             return False
         if await self._show(part, name, size):
-            tell(part, "is there", True)
+            tell(part, "is there" if size else "needs nothing", True)
         else:
             tell(part, "cannot be shown to programs", False)
         return True
@@ -186,7 +192,8 @@ class Precompiled:
             return
         took = trio.current_time() - began
         if await self._show(part, name, size):
-            tell(part, f"made in {took:.1f} s, {size / 1e6:.0f} MB", True)
+            told = f"made in {took:.1f} s, {size / 1e6:.0f} MB" if size else "needs nothing"
+            tell(part, told, True)
 
     async def _made(self, part: Part, name: str) -> int:
         """Its size. The cell's tree is in memory, so nobody else comes to see it before it is whole."""

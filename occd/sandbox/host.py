@@ -22,6 +22,7 @@ from occd.sandbox.box import INODES, SAFE
 from occd.sandbox.cgroup import Cgroups, find_cgroups
 from occd.sandbox.init import INIT
 from occd.sandbox.launcher import CONTROL_FD, LOG_FD
+from occd.sandbox.memory import memory_used
 from occd.sandbox.rootfs import BARE_PROC
 from occd.sandbox.roots import Root, open_roots
 from occd.sandbox.seccomp import for_nsjail
@@ -63,7 +64,10 @@ class Host:
             how, kept = "warm", [*self._argv(slot, root, "o"), *BARE_PROC, "--keep_caps"]
         else:
             how, kept = "hold", self._jail_argv(slot, box, root)
-        variables = [word for each in template.env for word in ("--env", each)]
+        env = template.env
+        if template.packages:
+            env = (*env, f"OCCD_PACKAGES={' '.join(template.packages)}")
+        variables = [word for each in env for word in ("--env", each)]
         return [*kept, *variables, "--", INIT, how, str(CONTROL_FD), template.file, *template.argv]
 
     def _jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
@@ -123,7 +127,9 @@ def open_host(config: Config) -> Iterator[Host]:
             waits=Waits(),
             cgroups=cgroups,
             interactive=interactive,
-            templates=Templates(config.sandbox.templates),
+            templates=Templates(
+                config.sandbox.templates, memory_used, config.execute.memory_used_max
+            ),
         )
 
 

@@ -17,9 +17,10 @@ INIT = "/.occd-init"
 _HELLO = struct.Struct("=B7xQQ")
 _GO = struct.Struct("=Q10I9Q")
 _ORDER = struct.Struct("=cB6xQQ")
+_FOUND = struct.Struct("=B7xQQ")
 _ANSWER = struct.Struct("=B3xi")
 _END = struct.Struct("=BBBBiQQQ")
-MESSAGE_MAX = _END.size
+MESSAGE_MAX = 16_384 + _FOUND.size
 Work = Literal["put", "list", "get"]
 _WORKS: dict[Work, bytes] = {"put": b"P", "list": b"L", "get": b"G"}
 _LIMITS: dict[LimitName, int] = {
@@ -56,6 +57,16 @@ class Hello:
 
     number: int
     resident: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The interpreter has imported its packages, and its first jail will stand soon. `copied` are the bytes
+    that each copy has of its own when it stands ready, `names` those of `sandbox/init/warm.h`."""
+
+    cpu_time: float
+    copied: int
+    names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +182,14 @@ def _nanoseconds(seconds: float | None) -> int:
     return 0 if seconds is None else max(1, round(seconds * 1e9))
 
 
-def decode(message: bytes) -> Hello | Master | Answer | End | None:
+def decode(message: bytes) -> Hello | Found | Master | Answer | End | None:
     """None says that the program could not be started, through no fault of its own."""
     if message[:1] == b"R":
         return Hello(*_HELLO.unpack(message)[1:])
+    if message[:1] == b"I":
+        cpu_ns, copied = _FOUND.unpack_from(message)[1:]
+        names = message[_FOUND.size :].decode(errors="surrogateescape").splitlines()
+        return Found(cpu_ns / 1e9, copied, frozenset(names))
     if message[:1] == b"M":
         return Master()
     if message[:1] == b"W":

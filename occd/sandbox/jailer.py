@@ -3,7 +3,7 @@
 import itertools
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -76,11 +76,15 @@ class Jailer:
         self._made = 0
 
     @asynccontextmanager
-    async def launcher(self, template: Template | None, memory: int) -> AsyncIterator[Ready]:
-        """A launcher whose jail stands ready, with an empty box at its place: that of `template` if it has
-        started, is not lent, and leaves room in `memory` bytes. The launcher is kept for the next run, unless
-        an error occurs."""
-        ready = template and await self._take_warm(template, memory)
+    async def launcher(
+        self, templates: Sequence[Template], memory: int, files: Collection[str]
+    ) -> AsyncIterator[Ready]:
+        """A launcher whose jail stands ready, with an empty box at its place: that of the first of
+        `templates` that has started, is not lent, leaves room in `memory` bytes, and hides none of the
+        `files`. The launcher is kept for the next run, unless an error occurs."""
+        ready: Ready | None = None
+        for template in templates:
+            ready = ready or await self._take_warm(template, memory, files)
         ready = ready or await self._take() or self._make(None)
         try:
             await ready.launcher.ready()
@@ -93,23 +97,37 @@ class Jailer:
         if not ready.template:
             self._idle.append(ready)
 
-    def warm(self, template: Template) -> None:
-        """Have a template made for later runs, if there is none yet."""
-        if template not in self._warm and self._host.templates.may_begin(self, template):
-            try:
-                self._warm[template] = self._make(template)
-            except OSError as error:  # the program that has just ended shall not pay for it
-                self._host.templates.forget(self, template)
-                self._host.templates.failed(template, str(error))
+    def warm(self, templates: Sequence[Template], files: Collection[str]) -> None:
+        """Have a template made for later runs: the first of these that can be made and hides none of the
+        files, unless it is there."""
+        for template in templates:
+            if not self._host.templates.hides(template, files):
+                if template not in self._warm and self._host.templates.may_begin(self, template):
+                    self._make_warm(template)
+                if template in self._warm:
+                    return
+
+    def _make_warm(self, template: Template) -> None:
+        try:
+            self._warm[template] = self._make(template)
+        except OSError as error:  # the program that has just ended shall not pay for it
+            self._host.templates.forget(self, template)
+            self._host.templates.failed(template, str(error))
+
+    def has(self, file: str, packages: Sequence[str]) -> bool:
+        """Whether it has a template with this main file and these packages."""
+        return any(each.file == file and each.packages == packages for each in self._warm)
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
         if (ready := self._warm.get(template)) and not ready.lent:
             await self.end(ready)
 
-    async def _take_warm(self, template: Template, memory: int) -> Ready | None:
+    async def _take_warm(
+        self, template: Template, memory: int, files: Collection[str]
+    ) -> Ready | None:
         ready = self._warm.get(template)
-        if not ready or ready.lent:
+        if not ready or ready.lent or self._host.templates.hides(template, files):
             return None
         new = not ready.launcher.stood
         if new and not ready.launcher.has_news:
@@ -121,7 +139,12 @@ class Jailer:
             if ready.launcher.lives:
                 ready.late = 0
                 resident = ready.launcher.jail.resident
-                if memory < resident + rules.LEAST["memory"]:  # no group has the rest as its limit
+                if ready.launcher.found:
+                    self._host.templates.learn(template, ready.launcher.found, resident)
+                # No group has less as its limit.
+                if memory < resident + rules.LEAST["memory"] or self._host.templates.hides(
+                    template, files
+                ):
                     ready.lent = False
                     return None
                 self._host.templates.use(self, template, resident)

@@ -53,7 +53,7 @@ from occd.sandbox.probe import probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.rootfs import hide, show_more
 from occd.sandbox.slots import Slot, lease, ownerless
-from occd.sandbox.templates import template_of
+from occd.sandbox.templates import template_of, with_packages
 from occd.sandbox.tree import BYTES_MAX, Copied, opened
 
 log = structlog.get_logger()
@@ -97,19 +97,24 @@ class _Cell:
         self._runs += 1
         number = self._runs
         slot = self._jailer.slot
-        template = template_of(self._language, self._versions, run)
+        template = template_of(self._language, self._versions, run, self._jailer.root)
+        files = together(self._files, run.files)
+        names = [file.name for file in files]
+        templates = with_packages(template, self._language, files) if template else ()
+        if run.tree:  # which may have any files
+            templates = templates[-1:]
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
             ready = await held.enter_async_context(
-                self._jailer.launcher(template, run.limits.memory)
+                self._jailer.launcher(templates, run.limits.memory, names)
             )
             place = ready.place
             await place.cleared()  # boxes would pile up if their unmounts waited for each other
             group = await held.enter_async_context(self._group(run, ready))
             if number >= _MANY and not ready.template:
                 self._jailer.prepare()
-            await self._fill(ready, run)
+            await self._fill(ready, run, files)
             shown = held.enter_context(_detached(place)) if ready.forks else None
             box = held.enter_context(opened(place.path)) if run.collect else None
             if run.keep:
@@ -121,16 +126,14 @@ class _Cell:
                 collected = await trio.to_thread.run_sync(collect, box, run.collect)
         if kept:
             seal(kept.folder)
-        if template:
-            self._jailer.warm(template)
-            await self._host.templates.reduce()
+        self._jailer.warm(templates, names)
+        self._host.templates.reduce()
         return Ended(outcome, kept, collected, trace)
 
-    async def _fill(self, ready: Ready, run: Run) -> None:
-        """Fill the box of the jail that stands ready."""
+    async def _fill(self, ready: Ready, run: Run, files: Sequence[File]) -> None:
+        """Fill the box of the jail that stands ready: with the files, if not with a tree."""
         place = ready.place
         if not run.tree:
-            files = together(self._files, run.files)
             size = self._box + rules.room(len(file.content) for file in run.files)
             await _in_thread_if(_are_long(files), place.fill, files, size)
             return
@@ -277,7 +280,7 @@ class _Nsjail:
     ) -> AsyncIterator[Cell]:
         try:
             root = self.roots[0] if root is None else root
-            jailer = self._take(root) or self._make_jailer(root)
+            jailer = self._take(root, language, files) or self._make_jailer(root)
             cell = _Cell(
                 self._host,
                 jailer,
@@ -304,6 +307,15 @@ class _Nsjail:
         image = self._host.roots[installed.root].image
         files = identity.of_packages(installed.binary) if image is None else image
         return f"nsjail {identity.of_machine()} {files}"
+
+    @property
+    def templates(self) -> Sequence[str]:
+        serving = self._host.templates.serving
+        return [
+            id
+            for id, versions in self.available.items()
+            if self.languages[id].warm and any(each.binary in serving for each in versions)
+        ]
 
     @property
     def shows(self) -> Shows:
@@ -335,12 +347,15 @@ class _Nsjail:
         uids = self._host.user.slot_uids
         await prove(self, "a jail", partial(unproven_of_jail, uids=uids))
 
-    def _take(self, root: str) -> Jailer | None:
-        for jailer in reversed(self._idle):
-            if jailer.root == root:
-                self._idle.remove(jailer)
-                return jailer
-        return None
+    def _take(self, root: str, language: Language, files: Sequence[File]) -> Jailer | None:
+        """The one that was used last: if one has the template that serves such files best, of those."""
+        idle = [jailer for jailer in reversed(self._idle) if jailer.root == root]
+        best = (*language.sets_for(files), ())[0]
+        idle.sort(key=lambda jailer: not jailer.has(language.file_name, best))
+        if not idle:
+            return None
+        self._idle.remove(idle[0])
+        return idle[0]
 
     def _make_jailer(self, root: str) -> Jailer:
         slot = lease(self._host.folder, self._host.user)
@@ -414,7 +429,8 @@ async def open_nsjail(
             if config.sandbox.trace and only is None:
                 tell("tracing a trial job")
                 sandbox.untraced = await why_untraced(sandbox)
-            yield sandbox
+            async with host.templates.tended():
+                yield sandbox
         finally:
             with trio.move_on_after(_CLOSE_S, shield=True):
                 await sandbox.close()

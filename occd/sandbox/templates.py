@@ -2,12 +2,15 @@
 (`sandbox/init/warm.c`), and does not wait for its interpreter's start.
 
 A template belongs to a slot, whose user its copies have. It serves the usual command of its language alone:
-all that an interpreter looks at before its main file must be the same.
+all that an interpreter looks at before its main file must be the same. It may have imported packages, and
+then serves programs that name them and bring no file of their own in place of a part of them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from math import inf
+from pathlib import PurePosixPath
 from typing import Protocol
 
 import structlog
@@ -15,7 +18,9 @@ import trio
 
 from occd import metrics
 from occd.languages import Installed, Language
+from occd.model import File
 from occd.sandbox import Run
+from occd.sandbox.init import Found
 from occd.sandbox.program import environment
 
 log = structlog.get_logger()
@@ -27,22 +32,34 @@ _UNKNOWN = 24 * 2**20
 may take, if this is less."""
 _AGAIN_S = 600.0
 _STALE_S = 10.0
+_LOOK_S = 2.0
 _STACK = 2**30
 """As in `sandbox/init/warm.c`: the room for the stack that a copy has."""
+_MODULES = (".py", ".pyc", ".so")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The command of an interpreter with its environment. `file` is the main file at which it stops."""
+    """The command of an interpreter with its environment. `file` is the main file at which it stops, `root`
+    the name of the file system that it sees."""
 
     argv: tuple[str, ...]
     env: tuple[str, ...]
     file: str
     forks: bool
     """Otherwise it serves one program itself, and is started anew in the next jail."""
+    root: str
+    packages: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> tuple[str, str, tuple[str, ...]]:
+        """Those of one kind have the same memory: programs choose what else is in a command."""
+        return self.root, self.argv[0], self.packages
 
 
-def template_of(language: Language, versions: Sequence[Installed], run: Run) -> Template | None:
+def template_of(
+    language: Language, versions: Sequence[Installed], run: Run, root: str
+) -> Template | None:
     """The template of which a program can be a copy. `versions` are those that answered."""
     if not language.warm or run.tty or run.trace or run.limits.memory > _STACK:
         return None
@@ -54,7 +71,24 @@ def template_of(language: Language, versions: Sequence[Installed], run: Run) -> 
     if not usual or dict(run.env) != language.env:
         return None
     forks = language.warm == "fork"
-    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks)
+    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root)
+
+
+def with_packages(
+    template: Template, language: Language, files: Sequence[File]
+) -> Sequence[Template]:
+    """The templates that can serve a program of these files, the best first."""
+    sets = language.sets_for(files)
+    return (*(replace(template, packages=each) for each in sets), template)
+
+
+def _imported_as(name: str) -> Iterator[str]:
+    """What a file may be taken for: itself, and the module that it or one of its folders is."""
+    path = PurePosixPath(name)
+    yield from map(str, (path, *path.parents[:-1]))
+    yield from path.parts[:-1]
+    if name.endswith(_MODULES):
+        yield path.name.partition(".")[0]
 
 
 @dataclass(slots=True)
@@ -66,66 +100,138 @@ class _Kept:
 class Templates:
     """What is known of the templates of all slots, and how much memory they take."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, memory_used: Callable[[], float], used_max: float) -> None:
+        """Templates end, and none is made, while `memory_used` tells more than `used_max`."""
         self._bytes_max = bytes_max
+        self._memory_used = memory_used
+        self._used_max = used_max
+        self._tight = False
+        self._surplus = trio.Event()
         self._kept: dict[tuple[Holder, Template], _Kept] = {}
         """The one that was used last is the last."""
-        self._sizes: dict[str, int] = {}
-        """In bytes, as they were found last, by interpreter: programs choose what else is in a command."""
+        self._sizes: dict[tuple[str, str, tuple[str, ...]], int] = {}
+        """In bytes by kind, as they were found last."""
+        self._found: dict[tuple[str, str, tuple[str, ...]], Found] = {}
         self._failed_at: dict[Template, float] = {}
+        self._told: set[tuple[Template, str]] = set()
 
     def may_begin(self, holder: "Holder", template: Template) -> bool:
         """Whether it may be made, and is counted from now on. One that failed may be tried again after ten
         minutes. Where there is no room, it takes the place of one that was not used for long: else many slots
         would make templates in turn, which costs more than they give."""
         now = trio.current_time()
-        size = self._sizes.get(template.argv[0], min(_UNKNOWN, self._bytes_max // 4))
+        size = self._sizes.get(template.kind, min(_UNKNOWN, self._bytes_max // 4))
         stale = (now - kept.used_at for kept in self._kept.values())
         may = (
-            now > self._failed_at.get(template, -inf) + _AGAIN_S
+            not self._tight
+            and now > self._failed_at.get(template, -inf) + _AGAIN_S
             and 0 < size <= self._bytes_max
             and (self.bytes + size <= self._bytes_max or next(stale, 0) > _STALE_S)
         )
         if may:
             self._kept[holder, template] = _Kept(size, now)
-            self._tell()
+            self._changed()
         return may
 
     def failed(self, template: Template, reason: str) -> None:
-        """Its programs start as others for a while."""
-        log.warning("an interpreter cannot be kept ready", argv=template.argv, reason=reason)
+        """Its programs start as others for a while. Packages that are not there are nobody's fault, and told
+        once."""
+        if not template.packages:
+            log.warning("an interpreter cannot be kept ready", argv=template.argv, reason=reason)
+        elif (template, reason) not in self._told:
+            self._told.add((template, reason))
+            told = {"packages": template.packages, "argv": template.argv, "root": template.root}
+            log.info("packages are not kept imported", **told, reason=reason)
         now = trio.current_time()
         self._failed_at = {each: at for each, at in self._failed_at.items() if now <= at + _AGAIN_S}
         self._failed_at[template] = now
 
+    def learn(self, template: Template, found: Found, resident: int) -> None:
+        """It has its packages, and `resident` bytes with them."""
+        if template.kind not in self._found:
+            log.info(
+                "packages are kept imported",
+                packages=template.packages, interpreter=template.argv[0], root=template.root,
+                bytes=resident, bytes_of_a_copy=found.copied, cpu_s=round(found.cpu_time, 3),
+            )  # fmt: skip
+        self._found[template.kind] = found
+
+    def hides(self, template: Template, files: Collection[str]) -> bool:
+        """Whether its packages hide one of these files of a program, which Python would have found first."""
+        found = self._found.get(template.kind)
+        return found is not None and any(
+            name in found.names for file in files for name in _imported_as(file)
+        )
+
     def use(self, holder: "Holder", template: Template, resident: int) -> None:
-        """It serves a program. It has `resident` bytes, and so has a copy that stands ready."""
+        """It serves a program. It has `resident` bytes, and so has a copy that stands ready, unless it has
+        packages."""
         metrics.COPIES.inc()
-        size = (2 if template.forks else 1) * resident + _EXTRA
-        self._sizes[template.argv[0]] = size
+        found = self._found.get(template.kind)
+        copied = found.copied if found else resident
+        size = resident + _EXTRA + (copied if template.forks else 0)
+        self._sizes[template.kind] = size
         self._kept.pop((holder, template), None)
         self._kept[holder, template] = _Kept(size, trio.current_time())
         if size > self._bytes_max:
             self.failed(template, f"it takes {size} bytes, and sandbox.templates is less")
-        self._tell()
+        self._changed()
 
     def forget(self, holder: "Holder", template: Template) -> None:
         self._kept.pop((holder, template), None)
-        self._tell()
+        self._changed()
 
-    async def reduce(self) -> None:
-        """End those that were not used for the longest time, until the others keep within the bound."""
-        for (holder, template), _ in tuple(self._kept.items()):
-            if self.bytes <= self._bytes_max:
-                break
-            await holder.cool(template)
+    @property
+    def serving(self) -> set[str]:
+        """The interpreters of which a template is there, and one has served."""
+        return {kept.argv[0] for _, kept in self._kept if kept.kind in self._sizes}
+
+    def reduce(self) -> None:
+        """Have the bound kept, soon."""
+        if self.bytes > self._bytes_max:
+            self._surplus.set()
+
+    @asynccontextmanager
+    async def tended(self) -> AsyncIterator[None]:
+        """Beside all programs, end templates that are too many, or for which there is no memory: those first
+        that were not used for the longest time."""
+        ended, until = trio.Event(), trio.CancelScope()
+
+        async def tend() -> None:
+            with until:
+                await self._tend()
+            ended.set()
+
+        # A nursery would wrap the errors of whoever has the sandbox.
+        trio.lowlevel.spawn_system_task(tend)
+        try:
+            yield
+        finally:
+            until.cancel()
+            with trio.CancelScope(shield=True):
+                await ended.wait()
+
+    async def _tend(self) -> None:
+        while True:
+            with trio.move_on_after(_LOOK_S):
+                await self._surplus.wait()
+            self._surplus = trio.Event()
+            too_large = [each for each, kept in self._kept.items() if kept.size > self._bytes_max]
+            for holder, template in dict.fromkeys((*too_large, *self._kept)):
+                if self.bytes <= self._bytes_max and not self._is_tight():
+                    break
+                await holder.cool(template)
+            self._tight = self._is_tight()
+
+    def _is_tight(self) -> bool:
+        return self._memory_used() > self._used_max
 
     @property
     def bytes(self) -> int:
         """Of all together."""
         return sum(kept.size for kept in self._kept.values())
 
-    def _tell(self) -> None:
+    def _changed(self) -> None:
         metrics.TEMPLATES.set(len(self._kept))
         metrics.TEMPLATE_BYTES.set(self.bytes)
 

@@ -7,6 +7,9 @@
 #define _GNU_SOURCE
 #include "../init/begin.h"
 #include "../init/drop.h"
+#include "../init/warm.h"
+#include "pages.h"
+#include "python.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +17,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +28,19 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { STACK = 65536, PATH = 256, RANGES = 1024, PAGES = 4096 };
+enum { STACK = 65536, PATH = 256 };
 
 static int holds, keeper, filter;
 static uint64_t beside; /* keeper and interpreter, which the kernel counts with a copy's processes: they have one user */
 static int once; /* the interpreter itself goes on: `keeper` is then its socket of init */
 static char main_file[PATH];
+static const char *packages; /* to be imported before the first copy is made */
+static struct found found;
+static size_t names; /* the bytes of the names in `found` */
+static int importing;
 
 static void fail(const char *what) {
     dprintf(2, "occd-hold: %s: %s\n", what, strerror(errno));
@@ -91,11 +100,11 @@ static void forget_environment(char **envp) {
     unsigned long field[ENV_END + 1] = {0};
     if (!read_stat(field)) fail("/proc/self/stat");
     char *from = (char *)field[ENV_START], *into = from, *end = (char *)field[ENV_END];
-    forget(envp, "OCCD_HOLD=");
+    forget(envp, "OCCD_");
     while (from < end) {
         char *text = from, *others = NULL;
         from += strlen(text) + 1;
-        if (strncmp(text, "OCCD_HOLD=", 10) == 0) continue;
+        if (strncmp(text, "OCCD_", 5) == 0) continue;
         if (strncmp(text, "LD_PRELOAD=", 11) == 0) {
             if (!(others = strchr(text + 11, ':'))) {
                 forget(envp, "LD_PRELOAD=");
@@ -114,55 +123,15 @@ static void forget_environment(char **envp) {
 
 __attribute__((constructor)) static void begin_to_hold(int argc, char **argv, char **envp) {
     (void)argc, (void)argv;
-    const char *told = getenv("OCCD_HOLD");
+    const char *told = getenv("OCCD_HOLD"), *named = getenv("OCCD_PACKAGES");
     if (!told || sscanf(told, "%d,%d,%d,%255s", &control, &keeper, &filter, main_file) != 4) return;
+    if (named && !(packages = strdup(named))) fail("strdup");
     once = filter < 0;
     fcntl(control, F_SETFD, FD_CLOEXEC);
     fcntl(keeper, F_SETFD, FD_CLOEXEC);
     fcntl(filter, F_SETFD, FD_CLOEXEC);
     forget_environment(envp);
     holds = 1;
-}
-
-/* The memory of its own that the interpreter may write, as far as the list goes. */
-static struct range {
-    char *start;
-    size_t size;
-} written[RANGES];
-static size_t ranges;
-static unsigned long resident; /* also what it has written and may not write any more, as the loader's tables */
-
-static void add_written(char *start, size_t size) {
-    struct range *last = ranges ? &written[ranges - 1] : NULL;
-    if (last && last->start + last->size == start)
-        last->size += size;
-    else if (ranges < RANGES)
-        written[ranges++] = (struct range){start, size};
-}
-
-static void find_written(void) {
-    char line[512], rights[5];
-    unsigned long start, end, page = (unsigned long)sysconf(_SC_PAGESIZE);
-    static uint64_t flags[PAGES];
-    FILE *maps = (fopen)("/proc/self/maps", "re");
-    int pages = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (!maps || pages < 0) return;
-    while (fgets(line, sizeof line, maps)) {
-        if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) != 3 || rights[3] != 'p') continue;
-        for (size_t at = 0, count; start < end; start += page, at++) {
-            if (at % PAGES == 0) {
-                count = (end - start) / page < PAGES ? (end - start) / page : PAGES;
-                size_t size = count * sizeof *flags;
-                if (pread(pages, flags, size, (off_t)(start / page * sizeof *flags)) != (ssize_t)size) break;
-            }
-            if (flags[at % PAGES] >> 63 && !(flags[at % PAGES] >> 61 & 1)) {
-                if (strcmp(rights, "rw-p") == 0) add_written((char *)start, page);
-                resident += page;
-            }
-        }
-    }
-    fclose(maps);
-    close(pages);
 }
 
 /* The kernel tells a thread in its memory which processor it is on. Of a process that is forked by one that shared its
@@ -220,7 +189,7 @@ static int begin_jail(void *of) {
     }
     int given[4] = {control, filter, jail->gate[0], program};
     for (int i = 0; i < 4; i++) snprintf(numbers[i], sizeof numbers[i], "%d", given[i]);
-    snprintf(numbers[4], sizeof numbers[4], "%lu", resident);
+    snprintf(numbers[4], sizeof numbers[4], "%zu", resident);
     char *argv[] = {"/.occd-init", "adopt", numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], NULL};
     char *envp[] = {NULL};
     for (int i = 0; i < 3; i++) fcntl(given[i], F_SETFD, 0);
@@ -230,11 +199,49 @@ static int begin_jail(void *of) {
 
 enum { JAIL = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNET };
 
+static void add_name(const char *name) {
+    size_t size = strlen(name) + 1;
+    if (names + size > sizeof found.names) {
+        errno = E2BIG;
+        fail("the packages have many names");
+    }
+    memcpy(found.names + names, name, size - 1);
+    found.names[names + size - 1] = '\n';
+    names += size;
+}
+
+/* With the packages. What a program that does nothing needs of them is tried, because they are large. */
+static int is_trial(void) {
+    const char *modules;
+    struct timespec used;
+    importing = 1;
+    import_packages(packages, &modules);
+    importing = 0;
+    add_name(modules);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    found.type = 'I';
+    found.cpu_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    ssize_t size = (ssize_t)(offsetof(struct found, names) + names);
+    find_written();
+    pid_t copy = begin_trial();
+    if (copy == 0) return 1;
+    if (copy < 0) fail("fork");
+    end_trial(copy);
+    found.copied = copied;
+    if (send(control, &found, (size_t)size, MSG_NOSIGNAL) != size) _exit(0);
+    return 0;
+}
+
 static void hold(void) {
     static struct jail jail;
     char byte;
     holds = 0;
-    find_written();
+    if (!packages) {
+        find_written();
+    } else if (is_trial()) {
+        begin_packages();
+        return;
+    }
     prctl(PR_SET_DUMPABLE, 0);
     if (once) {
         if (send(keeper, &resident, sizeof resident, MSG_NOSIGNAL) != sizeof resident) _exit(0);
@@ -250,10 +257,10 @@ static void hold(void) {
         close(keeper);
         if (drop_privileges(filter) != 0) fail("cannot drop privileges");
         close(filter);
-        /* A copy of each page now, and not when the program is waited for. */
-        for (size_t i = 0; i < ranges; i++) madvise(written[i].start, written[i].size, 23 /* MADV_POPULATE_WRITE */);
+        copy_written();
         become_program(jail.gate[1]);
         munmap(stack, STACK);
+        begin_packages();
         return;
     }
     for (;;) {
@@ -265,9 +272,10 @@ static void hold(void) {
 }
 
 static void look_at(const char *path) {
-    if (!holds || !path) return;
+    if ((!holds && !importing) || !path) return;
     if (strncmp(path, "/box/", 5) == 0) path += 5;
-    if (strcmp(path, main_file) != 0) return;
+    if (importing && *path && *path != '/') add_name(path);
+    if (!holds || strcmp(path, main_file) != 0) return;
     int error = errno;
     hold();
     errno = error;

@@ -74,24 +74,49 @@ static int occd_left(void) {
     return poll(&occd, 1, 0) != 0 && occd.revents & (POLLHUP | POLLRDHUP);
 }
 
+static void mounted(const char *kind, const char *target, const char *options) {
+    if (mount("none", target, kind, 0, options) != 0) fail(target);
+}
+
+/* While packages are imported, the folders are there that a program can write to. */
+static const char *const folders[] = {"/box", "/tmp", "/dev/shm"};
+
+static void lend_folders(void) {
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) mounted("tmpfs", folders[i], "size=67108864,mode=1777");
+    if (chdir("/box") != 0) fail("/box");
+}
+
+static void take_folders(void) {
+    if (chdir("/") != 0) fail("/");
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (umount2(folders[i], MNT_DETACH) != 0) fail(folders[i]);
+}
+
 int keep_warm(int to_occd, const char *file, char **argv) {
     int pair[2], status;
     control = to_occd;
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a jail outlives an nsjail that was killed */
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0) fail("socketpair");
+    int imports = getenv("OCCD_PACKAGES") != NULL;
+    if (imports) lend_folders();
     pid_t template = fork();
     if (template < 0) fail("fork");
     if (template == 0) start_interpreter(pair[1], FILTER_FD, file, argv);
     close(pair[1]);
     char byte;
     if (recv(pair[0], &byte, 1, 0) != 1) fail("the interpreter does not look at its file");
+    if (imports) take_folders();
     for (;;) {
         if (occd_left()) return 0;
         if (send(pair[0], "", 1, MSG_NOSIGNAL) != 1) fail("the interpreter has ended");
         pid_t ended = waitpid(-1, &status, 0);
+        if (ended == template) { /* a copy of it may run, and would end with this process */
+            waitpid(-1, &status, 0);
+            return 125;
+        }
         /* occd may kill an init that does not answer. An init that failed would fail again. */
-        if (ended == template || (WIFEXITED(status) && WEXITSTATUS(status) != 0)) return 125;
+        if (WIFEXITED(status) && WEXITSTATUS(status) != 0) return 125;
     }
 }
 
@@ -117,10 +142,6 @@ pid_t hold_program(const char *file, char **argv, int *gate, uint64_t *resident)
     close(pair[0]);
     *resident = 0;
     return 0;
-}
-
-static void mounted(const char *kind, const char *target, const char *options) {
-    if (mount("none", target, kind, 0, options) != 0) fail(target);
 }
 
 static void cover(const char *path, const char *with) {

@@ -4,6 +4,15 @@
 /* Where a template's jail has nsjail's filter of system calls, which nsjail did not load (sandbox/hold/defer.c). */
 enum { FILTER_FD = 9 };
 
+/* What came with the packages of a template, for occd: mirrored by occd/sandbox/init.py. */
+struct found {
+    uint8_t type; /* 'I' */
+    uint8_t pad[7];
+    uint64_t cpu_ns; /* that the interpreter has taken */
+    uint64_t copied; /* the bytes that each copy has of its own when it stands ready */
+    char names[16384]; /* one a line, as far as there are some: of modules, and of files in the box that were looked for */
+};
+
 /* The first process of a template's jail: starts the interpreter `argv`, which stops at its first look at `file`
  * (sandbox/hold/hold.c), and has it make one jail after another. Returns only an exit code. */
 int keep_warm(int control, const char *file, char **argv);

@@ -73,6 +73,9 @@ class Daemon:
         self.lives += 1
         self.url = ""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OCCD_")}
+        environment["OCCD_PRECOMPILED__BYTES"] = (
+            "0"  # it takes a minute of a processor, once a folder
+        )
         if self.accounts:
             environment["OCCD_ACCOUNTS"] = self.accounts
             environment["OCCD_TRUSTED_PROXIES"] = EVERYBODY

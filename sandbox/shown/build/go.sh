@@ -1,12 +1,15 @@
-# go.sh GO PROGRAM FOLDER ARGUMENTS...
+# go.sh PRECOMPILED GO PROGRAM FOLDER ARGUMENTS...
 # Builds the package in FOLDER: as a part of its module when there is a go.mod, else from its files alone.
-# An image has the library in compiled form, to be read there. A time of now keeps Go from tidying it.
-if [ -d /usr/local/share/occd-go ] && mkdir -p "$GOCACHE"; then
-    ln -s /usr/local/share/occd-go/?? /usr/local/share/occd-go/README "$GOCACHE"
-    date +%s > "$GOCACHE/trim.txt"
-fi
-go=$1 program=$PWD/$2 folder=$3
-shift 3
+# The library in compiled form is read where it is. A time of now keeps Go from tidying it.
+for library in "$1/std" /usr/local/share/occd-go; do
+    if [ -d "$library/00" ] && mkdir -p "$GOCACHE"; then
+        ln -s "$library"/?? "$library/README" "$GOCACHE"
+        date +%s > "$GOCACHE/trim.txt"
+        break
+    fi
+done
+go=$2 program=$PWD/$3 folder=$4
+shift 4
 set -- "$@" -o "$program"
 module=$PWD/$folder
 while [ -n "$module" ] && [ ! -f "$module/go.mod" ]; do module=${module%/*}; done
