@@ -93,9 +93,11 @@ class Folder:
         found = []
         with os.scandir(self._path) as entries:
             for entry in entries:
+                if _NAME.fullmatch(entry.name.removesuffix(_PART)) is None:
+                    continue  # not ours
                 if entry.name.endswith(_PART):  # of a process that was killed
                     os.unlink(entry.path)
-                elif _NAME.fullmatch(entry.name):
+                else:
                     told = entry.stat(follow_symlinks=False)
                     found.append((told.st_mtime_ns, entry.name, told.st_size))
         return [(name, size) for _, name, size in sorted(found)]
