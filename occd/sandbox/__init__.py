@@ -305,6 +305,11 @@ class Sandbox(Protocol):
         between kinds of sandboxes."""
 
     @property
+    def templates(self) -> Sequence[str]:
+        """The languages of which a program was a copy of an interpreter that had started already, and the
+        next one may be."""
+
+    @property
     def shows(self) -> Shows | None:
         """Through which programs see more folders of this machine, where that is possible."""
 
