@@ -189,10 +189,11 @@ def languages(config: Config) -> None:
 def doctor(config: Config) -> None:
     """Tell how this machine can isolate programs, and how to mend what is missing."""
     from occd.sandbox.doctor import examine
+    from occd.warming import look_at_precompiled, look_at_templates
 
     _enter()
     with _now() as tell:
-        findings = trio.run(examine, config, tell)
+        findings = trio.run(examine, config, tell, look_at_templates, look_at_precompiled)
     for finding in findings:
         click.echo(f"{finding.grade.value:5} {finding.text}")
         if finding.remedy:
@@ -247,6 +248,8 @@ def nodes(config: Config) -> None:
                     click.echo(f"      {printable(languages)}")
                 if node.holds is not None:
                     click.echo(f"      {printable(in_words(node.holds))}")
+                if node.warm:
+                    click.echo(f"      warm: {printable(', '.join(node.warm))}")
 
     trio.run(show)
 

@@ -253,6 +253,7 @@ class Overview:
                     "languages": len(each.languages),
                     "load": self._load_json([each.load]) if each.load else None,
                     "holds": None if each.holds is None else list(each.holds),
+                    "warm": list(each.warm),
                 }
                 for _, (_, each) in sorted(self._known.items())
             ],

@@ -642,6 +642,12 @@ def test_languages_lists_versions(folder: Path) -> None:
 
 def test_doctor_finds_that_programs_can_be_run_here(folder: Path) -> None:
     done = occd("doctor", cwd=folder)
+    for told in (
+        b"ok    templates (fork): ",
+        b"ok    templates (hold): ",
+        b"weak  not precompiled: ",
+    ):
+        assert told in done.stdout
     assert done.returncode == 0, done.stdout
     assert b"a trial job ran" in done.stdout
     assert b"BAD" not in done.stdout

@@ -141,7 +141,7 @@ async def test_what_is_unusual_is_answered_with_quart(
     async with edge(tmp_path) as server:
         body = b"1\r\n{\r\n0\r\n\r\n" if b"chunked" in head else json.dumps(HELLO).encode()
         await ask(server, LOCAL + head, body, query, length=length)
-    assert ways in ([False], [])  # a length that is too long is refused before
+    assert not any(ways)
 
 
 @pytest.mark.parametrize("size", [5, 2**16])

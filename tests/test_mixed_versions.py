@@ -261,6 +261,8 @@ STRANGE = [
 
 _SAYS = b'now {"name": "new", "roles": ["execute"], "started_at": 2.0, "holds": [%b]}'
 STRANGE_HOLDS = [_SAYS % (b'"x",' * 200 + b'"x"'), _SAYS % (b'"%b"' % (500 * b"x"))]
+STRANGE_HOLDS += [each.replace(b"holds", b"warm") for each in STRANGE_HOLDS]
+STRANGE_HOLDS.append((_SAYS % b"").replace(b"}", b', "warm": ["%b"]}' % (500 * b"x")))
 
 
 @pytest.mark.parametrize("key", ["nodes", "accepts", "load", "holds"])

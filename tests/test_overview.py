@@ -264,7 +264,7 @@ async def test_administrators_alone_see_each_node_and_whether_it_has_gone(tmp_pa
     load = Load(1.0, 4, 3, 64, 2, {"python": 5, "not ours": 1}, {"ok": 7}, (1,) * 11)
     async with edge(tmp_path, accounts({"class": "all"}), public_url=SITE) as found:
         two = Node("two", ("execute", "ws"), connections=9, started_at=1e300, load=load)
-        two = replace(two, holds=("memory", "cpu"))
+        two = replace(two, holds=("memory", "cpu"), warm=("cpp", "python"))
         await found.state.nodes.announce(two)
         for name in (None, "full", "read-all"):
             said = await look(found, name)
@@ -278,6 +278,7 @@ async def test_administrators_alone_see_each_node_and_whether_it_has_gone(tmp_pa
         assert (node["roles"], node["connections"]) == (["execute", "ws"], 9)
         assert (node["started_at"], node["load"]["seats_used"]) == (None, 2)
         assert [each["holds"] for each in said["nodes"]] == [None, ["memory", "cpu"]]
+        assert [each["warm"] for each in said["nodes"]] == [[], ["cpp", "python"]]
         assert said["dead_letters"] == 0
         await found.state.nodes.withdraw(two)
         said = await look(found, "admin")

@@ -94,6 +94,7 @@ NAMED = {
         ("numpy",),
     ],
     "print('numpy')": [],
+    "# import numpy": [],
     "import numpyro": [],
     "# import\nnumpy = 1": [],
 }
@@ -107,6 +108,20 @@ def test_a_source_gets_the_smallest_set_that_has_what_it_names(source: str) -> N
     assert list(language.sets_for([File("main.py", source.encode())])) == expected
     assert list(language.sets_for([main, File("mine.py", source.encode())])) == expected
     assert list(language.sets_for([main, File("data.csv", source.encode())])) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["import ", "from ", "and numpy", "import\n", "import #", "import numpyx\n"]
+)
+def test_a_source_cannot_make_everybody_wait(line: str) -> None:
+    """Between two programs nothing else goes on. One line of 64 KiB took 25 s."""
+    files = [
+        File(f"part{number}.py", b"numpyx pandasx matplotlibx\n" + line.encode() * 20_000)
+        for number in range(100)
+    ]
+    language, began = load_languages()["python"], time.process_time()
+    assert language.sets_for([File("main.py", b"import os"), *files]) == ()
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("name", SETS)

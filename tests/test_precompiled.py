@@ -359,7 +359,7 @@ parts = Parts(Path(sys.argv[1]), 2**30)
 with parts.locked() as locked:
     assert locked
     for number in range(1_000_000):
-        parts.keep(f"part{number % 3}", Path(sys.argv[2]), {})
+        parts.keep(f"c++-part-{number % 3:032x}", Path(sys.argv[2]), {})
         print(flush=True)
 """
 
@@ -376,13 +376,23 @@ def test_a_part_that_is_there_is_whole_whenever_its_maker_is_killed(tmp_path: Pa
             assert maker.stdout
             maker.stdout.read(kept + 1)  # it is somewhere behind this
             maker.send_signal(signal.SIGKILL)
-        names = {each.name for each in folder.iterdir() if each.name.isalnum()} - {"lock"}
+        names = {each.name for each in folder.iterdir() if each.suffix != ".part"} - {"lock"}
         assert names
         assert all(parts.size_if_whole(name) == 1_000_000 for name in names)
         with parts.locked() as locked:
             assert locked
             parts.tidy(names)
         assert {each.name for each in folder.iterdir()} == names | {"lock"}
+
+
+def test_what_is_not_ours_stays_in_the_folder(tmp_path: Path) -> None:
+    parts, old = Parts(tmp_path, ROOM), f"cpp-c++17-{1:032x}"
+    for name in ("blobs", "lost+found", old, f"{old}.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "occd.db").touch()
+    with parts.locked():
+        parts.tidy(())
+    assert {each.name for each in tmp_path.iterdir()} == {"blobs", "lost+found", "occd.db", "lock"}
 
 
 def occd(folder: Path, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -398,6 +408,7 @@ def test_the_command_tells_what_could_not_be_made(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "C++ 12.2.0: usual: failed: " in done.stdout
     assert whole(tmp_path) == []
+    assert "`occd warm` makes them now" in occd(tmp_path, "doctor").stdout
 
 
 def test_the_command_says_why_nothing_is_made(tmp_path: Path) -> None:

@@ -55,6 +55,23 @@ async def test_what_was_used_least_lately_makes_room(place: Place) -> None:
     ]
 
 
+async def test_what_is_not_ours_stays_in_the_folder(tmp_path: Path) -> None:
+    theirs = {"film.mkv.part", "occd.db", "new"}
+    for each in (*theirs, f"{name(1)}.part"):
+        (tmp_path / each).touch()
+    await shelf_of(0, Folder(tmp_path))
+    assert {each.name for each in tmp_path.iterdir()} == {*theirs, "lock"}
+
+
+async def test_those_that_come_at_once_stay_within_the_bound(place: Place) -> None:
+    shelf = await shelf_of(3 * SIZE, place)
+    async with trio.open_nursery() as nursery:
+        for number in range(9):
+            nursery.start_soon(shelf.put, name(number), data(number))
+    found = [await shelf.get(name(number)) for number in range(9)]
+    assert 1 <= len([each for each in found if each]) <= 3
+
+
 async def test_the_order_outlives_the_process(tmp_path: Path) -> None:
     shelf = await shelf_of(3 * SIZE, Folder(tmp_path / "kept"))
     for number in range(3):

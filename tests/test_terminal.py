@@ -26,7 +26,7 @@ from occd.errors import out_of_descriptors
 from occd.inputs import Limits, Terminal
 from occd.model import File
 from occd.rules import Broken
-from occd.sandbox import Null
+from occd.sandbox import Given
 from occd.sandbox.launcher import Launcher
 from occd.sandbox.terminal import Window
 
@@ -348,7 +348,7 @@ async def test_who_reads_line_by_line_sees_the_end(lab: Lab, keys: bytes) -> Non
 
 
 async def test_empty_stdin_is_an_end_of_file(lab: Lab) -> None:
-    assert await shown_by(lab, "print(sys.stdin.read() == '')", stdin=Null()) == b"True\n"
+    assert await shown_by(lab, "print(sys.stdin.read() == '')", stdin=Given()) == b"True\n"
 
 
 async def test_all_bytes_pass_as_they_are(lab: Lab) -> None:

@@ -26,9 +26,9 @@ from occd.sqlite import open_database
 from occd.state import open_state
 
 TRANSACTIONS_MAX = 3
-TASKS_MAX = 7
-TURNS_MAX = 26
-"""All may fall and never rise. A quiet machine mostly takes 24 turns: what comes at once may be seen in two
+TASKS_MAX = 2
+TURNS_MAX = 16
+"""All may fall and never rise. A quiet machine mostly takes 14 turns: what comes at once may be seen in two
 turns of the loop, or in one."""
 
 HELLO = Request("python", files=(File("main.py", b'print("Hello, world!")'),))

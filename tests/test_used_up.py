@@ -1,7 +1,9 @@
 """What clients see of quotas. What states promise of them is in contract/test_quotas.py."""
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from hashlib import sha256
 from http.client import parse_headers
 from io import BytesIO
@@ -131,7 +133,7 @@ async def test_a_full_queue_and_a_broker_that_is_away_give_everything_back(
 ) -> None:
     async with edge(tmp_path, accounts(LIMITS | {"runs_per_minute": 3})) as found:
         caller = Caller(found)
-        monkeypatch.setattr(EmbeddedBroker, "publish", full)
+        monkeypatch.setattr(EmbeddedBroker, "publishing", full)
         for _ in range(10):
             status, problem, _ = await caller.submit()
             assert (status, problem["type"]) == (503, "queue-full")
@@ -144,7 +146,7 @@ async def test_a_full_queue_and_a_broker_that_is_away_give_everything_back(
         assert (await caller.left(), await caller.left("runs_per_minute")) == (4, 3)
 
 
-async def full(*_: object, **__: object) -> None:
+def full(*_: object, **__: object) -> None:
     raise QueueFull("submission_queue", 5)
 
 
@@ -263,18 +265,8 @@ async def test_without_accounts_nothing_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.trio
 async def test_invented_owners_share_the_quota_and_the_turn_of_their_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    turns: list[str | None] = []
-    publish = EmbeddedBroker.publish
-
-    async def noted(
-        self: EmbeddedBroker, queue: str, body: bytes, *, key: str, owner: str | None
-    ) -> None:
-        turns.append(owner)
-        await publish(self, queue, body, key=key, owner=owner)
-
-    monkeypatch.setattr(EmbeddedBroker, "publish", noted)
     async with edge(tmp_path, accounts({"unfinished": 3})) as found:
         statuses = [
             (await Caller(found, f"invented-secret-number-{at}").submit())[0] for at in range(5)
@@ -283,6 +275,8 @@ async def test_invented_owners_share_the_quota_and_the_turn_of_their_address(
         # There is no trusted proxy, so nobody believes this.
         assert (await Caller(found, None).submit(X_Forwarded_For="192.0.2.7"))[0] == 429
         assert (await Caller(found).submit())[0] == 202
+    with closing(sqlite3.connect(tmp_path / "occd.db")) as db:
+        turns = [owner for (owner,) in db.execute("SELECT owner FROM messages ORDER BY number")]
     assert turns == ["addr:127.0.0.1"] * 3 + ["key:moodle"]
 
 

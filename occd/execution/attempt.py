@@ -53,7 +53,7 @@ from occd.model import (
     Verdict,
     judge,
 )
-from occd.sandbox import Cell, Collected, Packed, Running, Sandbox, Traced, Tree
+from occd.sandbox import Cell, Collected, Feed, Given, Packed, Running, Sandbox, Traced, Tree
 from occd.state import State, Taken
 from occd.state.control import Cancel, Resize, Signal
 from occd.trace import STORED_MAX, Trace
@@ -62,6 +62,7 @@ from occd.trouble import Trouble
 log = structlog.get_logger()
 
 _RETRY_S = 0.5
+_MOMENT_S = 0.02
 _LINGER_S = 60.0
 _LEFT_S = 60.0
 """An interactive program ends when for so long nobody followed it or sent it anything."""
@@ -142,12 +143,13 @@ class Attempt:
         was damaged in state."""
         rest: Sequence[Event] = ()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._obey)
             if self._submission.interactive:
                 nursery.start_soon(self._typed.tell)
                 if not self._submission.detached:
                     nursery.start_soon(self._end_when_left)
-            nursery.start_soon(self._log.run, self._append)
+            if not keep_rest:
+                nursery.start_soon(self._log.run, self._append)
+            nursery.start_soon(self._attend, nursery, keep_rest)
             result = self._explained(await self._execute())
             result = replace(result, spent=Spent(self._steps.cpu_time, self._steps.logged))
             if keep_rest:
@@ -314,27 +316,31 @@ class Attempt:
     async def _format(self, cell: Cell) -> Done:
         program = self._program
         command = program.to_format(self._submission.limits)
-        async with feeding(program.source) as stdin:
-            return await self._steps.run(cell, RUN, command, stdin=stdin)
+        return await self._steps.run(cell, RUN, command, stdin=Given(program.source))
 
     async def _run_program(self, cell: Cell, tree: Tree | Packed | None) -> Done:
         submission = self._submission
-        typed = self._typed if submission.interactive else None
-        async with feeding(submission.stdin, typed) as stdin:
-            with self._signals.clone() as signals:
-                return await self._steps.run(
-                    cell,
-                    RUN,
-                    self._program.to_run(submission.args, submission.env, submission.limits),
-                    stdin=stdin,
-                    tty=self._window,
-                    signals=signals,
-                    tree=tree,
-                    interactive=submission.interactive,
-                    collect=self._collect,
-                    trace=submission.trace,
-                    started=self._runs,
-                )
+        if not submission.interactive:
+            return await self._run_with(Given(submission.stdin), cell, tree)
+        async with feeding(submission.stdin, self._typed) as stdin:
+            return await self._run_with(stdin, cell, tree)
+
+    async def _run_with(self, stdin: Feed | Given, cell: Cell, tree: Tree | Packed | None) -> Done:
+        submission = self._submission
+        with self._signals.clone() as signals:
+            return await self._steps.run(
+                cell,
+                RUN,
+                self._program.to_run(submission.args, submission.env, submission.limits),
+                stdin=stdin,
+                tty=self._window,
+                signals=signals,
+                tree=tree,
+                interactive=submission.interactive,
+                collect=self._collect,
+                trace=submission.trace,
+                started=self._runs,
+            )
 
     async def _judge(self, tests: Tests, cell: Cell, tree: Tree | Packed | None) -> Judgement:
         """Run the tests, as far as the time for all of them goes."""
@@ -350,6 +356,14 @@ class Attempt:
     async def _stop_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
         self._stop.set()
+
+    async def _attend(self, nursery: trio.Nursery, keep_rest: bool) -> None:
+        """Do what a short attempt that nobody follows does not need. Its log waits for its end."""
+        if keep_rest:
+            if not (self._submission.interactive or self._log.followed):
+                await trio.sleep(_MOMENT_S)
+            nursery.start_soon(self._log.run, self._append)
+        await self._obey()
 
     async def _obey(self) -> None:
         """Take the clients' controls as they come. None waits for the program to take an earlier one."""

@@ -17,12 +17,11 @@ from occd.execution.checked import Checked
 from occd.execution.compare import compare
 from occd.execution.compiling import Compiler
 from occd.execution.program import Program
-from occd.execution.stdin import feeding
 from occd.execution.steps import Steps
 from occd.judging import Judging, ProgramChecker, Test, TestVerdict
 from occd.languages import find, pick
 from occd.model import File, Limits, Step
-from occd.sandbox import Cell, Collect, Collected, Packed, Sandbox, Tree
+from occd.sandbox import Cell, Collect, Collected, Given, Packed, Sandbox, Tree
 
 _COMPILE = Step("compile", "checker")
 _LOG_BYTES = 64 * 1024
@@ -115,19 +114,18 @@ class Checkers:
         stop: trio.Event,
     ) -> Checked:
         call = protocols.call(checker, given, test.expected_stdout or b"", output)
-        async with feeding(call.stdin) as stdin:
-            done = await self._steps.run(
-                ready.cell,
-                Step("check", "checker", at),
-                ready.program.to_run(call.args, (), checker.limits),
-                stdin=stdin,
-                tree=ready.tree,
-                files=(*call.files, *_in_place(call.folder)),
-                log_max=0,
-                keep_stdout=True,
-                collect=_feedback(call),
-                stop=stop,
-            )
+        done = await self._steps.run(
+            ready.cell,
+            Step("check", "checker", at),
+            ready.program.to_run(call.args, (), checker.limits),
+            stdin=Given(call.stdin),
+            tree=ready.tree,
+            files=(*call.files, *_in_place(call.folder)),
+            log_max=0,
+            keep_stdout=True,
+            collect=_feedback(call),
+            stop=stop,
+        )
         return protocols.checked(
             checker.protocol,
             done.outcome,

@@ -57,6 +57,11 @@ class EventLog:
         self._appending = False
         self._over = trio.Event()
 
+    @property
+    def followed(self) -> bool:
+        """Whether somebody may wait for events now."""
+        return self._followed()
+
     def put(self, step: Step, event: Event) -> None:
         """Append an event after all output that came before it. No output of the step is under way: the event
         is the start or the end of the step, or comes after the end. The event waits a moment for others,

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ FREE_MIN = 64 * 2**20
 
 _LOCK = "lock"
 _NEW = ".part"
+_OURS = re.compile(r"[\w+.-]+-[0-9a-f]{32}(\.part)?")
 _FILES = "files"
 _TOLD = "told.json"
 _CHUNK = 2**20
@@ -66,9 +68,10 @@ class Parts:
             os.close(lock)
 
     def tidy(self, wanted: Container[str]) -> None:
-        """Remove what was not made to its end, and what nobody wants any more. Only with the lock."""
+        """Remove what was not made to its end, and what nobody wants any more. Only with the lock. What has a
+        name of another kind is not ours: the folder may be one that has something else, too."""
         for entry in self._folder.iterdir():
-            if entry.name != _LOCK and entry.name not in wanted:
+            if _OURS.fullmatch(entry.name) and entry.name not in wanted:
                 shutil.rmtree(entry)
 
     @property

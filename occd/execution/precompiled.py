@@ -98,6 +98,12 @@ class Precompiled:
             if (size := self._parts.size(name)) is not None:
                 await self._show(part, name, size)
 
+    async def look(self) -> tuple[list[Part], list[Part]]:
+        """The parts that are there, as far as their sizes tell, and those that are missing."""
+        wanted = await self._wanted()
+        there = [part for part, name in wanted.items() if self._parts.size(name) is not None]
+        return there, [part for part in wanted if part not in there]
+
     async def make(self, tell: Tell) -> None:
         """Show the parts that are there, and make the others, one after the other. Raises OSError when the
         folder cannot be used."""

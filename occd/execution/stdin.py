@@ -6,17 +6,14 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from occd.execution.typed import Typed
-from occd.sandbox import Feed, Null
+from occd.sandbox import Feed
 
 _PIECE = 64 * 1024
 
 
 @asynccontextmanager
-async def feeding(stdin: bytes, typed: Typed | None = None) -> AsyncIterator[Feed | Null]:
+async def feeding(stdin: bytes, typed: Typed) -> AsyncIterator[Feed]:
     """Feed `stdin` to a program that runs within the context, and then what is typed."""
-    if not stdin and typed is None:
-        yield Null()
-        return
     send, receive = trio.open_memory_channel[bytes](0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_feed, send, stdin, typed)
@@ -24,10 +21,9 @@ async def feeding(stdin: bytes, typed: Typed | None = None) -> AsyncIterator[Fee
         nursery.cancel_scope.cancel()
 
 
-async def _feed(send: trio.MemorySendChannel[bytes], stdin: bytes, typed: Typed | None) -> None:
+async def _feed(send: trio.MemorySendChannel[bytes], stdin: bytes, typed: Typed) -> None:
     with suppress(trio.BrokenResourceError):  # the program reads no more
         async with send:
             for at in range(0, len(stdin), _PIECE):
                 await send.send(stdin[at : at + _PIECE])
-            if typed:
-                await typed.feed(send)
+            await typed.feed(send)

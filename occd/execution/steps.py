@@ -16,8 +16,8 @@ from occd.sandbox import (
     Collect,
     Collected,
     Feed,
+    Given,
     Idle,
-    Null,
     Packed,
     Run,
     Running,
@@ -26,7 +26,7 @@ from occd.sandbox import (
     Tree,
 )
 
-_NOTHING = Null()
+_NOTHING = Given()
 _LONGEST = 3
 """So much longer than its idle time a program may go on that writes or computes, but gets no input."""
 
@@ -84,7 +84,7 @@ class Steps:
         step: Step,
         command: Command,
         *,
-        stdin: Feed | Null = _NOTHING,
+        stdin: Feed | Given = _NOTHING,
         tty: Terminal | None = None,
         signals: trio.MemoryReceiveChannel[int] | None = None,
         tree: Tree | Packed | None = None,
@@ -128,6 +128,7 @@ class Steps:
                 idle=idle_time(limits),
                 keep=keep_tree,
                 collect=collect,
+                followed=interactive or self._log.followed,
                 trace=trace,
             ),
             task_status=When(begun),

@@ -18,11 +18,10 @@ from occd.execution.checked import Checked
 from occd.execution.checkers import Checkers
 from occd.execution.eventlog import EventLog
 from occd.execution.program import Program
-from occd.execution.stdin import feeding
 from occd.execution.steps import Steps
 from occd.judging import Judging, TestVerdict
 from occd.model import GroupScore, Judgement, Outcome, Step, Submission
-from occd.sandbox import Cell, Packed, Tree
+from occd.sandbox import Cell, Given, Packed, Tree
 
 LOG_BYTES = 64 * 1024
 SHORT_LOG_BYTES = 4 * 1024
@@ -144,18 +143,17 @@ class Tests:
             (*self._submission.args, *test.args), self._submission.env, limits
         )
         given = self._submission.stdin if test.stdin is None else test.stdin
-        async with feeding(given) as stdin:
-            done = await self._steps.run(
-                cell,
-                Step("run", test=at),
-                command,
-                stdin=stdin,
-                tree=tree,
-                files=test.files,
-                log_max=LOG_BYTES if self._steps.logged < LOGGED_MAX else SHORT_LOG_BYTES,
-                keep_stdout=True,
-                stop=stop,
-            )
+        done = await self._steps.run(
+            cell,
+            Step("run", test=at),
+            command,
+            stdin=Given(given),
+            tree=tree,
+            files=test.files,
+            log_max=LOG_BYTES if self._steps.logged < LOGGED_MAX else SHORT_LOG_BYTES,
+            keep_stdout=True,
+            stop=stop,
+        )
         if stop.is_set():
             return done.outcome, _NOT_RUN
         if verdict := verdicts.of_run(done.outcome):

@@ -164,6 +164,7 @@ class Execute:
             accepts=frozenset(self._accepts()),
             load=self._load(),
             holds=self._sandbox.holds,
+            warm=tuple(sorted({*self._precompiled.languages, *self._sandbox.templates})),
         )
 
     def _accepts(self) -> Iterator[str]:

@@ -38,8 +38,11 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
-class Null:
-    """An empty stdin: end of file from the start."""
+class Given:
+    """Stdin that is known before the program starts, as `Feed` gives it. Without data it is end of file from
+    the start."""
+
+    data: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ class Run:
     limits: Limits
     stdout: Sink
     stderr: Sink
-    stdin: Feed | Null = Null()
+    stdin: Feed | Given = Given()
     tty: Terminal | None = None
     """The program runs at a terminal with this window. Stdin, stdout and stderr are the terminal, which is
     the controlling terminal of the program's session. Everything that the terminal shows goes to `stdout`,
@@ -152,6 +155,9 @@ class Run:
     keep: bool = False
     """Whether the box is kept as a tree when the program has ended, however it ended."""
     collect: Collect | None = None
+    followed: bool = True
+    """Whether somebody may wait for what the program writes. Else the sandbox may tell it, take signals and
+    notice `stop` some milliseconds later."""
     trace: bool = False
     """Whether the program's system calls are listed. The tracer's time, memory and CPU time count as the
     program's."""
@@ -297,6 +303,11 @@ class Sandbox(Protocol):
     def identity(self, installed: Installed) -> str:
         """Changes when the files change that programs of this version see, or the processor does, and differs
         between kinds of sandboxes."""
+
+    @property
+    def templates(self) -> Sequence[str]:
+        """The languages of which a program was a copy of an interpreter that had started already, and the
+        next one may be."""
 
     @property
     def shows(self) -> Shows | None:

@@ -241,6 +241,8 @@ class _Docker:
         wall = self._walls[installed.root]
         return f"docker {wall.runtime} {wall.image} {identity.of_machine()}"
 
+    templates = ()
+
     @property
     def shows(self) -> None:
         """The folders of this machine may not be the engine's."""

@@ -1,7 +1,7 @@
 """`occd doctor`: what isolation this machine gives, and how to mend what is missing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,7 +13,7 @@ from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
 from occd.images import found, status
 from occd.levels import in_words, without_in_words
-from occd.sandbox import Tell, check_sandbox_settings, kernel, open_sandbox, unheard
+from occd.sandbox import Sandbox, Tell, check_sandbox_settings, kernel, open_sandbox, unheard
 from occd.sandbox.cgroup import find_cgroups, obstacle
 
 _ASK_S = 10.0
@@ -36,8 +36,11 @@ class Finding:
         return self.grade is not Grade.BAD
 
 
-async def examine(config: Config, tell: Tell = unheard) -> list[Finding]:
-    """Look at each thing that a jail needs, then run a job."""
+Look = Callable[[Config, Sandbox], Awaitable[list[Finding]]]
+
+
+async def examine(config: Config, tell: Tell = unheard, *looks: Look) -> list[Finding]:
+    """Look at each thing that a jail needs, then run a job, and then look at what else there is."""
     findings = []
     tell("looking at this machine and its images")
     if config.sandbox.kind == "nsjail":
@@ -60,6 +63,8 @@ async def examine(config: Config, tell: Tell = unheard) -> list[Finding]:
             )
             for root, why in sandbox.untraced.items() if config.sandbox.trace else ():
                 findings.append(Finding(Grade.WEAK, f"no trace{root and f' in {root}'}: {why}"))
+            for look in looks:
+                findings += await look(config, sandbox)
     except SandboxUnavailable as error:
         findings += [Finding(Grade.BAD, each.message, _trial_remedy(each)) for each in error.each]
     except ConfigError as error:  # or what is required does not hold

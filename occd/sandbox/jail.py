@@ -14,7 +14,7 @@ import trio
 
 from occd.errors import SandboxFailed
 from occd.model import Outcome, Stream
-from occd.sandbox import TRACE_BYTES, Run, Running, Traced
+from occd.sandbox import TRACE_BYTES, Feed, Given, Run, Running, Traced
 from occd.sandbox.group import Group, Usage
 from occd.sandbox.init import End, encode_go
 from occd.sandbox.jailer import Ready
@@ -46,7 +46,10 @@ async def run_in_jail(
         with ExitStack() as theirs:
             files: list[int] = []
             if run.tty is None:
-                stdin, stdout, stderr, files = _pipes(uid, ours, theirs)
+                our_stdin, stdout, stderr, files = _pipes(uid, ours, theirs)
+                stdin, rest = _stdin(run.stdin, our_stdin)
+                ours.push_async_callback(stdin.aclose)
+                run = replace(run, stdin=rest)
                 streams = {"stdout": stdout, "stderr": stderr}
             groups = theirs.enter_context(group.joinable(whole=whole)) if group else []
             cpu_time = [theirs.enter_context(group.cpu_time_file())] if group else []
@@ -70,7 +73,7 @@ async def run_in_jail(
             window = Window(terminal)
             stdin, streams = Keyboard(terminal, window), {"stdout": terminal}
         started = _Started(launcher, group, stdin, streams, window)
-        outcome = await supervise(run, started, task_status)
+        outcome = await supervise(run, started, task_status, unwatched=not run.followed)
         if group:  # which does not count what a template's copy began with
             outcome = replace(outcome, memory=outcome.memory + launcher.jail.resident)
         launcher.close_terminal()
@@ -126,11 +129,35 @@ class _Started:
         return self._group.usage() if self._group else None
 
 
-def _pipes(
-    uid: int, ours: AsyncExitStack, theirs: ExitStack
-) -> tuple[trio.lowlevel.FdStream, int, int, list[int]]:
+class _Closed(trio.abc.SendStream):
+    """Stdin that has ended already."""
+
+    async def send_all(self, data: object) -> None:
+        raise trio.ClosedResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise trio.ClosedResourceError
+
+    async def aclose(self) -> None:
+        pass
+
+
+def _stdin(stdin: Feed | Given, pipe: int) -> tuple[trio.abc.SendStream, Feed | Given]:
+    """The program's stdin, and what of it is still to be sent: what the pipe takes is sent before the program
+    starts, which costs no task."""
+    os.set_blocking(pipe, False)
+    if isinstance(stdin, Given):
+        sent = os.write(pipe, stdin.data) if stdin.data else 0
+        stdin = Given(stdin.data[sent:])
+        if not stdin.data:
+            os.close(pipe)
+            return _Closed(), stdin
+    return trio.lowlevel.FdStream(pipe), stdin
+
+
+def _pipes(uid: int, ours: AsyncExitStack, theirs: ExitStack) -> tuple[int, int, int, list[int]]:
     """Our ends of the program's stdin, stdout and stderr, and the program's ends. Two stacks close them:
-    one our ends, the other the program's."""
+    one our ends of the output, the other the program's."""
 
     def pipe(*, written_by_us: bool) -> tuple[int, int]:
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -142,9 +169,7 @@ def _pipes(
         os.fchown(their, uid, uid)  # so that /dev/stdin and the like can be opened
         return our, their
 
-    our_stdin, stdin = pipe(written_by_us=True)
-    stream = trio.lowlevel.FdStream(our_stdin)
-    ours.push_async_callback(stream.aclose)
     our_stdout, stdout = pipe(written_by_us=False)
     our_stderr, stderr = pipe(written_by_us=False)
-    return stream, our_stdout, our_stderr, [stdin, stdout, stderr]
+    our_stdin, stdin = pipe(written_by_us=True)
+    return our_stdin, our_stdout, our_stderr, [stdin, stdout, stderr]

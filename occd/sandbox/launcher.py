@@ -17,7 +17,6 @@ import os
 import signal
 import socket
 import struct
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
@@ -123,8 +122,8 @@ class Launcher:
             os.set_blocking(self._log, False)
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             theirs.callback(os.close, null)
-            self._socket = control
-            self._control = trio.socket.from_stdlib_socket(control)
+            control.setblocking(False)
+            self._control = control
             self._waits = waits
             self._said = b""
             self._jail: Jail | None = None
@@ -163,7 +162,7 @@ class Launcher:
     @property
     def has_news(self) -> bool:
         """Whether `ready` need not wait: a jail stands, or nsjail has ended."""
-        return self._stands or readable(self._socket.fileno())
+        return self._stands or readable(self._control.fileno())
 
     @property
     def lives(self) -> bool:
@@ -186,9 +185,12 @@ class Launcher:
     async def go(self, message: bytes, files: Sequence[int]) -> None:
         """Give the jail that stands ready its job, with the open files that init expects."""
         self._stands = False
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
         try:
-            await self._control.sendmsg([message], rights)
+            while True:
+                with suppress(BlockingIOError):
+                    socket.send_fds(self._control, [message], files)
+                    return
+                await trio.lowlevel.wait_writable(self._control)
         except OSError as error:
             raise SandboxFailed(
                 f"the jail ended before its program started: {error}{self.said()}"
@@ -234,6 +236,7 @@ class Launcher:
             again, self._patience_s = self._patience_s == _AGAIN_S, _AGAIN_S
             if not await self._gone(_AGAIN_S if again else _DEATH_S):
                 raise SandboxFailed(f"nsjail or its jail does not end{self.said()}")
+        trio.lowlevel.notify_closing(self._control)
         self._control.close()
         if self._jail:
             self._jail.close()
@@ -262,13 +265,21 @@ class Launcher:
                 said = said[-_KEPT:].partition(b"\n")[2]  # whole lines
             self._said = said
 
+    async def _message(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        """The next message. One that has come already costs no turn of Trio's loop."""
+        while True:
+            with suppress(BlockingIOError):
+                data, ancillary, _, _ = self._control.recvmsg(
+                    MESSAGE_MAX,
+                    socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(_FILE.size),
+                    socket.MSG_CMSG_CLOEXEC,
+                )
+                return data, ancillary
+            await trio.lowlevel.wait_readable(self._control)
+
     async def _receive(self) -> Hello | Found | Master | Answer | End | None:
         try:
-            data, ancillary, _, _ = await self._control.recvmsg(
-                MESSAGE_MAX,
-                socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(_FILE.size),
-                socket.MSG_CMSG_CLOEXEC,
-            )
+            data, ancillary = await self._message()
         except ConnectionResetError:  # end of file, with unread bytes of ours
             data, ancillary = b"", []
         self._read_log()
@@ -280,7 +291,7 @@ class Launcher:
                 self._jail.close()
                 self._jail = None
             pid = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
-            self._jail = Jail(message, pid, self._socket)
+            self._jail = Jail(message, pid, self._control)
             self._stands = True
         elif isinstance(message, Found):
             self.found = message

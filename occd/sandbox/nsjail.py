@@ -314,6 +314,15 @@ class _Nsjail:
         return f"nsjail {identity.of_machine()} {files}"
 
     @property
+    def templates(self) -> Sequence[str]:
+        serving = self._host.templates.serving
+        return [
+            id
+            for id, versions in self.available.items()
+            if self.languages[id].warm and any(each.binary in serving for each in versions)
+        ]
+
+    @property
     def shows(self) -> Shows:
         return self
 

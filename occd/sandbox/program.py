@@ -22,7 +22,7 @@ import trio
 from occd.errors import SandboxFailed
 from occd.inputs import Limits, Terminal
 from occd.model import LimitName, Outcome, Stream
-from occd.sandbox import Feed, Idle, Run, Running, Sink
+from occd.sandbox import Feed, Given, Idle, Run, Running, Sink
 from occd.sandbox.files import Clerk
 from occd.sandbox.group import Usage
 from occd.sandbox.init import (
@@ -41,7 +41,11 @@ _ANSWER_S = 2.0
 _OVERDUE_S = 15.0
 """init ends its program at the wall time. We give init up after this additional time."""
 
+_MOMENT_S = 0.02
+"""So long a program is left to itself that nobody follows. A short one has ended by then."""
+
 _END_TIMEOUT_S = 10.0
+_PIECE = 2**16
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 _ENV_AT_TERMINAL = {"TERM": "xterm-256color"}
 
@@ -101,8 +105,11 @@ def environment(run: Run) -> list[str]:
     return [f"{name}={value}" for name, value in (base | dict(run.env)).items()]
 
 
-async def supervise(run: Run, started: Started, task_status: trio.TaskStatus[Running]) -> Outcome:
-    """Have the program run to its end. After the return no process of the program is left.
+async def supervise(
+    run: Run, started: Started, task_status: trio.TaskStatus[Running], *, unwatched: bool = False
+) -> Outcome:
+    """Have the program run to its end. After the return no process of the program is left. `unwatched`: for a
+    moment nothing is done but to wait for the end, which saves a short program tasks and wake-ups.
 
     Raises SandboxFailed when the program could not be started or does not end.
     """
@@ -115,31 +122,16 @@ async def supervise(run: Run, started: Started, task_status: trio.TaskStatus[Run
     if not run.tty:
         sinks["stderr"] = run.stderr
     output = Output(sinks, ending.ask, program.wrote)
-    failed: SandboxFailed | None = None
-    async with trio.open_nursery() as watchers:
-        started.read(output, watchers)
-        if isinstance(run.stdin, Feed):
-            watchers.start_soon(_feed, run.stdin, started.stdin, program)
-        else:
-            await started.stdin.aclose()
-        if started.window:
-            watchers.start_soon(started.window.run)
-        if run.signals:
-            watchers.start_soon(_forward, run.signals, init)
-        watchers.start_soon(ending.stopped, run.stop)
-        task_status.started(program)
-        try:
-            end = await ending.wait(output)
-        except SandboxFailed as error:
-            failed = error  # raised below: the nursery would wrap it
-        except trio.Cancelled:
-            init.kill()  # `window` may wait for the program
-            raise
-        wall_time = time.monotonic() - began
+    fed = run.stdin != Given()
+    if not fed:
+        await started.stdin.aclose()
+    task_status.started(program)
+    try:
+        if fed or not unwatched or not await ending.comes_soon(output):
+            await _watch(run, started, program, ending, output)
+    finally:
         clerk.over()
-        watchers.cancel_scope.cancel()
-    if failed:
-        raise failed
+    end, wall_time = ending.end, time.monotonic() - began
     started.drain(output)
     usage = started.usage()
     if end is None:
@@ -147,6 +139,32 @@ async def supervise(run: Run, started: Started, task_status: trio.TaskStatus[Run
         cpu_time = usage.cpu_time if usage else most_cpu_time(run.limits, wall_time)
         end = End(signal.SIGKILL, limit, True, wall_time, cpu_time, peak=0)
     return _outcome(run, end, usage, output, asked=ending.asked)
+
+
+async def _watch(
+    run: Run, started: Started, program: "_Program", ending: "_Ending", output: Output
+) -> None:
+    """Feed the program and read it until its end."""
+    failed: SandboxFailed | None = None
+    async with trio.open_nursery() as watchers:
+        started.read(output, watchers)
+        if run.stdin != Given():
+            watchers.start_soon(_feed, run.stdin, started.stdin, program)
+        if started.window:
+            watchers.start_soon(started.window.run)
+        if run.signals:
+            watchers.start_soon(_forward, run.signals, started.init)
+        watchers.start_soon(ending.stopped, run.stop)
+        try:
+            await ending.wait(output)
+        except SandboxFailed as error:
+            failed = error  # raised below: the nursery would wrap it
+        except trio.Cancelled:
+            started.init.kill()  # `window` may wait for the program
+            raise
+        watchers.cancel_scope.cancel()
+    if failed:
+        raise failed
 
 
 def most_cpu_time(limits: Limits, wall_time: float) -> float:
@@ -160,11 +178,16 @@ async def _forward(signals: trio.MemoryReceiveChannel[int], init: Init) -> None:
         init.send(encode_signal(number))
 
 
-async def _feed(feed: Feed, stdin: trio.abc.SendStream, program: "_Program") -> None:
+async def _feed(feed: Feed | Given, stdin: trio.abc.SendStream, program: "_Program") -> None:
     with suppress(trio.BrokenResourceError):  # the program need not read its stdin
-        async for chunk in feed.chunks:
-            await stdin.send_all(chunk)
-            program.heard()
+        if isinstance(feed, Given):
+            for at in range(0, len(feed.data), _PIECE):
+                await stdin.send_all(feed.data[at : at + _PIECE])
+                program.heard()
+        else:
+            async for chunk in feed.chunks:
+                await stdin.send_all(chunk)
+                program.heard()
         await stdin.aclose()
 
 
@@ -212,6 +235,8 @@ class _Ending:
         self._started = started
         self._clerk = clerk
         self.asked = False
+        self.end: End | None = None
+        """None also for an init that did not answer us."""
         self._gone = False
         self._patience = trio.CancelScope()
         self.expect(wall_time)
@@ -233,19 +258,32 @@ class _Ending:
         await stop.wait()
         self.ask()
 
-    async def wait(self, output: Output) -> End | None:
-        """Wait for the end, as `Started.end` and `Started.unreported` tell it. None only for an init that did
-        not answer us."""
+    async def comes_soon(self, output: Output) -> bool:
+        """Wait a moment for the end. Whether it has come."""
+        try:
+            with trio.move_on_after(_MOMENT_S) as moment:
+                self.end = await self._started.end(output, self._clerk.answer)
+        except trio.Cancelled:
+            self._started.init.kill()
+            raise
+        if moment.cancelled_caught:
+            return False
+        self.end = self.end or await self._started.unreported()
+        return True
+
+    async def wait(self, output: Output) -> None:
+        """Wait for the end, as `Started.end` and `Started.unreported` tell it."""
         with self._patience:
-            end = await self._started.end(output, self._clerk.answer)
-            if end is None:
+            self.end = await self._started.end(output, self._clerk.answer)
+            if self.end is None:
                 self.expect(None)  # it is gone, and so not late
                 self._gone = True
-                end = await self._started.unreported()
-            return end
+                self.end = await self._started.unreported()
+            return
         self._started.init.kill()
         with trio.move_on_after(_END_TIMEOUT_S):
-            return await self._started.end(output, self._clerk.answer)
+            self.end = await self._started.end(output, self._clerk.answer)
+            return
         raise SandboxFailed(
             f"a jail does not end although its init was killed{self._started.said()}"
         )

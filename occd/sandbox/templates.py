@@ -177,6 +177,11 @@ class Templates:
         self._kept.pop((holder, template), None)
         self._changed()
 
+    @property
+    def serving(self) -> set[str]:
+        """The interpreters of which a template is there, and one has served."""
+        return {kept.argv[0] for _, kept in self._kept if kept.kind in self._sizes}
+
     def reduce(self) -> None:
         """Have the bound kept, soon."""
         if self.bytes > self._bytes_max:

@@ -152,6 +152,9 @@ class Node:
     """Of an execute node. None: the node runs no programs, or its version does not tell."""
     holds: tuple[str, ...] | None = None
     """The properties of its sandbox (`levels.py`; other versions may know more). None: as for `load`."""
+    warm: tuple[str, ...] = ()
+    """The languages of which it has something that programs then find made: precompiled parts, or a template.
+    Told with `holds`."""
 
     def __post_init__(self) -> None:
         for versions in self.languages.values():
@@ -494,6 +497,7 @@ def merged(told: Iterable[Node]) -> list[Node]:
                 accepts=other.accepts if each.accepts is None else each.accepts,
                 load=each.load or other.load,
                 holds=other.holds if each.holds is None else each.holds,
+                warm=each.warm or other.warm,
             )
         )
     return [found[name] for name in sorted(found)]

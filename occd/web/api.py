@@ -1,7 +1,7 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -43,6 +43,8 @@ from occd.web.submission import parse_submission
 
 OUTPUT_BYTES = 2**14
 """More output than that is read from the log while it is sent: as JSON it may take six times as much."""
+
+_MOMENT_S = 0.1
 
 WITH_OUTPUT = frozenset({"compile", "run"})
 """The fields that need the output."""
@@ -176,16 +178,44 @@ async def submit_parsed(
         return await service.submit(wanted, principal, key=key, digest=digest)
 
 
-async def settled(service: SubmitService, stopping: trio.Event, id: str, wait: float) -> Record:
-    """The submission as it is when it has finished, the time is up, or the server stops."""
+class Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def settled(
+    service: SubmitService,
+    stopping: trio.Event,
+    id: str,
+    wait: float,
+    left: Callable[[], Awaitable[None]] | None = None,
+) -> Record:
+    """The submission as it is when it has finished, the time is up, or the server stops. `left` returns when
+    the client has left: then this raises Gone. A short program has ended before either is looked for."""
     record: Record | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
-        nursery.cancel_scope.deadline = trio.current_time() + wait
-        # For `get` to say, outside of a nursery, which would wrap it.
-        with suppress(UnknownSubmission, Unreadable):
+    gone = False
+    with suppress(UnknownSubmission, Unreadable):  # for `get` to say
+        with trio.move_on_after(min(wait, _MOMENT_S)):
             record = await service.settled(id, OUTPUT_BYTES)
-        nursery.cancel_scope.cancel()
+
+    async def leave(scope: trio.CancelScope) -> None:
+        nonlocal gone
+        assert left
+        await left()
+        gone = True
+        scope.cancel()
+
+    if record is None and wait > _MOMENT_S:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_when, stopping, nursery.cancel_scope)
+            if left:
+                nursery.start_soon(leave, nursery.cancel_scope)
+            nursery.cancel_scope.deadline = trio.current_time() + wait - _MOMENT_S
+            # Outside of a nursery, which would wrap what `get` raises.
+            with suppress(UnknownSubmission, Unreadable):
+                record = await service.settled(id, OUTPUT_BYTES)
+            nursery.cancel_scope.cancel()
+    if gone:
+        raise Gone
     return record or await service.get(id, OUTPUT_BYTES)
 
 

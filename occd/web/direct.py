@@ -9,13 +9,13 @@ compares their answers.
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import structlog
 import trio
-from quart import Response
+from structlog.contextvars import unbind_contextvars
 from werkzeug.datastructures import Headers
 
 from occd.config import Config
@@ -25,6 +25,7 @@ from occd.principal import Principal
 from occd.web import SubmitService
 from occd.web.access import Access, peer_of, refuse_key_in_address
 from occd.web.api import (
+    Gone,
     address_of,
     checked_key,
     long_answer,
@@ -43,6 +44,7 @@ from occd.web.pages import ALWAYS, UNLESS
 from occd.web.problems import internal_problem, problem_answered
 from occd.web.quotas import headers_of
 from occd.web.schema import is_long, whole_json
+from occd.web.whole import Answer, Left
 
 log = structlog.get_logger()
 
@@ -53,14 +55,6 @@ _OTHERWISE = frozenset({b"cookie", b"transfer-encoding", b"expect", b"upgrade"})
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _Answer:
-    status: int
-    body: str | Response
-    """The latter for an answer that is long, or an error."""
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Direct:
@@ -88,24 +82,53 @@ class Direct:
         return length.isdigit() and int(length) <= SLICE
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer a request that came by h11 and hypercorn."""
+        body = await _body(receive)
+        if body is None:
+            return
+        left = partial(_until_gone, receive)
+        answer = await self.answer(scope, body, left)
+        if answer is None:
+            return
+        encoded = [
+            (name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+        async with trio.open_nursery() as nursery, answer.pieces() as pieces:
+            nursery.start_soon(_cancel_when, left, nursery.cancel_scope)
+            async for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            nursery.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def answer(self, scope: Any, body: bytes, left: Left) -> Answer | None:
+        """The answer to a request that `takes` takes. None: the client has left, as `left` tells."""
         began_at = trio.current_time()
         headers = Headers(
             [(name.decode("latin1"), value.decode("latin1")) for name, value in scope["headers"]]
         )
+        unbind_contextvars("traceparent")  # of an earlier request on this connection
         id = bind(headers)
-        body = await _body(receive)
-        if body is None:
-            return
-        answer: _Answer | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-            answer = await self._answered(scope, headers, body)
-            await self._send(answer, id, began_at, send)
-            nursery.cancel_scope.cancel()
-
-    async def _answered(self, scope: Any, headers: Headers, body: bytes) -> _Answer:
         try:
-            return await self._answer(scope, headers, body)
+            answer = await self._answered(scope, headers, body, left)
+        except Gone:
+            return None
+        log.debug("answered", route=ROUTE, status=answer.status)
+        count_request(ROUTE, "POST", answer.status, began_at)
+        found = {"x-request-id": id, **ALWAYS, **UNLESS, **answer.headers}
+        if isinstance(answer.body, bytes):
+            found["content-type"] = "application/json"
+            found["content-length"] = str(len(answer.body))
+        else:
+            found |= answer.body.headers.items()
+        answer.headers = {name.lower(): value for name, value in found.items()}
+        return answer
+
+    async def _answered(self, scope: Any, headers: Headers, body: bytes, left: Left) -> Answer:
+        try:
+            return await self._answer(scope, headers, body, left)
+        except Gone:
+            raise
         except Exception as error:  # perhaps a group
             ours = next((each for each in leaves(error) if isinstance(each, OccdError)), None)
             if ours:
@@ -113,9 +136,9 @@ class Direct:
             else:
                 log.error("a request failed", exc_info=error)
                 problem = internal_problem()
-        return _Answer(problem.status, problem.response())
+        return Answer(problem.status, problem.response())
 
-    async def _answer(self, scope: Any, headers: Headers, body: bytes) -> _Answer:
+    async def _answer(self, scope: Any, headers: Headers, body: bytes, left: Left) -> Answer:
         if self._config.accounts:
             refuse_key_in_address(scope)
         self._hosts.check(headers, ROUTE)
@@ -130,7 +153,7 @@ class Direct:
         held.release_request()
         record = accepted.record
         if record.status != "finished" and wait:
-            record = await settled(self._service, self._stopping, record.id, wait)
+            record = await settled(self._service, self._stopping, record.id, wait, left)
             await self._access.refuse_ended(caller)
         answer = self._shown(record, held)
         answer.headers["location"] = address_of(record.id)
@@ -149,35 +172,12 @@ class Direct:
         await self._access.refuse_ended(caller)
         return await submit_parsed(self._service, value, digest, caller, key, held)
 
-    def _shown(self, record: Record, held: Held) -> _Answer:
+    def _shown(self, record: Record, held: Held) -> Answer:
         status = 200 if record.status == "finished" else 202
         value = whole_json(record)
         if is_long(value):
-            return _Answer(status, long_answer(self._service, record, value, status, held))
-        return _Answer(status, dump(value))
-
-    async def _send(self, answer: _Answer, id: str, began_at: float, send: Send) -> None:
-        body = answer.body
-        headers = {"x-request-id": id, **ALWAYS, **UNLESS, **answer.headers}
-        if isinstance(body, str):
-            data = body.encode()
-            headers["content-type"] = "application/json"
-            headers["content-length"] = str(len(data))
-        else:
-            headers |= {name.lower(): value for name, value in body.headers.items()}
-        log.debug("answered", route=ROUTE, status=answer.status)
-        count_request(ROUTE, "POST", answer.status, began_at)
-        encoded = [
-            (name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        if isinstance(body, str):
-            await send({"type": "http.response.body", "body": data, "more_body": False})
-            return
-        async with body.response as pieces:
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return Answer(status, long_answer(self._service, record, value, status, held))
+        return Answer(status, dump(value).encode())
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -192,7 +192,11 @@ async def _body(receive: Receive) -> bytes | None:
             return bytes(found)
 
 
-async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:
+async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _cancel_when(left: Left, scope: trio.CancelScope) -> None:
+    await left()
     scope.cancel()

@@ -5,10 +5,12 @@ can wait for ever. It drives the protocols of `protocol.py`. `server.py` opens w
 the place that contains each.
 """
 
+import os
 import socket
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import h11
 import trio
@@ -18,10 +20,12 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 from wsproto.frame_protocol import CloseReason
 
+from occd.errors import OverBudget
 from occd.web.budget import HELD, Budget, Held
 from occd.web.http11 import EdgeLimits, LimitedH11
 from occd.web.messages import WebSocket
 from occd.web.protocol import LOOK_S, Apps, EdgeConfig, Protocol
+from occd.web.whole import Direct, Head, chunk, head_of_answer, read_head
 
 HALF_CLOSED = "occd.half_closed"
 """The name, among the extensions of the application's scope, of an event that is set when the client sends no
@@ -32,6 +36,7 @@ SHORT_S = 10.0
 LINGER_S = 2.0  # for a client to read our last bytes and close
 LEAVE_S = 10.0  # for a handler to end when its client has gone
 TCP_ESTABLISHED, TCP_CLOSE_WAIT = 1, 8
+_THERE = (TCP_ESTABLISHED, TCP_CLOSE_WAIT)
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -56,7 +61,9 @@ class ClientConnection:
         stream: trio.SocketStream,
         budget: Budget,
         complain: Callable[[str], None],
+        direct: Direct | None,
     ) -> None:
+        """`direct` answers requests of the usual form that come whole."""
         self._app = app
         self._config = config
         self._context = context
@@ -66,6 +73,9 @@ class ClientConnection:
         self._reading = trio.CancelScope()
         self._answering = trio.CancelScope()
         self._complain = complain
+        self._direct = direct
+        self._answers = False
+        """Whether `direct` answers one now."""
         self._held = Held(budget, peer_address(stream), self.cut_off, limits.client_of)
         self._h11 = LimitedH11(limits, self._reading, self._held)
         self._send_lock = trio.Lock()
@@ -82,7 +92,8 @@ class ClientConnection:
     @property
     def spare(self) -> bool:
         """Whether nobody waits for an answer here, or has waited for longer than a short answer takes."""
-        return not self._protocol.answering or trio.current_time() - self._opened_at > SHORT_S
+        answering = self._answers or self._protocol.answering
+        return not answering or trio.current_time() - self._opened_at > SHORT_S
 
     def hang_up(self) -> None:
         """Stop reading, tell the application that the client is gone, and close."""
@@ -151,9 +162,73 @@ class ClientConnection:
 
     async def _read_once(self) -> bool:
         """False at the client's end. A function of its own frees the bytes before the next read waits."""
-        data = await self._stream.receive_some(RECEIVE_BYTES)
-        await self._protocol.handle(RawData(bytes(data)))
+        came = [bytes(await self._stream.receive_some(RECEIVE_BYTES))]
+        head = read_head(came[0], self._limits) if self._direct and self.idle else None
+        if self._direct and head and await self._read_whole(self._direct, head, came):
+            return True
+        data = came.pop()
+        await self._protocol.handle(RawData(data))
         return bool(data)
+
+    async def _read_whole(self, direct: Direct, head: Head, came: list[bytes]) -> bool:
+        """Answer a request without h11, if it is one for `direct`, whose first bytes came. Otherwise `came`
+        has all that has come of it."""
+        scope = head.scope(self._protocol.client, {HELD: self._held})
+        if len(came[0]) > head.end or not direct.takes(scope):
+            return False
+        self._held.begin_request(head.headers)
+        try:
+            self._held.hold_for_request(head.size + 2 * head.length)
+        except OverBudget:
+            return False
+        with self._h11.passed_by():
+            while len(came[0]) < head.end:
+                more = await self._stream.receive_some(RECEIVE_BYTES)
+                came[0] += more
+                if not more or len(came[0]) > head.end:
+                    return False
+            self._h11.unclock()
+            self._answers = True
+            await self._answer(direct, scope, head, came.pop()[head.size :])
+            self._answers = False
+        return True
+
+    async def _answer(self, direct: Direct, scope: Any, head: Head, body: bytes) -> None:
+        answer = await direct.answer(scope, body, self._left)
+        del body
+        closes = head.closes or self._context.terminated.is_set()
+        if answer is None:
+            self.hang_up()
+            return
+        chunked = "content-length" not in answer.headers
+        wire = head_of_answer(answer.status, answer.headers, chunked=chunked, closes=closes)
+        async with answer.pieces() as pieces:
+            async for piece in pieces:
+                if piece:
+                    await self._send_now(wire + (chunk(piece) if chunked else piece))
+                    wire = b""
+        await self._send_now(wire + (chunk(b"") if chunked else b""))
+        if closes:
+            self.hang_up()
+
+    async def _send_now(self, data: bytes) -> None:
+        """Send without a turn of Trio's loop, as far as the kernel has room. Nobody else sends meanwhile."""
+        sent = 0
+        with suppress(OSError):  # told by the next send, or by what comes after
+            sent = os.write(self._stream.socket.fileno(), data)
+        if sent < len(data):
+            await self._send(RawData(data[sent:]))
+
+    async def _left(self) -> None:
+        """Return when the client has left, while nobody reads. A client that sends no more may still wait for
+        its answer, and one that has sent more is looked for now and then."""
+        sock = self._stream.socket
+        with suppress(OSError, trio.ClosedResourceError):
+            await trio.lowlevel.wait_readable(sock)
+            if not await sock.recv(1, socket.MSG_PEEK):
+                await self._send_now(b"HTTP/1.1 100 \r\n\r\n")  # as `Protocol.probe`
+            while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _THERE:  # noqa: ASYNC110  (the kernel tells nobody)
+                await trio.sleep(LOOK_S)
 
     async def _answer_half_closed(self) -> None:
         """The client sends no more. It may have left, or may still wait for its answer."""

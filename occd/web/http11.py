@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -146,6 +148,17 @@ class LimitedH11(h11.Connection):
         if self._refusal is not None:
             raise h11.RemoteProtocolError("refused", error_status_hint=self._refusal)
         return event
+
+    @contextmanager
+    def passed_by(self) -> Iterator[None]:
+        """While a request is read and answered of which this sees no byte. After an error the connection
+        stays as if a request were coming."""
+        self.idle = False
+        self._allow(self._limits.body_timeout_s)
+        yield
+        self._held.release_request()
+        self.idle = True
+        self._allow(self._limits.keep_alive_s)
 
     def start_next_cycle(self) -> None:
         super().start_next_cycle()

@@ -63,6 +63,7 @@ from occd.web.budget import Budget
 from occd.web.edge import ClientConnection
 from occd.web.http11 import EdgeLimits, problem
 from occd.web.protocol import EdgeConfig, describe
+from occd.web.whole import Direct
 
 log = structlog.get_logger()
 
@@ -87,8 +88,15 @@ class Listener(Protocol):
 class Server:
     """Accepts connections, keeps count of them, and ends them in order."""
 
-    def __init__(self, app: ASGIWrapper, state: LifespanState, limits: EdgeLimits) -> None:
+    def __init__(
+        self,
+        app: ASGIWrapper,
+        state: LifespanState,
+        limits: EdgeLimits,
+        direct: Direct | None = None,
+    ) -> None:
         self._app = app
+        self._direct = direct
         self._state = ConnectionState(state)
         self._limits = limits
         self._config = EdgeConfig(limits)
@@ -161,6 +169,7 @@ class Server:
             stream,
             self._budget,
             self._complain,
+            self._direct,
         )
         self._connections[connection] = None
         try:
@@ -238,10 +247,12 @@ async def serve_on(
     async with AsyncExitStack() as stack:
         for listener in listeners:
             stack.push_async_callback(listener.aclose)
+        direct: Direct | None = getattr(app, "direct", None)
         if isinstance(app, Quart):
             app = stack.enter_context(websocket_guard(app))
         wrapped = ASGIWrapper(app)
-        server = Server(wrapped, await stack.enter_async_context(lifespan(wrapped)), limits)
+        state = await stack.enter_async_context(lifespan(wrapped))
+        server = Server(wrapped, state, limits, direct)
         async with trio.open_nursery() as handlers:
             try:
                 async with trio.open_nursery() as intake:

@@ -112,6 +112,7 @@ class FakeSandbox:
     untraced: Mapping[str, str] = field(default_factory=dict)
     stuck: str | None = None
     shows: None = None
+    templates: Sequence[str] = ()
 
     async def trial(self) -> None:
         """It is always fit."""
@@ -811,6 +812,13 @@ async def test_node_announces_which_versions_can_be_traced(
     async with flow.running():
         (node,) = await flow.state.nodes.live()
     assert {each for each in node.accepts or () if each.startswith("trace.")} == told
+
+
+async def test_node_announces_the_languages_that_are_warm(flow: Flow) -> None:
+    flow.sandbox.templates = ("python",)
+    async with flow.running():
+        (node,) = await flow.state.nodes.live()
+    assert node.warm == ("python",)
 
 
 async def test_a_formatter_that_went_away_is_an_internal_error(flow: Flow) -> None:

@@ -1487,14 +1487,14 @@ async def test_nodes_are_believed_until_withdrawn(seam: StateSeam) -> None:
 async def test_the_roles_of_a_node_are_one_node(seam: StateSeam) -> None:
     load = Load(5.0, 4, 3, 64, 2, {}, {}, (0,) * (len(WAIT_BOUNDS_S) + 1))
     execute = Node("n1", ("execute",), {"c": ("12",)}, running=2, started_at=5.0, load=load)
-    execute = replace(execute, holds=("memory", "cpu"))
+    execute = replace(execute, holds=("memory", "cpu"), warm=("cpp",))
     ws = Node("n1", ("ws",), connections=3, following=4, started_at=4.0)
     async with seam.open() as state:
         await state.nodes.announce(ws)
         await state.nodes.announce(execute)
         (node,) = await state.nodes.live()
         both = Node("n1", ("execute", "ws"), {"c": ("12",)}, 2, 3, 4, started_at=4.0, load=load)
-        assert seen(node) == replace(both, holds=("memory", "cpu"))
+        assert seen(node) == replace(both, holds=("memory", "cpu"), warm=("cpp",))
         await state.nodes.withdraw(ws)
         assert [seen(each) for each in await state.nodes.live()] == [execute]
 

@@ -17,7 +17,7 @@ comparing with the submission itself. Every step can be repeated.
     PREFIX:nodes           the announcements of nodes
     PREFIX:accepts         the fields of a submission that nodes understand: apart, for older readers
     PREFIX:load            how busy they are: apart, too
-    PREFIX:holds           the properties of their sandboxes: apart, too
+    PREFIX:holds           the properties of their sandboxes, and what is warm there: apart, too
     PREFIX:{q:PAYER} :m :s what a payer has used, its unfinished submissions, and those that it keeps bytes of
     PREFIX:admitted        the unfinished submissions of all payers: added before, removed after
     PREFIX:keys            the keys that were created

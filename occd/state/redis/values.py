@@ -53,12 +53,12 @@ class _Holding:
     roles: tuple[str, ...]
     started_at: float
     holds: tuple[str, ...]
+    warm: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.holds) > _HOLDS_MAX or any(
-            len(each) > rules.VERSION_MAX for each in self.holds
-        ):
-            raise rules.Broken("too many properties, or too long ones", "holds")
+        for field, words in (("holds", self.holds), ("warm", self.warm)):
+            if len(words) > _HOLDS_MAX or any(len(each) > rules.VERSION_MAX for each in words):
+                raise rules.Broken("too many words, or too long ones", field)
 
 
 _READ = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
@@ -183,7 +183,7 @@ def node_field(node: Node) -> str:
 def store_node(node: Node) -> bytes:
     """The form that the first version of occd reads, which cannot load a record with an additional field."""
     fields = asdict(node)
-    del fields["accepts"], fields["load"], fields["holds"]
+    del fields["accepts"], fields["load"], fields["holds"], fields["warm"]
     return json.dumps(fields).encode()
 
 
@@ -197,7 +197,8 @@ def store_load(node: Node, load: Load) -> bytes:
 
 
 def store_holds(node: Node, holds: tuple[str, ...]) -> bytes:
-    return json.dumps(asdict(_Holding(node.name, node.roles, node.started_at, holds))).encode()
+    told = _Holding(node.name, node.roles, node.started_at, holds, node.warm)
+    return json.dumps(asdict(told)).encode()
 
 
 def load_nodes(
@@ -219,18 +220,20 @@ def load_nodes(
         for _, each in _said(_loads, loaded, unread)
     }
     holds = {
-        (each.name, each.roles, each.started_at): each.holds
+        (each.name, each.roles, each.started_at): each
         for _, each in _said(_holding, holding, unread)
     }
     for at, node in _said(_nodes, told, unread):
         process = node.name, node.roles, node.started_at
         accepted = frozenset(accepts.get(process, ()))
+        beside = holds.get(process)
         yield replace(
             node,
             seen_at=at,
             accepts=accepted or None,
             load=loads.get(process),
-            holds=holds.get(process),
+            holds=beside.holds if beside else None,
+            warm=beside.warm if beside else (),
         )
 
 
