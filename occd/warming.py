@@ -54,7 +54,9 @@ async def look_at_precompiled(config: Config, sandbox: Sandbox) -> list[Finding]
     if there:
         found.append(Finding(Grade.OK, f"precompiled: {_listed(there)}"))
     if missing:
-        remedy = "The daemon makes them in the background, and `occd warm` makes them now"
+        remedy = (
+            "`occd warm` makes them now, or says why not. The daemon makes them in the background"
+        )
         found.append(Finding(Grade.WEAK, f"not precompiled: {_listed(missing)}", remedy))
     return found
 

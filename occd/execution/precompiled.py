@@ -139,7 +139,7 @@ class Precompiled:
             for number, each in enumerate(versions)
             for name in language.precompiled.parts
         ]
-        found.sort(key=lambda each: each[0])
+        found.sort(key=lambda each: (each[0], each[1].language.id))
         parts = [part for _, part in found]
         names = await trio.to_thread.run_sync(lambda: [self._name(part) for part in parts])
         return dict(zip(parts, names, strict=True))
@@ -236,8 +236,10 @@ class Precompiled:
 def _why(outcome: Outcome) -> str:
     if outcome.limit:
         return f"it met the limit {outcome.limit}"
-    said = outcome.stderr.head.decode(errors="replace").strip()
-    return said.rpartition("\n")[2] or f"it ended with {outcome.exit_code or outcome.signal}"
+    lines = outcome.stderr.head.decode(errors="replace").split("\n")
+    said = [each.strip() for each in lines if each.strip()]
+    said.sort(key=lambda line: "error" not in line.lower())
+    return said[0] if said else f"it ended with {outcome.exit_code or outcome.signal}"
 
 
 def _log(part: Part, words: str, well: bool) -> None:
