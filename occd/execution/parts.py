@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ _NEW = ".part"
 _FILES = "files"
 _TOLD = "told.json"
 _CHUNK = 2**20
+_OURS = re.compile(rf"[^/]+-[0-9a-f]{{32}}(?:{re.escape(_NEW)})?")
+"""The names of parts, also of those that are made now. Somebody may have other things in the folder."""
 
 
 class Parts:
@@ -68,13 +71,13 @@ class Parts:
     def tidy(self, wanted: Container[str]) -> None:
         """Remove what was not made to its end, and what nobody wants any more. Only with the lock."""
         for entry in self._folder.iterdir():
-            if entry.name != _LOCK and entry.name not in wanted:
+            if _OURS.fullmatch(entry.name) and entry.name not in wanted:
                 shutil.rmtree(entry)
 
     @property
     def room(self) -> int:
         """The bytes that one more part may have."""
-        names = [each.name for each in self._folder.iterdir() if each.name != _LOCK]
+        names = [each.name for each in self._folder.iterdir() if _OURS.fullmatch(each.name)]
         kept = sum(filter(None, map(self.size, names)))
         disk = os.statvfs(self._folder)
         return max(0, min(self._most - kept, disk.f_bavail * disk.f_frsize - FREE_MIN))

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import structlog
 import trio
@@ -67,8 +68,9 @@ class _Failed(Exception):
 class Precompiled:
     def __init__(self, config: Config, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self.is_on = sandbox.shows is not None and config.precompiled.bytes > 0
-        self._parts = Parts(config.precompiled_folder, config.precompiled.bytes)
+        folder = config.precompiled_folder if sandbox.shows else None
+        self.is_on = folder is not None
+        self._parts = Parts(folder or Path(), config.precompiled.bytes)
         self._shown: dict[Part, tuple[str, int]] = {}
         """Their names and sizes."""
 
