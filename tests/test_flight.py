@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from occd.config import CacheConfig
-from occd.execution.arbiter import Arbiter, Turn
+from occd.execution.arbiter import ASIDE_BYTES, Arbiter, Turn
 from occd.execution.built import Built, Claim
 from occd.execution.entry import ERROR_S, Entry
 from occd.execution.program import Program
@@ -145,6 +145,32 @@ async def test_one_that_is_told_to_take_over_and_ends_without_a_slot_passes_it_o
                 scope.cancel()
             await wait_all_tasks_blocked()
             assert [each.is_for_others for each in came] == [True]
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+async def test_who_keeps_its_slot_does_not_wait_for_one_that_waits_for_a_slot(
+    built: Built, comes: str
+) -> None:
+    """One with a long message does not step aside. Several fill all slots."""
+    arbiter = Arbiter(1, 0, lambda: True)
+    short = await arbiter.slot()
+    await short.begin()
+    first = await claim(built)
+    async with waiters(built, 1, short) as shorts:
+        long = await arbiter.slot()
+        long.bytes = ASIDE_BYTES + 1
+        await long.begin()
+        if comes == "after":
+            first.give_up()
+        async with waiters(built, 1, long) as longs:
+            if comes == "before":
+                first.give_up()
+            await wait_all_tasks_blocked()
+            assert [each.is_for_others for each in longs] == [True]
+            await longs[0].keep(MADE)
+            long.end()
+            await wait_all_tasks_blocked()
+            assert len(shorts) == 1
 
 
 async def test_who_is_stopped_waits_no_longer_and_has_no_part_in_it(built: Built) -> None:

@@ -330,16 +330,6 @@ async def test_a_damaged_part_is_made_anew(lab: Lab, tmp_path: Path, damage: str
     assert file.read_bytes() == b"good\n"
 
 
-async def test_what_is_not_ours_stays_in_the_folder(lab: Lab, tmp_path: Path) -> None:
-    describe(lab, "bash", "echo >made", "one")
-    left = tmp_path / "precompiled" / f"bash-one-{'0' * 32}.part"
-    for folder in (left, tmp_path / "precompiled" / "of somebody"):
-        (folder / "files").mkdir(parents=True)
-    assert (await made(precompiled(lab, tmp_path)))["one"].startswith("made in")
-    assert not left.exists()
-    assert (tmp_path / "precompiled" / "of somebody" / "files").exists()
-
-
 def test_with_redis_nothing_is_precompiled_unless_a_folder_is_named() -> None:
     redis = RedisConfig(url=SecretStr("redis://127.0.0.1"))
     assert Config(redis=redis).precompiled_folder is None
@@ -378,7 +368,7 @@ parts = Parts(Path(sys.argv[1]), 2**30)
 with parts.locked() as locked:
     assert locked
     for number in range(1_000_000):
-        parts.keep(f"part-{number % 3:032x}", Path(sys.argv[2]), {})
+        parts.keep(f"c++-part-{number % 3:032x}", Path(sys.argv[2]), {})
         print(flush=True)
 """
 
@@ -395,14 +385,23 @@ def test_a_part_that_is_there_is_whole_whenever_its_maker_is_killed(tmp_path: Pa
             assert maker.stdout
             maker.stdout.read(kept + 1)  # it is somewhere behind this
             maker.send_signal(signal.SIGKILL)
-        names = {each.name for each in folder.iterdir()}
-        names = {name for name in names if name != "lock" and not name.endswith(".part")}
+        names = {each.name for each in folder.iterdir() if each.suffix != ".part"} - {"lock"}
         assert names
         assert all(parts.size_if_whole(name) == 1_000_000 for name in names)
         with parts.locked() as locked:
             assert locked
             parts.tidy(names)
         assert {each.name for each in folder.iterdir()} == names | {"lock"}
+
+
+def test_what_is_not_ours_stays_in_the_folder(tmp_path: Path) -> None:
+    parts, old = Parts(tmp_path, ROOM), f"cpp-c++17-{1:032x}"
+    for name in ("blobs", "lost+found", old, f"{old}.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "occd.db").touch()
+    with parts.locked():
+        parts.tidy(())
+    assert {each.name for each in tmp_path.iterdir()} == {"blobs", "lost+found", "occd.db", "lock"}
 
 
 def occd(folder: Path, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,8 @@
 """Of those who want the same at the same time, one makes it, and the others wait for it.
 
 Who waits steps aside, so that its slot is of use meanwhile (`arbiter.py`). When the one who makes it is
-cancelled, or fails, the first who waits takes over.
+cancelled, or fails, the first who waits takes over: of those who could not step aside, if there are any. Else
+they would fill the slots, and wait for one who waits for a slot.
 """
 
 from math import inf
@@ -25,6 +26,10 @@ class Waiter(Generic[R]):
         self.result: R | None = None
         self.leads = False
 
+    @property
+    def keeps_slot(self) -> bool:
+        return self.turn is not None and self.turn.in_slot
+
 
 class Flight(Generic[R]):
     """What one makes and others wait for."""
@@ -35,9 +40,12 @@ class Flight(Generic[R]):
         """What was made, for those who come while it is put away."""
         self._lease_s = lease_s
         self._until = inf
+        self._needs_slot = False
+        """Whether the one who is to make it may have to wait for a slot."""
         self._waiting: dict[Waiter[R], None] = {}
 
     def begin(self) -> None:
+        self._needs_slot = False
         self._until = trio.current_time() + self._lease_s
 
     def land(self, result: R | None) -> None:
@@ -47,14 +55,19 @@ class Flight(Generic[R]):
             self._call(next(iter(self._waiting)), result)
 
     def hand_over(self) -> bool:
-        """Let the first of the others make it. False: there is nobody."""
-        first = next(iter(self._waiting), None)
+        """Let one of the others make it. False: there is nobody."""
+        first = next((each for each in self._waiting if each.keeps_slot), None)
+        first = first or next(iter(self._waiting), None)
         if first is None:
             return False
-        self._until = inf
-        first.leads = True
-        self._call(first, None)
+        self._take_over(first)
         return True
+
+    def _take_over(self, waiter: Waiter[R]) -> None:
+        self._until = inf
+        self._needs_slot = waiter.turn is not None and not waiter.keeps_slot
+        waiter.leads = True
+        self._call(waiter, None)
 
     def _call(self, waiter: Waiter[R], result: R | None) -> None:
         del self._waiting[waiter]
@@ -68,6 +81,8 @@ class Flight(Generic[R]):
         self._waiting[waiter] = None
         if waiter.turn:
             waiter.turn.step_aside()
+        if self._needs_slot and waiter.keeps_slot:
+            self._take_over(waiter)
         try:
             while not waiter.over.is_set() and not stop.is_set():
                 with trio.move_on_after(_LOOK_S):

@@ -17,11 +17,10 @@ FREE_MIN = 64 * 2**20
 
 _LOCK = "lock"
 _NEW = ".part"
+_OURS = re.compile(r"[\w+.-]+-[0-9a-f]{32}(\.part)?")
 _FILES = "files"
 _TOLD = "told.json"
 _CHUNK = 2**20
-_OURS = re.compile(rf"[^/]+-[0-9a-f]{{32}}(?:{re.escape(_NEW)})?")
-"""The names of parts, also of those that are made now. Somebody may have other things in the folder."""
 
 
 class Parts:
@@ -69,7 +68,8 @@ class Parts:
             os.close(lock)
 
     def tidy(self, wanted: Container[str]) -> None:
-        """Remove what was not made to its end, and what nobody wants any more. Only with the lock."""
+        """Remove what was not made to its end, and what nobody wants any more. Only with the lock. What has a
+        name of another kind is not ours: the folder may be one that has something else, too."""
         for entry in self._folder.iterdir():
             if _OURS.fullmatch(entry.name) and entry.name not in wanted:
                 shutil.rmtree(entry)

@@ -93,9 +93,11 @@ class Folder:
         found = []
         with os.scandir(self._path) as entries:
             for entry in entries:
+                if _NAME.fullmatch(entry.name.removesuffix(_PART)) is None:
+                    continue  # not ours
                 if entry.name.endswith(_PART):  # of a process that was killed
                     os.unlink(entry.path)
-                elif _NAME.fullmatch(entry.name):
+                else:
                     told = entry.stat(follow_symlinks=False)
                     found.append((told.st_mtime_ns, entry.name, told.st_size))
         return [(name, size) for _, name, size in sorted(found)]
@@ -139,6 +141,8 @@ class Shelf:
         """The size of each. The one that was used last is the last."""
         self._size = 0
         """With those that are being written."""
+        self._writing = 0
+        """The bytes of these."""
         self._trouble = Trouble("what was compiled cannot be kept")
 
     async def open(self) -> None:
@@ -169,14 +173,15 @@ class Shelf:
         except OSError as error:
             if not isinstance(error, FileNotFoundError):  # it made room for another a moment ago
                 self._trouble.tell(error)
-            self._forget(name)
+            await self.remove(name)  # else it would lie there and count for nothing
             return None
 
     async def put(self, name: str, data: bytes) -> None:
         """Nothing is kept of what has no room, and nothing is raised: the caller has the data."""
         size = max(len(data), LEAST)
-        if size > self._most:
+        if self._writing + size > self._most:
             return
+        self._writing += size
         self._size += size
         gone = self._make_room()
         try:
@@ -187,6 +192,7 @@ class Shelf:
             self._trouble.over()
             self._note(name, size)
         finally:
+            self._writing -= size
             self._size -= size
             self._tell()
 
