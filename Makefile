@@ -66,7 +66,8 @@ test: lint
 test-all: test
 	$(BIN)/python -m pytest -m long
 
-# PARTS="judging" measures only this part; the same for bench-cluster.
+# PARTS="judging" measures only this part; the same for bench-cluster. RUNNERS="piston=http://127.0.0.1:2000" measures
+# others beside occd's hello.
 bench: $(DEV)
 	PYTHONPATH=tests $(BIN)/python -m bench $(PARTS)
 

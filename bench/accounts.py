@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
-from bench.measure import HttpClient, cpu_seconds, daemon, percentile
+from bench.measure import cpu_seconds, daemon, percentile
+from bench.runners import HttpClient
 
 PAIRS = int(os.environ.get("PAIRS", "1000"))
 WARM = 50

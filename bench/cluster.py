@@ -21,7 +21,8 @@ import trio
 
 from bench.clients import ask, post, resident_kb, socket
 from bench.interactive import interactive
-from bench.measure import HttpClient, percentile, rate, timed
+from bench.measure import percentile, rate, timed
+from bench.runners import HttpClient
 from bench.setups import RUNNING, Servers, show, title
 
 WRK_S = 4

@@ -13,7 +13,8 @@ from engine import Reached
 from sandboxed import PYTHON
 from shared_engine import IMAGE, hold, shared
 
-from bench.measure import SOURCE, HttpClient, Run, daemon, percentile, timed
+from bench.measure import Run, daemon, percentile, timed
+from bench.runners import SOURCE, HttpClient
 
 RUNS = 30
 EVERY_S = 1.0

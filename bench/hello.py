@@ -1,8 +1,8 @@
 """The cost of running a Python hello, side by side in one run.
 
 *bare* starts the very binary that runs in the jail, by fork and exec; *sandbox* is the sandbox seam
-alone; *http* is `POST /submissions?wait=` on a daemon of its own. The machine drifts, so the kinds
-take turns and the figures to quote are the ratios to bare.
+alone; *http* is `POST /submissions?wait=` on a daemon of its own; others are the servers that `RUNNERS` names
+(`runners.py`). The machine drifts, so the kinds take turns and the figures to quote are the ratios to bare.
 """
 
 import os
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import trio
 
-from bench.measure import SOURCE, HttpClient, Run, cpu_seconds, daemon, percentile, rate, timed
+from bench.measure import Run, cpu_seconds, daemon, percentile, rate, timed
+from bench.runners import SOURCE, HttpClient, others
 from occd.config import load_config
 from occd.model import File, Limits
 from occd.sandbox import Run as Program
@@ -21,7 +22,9 @@ from occd.sandbox.spawn import Process
 
 ALONE_RUNS = 150
 SECONDS = 6.0
-CLIENTS = (1, 2, 8, 32)
+CLIENTS = (1, 2, 8, 32, 256)
+BARE_MAX = 32
+"""So many processes, or jails outside of a daemon, are started at once: two cores do no more with more."""
 
 
 async def bare(binary: str, file: str) -> None:
@@ -76,12 +79,23 @@ async def together(kinds: dict[str, Run]) -> None:
     print(f"{'clients':10}" + "".join(f"{name:>18}" for name in kinds))
     for clients in CLIENTS:
         rates: dict[str, list[float]] = {name: [] for name in kinds}
+        failed: dict[str, list[Exception]] = {name: [] for name in kinds}
         for _ in range(3):
             for name, run in kinds.items():
-                rates[name].append(await rate(run, clients, SECONDS / 3))
-        middle = {name: percentile(each, 0.5) for name, each in rates.items()}
-        cells = (f"{each:10.1f} ({each / middle['bare']:4.2f})" for each in middle.values())
+                if name != "sandbox" or clients <= BARE_MAX:
+                    at_once = min(clients, BARE_MAX) if name == "bare" else clients
+                    rates[name].append(await rate(run, at_once, SECONDS / 3, failed[name]))
+        middle = {name: percentile(each, 0.5) for name, each in rates.items() if each}
+        cells = (
+            f"{middle[name]:10.1f} ({middle[name] / middle['bare']:4.2f})"
+            if name in middle
+            else "-"
+            for name in kinds
+        )
         print(f"{clients:<10}" + "".join(f"{cell:>18}" for cell in cells))
+        for name, errors in failed.items():
+            if errors:
+                print(f"{'':10}{len(errors)} errors of {name}, first: {errors[0]!r}")
 
 
 async def hello() -> None:
@@ -97,6 +111,7 @@ async def hello() -> None:
             "sandbox": lambda: sandboxed(sandbox, binary),
             "http": HttpClient(port).run,
         }
+        kinds |= {name: client.run for name, client in others().items()}
         print(f"{binary}, {os.cpu_count()} processors; {'; '.join(sandbox.isolation)}")
         await alone(kinds)
         await processor(pid, kinds["http"])

@@ -1,6 +1,5 @@
 """What the benches share: a client, a daemon, and the ways to time."""
 
-import json
 import os
 import re
 import signal
@@ -13,36 +12,9 @@ from pathlib import Path
 
 import trio
 
-SOURCE = 'print("Hello, world!")\n'
+from bench.runners import NotRun
+
 Run = Callable[[], Awaitable[None]]
-
-
-class HttpClient:
-    """Connections kept open, and no more of HTTP than this needs: its work is on the same cores."""
-
-    def __init__(self, port: int, bearer: str | None = None) -> None:
-        self._port = port
-        self._idle: list[trio.SocketStream] = []
-        body = json.dumps({"language": "python", "source": SOURCE})
-        authorization = f"Authorization: Bearer {bearer}\r\n" if bearer else ""
-        self._request = (
-            f"POST /api/v1/submissions?wait=60 HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
-
-    async def run(self) -> None:
-        stream = (
-            self._idle.pop() if self._idle else await trio.open_tcp_stream("127.0.0.1", self._port)
-        )
-        await stream.send_all(self._request)
-        answer = b""
-        while not answer.endswith(b'"}'):
-            part = await stream.receive_some(65_536)
-            assert part, answer
-            answer += part
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        assert b'"verdict":"ok"' in answer, answer
-        self._idle.append(stream)
 
 
 @contextmanager
@@ -88,15 +60,23 @@ async def timed(run: Run) -> float:
     return time.perf_counter() - started
 
 
-async def rate(run: Run, clients: int, seconds: float) -> float:
-    """Runs per second by so many clients at once."""
+async def rate(
+    run: Run, clients: int, seconds: float, failed: list[Exception] | None = None
+) -> float:
+    """Runs per second by so many clients at once. `failed` takes the errors, which else are raised."""
     done = 0
 
     async def client() -> None:
         nonlocal done
         while time.perf_counter() < until:
-            await run()
-            done += 1
+            try:
+                await run()
+            except (OSError, NotRun, trio.BrokenResourceError) as error:
+                if failed is None:
+                    raise
+                failed.append(error)
+            else:
+                done += 1
 
     started = time.perf_counter()
     until = started + seconds

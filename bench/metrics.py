@@ -14,7 +14,8 @@ from pathlib import Path
 import trio
 from redis_server import free_port
 
-from bench.measure import HttpClient, cpu_seconds, daemon, percentile
+from bench.measure import cpu_seconds, daemon, percentile
+from bench.runners import HttpClient
 
 PAIRS = int(os.environ.get("PAIRS", "1000"))
 WARM = 50

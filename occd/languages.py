@@ -144,9 +144,12 @@ class Language:
     def sets_for(self, files: Sequence[File]) -> Sequence[tuple[str, ...]]:
         """The sets that can serve these files, the best first: the smallest with all packages that they name,
         then those that have nothing else."""
+        if not self.sets:
+            return ()
         known = {name.partition(".")[0] for each in self.sets for name in each}
-        sources = [file.content for file in files if file.name.endswith(self.sources)]
-        named = {name for name in known if any(self._names_package(name, each) for each in sources)}
+        sources = (file.content for file in files if file.name.endswith(self.sources))
+        source = b"\n".join(each[:_IMPORTS_IN] for each in sources)[:_IMPORTS_IN]
+        named = {name for name in known if self._names_package(name, source)}
         if not named:
             return ()
         parts = {each: {name.partition(".")[0] for name in each} for each in self.sets}
@@ -155,7 +158,6 @@ class Language:
         return (*whole, *some)
 
     def _names_package(self, name: str, source: bytes) -> bool:
-        source = source[:_LOOKED_AT]
         pattern = (self.imports or "").replace("{name}", name)
         return name.encode() in source and re.search(pattern.encode(), source) is not None
 
@@ -213,6 +215,8 @@ class Language:
 
 _WORD = re.compile(r"\{(\w+)\}")
 _LOOKED_AT = 65_536
+_IMPORTS_IN = 16_384
+"""Bytes of all files together. Everybody waits while they are looked at."""
 _NAME_BYTES = 100
 
 
