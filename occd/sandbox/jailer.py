@@ -237,6 +237,8 @@ class Jailer:
                 self._spent.remove(group)
             if self._ahead is None and self._host.cgroups:
                 self._ahead = self._host.cgroups.make(self._next_name())
+        except OSError as error:  # the next run makes its group itself
+            log.warning("no group is made ahead", slot=self.slot.name, reason=str(error))
         finally:
             self._tidying.release()
 
