@@ -252,7 +252,7 @@ class PrecompiledConfig(Section):
     bytes: int = Field(2**30, ge=0)
     """The most that it takes. 0: nothing is precompiled."""
     folder: Path | None = None
-    """None: `precompiled` in `data_dir`."""
+    """None: `precompiled` in `data_dir` where state lies there, too, else nowhere."""
 
 
 class ResultsConfig(Section):
@@ -386,8 +386,11 @@ class Config(Section):
         return self.cache.folder or (None if self.redis else self.data_dir / "built")
 
     @property
-    def precompiled_folder(self) -> Path:
-        return self.precompiled.folder or self.data_dir / "precompiled"
+    def precompiled_folder(self) -> Path | None:
+        """None: nothing is precompiled. Where state is elsewhere, the data folder of a node may be small,
+        or in memory."""
+        usual = None if self.redis else self.data_dir / "precompiled"
+        return (self.precompiled.folder or usual) if self.precompiled.bytes else None
 
     @property
     def control_socket(self) -> Path:

@@ -31,7 +31,7 @@ async def warm(config: Config, cache: Path) -> bool:
     async with open_sandbox(config, cache) as sandbox:
         precompiled = Precompiled(config, sandbox)
         if not precompiled.is_on:
-            raise OccdError(_why_off(sandbox))
+            raise OccdError(_why_off(config, sandbox))
         try:
             await precompiled.make(tell)
         except OSError as error:
@@ -39,22 +39,28 @@ async def warm(config: Config, cache: Path) -> bool:
     return not failed
 
 
-def _why_off(sandbox: Sandbox) -> str:
-    if sandbox.shows:
-        return "nothing is precompiled: precompiled.bytes is 0"
-    return "nothing is precompiled: with sandbox.kind: docker programs see the image alone"
+def _why_off(config: Config, sandbox: Sandbox) -> str:
+    if not sandbox.shows:
+        why = "with sandbox.kind: docker programs see the image alone"
+    elif not config.precompiled.bytes:
+        why = "precompiled.bytes is 0"
+    else:
+        why = "with Redis, precompiled.folder must name a folder for it"
+    return f"nothing is precompiled: {why}"
 
 
 async def look_at_precompiled(config: Config, sandbox: Sandbox) -> list[Finding]:
     precompiled = Precompiled(config, sandbox)
     if not precompiled.is_on:
-        return [Finding(Grade.OK, _why_off(sandbox))]
+        return [Finding(Grade.OK, _why_off(config, sandbox))]
     there, missing = await precompiled.look()
     found = []
     if there:
         found.append(Finding(Grade.OK, f"precompiled: {_listed(there)}"))
     if missing:
-        remedy = "The daemon makes them in the background, and `occd warm` makes them now"
+        remedy = (
+            "`occd warm` makes them now, or says why not. The daemon makes them in the background"
+        )
         found.append(Finding(Grade.WEAK, f"not precompiled: {_listed(missing)}", remedy))
     return found
 

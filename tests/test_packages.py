@@ -1,5 +1,6 @@
 """Templates that have imported packages: `sets` of a language, and `sandbox/shown/packages`."""
 
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 from copies import SOON_S, copying, interpreters, seen, standing, usual, warm
-from sandboxed import LONG, Lab, run_in
+from sandboxed import LONG, PYTHON, Lab, run_in
 
 import occd.sandbox.host
 from occd.languages import load_languages
@@ -179,10 +180,11 @@ async def test_a_copy_with_packages_sees_what_other_programs_see(
 
 RANDOM = """
 import numpy, pandas, matplotlib.pyplot, logging, os, random, secrets, tempfile, time, uuid
-print(random.random(), random.Random().random())
-print(numpy.random.rand(), numpy.random.default_rng().random(), numpy.random.mtrand._rand.random_sample())
-print(pandas.Series(range(1000)).sample(3).tolist())
-print(tempfile.mktemp(), uuid.uuid4(), secrets.token_hex(4))
+for each in (
+    random.random(), random.Random().random(), numpy.random.rand(), numpy.random.default_rng().random(),
+    numpy.random.mtrand._rand.random_sample(), pandas.Series(range(1000)).sample(3).tolist(),
+    tempfile.mktemp(), uuid.uuid4(), secrets.token_hex(4),
+): print(each)
 """
 
 
@@ -192,10 +194,11 @@ async def test_random_numbers_differ_from_copy_to_copy(forked: Lab) -> None:
 
 
 async def test_the_clock_of_logging_begins_with_the_program(forked: Lab) -> None:
-    await told(forked, "import pandas")
+    source = "import matplotlib.pyplot, logging\nprint(logging._startTime)"
+    await told(forked, source)
     await trio.sleep(1)  # by the clock of which it tells
     before = time.time()
-    (began,) = await told(forked, "import pandas, logging; print(logging._startTime)")
+    (began,) = await told(forked, source)
     assert float(began) > before - 0.1
 
 
@@ -272,6 +275,27 @@ async def test_without_a_package_that_can_be_imported_in_silence_the_base_serves
         await told(lab, source)
     assert packages(lab) == [()]
     assert capsys.readouterr().out.count("packages are not kept imported") == 1
+
+
+LEAVES = {
+    "words": ("print('ready')", "ready"),
+    "a complaint": ("import warnings\nwarnings.warn('old')", "UserWarning: old"),
+    "an open file": ("import os\nkept = os.open('/dev/null', os.O_RDONLY)", "have files open"),
+    "the end of Python": ("raise SystemExit(3)", "SystemExit: 3"),
+    "an error": ("1 / 0", "ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize("what", LEAVES)
+def test_a_package_that_leaves_something_is_not_kept(tmp_path: Path, what: str) -> None:
+    source, reason = LEAVES[what]
+    (tmp_path / "leaving.py").write_text(source)
+    script = Path(__file__).parent.parent / "sandbox/shown/packages/import.py"
+    started = f"packages = ['leaving']; exec(open({str(script)!r}).read())"
+    environment = {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([PYTHON, "-c", started], env=environment, capture_output=True)
+    assert (ended.returncode, ended.stdout) == (125, b"")
+    assert reason in ended.stderr.decode()
 
 
 async def test_a_set_that_does_not_fit_is_told_and_the_base_serves(

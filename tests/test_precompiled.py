@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import trio
 from places import opened
+from pydantic import SecretStr
 from sandboxed import Lab, compile_in
 from serving import OCCD, serving
 
-from occd.config import Config, PrecompiledConfig
+from occd.config import Config, PrecompiledConfig, RedisConfig
 from occd.execution.parts import Parts
 from occd.execution.precompiled import Part, Precompiled
 from occd.languages import Precompiled as Described
@@ -329,6 +330,14 @@ async def test_a_damaged_part_is_made_anew(lab: Lab, tmp_path: Path, damage: str
     assert file.read_bytes() == b"good\n"
 
 
+def test_with_redis_nothing_is_precompiled_unless_a_folder_is_named() -> None:
+    redis = RedisConfig(url=SecretStr("redis://127.0.0.1"))
+    assert Config(redis=redis).precompiled_folder is None
+    named = PrecompiledConfig(folder=Path("/var/cache/occd"))
+    assert Config(redis=redis, precompiled=named).precompiled_folder == named.folder
+    assert Config().precompiled_folder == Path("data/precompiled")
+
+
 async def test_a_part_that_fails_is_told_and_costs_the_others_nothing(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -421,7 +430,7 @@ def test_the_command_says_why_nothing_is_made(tmp_path: Path) -> None:
 def test_a_daemon_makes_them_in_the_background(tmp_path: Path) -> None:
     with serving(tmp_path / "data", precompiled__bytes=str(ROOM)) as server:
         answer = server.post({"language": "cpp", "source": ALL}, "?wait=60").json()
-        assert answer["verdict"] == "accepted"  # without them
+        assert answer["verdict"] == "ok"  # without them
         while not any("C++ 12.2.0: usual" in line for line in server.log.read_text().splitlines()):
             time.sleep(0.1)
         again = server.post({"language": "cpp", "source": ALL, "cache": False}, "?wait=60").json()

@@ -1,5 +1,6 @@
 """What was compiled is kept within its bound, whole or not at all (`occd/execution/shelf.py`)."""
 
+import errno
 import hashlib
 import os
 import random
@@ -70,6 +71,24 @@ async def test_those_that_come_at_once_stay_within_the_bound(place: Place) -> No
             nursery.start_soon(shelf.put, name(number), data(number))
     found = [await shelf.get(name(number)) for number in range(9)]
     assert 1 <= len([each for each in found if each]) <= 3
+
+
+async def test_what_cannot_be_read_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = await shelf_of(3 * SIZE, Folder(tmp_path))
+    for number in range(3):
+        await shelf.put(name(number), data(number))
+
+    def read(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "read", read)
+        assert await shelf.get(name(0)) is None
+    await shelf.put(name(3), data(3))
+    assert bytes_in(tmp_path) == 3 * SIZE
+    assert await shelf.get(name(1)) == data(1)
 
 
 async def test_the_order_outlives_the_process(tmp_path: Path) -> None:

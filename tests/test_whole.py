@@ -68,6 +68,14 @@ def test_what_is_unlike_the_usual_goes_to_h11(data: bytes) -> None:
     assert read_head(data, EdgeLimits()) is None
 
 
+async def test_a_body_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    async with edge(tmp_path, body_max_bytes=2000) as server:
+        for size, status in ((2000, 400), (2001, 413)):
+            head = b"Host: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
+            answer = await server.exchange(START + head + size * b" ")
+            assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+
+
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "\x00", "ä"])
 def test_an_answer_has_no_header_that_would_break_it(value: str) -> None:
     with pytest.raises(ValueError, match="header"):

@@ -77,7 +77,7 @@ class Parts:
     @property
     def room(self) -> int:
         """The bytes that one more part may have."""
-        names = [each.name for each in self._folder.iterdir() if each.name != _LOCK]
+        names = [each.name for each in self._folder.iterdir() if _OURS.fullmatch(each.name)]
         kept = sum(filter(None, map(self.size, names)))
         disk = os.statvfs(self._folder)
         return max(0, min(self._most - kept, disk.f_bavail * disk.f_frsize - FREE_MIN))

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import structlog
 import trio
@@ -67,8 +68,9 @@ class _Failed(Exception):
 class Precompiled:
     def __init__(self, config: Config, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self.is_on = sandbox.shows is not None and config.precompiled.bytes > 0
-        self._parts = Parts(config.precompiled_folder, config.precompiled.bytes)
+        folder = config.precompiled_folder if sandbox.shows else None
+        self.is_on = folder is not None
+        self._parts = Parts(folder or Path(), config.precompiled.bytes)
         self._shown: dict[Part, tuple[str, int]] = {}
         """Their names and sizes."""
 
@@ -139,7 +141,7 @@ class Precompiled:
             for number, each in enumerate(versions)
             for name in language.precompiled.parts
         ]
-        found.sort(key=lambda each: each[0])
+        found.sort(key=lambda each: (each[0], each[1].language.id))
         parts = [part for _, part in found]
         names = await trio.to_thread.run_sync(lambda: [self._name(part) for part in parts])
         return dict(zip(parts, names, strict=True))
@@ -236,8 +238,10 @@ class Precompiled:
 def _why(outcome: Outcome) -> str:
     if outcome.limit:
         return f"it met the limit {outcome.limit}"
-    said = outcome.stderr.head.decode(errors="replace").strip()
-    return said.rpartition("\n")[2] or f"it ended with {outcome.exit_code or outcome.signal}"
+    lines = outcome.stderr.head.decode(errors="replace").split("\n")
+    said = [each.strip() for each in lines if each.strip()]
+    said.sort(key=lambda line: "error" not in line.lower())
+    return said[0] if said else f"it ended with {outcome.exit_code or outcome.signal}"
 
 
 def _log(part: Part, words: str, well: bool) -> None:

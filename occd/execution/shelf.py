@@ -173,7 +173,7 @@ class Shelf:
         except OSError as error:
             if not isinstance(error, FileNotFoundError):  # it made room for another a moment ago
                 self._trouble.tell(error)
-            self._forget(name)
+            await self.remove(name)  # else it would lie there and count for nothing
             return None
 
     async def put(self, name: str, data: bytes) -> None:

@@ -77,14 +77,17 @@ class _Cell:
         language: Language,
         versions: Sequence[Installed],
         files: Sequence[File],
+        sets: Sequence[tuple[str, ...]],
         box: int,
     ) -> None:
-        """`box` is the size of each box in bytes."""
+        """`box` is the size of each box in bytes. `sets` are of packages that the files name, the best
+        first."""
         self._host = host
         self._language = language
         self._versions = versions
         self._jailer = jailer
         self._files = files
+        self._sets = sets
         self._box = box
         self._runs = 0
         self._trees = ExitStack()
@@ -100,7 +103,7 @@ class _Cell:
         template = template_of(self._language, self._versions, run, self._jailer.root)
         files = together(self._files, run.files)
         names = [file.name for file in files]
-        templates = with_packages(template, self._language, files) if template else ()
+        templates = with_packages(template, self._sets) if template else ()
         if run.tree:  # which may have any files
             templates = templates[-1:]
         kept: Tree | None = None
@@ -281,13 +284,15 @@ class _Nsjail:
     ) -> AsyncIterator[Cell]:
         try:
             root = self.roots[0] if root is None else root
-            jailer = self._take(root, language, files) or self._make_jailer(root)
+            sets = language.sets_for(files)
+            jailer = self._take(root, language, sets) or self._make_jailer(root)
             cell = _Cell(
                 self._host,
                 jailer,
                 language,
                 self.available.get(language.id, ()),
                 language.readable(files),
+                sets,
                 limits.box,
             )
             good = False  # after an error the jailer begins anew
@@ -348,10 +353,12 @@ class _Nsjail:
         uids = self._host.user.slot_uids
         await prove(self, "a jail", partial(unproven_of_jail, uids=uids))
 
-    def _take(self, root: str, language: Language, files: Sequence[File]) -> Jailer | None:
-        """The one that was used last: if one has the template that serves such files best, of those."""
+    def _take(
+        self, root: str, language: Language, sets: Sequence[tuple[str, ...]]
+    ) -> Jailer | None:
+        """The one that was used last: if one has the template with the first of the sets, of those."""
         idle = [jailer for jailer in reversed(self._idle) if jailer.root == root]
-        best = (*language.sets_for(files), ())[0]
+        best = (*sets, ())[0]
         idle.sort(key=lambda jailer: not jailer.has(language.file_name, best))
         if not idle:
             return None

@@ -18,7 +18,6 @@ import trio
 
 from occd import metrics
 from occd.languages import Installed, Language
-from occd.model import File
 from occd.sandbox import Run
 from occd.sandbox.init import Found
 from occd.sandbox.program import environment
@@ -74,11 +73,8 @@ def template_of(
     return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root)
 
 
-def with_packages(
-    template: Template, language: Language, files: Sequence[File]
-) -> Sequence[Template]:
-    """The templates that can serve a program of these files, the best first."""
-    sets = language.sets_for(files)
+def with_packages(template: Template, sets: Sequence[tuple[str, ...]]) -> Sequence[Template]:
+    """The templates that can serve a program for which these are the sets of packages, the best first."""
     return (*(replace(template, packages=each) for each in sets), template)
 
 

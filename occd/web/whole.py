@@ -118,6 +118,8 @@ def read_head(data: bytes, limits: EdgeLimits) -> Head | None:
     if not _HOST.fullmatch(said[b"host"]):
         return None
     length = int(said[b"content-length"])
+    if length > limits.body_max_bytes:
+        return None
     return Head(found[1], found[2] or b"", headers, found.end(), length, wish == b"close")
 
 
