@@ -20,6 +20,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
+from redis_server import free_port
 from servers import chosen
 
 _SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -50,7 +51,7 @@ class RabbitmqServer:
         self.host = host
         self._prefix = prefix
         self._servers = chosen()
-        self.port, self.tls_port, self._dist, self._epmd = _free_ports(4)
+        self.port, self.tls_port, self._dist, self._epmd = (free_port() for _ in range(4))
         self._settings = settings
         self.certificates = folder / "certificates"
         self._vhosts = count(1)
@@ -224,14 +225,6 @@ def _make_certificates(folder: Path) -> None:
         openssl(
             *new, *signed, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"
         )
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @contextmanager

@@ -228,6 +228,11 @@ class BusySandbox:
     languages: ClassVar = {"python": load_languages()["python"]}
     available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
     formatters: ClassVar[dict[str, Any]] = {}
+    shows: None = None
+    templates = ()
+
+    def identity(self, installed: Installed) -> str:
+        return installed.binary
 
     @asynccontextmanager
     async def cell(self, *_: Any) -> AsyncIterator["BusySandbox"]:
@@ -624,6 +629,8 @@ class NoSandbox:
     holds = ()
     untraced: ClassVar[dict[str, str]] = {"": "it runs nothing"}
     stuck: str | None = None
+    shows: None = None
+    templates = ()
 
     def __init__(self) -> None:
         self.languages: dict[str, Any] = {}
