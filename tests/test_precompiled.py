@@ -1,6 +1,7 @@
 """What compilations have in common is made once, and changes nothing but the time: with real compilers."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -415,7 +416,7 @@ def occd(folder: Path, *args: str, **settings: str) -> subprocess.CompletedProce
 def test_the_command_tells_what_could_not_be_made(tmp_path: Path) -> None:
     done = occd(tmp_path, "warm", precompiled__bytes="5000")
     assert done.returncode == 1, done.stderr
-    assert "C++ 12.2.0: usual: failed: " in done.stdout
+    assert re.search(r"^C\+\+ [\d.]+: usual: failed: ", done.stdout, re.MULTILINE)
     assert whole(tmp_path) == []
     assert "`occd warm` makes them now" in occd(tmp_path, "doctor").stdout
 
@@ -431,7 +432,7 @@ def test_a_daemon_makes_them_in_the_background(tmp_path: Path) -> None:
     with serving(tmp_path / "data", precompiled__bytes=str(ROOM)) as server:
         answer = server.post({"language": "cpp", "source": ALL}, "?wait=60").json()
         assert answer["verdict"] == "ok"  # without them
-        while not any("C++ 12.2.0: usual" in line for line in server.log.read_text().splitlines()):
+        while not re.search(r'"part": "C\+\+ [\d.]+: usual"', server.log.read_text()):
             time.sleep(0.1)
         again = server.post({"language": "cpp", "source": ALL, "cache": False}, "?wait=60").json()
     assert again["compile"]["cpu_time"] < 0.5 * answer["compile"]["cpu_time"]

@@ -1,5 +1,7 @@
 """What a run may ask for: a tree to begin with, files of its own, limits that change while it runs."""
 
+import errno
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +15,7 @@ from sandboxed import LONG, PYTHON, SHORT, Lab, compile_in, nsjails, run_in, run
 from occd.model import File, Verdict, judge
 from occd.rules import Broken
 from occd.sandbox import Cell, Idle, Run, Sink, Tree
+from occd.sandbox.cgroup import Cgroups
 
 pytestmark = [pytest.mark.promise, pytest.mark.contract]
 
@@ -266,6 +269,25 @@ async def test_runs_that_end_at_once_leave_the_group_of_the_next_one_alone(lab: 
         await succeeds(cell)
         await succeeds(cell)
         assert all(len(groups(lease)) <= AT_REST for lease in leases())
+
+
+@pytest.mark.mechanics
+async def test_a_group_that_cannot_be_made_ahead_costs_no_run(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, refused = Cgroups.make, []
+
+    def made_when_needed(self: Cgroups, name: str) -> tuple[str, ...]:
+        if threading.current_thread() is threading.main_thread():
+            return make(self, name)
+        refused.append(name)
+        raise OSError(errno.ENOSPC, "no more groups")
+
+    monkeypatch.setattr(Cgroups, "make", made_when_needed)
+    async with lab.cell() as cell:
+        for _ in range(3):
+            await succeeds(cell)
+    assert refused
 
 
 async def succeeds(cell: Cell) -> None:

@@ -134,8 +134,9 @@ class Jailer:
             return None  # its interpreter is still starting
         ready.lent = True
         try:
-            with trio.fail_after(_LATE_S):
-                await ready.launcher.ready()
+            if not await ready.launcher.look():
+                with trio.fail_after(_LATE_S):
+                    await ready.launcher.ready()
             if ready.launcher.lives:
                 ready.late = 0
                 resident = ready.launcher.jail.resident
@@ -214,14 +215,16 @@ class Jailer:
     def _next_name(self) -> str:
         return f"{self.slot.name}-{next(self._numbers)}"
 
-    async def end_group(self, group: Group) -> None:
-        """Remove the group of a run that has ended, now or beside the next run. Raises SandboxFailed when a
-        process does not end."""
-        if group.empty:
+    def spend(self, group: Group) -> bool:
+        """Have the group of a run that has ended removed beside the next run, if its processes are gone."""
+        if empty := group.empty:
             self._spent.append(group)
-        else:
-            await group.remove()
-            self.groups.remove(group)
+        return empty
+
+    async def end_group(self, group: Group) -> None:
+        """Remove the group of a run that has ended. Raises SandboxFailed when a process does not end."""
+        await group.remove()
+        self.groups.remove(group)
 
     def tidy(self) -> None:
         """In a thread beside a run: remove the groups of ended runs, and make the next one. Beside a run with
@@ -237,6 +240,8 @@ class Jailer:
                 self._spent.remove(group)
             if self._ahead is None and self._host.cgroups:
                 self._ahead = self._host.cgroups.make(self._next_name())
+        except OSError as error:  # the next run makes its group itself
+            log.warning("no group is made ahead", slot=self.slot.name, reason=str(error))
         finally:
             self._tidying.release()
 

@@ -140,13 +140,19 @@ class Launcher:
             ours.callback(self.close_terminal)
             self._ours = ours.pop_all()
 
+    async def look(self) -> bool:
+        """Take the messages that have come, without waiting. Whether a jail stands ready."""
+        while not self._stands and readable(self._control.fileno()):
+            await self._receive()  # perhaps a message of the last jail that nobody read
+        return self._stands
+
     async def ready(self) -> None:
         """Wait until a jail stands ready. Raises SandboxFailed when none does in time."""
-        if self._stands:
+        if await self.look():
             return
         with trio.move_on_after(_SETUP_TIMEOUT_S), self._waits.one_more():
             while not self._stands:
-                await self._receive()  # perhaps a message of the last jail that nobody read
+                await self._receive()
             return
         self._patience_s = _STUCK_TIMEOUT_S
         raise SandboxFailed(

@@ -189,8 +189,9 @@ class _Cell:
                 await self._jailer.end(ready)
             raise
         finally:
-            with trio.CancelScope(shield=True):  # bounded by remove() itself
-                await self._jailer.end_group(group)
+            if not self._jailer.spend(group):
+                with trio.CancelScope(shield=True):  # bounded by remove() itself
+                    await self._jailer.end_group(group)
 
     def close(self) -> None:
         self._trees.close()

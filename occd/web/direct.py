@@ -43,7 +43,7 @@ from occd.web.origin import check_origin
 from occd.web.pages import ALWAYS, UNLESS
 from occd.web.problems import internal_problem, problem_answered
 from occd.web.quotas import headers_of
-from occd.web.schema import is_long, whole_json
+from occd.web.schema import is_long, may_be_long, whole_json
 from occd.web.whole import Answer, Left
 
 log = structlog.get_logger()
@@ -175,7 +175,7 @@ class Direct:
     def _shown(self, record: Record, held: Held) -> Answer:
         status = 200 if record.status == "finished" else 202
         value = whole_json(record)
-        if is_long(value):
+        if may_be_long(record) and is_long(value):
             return Answer(status, long_answer(self._service, record, value, status, held))
         return Answer(status, dump(value).encode())
 

@@ -170,6 +170,12 @@ def whole_json(record: Record) -> dict[str, Any]:
     return value
 
 
+def may_be_long(record: Record) -> bool:
+    """Whether `is_long` has to look through what `whole_json` makes of a record."""
+    result = record.result
+    return result is not None and (record.output is None or result.judgement is not None)
+
+
 def is_long(value: Any) -> bool:
     """Whether a part of the value is in the log."""
     if isinstance(value, dict):
