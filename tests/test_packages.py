@@ -193,6 +193,13 @@ async def test_random_numbers_differ_from_copy_to_copy(forked: Lab) -> None:
     assert all(one != other for one, other in zip(first, second, strict=True))
 
 
+async def test_copies_have_no_memory_in_common(forked: Lab) -> None:
+    """What a program wrote there, those that begin later as copies of the same template would read."""
+    source = "import numpy\nprint(*(each for each in open('/proc/self/maps') if ' rw-s ' in each))"
+    await told(forked, source)
+    assert await told(forked, source) == [""]
+
+
 async def test_the_clock_of_logging_begins_with_the_program(forked: Lab) -> None:
     source = "import matplotlib.pyplot, logging\nprint(logging._startTime)"
     await told(forked, source)
@@ -281,6 +288,7 @@ LEAVES = {
     "words": ("print('ready')", "ready"),
     "a complaint": ("import warnings\nwarnings.warn('old')", "UserWarning: old"),
     "an open file": ("import os\nkept = os.open('/dev/null', os.O_RDONLY)", "have files open"),
+    "shared memory": ("import mmap\nkept = mmap.mmap(-1, 1)", "memory that copies would share"),
     "the end of Python": ("raise SystemExit(3)", "SystemExit: 3"),
     "an error": ("1 / 0", "ZeroDivisionError: division by zero"),
 }

@@ -23,6 +23,7 @@ static size_t ranges;
 size_t resident, copied;
 static size_t page;
 static unsigned char *cold; /* one byte for each page of the list: the trial has shared it to its end */
+static size_t colds;
 static pid_t tries;
 
 static void add_written(char *start) {
@@ -75,9 +76,8 @@ static void each_page(void (*found)(char *at, size_t number, void *with), void *
 }
 
 pid_t begin_trial(void) {
-    size_t count = 0;
-    for (size_t i = 0; i < ranges; i++) count += written[i].size / page;
-    cold = mmap(NULL, count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; i < ranges; i++) colds += written[i].size / page;
+    cold = mmap(NULL, colds, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (cold == MAP_FAILED) return -1;
     pid_t copy = fork();
     if (copy == 0) {
@@ -117,6 +117,7 @@ void end_trial(pid_t copy) {
     size_t count = 0;
     while (waitpid(copy, &status, 0) < 0 && errno == EINTR) continue;
     each_page(add_hot, &count);
+    munmap(cold, colds); /* else each copy would find there what an earlier one has written */
     memcpy(written, hot, count * sizeof *hot);
     ranges = count;
 }

@@ -130,6 +130,9 @@ opened = os.listdir("/proc/self/fd")
 loaded, missing = load()
 if os.listdir("/proc/self/fd") != opened:
     fail("the packages have files open")
+with open("/proc/self/maps") as maps:
+    if any(line.split()[1][1::2] == "ws" for line in maps):  # of rw-s
+        fail("the packages have memory that copies would share")
 folders, contents = files()
 if "logging" in loaded:
     import time
