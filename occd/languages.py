@@ -327,7 +327,15 @@ def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         values["install"] = load_packages(values.get("install"))
-        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare", "warm", "imports", "unless"):
+        for name in (
+            "file_name_pattern",
+            "out_of_memory",
+            "compile",
+            "prepare",
+            "warm",
+            "imports",
+            "unless",
+        ):
             values.setdefault(name, None)
         for name in ("aliases", "strip", "compile_args", "sets"):
             values.setdefault(name, [])
