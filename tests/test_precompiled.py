@@ -168,8 +168,17 @@ async def test_headers_save_most_of_the_time(lab: Lab, headers: Path) -> None:
         (ALL.replace(MAIN, MAIN + DEEP), b"from main.cpp:2:"),
         (ALL.replace(MAIN, MAIN + WARNED), b"warning: "),
         (ALL.replace(MAIN, f'{MAIN} printf("%d", 1L);'), b"%ld"),
+        ("#include <bits/stdc++.h>\n" + ALL, b""),
     ],
-    ids=["right", "behind a pragma", "wrong", "wrong deep in the library", "warned of", "format"],
+    ids=[
+        "right",
+        "behind a pragma",
+        "wrong",
+        "wrong deep in the library",
+        "warned of",
+        "format",
+        "twice",
+    ],
 )
 async def test_headers_change_no_program_and_no_message(
     lab: Lab, headers: Path, source: str, said: bytes

@@ -18,8 +18,10 @@ if [ -n "$part" ] && [ -d "$precompiled/$part" ]; then
     "$compiler" -isystem "$precompiled/$part" "$@" 2>/tmp/said
     status=$?
     # With a precompiled header GCC does not tell which line of the program has included it, nor which part of a
-    # format is wrong. And it may have failed.
-    if [ $status -le 1 ] && ! grep -q '^In file included from\|\[-W\(error=\)\?format' /tmp/said; then
+    # format is wrong. It does not find the header when the program includes it again, and says the folder's name. And
+    # it may have failed.
+    if [ $status -le 1 ] &&
+        ! grep -q -e '^In file included from' -e '\[-W\(error=\)\?format' -e "$precompiled/" /tmp/said; then
         cat /tmp/said >&2
         exit $status
     fi
