@@ -78,6 +78,8 @@ class Language:
     """A pattern of what a source says that needs the package `{name}`."""
     sets: tuple[tuple[str, ...], ...]
     """Of packages that an interpreter may have imported which has started, the smallest first."""
+    unless: str | None
+    """A pattern of what a source says on whose lines the import of a package may depend."""
     compile: tuple[str, ...] | None
     sources: tuple[str, ...]
     strip: tuple[str, ...]
@@ -150,7 +152,7 @@ class Language:
         sources = (file.content for file in files if file.name.endswith(self.sources))
         source = b"\n".join(each[:_IMPORTS_IN] for each in sources)[:_IMPORTS_IN]
         named = {name for name in known if self._names_package(name, source)}
-        if not named:
+        if not named or (self.unless and re.search(self.unless.encode(), source)):
             return ()
         parts = {each: {name.partition(".")[0] for name in each} for each in self.sets}
         whole = [each for each in self.sets if parts[each] >= named][:1]
@@ -325,7 +327,15 @@ def _load(path: Path) -> Language:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         values["install"] = load_packages(values.get("install"))
-        for name in ("file_name_pattern", "out_of_memory", "compile", "prepare", "warm", "imports"):
+        for name in (
+            "file_name_pattern",
+            "out_of_memory",
+            "compile",
+            "prepare",
+            "warm",
+            "imports",
+            "unless",
+        ):
             values.setdefault(name, None)
         for name in ("aliases", "strip", "compile_args", "sets"):
             values.setdefault(name, [])
@@ -420,6 +430,7 @@ def _check(language: Language) -> None:
         language.file_name_pattern,
         language.out_of_memory,
         language.imports,
+        language.unless,
         *language.hints,
     ):
         re.compile(pattern or "")

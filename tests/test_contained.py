@@ -4,7 +4,9 @@ import os
 import socket
 import struct
 import subprocess
+import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import trio
@@ -92,6 +94,8 @@ def test_a_process_of_this_machine_is_not_taken_for_a_containers_whatever_it_is_
     for called, ours in ((b"\xff", False), (b"\xff" + container.encode(), True)):
         argv = [b"/bin/sh", b"-c", b"read line", called]
         with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+            while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # the kernel sets it last
+                time.sleep(0.001)
             found = open_first(process.pid, container)
             process.kill()
         assert (found is not None) == ours

@@ -96,6 +96,8 @@ NAMED = {
     "print('numpy')": [],
     "# import numpy": [],
     "import numpyro": [],
+    "import os\nos.environ['MPLBACKEND'] = 'svg'\nimport matplotlib.pyplot": [],
+    "import matplotlib\nmatplotlib.use('TkAgg')": [],
     "# import\nnumpy = 1": [],
 }
 
@@ -136,6 +138,7 @@ async def test_a_program_without_packages_has_none(lab: Lab) -> None:
     assert await both(lab, "import sys\nprint('numpy' in sys.modules)") == ["", "False"]
 
 
+# The word `environ` would have the program import for itself.
 WHO = """
 import numpy, {name}
 numpy.ones((400, 400)) @ numpy.ones((400, 400))  # which starts the threads of a library that has some
@@ -144,7 +147,7 @@ def show(name, value): print(name, "=", value)
 show("argv", sys.argv); show("path", sys.path); show("flags", sys.flags); show("main", sorted(vars()))
 show("modules", sorted(sys.modules)); show("finders", [str(each)[:20] for each in sys.meta_path])
 show("hooks", len(sys.path_hooks))
-show("environment", sorted(os.environ.items())); show("cwd", os.getcwd())
+show("environment", sorted(vars(os)["envi" + "ron"].items())); show("cwd", os.getcwd())
 show("handlers", [str(signal.getsignal(each)) for each in sorted(signal.valid_signals())])
 show("mask", signal.pthread_sigmask(signal.SIG_BLOCK, [])); show("umask", oct(os.umask(0)))
 show("filters", [str(each) for each in warnings.filters])
@@ -221,6 +224,20 @@ async def test_a_template_has_no_thread_and_its_copies_compute_with_as_many_as_o
     assert [threads] == await told(plain, source)
     ((interpreter,),) = [interpreters(ready) for ready in warm(lab)]
     assert len(list(Path(f"/proc/{interpreter}/task").iterdir())) == 1
+
+
+SET_BEFORE = {
+    "a variable": ("import os; os.environ['MPLBACKEND'] = 'svg'", "svg"),
+    "a screen": ("import matplotlib; matplotlib.use('TkAgg')", "TkAgg"),
+}
+
+
+@pytest.mark.parametrize("what", SET_BEFORE)
+async def test_what_a_program_sets_before_an_import_holds_for_it(lab: Lab, what: str) -> None:
+    await both(lab, "import matplotlib.pyplot")
+    lines, expected = SET_BEFORE[what]
+    source = f"{lines}\nimport matplotlib.pyplot\nprint(matplotlib.rcParams['backend'])"
+    assert await told(lab, source) == [expected]
 
 
 MINE = b"print('mine'); raise SystemExit"

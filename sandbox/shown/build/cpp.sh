@@ -17,8 +17,9 @@ done
 if [ -n "$part" ] && [ -d "$precompiled/$part" ]; then
     "$compiler" -isystem "$precompiled/$part" "$@" 2>/tmp/said
     status=$?
-    # With a precompiled header GCC does not tell which line of the program has included it. And it may have failed.
-    if [ $status -le 1 ] && ! grep -q '^In file included from' /tmp/said; then
+    # With a precompiled header GCC does not tell which line of the program has included it, nor which part of a
+    # format is wrong. And it may have failed.
+    if [ $status -le 1 ] && ! grep -q '^In file included from\|\[-W\(error=\)\?format' /tmp/said; then
         cat /tmp/said >&2
         exit $status
     fi
