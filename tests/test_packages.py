@@ -418,6 +418,7 @@ atexit.register(lambda: print("at exit", numpy.arange(3).sum(), "numpy" in sys.m
 weakref.finalize(last, print, "finalized")
 file = open("/tmp/kept", "w"); file.write("x" * 100)
 print("x" * 3, end="")
+del sys.__stdout__
 sys.exit(0)
 """
     async with usual(language_cache, templates=0) as plain:

@@ -45,6 +45,8 @@ def test_the_usual_head_is_read_as_h11_reads_it() -> None:
         START + USUAL + b"Content-Length: 2\r\n\r\n",
         START + b"Host: a\r\nContent-Length: +2\r\n\r\n",
         START + b"Host: a b\r\nContent-Length: 2\r\n\r\n",
+        START + b"Host: .localhost\r\nContent-Length: 2\r\n\r\n",
+        START + b"Host: " + 64 * b"a" + b"\r\nContent-Length: 2\r\n\r\n",
         START + USUAL + b"Transfer-Encoding: chunked\r\n\r\n",
         START + USUAL + b"Cookie: a=b\r\n\r\n",
         START + USUAL + b"Expect: 100-continue\r\n\r\n",

@@ -219,7 +219,7 @@ def head_fault(request: h11.Request, limits: EdgeLimits) -> int | None:
             return 413
         if name.startswith((b"sec-websocket-", b"connection")) and not value.isascii():
             return 400
-        if name == b"host" and not _is_host(value):
+        if name == b"host" and not is_host(value):
             return 400
     return None
 
@@ -235,7 +235,7 @@ def _is_url(target: bytes) -> bool:
     return True
 
 
-def _is_host(value: bytes) -> bool:
+def is_host(value: bytes) -> bool:
     try:
         value.partition(b":")[0].decode("latin-1").encode("idna")
     except UnicodeError:

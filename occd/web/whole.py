@@ -16,7 +16,7 @@ from wsgiref.handlers import format_date_time
 from quart import Response
 
 from occd.web.clients import RawHeaders
-from occd.web.http11 import EdgeLimits
+from occd.web.http11 import EdgeLimits, is_host
 
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 _HEAD = re.compile(
@@ -115,7 +115,7 @@ def read_head(data: bytes, limits: EdgeLimits) -> Head | None:
     wish = said.get(b"connection", b"keep-alive").lower()
     if wish not in (b"close", b"keep-alive") or not _LENGTH.fullmatch(said[b"content-length"]):
         return None
-    if not _HOST.fullmatch(said[b"host"]):
+    if not _HOST.fullmatch(said[b"host"]) or not is_host(said[b"host"]):
         return None
     length = int(said[b"content-length"])
     if length > limits.body_max_bytes:

@@ -114,7 +114,7 @@ def end():
         if sys.modules.get(name) is module:
             sys.modules[name] = Kept(module)
     # Some of the packages hold it for good, and what is printed from now on would stay in it.
-    if text := sys.__stdout__:
+    if text := getattr(sys, "__stdout__", None):
         write = text.write
 
         def write_at_once(data):
