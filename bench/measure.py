@@ -30,7 +30,7 @@ def daemon(
         [*command, "--data-dir", folder],
         stdout=subprocess.PIPE,
         text=True,
-        # What is made in the background would take the processor from what is measured.
+        # Precompiling in the background would take the processor from the measured programs.
         env=os.environ | {"OCCD_PRECOMPILED__BYTES": "0"} | dict(environment or {}),
     )
     assert process.stdout is not None

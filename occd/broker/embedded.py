@@ -64,7 +64,7 @@ class EmbeddedDelivery:
     again: bool
     names: Mapping[str, str]
     value: object = None
-    """What the body says, of a message that this process published for a task that waited for it."""
+    """The decoded body of a message that this process published for a task that waited for it."""
     _acked: bool = False
 
     @property

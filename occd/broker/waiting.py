@@ -21,7 +21,7 @@ class Message:
     """Of a message whose delivery is written down already, together with the message. So are the names."""
     names: Mapping[str, str] = field(default_factory=dict)
     value: object = None
-    """What the body says, if its publisher gave it."""
+    """The decoded body, if its publisher gave it."""
 
 
 @dataclass(slots=True, eq=False)

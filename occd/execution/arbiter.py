@@ -14,8 +14,8 @@ after it may have to wait for the end of a borrowed test.
 
 A submission that waits for what another one compiles steps aside: it has neither a slot nor a seat
 meanwhile. Then it comes back, where there may be no slot for it at once: the intake has asked for others.
-So it stands in the line, together with the submissions that came while their slots were lent. Owners take
-turns in the line, and of one owner who came first goes first.
+The submission therefore stands in the line, together with those that came while their slots were lent. Owners
+take turns in the line, and of one owner who came first goes first.
 """
 
 from collections import Counter
