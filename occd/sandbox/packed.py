@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from occd import rules
-from occd.sandbox.tree import DEPTH_MAX, ENTRIES_MAX, FOLDER, NEW, READ, opened
+from occd.sandbox.tree import DEPTH_MAX, ENTRIES_MAX, FOLDER, NEW, READ, make_folder, opened
 
 _HEAD = struct.Struct("<II")
 """How many bytes the index has, and how many entries."""
@@ -128,13 +128,7 @@ class _Unpacking:
     def _folder(
         self, name: str, mode: int, times: tuple[int, int], entries: list[Any], target: int
     ) -> None:
-        try:
-            os.mkdir(name, 0o700, dir_fd=target)
-            made = True
-        except FileExistsError:
-            if not stat.S_ISDIR(os.stat(name, dir_fd=target, follow_symlinks=False).st_mode):
-                raise
-            made = False
+        made = make_folder(name, target)
         with opened(name, FOLDER, target) as new:
             self.entries(entries, new)
             if made:

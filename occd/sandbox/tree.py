@@ -96,13 +96,7 @@ class _Copy:
             self._finish(new, found)
 
     def _folder(self, name: str, source: int, target: int, depth: int) -> None:
-        try:
-            os.mkdir(name, 0o700, dir_fd=target)
-            made = True
-        except FileExistsError:
-            if not stat.S_ISDIR(os.stat(name, dir_fd=target, follow_symlinks=False).st_mode):
-                raise
-            made = False
+        made = make_folder(name, target)
         with opened(name, FOLDER, source) as old, opened(name, FOLDER, target) as new:
             self.entries(old, new, depth + 1)
             if made:
@@ -117,6 +111,18 @@ class _Copy:
         os.fchown(new, self._uid, self._uid)
         os.fchmod(new, old.st_mode & 0o777)
         os.utime(new, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def make_folder(name: str, folder: int) -> bool:
+    """Make a folder in this one, unless it is there. Returns whether it was made. Raises FileExistsError
+    when something else has its name."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=folder)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise
+        return False
+    return True
 
 
 @contextmanager
