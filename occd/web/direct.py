@@ -44,14 +44,12 @@ from occd.web.pages import ALWAYS, UNLESS
 from occd.web.problems import internal_problem, problem_answered
 from occd.web.quotas import headers_of
 from occd.web.schema import is_long, may_be_long, whole_json
-from occd.web.whole import Answer, Left
+from occd.web.whole import OTHERWISE, Answer, Left
 
 log = structlog.get_logger()
 
 ROUTE = "/api/v1/submissions"
 _QUERY = re.compile(rb"(?:wait=([0-9]{1,9}(?:\.[0-9]{1,9})?))?")
-_OTHERWISE = frozenset({b"cookie", b"transfer-encoding", b"expect", b"upgrade"})
-"""With a header of these names a request goes the other way."""
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -75,7 +73,7 @@ class Direct:
             return False
         length = b""
         for name, value in scope["headers"]:
-            if name in _OTHERWISE:
+            if name in OTHERWISE:
                 return False
             if name == b"content-length":
                 length = value

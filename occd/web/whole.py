@@ -27,8 +27,8 @@ _HEAD = re.compile(
 _HOST = re.compile(rb"[-.:_\[\]0-9A-Za-z]{1,255}")
 _LINE = re.compile(r"[\t -~]+")
 _LENGTH = re.compile(rb"[0-9]{1,9}")
-_OTHERWISE = frozenset({b"cookie", b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"})
-"""With a header of these names a request goes the other way."""
+OTHERWISE = frozenset({b"cookie", b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"})
+"""With a header of these names a request goes the other way, and then to Quart."""
 
 
 Left = Callable[[], Awaitable[None]]
@@ -109,7 +109,7 @@ def read_head(data: bytes, limits: EdgeLimits) -> Head | None:
     names = [name for name, _ in headers]
     if names.count(b"host") != 1 or names.count(b"content-length") != 1:
         return None
-    if names.count(b"connection") > 1 or not _OTHERWISE.isdisjoint(names):
+    if names.count(b"connection") > 1 or not OTHERWISE.isdisjoint(names):
         return None
     said = dict(headers)
     wish = said.get(b"connection", b"keep-alive").lower()
