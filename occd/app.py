@@ -245,10 +245,10 @@ async def _serve(config: Config, opened: Opened, connections_max: int, stop: tri
             await _tell_of_unused_keys(keyring)
         async with _beside(partial(tell_readiness, health.problems)):
             await stop.wait()
+        submit.stopping.set()  # also where submit is no role here: ws submits through it
         log.info("stopping", grace_s=config.grace_s)
         await tell_stop(config.grace_s)
         deadline = trio.current_time() + config.grace_s
-        submit.stopping.set()  # also where submit is no role here: ws submits through it
         try:
             await _stop_in_order(roles, deadline)
         finally:

@@ -832,6 +832,8 @@ def test_a_stopping_server_refuses_and_answers_who_waits(folder: Path) -> None:
         id = server.submit("import time; time.sleep(2); print('done')")
         server.wait_running(id)
         server.signal(signal.SIGTERM)
+        while '"stopping"' not in server.log.read_text():
+            time.sleep(0.01)
         refused = server.post({"language": "python", "source": "print(1)"})
         assert (refused.status, refused.json()["type"]) == (503, "shutting-down")
         assert refused.headers["Retry-After"]
