@@ -68,8 +68,7 @@ def build_rootfs(root: Path, source: Path) -> None:
     shutil.copyfile(data_folder("sandbox") / "bin/occd-init", init)
     init.chmod(0o755)
     put_shown(_at(root, _OURS))
-    covers = "".join(f"{path} {cover}\n" for path, cover in _covers())
-    _at(root, Path(COVERED)).write_text(covers)
+    _at(root, Path(COVERED)).write_text(covers_as_lines())
 
 
 def show_more(root: Path, folder: Path, place: str) -> None:
@@ -91,6 +90,11 @@ def proc_mounts(root: Path) -> list[str]:
     for path, cover in _covers():
         mounts += ["--bindmount_ro", f"{root}{cover}:{path}"]
     return mounts
+
+
+def covers_as_lines() -> str:
+    """What the file COVERED tells the init of a template: a path and its cover on each line."""
+    return "".join(f"{path} {cover}\n" for path, cover in _covers())
 
 
 def _covers() -> Iterator[tuple[str, str]]:
