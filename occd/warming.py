@@ -83,7 +83,7 @@ async def look_at_templates(config: Config, sandbox: Sandbox) -> list[Finding]:
 
 
 async def _tried(sandbox: Sandbox, kind: str, languages: list[Language]) -> Finding:
-    names = ", ".join(language.name for language in languages)
+    names = ", ".join(sorted(language.name for language in languages))
     why = f"none served within {_TRIAL_S:g} s"
     try:
         with trio.move_on_after(_TRIAL_S):
