@@ -37,7 +37,8 @@ from occd.draining import Draining
 from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.keyring import Keyring
-from occd.languages import Language, load_languages
+from occd.languages import Language
+from occd.languages.loading import load_languages
 from occd.levels import in_words, without_in_words
 from occd.observed import FORM, Observed
 from occd.overview import Overview

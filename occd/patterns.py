@@ -39,19 +39,17 @@ class Pattern:
         """Raises ValueError for what is not right; re.error for what is no regular expression."""
         for name, allowed in _ALLOWED.items():
             if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"problems: {name}: {value!r} is none of {', '.join(allowed)}")
+                raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
         groups = {name: _groups(name, each) for name, each in self._expressions()}
         found = frozenset[str]().union(*groups.values())
         if "message" not in found:
-            raise ValueError("problems: no group is called message")
+            raise ValueError("no group is called message")
         if not found & {"line", "name"}:
-            raise ValueError("problems: no group is called line or name")
+            raise ValueError("no group is called line or name")
         if self.frame is None and groups.keys() != {"pattern"}:
-            raise ValueError(
-                "problems: skip, end and cause are parts of a traceback, which has a frame"
-            )
+            raise ValueError("skip, end and cause are parts of a traceback, which has a frame")
         if self.frame is not None and "line" not in groups["frame"]:
-            raise ValueError("problems: frame: no group is called line")
+            raise ValueError("frame: no group is called line")
 
     def _expressions(self) -> Iterator[tuple[str, str]]:
         for name in ("pattern", "frame", "skip", "end", "cause"):
@@ -108,29 +106,29 @@ def _repeated_look(expression: str) -> int | None:
 
 def _groups(name: str, expression: object) -> frozenset[str]:
     if not isinstance(expression, str) or not expression:
-        raise ValueError(f"problems: {name} is no text")
+        raise ValueError(f"{name} is no text")
     groups = frozenset(re.compile(expression, FLAGS).groupindex)
     alike = _COMMON.match(expression)
     common = alike.end() if alike else 0
     at = common if common < len(expression) else _repeated_look(expression)
     if at is not None:
         told = expression[at : at + 20]
-        raise ValueError(f"problems: {name}: JavaScript may read this otherwise: {told}")
+        raise ValueError(f"{name}: JavaScript may read this otherwise: {told}")
     if unknown := groups - GROUPS:
-        raise ValueError(f"problems: {name}: no group may be called {min(unknown)}")
+        raise ValueError(f"{name}: no group may be called {min(unknown)}")
     return groups
 
 
 def load_patterns(tables: object) -> tuple[Pattern, ...]:
     """The patterns of a language's file. Raises ValueError or re.error, saying what is wrong."""
     if not isinstance(tables, list) or not all(isinstance(each, Mapping) for each in tables):
-        raise ValueError("problems: this is no array of tables")
+        raise ValueError("this is no array of tables")
     known = {each.name for each in fields(Pattern)}
     patterns = []
     for table in tables:
         if unknown := table.keys() - known:
-            raise ValueError(f"problems: unknown key {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
         if missing := {"stage", "pattern"} - table.keys():
-            raise ValueError(f"problems: {min(missing)} is missing")
+            raise ValueError(f"{min(missing)} is missing")
         patterns.append(Pattern(**table))
     return tuple(patterns)

@@ -8,7 +8,7 @@ from occd.admission import Gate
 from occd.broker import DEAD, KEPT, Broker, Kept, Look, open_look
 from occd.config import Config
 from occd.errors import OccdError, Poisoned, UnknownSubmission
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.log import printable
 from occd.model import DeadLetter, Submission
 from occd.origin import coming_from, of_task

@@ -19,10 +19,12 @@ from occd.admission import Gate
 from occd.config import Config
 from occd.errors import OccdError
 from occd.execution.precompiled import Precompiled
+from occd.execution.program import Program
 from occd.execution.steps import When, idle_time
 from occd.execution.tail import Tail
 from occd.execution.traced import account
-from occd.languages import Language, find, for_file, load_languages
+from occd.languages import Language, find, for_file
+from occd.languages.loading import load_languages
 from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY
 from occd.request import Request
@@ -195,12 +197,7 @@ async def _run(
     unread: trio.Event,
 ) -> Outcome:
     newest = sandbox.available[language.id][0]
-    env = tuple(language.env.items())
-
-    def argv(template: tuple[str, ...], limits: Limits) -> list[str]:
-        return language.argv(
-            template, newest.binary, submission.main, submission.files, (), limits.memory
-        )
+    program = Program(language, newest, submission.main, submission.files)
 
     def show(stream: Stream, data: bytes) -> None:
         output.send_nowait((stream, data))
@@ -214,14 +211,15 @@ async def _run(
 
     async with sandbox.cell(language, submission.files, submission.limits, newest.root) as cell:
         tree: Tree | None = None
-        if language.compile:
-            limits = language.compile_limits
+        if program.is_compiled:
+            command = program.to_compile()
+            limits = command.limits
             tail = Tail()
             with keys.stage() as signals:
                 ended = await cell.run(
                     Run(
-                        argv(language.compile, limits),
-                        env,
+                        command.argv,
+                        tuple(command.env),
                         limits,
                         stdout=sink(limits, "stdout", tail, "stderr"),
                         stderr=sink(limits, "stderr", tail, "stderr"),
@@ -236,6 +234,7 @@ async def _run(
             if not compiled.succeeded:
                 return compiled
         limits = submission.limits
+        command = program.to_run(submission.args, (), limits)
         tail = Tail()
         out: Stream = "tty" if screen else "stdout"
         async with trio.open_nursery() as nursery:
@@ -251,8 +250,8 @@ async def _run(
             with stdin, keys.stage() as signals:
                 ended = await cell.run(
                     Run(
-                        [*argv(language.run, limits), *submission.args],
-                        env,
+                        command.argv,
+                        tuple(command.env),
                         limits,
                         stdout=sink(limits, out, tail, out),
                         stderr=sink(limits, "stderr", tail, "stderr"),

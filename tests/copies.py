@@ -11,6 +11,7 @@ from places import opened
 from sandboxed import LONG, Lab, run_in
 
 from occd.config import Config, SandboxConfig
+from occd.languages import Given
 from occd.model import File
 from occd.sandbox import open_sandbox
 
@@ -81,8 +82,8 @@ echo groups; sed 's/occd-[^ ]*//' /proc/$PPID/cgroup; cat /proc/sys/kernel/rando
 async def seen(lab: Lab, name: str, source: str) -> list[str]:
     language, binary = lab.language(name)
     files = [File(language.file_name, source.encode()), File("who.sh", SHELL.encode())]
-    argv = language.argv(language.run, binary, files[0].name, files, (), LONG.memory)
+    argv = language.run_argv(Given(binary, "", files[0].name, files, (), LONG.memory))
     async with lab.sandbox.cell(language, files, LONG) as cell:
-        ran = await run_in(cell, argv, LONG, env=tuple(language.env.items()))
+        ran = await run_in(cell, argv, LONG, env=tuple(language.environment(binary).items()))
     assert ran.outcome.succeeded, ran.stderr
     return ran.stdout.decode().splitlines()

@@ -20,7 +20,7 @@ from occd.broker import open_broker
 from occd.cancelling import cancel_all
 from occd.config import Config
 from occd.keyring import Keyring
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.overview import Overview
 from occd.roles.submit import Submit
 from occd.roles.ws import Ws

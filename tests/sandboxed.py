@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from occd.languages import Language
+from occd.languages import Given, Language
 from occd.model import Account, File, Limits, Outcome
 from occd.sandbox import Cell, Idle, Packed, Run, Running, Sandbox, Sink, Traced, Tree
 from occd.sandbox import Feed as Stdin
@@ -180,16 +180,15 @@ class Lab:
         async with self.sandbox.cell(language, files, limits) as cell:
             if language.compile:
                 wanted = language.compile_limits
-                argv = language.argv(
-                    language.compile, binary, files[0].name, files, compile_args, wanted.memory
-                )
-                fixed = tuple(language.env.items())
+                given = Given(binary, "", files[0].name, files, compile_args, wanted.memory)
+                argv = language.compile_argv(given)
+                fixed = tuple(language.environment(binary).items())
                 compiled, tree = await compile_in(cell, argv, wanted, fixed)
                 outcomes.append(compiled)
                 if not outcomes[0].succeeded:
                     return outcomes
-            argv = language.argv(language.run, binary, files[0].name, files, (), limits.memory)
-            both = (*language.env.items(), *env)
+            argv = language.run_argv(Given(binary, "", files[0].name, files, (), limits.memory))
+            both = (*language.environment(binary).items(), *env)
             feed = Feed(stdin.encode())
             outcomes.append(
                 await run_in(

@@ -23,7 +23,7 @@ from occd.broker import Broker, open_broker
 from occd.config import Config
 from occd.errors import Conflict, QueueFull, Rejected, StateUnavailable
 from occd.judging import CHECKER_LIMITS
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import File, Limits, Submission, Terminal
 from occd.principal import NOBODY, Principal
 from occd.request import ProgramRequest, Request

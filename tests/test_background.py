@@ -13,7 +13,7 @@ import trio
 from occd.broker.embedded import open_embedded as open_broker
 from occd.config import Config
 from occd.errors import DataFolderError, MessageTooLarge, StateUnavailable, UnknownSubmission
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import File, Submission, new_id
 from occd.roles.notify import Notify
 from occd.roles.submit import Submit

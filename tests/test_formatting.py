@@ -8,7 +8,9 @@ import pytest
 from serving import API, Server, serving
 
 from occd.config import Config
-from occd.languages import Formatter, Packages, load_languages
+from occd.languages.fields import Formatter
+from occd.languages.loading import load_languages
+from occd.languages.packages import Packages
 from occd.sandbox import open_sandbox
 
 FORMATTED = {

@@ -26,7 +26,8 @@ from occd.images.build import put, remove_leftovers
 from occd.images.place import held_place
 from occd.images.script import script, steps
 from occd.images.source import refuse_what_cannot_begin
-from occd.languages import Packages, load_languages
+from occd.languages.loading import load_languages
+from occd.languages.packages import Packages
 from occd.sandbox import doctor
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]

@@ -17,7 +17,7 @@ import yaml
 from packaged import PACKAGING, accepted, image_settings, kustomized
 
 from occd.config import ROLES, RabbitmqConfig
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 
 VERSION = "1.33"  # the first in which all that is asked for is switched on by default
 FOLDERS = ("base", "with-keda", "with-accounts", "with-monitoring")

@@ -7,7 +7,7 @@ from typing import Any
 from processes import descendants
 from serving import Server, serving
 
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 
 MORE = 150 * 10**6
 """Bytes that the templates of all languages may add."""

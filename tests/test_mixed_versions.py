@@ -31,7 +31,7 @@ from occd.broker import Broker, embedded, open_broker
 from occd.config import Config, RedisConfig
 from occd.errors import Poisoned, Rejected, StateError
 from occd.events import Output
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import RUN, File, Limits, Outcome, Result, Submission, Verdict, Written
 from occd.origin import coming_from
 from occd.principal import NOBODY

@@ -24,7 +24,7 @@ from occd.broker import open_broker
 from occd.broker.embedded import EmbeddedBroker
 from occd.config import Config
 from occd.errors import BrokerUnavailable
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import File, Submission
 from occd.sqlite import open_database
 from occd.state import WAIT_BOUNDS_S, Load, Node, open_state

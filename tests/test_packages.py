@@ -13,7 +13,7 @@ from copies import SOON_S, copying, interpreters, seen, standing, usual, warm
 from sandboxed import LONG, PYTHON, Lab, run_in
 
 import occd.sandbox.host
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import File
 
 ROOM = 2**29
@@ -48,7 +48,9 @@ async def told(lab: Lab, source: str, *others: File) -> list[str]:
     language, binary = lab.language("python")
     files = [File("main.py", source.encode()), *others]
     async with lab.sandbox.cell(language, files, LONG) as cell:
-        ran = await run_in(cell, [binary, "main.py"], LONG, env=tuple(language.env.items()))
+        ran = await run_in(
+            cell, [binary, "main.py"], LONG, env=tuple(language.environment(binary).items())
+        )
     assert (ran.outcome.succeeded, ran.stderr) == (True, b"")
     return ran.stdout.decode().splitlines()
 

@@ -22,7 +22,7 @@ from serving import API, OCCD, serving
 
 from occd.config import ROLES, Config
 from occd.images import describe
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.web.stream import ALIVE_S
 
 PUBLISHED = {

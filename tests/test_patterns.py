@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from occd.data import data_folder
-from occd.errors import ConfigError
-from occd.languages import load_languages
+from occd.languages.loading import Faulty, read_language
 
 GOOD = r"""stage = "run"
 pattern = '(?P<file>[^:\n]+):(?P<line>\d+): (?P<message>.*)'
@@ -22,7 +21,7 @@ def load(folder: Path, *problems: str) -> list[dict[str, object]]:
     own = (data_folder("sandbox") / "languages" / "lua.toml").read_text()
     text = own.partition("[[problems]]")[0]
     (folder / "lua.toml").write_text(text + "".join(f"[[problems]]\n{each}\n" for each in problems))
-    return [each.json() for each in load_languages(folder)["lua"].problems]
+    return [each.json() for each in read_language(folder / "lua.toml").problems]
 
 
 def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
@@ -66,14 +65,14 @@ def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_pattern_is_told(tmp_path: Path, problem: str, fault: str) -> None:
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(Faulty) as raised:
         load(tmp_path, problem)
     assert fault in str(raised.value)
-    assert str(raised.value).startswith("lua.toml: ")
+    assert str(raised.value).startswith("problems: ")
 
 
 def test_problems_are_an_array_of_tables(tmp_path: Path) -> None:
     own = (data_folder("sandbox") / "languages" / "lua.toml").read_text()
     (tmp_path / "lua.toml").write_text("problems = 'x'\n" + own.partition("[[problems]]")[0])
-    with pytest.raises(ConfigError, match="no array of tables"):
-        load_languages(tmp_path)
+    with pytest.raises(Faulty, match="no array of tables"):
+        read_language(tmp_path / "lua.toml")

@@ -22,8 +22,9 @@ from serving import OCCD, serving
 from occd.config import Config, PrecompiledConfig, RedisConfig
 from occd.execution.parts import Parts
 from occd.execution.precompiled import Part, Precompiled
-from occd.languages import Precompiled as Described
-from occd.languages import load_languages
+from occd.languages import Given
+from occd.languages.fields import Precompiled as Described
+from occd.languages.loading import load_languages
 from occd.model import File
 from occd.sandbox.jailer import Jailer
 
@@ -118,9 +119,11 @@ async def compiled(lab: Lab, id: str, source: str, args: Sequence[str] = ()) -> 
     language, binary = lab.language(id)
     files = [File(language.file_name, source.encode())]
     limits = language.compile_limits
-    argv = language.argv(language.compile or (), binary, files[0].name, files, args, limits.memory)
+    argv = language.compile_argv(Given(binary, "", files[0].name, files, args, limits.memory))
     async with lab.sandbox.cell(language, files, limits) as cell:
-        ran, tree = await compile_in(cell, argv, limits, tuple(language.env.items()))
+        ran, tree = await compile_in(
+            cell, argv, limits, tuple(language.environment(binary).items())
+        )
         left = {each.name: each.read_bytes() for each in tree.folder.rglob("*") if each.is_file()}
         return Compiled(ran.exit_code, ran.stdout, ran.stderr, left, ran.cpu_time)
 

@@ -19,7 +19,7 @@ from serving import API, Answer, Server, serving
 from occd import wire
 from occd.config import Config
 from occd.execution.storing import most_stored
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import Submission
 
 CLIENTS, SECONDS = 50, 3.0

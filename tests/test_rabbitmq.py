@@ -28,7 +28,8 @@ from occd.broker.rabbitmq import RabbitmqBroker
 from occd.broker.topology import Topology
 from occd.config import Config, ExecuteConfig, QueueConfig, RabbitmqConfig
 from occd.errors import BrokerError, BrokerUnavailable, ConfigError, MessageTooLarge
-from occd.languages import Installed, load_languages
+from occd.languages import Installed
+from occd.languages.loading import load_languages
 from occd.model import File, Submission, Verdict, new_id
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify

@@ -103,7 +103,8 @@ WITHIN = {
     ("migration", "datafile"),
     ("languages", "config"),
     ("languages", "shown"),
-    ("images", "languages"),
+    ("images", "languages.loading"),
+    ("images", "languages.packages"),
     ("images.root", "shown"),
     ("roles.ws", "roles.submit"),
 }

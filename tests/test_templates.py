@@ -28,6 +28,7 @@ from sandboxed import SHORT, Feed, Lab, Ran, run_in
 
 import occd.sandbox.host
 import occd.sandbox.templates
+from occd.languages import Given
 from occd.model import File, Limits
 
 LANGUAGES = ("javascript", "php", "python")
@@ -199,9 +200,9 @@ async def test_another_main_file_has_an_interpreter_of_its_own(language_cache: P
         for name in ("main.py", "other.py"):
             language, binary = lab.language("python")
             files = [File(name, HELLO.encode())]
-            argv = language.argv(language.run, binary, name, files, (), SHORT.memory)
+            argv = language.run_argv(Given(binary, "", name, files, (), SHORT.memory))
             async with lab.sandbox.cell(language, files, SHORT) as cell:
-                env = tuple(language.env.items())
+                env = tuple(language.environment(binary).items())
                 assert (await run_in(cell, argv, env=env)).stdout == b"Hello, world!\n"
         assert [ready.template.file for ready in warm(lab)] == ["main.py"]
 
@@ -247,7 +248,7 @@ async def _goes_on(lab: Lab, feed: Feed) -> None:
     language, binary = lab.language("python")
     source = b"import time; print('up', flush=True); time.sleep(0.5); print('done')"
     async with lab.sandbox.cell(language, [File("main.py", source)], SHORT) as cell:
-        env = tuple(language.env.items())
+        env = tuple(language.environment(binary).items())
         ran = await run_in(cell, [binary, "main.py"], env=env, feed=feed)
     assert (ran.outcome.succeeded, ran.stdout, ran.stderr) == (True, b"up\ndone\n", b"")
 

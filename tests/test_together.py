@@ -19,7 +19,7 @@ from occd.config import Config, QueueConfig
 from occd.errors import Conflict, DataFolderError, QueueFull
 from occd.events import Stage
 from occd.inputs import File
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import Result, Submission, Verdict
 from occd.principal import NOBODY, Principal
 from occd.request import Request

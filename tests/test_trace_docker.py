@@ -12,7 +12,7 @@ from shared_engine import IMAGE
 
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxFailed
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.model import File
 from occd.sandbox import TRACE_BYTES, Sandbox, open_sandbox
 from occd.sandbox.relay import Relay

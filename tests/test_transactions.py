@@ -15,7 +15,7 @@ from occd import sqlite
 from occd.broker import open_broker
 from occd.config import Config
 from occd.inputs import File
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 from occd.principal import NOBODY
 from occd.request import Request
 from occd.roles.execute import Execute

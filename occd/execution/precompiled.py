@@ -52,6 +52,10 @@ class Part:
     name: str
     place: str
 
+    @property
+    def env(self) -> dict[str, str]:
+        return self.language.environment(self.installed.binary, self.installed.version)
+
     def __str__(self) -> str:
         root = f" in {named(self.installed.root)}" if self.installed.root else ""
         return f"{self.language.name} {self.installed.version}{root}: {self.name}"
@@ -153,7 +157,7 @@ class Precompiled:
             part.installed,
             part.name,
             part.language.precompiled,
-            sorted(part.language.env.items()),
+            sorted(part.env.items()),
             self._sandbox.identity(part.installed),
         )
         digest = hashlib.sha256(repr(made_from).encode(errors="surrogateescape")).hexdigest()
@@ -205,7 +209,7 @@ class Precompiled:
             raise _Failed("there is no more room: see precompiled.bytes")
         limits = replace(_LIMITS, box=min(room, _BOX_MAX))
         argv = [*_NICE, language.precompiled.build, "build", part.installed.binary, part.name]
-        env = tuple(language.env.items())
+        env = tuple(part.env.items())
         sink = Sink(limits.output)
         async with self._sandbox.cell(language, (), limits, part.installed.root) as cell:
             ended = await cell.run(Run(argv, env, limits, sink, sink, keep=True))

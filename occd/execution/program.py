@@ -1,9 +1,9 @@
 """A program as its author sent it, and the commands of its language."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from occd.languages import Installed, InstalledFormatter, Language
+from occd.languages import Given, Installed, InstalledFormatter, Language
 from occd.model import File, Limits
 
 
@@ -28,21 +28,21 @@ class Program:
 
     @property
     def is_compiled(self) -> bool:
-        return self.language.compile is not None
+        return bool(self.language.compile)
 
     def to_compile(self) -> Command:
-        assert self.language.compile
-        return self._command(self.language.compile, self.language.compile_limits)
+        limits = self.language.compile_limits
+        return self._command(self.language.compile_argv(self._given(limits)), limits)
 
     def to_run(
         self, args: Sequence[str], env: Sequence[tuple[str, str]], limits: Limits
     ) -> Command:
-        return self._command(self.language.run, limits, args, env)
+        return self._command([*self.language.run_argv(self._given(limits)), *args], limits, env)
 
     def to_format(self, limits: Limits) -> Command:
         assert self.formatter
-        command, binary = self.formatter.formatter.command, self.formatter.binary
-        return self._command(command, limits, binary=binary)
+        given = replace(self._given(limits), binary=self.formatter.binary)
+        return self._command(self.language.format_argv(self.formatter.formatter, given), limits)
 
     @property
     def source(self) -> bytes:
@@ -50,16 +50,18 @@ class Program:
         readable = self.language.readable(self.files)
         return next(file.content for file in readable if file.name == self.main)
 
-    def _command(
-        self,
-        template: tuple[str, ...],
-        limits: Limits,
-        args: Sequence[str] = (),
-        env: Sequence[tuple[str, str]] = (),
-        binary: str | None = None,
-    ) -> Command:
-        binary = binary or self.installed.binary
-        argv = self.language.argv(
-            template, binary, self.main, self.files, self.compile_args, limits.memory
+    def _given(self, limits: Limits) -> Given:
+        return Given(
+            self.installed.binary,
+            self.installed.version,
+            self.main,
+            self.files,
+            self.compile_args,
+            limits.memory,
         )
-        return Command(self.language, [*argv, *args], [*self.language.env.items(), *env], limits)
+
+    def _command(
+        self, argv: Sequence[str], limits: Limits, env: Sequence[tuple[str, str]] = ()
+    ) -> Command:
+        usual = self.language.environment(self.installed.binary, self.installed.version)
+        return Command(self.language, argv, [*usual.items(), *env], limits)

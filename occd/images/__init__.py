@@ -21,7 +21,8 @@ from typing import Any
 
 from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
-from occd.languages import Packages, load_languages, load_packages
+from occd.languages.loading import load_languages
+from occd.languages.packages import Packages, load_packages
 
 FOLDER = "images"
 TOLD = "image.json"

@@ -22,7 +22,8 @@ from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable, refuse_faults
 from occd.images import how_to_build
 from occd.images.docker import LABEL, VERSION, again
-from occd.languages import Available, Formatters, Installed, Language, load_languages
+from occd.languages import Available, Formatters, Installed, Language
+from occd.languages.loading import load_languages
 from occd.levels import Holds, refuse_less
 from occd.model import File, LeftOut, Limits
 from occd.sandbox import (

@@ -25,7 +25,8 @@ import trio
 from occd import rules
 from occd.config import Config
 from occd.errors import SandboxFailed
-from occd.languages import Available, Formatters, Installed, Language, load_languages
+from occd.languages import Available, Formatters, Installed, Language
+from occd.languages.loading import load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
 from occd.sandbox import (

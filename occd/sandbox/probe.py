@@ -3,7 +3,6 @@ count."""
 
 import hashlib
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,12 +14,14 @@ from occd import trace
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import (
     Available,
-    Formatter,
     Formatters,
+    Given,
     Installed,
     InstalledFormatter,
     Language,
 )
+from occd.languages.fields import Formatter
+from occd.languages.search import search
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Feed, Run, Sandbox, Sink, Tell, unheard
 from occd.sandbox.find import Found, find, named, remedy_of
@@ -173,35 +174,39 @@ def _newest_first(answers: dict[Found, str], roots: Sequence[str]) -> tuple[Inst
 
 
 async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | None:
-    outcome = await _ended(sandbox, language, language.version, file)
+    if not language.version:
+        answer = search(language.version_pattern, file.path)
+        return answer[1] if answer else language.version_text
+    outcome = await _ended(sandbox, language, language.version_argv(file.path), file)
     if not outcome.succeeded:
         return None
     text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
-    answer = re.search(language.version_pattern, text)
+    answer = search(language.version_pattern, text)
     return answer[1] if answer else None
 
 
 async def _formats(sandbox: Sandbox, language: Language, formatter: Formatter, file: Found) -> bool:
     hello = File(language.file_name, language.hello.encode())
-    outcome = await _ended(sandbox, language, formatter.command, file, hello)
+    given = Given(file.path, "", language.file_name, memory=_PROBE_LIMITS.memory)
+    outcome = await _ended(sandbox, language, language.format_argv(formatter, given), file, hello)
     return outcome.succeeded and outcome.stdout.size > 0
 
 
 async def _ended(
     sandbox: Sandbox,
     language: Language,
-    command: Sequence[str],
+    argv: Sequence[str],
     program: Found,
     file: File | None = None,
 ) -> Outcome:
     """How a command of this program ended that reads this file."""
-    argv = language.argv(command, program.path, language.file_name, (), (), _PROBE_LIMITS.memory)
     sink = Sink(_PROBE_LIMITS.output)
     send, receive = trio.open_memory_channel[bytes](1)
     with send:
         if file:
             send.send_nowait(file.content)
-    run = Run(argv, tuple(language.env.items()), _PROBE_LIMITS, sink, sink, Feed(receive))
+    env = language.environment(program.path)
+    run = Run(argv, tuple(env.items()), _PROBE_LIMITS, sink, sink, Feed(receive))
     files = [file] if file else ()
     async with sandbox.cell(language, files, Limits(), program.root) as cell:
         return (await cell.run(run)).outcome

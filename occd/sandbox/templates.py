@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from occd import metrics
-from occd.languages import Installed, Language
+from occd.languages import Given, Installed, Language
 from occd.sandbox import Run
 from occd.sandbox.init import Found
 from occd.sandbox.program import environment
@@ -62,12 +62,14 @@ def template_of(
     """The template of which a program can be a copy. `versions` are those that answered."""
     if not language.warm or run.tty or run.trace or run.limits.memory > _STACK:
         return None
+    memory = run.limits.memory
     usual = any(
-        language.argv(language.run, each.binary, language.file_name, (), (), run.limits.memory)
+        language.run_argv(Given(each.binary, each.version, language.file_name, memory=memory))
         == list(run.argv)
+        and language.environment(each.binary, each.version) == dict(run.env)
         for each in versions
     )
-    if not usual or dict(run.env) != language.env:
+    if not usual:
         return None
     forks = language.warm == "fork"
     return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root)

@@ -299,7 +299,7 @@ def language_json(offer: Offer, ceilings: Mapping[str, float], *, traces: bool) 
         "suffixes": list(language.sources),
         "editor_mode": language.editor_mode,
         "flags": {
-            "compiled": language.compile is not None,
+            "compiled": bool(language.compile),
             "named_by_source": language.file_name_pattern is not None,
         },
         "compile_args": list(language.compile_args),

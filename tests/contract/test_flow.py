@@ -34,14 +34,14 @@ from occd.errors import (
 from occd.events import Event, Output, Queued
 from occd.languages import (
     Available,
-    Formatter,
     Formatters,
     Installed,
     InstalledFormatter,
     Language,
-    Packages,
-    load_languages,
 )
+from occd.languages.fields import Formatter
+from occd.languages.loading import load_languages
+from occd.languages.packages import Packages
 from occd.levels import Holds
 from occd.log import set_up_logging
 from occd.model import (

@@ -11,7 +11,8 @@ from sandboxed import Lab
 
 from occd.data import data_folder
 from occd.errors import ConfigError
-from occd.languages import Packages, load_languages
+from occd.languages.loading import load_languages
+from occd.languages.packages import Packages
 from occd.model import File
 
 pytestmark = pytest.mark.promise

@@ -15,6 +15,7 @@ from clocks import CLOCKS, late_s
 from sandboxed import Feed, Lab, Ran, compile_in, run_in
 from serving import Server
 
+from occd.languages import Given
 from occd.model import Account, File
 
 pytestmark = pytest.mark.promise
@@ -568,13 +569,13 @@ async def run(
     language, binary = lab.language(name)
     file = File(language.source_name(source.encode()), source.encode())
     limits = replace(language.limits, cpu_time=cpu_time, wall_time=30.0, output=2**24)
-    env = tuple(language.env.items())
+    env = tuple(language.environment(binary).items())
     tree = None
     async with lab.sandbox.cell(language, [file], limits) as cell:
         if language.compile:
             most = language.compile_limits
-            argv = language.argv(language.compile, binary, file.name, [file], flags, most.memory)
+            argv = language.compile_argv(Given(binary, "", file.name, [file], flags, most.memory))
             compiled, tree = await compile_in(cell, argv, most, env)
             assert compiled.succeeded, compiled
-        argv = language.argv(language.run, binary, file.name, [file], (), limits.memory)
+        argv = language.run_argv(Given(binary, "", file.name, [file], (), limits.memory))
         return await run_in(cell, argv, limits, env=env, feed=feed, tree=tree)

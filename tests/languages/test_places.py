@@ -15,7 +15,7 @@ import pytest
 from editor_packages import WEB, install_packages
 from serving import API, Server
 
-from occd.languages import load_languages
+from occd.languages.loading import load_languages
 
 Found = list[dict[str, Any]]
 

@@ -1,0 +1,138 @@
+"""The types of the keys of a language's file: what a file may say, and what is made of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import regex
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import WithJsonSchema as Described
+from pydantic.dataclasses import dataclass
+
+from occd.languages.packages import Packages
+from occd.model import Limits
+from occd.patterns import Pattern, load_patterns
+
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+Argv = Annotated[tuple[str, ...], Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\n]{1,300}$")]
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Suffix = Annotated[str, StringConstraints(pattern=r"^\.[A-Za-z0-9+_.-]+$")]
+PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")]
+Imported = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*$")]
+
+Support = Literal["core", "popular", "more", "tried"]
+SUPPORT: tuple[Support, ...] = ("core", "popular", "more", "tried")
+"""The languages that people ask for most come first. Programs of the last were tried once, and are not a part
+of the tests."""
+
+
+def _expression(given: str) -> str:
+    try:
+        regex.compile(given)
+    except regex.error as error:
+        raise ValueError(f"this is no regular expression: {error}") from error
+    return given
+
+
+Expression = Annotated[Text, AfterValidator(_expression)]
+"""A regular expression of Python."""
+
+
+def _steps(given: object) -> object:
+    whole = isinstance(given, list) and all(isinstance(each, str) for each in given)
+    return [given] if given and whole else given
+
+
+_ARGV = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+Steps = Annotated[
+    tuple[Argv, ...],
+    BeforeValidator(_steps),
+    Described({"anyOf": [_ARGV, {"type": "array", "items": _ARGV}]}),
+]
+"""Commands that run one after the other. One alone may stand without a list around it."""
+
+
+def _changed(usual: Limits) -> Any:
+    def limits(given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        if unknown := given.keys() - set(Limits.__slots__):
+            raise ValueError(f"there is no limit {', '.join(sorted(unknown))}")
+        return replace(usual, **given)
+
+    return BeforeValidator(limits)
+
+
+_NUMBER = {"type": "number", "exclusiveMinimum": 0}
+_NUMBERS = Described(
+    {
+        "type": "object",
+        "properties": dict.fromkeys(Limits.__slots__, _NUMBER),
+        "additionalProperties": False,
+    }
+)
+COMPILE_LIMITS = Limits(cpu_time=30.0, wall_time=60.0, memory=2**30, file_size=64 * 2**20)
+RunLimits = Annotated[Limits, _changed(Limits()), _NUMBERS]
+CompileLimits = Annotated[Limits, _changed(COMPILE_LIMITS), _NUMBERS]
+
+
+def _patterns(given: object) -> object:
+    """Language itself is copied with what it has."""
+    try:
+        return given if isinstance(given, tuple) else load_patterns(given)
+    except re.error as error:
+        raise ValueError(f"this is no regular expression: {error}") from error
+
+
+Problems = Annotated[
+    tuple[Pattern, ...],
+    BeforeValidator(_patterns),
+    Described({"type": "array", "items": {"type": "object", "required": ["stage", "pattern"]}}),
+]
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Formatter:
+    """A program that lays out programs: it reads the main file, on stdin or as `{file}`, and writes it to
+    stdout. `command` is an argv array with the words of `Language`; `{bin}` is one of `candidates`."""
+
+    install: Packages
+    candidates: Annotated[tuple[Text, ...], Field(min_length=1)]
+    command: Argv
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Precompiled:
+    """What the compilations of a language have in common, and is made once for each version, in `parts`."""
+
+    parts: Annotated[tuple[PartName, ...], Field(min_length=1)]
+    build: Text
+    """A shell script with a binary as `$1` and a part as `$2`, which makes the part in an empty folder."""
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Proof:
+    """Small programs by which a language is proved. A language that cannot say one of them says in `cannot`
+    why."""
+
+    wrong: str | None = None
+    """A program with one error."""
+    wrong_line: Annotated[int, Field(ge=1)] | None = None
+    """The line of the error, where the page marks it."""
+    echo: str | None = None
+    """Writes the one line that it reads."""
+    arguments: str | None = None
+    """Writes its arguments, a line each."""
+    exits: str | None = None
+    """Ends with the exit code 3."""
+    loops: str | None = None
+    """Never ends, and computes."""
+    fills: str | None = None
+    """Takes memory until it has no more."""
+    cannot: Mapping[Literal["wrong", "echo", "arguments", "exits", "loops", "fills"], Line] = Field(
+        default_factory=dict
+    )

@@ -1,0 +1,165 @@
+"""Reads the files of the languages. A faulty file costs its own language, and is told in a line."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from occd.data import data_folder
+from occd.languages import Language, names_of
+from occd.languages.faults import in_a_line
+from occd.languages.fields import SUPPORT
+from occd.languages.words import put_in, resolve, words_of
+
+_WORDS = frozenset(
+    ("bin", "dir", "version", "file", "folder", "output", "program", "memory", "precompiled")
+)
+_UNKNOWN_WHEN_ASKED = frozenset(("version",))
+_OF_ENV = frozenset(("bin", "dir", "version", "precompiled"))
+_ALONE = frozenset(("{sources}", "{compile_args}"))
+_BYTES_MAX = 2**20
+_LANGUAGE = TypeAdapter(Language)
+
+
+class Faulty(Exception):
+    """What is wrong with a language's file, in a line that names the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    languages: Mapping[str, Language]
+    """By their ids, in the order of their names."""
+    faults: tuple[str, ...] = ()
+    """A line for each file that was left out."""
+
+
+def load_languages(folder: Path | None = None) -> dict[str, Language]:
+    """Every language by its id, in the order of their names, without those whose files are not right."""
+    return dict(read_languages(folder).languages)
+
+
+def read_languages(folder: Path | None = None) -> Read:
+    return _read(folder) if folder else _read_ours()
+
+
+@cache
+def _read_ours() -> Read:
+    return _read(data_folder("sandbox") / "languages")
+
+
+def _read(folder: Path) -> Read:
+    read: dict[Path, Language] = {}
+    faults: dict[Path, str] = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            read[path] = read_language(path)
+        except Faulty as error:
+            faults[path] = str(error)
+    taken: dict[str, Language] = {}
+    known: list[Language] = []
+    for path, language in sorted(read.items(), key=lambda each: SUPPORT.index(each[1].support)):
+        of_others = sorted(names_of(language) & taken.keys())
+        if of_others:
+            other = taken[of_others[0]].id
+            faults[path] = f"{of_others[0]!r} is a name of {other} already"
+            continue
+        taken |= dict.fromkeys(names_of(language), language)
+        known.append(language)
+    known.sort(key=lambda each: each.name.lower())
+    told = tuple(f"{path.name}: {faults[path]}" for path in sorted(faults))
+    return Read({each.id: each for each in known}, told)
+
+
+def read_language(path: Path) -> Language:
+    """Raises Faulty, which names the key and not the file."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_BYTES_MAX + 1)
+        if len(text) > _BYTES_MAX:
+            raise Faulty(f"the file has more than {_BYTES_MAX} bytes")
+        language = _LANGUAGE.validate_python(tomllib.loads(text.decode()))
+        return _with_own_words(language)
+    except OSError as error:
+        raise Faulty(f"the file cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Faulty(f"the file is not UTF-8: byte {error.start + 1}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Faulty(f"this is no TOML: {error}") from error
+    except ValidationError as error:
+        raise Faulty(in_a_line(error)) from error
+    except RecursionError as error:
+        raise Faulty("it is nested too deeply") from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a language's file."""
+    return _LANGUAGE.json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def _with_own_words(language: Language) -> Language:
+    """The language with its own words put in, if all its words mean something. Raises Faulty."""
+    own = language.words
+    for word in own:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", word) or word in _WORDS:
+            raise Faulty(f"words: {word!r} cannot be an own word")
+    try:
+        values = resolve(own)
+    except ValueError as error:
+        raise Faulty(str(error)) from error
+
+    def put(text: str) -> str:
+        return put_in(text, values)
+
+    def all_of(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(put, texts))
+
+    made = replace(
+        language,
+        version=all_of(language.version),
+        compile=tuple(map(all_of, language.compile)),
+        run=all_of(language.run),
+        env={name: put(value) for name, value in language.env.items()},
+        formatters=tuple(
+            replace(each, command=all_of(each.command)) for each in language.formatters
+        ),
+    )
+    _check(made)
+    return made
+
+
+def _check(language: Language) -> None:
+    """Raises Faulty for keys that do not go together, and for words that mean nothing."""
+    for key, texts, known in _commands(language):
+        for text in texts:
+            unknown = words_of(text) - known
+            if text not in _ALONE and unknown:
+                raise Faulty(f"{key}: {{{min(unknown)}}} means nothing here")
+    if language.compile_args and not language.compile:
+        raise Faulty("compile_args: the language is not compiled")
+    if language.version and language.version_text:
+        raise Faulty("version_text: the program tells its version")
+    if re.compile(language.version_pattern).groups < 1:
+        raise Faulty("version_pattern: it has no group")
+    if language.sets and not (language.warm == "fork" and "{name}" in (language.imports or "")):
+        raise Faulty('sets: need warm = "fork", and {name} in imports')
+    if language.stdin == "program" and language.warm:
+        raise Faulty("warm: the program comes on stdin")
+    if (language.family is None) != (language.implementation is None):
+        raise Faulty("family: is written together with implementation")
+
+
+def _commands(language: Language) -> Iterator[tuple[str, tuple[str, ...], frozenset[str]]]:
+    """The key of each argv array, the array, and the words that mean something there."""
+    yield "version", language.version, _WORDS - _UNKNOWN_WHEN_ASKED
+    for number, step in enumerate(language.compile):
+        yield f"compile.{number}", step, _WORDS
+    yield "run", language.run, _WORDS
+    for name, value in language.env.items():
+        yield f"env.{name}", (value,), _OF_ENV
+    for number, each in enumerate(language.formatters):
+        yield f"formatters.{number}.command", each.command, _WORDS - _UNKNOWN_WHEN_ASKED
