@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from places import opened
+from processes import resident
 from sandboxed import LONG, Lab, run_in
 
 from occd.config import Config, SandboxConfig
@@ -59,6 +60,11 @@ def interpreters(ready: Any) -> list[int]:
     """The template's process: nsjail's child is the keeper, whose first child is the template."""
     (keeper,) = children(ready.launcher._process.pid)
     return [each for each in children(keeper) if b"occd-init" not in command_of(each)]
+
+
+def memory(ready: Any) -> int:
+    """Bytes of a template and its copy, with the processes that keep them."""
+    return resident(ready.launcher._process.pid)
 
 
 SHELL = r"""

@@ -1,5 +1,6 @@
 """The processes of a daemon, seen from outside."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,6 +47,15 @@ def descendants(pid: int) -> list[Proc]:
             found.append(proc)
         found += descendants(child)
     return found
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory of a process and its descendants that only their end gives back: without pages of
+    files. A page that several have counts once."""
+    pids = [pid, *(each.pid for each in descendants(pid))]
+    rollups = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in pids]
+    kilobytes = (re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", each, re.M) for each in rollups)
+    return 1024 * sum(int(each) for of_one in kilobytes for each in of_one)
 
 
 def processor_time(pid: int) -> float:

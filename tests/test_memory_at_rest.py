@@ -1,11 +1,10 @@
 """What templates add to the memory of a daemon with default settings while nothing runs."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-from processes import descendants
-from serving import Server, serving
+from processes import descendants, resident
+from serving import serving
 
 from occd.languages.loading import load_languages
 
@@ -17,15 +16,6 @@ AT_ONCE = 8
 PACKAGES = "import numpy, pandas"
 
 
-def resident(server: Server) -> int:
-    """Bytes of memory of the daemon and its processes that only their end gives back: without pages of files.
-    A page that several have counts once."""
-    pids = [server.process.pid, *(each.pid for each in descendants(server.process.pid))]
-    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
-    kilobytes = (re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", each, re.M) for each in rollups)
-    return 1024 * sum(int(each) for of_one in kilobytes for each in of_one)
-
-
 def at_rest(folder: Path, templates: str | None = None) -> tuple[int, int]:
     """The bytes, and the processes, after programs in all languages that have templates, in every slot."""
     hellos = tuple((each.id, each.hello) for each in load_languages().values() if each.warm)
@@ -34,7 +24,7 @@ def at_rest(folder: Path, templates: str | None = None) -> tuple[int, int]:
         for language, source in (*hellos, ("python", PACKAGES)) * ROUNDS:
             ids = [server.submit(source, language=language) for _ in range(AT_ONCE)]
             assert {server.result(id)["verdict"] for id in ids} == {"ok"}
-        return resident(server), len(descendants(server.process.pid))
+        return resident(server.process.pid), len(descendants(server.process.pid))
 
 
 def test_templates_of_all_languages_add_less_than_150_megabytes(tmp_path: Path) -> None:

@@ -123,6 +123,20 @@ class Jailer:
         if (ready := self._warm.get(template)) and not ready.lent:
             await self.end(ready)
 
+    async def weigh(self, template: Template) -> None:
+        """Tell what a template takes that stands and is not lent. One that failed is ended."""
+        if not (ready := self._warm.get(template)) or ready.lent:
+            return
+        try:
+            if await ready.launcher.look():
+                self._learn(ready.launcher, template)
+        except SandboxFailed as failed:
+            self._host.templates.failed(template, str(failed))
+            await self.end(ready)
+
+    def _learn(self, launcher: Launcher, template: Template) -> None:
+        self._host.templates.learn(template, launcher.jail.resident, launcher.found)
+
     async def _take_warm(
         self, template: Template, memory: int, files: Collection[str]
     ) -> Ready | None:
@@ -139,16 +153,12 @@ class Jailer:
                     await ready.launcher.ready()
             if ready.launcher.lives:
                 ready.late = 0
-                resident = ready.launcher.jail.resident
-                if ready.launcher.found:
-                    self._host.templates.learn(template, ready.launcher.found, resident)
-                # No group has less as its limit.
-                if memory < resident + rules.LEAST["memory"] or self._host.templates.hides(
-                    template, files
-                ):
+                self._learn(ready.launcher, template)
+                least = ready.launcher.jail.resident + rules.LEAST["memory"]  # no group has less
+                if memory < least or self._host.templates.hides(template, files):
                     ready.lent = False
                     return None
-                self._host.templates.use(self, template, resident)
+                self._host.templates.use(self, template)
                 return ready
             error = ready.launcher.said()
         except trio.Cancelled:

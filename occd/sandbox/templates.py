@@ -27,8 +27,10 @@ log = structlog.get_logger()
 _EXTRA = 2**20
 """Bytes that a template takes beside the memory of its interpreter."""
 _UNKNOWN = 24 * 2**20
-"""Bytes that a template is taken to have while none of its interpreter has served: or a quarter of what all
-may take, if this is less."""
+"""Bytes that a template is taken to have until one of its kind stands: or a quarter of what all may take, if
+this is less."""
+_UNKNOWN_WITH_PACKAGES = 56 * 2**20
+"""The same of one with packages: or half of what all may take."""
 _AGAIN_S = 600.0
 _STALE_S = 10.0
 _LOOK_S = 2.0
@@ -89,12 +91,6 @@ def _imported_as(name: str) -> Iterator[str]:
         yield path.name.partition(".")[0]
 
 
-@dataclass(slots=True)
-class _Kept:
-    size: int
-    used_at: float
-
-
 class Templates:
     """What is known of the templates of all slots, and how much memory they take."""
 
@@ -105,31 +101,39 @@ class Templates:
         self._used_max = used_max
         self._tight = False
         self._surplus = trio.Event()
-        self._kept: dict[tuple[Holder, Template], _Kept] = {}
-        """The one that was used last is the last."""
+        self._kept: dict[tuple[Holder, Template], float] = {}
+        """When each was used. The one that was used last is the last."""
         self._sizes: dict[tuple[str, str, tuple[str, ...]], int] = {}
         """In bytes by kind, as they were found last."""
+        self._served: set[tuple[str, str, tuple[str, ...]]] = set()
         self._found: dict[tuple[str, str, tuple[str, ...]], Found] = {}
         self._failed_at: dict[Template, float] = {}
         self._told: set[tuple[Template, str]] = set()
 
     def may_begin(self, holder: "Holder", template: Template) -> bool:
         """Whether it may be made, and is counted from now on. One that failed may be tried again after ten
-        minutes. Where there is no room, it takes the place of one that was not used for long: else many slots
-        would make templates in turn, which costs more than they give."""
+        minutes. Where there is no room, it takes the place of those that were not used for long: else many
+        slots would make templates in turn, which costs more than they give."""
         now = trio.current_time()
-        size = self._sizes.get(template.kind, min(_UNKNOWN, self._bytes_max // 4))
-        stale = (now - kept.used_at for kept in self._kept.values())
+        fresh = (each for (_, each), at in self._kept.items() if now <= at + _STALE_S)
         may = (
             not self._tight
             and now > self._failed_at.get(template, -inf) + _AGAIN_S
-            and 0 < size <= self._bytes_max
-            and (self.bytes + size <= self._bytes_max or next(stale, 0) > _STALE_S)
+            and self._bytes_max > 0
+            and self._size(template) + sum(map(self._size, fresh)) <= self._bytes_max
         )
         if may:
-            self._kept[holder, template] = _Kept(size, now)
+            self._kept[holder, template] = now
             self._changed()
         return may
+
+    def _size(self, template: Template) -> int:
+        unknown = (
+            min(_UNKNOWN_WITH_PACKAGES, self._bytes_max // 2)
+            if template.packages
+            else min(_UNKNOWN, self._bytes_max // 4)
+        )
+        return self._sizes.get(template.kind, unknown)
 
     def failed(self, template: Template, reason: str) -> None:
         """Its programs start as others for a while. Packages that are not there are nobody's fault, and told
@@ -144,15 +148,23 @@ class Templates:
         self._failed_at = {each: at for each, at in self._failed_at.items() if now <= at + _AGAIN_S}
         self._failed_at[template] = now
 
-    def learn(self, template: Template, found: Found, resident: int) -> None:
-        """It has its packages, and `resident` bytes with them."""
-        if template.kind not in self._found:
-            log.info(
-                "packages are kept imported",
-                packages=template.packages, interpreter=template.argv[0], root=template.root,
-                bytes=resident, bytes_of_a_copy=found.copied, cpu_s=round(found.cpu_time, 3),
-            )  # fmt: skip
-        self._found[template.kind] = found
+    def learn(self, template: Template, resident: int, found: Found | None) -> None:
+        """It stands and has `resident` bytes. So has the copy that stands ready, unless the template has
+        packages, of which it has `found` out more."""
+        copied = found.copied if found else resident
+        size = resident + _EXTRA + (copied if template.forks else 0)
+        if found:
+            if template.kind not in self._found:
+                log.info(
+                    "packages are kept imported",
+                    packages=template.packages, interpreter=template.argv[0], root=template.root,
+                    bytes=resident, bytes_of_a_copy=copied, cpu_s=round(found.cpu_time, 3),
+                )  # fmt: skip
+            self._found[template.kind] = found
+        self._sizes[template.kind] = size
+        if size > self._bytes_max:
+            self.failed(template, f"it takes {size} bytes, and sandbox.templates is less")
+        self._changed()
 
     def hides(self, template: Template, files: Collection[str]) -> bool:
         """Whether its packages hide one of these files of a program, which Python would have found first."""
@@ -161,18 +173,12 @@ class Templates:
             name in found.names for file in files for name in _imported_as(file)
         )
 
-    def use(self, holder: "Holder", template: Template, resident: int) -> None:
-        """It serves a program. It has `resident` bytes, and so has a copy that stands ready, unless it has
-        packages."""
+    def use(self, holder: "Holder", template: Template) -> None:
+        """It serves a program."""
         metrics.COPIES.inc()
-        found = self._found.get(template.kind)
-        copied = found.copied if found else resident
-        size = resident + _EXTRA + (copied if template.forks else 0)
-        self._sizes[template.kind] = size
+        self._served.add(template.kind)
         self._kept.pop((holder, template), None)
-        self._kept[holder, template] = _Kept(size, trio.current_time())
-        if size > self._bytes_max:
-            self.failed(template, f"it takes {size} bytes, and sandbox.templates is less")
+        self._kept[holder, template] = trio.current_time()
         self._changed()
 
     def forget(self, holder: "Holder", template: Template) -> None:
@@ -182,12 +188,16 @@ class Templates:
     @property
     def serving(self) -> set[str]:
         """The interpreters of which a template is there, and one has served."""
-        return {kept.argv[0] for _, kept in self._kept if kept.kind in self._sizes}
+        return {kept.argv[0] for _, kept in self._kept if kept.kind in self._served}
 
     def reduce(self) -> None:
         """Have the bound kept, soon."""
-        if self.bytes > self._bytes_max:
+        if self.bytes > self._bytes_max or self._unknown():
             self._surplus.set()
+
+    def _unknown(self) -> list[tuple["Holder", Template]]:
+        """Those of whose kind none is known to stand."""
+        return [(holder, each) for holder, each in self._kept if each.kind not in self._sizes]
 
     @asynccontextmanager
     async def tended(self) -> AsyncIterator[None]:
@@ -214,7 +224,9 @@ class Templates:
             with trio.move_on_after(_LOOK_S):
                 await self._surplus.wait()
             self._surplus = trio.Event()
-            too_large = [each for each, kept in self._kept.items() if kept.size > self._bytes_max]
+            for holder, template in self._unknown():
+                await holder.weigh(template)
+            too_large = [each for each in self._kept if self._size(each[1]) > self._bytes_max]
             for holder, template in dict.fromkeys((*too_large, *self._kept)):
                 if self.bytes <= self._bytes_max and not self._is_tight():
                     break
@@ -227,7 +239,7 @@ class Templates:
     @property
     def bytes(self) -> int:
         """Of all together."""
-        return sum(kept.size for kept in self._kept.values())
+        return sum(self._size(template) for _, template in self._kept)
 
     def _changed(self) -> None:
         metrics.TEMPLATES.set(len(self._kept))
@@ -239,3 +251,6 @@ class Holder(Protocol):
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
+
+    async def weigh(self, template: Template) -> None:
+        """Tell what a template takes that stands and is not lent. One that failed is ended."""
