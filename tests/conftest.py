@@ -25,6 +25,7 @@ from places import (
     serving_as,
     write_outcomes,
 )
+from proving import SETS, print_table
 from sandboxed import Lab, open_descriptors
 from serving import Server
 from shared_engine import foresee, hold, shared
@@ -46,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--image", choices=described(), help="programs see this image, which is built")
     parser.addoption("--outcomes", type=Path, help="a file for how the promises came out")
     parser.addoption("--engine", type=Path, help="the folder of a Docker engine that runs already")
+    parser.addoption("--set", choices=SETS, default="core", help="prove the languages of this set")
+    parser.addoption(
+        "--missing", choices=("fail", "skip"), default="fail", help="what a missing language does"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    print_table(terminalreporter.config, terminalreporter)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import trio
 
-from occd.languages import Given, Language
+from occd.execution.program import Program
+from occd.languages import Installed, Language
 from occd.model import Account, File, Limits, Outcome
 from occd.sandbox import Cell, Idle, Packed, Run, Running, Sandbox, Sink, Traced, Tree
 from occd.sandbox import Feed as Stdin
@@ -170,36 +171,38 @@ class Lab:
         compile_args: Sequence[str] = (),
         limits: Limits | None = None,
         trace: bool = False,
+        installed: Installed | None = None,
     ) -> list[Ran]:
-        """Run a program as a submission is run. Gives each stage's outcome; the last is the end."""
-        language, binary = self.language(name)
+        """Run a program as a submission is run, by the newest version unless another is given. Gives each
+        stage's outcome; the last is the end."""
+        language, _ = self.language(name)
+        installed = installed or self.sandbox.available[name][0]
         files = [File(language.source_name(source.encode()), source.encode())]
         limits = limits or replace(language.limits, wall_time=30.0)
+        program = Program(language, installed, files[0].name, files, compile_args)
         outcomes = []
         tree = None
-        async with self.sandbox.cell(language, files, limits) as cell:
-            if language.compile:
-                wanted = language.compile_limits
-                given = Given(binary, "", files[0].name, files, compile_args, wanted.memory)
-                argv = language.compile_argv(given)
-                fixed = tuple(language.environment(binary).items())
-                compiled, tree = await compile_in(cell, argv, wanted, fixed)
+        async with self.sandbox.cell(language, files, limits, installed.root) as cell:
+            if program.is_compiled:
+                command = program.to_compile()
+                compiled, tree = await compile_in(
+                    cell, command.argv, command.limits, tuple(command.env)
+                )
                 outcomes.append(compiled)
                 if not outcomes[0].succeeded:
                     return outcomes
-            argv = language.run_argv(Given(binary, "", files[0].name, files, (), limits.memory))
-            both = (*language.environment(binary).items(), *env)
-            feed = Feed(stdin.encode())
-            outcomes.append(
-                await run_in(
-                    cell, [*argv, *args], limits, env=both, feed=feed, tree=tree, trace=trace
-                )
+            command = program.to_run(args, env, limits)
+            feed, fixed = Feed(stdin.encode()), tuple(command.env)
+            ran = await run_in(
+                cell, command.argv, limits, env=fixed, feed=feed, tree=tree, trace=trace
             )
+            said = ran.stderr.decode(errors="replace")
+            outcomes.append(replace(ran, outcome=language.judged(ran.outcome, said)))
         return outcomes
 
 
 @dataclass
-class Program:
+class Talking:
     """A program that has printed its first line."""
 
     running: Running
@@ -228,7 +231,7 @@ class Program:
 @asynccontextmanager
 async def running(
     lab: Lab, source: str, limits: Limits = LONG, idle: Idle | None = None
-) -> AsyncIterator[Program]:
+) -> AsyncIterator[Talking]:
     """Its end is known after the block."""
     send, stdin = trio.open_memory_channel[bytes](0)
     said, complaints, up = bytearray(), bytearray(), trio.Event()
@@ -255,7 +258,7 @@ async def running(
     async with lab.cell(limits=limits) as cell, trio.open_nursery() as nursery:
         program = await nursery.start(run)
         await up.wait()
-        yield Program(program, send, said, complaints, ends)
+        yield Talking(program, send, said, complaints, ends)
 
 
 def open_descriptors() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from sandboxed import LONG, Lab, Program, children, nsjails, of_process, running
+from sandboxed import LONG, Lab, Talking, children, nsjails, of_process, running
 
 from occd.model import File, Limits
 from occd.sandbox import FileFault, Running
@@ -24,7 +24,7 @@ MIB = 2**20
 @asynccontextmanager
 async def made(
     lab: Lab, source: str, then: str = "input()", limits: Limits = LONG
-) -> AsyncIterator[Program]:
+) -> AsyncIterator[Talking]:
     """A program that has carried out `source`, and now waits for input or does `then`."""
     waits = f"{source}\nprint('made', flush=True)\n{then}"
     async with running(lab, waits, limits) as program:
