@@ -38,7 +38,7 @@ from occd.errors import ConfigError, OccdError, SandboxUnavailable
 from occd.health import Health
 from occd.keyring import Keyring
 from occd.languages import Language
-from occd.languages.loading import load_languages
+from occd.languages.loading import load_languages, read_languages
 from occd.levels import in_words, without_in_words
 from occd.observed import FORM, Observed
 from occd.overview import Overview
@@ -149,7 +149,9 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
         opened = Opened(broker, state, languages, _provider(config))
         if "execute" in config.roles:
             try:
-                sandbox = await stack.enter_async_context(open_sandbox(config, _cache(config)))
+                sandbox = await stack.enter_async_context(
+                    open_sandbox(config, _cache(config), soon=True)
+                )
                 opened = replace(opened, sandbox=sandbox, remedy=_broken_promise(config, sandbox))
             except SandboxUnavailable as error:
                 # An engine may come to work: to be tried again. An image may have to be built.
@@ -407,12 +409,9 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
         log.error("no program will be run", reason=opened.remedy)
         _say(f"occd: NO PROGRAM WILL BE RUN: {opened.remedy}")
     elif opened.sandbox:
-        names = [
-            f"{language.name} {', '.join(each.version for each in opened.sandbox.available[name])}"
-            for name, language in opened.sandbox.languages.items()
-            if name in opened.sandbox.available
-        ]
-        _say(f"occd: languages: {'; '.join(names) or 'none (see: occd languages)'}")
+        _say(f"occd: languages: {_found(opened.sandbox)}")
+        for fault in read_languages().faults:
+            log.warning("a language is left out", fault=fault)
         for line in opened.sandbox.isolation:
             _say(f"occd: isolation: {line}")
         holds = opened.sandbox.holds
@@ -434,6 +433,19 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
              f"occd: ready: http://{where}/readyz")  # fmt: skip
     if "submit" in config.roles and config.http.public_url:
         _say(f"occd: browsers find the page at {config.http.public_url}/")
+
+
+def _found(sandbox: Sandbox) -> str:
+    """The best known with their versions, and how many others there are."""
+    available = sandbox.available
+    names = [
+        f"{language.name} {', '.join(each.version for each in available[id])}"
+        for id, language in sandbox.languages.items()
+        if id in available and language.support == "core"
+    ]
+    if others := len(available) - len(names):
+        names.append(f"{others} others (see: occd languages)")
+    return "; ".join(names) or "none (see: occd languages)"
 
 
 async def _tell_of_unused_keys(keyring: Keyring) -> None:

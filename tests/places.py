@@ -29,7 +29,7 @@ from occd.languages import Installed, Language
 from occd.sandbox import Run, Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
 from occd.sandbox.jailer import Jailer, Ready
-from occd.sandbox.probe import probe, why_untraced
+from occd.sandbox.probe import Probe, why_untraced
 from occd.sandbox.program import environment
 from occd.sandbox.templates import Template
 
@@ -182,8 +182,9 @@ async def opened(
             if place == "nsjail-sampled":
                 patch.setattr(occd.sandbox.host, "find_cgroups", lambda: None)
             with pytest.MonkeyPatch.context() as found_out:
-                for ask in (probe, why_untraced):
-                    found_out.setattr(occd.sandbox.nsjail, ask.__name__, _once(place, ask))
+                found_out.setattr(Probe, "start", _start_once(place))
+                untraced = _once(place, why_untraced)
+                found_out.setattr(occd.sandbox.nsjail, "why_untraced", untraced)
                 nsjail = occd.sandbox.nsjail._Nsjail
                 found_out.setattr(nsjail, "trial", _once(place, nsjail.trial))
                 sandbox = await held.enter_async_context(open_sandbox(config, cache))
@@ -193,8 +194,8 @@ async def opened(
     label = f"tests-{os.getpid()}-{place}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(secrets, "token_hex", lambda _: label)
-        for ask in (probe, why_untraced):
-            patch.setattr(occd.sandbox.docker, ask.__name__, _once(place, ask))
+        patch.setattr(Probe, "start", _start_once(place))
+        patch.setattr(occd.sandbox.docker, "why_untraced", _once(place, why_untraced))
         backend = occd.sandbox.docker._Docker
         patch.setattr(backend, "trial", _once(place, backend.trial))
         patch.setattr(backend, "examine", _examine_once(place))
@@ -257,6 +258,18 @@ def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:
         if (place, ask.__name__) not in _KNOWN:
             _KNOWN[place, ask.__name__] = await ask(*given)
         return _KNOWN[place, ask.__name__]
+
+    return once
+
+
+def _start_once(place: Place) -> Callable[..., Any]:
+    start = Probe.start
+
+    async def once(probe: Probe, *given: Any, **named: Any) -> None:
+        if (place, "start") not in _KNOWN:
+            await start(probe, *given, **named)
+            _KNOWN[place, "start"] = probe.available, probe.formatters
+        probe.available, probe.formatters = _KNOWN[place, "start"]
 
     return once
 

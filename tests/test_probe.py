@@ -1,15 +1,23 @@
 """The start finds out which languages can run (`occd/sandbox/probe.py`)."""
 
+import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+import occd.sandbox.nsjail
+import occd.sandbox.probe
 from occd.config import Config
+from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Language
+from occd.languages.loading import load_languages
 from occd.sandbox import Cell, Ended, Run, open_sandbox
 from occd.sandbox.doctor import Grade, examine
 from occd.sandbox.nsjail import _Cell, _Nsjail
@@ -41,6 +49,70 @@ async def test_a_language_that_nobody_could_ask_is_not_taken_for_missing(
                 pass
     async with open_sandbox(Config(), tmp_path / "cache", "python") as sandbox:
         assert set(sandbox.available) == {"python"}
+
+
+def described(id: str, **keys: str) -> str:
+    """A language's file: Bash's, with other values of these keys."""
+    text = (data_folder("sandbox") / "languages/bash.toml").read_text()
+    changed = {"id": f'"{id}"', "name": f'"{id}"', "aliases": "[]", "support": '"popular"'} | keys
+    for key, value in changed.items():
+        escaped = f"{key} = {value}".replace("\\", r"\\")
+        text = re.sub(rf"(?m)^{key} = .*$", escaped, text)
+    return text
+
+
+@pytest.fixture
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the sandbox has its languages from, with Bash in it."""
+    folder = tmp_path / "languages"
+    folder.mkdir()
+    shutil.copy(data_folder("sandbox") / "languages/bash.toml", folder)
+    monkeypatch.setattr(occd.sandbox.nsjail, "load_languages", lambda: load_languages(folder))
+    limits = replace(occd.sandbox.probe._PROBE_LIMITS, cpu_time=1.0, wall_time=2.0)
+    monkeypatch.setattr(occd.sandbox.probe, "_PROBE_LIMITS", limits)
+    return folder
+
+
+async def test_a_compiler_that_hangs_or_floods_costs_itself_alone(
+    known: Path, tmp_path: Path
+) -> None:
+    for id, program, argument in (("hangs", "sleep", "1000"), ("floods", "yes", "1.0")):
+        keys = {"candidates": f'["/usr/bin/{program}"]', "version": f'["{{bin}}", "{argument}"]'}
+        (known / f"{id}.toml").write_text(described(id, **keys))
+    (known / "other.toml").write_text(described("other"))
+    async with open_sandbox(Config(), tmp_path / "cache", soon=True) as sandbox:
+        assert set(sandbox.available) == {"bash"}
+        await sandbox.look_further()
+        assert set(sandbox.available) == {"bash", "other"}
+
+
+async def test_a_second_start_asks_nothing_that_was_answered(
+    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not what has answered that it is no such thing."""
+    keys = {"candidates": '["/usr/bin/false"]'}
+    (known / "never.toml").write_text(described("never", **keys))
+    async with open_sandbox(Config(), tmp_path / "cache") as sandbox:
+        assert set(sandbox.available) == {"bash"}
+    monkeypatch.setattr(occd.sandbox.probe, "_ended", None)
+    async with open_sandbox(Config(), tmp_path / "cache", soon=True) as sandbox:
+        assert set(sandbox.available) == {"bash"}
+        await sandbox.look_further()
+
+
+async def test_what_could_not_be_asked_beside_programs_is_asked_again(
+    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (known / "other.toml").write_text(described("other"))
+    monkeypatch.setattr(occd.sandbox.probe, "_AGAIN_S", 0.1)
+    async with open_sandbox(Config(), tmp_path / "cache", soon=True) as sandbox:
+        with monkeypatch.context() as patch:
+            fail_for("other", patch)
+            with trio.move_on_after(0.5):
+                await sandbox.look_further()
+            assert set(sandbox.available) == {"bash"}
+        await sandbox.look_further()
+        assert set(sandbox.available) == {"bash", "other"}
 
 
 async def test_a_sandbox_that_fails_at_the_start_is_one_finding_of_the_doctor(

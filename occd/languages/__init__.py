@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as read_from_file
 from occd.languages.fields import (
     COMPILE_LIMITS,
     CONFIG,
+    SUPPORT,
     Argv,
     CompileLimits,
     Expression,
@@ -74,8 +75,6 @@ class Language:
     install: Packages
     candidates: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Glob patterns of its binary, as the jail sees them. Every match that answers is a version."""
-    version_pattern: Expression
-    """Its first group is the version, in what `version` prints. Without `version` it is in the path."""
     run: Argv
     hello: Text
     hello_output: str
@@ -90,6 +89,8 @@ class Language:
     versions: Mapping[Text, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
     version: tuple[str, ...] = ()
+    version_pattern: Expression = r"(\d+(?:\.\d+)+)"
+    """Its first group is the version, in what `version` prints. Without `version` it is in the path."""
     version_text: Text | None = None
     """The version of a program that does not tell it."""
     words: Mapping[Text, str] = Field(default_factory=dict)
@@ -352,6 +353,11 @@ def names_of(language: Language) -> set[str]:
     return {name.lower() for name in (language.id, language.name, *language.aliases)}
 
 
+def by_support(languages: Iterable[Language]) -> list[Language]:
+    """Those first that people ask for most."""
+    return sorted(languages, key=lambda each: SUPPORT.index(each.support))
+
+
 def for_file(languages: Iterable[Language], path: Path) -> Language | None:
-    """The language that a file's suffix belongs to."""
-    return next((each for each in languages if path.suffix in each.sources), None)
+    """The language that a file's suffix belongs to: of several the one that people ask for most."""
+    return next((each for each in by_support(languages) if path.suffix in each.sources), None)

@@ -5,6 +5,25 @@ from typing import Any
 
 from pydantic import ValidationError
 
+_WORDS = {
+    "unexpected_keyword_argument": "unknown key",
+    "missing": "is missing",
+    "string_type": "must be text",
+    "tuple_type": 'must be a list, as in ["a", "b"]',
+    "mapping_type": 'must be a table, as in {{a = "b"}}',
+    "dict_type": 'must be a table, as in {{a = "b"}}',
+    "dataclass_type": 'must be a table, as in {{a = "b"}}',
+    "int_type": "must be a whole number",
+    "too_short": "must have an entry",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "must look like {pattern}",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "value_error": "{error}",
+}
+"""By pydantic's name of the fault. Other faults keep pydantic's words."""
+
 
 def in_a_line(error: ValidationError) -> str:
     """Each fault with its key."""
@@ -12,12 +31,7 @@ def in_a_line(error: ValidationError) -> str:
 
 
 def _told(fault: Mapping[str, Any]) -> str:
-    said = fault["msg"]
-    match fault["type"]:
-        case "unexpected_keyword_argument":
-            said = "unknown key"
-        case "missing" | "missing_argument":
-            said = "is missing"
-        case "value_error":
-            said = str(fault["ctx"]["error"])
-    return ": ".join((*map(str, fault["loc"]), said))
+    words = _WORDS.get(fault["type"])
+    said = words.format_map(fault.get("ctx", {})) if words else fault["msg"]
+    key = ".".join(str(each) for each in fault["loc"] if each != "[key]")
+    return f"{key}: {said}" if key else said

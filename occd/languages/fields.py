@@ -114,6 +114,10 @@ class Precompiled:
     """A shell script with a binary as `$1` and a part as `$2`, which makes the part in an empty folder."""
 
 
+Unsaid = Literal["wrong", "echo", "arguments", "exits", "loops", "fills"]
+"""A program by which a language is proved, and which it may not be able to say."""
+
+
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class Proof:
     """Small programs by which a language is proved. A language that cannot say one of them says in `cannot`
@@ -126,13 +130,11 @@ class Proof:
     echo: str | None = None
     """Writes the one line that it reads."""
     arguments: str | None = None
-    """Writes its arguments, a line each."""
+    """Writes its arguments and then the variable OCCD_TEST, each as `<word>` on a line."""
     exits: str | None = None
     """Ends with the exit code 3."""
     loops: str | None = None
     """Never ends, and computes."""
     fills: str | None = None
     """Takes memory until it has no more."""
-    cannot: Mapping[Literal["wrong", "echo", "arguments", "exits", "loops", "fills"], Line] = Field(
-        default_factory=dict
-    )
+    cannot: Mapping[Unsaid, Line] = Field(default_factory=dict)

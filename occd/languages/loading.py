@@ -53,22 +53,22 @@ def _read_ours() -> Read:
 
 
 def _read(folder: Path) -> Read:
-    read: dict[Path, Language] = {}
+    read: list[tuple[Path, Language]] = []
     faults: dict[Path, str] = {}
     for path in sorted(folder.glob("*.toml")):
         try:
-            read[path] = read_language(path)
+            read.append((path, read_language(path)))
         except Faulty as error:
             faults[path] = str(error)
-    taken: dict[str, Language] = {}
+    read.sort(key=lambda each: SUPPORT.index(each[1].support))
+    taken: dict[str, str] = {}
     known: list[Language] = []
-    for path, language in sorted(read.items(), key=lambda each: SUPPORT.index(each[1].support)):
-        of_others = sorted(names_of(language) & taken.keys())
-        if of_others:
-            other = taken[of_others[0]].id
-            faults[path] = f"{of_others[0]!r} is a name of {other} already"
+    for path, language in read:
+        if of_others := names_of(language) & taken.keys():
+            name = min(of_others)
+            faults[path] = f"{name!r} is a name of {taken[name]} already"
             continue
-        taken |= dict.fromkeys(names_of(language), language)
+        taken |= dict.fromkeys(names_of(language), language.id)
         known.append(language)
     known.sort(key=lambda each: each.name.lower())
     told = tuple(f"{path.name}: {faults[path]}" for path in sorted(faults))

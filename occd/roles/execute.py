@@ -135,10 +135,14 @@ class Execute:
             background.start_soon(self.fitness.run)
             background.start_soon(self.arbiter.run)
             background.start_soon(self._make_room)
-            background.start_soon(self._precompiled.run)
+            background.start_soon(self._get_ready)
             async with trio.open_nursery() as handlers:
                 await self._take(handlers, background, task_status)
             background.cancel_scope.cancel()
+
+    async def _get_ready(self) -> None:
+        await self._sandbox.look_further()
+        await self._precompiled.run()
 
     def _describe(self) -> Node | None:
         if self.fitness.problem:  # other nodes take the submissions, or submit answers `no-nodes`

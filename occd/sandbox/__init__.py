@@ -277,7 +277,7 @@ class Sandbox(Protocol):
 
     @property
     def available(self) -> Available:
-        """The languages, with versions, that run inside the jail on this machine."""
+        """The languages, with versions, that were found to run inside the jail on this machine."""
 
     @property
     def formatters(self) -> Formatters:
@@ -312,6 +312,10 @@ class Sandbox(Protocol):
     @property
     def shows(self) -> Shows | None:
         """Through which programs see more folders of this machine, where that is possible."""
+
+    async def look_further(self) -> None:
+        """Find the languages that have not been found, beside the programs that run. Returns when no program
+        is left that can be asked."""
 
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.
@@ -362,10 +366,16 @@ def unheard(_: str) -> None:
 
 @asynccontextmanager
 async def open_sandbox(
-    config: Config, cache: Path | None = None, only: str | None = None, tell: Tell = unheard
+    config: Config,
+    cache: Path | None = None,
+    only: str | None = None,
+    tell: Tell = unheard,
+    *,
+    soon: bool = False,
 ) -> AsyncIterator[Sandbox]:
     """The sandbox that the configuration names. `cache` is a file in which the probed language
-    versions are kept until a compiler changes; `only` is the one language to probe.
+    versions are kept until a compiler changes; `only` is the one language to probe. `soon`: it is opened
+    before all languages have been found, and `Sandbox.look_further` finds the others.
 
     Raises SandboxUnavailable, which names the remedy, when this machine cannot isolate programs, and
     ConfigError when a property that `sandbox.require` names does not hold.
@@ -373,10 +383,10 @@ async def open_sandbox(
     if config.sandbox.kind == "docker":
         from occd.sandbox.docker import open_docker
 
-        opened: AbstractAsyncContextManager[Sandbox] = open_docker(config, cache, only, tell)
+        opened: AbstractAsyncContextManager[Sandbox] = open_docker(config, cache, only, tell, soon)
     else:
         from occd.sandbox.nsjail import open_nsjail
 
-        opened = open_nsjail(config, cache, only, tell)
+        opened = open_nsjail(config, cache, only, tell, soon)
     async with opened as sandbox:
         yield sandbox

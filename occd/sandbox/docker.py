@@ -45,7 +45,7 @@ from occd.sandbox.containers import Containers
 from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
 from occd.sandbox.examined import examine
 from occd.sandbox.find import remedy, remedy_of
-from occd.sandbox.probe import probe, why_untraced
+from occd.sandbox.probe import Probe, why_untraced
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.rootfs import covered_paths
@@ -190,13 +190,23 @@ class _Docker:
         self.holds: Holds = ()
         self.languages = load_languages()
         self.roots = tuple(walls)
-        self.available: Available = {}
-        self.formatters: Formatters = {}
+        self.probe = Probe(self)
         self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
 
     @property
     def _first(self) -> Wall:
         return self._walls[self.roots[0]]
+
+    @property
+    def available(self) -> Available:
+        return self.probe.available
+
+    @property
+    def formatters(self) -> Formatters:
+        return self.probe.formatters
+
+    async def look_further(self) -> None:
+        await self.probe.run()
 
     @property
     def isolation(self) -> Sequence[str]:
@@ -322,7 +332,7 @@ def _around(memory: int) -> Bounds:
 
 @asynccontextmanager
 async def open_docker(
-    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard
+    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard, soon: bool = False
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
     others = f"{_TMPFS},nr_inodes={INODES},mode=1777,size={_TMP}"
@@ -357,7 +367,8 @@ async def open_docker(
                     refuse_less(settings.require, docker.holds, "docker")  # before the long probing
                     tell("running a trial job")
                     await docker.trial()
-                    docker.available, docker.formatters = await probe(docker, cache, only, tell)
+                    docker.probe = Probe(docker, cache, only)
+                    await docker.probe.start(set(config.languages), tell, soon=soon)
                     if config.sandbox.trace and only is None:
                         tell("tracing a trial job")
                         docker.untraced = await why_untraced(docker)

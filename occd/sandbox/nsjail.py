@@ -50,7 +50,7 @@ from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import END_S, Jailer, Ready
 from occd.sandbox.packed import entries_of, pack
-from occd.sandbox.probe import probe, why_untraced
+from occd.sandbox.probe import Probe, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.rootfs import hide, show_more
 from occd.sandbox.slots import Slot, lease, ownerless
@@ -228,14 +228,24 @@ class _Nsjail:
         self._host = host
         self.languages = languages
         self.roots = tuple(host.roots)
-        self.available: Available = {}
-        self.formatters: Formatters = {}
+        self.probe = Probe(self)
         self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
         self._cleared: set[str] = set()
         self._keep_max = max(keep_max, len(self.roots))
         self._idle: list[Jailer] = []
         """The first has been waiting for the longest time."""
         self._unclear: list[Jailer] = []
+
+    @property
+    def available(self) -> Available:
+        return self.probe.available
+
+    @property
+    def formatters(self) -> Formatters:
+        return self.probe.formatters
+
+    async def look_further(self) -> None:
+        await self.probe.run()
 
     @property
     def isolation(self) -> list[str]:
@@ -427,7 +437,7 @@ class _Nsjail:
 
 @asynccontextmanager
 async def open_nsjail(
-    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard
+    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard, soon: bool = False
 ) -> AsyncIterator[_Nsjail]:
     with open_host(config) as host:
         sandbox = _Nsjail(host, load_languages(), config.execute.slots)
@@ -436,7 +446,8 @@ async def open_nsjail(
             tell("running a trial job")
             await sandbox.trial()
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
-            sandbox.available, sandbox.formatters = await probe(sandbox, cache, only, tell)
+            sandbox.probe = Probe(sandbox, cache, only)
+            await sandbox.probe.start(set(config.languages), tell, soon=soon)
             if config.sandbox.trace and only is None:
                 tell("tracing a trial job")
                 sandbox.untraced = await why_untraced(sandbox)

@@ -3,11 +3,12 @@ count."""
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
 import trio
 
 from occd import trace
@@ -19,6 +20,7 @@ from occd.languages import (
     Installed,
     InstalledFormatter,
     Language,
+    by_support,
 )
 from occd.languages.fields import Formatter
 from occd.languages.search import search
@@ -27,10 +29,15 @@ from occd.sandbox import Feed, Run, Sandbox, Sink, Tell, unheard
 from occd.sandbox.find import Found, find, named, remedy_of
 from occd.sandbox.init import INIT
 from occd.shown import has_tracing
+from occd.trouble import Trouble
 
 _AT_ONCE = 4
+_AGAIN_S = 30.0
+_SOON_S = 5.0
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
 _FORMATS = "formats"
+
+log = structlog.get_logger()
 _WHY: Mapping[trace.End, str] = {
     "no_python": "its programs see no Python 3",
     "not_permitted": "its kernel does not let ptrace follow a program",
@@ -38,85 +45,169 @@ _WHY: Mapping[trace.End, str] = {
 }
 
 
-async def probe(
-    sandbox: Sandbox, cache: Path | None, only: str | None = None, tell: Tell = unheard
-) -> tuple[Available, Formatters]:
-    """Ask every candidate of every language (or of `only`) for its version, and every formatter to format the
-    language's hello.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    """Of a program: which version it is, or whether it formats the language's hello."""
 
-    Answers are kept in the file `cache` under a fingerprint of the binary and the question, so that
-    only what has changed is asked again. Raises SandboxUnavailable when a program could not be asked: it may
-    be there, and would be missing as long as this process lives.
-    """
-    known = _load(cache)
-    asked = [each for each in sandbox.languages.values() if only in (None, each.id)]
-    programs: list[Language | Formatter] = [*asked]
-    programs += [formatter for language in asked for formatter in language.formatters]
-    tell("looking for compilers and interpreters")
-    found = await find(sandbox, [pattern for each in programs for pattern in each.candidates])
-    versions: dict[str, dict[Found, str]] = {}
-    formatters: dict[str, list[InstalledFormatter]] = {}
-    limiter = trio.CapacityLimiter(_AT_ONCE)
+    language: Language
+    file: Found
+    formatter: Formatter | None
+    fingerprint: str
 
-    async def ask(file: Found, language: Language) -> None:
-        key = _fingerprint(language, file)
-        version = known.get(key)
-        if version is None:
-            async with limiter:
-                version = await _version(sandbox, language, file)
-        if version is not None:
-            known[key] = version
-            versions.setdefault(language.id, {})[file] = version
+    async def ask(self, sandbox: Sandbox) -> str | None:
+        """The answer. It is empty when there is none, and None when there may be one the next time."""
+        if self.formatter:
+            return await _formats(sandbox, self.language, self.formatter, self.file)
+        return await _version(sandbox, self.language, self.file)
 
-    async def try_to_format(file: Found, language: Language, formatter: Formatter) -> None:
-        installed = InstalledFormatter(formatter, file.path, file.root)
-        key = _fingerprint(language, file, formatter)
-        if key not in known:
-            async with limiter:
-                if not await _formats(sandbox, language, formatter, file):
-                    return
-        known[key] = _FORMATS
-        formatters.setdefault(language.id, []).append(installed)
 
-    failed: list[SandboxUnavailable] = []  # raised below: the nursery would wrap it
+class Probe:
+    """Finds the languages of a sandbox. What a file `cache` knows is there at once; what it does not know is
+    asked, the languages first that most people ask for. A program that hangs costs itself alone."""
 
-    begun = ended = 0
+    def __init__(
+        self, sandbox: Sandbox, cache: Path | None = None, only: str | None = None
+    ) -> None:
+        """`only` is the one language to look for."""
+        self._sandbox = sandbox
+        self._cache = cache
+        self._languages = [
+            each for each in by_support(sandbox.languages.values()) if only in (None, each.id)
+        ]
+        self._known = _load(cache)
+        """Answers by fingerprints of a binary and its question, so that only what has changed is asked again.
+        An answer that is empty was no answer."""
+        self._questions: list[_Question] = []
+        self._open: list[_Question] = []
+        self.available: Available = {}
+        self.formatters: Formatters = {}
 
-    async def attempt(ask: Callable[..., Awaitable[None]], file: Found, *given: object) -> None:
-        nonlocal ended
-        try:
-            await ask(file, *given)
+    @property
+    def left(self) -> int:
+        """How many programs have not been asked."""
+        return len(self._open)
+
+    async def start(self, promised: Collection[str], tell: Tell, *, soon: bool) -> None:
+        """Look for the programs. With `soon` only the languages `promised` are found for certain, and those
+        that most people ask for if they answer soon. Raises SandboxUnavailable."""
+        await self._begin(tell)
+        if not soon:
+            await self.ask_rest(tell)
+            return
+        await self.ask(promised, tell)
+        with trio.move_on_after(_SOON_S), suppress(SandboxUnavailable):
+            await self.ask({each.id for each in self._languages if each.support == "core"}, tell)
+
+    async def _begin(self, tell: Tell) -> None:
+        """Look for the programs, and give the answers that are known. Raises SandboxUnavailable."""
+        tell("looking for compilers and interpreters")
+        formatters = [
+            formatter for language in self._languages for formatter in language.formatters
+        ]
+        programs: list[Language | Formatter] = [*self._languages, *formatters]
+        patterns = [pattern for each in programs for pattern in each.candidates]
+        found = await find(self._sandbox, patterns)
+        self._questions = [each for language in self._languages for each in _about(language, found)]
+        self._open = [each for each in self._questions if each.fingerprint not in self._known]
+        self._answer()
+
+    async def ask(self, languages: Collection[str], tell: Tell = unheard) -> None:
+        """Ask for these languages, some at once.
+
+        Raises SandboxUnavailable when a program could not be asked: it may be there, and would be missing as
+        long as this process lives."""
+        limiter = trio.CapacityLimiter(_AT_ONCE)
+        failed: list[SandboxUnavailable] = []  # raised below: the nursery would wrap it
+        asked = [each for each in self._open if each.language.id in languages]
+        ended = 0
+
+        async def ask_one(question: _Question) -> None:
+            nonlocal ended
+            try:
+                async with limiter:
+                    await self._ask(question)
+            except SandboxUnavailable as error:
+                failed.append(error)
+                nursery.cancel_scope.cancel()
+                return
             ended += 1
-            tell(f"trying compilers, interpreters and formatters: {ended} of {begun}")
+            tell(f"trying compilers, interpreters and formatters: {ended} of {len(asked)}")
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for each in asked:
+                    nursery.start_soon(ask_one, each)
+        finally:
+            self._answer()
+            if asked and self._cache:
+                _save(self._cache, self._known)
+        if failed:
+            raise failed[0]
+
+    async def ask_rest(self, tell: Tell = unheard) -> None:
+        """As `ask`, for all that have not been asked."""
+        await self.ask(self._sandbox.languages.keys(), tell)
+
+    async def run(self) -> None:
+        """Ask the rest beside the programs of users, one language after the other. What could not be asked is
+        asked again."""
+        if not self._open:
+            return
+        log.info("looking for more languages", programs=self.left)
+        trouble = Trouble("a program cannot be asked for its version")
+        while self._open:
+            for language in dict.fromkeys(each.language.id for each in self._open):
+                with trouble.survived():
+                    await self.ask([language])
+            if self._open:
+                await trio.sleep(_AGAIN_S)
+        log.info("languages were found", languages=len(self.available))
+
+    async def _ask(self, question: _Question) -> None:
+        """Raises SandboxUnavailable."""
+        file = question.file
+        try:
+            answer = await question.ask(self._sandbox)
         except SandboxFailed as error:
             what = f"{file.path} in {named(file.root)} could not be tried"
-            failed.append(SandboxUnavailable(f"{what}: {error}", remedy_of(error, file.root)))
-            nursery.cancel_scope.cancel()
+            raise SandboxUnavailable(f"{what}: {error}", remedy_of(error, file.root)) from error
+        self._open.remove(question)
+        if answer is not None:
+            self._known[question.fingerprint] = answer
 
-    async with trio.open_nursery() as nursery:
-        for language in asked:
-            for file in _files(found, language.candidates):
-                begun += 1
-                nursery.start_soon(attempt, ask, file, language)
-            for formatter, file in _formatters(found, language):
-                begun += 1
-                nursery.start_soon(attempt, try_to_format, file, language, formatter)
-    if cache:
-        _save(cache, known)
-    if failed:
-        raise failed[0]
-    return (
-        {name: _newest_first(each, sandbox.roots) for name, each in versions.items()},
-        {
-            name: next(
-                installed
-                for formatter, file in _formatters(found, sandbox.languages[name])
-                if (installed := InstalledFormatter(formatter, file.path, file.root)) in those
-            )
-            for name, those in formatters.items()
-            if name in versions
-        },
-    )
+    def _answer(self) -> None:
+        """Tell what is known now."""
+        versions: dict[str, dict[Found, str]] = {}
+        formatters: dict[str, InstalledFormatter] = {}
+        for each in self._questions:
+            answer = self._known.get(each.fingerprint)
+            if not answer:
+                continue
+            if each.formatter is None:
+                versions.setdefault(each.language.id, {})[each.file] = answer
+            else:
+                installed = InstalledFormatter(each.formatter, each.file.path, each.file.root)
+                formatters.setdefault(each.language.id, installed)  # the best comes first
+        roots = self._sandbox.roots
+        self.available = {name: _newest_first(each, roots) for name, each in versions.items()}
+        self.formatters = {id: each for id, each in formatters.items() if id in versions}
+
+
+def _about(language: Language, found: Mapping[str, Sequence[Found]]) -> Iterator[_Question]:
+    """Of formatters the best first."""
+    described = json.dumps(asdict(language), default=str)
+
+    def question(file: Found, formatter: Formatter | None = None) -> _Question:
+        parts = (file.path, file.mark, file.root, described, formatter)
+        digest = hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
+        return _Question(language, file, formatter, digest)
+
+    for pattern in language.candidates:
+        yield from map(question, found[pattern])
+    for formatter in language.formatters:
+        for pattern in formatter.candidates:
+            for file in found[pattern]:
+                yield question(file, formatter)
 
 
 async def why_untraced(sandbox: Sandbox) -> dict[str, str]:
@@ -147,21 +238,6 @@ async def _why_untraced(sandbox: Sandbox, root: str) -> str | None:
     return None if traced.ended == "whole" else _WHY.get(traced.ended, traced.ended)
 
 
-def _files(found: Mapping[str, Sequence[Found]], patterns: Iterable[str]) -> list[Found]:
-    return [file for pattern in patterns for file in found[pattern]]
-
-
-def _formatters(
-    found: Mapping[str, Sequence[Found]], language: Language
-) -> list[tuple[Formatter, Found]]:
-    """Those that may answer, the best first."""
-    return [
-        (formatter, file)
-        for formatter in language.formatters
-        for file in _files(found, formatter.candidates)
-    ]
-
-
 def _newest_first(answers: dict[Found, str], roots: Sequence[str]) -> tuple[Installed, ...]:
     """One binary for each version: that of the first root, and there of two names the shorter."""
     by_version: dict[str, Installed] = {}
@@ -174,22 +250,28 @@ def _newest_first(answers: dict[Found, str], roots: Sequence[str]) -> tuple[Inst
 
 
 async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | None:
+    if language.version_text:
+        return language.version_text
     if not language.version:
-        answer = search(language.version_pattern, file.path)
-        return answer[1] if answer else language.version_text
+        found = search(language.version_pattern, file.path)
+        return found[1] if found else ""
     outcome = await _ended(sandbox, language, language.version_argv(file.path), file)
     if not outcome.succeeded:
-        return None
+        return None if outcome.limit else ""
     text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
-    answer = search(language.version_pattern, text)
-    return answer[1] if answer else None
+    found = search(language.version_pattern, text)
+    return found[1] if found else ""
 
 
-async def _formats(sandbox: Sandbox, language: Language, formatter: Formatter, file: Found) -> bool:
+async def _formats(
+    sandbox: Sandbox, language: Language, formatter: Formatter, file: Found
+) -> str | None:
     hello = File(language.file_name, language.hello.encode())
     given = Given(file.path, "", language.file_name, memory=_PROBE_LIMITS.memory)
     outcome = await _ended(sandbox, language, language.format_argv(formatter, given), file, hello)
-    return outcome.succeeded and outcome.stdout.size > 0
+    if not outcome.succeeded:
+        return None if outcome.limit else ""
+    return _FORMATS if outcome.stdout.size > 0 else ""
 
 
 async def _ended(
@@ -210,13 +292,6 @@ async def _ended(
     files = [file] if file else ()
     async with sandbox.cell(language, files, Limits(), program.root) as cell:
         return (await cell.run(run)).outcome
-
-
-def _fingerprint(language: Language, file: Found, formatter: Formatter | None = None) -> str:
-    parts: list[object] = [file.path, file.mark, file.root, asdict(language)]
-    if formatter:
-        parts.append(asdict(formatter))
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
 def _load(cache: Path | None) -> dict[str, str]:

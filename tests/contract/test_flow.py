@@ -117,6 +117,9 @@ class FakeSandbox:
     async def trial(self) -> None:
         """It is always fit."""
 
+    async def look_further(self) -> None:
+        """There is nothing else."""
+
     def identity(self, installed: Installed) -> str:
         return "fake"
 

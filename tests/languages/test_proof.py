@@ -4,6 +4,7 @@ core; `make test-languages` proves all that is installed, or the whole of a set 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import trio
@@ -11,13 +12,14 @@ from proving import Tried, note_hello, proved
 from sandboxed import Lab, Ran
 
 from occd.languages import Language
+from occd.languages.fields import Unsaid
 from occd.patterns import FLAGS, Pattern
 
 pytestmark = pytest.mark.promise
 
 TEXT = "naïve → 日本 🎈"
 WORDS = ["two words", "'single' \"double\"", "$(id) ${HOME} %s", "--version", "日本"]
-PROGRAMS = ("wrong", "echo", "arguments", "exits", "loops", "fills")
+PROGRAMS: tuple[Unsaid, ...] = get_args(Unsaid)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,7 +41,7 @@ async def tried(lab: Lab, language: Language, request: pytest.FixtureRequest) ->
     return lab
 
 
-def program(language: Language, name: str) -> str:
+def program(language: Language, name: Unsaid) -> str:
     source: str | None = getattr(language.proof, name)
     return source if source is not None else pytest.skip(language.proof.cannot[name])
 
