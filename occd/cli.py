@@ -4,12 +4,9 @@ no web server."""
 import math
 import os
 import re
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,10 @@ from occd import __version__
 from occd.building import images
 from occd.commit import commit
 from occd.config import ROLES, Config, load_config
+from occd.console import enter, now
 from occd.errors import ConfigError, OccdError, leaves
 from occd.log import printable, set_up_logging
+from occd.offering import languages
 
 OURS = 125
 """The exit code that says: the fault is ours, not the program's."""
@@ -120,7 +119,7 @@ def main(
         context.exit()
     from occd import app
 
-    _enter()
+    enter()
     trio.run(app.run, context.obj)
 
 
@@ -154,34 +153,8 @@ def run(
     """
     from occd.run import run_file
 
-    _enter()
+    enter()
     sys.exit(trio.run(partial(run_file, trace=trace), config, file, stdin, language, args))
-
-
-@main.command()
-@click.pass_obj
-def languages(config: Config) -> None:
-    """List what can run here, and what to install for the rest."""
-    from occd.sandbox import open_sandbox
-
-    async def show() -> None:
-        async with AsyncExitStack() as stack:
-            with _now() as tell:
-                sandbox = await stack.enter_async_context(open_sandbox(config, tell=tell))
-            for language in sandbox.languages.values():
-                versions = ", ".join(
-                    each.version for each in sandbox.available.get(language.id, ())
-                )
-                if not versions:
-                    versions = f"not here; to have it: {language.install}"
-                elif formatter := sandbox.formatters.get(language.id):
-                    versions += f"; formatted by {formatter.binary}"
-                elif language.formatters:
-                    versions += f"; to format: {language.formatters[0].install}"
-                click.echo(f"{language.id:12} {language.name:12} {versions}")
-
-    _enter()
-    trio.run(show)
 
 
 @main.command()
@@ -191,8 +164,8 @@ def doctor(config: Config) -> None:
     from occd.sandbox.doctor import examine
     from occd.warming import look_at_precompiled, look_at_templates
 
-    _enter()
-    with _now() as tell:
+    enter()
+    with now() as tell:
         findings = trio.run(examine, config, tell, look_at_templates, look_at_precompiled)
     for finding in findings:
         click.echo(f"{finding.grade.value:5} {finding.text}")
@@ -204,6 +177,7 @@ def doctor(config: Config) -> None:
 
 
 main.add_command(images)
+main.add_command(languages)
 
 
 @main.command()
@@ -217,7 +191,7 @@ def warm(config: Config) -> None:
     from occd.datafile import make_folder
     from occd.warming import warm as warmed
 
-    _enter()
+    enter()
     make_folder(config.data_dir)
     if not trio.run(warmed, config, config.data_dir / "languages.json"):
         sys.exit(1)
@@ -495,24 +469,6 @@ def check_config(config: Config) -> None:
     click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
-@contextmanager
-def _now() -> Iterator[Callable[[str], None]]:
-    """At a terminal, tells in one line what is being done now. The line goes when it is done. Scripts, which
-    read stdout by a pipe or a file, find nothing of it."""
-    if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        yield lambda _: None
-        return
-
-    def tell(told: str) -> None:
-        room = shutil.get_terminal_size().columns - 1  # a line that is wrapped would stay
-        click.echo(f"\r\x1b[K{f'occd: {told} …'[:room]}", err=True, nl=False)
-
-    try:
-        yield tell
-    finally:
-        click.echo("\r\x1b[K", err=True, nl=False)
-
-
 def _open_standard_streams() -> None:
     """A closed one (`<&-`) is empty. What we open next would take its number."""
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
@@ -522,11 +478,3 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, "w" if fd else "r"))  # noqa: SIM115
-
-
-def _enter() -> None:
-    """Move to private mounts while there is one thread; what hinders it is told by who needs it."""
-    from occd.sandbox.kernel import enter_private_mounts
-
-    with suppress(OSError):
-        enter_private_mounts()

@@ -25,12 +25,13 @@ from places import (
     serving_as,
     write_outcomes,
 )
-from proving import SETS, print_table
+from proving import print_table
 from sandboxed import Lab, open_descriptors
 from serving import Server
 from shared_engine import foresee, hold, shared
 
 from occd.images import described
+from occd.languages.installing import SETS
 from occd.sandbox import kernel, open_sandbox
 from occd.sandbox.cgroup import find_cgroups
 from occd.sandbox.slots import Slot, host_folder, lease

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from sandboxed import Ran
 
 from occd.languages import Installed, Language
-from occd.languages.fields import SUPPORT
+from occd.languages.installing import in_set
 from occd.languages.loading import load_languages
-
-SETS = ("core", "popular", "all")
+from occd.proving import Stage
 
 
 @dataclass
@@ -27,6 +25,12 @@ class Tried:
     hellos: list[Hello] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def note_hello(self, language: Language, installed: Installed, stages: Sequence[Stage]) -> None:
+        *compiled, ran = (each.outcome for each in stages)
+        compile_s = sum(each.cpu_time for each in compiled)
+        noted = Hello(language.name, installed.version, compile_s, ran.cpu_time, ran.memory)
+        self.hellos.append(noted)
+
     @staticmethod
     def of(config: pytest.Config) -> "Tried":
         return config.stash.setdefault(_TRIED, Tried())
@@ -37,17 +41,7 @@ _TRIED = pytest.StashKey[Tried]()
 
 def proved(config: pytest.Config) -> list[Language]:
     """Those of the set; `tried` languages are in none."""
-    wanted = SUPPORT[: SETS.index(config.getoption("set")) + 1]
-    return [each for each in load_languages().values() if each.support in wanted]
-
-
-def note_hello(
-    config: pytest.Config, language: Language, installed: Installed, outcomes: Sequence[Ran]
-) -> None:
-    *compiled, ran = outcomes
-    compile_s = sum(each.cpu_time for each in compiled)
-    noted = Hello(language.name, installed.version, compile_s, ran.cpu_time, ran.memory)
-    Tried.of(config).hellos.append(noted)
+    return in_set(load_languages().values(), config.getoption("set"))
 
 
 def print_table(config: pytest.Config, reporter: pytest.TerminalReporter) -> None:

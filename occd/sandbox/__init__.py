@@ -372,10 +372,12 @@ async def open_sandbox(
     tell: Tell = unheard,
     *,
     soon: bool = False,
+    languages: dict[str, Language] | None = None,
 ) -> AsyncIterator[Sandbox]:
     """The sandbox that the configuration names. `cache` is a file in which the probed language
     versions are kept until a compiler changes; `only` is the one language to probe. `soon`: it is opened
-    before all languages have been found, and `Sandbox.look_further` finds the others.
+    before all languages have been found, and `Sandbox.look_further` finds the others. `languages` are taken
+    instead of those that occd knows.
 
     Raises SandboxUnavailable, which names the remedy, when this machine cannot isolate programs, and
     ConfigError when a property that `sandbox.require` names does not hold.
@@ -383,10 +385,12 @@ async def open_sandbox(
     if config.sandbox.kind == "docker":
         from occd.sandbox.docker import open_docker
 
-        opened: AbstractAsyncContextManager[Sandbox] = open_docker(config, cache, only, tell, soon)
+        opened: AbstractAsyncContextManager[Sandbox] = open_docker(
+            config, cache, only, tell, soon, languages
+        )
     else:
         from occd.sandbox.nsjail import open_nsjail
 
-        opened = open_nsjail(config, cache, only, tell, soon)
+        opened = open_nsjail(config, cache, only, tell, soon, languages)
     async with opened as sandbox:
         yield sandbox

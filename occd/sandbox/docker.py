@@ -176,7 +176,12 @@ def _new_file(until: ExitStack | AsyncExitStack) -> Path:
 
 class _Docker:
     def __init__(
-        self, engine: Engine, walls: Mapping[str, Wall], keep: int, nursery: trio.Nursery
+        self,
+        engine: Engine,
+        walls: Mapping[str, Wall],
+        keep: int,
+        nursery: trio.Nursery,
+        languages: dict[str, Language],
     ) -> None:
         """`walls` has the images by the names of their roots, the best first. `keep` containers stand ready,
         and at least one of each image."""
@@ -188,7 +193,7 @@ class _Docker:
         self._sockets: SocketBounds | None = None
         self._sockets_unbounded = False
         self.holds: Holds = ()
-        self.languages = load_languages()
+        self.languages = languages
         self.roots = tuple(walls)
         self.probe = Probe(self)
         self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
@@ -332,7 +337,12 @@ def _around(memory: int) -> Bounds:
 
 @asynccontextmanager
 async def open_docker(
-    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard, soon: bool = False
+    config: Config,
+    cache: Path | None,
+    only: str | None,
+    tell: Tell = unheard,
+    soon: bool = False,
+    languages: dict[str, Language] | None = None,
 ) -> AsyncIterator[_Docker]:
     settings = config.sandbox
     others = f"{_TMPFS},nr_inodes={INODES},mode=1777,size={_TMP}"
@@ -358,7 +368,9 @@ async def open_docker(
         tell("asking Docker's engine for its runtimes and images")
         walls = await _walls(engine, wall, settings.roots)
         async with trio.open_nursery() as nursery:
-            docker = _Docker(engine, walls, config.execute.slots, nursery)
+            docker = _Docker(
+                engine, walls, config.execute.slots, nursery, languages or load_languages()
+            )
             nursery.start_soon(docker.containers.pulse.run)
             try:
                 try:

@@ -437,10 +437,15 @@ class _Nsjail:
 
 @asynccontextmanager
 async def open_nsjail(
-    config: Config, cache: Path | None, only: str | None, tell: Tell = unheard, soon: bool = False
+    config: Config,
+    cache: Path | None,
+    only: str | None,
+    tell: Tell = unheard,
+    soon: bool = False,
+    languages: dict[str, Language] | None = None,
 ) -> AsyncIterator[_Nsjail]:
     with open_host(config) as host:
-        sandbox = _Nsjail(host, load_languages(), config.execute.slots)
+        sandbox = _Nsjail(host, languages or load_languages(), config.execute.slots)
         sandbox.clear_leftovers()
         try:
             tell("running a trial job")

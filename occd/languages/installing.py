@@ -1,0 +1,147 @@
+"""Installs languages on this machine: Debian's packages by apt, and those of PyPI and npm into a folder of
+their own for each version, which programs see."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from occd.errors import OccdError
+from occd.languages import Language
+from occd.languages.fields import SUPPORT
+from occd.languages.packages import Packages
+
+FOLDER = "/usr/local/lib/occd"
+SETS = ("core", "popular", "all")
+"""Each has those before it, too."""
+
+_MAIN = "main"
+"""The folder of the version that `install` names."""
+_APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0"
+_PIP = "python -m pip -q --disable-pip-version-check install --no-cache-dir --only-binary :all:"
+_NPM = "npm --no-update-notifier install --silent --ignore-scripts --no-audit --no-fund"
+_WHY_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`told` is for a person; `script` is for a shell, as root, and may be run twice."""
+
+    told: str
+    script: str
+    needed: Callable[[], bool]
+
+
+def in_set(languages: Iterable[Language], name: str) -> list[Language]:
+    wanted = SUPPORT[: SETS.index(name) + 1]
+    return [each for each in languages if each.support in wanted]
+
+
+def steps(languages: Sequence[Language]) -> list[Step]:
+    """What installs these languages, in order."""
+    return [*_apt(languages), *(step for each in languages for step in private_steps(each))]
+
+
+def private_steps(language: Language) -> Iterator[Step]:
+    """The packages that have a folder of their own."""
+    for name, packages in _versions(language).items():
+        folder = f"{FOLDER}/{language.id}/{name}"
+        names = (*packages.pip, *packages.npm)
+        if not names:
+            continue
+        told = f"{language.name}: {' '.join(names)}"
+        wanted = shlex.join(names)
+        lines = [f"rm -rf {folder}", f"mkdir -p {folder}"]
+        if packages.pip:
+            lines.append(f"/usr/bin/python3 -m venv {folder}")
+            lines.append(f"{folder}/bin/{_PIP} {shlex.join(packages.pip)}")
+        if packages.npm:
+            lines.append(f"{_NPM} --prefix {folder} {shlex.join(packages.npm)}")
+        lines.append(f"printf '%s\\n' {shlex.quote(wanted)} > {folder}/.installed")
+        yield Step(told, "\n".join(lines), _Absent(f"{folder}/.installed", f"{wanted}\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    path: str
+    content: str
+
+    def __call__(self) -> bool:
+        try:
+            with open(self.path) as file:
+                return file.read() != self.content
+        except OSError:
+            return True
+
+
+def _versions(language: Language) -> Mapping[str, Packages]:
+    return {_MAIN: language.install, **language.versions}
+
+
+def _apt(languages: Sequence[Language]) -> Iterator[Step]:
+    packages = [each for language in languages for each in _versions(language).values()]
+    names = dict.fromkeys(name for each in packages for name in each.apt)
+    if any(each.pip for each in packages):
+        names["python3-venv"] = None
+    if any(each.npm for each in packages) and not shutil.which("npm"):
+        names["npm"] = None
+    if not names:
+        return
+    wanted = list(names)
+
+    def needed() -> bool:
+        return bool(_missing(wanted))
+
+    yield Step("Debian's list of packages", f"{_APT} update", needed)
+    yield Step(
+        f"{len(wanted)} packages of Debian, and what they need",
+        f"{_APT} install --no-install-recommends {' '.join(wanted)}",
+        needed,
+    )
+
+
+def _missing(names: Sequence[str]) -> list[str]:
+    asked = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True).stdout
+    except OSError as error:
+        raise OccdError(f"this is no Debian: dpkg-query: {error.strerror}") from error
+    here = {line.split()[0] for line in said.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name not in here]
+
+
+def install(languages: Sequence[Language], tell: Callable[[str], None]) -> None:
+    """As root. A step that fails leaves out what it installs, and not what the others do.
+
+    Raises OccdError, with the end of what a step said that failed.
+    """
+    if os.geteuid() != 0:
+        raise OccdError("languages are installed by root; --print shows the commands")
+    open_steps = [each for each in steps(languages) if each.needed()]
+    failed = []
+    for number, step in enumerate(open_steps, 1):
+        tell(f"{number} of {len(open_steps)}: {step.told} …")
+        began = time.monotonic()
+        done = subprocess.run(
+            ["/bin/sh", "-ec", step.script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        took = time.monotonic() - began
+        if done.returncode == 0:
+            tell(f"{number} of {len(open_steps)}: done in {took:.0f} s")
+        else:
+            why = done.stdout[-_WHY_BYTES:].decode(errors="replace").strip()
+            tell(f"{number} of {len(open_steps)}: FAILED after {took:.0f} s\n{why}")
+            failed.append(step.told)
+    if failed:
+        raise OccdError(f"not installed: {'; '.join(failed)}")
+    if not open_steps:
+        tell("all are installed")
+
+
+def commands(languages: Sequence[Language]) -> str:
+    """What `install` would run, as a script."""
+    needed = [each for each in steps(languages) if each.needed()]
+    return "\n".join(["set -e", *(f"# {each.told}\n{each.script}" for each in needed)])
