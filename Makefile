@@ -1,4 +1,4 @@
-# make run | test | test-all | lint | lock | release | bench | bench-page | bench-cluster | chaos | screenshots | binary | images | web. Everything lives in .venv; see CONTRIBUTING.md.
+# make run | test | test-all | test-languages | languages | lint | lock | release | bench | bench-page | bench-cluster | chaos | screenshots | binary | images | web. Everything lives in .venv; see CONTRIBUTING.md.
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8000
 DATA_DIR ?= data
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip -q --disable-pip-version-check
 EXACTLY := --require-hashes --only-binary :all: --no-deps
 LOCKED := $(PIP) install $(EXACTLY)
 
-.PHONY: run setup dev test test-all lint lock release bench bench-page bench-cluster chaos screenshots binary images web clean
+.PHONY: run setup dev test test-all test-languages languages lint lock release bench bench-page bench-cluster chaos screenshots binary images web clean
 
 $(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/* sandbox/hold/*) sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
@@ -62,6 +62,14 @@ TOGETHER := --dist loadfile --no-loadscope-reorder --tx '2*popen//python=$(BIN)/
 PYTEST ?= -m pytest
 test: lint
 	$(BIN)/python $(PYTEST) $(TOGETHER) -m 'not long' --durations 50 --durations-min 8
+
+# All languages that are installed; SET=popular or SET=all: all of the set, and one that is missing fails.
+test-languages: $(DEV)
+	$(BIN)/python -m pytest tests/languages/test_proof.py --set=$(or $(SET),all) --missing=$(if $(SET),fail,skip)
+
+# As root. SET=popular or SET=all.
+languages: $(SETUP)
+	@$(BIN)/occd languages install $(or $(SET),core)
 
 test-all: test
 	$(BIN)/python -m pytest -m long

@@ -637,7 +637,7 @@ def test_languages_lists_versions(folder: Path) -> None:
     assert done.returncode == 0
     line = next(line for line in done.stdout.decode().splitlines() if line.startswith("python "))
     assert line.split()[:2] == ["python", "Python"]
-    assert line.split()[2].startswith("3.")
+    assert line.split()[3].startswith("3.")
 
 
 def test_doctor_finds_that_programs_can_be_run_here(folder: Path) -> None:
