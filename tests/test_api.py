@@ -343,6 +343,15 @@ def test_a_bad_key_is_refused(server: Server) -> None:
 # What the server tells
 
 
+def test_the_languages_are_sent_again_only_when_they_have_changed(server: Server) -> None:
+    first = server.get(f"{API}/languages")
+    etag = first.headers["ETag"]
+    again = server.get(f"{API}/languages", **{"If-None-Match": etag})
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", etag)
+    other = server.get(f"{API}/languages", **{"If-None-Match": '"other"'})
+    assert (other.status, other.json()) == (200, first.json())
+
+
 def test_languages_tell_what_can_run_and_every_hello_is_a_program(server: Server) -> None:
     languages = server.get(f"{API}/languages").json()["languages"]
     python = next(each for each in languages if each["id"] == "python")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import time
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ from occd.languages.loading import Faulty, read_language, read_languages, schema
 from occd.languages.search import search
 from occd.model import Outcome, Written
 
+ROOT = Path(__file__).parent.parent
 OURS = data_folder("sandbox") / "languages"
 BASH = (OURS / "bash.toml").read_text().partition("[[problems]]")[0]
 GIVEN = Given("/usr/lib/x-1.2/bin/x", "1.2", "a/b.sh", memory=7)
@@ -156,3 +158,9 @@ def test_a_pattern_that_takes_for_ever_finds_nothing() -> None:
     began = time.monotonic()
     assert search(r"(a|a)*b", "a" * 40) is None
     assert time.monotonic() - began < 10
+
+
+def test_the_page_of_the_languages_is_what_their_files_say() -> None:
+    """`make docs` writes it."""
+    ran = runpy.run_path(str(ROOT / "packaging/languages.py"))
+    assert (ROOT / "docs/languages.md").read_text() == ran["text"]()

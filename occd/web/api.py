@@ -1,5 +1,6 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
+import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -132,7 +133,11 @@ def api_routes(
             language_json(each, ceilings, traces=traces) for each in await service.languages()
         ]
         body = dump({"languages": offered}).encode()
-        return respond(body, "application/json", compress_once)
+        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("If-None-Match") == etag:
+            return Response(b"", 304, headers | {"Vary": "Accept-Encoding"})
+        return respond(body, "application/json", compress_once, headers)
 
     @api.get("/limits")
     async def limits() -> Response:

@@ -293,6 +293,11 @@ def language_json(offer: Offer, ceilings: Mapping[str, float], *, traces: bool) 
     return {
         "id": language.id,
         "name": language.name,
+        "about": language.about,
+        "home": language.home,
+        "support": language.support,
+        "family": language.family,
+        "implementation": language.implementation,
         "versions": [each.version for each in offer.versions],
         "aliases": list(language.aliases),
         "file_name": language.file_name,
@@ -301,6 +306,7 @@ def language_json(offer: Offer, ceilings: Mapping[str, float], *, traces: bool) 
         "flags": {
             "compiled": bool(language.compile),
             "named_by_source": language.file_name_pattern is not None,
+            "reads_stdin": language.stdin == "input",
         },
         "compile_args": list(language.compile_args),
         "format": offer.formats,
