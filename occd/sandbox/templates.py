@@ -48,6 +48,8 @@ class Template:
     forks: bool
     """Otherwise it serves one program itself, and is started anew in the next jail."""
     root: str
+    imports: bool
+    """Whether it can import packages. It is prepared by the script that does this, also without a package."""
     packages: tuple[str, ...] = ()
 
     @property
@@ -70,7 +72,9 @@ def template_of(
     if not usual or dict(run.env) != language.env:
         return None
     forks = language.warm == "fork"
-    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root)
+    return Template(
+        tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root, bool(language.sets)
+    )
 
 
 def with_packages(template: Template, sets: Sequence[tuple[str, ...]]) -> Sequence[Template]:
@@ -144,7 +148,7 @@ class Templates:
 
     def learn(self, template: Template, found: Found, resident: int) -> None:
         """It has its packages, and `resident` bytes with them."""
-        if template.kind not in self._found:
+        if template.packages and template.kind not in self._found:
             log.info(
                 "packages are kept imported",
                 packages=template.packages, interpreter=template.argv[0], root=template.root,

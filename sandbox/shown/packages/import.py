@@ -1,9 +1,10 @@
 """Run by `sandbox/hold/python.c` in an interpreter that has stopped before its main file: imports `packages`,
-so that copies of the interpreter have them. Nothing else that a program looks at may tell of it."""
+of which there may be none, so that copies of the interpreter have them. Nothing else that a program looks at
+may tell of it."""
 
 import sys
 
-known = set(sys.modules)
+known = dict(sys.modules)  # which Python clears at its end as long as somebody has them
 
 import atexit
 import gc
@@ -141,7 +142,7 @@ if "logging" in loaded:
 names = {name.partition(".")[0] for name in loaded.keys() | missing}
 found = "\n".join(sorted(names.difference(sys.builtin_module_names)))
 gc.collect()
-gc.freeze()
+gc.freeze()  # else Python's end would look at each object, and take most of them apart
 # What is frozen is no garbage. What the program leaves in its own module is.
 main = type(sys)("__main__")
 vars(main).update(vars(sys.modules["__main__"]))
