@@ -158,7 +158,7 @@ class Templates:
 
     def hides(self, template: Template, files: Collection[str]) -> bool:
         """Whether its packages hide one of these files of a program, which Python would have found first."""
-        found = self._found.get(template.kind)
+        found = self._found.get(template.kind) if template.packages else None
         return found is not None and any(
             name in found.names for file in files for name in _imported_as(file)
         )
