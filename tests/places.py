@@ -226,7 +226,9 @@ def _lenient_template_of(
     if Path(run.argv[-1]).stem != "main":
         return None
     forks = language.warm == "fork"
-    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root)
+    return Template(
+        tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root, bool(language.sets)
+    )
 
 
 _take_warm = Jailer._take_warm

@@ -420,8 +420,8 @@ def test_every_package_of_the_sets_is_installed_for_the_tests() -> None:
         assert name == "numpy" or f"python3-{name}" in script  # which the others need
 
 
-async def test_what_a_program_runs_at_its_end_runs(language_cache: Path) -> None:
-    source = """
+ENDS = {
+    "with_packages": """
 import numpy, pandas, atexit, logging, sys, weakref
 class Last:
     def __del__(self, numpy=numpy): print("deleted", numpy.arange(3).sum())
@@ -435,7 +435,27 @@ file = open("/tmp/kept", "w"); file.write("x" * 100)
 print("x" * 3, end="")
 del sys.__stdout__
 sys.exit(0)
-"""
+""",
+    "without": """
+import atexit, os, site, sys
+class Last:
+    def __del__(self, write=os.write): write(1, self.name)
+def last(name):
+    last = Last(); last.name = name
+    return last
+cycle = last(b"cycle\\n"); cycle.me = cycle
+of_os = last(b"of os\\n"); os.kept = of_os; of_os.me = of_os
+del of_os
+site.kept = open("/proc/self/fd/1", "w"); site.kept.write("written late\\n")
+kept = last(b"mine\\n")
+atexit.register(print, "at exit")
+print("x" * 3, end="")
+""",
+}
+
+
+@pytest.mark.parametrize("source", ENDS.values(), ids=ENDS)
+async def test_what_a_program_runs_at_its_end_runs(language_cache: Path, source: str) -> None:
     async with usual(language_cache, templates=0) as plain:
         own = await told(plain, source)
     async with copying(language_cache) as forked:

@@ -142,6 +142,12 @@ async def test_a_copy_sees_what_a_program_with_an_interpreter_of_its_own_sees(
     assert copy == own
 
 
+async def test_a_copy_of_python_has_of_its_own_only_what_a_program_writes_to(forked: Lab) -> None:
+    await hello(forked)
+    (ready,) = await standing(forked)
+    assert 0 < ready.launcher.found.copied < ready.launcher.jail.resident * 0.8
+
+
 BEGINS = {
     "python": "import os, random, uuid\nprint(random.random(), uuid.uuid4(), os.urandom(8))\n"
     "import time; print(time.time())",

@@ -65,7 +65,7 @@ class Host:
         else:
             how, kept = "hold", self._jail_argv(slot, box, root)
         env = template.env
-        if template.packages:
+        if template.imports:
             env = (*env, f"OCCD_PACKAGES={' '.join(template.packages)}")
         variables = [word for each in env for word in ("--env", each)]
         return [*kept, *variables, "--", INIT, how, str(CONTROL_FD), template.file, *template.argv]

@@ -50,6 +50,8 @@ class Template:
     forks: bool
     """Otherwise it serves one program itself, and is started anew in the next jail."""
     root: str
+    imports: bool
+    """Whether it can import packages. It is prepared by the script that does this, also without a package."""
     packages: tuple[str, ...] = ()
 
     @property
@@ -74,7 +76,9 @@ def template_of(
     if not usual:
         return None
     forks = language.warm == "fork"
-    return Template(tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root)
+    return Template(
+        tuple(run.argv), tuple(environment(run)), run.argv[-1], forks, root, bool(language.sets)
+    )
 
 
 def with_packages(template: Template, sets: Sequence[tuple[str, ...]]) -> Sequence[Template]:
@@ -150,11 +154,11 @@ class Templates:
 
     def learn(self, template: Template, resident: int, found: Found | None) -> None:
         """It stands and has `resident` bytes. So has the copy that stands ready, unless the template has
-        packages, of which it has `found` out more."""
+        `found` out what its copies take."""
         copied = found.copied if found else resident
         size = resident + _EXTRA + (copied if template.forks else 0)
         if found:
-            if template.kind not in self._found:
+            if template.packages and template.kind not in self._found:
                 log.info(
                     "packages are kept imported",
                     packages=template.packages, interpreter=template.argv[0], root=template.root,
@@ -168,7 +172,7 @@ class Templates:
 
     def hides(self, template: Template, files: Collection[str]) -> bool:
         """Whether its packages hide one of these files of a program, which Python would have found first."""
-        found = self._found.get(template.kind)
+        found = self._found.get(template.kind) if template.packages else None
         return found is not None and any(
             name in found.names for file in files for name in _imported_as(file)
         )

@@ -784,13 +784,15 @@ static uint64_t supervise(struct run *run, int signals) {
 
 /* After the return no process of the program is left. In gVisor a fork bomb outlived one kill of all, perhaps because
  * what is forked meanwhile is missed. Whoever forked it was killed, so that its end is seen here. So after each end all
- * are killed again before we wait: else those who were missed would live, and nobody would end. */
+ * are killed again before we wait: else those who were missed would live, and nobody would end.
+ * Whoever is left is our child or a child's, as orphans become ours. The kernel looks at all processes of the machine to
+ * kill ours, so nobody is killed where we have no child. */
 static void end_all(void) {
-    for (;;) {
+    while (waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD) {
         int reaped = 0;
         kill(-1, SIGKILL);
         while (waitpid(-1, NULL, WNOHANG) > 0) reaped = 1;
-        if (!reaped && waitpid(-1, NULL, 0) < 0 && errno != EINTR) return;
+        if (!reaped) waitpid(-1, NULL, 0);
     }
 }
 

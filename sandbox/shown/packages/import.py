@@ -1,5 +1,6 @@
 """Run by `sandbox/hold/python.c` in an interpreter that has stopped before its main file: imports `packages`,
-so that copies of the interpreter have them. Nothing else that a program looks at may tell of it."""
+of which there may be none, so that copies of the interpreter have them. Nothing else that a program looks at
+may tell of it."""
 
 import sys
 
@@ -109,8 +110,10 @@ def begin():
 
 
 def end():
-    """When all that the program wants to run at its end has run."""
-    for name, module in loaded.items():
+    """When all that the program wants to run at its end has run. A module to which it added something that is
+    to end with it stays one."""
+    same = {name: module for name, (module, size) in own.items() if len(vars(module)) == size}
+    for name, module in (loaded | same).items():
         if sys.modules.get(name) is module:
             sys.modules[name] = Kept(module)
     # Some of the packages hold it for good, and what is printed from now on would stay in it.
@@ -140,8 +143,13 @@ if "logging" in loaded:
     clock = time.time_ns if isinstance(loaded["logging"]._startTime, int) else time.time
 names = {name.partition(".")[0] for name in loaded.keys() | missing}
 found = "\n".join(sorted(names.difference(sys.builtin_module_names)))
+own = {
+    name: (module, len(vars(module)))
+    for name, module in sys.modules.items()
+    if name in known - {"builtins", "sys", "__main__"}
+}
 gc.collect()
-gc.freeze()
+gc.freeze()  # else Python's end would look at each object, and take most of them apart
 # What is frozen is no garbage. What the program leaves in its own module is.
 main = type(sys)("__main__")
 vars(main).update(vars(sys.modules["__main__"]))
