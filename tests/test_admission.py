@@ -67,7 +67,7 @@ async def test_a_refusal_is_the_first_that_holds_in_this_order(
     monkeypatch.setattr(wire, "LATER", ("interactive",))
     node = Runs(accepts=wire.FIELDS - {"interactive"})
     wrong = Request(
-        "cobol",
+        "klingon",
         "9",
         b"x" * 9_000_000,
         args=("\0",),
@@ -227,8 +227,8 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert (again.owner, again.retry_of) == (None, earlier.id)
     with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
         await gate(Runs(), ceilings={"memory": 2**29}).again(earlier, NOBODY)
-    with pytest.raises(Rejected, match="'cobol' is unknown"):
-        await gate(Runs()).again(replace(earlier, language="cobol"), NOBODY)
+    with pytest.raises(Rejected, match="'klingon' is unknown"):
+        await gate(Runs()).again(replace(earlier, language="klingon"), NOBODY)
     with pytest.raises(Rejected, match="no node that runs programs"):
         await gate().again(earlier, NOBODY)
     with pytest.raises(Rejected, match=r"3\.12 is not here"):

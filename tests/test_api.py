@@ -506,7 +506,7 @@ BAD = [
     bad_field("source", "\ud800", name="lone surrogate in source"),
     bad_field("stdin", "\udc00", name="lone surrogate in stdin"),
     bad_field("stdin", 5),
-    bad_field("language", "cobol", "unknown-language"),
+    bad_field("language", "klingon", "unknown-language"),
     bad_field("language", ""),
     bad_field("language", "py\0thon"),
     bad_field("language", "x" * 100_000),

@@ -220,7 +220,7 @@ def test_run_exits_125_when_the_fault_is_not_the_programs(folder: Path) -> None:
         (["missing.py"], "missing.py"),
         ([write(folder, "", "x.unknown")], ".unknown"),
         ([write(folder, "", "x.py"), "--stdin", "missing.txt"], "missing.txt"),
-        (["x.py", "--language", "cobol"], "cobol"),
+        (["x.py", "--language", "klingon"], "klingon"),
     ]:
         done = occd("run", *args, cwd=folder)
         assert done.returncode == 125
@@ -882,7 +882,7 @@ def test_a_look_at_queues_makes_no_data_folder(folder: Path) -> None:
         ("OCCD_RABBITMQ__URL", "amqp://", "rabbitmq.url"),
         ("OCCD_REDIS__URL", "http://x", "redis.url"),
         ("OCCD_REDIS", '{"url": "redis://x", "password_file": "/nope"}', "redis.password_file"),
-        ("OCCD_LANGUAGES", "cobol", "cobol"),
+        ("OCCD_LANGUAGES", "klingon", "klingon"),
         ("OCCD_EXECUTE", '{"slots": 400}', "come to 464; with Docker"),
     ],
 )

@@ -99,7 +99,7 @@ LOCAL = b"Host: localhost\r\n"
         (LOCAL, b"\xff", b"", 400),
         (LOCAL, [], b"", 422),
         (LOCAL, {**HELLO, "sauce": 1}, b"", 422),
-        (LOCAL, {"language": "cobol", "source": ""}, b"", 422),
+        (LOCAL, {"language": "klingon", "source": ""}, b"", 422),
         (LOCAL, {"language": "rust", "source": ""}, b"", 422),
         (LOCAL, {**HELLO, "limits": {"memory": 2**60}}, b"", 422),
         (b"Host: evil.example\r\n", HELLO, b"", 421),

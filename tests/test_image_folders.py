@@ -96,7 +96,7 @@ def test_what_makes_a_language_ready_comes_after_its_packages() -> None:
         ("languages = []", "'release' is missing"),
         ('release = "bookworm"', "'languages' is missing"),
         ('release = "../../etc"\nlanguages = []', "release: "),
-        ('release = "bookworm"\nlanguages = ["cobol"]', "languages: must be some of bash, "),
+        ('release = "bookworm"\nlanguages = ["klingon"]', "languages: must be some of ada, "),
         ('release = "bookworm"\nlanguages = []\nextra = 1', "unknown key extra"),
         ('release = "bookworm"\nlanguages = []\ninstall = {apt = ["-y"]}', "install: apt: "),
         ("release", "Expected"),

@@ -66,7 +66,7 @@ def kinds(found: list[dict[str, Any]]) -> list[str]:
 def test_each_of_a_batch_answers_for_itself_in_order(server: Server) -> None:
     items = [
         program("print(0)"),
-        {"language": "cobol", "source": ""},
+        {"language": "klingon", "source": ""},
         program("print(2)", limits={"cpu_time": 1e6}),
         "no object",
         program("print(4)", network=True),

@@ -139,10 +139,10 @@ def test_the_program_of_a_language_that_has_gone_can_be_read_changed_and_downloa
 ) -> None:
     context, editor = fresh
     context.add_init_script(
-        """if (localStorage.getItem('occd:draft:cobol') === null) {
+        """if (localStorage.getItem('occd:draft:klingon') === null) {
             const about = {name: 'COBOL', file_name: 'main.cob', suffixes: ['.cob'], editor_mode: ''}
-            localStorage.setItem('occd:draft:cobol', 'DISPLAY 1.')
-            localStorage.setItem('occd:about:cobol', JSON.stringify({...about, limits: {memory: 0}}))
+            localStorage.setItem('occd:draft:klingon', 'DISPLAY 1.')
+            localStorage.setItem('occd:about:klingon', JSON.stringify({...about, limits: {memory: 0}}))
             localStorage.setItem('occd:draft:old', 'of old')
         }"""
     )
@@ -152,7 +152,7 @@ def test_the_program_of_a_language_that_has_gone_can_be_read_changed_and_downloa
     expect(group.locator("option")).to_have_text(["COBOL", "old"])
     editor.part("language").select_option("old")
     editor.expect_program("of old")
-    editor.part("language").select_option("cobol")
+    editor.part("language").select_option("klingon")
     editor.expect_program("DISPLAY 1.")
     expect(editor.part("gone")).to_contain_text("COBOL cannot be run on this server now.")
     expect(editor.part("run")).to_have_attribute("aria-disabled", "true")
