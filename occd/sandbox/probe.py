@@ -33,7 +33,7 @@ from occd.trouble import Trouble
 
 _AT_ONCE = 4
 _AGAIN_S = 30.0
-_SOON_S = 5.0
+_SOON_S = 10.0
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
 _FORMATS = "formats"
 
