@@ -75,7 +75,8 @@ async def test_docker_finds_every_language_and_formatter_in_it(
     config = SandboxConfig(kind="docker", host=docker_engine.host, images=(built.name,))
     async with open_sandbox(Config(sandbox=config)) as sandbox:
         assert set(sandbox.available) == set(describe(built.name).languages)
-        formatted = {each.id for each in sandbox.languages.values() if each.formatters}
+        described = [sandbox.languages[id] for id in describe(built.name).languages]
+        formatted = {each.id for each in described if each.formatters}
         assert set(sandbox.formatters) == formatted
         ruff = (
             "run",
