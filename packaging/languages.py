@@ -6,6 +6,7 @@ from pathlib import Path
 from occd.languages import Language
 from occd.languages.fields import SUPPORT
 from occd.languages.loading import load_languages
+from occd.languages.packages import Packages
 
 DOCS = Path(__file__).parent.parent / "docs/languages.md"
 BEGIN = "<!-- from here on: make docs -->"
@@ -33,8 +34,8 @@ def _entry(language: Language) -> list[str]:
     title = f"[{language.name}]({language.home})"
     of = f", {language.implementation} of `{language.family}`" if language.family else ""
     lines = [f"**{title}** (`{language.id}`{of}). {language.about}", ""]
-    lines.append(f"- Packages: {language.install}")
-    lines += [f"- Packages of {name}: {packages}" for name, packages in language.versions.items()]
+    lines.append(f"- Packages: {_named(language.install)}")
+    lines += [f"- Packages of {name}: {_named(each)}" for name, each in language.versions.items()]
     lines += [f"- Compile: `{_command(step)}`" for step in language.compile]
     lines.append(f"- Run: `{_command(language.run)}`")
     if limits := _changed(language):
@@ -43,6 +44,11 @@ def _entry(language: Language) -> list[str]:
         lines.append("- Programs have no input.")
     lines += [f"- {quirk}" for quirk in language.quirks]
     return lines
+
+
+def _named(packages: Packages) -> str:
+    tools = {"Debian": packages.apt, "PyPI": packages.pip, "npm": packages.npm}
+    return "; ".join(f"{', '.join(names)} of {tool}" for tool, names in tools.items() if names)
 
 
 def _command(argv: tuple[str, ...]) -> str:

@@ -18,6 +18,8 @@ from prometheus import Prometheus
 from serving import PATIENCE_S, Client, Server, connected, output
 
 from occd.config import ROLES
+from occd.languages.installing import in_set
+from occd.languages.loading import load_languages
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (
@@ -26,7 +28,7 @@ COMPOSE = (
     "--file",
     Path(__file__).with_name("compose.override.yaml"),
 )
-LANGUAGES = {path.stem for path in (ROOT / "sandbox/languages").glob("*.toml")}
+LANGUAGES = {each.id for each in in_set(load_languages().values(), "core")}
 
 pytestmark = pytest.mark.long
 
