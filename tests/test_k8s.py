@@ -17,6 +17,7 @@ import yaml
 from packaged import PACKAGING, accepted, image_settings, kustomized
 
 from occd.config import ROLES, RabbitmqConfig
+from occd.languages.installing import in_set
 from occd.languages.loading import load_languages
 
 VERSION = "1.33"  # the first in which all that is asked for is switched on by default
@@ -118,7 +119,9 @@ def test_every_setting_is_one_of_ours(
         assert config.roles == (role,)
         assert config.rabbitmq is not None
         assert config.redis is not None
-        assert set(config.languages) == set(load_languages())
+        assert set(config.languages) == {
+            each.id for each in in_set(load_languages().values(), "core")
+        }
         (config_volume,) = [each for each in pod["volumes"] if each["name"] == "config"]
         assert config_volume["configMap"]["name"] == files["metadata"]["name"]
         assert _stops_after(container) + config.grace_s < pod["terminationGracePeriodSeconds"]
