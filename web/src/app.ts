@@ -435,10 +435,7 @@ async function formatShown(): Promise<void> {
 /** Does what the page's address asks for. */
 function follow(link: Link): void {
   const language = link.language === null ? workspace?.language : linked(link.language, offered)
-  if (language === undefined) {
-    const known = offered.map(({ name }) => name).join(', ')
-    return notice.say(say('link_language', { language: link.language ?? '', known }))
-  }
+  if (language === undefined) return notice.say(say('link_language', { language: link.language ?? '' }))
   if (language !== workspace?.language) picker.choose(language)
   // The address goes, so that the page loaded again has what was written since.
   history.replaceState(null, '', location.pathname)
