@@ -22,7 +22,7 @@ from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable, refuse_faults
 from occd.images import how_to_build
 from occd.images.docker import LABEL, VERSION, again
-from occd.languages import Available, Formatters, Installed, Language
+from occd.languages import Installed, Language
 from occd.languages.loading import load_languages
 from occd.levels import Holds, refuse_less
 from occd.model import File, LeftOut, Limits
@@ -45,7 +45,7 @@ from occd.sandbox.containers import Containers
 from occd.sandbox.engine import Bounds, Engine, EngineAway, Wall
 from occd.sandbox.examined import examine
 from occd.sandbox.find import remedy, remedy_of
-from occd.sandbox.probe import Probe, why_untraced
+from occd.sandbox.probe import Probe, Probed, why_untraced
 from occd.sandbox.profile import for_docker
 from occd.sandbox.proof import prove, unproven_of_container
 from occd.sandbox.rootfs import covered_paths
@@ -174,7 +174,7 @@ def _new_file(until: ExitStack | AsyncExitStack) -> Path:
     return Path(f"/proc/self/fd/{file.fileno()}")
 
 
-class _Docker:
+class _Docker(Probed):
     def __init__(
         self,
         engine: Engine,
@@ -201,17 +201,6 @@ class _Docker:
     @property
     def _first(self) -> Wall:
         return self._walls[self.roots[0]]
-
-    @property
-    def available(self) -> Available:
-        return self.probe.available
-
-    @property
-    def formatters(self) -> Formatters:
-        return self.probe.formatters
-
-    async def look_further(self) -> None:
-        await self.probe.run()
 
     @property
     def isolation(self) -> Sequence[str]:

@@ -25,7 +25,7 @@ import trio
 from occd import rules
 from occd.config import Config
 from occd.errors import SandboxFailed
-from occd.languages import Available, Formatters, Installed, Language
+from occd.languages import Installed, Language
 from occd.languages.loading import load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits
@@ -50,7 +50,7 @@ from occd.sandbox.host import Host, open_host
 from occd.sandbox.jail import run_in_jail
 from occd.sandbox.jailer import END_S, Jailer, Ready
 from occd.sandbox.packed import entries_of, pack
-from occd.sandbox.probe import Probe, why_untraced
+from occd.sandbox.probe import Probe, Probed, why_untraced
 from occd.sandbox.proof import prove, unproven_of_jail
 from occd.sandbox.rootfs import hide, show_more
 from occd.sandbox.slots import Slot, lease, ownerless
@@ -222,7 +222,7 @@ async def _in_thread_if(slow: bool, work: Callable[[Unpack[Args]], R], *args: *A
     return work(*args)
 
 
-class _Nsjail:
+class _Nsjail(Probed):
     def __init__(self, host: Host, languages: dict[str, Language], keep_max: int) -> None:
         """`keep_max` jailers wait for the next cell when nothing runs, and at least one for each root."""
         self._host = host
@@ -235,17 +235,6 @@ class _Nsjail:
         self._idle: list[Jailer] = []
         """The first has been waiting for the longest time."""
         self._unclear: list[Jailer] = []
-
-    @property
-    def available(self) -> Available:
-        return self.probe.available
-
-    @property
-    def formatters(self) -> Formatters:
-        return self.probe.formatters
-
-    async def look_further(self) -> None:
-        await self.probe.run()
 
     @property
     def isolation(self) -> list[str]:

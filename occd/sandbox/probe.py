@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from occd import trace
-from occd.errors import SandboxFailed, SandboxUnavailable
+from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import (
     Available,
     Formatters,
@@ -30,6 +30,7 @@ from occd.sandbox.find import Found, find, named, remedy_of
 from occd.sandbox.init import INIT
 from occd.shown import has_tracing
 from occd.trouble import Trouble
+from occd.wholefile import written
 
 _AT_ONCE = 4
 _AGAIN_S = 30.0
@@ -193,6 +194,23 @@ class Probe:
         self.formatters = {id: each for id, each in formatters.items() if id in versions}
 
 
+class Probed:
+    """The languages of a sandbox are those that its probe found."""
+
+    probe: Probe
+
+    @property
+    def available(self) -> Available:
+        return self.probe.available
+
+    @property
+    def formatters(self) -> Formatters:
+        return self.probe.formatters
+
+    async def look_further(self) -> None:
+        await self.probe.run()
+
+
 def _about(language: Language, found: Mapping[str, Sequence[Found]]) -> Iterator[_Question]:
     """Of formatters the best first."""
     described = json.dumps(asdict(language), default=str)
@@ -303,5 +321,5 @@ def _load(cache: Path | None) -> dict[str, str]:
 
 
 def _save(cache: Path, known: dict[str, str]) -> None:
-    with suppress(OSError):  # it only saves time
-        cache.write_text(json.dumps(known))
+    with suppress(OccdError), written(cache, replace=True) as file:  # it only saves time
+        file.write(json.dumps(known).encode())
