@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import messages
 import pika
 import pytest
 import trio
+from fake_sandbox import Emit, FakeSandbox
 from messages import Deliveries, Q, put
 from pydantic import SecretStr
 from rabbitmq_server import RabbitmqServer, rabbitmq, shared
@@ -28,12 +29,9 @@ from occd.broker.rabbitmq import RabbitmqBroker
 from occd.broker.topology import Topology
 from occd.config import Config, ExecuteConfig, QueueConfig, RabbitmqConfig
 from occd.errors import BrokerError, BrokerUnavailable, ConfigError, MessageTooLarge
-from occd.languages import Installed
-from occd.languages.loading import load_languages
-from occd.model import File, Submission, Verdict, new_id
+from occd.model import File, Outcome, Submission, Verdict, new_id
 from occd.roles.execute import Execute
 from occd.roles.notify import Notify
-from occd.sandbox import Running
 from occd.sqlite import open_database
 from occd.state import open_state
 
@@ -220,28 +218,8 @@ async def test_what_was_being_delivered_at_a_loss_comes_again_and_its_end_does_n
         await assert_quiet(deliveries)
 
 
-class BusySandbox:
-    """Runs a Python program for ever."""
-
-    stuck: str | None = None
-    holds = ()
-    untraced: ClassVar[dict[str, str]] = {"": "it runs nothing"}
-    languages: ClassVar = {"python": load_languages()["python"]}
-    available: ClassVar = {"python": (Installed("3", "/usr/bin/python3"),)}
-    formatters: ClassVar[dict[str, Any]] = {}
-    shows: None = None
-    templates = ()
-
-    def identity(self, installed: Installed) -> str:
-        return installed.binary
-
-    @asynccontextmanager
-    async def cell(self, *_: Any) -> AsyncIterator["BusySandbox"]:
-        yield self
-
-    async def run(self, *_: Any, task_status: trio.TaskStatus[Running]) -> None:
-        task_status.started(cast(Running, object()))  # nobody changes a limit or a window of it
-        await trio.sleep_forever()
+async def for_ever(_emit: Emit, _stop: trio.Event) -> Outcome:
+    await trio.sleep_forever()
 
 
 @pytest.mark.parametrize("interactive", [False, True])
@@ -249,7 +227,7 @@ async def test_what_is_delivered_again_while_it_runs_still_comes_back_if_we_end(
     url: str, tmp_path: Path, interactive: bool
 ) -> None:
     config = configure(url).model_copy(update={"execute": ExecuteConfig(slots=2)})
-    sandbox: Any = BusySandbox()
+    sandbox = FakeSandbox(for_ever)
     ours = Submission(
         new_id(), "python", None, "main.py", (File("main.py", b""),), interactive=interactive
     )
@@ -623,22 +601,6 @@ async def test_also_of_a_classic_queue_a_message_says_that_it_came_before(url: s
 # Messages of other people, and of us
 
 
-class NoSandbox:
-    """Nothing comes so far that it would be run, but for what cannot be."""
-
-    isolation = ()
-    holds = ()
-    untraced: ClassVar[dict[str, str]] = {"": "it runs nothing"}
-    stuck: str | None = None
-    shows: None = None
-    templates = ()
-
-    def __init__(self) -> None:
-        self.languages: dict[str, Any] = {}
-        self.available: dict[str, Any] = {}
-        self.formatters: dict[str, Any] = {}
-
-
 async def test_foreign_messages_stop_nobody_and_are_kept_with_a_reason(
     url: str, tmp_path: Path
 ) -> None:
@@ -662,7 +624,7 @@ async def test_foreign_messages_stop_nobody_and_are_kept_with_a_reason(
         open_state(config, database) as state,
         trio.open_nursery() as nursery,
     ):
-        sandbox: Any = NoSandbox()
+        sandbox = FakeSandbox(for_ever, languages={}, available={})
         for role in (Notify(config, broker, state), Execute(config, broker, state, sandbox)):
             await nursery.start(role.run)
         for queue in (Q, RESULTS):

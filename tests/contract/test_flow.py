@@ -8,7 +8,7 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, cast
 import pytest
 import structlog
 import trio
+from fake_sandbox import Emit, FakeSandbox, FakeWindow
 from seams import BROKER_SEAMS, QUIET_S, SOON_S, STATE_SEAMS, EmbeddedStateSeam, StateSeam
 from structlog.contextvars import bind_contextvars, get_contextvars
 
@@ -34,15 +35,12 @@ from occd.errors import (
 from occd.events import Event, Output, Queued
 from occd.languages import (
     Available,
-    Formatters,
     Installed,
     InstalledFormatter,
     Language,
 )
 from occd.languages.fields import Formatter
-from occd.languages.loading import load_languages
 from occd.languages.packages import Packages
-from occd.levels import Holds
 from occd.log import set_up_logging
 from occd.model import (
     HEAD_BYTES,
@@ -54,7 +52,6 @@ from occd.model import (
     Record,
     Result,
     Spent,
-    Stream,
     Submission,
     Terminal,
     Verdict,
@@ -74,83 +71,6 @@ from occd.together import Together, together
 
 FINE = Outcome(0, None, None, Written(5), Written(), 0.0, 0.0, 0)
 Q = "submission_queue"
-Emit = Callable[[Stream, bytes], None]
-
-
-class FakeWindow:
-    """Of a program that runs: the sizes that its terminal had."""
-
-    def __init__(self) -> None:
-        self.sizes: list[tuple[int, int]] = []
-        self.told = trio.Event()
-
-    def resize(self, rows: int, cols: int) -> None:
-        self.sizes.append((rows, cols))
-        self.told.set()
-
-
-@dataclass
-class FakeSandbox:
-    """Runs what the test says: an outcome, or an exception of ours."""
-
-    behave: Callable[[Emit, trio.Event], Awaitable[Outcome]]
-    isolation: Sequence[str] = ()
-    holds: Holds = ("memory",)
-    runs: int = 0
-    ran: list[tuple[str, ...]] = field(default_factory=list)
-    seen: list[str | None] = field(default_factory=list)
-    """The root of each cell."""
-    collected: Collected = field(default_factory=Collected)
-    signals: trio.MemoryReceiveChannel[int] | None = None
-    window: FakeWindow = field(default_factory=FakeWindow)
-    languages: dict[str, Language] = field(default_factory=load_languages)
-    roots: Sequence[str] = ("",)
-    available: Available = field(
-        default_factory=lambda: {"python": (Installed("3.11.2", "/usr/bin/python3"),)}
-    )
-    formatters: Formatters = field(default_factory=dict)
-    untraced: Mapping[str, str] = field(default_factory=dict)
-    stuck: str | None = None
-    shows: None = None
-    templates: Sequence[str] = ()
-
-    async def trial(self) -> None:
-        """It is always fit."""
-
-    async def look_further(self) -> None:
-        """There is nothing else."""
-
-    def identity(self, installed: Installed) -> str:
-        return "fake"
-
-    async def pack(self, tree: Tree, most: int) -> Packed | None:
-        return None
-
-    @asynccontextmanager
-    async def cell(
-        self,
-        language: Language,
-        files: Sequence[File],
-        limits: Limits,
-        root: str | None = None,
-    ) -> AsyncIterator[Cell]:
-        self.seen.append(root)
-        yield self
-
-    async def run(
-        self, run: Run, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
-    ) -> Ended:
-        def emit(stream: Stream, data: bytes) -> None:
-            (run.stdout if stream == "stdout" else run.stderr).told(data)
-
-        self.signals = run.signals
-        self.runs += 1
-        self.ran.append(tuple(run.argv))
-        if run.tty:
-            self.window.resize(run.tty.rows, run.tty.cols)
-        task_status.started(cast(Running, self.window))
-        emit("stdout", b"done\n")
-        return Ended(await self.behave(emit, run.stop), None, self.collected)
 
 
 @dataclass
@@ -749,7 +669,8 @@ async def test_a_language_that_went_away_is_an_internal_error(flow: Flow) -> Non
         assert "not installed" in (result.message or "")
 
 
-FORMATTER = InstalledFormatter(Formatter(Packages(), (), ("{bin}", "{file}")), "/usr/bin/tidy")
+TIDY = "/usr/bin/tidy"
+FORMATTER = InstalledFormatter(Formatter(Packages(), (TIDY,), ("{bin}", "{file}")), TIDY)
 
 
 @pytest.mark.parametrize(
