@@ -4,6 +4,7 @@ programs of its `[proof]`."""
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict, Unpack
 
 import regex
 
@@ -22,7 +23,7 @@ _SHORT_S = 1.5
 
 
 class Broken(Exception):
-    """What a language does not keep, in words."""
+    """A promise that a language does not keep, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,12 @@ class Stage:
     def __str__(self) -> str:
         how = self.outcome.limit or self.outcome.signal or f"exit code {self.outcome.exit_code}"
         return f"{how}, stdout {self.stdout[-1000:]!r}, stderr {self.stderr[-1000:]!r}"
+
+
+class _Options(TypedDict, total=False):
+    stdin: str
+    args: Sequence[str]
+    env: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +98,9 @@ class Trial:
             await stage(program.to_run(args, env, most), tree, keep=False)
         return stages
 
-    async def wrote(self, source: str, output: str, **given: object) -> list[Stage]:
+    async def wrote(self, source: str, output: str, **given: Unpack[_Options]) -> list[Stage]:
         """The stages of a program that ends well, and writes nothing else. Raises Broken."""
-        stages = await self.run(source, **given)  # type: ignore[arg-type]
+        stages = await self.run(source, **given)
         for stage in stages:
             if not stage.outcome.succeeded:
                 raise Broken(f"it ended with {stage}")

@@ -24,6 +24,9 @@ class Hello:
 class Tried:
     hellos: list[Hello] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    """Languages that are not here, by their ids."""
+    left: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Proofs that a language has no program for, with the reason of its file."""
 
     def note_hello(self, language: Language, installed: Installed, stages: Sequence[Stage]) -> None:
         *compiled, ran = (each.outcome for each in stages)
@@ -56,3 +59,5 @@ def print_table(config: pytest.Config, reporter: pytest.TerminalReporter) -> Non
         reporter.write_line(f"{each.language:32} {each.version:16} {times}")
     for told in tried.skipped.values():
         reporter.write_line(f"skipped: {told}")
+    for told in tried.left.values():
+        reporter.write_line(f"not proved: {told}")

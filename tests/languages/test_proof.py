@@ -14,8 +14,16 @@ pytestmark = pytest.mark.promise
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "language" in metafunc.fixturenames:
-        languages = proved(metafunc.config)
+    languages = proved(metafunc.config)
+    if "name" in metafunc.fixturenames:
+        programs = [
+            pytest.param(language, name, id=f"{language.id}-{name}")
+            for language in languages
+            for name in PROOFS
+            if name not in ("hello", "example") and not unproved(language, name)
+        ]
+        metafunc.parametrize(("language", "name"), programs)
+    else:
         metafunc.parametrize("language", languages, ids=[each.id for each in languages])
 
 
@@ -47,6 +55,9 @@ async def test_each_version_runs_hello(
     for installed in tried.sandbox.available[language.id]:
         stages = await hello(Trial(tried.sandbox, language, installed))
         Tried.of(request.config).note_hello(language, installed, stages)
+    for name in PROOFS:
+        if why := unproved(language, name):
+            Tried.of(request.config).left[language.id, name] = f"{language.name}, {name}: {why}"
 
 
 async def test_each_version_runs_its_example(tried: Lab, language: Language) -> None:
@@ -54,9 +65,6 @@ async def test_each_version_runs_its_example(tried: Lab, language: Language) -> 
         await PROOFS["example"](Trial(tried.sandbox, language, installed))
 
 
-@pytest.mark.parametrize("name", [each for each in PROOFS if each not in ("hello", "example")])
 async def test_it_is_proved_by_a_program(tried: Lab, language: Language, name: str) -> None:
-    if why := unproved(language, name):
-        pytest.skip(why)
     newest = tried.sandbox.available[language.id][0]
     await PROOFS[name](Trial(tried.sandbox, language, newest))
