@@ -1,4 +1,4 @@
-"""What the commands share: a line that tells what is being done, and the mounts that a sandbox needs."""
+"""A line that tells what a command does now, and the mounts that its sandbox needs."""
 
 import shutil
 import sys

@@ -41,7 +41,7 @@ from occd.shown import PLACE
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the words of a command stand for. `version` is empty while the binary is asked for it."""
+    """The values of the words of a command. `version` is empty while the binary is asked for it."""
 
     binary: str
     version: str
@@ -66,7 +66,7 @@ class Language:
     id: Id
     name: Line
     about: Line
-    """What it is, in a line."""
+    """A line about the language for people who do not know it."""
     home: Annotated[str, Field(pattern=r"^https?://[^ \n]+$")]
     support: Support
     file_name: Text
@@ -85,7 +85,7 @@ class Language:
     family: Id | None = None
     """The language that this is an implementation of: the id of the one that is taken by default."""
     implementation: Line | None = None
-    """What the implementation is called within its family."""
+    """The name of the implementation within its family."""
     versions: Mapping[Text, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
     version: tuple[str, ...] = ()
@@ -104,18 +104,18 @@ class Language:
     strip: tuple[Literal["bom", "cr"], ...] = ()
     file_name_pattern: Expression | None = None
     stdin: Literal["input", "program", "none"] = "input"
-    """What a program's stdin is: its input; the program itself; or nothing, where it cannot be read."""
+    """The stdin of a program: its input, the program itself, or nothing where input cannot be read."""
     success: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
     """Exit codes of a run that mean success, too. They are told as 0."""
     artifacts: tuple[Text, ...] = ()
     """Patterns of the files that programs of this language are run for."""
     banner: Expression | None = None
-    """What its tools write beside the output of every program."""
+    """A pattern of the lines that its tools write beside the output of every program."""
     quirks: tuple[Line, ...] = ()
-    """What somebody who knows the language does not expect here."""
+    """Differences from the language elsewhere, for those who know it."""
     warm: Literal["fork", "hold"] | None = None
-    """What an interpreter is good for that has started, and has not read its main file yet: `fork`, it has no
-    thread then, and its copies may share what it has open; `hold`, it serves one program."""
+    """How an interpreter that waits for its main file serves programs. `fork`: its copies run them; it has no
+    thread then, and the copies may share its open files. `hold`: it runs one program itself."""
     imports: Expression | None = None
     """A pattern of what a source says that needs the package `{name}`."""
     sets: tuple[Annotated[tuple[Imported, ...], Field(min_length=1)], ...] = ()

@@ -1,4 +1,4 @@
-"""What is wrong with a language's file, in words."""
+"""The faults of a language's file, in words."""
 
 from collections.abc import Mapping
 from typing import Any

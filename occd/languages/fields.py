@@ -107,7 +107,7 @@ class Formatter:
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class Precompiled:
-    """What the compilations of a language have in common, and is made once for each version, in `parts`."""
+    """Compiled parts that many programs of a language share. Each part is made once for each version."""
 
     parts: Annotated[tuple[PartName, ...], Field(min_length=1)]
     build: Text
