@@ -259,7 +259,9 @@ async def test_class_data_save_time_and_change_no_class_and_no_message(
     assert b"warning: " in after["warned of"].stderr + after["warned of"].stdout
 
 
-@pytest.mark.parametrize(("id", "part"), [("kotlin", "kotlinc"), ("scala", "scalac")])
+@pytest.mark.parametrize(
+    ("id", "part"), [("kotlin", "kotlinc"), ("scala", "scalac"), ("zig", "runtime")]
+)
 async def test_a_part_saves_time_and_changes_no_message(
     lab: Lab, tmp_path: Path, id: str, part: str
 ) -> None:
