@@ -259,6 +259,29 @@ async def test_class_data_save_time_and_change_no_class_and_no_message(
     assert b"warning: " in after["warned of"].stderr + after["warned of"].stdout
 
 
+@pytest.mark.parametrize(
+    ("id", "part"), [("kotlin", "kotlinc"), ("scala", "scalac"), ("zig", "runtime")]
+)
+async def test_a_part_saves_time_and_changes_no_message(
+    lab: Lab, tmp_path: Path, id: str, part: str
+) -> None:
+    if id not in lab.sandbox.available:
+        pytest.skip(f"{id} is not installed")
+    language = load_languages()[id]
+    assert language.proof.wrong
+    wrong = await compiled(lab, id, language.proof.wrong)
+    took = await least_cpu_time(lab, id, language.hello)
+    await with_parts(lab, tmp_path, id, part)
+    assert await least_cpu_time(lab, id, language.hello) < 0.9 * took
+    again = await compiled(lab, id, language.proof.wrong)
+    assert wrong.exit_code
+    assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (
+        again.exit_code,
+        again.stdout,
+        again.stderr,
+    )
+
+
 async def test_the_library_of_go_is_used_where_it_comes_in_compiled_form(
     lab: Lab, tmp_path: Path
 ) -> None:
