@@ -12,6 +12,7 @@ import pytest
 
 from occd.data import data_folder
 from occd.languages import Given, Language
+from occd.languages.installing import private_steps
 from occd.languages.loading import Faulty, read_language, read_languages, schema
 from occd.languages.search import search
 from occd.model import Outcome, Written
@@ -89,6 +90,24 @@ def test_some_exit_codes_mean_success(tmp_path: Path) -> None:
     for code, expected in ((10, 0), (20, 0), (11, 11), (0, 0)):
         run = Outcome(code, None, None, nothing, nothing, 0.0, 0.0, 0)
         assert language.judged(run, "").exit_code == expected
+
+
+def test_a_script_finishes_each_folder_before_it_counts_as_installed(tmp_path: Path) -> None:
+    language = read(
+        tmp_path,
+        'install = {apt = ["x"]}',
+        'versions = {1 = {pip = ["x==1"]}, 2 = {npm = ["x@2"]}}',
+        'finish = "make it"',
+    )
+    ends = [step.script.splitlines()[-3:] for step in private_steps(language)]
+    assert ends == [
+        [
+            "make it)",
+            f"printf '%s\\n' '{names}",
+            f"make it' > /usr/local/lib/occd/bash/{folder}/.installed",
+        ]
+        for folder, names in ((1, "x==1"), (2, "x@2"))
+    ]
 
 
 # Faults

@@ -28,7 +28,7 @@ from occd.languages.loading import load_languages
 from occd.model import File
 from occd.sandbox.jailer import Jailer
 
-ROOM = 2**30
+ROOM = 2**31
 
 ALL = """
 #include <bits/stdc++.h>

@@ -129,6 +129,8 @@ class Language:
     compile_limits: CompileLimits = COMPILE_LIMITS
     formatters: tuple[Formatter, ...] = ()
     """The first that answers is used."""
+    finish: Text | None = None
+    """A shell script that root runs in each folder with packages of pip or npm, where they are not enough."""
     prepare: Text | None = None
     """A shell script that makes a file system ready, where the packages alone are not enough."""
     precompiled: Precompiled | None = None

@@ -53,13 +53,15 @@ def private_steps(language: Language) -> Iterator[Step]:
         if not names:
             continue
         told = f"{language.name}: {' '.join(names)}"
-        wanted = shlex.join(names)
+        wanted = shlex.join(names) + (f"\n{language.finish}" if language.finish else "")
         lines = [f"rm -rf {folder}", f"mkdir -p {folder}"]
         if packages.pip:
             lines.append(f"/usr/bin/python3 -m venv {folder}")
             lines.append(f"{folder}/bin/{_PIP} {shlex.join(packages.pip)}")
         if packages.npm:
             lines.append(f"{_NPM} --prefix {folder} {shlex.join(packages.npm)}")
+        if language.finish:
+            lines.append(f"(cd {folder}\n{language.finish.strip()})")
         lines.append(f"printf '%s\\n' {shlex.quote(wanted)} > {folder}/.installed")
         yield Step(told, "\n".join(lines), _Absent(f"{folder}/.installed", f"{wanted}\n"))
 

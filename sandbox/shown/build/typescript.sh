@@ -1,7 +1,17 @@
-# typescript.sh OUTPUT TSC ARGUMENTS...
+# typescript.sh VERSION OUTPUT TSC ARGUMENTS...
 # Compiles; when the program uses what only ECMAScript modules have, once more as one.
-output=$1
-shift
+version=$1 output=$2 tsc=$3
+shift 3
+set -f # no file is meant by *
+case $version in
+[0-3].* | 4.[0-6] | 4.[0-6].*) usual="--target es2020 --lib es2020 --module commonjs" ;;
+*) usual="--target es2022 --lib es2022 --module nodenext --moduleDetection force" ;;
+esac
+case $version in
+[0-5].*) ;;
+*) usual="$usual --types *" ;; # what older versions do unasked
+esac
+set -- "$tsc" $usual "$@"
 said=$("$@")
 status=$?
 case $said in
