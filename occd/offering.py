@@ -63,7 +63,8 @@ def _row(language: Language, told: str) -> None:
 @click.option(
     "--print", "only_print", is_flag=True, help="Print the commands, and install nothing."
 )
-def install(names: tuple[str, ...], only_print: bool) -> None:
+@click.option("--versions", is_flag=True, help="Each language in all versions that its file names.")
+def install(names: tuple[str, ...], only_print: bool, versions: bool) -> None:
     """Install languages: a set (core, popular, all) or some by their names.
 
     Installs Debian's packages by apt, and those of PyPI and npm in folders below /usr/local/lib/occd. What is
@@ -83,9 +84,11 @@ def install(names: tuple[str, ...], only_print: bool) -> None:
         else:
             raise click.UsageError(f"{name!r} is neither a language nor one of {', '.join(SETS)}")
     if only_print:
-        click.echo(commands(list(wanted.values())))
+        click.echo(commands(list(wanted.values()), versions=versions))
         return
-    install_these(list(wanted.values()), lambda told: click.echo(f"occd: {told}"))
+    install_these(
+        list(wanted.values()), lambda told: click.echo(f"occd: {told}"), versions=versions
+    )
 
 
 @languages.command()

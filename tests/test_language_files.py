@@ -99,7 +99,7 @@ def test_a_script_finishes_each_folder_before_it_counts_as_installed(tmp_path: P
         'versions = {1 = {pip = ["x==1"]}, 2 = {npm = ["x@2"]}}',
         'finish = "make it"',
     )
-    ends = [step.script.splitlines()[-3:] for step in private_steps(language)]
+    ends = [step.script.splitlines()[-3:] for step in private_steps(language, versions=True)]
     assert ends == [
         [
             "make it)",

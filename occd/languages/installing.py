@@ -40,14 +40,15 @@ def in_set(languages: Iterable[Language], name: str) -> list[Language]:
     return [each for each in languages if each.support in wanted]
 
 
-def steps(languages: Sequence[Language]) -> list[Step]:
-    """What installs these languages, in order."""
-    return [*_apt(languages), *(step for each in languages for step in private_steps(each))]
+def steps(languages: Sequence[Language], *, versions: bool) -> list[Step]:
+    """The steps that install these languages, in order; with `versions` each in all of its versions."""
+    private = (step for each in languages for step in private_steps(each, versions=versions))
+    return [*_apt(languages, versions=versions), *private]
 
 
-def private_steps(language: Language) -> Iterator[Step]:
-    """The packages that have a folder of their own."""
-    for name, packages in _versions(language).items():
+def private_steps(language: Language, *, versions: bool) -> Iterator[Step]:
+    """The steps for packages that have a folder of their own."""
+    for name, packages in _folders(language, versions=versions).items():
         folder = f"{FOLDER}/{language.id}/{name}"
         names = (*packages.pip, *packages.npm)
         if not names:
@@ -79,12 +80,14 @@ class _Absent:
             return True
 
 
-def _versions(language: Language) -> Mapping[str, Packages]:
-    return {_MAIN: language.install, **language.versions}
+def _folders(language: Language, *, versions: bool) -> Mapping[str, Packages]:
+    return {_MAIN: language.install, **(language.versions if versions else {})}
 
 
-def _apt(languages: Sequence[Language]) -> Iterator[Step]:
-    packages = [each for language in languages for each in _versions(language).values()]
+def _apt(languages: Sequence[Language], *, versions: bool) -> Iterator[Step]:
+    packages = [
+        each for language in languages for each in _folders(language, versions=versions).values()
+    ]
     names = dict.fromkeys(name for each in packages for name in each.apt)
     if any(each.pip for each in packages):
         names["python3-venv"] = None
@@ -115,14 +118,14 @@ def _missing(names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in here]
 
 
-def install(languages: Sequence[Language], tell: Callable[[str], None]) -> None:
-    """As root. A step that fails leaves out what it installs, and not what the others do.
+def install(languages: Sequence[Language], tell: Callable[[str], None], *, versions: bool) -> None:
+    """Run `steps`, as root. A step that fails leaves out what it installs, and not what the others do.
 
     Raises OccdError, with the end of what a step said that failed.
     """
     if os.geteuid() != 0:
         raise OccdError("languages are installed by root; --print shows the commands")
-    open_steps = [each for each in steps(languages) if each.needed()]
+    open_steps = [each for each in steps(languages, versions=versions) if each.needed()]
     failed = []
     for number, step in enumerate(open_steps, 1):
         tell(f"{number} of {len(open_steps)}: {step.told} …")
@@ -143,7 +146,7 @@ def install(languages: Sequence[Language], tell: Callable[[str], None]) -> None:
         tell("all are installed")
 
 
-def commands(languages: Sequence[Language]) -> str:
-    """What `install` would run, as a script."""
-    needed = [each for each in steps(languages) if each.needed()]
+def commands(languages: Sequence[Language], *, versions: bool) -> str:
+    """The steps that `install` would run, as a script."""
+    needed = [each for each in steps(languages, versions=versions) if each.needed()]
     return "\n".join(["set -e", *(f"# {each.told}\n{each.script}" for each in needed)])
