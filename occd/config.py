@@ -249,7 +249,7 @@ class CacheConfig(Section):
 class PrecompiledConfig(Section):
     """Where an execute node keeps what the compilations of a language have in common."""
 
-    bytes: int = Field(2**30, ge=0)
+    bytes: int = Field(2 * 2**30, ge=0)
     """The most that it takes. 0: nothing is precompiled."""
     folder: Path | None = None
     """None: `precompiled` in `data_dir` where state lies there, too, else nowhere."""

@@ -26,6 +26,7 @@ from occd.images.build import put, remove_leftovers
 from occd.images.place import held_place
 from occd.images.script import script, steps
 from occd.images.source import refuse_what_cannot_begin
+from occd.languages.installing import in_set, private_steps
 from occd.languages.loading import load_languages
 from occd.languages.packages import Packages
 from occd.sandbox import doctor
@@ -59,15 +60,25 @@ def occd(*argv: str | Path, before: list[str] | None = None, **settings: str) ->
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["debian-12", "debian-13"])
-def test_an_image_has_what_its_languages_and_their_formatters_need(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "languages"),
+    [("debian-12", "core"), ("debian-13", "core"), ("debian-12-popular", "popular")],
+)
+def test_an_image_has_what_its_languages_and_their_formatters_need(
+    name: str, languages: str
+) -> None:
     description = describe(name)
-    languages = {id: each for id, each in load_languages().items() if each.support == "core"}
-    assert set(description.languages) == set(languages)
-    for language in languages.values():
+    chosen = in_set(load_languages().values(), languages)
+    assert description.languages == tuple(each.id for each in chosen)
+    for language in chosen:
         for install in (language.install, *(each.install for each in language.formatters)):
-            for tool in ("apt", "pip", "npm"):
-                assert set(getattr(install, tool)) <= set(getattr(description.packages, tool))
+            assert set(install.apt) <= set(description.packages.apt)
+        for formatter in language.formatters:
+            assert set(formatter.install.pip) <= set(description.packages.pip)
+            assert set(formatter.install.npm) <= set(description.packages.npm)
+        for step in private_steps(language, versions=False):
+            assert (step.told, step.script) in description.private
+            assert f"\n{step.script}\n" in script(description)
     assert all("==" in package for package in description.packages.pip)
     assert all("@" in package[1:] for package in description.packages.npm)
 
@@ -96,7 +107,11 @@ def test_what_makes_a_language_ready_comes_after_its_packages() -> None:
         ("languages = []", "'release' is missing"),
         ('release = "bookworm"', "'languages' is missing"),
         ('release = "../../etc"\nlanguages = []', "release: "),
-        ('release = "bookworm"\nlanguages = ["klingon"]', "languages: must be some of ada, "),
+        ('release = "bookworm"\nlanguages = ["klingon"]', "languages: there is no klingon: "),
+        (
+            'release = "bookworm"\nlanguages = "most"',
+            "languages: must be a list of ids, or one of core, ",
+        ),
         ('release = "bookworm"\nlanguages = []\nextra = 1', "unknown key extra"),
         ('release = "bookworm"\nlanguages = []\ninstall = {apt = ["-y"]}', "install: apt.0: "),
         ("release", "Expected"),
@@ -313,7 +328,7 @@ def test_an_image_that_is_not_described_is_refused(tmp_path: Path) -> None:
     code, said = occd("--data-dir", tmp_path, "images", "debian-11")
     assert (code, said) == (
         125,
-        "occd: images: there is no debian-11; there are debian-12, debian-13\n",
+        "occd: images: there is no debian-11; there are debian-12, debian-12-popular, debian-13\n",
     )
 
 
@@ -383,11 +398,12 @@ def test_the_list_tells_what_was_built_and_what_has_changed(tmp_path: Path) -> N
     plant(tmp_path / FOLDER / "debian-12", "old")
     plant(tmp_path / FOLDER / "gone", "old", name="gone")
     code, said = occd("--data-dir", tmp_path, "images", "--list")
-    first, second, third = said.splitlines()
+    first, popular, second, third = said.splitlines()
     assert code == 0
-    assert first.startswith("debian-12    Debian bookworm, amd64, 2.0 GB, built ")
+    assert popular == "debian-12-popular not built"
+    assert first.startswith("debian-12         Debian bookworm, amd64, 2.0 GB, built ")
     assert first.endswith(" days ago; its description has changed since")
-    assert second == "debian-13    not built"
+    assert second == "debian-13         not built"
     assert third.startswith("gone ")
     assert third.endswith(" days ago; not described")
 

@@ -55,8 +55,9 @@ def test_the_base_is_pinned_and_nobody_is_root() -> None:
 def test_the_full_image_installs_what_an_image_of_our_own_has() -> None:
     """`tests/images` builds it and asks every language."""
     after = dockerfile()[dockerfile().index(("FROM", "build AS packages")) :]
-    made, full, copied, installed, *_ = after[1:]
-    assert made == ("RUN", "/opt/occd/bin/occd images --script debian-12 > /install")
+    usual, made, full, copied, installed, *_ = after[1:]
+    assert usual == ("ARG", "IMAGE=debian-12")
+    assert made == ("RUN", '/opt/occd/bin/occd images --script "$IMAGE" > /install')
     assert full == ("FROM", "base AS full")
     assert copied == ("COPY", "--from=packages /install /usr/local/share/occd-install")
     assert installed[1].startswith("sh /usr/local/share/occd-install && ")

@@ -294,9 +294,18 @@ async def test_programs_see_the_old_files_until_the_sandbox_is_opened_anew(
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        ("absent", "the image absent was not built. There are debian-12 and debian-13: name one"),
-        ("half", "the image half was not built. There are debian-12 and debian-13: name one"),
-        ("untold", "the image untold was not built. There are debian-12 and debian-13: name one"),
+        (
+            "absent",
+            "the image absent was not built. There are debian-12, debian-12-popular, debian-13: name one",
+        ),
+        (
+            "half",
+            "the image half was not built. There are debian-12, debian-12-popular, debian-13: name one",
+        ),
+        (
+            "untold",
+            "the image untold was not built. There are debian-12, debian-12-popular, debian-13: name one",
+        ),
         ("empty", "the image empty has no /bin/sh. Build it anew, as root: occd images empty"),
         ("foreign", "the image foreign is for amd64, and this machine is x86_64. Build it anew"),
     ],

@@ -105,8 +105,10 @@ WITHIN = {
     ("migration", "datafile"),
     ("languages", "config"),
     ("languages", "shown"),
+    ("images", "languages.installing"),
     ("images", "languages.loading"),
     ("images", "languages.packages"),
+    ("images.root", "languages.installing"),
     ("images.root", "shown"),
     ("roles.ws", "roles.submit"),
 }

@@ -21,6 +21,7 @@ from typing import Any
 
 from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
+from occd.languages.installing import SETS, in_set, private_steps
 from occd.languages.loading import load_languages
 from occd.languages.packages import Packages, load_packages
 
@@ -41,13 +42,22 @@ class Description:
     release: str
     languages: tuple[str, ...]
     packages: Packages
+    private: tuple[tuple[str, str], ...] = ()
+    """Scripts that install packages of languages in folders of their own, with a line for a person."""
     prepare: tuple[tuple[str, str], ...] = ()
     """Scripts that make it ready when the packages are there, with the names of their languages."""
 
     @property
     def digest(self) -> str:
         """Changes when an image that was built before is no longer as described."""
-        said = [_FORM, self.release, asdict(self.packages), self.prepare, written()]
+        said = [
+            _FORM,
+            self.release,
+            asdict(self.packages),
+            self.private,
+            self.prepare,
+            written(),
+        ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -95,24 +105,40 @@ def load_description(path: Path) -> Description:
         if not isinstance(release, str) or not release.isalpha():
             raise ValueError('release: must be the name of a Debian, as in "bookworm"')
         languages = load_languages()
-        if not isinstance(ids, list) or any(id not in languages for id in ids):
-            raise ValueError(f"languages: must be some of {', '.join(languages)}")
+        if ids in SETS:
+            ids = [each.id for each in in_set(languages.values(), ids)]
+        if not isinstance(ids, list):
+            raise ValueError(f"languages: must be a list of ids, or one of {', '.join(SETS)}")
+        if absent := [str(id) for id in ids if id not in languages]:
+            raise ValueError(
+                f"languages: there is no {', '.join(absent)}: see occd languages --all"
+            )
+        chosen = [languages[id] for id in ids]
         wanted = [load_packages(values["install"])] if "install" in values else []
-        for id in ids:
-            wanted += [languages[id].install, *(each.install for each in languages[id].formatters)]
+        for each in chosen:
+            own = each.install  # those of pip and npm have a folder of their own
+            wanted += [
+                Packages(own.apt + _interpreters(own)),
+                *(one.install for one in each.formatters),
+            ]
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ConfigError(f"{path.name}: {told}") from error
-    chosen = [languages[id] for id in ids]
+    steps = (step for each in chosen for step in private_steps(each, versions=False))
+    private = tuple((step.told, step.script) for step in steps)
     prepare = tuple((each.name, each.prepare.strip()) for each in chosen if each.prepare)
-    return Description(path.stem, release, tuple(ids), _together(wanted), prepare)
+    return Description(path.stem, release, tuple(ids), _together(wanted), private, prepare)
 
 
 def _together(each: list[Packages]) -> Packages:
     pip = _sorted(packages.pip for packages in each)
     npm = _sorted(packages.npm for packages in each)
-    needed = (("python3",) if pip else (), ("nodejs",) if npm else ())
-    return Packages(_sorted([*(packages.apt for packages in each), *needed]), pip, npm)
+    apt = _sorted(packages.apt + _interpreters(packages) for packages in each)
+    return Packages(apt, pip, npm)
+
+
+def _interpreters(packages: Packages) -> tuple[str, ...]:
+    return (("python3",) if packages.pip else ()) + (("nodejs",) if packages.npm else ())
 
 
 def _sorted(names: Any) -> tuple[str, ...]:
@@ -238,4 +264,4 @@ def not_built(name: str) -> SandboxUnavailable:
 def how_to_build(name: str, command: str) -> str:
     if name in described():
         return f"Build it, as root: {command}"
-    return f"There are {' and '.join(described())}: name one of them in sandbox.images"
+    return f"There are {', '.join(described())}: name one of them in sandbox.images"

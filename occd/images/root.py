@@ -13,6 +13,7 @@ from occd.data import data_folder
 from occd.images import written
 from occd.images.source import Source
 from occd.images.users import naming
+from occd.languages.installing import FOLDER
 from occd.shown import put_shown
 
 AUTHORITIES = "/run/occd-authorities.pem"
@@ -79,10 +80,16 @@ def _proxies() -> list[str]:
 def installed(root: Path) -> dict[str, dict[str, str]]:
     """Versions by the names of packages: of apt, pip and npm."""
     apt = _said(root, "dpkg-query", "-W", "-f", "${Package} ${Version}\n")
-    pip = (path.stem.split("-", 1) for path in root.glob("usr/local/lib/python3*/*/*.dist-info"))
+    private = FOLDER.lstrip("/") + "/*/*"
+    pip = (
+        path.stem.split("-", 1)
+        for of in ("usr/local/lib", f"{private}/lib")
+        for path in root.glob(f"{of}/python3*/*/*.dist-info")
+    )
     npm = (
         json.loads(path.read_text())
-        for path in root.glob("usr/local/lib/node_modules/**/package.json")
+        for of in ("usr/local/lib", private)
+        for path in root.glob(f"{of}/node_modules/**/package.json")
         if "node_modules" in (path.parents[1].name, path.parents[2].name)
     )
     return {

@@ -11,6 +11,7 @@ _PIP = (
     "python3 -m pip --disable-pip-version-check install --no-cache-dir --only-binary :all:"
     " --break-system-packages --root-user-action ignore"
 )
+_TOOLS = "python3-venv npm"
 _NPM = (
     "npm --no-update-notifier install --global --prefix /usr/local --ignore-scripts --no-audit --no-fund"
     " --cache /tmp/npm"
@@ -38,6 +39,10 @@ def steps(description: Description) -> Iterator[tuple[str, str]]:
             f"by npm: {', '.join(packages.npm)}",
             f"{_INSTALL} npm\n{_NPM} {' '.join(packages.npm)}\n{_AWAY} npm\nrm -rf /tmp/npm",
         )
+    if description.private:
+        yield "the tools that install languages in folders of their own", f"{_INSTALL} {_TOOLS}"
+        yield from description.private
+        yield "without these tools", f"{_AWAY} {_TOOLS}\nrm -rf /root/.npm"
     for name, each in description.prepare:
         yield f"what makes {name} ready", each
 

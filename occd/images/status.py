@@ -24,7 +24,7 @@ def listed(data_dir: Path, given: Mapping[str, "Given"] | None = None) -> Iterat
             words += "; not described"
         if given is not None:
             words += f"; {_of_docker(name, built.get(name), given.get(name))}"
-        yield f"{name:12} {words}"
+        yield f"{name:17} {words}"
 
 
 def _of_docker(name: str, image: Image | None, given: "Given | None") -> str:
