@@ -12,7 +12,8 @@ import trio
 from occd.config import Config
 from occd.console import enter, now
 from occd.errors import OccdError, SandboxFailed
-from occd.languages import Language, find
+from occd.languages import Language
+from occd.languages.finding import find
 
 
 @click.group(invoke_without_command=True)
