@@ -124,6 +124,7 @@ async def test_searching_every_readable_file_finds_no_secret(lab: Lab, tmp_path:
         "/var/lib/chicken/",
         "/var/lib/gems/",
         "/var/lib/ghc/",
+        "/var/lib/texmf/",
         "/box/main.py",
         "/.occd-init",
         "/.occd-empty",
