@@ -22,7 +22,7 @@ const unknown = (id: string): About => ({
   name: id,
   file_name: 'program.txt',
   suffixes: [],
-  editor_mode: '',
+  editor_mode: 'plain',
   limits: { cpu_time: 0, wall_time: 0, memory: 0, processes: 0, output: 0, file_size: 0 },
 })
 
