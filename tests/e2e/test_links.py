@@ -32,9 +32,9 @@ def test_a_link_brings_its_program(editor: Editor, behind: str) -> None:
 def test_a_link_names_a_language_alone(editor: Editor) -> None:
     editor.write("print('mine')")
     follow(editor, language="Rust")
-    expect(editor.part("language")).to_have_value("rust")
+    editor.expect_language("rust")
     expect(editor.page.locator(".cm-content")).to_contain_text("fn main")
-    editor.part("language").select_option("python")
+    editor.choose("python")
     editor.expect_program("print('mine')")
 
 

@@ -150,7 +150,7 @@ const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.re
 const runner = newRunner((frame) => socket.send(frame), drawn)
 const twins = newTwins(() => runner.current()?.id ?? null)
 const watch = newWatch(askWhy)
-const picker = newPicker(page.language, page.version, page.versionField, store, open)
+const picker = newPicker(store, open)
 const socket = openSocket('api/v1/ws', {
   open() {
     showStatus(socket.mute > 0 ? 'mute' : 'up')
@@ -648,6 +648,7 @@ newCommands({
   stop,
   save: saveAndSay,
   format: () => void formatShown(),
+  language: () => picker.open(),
   options: () => optionsButton.open(),
   next_pane: () => nextPane(1),
   previous_pane: () => nextPane(-1),

@@ -15,6 +15,11 @@ export interface Size {
 export interface Language {
   id: string
   name: string
+  /** The set that it belongs to. No test proves one that is only tried. */
+  support: 'core' | 'popular' | 'more' | 'tried'
+  /** The id of the default one of several implementations. */
+  family: string | null
+  implementation: string | null
   versions: string[]
   file_name: string
   /** What the names of its sources end in. */
