@@ -1,4 +1,4 @@
-"""The list of languages: search, groups, families, keys and touch."""
+"""The list of languages: search, groups, families, keys and touch; and a language without input."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -176,3 +176,30 @@ def test_languages_stand_in_groups_and_families(fresh: tuple[BrowserContext, Edi
     # Each is found once, and what was used before the others.
     editor.languages.get_by_role("combobox").fill("python")
     expect(list_.get_by_role("option")).to_contain_text(["Python", "Python (PyPy)"])
+
+
+def test_a_program_of_a_language_without_input_has_none(
+    fresh: tuple[BrowserContext, Editor],
+) -> None:
+    context, editor = fresh
+
+    def change(languages: dict[str, Any]) -> None:
+        languages["bash"]["flags"]["reads_stdin"] = False
+
+    answering(context, change)
+    editor.open()
+    editor.give("mine")
+    editor.choose("bash")
+    editor.show("input")
+    stdin = editor.part("stdin")
+    expect(stdin).to_have_attribute("readonly", "")
+    expect(stdin).to_have_value("")
+    expect(stdin).to_have_attribute("placeholder", "A program in Bash reads no input.")
+    expect(editor.page.locator("#input-state")).to_have_text("none")
+    editor.write("test -t 0 || test -t 1 || echo no terminal; cat; echo the end")
+    editor.page.keyboard.press("Control+Enter")
+    editor.expect_verdict("good")
+    editor.expect_whole_output("no terminal\nthe end\n")
+    editor.choose("python")
+    expect(stdin).to_have_value("mine")
+    expect(stdin).to_be_editable()

@@ -34,7 +34,7 @@ const nothing: Omit<Language, keyof About | 'id'> = {
   aliases: [],
   example: '',
   compile_args: [],
-  flags: { compiled: false, named_by_source: false },
+  flags: { compiled: false, named_by_source: false, reads_stdin: true },
   problems: [],
   format: false,
 }

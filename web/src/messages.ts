@@ -31,7 +31,7 @@ export interface Language {
   aliases: string[]
   /** Arguments for the compiler that people often add. */
   compile_args: string[]
-  flags: { compiled: boolean; named_by_source: boolean }
+  flags: { compiled: boolean; named_by_source: boolean; reads_stdin: boolean }
   /** Whether the server can format its programs. */
   format: boolean
   /** Whether one may ask for a trace of its programs. */
