@@ -70,7 +70,12 @@ def test_a_server_that_is_away_has_no_other_version(browser: Browser, server: Se
             asked.append(route.request.method)
             route.abort()
 
+        editor.page.route(re.compile(r"/static/palette"), lose)
         editor.open()
+        editor.part("language").click()
+        expect(editor.part("done")).to_contain_text("could not be loaded")
+        editor.page.unroute_all()
+        editor.choose("c")
         editor.page.route(re.compile(r"/static/"), lose)
         with editor.page.expect_event("requestfailed", lambda request: request.method == "HEAD"):
             editor.choose("ruby")

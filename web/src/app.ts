@@ -150,7 +150,7 @@ const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.re
 const runner = newRunner((frame) => socket.send(frame), drawn)
 const twins = newTwins(() => runner.current()?.id ?? null)
 const watch = newWatch(askWhy)
-const picker = newPicker(store, open)
+const picker = newPicker(store, open, () => notice.say(say('language_failed')))
 const socket = openSocket('api/v1/ws', {
   open() {
     showStatus(socket.mute > 0 ? 'mute' : 'up')

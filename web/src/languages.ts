@@ -23,7 +23,7 @@ export interface Picker {
 const mostRecent = 5
 
 /** The button with the language's name, which opens a list of all, and the choice of a version beside it. */
-export function newPicker(store: Store, picked: (language: Language) => void): Picker {
+export function newPicker(store: Store, picked: (language: Language) => void, failed: () => void): Picker {
   let known: Language[] = []
   let missing: Language[] = []
   let current: Language | null = null
@@ -51,10 +51,11 @@ export function newPicker(store: Store, picked: (language: Language) => void): P
   }
 
   async function open(): Promise<void> {
-    const { openLanguages } = await chunk(import('./palette'))
+    const came = await chunk(import('./palette')).catch(() => null)
+    if (came === null) return failed()
     // Something else may have been opened while this came.
     if (document.querySelector('dialog[open]') !== null) return
-    openLanguages({ languages: known, gone: missing, recent: recent(), current: page.language.value, choose })
+    came.openLanguages({ languages: known, gone: missing, recent: recent(), current: page.language.value, choose })
   }
 
   page.language.addEventListener('click', () => void open())
