@@ -93,16 +93,16 @@ def test_run_waits_for_the_languages_whose_name_is_shown_at_once(
         with new_context(browser, size) as context:
             editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
             editor.open()
-            editor.part("language").select_option("c")
+            editor.choose("c")
             editor.page.route("**/api/v1/languages", hold)
             editor.page.reload()
-            expect(editor.part("language").locator("option")).to_have_text([re.compile("^C( |$)")])
+            expect(editor.part("language")).to_have_accessible_name(re.compile("^Language C( |$)"))
             editor.part("run").click()
             editor.expect_verdict("busy", "Waiting for the server…")
             while waiting:
                 waiting.pop().continue_()
             editor.expect_verdict("good")
-            expect(editor.part("language")).to_have_value("c")
+            editor.expect_language("c")
 
 
 def test_the_first_view_is_asked_for_at_once(editor: Editor) -> None:
