@@ -130,7 +130,7 @@ def test_by_touch_no_keyboard_comes_up(browser: Browser, server: Server) -> None
         editor.open()
         editor.part("language").tap()
         expect(editor.languages.get_by_role("listbox")).to_be_focused()
-        editor.languages.get_by_role("option", name="Go").tap()
+        editor.languages.locator("[role=option][data-id='go']").tap()
         editor.expect_language("go")
 
 
