@@ -319,6 +319,16 @@ def language_json(offer: Offer, ceilings: Mapping[str, float], *, traces: bool) 
     }
 
 
+def brief(language: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page needs at first of what `language_json` tells."""
+    left_out = _TOLD if language["support"] == "core" else _TOLD | _WRITTEN
+    return {name: value for name, value in language.items() if name not in left_out}
+
+
+_TOLD = frozenset({"about", "home"})
+_WRITTEN = frozenset({"hello", "example", "example_stdin", "problems"})
+
+
 def ceilings_json(config: Config, class_name: str | None) -> dict[str, float]:
     """Those of a class, or of the server."""
     accounts = config.accounts

@@ -1,13 +1,19 @@
 """The list of languages: search, groups, families, keys and touch; and a language without input."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Route, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Route, expect
 from serving import Server
 
 from e2e.editor import BOTH, DESK, Editor, new_context
+
+LISTS = re.compile("/api/v1/languages")
+"""Where the page gets the languages, in brief and as a whole."""
+
+WHOLE = re.compile("/api/v1/languages$")
 
 FOUND = [
     ("C++", "cpp"),
@@ -32,7 +38,7 @@ def answering(context: BrowserContext, change: Any) -> None:
         change(languages)
         route.fulfill(response=real, json=body | {"languages": list(languages.values())})
 
-    context.route("**/api/v1/languages", answer)
+    context.route(LISTS, answer)
 
 
 @pytest.fixture
@@ -124,7 +130,7 @@ def test_by_touch_no_keyboard_comes_up(browser: Browser, server: Server) -> None
         editor.open()
         editor.part("language").tap()
         expect(editor.languages.get_by_role("listbox")).to_be_focused()
-        editor.languages.get_by_role("option", name="Go").tap()
+        editor.languages.locator("[role=option][data-id='go']").tap()
         editor.expect_language("go")
 
 
@@ -176,6 +182,75 @@ def test_languages_stand_in_groups_and_families(fresh: tuple[BrowserContext, Edi
     # Each is found once, and what was used before the others.
     editor.languages.get_by_role("combobox").fill("python")
     expect(list_.get_by_role("option")).to_contain_text(["Python", "Python (PyPy)"])
+
+
+def test_a_program_runs_before_the_languages_are_there_as_a_whole(
+    fresh: tuple[BrowserContext, Editor],
+) -> None:
+    context, editor = fresh
+    held: list[Route] = []
+    context.route(WHOLE, lambda route: held.append(route))
+    editor.open()
+    editor.run("1 / 0")
+    editor.expect_verdict("bad", "ZeroDivisionError in line 1")
+    editor.write("mine")
+    # Nothing can be chosen yet.
+    file: FilePayload = {"name": "a.rb", "mimeType": "text/plain", "buffer": b"puts 1"}
+    editor.part("file-picker").set_input_files(file)
+    expect(editor.part("done")).to_contain_text("Opening")
+    editor.part("stdin").focus()
+    assert len(held) == 1
+    held.pop().continue_()
+    editor.expect_language("ruby")
+    editor.expect_program("puts 1")
+    editor.part("done").get_by_role("button", name="Undo").click()
+    editor.expect_language("python")
+    editor.expect_program("mine")
+
+
+def test_the_languages_as_a_whole_disturb_nothing(fresh: tuple[BrowserContext, Editor]) -> None:
+    context, editor = fresh
+    held: list[Route] = []
+    context.route(WHOLE, lambda route: held.append(route))
+    editor.open()
+    editor.run("import time\nprint('runs', flush=True)\ntime.sleep(60)")
+    editor.expect_output("runs")
+    editor.part("language").click()
+    editor.part("stdin").focus()
+    editor.page.keyboard.type("more")
+    expect(editor.languages).to_have_count(0)
+    held.pop().continue_()
+    expect(editor.languages).to_be_visible()
+    editor.page.keyboard.press("Escape")
+    expect(editor.part("stdin")).to_be_focused()
+    expect(editor.part("stdin")).to_have_value(re.compile("more"))
+    expect(editor.part("run")).to_have_attribute("data-state", "stop")
+    editor.part("run").click()
+    editor.expect_verdict("stopped")
+
+
+@pytest.mark.parametrize("asked", ["by the address", "by what was chosen last"])
+def test_a_language_that_is_not_a_core_one_is_shown_with_its_example(
+    fresh: tuple[BrowserContext, Editor], asked: str
+) -> None:
+    context, editor = fresh
+
+    def change(languages: dict[str, Any]) -> None:
+        ada = languages["ada"] = {**languages["c"], "id": "ada", "name": "Ada", "aliases": []}
+        ada |= {"support": "more", "family": None, "example": "of Ada"}
+        if "about" not in languages["c"]:
+            for name in ("hello", "example", "example_stdin", "problems"):
+                del ada[name]
+
+    answering(context, change)
+    editor.open()
+    if asked == "by the address":
+        editor.page.goto(f"{editor.home}?language=ada")
+    else:
+        editor.choose("ada")
+        editor.page.reload()
+    editor.expect_language("ada")
+    editor.expect_program("of Ada")
 
 
 def test_a_program_of_a_language_without_input_has_none(

@@ -150,7 +150,7 @@ const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.re
 const runner = newRunner((frame) => socket.send(frame), drawn)
 const twins = newTwins(() => runner.current()?.id ?? null)
 const watch = newWatch(askWhy)
-const picker = newPicker(store, open, () => notice.say(say('language_failed')))
+const picker = newPicker(store, () => whole, open, () => notice.say(say('language_failed')))
 const socket = openSocket('api/v1/ws', {
   open() {
     showStatus(socket.mute > 0 ? 'mute' : 'up')
@@ -187,7 +187,7 @@ const showContest = newContest(page.programContest, (side) => {
 const notice = newPassing(page.done)
 const files = newFiles(notice, {
   workspace: () => workspace,
-  languages: () => offered,
+  languages: () => whole.then(() => offered),
   choose: (language) => picker.choose(language),
   note: noteEdits,
   changed,
@@ -684,7 +684,14 @@ showTheme()
 showControls()
 void useKeys()
 resume()
-watchCatalogue((found) => {
+/** Where the list in brief has all of the languages that are shown first. */
+function suffices(brief: Language[]): boolean {
+  const asked = link === null || typeof link === 'string' ? null : link.language
+  const first = [picker.first(brief, goneLanguages(store, brief)), ...(asked === null ? [] : [linked(asked, brief)])]
+  return brief.length === 0 || first.every((language) => language?.support === 'core')
+}
+
+const whole = watchCatalogue(suffices, (found) => {
   offered = found
   void learnBounds()
   picker.fill(found, goneLanguages(store, found))

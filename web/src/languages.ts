@@ -13,6 +13,8 @@ export interface Choice {
 export interface Picker {
   /** `gone` are those that the server does not have, and in which a program is kept. */
   fill(languages: Language[], gone: Language[]): void
+  /** The one that `fill` shows. */
+  first(languages: Language[], gone: Language[]): Language | null
   choose(language: Language): void
   /** Shows the list of languages. */
   open(): void
@@ -22,8 +24,9 @@ export interface Picker {
 
 const mostRecent = 5
 
-/** The button with the language's name, which opens a list of all, and the choice of a version beside it. */
-export function newPicker(store: Store, picked: (language: Language) => void, failed: () => void): Picker {
+/** The button with the language's name, which opens a list of all, and the choice of a version beside it. `whole`:
+ * when each language has its example, without which none can be chosen. */
+export function newPicker(store: Store, whole: () => Promise<void>, picked: (language: Language) => void, failed: () => void): Picker {
   let known: Language[] = []
   let missing: Language[] = []
   let current: Language | null = null
@@ -53,9 +56,16 @@ export function newPicker(store: Store, picked: (language: Language) => void, fa
   async function open(): Promise<void> {
     const came = await chunk(import('./palette')).catch(() => null)
     if (came === null) return failed()
+    await whole()
     // Something else may have been opened while this came.
     if (document.querySelector('dialog[open]') !== null) return
     came.openLanguages({ languages: known, gone: missing, recent: recent(), current: page.language.value, choose })
+  }
+
+  function first(languages: Language[], gone: Language[]): Language | null {
+    const before = store.get('language')
+    const fallback = languages.find((language) => language.id === 'python') ?? languages[0]
+    return [...languages, ...gone].find((language) => language.id === before) ?? fallback ?? gone[0] ?? null
   }
 
   page.language.addEventListener('click', () => void open())
@@ -72,12 +82,11 @@ export function newPicker(store: Store, picked: (language: Language) => void, fa
     fill(languages, gone) {
       known = languages
       missing = gone
-      const before = store.get('language')
-      const fallback = languages.find((language) => language.id === 'python') ?? languages[0]
-      current = [...languages, ...gone].find((language) => language.id === before) ?? fallback ?? gone[0] ?? null
+      current = first(languages, gone)
       page.language.disabled = current === null
       if (current !== null) show(current)
     },
+    first,
     choose,
     open: () => void open(),
     choice() {
