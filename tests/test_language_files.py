@@ -1,6 +1,7 @@
 """The files of the languages: what a file can say, and what is told of one that is not right."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -12,7 +13,8 @@ import jsonschema
 import pytest
 
 from occd.data import data_folder
-from occd.languages import Given, Language
+from occd.errors import OccdError
+from occd.languages import Given, Language, installing
 from occd.languages.installing import private_steps, sizes
 from occd.languages.loading import Faulty, read_language, read_languages, schema
 from occd.languages.search import search
@@ -125,6 +127,20 @@ def test_what_root_runs_takes_no_module_from_the_folder_where_root_is(tmp_path: 
     script = f"umask 077\n{before}umask\n/usr/bin/python3 -m venv --help"
     said = subprocess.check_output(["/bin/sh", "-ec", script], cwd=tmp_path, text=True)
     assert said.startswith("0022\nusage: ")
+
+
+def test_two_installations_exclude_each_other_and_others_can_read_what_they_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "FOLDER", str(tmp_path / "occd"))
+    before = os.umask(0o077)
+    try:
+        installing.install([], lambda _: None, versions=False)
+        assert (tmp_path / "occd").stat().st_mode & 0o777 == 0o755
+        with installing._locked(), pytest.raises(OccdError, match="already: wait"):
+            installing.install([], lambda _: None, versions=False)
+    finally:
+        os.umask(before)
 
 
 # Faults

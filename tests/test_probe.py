@@ -100,7 +100,7 @@ async def test_a_second_start_asks_nothing_that_was_answered(
 async def test_a_program_that_did_not_answer_is_asked_at_the_next_start(
     known: Path, tmp_path: Path
 ) -> None:
-    """What it needs may have come, without a change of the program."""
+    """A library or an interpreter may have come, without a change of the program."""
     keys = {"candidates": '["/usr/bin/cat"]', "version": '["{bin}", "/tmp/absent"]'}
     (known / "later.toml").write_text(described("later", **keys))
     cache = tmp_path / "cache"

@@ -154,21 +154,22 @@ def install(languages: Sequence[Language], tell: Callable[[str], None], *, versi
     """
     if os.geteuid() != 0:
         raise OccdError("languages are installed by root; --print shows the commands")
+    os.umask(0o022)  # programs are other users
     with _locked() as lock:
         _install(steps(languages, versions=versions), tell, lock)
 
 
 @contextmanager
 def _locked() -> Iterator[int]:
-    os.makedirs(FOLDER, mode=0o755, exist_ok=True)
+    os.makedirs(FOLDER, exist_ok=True)
     lock = os.open(f"{FOLDER}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            told = "languages are being installed already: wait until that has ended"
+            raise OccdError(told) from error
         yield lock
-    except BlockingIOError as error:
-        raise OccdError(
-            "languages are being installed already: wait until that has ended"
-        ) from error
     finally:
         os.close(lock)
 

@@ -83,11 +83,6 @@ class Probe:
         self.available: Available = {}
         self.formatters: Formatters = {}
 
-    @property
-    def left(self) -> int:
-        """How many programs have not been asked."""
-        return len(self._open)
-
     async def start(self, promised: Collection[str], tell: Tell, *, soon: bool) -> None:
         """Look for the programs. With `soon` only the languages `promised` are found for certain, and those
         that most people ask for if they answer soon. Raises SandboxUnavailable."""
@@ -140,7 +135,8 @@ class Probe:
                 for each in asked:
                     nursery.start_soon(ask_one, each)
         finally:
-            self._save()
+            if asked:
+                self._save()
             self._answer()
         if failed:
             raise failed[0]

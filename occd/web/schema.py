@@ -320,7 +320,7 @@ def language_json(offer: Offer, ceilings: Mapping[str, float], *, traces: bool) 
 
 
 def brief(language: Mapping[str, Any]) -> dict[str, Any]:
-    """What a page needs at first of what `language_json` tells."""
+    """The part of `language_json` that a page needs before a program is seen."""
     left_out = _TOLD if language["support"] == "core" else _TOLD | _WRITTEN
     return {name: value for name, value in language.items() if name not in left_out}
 

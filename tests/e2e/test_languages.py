@@ -25,7 +25,7 @@ FOUND = [
     ("c", "c"),
     ("java", "java"),
 ]
-"""What is looked for by name, id, alias, implementation and suffix, and what stands first then."""
+"""Searches by name, id, alias, implementation and suffix, and the language that each finds first."""
 
 
 def answering(context: BrowserContext, change: Any) -> None:

@@ -1,4 +1,4 @@
-// What is seldom wanted, in one chunk: the palette of commands, the table of keys, and the list of languages.
+// Seldom wanted parts in one chunk: the palette of commands, the table of keys, and the list of languages.
 import type { Does, More } from './commands'
 import { make } from './elements'
 import { commands, keyName } from './keys'
