@@ -100,10 +100,10 @@ def install(names: tuple[str, ...], only_print: bool, versions: bool) -> None:
 @click.pass_obj
 def check(config: Config, file: Path) -> None:
     """Try the language of FILE in the jail, and tell what is wrong."""
-    from occd.languages.loading import Faulty, read_language
+    from occd.languages.loading import Faulty, read_new_language
 
     try:
-        language = read_language(file)
+        language = read_new_language(file)
     except Faulty as error:
         raise OccdError(f"{file}: {error}") from error
     enter()

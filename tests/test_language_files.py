@@ -16,7 +16,14 @@ from occd.data import data_folder
 from occd.errors import OccdError
 from occd.languages import Given, Language, installing
 from occd.languages.installing import private_steps, sizes
-from occd.languages.loading import Faulty, read_language, read_languages, schema
+from occd.languages.loading import (
+    Faulty,
+    read_language,
+    read_languages,
+    read_new_language,
+    schema,
+)
+from occd.languages.modes import MODES
 from occd.languages.search import search
 from occd.model import Outcome, Written
 
@@ -179,6 +186,7 @@ def test_two_installations_exclude_each_other_and_others_can_read_what_they_make
         (['id = "Bash"'], "id: must look like"),
         (['home = "javascript:alert(1)"'], "home: must look like"),
         (['about = "two\\nlines"'], "about: must look like"),
+        (['editor_mode = "klingon"'], "editor_mode: the page's editor has no mode 'klingon'; "),
         (['family = "sh"'], "family: is written together with implementation"),
         (["[["], "this is no TOML: "),
     ],
@@ -212,6 +220,35 @@ def test_a_faulty_file_costs_its_own_language(tmp_path: Path, content: bytes, fa
     first, second = found.faults
     assert first.startswith(fault)
     assert second == "folder.toml: the file cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ('id = "python"', "'python' is a name of python already"),
+        ('name = "Python"', "'python' is a name of python already"),
+        ('aliases = ["x", "PY"]', "'py' is a name of python already"),
+    ],
+)
+def test_a_new_file_with_a_name_of_another_language_is_faulty(
+    tmp_path: Path, line: str, taken: str
+) -> None:
+    (tmp_path / "new.toml").write_text(changed(line, 'id = "new"', 'name = "New"', "aliases = []"))
+    with pytest.raises(Faulty) as raised:
+        read_new_language(tmp_path / "new.toml")
+    assert str(raised.value) == taken
+
+
+def test_a_file_may_take_the_place_of_one_of_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "bash.toml").write_text(changed('name = "Other Bash"'))
+    assert read_new_language(tmp_path / "bash.toml").name == "Other Bash"
+    assert read_new_language(OURS / "bash.toml").name == "Bash"
+
+
+def test_the_editor_modes_are_those_of_the_page() -> None:
+    sources = (ROOT / "web/src" / name for name in ("modes.ts", "mode-more.ts"))
+    named = (re.findall(r"(?m)^  (\w+): async \(\) =>", each.read_text()) for each in sources)
+    assert sorted(name for names in named for name in names) == MODES
 
 
 def test_a_pattern_that_takes_for_ever_finds_nothing() -> None:

@@ -16,6 +16,7 @@ from occd.languages.fields import (
     CONFIG,
     Argv,
     CompileLimits,
+    EditorMode,
     Expression,
     Formatter,
     Glob,
@@ -71,7 +72,7 @@ class Language:
     support: Support
     file_name: Text
     sources: tuple[Suffix, ...]
-    editor_mode: Text
+    editor_mode: EditorMode
     install: Packages
     candidates: Annotated[tuple[Glob, ...], Field(min_length=1)]
     """Glob patterns of its binary, as the jail sees them. Every match that answers is a version."""
