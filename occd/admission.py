@@ -22,7 +22,7 @@ from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.judging import CHECKER_LIMITS, Checker, Judging, ProgramChecker, Test, TextChecker
 from occd.languages import Language
-from occd.languages.finding import find
+from occd.languages.finding import find, unknown
 from occd.languages.installed import Installed, Offer, formats, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
@@ -290,8 +290,8 @@ class Gate:
         return [node for node in await self._nodes() if "execute" in node.roles]
 
     def _unknown(self, name: str) -> Rejected:
-        known = ", ".join(self._languages)
-        return _invalid("language", f"{name!r} is unknown; known are {known}", "unknown-language")
+        told = f"{unknown(self._languages, name)}; GET /languages lists them all"
+        return _invalid("language", told, "unknown-language")
 
 
 def _is_interactive(request: Request) -> bool:

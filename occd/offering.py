@@ -11,9 +11,8 @@ import trio
 
 from occd.config import Config
 from occd.console import enter, now
-from occd.errors import OccdError, SandboxFailed
+from occd.errors import SandboxFailed
 from occd.languages import Language
-from occd.languages.finding import find
 
 
 @click.group(invoke_without_command=True)
@@ -76,17 +75,12 @@ def install(names: tuple[str, ...], only_print: bool, versions: bool) -> None:
     """
     from occd.languages.installing import SETS, commands, in_set
     from occd.languages.installing import install as install_these
-    from occd.languages.loading import load_languages
+    from occd.languages.loading import language_named, load_languages
 
-    known = load_languages()
     wanted: dict[str, Language] = {}
     for name in names:
-        if name in SETS:
-            wanted |= {each.id: each for each in in_set(known.values(), name)}
-        elif language := find(known, name):
-            wanted[language.id] = language
-        else:
-            raise click.UsageError(f"{name!r} is neither a language nor one of {', '.join(SETS)}")
+        those = in_set(load_languages().values(), name) if name in SETS else [language_named(name)]
+        wanted |= {each.id: each for each in those}
     if only_print:
         click.echo(commands(list(wanted.values()), versions=versions))
         return
@@ -99,13 +93,17 @@ def install(names: tuple[str, ...], only_print: bool, versions: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def check(config: Config, file: Path) -> None:
-    """Try the language of FILE in the jail, and tell what is wrong."""
+    """Try the language of FILE in the jail, and tell what is wrong.
+
+    Exits with 1 when something is.
+    """
     from occd.languages.loading import Faulty, read_new_language
 
     try:
         language = read_new_language(file)
     except Faulty as error:
-        raise OccdError(f"{file}: {error}") from error
+        click.echo(f"WRONG   {file}: {error}")
+        sys.exit(1)
     enter()
     if not trio.run(_check, config, language):
         sys.exit(1)

@@ -24,8 +24,8 @@ from occd.execution.steps import When, idle_time
 from occd.execution.tail import Tail
 from occd.execution.traced import account
 from occd.languages import Language
-from occd.languages.finding import find, for_file
-from occd.languages.loading import load_languages
+from occd.languages.finding import for_file
+from occd.languages.loading import language_named, load_languages
 from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY
 from occd.request import Request
@@ -176,16 +176,15 @@ def _main_name(language: Language, name: str) -> str:
 
 
 def _language(file: Path, name: str | None) -> Language:
-    languages = load_languages()
-    found = find(languages, name) if name else for_file(languages.values(), file)
-    if found is None:
-        what = (
-            f"{name!r} is no language"
-            if name
-            else f"the suffix {file.suffix!r} belongs to no language"
-        )
-        raise OccdError(f"{what}; --language takes one of {', '.join(languages)}")
-    return found
+    """Raises OccdError."""
+    if name:
+        return language_named(name)
+    if found := for_file(load_languages().values(), file):
+        return found
+    raise OccdError(
+        f"the suffix {file.suffix!r} belongs to no language; --language takes an id that "
+        "`occd languages` lists"
+    )
 
 
 async def _run(

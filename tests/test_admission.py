@@ -227,7 +227,7 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert (again.owner, again.retry_of) == (None, earlier.id)
     with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
         await gate(Runs(), ceilings={"memory": 2**29}).again(earlier, NOBODY)
-    with pytest.raises(Rejected, match="'klingon' is unknown"):
+    with pytest.raises(Rejected, match=r"'klingon' is unknown; .* GET /languages lists them all$"):
         await gate(Runs()).again(replace(earlier, language="klingon"), NOBODY)
     with pytest.raises(Rejected, match="no node that runs programs"):
         await gate().again(earlier, NOBODY)

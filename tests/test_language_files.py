@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -14,10 +15,12 @@ import pytest
 
 from occd.data import data_folder
 from occd.errors import OccdError
-from occd.languages import Given, Language, installing
+from occd.languages import Given, Language, installing, loading
+from occd.languages.finding import unknown
 from occd.languages.installing import private_steps, sizes
 from occd.languages.loading import (
     Faulty,
+    language_named,
     read_language,
     read_languages,
     read_new_language,
@@ -220,6 +223,40 @@ def test_a_faulty_file_costs_its_own_language(tmp_path: Path, content: bytes, fa
     first, second = found.faults
     assert first.startswith(fault)
     assert second == "folder.toml: the file cannot be read: Is a directory"
+
+
+def test_a_name_of_no_language_is_told_with_those_near_it() -> None:
+    languages = read_languages().languages
+    assert unknown(languages, "Pyhton") == "'Pyhton' is unknown; near it are python, jython, cython"
+    assert unknown(languages, "xqzxqzxqz") == "'xqzxqzxqz' is unknown"
+
+
+def test_a_name_is_compared_no_longer_than_its_beginning() -> None:
+    languages, sent = read_languages().languages, "javascript" + "x" * 10**6
+    began = time.process_time()
+    assert unknown(languages, sent).startswith("'javascriptx")
+    assert time.process_time() - began < 0.2
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of languages instead of ours."""
+    monkeypatch.setattr(loading, "_OURS", tmp_path)
+    loading._read_ours.cache_clear()
+    yield tmp_path
+    loading._read_ours.cache_clear()
+
+
+def test_who_names_a_language_whose_file_is_faulty_is_told_the_file_and_the_key(ours: Path) -> None:
+    (ours / "bash.toml").write_text(BASH)
+    (ours / "klingon.toml").write_text(changed("run = 5"))
+    assert language_named("SHELL").id == "bash"
+    for name, told in [
+        ("Klingon", r"^klingon\.toml: run: must be a list"),
+        ("bahs", r"^'bahs' is unknown; near it are bash; `occd languages --all` lists them all$"),
+    ]:
+        with pytest.raises(OccdError, match=told):
+            language_named(name)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ import regex
 from pydantic import TypeAdapter, ValidationError
 
 from occd.data import data_folder
+from occd.errors import OccdError
 from occd.languages import Language
 from occd.languages.faults import in_a_line
 from occd.languages.fields import SUPPORT
-from occd.languages.finding import names_of
+from occd.languages.finding import find, names_of, unknown
 from occd.languages.words import put_in, resolve, words_of
 
 _WORDS = frozenset(
@@ -53,6 +54,17 @@ def read_languages(folder: Path | None = None) -> Read:
 @cache
 def _read_ours() -> Read:
     return _read(_OURS)
+
+
+def language_named(name: str) -> Language:
+    """The language of ours that has this id, name or alias. Raises OccdError, which tells the fault of a file
+    `NAME.toml` that was left out."""
+    read = read_languages()
+    if language := find(read.languages, name):
+        return language
+    faults = (each for each in read.faults if each.startswith(f"{name.lower()}.toml: "))
+    told = f"{unknown(read.languages, name)}; `occd languages --all` lists them all"
+    raise OccdError(next(faults, told))
 
 
 def _read(folder: Path) -> Read:

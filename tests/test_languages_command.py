@@ -1,0 +1,40 @@
+"""`occd languages`: what it tells of the languages here, of what installs others, and of a faulty file."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from serving import OCCD, PATIENCE_S
+
+from occd.data import data_folder
+
+BASH = (data_folder("sandbox") / "languages/bash.toml").read_text()
+
+
+def languages(*argv: str | Path, cwd: Path) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr."""
+    clean = {name: value for name, value in os.environ.items() if name[:5] != "OCCD_"}
+    done = subprocess.run(
+        [OCCD, "languages", *argv],
+        env=clean,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_check_says_what_is_wrong_with_a_file_and_exits_with_1(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("colour = 1\n" + BASH)
+    told = "WRONG   mine.toml: colour: unknown key\n"
+    assert languages("check", "mine.toml", cwd=tmp_path) == (1, told, "")
+    (tmp_path / "mine.toml").write_text(BASH)
+    told = "WRONG   mine.toml: 'bash' is a name of bash already\n"
+    assert languages("check", "mine.toml", cwd=tmp_path) == (1, told, "")
+
+
+def test_install_of_a_name_that_is_none_exits_with_125(tmp_path: Path) -> None:
+    code, out, err = languages("install", "--print", "pyhton", cwd=tmp_path)
+    assert (code, out, err.count("\n")) == (125, "", 1)
+    assert err.startswith("occd: 'pyhton' is unknown; near it are python, ")
