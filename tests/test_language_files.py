@@ -7,7 +7,9 @@ import runpy
 import subprocess
 import time
 import tomllib
+import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jsonschema
@@ -118,15 +120,10 @@ def test_a_script_finishes_each_folder_before_it_counts_as_installed(tmp_path: P
         'versions = {1 = {pip = ["x==1"]}, 2 = {npm = ["x@2"]}}',
         'finish = "make it"',
     )
-    ends = [step.script.splitlines()[-3:] for step in private_steps(language, versions=True)]
-    assert ends == [
-        [
-            "make it)",
-            f"printf '%s\\n' '{names}",
-            f"make it' > /usr/local/lib/occd/bash/{folder}/.installed",
-        ]
-        for folder, names in ((1, "x==1"), (2, "x@2"))
-    ]
+    scripts = [step.script for step in private_steps(language, versions=True)]
+    assert len(scripts) == 2
+    for script in scripts:
+        assert script.index("make it)") < script.index("/.installed") < script.index("mv -T")
 
 
 def test_what_root_runs_takes_no_module_from_the_folder_where_root_is(tmp_path: Path) -> None:
@@ -137,6 +134,67 @@ def test_what_root_runs_takes_no_module_from_the_folder_where_root_is(tmp_path: 
     script = f"umask 077\n{before}umask\n/usr/bin/python3 -m venv --help"
     said = subprocess.check_output(["/bin/sh", "-ec", script], cwd=tmp_path, text=True)
     assert said.startswith("0022\nusage: ")
+
+
+def wheel(folder: Path, version: int) -> None:
+    """A package `tells` with a program of this name, which tells the version."""
+    info = f"tells-{version}.dist-info"
+    files = {
+        "tells.py": f"def tell(): print({version})",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tells\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\ntells = tells:tell\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"tells-{version}-py3-none-any.whl", "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+
+
+def test_new_packages_take_the_place_of_the_old_ones_when_they_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while they are made leaves the old ones."""
+    folder = tmp_path / "occd"
+    monkeypatch.setattr(installing, "FOLDER", str(folder))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    killed = """finish = 'kill -KILL "$$"'"""
+    program = folder / "bash/main/bin/tells"
+    told: list[str] = []
+    for version, line, expected in [
+        (1, "quirks = []", "1"),
+        (2, killed, "1"),
+        (2, "quirks = []", "2"),
+    ]:
+        wheel(tmp_path, version)
+        language = read(tmp_path, f'install = {{pip = ["tells=={version}"]}}', line)
+        with suppress(OccdError):
+            installing._install(list(private_steps(language, versions=False)), told.append, 0)
+        assert subprocess.check_output([program], text=True) == f"{expected}\n", told
+        (step,) = private_steps(language, versions=False)
+        assert step.needed() == (expected != str(version))
+    assert len(list((folder / "packages/bash/main").iterdir())) == 1
+    assert sum(each.startswith("1 of 1: FAILED after ") for each in told) == 1
+    assert told.count("an occd that runs now finds what is new when it is started again") == 2
+
+
+def test_packages_that_lie_in_a_folder_are_replaced_by_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier ones lay there."""
+    monkeypatch.setattr(installing, "FOLDER", str(tmp_path))
+    (step,) = private_steps(read(tmp_path, 'install = {npm = ["x@1"]}'), versions=False)
+    (tmp_path / "bash/main/old").mkdir(parents=True)
+    script = "\n".join(line for line in step.script.splitlines() if not line.startswith("npm "))
+    for _ in range(2):
+        subprocess.run(["/bin/sh", "-ec", script], check=True)
+        assert [path.name for path in (tmp_path / "bash/main").iterdir()] == [".installed"]
+        (made,) = (tmp_path / "packages/bash/main").iterdir()
+    failing = script.replace(made.name, "other").replace("printf", "exit 7\nprintf")
+    assert subprocess.run(["/bin/sh", "-ec", failing]).returncode == 7
+    assert (tmp_path / "bash/main/.installed").exists()
+    assert list((tmp_path / "packages/bash/main").iterdir()) == [made]
 
 
 def test_two_installations_exclude_each_other_and_others_can_read_what_they_make(

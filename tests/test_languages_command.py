@@ -38,3 +38,8 @@ def test_install_of_a_name_that_is_none_exits_with_125(tmp_path: Path) -> None:
     code, out, err = languages("install", "--print", "pyhton", cwd=tmp_path)
     assert (code, out, err.count("\n")) == (125, "", 1)
     assert err.startswith("occd: 'pyhton' is unknown; near it are python, ")
+
+
+def test_the_commands_of_what_is_here_already_say_so(tmp_path: Path) -> None:
+    told = "# nothing is missing: all are installed\n"
+    assert languages("install", "--print", "bash", cwd=tmp_path) == (0, told, "")
