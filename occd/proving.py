@@ -8,10 +8,11 @@ from typing import TypedDict, Unpack
 
 import regex
 
+from occd import rules
 from occd.execution.program import Command, Program
 from occd.languages import Language
 from occd.languages.installed import Installed
-from occd.model import File, Outcome
+from occd.model import File, Limits, Outcome
 from occd.patterns import FLAGS
 from occd.sandbox import Given, Run, Sandbox, Sink, Tree
 
@@ -32,11 +33,14 @@ class Stage:
     """A compiler or a program that has ended, with all of its output."""
 
     outcome: Outcome
+    limits: Limits
     stdout: str
     stderr: str
 
     def __str__(self) -> str:
-        how = self.outcome.limit or self.outcome.signal or f"exit code {self.outcome.exit_code}"
+        how = self.outcome.signal or f"exit code {self.outcome.exit_code}"
+        if met := self.outcome.limit:
+            how = f"a stop at its limit of {rules.met(met, getattr(self.limits, met))}"
         return f"{how}, stdout {self.stdout[-1000:]!r}, stderr {self.stderr[-1000:]!r}"
 
 
@@ -88,7 +92,7 @@ class Trial:
                 ended = await cell.run(run)
                 said = out.decode(errors="replace"), err.decode(errors="replace")
                 outcome = ended.outcome if keep else language.judged(ended.outcome, said[1])
-                stages.append(Stage(outcome, *said))
+                stages.append(Stage(outcome, command.limits, *said))
                 return ended.tree
 
             tree = None
@@ -184,8 +188,10 @@ async def _fills(trial: Trial) -> None:
 
 
 def _meets(limit: str, stages: Sequence[Stage]) -> None:
-    if stages[-1].outcome.limit != limit:
-        raise Broken(f"it did not meet the limit {limit}, but ended with {stages[-1]}")
+    ended = stages[-1]
+    if ended.outcome.limit != limit:
+        told = rules.met(limit, getattr(ended.limits, limit))
+        raise Broken(f"it did not meet its limit of {told}, but ended with {ended}")
 
 
 def _source(trial: Trial, name: str) -> str:

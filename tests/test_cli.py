@@ -197,7 +197,7 @@ def test_run_lets_a_person_answer_a_prompt(folder: Path) -> None:
 def test_run_exits_124_on_a_limit_and_says_which(folder: Path) -> None:
     done = occd("run", write(folder, "while True: print('x' * 1000)"), cwd=folder)
     assert (done.returncode, len(done.stdout)) == (124, 2**20)
-    assert b"output" in done.stderr
+    assert done.stderr == b"occd: stopped at its limit of output, 1048576 bytes\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL])
@@ -540,7 +540,7 @@ def test_ctrl_c_leaves_out_what_is_not_shown_yet_of_a_program_that_has_ended(fol
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "limit"), [("idle", b"idle time"), ("interactive_s", b"wall time")]
+    ("ceiling", "limit"), [("idle", b"idle time"), ("interactive_s", b"wall time, 1 second")]
 )
 def test_a_program_at_a_terminal_has_the_time_of_interactive_ones(
     folder: Path, ceiling: str, limit: bytes

@@ -34,6 +34,18 @@ def test_check_says_what_is_wrong_with_a_file_and_exits_with_1(tmp_path: Path) -
     assert languages("check", "mine.toml", cwd=tmp_path) == (1, told, "")
 
 
+def test_check_names_a_limit_with_its_number_and_unit(tmp_path: Path) -> None:
+    proof = BASH.index("[proof]")
+    fills = """fills = 'exit 4'"""
+    text = BASH[:proof].replace("hello = ", "hello = 'a=x; while :; do a=$a$a; done'\n# ", 1)
+    (tmp_path / "bash.toml").write_text(f"{text}[proof]\n{fills}\n")
+    code, out, err = languages("check", "bash.toml", cwd=tmp_path)
+    limit = "its limit of memory, 268435456 bytes"
+    assert (code, err) == (1, "")
+    assert f"WRONG   hello: it ended with a stop at {limit}, stdout ''" in out
+    assert f"WRONG   fills: it did not meet {limit}, but ended with exit code 4, stdout ''" in out
+
+
 def test_install_of_a_name_that_is_none_exits_with_125(tmp_path: Path) -> None:
     code, out, err = languages("install", "--print", "pyhton", cwd=tmp_path)
     assert (code, out, err.count("\n")) == (125, "", 1)
