@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import trio
@@ -13,6 +14,10 @@ from occd.config import Config
 from occd.console import enter, now
 from occd.errors import SandboxFailed
 from occd.languages import Language
+from occd.log import printable
+
+if TYPE_CHECKING:
+    from occd.sandbox import Sandbox
 
 
 @click.group(invoke_without_command=True)
@@ -121,8 +126,8 @@ async def _check(config: Config, language: Language) -> bool:
     right = True
     async with open_sandbox(config, only=language.id, languages={language.id: language}) as sandbox:
         versions = sandbox.available.get(language.id, ())
-        for told in () if versions else _unseen(language):
-            click.echo(told)
+        for told in () if versions else await _unanswered(sandbox, language):
+            click.echo(printable(told))
         for installed in versions:
             click.echo(f"{language.name} {installed.version}: {installed.binary}")
             for name in PROOFS if installed is versions[0] else _OF_EACH:
@@ -138,17 +143,25 @@ async def _check(config: Config, language: Language) -> bool:
     return right and bool(versions)
 
 
-def _unseen(language: Language) -> list[str]:
+async def _unanswered(sandbox: "Sandbox", language: Language) -> list[str]:
     """Why no version was found."""
+    from occd.sandbox.probe import why_unanswered
+
+    if told := await why_unanswered(sandbox, language):
+        return told
     here = [path for pattern in language.candidates for path in sorted(glob.glob(pattern))]
     if not here:
-        told = f"no file is like {' or '.join(language.candidates)}"
-        return [told, f"To have it, as root: occd languages install {language.id}"]
+        told = [f"no file is like {' or '.join(language.candidates)}"]
+        return [*told, f"To have it, as root: occd languages install {language.id}"]
     return [
-        f"{path} leads to {os.path.realpath(path)}, and did not tell its version to programs. They see the "
-        f"folders of sandbox/policy/rootfs.toml; its version is asked by {list(language.version)}"
+        f"{path}{_link(path)} is not seen by programs: they see what sandbox/policy/rootfs.toml lists"
         for path in here
     ]
+
+
+def _link(path: str) -> str:
+    real = os.path.realpath(path)
+    return "" if real == path else f", a link to {real},"
 
 
 @languages.command()

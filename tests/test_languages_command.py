@@ -1,9 +1,11 @@
 """`occd languages`: what it tells of the languages here, of what installs others, and of a faulty file."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from serving import OCCD, PATIENCE_S
 
 from occd.data import data_folder
@@ -44,6 +46,40 @@ def test_check_names_a_limit_with_its_number_and_unit(tmp_path: Path) -> None:
     assert (code, err) == (1, "")
     assert f"WRONG   hello: it ended with a stop at {limit}, stdout ''" in out
     assert f"WRONG   fills: it did not meet {limit}, but ended with exit code 4, stdout ''" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            r"version_pattern = 'release (\d+)'",
+            r"'release (\d+)' finds no version of at most 40 characters in what `/usr/bin/bash --version` wr",
+        ),
+        (
+            r"""version = ["/bin/sh", "-c", "printf 'a\\033b'; exit 3"]""",
+            "which asks for its version, ended with exit code 3, and wrote: 'a\\x1bb'\n",
+        ),
+        ("version = []", " finds no version of at most 40 characters in the path\n"),
+        (
+            'candidates = ["/etc/hostname"]',
+            "/etc/hostname is not seen by programs: they see what sandbox/policy/rootfs.toml lists\n",
+        ),
+        (
+            'candidates = ["/usr/bin/no-*-such"]',
+            "no file is like /usr/bin/no-*-such\nTo have it, as root: occd languages install bash\n",
+        ),
+    ],
+)
+def test_check_says_why_no_version_was_found(tmp_path: Path, line: str, told: str) -> None:
+    key = line.split(" = ")[0]
+    text = line + "\n" + re.sub(rf"(?m)^{key} = .*\n", "", BASH, count=1)
+    (tmp_path / "bash.toml").write_text(text)
+    code, out, err = languages("check", "bash.toml", cwd=tmp_path)
+    assert (code, err) == (1, "")
+    assert told in out
+    assert len(out) < 1000
+    if "release" in line:
+        assert " wrote: 'GNU bash, version " in out
 
 
 def test_install_of_a_name_that_is_none_exits_with_125(tmp_path: Path) -> None:
