@@ -17,6 +17,7 @@ from occd.languages import Language
 from occd.log import printable
 
 if TYPE_CHECKING:
+    from occd.proving import Trial
     from occd.sandbox import Sandbox
 
 
@@ -140,7 +141,21 @@ async def _check(config: Config, language: Language) -> bool:
                 except (Broken, SandboxFailed) as error:
                     click.echo(f"WRONG   {name}: {error}")
                     right = False
+        if right and versions:
+            await _note_forms(Trial(sandbox, language, versions[0]))
     return right and bool(versions)
+
+
+async def _note_forms(trial: "Trial") -> None:
+    """Some languages refuse such files, and others keep a carriage return in a text of several lines."""
+    from occd.proving import FORMS, wrong_in
+
+    for form in FORMS:
+        if wrong := await wrong_in(form, trial):
+            click.echo(
+                f'note    {form.told}, {wrong}\n        strip = ["{form.strip}"] takes that away, '
+                "where the language allows it; else `quirks` may tell of it"
+            )
 
 
 async def _unanswered(sandbox: "Sandbox", language: Language) -> list[str]:

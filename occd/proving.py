@@ -4,7 +4,7 @@ programs of its `[proof]`."""
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import regex
 
@@ -211,6 +211,33 @@ PROOFS: Mapping[str, _Proof] = {
     "fills": _fills,
 }
 """By their names. Each raises Broken, and SandboxFailed for a fault of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a source file from elsewhere may differ. `strip` is the word that takes it away (`Language`)."""
+
+    told: str
+    strip: Literal["bom", "cr"]
+    put: Callable[[str], str]
+
+
+FORMS = (
+    Form(r"with lines that end with \r\n", "cr", lambda source: source.replace("\n", "\r\n")),
+    Form("with a byte order mark", "bom", lambda source: f"\ufeff{source}"),
+)
+
+
+async def wrong_in(form: Form, trial: Trial) -> str | None:
+    """What goes wrong with hello or the example in this form, if anything does. Raises SandboxFailed."""
+    language = trial.language
+    written = replace(language, hello=form.put(language.hello), example=form.put(language.example))
+    for name in ("hello", "example"):
+        try:
+            await PROOFS[name](replace(trial, language=written))
+        except Broken as error:
+            return f"{name}: {error}"
+    return None
 
 
 def unproved(language: Language, name: str) -> str | None:

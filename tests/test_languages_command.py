@@ -48,6 +48,18 @@ def test_check_names_a_limit_with_its_number_and_unit(tmp_path: Path) -> None:
     assert f"WRONG   fills: it did not meet {limit}, but ended with exit code 4, stdout ''" in out
 
 
+def test_check_notes_that_a_file_from_windows_does_not_work(tmp_path: Path) -> None:
+    """It is no fault: a language may refuse such files."""
+    strip = 'strip = ["bom", "cr"]\n'
+    assert strip in BASH
+    for text, noted in ((BASH, []), (BASH.replace(strip, ""), ["cr", "bom"])):
+        (tmp_path / "bash.toml").write_text(text)
+        code, out, err = languages("check", "bash.toml", cwd=tmp_path)
+        assert (code, err, "WRONG" in out) == (0, "", False)
+        assert re.findall(r"(?m)^        strip = \[\"(\w+)\"\] takes that away", out) == noted
+        assert len(re.findall(r"(?m)^note ", out)) == len(noted)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
