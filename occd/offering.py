@@ -13,6 +13,7 @@ import trio
 from occd.config import Config
 from occd.console import enter, now
 from occd.errors import SandboxFailed
+from occd.fileowner import other_owner
 from occd.languages import Language
 from occd.log import printable
 
@@ -38,10 +39,12 @@ async def _show(config: Config, every: bool) -> None:
     from occd.languages.loading import read_languages
     from occd.sandbox import open_sandbox
 
+    rows: list[tuple[str, ...]] = []
     absent = []
     async with AsyncExitStack() as stack:
         with now() as tell:
-            sandbox = await stack.enter_async_context(open_sandbox(config, tell=tell))
+            opened = open_sandbox(config, _known_answers(config), tell=tell)
+            sandbox = await stack.enter_async_context(opened)
         for language in sandbox.languages.values():
             if language.id not in sandbox.available:
                 absent.append(language)
@@ -51,20 +54,27 @@ async def _show(config: Config, every: bool) -> None:
                 told += f"; formatted by {formatter.binary}"
             elif language.formatters:
                 told += f"; to format: {language.formatters[0].install}"
-            _row(language, told)
+            rows.append((language.id, language.name, language.support, told))
     known = sizes()
     for language in absent:
         if every or language.support == "core":
             takes = f" ({known[language.id]})" if language.id in known else ""
-            _row(language, f"not here; to have it: occd languages install {language.id}{takes}")
+            told = f"not here; to have it: occd languages install {language.id}{takes}"
+            rows.append((language.id, language.name, language.support, told))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    for *cells, told in rows:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        click.echo("  ".join([*padded, told]))
     if absent and not every:
         click.echo(f"{len(absent)} others can be installed: occd languages --all lists them")
     for fault in read_languages().faults:
         click.echo(f"left out: {fault}", err=True)
 
 
-def _row(language: Language, told: str) -> None:
-    click.echo(f"{language.id:14} {language.name:24} {language.support:8} {told}")
+def _known_answers(config: Config) -> Path | None:
+    """The file in which a daemon keeps what compilers answered, if there is a data folder of this user's."""
+    folder = config.data_dir
+    return folder / "languages.json" if folder.is_dir() and not other_owner(folder) else None
 
 
 @languages.command()
