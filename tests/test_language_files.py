@@ -73,6 +73,15 @@ def test_the_size_of_each_of_ours_is_known() -> None:
     assert sizes().keys() == read_languages().languages.keys()
 
 
+def test_the_page_on_adding_a_language_marks_the_keys_that_must_be_there() -> None:
+    page = (ROOT / "docs/adding-a-language.md").read_text().partition("argv is an array")[0]
+    rows = re.findall(r"(?m)^\| (\S*`.*?) \| ", page)
+    marked = {key for row in rows for key in re.findall(r"\*\*`(\w+)`\*\*", row)}
+    named = {key for row in rows for key in re.findall(r"`\[*(\w+)\]*`", row)}
+    assert marked == set(schema()["required"])
+    assert named == set(schema()["properties"])
+
+
 # Words
 
 
