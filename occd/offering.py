@@ -12,7 +12,7 @@ import trio
 
 from occd.config import Config
 from occd.console import enter, now
-from occd.errors import SandboxFailed
+from occd.errors import ConfigError, SandboxFailed
 from occd.fileowner import other_owner
 from occd.languages import Language
 from occd.log import printable
@@ -35,7 +35,8 @@ def languages(context: click.Context, every: bool) -> None:
 
 
 async def _show(config: Config, every: bool) -> None:
-    from occd.languages.installing import sizes
+    from occd.languages.debian import of_machine
+    from occd.languages.installing import has_packages, sizes
     from occd.languages.loading import read_languages
     from occd.sandbox import open_sandbox
 
@@ -55,11 +56,13 @@ async def _show(config: Config, every: bool) -> None:
             elif language.formatters:
                 told += f"; to format: {language.formatters[0].install}"
             rows.append((language.id, language.name, language.support, told))
-    known = sizes()
+    known, debian = sizes(), of_machine()
     for language in absent:
         if every or language.support == "core":
             takes = f" ({known[language.id]})" if language.id in known else ""
             told = f"not here; to have it: occd languages install {language.id}{takes}"
+            if not has_packages(debian, language):
+                told = f"not here: it {_in_an_image(language)}"
             rows.append((language.id, language.name, language.support, told))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     for *cells, told in rows:
@@ -69,6 +72,11 @@ async def _show(config: Config, every: bool) -> None:
         click.echo(f"{len(absent)} others can be installed: occd languages --all lists them")
     for fault in read_languages().faults:
         click.echo(f"left out: {fault}", err=True)
+
+
+def _in_an_image(language: Language) -> str:
+    needed = language.debian
+    return f"needs Debian {needed}, which an image has: occd images debian-{needed} (docs/operating.md)"
 
 
 def _known_answers(config: Config) -> Path | None:
@@ -89,13 +97,20 @@ def install(names: tuple[str, ...], only_print: bool, versions: bool) -> None:
     Installs Debian's packages by apt, and those of PyPI and npm in folders below /usr/local/lib/occd. What is
     there already stays.
     """
-    from occd.languages.installing import SETS, commands, in_set
+    from occd.languages.debian import of_machine
+    from occd.languages.installing import SETS, commands, has_packages, in_set
     from occd.languages.installing import install as install_these
     from occd.languages.loading import language_named, load_languages
 
     wanted: dict[str, Language] = {}
+    debian = of_machine()
     for name in names:
-        those = in_set(load_languages().values(), name) if name in SETS else [language_named(name)]
+        if name in SETS:
+            those = in_set(load_languages().values(), name, debian)
+        else:
+            those = [language_named(name)]
+            if not has_packages(debian, those[0]):
+                raise ConfigError(f"{those[0].name} {_in_an_image(those[0])}")
         wanted |= {each.id: each for each in those}
     if only_print:
         click.echo(commands(list(wanted.values()), versions=versions))

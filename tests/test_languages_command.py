@@ -9,6 +9,7 @@ import pytest
 from serving import OCCD, PATIENCE_S
 
 from occd.data import data_folder
+from occd.languages.debian import of_machine
 
 BASH = (data_folder("sandbox") / "languages/bash.toml").read_text()
 
@@ -103,3 +104,18 @@ def test_install_of_a_name_that_is_none_exits_with_125(tmp_path: Path) -> None:
 def test_the_commands_of_what_is_here_already_say_so(tmp_path: Path) -> None:
     told = "# nothing is missing: all are installed\n"
     assert languages("install", "--print", "bash", cwd=tmp_path) == (0, told, "")
+
+
+def test_a_language_of_a_later_debian_is_had_in_an_image(tmp_path: Path) -> None:
+    code, out, err = languages("install", "--print", "swift", cwd=tmp_path)
+    _, listed, _ = languages("--all", cwd=tmp_path)
+    if (of_machine() or 13) < 13:
+        told = "needs Debian 13, which an image has: occd images debian-13"
+        assert (code, out) == (125, "")
+        assert err.startswith(f"occd: Swift {told}")
+        assert told in next(line for line in listed.splitlines() if line.startswith("swift "))
+    else:
+        assert code == 0
+        assert "swiftlang" in out or "nothing is missing" in out
+    _, all_of_set, _ = languages("install", "--print", "popular", cwd=tmp_path)
+    assert ("swiftlang" in all_of_set) == ("swiftlang" in out)

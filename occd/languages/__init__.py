@@ -91,6 +91,8 @@ class Language:
     versions: Mapping[PartName, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
     version: tuple[str, ...] = ()
+    debian: Annotated[int, Field(ge=12)] = 12
+    """The first release of Debian that has the packages of `install`."""
     version_pattern: Expression = r"(\d+(?:\.\d+)+)"
     """Its first group is the version, in what `version` prints. Without `version` it is in the path."""
     version_text: Text | None = None

@@ -61,9 +61,14 @@ class Step:
     needed: Callable[[], bool]
 
 
-def in_set(languages: Iterable[Language], name: str) -> list[Language]:
+def in_set(languages: Iterable[Language], name: str, debian: int | None = None) -> list[Language]:
+    """The languages of a set whose packages this release of Debian has. None: any release."""
     wanted = SUPPORT[: SETS.index(name) + 1]
-    return [each for each in languages if each.support in wanted]
+    return [each for each in languages if each.support in wanted and has_packages(debian, each)]
+
+
+def has_packages(debian: int | None, language: Language) -> bool:
+    return debian is None or debian >= language.debian
 
 
 def steps(languages: Sequence[Language], *, versions: bool) -> list[Step]:
