@@ -221,7 +221,8 @@ def test_a_session_that_ended_elsewhere_is_told(context: BrowserContext, serve: 
     origin = f"http://127.0.0.1:{server.port}"
     assert server.request("POST", f"{API}/sign-out", cookie=cookie, origin=origin).status == 204
     expect(other.part("signed-out")).to_contain_text("Your sign-in has ended.")
-    other.part("signed-out").get_by_role("button", name="Go on without").click()
+    with other.page.expect_navigation():  # what is shown meanwhile has all that is waited for below
+        other.part("signed-out").get_by_role("button", name="Go on without").click()
     other.expect_ready()
     expect(other.part("sign-in")).to_be_visible()
     expect(other.part("signed-out")).to_be_hidden()

@@ -101,12 +101,14 @@ def test_run_waits_for_the_languages_whose_name_is_shown_at_once(
             editor.page.route(re.compile("/api/v1/languages"), hold)
             editor.page.reload()
             expect(editor.part("language")).to_have_accessible_name(re.compile("^Language C( |$)"))
+            expect(editor.part("stdin")).not_to_be_editable()  # what is written would be lost
             editor.part("run").click()
             editor.expect_verdict("busy", "Waiting for the server…")
             while waiting:
                 waiting.pop().continue_()
             editor.expect_verdict("good")
             editor.expect_language("c")
+            expect(editor.part("stdin")).to_be_editable()
 
 
 def test_the_first_view_is_asked_for_at_once(editor: Editor) -> None:
