@@ -16,7 +16,7 @@ from occd.data import data_folder
 from occd.errors import OccdError
 from occd.languages import Given, Language, installing
 from occd.languages.installing import private_steps, sizes
-from occd.languages.loading import Faulty, read_language, read_languages, schema
+from occd.languages.loading import Faulty, load_languages, read_language, read_languages, schema
 from occd.languages.search import search
 from occd.model import Outcome, Written
 
@@ -218,6 +218,41 @@ def test_a_pattern_that_takes_for_ever_finds_nothing() -> None:
     began = time.monotonic()
     assert search(r"(a|a)*b", "a" * 40) is None
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("id", "head", "unit"),
+    [
+        ("haxe", "class ", "a"),
+        ("haxe", "class a ", "static "),
+        ("haxe", "class a static ", "public "),
+        ("erlang", "", "-module(a"),
+    ],
+)
+def test_no_source_takes_long_to_name(id: str, head: str, unit: str) -> None:
+    """All requests wait meanwhile. A pattern that looked at a text in many ways would take seconds."""
+    language = load_languages()[id]
+    source = (head + unit * 65_536).encode()[:65_536]
+    began = time.process_time()
+    assert language.source_name(source) == language.file_name
+    assert time.process_time() - began < 0.15
+
+
+@pytest.mark.parametrize(
+    ("id", "head", "unit"),
+    [
+        ("prolog", "ERROR: ", ": "),
+        ("prolog", "ERROR: ", ": Stack limit ("),
+        ("deno", "", "fatal"),
+    ],
+)
+def test_no_end_of_stderr_takes_long(id: str, head: str, unit: str) -> None:
+    failed = Outcome(1, None, None, Written(), Written(), 0.0, 0.0, 0)
+    said = (head + unit * 16_384)[:16_384]
+    language = load_languages()[id]
+    began = time.process_time()
+    assert language.judged(failed, said).limit is None
+    assert time.process_time() - began < 0.03
 
 
 def test_the_page_of_the_languages_is_what_their_files_say() -> None:
