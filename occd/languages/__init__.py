@@ -16,6 +16,7 @@ from occd.languages.fields import (
     CONFIG,
     Argv,
     CompileLimits,
+    EnvName,
     Expression,
     Formatter,
     Glob,
@@ -31,6 +32,7 @@ from occd.languages.fields import (
     Suffix,
     Support,
     Text,
+    Word,
 )
 from occd.languages.packages import Packages
 from occd.languages.search import matches, search
@@ -88,14 +90,14 @@ class Language:
     """The name of the implementation within its family."""
     versions: Mapping[PartName, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
-    version: tuple[str, ...] = ()
+    version: tuple[Word, ...] = ()
     version_pattern: Expression = r"(\d+(?:\.\d+)+)"
     """Its first group is the version, in what `version` prints. Without `version` it is in the path."""
     version_text: Text | None = None
     """The version of a program that does not tell it."""
     words: Mapping[Text, str] = Field(default_factory=dict)
     """Own words for the argv arrays and `env`."""
-    env: Mapping[str, str] = Field(default_factory=dict)
+    env: Mapping[EnvName, Word] = Field(default_factory=dict)
     compile: Steps = ()
     """Empty for a language without a compiler."""
     compile_args: tuple[str, ...] = ()
