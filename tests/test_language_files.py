@@ -23,6 +23,7 @@ from occd.languages.installing import private_steps, sizes
 from occd.languages.loading import (
     Faulty,
     language_named,
+    load_languages,
     read_language,
     read_languages,
     read_new_language,
@@ -242,6 +243,11 @@ def test_two_installations_exclude_each_other_and_others_can_read_what_they_make
         ([f"limits = {{memory = {'9' * 5000}}}"], "it cannot be read: "),
         ([f"words = {{{DOUBLING}}}"], "words: {w13} has more than 4096 characters"),
         (['candidates = ["/usr/bin/x\\u0000y"]'], "candidates.0: must look like "),
+        (['candidates = ["/usr/bin/\\u001b[2J"]'], "candidates.0: must look like "),
+        (['name = "\\u001b[2J"'], "name: must look like "),
+        (['run = ["a\\u0000b"]'], "run.0: must look like "),
+        (['env = {"A=B" = "x"}'], "env.A=B: must look like "),
+        ([f"run = ['{'{a}' * 99_999}']", f"words = {{a = '{'x' * 4096}'}}"], "run: it is longer "),
         (['versions = {"../x" = {apt = ["x"]}}'], "versions.../x: must look like "),
         (['"a\\u001b[2J" = 1'], "'a\\x1b[2J: unknown key'"),
         (['strip = ["lf"]'], "strip.0: must be 'bom' or 'cr'"),
@@ -359,6 +365,41 @@ def test_a_pattern_that_takes_for_ever_finds_nothing() -> None:
     began = time.monotonic()
     assert search(r"(a|a)*b", "a" * 40) is None
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("id", "head", "unit"),
+    [
+        ("haxe", "class ", "a"),
+        ("haxe", "class a ", "static "),
+        ("haxe", "class a static ", "public "),
+        ("erlang", "", "-module(a"),
+    ],
+)
+def test_no_source_takes_long_to_name(id: str, head: str, unit: str) -> None:
+    """All requests wait meanwhile. A pattern that looked at a text in many ways would take seconds."""
+    language = load_languages()[id]
+    source = (head + unit * 65_536).encode()[:65_536]
+    began = time.process_time()
+    assert language.source_name(source) == language.file_name
+    assert time.process_time() - began < 0.15
+
+
+@pytest.mark.parametrize(
+    ("id", "head", "unit"),
+    [
+        ("prolog", "ERROR: ", ": "),
+        ("prolog", "ERROR: ", ": Stack limit ("),
+        ("deno", "", "fatal"),
+    ],
+)
+def test_no_end_of_stderr_takes_long(id: str, head: str, unit: str) -> None:
+    failed = Outcome(1, None, None, Written(), Written(), 0.0, 0.0, 0)
+    said = (head + unit * 16_384)[:16_384]
+    language = load_languages()[id]
+    began = time.process_time()
+    assert language.judged(failed, said).limit is None
+    assert time.process_time() - began < 0.03
 
 
 def test_the_page_of_the_languages_is_what_their_files_say() -> None:

@@ -244,9 +244,17 @@ def test_links_that_lead_nowhere_are_left_out(tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     (etc / "fonts").mkdir(parents=True)
     (etc / "file").touch()
-    for name, leads_to in (("perl", "absent"), ("php", "php"), ("mono", "file/through")):
+    for name, leads_to in (("perl", "absent"), ("nim", "nim"), ("mono", "file/through")):
         (etc / name).symlink_to(leads_to)
     assert shown_folders(tmp_path) == [etc / "fonts"]
+
+
+def test_the_secrets_of_a_web_server_of_php_are_not_shown(tmp_path: Path) -> None:
+    """The pools of fpm are where an administrator writes the password of the database."""
+    for name in ("cli/conf.d", "fpm/pool.d", "apache2", "mods-available"):
+        (tmp_path / "etc/php/8.2" / name).mkdir(parents=True)
+    php = tmp_path / "etc/php/8.2"
+    assert set(shown_folders(tmp_path)) == {php / "cli", php / "mods-available"}
 
 
 def test_a_machine_that_renames_files_all_the_time_hinders_no_root(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from occd.languages.fields import (
     Argv,
     CompileLimits,
     EditorMode,
+    EnvName,
     Expression,
     Formatter,
     Glob,
@@ -33,6 +34,7 @@ from occd.languages.fields import (
     Suffix,
     Support,
     Text,
+    Word,
 )
 from occd.languages.packages import Packages
 from occd.languages.search import matches, search
@@ -90,7 +92,7 @@ class Language:
     """The name of the implementation within its family."""
     versions: Mapping[PartName, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
-    version: tuple[str, ...] = ()
+    version: tuple[Word, ...] = ()
     debian: Annotated[int, Field(ge=12)] = 12
     """The first release of Debian that has the packages of `install`."""
     version_pattern: Expression = r"(\d+(?:\.\d+)+)"
@@ -99,7 +101,7 @@ class Language:
     """The version of a program that does not tell it."""
     words: Mapping[Text, str] = Field(default_factory=dict)
     """Own words for the argv arrays and `env`."""
-    env: Mapping[str, str] = Field(default_factory=dict)
+    env: Mapping[EnvName, Word] = Field(default_factory=dict)
     compile: Steps = ()
     """Empty for a language without a compiler."""
     compile_args: tuple[str, ...] = ()

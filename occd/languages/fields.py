@@ -17,12 +17,15 @@ from occd.patterns import Pattern, load_patterns
 
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-Argv = Annotated[tuple[str, ...], Field(min_length=1)]
+Word = Annotated[str, StringConstraints(pattern=r"^[^\u0000]*$")]
+Argv = Annotated[tuple[Word, ...], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\n]{1,300}$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\u0000-\u001f\u007f-\u009f]{1,300}$")]
+"""Without control characters: terminals show it."""
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^\.[A-Za-z0-9+_.-]+$")]
-Glob = Annotated[str, StringConstraints(pattern=r"^/[^\x00\n]+$")]
+Glob = Annotated[str, StringConstraints(pattern=r"^/[^\u0000-\u001f\u007f-\u009f]+$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")]
 Imported = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*$")]
 

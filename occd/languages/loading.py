@@ -17,7 +17,7 @@ from occd.languages import Language
 from occd.languages.faults import in_a_line
 from occd.languages.fields import SUPPORT
 from occd.languages.finding import find, names_of, unknown
-from occd.languages.words import put_in, resolve, words_of
+from occd.languages.words import put_in, resolve, words_in, words_of
 
 _WORDS = frozenset(
     ("bin", "dir", "version", "file", "folder", "output", "program", "memory", "precompiled")
@@ -26,6 +26,8 @@ _UNKNOWN_WHEN_ASKED = frozenset(("version",))
 _OF_ENV = frozenset(("bin", "dir", "version", "precompiled"))
 _ALONE = frozenset(("{sources}", "{compile_args}"))
 _BYTES_MAX = 2**20
+_ARGUMENT_MAX = 2**17
+"""Characters. The kernel takes no longer argument."""
 _LANGUAGE = TypeAdapter(Language)
 _OURS = data_folder("sandbox") / "languages"
 
@@ -152,20 +154,24 @@ def _with_own_words(language: Language) -> Language:
     except ValueError as error:
         raise Faulty(str(error)) from error
 
-    def put(text: str) -> str:
+    def put(key: str, text: str) -> str:
+        least = len(text) + sum(len(values.get(word, "")) for word in words_in(text))
+        if least > _ARGUMENT_MAX:
+            raise Faulty(f"{key}: it is longer than {_ARGUMENT_MAX} characters")
         return put_in(text, values)
 
-    def all_of(texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(put, texts))
+    def all_of(key: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(put(key, each) for each in texts)
 
     made = replace(
         language,
-        version=all_of(language.version),
-        compile=tuple(map(all_of, language.compile)),
-        run=all_of(language.run),
-        env={name: put(value) for name, value in language.env.items()},
+        version=all_of("version", language.version),
+        compile=tuple(all_of("compile", each) for each in language.compile),
+        run=all_of("run", language.run),
+        env={name: put(f"env.{name}", value) for name, value in language.env.items()},
         formatters=tuple(
-            replace(each, command=all_of(each.command)) for each in language.formatters
+            replace(each, command=all_of("formatters", each.command))
+            for each in language.formatters
         ),
     )
     _check(made)

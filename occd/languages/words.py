@@ -17,7 +17,12 @@ def replace_words(text: str, value: Callable[[str], str]) -> str:
 
 
 def words_of(text: str) -> set[str]:
-    return {found[2] for found in _WORD.finditer(text) if found[2]}
+    return set(words_in(text))
+
+
+def words_in(text: str) -> list[str]:
+    """A word that stands there twice twice."""
+    return [found[2] for found in _WORD.finditer(text) if found[2]]
 
 
 def resolve(own: Mapping[str, str]) -> dict[str, str]:

@@ -819,6 +819,55 @@ def test_no_text_takes_long(asked: list[dict[str, Any]], parser: Path) -> None:
             "\n" * 1_000_000,
         ]
         hostile += [own[0] | {"compile": text, "run": text} for text in texts]
+    _take_not_long(parser, hostile)
+
+
+LONG = {
+    "algol68": [("", "111 " + " " * 900)],
+    "common-lisp": [("", " READ error during (\n\n" + " " * 900)],
+    "elvish": [
+        ("", "Exception: a\n" + "/" * 900),
+        ("", "Compilation error: a\n" + " " * 900),
+    ],
+    "fortran": [("", "At line 1 of file " + "a" * 900)],
+    "livescript": [("", "Error: on line " + "1" * 900)],
+    "maude": [("", 'Warning: "a", line ' + "1" * 900)],
+    "pascal": [
+        ("Runtime error 1 at $1\n", "  $A" + " " * 900),
+        ("Runtime error 1 at $1\n", "  $A" + " line 1 of" * 90),
+    ],
+    "php": [
+        ("", "Next " + "1" * 900),
+        ("", "Next " + "a\\" * 450),
+        ("", "PHP Deprecated: " + " " * 900),
+    ],
+}
+"""Of languages whose patterns once took seconds or minutes for them: a text, and one that stands behind it
+290 times."""
+
+
+def test_no_text_that_once_took_long_does(parser: Path) -> None:
+    languages = load_languages()
+    hostile = []
+    for id, texts in LONG.items():
+        own = languages[id]
+        for head, again in texts:
+            text = head + f"{again}\n" * 290
+            hostile.append(
+                {
+                    "patterns": [each.json() for each in own.problems],
+                    "main": own.file_name,
+                    "files": {own.file_name: "x\n"},
+                    "renamed": False,
+                    "compile": text,
+                    "run": text,
+                    "ok": False,
+                }
+            )
+    _take_not_long(parser, hostile)
+
+
+def _take_not_long(parser: Path, hostile: list[dict[str, Any]]) -> None:
     for each, asked_for in zip(_parse(parser, hostile), hostile, strict=True):
         assert len(each["problems"]) <= 400
         assert each["cpu_ms"] < 400, asked_for["run"][:500]

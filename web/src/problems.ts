@@ -56,8 +56,10 @@ const longestLine = 1_000
 const longestMessage = 1_000
 /** All of it takes a millisecond or two, unless somebody wants it to take long. */
 const mostMs = 12
-/** So often a pattern is tried whatever the time is: a browser that had to wait finds what a usual text tells. */
+/** So often a pattern is tried even then: a browser that had to wait finds what a usual text tells. */
 const leastTries = 400
+/** But not for longer than this: somebody may know a text for which one try takes long. */
+const mostMsOfLeast = 150
 /** So few as the last number are always read to their end. */
 const lastLines = [200, 30]
 /** Where a program lies while it runs. */
@@ -162,7 +164,7 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
   const until = performance.now() + ms
   let tries = 0
   let long: number | null = null
-  const inTime = () => tries < leastTries || performance.now() < until
+  const inTime = () => performance.now() < (tries < leastTries ? until + mostMsOfLeast : until)
 
   const match = (expression: RegExp, line: number): { groups: Groups; next: number } | null => {
     tries++

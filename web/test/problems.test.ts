@@ -51,6 +51,13 @@ test('a traceback that is too long to be read in time has its end read', (contex
   assert.deepEqual(told(newFinder([form])('run', `Traceback:\n${frames}\nEnd\n`, main())), ['main.x:900::'])
 })
 
+test('a text for which each try takes long is left', () => {
+  const slow: Pattern = { stage: 'run', pattern: '(?<message> * * *)(?<line>\\d)$' }
+  const began = performance.now()
+  assert.deepEqual(told(newFinder([slow])('run', `${' '.repeat(500)}\n`.repeat(300), main())), [])
+  assert.ok(performance.now() - began < 3_000)
+})
+
 test('a column beyond the line is its end, and a line beyond the file has none', () => {
   assert.deepEqual(told(find('main.x:1:99: m', main('abc'))), ['main.x:1:4:'])
   assert.deepEqual(told(find('main.x:7:2: m', main('abc'))), ['main.x:7::'])
