@@ -21,6 +21,8 @@ from occd.languages.fields import SUPPORT
 from occd.languages.packages import Packages
 
 FOLDER = "/usr/local/lib/occd"
+INSTALLED = ".installed"
+"""The file that a step writes last into a folder that it makes, with what is in the folder."""
 SETS = ("core", "popular", "all")
 """Each has those before it, too."""
 
@@ -100,14 +102,14 @@ def private_steps(language: Language, *, versions: bool) -> Iterator[Step]:
             lines.append(f"{_NPM} --prefix {made} {shlex.join(packages.npm)}")
         if language.finish:
             lines.append(f"(cd {made}\n{language.finish.strip()})")
-        lines.append(f"printf '%s\\n' {shlex.quote(wanted)} > {made}/.installed")
+        lines.append(f"printf '%s\\n' {shlex.quote(wanted)} > {made}/{INSTALLED}")
         # A link is replaced in one step. The folder cannot be renamed: its path stands in its files.
         lines.append(f"ln -sfn ../{all_made}/{digest} {beside}/link")
         lines.append(f"[ -L {folder} ] || [ ! -e {folder} ] || mv -T {folder} {beside}/before")
         lines += [f"mv -T {beside}/link {folder}", "trap - EXIT"]
         others = f"-mindepth 1 -maxdepth 1 ! -name {digest}"
         lines.append(f"find {beside} {others} -exec rm -rf {{}} +")
-        yield Step(told, "\n".join(lines), _Absent(f"{folder}/.installed", f"{wanted}\n"))
+        yield Step(told, "\n".join(lines), _Absent(f"{folder}/{INSTALLED}", f"{wanted}\n"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from occd.data import data_folder
+from occd.languages.installing import INSTALLED
 
 _PACKAGES = (
     "/var/lib/dpkg/status",
@@ -21,7 +22,7 @@ _PACKAGES = (
 """Each step of a package manager, and of update-alternatives and ldconfig, changes one of these."""
 
 _BY_HAND = ("/usr/local", data_folder("sandbox") / "shown")
-"""What lies there no package manager has put there. The second is a part of occd itself."""
+"""What lies there no package manager of the system has put there. The second is a part of occd itself."""
 
 
 @cache
@@ -37,7 +38,8 @@ def of_packages(binary: str) -> str:
 
 
 def marks(folders: Sequence[str | Path]) -> str:
-    """Changes when a file below one of the folders does."""
+    """Changes when a file below one of the folders does. A folder that `occd languages install` has made
+    changes only when it is made anew: all languages are 150 000 files, which take more than a second."""
     found = hashlib.sha256()
     for folder in folders:
         for path in _below(str(folder)):
@@ -47,6 +49,8 @@ def marks(folders: Sequence[str | Path]) -> str:
 
 def _below(folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
+        if INSTALLED in files:
+            folders[:], files = [], [INSTALLED]
         folders.sort()
         yield from (f"{parent}/{name}" for name in sorted(files))
 

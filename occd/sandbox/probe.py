@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -233,7 +233,7 @@ class Probed:
 
 def _about(language: Language, found: Mapping[str, Sequence[Found]]) -> Iterator[_Question]:
     """Of formatters the best first."""
-    described = json.dumps(asdict(language), default=str)
+    described = repr(language)
 
     def question(file: Found, formatter: Formatter | None = None) -> _Question:
         parts = (file.path, file.mark, file.root, described, formatter)

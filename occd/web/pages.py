@@ -6,6 +6,7 @@ import mimetypes
 import re
 import secrets
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,12 +24,16 @@ _CSP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Static:
     body: bytes
-    zipped: bytes
     etag: str
     type: str
+
+    @cached_property
+    def zipped(self) -> bytes:
+        """Made when a browser asks for it first: most processes are asked for few files or none."""
+        return compress(self.body)
 
 
 class Pages:
@@ -153,7 +158,7 @@ def _load(path: Path) -> _Static:
     kind = {".js": "text/javascript", ".svg": "image/svg+xml"}.get(path.suffix, kind)
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
-    return _Static(body, compress(body), hashlib.sha256(body).hexdigest()[:16], kind)
+    return _Static(body, hashlib.sha256(body).hexdigest()[:16], kind)
 
 
 ALWAYS = {
