@@ -35,7 +35,7 @@
  * program closes. The terminal is not init's: init leads a session too, and opens it with O_NOCTTY. The program's
  * group is orphaned, because init is not of its session; so Ctrl-Z stops no program that nobody could continue.
  *
- * nsjail makes one jail after another, and all their inits talk over the same socket. So `go` repeats the
+ * One jail is made after another (warm.h), and all their inits talk over the same socket. So `go` repeats the
  * number of this init's hello: init ignores a message for an init that died.
  * End of file on the socket means that occd died: init exits, and the kernel kills the namespace.
  *
@@ -1011,8 +1011,9 @@ int main(int argc, char **argv) {
     if (argc > 4 && strcmp(argv[1], "warm") == 0) return keep_warm(atoi(argv[2]), argv[3], argv + 4);
     uint64_t resident = 0;
     int adopts = argc == 7 && strcmp(argv[1], "adopt") == 0, filter = -1;
+    int makes = argc == 4 && strcmp(argv[1], "make") == 0;
     int holds = argc > 4 && strcmp(argv[1], "hold") == 0;
-    if (argc != 2 && argc != 3 && !adopts && !holds) return 125;
+    if (argc != 2 && argc != 3 && !adopts && !makes && !holds) return 125;
     if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
     relayed = strcmp(argv[1], "relay") == 0;
@@ -1024,6 +1025,11 @@ int main(int argc, char **argv) {
         fcntl(filter, F_SETFD, FD_CLOEXEC);
         fcntl(adopted.gate, F_SETFD, FD_CLOEXEC);
         resident = strtoull(argv[6], NULL, 10);
+        furnish();
+    } else if (makes) {
+        filter = FILTER_FD;
+        make_jails(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10));
+        fcntl(filter, F_SETFD, FD_CLOEXEC);
         furnish();
     } else {
         control = relayed ? start_relay() : atoi(argv[holds ? 2 : 1]);
@@ -1044,7 +1050,7 @@ int main(int argc, char **argv) {
     int files[FILES_MAX];
     struct go *go = receive_go(hello.number, files);
     if (go->boxed) show_box(files[files_of(go) - 1 + (go->rows ? STDIO : 0)]);
-    if (adopts && drop_privileges(filter) != 0) fail("cannot drop privileges");
+    if (filter >= 0 && drop_privileges(filter) != 0) fail("cannot drop privileges");
     struct end end = run(go, files);
     if (write(control, &end, sizeof end) != sizeof end) return 125;
     while (relayed) wait_for(NULL, 0, NULL); /* the relay ends this process when occd needs the container no more */
