@@ -113,7 +113,7 @@ struct master {
 };
 
 struct order {
-    uint8_t type; /* 'S': send a signal, 'A': arm a limit or disarm it, 'T': the program talks, it is not idle;
+    uint8_t type; /* 'B': begin, 'S': send a signal, 'A': arm a limit or disarm it, 'T': the program talks, it is not idle;
                    * 'P', 'L', 'G': put, list, get, with an open file. The path in the box follows the struct. */
     uint8_t what; /* the number of the signal, or the letter of the limit as in struct end */
     uint8_t pad[6];
@@ -818,6 +818,15 @@ static void conclude(struct run *run, uint64_t started, uint64_t stopped) {
     if (!end->limit && stopped > run->guards.wall_ends) end->limit = 'w';
 }
 
+/* All is ready for the program, which another one keeps waiting. */
+static void await_turn(void) {
+    struct order order = {0};
+    for (ssize_t size; order.type != 'B';) {
+        size = recv(control, &order, sizeof order, 0);
+        if (size == 0 || (size < 0 && errno != EINTR)) _exit(0); /* occd died */
+    }
+}
+
 static struct end run(const struct go *go, int *files) {
     char *text = (char *)(go + 1), **words = calloc(go->argc + go->envc + 2, sizeof *words);
     if (!words) fail("calloc");
@@ -838,6 +847,7 @@ static struct end run(const struct go *go, int *files) {
     if (go->alone) before = sample(go, 0);
     int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
     if (go->traced && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate) != 0) fail("socketpair");
+    if (go->held) await_turn();
     uint64_t started = started_ns = now_ns();
     pid_t program = release(go, files), tracer = 0;
     if (!program && (program = fork()) < 0) fail("fork");
