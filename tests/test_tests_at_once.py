@@ -60,6 +60,16 @@ def test_in_one_slot_one_test_runs_after_the_other(tmp_path: Path) -> None:
         assert at_once(events(server, id)[id]) == [1, 0] * 12
 
 
+def test_a_test_does_not_pay_for_its_wait_while_the_one_before_runs(tmp_path: Path) -> None:
+    """It is made ready meanwhile."""
+    source = "import time; time.sleep(2 * (int(input()) % 2))"
+    with serving(tmp_path / "data", execute__slots="1") as server:
+        id = submitted(server, source, 4)
+        runs = [test["run"] for test in server.result(id)["tests"]]
+    assert all(run["wall_time"] >= 2 for run in runs[1::2])
+    assert all(run["wall_time"] < 1.5 and run["cpu_time"] < 1 for run in runs[::2])
+
+
 def test_outputs_of_tests_that_run_at_once_are_told_apart(tmp_path: Path) -> None:
     source = """
 import sys, time
