@@ -120,6 +120,10 @@ class Jailer:
         """Whether it has a template with this main file and these packages."""
         return any(each.file == file and each.packages == packages for each in self._warm)
 
+    def keeps(self, templates: Sequence[Template]) -> bool:
+        """Whether it has one of these."""
+        return not self._warm.keys().isdisjoint(templates)
+
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
         if (ready := self._warm.get(template)) and not ready.lent:

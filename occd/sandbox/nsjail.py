@@ -106,6 +106,9 @@ class _Cell:
         templates = with_packages(template, self._sets) if template else ()
         if run.tree:  # which may have any files
             templates = templates[-1:]
+        if run.turn and self._jailer.keeps(templates):  # which serves one program at a time
+            await run.turn()
+            run = replace(run, turn=None)
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
