@@ -159,7 +159,8 @@ class Run:
     """Whether somebody may wait for what the program writes. Else the sandbox may tell it, take signals and
     notice `stop` some milliseconds later."""
     turn: Callable[[], Awaitable[None]] | None = None
-    """Awaited when all is ready for the program to begin. The program does not begin if this raises."""
+    """Awaited before the program begins, when all is ready for it if the sandbox can do this ahead. The program
+    does not begin if this raises."""
     trace: bool = False
     """Whether the program's system calls are listed. The tracer's time, memory and CPU time count as the
     program's."""
