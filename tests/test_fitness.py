@@ -1,6 +1,8 @@
 """Jails that do not come to stand, as when the kernel is stuck: that is said soon, costs nobody an attempt,
 and heals."""
 
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +15,9 @@ from stuck import stick, stuck_nsjail
 from trio.testing import MockClock
 
 from occd.config import Config
+from occd.data import data_folder
 from occd.errors import SandboxUnavailable
-from occd.sandbox import Sandbox, host, open_sandbox
+from occd.sandbox import Sandbox, host, open_sandbox, rootfs
 from occd.sandbox.fitness import Fitness
 from occd.sandbox.proof import unproven_of_container, unproven_of_jail
 from occd.sandbox.roots import Root
@@ -139,27 +142,40 @@ Gid:	60706	60706	60706	60706
 
 
 @pytest.mark.parametrize(
-    ("without", "missing"),
+    ("wall", "instead", "more", "missing"),
     [
-        (["--seccomp_policy"], "Seccomp is 0"),
-        (["--keep_caps"], "Cap"),
-        (["--disable_clone_newnet"], "no net namespace"),
-        (["--disable_clone_newipc"], "no ipc namespace"),
+        ("return load(filter);", "return 0;", [], "Seccomp is 0"),
+        ("prctl(PR_CAPBSET_DROP, each, 0, 0, 0) != 0", "0", [], "CapBnd"),
+        ("| CLONE_NEWIPC", "", ["--disable_clone_newipc"], "no ipc namespace"),
+        ("| CLONE_NEWCGROUP", "", ["--disable_clone_newcgroup"], "no cgroup namespace"),
     ],
 )
 async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
-    language_cache: Path, monkeypatch: pytest.MonkeyPatch, without: list[str], missing: str
+    language_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wall: str,
+    instead: str,
+    more: list[str],
+    missing: str,
 ) -> None:
+    ours = data_folder("sandbox")
+    shutil.copytree(ours, tmp_path / "sandbox")
+    sources = [tmp_path / f"sandbox/init/{name}" for name in ("warm.c", "drop.c")]
+    assert sum(source.read_text().count(wall) for source in sources) == 1
+    for source in sources:
+        source.write_text(source.read_text().replace(wall, instead))
+    init = tmp_path / "sandbox/bin/occd-init"
+    parts = (tmp_path / "sandbox/init").glob("*.c")
+    subprocess.run(["gcc", "-std=c11", "-static", "-o", init, *parts], check=True)
     made = host.Host.jail_argv
 
-    def weaker(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
-        argv = made(self, slot, box, root)
-        if without[0] in argv:
-            at = argv.index(without[0])
-            return argv[:at] + argv[at + 2 :]
-        return [argv[0], *without, *argv[1:]]
+    def weaker(self: host.Host, slot: Slot, root: Root) -> list[str]:
+        nsjail, *argv = made(self, slot, root)
+        return [nsjail, *more, *argv]
 
     monkeypatch.setattr(host.Host, "jail_argv", weaker)
+    monkeypatch.setattr(rootfs, "data_folder", lambda name: tmp_path / name)
     with pytest.raises(SandboxUnavailable, match=missing):
         async with open_sandbox(Config(), language_cache):
             pass

@@ -22,6 +22,7 @@ from sandboxed import (
     Ran,
     children,
     compile_in,
+    inits,
     nsjails,
     run_in,
     standing_inits,
@@ -338,7 +339,7 @@ async def test_a_jail_that_somebody_killed_gives_no_verdict(lab: Lab, victim: st
     async def kill() -> None:
         await feed.output.wait()
         (nsjail,) = nsjails()
-        (init,) = children(nsjail)
+        (init,) = inits(nsjail)
         if victim == "nsjail":
             os.kill(nsjail, signal.SIGKILL)
         os.kill(init, signal.SIGKILL)
@@ -562,7 +563,7 @@ async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None
             nursery.start_soon(run)
             await feed.output.wait()
             (nsjail,) = nsjails()
-            (init,) = children(nsjail)
+            (init,) = inits(nsjail)
             for program in children(init):
                 held += [os.open(f"/proc/{program}/fd/{number}", os.O_WRONLY) for number in (1, 2)]
     for fd in held:

@@ -89,6 +89,8 @@ class _Cell:
     ) -> Ended:
         kept: Tree | None = None
         collected = Collected()
+        if run.turn:  # no container waits for it
+            await run.turn()
         async with AsyncExitStack() as stack:
             archives = self._archives(run, stack)
             box = self._box + rules.room(len(file.content) for file in run.files)

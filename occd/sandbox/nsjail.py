@@ -6,8 +6,8 @@ and a name, `slots.py`) and a launcher (`launcher.py`), whose next jail stands r
 root. A cell takes a jailer, or makes one, and gives it back.
 
 Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
-(`group.py`). The box is mounted at the jail's place before the jail gets its job, and moved away from there
-before the program starts, so that the next jail can never show it.
+(`group.py`). The box is mounted at the launcher's place, comes to the jail with its job, and is moved away
+from its place before the program starts, so that the next jail can never show it.
 """
 
 import os
@@ -107,6 +107,9 @@ class _Cell:
         templates = with_packages(template, self._sets) if template else ()
         if run.tree:  # which may have any files
             templates = templates[-1:]
+        if run.turn and self._jailer.keeps(templates):  # which serves one program at a time
+            await run.turn()
+            run = replace(run, turn=None)
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
@@ -235,6 +238,8 @@ class _Nsjail(Probed):
         self._idle: list[Jailer] = []
         """The first has been waiting for the longest time."""
         self._unclear: list[Jailer] = []
+        self._changes: Counter[str] = Counter()
+        """How often each root was changed."""
 
     @property
     def isolation(self) -> list[str]:
@@ -336,18 +341,14 @@ class _Nsjail(Probed):
         await self._renew(root)
 
     async def _renew(self, root: str) -> None:
-        """Have other jails made in place of those that stand ready now and wait for the next cell."""
+        """The next cell's jails show the root as it is now. A cell that runs goes on with what it has."""
+        self._changes[root] += 1
         for jailer in [each for each in self._idle if each.root == root]:
             if jailer not in self._idle:  # a cell has taken it meanwhile
                 continue
             self._idle.remove(jailer)
-            good = False
-            try:
-                await jailer.renew()
-                good = True
-            finally:
-                with trio.move_on_after(_CLOSE_S, shield=True):
-                    await self._give_back(jailer, None, good=good)
+            with trio.move_on_after(_CLOSE_S, shield=True):
+                await self._give_back(jailer, None, good=True)
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
@@ -371,7 +372,7 @@ class _Nsjail(Probed):
         slot = lease(self._host.folder, self._host.user)
         try:
             self._clear(slot)
-            return Jailer(self._host, slot, root)
+            return Jailer(self._host, slot, root, self._changes[root])
         except BaseException:
             self._cleared.discard(slot.name)
             slot.release()
@@ -386,6 +387,8 @@ class _Nsjail(Probed):
                 cell.close()
             if good and jailer.clear and await self._has_room(jailer.root):
                 await jailer.reduce(1)
+                while jailer.changes != self._changes[jailer.root]:
+                    await jailer.renew(self._changes[jailer.root])
                 self._idle.append(jailer)
             else:
                 await jailer.close()
