@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip -q --disable-pip-version-check
 EXACTLY := --require-hashes --only-binary :all: --no-deps
 LOCKED := $(PIP) install $(EXACTLY)
 
-.PHONY: run setup dev test test-all test-languages languages docs lint lock release bench bench-page bench-cluster chaos screenshots binary images web clean
+.PHONY: run setup dev test test-all test-languages languages docs sizes lint lock release bench bench-page bench-cluster chaos screenshots binary images web clean
 
 $(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/* sandbox/hold/*) sandbox/live/live.c $(LOCK)/run.txt $(LOCK)/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "occd needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
@@ -108,6 +108,10 @@ images: $(SETUP)
 # The part of docs/languages.md that the languages' files tell.
 docs: $(DEV)
 	$(BIN)/python packaging/languages.py
+
+# The sizes that `occd languages --all` tells. Where all languages are installed.
+sizes: $(DEV)
+	$(BIN)/python packaging/sizes.py
 
 web: web/node_modules
 	cd web && npm run build

@@ -21,7 +21,9 @@ from occd.ceilings import Ceilings, limits_by_name
 from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.judging import CHECKER_LIMITS, Checker, Judging, ProgramChecker, Test, TextChecker
-from occd.languages import Installed, Language, Offer, find, formats, pick
+from occd.languages import Language
+from occd.languages.finding import find
+from occd.languages.installed import Installed, Offer, formats, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
 from occd.request import CheckerRequest, ProgramRequest, Request, TestRequest

@@ -12,7 +12,8 @@ import trio
 from occd.config import Config
 from occd.console import enter, now
 from occd.errors import OccdError, SandboxFailed
-from occd.languages import Language, find
+from occd.languages import Language
+from occd.languages.finding import find
 
 
 @click.group(invoke_without_command=True)
@@ -28,6 +29,7 @@ def languages(context: click.Context, every: bool) -> None:
 
 
 async def _show(config: Config, every: bool) -> None:
+    from occd.languages.installing import sizes
     from occd.languages.loading import read_languages
     from occd.sandbox import open_sandbox
 
@@ -45,9 +47,11 @@ async def _show(config: Config, every: bool) -> None:
             elif language.formatters:
                 told += f"; to format: {language.formatters[0].install}"
             _row(language, told)
+    known = sizes()
     for language in absent:
         if every or language.support == "core":
-            _row(language, f"not here; to have it: occd languages install {language.id}")
+            takes = f" ({known[language.id]})" if language.id in known else ""
+            _row(language, f"not here; to have it: occd languages install {language.id}{takes}")
     if absent and not every:
         click.echo(f"{len(absent)} others can be installed: occd languages --all lists them")
     for fault in read_languages().faults:

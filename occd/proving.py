@@ -9,7 +9,8 @@ from typing import TypedDict, Unpack
 import regex
 
 from occd.execution.program import Command, Program
-from occd.languages import Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Installed
 from occd.model import File, Outcome
 from occd.patterns import FLAGS
 from occd.sandbox import Given, Run, Sandbox, Sink, Tree

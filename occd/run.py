@@ -23,7 +23,8 @@ from occd.execution.program import Program
 from occd.execution.steps import When, idle_time
 from occd.execution.tail import Tail
 from occd.execution.traced import account
-from occd.languages import Language, find, for_file
+from occd.languages import Language
+from occd.languages.finding import find, for_file
 from occd.languages.loading import load_languages
 from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY

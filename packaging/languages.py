@@ -5,10 +5,12 @@ from pathlib import Path
 
 from occd.languages import Language
 from occd.languages.fields import SUPPORT
+from occd.languages.installing import sizes
 from occd.languages.loading import load_languages
 from occd.languages.packages import Packages
 
 DOCS = Path(__file__).parent.parent / "docs/languages.md"
+SIZE = sizes()
 BEGIN = "<!-- from here on: make docs -->"
 
 
@@ -35,6 +37,8 @@ def _entry(language: Language) -> list[str]:
     of = f", {language.implementation} of `{language.family}`" if language.family else ""
     lines = [f"**{title}** (`{language.id}`{of}). {language.about}", ""]
     lines.append(f"- Packages: {_named(language.install)}")
+    if language.id in SIZE:
+        lines.append(f"- Takes: {SIZE[language.id]}")
     lines += [f"- Packages of {name}: {_named(each)}" for name, each in language.versions.items()]
     lines += [f"- Compile: `{_command(step)}`" for step in language.compile]
     lines.append(f"- Run: `{_command(language.run)}`")

@@ -7,7 +7,8 @@ from typing import cast
 
 import trio
 
-from occd.languages import Available, Formatters, Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Available, Formatters, Installed
 from occd.languages.loading import load_languages
 from occd.levels import Holds
 from occd.model import File, Limits, Outcome, Stream

@@ -25,7 +25,8 @@ import occd.sandbox.nsjail
 from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxFailed
 from occd.images import FOLDER
-from occd.languages import Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Installed
 from occd.sandbox import Run, Sandbox, open_sandbox
 from occd.sandbox.engine import Engine
 from occd.sandbox.jailer import Jailer, Ready

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from occd.languages import Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Installed
 from occd.languages.installing import in_set
 from occd.languages.loading import load_languages
 from occd.proving import Stage

@@ -12,7 +12,8 @@ from typing import Any
 import trio
 
 from occd.execution.program import Program
-from occd.languages import Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Installed
 from occd.model import Account, File, Limits, Outcome
 from occd.sandbox import Cell, Idle, Packed, Run, Running, Sandbox, Sink, Traced, Tree
 from occd.sandbox import Feed as Stdin

@@ -22,7 +22,7 @@ from occd.config import Config, ExecuteConfig, SandboxConfig
 from occd.errors import SandboxUnavailable
 from occd.images import FOLDER, describe
 from occd.images.docker import behind, give
-from occd.languages import Installed
+from occd.languages.installed import Installed
 from occd.model import File
 from occd.sandbox import Sandbox, open_sandbox
 

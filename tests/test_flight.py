@@ -15,7 +15,7 @@ from occd.execution.arbiter import ASIDE_BYTES, Arbiter, Turn
 from occd.execution.built import Built, Claim
 from occd.execution.entry import ERROR_S, Entry
 from occd.execution.program import Program
-from occd.languages import Installed
+from occd.languages.installed import Installed
 from occd.languages.loading import load_languages
 from occd.model import COMPILE, File
 from occd.sandbox import Packed, Sandbox

@@ -12,7 +12,7 @@ import pytest
 
 from occd.data import data_folder
 from occd.languages import Given, Language
-from occd.languages.installing import private_steps
+from occd.languages.installing import private_steps, sizes
 from occd.languages.loading import Faulty, read_language, read_languages, schema
 from occd.languages.search import search
 from occd.model import Outcome, Written
@@ -50,6 +50,11 @@ def test_the_schema_knows_what_occd_reads(path: Path) -> None:
 def test_the_schema_beside_the_files_is_the_one_that_occd_reads_by() -> None:
     """Editors find it there: `occd languages schema` writes it."""
     assert json.loads((OURS / "language.schema.json").read_text()) == schema()
+
+
+def test_the_size_of_each_of_ours_is_known() -> None:
+    """`make sizes` writes them."""
+    assert sizes().keys() == read_languages().languages.keys()
 
 
 # Words

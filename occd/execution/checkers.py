@@ -19,7 +19,8 @@ from occd.execution.compiling import Compiler
 from occd.execution.program import Program
 from occd.execution.steps import Steps
 from occd.judging import Judging, ProgramChecker, Test, TestVerdict
-from occd.languages import find, pick
+from occd.languages.finding import find
+from occd.languages.installed import pick
 from occd.model import File, Limits, Step
 from occd.sandbox import Cell, Collect, Collected, Given, Packed, Sandbox, Tree
 

@@ -19,7 +19,8 @@ from occd import __version__, metrics
 from occd.config import Config
 from occd.errors import SandboxFailed
 from occd.execution.parts import Parts
-from occd.languages import Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Installed
 from occd.model import Limits, Outcome
 from occd.sandbox import Run, Sandbox, Sink
 from occd.sandbox.find import named

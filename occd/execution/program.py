@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from occd.languages import Given, Installed, InstalledFormatter, Language
+from occd.languages import Given, Language
+from occd.languages.installed import Installed, InstalledFormatter
 from occd.model import File, Limits
 
 

@@ -1,9 +1,8 @@
 """Languages are data: one `sandbox/languages/*.toml` each. A new one touches no Python."""
 
-import re
 import shlex
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -15,7 +14,6 @@ from pydantic.dataclasses import dataclass as read_from_file
 from occd.languages.fields import (
     COMPILE_LIMITS,
     CONFIG,
-    SUPPORT,
     Argv,
     CompileLimits,
     Expression,
@@ -286,80 +284,3 @@ def _program_name(files: Sequence[File]) -> str:
 
 def _failed(outcome: Outcome) -> bool:
     return outcome.limit is None and not outcome.succeeded
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """One version of a language that answered inside the jail, in the root of this name (`Sandbox.roots`)."""
-
-    version: str
-    binary: str
-    root: str = ""
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        return tuple(int(number) for number in re.findall(r"\d+", self.version))
-
-
-Available = Mapping[str, tuple[Installed, ...]]
-"""Language id to its versions, newest first; a language without one is absent."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstalledFormatter:
-    """A formatter that answered inside the jail, in the root of this name (`Sandbox.roots`)."""
-
-    formatter: Formatter
-    binary: str
-    root: str = ""
-
-
-Formatters = Mapping[str, InstalledFormatter]
-"""By language id; a language without one is absent."""
-
-
-def formats(language: str) -> str:
-    """The word by which a node announces that it has a formatter of this language."""
-    return f"format.{language}"
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A language that some node can run now."""
-
-    language: Language
-    versions: Sequence[Installed]
-    """Newest first."""
-    formats: bool
-    """Whether every node has a formatter."""
-    traces: bool
-    """Whether every node can trace each of the versions."""
-
-
-def pick(versions: Sequence[Installed], wanted: str | None) -> Installed | None:
-    """The newest version that `wanted` (`3`, `3.11`) is a prefix of, by whole numbers."""
-    for installed in versions:
-        if wanted is None or f"{installed.version}.".startswith(f"{wanted}."):
-            return installed
-    return None
-
-
-def find(languages: Mapping[str, Language], name: str) -> Language | None:
-    """The language that has this id, name or alias, in upper or lower case."""
-    if name in languages:
-        return languages[name]
-    return next((each for each in languages.values() if name.lower() in names_of(each)), None)
-
-
-def names_of(language: Language) -> set[str]:
-    return {name.lower() for name in (language.id, language.name, *language.aliases)}
-
-
-def by_support(languages: Iterable[Language]) -> list[Language]:
-    """Those first that people ask for most."""
-    return sorted(languages, key=lambda each: SUPPORT.index(each.support))
-
-
-def for_file(languages: Iterable[Language], path: Path) -> Language | None:
-    """The language that a file's suffix belongs to: of several the one that people ask for most."""
-    return next((each for each in by_support(languages) if path.suffix in each.sources), None)

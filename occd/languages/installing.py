@@ -1,6 +1,7 @@
 """Installs languages on this machine: Debian's packages by apt, and those of PyPI and npm into a folder of
 their own for each version, which programs see."""
 
+import json
 import os
 import shlex
 import shutil
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from occd.data import data_folder
 from occd.errors import OccdError
 from occd.languages import Language
 from occd.languages.fields import SUPPORT
@@ -24,6 +26,25 @@ _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0"
 _PIP = "python -m pip -q --disable-pip-version-check install --no-cache-dir --only-binary :all:"
 _NPM = "npm --no-update-notifier install --silent --ignore-scripts --no-audit --no-fund"
 _WHY_BYTES = 2000
+
+
+SIZES = data_folder("sandbox") / "languages/sizes.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """MB that one language takes where nothing of it is installed: to download, and on the disk."""
+
+    download: int
+    disk: int
+
+    def __str__(self) -> str:
+        return f"{self.download} MB to download, {self.disk} MB on the disk"
+
+
+def sizes() -> Mapping[str, Size]:
+    """By the ids of languages. A language of your own has none."""
+    return {id: Size(**each) for id, each in json.loads(SIZES.read_text()).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from occd.data import data_folder
-from occd.languages import Language, names_of
+from occd.languages import Language
 from occd.languages.faults import in_a_line
 from occd.languages.fields import SUPPORT
+from occd.languages.finding import names_of
 from occd.languages.words import put_in, resolve, words_of
 
 _WORDS = frozenset(

@@ -43,7 +43,8 @@ from occd.execution.built import Built
 from occd.execution.lingering import Lingering
 from occd.execution.precompiled import Precompiled
 from occd.execution.program import Program
-from occd.languages import find, formats, pick
+from occd.languages.finding import find
+from occd.languages.installed import formats, pick
 from occd.model import (
     Result,
     Submission,

@@ -27,7 +27,9 @@ from occd.errors import (
 )
 from occd.events import LogEntry
 from occd.execution.storing import most_stored
-from occd.languages import Language, Offer, find
+from occd.languages import Language
+from occd.languages.finding import find
+from occd.languages.installed import Offer
 from occd.model import Accepted, Record, Submission, Summary
 from occd.principal import Principal, as_version_1
 from occd.quotas import Allowance, Payer, Quota

@@ -19,7 +19,8 @@ from occd import rules, trace
 from occd.config import Config
 from occd.errors import ConfigError
 from occd.inputs import File, Limits, Terminal
-from occd.languages import Available, Formatters, Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Available, Formatters, Installed
 from occd.levels import Holds
 from occd.model import LeftOut, Outcome
 

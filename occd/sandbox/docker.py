@@ -22,7 +22,8 @@ from occd.config import Config
 from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailable, refuse_faults
 from occd.images import how_to_build
 from occd.images.docker import LABEL, VERSION, again
-from occd.languages import Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Installed
 from occd.languages.loading import load_languages
 from occd.levels import Holds, refuse_less
 from occd.model import File, LeftOut, Limits

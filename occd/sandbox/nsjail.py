@@ -25,7 +25,8 @@ import trio
 from occd import rules
 from occd.config import Config
 from occd.errors import SandboxFailed
-from occd.languages import Installed, Language
+from occd.languages import Language
+from occd.languages.installed import Installed
 from occd.languages.loading import load_languages
 from occd.levels import Holds, holding, refuse_less
 from occd.model import File, Limits

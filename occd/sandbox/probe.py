@@ -13,16 +13,10 @@ import trio
 
 from occd import trace
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
-from occd.languages import (
-    Available,
-    Formatters,
-    Given,
-    Installed,
-    InstalledFormatter,
-    Language,
-    by_support,
-)
+from occd.languages import Given, Language
 from occd.languages.fields import Formatter
+from occd.languages.finding import by_support
+from occd.languages.installed import Available, Formatters, Installed, InstalledFormatter
 from occd.languages.search import search
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Feed, Run, Sandbox, Sink, Tell, unheard

@@ -17,7 +17,8 @@ import structlog
 import trio
 
 from occd import metrics
-from occd.languages import Given, Installed, Language
+from occd.languages import Given, Language
+from occd.languages.installed import Installed
 from occd.sandbox import Run
 from occd.sandbox.init import Found
 from occd.sandbox.program import environment

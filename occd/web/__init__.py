@@ -6,7 +6,7 @@ from typing import Protocol
 
 from occd.events import LogEntry
 from occd.key import Issued, Key, Revoked
-from occd.languages import Offer
+from occd.languages.installed import Offer
 from occd.model import Accepted, DeadLetter, Record, Status, Submission, Summary, Terminal
 from occd.principal import Principal
 from occd.quotas import Quota

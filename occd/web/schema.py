@@ -12,7 +12,7 @@ from occd.config import CeilingConfig, Config
 from occd.events import Event, LogEntry, Output, Tested
 from occd.judging import TestVerdict
 from occd.key import Key, Revoked
-from occd.languages import Offer
+from occd.languages.installed import Offer
 from occd.log import printable
 from occd.model import (
     COMPILE,

@@ -33,13 +33,9 @@ from occd.errors import (
     UnknownSubmission,
 )
 from occd.events import Event, Output, Queued
-from occd.languages import (
-    Available,
-    Installed,
-    InstalledFormatter,
-    Language,
-)
+from occd.languages import Language
 from occd.languages.fields import Formatter
+from occd.languages.installed import Available, Installed, InstalledFormatter
 from occd.languages.packages import Packages
 from occd.log import set_up_logging
 from occd.model import (
