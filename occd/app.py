@@ -180,8 +180,11 @@ def _broken_promise(config: Config, sandbox: Sandbox) -> str | None:
     absent = [sandbox.languages[id] for id in config.languages if id not in sandbox.available]
     if not absent:
         return None
-    remedies = "; ".join(f"{language.name}: {language.install}" for language in absent)
-    return f"languages that are promised are not installed on this node. {remedies}"
+    ids = " ".join(language.id for language in absent)
+    return (
+        f"languages that are promised are not installed on this node: {ids}. As root: "
+        f"occd languages install {ids}"
+    )
 
 
 async def _serve(config: Config, opened: Opened, connections_max: int, stop: trio.Event) -> None:

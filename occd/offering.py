@@ -145,7 +145,7 @@ def _unseen(language: Language) -> list[str]:
     here = [path for pattern in language.candidates for path in sorted(glob.glob(pattern))]
     if not here:
         told = f"no file is like {' or '.join(language.candidates)}"
-        return [told, f"To have it: {language.install}"]
+        return [told, f"To have it, as root: occd languages install {language.id}"]
     return [
         f"{path} leads to {os.path.realpath(path)}, and did not tell its version to programs. They see the "
         f"folders of sandbox/policy/rootfs.toml; its version is asked by {list(language.version)}"

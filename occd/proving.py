@@ -116,7 +116,10 @@ class Trial:
     def _plain(self, said: str) -> str:
         """Without what the tools always write."""
         banner = self.language.banner
-        return regex.sub(banner, "", said, flags=regex.MULTILINE, timeout=1) if banner else said
+        try:
+            return regex.sub(banner, "", said, flags=regex.MULTILINE, timeout=1) if banner else said
+        except TimeoutError:
+            raise Broken("`banner` takes more than a second") from None
 
 
 async def hello(trial: Trial) -> list[Stage]:

@@ -124,7 +124,8 @@ async def _run_here(
     async with open_sandbox(config, only=language.id) as sandbox:
         if language.id not in sandbox.available:
             raise OccdError(
-                f"{language.name} is not installed here; to have it: {language.install}"
+                f"{language.name} is not installed here; to have it, as root: "
+                f"occd languages install {language.id}"
             )
         await Precompiled(config, sandbox).show()
         submission = await _gate(config, sandbox).admit(request, NOBODY)

@@ -22,7 +22,14 @@ _TOLD = re.compile(r"(?:get|/) ?([\d.,]+) ([kMG]?B) of archives\.|operation, ([\
 def of_debian(packages: tuple[str, ...]) -> tuple[int, int]:
     """Bytes to download, and on the disk, of these packages and all that they need."""
     argv = ["apt-get", "-o", "Dir::State::status=/dev/null", "-o", "Debug::NoLocking=1"]
-    argv += ["install", "--no-install-recommends", "--assume-no", *BASE, *packages]
+    argv += [
+        "install",
+        "--no-install-recommends",
+        "--download-only",
+        "--assume-no",
+        *BASE,
+        *packages,
+    ]
     said = subprocess.run(argv, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, capture_output=True)
     found = _TOLD.findall(said.stdout.decode())
     if len(found) != 2:

@@ -57,8 +57,9 @@ class FakeSandbox:
     async def trial(self) -> None:
         """It is always fit."""
 
-    async def look_further(self) -> None:
+    async def look_further(self) -> bool:
         """There is nothing else."""
+        return True
 
     def identity(self, installed: Installed) -> str:
         return "fake"

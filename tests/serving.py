@@ -167,6 +167,10 @@ def wait_open(server: Server) -> None:
         assert time.monotonic() < deadline, "it does not come up"
         time.sleep(0.02)
     server.port = int(said[1])
+    _learn(server)
+
+
+def _learn(server: Server) -> None:
     with suppress(OSError):  # it may have another user, or no jails
         _VERSIONS.update(json.loads(_versions(server.data_dir).read_text()))
 
@@ -197,6 +201,7 @@ def serving(
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait()
+        _learn(server)  # it has asked more compilers meanwhile
         print(server.log.read_text()[-5000:])
 
 

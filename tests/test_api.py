@@ -352,6 +352,27 @@ def test_the_languages_are_sent_again_only_when_they_have_changed(server: Server
     assert (other.status, other.json()) == (200, first.json())
 
 
+def test_the_languages_in_brief_lack_only_what_a_page_can_wait_for(server: Server) -> None:
+    whole = server.get(f"{API}/languages")
+    brief = server.get(f"{API}/languages?brief=true")
+    told = {"about", "home"}
+    written = {"hello", "example", "example_stdin", "problems"}
+    assert brief.json()["languages"] == [
+        {
+            name: value
+            for name, value in each.items()
+            if name not in (told if each["support"] == "core" else told | written)
+        }
+        for each in whole.json()["languages"]
+    ]
+    etag = brief.headers["ETag"]
+    assert etag != whole.headers["ETag"]
+    again = server.get(f"{API}/languages?brief=true", **{"If-None-Match": etag})
+    assert (again.status, again.body) == (304, b"")
+    assert server.get(f"{API}/languages?brief=false").json() == whole.json()
+    assert_problem(server.get(f"{API}/languages?brief=1"), 422, "invalid")
+
+
 def test_languages_tell_what_can_run_and_every_hello_is_a_program(server: Server) -> None:
     languages = server.get(f"{API}/languages").json()["languages"]
     python = next(each for each in languages if each["id"] == "python")

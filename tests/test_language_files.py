@@ -1,8 +1,10 @@
 """The files of the languages: what a file can say, and what is told of one that is not right."""
 
 import json
+import os
 import re
 import runpy
+import subprocess
 import time
 import tomllib
 from pathlib import Path
@@ -11,7 +13,8 @@ import jsonschema
 import pytest
 
 from occd.data import data_folder
-from occd.languages import Given, Language
+from occd.errors import OccdError
+from occd.languages import Given, Language, installing
 from occd.languages.installing import private_steps, sizes
 from occd.languages.loading import Faulty, read_language, read_languages, schema
 from occd.languages.search import search
@@ -20,6 +23,7 @@ from occd.model import Outcome, Written
 ROOT = Path(__file__).parent.parent
 OURS = data_folder("sandbox") / "languages"
 BASH = (OURS / "bash.toml").read_text().partition("[[problems]]")[0]
+DOUBLING = ", ".join(f'w{n} = "{{w{n - 1}}}{{w{n - 1}}}"' for n in range(1, 41)) + ', w0 = "x"'
 GIVEN = Given("/usr/lib/x-1.2/bin/x", "1.2", "a/b.sh", memory=7)
 
 
@@ -115,6 +119,30 @@ def test_a_script_finishes_each_folder_before_it_counts_as_installed(tmp_path: P
     ]
 
 
+def test_what_root_runs_takes_no_module_from_the_folder_where_root_is(tmp_path: Path) -> None:
+    (tmp_path / "venv.py").write_text("print('mine')")
+    (step,) = private_steps(read(tmp_path, 'install = {pip = ["x==1"]}'), versions=False)
+    made = next(line for line in step.script.splitlines() if " -m venv " in line)
+    before = step.script.partition(made)[0].replace("/usr/local/lib/occd", f"{tmp_path}/occd")
+    script = f"umask 077\n{before}umask\n/usr/bin/python3 -m venv --help"
+    said = subprocess.check_output(["/bin/sh", "-ec", script], cwd=tmp_path, text=True)
+    assert said.startswith("0022\nusage: ")
+
+
+def test_two_installations_exclude_each_other_and_others_can_read_what_they_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "FOLDER", str(tmp_path / "occd"))
+    before = os.umask(0o077)
+    try:
+        installing.install([], lambda _: None, versions=False)
+        assert (tmp_path / "occd").stat().st_mode & 0o777 == 0o755
+        with installing._locked(), pytest.raises(OccdError, match="already: wait"):
+            installing.install([], lambda _: None, versions=False)
+    finally:
+        os.umask(before)
+
+
 # Faults
 
 
@@ -131,6 +159,14 @@ def test_a_script_finishes_each_folder_before_it_counts_as_installed(tmp_path: P
         (['words = {file = "x"}'], "words: 'file' cannot be an own word"),
         (['out_of_memory = "("'], "out_of_memory: this is no regular expression: "),
         (["version_pattern = 'x'"], "version_pattern: it has no group"),
+        ([r"version_pattern = '\p{L}'"], "version_pattern: it has no group"),
+        (['limits = {cpu_time = "abc"}'], "limits: cpu_time must be a number above 0"),
+        (["limits = {memory = -1}"], "limits: memory must be a number above 0"),
+        ([f"limits = {{memory = {'9' * 5000}}}"], "it cannot be read: "),
+        ([f"words = {{{DOUBLING}}}"], "words: {w13} has more than 4096 characters"),
+        (['candidates = ["/usr/bin/x\\u0000y"]'], "candidates.0: must look like "),
+        (['versions = {"../x" = {apt = ["x"]}}'], "versions.../x: must look like "),
+        (['"a\\u001b[2J" = 1'], "'a\\x1b[2J: unknown key'"),
         (['strip = ["lf"]'], "strip.0: must be 'bom' or 'cr'"),
         (['hints = {"(" = "x"}'], "hints.(: this is no regular expression"),
         (['compile_args = ["-g"]'], "compile_args: the language is not compiled"),

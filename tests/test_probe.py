@@ -1,5 +1,6 @@
 """The start finds out which languages can run (`occd/sandbox/probe.py`)."""
 
+import json
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 import occd.sandbox.nsjail
 import occd.sandbox.probe
@@ -89,9 +89,6 @@ async def test_a_compiler_that_hangs_or_floods_costs_itself_alone(
 async def test_a_second_start_asks_nothing_that_was_answered(
     known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also not what has answered that it is no such thing."""
-    keys = {"candidates": '["/usr/bin/false"]'}
-    (known / "never.toml").write_text(described("never", **keys))
     async with open_sandbox(Config(), tmp_path / "cache") as sandbox:
         assert set(sandbox.available) == {"bash"}
     monkeypatch.setattr(occd.sandbox.probe, "_ended", None)
@@ -100,19 +97,44 @@ async def test_a_second_start_asks_nothing_that_was_answered(
         await sandbox.look_further()
 
 
+async def test_a_program_that_did_not_answer_is_asked_at_the_next_start(
+    known: Path, tmp_path: Path
+) -> None:
+    """A library or an interpreter may have come, without a change of the program."""
+    keys = {"candidates": '["/usr/bin/cat"]', "version": '["{bin}", "/tmp/absent"]'}
+    (known / "later.toml").write_text(described("later", **keys))
+    cache = tmp_path / "cache"
+    async with open_sandbox(Config(), cache) as sandbox:
+        assert set(sandbox.available) == {"bash"}
+    answers = json.loads(cache.read_text())
+    assert answers
+    assert all(answers.values())
+
+
+async def test_an_answer_that_is_no_version_costs_its_program_alone(
+    known: Path, tmp_path: Path
+) -> None:
+    keys = {"candidates": '["/usr/bin/printf"]', "version": '["{bin}", "1.%05000d", "7"]'}
+    (known / "long.toml").write_text(described("long", **keys))
+    (known / "other.toml").write_text(described("other"))
+    async with open_sandbox(Config(), tmp_path / "cache", soon=True) as sandbox:
+        assert await sandbox.look_further()
+        assert set(sandbox.available) == {"bash", "other"}
+
+
 async def test_what_could_not_be_asked_beside_programs_is_asked_again(
     known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And costs no other language its turn."""
     (known / "other.toml").write_text(described("other"))
-    monkeypatch.setattr(occd.sandbox.probe, "_AGAIN_S", 0.1)
+    (known / "third.toml").write_text(described("third"))
     async with open_sandbox(Config(), tmp_path / "cache", soon=True) as sandbox:
         with monkeypatch.context() as patch:
             fail_for("other", patch)
-            with trio.move_on_after(0.5):
-                await sandbox.look_further()
-            assert set(sandbox.available) == {"bash"}
-        await sandbox.look_further()
-        assert set(sandbox.available) == {"bash", "other"}
+            assert not await sandbox.look_further()
+            assert set(sandbox.available) == {"bash", "third"}
+        assert await sandbox.look_further()
+        assert set(sandbox.available) == {"bash", "other", "third"}
 
 
 async def test_a_sandbox_that_fails_at_the_start_is_one_finding_of_the_doctor(

@@ -453,7 +453,7 @@ def test_an_execute_node_that_lacks_a_promised_language_takes_nothing(
     ):
         answer = execute.get("/readyz")
         assert answer.status == 503
-        assert "lua5.4" in answer.json()["detail"]
+        assert "occd languages install lua" in answer.json()["detail"]
         assert execute.get("/healthz").status == 200
         id = submit.submit(HELLO)
         time.sleep(1)  # for what must not happen

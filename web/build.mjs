@@ -131,11 +131,11 @@ const early = {
 }
 
 /** app.js, mode-python.js …; shared chunks are called after the biggest package in them. */
-function stableName(path, inputs) {
+function stableName(path, { inputs, entryPoint }) {
   const name = basename(path)
   const [stem, hash] = name.split('~')
   if (hash === undefined) return name
-  if (stem !== 'chunk') return `${stem}.js`
+  if (stem !== 'chunk') return entryPoint?.includes('/legacy-modes/') ? `mode-${stem}.js` : `${stem}.js`
   const [biggest] = Object.entries(inputs).sort(([, a], [, b]) => b.bytesInOutput - a.bytesInOutput)
   const source = biggest[0].replace(/^.*node_modules\//, '')
   const named = source.match(/^@([^/]+)\/([^/]+)/)
@@ -200,8 +200,8 @@ async function gathered({ outputFiles, metafile }) {
 
 function renamed({ outputFiles, metafile }) {
   const names = new Map()
-  for (const [path, { inputs }] of Object.entries(metafile.outputs)) {
-    const name = stableName(path, inputs)
+  for (const [path, output] of Object.entries(metafile.outputs)) {
+    const name = stableName(path, output)
     if ([...names.values()].includes(name)) throw new Error(`two outputs would be called ${name}`)
     names.set(basename(path), name)
   }

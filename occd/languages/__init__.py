@@ -18,9 +18,11 @@ from occd.languages.fields import (
     CompileLimits,
     Expression,
     Formatter,
+    Glob,
     Id,
     Imported,
     Line,
+    PartName,
     Precompiled,
     Problems,
     Proof,
@@ -71,7 +73,7 @@ class Language:
     sources: tuple[Suffix, ...]
     editor_mode: Text
     install: Packages
-    candidates: Annotated[tuple[Text, ...], Field(min_length=1)]
+    candidates: Annotated[tuple[Glob, ...], Field(min_length=1)]
     """Glob patterns of its binary, as the jail sees them. Every match that answers is a version."""
     run: Argv
     hello: Text
@@ -84,7 +86,7 @@ class Language:
     """The language that this is an implementation of: the id of the one that is taken by default."""
     implementation: Line | None = None
     """The name of the implementation within its family."""
-    versions: Mapping[Text, Packages] = Field(default_factory=dict)
+    versions: Mapping[PartName, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
     version: tuple[str, ...] = ()
     version_pattern: Expression = r"(\d+(?:\.\d+)+)"

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+_MOST = 5
+_LONGEST = 300
 _WORDS = {
     "unexpected_keyword_argument": "unknown key",
     "missing": "is missing",
@@ -26,12 +28,15 @@ _WORDS = {
 
 
 def in_a_line(error: ValidationError) -> str:
-    """Each fault with its key."""
-    return "; ".join(map(_told, error.errors()))
+    """The first faults, each with its key."""
+    faults = error.errors(include_input=False)
+    more = f"; and {len(faults) - _MOST} more" if len(faults) > _MOST else ""
+    return "; ".join(map(_told, faults[:_MOST])) + more
 
 
 def _told(fault: Mapping[str, Any]) -> str:
     words = _WORDS.get(fault["type"])
     said = words.format_map(fault.get("ctx", {})) if words else fault["msg"]
     key = ".".join(str(each) for each in fault["loc"] if each != "[key]")
-    return f"{key}: {said}" if key else said
+    told = (f"{key}: {said}" if key else said)[:_LONGEST]
+    return told if told.isprintable() else ascii(told)

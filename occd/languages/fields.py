@@ -21,6 +21,7 @@ Text = Annotated[str, Field(min_length=1)]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\n]{1,300}$")]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^\.[A-Za-z0-9+_.-]+$")]
+Glob = Annotated[str, StringConstraints(pattern=r"^/[^\x00\n]+$")]
 PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")]
 Imported = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*$")]
 
@@ -56,12 +57,22 @@ Steps = Annotated[
 """Commands that run one after the other. One alone may stand without a list around it."""
 
 
+_INFINITE = float("inf")
+
+
 def _changed(usual: Limits) -> Any:
     def limits(given: object) -> object:
         if not isinstance(given, Mapping):
             return given
         if unknown := given.keys() - set(Limits.__slots__):
             raise ValueError(f"there is no limit {', '.join(sorted(unknown))}")
+        for name, value in given.items():
+            if (
+                not isinstance(value, int | float)
+                or isinstance(value, bool)
+                or not 0 < value < _INFINITE
+            ):
+                raise ValueError(f"{name} must be a number above 0")
         return replace(usual, **given)
 
     return BeforeValidator(limits)
@@ -101,7 +112,7 @@ class Formatter:
     stdout. `command` is an argv array with the words of `Language`; `{bin}` is one of `candidates`."""
 
     install: Packages
-    candidates: Annotated[tuple[Text, ...], Field(min_length=1)]
+    candidates: Annotated[tuple[Glob, ...], Field(min_length=1)]
     command: Argv
 
 

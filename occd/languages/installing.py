@@ -1,6 +1,7 @@
 """Installs languages on this machine: Debian's packages by apt, and those of PyPI and npm into a folder of
 their own for each version, which programs see."""
 
+import fcntl
 import json
 import os
 import shlex
@@ -8,7 +9,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from occd.data import data_folder
 from occd.errors import OccdError
@@ -22,7 +25,7 @@ SETS = ("core", "popular", "all")
 
 _MAIN = "main"
 """The folder of the version that `install` names."""
-_APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0"
+_APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold"
 _PIP = "python -m pip -q --disable-pip-version-check install --no-cache-dir --only-binary :all:"
 _NPM = "npm --no-update-notifier install --silent --ignore-scripts --no-audit --no-fund"
 _WHY_BYTES = 2000
@@ -76,7 +79,8 @@ def private_steps(language: Language, *, versions: bool) -> Iterator[Step]:
             continue
         told = f"{language.name}: {' '.join(names)}"
         wanted = shlex.join(names) + (f"\n{language.finish}" if language.finish else "")
-        lines = [f"rm -rf {folder}", f"mkdir -p {folder}"]
+        # Python looks for modules in the current folder first, and others read what is made here.
+        lines = ["cd /", "umask 022", f"rm -rf {folder}", f"mkdir -p {folder}"]
         if packages.pip:
             lines.append(f"/usr/bin/python3 -m venv {folder}")
             lines.append(f"{folder}/bin/{_PIP} {shlex.join(packages.pip)}")
@@ -106,27 +110,31 @@ def _folders(language: Language, *, versions: bool) -> Mapping[str, Packages]:
 
 
 def _apt(languages: Sequence[Language], *, versions: bool) -> Iterator[Step]:
-    packages = [
-        each for language in languages for each in _folders(language, versions=versions).values()
-    ]
-    names = dict.fromkeys(name for each in packages for name in each.apt)
-    if any(each.pip for each in packages):
-        names["python3-venv"] = None
-    if any(each.npm for each in packages) and not shutil.which("npm"):
-        names["npm"] = None
-    if not names:
-        return
-    wanted = list(names)
+    """A step for each language: a package that this Debian does not have costs one language."""
+    installs = []
+    for language in languages:
+        folders = _folders(language, versions=versions).values()
+        names = dict.fromkeys(name for each in folders for name in each.apt)
+        if any(each.pip for each in folders):
+            names["python3-venv"] = None
+        if any(each.npm for each in folders) and not shutil.which("npm"):
+            names["npm"] = None
+        if names:
+            script = f"{_APT} install --no-install-recommends {' '.join(names)}"
+            told = f"{language.name}: {' '.join(names)}"
+            installs.append(Step(told, script, partial(_lacks, tuple(names))))
+    if installs:
+        needed = partial(_any_needed, tuple(installs))
+        yield Step("Debian's list of packages", f"{_APT} update", needed)
+        yield from installs
 
-    def needed() -> bool:
-        return bool(_missing(wanted))
 
-    yield Step("Debian's list of packages", f"{_APT} update", needed)
-    yield Step(
-        f"{len(wanted)} packages of Debian, and what they need",
-        f"{_APT} install --no-install-recommends {' '.join(wanted)}",
-        needed,
-    )
+def _any_needed(steps: Sequence[Step]) -> bool:
+    return any(each.needed() for each in steps)
+
+
+def _lacks(names: Sequence[str]) -> bool:
+    return bool(_missing(names))
 
 
 def _missing(names: Sequence[str]) -> list[str]:
@@ -146,13 +154,39 @@ def install(languages: Sequence[Language], tell: Callable[[str], None], *, versi
     """
     if os.geteuid() != 0:
         raise OccdError("languages are installed by root; --print shows the commands")
-    open_steps = [each for each in steps(languages, versions=versions) if each.needed()]
+    os.umask(0o022)  # programs are other users
+    with _locked() as lock:
+        _install(steps(languages, versions=versions), tell, lock)
+
+
+@contextmanager
+def _locked() -> Iterator[int]:
+    os.makedirs(FOLDER, exist_ok=True)
+    lock = os.open(f"{FOLDER}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            told = "languages are being installed already: wait until that has ended"
+            raise OccdError(told) from error
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _install(all_steps: Sequence[Step], tell: Callable[[str], None], lock: int) -> None:
+    """The commands hold the lock, too: after SIGKILL of this process they go on."""
+    open_steps = [each for each in all_steps if each.needed()]
     failed = []
     for number, step in enumerate(open_steps, 1):
         tell(f"{number} of {len(open_steps)}: {step.told} …")
         began = time.monotonic()
         done = subprocess.run(
-            ["/bin/sh", "-ec", step.script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ["/bin/sh", "-ec", step.script],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
         )
         took = time.monotonic() - began
         if done.returncode == 0:

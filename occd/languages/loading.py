@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import regex
 from pydantic import TypeAdapter, ValidationError
 
 from occd.data import data_folder
@@ -28,7 +29,7 @@ _LANGUAGE = TypeAdapter(Language)
 
 
 class Faulty(Exception):
-    """What is wrong with a language's file, in a line that names the key."""
+    """A language's file is wrong. The message is a line that names the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def read_language(path: Path) -> Language:
         raise Faulty(in_a_line(error)) from error
     except RecursionError as error:
         raise Faulty("it is nested too deeply") from error
+    except (ArithmeticError, MemoryError, TypeError, ValueError) as error:
+        raise Faulty(f"it cannot be read: {error}"[:300]) from error
 
 
 def schema() -> dict[str, Any]:
@@ -144,7 +147,7 @@ def _check(language: Language) -> None:
         raise Faulty("compile_args: the language is not compiled")
     if language.version and language.version_text:
         raise Faulty("version_text: the program tells its version")
-    if re.compile(language.version_pattern).groups < 1:
+    if regex.compile(language.version_pattern).groups < 1:
         raise Faulty("version_pattern: it has no group")
     if language.sets and not (language.warm == "fork" and "{name}" in (language.imports or "")):
         raise Faulty('sets: need warm = "fork", and {name} in imports')

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 
+_LONGEST = 4096
 _WORD = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}", re.ASCII)
 
 
@@ -22,7 +23,7 @@ def words_of(text: str) -> set[str]:
 def resolve(own: Mapping[str, str]) -> dict[str, str]:
     """A language's own words, without own words in their values.
 
-    Raises ValueError for words that need each other.
+    Raises ValueError for words that need each other, and for a long value.
     """
     resolved: dict[str, str] = {}
 
@@ -33,6 +34,8 @@ def resolve(own: Mapping[str, str]) -> dict[str, str]:
         for needed in words_of(own[word]) & own.keys() - resolved.keys():
             resolve_one(needed, (*within, word))
         resolved[word] = put_in(own[word], resolved)
+        if len(resolved[word]) > _LONGEST:
+            raise ValueError(f"words: {{{word}}} has more than {_LONGEST} characters")
 
     for word in own:
         resolve_one(word, ())

@@ -65,6 +65,7 @@ log = structlog.get_logger()
 _RETRY_S = 0.5
 _HAND_BACK_S = 2.0
 _LOOK_S = 5.0
+_LOOK_AGAIN_S = 30.0
 """The time between two looks whether an interactive program has to give way."""
 
 _INTERNAL = "The server could not run this program. That is our fault, not yours."
@@ -142,8 +143,12 @@ class Execute:
             background.cancel_scope.cancel()
 
     async def _get_ready(self) -> None:
-        await self._sandbox.look_further()
-        await self._precompiled.run()
+        found_all = await self._sandbox.look_further()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._precompiled.run)
+            while not found_all:
+                await trio.sleep(_LOOK_AGAIN_S)
+                found_all = await self._sandbox.look_further()
 
     def _describe(self) -> Node | None:
         if self.fitness.problem:  # other nodes take the submissions, or submit answers `no-nodes`

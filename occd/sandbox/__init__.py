@@ -317,9 +317,9 @@ class Sandbox(Protocol):
     def shows(self) -> Shows | None:
         """Through which programs see more folders of this machine, where that is possible."""
 
-    async def look_further(self) -> None:
-        """Find the languages that have not been found, beside the programs that run. Returns when no program
-        is left that can be asked."""
+    async def look_further(self) -> bool:
+        """Find the languages that have not been found, beside the programs that run. Whether that was all:
+        False where programs are left that could not be asked now."""
 
     async def trial(self) -> None:
         """Run one real job, which proves what `isolation` claims: all that a jail needs, this needs.

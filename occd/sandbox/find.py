@@ -50,7 +50,9 @@ async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[st
         ) from error
     if not outcome.succeeded:
         raise SandboxUnavailable(
-            f"looking for languages in {named(root)} ended with {outcome}", remedy(root)
+            f"looking for languages in {named(root)} ended with "
+            f"{outcome.limit or outcome.signal or f'exit code {outcome.exit_code}'}",
+            remedy(root),
         )
     return told.decode(errors="surrogateescape").split("\0")[:-1]
 

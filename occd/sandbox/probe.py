@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 import trio
+from pydantic import TypeAdapter
 
 from occd import trace
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
@@ -27,10 +28,12 @@ from occd.trouble import Trouble
 from occd.wholefile import written
 
 _AT_ONCE = 4
-_AGAIN_S = 30.0
 _SOON_S = 10.0
 _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
 _FORMATS = "formats"
+_VERSION_MAX = 40
+"""Characters. A longer one is no version."""
+_ANSWERS = TypeAdapter(dict[str, str])
 
 log = structlog.get_logger()
 _WHY: Mapping[trace.End, str] = {
@@ -71,16 +74,14 @@ class Probe:
         ]
         self._known = _load(cache)
         """Answers by fingerprints of a binary and its question, so that only what has changed is asked again.
-        An answer that is empty was no answer."""
+        An empty one is not kept for the next start: what a program needs may come without a change of the
+        program."""
         self._questions: list[_Question] = []
         self._open: list[_Question] = []
+        self._untried: set[_Question] = set()
+        self._trouble = Trouble("a program cannot be asked for its version")
         self.available: Available = {}
         self.formatters: Formatters = {}
-
-    @property
-    def left(self) -> int:
-        """How many programs have not been asked."""
-        return len(self._open)
 
     async def start(self, promised: Collection[str], tell: Tell, *, soon: bool) -> None:
         """Look for the programs. With `soon` only the languages `promised` are found for certain, and those
@@ -104,6 +105,7 @@ class Probe:
         found = await find(self._sandbox, patterns)
         self._questions = [each for language in self._languages for each in _about(language, found)]
         self._open = [each for each in self._questions if each.fingerprint not in self._known]
+        self._untried = set(self._open)
         self._answer()
 
     async def ask(self, languages: Collection[str], tell: Tell = unheard) -> None:
@@ -133,9 +135,9 @@ class Probe:
                 for each in asked:
                     nursery.start_soon(ask_one, each)
         finally:
+            if asked:
+                self._save()
             self._answer()
-            if asked and self._cache:
-                _save(self._cache, self._known)
         if failed:
             raise failed[0]
 
@@ -143,40 +145,61 @@ class Probe:
         """As `ask`, for all that have not been asked."""
         await self.ask(self._sandbox.languages.keys(), tell)
 
-    async def run(self) -> None:
-        """Ask the rest beside the programs of users, one language after the other. What could not be asked is
-        asked again."""
+    async def run(self) -> bool:
+        """Ask the rest once, one after the other beside the programs of users. Whether all could be asked. A
+        program that brings about a fault of ours is not asked again."""
         if not self._open:
-            return
-        log.info("looking for more languages", programs=self.left)
-        trouble = Trouble("a program cannot be asked for its version")
-        while self._open:
-            for language in dict.fromkeys(each.language.id for each in self._open):
-                with trouble.survived():
-                    await self.ask([language])
-            if self._open:
-                await trio.sleep(_AGAIN_S)
+            return True
+        log.info("looking for more languages", programs=len(self._open))
+        try:
+            for question in tuple(self._open):
+                try:
+                    await self._ask(question)
+                except SandboxUnavailable as error:
+                    self._trouble.tell(error)
+                except Exception:
+                    log.exception("a program is not asked again", program=question.file.path)
+                    self._open.remove(question)
+                else:
+                    self._trouble.over()
+                self._answer()
+        finally:
+            self._save()
         log.info("languages were found", languages=len(self.available))
+        return not self._open
+
+    def _save(self) -> None:
+        if self._cache is None:
+            return
+        answers = {key: answer for key, answer in self._known.items() if answer}
+        with suppress(OccdError), written(self._cache, replace=True) as file:  # it only saves time
+            file.write(json.dumps(answers).encode())
 
     async def _ask(self, question: _Question) -> None:
         """Raises SandboxUnavailable."""
         file = question.file
+        self._untried.discard(question)
         try:
             answer = await question.ask(self._sandbox)
         except SandboxFailed as error:
             what = f"{file.path} in {named(file.root)} could not be tried"
             raise SandboxUnavailable(f"{what}: {error}", remedy_of(error, file.root)) from error
         self._open.remove(question)
-        if answer is not None:
+        if answer is None:
+            log.warning(
+                "a program met a limit while it was asked for its version", program=file.path
+            )
+        else:
             self._known[question.fingerprint] = answer
 
     def _answer(self) -> None:
-        """Tell what is known now."""
+        """Tell the languages of which each version was asked: programs without a version get the newest."""
+        partly = {each.language.id for each in self._untried}
         versions: dict[str, dict[Found, str]] = {}
         formatters: dict[str, InstalledFormatter] = {}
         for each in self._questions:
             answer = self._known.get(each.fingerprint)
-            if not answer:
+            if not answer or each.language.id in partly:
                 continue
             if each.formatter is None:
                 versions.setdefault(each.language.id, {})[each.file] = answer
@@ -201,8 +224,8 @@ class Probed:
     def formatters(self) -> Formatters:
         return self.probe.formatters
 
-    async def look_further(self) -> None:
-        await self.probe.run()
+    async def look_further(self) -> bool:
+        return await self.probe.run()
 
 
 def _about(language: Language, found: Mapping[str, Sequence[Found]]) -> Iterator[_Question]:
@@ -265,14 +288,19 @@ async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | N
     if language.version_text:
         return language.version_text
     if not language.version:
-        found = search(language.version_pattern, file.path)
-        return found[1] if found else ""
+        return _found(language, file.path)
     outcome = await _ended(sandbox, language, language.version_argv(file.path), file)
     if not outcome.succeeded:
         return None if outcome.limit else ""
     text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
+    return _found(language, text)
+
+
+def _found(language: Language, text: str) -> str:
+    """The version that a text tells. A program chooses the text."""
     found = search(language.version_pattern, text)
-    return found[1] if found else ""
+    version = (found[1] or "") if found else ""
+    return version if version.isprintable() and len(version) <= _VERSION_MAX else ""
 
 
 async def _formats(
@@ -309,11 +337,5 @@ async def _ended(
 def _load(cache: Path | None) -> dict[str, str]:
     with suppress(OSError, ValueError):  # absent or damaged: ask again
         if cache:
-            loaded: dict[str, str] = json.loads(cache.read_text())
-            return loaded
+            return _ANSWERS.validate_json(cache.read_bytes())
     return {}
-
-
-def _save(cache: Path, known: dict[str, str]) -> None:
-    with suppress(OccdError), written(cache, replace=True) as file:  # it only saves time
-        file.write(json.dumps(known).encode())

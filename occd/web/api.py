@@ -29,6 +29,7 @@ from occd.web.query import fields_of, flag_of, stream_of, wait_of
 from occd.web.quotas import headers_of
 from occd.web.schema import (
     RECORD_FIELDS,
+    brief,
     ceilings_json,
     chosen,
     is_long,
@@ -61,7 +62,7 @@ def api_routes(
         "api.look": Call("read", ("wait", "fields", "transcript")),
         "api.rerun": Call("run", ("wait",)),
         "api.cancel": Call("run", ("erase",)),
-        "api.languages": Call(),
+        "api.languages": Call(takes=("brief",)),
         "api.limits": Call(),
     }
     access.guard(api, calls)
@@ -132,6 +133,8 @@ def api_routes(
         offered = [
             language_json(each, ceilings, traces=traces) for each in await service.languages()
         ]
+        if flag_of(request.args, "brief"):
+            offered = [brief(each) for each in offered]
         body = dump({"languages": offered}).encode()
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {"ETag": etag, "Cache-Control": "private, no-cache"}

@@ -319,6 +319,16 @@ def language_json(offer: Offer, ceilings: Mapping[str, float], *, traces: bool) 
     }
 
 
+def brief(language: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `language_json` that a page needs before a program is seen."""
+    left_out = _TOLD if language["support"] == "core" else _TOLD | _WRITTEN
+    return {name: value for name, value in language.items() if name not in left_out}
+
+
+_TOLD = frozenset({"about", "home"})
+_WRITTEN = frozenset({"hello", "example", "example_stdin", "problems"})
+
+
 def ceilings_json(config: Config, class_name: str | None) -> dict[str, float]:
     """Those of a class, or of the server."""
     accounts = config.accounts

@@ -85,6 +85,21 @@ class Editor:
     def part(self, name: str) -> Locator:
         return self.page.get_by_test_id(name)
 
+    def choose(self, language: str) -> None:
+        """The language with this id, as a person does: the button, a search, and the line in the list."""
+        self.part("language").click()
+        self.languages.get_by_role("combobox").fill(language)
+        self.languages.locator(f"[role=option][data-id='{language}']").click()
+        self.expect_language(language)
+
+    @property
+    def languages(self) -> Locator:
+        """The list of languages, where it is open."""
+        return self.page.get_by_role("dialog", name="Language")
+
+    def expect_language(self, id: str) -> None:
+        expect(self.part("language")).to_have_attribute("value", id)
+
     def write(self, source: str) -> None:
         """As a person replaces it: `fill` selects behind the back of CodeMirror, which may render just then
         and put its own selection there again."""

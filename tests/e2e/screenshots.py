@@ -102,7 +102,7 @@ def _terminal(editor: Editor) -> None:
 
 
 def _problems(editor: Editor) -> None:
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run(_MEAN)
     editor.expect_verdict("bad")
     editor.show("problems")
@@ -110,7 +110,7 @@ def _problems(editor: Editor) -> None:
 
 
 def _options(editor: Editor) -> None:
-    editor.part("language").select_option("cpp")
+    editor.choose("cpp")
     editor.part("options").click()
 
 

@@ -77,7 +77,7 @@ def test_before_while_and_after_a_program_runs(watched: Watched) -> None:
 
 def test_what_compilers_say(watched: Watched) -> None:
     editor = watched.editor
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run(WARNS)
     editor.expect_verdict("good")
     watched.look("warnings")
@@ -109,7 +109,17 @@ def test_with_dialogs_and_notices(watched: Watched) -> None:
     expect(editor.part("name-dialog")).to_be_visible()
     watched.look("name of a file")
     editor.page.keyboard.press("Escape")
-    editor.part("language").select_option("cpp")
+    editor.choose("cpp")
+    editor.part("language").click()
+    expect(editor.languages.get_by_role("group").first).to_have_accessible_name("Recently used")
+    watched.look("languages")
+    editor.languages.get_by_role("combobox").fill("py")
+    expect(editor.languages.get_by_role("option").first).to_contain_text("Python")
+    watched.look("languages that were looked for")
+    editor.languages.get_by_role("combobox").fill("of no such name")
+    expect(editor.languages.get_by_role("option")).to_have_count(0)
+    watched.look("no language")
+    editor.page.keyboard.press("Escape")
     editor.part("options").click()
     expect(editor.part("options-dialog")).to_be_visible()
     watched.look("options")
@@ -134,7 +144,7 @@ def test_without_the_server(watched: Watched) -> None:
 
 def test_options_and_words_that_are_offered(watched: Watched) -> None:
     editor = watched.editor
-    editor.part("language").select_option("cpp")
+    editor.choose("cpp")
     editor.part("options").click()
     expect(editor.part("options-dialog")).to_contain_text("at most 60 s")
     watched.look("options")

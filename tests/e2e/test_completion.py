@@ -70,7 +70,7 @@ def test_enter_makes_a_line_unless_a_word_was_chosen(editor: Editor) -> None:
 
 
 def test_control_space_offers_at_once(editor: Editor) -> None:
-    editor.part("language").select_option("rust")
+    editor.choose("rust")
     editor.write("")
     wait_for_help(editor)
     editor.page.keyboard.press("Control+Space")
@@ -98,7 +98,7 @@ def test_control_space_offers_at_once(editor: Editor) -> None:
 def test_each_language_offers_its_keywords(
     editor: Editor, language: str, typed: str, word: str
 ) -> None:
-    editor.part("language").select_option(language)
+    editor.choose(language)
     editor.write("")
     wait_for_help(editor)
     editor.page.keyboard.type(typed)

@@ -46,7 +46,7 @@ def test_a_program_is_run_answered_and_stopped_in_a_container(editor: Editor) ->
     editor.expect_verdict("stopped")
     editor.expect_whole_output("before\n")
 
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run("int main(void) { return }")
     editor.expect_verdict("bad", "ompile")
     editor.run('#include <stdio.h>\nint main(void) { puts("fine"); }')

@@ -12,7 +12,7 @@ from e2e.editor import DESK, PATIENCE_MS, PHONE, Editor, new_context
 
 
 def test_the_example_runs_as_the_page_opens(editor: Editor) -> None:
-    expect(editor.part("language")).to_have_value("python")
+    editor.expect_language("python")
     expect(editor.part("banner")).to_be_hidden()
     editor.part("run").click()
     editor.expect_verdict("good")
@@ -68,7 +68,7 @@ def test_stop_ends_the_program_and_keeps_its_output(editor: Editor) -> None:
 
 
 def test_a_compile_error_is_shown_as_the_compilers(editor: Editor) -> None:
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run("int main(void) { return }")
     editor.expect_verdict("bad", "ompile")
     expect(editor.part("compile-output")).to_contain_text("main.c:1")
@@ -124,11 +124,11 @@ def test_what_a_program_prints_is_text_and_nothing_else(editor: Editor) -> None:
 
 def test_switching_languages_keeps_each_program(editor: Editor) -> None:
     editor.write("print('mine')")
-    editor.part("language").select_option("javascript")
+    editor.choose("javascript")
     expect(editor.page.locator(".cm-content")).not_to_contain_text("mine")
     editor.run("console.log(6 * 7)")
     editor.expect_output("42")
-    editor.part("language").select_option("python")
+    editor.choose("python")
     expect(editor.page.locator(".cm-content")).to_contain_text("print('mine')")
 
 
@@ -193,12 +193,12 @@ def test_nothing_lies_beyond_the_edge(
         )
         editor.expect_verdict("good")
         editor.page.screenshot(path=tmp_path / "run.png", full_page=True)
-        editor.part("language").select_option("c")
+        editor.choose("c")
         editor.run("int main(void) { return }")
         editor.expect_verdict("bad")
         editor.page.screenshot(path=tmp_path / "compile-error.png", full_page=True)
         editor.give("")
-        editor.part("language").select_option("python")
+        editor.choose("python")
         editor.run("print('x' * 500); print('hello', input('name? '))")
         editor.type("you", "Enter")
         editor.expect_verdict("good")

@@ -193,14 +193,14 @@ def test_what_is_taken_back_is_shown_and_kept_though_another_language_was_chosen
     add(editor, "a.py", "one = 1")
     act(editor, "file_remove")
     expect_names(editor, "main.py")
-    editor.part("language").select_option("c")
+    editor.choose("c")
     undo(editor)
-    expect(editor.part("language")).to_have_value("python")
+    editor.expect_language("python")
     expect_names(editor, "main.py", "a.py")
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.page.reload()
     editor.expect_ready()
-    editor.part("language").select_option("python")
+    editor.choose("python")
     expect_names(editor, "main.py", "a.py")
 
 
@@ -397,10 +397,10 @@ def test_a_dropped_source_takes_the_place_of_the_example_and_joins_a_program(
 def test_a_source_of_another_language_chooses_the_language(editor: Editor, tmp_path: Path) -> None:
     editor.write(MINE)
     drop(editor, path(tmp_path, "Hello.java", "class Hello {}"))
-    expect(editor.part("language")).to_have_value("java")
+    editor.expect_language("java")
     expect_names(editor, "Hello.java")
     undo(editor)
-    expect(editor.part("language")).to_have_value("python")
+    editor.expect_language("python")
     editor.expect_program(MINE)
 
 
@@ -613,9 +613,9 @@ def test_two_tabs_of_which_one_has_input_leave_each_other_alone(
     other.open()
     other.part("stdin").fill("")
     expect(other.part("saved")).to_have_attribute("data-state", "saved")
-    other.part("language").select_option("c")
+    other.choose("c")
     other.part("stdin").fill("")
-    editor.part("language").select_option("go")
+    editor.choose("go")
     editor.part("stdin").fill("some")
     other.page.evaluate("() => { heard = 0; addEventListener('storage', () => heard += 1) }")
     editor.write("package main")  # is saved with what there is to say of the input

@@ -19,7 +19,7 @@ def expect_text(editor: Editor, wanted: str) -> None:
 
 @BOTH
 def test_a_program_is_put_in_order_and_the_cursor_stays(editor: Editor) -> None:
-    editor.part("language").select_option("go")
+    editor.choose("go")
     editor.write(MESSY)
     editor.page.keyboard.press("Control+Home")
     for key in ("ArrowDown", "ArrowDown", "ArrowDown", "End", "ArrowLeft", "ArrowLeft"):
@@ -51,7 +51,7 @@ def test_a_program_is_put_in_order_and_the_cursor_stays(editor: Editor) -> None:
 def test_what_cannot_be_formatted_is_said_and_nothing_is_lost(
     editor: Editor, language: str, source: str, words: str
 ) -> None:
-    editor.part("language").select_option(language)
+    editor.choose(language)
     editor.write(source)
     editor.page.keyboard.press("Alt+Shift+f")
     expect(editor.part("done")).to_contain_text(f"Not formatted. {words}")
@@ -60,7 +60,7 @@ def test_what_cannot_be_formatted_is_said_and_nothing_is_lost(
 
 @BOTH
 def test_what_the_formatter_cannot_read_is_a_problem_at_its_place(editor: Editor) -> None:
-    editor.part("language").select_option("go")
+    editor.choose("go")
     editor.run("package main\n\nfunc main() {\n\tx := 1\n}\n")
     editor.expect_verdict("bad", "Does not compile: line 4")
     editor.show("code")
@@ -111,7 +111,7 @@ def test_a_program_in_order_stays_and_a_language_without_a_formatter_says_so(
     editor.write("x = 1\n")
     editor.part("format").click()
     expect(editor.part("note")).to_have_text("Already in order")
-    editor.part("language").select_option("sql")
+    editor.choose("sql")
     expect(editor.part("format")).to_be_hidden()
     editor.page.locator(".cm-content").focus()
     editor.page.keyboard.press("Alt+Shift+f")
@@ -128,7 +128,7 @@ def test_a_server_that_is_away_is_said(editor: Editor) -> None:
 
 
 def test_a_file_of_another_kind_is_left_as_it_is(editor: Editor) -> None:
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.write("int main(void) { return 0; }")
     for name, text in (("a.json", '{"a":1}'), ("a.h", "int  a;")):
         editor.part("add-file").click()

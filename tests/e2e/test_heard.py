@@ -64,7 +64,7 @@ def test_a_run_that_ends_at_once_is_one_sentence_with_the_last_line(editor: Edit
     editor.run("print(1 / 0)")
     (failed,) = texts(listener.until("ZeroDivisionError"))
     assert failed.startswith("ZeroDivisionError in line 1.")
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run("int main(void) { return x; }")
     (wrong,) = texts(listener.until("compile"))
     assert wrong.startswith("Does not compile: line 1.")

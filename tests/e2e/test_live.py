@@ -62,7 +62,7 @@ print("left")
 def test_a_prompt_without_a_newline_is_seen_before_the_answer(
     editor: Editor, language: str
 ) -> None:
-    editor.part("language").select_option(language)
+    editor.choose(language)
     editor.talk(GREETERS[language])
     editor.expect_terminal("name?")
     editor.type("you", "Enter")
@@ -291,7 +291,7 @@ def test_a_full_screen_program_follows_the_size_and_leaves_what_was_there(editor
 
 
 def test_an_editor_opens_edits_and_saves(editor: Editor) -> None:
-    editor.part("language").select_option("bash")
+    editor.choose("bash")
     editor.talk("echo one > text; /usr/bin/vi -u NONE text && echo saved && cat text")
     editor.wait_terminal("one")
     editor.type("o", "two", "Escape", ":wq", "Enter")
@@ -338,7 +338,7 @@ def test_a_program_that_writes_nothing_is_said_to(editor: Editor) -> None:
 
 
 def test_what_does_not_compile_is_the_compilers_at_a_terminal_too(editor: Editor) -> None:
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.talk("int main(void) { return }")
     editor.expect_verdict("bad", "ompile")
     expect(editor.part("compile-output")).to_contain_text("main.c:1")

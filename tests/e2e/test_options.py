@@ -31,7 +31,7 @@ def chip(editor: Editor, argument: str) -> None:
 
 @BOTH
 def test_arguments_flags_and_environment_reach_the_program(editor: Editor) -> None:
-    editor.part("language").select_option("cpp")
+    editor.choose("cpp")
     editor.give("x")
     expect(editor.part("options")).to_have_attribute("data-changed", "false")
     open_options(editor)
@@ -71,9 +71,9 @@ def test_each_language_has_options_of_its_own(editor: Editor) -> None:
     expect(editor.part("options-compile_args")).to_have_count(0)
     editor.part("options-args").fill("mine")
     close_options(editor)
-    editor.part("language").select_option("c")
+    editor.choose("c")
     expect(editor.part("options")).to_have_attribute("data-changed", "false")
-    editor.part("language").select_option("python")
+    editor.choose("python")
     expect(editor.part("options")).to_have_attribute("data-changed", "true")
 
 
@@ -193,7 +193,7 @@ def test_options_are_left_by_escape_and_by_their_button(editor: Editor) -> None:
 
 @pytest.mark.parametrize("size", [PHONE, (320, 640)], ids=["phone", "small"])
 def test_options_fit_a_narrow_page(editor: Editor) -> None:
-    editor.part("language").select_option("cpp")
+    editor.choose("cpp")
     open_options(editor)
     dialog = editor.part("options-dialog")
     assert dialog.evaluate("each => each.scrollWidth <= each.clientWidth")

@@ -91,7 +91,7 @@ def test_a_compilers_messages_open_at_the_first_unwrapped_and_have_all_the_room(
     with new_context(browser, size) as context:
         editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
         editor.open()
-        editor.part("language").select_option("c")
+        editor.choose("c")
         editor.run(WRONG_C)
         editor.expect_verdict("bad", "Does not compile")
         pane = editor.part("compile-output")
@@ -125,7 +125,7 @@ def test_in_forced_colours_the_bar_is_stderrs_alone(browser: Browser, server: Se
 
 
 def test_what_a_killed_program_kept_in_memory_is_explained(editor: Editor) -> None:
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run(
         '#include <stdio.h>\nint main(void) { printf("before\\n"); return *(volatile int *)0; }'
     )

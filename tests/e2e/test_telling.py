@@ -101,7 +101,7 @@ def test_what_is_no_text_is_not_shown_as_text_but_as_bytes(
 
 
 def test_the_warnings_of_a_program_that_runs_are_folded(editor: Editor) -> None:
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run('int main(void) { int a = 1 / 0; return "x"; }')
     fold = editor.part("compile-fold")
     expect(fold).to_have_text("2 warnings")

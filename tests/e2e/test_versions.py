@@ -48,14 +48,14 @@ def test_a_part_that_is_gone_is_told_and_a_reload_helps(
         if part == "palette":
             editor.page.keyboard.press("F1")
         if part == "mode-ruby":
-            editor.part("language").select_option("ruby")
+            editor.choose("ruby")
         expect(editor.part("other-version")).to_contain_text("another version of this page")
         editor.page.unroute_all()
         editor.part("other-version").get_by_role("link", name="Reload").click()
         editor.expect_ready()
         expect(editor.part("other-version")).to_be_hidden()
         if part != "shared":
-            editor.part("language").select_option("python")
+            editor.choose("python")
             editor.expect_program("print('mine')")
         editor.page.keyboard.press("F1")
         expect(editor.page.get_by_role("dialog", name="Commands")).to_be_visible()
@@ -70,9 +70,14 @@ def test_a_server_that_is_away_has_no_other_version(browser: Browser, server: Se
             asked.append(route.request.method)
             route.abort()
 
+        editor.page.route(re.compile(r"/static/palette"), lose)
         editor.open()
+        editor.part("language").click()
+        expect(editor.part("done")).to_contain_text("could not be loaded")
+        editor.page.unroute_all()
+        editor.choose("c")
         editor.page.route(re.compile(r"/static/"), lose)
         with editor.page.expect_event("requestfailed", lambda request: request.method == "HEAD"):
-            editor.part("language").select_option("ruby")
+            editor.choose("ruby")
         expect(editor.part("other-version")).to_be_hidden()
         assert "HEAD" in asked

@@ -40,7 +40,7 @@ def test_long_lines_of_the_output_are_wrapped_or_not_and_that_is_kept(editor: Ed
 
 @BOTH
 def test_the_compilers_lines_are_wrapped_by_a_switch_of_their_own(editor: Editor) -> None:
-    editor.part("language").select_option("c")
+    editor.choose("c")
     editor.run(WRONG_C)
     editor.expect_verdict("bad")
     text, switch = editor.part("compile-output"), editor.part("compile-wrap")

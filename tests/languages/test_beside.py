@@ -165,7 +165,7 @@ int main() {
 """,
     ),
     "go": Ordinary(
-        '''export GOCACHE=$PWD/.cache GOFLAGS=-mod=mod GO111MODULE=off GOTELEMETRY=off CGO_ENABLED=0
+        '''export GOCACHE=$PWD/../go GOFLAGS=-mod=mod GO111MODULE=off GOTELEMETRY=off CGO_ENABLED=0
 "$bin" build -o main main.go && exec ./main "$@"''',
         r"""
 package main

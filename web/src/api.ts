@@ -28,6 +28,11 @@ export async function languages(): Promise<Language[]> {
   return ((await get('api/v1/languages')) as { languages: Language[] }).languages
 }
 
+/** Sooner there. Only core languages have an example and patterns of problems. */
+export async function languagesInBrief(): Promise<Language[]> {
+  return ((await get('api/v1/languages?brief=true')) as { languages: Language[] }).languages
+}
+
 /** What the server takes at most: of each limit, and of a submission's files together. */
 export interface Bounds {
   ceilings: Limits

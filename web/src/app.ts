@@ -150,7 +150,7 @@ const drawn = newCalm(unfailing(finding.watch(results), results.broken), page.re
 const runner = newRunner((frame) => socket.send(frame), drawn)
 const twins = newTwins(() => runner.current()?.id ?? null)
 const watch = newWatch(askWhy)
-const picker = newPicker(page.language, page.version, page.versionField, store, open)
+const picker = newPicker(store, () => whole, open, () => notice.say(say('language_failed')))
 const socket = openSocket('api/v1/ws', {
   open() {
     showStatus(socket.mute > 0 ? 'mute' : 'up')
@@ -187,7 +187,7 @@ const showContest = newContest(page.programContest, (side) => {
 const notice = newPassing(page.done)
 const files = newFiles(notice, {
   workspace: () => workspace,
-  languages: () => offered,
+  languages: () => whole.then(() => offered),
   choose: (language) => picker.choose(language),
   note: noteEdits,
   changed,
@@ -222,6 +222,8 @@ function open(picked: Language): void {
   workspace.look()
   showWorkspace()
   showChosen()
+  page.stdin.readOnly = !picked.flags.reads_stdin
+  page.stdin.placeholder = say(picked.flags.reads_stdin ? 'input_empty' : 'input_unread', { language: picked.name })
   layout.drawer.suit(workspace.stdin !== '')
   if (isGone()) gone.say(say('gone', { name: picked.name }), { label: say('file_download'), do: () => files.download() })
   else gone.hide()
@@ -267,7 +269,7 @@ function showWorkspace(): void {
 function showInputState(): void {
   const text = page.stdin.value
   const n = text.split('\n').length - (text.endsWith('\n') ? 1 : 0)
-  setText(page.inputState, text === '' ? say('input_live') : say('lines', { n }))
+  setText(page.inputState, text !== '' ? say('lines', { n }) : say(workspace?.language.flags.reads_stdin === false ? 'input_none' : 'input_live'))
 }
 
 /** Marks a result that was made from something else than what is there now. */
@@ -346,6 +348,7 @@ function run(live = false): void {
   layout.show('output')
   drawn.now()
   const stdin = live ? '' : workspace.stdin
+  const talks = stdin === '' && choice.language.flags.reads_stdin
   const facts = { began: null, typed: 0, limits: { ...choice.language.limits, ...limitsOf(chosen.limits) }, hadInput: stdin !== '', size }
   Object.assign(results.facts, facts)
   if (size > mostBytes()) return results.refused({ type: 'too-large', title: say('too_large'), status: 413, detail: String(mostBytes()) })
@@ -358,14 +361,14 @@ function run(live = false): void {
     ...submitted(chosen),
     ...(chosen.trace && choice.language.trace === true ? { trace: true } : {}),
     // One rule: what gets input reads that, then its end; what gets none talks to the person.
-    ...(stdin === '' ? { tty: results.terminal() } : {}),
+    ...(talks ? { tty: results.terminal() } : {}),
     artifacts: pictures,
   })
   socket.hurry()
   watchRun()
   finding.ran(choice.language, sourcesOf(workspace))
   notice.passed()
-  if (stdin === '') attention.ask()
+  if (talks) attention.ask()
   if (from !== null) void note(workspace, from)
 }
 
@@ -648,6 +651,7 @@ newCommands({
   stop,
   save: saveAndSay,
   format: () => void formatShown(),
+  language: () => picker.open(),
   options: () => optionsButton.open(),
   next_pane: () => nextPane(1),
   previous_pane: () => nextPane(-1),
@@ -680,7 +684,14 @@ showTheme()
 showControls()
 void useKeys()
 resume()
-watchCatalogue((found) => {
+/** Where the list in brief has all of the languages that are shown first. */
+function suffices(brief: Language[]): boolean {
+  const asked = link === null || typeof link === 'string' ? null : link.language
+  const first = [picker.first(brief, goneLanguages(store, brief)), ...(asked === null ? [] : [linked(asked, brief)])]
+  return brief.length === 0 || first.every((language) => language?.support === 'core')
+}
+
+const whole = watchCatalogue(suffices, (found) => {
   offered = found
   void learnBounds()
   picker.fill(found, goneLanguages(store, found))

@@ -1,4 +1,4 @@
-import { ProblemError, languages, unready } from './api'
+import { ProblemError, languages, languagesInBrief, unready } from './api'
 import { delay } from './backoff'
 import type { Language, Problem } from './messages'
 import { say } from './say'
@@ -6,25 +6,45 @@ import { showBanner } from './status'
 
 const recheck = 5_000
 
-/** Gets the languages, however long the server takes, and says what is wrong until nothing is. */
-export function watchCatalogue(found: (languages: Language[]) => void): void {
+/** Gets the languages, however long the server takes, and says what is wrong until nothing is. They are shown in brief
+ * first where that `suffices`. The promise is kept when all of them are there as a whole. */
+export function watchCatalogue(suffices: (brief: Language[]) => boolean, found: (languages: Language[]) => void): Promise<void> {
+  let came: () => void
+  const whole = new Promise<void>((resolve) => {
+    came = resolve
+  })
+  let brief: Language[] | null = null
   let known = ''
   let tries = 0
+
+  async function showBrief(): Promise<void> {
+    const offered = await languagesInBrief()
+    if (brief !== null || known !== '' || !suffices(offered)) return
+    found(offered)
+    brief = offered
+  }
 
   function show(offered: Language[]): Language[] {
     // The same list again must not disturb what is being written.
     if (JSON.stringify(offered) !== known) {
-      found(offered)
+      if (brief === null || !complete(brief, offered)) found(offered)
       // Only now: what could not be shown is tried again.
       known = JSON.stringify(offered)
+      brief = null
     }
+    came()
     return offered
+  }
+
+  async function offers(): Promise<Language[]> {
+    if (brief === null && known === '') await showBrief()
+    return show(await languages())
   }
 
   async function look(): Promise<void> {
     try {
       // The languages are shown as soon as they are there.
-      const [offered, problem] = await Promise.all([languages().then(show), unready()])
+      const [offered, problem] = await Promise.all([offers(), unready()])
       tries = 0
       showBanner(problem !== null ? remedy(problem) : offered.length === 0 ? say('no_language') : '')
       if (problem !== null || offered.length === 0) setTimeout(look, recheck)
@@ -35,6 +55,15 @@ export function watchCatalogue(found: (languages: Language[]) => void): void {
   }
 
   void look()
+  return whole
+}
+
+/** What is shown keeps its place and gets what it lacked. False where the server has other languages by now. */
+function complete(brief: readonly Language[], whole: readonly Language[]): boolean {
+  const agreed = whole.map((each, n) => ({ ...each, ...brief[n] }))
+  if (brief.length !== whole.length || JSON.stringify(agreed) !== JSON.stringify(whole)) return false
+  for (const [n, each] of brief.entries()) Object.assign(each, whole[n])
+  return true
 }
 
 export function remedy(problem: Problem): string {

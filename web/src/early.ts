@@ -12,5 +12,5 @@ document.documentElement.dataset['drawer'] = keptDrawer() ?? (store.get('input')
 // The rest of the page could not be had.
 addEventListener('error', ({ target }) => target instanceof HTMLScriptElement && void compare(), { capture: true })
 
-const name = store.get('language-name')
-if (name !== null) document.querySelector('#language')?.append(new Option(name))
+const name = document.getElementById('language-name')
+if (name !== null) name.textContent = store.get('language-name') ?? ''

@@ -31,7 +31,8 @@ export interface Files {
 
 export interface FilesEvents {
   workspace(): Workspace | null
-  languages(): readonly Language[]
+  /** When each has its example. */
+  languages(): Promise<readonly Language[]>
   /** Chooses a language; its workspace is there afterwards. */
   choose(language: Language): void
   /** What was written in the last moment is noted, so that nothing is done to an older text. */
@@ -166,20 +167,20 @@ export function newFiles(notice: Notice, on: FilesEvents): Files {
   async function read(get: Get) {
     const [{ incoming }, { opening }] = await Promise.all([chunk(import('./incoming')), chunk(import('./opening'))])
     const { items, folder } = await get()
-    return { items, opening, came: await incoming(items, folder, mostBytes()) }
+    return { items, opening, came: await incoming(items, folder, mostBytes()), languages: await on.languages() }
   }
 
   async function come(get: Get): Promise<void> {
     notice.say(say('opening'))
     const found = await read(get).catch(() => null)
     if (found === null) return notice.say(say('came_failed'))
-    const { items, came, opening } = found
+    const { items, came, opening, languages } = found
     if ('why' in came) return notice.say(incomingWords(came, items))
     const workspace = on.workspace()
     if (workspace === null) return notice.hide()
     on.note()
     const { language, program, untouched } = workspace
-    const opened = opening(came, { language, program, untouched }, on.languages(), mostBytes())
+    const opened = opening(came, { language, program, untouched }, languages, mostBytes())
     if ('why' in opened) return notice.say(openingWords(opened, came))
     take(workspace, came, opened)
   }

@@ -22,11 +22,22 @@ const unknown = (id: string): About => ({
   name: id,
   file_name: 'program.txt',
   suffixes: [],
-  editor_mode: '',
+  editor_mode: 'plain',
   limits: { cpu_time: 0, wall_time: 0, memory: 0, processes: 0, output: 0, file_size: 0 },
 })
 
-const nothing = { versions: [], aliases: [], example: '', compile_args: [], flags: { compiled: false, named_by_source: false }, problems: [], format: false }
+const nothing: Omit<Language, keyof About | 'id'> = {
+  support: 'tried',
+  family: null,
+  implementation: null,
+  versions: [],
+  aliases: [],
+  example: '',
+  compile_args: [],
+  flags: { compiled: false, named_by_source: false, reads_stdin: true },
+  problems: [],
+  format: false,
+}
 
 /** The languages of programs that are kept, and that the server does not have. */
 export function goneLanguages(store: Store, offered: readonly Language[]): Language[] {

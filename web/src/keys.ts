@@ -15,6 +15,7 @@ export const commands = [
   { id: 'comment', keys: 'Mod-/', editor: true },
   { id: 'complete', keys: 'Ctrl-Space', editor: true },
   { id: 'format', keys: 'Alt-Shift-F' },
+  { id: 'language', keys: '' },
   { id: 'options', keys: '' },
   { id: 'leave', keys: 'Esc,Tab', editor: true },
   { id: 'input', keys: '' },

@@ -15,6 +15,11 @@ export interface Size {
 export interface Language {
   id: string
   name: string
+  /** The set that it belongs to. No test proves one that is only tried. */
+  support: 'core' | 'popular' | 'more' | 'tried'
+  /** The id of the default one of several implementations. */
+  family: string | null
+  implementation: string | null
   versions: string[]
   file_name: string
   /** What the names of its sources end in. */
@@ -26,7 +31,7 @@ export interface Language {
   aliases: string[]
   /** Arguments for the compiler that people often add. */
   compile_args: string[]
-  flags: { compiled: boolean; named_by_source: boolean }
+  flags: { compiled: boolean; named_by_source: boolean; reads_stdin: boolean }
   /** Whether the server can format its programs. */
   format: boolean
   /** Whether one may ask for a trace of its programs. */

@@ -3,8 +3,9 @@ import type { Extension } from '@codemirror/state'
 import { chunk } from './chunk'
 import { isSource } from './program'
 
-// Each is loaded when its language is chosen for the first time.
+// Each is loaded when its language is chosen for the first time, and so is the table of all others.
 const modes: Record<string, () => Promise<Extension>> = {
+  plain: async () => [],
   python: async () => (await chunk(import('./mode-python'))).mode(),
   c: async () => (await chunk(import('./mode-cpp'))).mode(false),
   cpp: async () => (await chunk(import('./mode-cpp'))).mode(true),
@@ -21,6 +22,8 @@ const modes: Record<string, () => Promise<Extension>> = {
   lua: async () => (await chunk(import('./mode-lua'))).mode(),
 }
 
+const other = async (name: string) => (await chunk(import('./mode-more'))).mode(name)
+
 const indents: Record<string, string> = {
   go: '\t',
   javascript: '  ',
@@ -32,7 +35,8 @@ const indents: Record<string, string> = {
 }
 
 /** For files that are no language's sources. */
-const others: Record<string, string> = { h: 'c', hpp: 'cpp', hh: 'cpp', json: 'javascript', jsx: 'javascript', tsx: 'typescript' }
+const others: Record<string, string> = { h: 'c', hpp: 'cpp', hh: 'cpp', json: 'javascript', jsx: 'javascript', tsx: 'typescript', htm: 'html', yml: 'yaml' }
+const asTheirSuffix = new Set(['css', 'html', 'toml', 'xml', 'yaml'])
 
 interface Moded {
   suffixes: readonly string[]
@@ -42,7 +46,8 @@ interface Moded {
 /** The mode of a file, by its suffix. */
 export function modeOf(name: string, languages: readonly Moded[]): string {
   const of = languages.find(({ suffixes }) => isSource(name, suffixes))
-  return of?.editor_mode ?? others[name.slice(name.lastIndexOf('.') + 1)] ?? ''
+  const suffix = name.slice(name.lastIndexOf('.') + 1)
+  return of?.editor_mode ?? others[suffix] ?? (asTheirSuffix.has(suffix) ? suffix : 'plain')
 }
 
 const like: Record<string, string> = { cpp: 'c', typescript: 'javascript' }
@@ -65,7 +70,7 @@ export const readyMode = (name: string): Extension => ready.get(name) ?? help
 export async function loadMode(name: string): Promise<Extension> {
   const known = ready.get(name)
   if (known !== undefined) return known
-  const [{ assist }, language] = await Promise.all([chunk(import('./assist')), modes[name]?.() ?? []])
+  const [{ assist }, language] = await Promise.all([chunk(import('./assist')), modes[name]?.() ?? other(name)])
   const mode = [language, indentUnit.of(indents[name] ?? '    '), assist]
   help = assist
   ready.set(name, mode)

@@ -8,7 +8,8 @@ function find<E extends HTMLElement>(id: string, type: new () => E): E {
 
 export const page = {
   banner: find('banner', HTMLElement),
-  language: find('language', HTMLSelectElement),
+  language: find('language', HTMLButtonElement),
+  languageName: find('language-name', HTMLElement),
   version: find('version', HTMLSelectElement),
   versionField: find('version-field', HTMLElement),
   status: find('status', HTMLElement),

@@ -15,7 +15,7 @@ export interface Workspace {
   readonly main: string | null
   /** The file that is shown. */
   readonly active: File
-  /** What the program reads. */
+  /** What the program reads: nothing in some languages, whatever was written for it. */
   readonly stdin: string
   /** The whole, as drafts and fingerprints have it. */
   readonly text: string
@@ -115,7 +115,7 @@ export function newWorkspace(language: Language, places: Omit<Places, 'versions'
       return active()
     },
     get stdin() {
-      return stdinOf(program, language)
+      return language.flags.reads_stdin ? stdinOf(program, language) : ''
     },
     get text() {
       return draft.text

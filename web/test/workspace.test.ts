@@ -6,10 +6,10 @@ import { newWorkspace } from '../src/workspace'
 import { storage } from './storage'
 
 const python: Language = {
-  id: 'python', name: 'Python', versions: ['3'], file_name: 'main.py', suffixes: ['.py'], editor_mode: 'python',
+  id: 'python', name: 'Python', support: 'core', family: null, implementation: null, versions: ['3'], file_name: 'main.py', suffixes: ['.py'], editor_mode: 'python',
   example: 'for line in open(0):\n    print(line)\n', example_stdin: 'in\n',
   limits: { cpu_time: 5, wall_time: 10, memory: 1, processes: 1, output: 1, file_size: 1 },
-  aliases: [], compile_args: [], flags: { compiled: false, named_by_source: false }, problems: [], format: false,
+  aliases: [], compile_args: [], flags: { compiled: false, named_by_source: false, reads_stdin: true }, problems: [], format: false,
 }
 
 function browser() {
