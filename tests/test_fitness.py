@@ -141,6 +141,18 @@ Gid:	60706	60706	60706	60706
 {PROVEN}"""
 
 
+def build_without(wall: str, instead: str, folder: Path) -> None:
+    """The data of occd with an init whose makers lack this wall."""
+    shutil.copytree(data_folder("sandbox"), folder / "sandbox")
+    sources = [folder / f"sandbox/init/{name}" for name in ("warm.c", "drop.c")]
+    assert sum(source.read_text().count(wall) for source in sources) == 1
+    for source in sources:
+        source.write_text(source.read_text().replace(wall, instead))
+    init = folder / "sandbox/bin/occd-init"
+    parts = (folder / "sandbox/init").glob("*.c")
+    subprocess.run(["gcc", "-std=c11", "-static", "-o", init, *parts], check=True)
+
+
 @pytest.mark.parametrize(
     ("wall", "instead", "more", "missing"),
     [
@@ -150,7 +162,7 @@ Gid:	60706	60706	60706	60706
         ("| CLONE_NEWCGROUP", "", ["--disable_clone_newcgroup"], "no cgroup namespace"),
     ],
 )
-async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
+async def test_a_maker_that_does_not_hold_what_it_claims_makes_no_jail(
     language_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -159,23 +171,46 @@ async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
     more: list[str],
     missing: str,
 ) -> None:
-    ours = data_folder("sandbox")
-    shutil.copytree(ours, tmp_path / "sandbox")
-    sources = [tmp_path / f"sandbox/init/{name}" for name in ("warm.c", "drop.c")]
-    assert sum(source.read_text().count(wall) for source in sources) == 1
-    for source in sources:
-        source.write_text(source.read_text().replace(wall, instead))
-    init = tmp_path / "sandbox/bin/occd-init"
-    parts = (tmp_path / "sandbox/init").glob("*.c")
-    subprocess.run(["gcc", "-std=c11", "-static", "-o", init, *parts], check=True)
+    """nsjail makes each then."""
+    build_without(wall, instead, tmp_path)
     made = host.Host.jail_argv
 
-    def weaker(self: host.Host, slot: Slot, root: Root) -> list[str]:
-        nsjail, *argv = made(self, slot, root)
-        return [nsjail, *more, *argv]
+    def weaker(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
+        nsjail, *argv = made(self, slot, box, root)
+        return [nsjail, *(more if self.forks else ()), *argv]
 
     monkeypatch.setattr(host.Host, "jail_argv", weaker)
     monkeypatch.setattr(rootfs, "data_folder", lambda name: tmp_path / name)
+    async with open_sandbox(Config(), language_cache) as sandbox:
+        assert sandbox.unforked
+        assert missing in sandbox.unforked
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        (["--seccomp_policy"], "Seccomp is 0"),
+        (["--keep_caps"], "Cap"),
+        (["--disable_clone_newnet"], "no net namespace"),
+        (["--disable_clone_newipc"], "no ipc namespace"),
+    ],
+)
+async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch, without: list[str], missing: str
+) -> None:
+    """Neither with a maker nor without."""
+    made = host.Host.jail_argv
+
+    def weaker(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
+        argv = made(self, slot, box, root)
+        if self.forks:
+            return ["/bin/false"]
+        if without[0] in argv:
+            at = argv.index(without[0])
+            return argv[:at] + argv[at + 2 :]
+        return [argv[0], *without, *argv[1:]]
+
+    monkeypatch.setattr(host.Host, "jail_argv", weaker)
     with pytest.raises(SandboxUnavailable, match=missing):
         async with open_sandbox(Config(), language_cache):
             pass

@@ -292,6 +292,11 @@ class Sandbox(Protocol):
         """Why programs cannot be traced, by the names of the roots in which they cannot."""
 
     @property
+    def unforked(self) -> str | None:
+        """Why jails are not forked, where they could be. Then each takes longer, and no program is a copy of
+        a template that forks."""
+
+    @property
     def isolation(self) -> Sequence[str]:
         """How programs are isolated, and what is weaker than it should be: one line each."""
 

@@ -200,6 +200,7 @@ class _Docker(Probed):
         self.roots = tuple(walls)
         self.probe = Probe(self)
         self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
+        self.unforked = None
 
     @property
     def _first(self) -> Wall:

@@ -49,13 +49,17 @@ class Host:
     interactive: Cgroups | None
     """The place of the groups of interactive programs."""
     templates: Templates
+    forks: bool = True
+    """Whether a maker forks the jails. Else nsjail makes each, and no template is forked."""
 
     @property
     def tether(self) -> str:
         return str(data_folder("sandbox") / "bin/occd-init")
 
-    def jail_argv(self, slot: Slot, root: Root) -> list[str]:
+    def jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
         """nsjail's, for one jail after another (`sandbox/init/warm.c`)."""
+        if not self.forks:
+            return [*self._jail_argv(slot, box, root), "--", INIT, str(CONTROL_FD)]
         # Not 0, which would own init's files in /proc.
         maker = self._maker_argv(slot, root, slot.uid or _USER)
         return [*maker, "--", INIT, "make", str(CONTROL_FD), str(_USER)]
@@ -65,7 +69,7 @@ class Host:
         if template.forks:
             how, kept = "warm", self._maker_argv(slot, root, _USER)
         else:
-            how, kept = "hold", self._held_argv(slot, box, root)
+            how, kept = "hold", self._jail_argv(slot, box, root)
         env = template.env
         if template.imports:
             env = (*env, f"OCCD_PACKAGES={' '.join(template.packages)}")
@@ -75,7 +79,7 @@ class Host:
     def _maker_argv(self, slot: Slot, root: Root, user: int) -> list[str]:
         return [*self._argv(slot, root, "o", user), *BARE_PROC, "--keep_caps"]
 
-    def _held_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
+    def _jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
         return [
             *self._argv(slot, root, "r", _USER), *root.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",

@@ -34,18 +34,16 @@ _LATE_MAX = 3
 @dataclass(eq=False, slots=True)
 class Ready:
     """A launcher and the place of the boxes of its jails. `template` is what its programs begin as, if not
-    with an interpreter of their own. The jails of one that `forks` get their boxes with their jobs."""
+    with an interpreter of their own. The jails of one that `forks` get their boxes with their jobs. Others
+    show the box that was at the place when they were made."""
 
     launcher: Launcher
     place: Place
     template: Template | None
+    forks: bool
     lent: bool = False
     late: int = 0
     ended: bool = False
-
-    @property
-    def forks(self) -> bool:
-        return self.template is None or self.template.forks
 
 
 class Jailer:
@@ -306,11 +304,11 @@ class Jailer:
             if template:
                 argv = host.template_argv(self.slot, place.path, root, template)
             else:
-                argv = host.jail_argv(self.slot, root)
-            env = host.deferring if template is None or template.forks else {}
-            return Ready(
-                Launcher(argv, env, host.tether, self.slot.uid, host.waits), place, template
-            )
+                argv = host.jail_argv(self.slot, place.path, root)
+            forks = template.forks if template else host.forks
+            env = host.deferring if forks else {}
+            launcher = Launcher(argv, env, host.tether, self.slot.uid, host.waits)
+            return Ready(launcher, place, template, forks)
         except BaseException:
             place.close()
             raise

@@ -5,7 +5,8 @@ Theory of operation. When a jail has ended, the maker (`sandbox/init/warm.c`) ma
 every jail says hello over one socket and waits. `ready` takes the hello, `go` gives the job,
 `terminal` takes our side of the program's terminal if there is one, `end` takes the report. When an init dies
 without a report (most often because we killed it), the next message is the hello of the next jail. The maker
-makes this jail only when no process of the last jail is left.
+makes this jail only when no process of the last jail is left. Where the machine forbids what a maker needs,
+nsjail makes the jails itself, in its mode `rerun`.
 
 nsjail is tethered to us: it dies when we die, and its jail dies with it. Its log is a pipe, which we empty
 for each jail that is made. An nsjail that fails again and again therefore stops when the pipe is full.

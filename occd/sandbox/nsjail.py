@@ -7,7 +7,8 @@ root. A cell takes a jailer, or makes one, and gives it back.
 
 Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
 (`group.py`). The box is mounted at the launcher's place, comes to the jail with its job, and is moved away
-from its place before the program starts, so that the next jail can never show it.
+from its place before the program starts, so that the next jail can never show it. A jail that nsjail made
+itself shows the box that was mounted at the place when it was made.
 """
 
 import os
@@ -24,7 +25,7 @@ import trio
 
 from occd import rules
 from occd.config import Config
-from occd.errors import SandboxFailed
+from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Language
 from occd.languages.installed import Installed
 from occd.languages.loading import load_languages
@@ -103,6 +104,8 @@ class _Cell:
         number = self._runs
         slot = self._jailer.slot
         template = template_of(self._language, self._versions, run, self._jailer.root)
+        if template and template.forks and not self._host.forks:
+            template = None
         files = together(self._files, run.files)
         names = [file.name for file in files]
         templates = with_packages(template, self._sets) if template else ()
@@ -241,6 +244,7 @@ class _Nsjail(Probed):
         self._unclear: list[Jailer] = []
         self._changes: Counter[str] = Counter()
         """How often each root was changed."""
+        self.unforked: str | None = None
 
     @property
     def isolation(self) -> list[str]:
@@ -351,6 +355,17 @@ class _Nsjail(Probed):
             with trio.move_on_after(_CLOSE_S, shield=True):
                 await self._give_back(jailer, None, good=True)
 
+    async def first_trial(self) -> None:
+        """Find out whether a maker can fork the jails here. If not, nsjail makes each, until occd ends."""
+        try:
+            await self.trial()
+        except SandboxUnavailable as error:
+            await self.close()
+            self._host = replace(self._host, forks=False)
+            await self.trial()
+            self.unforked = str(error)
+            log.warning("jails are not forked", reason=self.unforked)
+
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
             await self._clear_again()
@@ -442,7 +457,7 @@ async def open_nsjail(
         sandbox.clear_leftovers()
         try:
             tell("running a trial job")
-            await sandbox.trial()
+            await sandbox.first_trial()
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
             sandbox.probe = Probe(sandbox, cache, only)
             await sandbox.probe.start(set(config.languages), tell, soon=soon)

@@ -191,7 +191,8 @@ static void cover(const char *path, const char *with) {
 /* The old /proc shows the template's processes, and goes. The kernel gives a new one only to whom one is shown. */
 static void mount_proc(void) {
     int kind = (int)syscall(SYS_fsopen, "proc", 1 /* FSOPEN_CLOEXEC */);
-    if (kind < 0 || syscall(SYS_fsconfig, kind, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0) != 0) fail("proc");
+    if (kind < 0) fail("fsopen");
+    if (syscall(SYS_fsconfig, kind, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0) != 0) fail("proc");
     int proc = (int)syscall(SYS_fsmount, kind, 1, 0);
     if (proc < 0) fail("cannot mount proc");
     if (umount2("/proc", MNT_DETACH) != 0 && errno != EINVAL) fail("/proc"); /* another user namespace's stays below */
