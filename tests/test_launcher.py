@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ import occd.sandbox.host
 import occd.sandbox.launcher
 from occd.errors import SandboxFailed, out_of_descriptors
 from occd.sandbox.spawn import Process
+
+PIPE_BYTES = 65_536
 
 
 @pytest.fixture
@@ -39,6 +42,19 @@ async def test_the_last_lines_that_nsjail_logs_are_kept(talkative: None, lab: La
         assert said.startswith(": [")  # whole lines
         assert "Executing" in said.splitlines()[-2]
         assert launcher.said() == ""  # once
+
+
+async def test_what_nsjail_logs_of_each_jail_never_stops_it(talkative: None, lab: Lab) -> None:
+    """Where it makes the jails itself."""
+    sandbox: Any = lab.sandbox
+    sandbox._host = replace(sandbox._host, forks=False)
+    async with lab.cell() as cell:
+        logged = 0
+        while logged < 4 * PIPE_BYTES:  # by two launchers
+            assert (await run_in(cell, ["/bin/true"])).succeeded
+            launcher = cell._jailer._idle[-1].launcher  # type: ignore[attr-defined]
+            await launcher.ready()
+            logged += len(launcher.said())
 
 
 @contextmanager
