@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 import weakref
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from sandboxed import (
     compile_in,
     inits,
     nsjails,
+    of_process,
     run_in,
     standing_inits,
 )
@@ -32,8 +34,8 @@ from occd.config import Config
 from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Stream
-from occd.sandbox import Feed as Stdin
 from occd.sandbox import Run, Sink, open_sandbox
+from occd.sandbox import Feed as Stdin
 from occd.sandbox.doctor import examine
 from occd.sandbox.program import _ANSWER_S
 
@@ -348,6 +350,29 @@ async def test_a_jail_that_somebody_killed_gives_no_verdict(lab: Lab, victim: st
         nursery.start_soon(kill)
         with pytest.raises(SandboxFailed):
             await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
+    assert (await lab.python("")).succeeded
+
+
+def of_true(turn: Callable[[], Awaitable[None]]) -> Run:
+    return Run(["/bin/true"], (), SHORT, Sink(0), Sink(0), turn=turn)
+
+
+@pytest.mark.parametrize("victim", ["nsjail", "init"])
+@pytest.mark.mechanics
+async def test_a_jail_that_somebody_killed_before_its_turn_gives_no_verdict(
+    lab: Lab, victim: str
+) -> None:
+    async def kill() -> None:
+        (nsjail,) = nsjails()
+        (maker,), (init,) = children(nsjail), inits(nsjail)
+        for pid in (init, maker, nsjail) if victim == "nsjail" else (init,):
+            os.kill(pid, signal.SIGKILL)
+        while of_process(init, "comm"):  # noqa: ASYNC110  (the kernel tells nobody)
+            await trio.sleep(0.01)
+
+    with trio.fail_after(20), pytest.raises(SandboxFailed):
+        async with lab.cell() as cell:
+            await cell.run(of_true(kill))
     assert (await lab.python("")).succeeded
 
 

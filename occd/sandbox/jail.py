@@ -70,7 +70,8 @@ async def run_in_jail(
             await launcher.go(message, [*files, *groups, *cpu_time, *trace, *boxes])
         if run.turn:
             await run.turn()
-            launcher.jail.send(encode_begin())
+            if not launcher.jail.send(encode_begin()):
+                raise SandboxFailed(f"the jail ended before its program began{launcher.said()}")
         window: Window | None = None
         if run.tty:
             terminal = await launcher.terminal()
