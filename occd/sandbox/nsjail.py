@@ -65,9 +65,6 @@ _CLOSE_S = 30.0
 _MANY = 3
 """A cell with so many runs will have more: then a jail is made for the next run while this one goes, unless
 this one is made ready beside others already."""
-_KEPT = 2
-"""The most launchers that a slot keeps for its next cell: one more than tests need that run one by one. It
-takes 2 MB, and its start 10 to 30 ms of processor time."""
 _AGAIN_S = 1.0
 _LONG = 2**20  # bytes that take longer to write than a thread takes to start
 _MANY_ENTRIES = 32  # of a tree: copying them takes longer than a thread takes to start
@@ -406,7 +403,7 @@ class _Nsjail(Probed):
             if cell:
                 cell.close()
             if good and jailer.clear and await self._has_room(jailer.root):
-                await jailer.reduce(_KEPT)
+                await jailer.reduce(1)
                 while jailer.changes != self._changes[jailer.root]:
                     await jailer.renew(self._changes[jailer.root])
                 self._idle.append(jailer)
