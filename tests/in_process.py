@@ -22,6 +22,7 @@ from occd.config import Config
 from occd.keyring import Keyring
 from occd.languages.loading import load_languages
 from occd.overview import Overview
+from occd.roles.heartbeat import announce
 from occd.roles.submit import Submit
 from occd.roles.ws import Ws
 from occd.sqlite import open_database
@@ -145,7 +146,6 @@ async def edge(
         runs = Node(
             "runs", ("execute",), {"python": ("3.11",), "java": ("17.0",)}, accepts=wire.FIELDS
         )
-        await state.nodes.announce(runs)
         submit = Submit(config, broker, state, load_languages())
         ws = Ws(state, submit)
         keyring = Keyring(config, state.keys, partial(cancel_all, state.submissions, submit.cancel))
@@ -166,6 +166,7 @@ async def edge(
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
             async with trio.open_nursery() as beside:
+                await beside.start(announce, state.nodes, lambda: runs)
                 beside.start_soon(access.endings.run)
                 await serve(
                     app,

@@ -17,6 +17,7 @@ from shared_engine import IMAGE
 
 from occd.config import Config, SandboxConfig
 from occd.errors import ConfigError
+from occd.images import described
 from occd.sandbox import open_sandbox
 
 # Docker's SDK forgets the sockets that it could not connect.
@@ -188,8 +189,9 @@ def test_the_list_of_images_does_not_wait_for_an_engine(
         code, said = start(tmp_path, host, command=["images", "--list"])
     assert code == 0
     assert said == (
-        "debian-12    not built\n"
-        "debian-13    not built\n"
+        "debian-12         not built\n"
+        "debian-12-popular not built\n"
+        "debian-13         not built\n"
         f"occd: Docker's engine at {host} does not tell what it has: it is away, or too busy, "
         "or this user may not open it\n"
     )
@@ -227,7 +229,7 @@ def test_an_image_that_is_not_there(tmp_path: Path, docker_engine: Reached) -> N
     )
     said = refused(tmp_path, docker_engine.host, images='["debian-99"]')
     assert said.endswith(
-        "Docker has no image occd/debian-99. There are debian-12 and debian-13: name one of them in "
+        f"Docker has no image occd/debian-99. There are {', '.join(described())}: name one of them in "
         "sandbox.images"
     )
 
@@ -243,13 +245,11 @@ def test_all_that_is_wrong_with_runtime_and_images_is_told_at_once(
     assert runtime.endswith("in the engine's daemon.json, and restart the engine")
     assert len(images) == 2
     for line, name in zip(images, ("debian-98", "debian-99"), strict=True):
-        assert line.startswith(
-            f"Docker has no image occd/{name}. There are debian-12 and debian-13"
-        )
+        assert line.startswith(f"Docker has no image occd/{name}. There are debian-12, ")
     code, said = start(tmp_path, docker_engine.host, command=["doctor"], **wrong)
     assert code == 1
     assert said.count("BAD  ") == said.count("\n      → ") == 3
-    assert "BAD   Docker has no image occd/debian-98\n      → There are debian-12 and " in said
+    assert "BAD   Docker has no image occd/debian-98\n      → There are debian-12, " in said
 
 
 def test_the_doctor_tells_what_is_wrong_with_the_engine(tmp_path: Path) -> None:

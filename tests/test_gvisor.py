@@ -110,8 +110,10 @@ async def test_no_process_of_a_fork_bomb_outlives_its_end(lab: Lab) -> None:
             try: os.fork()
             except BlockingIOError: pass
         """
-    for _ in range(8):
-        ran = await lab.python(source, replace(SHORT, processes=64, cpu_time=2.0, wall_time=4.0))
+    # 64 processes of Python take about 256 MiB.
+    limits = replace(SHORT, processes=64, cpu_time=2.0, wall_time=4.0, memory=1024 * MIB)
+    for _ in range(4):
+        ran = await lab.python(source, limits)
         assert ran.limit in ("cpu_time", "wall_time"), ran
 
 

@@ -136,6 +136,7 @@ HOSTILE["checkers whose names are in their texts"] = (
         b'{"checker":{"program":{"language":"java","protocol":"plain","source":"%b"}}},'
         % (b"''" * 31_000),
         b"{}]}",
+        2 * MIB,
     ),
     (422,),
 )

@@ -117,7 +117,7 @@ async def test_a_request_that_is_wrong_takes_nothing_and_is_refused_for_that(
             "unauthorized": ("POST /submissions", PROGRAM),
             "invalid": ("POST /submissions", {"language": "python", "source": 1}),
             "limit-above-ceiling": ("POST /submissions", PROGRAM | {"limits": {"cpu_time": 3}}),
-            "unknown-language": ("POST /submissions", PROGRAM | {"language": "elvish"}),
+            "unknown-language": ("POST /submissions", PROGRAM | {"language": "klingon"}),
         }
         for kind, (call, body) in wrong.items():
             who = Caller(found, "occd_nobody-has-this-key") if kind == "unauthorized" else caller
@@ -169,7 +169,7 @@ async def test_a_repeated_request_is_free_also_at_the_limit(tmp_path: Path) -> N
 async def test_each_item_of_a_batch_is_a_run_and_answers_for_itself(tmp_path: Path) -> None:
     async with edge(tmp_path, accounts({"unfinished": 3, "runs_per_minute": 50})) as found:
         caller = Caller(found)
-        batch = {"submissions": [PROGRAM, {"language": "elvish", "source": ""}, *[PROGRAM] * 3]}
+        batch = {"submissions": [PROGRAM, {"language": "klingon", "source": ""}, *[PROGRAM] * 3]}
         status, answer, headers = await caller.call("POST /submissions/batch", batch)
         kinds = [each.get("problem", {}).get("type") for each in answer["submissions"]]
         assert kinds == [None, "unknown-language", None, None, "quota"]

@@ -3,11 +3,12 @@ went wrong."""
 
 from occd.model import Stream
 
-_END_BYTES = 4096
+_END_BYTES = 16 * 1024
+"""The report of a Go program that ran out of memory opens with its cause, and has 7 KiB in Go 1.27."""
 
 
 class Tail:
-    """Keeps the last 4 KiB."""
+    """Keeps the last 16 KiB."""
 
     def __init__(self) -> None:
         self._end = b""

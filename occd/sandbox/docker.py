@@ -23,6 +23,7 @@ from occd.errors import ConfigError, OccdError, SandboxFailed, SandboxUnavailabl
 from occd.images import how_to_build
 from occd.images.docker import LABEL, VERSION, again
 from occd.languages import Language
+from occd.languages.fields import COMPILE_LIMITS
 from occd.languages.installed import Installed
 from occd.languages.loading import load_languages
 from occd.levels import Holds, refuse_less
@@ -67,6 +68,10 @@ _SENTRY_BYTES = 64 * 2**20
 _SENTRY_THREADS = 8192
 """A backstop: a kernel in user space has some threads for itself and some for each of its processes, whose
 number it holds itself."""
+
+_USUAL_BYTES = max(Limits().memory, COMPILE_LIMITS.memory) + BOX_BYTES
+"""What a program and its box may have before a container is made for it alone. A language that needs more
+than the usual limits raises the bound of its own containers, and no other's."""
 
 _UNBOUNDED = (
     "weaker: data that waits in TCP and UDP sockets counts for nobody (cgroup v1, and occd is not root on "
@@ -232,19 +237,10 @@ class _Docker(Probed):
                 one_terminal="own-kernel" not in found.holds,  # else it knows none of the machine
                 init_is_root=found.init_is_root,
                 masked=[*wall.masked, *found.shown],
-                bounds=wall.bounds if found.updates else _around(self._usual_memory()),
+                bounds=wall.bounds if found.updates else _around(_USUAL_BYTES),
             )
             for root, wall in self._walls.items()
         }
-
-    def _usual_memory(self) -> int:
-        """What a program and its box may have before a container is made for it alone."""
-        asked = [
-            limits.memory
-            for each in self.languages.values()
-            for limits in (each.limits, each.compile_limits)
-        ]
-        return max(asked) + BOX_BYTES
 
     def identity(self, installed: Installed) -> str:
         wall = self._walls[installed.root]
@@ -280,7 +276,7 @@ class _Docker(Probed):
         if not self.limits_stay:
             return bounds(run.limits, box, traced=run.trace)
         memory = run.limits.memory + box
-        return _around(memory) if memory > self._usual_memory() else None
+        return _around(memory) if memory > _USUAL_BYTES else None
 
     def hold_sockets(self, container: Container, memory: int) -> None:
         """Where this was found to be possible, no program runs without."""

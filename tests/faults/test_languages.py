@@ -244,7 +244,7 @@ def test_too_many_threads_are_no_want_of_memory(server: Server) -> None:
 
 TALKS = {
     "an exit code of 0": "import sys; print('MemoryError', file=sys.stderr)",
-    "words that are 4 KiB behind": "import sys; sys.exit('MemoryError\\n' + 'x' * 5000)",
+    "words that are 16 KiB behind": "import sys; sys.exit('MemoryError\\n' + 'x' * 17000)",
     "words on stdout": "import sys; print('MemoryError'); sys.exit(1)",
     "words within a line": "import sys; sys.exit('this is no MemoryError')",
 }
