@@ -23,6 +23,7 @@ $(SETUP): pyproject.toml packaging/build_init.py $(wildcard sandbox/init/* sandb
 	@echo "occd: setting up in $(VENV) (once) ..."
 	@$(LOCKED) -r $(LOCK)/run.txt -r $(LOCK)/build.txt
 	@$(PIP) install --no-index --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q occd # where PYTHONDONTWRITEBYTECODE is set, each start would compile all of it
 	@touch $@
 
 $(DEV): $(SETUP) $(LOCK)/dev.txt $(LOCK)/checkers.txt
@@ -45,7 +46,7 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m flake8_async --disable $(ASYNC_OFF) $$(git ls-files '*.py')
+	git grep -lwE 'async|trio' -- '*.py' | xargs -P 2 -n 40 $(BIN)/python -m flake8_async --disable $(ASYNC_OFF)
 
 # The newest releases that pyproject.toml allows; KEEP=1 changes only what it no longer allows, ONLY=NAME also this package.
 lock: $(DEV)

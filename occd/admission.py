@@ -22,7 +22,7 @@ from occd.config import Config
 from occd.errors import FieldError, Rejected
 from occd.judging import CHECKER_LIMITS, Checker, Judging, ProgramChecker, Test, TextChecker
 from occd.languages import Language
-from occd.languages.finding import find
+from occd.languages.finding import find, unknown
 from occd.languages.installed import Installed, Offer, formats, pick
 from occd.model import File, Limits, Submission, new_id
 from occd.principal import Principal
@@ -61,6 +61,8 @@ class Gate:
         self._nodes = nodes
         self._known_offers: dict[str, list[Installed]] = {}
         self._offered_until = 0.0
+        self._told: Sequence[Offer] = ()
+        self._told_of: Mapping[str, Sequence[Installed]] | None = None
 
     async def admit(self, request: Request, principal: Principal) -> Submission:
         """Raises Rejected, and what `nodes` raises."""
@@ -111,19 +113,26 @@ class Gate:
         await self._refuse_what_nodes_do_not_know(submission, may_wait=may_wait)
         return submission
 
-    async def offered(self) -> list[Offer]:
-        """The languages that some node can run now."""
-        offers, nodes = await self._offered(), await self._executing()
-        return [
-            Offer(
-                each,
-                offers[each.id],
-                _all_understand(nodes, formats(each.id)),
-                all(_traces(nodes, each.id, one) for one in _asked_for(offers[each.id])),
-            )
-            for each in self._languages.values()
-            if each.id in offers
-        ]
+    async def offered(self) -> Sequence[Offer]:
+        """The languages that some node can run now, at most a second old: the same object until they change.
+        Raises what `nodes` raises."""
+        offers = await self._offered()
+        if offers is not self._told_of:
+            nodes = await self._executing()
+            told = [
+                Offer(
+                    each,
+                    offers[each.id],
+                    _all_understand(nodes, formats(each.id)),
+                    all(_traces(nodes, each.id, one) for one in _asked_for(offers[each.id])),
+                )
+                for each in self._languages.values()
+                if each.id in offers
+            ]
+            self._told_of = offers
+            if told != self._told:
+                self._told = told
+        return self._told
 
     async def _judging(
         self, request: Request, limits: Limits, ceilings: Ceilings
@@ -217,7 +226,7 @@ class Gate:
         """Versions by language, newest first, over all nodes, at most a second old. A promised language is
         offered even while no node is there. Where languages are promised, no other language is offered."""
         now = trio.current_time()
-        if now > self._offered_until:
+        if now >= self._offered_until:
             self._known_offers = _offers(await self._nodes(), self._config.languages)
             # Without nodes, look each time, so that the first node is seen at once.
             self._offered_until = now + _OFFERED_S if any(self._known_offers.values()) else 0.0
@@ -290,8 +299,8 @@ class Gate:
         return [node for node in await self._nodes() if "execute" in node.roles]
 
     def _unknown(self, name: str) -> Rejected:
-        known = ", ".join(self._languages)
-        return _invalid("language", f"{name!r} is unknown; known are {known}", "unknown-language")
+        told = f"{unknown(self._languages, name)}; GET /languages lists them all"
+        return _invalid("language", told, "unknown-language")
 
 
 def _is_interactive(request: Request) -> bool:

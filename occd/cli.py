@@ -24,7 +24,7 @@ from occd.log import printable, set_up_logging
 from occd.offering import languages
 
 OURS = 125
-"""The exit code that says: the fault is ours, not the program's."""
+"""The exit code of a command that could not do what was asked: it is not the program's."""
 TIME_OVER = 124
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -102,7 +102,8 @@ def main(
 ) -> None:
     """Compile and run programs in a sandbox, and show their output live.
 
-    `occd --roles all` serves; the commands below do one thing each.
+    `occd --roles all` serves; the commands below do one thing each. One that could not do what was asked
+    says why in a line, and exits with 125; 2 is for a command line that makes no sense.
     """
     _open_standard_streams()
     set_up_logging()
@@ -148,8 +149,8 @@ def run(
     5 minutes without input, or after an hour. With --stdin, or a pipe or a file as one of the three, it
     has pipes, and 10 seconds.
 
-    Exits with its exit code, 124 when it hit a limit, 128+n when signal n killed it, 125 when the
-    fault is ours. Its arguments follow `--`.
+    Exits with its exit code, 124 when it hit a limit, 128+n when signal n killed it, 125 when occd
+    could not run it to its end, and says why in a line. Its arguments follow `--`.
     """
     from occd.run import run_file
 

@@ -5,15 +5,21 @@ import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import trio
 
 from occd.config import Config
 from occd.console import enter, now
-from occd.errors import OccdError, SandboxFailed
+from occd.errors import ConfigError, SandboxFailed
+from occd.fileowner import other_owner
 from occd.languages import Language
-from occd.languages.finding import find
+from occd.log import printable
+
+if TYPE_CHECKING:
+    from occd.proving import Trial
+    from occd.sandbox import Sandbox
 
 
 @click.group(invoke_without_command=True)
@@ -29,14 +35,17 @@ def languages(context: click.Context, every: bool) -> None:
 
 
 async def _show(config: Config, every: bool) -> None:
-    from occd.languages.installing import sizes
+    from occd.languages.debian import of_machine
+    from occd.languages.installing import has_packages, sizes
     from occd.languages.loading import read_languages
     from occd.sandbox import open_sandbox
 
+    rows: list[tuple[str, ...]] = []
     absent = []
     async with AsyncExitStack() as stack:
         with now() as tell:
-            sandbox = await stack.enter_async_context(open_sandbox(config, tell=tell))
+            opened = open_sandbox(config, _known_answers(config), tell=tell)
+            sandbox = await stack.enter_async_context(opened)
         for language in sandbox.languages.values():
             if language.id not in sandbox.available:
                 absent.append(language)
@@ -46,20 +55,34 @@ async def _show(config: Config, every: bool) -> None:
                 told += f"; formatted by {formatter.binary}"
             elif language.formatters:
                 told += f"; to format: {language.formatters[0].install}"
-            _row(language, told)
-    known = sizes()
+            rows.append((language.id, language.name, language.support, told))
+    known, debian = sizes(), of_machine()
     for language in absent:
         if every or language.support == "core":
             takes = f" ({known[language.id]})" if language.id in known else ""
-            _row(language, f"not here; to have it: occd languages install {language.id}{takes}")
+            told = f"not here; to have it: occd languages install {language.id}{takes}"
+            if not has_packages(debian, language):
+                told = f"not here: it {_in_an_image(language)}"
+            rows.append((language.id, language.name, language.support, told))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    for *cells, told in rows:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        click.echo("  ".join([*padded, told]))
     if absent and not every:
         click.echo(f"{len(absent)} others can be installed: occd languages --all lists them")
     for fault in read_languages().faults:
         click.echo(f"left out: {fault}", err=True)
 
 
-def _row(language: Language, told: str) -> None:
-    click.echo(f"{language.id:14} {language.name:24} {language.support:8} {told}")
+def _in_an_image(language: Language) -> str:
+    needed = language.debian
+    return f"needs Debian {needed}, which an image has: occd images debian-{needed} (docs/operating.md)"
+
+
+def _known_answers(config: Config) -> Path | None:
+    """The file in which a daemon keeps what compilers answered, if there is a data folder of this user's."""
+    folder = config.data_dir
+    return folder / "languages.json" if folder.is_dir() and not other_owner(folder) else None
 
 
 @languages.command()
@@ -74,19 +97,21 @@ def install(names: tuple[str, ...], only_print: bool, versions: bool) -> None:
     Installs Debian's packages by apt, and those of PyPI and npm in folders below /usr/local/lib/occd. What is
     there already stays.
     """
-    from occd.languages.installing import SETS, commands, in_set
+    from occd.languages.debian import of_machine
+    from occd.languages.installing import SETS, commands, has_packages, in_set
     from occd.languages.installing import install as install_these
-    from occd.languages.loading import load_languages
+    from occd.languages.loading import language_named, load_languages
 
-    known = load_languages()
     wanted: dict[str, Language] = {}
+    debian = of_machine()
     for name in names:
         if name in SETS:
-            wanted |= {each.id: each for each in in_set(known.values(), name)}
-        elif language := find(known, name):
-            wanted[language.id] = language
+            those = in_set(load_languages().values(), name, debian)
         else:
-            raise click.UsageError(f"{name!r} is neither a language nor one of {', '.join(SETS)}")
+            those = [language_named(name)]
+            if not has_packages(debian, those[0]):
+                raise ConfigError(f"{those[0].name} {_in_an_image(those[0])}")
+        wanted |= {each.id: each for each in those}
     if only_print:
         click.echo(commands(list(wanted.values()), versions=versions))
         return
@@ -99,13 +124,17 @@ def install(names: tuple[str, ...], only_print: bool, versions: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def check(config: Config, file: Path) -> None:
-    """Try the language of FILE in the jail, and tell what is wrong."""
-    from occd.languages.loading import Faulty, read_language
+    """Try the language of FILE in the jail, and tell what is wrong.
+
+    Exits with 1 when something is.
+    """
+    from occd.languages.loading import Faulty, read_new_language
 
     try:
-        language = read_language(file)
+        language = read_new_language(file)
     except Faulty as error:
-        raise OccdError(f"{file}: {error}") from error
+        click.echo(f"WRONG   {file}: {error}")
+        sys.exit(1)
     enter()
     if not trio.run(_check, config, language):
         sys.exit(1)
@@ -123,8 +152,8 @@ async def _check(config: Config, language: Language) -> bool:
     right = True
     async with open_sandbox(config, only=language.id, languages={language.id: language}) as sandbox:
         versions = sandbox.available.get(language.id, ())
-        for told in () if versions else _unseen(language):
-            click.echo(told)
+        for told in () if versions else await _unanswered(sandbox, language):
+            click.echo(printable(told))
         for installed in versions:
             click.echo(f"{language.name} {installed.version}: {installed.binary}")
             for name in PROOFS if installed is versions[0] else _OF_EACH:
@@ -137,20 +166,42 @@ async def _check(config: Config, language: Language) -> bool:
                 except (Broken, SandboxFailed) as error:
                     click.echo(f"WRONG   {name}: {error}")
                     right = False
+        if right and versions:
+            await _note_forms(Trial(sandbox, language, versions[0]))
     return right and bool(versions)
 
 
-def _unseen(language: Language) -> list[str]:
+async def _note_forms(trial: "Trial") -> None:
+    """Some languages refuse such files, and others keep a carriage return in a text of several lines."""
+    from occd.proving import FORMS, wrong_in
+
+    for form in FORMS:
+        if wrong := await wrong_in(form, trial):
+            click.echo(
+                f'note    {form.told}, {wrong}\n        strip = ["{form.strip}"] takes that away, '
+                "where the language allows it; else `quirks` may tell of it"
+            )
+
+
+async def _unanswered(sandbox: "Sandbox", language: Language) -> list[str]:
     """Why no version was found."""
+    from occd.sandbox.probe import why_unanswered
+
+    if told := await why_unanswered(sandbox, language):
+        return told
     here = [path for pattern in language.candidates for path in sorted(glob.glob(pattern))]
     if not here:
-        told = f"no file is like {' or '.join(language.candidates)}"
-        return [told, f"To have it, as root: occd languages install {language.id}"]
+        told = [f"no file is like {' or '.join(language.candidates)}"]
+        return [*told, f"To have it, as root: occd languages install {language.id}"]
     return [
-        f"{path} leads to {os.path.realpath(path)}, and did not tell its version to programs. They see the "
-        f"folders of sandbox/policy/rootfs.toml; its version is asked by {list(language.version)}"
+        f"{path}{_link(path)} is not seen by programs: they see what sandbox/policy/rootfs.toml lists"
         for path in here
     ]
+
+
+def _link(path: str) -> str:
+    real = os.path.realpath(path)
+    return "" if real == path else f", a link to {real},"
 
 
 @languages.command()

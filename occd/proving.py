@@ -4,14 +4,15 @@ programs of its `[proof]`."""
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import regex
 
+from occd import rules
 from occd.execution.program import Command, Program
 from occd.languages import Language
 from occd.languages.installed import Installed
-from occd.model import File, Outcome
+from occd.model import File, Limits, Outcome
 from occd.patterns import FLAGS
 from occd.sandbox import Given, Run, Sandbox, Sink, Tree
 
@@ -32,11 +33,14 @@ class Stage:
     """A compiler or a program that has ended, with all of its output."""
 
     outcome: Outcome
+    limits: Limits
     stdout: str
     stderr: str
 
     def __str__(self) -> str:
-        how = self.outcome.limit or self.outcome.signal or f"exit code {self.outcome.exit_code}"
+        how = self.outcome.signal or f"exit code {self.outcome.exit_code}"
+        if met := self.outcome.limit:
+            how = f"a stop at its limit of {rules.met(met, getattr(self.limits, met))}"
         return f"{how}, stdout {self.stdout[-1000:]!r}, stderr {self.stderr[-1000:]!r}"
 
 
@@ -88,7 +92,7 @@ class Trial:
                 ended = await cell.run(run)
                 said = out.decode(errors="replace"), err.decode(errors="replace")
                 outcome = ended.outcome if keep else language.judged(ended.outcome, said[1])
-                stages.append(Stage(outcome, *said))
+                stages.append(Stage(outcome, command.limits, *said))
                 return ended.tree
 
             tree = None
@@ -184,8 +188,10 @@ async def _fills(trial: Trial) -> None:
 
 
 def _meets(limit: str, stages: Sequence[Stage]) -> None:
-    if stages[-1].outcome.limit != limit:
-        raise Broken(f"it did not meet the limit {limit}, but ended with {stages[-1]}")
+    ended = stages[-1]
+    if ended.outcome.limit != limit:
+        told = rules.met(limit, getattr(ended.limits, limit))
+        raise Broken(f"it did not meet its limit of {told}, but ended with {ended}")
 
 
 def _source(trial: Trial, name: str) -> str:
@@ -205,6 +211,33 @@ PROOFS: Mapping[str, _Proof] = {
     "fills": _fills,
 }
 """By their names. Each raises Broken, and SandboxFailed for a fault of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a source file from elsewhere may differ. `strip` is the word that takes it away (`Language`)."""
+
+    told: str
+    strip: Literal["bom", "cr"]
+    put: Callable[[str], str]
+
+
+FORMS = (
+    Form(r"with lines that end with \r\n", "cr", lambda source: source.replace("\n", "\r\n")),
+    Form("with a byte order mark", "bom", lambda source: f"\ufeff{source}"),
+)
+
+
+async def wrong_in(form: Form, trial: Trial) -> str | None:
+    """What goes wrong with hello or the example in this form, if anything does. Raises SandboxFailed."""
+    language = trial.language
+    written = replace(language, hello=form.put(language.hello), example=form.put(language.example))
+    for name in ("hello", "example"):
+        try:
+            await PROOFS[name](replace(trial, language=written))
+        except Broken as error:
+            return f"{name}: {error}"
+    return None
 
 
 def unproved(language: Language, name: str) -> str | None:

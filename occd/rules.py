@@ -273,6 +273,11 @@ def amount(name: str, value: float) -> str:
     return f"{value:.15g} {_ONE[unit] if value == 1 else unit}"
 
 
+def met(name: str, value: float) -> str:
+    """A limit at which a program was stopped, for a person, with its value. There are two idle times."""
+    return "idle time" if name == "idle" else f"{name.replace('_', ' ')}, {amount(name, value)}"
+
+
 def terminal_side(value: int) -> None:
     """The rows of a terminal, or its columns."""
     if not 1 <= value <= TERMINAL_MAX:

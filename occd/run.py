@@ -24,8 +24,8 @@ from occd.execution.steps import When, idle_time
 from occd.execution.tail import Tail
 from occd.execution.traced import account
 from occd.languages import Language
-from occd.languages.finding import find, for_file
-from occd.languages.loading import load_languages
+from occd.languages.finding import for_file
+from occd.languages.loading import language_named, load_languages
 from occd.model import File, Limits, Outcome, Stream, Submission
 from occd.principal import NOBODY
 from occd.request import Request
@@ -68,7 +68,7 @@ async def run_file(
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.listen)
         with keys.ending:
-            outcome = await _run_here(
+            outcome, limits = await _run_here(
                 config, language, request, input_fd.fileno(), screen, keys, unread := trio.Event()
             )
         nursery.cancel_scope.cancel()
@@ -76,7 +76,7 @@ async def run_file(
         return 128 + keys.ended_by
     if unread.is_set() and outcome.signal:
         return 128 + signal.SIGPIPE
-    return _exit_code(outcome)
+    return _exit_code(outcome, limits)
 
 
 class _Keys:
@@ -119,8 +119,9 @@ async def _run_here(
     screen: Screen | None,
     keys: _Keys,
     unread: trio.Event,
-) -> Outcome:
-    """`unread` is set, and ends the program, when whoever read our output has left."""
+) -> tuple[Outcome, Limits]:
+    """How the last stage ended, and its limits. `unread` is set, and ends the program, when whoever read our
+    output has left."""
     async with open_sandbox(config, only=language.id) as sandbox:
         if language.id not in sandbox.available:
             raise OccdError(
@@ -134,10 +135,10 @@ async def _run_here(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_print, output, screen, unread)
                 with send:
-                    outcome = await _run(
+                    ended = await _run(
                         sandbox, language, submission, stdin_fd, send, screen, keys, unread
                     )
-    return outcome
+    return ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +177,15 @@ def _main_name(language: Language, name: str) -> str:
 
 
 def _language(file: Path, name: str | None) -> Language:
-    languages = load_languages()
-    found = find(languages, name) if name else for_file(languages.values(), file)
-    if found is None:
-        what = (
-            f"{name!r} is no language"
-            if name
-            else f"the suffix {file.suffix!r} belongs to no language"
-        )
-        raise OccdError(f"{what}; --language takes one of {', '.join(languages)}")
-    return found
+    """Raises OccdError."""
+    if name:
+        return language_named(name)
+    if found := for_file(load_languages().values(), file):
+        return found
+    raise OccdError(
+        f"the suffix {file.suffix!r} belongs to no language; --language takes an id that "
+        "`occd languages` lists"
+    )
 
 
 async def _run(
@@ -197,7 +197,7 @@ async def _run(
     screen: Screen | None,
     keys: _Keys,
     unread: trio.Event,
-) -> Outcome:
+) -> tuple[Outcome, Limits]:
     newest = sandbox.available[language.id][0]
     program = Program(language, newest, submission.main, submission.files)
 
@@ -234,7 +234,7 @@ async def _run(
             if hint := language.hint(compiled, tail.text):
                 show("stderr", f"occd: {hint}\n".encode())
             if not compiled.succeeded:
-                return compiled
+                return compiled, limits
         limits = submission.limits
         command = program.to_run(submission.args, (), limits)
         tail = Tail()
@@ -272,7 +272,7 @@ async def _run(
             if submission.trace:
                 show("stderr", _account(ended.trace).encode())
             nursery.cancel_scope.cancel()
-    return language.judged(ended.outcome, tail.text)
+    return language.judged(ended.outcome, tail.text), limits
 
 
 def _account(traced: Traced | None) -> str:
@@ -340,10 +340,10 @@ async def _print(
             unread.set()
 
 
-def _exit_code(outcome: Outcome) -> int:
+def _exit_code(outcome: Outcome, limits: Limits) -> int:
     if outcome.limit:
-        name = "idle time" if outcome.limit == "idle" else outcome.limit.replace("_", " ")
-        print(f"occd: stopped at its limit of {name}", file=sys.stderr)
+        told = rules.met(outcome.limit, getattr(limits, outcome.limit))
+        print(f"occd: stopped at its limit of {told}", file=sys.stderr)
         return 124
     if outcome.tty and outcome.signal == signal.SIGINT.name:
         return 128 + signal.SIGINT  # whoever typed Ctrl-C knows

@@ -11,6 +11,8 @@ from occd.languages.packages import Packages
 
 DOCS = Path(__file__).parent.parent / "docs/languages.md"
 SIZE = sizes()
+_USUAL = 12
+"""Debian's release whose packages most languages have."""
 BEGIN = "<!-- from here on: make docs -->"
 
 
@@ -36,7 +38,8 @@ def _entry(language: Language) -> list[str]:
     title = f"[{language.name}]({language.home})"
     of = f", {language.implementation} of `{language.family}`" if language.family else ""
     lines = [f"**{title}** (`{language.id}`{of}). {language.about}", ""]
-    lines.append(f"- Packages: {_named(language.install)}")
+    since = f" {language.debian}" if language.debian > _USUAL else ""
+    lines.append(f"- Packages: {_named(language.install, since)}")
     if language.id in SIZE:
         lines.append(f"- Takes: {SIZE[language.id]}")
     lines += [f"- Packages of {name}: {_named(each)}" for name, each in language.versions.items()]
@@ -50,8 +53,8 @@ def _entry(language: Language) -> list[str]:
     return lines
 
 
-def _named(packages: Packages) -> str:
-    tools = {"Debian": packages.apt, "PyPI": packages.pip, "npm": packages.npm}
+def _named(packages: Packages, since: str = "") -> str:
+    tools = {f"Debian{since}": packages.apt, "PyPI": packages.pip, "npm": packages.npm}
     return "; ".join(f"{', '.join(names)} of {tool}" for tool, names in tools.items() if names)
 
 

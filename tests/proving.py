@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from occd.images import describe
 from occd.languages import Language
+from occd.languages.debian import RELEASES, of_machine
 from occd.languages.installed import Installed
 from occd.languages.installing import in_set
 from occd.languages.loading import load_languages
@@ -44,8 +46,14 @@ _TRIED = pytest.StashKey[Tried]()
 
 
 def proved(config: pytest.Config) -> list[Language]:
-    """Those of the set; `tried` languages are in none."""
-    return in_set(load_languages().values(), config.getoption("set"))
+    """Those of the set that this Debian or the image has; `tried` languages are in none."""
+    image = config.getoption("image")
+    debian = RELEASES[describe(image).release] if image else of_machine()
+    languages = in_set(load_languages().values(), config.getoption("set"), debian)
+    if image:
+        had = describe(image).languages
+        languages = [each for each in languages if each.id in had]
+    return languages
 
 
 def print_table(config: pytest.Config, reporter: pytest.TerminalReporter) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ import version1
 from redis_server import shared_redis
 from serving import API, serving
 from test_cli import assert_refused, keep_dead_letters, occd, write
+from trio.testing import MockClock
 
 from occd import request, wire
 from occd.admission import Gate
@@ -23,6 +25,7 @@ from occd.broker import Broker, open_broker
 from occd.config import Config
 from occd.errors import Conflict, QueueFull, Rejected, StateUnavailable
 from occd.judging import CHECKER_LIMITS
+from occd.languages.installed import formats
 from occd.languages.loading import load_languages
 from occd.model import File, Limits, Submission, Terminal
 from occd.principal import NOBODY, Principal
@@ -32,6 +35,7 @@ from occd.sqlite import open_database
 from occd.state import open_state
 from occd.state.embedded.tables import MIGRATIONS
 from occd.state.redis.store import RedisStore
+from occd.web.catalogue import Catalogue, Told
 
 SECRET = "a-secret-of-enough-length"
 OWNER = Principal("anon:" + hashlib.sha256(SECRET.encode()).hexdigest())
@@ -227,7 +231,7 @@ async def test_to_repeat_a_submission_is_to_ask_again_under_the_rules_of_now(
     assert (again.owner, again.retry_of) == (None, earlier.id)
     with pytest.raises(Rejected, match=r"limits\.memory: .* above this server's ceiling"):
         await gate(Runs(), ceilings={"memory": 2**29}).again(earlier, NOBODY)
-    with pytest.raises(Rejected, match="'klingon' is unknown"):
+    with pytest.raises(Rejected, match=r"'klingon' is unknown; .* GET /languages lists them all$"):
         await gate(Runs()).again(replace(earlier, language="klingon"), NOBODY)
     with pytest.raises(Rejected, match="no node that runs programs"):
         await gate().again(earlier, NOBODY)
@@ -278,6 +282,34 @@ async def test_what_is_to_be_traced_is_refused_where_the_version_that_would_run_
     for nodes in ([some], [some, every]):
         told = {each.language.id: each.traces for each in await gate(*nodes).offered()}
         assert told == {"lua": True, "python": False}
+
+
+async def test_the_list_of_languages_is_built_when_it_changes_and_not_for_each_request(
+    autojump_clock: MockClock,
+) -> None:
+    """An answer is the same object until then, for all callers of a class."""
+    node = Runs({"python": ("3.11",)})
+    classes = {"low": {"ceilings": {"cpu_time": 1}}, "high": {}}
+    accounts = {"anonymous": "refuse", "default_class": "low", "classes": classes}
+    here = gate(node, accounts=accounts)
+    catalogue = Catalogue(Config.model_validate({"accounts": accounts}), here.offered)
+
+    async def told() -> list[Told]:
+        wanted = ((name, brief) for name in ("low", "high") for brief in (False, True))
+        return [await catalogue.told(name, brief=brief) for name, brief in wanted]
+
+    first = await told()
+    assert len({each.etag for each in first}) == 4
+    for _ in range(3):
+        assert all(map(operator.is_, await told(), first))
+        await trio.sleep(2)  # nodes are asked again each second
+    node.languages = {"python": ("3.11",), "lua": ("5.4",)}
+    await trio.sleep(2)
+    second = await told()
+    assert all(b'"lua"' in each.body for each in second)
+    node.accepts = wire.FIELDS | {formats("lua")}
+    await trio.sleep(2)
+    assert not {each.etag for each in await told()} & {each.etag for each in second}
 
 
 async def test_a_checker_has_no_more_than_the_class_of_its_author() -> None:

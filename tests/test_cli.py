@@ -35,6 +35,7 @@ from stuck import stuck_nsjail
 from occd import wire
 from occd.broker import DEAD, open_broker
 from occd.config import Config
+from occd.languages.loading import load_languages
 from occd.model import File, Submission
 from occd.sqlite import open_database
 
@@ -197,7 +198,7 @@ def test_run_lets_a_person_answer_a_prompt(folder: Path) -> None:
 def test_run_exits_124_on_a_limit_and_says_which(folder: Path) -> None:
     done = occd("run", write(folder, "while True: print('x' * 1000)"), cwd=folder)
     assert (done.returncode, len(done.stdout)) == (124, 2**20)
-    assert b"output" in done.stderr
+    assert done.stderr == b"occd: stopped at its limit of output, 1048576 bytes\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL])
@@ -540,7 +541,7 @@ def test_ctrl_c_leaves_out_what_is_not_shown_yet_of_a_program_that_has_ended(fol
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "limit"), [("idle", b"idle time"), ("interactive_s", b"wall time")]
+    ("ceiling", "limit"), [("idle", b"idle time"), ("interactive_s", b"wall time, 1 second")]
 )
 def test_a_program_at_a_terminal_has_the_time_of_interactive_ones(
     folder: Path, ceiling: str, limit: bytes
@@ -632,12 +633,18 @@ def test_ctrl_c_lets_a_daemon_finish_its_programs(folder: Path) -> None:
 # What it tells
 
 
-def test_languages_lists_versions(folder: Path) -> None:
-    done = occd("languages", cwd=folder)
+def test_languages_lists_versions_in_columns(folder: Path) -> None:
+    done = occd("languages", "--all", cwd=folder)
     assert done.returncode == 0
-    line = next(line for line in done.stdout.decode().splitlines() if line.startswith("python "))
+    known, lines = load_languages(), done.stdout.decode().splitlines()
+    line = next(line for line in lines if line.startswith("python "))
     assert line.split()[:2] == ["python", "Python"]
     assert line.split()[3].startswith("3.")
+    name, support, told = line.index("Python"), line.index(" core ") + 1, line.index("3.")
+    for each in lines:
+        language = known[each.split()[0]]
+        found = each[:name], each[name:support], each[support:told]
+        assert tuple(map(str.strip, found)) == (language.id, language.name, language.support)
 
 
 def test_doctor_finds_that_programs_can_be_run_here(folder: Path) -> None:
@@ -673,6 +680,22 @@ def test_at_a_terminal_what_takes_long_tells_what_it_does_now(
     begun, ended = zip(*(map(int, found) for [found] in filter(None, counts)), strict=True)
     assert set(begun) == set(range(1, ended[-1] + 1))
     assert all(len(each) < 80 and "\n" not in each for each in steps)
+
+
+def test_what_compilers_answered_is_not_asked_again_where_there_is_a_data_folder(
+    folder: Path,
+) -> None:
+    (folder / "data").mkdir()
+    asked, answers = [], []
+    for _ in range(2):
+        terminal = Terminal("languages", cwd=folder)
+        assert terminal.end() == 0, terminal.shown
+        told, _, answer = terminal.shown.rpartition(b"\x1b[K")
+        asked.append(max(map(int, re.findall(rb"formatters: \d+ of (\d+)", told)), default=0))
+        answers.append(answer)
+    assert answers[0] == answers[1]
+    known = json.loads((folder / "data/languages.json").read_text())
+    assert asked[0] - asked[1] == len(known) > 0
 
 
 def test_without_roles_it_explains_itself(folder: Path) -> None:

@@ -60,15 +60,22 @@ def occd(*argv: str | Path, before: list[str] | None = None, **settings: str) ->
     return done.returncode, done.stdout + done.stderr
 
 
+def test_an_image_of_a_later_debian_has_languages_that_earlier_ones_lack() -> None:
+    core = [each.id for each in in_set(load_languages().values(), "core")]
+    assert describe("debian-13").languages == (*core, "swift")
+    assert "openjdk-25-jdk-headless" in describe("debian-13").packages.apt
+    assert "swift" not in describe("debian-12-popular").languages
+
+
 @pytest.mark.parametrize(
     ("name", "languages"),
-    [("debian-12", "core"), ("debian-13", "core"), ("debian-12-popular", "popular")],
+    [("debian-12", "core"), ("debian-12-popular", "popular")],
 )
 def test_an_image_has_what_its_languages_and_their_formatters_need(
     name: str, languages: str
 ) -> None:
     description = describe(name)
-    chosen = in_set(load_languages().values(), languages)
+    chosen = in_set(load_languages().values(), languages, 12)
     assert description.languages == tuple(each.id for each in chosen)
     for language in chosen:
         for install in (language.install, *(each.install for each in language.formatters)):
@@ -108,9 +115,11 @@ def test_what_makes_a_language_ready_comes_after_its_packages() -> None:
         ('release = "bookworm"', "'languages' is missing"),
         ('release = "../../etc"\nlanguages = []', "release: "),
         ('release = "bookworm"\nlanguages = ["klingon"]', "languages: there is no klingon: "),
+        ('release = "bookworm"\nlanguages = [["sql"]]', "languages: must be a list of ids and "),
+        ('release = "bookworm"\nlanguages = ["swift"]', "languages: swift needs Debian 13"),
         (
             'release = "bookworm"\nlanguages = "most"',
-            "languages: must be a list of ids, or one of core, ",
+            "languages: must be a list of ids and of core, ",
         ),
         ('release = "bookworm"\nlanguages = []\nextra = 1', "unknown key extra"),
         ('release = "bookworm"\nlanguages = []\ninstall = {apt = ["-y"]}', "install: apt.0: "),

@@ -7,6 +7,9 @@ import runpy
 import subprocess
 import time
 import tomllib
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jsonschema
@@ -14,9 +17,18 @@ import pytest
 
 from occd.data import data_folder
 from occd.errors import OccdError
-from occd.languages import Given, Language, installing
+from occd.languages import Given, Language, installing, loading
+from occd.languages.finding import unknown
 from occd.languages.installing import private_steps, sizes
-from occd.languages.loading import Faulty, read_language, read_languages, schema
+from occd.languages.loading import (
+    Faulty,
+    language_named,
+    read_language,
+    read_languages,
+    read_new_language,
+    schema,
+)
+from occd.languages.modes import MODES
 from occd.languages.search import search
 from occd.model import Outcome, Written
 
@@ -59,6 +71,15 @@ def test_the_schema_beside_the_files_is_the_one_that_occd_reads_by() -> None:
 def test_the_size_of_each_of_ours_is_known() -> None:
     """`make sizes` writes them."""
     assert sizes().keys() == read_languages().languages.keys()
+
+
+def test_the_page_on_adding_a_language_marks_the_keys_that_must_be_there() -> None:
+    page = (ROOT / "docs/adding-a-language.md").read_text().partition("argv is an array")[0]
+    rows = re.findall(r"(?m)^\| (\S*`.*?) \| ", page)
+    marked = {key for row in rows for key in re.findall(r"\*\*`(\w+)`\*\*", row)}
+    named = {key for row in rows for key in re.findall(r"`\[*(\w+)\]*`", row)}
+    assert marked == set(schema()["required"])
+    assert named == set(schema()["properties"])
 
 
 # Words
@@ -108,15 +129,10 @@ def test_a_script_finishes_each_folder_before_it_counts_as_installed(tmp_path: P
         'versions = {1 = {pip = ["x==1"]}, 2 = {npm = ["x@2"]}}',
         'finish = "make it"',
     )
-    ends = [step.script.splitlines()[-3:] for step in private_steps(language, versions=True)]
-    assert ends == [
-        [
-            "make it)",
-            f"printf '%s\\n' '{names}",
-            f"make it' > /usr/local/lib/occd/bash/{folder}/.installed",
-        ]
-        for folder, names in ((1, "x==1"), (2, "x@2"))
-    ]
+    scripts = [step.script for step in private_steps(language, versions=True)]
+    assert len(scripts) == 2
+    for script in scripts:
+        assert script.index("make it)") < script.index("/.installed") < script.index("mv -T")
 
 
 def test_what_root_runs_takes_no_module_from_the_folder_where_root_is(tmp_path: Path) -> None:
@@ -127,6 +143,67 @@ def test_what_root_runs_takes_no_module_from_the_folder_where_root_is(tmp_path: 
     script = f"umask 077\n{before}umask\n/usr/bin/python3 -m venv --help"
     said = subprocess.check_output(["/bin/sh", "-ec", script], cwd=tmp_path, text=True)
     assert said.startswith("0022\nusage: ")
+
+
+def wheel(folder: Path, version: int) -> None:
+    """A package `tells` with a program of this name, which tells the version."""
+    info = f"tells-{version}.dist-info"
+    files = {
+        "tells.py": f"def tell(): print({version})",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tells\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\ntells = tells:tell\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"tells-{version}-py3-none-any.whl", "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+
+
+def test_new_packages_take_the_place_of_the_old_ones_when_they_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while they are made leaves the old ones."""
+    folder = tmp_path / "occd"
+    monkeypatch.setattr(installing, "FOLDER", str(folder))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    killed = """finish = 'kill -KILL "$$"'"""
+    program = folder / "bash/main/bin/tells"
+    told: list[str] = []
+    for version, line, expected in [
+        (1, "quirks = []", "1"),
+        (2, killed, "1"),
+        (2, "quirks = []", "2"),
+    ]:
+        wheel(tmp_path, version)
+        language = read(tmp_path, f'install = {{pip = ["tells=={version}"]}}', line)
+        with suppress(OccdError):
+            installing._install(list(private_steps(language, versions=False)), told.append, 0)
+        assert subprocess.check_output([program], text=True) == f"{expected}\n", told
+        (step,) = private_steps(language, versions=False)
+        assert step.needed() == (expected != str(version))
+    assert len(list((folder / "packages/bash/main").iterdir())) == 1
+    assert sum(each.startswith("1 of 1: FAILED after ") for each in told) == 1
+    assert told.count("an occd that runs now finds what is new when it is started again") == 2
+
+
+def test_packages_that_lie_in_a_folder_are_replaced_by_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier ones lay there."""
+    monkeypatch.setattr(installing, "FOLDER", str(tmp_path))
+    (step,) = private_steps(read(tmp_path, 'install = {npm = ["x@1"]}'), versions=False)
+    (tmp_path / "bash/main/old").mkdir(parents=True)
+    script = "\n".join(line for line in step.script.splitlines() if not line.startswith("npm "))
+    for _ in range(2):
+        subprocess.run(["/bin/sh", "-ec", script], check=True)
+        assert [path.name for path in (tmp_path / "bash/main").iterdir()] == [".installed"]
+        (made,) = (tmp_path / "packages/bash/main").iterdir()
+    failing = script.replace(made.name, "other").replace("printf", "exit 7\nprintf")
+    assert subprocess.run(["/bin/sh", "-ec", failing]).returncode == 7
+    assert (tmp_path / "bash/main/.installed").exists()
+    assert list((tmp_path / "packages/bash/main").iterdir()) == [made]
 
 
 def test_two_installations_exclude_each_other_and_others_can_read_what_they_make(
@@ -179,6 +256,7 @@ def test_two_installations_exclude_each_other_and_others_can_read_what_they_make
         (['id = "Bash"'], "id: must look like"),
         (['home = "javascript:alert(1)"'], "home: must look like"),
         (['about = "two\\nlines"'], "about: must look like"),
+        (['editor_mode = "klingon"'], "editor_mode: the page's editor has no mode 'klingon'; "),
         (['family = "sh"'], "family: is written together with implementation"),
         (["[["], "this is no TOML: "),
     ],
@@ -212,6 +290,69 @@ def test_a_faulty_file_costs_its_own_language(tmp_path: Path, content: bytes, fa
     first, second = found.faults
     assert first.startswith(fault)
     assert second == "folder.toml: the file cannot be read: Is a directory"
+
+
+def test_a_name_of_no_language_is_told_with_those_near_it() -> None:
+    languages = read_languages().languages
+    assert unknown(languages, "Pyhton") == "'Pyhton' is unknown; near it are python, jython, cython"
+    assert unknown(languages, "xqzxqzxqz") == "'xqzxqzxqz' is unknown"
+
+
+def test_a_name_is_compared_no_longer_than_its_beginning() -> None:
+    languages, sent = read_languages().languages, "javascript" + "x" * 10**6
+    began = time.process_time()
+    assert unknown(languages, sent).startswith("'javascriptx")
+    assert time.process_time() - began < 0.2
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of languages instead of ours."""
+    monkeypatch.setattr(loading, "_OURS", tmp_path)
+    loading._read_ours.cache_clear()
+    yield tmp_path
+    loading._read_ours.cache_clear()
+
+
+def test_who_names_a_language_whose_file_is_faulty_is_told_the_file_and_the_key(ours: Path) -> None:
+    (ours / "bash.toml").write_text(BASH)
+    (ours / "klingon.toml").write_text(changed("run = 5"))
+    assert language_named("SHELL").id == "bash"
+    for name, told in [
+        ("Klingon", r"^klingon\.toml: run: must be a list"),
+        ("bahs", r"^'bahs' is unknown; near it are bash; `occd languages --all` lists them all$"),
+    ]:
+        with pytest.raises(OccdError, match=told):
+            language_named(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ('id = "python"', "'python' is a name of python already"),
+        ('name = "Python"', "'python' is a name of python already"),
+        ('aliases = ["x", "PY"]', "'py' is a name of python already"),
+    ],
+)
+def test_a_new_file_with_a_name_of_another_language_is_faulty(
+    tmp_path: Path, line: str, taken: str
+) -> None:
+    (tmp_path / "new.toml").write_text(changed(line, 'id = "new"', 'name = "New"', "aliases = []"))
+    with pytest.raises(Faulty) as raised:
+        read_new_language(tmp_path / "new.toml")
+    assert str(raised.value) == taken
+
+
+def test_a_file_may_take_the_place_of_one_of_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "bash.toml").write_text(changed('name = "Other Bash"'))
+    assert read_new_language(tmp_path / "bash.toml").name == "Other Bash"
+    assert read_new_language(OURS / "bash.toml").name == "Bash"
+
+
+def test_the_editor_modes_are_those_of_the_page() -> None:
+    sources = (ROOT / "web/src" / name for name in ("modes.ts", "mode-more.ts"))
+    named = (re.findall(r"(?m)^  (\w+): async \(\) =>", each.read_text()) for each in sources)
+    assert sorted(name for names in named for name in names) == MODES
 
 
 def test_a_pattern_that_takes_for_ever_finds_nothing() -> None:

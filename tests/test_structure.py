@@ -105,6 +105,8 @@ WITHIN = {
     ("migration", "datafile"),
     ("languages", "config"),
     ("languages", "shown"),
+    ("images", "languages"),
+    ("images", "languages.debian"),
     ("images", "languages.installing"),
     ("images", "languages.loading"),
     ("images", "languages.packages"),

@@ -21,7 +21,9 @@ from typing import Any
 
 from occd.data import data_folder
 from occd.errors import ConfigError, SandboxUnavailable
-from occd.languages.installing import SETS, in_set, private_steps
+from occd.languages import Language
+from occd.languages.debian import RELEASES
+from occd.languages.installing import SETS, has_packages, in_set, private_steps
 from occd.languages.loading import load_languages
 from occd.languages.packages import Packages, load_packages
 
@@ -101,19 +103,10 @@ def load_description(path: Path) -> Description:
         values: dict[str, Any] = tomllib.loads(path.read_text())
         if unknown := values.keys() - {"release", "languages", "install"}:
             raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
-        release, ids = values["release"], values["languages"]
+        release, names = values["release"], values["languages"]
         if not isinstance(release, str) or not release.isalpha():
             raise ValueError('release: must be the name of a Debian, as in "bookworm"')
-        languages = load_languages()
-        if ids in SETS:
-            ids = [each.id for each in in_set(languages.values(), ids)]
-        if not isinstance(ids, list):
-            raise ValueError(f"languages: must be a list of ids, or one of {', '.join(SETS)}")
-        if absent := [str(id) for id in ids if id not in languages]:
-            raise ValueError(
-                f"languages: there is no {', '.join(absent)}: see occd languages --all"
-            )
-        chosen = [languages[id] for id in ids]
+        chosen = _chosen(names, RELEASES.get(release))
         wanted = [load_packages(values["install"])] if "install" in values else []
         for each in chosen:
             own = each.install  # those of pip and npm have a folder of their own
@@ -127,7 +120,26 @@ def load_description(path: Path) -> Description:
     steps = (step for each in chosen for step in private_steps(each, versions=False))
     private = tuple((step.told, step.script) for step in steps)
     prepare = tuple((each.name, each.prepare.strip()) for each in chosen if each.prepare)
-    return Description(path.stem, release, tuple(ids), _together(wanted), private, prepare)
+    ids = tuple(each.id for each in chosen)
+    return Description(path.stem, release, ids, _together(wanted), private, prepare)
+
+
+def _chosen(names: Any, debian: int | None) -> list[Language]:
+    """The languages of these ids and sets. Raises ValueError."""
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"languages: must be a list of ids and of {', '.join(SETS)}")
+    languages = load_languages()
+    chosen: dict[str, Language] = {}
+    for name in names:
+        if name in SETS:
+            chosen |= {each.id: each for each in in_set(languages.values(), name, debian)}
+        elif name not in languages:
+            raise ValueError(f"languages: there is no {name}: see occd languages --all")
+        elif not has_packages(debian, languages[name]):
+            raise ValueError(f"languages: {name} needs Debian {languages[name].debian}")
+        else:
+            chosen[name] = languages[name]
+    return list(chosen.values())
 
 
 def _together(each: list[Packages]) -> Packages:

@@ -4,6 +4,7 @@ import shlex
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from occd.languages.fields import (
     CONFIG,
     Argv,
     CompileLimits,
+    EditorMode,
     Expression,
     Formatter,
     Glob,
@@ -71,7 +73,7 @@ class Language:
     support: Support
     file_name: Text
     sources: tuple[Suffix, ...]
-    editor_mode: Text
+    editor_mode: EditorMode
     install: Packages
     candidates: Annotated[tuple[Glob, ...], Field(min_length=1)]
     """Glob patterns of its binary, as the jail sees them. Every match that answers is a version."""
@@ -89,6 +91,8 @@ class Language:
     versions: Mapping[PartName, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
     version: tuple[str, ...] = ()
+    debian: Annotated[int, Field(ge=12)] = 12
+    """The first release of Debian that has the packages of `install`."""
     version_pattern: Expression = r"(\d+(?:\.\d+)+)"
     """Its first group is the version, in what `version` prints. Without `version` it is in the path."""
     version_text: Text | None = None
@@ -234,13 +238,13 @@ class Language:
 
     def _value(self, given: Given) -> Callable[[str], str]:
         main, binary = given.main, given.binary
-        suffix = Path(main).suffix
+        folder, suffix = _folder_and_suffix(main)
         return {
             "bin": binary,
-            "dir": str(Path(binary).parent),
+            "dir": _folder_and_suffix(binary)[0],
             "version": given.version,
             "file": main,
-            "folder": str(Path(main).parent),
+            "folder": folder,
             "output": main.removesuffix(suffix) + self.outputs.get(suffix, suffix),
             "program": _program_name(given.files),
             "memory": str(given.memory),
@@ -276,6 +280,12 @@ _LOOKED_AT = 65_536
 _IMPORTS_IN = 16_384
 """Bytes of all files together. Everybody waits while they are looked at."""
 _NAME_BYTES = 100
+
+
+@lru_cache(maxsize=256)
+def _folder_and_suffix(path: str) -> tuple[str, str]:
+    """Asked for several times in each run, nearly always of the same paths."""
+    return str(Path(path).parent), Path(path).suffix
 
 
 def _program_name(files: Sequence[File]) -> str:

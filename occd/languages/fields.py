@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringC
 from pydantic import WithJsonSchema as Described
 from pydantic.dataclasses import dataclass
 
+from occd.languages.modes import MODES
 from occd.languages.packages import Packages
 from occd.model import Limits
 from occd.patterns import Pattern, load_patterns
@@ -41,6 +42,16 @@ def _expression(given: str) -> str:
 
 Expression = Annotated[Text, AfterValidator(_expression)]
 """A regular expression of Python."""
+
+
+def _mode(given: str) -> str:
+    if given not in MODES:
+        told = "`occd languages schema` lists them, and `plain` is none"
+        raise ValueError(f"the page's editor has no mode {given!r}; {told}")
+    return given
+
+
+EditorMode = Annotated[str, AfterValidator(_mode), Described({"type": "string", "enum": MODES})]
 
 
 def _steps(given: object) -> object:

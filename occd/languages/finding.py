@@ -1,10 +1,16 @@
 """Finds a language by its name, or by the suffix of a file."""
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from occd.languages import Language
 from occd.languages.fields import SUPPORT
+
+_COMPARED = 40
+"""Characters of a name that is compared: anybody sends it, and everybody waits."""
+_MOST = 3
+_NAMES_OF_ONE = 5
 
 
 def find(languages: Mapping[str, Language], name: str) -> Language | None:
@@ -16,6 +22,14 @@ def find(languages: Mapping[str, Language], name: str) -> Language | None:
 
 def names_of(language: Language) -> set[str]:
     return {name.lower() for name in (language.id, language.name, *language.aliases)}
+
+
+def unknown(languages: Mapping[str, Language], name: str) -> str:
+    """Words for a name that no language has, with the ids of at most three that it may stand for."""
+    ids = {each: language.id for language in languages.values() for each in names_of(language)}
+    like = get_close_matches(name.lower()[:_COMPARED], ids, _MOST * _NAMES_OF_ONE)
+    meant = list(dict.fromkeys(ids[each] for each in like))[:_MOST]
+    return f"{name!r} is unknown" + (f"; near it are {', '.join(meant)}" if meant else "")
 
 
 def by_support(languages: Iterable[Language]) -> list[Language]:

@@ -2,6 +2,7 @@
 their own for each version, which programs see."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shlex
@@ -28,6 +29,7 @@ _MAIN = "main"
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold"
 _PIP = "python -m pip -q --disable-pip-version-check install --no-cache-dir --only-binary :all:"
 _NPM = "npm --no-update-notifier install --silent --ignore-scripts --no-audit --no-fund"
+_NOTHING = "nothing is missing: all are installed"
 _WHY_BYTES = 2000
 
 
@@ -59,9 +61,14 @@ class Step:
     needed: Callable[[], bool]
 
 
-def in_set(languages: Iterable[Language], name: str) -> list[Language]:
+def in_set(languages: Iterable[Language], name: str, debian: int | None = None) -> list[Language]:
+    """The languages of a set whose packages this release of Debian has. None: any release."""
     wanted = SUPPORT[: SETS.index(name) + 1]
-    return [each for each in languages if each.support in wanted]
+    return [each for each in languages if each.support in wanted and has_packages(debian, each)]
+
+
+def has_packages(debian: int | None, language: Language) -> bool:
+    return debian is None or debian >= language.debian
 
 
 def steps(languages: Sequence[Language], *, versions: bool) -> list[Step]:
@@ -71,24 +78,35 @@ def steps(languages: Sequence[Language], *, versions: bool) -> list[Step]:
 
 
 def private_steps(language: Language, *, versions: bool) -> Iterator[Step]:
-    """The steps for packages that have a folder of their own."""
+    """The steps for packages that have a folder of their own: a link, so that the old packages stay until the
+    new ones are whole."""
     for name, packages in _folders(language, versions=versions).items():
-        folder = f"{FOLDER}/{language.id}/{name}"
+        folder, all_made = f"{FOLDER}/{language.id}/{name}", f"packages/{language.id}/{name}"
         names = (*packages.pip, *packages.npm)
         if not names:
             continue
         told = f"{language.name}: {' '.join(names)}"
         wanted = shlex.join(names) + (f"\n{language.finish}" if language.finish else "")
+        digest = hashlib.sha256(wanted.encode()).hexdigest()[:12]
+        beside = f"{FOLDER}/{all_made}"
+        made = f"{beside}/{digest}"
         # Python looks for modules in the current folder first, and others read what is made here.
-        lines = ["cd /", "umask 022", f"rm -rf {folder}", f"mkdir -p {folder}"]
+        lines = ["cd /", "umask 022", f"trap 'rm -rf {made}' EXIT", f"rm -rf {made}"]
+        lines.append(f"mkdir -p {made} {FOLDER}/{language.id}")
         if packages.pip:
-            lines.append(f"/usr/bin/python3 -m venv {folder}")
-            lines.append(f"{folder}/bin/{_PIP} {shlex.join(packages.pip)}")
+            lines.append(f"/usr/bin/python3 -m venv {made}")
+            lines.append(f"{made}/bin/{_PIP} {shlex.join(packages.pip)}")
         if packages.npm:
-            lines.append(f"{_NPM} --prefix {folder} {shlex.join(packages.npm)}")
+            lines.append(f"{_NPM} --prefix {made} {shlex.join(packages.npm)}")
         if language.finish:
-            lines.append(f"(cd {folder}\n{language.finish.strip()})")
-        lines.append(f"printf '%s\\n' {shlex.quote(wanted)} > {folder}/.installed")
+            lines.append(f"(cd {made}\n{language.finish.strip()})")
+        lines.append(f"printf '%s\\n' {shlex.quote(wanted)} > {made}/.installed")
+        # A link is replaced in one step. The folder cannot be renamed: its path stands in its files.
+        lines.append(f"ln -sfn ../{all_made}/{digest} {beside}/link")
+        lines.append(f"[ -L {folder} ] || [ ! -e {folder} ] || mv -T {folder} {beside}/before")
+        lines += [f"mv -T {beside}/link {folder}", "trap - EXIT"]
+        others = f"-mindepth 1 -maxdepth 1 ! -name {digest}"
+        lines.append(f"find {beside} {others} -exec rm -rf {{}} +")
         yield Step(told, "\n".join(lines), _Absent(f"{folder}/.installed", f"{wanted}\n"))
 
 
@@ -195,13 +213,17 @@ def _install(all_steps: Sequence[Step], tell: Callable[[str], None], lock: int) 
             why = done.stdout[-_WHY_BYTES:].decode(errors="replace").strip()
             tell(f"{number} of {len(open_steps)}: FAILED after {took:.0f} s\n{why}")
             failed.append(step.told)
+    if len(failed) < len(open_steps):
+        tell("an occd that runs now finds what is new when it is started again")
     if failed:
         raise OccdError(f"not installed: {'; '.join(failed)}")
     if not open_steps:
-        tell("all are installed")
+        tell(_NOTHING)
 
 
 def commands(languages: Sequence[Language], *, versions: bool) -> str:
     """The steps that `install` would run, as a script."""
     needed = [each for each in steps(languages, versions=versions) if each.needed()]
+    if not needed:
+        return f"# {_NOTHING}"
     return "\n".join(["set -e", *(f"# {each.told}\n{each.script}" for each in needed)])

@@ -12,10 +12,11 @@ import regex
 from pydantic import TypeAdapter, ValidationError
 
 from occd.data import data_folder
+from occd.errors import OccdError
 from occd.languages import Language
 from occd.languages.faults import in_a_line
 from occd.languages.fields import SUPPORT
-from occd.languages.finding import names_of
+from occd.languages.finding import find, names_of, unknown
 from occd.languages.words import put_in, resolve, words_of
 
 _WORDS = frozenset(
@@ -26,6 +27,7 @@ _OF_ENV = frozenset(("bin", "dir", "version", "precompiled"))
 _ALONE = frozenset(("{sources}", "{compile_args}"))
 _BYTES_MAX = 2**20
 _LANGUAGE = TypeAdapter(Language)
+_OURS = data_folder("sandbox") / "languages"
 
 
 class Faulty(Exception):
@@ -51,30 +53,64 @@ def read_languages(folder: Path | None = None) -> Read:
 
 @cache
 def _read_ours() -> Read:
-    return _read(data_folder("sandbox") / "languages")
+    return _read(_OURS)
+
+
+def language_named(name: str) -> Language:
+    """The language of ours that has this id, name or alias. Raises OccdError, which tells the fault of a file
+    `NAME.toml` that was left out."""
+    read = read_languages()
+    if language := find(read.languages, name):
+        return language
+    faults = (each for each in read.faults if each.startswith(f"{name.lower()}.toml: "))
+    told = f"{unknown(read.languages, name)}; `occd languages --all` lists them all"
+    raise OccdError(next(faults, told))
 
 
 def _read(folder: Path) -> Read:
-    read: list[tuple[Path, Language]] = []
-    faults: dict[Path, str] = {}
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            read.append((path, read_language(path)))
-        except Faulty as error:
-            faults[path] = str(error)
-    read.sort(key=lambda each: SUPPORT.index(each[1].support))
+    read, faults = _read_each(folder)
     taken: dict[str, str] = {}
     known: list[Language] = []
-    for path, language in read:
-        if of_others := names_of(language) & taken.keys():
-            name = min(of_others)
-            faults[path] = f"{name!r} is a name of {taken[name]} already"
+    for path, language in sorted(read.items(), key=lambda each: SUPPORT.index(each[1].support)):
+        try:
+            _refuse_taken(language, taken)
+        except Faulty as error:
+            faults[path] = str(error)
             continue
         taken |= dict.fromkeys(names_of(language), language.id)
         known.append(language)
     known.sort(key=lambda each: each.name.lower())
     told = tuple(f"{path.name}: {faults[path]}" for path in sorted(faults))
     return Read({each.id: each for each in known}, told)
+
+
+def _read_each(folder: Path) -> tuple[dict[Path, Language], dict[Path, str]]:
+    """The languages by their files, and the faults of the other files."""
+    read: dict[Path, Language] = {}
+    faults: dict[Path, str] = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            read[path] = read_language(path)
+        except Faulty as error:
+            faults[path] = str(error)
+    return read, faults
+
+
+def read_new_language(path: Path) -> Language:
+    """As `read_language`, of a file that is to stand among ours, in place of the one of its file name. Raises
+    Faulty, too, for a name that another language has."""
+    language = read_language(path)
+    there, _ = _read_each(_OURS)
+    others = [each for of, each in there.items() if of.name != path.name]
+    _refuse_taken(language, {name: each.id for each in others for name in names_of(each)})
+    return language
+
+
+def _refuse_taken(language: Language, taken: Mapping[str, str]) -> None:
+    """Raises Faulty for a name that another language has; `taken` are the ids of those, by name."""
+    if of_others := names_of(language) & taken.keys():
+        name = min(of_others)
+        raise Faulty(f"{name!r} is a name of {taken[name]} already")
 
 
 def read_language(path: Path) -> Language:

@@ -3,6 +3,7 @@ count."""
 
 import hashlib
 import json
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ import structlog
 import trio
 from pydantic import TypeAdapter
 
-from occd import trace
+from occd import rules, trace
 from occd.errors import OccdError, SandboxFailed, SandboxUnavailable
 from occd.languages import Given, Language
 from occd.languages.fields import Formatter
@@ -33,6 +34,8 @@ _PROBE_LIMITS = Limits(cpu_time=10.0, wall_time=20.0, memory=2**30)
 _FORMATS = "formats"
 _VERSION_MAX = 40
 """Characters. A longer one is no version."""
+_SHOWN = 300
+"""Characters of what a program wrote, for a person."""
 _ANSWERS = TypeAdapter(dict[str, str])
 
 log = structlog.get_logger()
@@ -284,16 +287,49 @@ def _newest_first(answers: dict[Found, str], roots: Sequence[str]) -> tuple[Inst
     return tuple(sorted(by_version.values(), key=lambda each: each.order, reverse=True))
 
 
+async def why_unanswered(sandbox: Sandbox, language: Language) -> list[str]:
+    """Why no candidate of a language told its version, in words: a line for each.
+
+    Raises SandboxFailed and SandboxUnavailable."""
+    seen = await find(sandbox, language.candidates)
+    return [
+        f"{file.path}: {await _why_unanswered(sandbox, language, file)}"
+        for pattern in language.candidates
+        for file in seen[pattern]
+    ]
+
+
+async def _why_unanswered(sandbox: Sandbox, language: Language, file: Found) -> str:
+    nothing = f"finds no version of at most {_VERSION_MAX} characters"
+    looked = f"`version_pattern` '{language.version_pattern}' {nothing}"
+    if not language.version:
+        return f"{looked} in the path"
+    argv = language.version_argv(file.path)
+    outcome, text = await _told(sandbox, language, file)
+    wrote = repr(text[:_SHOWN]) + (" …" if len(text) > _SHOWN else "")
+    if outcome.succeeded:
+        return f"{looked} in what `{shlex.join(argv)}` wrote: {wrote}"
+    how = outcome.signal or f"exit code {outcome.exit_code}"
+    if limit := outcome.limit:
+        how = f"a stop at its limit of {rules.met(limit, getattr(_PROBE_LIMITS, limit))}"
+    return f"`{shlex.join(argv)}`, which asks for its version, ended with {how}, and wrote: {wrote}"
+
+
 async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | None:
     if language.version_text:
         return language.version_text
     if not language.version:
         return _found(language, file.path)
-    outcome = await _ended(sandbox, language, language.version_argv(file.path), file)
+    outcome, text = await _told(sandbox, language, file)
     if not outcome.succeeded:
         return None if outcome.limit else ""
-    text = (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
     return _found(language, text)
+
+
+async def _told(sandbox: Sandbox, language: Language, file: Found) -> tuple[Outcome, str]:
+    """What a program writes when it is asked for its version."""
+    outcome = await _ended(sandbox, language, language.version_argv(file.path), file)
+    return outcome, (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
 
 
 def _found(language: Language, text: str) -> str:

@@ -1,6 +1,5 @@
 """The native HTTP API. Shapes are in `schema.py`, decisions in the role that serves it."""
 
-import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +18,7 @@ from occd.scopes import cancel_when
 from occd.web import SubmitService
 from occd.web.access import Access, Call, caller
 from occd.web.budget import HELD, Held, heavy_if
+from occd.web.catalogue import Catalogue
 from occd.web.compressed import compress_once, respond
 from occd.web.headers import only
 from occd.web.ids import checked_id
@@ -29,11 +29,8 @@ from occd.web.query import fields_of, flag_of, stream_of, wait_of
 from occd.web.quotas import headers_of
 from occd.web.schema import (
     RECORD_FIELDS,
-    brief,
-    ceilings_json,
     chosen,
     is_long,
-    language_json,
     limits_json,
     no_text,
     record_json,
@@ -56,6 +53,7 @@ def api_routes(
     service: SubmitService, access: Access, stopping: trio.Event, config: Config
 ) -> Blueprint:
     api = Blueprint("api", __name__)
+    catalogue = Catalogue(config, service.languages)
 
     calls = {
         "api.submit": Call("run", ("wait", "stream")),
@@ -129,18 +127,11 @@ def api_routes(
     @api.get("/languages")
     async def languages() -> Response:
         class_name = await access.class_of(request.headers, request.scope)
-        ceilings, traces = ceilings_json(config, class_name), config.traces(class_name)
-        offered = [
-            language_json(each, ceilings, traces=traces) for each in await service.languages()
-        ]
-        if flag_of(request.args, "brief"):
-            offered = [brief(each) for each in offered]
-        body = dump({"languages": offered}).encode()
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-        if request.headers.get("If-None-Match") == etag:
+        told = await catalogue.told(class_name, brief=flag_of(request.args, "brief"))
+        headers = {"ETag": told.etag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("If-None-Match") == told.etag:
             return Response(b"", 304, headers | {"Vary": "Accept-Encoding"})
-        return respond(body, "application/json", compress_once, headers)
+        return respond(told.body, "application/json", compress_once, headers)
 
     @api.get("/limits")
     async def limits() -> Response:

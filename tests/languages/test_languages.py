@@ -42,15 +42,6 @@ async def test_installed_versions_are_numbers_and_newest_first(lab: Lab, name: s
     assert len({version.version for version in versions}) == len(versions)
 
 
-@pytest.mark.parametrize("name", LANGUAGES)
-async def test_a_text_from_windows_runs(lab: Lab, name: str) -> None:
-    """With a byte order mark and its line ends, as editors there and forms on web pages send it."""
-    language = LANGUAGES[name]
-    source = "\ufeff" + language.example.lstrip().replace("\n", "\r\n")
-    outcomes = await lab.program(name, source, stdin=language.example_stdin)
-    assert (outcomes[-1].stdout.decode(), outcomes[-1].stderr) == (language.example_output, b"")
-
-
 def test_a_program_loses_the_same_under_any_name_and_data_lose_nothing() -> None:
     bash, script = LANGUAGES["bash"], b"\xef\xbb\xbfecho hi\r\n"
     for name in ("main.sh", "run"):

@@ -8,7 +8,7 @@ from sandboxed import Lab
 
 from occd.languages import Language
 from occd.languages.fields import Unsaid
-from occd.proving import PROOFS, Trial, hello, unproved
+from occd.proving import FORMS, PROOFS, Form, Trial, hello, unproved, wrong_in
 
 pytestmark = pytest.mark.promise
 
@@ -63,6 +63,12 @@ async def test_each_version_runs_hello(
 async def test_each_version_runs_its_example(tried: Lab, language: Language) -> None:
     for installed in tried.sandbox.available[language.id]:
         await PROOFS["example"](Trial(tried.sandbox, language, installed))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=[each.strip for each in FORMS])
+async def test_it_reads_a_file_from_windows(tried: Lab, language: Language, form: Form) -> None:
+    newest = tried.sandbox.available[language.id][0]
+    assert await wrong_in(form, Trial(tried.sandbox, language, newest)) is None
 
 
 async def test_it_is_proved_by_a_program(tried: Lab, language: Language, name: str) -> None:
