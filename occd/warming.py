@@ -84,6 +84,8 @@ async def look_at_templates(config: Config, sandbox: Sandbox) -> list[Finding]:
 
 async def _tried(sandbox: Sandbox, kind: str, languages: list[Language]) -> Finding:
     names = ", ".join(sorted(language.name for language in languages))
+    if kind == "fork" and sandbox.unforked:
+        return Finding(Grade.WEAK, f"no templates ({kind}) for {names}: jails are not forked")
     why = f"none served within {_TRIAL_S:g} s"
     try:
         with trio.move_on_after(_TRIAL_S):

@@ -76,7 +76,7 @@ echo exe; readlink /proc/$PPID/exe /proc/$PPID/cwd /proc/$PPID/root
 echo ids; for file in uid_map gid_map; do sed 's/^ *\([0-9]*\) *[0-9]*/\1/' /proc/$PPID/$file; done
 echo namespaces; ls /proc/$PPID/ns; cat /proc/$PPID/oom_score_adj /proc/$PPID/coredump_filter
 echo owner; ls -ld /proc/$PPID /proc/$PPID/environ | cut -c 1-30
-echo mounts; cut -d ' ' -f 4- /proc/$PPID/mountinfo | sed 's/uid=.*//; s/ - proc [a-z]*/ - proc/' | sort
+echo mounts; cut -d ' ' -f 4- /proc/$PPID/mountinfo | sed 's/uid=.*//; s/ - proc [a-z]*/ - proc/' | sort -u
 echo processes; cat /proc/1/comm /proc/2/comm; echo net; cat /proc/net/dev | cut -d : -f 1; hostname
 echo files
 ls -an /box /tmp /dev/shm /dev/pts /dev /proc | awk '{ print $1, $3, $4, $NF }' | grep -v ' [0-9]*$'

@@ -50,6 +50,7 @@ class FakeSandbox:
     )
     formatters: Formatters = field(default_factory=dict)
     untraced: Mapping[str, str] = field(default_factory=dict)
+    unforked: str | None = None
     stuck: str | None = None
     shows: None = None
     templates: Sequence[str] = ()

@@ -7,7 +7,7 @@ import secrets
 import tomllib
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -187,7 +187,7 @@ async def opened(
                 untraced = _once(place, why_untraced)
                 found_out.setattr(occd.sandbox.nsjail, "why_untraced", untraced)
                 nsjail = occd.sandbox.nsjail._Nsjail
-                found_out.setattr(nsjail, "trial", _once(place, nsjail.trial))
+                found_out.setattr(nsjail, "first_trial", _first_trial_once(place))
                 sandbox = await held.enter_async_context(open_sandbox(config, cache))
             assert ("own-uid" in sandbox.holds) == (place not in APART)
             yield sandbox
@@ -261,6 +261,20 @@ def _once(place: Place, ask: Callable[..., Any]) -> Callable[..., Any]:
         if (place, ask.__name__) not in _KNOWN:
             _KNOWN[place, ask.__name__] = await ask(*given)
         return _KNOWN[place, ask.__name__]
+
+    return once
+
+
+def _first_trial_once(place: Place) -> Callable[..., Any]:
+    backend = occd.sandbox.nsjail._Nsjail
+    first_trial = backend.first_trial
+
+    async def once(nsjail: occd.sandbox.nsjail._Nsjail) -> None:
+        if (place, "first_trial") not in _KNOWN:
+            await first_trial(nsjail)
+            _KNOWN[place, "first_trial"] = nsjail.unforked
+        nsjail.unforked = _KNOWN[place, "first_trial"]
+        nsjail._host = replace(nsjail._host, forks=nsjail.unforked is None)
 
     return once
 

@@ -274,7 +274,7 @@ async def standing_inits() -> list[int]:
     """Those of idle jails, when all have said hello."""
     with trio.fail_after(5):
         while True:
-            found = [pid for nsjail in nsjails() for pid in children(nsjail)]
+            found = [pid for nsjail in nsjails() for pid in inits(nsjail)]
             if found and all("init) S" in of_process(pid, "stat") for pid in found):
                 return found
             await trio.sleep(0.01)
@@ -284,6 +284,11 @@ def nsjails() -> list[int]:
     """Ours; the servers of other tests are children of this process too."""
     mine = children(os.getpid())
     return [pid for pid in mine if of_process(pid, "comm").strip() == "nsjail"]
+
+
+def inits(nsjail: int) -> list[int]:
+    """The first processes of the jails that its maker made."""
+    return [pid for maker in children(nsjail) for pid in children(maker)]
 
 
 def children(pid: int) -> list[int]:

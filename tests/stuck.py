@@ -13,10 +13,11 @@ echo moves >"$state"
 {nsjail} "$@" & pid=$!
 trap 'kill -KILL $pid' TERM
 while kill -0 $pid 2>/dev/null; do
+    maker=$(cat /proc/$pid/task/$pid/children)
     if [ -e {file} ]; then
-        kill -STOP $pid && echo stands >"$state"
+        kill -STOP $pid $maker && echo stands >"$state"
     else
-        kill -CONT $pid && echo moves >"$state"
+        kill -CONT $pid $maker && echo moves >"$state"
     fi
     sleep 0.05
 done

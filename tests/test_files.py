@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from sandboxed import LONG, Lab, Talking, children, nsjails, of_process, running
+from sandboxed import LONG, Lab, Talking, children, inits, nsjails, of_process, running
 
 from occd.model import File, Limits
 from occd.sandbox import FileFault, Running
@@ -291,7 +291,7 @@ async def test_a_clerk_has_no_file_of_inits(lab: Lab) -> None:
 
     async with made(lab, "") as program, trio.open_nursery() as nursery:
         nursery.start_soon(work, program.running)
-        (init,) = (pid for nsjail in nsjails() for pid in children(nsjail))
+        (init,) = (pid for nsjail in nsjails() for pid in inits(nsjail))
         (first,) = (pid for pid in children(init) if "python" in of_process(pid, "comm"))
         with trio.fail_after(60):
             while not any(lean(pid) for pid in children(init) if pid != first):  # noqa: ASYNC110
@@ -345,7 +345,7 @@ async def test_work_with_a_program_that_has_ended_fails(lab: Lab) -> None:
 async def test_descriptors_are_given_back(lab: Lab) -> None:
     async with made(lab, "open('x', 'w').write('x')") as program:
         await program.running.get("x", 10)
-        (init,) = (pid for nsjail in nsjails() for pid in children(nsjail))
+        (init,) = (pid for nsjail in nsjails() for pid in inits(nsjail))
         before = len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{init}/fd"))
         for _ in range(20):
             await program.running.get("x", 10)

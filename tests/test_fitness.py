@@ -1,6 +1,8 @@
 """Jails that do not come to stand, as when the kernel is stuck: that is said soon, costs nobody an attempt,
 and heals."""
 
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +15,9 @@ from stuck import stick, stuck_nsjail
 from trio.testing import MockClock
 
 from occd.config import Config
+from occd.data import data_folder
 from occd.errors import SandboxUnavailable
-from occd.sandbox import Sandbox, host, open_sandbox
+from occd.sandbox import Sandbox, host, open_sandbox, rootfs
 from occd.sandbox.fitness import Fitness
 from occd.sandbox.proof import unproven_of_container, unproven_of_jail
 from occd.sandbox.roots import Root
@@ -138,6 +141,51 @@ Gid:	60706	60706	60706	60706
 {PROVEN}"""
 
 
+def build_without(wall: str, instead: str, folder: Path) -> None:
+    """The data of occd with an init whose makers lack this wall."""
+    shutil.copytree(data_folder("sandbox"), folder / "sandbox")
+    sources = [folder / f"sandbox/init/{name}" for name in ("warm.c", "drop.c")]
+    assert sum(source.read_text().count(wall) for source in sources) == 1
+    for source in sources:
+        source.write_text(source.read_text().replace(wall, instead))
+    init = folder / "sandbox/bin/occd-init"
+    parts = (folder / "sandbox/init").glob("*.c")
+    subprocess.run(["gcc", "-std=c11", "-static", "-o", init, *parts], check=True)
+
+
+@pytest.mark.parametrize(
+    ("wall", "instead", "more", "missing"),
+    [
+        ("return load(filter);", "return 0;", [], "Seccomp is 0"),
+        ("prctl(PR_CAPBSET_DROP, each, 0, 0, 0) != 0", "0", [], "CapBnd"),
+        ("| CLONE_NEWIPC", "", ["--disable_clone_newipc"], "no ipc namespace"),
+        ("| CLONE_NEWCGROUP", "", ["--disable_clone_newcgroup"], "no cgroup namespace"),
+    ],
+)
+async def test_a_maker_that_does_not_hold_what_it_claims_makes_no_jail(
+    language_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wall: str,
+    instead: str,
+    more: list[str],
+    missing: str,
+) -> None:
+    """nsjail makes each then."""
+    build_without(wall, instead, tmp_path)
+    made = host.Host.jail_argv
+
+    def weaker(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
+        nsjail, *argv = made(self, slot, box, root)
+        return [nsjail, *(more if self.forks else ()), *argv]
+
+    monkeypatch.setattr(host.Host, "jail_argv", weaker)
+    monkeypatch.setattr(rootfs, "data_folder", lambda name: tmp_path / name)
+    async with open_sandbox(Config(), language_cache) as sandbox:
+        assert sandbox.unforked
+        assert missing in sandbox.unforked
+
+
 @pytest.mark.parametrize(
     ("without", "missing"),
     [
@@ -150,10 +198,13 @@ Gid:	60706	60706	60706	60706
 async def test_sandbox_that_does_not_hold_what_it_claims_is_not_opened(
     language_cache: Path, monkeypatch: pytest.MonkeyPatch, without: list[str], missing: str
 ) -> None:
+    """Neither with a maker nor without."""
     made = host.Host.jail_argv
 
     def weaker(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
         argv = made(self, slot, box, root)
+        if self.forks:
+            return ["/bin/false"]
         if without[0] in argv:
             at = argv.index(without[0])
             return argv[:at] + argv[at + 2 :]

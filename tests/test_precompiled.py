@@ -307,9 +307,9 @@ async def test_a_slot_may_be_taken_while_jails_are_made_anew_for_a_part(
     describe(lab, "bash", "echo good >shared", "one")
     async with AsyncExitStack() as taken:
 
-        async def taking(jailer: Jailer) -> None:
+        async def taking(jailer: Jailer, changes: int) -> None:
             await taken.enter_async_context(lab.cell())
-            await renew(jailer)
+            await renew(jailer, changes)
 
         with monkeypatch.context() as patched:
             patched.setattr(Jailer, "renew", taking)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 import weakref
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,9 @@ from sandboxed import (
     Ran,
     children,
     compile_in,
+    inits,
     nsjails,
+    of_process,
     run_in,
     standing_inits,
 )
@@ -31,8 +34,8 @@ from occd.config import Config
 from occd.data import data_folder
 from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.model import File, Stream
+from occd.sandbox import Cell, Run, Sink, open_sandbox
 from occd.sandbox import Feed as Stdin
-from occd.sandbox import Run, Sink, open_sandbox
 from occd.sandbox.doctor import examine
 from occd.sandbox.program import _ANSWER_S
 
@@ -338,7 +341,7 @@ async def test_a_jail_that_somebody_killed_gives_no_verdict(lab: Lab, victim: st
     async def kill() -> None:
         await feed.output.wait()
         (nsjail,) = nsjails()
-        (init,) = children(nsjail)
+        (init,) = inits(nsjail)
         if victim == "nsjail":
             os.kill(nsjail, signal.SIGKILL)
         os.kill(init, signal.SIGKILL)
@@ -348,6 +351,45 @@ async def test_a_jail_that_somebody_killed_gives_no_verdict(lab: Lab, victim: st
         with pytest.raises(SandboxFailed):
             await lab.python("print('up', flush=True); time.sleep(60)", feed=feed)
     assert (await lab.python("")).succeeded
+
+
+def of_true(turn: Callable[[], Awaitable[None]]) -> Run:
+    return Run(["/bin/true"], (), SHORT, Sink(0), Sink(0), turn=turn)
+
+
+@pytest.mark.parametrize("victim", ["nsjail", "init"])
+@pytest.mark.mechanics
+async def test_a_jail_that_somebody_killed_before_its_turn_gives_no_verdict(
+    lab: Lab, victim: str
+) -> None:
+    async def kill() -> None:
+        (nsjail,) = nsjails()
+        (maker,), (init,) = children(nsjail), inits(nsjail)
+        for pid in (init, maker, nsjail) if victim == "nsjail" else (init,):
+            os.kill(pid, signal.SIGKILL)
+        while of_process(init, "comm"):  # noqa: ASYNC110  (the kernel tells nobody)
+            await trio.sleep(0.01)
+
+    with trio.fail_after(20), pytest.raises(SandboxFailed):
+        async with lab.cell() as cell:
+            await cell.run(of_true(kill))
+    assert (await lab.python("")).succeeded
+
+
+@pytest.mark.mechanics
+async def test_runs_that_are_made_ready_beside_one_another_take_two_nsjails(lab: Lab) -> None:
+    slot = trio.Semaphore(1)
+
+    async def work(cell: Cell) -> None:
+        for _ in range(4):
+            assert (await cell.run(of_true(slot.acquire))).outcome.succeeded
+            slot.release()
+
+    async with lab.cell() as cell:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work, cell)
+            await work(cell)
+        assert len(nsjails()) == 2
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.3])
@@ -562,7 +604,7 @@ async def test_a_pipe_that_stays_open_does_not_hold_the_end_up(lab: Lab) -> None
             nursery.start_soon(run)
             await feed.output.wait()
             (nsjail,) = nsjails()
-            (init,) = children(nsjail)
+            (init,) = inits(nsjail)
             for program in children(init):
                 held += [os.open(f"/proc/{program}/fd/{number}", os.O_WRONLY) for number in (1, 2)]
     for fd in held:

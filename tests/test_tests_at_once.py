@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from serving import API, Server, connected, serving
+from serving import API, PATIENCE_S, Server, connected, serving
 
 EACH_S = 0.5
 SLEEPS = f"import time; time.sleep({EACH_S}); print(input())"
@@ -58,6 +58,28 @@ def test_in_one_slot_one_test_runs_after_the_other(tmp_path: Path) -> None:
         id = submitted(server, "print(input())", 12)
         assert server.result(id)["verdict"] == "accepted"
         assert at_once(events(server, id)[id]) == [1, 0] * 12
+
+
+def test_a_test_does_not_pay_for_its_wait_while_the_one_before_runs(tmp_path: Path) -> None:
+    """It is made ready meanwhile."""
+    source = "import time; time.sleep(2 * (int(input()) % 2))"
+    with serving(tmp_path / "data", execute__slots="1") as server:
+        id = submitted(server, source, 4)
+        runs = [test["run"] for test in server.result(id)["tests"]]
+    assert all(run["wall_time"] >= 2 for run in runs[1::2])
+    assert all(run["wall_time"] < 1.5 and run["cpu_time"] < 1 for run in runs[::2])
+
+
+def test_each_test_is_a_copy_of_the_template_that_serves_one_at_a_time(tmp_path: Path) -> None:
+    """An interpreter of its own would cost a test ten times as much as this program."""
+    is_copy = "print('adopt' in open('/proc/1/cmdline').read())"
+    with serving(tmp_path / "data", execute__slots="1") as server:
+        deadline = time.monotonic() + PATIENCE_S
+        while server.run(is_copy)["run"]["stdout"] != "True\n":
+            assert time.monotonic() < deadline, "no template serves"
+        tests = server.result(submitted(server, is_copy, 12))["tests"]
+    copies = [test["run"]["stdout"] for test in tests].count("True\n")
+    assert copies >= 10  # a busy machine may have one late
 
 
 def test_outputs_of_tests_that_run_at_once_are_told_apart(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """How one step is run, and what of it is logged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -97,15 +97,25 @@ class Steps:
         collect: Collect | None = None,
         trace: bool = False,
         stop: trio.Event | None = None,
+        turn: Callable[[], Awaitable[None]] | None = None,
         started: Callable[[Running], None] = _no_matter,
     ) -> Done:
         """`stop` ends this step alone, instead of the event for all steps. `started` is called with the
-        program when it runs. `log_max` is the most that the log gets of each stream, None for all."""
-        self._log.put(step, _start(step))
+        program when it runs. `log_max` is the most that the log gets of each stream, None for all. The step
+        is made ready, and begins when `turn` returns; what it raises is raised."""
         recorder = Recorder(self._log, step, log_max, keep=keep_stdout, keep_said=keep_said)
         limits = command.limits
         out: Stream = "tty" if tty else "stdout"
         ordered_at = trio.current_time()
+        if turn is None:
+            self._log.put(step, _start(step))
+
+        async def begin() -> None:
+            nonlocal ordered_at
+            assert turn
+            await turn()
+            ordered_at = trio.current_time()
+            self._log.put(step, _start(step))
 
         def begun(running: Running) -> None:
             metrics.SET_UP.labels(step.stage).observe(trio.current_time() - ordered_at)
@@ -128,7 +138,8 @@ class Steps:
                 idle=idle_time(limits),
                 keep=keep_tree,
                 collect=collect,
-                followed=interactive or self._log.followed,
+                followed=interactive or (step.test is None and self._log.followed),
+                turn=begin if turn else None,
                 trace=trace,
             ),
             task_status=When(begun),

@@ -31,7 +31,15 @@ LOGGED_MAX = 16 * 2**20
 _LOOK_S = 0.05
 """The time between two looks for slots to borrow: no event tells that the queue is empty."""
 
+_Turn = Callable[[], Awaitable[None]]
+_Test = Callable[[int, _Turn], Awaitable[None]]
+"""Takes the number of a test, and what is to be awaited before it begins."""
+
 _NOT_RUN = Checked(TestVerdict.SKIPPED, 0.0, "")
+
+
+class _Unwanted(Exception):
+    """A test that was made ready shall not run after all."""
 
 
 class Tests:
@@ -57,6 +65,13 @@ class Tests:
         self._running: dict[int, trio.Event] = {}
         """What ends each test that runs."""
         self._waiting = deque(range(len(self.judging.tests)))
+        self._slots = trio.Semaphore(1)
+        """Those in which no test runs: of the submission, and borrowed ones."""
+        self._begun = trio.Event()
+        """Whether the latest test has begun that is made ready."""
+        self._begun.set()
+        self._unbegun = 0
+        """The tests that are made ready and have not begun."""
 
     async def run(
         self, cell: Cell, tree: Tree | Packed | None, checkers: Checkers, turn: Turn
@@ -70,29 +85,49 @@ class Tests:
                 async with trio.open_nursery() as running:
                     # When `running` closes, no test is left to be begun in it.
                     watching.start_soon(self._borrow, test, loans, running)  # noqa: ASYNC111
-                    for at in self._next():
-                        await test(at)
+                    if len(self._waiting) > 1:
+                        running.start_soon(self._work, test, loans)
+                    await self._work(test, loans)
                 watching.cancel_scope.cancel()
 
-    async def _borrow(
-        self, test: Callable[[int], Awaitable[None]], loans: Loans, nursery: trio.Nursery
-    ) -> None:
-        while self._waiting and not self._stop.is_set():
-            while loans.take():
-                nursery.start_soon(self._run_beside, test, loans)
+    async def _work(self, test: _Test, loans: Loans) -> None:
+        """Run tests. There is one task more than there are slots, so that a test is made ready while others
+        run."""
+        for at in self._next():
+            before, self._begun = self._begun, trio.Event()
+            self._unbegun += 1
+            await test(at, partial(self._wait_for_slot, before, self._begun))
+            if not self._keeps_slot(loans):
+                return
+            self._slots.release()
+
+    async def _wait_for_slot(self, before: trio.Event, begun: trio.Event) -> None:
+        """Tests begin in their order: one sets `begun` after `before` was set."""
+        await before.wait()
+        await self._slots.acquire()
+        self._unbegun -= 1
+        begun.set()
+
+    def _keeps_slot(self, loans: Loans) -> bool:
+        """Whether the slot of a test that has ended is there for another one. One slot was borrowed for one
+        test."""
+        if not loans.held:
+            return True
+        loans.give_back()
+        return self._want_slots and loans.take()
+
+    @property
+    def _want_slots(self) -> bool:
+        """Whether more tests could begin than there are slots for."""
+        return len(self._waiting) + self._unbegun > self._slots.value
+
+    async def _borrow(self, test: _Test, loans: Loans, nursery: trio.Nursery) -> None:
+        while self._want_slots and not self._stop.is_set():
+            while self._want_slots and loans.take():
+                self._slots.release()
+                nursery.start_soon(self._work, test, loans)
             await trio.sleep(_LOOK_S)
         loans.wants = False
-
-    async def _run_beside(self, test: Callable[[int], Awaitable[None]], loans: Loans) -> None:
-        """Run tests, each in a slot that was borrowed for it. The first slot is borrowed already."""
-        for at in self._next():
-            try:
-                await test(at)
-            finally:
-                loans.give_back()
-            if not loans.take():
-                return
-        loans.give_back()
 
     async def _end_all(self) -> None:
         await self._stop.wait()
@@ -124,18 +159,38 @@ class Tests:
                 yield at
 
     async def _test(
-        self, at: int, cell: Cell, tree: Tree | Packed | None, checkers: Checkers
+        self,
+        at: int,
+        turn: _Turn,
+        *,
+        cell: Cell,
+        tree: Tree | Packed | None,
+        checkers: Checkers,
     ) -> None:
         stop = self._running[at] = trio.Event()
+
+        async def begin() -> None:
+            await turn()
+            if stop.is_set():
+                raise _Unwanted
+
         try:
-            outcome, checked = await self._run(at, stop, cell, tree, checkers)
+            outcome, checked = await self._run(at, stop, cell, tree, checkers, begin)
+        except _Unwanted:
+            return
         finally:
             del self._running[at]
         if not stop.is_set():
             self._note(at, checked, outcome)
 
     async def _run(
-        self, at: int, stop: trio.Event, cell: Cell, tree: Tree | Packed | None, checkers: Checkers
+        self,
+        at: int,
+        stop: trio.Event,
+        cell: Cell,
+        tree: Tree | Packed | None,
+        checkers: Checkers,
+        turn: _Turn,
     ) -> tuple[Outcome, Checked]:
         test = self.judging.tests[at]
         limits = test.limits or self._submission.limits
@@ -153,6 +208,7 @@ class Tests:
             log_max=LOG_BYTES if self._steps.logged < LOGGED_MAX else SHORT_LOG_BYTES,
             keep_stdout=True,
             stop=stop,
+            turn=turn,
         )
         if stop.is_set():
             return done.outcome, _NOT_RUN

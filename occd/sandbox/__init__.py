@@ -7,7 +7,7 @@ repeated elsewhere.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +159,9 @@ class Run:
     followed: bool = True
     """Whether somebody may wait for what the program writes. Else the sandbox may tell it, take signals and
     notice `stop` some milliseconds later."""
+    turn: Callable[[], Awaitable[None]] | None = None
+    """Awaited before the program begins, when all is ready for it, if the sandbox can do this ahead. The
+    program does not begin if this raises."""
     trace: bool = False
     """Whether the program's system calls are listed. The tracer's time, memory and CPU time count as the
     program's."""
@@ -287,6 +290,11 @@ class Sandbox(Protocol):
     @property
     def untraced(self) -> Mapping[str, str]:
         """Why programs cannot be traced, by the names of the roots in which they cannot."""
+
+    @property
+    def unforked(self) -> str | None:
+        """Why jails are not forked, where they could be. Then each takes longer, and no program is a copy of
+        a template that forks."""
 
     @property
     def isolation(self) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """The working folders of jails. A jail shows as its box the file system that is mounted at its launcher's
-`Place` when the jail is made. This may be before the jail's job is known.
+`Place` when the jail gets its job. A jail with an interpreter that was held shows what was mounted there
+when the jail was made.
 
 A box is a small file system that we fill with files. A run may keep its box: then the box is sealed, and is
 a tree. A run that begins with a tree gets a copy of it in a box of its own (`tree.py`), and of a large tree

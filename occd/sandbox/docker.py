@@ -95,6 +95,8 @@ class _Cell:
     ) -> Ended:
         kept: Tree | None = None
         collected = Collected()
+        if run.turn:  # no container waits for it
+            await run.turn()
         async with AsyncExitStack() as stack:
             archives = self._archives(run, stack)
             box = self._box + rules.room(len(file.content) for file in run.files)
@@ -203,6 +205,7 @@ class _Docker(Probed):
         self.roots = tuple(walls)
         self.probe = Probe(self)
         self.untraced: Mapping[str, str] = dict.fromkeys(self.roots, "sandbox.trace is false")
+        self.unforked = None
 
     @property
     def _first(self) -> Wall:

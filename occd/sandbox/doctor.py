@@ -17,6 +17,8 @@ from occd.sandbox import Sandbox, Tell, check_sandbox_settings, kernel, open_san
 from occd.sandbox.cgroup import find_cgroups, obstacle
 
 _ASK_S = 10.0
+_UNFORKED = "jails are not forked, which would be sooner, and no template is"
+_FORK = "In a container the seccomp profile forbids it (docs/operating.md). Nothing is less safe"
 
 
 class Grade(Enum):
@@ -55,6 +57,8 @@ async def examine(config: Config, tell: Tell = unheard, *looks: Look) -> list[Fi
             findings.append(Finding(Grade.OK, "a trial job ran in the sandbox"))
             told = in_words(sandbox.holds) + without_in_words(sandbox.holds)
             findings.append(Finding(Grade.OK, told))
+            if sandbox.unforked:
+                findings.append(Finding(Grade.WEAK, f"{_UNFORKED}: {sandbox.unforked}", _FORK))
             count = len(sandbox.available)
             grade = Grade.OK if count else Grade.WEAK
             remedy = "" if count else "`occd languages` tells what to install"

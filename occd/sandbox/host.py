@@ -49,19 +49,25 @@ class Host:
     interactive: Cgroups | None
     """The place of the groups of interactive programs."""
     templates: Templates
+    forks: bool = True
+    """Whether a maker forks the jails. Else nsjail makes each, and no template is forked."""
 
     @property
     def tether(self) -> str:
         return str(data_folder("sandbox") / "bin/occd-init")
 
     def jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
-        """nsjail's, for one jail after another."""
-        return [*self._jail_argv(slot, box, root), "--", INIT, str(CONTROL_FD)]
+        """nsjail's, for one jail after another (`sandbox/init/warm.c`)."""
+        if not self.forks:
+            return [*self._jail_argv(slot, box, root), "--", INIT, str(CONTROL_FD)]
+        # Not 0, which would own init's files in /proc.
+        maker = self._maker_argv(slot, root, slot.uid or _USER)
+        return [*maker, "--", INIT, "make", str(CONTROL_FD), str(_USER)]
 
     def template_argv(self, slot: Slot, box: Path, root: Root, template: Template) -> list[str]:
         """nsjail's, for jails with a template (`sandbox/init/warm.c`)."""
         if template.forks:
-            how, kept = "warm", [*self._argv(slot, root, "o"), *BARE_PROC, "--keep_caps"]
+            how, kept = "warm", self._maker_argv(slot, root, _USER)
         else:
             how, kept = "hold", self._jail_argv(slot, box, root)
         env = template.env
@@ -70,19 +76,22 @@ class Host:
         variables = [word for each in env for word in ("--env", each)]
         return [*kept, *variables, "--", INIT, how, str(CONTROL_FD), template.file, *template.argv]
 
+    def _maker_argv(self, slot: Slot, root: Root, user: int) -> list[str]:
+        return [*self._argv(slot, root, "o", user), *BARE_PROC, "--keep_caps"]
+
     def _jail_argv(self, slot: Slot, box: Path, root: Root) -> list[str]:
         return [
-            *self._argv(slot, root, "r"), *root.proc, "--bindmount", f"{box}:/box",
+            *self._argv(slot, root, "r", _USER), *root.proc, "--bindmount", f"{box}:/box",
             "--mount", f"none:/tmp:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", f"none:/dev/shm:tmpfs:size={_TMP},nr_inodes={INODES},mode=1777",
             "--mount", "none:/dev/pts:devpts:newinstance,max=1,ptmxmode=0666,mode=0620",  # init takes the one
         ]  # fmt: skip
 
-    def _argv(self, slot: Slot, root: Root, mode: str) -> list[str]:
+    def _argv(self, slot: Slot, root: Root, mode: str, user: int) -> list[str]:
         return [
             self.nsjail, "--mode", mode, "--quiet", "--log_fd", str(LOG_FD),
             "--nice_level", str(os.nice(0)),
-            "--user", f"{_USER}:{slot.uid}:1", "--group", f"{_USER}:{slot.uid}:1", "--hostname", "box",
+            "--user", f"{user}:{slot.uid}:1", "--group", f"{user}:{slot.uid}:1", "--hostname", "box",
             "--chroot", str(root.path), "--cwd", "/box",
             "--seccomp_policy", str(self.workspace / _POLICY),
             "--disable_rlimits", "--time_limit", "0", "--pass_fd", str(CONTROL_FD),

@@ -15,7 +15,7 @@ from occd.sandbox import Idle
 INIT = "/.occd-init"
 """Its path for programs."""
 _HELLO = struct.Struct("=B7xQQ")
-_GO = struct.Struct("=Q10I9Q")
+_GO = struct.Struct("=Q11I4x9Q")
 _ORDER = struct.Struct("=cB6xQQ")
 _FOUND = struct.Struct("=B7xQQ")
 _ANSWER = struct.Struct("=B3xi")
@@ -124,11 +124,12 @@ def encode_go(
     *,
     traced: bool = False,
     boxed: bool = False,
+    held: bool = False,
 ) -> bytes:
     """Three open files come along, unless the program gets a terminal. Behind them come `groups` open files
     of control groups, and one that tells the CPU time used in them; with none, init samples usage itself. The
     next one, when the program is `traced`, gets the trace. The last one, when it is `boxed`, is the mount
-    that the jail shows as its box."""
+    that the jail shows as its box. A program that is `held` begins with the order to begin."""
     head = _GO.pack(
         number,
         len(argv),
@@ -140,6 +141,7 @@ def encode_go(
         *((tty.rows, tty.cols) if tty else (0, 0)),
         0,  # for the relay to set
         int(boxed),
+        int(held),
         limits.file_size,
         limits.open_files,
         limits.processes + 1 + int(traced),  # init itself, and the tracer
@@ -150,6 +152,10 @@ def encode_go(
         *(map(_nanoseconds, (idle.quiet, idle.longest)) if idle else (0, 0)),
     )
     return head + b"".join(os.fsencode(word) + b"\0" for word in (*argv, *env))
+
+
+def encode_begin() -> bytes:
+    return _ORDER.pack(b"B", 0, 0, 0)
 
 
 def encode_signal(number: int) -> bytes:

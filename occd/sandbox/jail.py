@@ -16,7 +16,7 @@ from occd.errors import SandboxFailed
 from occd.model import Outcome, Stream
 from occd.sandbox import TRACE_BYTES, Feed, Given, Run, Running, Traced
 from occd.sandbox.group import Group, Usage
-from occd.sandbox.init import End, encode_go
+from occd.sandbox.init import End, encode_begin, encode_go
 from occd.sandbox.jailer import Ready
 from occd.sandbox.launcher import Jail, Launcher
 from occd.sandbox.output import Output, Pipes
@@ -65,8 +65,13 @@ async def run_in_jail(
                 run.tty,
                 traced=run.trace,
                 boxed=box is not None,
+                held=run.turn is not None,
             )
             await launcher.go(message, [*files, *groups, *cpu_time, *trace, *boxes])
+        if run.turn:
+            await run.turn()
+            if not launcher.jail.send(encode_begin()):
+                raise SandboxFailed(f"the jail ended before its program began{launcher.said()}")
         window: Window | None = None
         if run.tty:
             terminal = await launcher.terminal()

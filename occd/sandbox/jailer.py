@@ -34,26 +34,26 @@ _LATE_MAX = 3
 @dataclass(eq=False, slots=True)
 class Ready:
     """A launcher and the place of the boxes of its jails. `template` is what its programs begin as, if not
-    with an interpreter of their own."""
+    with an interpreter of their own. The jails of one that `forks` get their boxes with their jobs. Others
+    show the box that was at the place when they were made."""
 
     launcher: Launcher
     place: Place
     template: Template | None
+    forks: bool
     lent: bool = False
     late: int = 0
     ended: bool = False
-
-    @property
-    def forks(self) -> bool:
-        return self.template is not None and self.template.forks
 
 
 class Jailer:
     """A slot with its launchers: one, or several for a cell with many runs, and one for each template. Their
     jails show the root of this name."""
 
-    def __init__(self, host: Host, slot: Slot, root: str) -> None:
+    def __init__(self, host: Host, slot: Slot, root: str, changes: int) -> None:
         self._host = host
+        self.changes = changes
+        """Those of the root that its launchers show."""
         self.slot = slot
         self.root = root
         self._shares: dict[Cgroups, str | None] = {}
@@ -117,6 +117,10 @@ class Jailer:
     def has(self, file: str, packages: Sequence[str]) -> bool:
         """Whether it has a template with this main file and these packages."""
         return any(each.file == file and each.packages == packages for each in self._warm)
+
+    def keeps(self, templates: Sequence[Template]) -> bool:
+        """Whether it has one of these."""
+        return not self._warm.keys().isdisjoint(templates)
 
     async def cool(self, template: Template) -> None:
         """End a template that is not lent."""
@@ -202,10 +206,14 @@ class Jailer:
         if not self._idle:
             self._idle.append(self._make(None))
 
-    async def renew(self) -> None:
-        """Have other jails made in place of those that stand ready, but for those of templates."""
-        for ready in self._idle:
-            await ready.launcher.discard()
+    async def renew(self, changes: int) -> None:
+        """Have another launcher in place of each idle one, but for templates: its jails show the root as it
+        was when it was made. Now the root has had so many `changes`."""
+        self.changes = changes
+        for ready in tuple(self._idle):
+            self._idle.remove(ready)
+            await self.end(ready)
+            self._idle.append(self._make(None))
 
     def share(self, place: Cgroups) -> str | None:
         """The group in which the runs of this slot share the processors, where this needs a group."""
@@ -295,12 +303,12 @@ class Jailer:
             place.lay_empty()
             if template:
                 argv = host.template_argv(self.slot, place.path, root, template)
-                env = host.deferring if template.forks else {}
             else:
-                argv, env = host.jail_argv(self.slot, place.path, root), {}
-            return Ready(
-                Launcher(argv, env, host.tether, self.slot.uid, host.waits), place, template
-            )
+                argv = host.jail_argv(self.slot, place.path, root)
+            forks = template.forks if template else host.forks
+            env = host.deferring if forks else {}
+            launcher = Launcher(argv, env, host.tether, self.slot.uid, host.waits)
+            return Ready(launcher, place, template, forks)
         except BaseException:
             place.close()
             raise

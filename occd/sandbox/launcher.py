@@ -1,12 +1,12 @@
-"""A long-lived nsjail that makes one jail after another. The next jail stands ready before its job is
-known, and the start of nsjail (dynamic linking, reading its policy) is paid for once.
+"""A long-lived nsjail with a maker of jails, which makes one after another. The next jail stands ready before
+its job is known, and the start of nsjail (dynamic linking, reading its policy) is paid for once.
 
-Theory of operation. nsjail runs in its mode `rerun`: when a jail has ended, nsjail makes the next one. The
-init of every jail says hello over one socket and waits. `ready` takes the hello, `go` gives the job,
+Theory of operation. When a jail has ended, the maker (`sandbox/init/warm.c`) makes the next one. The init of
+every jail says hello over one socket and waits. `ready` takes the hello, `go` gives the job,
 `terminal` takes our side of the program's terminal if there is one, `end` takes the report. When an init dies
-without a report (most often because we killed it), the next message is the hello of the next jail. nsjail
-makes this jail only when no process of the last jail is left. A jail shows as its box the file system that
-was mounted at the launcher's place when the jail was made (`box.py`).
+without a report (most often because we killed it), the next message is the hello of the next jail. The maker
+makes this jail only when no process of the last jail is left. Where the machine forbids what a maker needs,
+nsjail makes the jails itself, in its mode `rerun`.
 
 nsjail is tethered to us: it dies when we die, and its jail dies with it. Its log is a pipe, which we empty
 for each jail that is made. An nsjail that fails again and again therefore stops when the pipe is full.

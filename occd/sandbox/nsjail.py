@@ -6,8 +6,9 @@ and a name, `slots.py`) and a launcher (`launcher.py`), whose next jail stands r
 root. A cell takes a jailer, or makes one, and gives it back.
 
 Each run has a jail of its own (`jail.py`) and a box of its own (`box.py`). A control group holds its limits
-(`group.py`). The box is mounted at the jail's place before the jail gets its job, and moved away from there
-before the program starts, so that the next jail can never show it.
+(`group.py`). The box is mounted at the launcher's place, comes to the jail with its job, and is moved away
+from its place before the program starts, so that the next jail can never show it. A jail that nsjail made
+itself shows the box that was mounted at the place when it was made.
 """
 
 import os
@@ -24,7 +25,7 @@ import trio
 
 from occd import rules
 from occd.config import Config
-from occd.errors import SandboxFailed
+from occd.errors import SandboxFailed, SandboxUnavailable
 from occd.languages import Language
 from occd.languages.installed import Installed
 from occd.languages.loading import load_languages
@@ -62,7 +63,8 @@ log = structlog.get_logger()
 
 _CLOSE_S = 30.0
 _MANY = 3
-"""A cell with so many runs will have more: then a jail is made for the next run while this one goes."""
+"""A cell with so many runs will have more: then a jail is made for the next run while this one goes, unless
+this one is made ready beside others already."""
 _AGAIN_S = 1.0
 _LONG = 2**20  # bytes that take longer to write than a thread takes to start
 _MANY_ENTRIES = 32  # of a tree: copying them takes longer than a thread takes to start
@@ -103,11 +105,16 @@ class _Cell:
         number = self._runs
         slot = self._jailer.slot
         template = template_of(self._language, self._versions, run, self._jailer.root)
+        if template and template.forks and not self._host.forks:
+            template = None
         files = together(self._files, run.files)
         names = [file.name for file in files]
         templates = with_packages(template, self._sets) if template else ()
         if run.tree:  # which may have any files
             templates = templates[-1:]
+        if run.turn and self._jailer.keeps(templates):  # which serves one program at a time
+            await run.turn()
+            run = replace(run, turn=None)
         kept: Tree | None = None
         collected = Collected()
         async with AsyncExitStack() as held:
@@ -117,7 +124,7 @@ class _Cell:
             place = ready.place
             await place.cleared()  # boxes would pile up if their unmounts waited for each other
             group = await held.enter_async_context(self._group(run, ready))
-            if number >= _MANY and not ready.template:
+            if number >= _MANY and not ready.template and not run.turn:
                 self._jailer.prepare()
             await self._fill(ready, run, files)
             shown = held.enter_context(_detached(place)) if ready.forks else None
@@ -236,6 +243,9 @@ class _Nsjail(Probed):
         self._idle: list[Jailer] = []
         """The first has been waiting for the longest time."""
         self._unclear: list[Jailer] = []
+        self._changes: Counter[str] = Counter()
+        """How often each root was changed."""
+        self.unforked: str | None = None
 
     @property
     def isolation(self) -> list[str]:
@@ -337,18 +347,25 @@ class _Nsjail(Probed):
         await self._renew(root)
 
     async def _renew(self, root: str) -> None:
-        """Have other jails made in place of those that stand ready now and wait for the next cell."""
+        """The next cell's jails show the root as it is now. A cell that runs goes on with what it has."""
+        self._changes[root] += 1
         for jailer in [each for each in self._idle if each.root == root]:
             if jailer not in self._idle:  # a cell has taken it meanwhile
                 continue
             self._idle.remove(jailer)
-            good = False
-            try:
-                await jailer.renew()
-                good = True
-            finally:
-                with trio.move_on_after(_CLOSE_S, shield=True):
-                    await self._give_back(jailer, None, good=good)
+            with trio.move_on_after(_CLOSE_S, shield=True):
+                await self._give_back(jailer, None, good=True)
+
+    async def first_trial(self) -> None:
+        """Find out whether a maker can fork the jails here. If not, nsjail makes each, until occd ends."""
+        try:
+            await self.trial()
+        except SandboxUnavailable as error:
+            await self.close()
+            self._host = replace(self._host, forks=False)
+            await self.trial()
+            self.unforked = str(error)
+            log.warning("jails are not forked", reason=self.unforked)
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
@@ -372,7 +389,7 @@ class _Nsjail(Probed):
         slot = lease(self._host.folder, self._host.user)
         try:
             self._clear(slot)
-            return Jailer(self._host, slot, root)
+            return Jailer(self._host, slot, root, self._changes[root])
         except BaseException:
             self._cleared.discard(slot.name)
             slot.release()
@@ -387,6 +404,8 @@ class _Nsjail(Probed):
                 cell.close()
             if good and jailer.clear and await self._has_room(jailer.root):
                 await jailer.reduce(1)
+                while jailer.changes != self._changes[jailer.root]:
+                    await jailer.renew(self._changes[jailer.root])
                 self._idle.append(jailer)
             else:
                 await jailer.close()
@@ -439,7 +458,7 @@ async def open_nsjail(
         sandbox.clear_leftovers()
         try:
             tell("running a trial job")
-            await sandbox.trial()
+            await sandbox.first_trial()
             refuse_less(config.sandbox.require, sandbox.holds, "nsjail")  # before the long probing
             sandbox.probe = Probe(sandbox, cache, only)
             await sandbox.probe.start(set(config.languages), tell, soon=soon)

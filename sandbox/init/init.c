@@ -35,7 +35,7 @@
  * program closes. The terminal is not init's: init leads a session too, and opens it with O_NOCTTY. The program's
  * group is orphaned, because init is not of its session; so Ctrl-Z stops no program that nobody could continue.
  *
- * nsjail makes one jail after another, and all their inits talk over the same socket. So `go` repeats the
+ * One jail is made after another (warm.h), and all their inits talk over the same socket. So `go` repeats the
  * number of this init's hello: init ignores a message for an init that died.
  * End of file on the socket means that occd died: init exits, and the kernel kills the namespace.
  *
@@ -113,7 +113,7 @@ struct master {
 };
 
 struct order {
-    uint8_t type; /* 'S': send a signal, 'A': arm a limit or disarm it, 'T': the program talks, it is not idle;
+    uint8_t type; /* 'B': begin, 'S': send a signal, 'A': arm a limit or disarm it, 'T': the program talks, it is not idle;
                    * 'P', 'L', 'G': put, list, get, with an open file. The path in the box follows the struct. */
     uint8_t what; /* the number of the signal, or the letter of the limit as in struct end */
     uint8_t pad[6];
@@ -820,6 +820,15 @@ static void conclude(struct run *run, uint64_t started, uint64_t stopped) {
     if (!end->limit && stopped > run->guards.wall_ends) end->limit = 'w';
 }
 
+/* All is ready for the program, which another one keeps waiting. */
+static void await_turn(void) {
+    struct order order = {0};
+    for (ssize_t size; order.type != 'B';) {
+        size = recv(control, &order, sizeof order, 0);
+        if (size == 0 || (size < 0 && errno != EINTR)) _exit(0); /* occd died */
+    }
+}
+
 static struct end run(const struct go *go, int *files) {
     char *text = (char *)(go + 1), **words = calloc(go->argc + go->envc + 2, sizeof *words);
     if (!words) fail("calloc");
@@ -840,6 +849,7 @@ static struct end run(const struct go *go, int *files) {
     if (go->alone) before = sample(go, 0);
     int trace = go->traced ? files[STDIO + go->groups + (go->told ? 1 : 0)] : -1, gate[2];
     if (go->traced && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate) != 0) fail("socketpair");
+    if (go->held) await_turn();
     uint64_t started = started_ns = now_ns();
     pid_t program = release(go, files), tracer = 0;
     if (!program && (program = fork()) < 0) fail("fork");
@@ -1013,8 +1023,9 @@ int main(int argc, char **argv) {
     if (argc > 4 && strcmp(argv[1], "warm") == 0) return keep_warm(atoi(argv[2]), argv[3], argv + 4);
     uint64_t resident = 0;
     int adopts = argc == 7 && strcmp(argv[1], "adopt") == 0, filter = -1;
+    int makes = argc == 4 && strcmp(argv[1], "make") == 0;
     int holds = argc > 4 && strcmp(argv[1], "hold") == 0;
-    if (argc != 2 && argc != 3 && !adopts && !holds) return 125;
+    if (argc != 2 && argc != 3 && !adopts && !makes && !holds) return 125;
     if (argc == 3) their_user = (uid_t)strtoul(argv[2], NULL, 10);
     prctl(PR_SET_DUMPABLE, 0);
     relayed = strcmp(argv[1], "relay") == 0;
@@ -1026,6 +1037,11 @@ int main(int argc, char **argv) {
         fcntl(filter, F_SETFD, FD_CLOEXEC);
         fcntl(adopted.gate, F_SETFD, FD_CLOEXEC);
         resident = strtoull(argv[6], NULL, 10);
+        furnish();
+    } else if (makes) {
+        filter = FILTER_FD;
+        make_jails(atoi(argv[2]), (uid_t)strtoul(argv[3], NULL, 10));
+        fcntl(filter, F_SETFD, FD_CLOEXEC);
         furnish();
     } else {
         control = relayed ? start_relay() : atoi(argv[holds ? 2 : 1]);
@@ -1046,7 +1062,7 @@ int main(int argc, char **argv) {
     int files[FILES_MAX];
     struct go *go = receive_go(hello.number, files);
     if (go->boxed) show_box(files[files_of(go) - 1 + (go->rows ? STDIO : 0)]);
-    if (adopts && drop_privileges(filter) != 0) fail("cannot drop privileges");
+    if (filter >= 0 && drop_privileges(filter) != 0) fail("cannot drop privileges");
     struct end end = run(go, files);
     if (write(control, &end, sizeof end) != sizeof end) return 125;
     while (relayed) wait_for(NULL, 0, NULL); /* the relay ends this process when occd needs the container no more */

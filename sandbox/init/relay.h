@@ -12,6 +12,7 @@ struct go {
     uint32_t rows, cols; /* of the program's terminal; 0: it gets none */
     uint32_t alone; /* 1: the kernel serves this jail alone, so its account of memory is the jail's. Without `told` */
     uint32_t boxed; /* 1: the last file is a detached mount, to be the box */
+    uint32_t held; /* 1: the program begins with the order 'B' */
     uint64_t file_size, open_files, processes, stack, memory;
     uint64_t cpu_ns, wall_ns, quiet_ns, idle_ns; /* 0: not armed */
 };

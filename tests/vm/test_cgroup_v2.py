@@ -107,6 +107,7 @@ echo "without:"
     for told in (alone, beside):
         assert "ok    memory, processes and CPU time by cgroup v2" in told
         assert "sampled" not in told
+        assert "weak  jails are not forked" in told  # packaging/seccomp.json forbids it
     assert "weak  no cgroup is ours: memory and CPU time are sampled every 10 ms" in without
     assert "/sys/fs/cgroup is mounted read-only" in without
 
