@@ -15,7 +15,7 @@ from occd.languages.packages import Packages
 from occd.model import Limits
 from occd.patterns import Pattern, load_patterns
 
-CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+CONFIG = ConfigDict(extra="forbid")
 
 Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
