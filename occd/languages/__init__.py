@@ -21,7 +21,7 @@ from occd.languages.fields import (
     EnvName,
     Expression,
     Formatter,
-    Glob,
+    Globs,
     Id,
     Imported,
     Line,
@@ -77,7 +77,7 @@ class Language:
     sources: tuple[Suffix, ...]
     editor_mode: EditorMode
     install: Packages
-    candidates: Annotated[tuple[Glob, ...], Field(min_length=1)]
+    candidates: Globs
     """Glob patterns of its binary, as the jail sees them. Every match that answers is a version."""
     run: Argv
     hello: Text

@@ -24,10 +24,11 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\u0000-\u001f\u007f-\u009f]
 """Without control characters: terminals show it."""
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^\.[A-Za-z0-9+_.-]+$")]
-Glob = Annotated[str, StringConstraints(pattern=r"^/[^\u0000-\u001f\u007f-\u009f]+$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")]
 Imported = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*$")]
+
+_WILD_MAX = 3
 
 Support = Literal["core", "popular", "more", "tried"]
 SUPPORT: tuple[Support, ...] = ("core", "popular", "more", "tried")
@@ -45,6 +46,21 @@ def _expression(given: str) -> str:
 
 Expression = Annotated[Text, AfterValidator(_expression)]
 """A regular expression of Python."""
+
+
+def _glob(given: str) -> str:
+    """One pass looks for all candidates of all languages, so none may take it long."""
+    parts = given.split("/")
+    if ".." in parts:
+        raise ValueError("no part may be ..")
+    if sum(any(sign in part for sign in "*?[") for part in parts) > _WILD_MAX:
+        raise ValueError(f"at most {_WILD_MAX} parts may have a *, ? or [")
+    return given
+
+
+_GLOB = StringConstraints(pattern=r"^/[^\u0000-\u001f\u007f-\u009f]{1,300}$")
+Glob = Annotated[str, _GLOB, AfterValidator(_glob)]
+Globs = Annotated[tuple[Glob, ...], Field(min_length=1, max_length=20)]
 
 
 def _mode(given: str) -> str:
@@ -126,7 +142,7 @@ class Formatter:
     stdout. `command` is an argv array with the words of `Language`; `{bin}` is one of `candidates`."""
 
     install: Packages
-    candidates: Annotated[tuple[Glob, ...], Field(min_length=1)]
+    candidates: Globs
     command: Argv
 
 
