@@ -128,8 +128,8 @@ def api_routes(
     async def languages() -> Response:
         class_name = await access.class_of(request.headers, request.scope)
         told = await catalogue.told(class_name, brief=flag_of(request.args, "brief"))
-        headers = {"ETag": told.etag, "Cache-Control": "private, no-cache"}
-        if request.headers.get("If-None-Match") == told.etag:
+        headers = {"ETag": f'"{told.etag}"', "Cache-Control": "private, no-cache"}
+        if request.if_none_match.contains_weak(told.etag):
             return Response(b"", 304, headers | {"Vary": "Accept-Encoding"})
         return respond(told.body, "application/json", compress_once, headers)
 

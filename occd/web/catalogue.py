@@ -15,6 +15,7 @@ from occd.web.schema import ceilings_json, language_json
 class Told:
     body: bytes
     etag: str
+    """Without quotes."""
 
 
 class Catalogue:
@@ -43,4 +44,4 @@ class Catalogue:
         if brief:
             offered = [in_brief(each) for each in offered]
         body = dump({"languages": offered}).encode()
-        return Told(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+        return Told(body, hashlib.sha256(body).hexdigest()[:32])

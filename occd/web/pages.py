@@ -139,7 +139,7 @@ def _serve(file: _Static) -> Response:
     # What `v` names never changes; without it browsers ask again.
     kept = "public, max-age=31536000, immutable" if "v" in request.args else "no-cache"
     headers = {"Cache-Control": kept, "ETag": f'"{file.etag}"', "Vary": "Accept-Encoding"}
-    if request.headers.get("If-None-Match") == headers["ETag"]:
+    if request.if_none_match.contains_weak(file.etag):
         return Response(b"", 304, headers)
     return respond(file.body, file.type, lambda _: file.zipped, headers)
 
