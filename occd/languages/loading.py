@@ -169,6 +169,9 @@ def _describe(schema: dict[str, Any], kind: type) -> None:
 def _with_own_words(language: Language) -> Language:
     """The language with its own words put in, if all its words mean something. Raises Faulty."""
     own = language.words
+    if not own:
+        _check(language)
+        return language
     for word in own:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", word) or word in _WORDS:
             raise Faulty(f"words: {word!r} cannot be an own word")
