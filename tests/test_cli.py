@@ -343,8 +343,8 @@ def test_ctrl_c_reaches_the_programs_handler(folder: Path) -> None:
     program = write(
         folder,
         """
-import signal, sys, time
-def handler(number, frame): print("caught", number, flush=True); sys.exit(5)
+import os, signal, sys, time
+def handler(number, frame): os.write(1, b"caught %d" % number); sys.exit(5)  # print may not be over yet
 signal.signal(signal.SIGINT, handler)
 print("ready", flush=True)
 time.sleep(60)
