@@ -15,7 +15,7 @@ from occd.languages.packages import Packages
 from occd.model import Limits
 from occd.patterns import Pattern, load_patterns
 
-CONFIG = ConfigDict(extra="forbid")
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 Word = Annotated[str, StringConstraints(pattern=r"^[^\u0000]*$")]
 Argv = Annotated[tuple[Word, ...], Field(min_length=1)]

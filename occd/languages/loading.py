@@ -1,13 +1,10 @@
 """Reads the files of the languages. A faulty file costs its own language, and is told in a line."""
 
-import ast
-import inspect
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from occd.data import data_folder
 from occd.errors import OccdError
 from occd.languages import Language
 from occd.languages.faults import in_a_line
-from occd.languages.fields import SUPPORT, Formatter, Precompiled, Proof
+from occd.languages.fields import SUPPORT
 from occd.languages.finding import find, names_of, unknown
 from occd.languages.words import put_in, resolve, words_in, words_of
 
@@ -143,27 +140,7 @@ def read_language(path: Path) -> Language:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a language's file."""
-    made = _LANGUAGE.json_schema()
-    _describe(made, Language)
-    for kind in (Formatter, Precompiled, Proof):
-        _describe(made["$defs"][kind.__name__], kind)
-    return made | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-
-
-def _describe(schema: dict[str, Any], kind: type) -> None:
-    """Keys are described by their docstrings. Pydantic's `use_attribute_docstrings` does the same at each
-    import, which takes 80 ms."""
-    try:
-        (tree,) = ast.parse(inspect.getsource(kind)).body
-    except OSError:  # occd is one file, without its sources
-        return
-    assert isinstance(tree, ast.ClassDef)
-    keys = schema["properties"]
-    for each, below in pairwise(tree.body):
-        match each, below:
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                told = keys[name] | {"description": inspect.cleandoc(text)}
-                keys[name] = dict(sorted(told.items()))  # as Pydantic does
+    return _LANGUAGE.json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 
 def _with_own_words(language: Language) -> Language:
