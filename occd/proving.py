@@ -229,7 +229,8 @@ FORMS = (
 
 
 async def wrong_in(form: Form, trial: Trial) -> str | None:
-    """What goes wrong with hello or the example in this form, if anything does. Raises SandboxFailed."""
+    """Tries hello and the example in this form. Returns words for the first fault, if there is one. Raises
+    SandboxFailed."""
     language = trial.language
     written = replace(language, hello=form.put(language.hello), example=form.put(language.example))
     for name in ("hello", "example"):

@@ -1,4 +1,4 @@
-"""What was compiled is used again only while the files by hand, and what occd has installed, are the same."""
+"""A compiled program is used again only while the files by hand, and those by occd, are the same."""
 
 from collections.abc import Callable
 from pathlib import Path

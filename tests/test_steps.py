@@ -209,6 +209,12 @@ BATCHES = {
         filled(b'{"submissions":[', START + b',"a":0,"b":0,"c":0},', PROGRAM + b"]}", 50_000),
         202,
     ),
+    "unknown languages": (  # the near names of each are looked for
+        numbered(
+            b'{"submissions":[', b'{"language":"%036x","source":""}', b"," + PROGRAM + b"]}", 30_000
+        ),
+        202,
+    ),
     "too many": (filled(b'{"submissions":[', b"{},", b"{}]}", 10_000), 422),
     "far too many": (filled(b'{"submissions":[', b"{},", b"{}]}"), 413),
 }

@@ -92,9 +92,9 @@ class Language:
     """The name of the implementation within its family."""
     versions: Mapping[PartName, Packages] = Field(default_factory=dict)
     """Further versions, by the name of the folder that each is installed in."""
-    version: tuple[Word, ...] = ()
     debian: Annotated[int, Field(ge=12)] = 12
     """The first release of Debian that has the packages of `install`."""
+    version: tuple[Word, ...] = ()
     version_pattern: Expression = r"(\d+(?:\.\d+)+)"
     """Its first group is the version, in what `version` prints. Without `version` it is in the path."""
     version_text: Text | None = None

@@ -21,7 +21,7 @@ def words_of(text: str) -> set[str]:
 
 
 def words_in(text: str) -> list[str]:
-    """A word that stands there twice twice."""
+    """Each word as often as it stands there."""
     return [found[2] for found in _WORD.finditer(text) if found[2]]
 
 

@@ -70,8 +70,8 @@ _SENTRY_THREADS = 8192
 number it holds itself."""
 
 _USUAL_BYTES = max(Limits().memory, COMPILE_LIMITS.memory) + BOX_BYTES
-"""What a program and its box may have before a container is made for it alone. A language that needs more
-than the usual limits raises the bound of its own containers, and no other's."""
+"""A program whose memory and box are larger gets a container that is made for it alone. So a language that
+needs more than the usual limits raises the bound of its own containers, and no other's."""
 
 _UNBOUNDED = (
     "weaker: data that waits in TCP and UDP sockets counts for nobody (cgroup v1, and occd is not root on "

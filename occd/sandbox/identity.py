@@ -22,7 +22,7 @@ _PACKAGES = (
 """Each step of a package manager, and of update-alternatives and ldconfig, changes one of these."""
 
 _BY_HAND = ("/usr/local", data_folder("sandbox") / "shown")
-"""What lies there no package manager of the system has put there. The second is a part of occd itself."""
+"""No package manager of the system has put there what lies there. The second is a part of occd itself."""
 
 
 @cache

@@ -327,7 +327,7 @@ async def _version(sandbox: Sandbox, language: Language, file: Found) -> str | N
 
 
 async def _told(sandbox: Sandbox, language: Language, file: Found) -> tuple[Outcome, str]:
-    """What a program writes when it is asked for its version."""
+    """Ask a program for its version. Returns how it ended, and what it wrote."""
     outcome = await _ended(sandbox, language, language.version_argv(file.path), file)
     return outcome, (outcome.stdout.head + outcome.stderr.head).decode(errors="replace")
 
