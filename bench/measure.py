@@ -25,13 +25,19 @@ def daemon(
     module: str = "occd",
 ) -> Iterator[tuple[int, int]]:
     """The port and the process id of one that serves."""
+    # In the background, to precompile and to look for languages would take the processor from what is
+    # measured.
+    settings = os.environ | {"OCCD_PRECOMPILED__BYTES": "0"} | dict(environment or {})
+    if roles in ("all", "execute"):
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        occd = [sys.executable, "-m", "occd", "--data-dir", folder]
+        subprocess.run([*occd, "languages"], check=True, stdout=subprocess.DEVNULL, env=settings)
     command = [sys.executable, "-m", module, "--roles", roles, "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--data-dir", folder],
         stdout=subprocess.PIPE,
         text=True,
-        # Precompiling in the background would take the processor from the measured programs.
-        env=os.environ | {"OCCD_PRECOMPILED__BYTES": "0"} | dict(environment or {}),
+        env=settings,
     )
     assert process.stdout is not None
     try:

@@ -64,7 +64,7 @@ async def sooner() -> None:
         await _packages(table, port, binary)
         await _compiled(table, port, Path(folder))
         await _judged(table, folder)
-        await _sent_again(table, port)
+        await _sent_again(table, port, Path(folder))
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
 
 
@@ -156,21 +156,27 @@ async def _judged(table: Table, folder: str) -> None:
     table.row("100 tests of one C++ program, ms a test beyond bare", f"{median(beyond):.2f}", "3")
 
 
-async def _sent_again(table: Table, port: int) -> None:
-    """The same source many times, each with one test, and in turn some compilations of it: a source that
-    includes what those of contestants include, and one that includes little."""
+async def _sent_again(table: Table, port: int, folder: Path) -> None:
+    """The same source many times, each with one test, and in turn some compilations of it, by occd and in a
+    shell: a source that includes what those of contestants include, and one that includes little."""
     figure = f"a source sent {SENT} times with one test, to compiling {SENT} times"
+    main, program = folder / "sum.cpp", folder / "sum"
     for name, including, step in (
         (figure, SUM.replace("<iostream>", "<bits/stdc++.h>"), "1/30"),
         ("the same of one that includes iostream alone", SUM, ""),
     ):
         source = including + f"// {next(_numbers)}\n"
-        sent, compiled = 0.0, []
+        main.write_text(source)
+        sent, compiled, bare = 0.0, [], []
         for _ in range(COMPILED):
+            bare.append(
+                await timed(partial(_quietly, ["g++", "-O2", str(main), "-o", str(program)]))
+            )
             compiled.append(await _submitted(port, "cpp", source, tests=_ONE_TEST, cache=False))
             for _ in range(SENT // COMPILED):
                 sent += await _submitted(port, "cpp", source, tests=_ONE_TEST)
-        table.row(name, f"1/{SENT * median(compiled) / sent:.0f}", step)
+        here, shell = (SENT * median(each) / sent for each in (compiled, bare))
+        table.row(name, f"1/{here:.0f} (1/{shell:.0f} in a shell)", step)
 
 
 _ONE_TEST = [{"stdin": "1 2\n", "expected_stdout": "3\n"}]

@@ -147,7 +147,10 @@ async def _stand(engine: Reached, wanted: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        ("absent", r"^Docker has no image occd/absent. There are debian-12 and .*sandbox.images$"),
+        (
+            "absent",
+            r"^Docker has no image occd/absent. There are debian-12, .* name one of them in sandbox.images$",
+        ),
         ("foreign", r"^the image occd/foreign is for s390x, and the engine for \w+.*anew"),
         (
             "older",
