@@ -15,6 +15,9 @@ GROUPS = frozenset(
 )
 """The names that a pattern's groups may have."""
 
+CHARACTERS_MAX = 1000
+"""Of an expression. One of 100,000 alternatives takes half a minute to compile."""
+
 FLAGS = re.ASCII | re.MULTILINE
 """With these flags a pattern means here the same as in JavaScript with the flag `m`."""
 
@@ -107,6 +110,8 @@ def _repeated_look(expression: str) -> int | None:
 def _groups(name: str, expression: object) -> frozenset[str]:
     if not isinstance(expression, str) or not expression:
         raise ValueError(f"{name} is no text")
+    if len(expression) > CHARACTERS_MAX:
+        raise ValueError(f"{name} has more than {CHARACTERS_MAX} characters")
     groups = frozenset(re.compile(expression, FLAGS).groupindex)
     alike = _COMMON.match(expression)
     common = alike.end() if alike else 0

@@ -236,6 +236,10 @@ def test_two_installations_exclude_each_other_and_others_can_read_what_they_make
         (['words = {a = "{b}", b = "{c}", c = "{a}"}'], "words: {a} → {b} → {c} → {a} never ends"),
         (['words = {file = "x"}'], "words: 'file' cannot be an own word"),
         (['out_of_memory = "("'], "out_of_memory: this is no regular expression: "),
+        (
+            [f"version_pattern = '({'|'.join(map(str, range(300)))})'"],
+            "version_pattern: it has more than 1000 ",
+        ),
         (["version_pattern = 'x'"], "version_pattern: it has no group"),
         ([r"version_pattern = '\p{L}'"], "version_pattern: it has no group"),
         (['limits = {cpu_time = "abc"}'], "limits: cpu_time must be a number above 0"),

@@ -50,6 +50,7 @@ def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
         (TRACE.replace("(?P<line>", "("), "called line"),
         (TRACE + "skip = 3", "skip is no text"),
         (TRACE + "end = ''", "end is no text"),
+        (TRACE + f"skip = '{'x|' * 600}y'", "skip has more than 1000 characters"),
         # What JavaScript reads otherwise, or not at all.
         (TRACE + r"skip = '\s+'", r"JavaScript may read this otherwise: \s+"),
         (TRACE + r"skip = '\A.'", r"otherwise: \A."),

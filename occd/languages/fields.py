@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from occd.languages.modes import MODES
 from occd.languages.packages import Packages
 from occd.model import Limits
-from occd.patterns import Pattern, load_patterns
+from occd.patterns import CHARACTERS_MAX, Pattern, load_patterns
 
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -37,6 +37,8 @@ of the tests."""
 
 
 def _expression(given: str) -> str:
+    if len(given) > CHARACTERS_MAX:
+        raise ValueError(f"it has more than {CHARACTERS_MAX} characters")
     try:
         regex.compile(given)
     except regex.error as error:
