@@ -1,6 +1,7 @@
 """What people install holds everything: it works far from the checkout, with nothing beside it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -73,6 +74,25 @@ def test_the_wheel_holds_the_data_folders_and_the_jails_init(built: Path) -> Non
     assert {f"occd/_data/sandbox/{name}" for name in compiled} <= held
     assert any(name.endswith("python3.11/site-packages/live.pth") for name in held)
     assert not any(name.startswith(("tests/", "web/", "templates/")) for name in held)
+
+
+def test_docker_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
+    """Of what .dockerignore lets it have, without a network, as packaging/Dockerfile does."""
+    listed = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in (line[1:] for line in listed if line.startswith("!")):
+        for file in tracked(name):
+            copy = tmp_path / "src" / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, copy)
+    argv = ("env", "SOURCE_COMMIT=0123456789ab", sys.executable, "-m", "pip", "wheel")
+    options = ("--no-index", "--no-deps", "--no-build-isolation")
+    quiet(*argv, *options, "--wheel-dir", tmp_path / "dist", tmp_path / "src", cwd=tmp_path)
+    held = []
+    for folder in (built, tmp_path / "dist"):
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            held.append(set(archive.namelist()))
+    assert held[0] == held[1]
 
 
 def test_it_runs_programs_from_anywhere(installed: Path, tmp_path: Path) -> None:
