@@ -3,7 +3,7 @@
 # Elsewhere it says what to install; a test whose tool is missing then fails and names it.
 set -eu
 packages="g++ openjdk-17-jdk-headless nodejs node-typescript golang-go rustc ruby php-cli perl bash
- lua5.4 sqlite3 python3-matplotlib python3-pandas fontconfig chromium wrk rabbitmq-server redis-server nginx-light iproute2 openssl
+ lua5.4 sqlite3 python3-matplotlib python3-pandas fontconfig chromium-headless-shell wrk rabbitmq-server redis-server nginx-light iproute2 openssl
  zlib1g-dev vim-tiny black clang-format perltidy rustfmt shfmt prometheus systemd debootstrap"
 # Debian 12's kubernetes-client (1.20) is too old for packaging/k8s.
 command -v kubectl >/dev/null || echo "occd: kubectl 1.21 or newer is missing: tests/test_k8s.py needs it" >&2

@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         if "e2e" in item.path.parts:
-            item.add_marker(pytest.mark.skip(reason="there is no /usr/bin/chromium"))
+            item.add_marker(pytest.mark.skip(reason=f"there is no {CHROMIUM}"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,8 @@ from playwright.sync_api import (
 
 from e2e.failed import take_pictures
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path("/usr/bin/chromium-headless-shell")
+"""Chromium without a window: a page takes half of the processor time that it takes in the whole browser."""
 ARGS = [
     "--no-sandbox",
     "--disable-gpu",
