@@ -26,6 +26,28 @@ test('columns become those of the editor, in each unit', () => {
   assert.equal(column(8 + 1 + 2 + 2 + 1 + 1 + 1, 'display'), `main.x:1:${at}:`)
 })
 
+test('a tab reaches to the next multiple of its columns, in each unit, or takes none', () => {
+  const line = 'a\tä😀\tx'
+  const column = (col: number, form: Partial<Pattern>) => told(find(`main.x:1:${col}: m`, main(line), form))[0]
+  for (const columns of ['utf16', 'characters', 'bytes', 'display'] as const) {
+    assert.equal(column(17, { columns, tab: 8 }), 'main.x:1:7:')
+  }
+  assert.equal(column(1 + 2 + 4 + 1, { columns: 'bytes', tab: 0 }), 'main.x:1:7:')
+  assert.equal(column(1 + 1 + 2 + 1, { columns: 'display', tab: 0 }), 'main.x:1:7:')
+})
+
+test('the number of the first column may be 0', () => {
+  const range = '(?<file>[^:\\n]+):(?<line>\\d+):(?<col>\\d+)-(?<end_col>\\d+): (?<message>[^\\n]*)'
+  const from = (first_column: number) => told(find('main.x:1:2-4: m', main('äbcdef'), { pattern: range, first_column }))
+  assert.deepEqual(from(0), ['main.x:1:3:5'])
+  assert.deepEqual(from(1), ['main.x:1:2:4'])
+})
+
+test('a caret below a tab counts it as the tool does, whether it draws a tab there or spaces', () => {
+  const form = { tab: 8, pattern: '(?<file>[^:]+):(?<line>\\d+): (?<message>.*)\\n(?<source>[^\\n]+)\\n(?<caret>[ \\t]*)\\^$' }
+  for (const caret of ['        ', '\t']) assert.deepEqual(told(find(`main.x:1: m\n\tx\n${caret}^`, main('\tx'), form)), ['main.x:1:2:'])
+})
+
 test('a wide character that is drawn takes one column or two: no word is cut', () => {
   const line = "s = '😀世'; print(äöü.nix)"
   const form = { columns: 'drawn' as const, stage: 'run' as const, pattern: '(?<file>[^:]+):(?<line>\\d+)\\n(?<source>[^\\n]+)\\n(?<caret> *)(?<marks>\\^+)\\n(?<message>.*)' }
