@@ -36,6 +36,7 @@ class Pattern:
     end: str | None = None
     cause: str | None = None
     innermost: str = "first"
+    stdout: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for what is not right; re.error for what is no regular expression."""
@@ -76,6 +77,7 @@ _ALLOWED = {
     "first_column": (0, 1),
     "severity": ("error", "warning", "note"),
     "innermost": ("first", "last"),
+    "stdout": (False, True),
 }
 
 # What Python and JavaScript read alike, unlike \s, \A, (?i), (?P=name), {,9}, [] and a++.

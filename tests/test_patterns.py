@@ -25,7 +25,7 @@ def load(folder: Path, *problems: str) -> list[dict[str, object]]:
 
 
 def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
-    counted = 'columns = "bytes"\ntab = 8\nfirst_column = 0\n'
+    counted = 'columns = "bytes"\ntab = 8\nfirst_column = 0\nstdout = true\n'
     first, second = load(tmp_path, GOOD, TRACE + counted + 'innermost = "last"')
     assert first == {
         "stage": "run",
@@ -33,7 +33,7 @@ def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
     }
     assert second["frame"] == r" (?<file>[^:\n]+):(?<line>\d+)"
     assert (second["columns"], second["tab"], second["first_column"]) == ("bytes", 8, 0)
-    assert second["innermost"] == "last"
+    assert (second["innermost"], second["stdout"]) == ("last", True)
 
 
 @pytest.mark.parametrize(

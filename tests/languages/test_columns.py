@@ -11,7 +11,7 @@ from proving import proved
 from sandboxed import Lab
 
 from occd.languages import Language
-from occd.proving import Stage, Trial
+from occd.proving import Stage, Trial, told_of_places
 
 pytestmark = pytest.mark.promise
 
@@ -97,6 +97,18 @@ MARKED: dict[str, tuple[tuple[str, str], ...]] = {
 architecture a of main is
 begin
   process begin
+\treport "hi" severity failure;
+    wait;
+  end process;
+end;
+""",
+            'report "hi" severity failure;…',
+        ),
+        (
+            """entity main is end;
+architecture a of main is
+begin
+  process begin
 \treport "äö";\tnix <= 1;
     wait;
   end process;
@@ -107,6 +119,10 @@ end;
     ),
     "wat": (("(module\n\t(func (nix))\n)\n", "nix"),),
     "xonsh": (('if True:\n\ts = "äö😀"; x = )\n', ")…"),),
+    "z3": (
+        ('\t(echo "äö😀") (assert (= nix 1))\n', "nix 1))…"),
+        ('\n\t(echo "äö😀") (assert (= nix 1))\n', "nix 1))…"),
+    ),
     "zig": (("pub fn main() void {\n\tnix();\n}\n", "nix();…"),),
 }
 """Programs that are wrong at one place, and what is marked: up to the line's end and `…` where the tool does
@@ -139,16 +155,14 @@ async def test_what_the_tool_means_is_marked(
 
 def _asked(language: Language, source: str, stages: list[Stage]) -> dict[str, Any]:
     """What the page looks at."""
-    *compiled, last = stages
-    ran = None if language.compile and not compiled else last
-    if ran is None:
-        compiled = [last]
+    count = 1 if language.compile else 0
+    compiled, ran = stages[:count], stages[count:]
     return {
         "patterns": [each.json() for each in language.problems],
         "main": language.file_name,
         "files": {language.file_name: source},
         "renamed": language.file_name_pattern is not None,
         "compile": "".join(each.stdout + each.stderr for each in compiled),
-        "run": ran.stderr if ran else "",
+        "run": "".join(told_of_places(language, each, compiled=False) for each in ran),
         "ok": False,
     }

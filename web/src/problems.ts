@@ -34,6 +34,7 @@ export interface Pattern {
   end?: string
   cause?: string
   innermost?: 'first' | 'last'
+  stdout?: boolean
 }
 
 type Unit = 'bytes' | 'characters' | 'utf16' | 'display' | 'drawn'
@@ -102,6 +103,9 @@ export interface Place {
 }
 
 export type Finder = (stage: Stage, text: string, sources: Sources) => Problem[]
+
+/** Whether a run's stdout tells of problems, too. */
+export const toldOnStdout = (patterns: readonly Pattern[]): boolean => patterns.some(({ stage, stdout = false }) => stage === 'run' && stdout)
 
 /** Finds problems in what a stage wrote, in the order in which they stand there. */
 export function newFinder(patterns: readonly Pattern[]): Finder {
