@@ -83,6 +83,7 @@ MARKED: dict[str, tuple[tuple[str, str], ...]] = {
     "pkl": (('  s = "äö😀"; y = nix\n', "nix"),),
     "qsharp": (('function Main() : Unit {\n\tlet s = "äö😀"; nix();\n}\n', "nix();…"),),
     "racket": (('#lang racket\n\t(display "äö😀")\t(nix 2)\n', "nix 2)…"),),
+    "raku": (("my $x = 1;\n\tnix($x);\n", ""), ("my $x = 1;\n\tmy = 2;\n", "")),
     "rescript": (('\tlet s = "äö😀"; let y = nix\n', "nix…"),),
     "rust": (('fn main() {\n\tlet _s = "äö😀"; nix();\n}\n', "nix"),),
     "sass": (('a {\n\tb: "äö😀"; c: $nix; }\n', "$nix; }…"),),
@@ -126,7 +127,7 @@ end;
     "zig": (("pub fn main() void {\n\tnix();\n}\n", "nix();…"),),
 }
 """Programs that are wrong at one place, and what is marked: up to the line's end and `…` where the tool does
-not tell the end."""
+not tell the end; nothing where it tells the line alone."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
