@@ -407,7 +407,7 @@ export function compilersPlace(
   col: number | null,
   sources: Sources,
 ): Place | null {
-  const columns = columnsOf(patterns.find(({ stage }) => stage === 'compile') ?? {})
+  const columns = columnsOf(patterns.find(({ stage, pattern }) => stage === 'compile' && pattern.includes('(?<col>')) ?? {})
   const own = resolved(file, sources)
   const groups = col === null ? {} : { col: String(col) }
   return own === null ? null : at(own, line, groups, columns, { ...sources, lines: newLines(sources.files) })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { firstProblem, looked, mostProblems, newFinder, survived } from '../src/problems'
+import { compilersPlace, firstProblem, looked, mostProblems, newFinder, survived } from '../src/problems'
 import type { Pattern, Problem } from '../src/problems'
 
 const message: Pattern = { stage: 'compile', pattern: '(?<file>[^:\\n]+):(?<line>\\d+):(?:(?<col>\\d+):)? (?<message>[^\\n]*)' }
@@ -41,6 +41,13 @@ test('the number of the first column may be 0', () => {
   const from = (first_column: number) => told(find('main.x:1:2-4: m', main('äbcdef'), { pattern: range, first_column }))
   assert.deepEqual(from(0), ['main.x:1:3:5'])
   assert.deepEqual(from(1), ['main.x:1:2:4'])
+})
+
+test('a place that is named in the text is counted as the compiler counts', () => {
+  const whole = { ...message, pattern: '(?<file>[^:\\n]+):(?<line>\\d+): whole line: (?<message>[^\\n]*)' }
+  const counted = { ...message, columns: 'bytes' as const }
+  const place = { file: 'main.x', line: 1, col: 3, endCol: null }
+  assert.deepEqual(compilersPlace([whole, counted], 'main.x', 1, 4, main('äbc')), place)
 })
 
 test('a caret below a tab counts it as the tool does, whether it draws a tab there or spaces', () => {
