@@ -49,6 +49,7 @@ class _Options(TypedDict, total=False):
     stdin: str
     args: Sequence[str]
     env: Sequence[tuple[str, str]]
+    beside: Sequence[File]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,14 @@ class Trial:
         stdin: str = "",
         args: Sequence[str] = (),
         env: Sequence[tuple[str, str]] = (),
+        beside: Sequence[File] = (),
         cpu_time: float = _LONG_S,
     ) -> list[Stage]:
         """The stages of a program. The last is its end; a compiler that fails is the only one.
 
         Raises SandboxFailed."""
         language, content = self.language, source.encode()
-        files = [File(language.source_name(content), content)]
+        files = [File(language.source_name(content), content), *beside]
         most = replace(language.limits, cpu_time=cpu_time, wall_time=60.0)
         program = Program(language, self.installed, files[0].name, files)
         stages: list[Stage] = []
