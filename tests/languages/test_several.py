@@ -158,11 +158,36 @@ SEVERAL = {
 """Each writes 42, which it gets from the second file: that file's name, and its text."""
 
 MODULES = {
-    "b.f90": "MODULE b\r\n  interface\r\n    module integer function g()\r\n    end function\r\n"
-    "  end interface\r\nEND MODULE\r\n",
-    "a c.f90": "submodule (b) c\ncontains\n  module procedure g\n    g = 20\n  end procedure\nend\n",
-    "a.f90": "module a\n  use b\ncontains\n  integer function f()\n    f = 2 * g() + 2\n  end\nend\n",
+    "fortran": (
+        "program m\n  use, intrinsic :: iso_fortran_env\n  use :: a, only: f\n  print *, f()\nend\n",
+        {
+            "b.f90": (
+                "MODULE b\r\n  interface\r\n    module integer function g()\r\n"
+                "    end function\r\n  end interface\r\nEND MODULE\r\n"
+            ),
+            "a c.f90": (
+                "submodule (b) c\ncontains\n  module procedure g\n    g = 20\n  end procedure\nend\n"
+            ),
+            "a.f90": (
+                "module a\n  use b\ncontains\n  integer function f()\n    f = 2 * g() + 2\n  end\nend\n"
+            ),
+        },
+    ),
+    "modula2": (
+        (
+            "MODULE Hello;\nFROM A IMPORT F;\nFROM NumberIO IMPORT WriteCard;\n"
+            "BEGIN WriteCard (F (20), 0) END Hello.\n"
+        ),
+        {
+            "A.def": "DEFINITION MODULE A;\nPROCEDURE F (x: CARDINAL) : CARDINAL;\nEND A.\n",
+            "A.mod": (
+                "IMPLEMENTATION MODULE A;\nPROCEDURE F (x: CARDINAL) : CARDINAL;\n"
+                "BEGIN RETURN x * 2 + 2 END F;\nEND A.\n"
+            ),
+        },
+    ),
 }
+"""Of languages whose compilers want modules one by one, or in an order: the program, and its other files."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -181,13 +206,12 @@ async def test_a_program_of_two_files_runs(
     assert await _wrote(lab, language, source, {name: content}) == "42"
 
 
-async def test_modules_of_fortran_are_compiled_before_those_that_use_them(lab: Lab) -> None:
-    if "fortran" not in lab.sandbox.available:
-        pytest.skip("Fortran is not installed")
-    source = (
-        "program m\n  use, intrinsic :: iso_fortran_env\n  use :: a, only: f\n  print *, f()\nend\n"
-    )
-    assert await _wrote(lab, load_languages()["fortran"], source, MODULES) == "42"
+@pytest.mark.parametrize("name", MODULES)
+async def test_modules_are_compiled_as_the_compiler_wants_them(lab: Lab, name: str) -> None:
+    if name not in lab.sandbox.available:
+        pytest.skip(f"{name} is not installed")
+    source, files = MODULES[name]
+    assert await _wrote(lab, load_languages()[name], source, files) == "42"
 
 
 async def _wrote(lab: Lab, language: Language, source: str, files: dict[str, str]) -> str:
