@@ -66,7 +66,7 @@ test: lint
 
 # All languages that are installed; SET=popular or SET=all: all of the set, and one that is missing fails.
 test-languages: $(DEV)
-	$(BIN)/python -m pytest tests/languages/test_proof.py --set=$(or $(SET),all) --missing=$(if $(SET),fail,skip)
+	$(BIN)/python -m pytest $(addprefix tests/languages/test_,proof.py columns.py hints.py several.py) --set=$(or $(SET),all) --missing=$(if $(SET),fail,skip)
 
 # As root. SET=popular or SET=all.
 languages: $(SETUP)

@@ -192,11 +192,22 @@ async def _unanswered(sandbox: "Sandbox", language: Language) -> list[str]:
     here = [path for pattern in language.candidates for path in sorted(glob.glob(pattern))]
     if not here:
         told = [f"no file is like {' or '.join(language.candidates)}"]
-        return [*told, f"To have it, as root: occd languages install {language.id}"]
+        return [
+            *told,
+            f"To have it, {_first(language)}as root: occd languages install {language.id}",
+        ]
     return [
         f"{path}{_link(path)} is not seen by programs: they see what sandbox/policy/rootfs.toml lists"
         for path in here
     ]
+
+
+def _first(language: Language) -> str:
+    """What must be done before a language can be installed."""
+    from occd.languages.loading import folder_of_languages, load_languages
+
+    known = language.id in load_languages()
+    return "" if known else f"put its file into {folder_of_languages()}, and "
 
 
 def _link(path: str) -> str:

@@ -31,18 +31,21 @@ class Pattern:
     stage: str
     pattern: str
     columns: str = "utf16"
+    tab: int | None = None
+    first_column: int = 1
     severity: str = "error"
     frame: str | None = None
     skip: str | None = None
     end: str | None = None
     cause: str | None = None
     innermost: str = "first"
+    stdout: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for what is not right; re.error for what is no regular expression."""
         for name, allowed in _ALLOWED.items():
             if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+                raise ValueError(f"{name}: {value!r} is none of {', '.join(map(str, allowed))}")
         groups = {name: _groups(name, each) for name, each in self._expressions()}
         found = frozenset[str]().union(*groups.values())
         if "message" not in found:
@@ -73,8 +76,11 @@ class Pattern:
 _ALLOWED = {
     "stage": ("compile", "run"),
     "columns": ("bytes", "characters", "utf16", "display", "drawn"),
+    "tab": (None, 0, 1, 8),
+    "first_column": (0, 1),
     "severity": ("error", "warning", "note"),
     "innermost": ("first", "last"),
+    "stdout": (False, True),
 }
 
 # What Python and JavaScript read alike, unlike \s, \A, (?i), (?P=name), {,9}, [] and a++.

@@ -4,6 +4,7 @@ programs of its `[proof]`."""
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Literal, TypedDict, Unpack
 
 import regex
@@ -48,6 +49,7 @@ class _Options(TypedDict, total=False):
     stdin: str
     args: Sequence[str]
     env: Sequence[tuple[str, str]]
+    beside: Sequence[File]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,14 @@ class Trial:
         stdin: str = "",
         args: Sequence[str] = (),
         env: Sequence[tuple[str, str]] = (),
+        beside: Sequence[File] = (),
         cpu_time: float = _LONG_S,
     ) -> list[Stage]:
         """The stages of a program. The last is its end; a compiler that fails is the only one.
 
         Raises SandboxFailed."""
         language, content = self.language, source.encode()
-        files = [File(language.source_name(content), content)]
+        files = [File(language.source_name(content), content), *beside]
         most = replace(language.limits, cpu_time=cpu_time, wall_time=60.0)
         program = Program(language, self.installed, files[0].name, files)
         stages: list[Stage] = []
@@ -136,31 +139,52 @@ async def _example(trial: Trial) -> None:
 
 
 async def _wrong(trial: Trial) -> None:
-    stage = (await trial.run(_source(trial, "wrong")))[-1]
+    language = trial.language
+    stages = await trial.run(_source(trial, "wrong"))
+    stage = stages[-1]
     if stage.outcome.succeeded or stage.outcome.limit:
         raise Broken(f"a wrong program ended with {stage}")
-    said = stage.stdout + stage.stderr
-    if not said.strip():
+    if not (stage.stdout + stage.stderr).strip():
         raise Broken("nothing was said of a wrong program")
-    line = trial.language.proof.wrong_line
-    if line is not None and line not in lines_told(trial.language, said):
+    compiled = bool(language.compile) and len(stages) == 1
+    said = told_of_places(language, stage, compiled=compiled)
+    line = language.proof.wrong_line
+    if line is not None and line not in lines_told(language, said, compiled=compiled):
         raise Broken(f"no pattern of `problems` finds line {line} in {said[-2000:]!r}")
 
 
-def lines_told(language: Language, said: str) -> set[int]:
-    """The lines that the language's patterns find in what its tools said."""
+def told_of_places(language: Language, stage: Stage, *, compiled: bool) -> str:
+    """What a client's patterns see of a compiler, or of a program."""
+    if compiled or any(each.stdout for each in language.problems if each.stage == "run"):
+        return stage.stdout + stage.stderr
+    return stage.stderr
+
+
+def lines_told(language: Language, said: str, *, compiled: bool) -> set[int]:
+    """The lines of the main file that the language's patterns find in what its tools said."""
+    stage = "compile" if compiled else "run"
     expressions = [
         expression
         for each in language.problems
+        if each.stage == stage
         for expression in (each.pattern, each.frame, each.end)
         if expression
     ]
     found = (
-        match
+        match.groupdict()
         for expression in expressions
         for match in re.finditer(f"^(?:{expression})", said, FLAGS)
     )
-    return {int(match["line"]) for match in found if match.groupdict().get("line")}
+    return {int(each["line"]) for each in found if each.get("line") and _is_main(language, each)}
+
+
+def _is_main(language: Language, groups: Mapping[str, str | None]) -> bool:
+    """Whether the place is in the main file, which may have a name by its source."""
+    file = PurePosixPath(groups.get("file") or language.file_name)
+    main = PurePosixPath(language.file_name)
+    return file.name == main.name or (
+        language.file_name_pattern is not None and file.suffix == main.suffix
+    )
 
 
 async def _echo(trial: Trial) -> None:

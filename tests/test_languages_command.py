@@ -61,6 +61,19 @@ def test_check_notes_that_a_file_from_windows_does_not_work(tmp_path: Path) -> N
         assert len(re.findall(r"(?m)^note ", out)) == len(noted)
 
 
+def test_check_says_where_the_file_must_lie_to_be_installed(tmp_path: Path) -> None:
+    lines = BASH.splitlines(keepends=True)
+    own = ("id", "name", "aliases", "candidates")
+    kept = [each for each in lines if each.split(" = ")[0] not in own]
+    text = 'id = "mine"\nname = "Mine"\ncandidates = ["/usr/bin/no-such"]\n'
+    (tmp_path / "mine.toml").write_text(text + "".join(kept).partition("[[formatters]]")[0])
+    code, out, err = languages("check", "mine.toml", cwd=tmp_path)
+    folder = data_folder("sandbox") / "languages"
+    told = f"put its file into {folder}, and as root: occd languages install mine"
+    assert (code, err) == (1, "")
+    assert out == f"no file is like /usr/bin/no-such\nTo have it, {told}\n"
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -25,14 +25,15 @@ def load(folder: Path, *problems: str) -> list[dict[str, object]]:
 
 
 def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
-    first, second = load(tmp_path, GOOD, TRACE + 'columns = "bytes"\ninnermost = "last"')
+    counted = 'columns = "bytes"\ntab = 8\nfirst_column = 0\nstdout = true\n'
+    first, second = load(tmp_path, GOOD, TRACE + counted + 'innermost = "last"')
     assert first == {
         "stage": "run",
         "pattern": r"(?<file>[^:\n]+):(?<line>\d+): (?<message>.*)",
     }
     assert second["frame"] == r" (?<file>[^:\n]+):(?<line>\d+)"
-    assert second["columns"] == "bytes"
-    assert second["innermost"] == "last"
+    assert (second["columns"], second["tab"], second["first_column"]) == ("bytes", 8, 0)
+    assert (second["innermost"], second["stdout"]) == ("last", True)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,8 @@ def test_a_pattern_is_sent_in_the_form_of_javascript(tmp_path: Path) -> None:
         (GOOD.replace("?P<line>", "?P<col>"), "called line"),
         (GOOD.replace('"run"', '"link"'), "'link' is none of compile, run"),
         (GOOD + 'columns = "tabs"', "'tabs' is none of bytes"),
+        (GOOD + "tab = 3", "tab: 3 is none of None, 0, 1, 8"),
+        (GOOD + "first_column = 2", "first_column: 2 is none of 0, 1"),
         (GOOD + "regex = 'x'", "unknown key regex"),
         (GOOD.replace("stage", "# stage"), "stage is missing"),
         (GOOD + "skip = ' .*'", "has a frame"),

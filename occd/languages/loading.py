@@ -58,6 +58,11 @@ def _read_ours() -> Read:
     return _read(_OURS)
 
 
+def folder_of_languages() -> Path:
+    """Where a file must lie to be a language of this occd."""
+    return _OURS
+
+
 def language_named(name: str) -> Language:
     """The language of ours that has this id, name or alias. Raises OccdError, which tells the fault of a file
     `NAME.toml` that was left out."""

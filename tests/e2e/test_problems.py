@@ -301,6 +301,37 @@ def test_each_language_has_its_own_problems(editor: Editor) -> None:
     expect(marks(editor, "warning")).to_have_count(2)
 
 
+def test_what_a_run_tells_on_stdout_is_found_where_the_language_says_so(
+    context: BrowserContext, server: Server
+) -> None:
+    def tell(route: Route) -> None:
+        answer = route.fetch()
+        languages = answer.json()["languages"]
+        for each in languages:
+            if each["id"] == "python":
+                pattern = "(?<file>[^:\\n]+):(?<line>\\d+): (?<message>[^\\n]*)"
+                each["problems"] = [{"stage": "run", "stdout": True, "pattern": pattern}]
+        route.fulfill(response=answer, json={"languages": languages})
+
+    told = "print('main.py:1: from a tool')\nexit(1)\n"
+    editor = Editor(context.new_page(), f"http://127.0.0.1:{server.port}/")
+    editor.open()
+    editor.choose("python")
+    editor.give("x")
+    editor.run(told)
+    editor.expect_verdict("stopped", "exit code 1")
+    expect(rows(editor)).to_have_count(0)
+    context.route(re.compile("/api/v1/languages"), tell)
+    editor.page.reload()
+    editor.expect_ready()
+    editor.run(told)
+    editor.show("problems")
+    expect(rows(editor)).to_have_text([re.compile("from a tool")])
+    editor.page.reload()
+    editor.show("problems")
+    expect(rows(editor)).to_have_text([re.compile("from a tool")])
+
+
 @BOTH
 def test_a_reload_keeps_them(editor: Editor) -> None:
     fail(editor, THREE)

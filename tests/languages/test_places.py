@@ -1,9 +1,7 @@
 """What each language's compiler and runtime say of places in a program, found by the patterns of the
 language's file. The real ones say it, and the page's own code finds it."""
 
-import json
 import re
-import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from editor_packages import WEB, install_packages
+from placing import build_parser, parse, place
 from serving import API, Server
 
 from occd.languages.loading import load_languages
@@ -615,23 +613,12 @@ def asked(
 
 @pytest.fixture(scope="module")
 def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's own code."""
-    install_packages()
-    parser = tmp_path_factory.mktemp("parser") / "parse.mjs"
-    build = [
-        "node_modules/.bin/esbuild",
-        "test/parse.ts",
-        "--bundle",
-        "--platform=node",
-        "--format=esm",
-    ]
-    subprocess.run([*build, f"--outfile={parser}", "--log-level=error"], cwd=WEB, check=True)
-    return parser
+    return build_parser(tmp_path_factory.mktemp("parser"))
 
 
 @pytest.fixture(scope="module")
 def found(asked: list[dict[str, Any]], parser: Path) -> dict[str, Found]:
-    return dict(zip(CASES, [each["problems"] for each in _parse(parser, asked)], strict=True))
+    return dict(zip(CASES, [each["problems"] for each in parse(parser, asked)], strict=True))
 
 
 def _result(server: Server, case: Case) -> dict[str, Any]:
@@ -655,15 +642,6 @@ def _asked(language: dict[str, Any], case: Case, result: dict[str, Any]) -> dict
     }
 
 
-def _parse(parser: Path, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    given = json.dumps(asked).encode()
-    done = subprocess.run(
-        ["node", parser], input=given, capture_output=True, check=True, timeout=300
-    )
-    answers: list[dict[str, Any]] = json.loads(done.stdout)
-    return answers
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_the_places_that_are_told_of_are_found(found: dict[str, Found], name: str) -> None:
     case, problems = CASES[name], found[name]
@@ -685,15 +663,7 @@ def _fits(case: Case, problem: dict[str, Any], expected: tuple[str, str, str]) -
 
 
 def _place(case: Case, problem: dict[str, Any]) -> str:
-    """`file:line`, and what is marked; up to the line's end and with `…` where the end is not told."""
-    place = f"{problem['file']}:{problem['line']}"
-    if problem["col"] is None:
-        return place
-    text = case.files.get(problem["file"], case.source)
-    line = text.split("\n")[problem["line"] - 1].encode("utf-16-le")
-    end = None if problem["endCol"] is None else 2 * (problem["endCol"] - 1)
-    marked = line[2 * (problem["col"] - 1) : end].decode("utf-16-le")
-    return f"{place}:{marked}{'…' if end is None else ''}"
+    return place(problem, case.files.get(problem["file"], case.source))
 
 
 OTHER_VERSIONS = {
@@ -790,7 +760,7 @@ def test_the_forms_of_versions_that_are_not_here(parser: Path, name: str) -> Non
         "run": said if id != "cpp" else "",
         "ok": False,
     }
-    (answer,) = _parse(parser, [asked])
+    (answer,) = parse(parser, [asked])
     (problem,) = answer["problems"]
     assert _fits(Case(id, source), problem, expected), problem
 
@@ -868,6 +838,6 @@ def test_no_text_that_once_took_long_does(parser: Path) -> None:
 
 
 def _take_not_long(parser: Path, hostile: list[dict[str, Any]]) -> None:
-    for each, asked_for in zip(_parse(parser, hostile), hostile, strict=True):
+    for each, asked_for in zip(parse(parser, hostile), hostile, strict=True):
         assert len(each["problems"]) <= 400
         assert each["cpu_ms"] < 400, asked_for["run"][:500]

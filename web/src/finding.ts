@@ -4,7 +4,7 @@ import type { Links, Named } from './links'
 import type { Language, Result } from './messages'
 import { page } from './page'
 import { unixLines } from './program'
-import { compilersPlace, firstProblem, newFinder, survived } from './problems'
+import { compilersPlace, firstProblem, newFinder, survived, toldOnStdout } from './problems'
 import type { Finder, Place, Problem, Sources } from './problems'
 import type { RunView } from './run'
 import { newSaid } from './said'
@@ -212,7 +212,8 @@ export function newFinding(editor: Editor, links: Links, on: FindingEvents): Fin
         view.stage(stage)
       },
       output(stage, stream, data, old) {
-        said.add(stage, stream, data)
+        const tells = stage !== 'run' || stream !== 'stdout' || (running !== null && toldOnStdout(running.language.problems))
+        if (tells) said.add(stage, stream, data)
         view.output(stage, stream, data, old)
       },
       finished(ended) {

@@ -42,7 +42,7 @@ export function newLinks(go: (place: Named) => void): Links {
       const own = names.map((name) => name.replace(/[^\w/]/g, '\\$&'))
       // The server may have named the main file after its text.
       if (sources.renamed) own.push(`\\w+${/\.\w+$/.exec(main)?.[0].replace('.', '\\.') ?? ''}`)
-      places = new RegExp(`(?<![\\w./-])(?:\\./|/box/)?(${own.join('|')})(?::(\\d+)(?::(\\d+))?|\\((\\d+),(\\d+)\\))`, 'g')
+      places = new RegExp(`(?<![\\w./-])(?:\\./|/box/)?(${own.join('|')})(?::(\\d+)(?::(\\d+))?|\\((\\d+), ?(\\d+)\\))`, 'g')
     },
     linked(text) {
       if (places === null || left <= 0) return null

@@ -26,15 +26,31 @@ export interface Pattern {
   stage: Stage
   pattern: string
   columns?: Unit
+  tab?: number
+  first_column?: number
   severity?: Severity
   frame?: string
   skip?: string
   end?: string
   cause?: string
   innermost?: 'first' | 'last'
+  stdout?: boolean
 }
 
 type Unit = 'bytes' | 'characters' | 'utf16' | 'display' | 'drawn'
+
+/** How a tool counts: a tab reaches to the next multiple of `tab`, and the first column has the number `first`. */
+interface Columns {
+  unit: Unit | 'wide'
+  tab: number
+  first: number
+}
+
+const columnsOf = ({ columns = 'utf16', tab = columns === 'display' ? 8 : 1, first_column: first = 1 }: Partial<Pattern>): Columns => ({
+  unit: columns,
+  tab,
+  first,
+})
 
 export interface Sources {
   main: string
@@ -67,7 +83,7 @@ const box = '/box/'
 
 interface Form {
   stage: Stage
-  unit: Unit
+  columns: Columns
   severity: Severity
   pattern: RegExp
   frame: RegExp | null
@@ -88,13 +104,16 @@ export interface Place {
 
 export type Finder = (stage: Stage, text: string, sources: Sources) => Problem[]
 
+/** Whether a run's stdout tells of problems, too. */
+export const toldOnStdout = (patterns: readonly Pattern[]): boolean => patterns.some(({ stage, stdout = false }) => stage === 'run' && stdout)
+
 /** Finds problems in what a stage wrote, in the order in which they stand there. */
 export function newFinder(patterns: readonly Pattern[]): Finder {
   const regular = (source: string) => new RegExp(source, 'my')
   const optional = (source: string | undefined) => (source === undefined ? null : regular(source))
-  const formOf = ({ stage, columns = 'utf16', severity = 'error', pattern, frame, skip, end, cause, innermost }: Pattern): Form => ({
+  const formOf = ({ stage, severity = 'error', pattern, frame, skip, end, cause, innermost, ...counting }: Pattern): Form => ({
     stage,
-    unit: columns,
+    columns: columnsOf(counting),
     severity,
     pattern: regular(pattern),
     frame: optional(frame),
@@ -215,7 +234,7 @@ function find(forms: readonly Form[], stage: Stage, lines: readonly string[], so
     const told = groups.find((each) => each['message'] !== undefined)
     if (told === undefined) return
     for (const each of groups) {
-      const place = placed(each, form.unit, sources)
+      const place = placed(each, form.columns, sources)
       if (place === null) continue
       const aside = caused || groups.some((each) => each['note'] !== undefined)
       const problem: Problem = {
@@ -254,11 +273,11 @@ function severity(word: string | undefined, usual: Severity): Severity {
   return /not(e|ice)/i.test(word) ? 'note' : 'error'
 }
 
-function placed(groups: Groups, unit: Unit, sources: Looked): Place | null {
+function placed(groups: Groups, columns: Columns, sources: Looked): Place | null {
   const named = groups['file']
   if (groups['line'] !== undefined) {
     const file = named === undefined ? sources.main : resolved(named, sources)
-    return file === null ? null : at(file, Number(groups['line']), groups, unit, sources)
+    return file === null ? null : at(file, Number(groups['line']), groups, columns, sources)
   }
   const name = groups['name']
   if (name === undefined) return null
@@ -293,7 +312,7 @@ function lastOf(name: string, file: string, lines: readonly string[]): Place | n
   return null
 }
 
-function at(file: string, line: number, groups: Groups, unit: Unit, sources: Looked): Place | null {
+function at(file: string, line: number, groups: Groups, columns: Columns, sources: Looked): Place | null {
   if (!(line >= 1 && line < 2 ** 31)) return null
   const nowhere = { file, line, col: null, endCol: null }
   const text = sources.lines(file)[line - 1]
@@ -303,22 +322,25 @@ function at(file: string, line: number, groups: Groups, unit: Unit, sources: Loo
   if (caret !== undefined && source !== undefined) {
     // The line stands above the caret, perhaps without its indentation.
     const indent = text?.indexOf(source) ?? (before === undefined ? 0 : -1)
-    const from = caret.length - (before?.length ?? 0)
+    const from = width(caret, columns) - width(before ?? '', columns)
     if (indent < 0 || from < 0) return nowhere
-    const [begin, end] = span(source, from, length === null ? null : from + length, unit)
+    const [begin, end] = span(source, from, length === null ? null : from + length, columns)
     return { ...nowhere, col: indent + begin + 1, endCol: end === null ? null : indent + end + 1 }
   }
   if (col === undefined || text === undefined) return nowhere
-  const from = Number(col) - 1
-  const to = endCol !== undefined ? Number(endCol) - 1 : length === null ? null : from + length
-  const [begin, end] = span(text, from, to, unit)
+  const from = Number(col) - columns.first
+  const to = endCol !== undefined ? Number(endCol) - columns.first : length === null ? null : from + length
+  const [begin, end] = span(text, from, to, columns)
   return { ...nowhere, col: begin + 1, endCol: end === null ? null : end + 1 }
 }
 
 /** What lies between two of the compiler's columns, in UTF-16 units. */
-function span(line: string, from: number, to: number | null, unit: Unit): [number, number | null] {
-  const read = (as: Unit | 'wide'): [number, number | null] => [column(line, from, as), to === null ? null : column(line, to, as)]
-  if (unit !== 'drawn') return read(unit)
+function span(line: string, from: number, to: number | null, columns: Columns): [number, number | null] {
+  const read = (unit: Columns['unit']): [number, number | null] => {
+    const counted = { ...columns, unit }
+    return [column(line, from, counted), to === null ? null : column(line, to, counted)]
+  }
+  if (columns.unit !== 'drawn') return read(columns.unit)
   const wide = read('wide')
   return wide.every((edge) => edge === null || isEdge(line, edge)) && line[wide[0]] !== ' ' ? wide : read('characters')
 }
@@ -329,16 +351,37 @@ function isEdge(line: string, at: number): boolean {
 }
 
 /** How many UTF-16 units of the line lie before this many of the compiler's units. */
-function column(line: string, units: number, unit: Unit | 'wide'): number {
-  if (unit === 'utf16') return Math.max(0, Math.min(units, line.length))
+function column(line: string, units: number, { unit, tab }: Columns): number {
   let index = 0
   let passed = 0
   for (const char of line) {
-    if (passed >= units) break
-    passed += unit === 'characters' ? 1 : unit === 'bytes' ? utf8(char) : unit === 'wide' ? (wide.test(char) ? 2 : 1) : shown(char, passed)
+    const size = char === '\t' ? tabbed(passed, tab) : sizes[unit](char)
+    // What takes no column is not what is marked.
+    if (passed >= units && size > 0) break
+    passed += size
     index += char.length
   }
   return index
+}
+
+/** How many columns lie before a mark: behind spaces, and tabs where the tool draws a tab below a tab. */
+function width(drawn: string, { tab }: Columns): number {
+  let passed = 0
+  for (const char of drawn) passed += char === '\t' ? tabbed(passed, tab) : 1
+  return passed
+}
+
+/** How many columns a tab takes behind so many. */
+const tabbed = (passed: number, tab: number) => (tab > 0 ? tab - (passed % tab) : 0)
+
+/** How many columns a character takes. */
+const sizes: Record<Columns['unit'], (char: string) => number> = {
+  utf16: (char) => char.length,
+  characters: () => 1,
+  drawn: () => 1,
+  bytes: utf8,
+  wide: (char) => (wide.test(char) ? 2 : 1),
+  display: shown,
 }
 
 function utf8(char: string): number {
@@ -351,8 +394,7 @@ const word = /[\p{L}\p{M}\p{N}_]/u
 const narrowest = /^[\p{Mn}\p{Me}\p{Cf}]$/u
 
 /** How many columns of a terminal it takes. */
-function shown(char: string, before: number): number {
-  if (char === '\t') return 8 - (before % 8)
+function shown(char: string): number {
   if (char < '\u0300') return 1
   return wide.test(char) ? 2 : narrowest.test(char) ? 0 : 1
 }
@@ -365,10 +407,10 @@ export function compilersPlace(
   col: number | null,
   sources: Sources,
 ): Place | null {
-  const unit = patterns.find(({ stage }) => stage === 'compile')?.columns ?? 'utf16'
+  const columns = columnsOf(patterns.find(({ stage, pattern }) => stage === 'compile' && pattern.includes('(?<col>')) ?? {})
   const own = resolved(file, sources)
   const groups = col === null ? {} : { col: String(col) }
-  return own === null ? null : at(own, line, groups, unit, { ...sources, lines: newLines(sources.files) })
+  return own === null ? null : at(own, line, groups, columns, { ...sources, lines: newLines(sources.files) })
 }
 
 /** The one that decided: the first that kept the program from being compiled, or the last that ended it. */

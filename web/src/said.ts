@@ -4,7 +4,7 @@ import { looked } from './problems'
 import { newDecoder, newReader, plainText } from './text'
 import type { Reader } from './text'
 
-/** What tells of problems: the beginning of what a compiler wrote, and the end of a program's stderr or terminal. */
+/** What tells of problems: the beginning of what a compiler wrote, and the end of what a program wrote. */
 export interface Said {
   add(stage: StageName, stream: Stream, data: Data): void
   text(stage: StageName): string
@@ -17,7 +17,7 @@ export function newSaid(): Said {
 
   return {
     add(stage, stream, data) {
-      if (stage === 'run' ? stream === 'stdout' : compiler.length >= looked.compile) return
+      if (stage === 'compile' && compiler.length >= looked.compile) return
       const reader = (readers[stage + stream] ??= stage === 'run' ? newDecoder() : newReader())
       const text = reader.read(data)
       if (stage === 'compile') compiler += text

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { firstProblem, looked, mostProblems, newFinder, survived } from '../src/problems'
+import { compilersPlace, firstProblem, looked, mostProblems, newFinder, survived } from '../src/problems'
 import type { Pattern, Problem } from '../src/problems'
 
 const message: Pattern = { stage: 'compile', pattern: '(?<file>[^:\\n]+):(?<line>\\d+):(?:(?<col>\\d+):)? (?<message>[^\\n]*)' }
@@ -24,6 +24,35 @@ test('columns become those of the editor, in each unit', () => {
   assert.equal(column([...line].length, 'characters'), `main.x:1:${at}:`)
   assert.equal(column(Buffer.byteLength(line), 'bytes'), `main.x:1:${at}:`)
   assert.equal(column(8 + 1 + 2 + 2 + 1 + 1 + 1, 'display'), `main.x:1:${at}:`)
+})
+
+test('a tab reaches to the next multiple of its columns, in each unit, or takes none', () => {
+  const line = 'a\tä😀\tx'
+  const column = (col: number, form: Partial<Pattern>) => told(find(`main.x:1:${col}: m`, main(line), form))[0]
+  for (const columns of ['utf16', 'characters', 'bytes', 'display'] as const) {
+    assert.equal(column(17, { columns, tab: 8 }), 'main.x:1:7:')
+  }
+  assert.equal(column(1 + 2 + 4 + 1, { columns: 'bytes', tab: 0 }), 'main.x:1:7:')
+  assert.equal(column(1 + 1 + 2 + 1, { columns: 'display', tab: 0 }), 'main.x:1:7:')
+})
+
+test('the number of the first column may be 0', () => {
+  const range = '(?<file>[^:\\n]+):(?<line>\\d+):(?<col>\\d+)-(?<end_col>\\d+): (?<message>[^\\n]*)'
+  const from = (first_column: number) => told(find('main.x:1:2-4: m', main('äbcdef'), { pattern: range, first_column }))
+  assert.deepEqual(from(0), ['main.x:1:3:5'])
+  assert.deepEqual(from(1), ['main.x:1:2:4'])
+})
+
+test('a place that is named in the text is counted as the compiler counts', () => {
+  const whole = { ...message, pattern: '(?<file>[^:\\n]+):(?<line>\\d+): whole line: (?<message>[^\\n]*)' }
+  const counted = { ...message, columns: 'bytes' as const }
+  const place = { file: 'main.x', line: 1, col: 3, endCol: null }
+  assert.deepEqual(compilersPlace([whole, counted], 'main.x', 1, 4, main('äbc')), place)
+})
+
+test('a caret below a tab counts it as the tool does, whether it draws a tab there or spaces', () => {
+  const form = { tab: 8, pattern: '(?<file>[^:]+):(?<line>\\d+): (?<message>.*)\\n(?<source>[^\\n]+)\\n(?<caret>[ \\t]*)\\^$' }
+  for (const caret of ['        ', '\t']) assert.deepEqual(told(find(`main.x:1: m\n\tx\n${caret}^`, main('\tx'), form)), ['main.x:1:2:'])
 })
 
 test('a wide character that is drawn takes one column or two: no word is cut', () => {
