@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from serving import OCCD, PATIENCE_S
 
+from occd.config import Config
 from occd.data import data_folder
 from occd.languages.debian import of_machine
+from occd.offering import _known_answers
 
 BASH = (data_folder("sandbox") / "languages/bash.toml").read_text()
 
@@ -119,3 +121,19 @@ def test_a_language_of_a_later_debian_is_had_in_an_image(tmp_path: Path) -> None
         assert "swiftlang" in out or "nothing is missing" in out
     _, all_of_set, _ = languages("install", "--print", "popular", cwd=tmp_path)
     assert ("swiftlang" in all_of_set) == ("swiftlang" in out)
+
+
+def test_a_data_folder_that_this_user_cannot_see_has_no_answers_for_it(tmp_path: Path) -> None:
+    """Such as one below /var/lib/private."""
+    (tmp_path / "closed/data").mkdir(parents=True)
+    config = Config(data_dir=tmp_path / "closed/data")
+    assert _known_answers(config) == tmp_path / "closed/data/languages.json"
+    (tmp_path / "closed").chmod(0)
+    us = os.geteuid()
+    try:
+        if us == 0:
+            os.seteuid(65534)
+        assert _known_answers(config) is None
+    finally:
+        os.seteuid(us)
+        (tmp_path / "closed").chmod(0o700)
