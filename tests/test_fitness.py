@@ -186,6 +186,25 @@ async def test_a_maker_that_does_not_hold_what_it_claims_makes_no_jail(
         assert missing in sandbox.unforked
 
 
+@pytest.mark.parametrize("which", ["--user", "--group"])
+async def test_a_maker_whose_jails_have_another_user_makes_none(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """A jail sees its maker's ids, which say nothing of the machine's."""
+    made = host.Host.jail_argv
+
+    def mapped(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
+        argv = made(self, slot, box, root)
+        if self.forks:
+            at = argv.index(which) + 1
+            argv[at] = argv[at].replace(f":{slot.uid}:", ":77777:")
+        return argv
+
+    monkeypatch.setattr(host.Host, "jail_argv", mapped)
+    async with open_sandbox(Config(), language_cache) as sandbox:
+        assert "77777" in (sandbox.unforked or "")
+
+
 @pytest.mark.parametrize(
     ("without", "missing"),
     [
