@@ -398,15 +398,21 @@ def test_no_source_takes_long_to_name(id: str, head: str, unit: str) -> None:
         ("prolog", "ERROR: ", ": "),
         ("prolog", "ERROR: ", ": Stack limit ("),
         ("deno", "", "fatal"),
+        ("python", "", "a."),
+        ("swift", "", "Fatal error: "),
+        ("swift", "", "\n"),
     ],
 )
 def test_no_end_of_stderr_takes_long(id: str, head: str, unit: str) -> None:
     failed = Outcome(1, None, None, Written(), Written(), 0.0, 0.0, 0)
     said = (head + unit * 16_384)[:16_384]
     language = load_languages()[id]
-    began = time.process_time()
-    assert language.judged(failed, said).limit is None
-    assert time.process_time() - began < 0.03
+    took = []
+    for _ in range(3):  # other processes on the same processor make one take longer
+        began = time.process_time()
+        assert language.judged(failed, said).limit is None
+        took.append(time.process_time() - began)
+    assert min(took) < 0.01
 
 
 def test_the_page_of_the_languages_is_what_their_files_say() -> None:
