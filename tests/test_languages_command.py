@@ -51,6 +51,19 @@ def test_check_names_a_limit_with_its_number_and_unit(tmp_path: Path) -> None:
     assert f"WRONG   fills: it did not meet {limit}, but ended with exit code 4, stdout ''" in out
 
 
+def test_check_looks_for_words_of_full_memory_where_a_run_does(tmp_path: Path) -> None:
+    """In the last 16 KiB of stderr."""
+    fills = "echo 'x: cannot allocate 9 bytes' >&2; printf '%{}s' >&2; exit 1"
+    for more, told in (
+        (16_000, "ok      fills"),
+        (17_000, "WRONG   fills: it did not meet its limit"),
+    ):
+        text = re.sub("(?s)fills = '''.*?'''", f'fills = "{fills.format(more)}"', BASH)
+        (tmp_path / "bash.toml").write_text(text)
+        code, out, _ = languages("check", "bash.toml", cwd=tmp_path)
+        assert (code, told in out) == (int("WRONG" in told), True), out
+
+
 def test_check_notes_that_a_file_from_windows_does_not_work(tmp_path: Path) -> None:
     """It is no fault: a language may refuse such files."""
     strip = 'strip = ["bom", "cr"]\n'
