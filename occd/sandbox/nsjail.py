@@ -365,7 +365,6 @@ class _Nsjail(Probed):
             self._host = replace(self._host, forks=False)
             await self.trial()
             self.unforked = str(error)
-            log.warning("jails are not forked", reason=self.unforked)
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
