@@ -189,6 +189,19 @@ def test_new_packages_take_the_place_of_the_old_ones_when_they_are_whole(
     assert told.count("an occd that runs now finds what is new when it is started again") == 2
 
 
+def test_a_list_of_packages_is_nothing_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    apt = "case $* in *update) exit 0; esac; echo Unable to locate package >&2; exit 100"
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\n{apt}\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    language = read(tmp_path, 'install = {apt = ["no-such-package"]}')
+    told: list[str] = []
+    with pytest.raises(OccdError, match="not installed: Bash: no-such-package"):
+        installing._install(installing.steps([language], versions=False), told.append, 0)
+    assert len(told) == 4
+    assert told[3].endswith("Unable to locate package")
+
+
 def test_packages_that_lie_in_a_folder_are_replaced_by_a_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
