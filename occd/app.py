@@ -419,6 +419,8 @@ def _introduce(config: Config, bound: list[str], opened: Opened) -> None:
             _say(f"occd: isolation: {line}")
         holds = opened.sandbox.holds
         _say(f"occd: isolation: {in_words(holds)}{without_in_words(holds)}")
+        if opened.sandbox.unforked:
+            log.warning("jails are not forked", reason=opened.sandbox.unforked)
         for root, why in opened.sandbox.untraced.items() if config.sandbox.trace else ():
             _say(f"occd: no trace{root and f' in {root}'}: {why}")
     if set(config.roles) != set(ROLES):

@@ -16,9 +16,10 @@ log = structlog.get_logger()
 _OURS = 128
 """For the data folder, the servers of queues and state, listeners, and short-lived files."""
 
-_A_SLOT = 48
-"""A running program takes 8 descriptors, its start takes a few more for a moment, and each of 4 checkers
-takes 4 for each of its jails until all tests are over (43 were seen)."""
+_A_SLOT = 64
+"""A running program takes 8 descriptors, and a test that is made ready beside it as many. Its start takes a
+few more for a moment, and each of 4 checkers takes 4 for each of its jails until all tests are over (56 were
+seen)."""
 
 _A_SEAT = 8
 """A program moves to a seat after its start."""

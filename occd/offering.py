@@ -80,9 +80,12 @@ def _in_an_image(language: Language) -> str:
 
 
 def _known_answers(config: Config) -> Path | None:
-    """The file in which a daemon keeps what compilers answered, if there is a data folder of this user's."""
+    """The file in which a daemon keeps what compilers answered, if there is a data folder of this user's. A
+    `./data` that nobody named may be any project's, and a file in it of this name, too."""
     folder = config.data_dir
-    return folder / "languages.json" if folder.is_dir() and not other_owner(folder) else None
+    named = "data_dir" in config.model_fields_set or os.path.exists(folder / "occd.db")
+    there = named and os.path.isdir(folder) and not other_owner(folder)
+    return folder / "languages.json" if there else None
 
 
 @languages.command()

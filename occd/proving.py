@@ -11,6 +11,7 @@ import regex
 
 from occd import rules
 from occd.execution.program import Command, Program
+from occd.execution.tail import Tail
 from occd.languages import Language
 from occd.languages.installed import Installed
 from occd.model import File, Limits, Outcome
@@ -81,20 +82,25 @@ class Trial:
         async with self.sandbox.cell(language, files, most, self.installed.root) as cell:
 
             async def stage(command: Command, tree: Tree | None, *, keep: bool) -> Tree | None:
-                out, err = bytearray(), bytearray()
+                out, err, tail = bytearray(), bytearray(), Tail()
+
+                def told(data: bytes) -> None:
+                    err.extend(data)
+                    tail.add("stderr", data)
+
                 run = Run(
                     command.argv,
                     tuple(command.env),
                     command.limits,
                     Sink(command.limits.output, out.extend),
-                    Sink(command.limits.output, err.extend),
+                    Sink(command.limits.output, told),
                     Given(b"" if keep else stdin.encode()),
                     tree=tree,
                     keep=keep,
                 )
                 ended = await cell.run(run)
                 said = out.decode(errors="replace"), err.decode(errors="replace")
-                outcome = ended.outcome if keep else language.judged(ended.outcome, said[1])
+                outcome = ended.outcome if keep else language.judged(ended.outcome, tail.text)
                 stages.append(Stage(outcome, command.limits, *said))
                 return ended.tree
 

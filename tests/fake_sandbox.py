@@ -85,6 +85,8 @@ class FakeSandbox:
         def emit(stream: Stream, data: bytes) -> None:
             (run.stdout if stream == "stdout" else run.stderr).told(data)
 
+        if run.turn:
+            await run.turn()
         self.signals = run.signals
         self.runs += 1
         self.ran.append(tuple(run.argv))

@@ -685,17 +685,29 @@ def test_at_a_terminal_what_takes_long_tells_what_it_does_now(
 def test_what_compilers_answered_is_not_asked_again_where_there_is_a_data_folder(
     folder: Path,
 ) -> None:
-    (folder / "data").mkdir()
+    (folder / "kept").mkdir()
     asked, answers = [], []
     for _ in range(2):
-        terminal = Terminal("languages", cwd=folder)
+        terminal = Terminal("--data-dir", "kept", "languages", cwd=folder)
         assert terminal.end() == 0, terminal.shown
         told, _, answer = terminal.shown.rpartition(b"\x1b[K")
         asked.append(max(map(int, re.findall(rb"formatters: \d+ of (\d+)", told)), default=0))
         answers.append(answer)
     assert answers[0] == answers[1]
-    known = json.loads((folder / "data/languages.json").read_text())
+    known = json.loads((folder / "kept/languages.json").read_text())
     assert asked[0] - asked[1] == len(known) > 0
+
+
+def test_languages_leaves_a_folder_alone_that_is_no_data_folder(folder: Path) -> None:
+    """A `data` that nobody named is most often a project's."""
+    (folder / "data").mkdir()
+    theirs = folder / "data/languages.json"
+    theirs.write_text('{"en": {"name": "English"}}')
+    assert occd("languages", cwd=folder).returncode == 0
+    assert theirs.read_text() == '{"en": {"name": "English"}}'
+    theirs.unlink()
+    assert occd("languages", cwd=folder).returncode == 0
+    assert list((folder / "data").iterdir()) == []
 
 
 def test_without_roles_it_explains_itself(folder: Path) -> None:

@@ -3,12 +3,17 @@
 import json
 import os
 import shutil
-from contextlib import AsyncExitStack
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 from serving import API, OCCD, PATIENCE_S, Server, connected, serving, start
+
+from occd.descriptors import _A_SLOT
 
 SLOTS = 4
 
@@ -101,3 +106,43 @@ def test_more_connections_than_fit_are_refused_by_name(tmp_path: Path, limited: 
     assert "http.connections_max: 5000 do not fit" in said
     assert "LimitNOFILE" in said
     assert said.count("\n") == 1
+
+
+@contextmanager
+def most_open(server: Server) -> Iterator[list[int]]:
+    """How many files the daemon has open, each time that there are more than before."""
+    seen, over = [0], threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            if (now := len(os.listdir(f"/proc/{server.process.pid}/fd"))) > seen[-1]:
+                seen.append(now)
+            time.sleep(0.0005)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
+
+
+def test_a_slot_takes_no_more_descriptors_than_are_kept_for_it(tmp_path: Path) -> None:
+    """With all that a submission may have: a test that runs, one that is made ready, and four checkers."""
+    tests = [
+        {
+            "stdin": f"{at}\n",
+            "expected_stdout": f"{at}\n",
+            "checker": {
+                "program": {"language": "bash", "protocol": "testlib", "source": f"true {at % 4}"}
+            },
+        }
+        for at in range(40)
+    ]
+    with serving(tmp_path / "data", execute__slots=str(SLOTS)) as server:
+        idle = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        with most_open(server) as seen:
+            ids = [server.submit("cat", language="bash", tests=tests) for _ in range(SLOTS)]
+            assert {server.result(id)["verdict"] for id in ids} == {"accepted"}
+    assert seen[-1] <= idle + SLOTS * _A_SLOT

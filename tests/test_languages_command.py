@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from serving import OCCD, PATIENCE_S
 
+from occd.config import Config
 from occd.data import data_folder
 from occd.languages.debian import of_machine
+from occd.offering import _known_answers
 
 BASH = (data_folder("sandbox") / "languages/bash.toml").read_text()
 
@@ -47,6 +49,19 @@ def test_check_names_a_limit_with_its_number_and_unit(tmp_path: Path) -> None:
     assert (code, err) == (1, "")
     assert f"WRONG   hello: it ended with a stop at {limit}, stdout ''" in out
     assert f"WRONG   fills: it did not meet {limit}, but ended with exit code 4, stdout ''" in out
+
+
+def test_check_looks_for_words_of_full_memory_where_a_run_does(tmp_path: Path) -> None:
+    """In the last 16 KiB of stderr."""
+    fills = "echo 'x: cannot allocate 9 bytes' >&2; printf '%{}s' >&2; exit 1"
+    for more, told in (
+        (16_000, "ok      fills"),
+        (17_000, "WRONG   fills: it did not meet its limit"),
+    ):
+        text = re.sub("(?s)fills = '''.*?'''", f'fills = "{fills.format(more)}"', BASH)
+        (tmp_path / "bash.toml").write_text(text)
+        code, out, _ = languages("check", "bash.toml", cwd=tmp_path)
+        assert (code, told in out) == (int("WRONG" in told), True), out
 
 
 def test_check_notes_that_a_file_from_windows_does_not_work(tmp_path: Path) -> None:
@@ -132,3 +147,19 @@ def test_a_language_of_a_later_debian_is_had_in_an_image(tmp_path: Path) -> None
         assert "swiftlang" in out or "nothing is missing" in out
     _, all_of_set, _ = languages("install", "--print", "popular", cwd=tmp_path)
     assert ("swiftlang" in all_of_set) == ("swiftlang" in out)
+
+
+def test_a_data_folder_that_this_user_cannot_see_has_no_answers_for_it(tmp_path: Path) -> None:
+    """Such as one below /var/lib/private."""
+    (tmp_path / "closed/data").mkdir(parents=True)
+    config = Config(data_dir=tmp_path / "closed/data")
+    assert _known_answers(config) == tmp_path / "closed/data/languages.json"
+    (tmp_path / "closed").chmod(0)
+    us = os.geteuid()
+    try:
+        if us == 0:
+            os.seteuid(65534)
+        assert _known_answers(config) is None
+    finally:
+        os.seteuid(us)
+        (tmp_path / "closed").chmod(0o700)

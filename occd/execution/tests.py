@@ -61,17 +61,15 @@ class Tests:
         self._stop = stop
         self._over: dict[int, TestVerdict] = {}
         self._shares: dict[int, float] = {}
-        self._left_out: set[int] = set()
         self._running: dict[int, trio.Event] = {}
-        """What ends each test that runs."""
+        """What ends each test that runs, or is made ready."""
         self._waiting = deque(range(len(self.judging.tests)))
+        """The tests that are still to be run."""
         self._slots = trio.Semaphore(1)
         """Those in which no test runs: of the submission, and borrowed ones."""
         self._begun = trio.Event()
         """Whether the latest test has begun that is made ready."""
         self._begun.set()
-        self._unbegun = 0
-        """The tests that are made ready and have not begun."""
 
     async def run(
         self, cell: Cell, tree: Tree | Packed | None, checkers: Checkers, turn: Turn
@@ -95,7 +93,6 @@ class Tests:
         run."""
         for at in self._next():
             before, self._begun = self._begun, trio.Event()
-            self._unbegun += 1
             await test(at, partial(self._wait_for_slot, before, self._begun))
             if not self._keeps_slot(loans):
                 return
@@ -105,7 +102,6 @@ class Tests:
         """Tests begin in their order: one sets `begun` after `before` was set."""
         await before.wait()
         await self._slots.acquire()
-        self._unbegun -= 1
         begun.set()
 
     def _keeps_slot(self, loans: Loans) -> bool:
@@ -114,16 +110,16 @@ class Tests:
         if not loans.held:
             return True
         loans.give_back()
-        return self._want_slots and loans.take()
+        return self._wants_slot(loans) and loans.take()
 
-    @property
-    def _want_slots(self) -> bool:
-        """Whether more tests could begin than there are slots for."""
-        return len(self._waiting) + self._unbegun > self._slots.value
+    def _wants_slot(self, loans: Loans) -> bool:
+        """Whether there are more tests than slots. A slot that was given to a test counts at once, and not
+        when its task goes on."""
+        return len(self._waiting) + len(self._running) > 1 + loans.held
 
     async def _borrow(self, test: _Test, loans: Loans, nursery: trio.Nursery) -> None:
-        while self._want_slots and not self._stop.is_set():
-            while self._want_slots and loans.take():
+        while self._wants_slot(loans) and not self._stop.is_set():
+            while self._wants_slot(loans) and loans.take():
                 self._slots.release()
                 nursery.start_soon(self._work, test, loans)
             await trio.sleep(_LOOK_S)
@@ -154,9 +150,7 @@ class Tests:
 
     def _next(self) -> Iterator[int]:
         while self._waiting and not self._stop.is_set():
-            at = self._waiting.popleft()
-            if at not in self._left_out:
-                yield at
+            yield self._waiting.popleft()
 
     async def _test(
         self,
@@ -221,8 +215,9 @@ class Tests:
         if checked.verdict == TestVerdict.ACCEPTED:
             self._shares[at] = checked.share
         else:
-            self._left_out = verdicts.skipped(self.judging, self._over)
-            for other in self._left_out & self._running.keys():
+            left_out = verdicts.skipped(self.judging, self._over)
+            self._waiting = deque(other for other in self._waiting if other not in left_out)
+            for other in left_out & self._running.keys():
                 self._running[other].set()
         self._tell(at, checked, outcome)
 

@@ -61,6 +61,8 @@ class Step:
     told: str
     script: str
     needed: Callable[[], bool]
+    installs: bool = True
+    """Whether programs find something new after it."""
 
 
 def in_set(languages: Iterable[Language], name: str, debian: int | None = None) -> list[Language]:
@@ -145,7 +147,7 @@ def _apt(languages: Sequence[Language], *, versions: bool) -> Iterator[Step]:
             installs.append(Step(told, script, partial(_lacks, tuple(names))))
     if installs:
         needed = partial(_any_needed, tuple(installs))
-        yield Step("Debian's list of packages", f"{_APT} update", needed)
+        yield Step("Debian's list of packages", f"{_APT} update", needed, installs=False)
         yield from installs
 
 
@@ -197,7 +199,7 @@ def _locked() -> Iterator[int]:
 def _install(all_steps: Sequence[Step], tell: Callable[[str], None], lock: int) -> None:
     """The commands hold the lock, too: after SIGKILL of this process they go on."""
     open_steps = [each for each in all_steps if each.needed()]
-    failed = []
+    failed, is_new = [], False
     for number, step in enumerate(open_steps, 1):
         tell(f"{number} of {len(open_steps)}: {step.told} …")
         began = time.monotonic()
@@ -211,11 +213,12 @@ def _install(all_steps: Sequence[Step], tell: Callable[[str], None], lock: int) 
         took = time.monotonic() - began
         if done.returncode == 0:
             tell(f"{number} of {len(open_steps)}: done in {took:.0f} s")
+            is_new |= step.installs
         else:
             why = done.stdout[-_WHY_BYTES:].decode(errors="replace").strip()
             tell(f"{number} of {len(open_steps)}: FAILED after {took:.0f} s\n{why}")
             failed.append(step.told)
-    if len(failed) < len(open_steps):
+    if is_new:
         tell("an occd that runs now finds what is new when it is started again")
     if failed:
         raise OccdError(f"not installed: {'; '.join(failed)}")

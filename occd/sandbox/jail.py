@@ -30,10 +30,12 @@ async def run_in_jail(
     run: Run,
     group: Group | None,
     box: int | None,
+    begun: Callable[[], object],
     task_status: trio.TaskStatus[Running],
 ) -> tuple[Outcome, Traced | None]:
     """Run a program in the jail that stands ready. After the return no process of the program is left.
-    `uid` is the host's id of the jail's user, `box` an open mount for a jail that shows no box yet.
+    `uid` is the host's id of the jail's user, `box` an open mount for a jail that shows no box yet. `begun`
+    is called when the jail has its job, and the box with it.
 
     Raises SandboxFailed when the program could not be started or does not end.
     """
@@ -44,6 +46,7 @@ async def run_in_jail(
         stdin: trio.abc.SendStream
         streams: dict[Stream, int]
         with ExitStack() as theirs:
+            theirs.callback(begun)
             files: list[int] = []
             if run.tty is None:
                 our_stdin, stdout, stderr, files = _pipes(uid, ours, theirs)

@@ -108,8 +108,8 @@ class Launcher:
         uid: int,
         waits: Waits,
     ) -> None:
-        """`argv` and `env` are nsjail's; `tether` is the path of occd-init on this machine; the kernel
-        counts to `uid` the things that it keeps for programs."""
+        """`argv` and `env` are nsjail's; `tether` is the path of occd-init on this machine; `uid` is the
+        user of the jails for this process: the kernel counts to it the things that it keeps for programs."""
         with ExitStack() as theirs, ExitStack() as ours:
             control, inits = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(inits.close)
@@ -124,6 +124,7 @@ class Launcher:
             theirs.callback(os.close, null)
             control.setblocking(False)
             self._control = control
+            self._uid = uid
             self._waits = waits
             self._said = b""
             self._jail: Jail | None = None
@@ -296,8 +297,10 @@ class Launcher:
             if self._jail:
                 self._jail.close()
                 self._jail = None
-            pid = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])[0]
+            pid, *ids = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])
             self._jail = Jail(message, pid, self._control)
+            if ids != [self._uid, self._uid]:  # what a jail tells of itself is its maker's view
+                raise SandboxFailed(f"a jail has the user and the group {ids}, and not {self._uid}")
             self._stands = True
         elif isinstance(message, Found):
             self.found = message

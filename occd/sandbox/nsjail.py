@@ -95,6 +95,7 @@ class _Cell:
         self._box = box
         self._runs = 0
         self._trees = ExitStack()
+        self._kept: list[Tree] = []
         self._copied: dict[Tree, Copied | None] = {}
         """What the latest copy of each tree had, None for a tree that is too large to be copied."""
 
@@ -127,15 +128,20 @@ class _Cell:
             if number >= _MANY and not ready.template and not run.turn:
                 self._jailer.prepare()
             await self._fill(ready, run, files)
-            shown = held.enter_context(_detached(place)) if ready.forks else None
-            box = held.enter_context(opened(place.path)) if run.collect else None
+            # Whoever drops a box last frees its memory, which may take 100 ms: neither of these is the loop.
+            ours, looked = (held.enter_context(ExitStack()) for _ in range(2))
+            shown = ours.enter_context(_detached(place)) if ready.forks else None
+            box = looked.enter_context(opened(place.path)) if run.collect else None
             if run.keep:
                 kept = self._move(place, Tree(self._jailer.folder / f"tree{number}"))
             place.renew()
             place.clear_beside(self._jailer.tidy)
-            outcome, trace = await run_in_jail(ready, slot.uid, run, group, shown, task_status)
+            outcome, trace = await run_in_jail(
+                ready, slot.uid, run, group, shown, ours.close, task_status
+            )
             if run.collect and box is not None:
-                collected = await trio.to_thread.run_sync(collect, box, run.collect)
+                with_box = partial(collect, box, run.collect)
+                collected = await trio.to_thread.run_sync(_then, with_box, looked.close)
         if kept:
             seal(kept.folder)
         self._jailer.warm(templates, names)
@@ -175,6 +181,7 @@ class _Cell:
     def _move(self, place: Place, tree: Tree) -> Tree:
         """Keep the box as a tree until the cell is closed."""
         place.move_to(tree.folder)
+        self._kept.append(tree)
         self._trees.callback(tree.folder.rmdir)
         self._trees.callback(kernel.unmount, str(tree.folder))
         return tree
@@ -202,8 +209,17 @@ class _Cell:
                 with trio.CancelScope(shield=True):  # bounded by remove() itself
                     await self._jailer.end_group(group)
 
-    def close(self) -> None:
-        self._trees.close()
+    async def close(self) -> None:
+        known = (self._copied.get(tree) for tree in self._kept)
+        slow = any(copied is None or _is_slow(copied) for copied in known)
+        await _in_thread_if(slow, self._trees.close)
+
+
+def _then(do: Callable[[], R], last: Callable[[], object]) -> R:
+    try:
+        return do()
+    finally:
+        last()
 
 
 @contextmanager
@@ -365,7 +381,6 @@ class _Nsjail(Probed):
             self._host = replace(self._host, forks=False)
             await self.trial()
             self.unforked = str(error)
-            log.warning("jails are not forked", reason=self.unforked)
 
     async def trial(self) -> None:
         with trio.move_on_after(_AGAIN_S):
@@ -401,7 +416,7 @@ class _Nsjail(Probed):
         cleared = False
         try:
             if cell:
-                cell.close()
+                await cell.close()
             if good and jailer.clear and await self._has_room(jailer.root):
                 await jailer.reduce(1)
                 while jailer.changes != self._changes[jailer.root]:
