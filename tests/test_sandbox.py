@@ -7,6 +7,7 @@ import signal
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -287,11 +288,13 @@ async def test_what_is_killed_leaves_nothing_to_the_next_in_its_place(lab: Lab) 
 
 
 async def kill(pid: int) -> None:
-    """Returns when it has ended."""
-    pidfd = os.pidfd_open(pid)
-    os.kill(pid, signal.SIGKILL)
-    await trio.lowlevel.wait_readable(pidfd)
-    os.close(pidfd)
+    """Returns when it has ended, which the death of its nsjail may have brought about before."""
+    with suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await trio.lowlevel.wait_readable(pidfd)
+        os.close(pidfd)
 
 
 @pytest.mark.parametrize("stands", [False, True])
