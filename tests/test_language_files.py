@@ -37,6 +37,7 @@ ROOT = Path(__file__).parent.parent
 OURS = data_folder("sandbox") / "languages"
 BASH = (OURS / "bash.toml").read_text().partition("[[problems]]")[0]
 DOUBLING = ", ".join(f'w{n} = "{{w{n - 1}}}{{w{n - 1}}}"' for n in range(1, 41)) + ', w0 = "x"'
+FORMATTER = '{install = {apt = ["x"]}, candidates = ["/x"], command = ["{bin}"]},'
 GIVEN = Given("/usr/lib/x-1.2/bin/x", "1.2", "a/b.sh", memory=7)
 
 
@@ -263,7 +264,8 @@ def test_two_installations_exclude_each_other_and_others_can_read_what_they_make
         (['candidates = ["/usr/bin/\\u001b[2J"]'], "candidates.0: must look like "),
         (['candidates = ["/usr/../../root/x"]'], "candidates.0: no part may be .."),
         (['candidates = ["/*/*/?/[a]/x"]'], "candidates.0: at most 3 parts may have a *, "),
-        ([f"candidates = {['/x'] * 21}"], "candidates: "),
+        ([f"candidates = {['/x'] * 21}"], "candidates: has more than 20 entries"),
+        ([f"formatters = [{FORMATTER * 6}]"], "formatters: has more than 5 entries"),
         (['name = "\\u001b[2J"'], "name: must look like "),
         (['run = ["a\\u0000b"]'], "run.0: must look like "),
         (['env = {"A=B" = "x"}'], "env.A=B: must look like "),

@@ -86,6 +86,17 @@ async def test_a_compiler_that_hangs_or_floods_costs_itself_alone(
         assert set(sandbox.available) == {"bash", "other"}
 
 
+async def test_a_language_that_takes_too_long_to_look_for_costs_itself_alone(known: Path) -> None:
+    keys = {"candidates": '["/usr/share/*/*/*", "/usr/lib/*/*/*"]'}
+    (known / "all.toml").write_text(described("all", **keys))
+    async with open_sandbox(Config()) as sandbox:
+        assert set(sandbox.available) == {"bash"}
+    async with open_sandbox(Config(), only="all") as sandbox:
+        told = await occd.sandbox.probe.why_unanswered(sandbox, sandbox.languages["all"])
+    why = "looking for languages in the machine's files ended with output"
+    assert told == [f"`candidates`, with those of `formatters`: {why}"]
+
+
 async def test_a_second_start_asks_nothing_that_was_answered(
     known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

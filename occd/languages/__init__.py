@@ -133,7 +133,7 @@ class Language:
     problems: Problems = ()
     limits: RunLimits = Limits()
     compile_limits: CompileLimits = COMPILE_LIMITS
-    formatters: tuple[Formatter, ...] = ()
+    formatters: Annotated[tuple[Formatter, ...], Field(max_length=5)] = ()
     """The first that answers is used."""
     finish: Text | None = None
     """A shell script that root runs in each folder with packages of pip or npm, where they are not enough."""

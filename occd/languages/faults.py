@@ -17,6 +17,7 @@ _WORDS = {
     "dataclass_type": 'must be a table, as in {{a = "b"}}',
     "int_type": "must be a whole number",
     "too_short": "must have an entry",
+    "too_long": "has more than {max_length} entries",
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "must look like {pattern}",
     "literal_error": "must be {expected}",

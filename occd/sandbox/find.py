@@ -22,10 +22,14 @@ class Found:
     root: str
 
 
+class TooLong(SandboxUnavailable):
+    """Looking for the files met a limit of programs."""
+
+
 async def find(sandbox: Sandbox, patterns: Sequence[str]) -> Mapping[str, Sequence[Found]]:
     """The files that match each pattern: those of the first root first, and then in the order of their names.
 
-    Raises SandboxUnavailable, also for an image without a shell."""
+    Raises SandboxUnavailable, also for an image without a shell, and TooLong."""
     found: dict[str, list[Found]] = {pattern: [] for pattern in (*patterns, _SHELL)}
     numbered = list(found)
     for root in sandbox.roots:
@@ -49,7 +53,7 @@ async def _told(sandbox: Sandbox, root: str, patterns: Sequence[str]) -> list[st
             f"no program runs in {named(root)}: {error}", remedy_of(error, root)
         ) from error
     if not outcome.succeeded:
-        raise SandboxUnavailable(
+        raise (TooLong if outcome.limit else SandboxUnavailable)(
             f"looking for languages in {named(root)} ended with "
             f"{outcome.limit or outcome.signal or f'exit code {outcome.exit_code}'}",
             remedy(root),

@@ -22,7 +22,7 @@ from occd.languages.installed import Available, Formatters, Installed, Installed
 from occd.languages.search import search
 from occd.model import File, Limits, Outcome
 from occd.sandbox import Feed, Run, Sandbox, Sink, Tell, unheard
-from occd.sandbox.find import Found, find, named, remedy_of
+from occd.sandbox.find import Found, TooLong, find, named, remedy_of
 from occd.sandbox.init import INIT
 from occd.shown import has_tracing
 from occd.trouble import Trouble
@@ -100,16 +100,24 @@ class Probe:
     async def _begin(self, tell: Tell) -> None:
         """Look for the programs, and give the answers that are known. Raises SandboxUnavailable."""
         tell("looking for compilers and interpreters")
-        formatters = [
-            formatter for language in self._languages for formatter in language.formatters
-        ]
-        programs: list[Language | Formatter] = [*self._languages, *formatters]
-        patterns = [pattern for each in programs for pattern in each.candidates]
-        found = await find(self._sandbox, patterns)
-        self._questions = [each for language in self._languages for each in _about(language, found)]
+        self._questions = await self._find()
         self._open = [each for each in self._questions if each.fingerprint not in self._known]
         self._untried = set(self._open)
         self._answer()
+
+    async def _find(self) -> list[_Question]:
+        """Look for all programs in one pass. Where that takes too long, look for those of each language in
+        one, and leave out a language that takes too long alone: the file of one costs no other."""
+        with suppress(TooLong):
+            return await _questions(self._sandbox, self._languages)
+        questions: list[_Question] = []
+        for language in self._languages:
+            try:
+                questions += await _questions(self._sandbox, [language])
+            except TooLong as error:
+                told = error.message
+                log.warning("a language takes too long to look for", id=language.id, reason=told)
+        return questions
 
     async def ask(self, languages: Collection[str], tell: Tell = unheard) -> None:
         """Ask for these languages, some at once.
@@ -231,6 +239,18 @@ class Probed:
         return await self.probe.run()
 
 
+async def _questions(sandbox: Sandbox, languages: Sequence[Language]) -> list[_Question]:
+    """Raises SandboxUnavailable, and TooLong."""
+    found = await find(sandbox, _patterns(languages))
+    return [each for language in languages for each in _about(language, found)]
+
+
+def _patterns(languages: Sequence[Language]) -> list[str]:
+    formatters = [formatter for language in languages for formatter in language.formatters]
+    programs: list[Language | Formatter] = [*languages, *formatters]
+    return [pattern for each in programs for pattern in each.candidates]
+
+
 def _about(language: Language, found: Mapping[str, Sequence[Found]]) -> Iterator[_Question]:
     """Of formatters the best first."""
     described = repr(language)
@@ -291,7 +311,10 @@ async def why_unanswered(sandbox: Sandbox, language: Language) -> list[str]:
     """Why no candidate of a language told its version, in words: a line for each.
 
     Raises SandboxFailed and SandboxUnavailable."""
-    seen = await find(sandbox, language.candidates)
+    try:
+        seen = await find(sandbox, _patterns([language]))
+    except TooLong as error:
+        return [f"`candidates`, with those of `formatters`: {error.message}"]
     return [
         f"{file.path}: {await _why_unanswered(sandbox, language, file)}"
         for pattern in language.candidates

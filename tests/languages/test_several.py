@@ -166,10 +166,11 @@ MODULES = {
                 "    end function\r\n  end interface\r\nEND MODULE\r\n"
             ),
             "a c.f90": (
-                "submodule (b) c\ncontains\n  module procedure g\n    g = 20\n  end procedure\nend\n"
+                "submodule (b) c ! \udce9\ncontains\n  module procedure g\n    g = 20\n  end procedure\nend\n"
             ),
             "a.f90": (
-                "module a\n  use b\ncontains\n  integer function f()\n    f = 2 * g() + 2\n  end\nend\n"
+                "module a; ! \udce9\n  use b ! \udce9\ncontains\n"
+                "  integer function f()\n    f = 2 * g() + 2\n  end\nend\n"
             ),
         },
     ),
@@ -184,10 +185,13 @@ MODULES = {
                 "IMPLEMENTATION MODULE A;\nPROCEDURE F (x: CARDINAL) : CARDINAL;\n"
                 "BEGIN RETURN x * 2 + 2 END F;\nEND A.\n"
             ),
+            "old A.mod": "MODULE Other; END Other.\n",
+            "folder.mod/a": "",
         },
     ),
 }
-"""Of languages whose compilers want modules one by one, or in an order: the program, and its other files."""
+"""Of languages whose compilers want modules one by one, or in an order: the program, and its other files, of
+which some are in Latin-1, and some no modules."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -215,7 +219,9 @@ async def test_modules_are_compiled_as_the_compiler_wants_them(lab: Lab, name: s
 
 
 async def _wrote(lab: Lab, language: Language, source: str, files: dict[str, str]) -> str:
-    beside = [File(name, content.encode()) for name, content in files.items()]
+    beside = [
+        File(name, content.encode(errors="surrogateescape")) for name, content in files.items()
+    ]
     trial = Trial(lab.sandbox, language, lab.sandbox.available[language.id][0])
     last = (await trial.run(source, beside=beside))[-1]
     assert last.outcome.succeeded, last

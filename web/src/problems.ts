@@ -61,7 +61,7 @@ export interface Sources {
 }
 
 interface Looked extends Sources {
-  lines: (file: string) => readonly string[]
+  lines: (file: string) => readonly (string | undefined)[]
 }
 
 /** How much of a stage's text is looked at: the compiler's first characters, the program's last. */
@@ -70,12 +70,14 @@ export const mostProblems = 200
 const mostLines = 6_000
 const longestLine = 1_000
 const longestMessage = 1_000
+/** So much of the submission is looked at for columns and names, and no line that is longer: a place elsewhere is its line. */
+const measured = { files: 262_144, line: 10_000 }
 /** All of it takes a millisecond or two, unless somebody wants it to take long. */
 const mostMs = 12
 /** So often a pattern is tried even then: a browser that had to wait finds what a usual text tells. */
 const leastTries = 400
 /** But not for longer than this: somebody may know a text for which one try takes long. */
-const mostMsOfLeast = 150
+const mostMsOfLeast = 50
 /** So few as the last number are always read to their end. */
 const lastLines = [200, 30]
 /** Where a program lies while it runs. */
@@ -146,15 +148,25 @@ export function newFinder(patterns: readonly Pattern[]): Finder {
   }
 }
 
-/** The lines of each file, which are many problems' places. */
-function newLines(files: ReadonlyMap<string, string>): (file: string) => readonly string[] {
-  const known = new Map<string, string[]>()
+/** The lines of each file, which are many problems' places. Those that are not looked at are undefined. */
+function newLines(files: ReadonlyMap<string, string>): Looked['lines'] {
+  const known = new Map<string, (string | undefined)[]>()
+  let left = measured.files
   return (file) => {
-    const lines = known.get(file) ?? (files.get(file) ?? '').split(/\r?\n/)
-    known.set(file, lines)
+    let lines = known.get(file)
+    if (lines === undefined) {
+      const text = files.get(file) ?? ''
+      lines = text.slice(0, left).split('\n').map(measurable)
+      // The last one is not whole.
+      if (text.length > left) lines.pop()
+      left = Math.max(0, left - text.length)
+      known.set(file, lines)
+    }
     return lines
   }
 }
+
+const measurable = (line: string) => (line.length > measured.line ? undefined : line.endsWith('\r') ? line.slice(0, -1) : line)
 
 /** The part of the text that is looked at, in lines that are not too long. Both ends of a long line stay. */
 function bounded(stage: Stage, text: string): string[] {
@@ -303,9 +315,11 @@ function resolved(path: string, { main, files, renamed }: Sources): string | nul
   return renamed && suffix !== undefined && path.endsWith(suffix) && !path.includes('/') ? main : null
 }
 
-function lastOf(name: string, file: string, lines: readonly string[]): Place | null {
+function lastOf(name: string, file: string, lines: readonly (string | undefined)[]): Place | null {
   for (let line = lines.length; line > 0; line--) {
-    const words = [...(lines[line - 1] as string).matchAll(/[\w$]+/g)].filter((word) => word[0] === name)
+    const text = lines[line - 1]
+    if (!text?.includes(name)) continue
+    const words = [...text.matchAll(/[\w$]+/g)].filter((word) => word[0] === name)
     const word = words[words.length - 1]
     if (word !== undefined) return { file, line, col: word.index + 1, endCol: word.index + 1 + name.length }
   }
@@ -316,18 +330,19 @@ function at(file: string, line: number, groups: Groups, columns: Columns, source
   if (!(line >= 1 && line < 2 ** 31)) return null
   const nowhere = { file, line, col: null, endCol: null }
   const text = sources.lines(file)[line - 1]
+  if (text === undefined) return nowhere
   const { source, caret, marks, before, col, end_col: endCol } = groups
   // One mark alone points to where something begins.
   const length = marks === undefined || marks.length < 2 ? null : marks.length
   if (caret !== undefined && source !== undefined) {
     // The line stands above the caret, perhaps without its indentation.
-    const indent = text?.indexOf(source) ?? (before === undefined ? 0 : -1)
+    const indent = text.indexOf(source)
     const from = width(caret, columns) - width(before ?? '', columns)
     if (indent < 0 || from < 0) return nowhere
     const [begin, end] = span(source, from, length === null ? null : from + length, columns)
     return { ...nowhere, col: indent + begin + 1, endCol: end === null ? null : indent + end + 1 }
   }
-  if (col === undefined || text === undefined) return nowhere
+  if (col === undefined) return nowhere
   const from = Number(col) - columns.first
   const to = endCol !== undefined ? Number(endCol) - columns.first : length === null ? null : from + length
   const [begin, end] = span(text, from, to, columns)

@@ -87,6 +87,26 @@ test('a text for which each try takes long is left', () => {
   assert.ok(performance.now() - began < 3_000)
 })
 
+test('a place in a line or a file too long to be looked at is its line, and takes no time', () => {
+  const range = '(?<file>[^:\\n]+):(?<line>\\d+):(?<col>\\d+)-(?<end_col>\\d+): (?<message>[^\\n]*)'
+  const drawing = '(?<message>E) (?<line>\\d+)\\n(?<source>[^\\n]*)\\n(?<caret> *)(?<marks>\\^+)$'
+  const far = Array.from({ length: 300 }, (_, at) => `main.x:1:9${'0'.repeat(17)}-9${'0'.repeat(18)}: m${at}\n`).join('')
+  const drawn = `E 1\n${'a'.repeat(450)}b${'a'.repeat(450)}\n^^\n`
+  for (const [long, place] of [['漢'.repeat(8_000_000), 'main.x:1::'], ['\n'.repeat(8_000_000), 'main.x:1:1:1']] as const) {
+    for (const columns of ['utf16', 'display', 'drawn'] as const) {
+      const began = performance.now()
+      assert.equal(told(find(far, main(long), { pattern: range, columns, stage: 'run' }))[0], place)
+      assert.ok(performance.now() - began < 1_000)
+    }
+  }
+  const began = performance.now()
+  assert.deepEqual(told(find(drawn, main('a'.repeat(8_000_000)), { pattern: drawing })), ['main.x:1::'])
+  assert.deepEqual(told(find('m', main('a b '.repeat(2_000_000)), { pattern: '(?<message>(?<name>m))' })), ['main.x:1::'])
+  assert.ok(performance.now() - began < 1_000)
+  const past = 'x\n'.repeat(200_000)
+  assert.deepEqual(told(find('main.x:131072:1: m\nmain.x:131073:1: m', main(past))), ['main.x:131072:1:', 'main.x:131073::'])
+})
+
 test('a column beyond the line is its end, and a line beyond the file has none', () => {
   assert.deepEqual(told(find('main.x:1:99: m', main('abc'))), ['main.x:1:4:'])
   assert.deepEqual(told(find('main.x:7:2: m', main('abc'))), ['main.x:7::'])

@@ -10,16 +10,16 @@ is_source() {
     esac
 }
 
-# Edges for tsort: from a file to the modules that it has, and from a module to the other files that use it.
+# Edges for tsort, of bytes, because comments may be in Latin-1: from a file to the modules that it has, and from a module to the other files that use it.
 edges() {
     at=0
     for each; do
         at=$((at + 1))
         is_source "$each" || continue
         echo "f$at f$at"
-        has=$(sed -nE 's/^[ \t]*module[ \t]+(\w+)[ \t\r]*(!.*)?$/\L\1/Ip' <"$each")
+        has=$(LC_ALL=C sed -nE 's/^[ \t]*module[ \t]+(\w+)[ \t\r]*([!;].*)?$/\L\1/Ip' <"$each")
         for module in $has; do echo "f$at m$module"; done
-        sed -nE 's/^[ \t]*(use[ \t]*(,[ \t]*\w+[ \t]*)?(::)?|submodule[ \t]*\()[ \t]*(\w+).*/\L\4/Ip' <"$each" |
+        LC_ALL=C sed -nE 's/^[ \t]*(use[ \t]*(,[ \t]*\w+[ \t]*)?(::)?|submodule[ \t]*\()[ \t]*(\w+).*/\L\4/Ip' <"$each" |
             grep -vxF -e "$has" | while read -r module; do echo "m$module f$at"; done
     done
 }
