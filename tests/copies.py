@@ -68,7 +68,7 @@ def memory(ready: Any) -> int:
 
 
 SHELL = r"""
-until grep -q '^State:.S' /proc/$PPID/status; do :; done # it has its mask of signals again when it waits for this
+until grep -q '^State:.S' /proc/$PPID/status; do :; done # its mask of signals is its own again
 echo environ; tr '\0' '\n' < /proc/$PPID/environ; echo cmdline; tr '\0' ' ' < /proc/$PPID/cmdline; echo
 echo limits; cat /proc/$PPID/limits
 echo descriptors; ls -l /proc/$PPID/fd | sed 's/.* -> //; s/:.*//; /^total/d' | sort -u
