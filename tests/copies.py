@@ -68,7 +68,10 @@ def memory(ready: Any) -> int:
 
 
 SHELL = r"""
-until grep -q '^State:.S' /proc/$PPID/status; do :; done # its mask of signals is its own again
+state= # before it waits for this, the interpreter may have all signals blocked
+until [ "$state" = S ]; do
+    while read -r key state rest && [ "$key" != State: ]; do :; done < /proc/$PPID/status
+done
 echo environ; tr '\0' '\n' < /proc/$PPID/environ; echo cmdline; tr '\0' ' ' < /proc/$PPID/cmdline; echo
 echo limits; cat /proc/$PPID/limits
 echo descriptors; ls -l /proc/$PPID/fd | sed 's/.* -> //; s/:.*//; /^total/d' | sort -u
