@@ -34,6 +34,9 @@ _NO_NODE = "no node that runs programs is there now"
 
 _OFFERED_S = 1.0
 
+_LOOKED_S = 60.0
+"""In this time after its start a node may have not found a language yet."""
+
 
 class Node(Protocol):
     """The part of a live node that the gate reads; see `occd.state.Node`."""
@@ -46,6 +49,9 @@ class Node(Protocol):
 
     @property
     def accepts(self) -> frozenset[str] | None: ...
+
+    @property
+    def started_at(self) -> float: ...
 
 
 class Gate:
@@ -217,6 +223,11 @@ class Gate:
             raise Rejected("no-nodes", _NO_NODE)
         if versions is None:
             message = f"{language.name} is not installed on this server"
+            started = max((node.started_at for node in await self._executing()), default=0.0)
+            if time.time() - started < _LOOKED_S:
+                message += (
+                    ", or was not found yet: a server has just started. Try again in a minute"
+                )
             raise _invalid("language", message, "language-unavailable")
         if versions and not pick(versions, version):
             have = ", ".join(each.version for each in versions)

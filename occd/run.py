@@ -149,6 +149,8 @@ class _Here:
     roles: tuple[str, ...] = ("execute",)
     accepts: frozenset[str] = wire.FIELDS | {HERE}
     """Whether it can trace is seen when it has tried."""
+    started_at: float = 0.0
+    """Long ago: it has looked for the language."""
 
 
 def _gate(config: Config, sandbox: Sandbox) -> Gate:

@@ -49,6 +49,7 @@ class Runs:
     languages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"python": ("3.11",)})
     roles: tuple[str, ...] = ("execute",)
     accepts: frozenset[str] | None = wire.FIELDS
+    started_at: float = 0.0
 
 
 def gate(*nodes: Runs, **settings: Any) -> Gate:
@@ -185,6 +186,16 @@ async def test_a_request_that_breaks_a_rule_is_refused_by_the_fields_name(
     fields: dict[str, Any], named: str
 ) -> None:
     assert await refusal(gate(Runs()), replace(HELLO, **fields)) == ("invalid", [named])
+
+
+@pytest.mark.parametrize(("ago_s", "told"), [(0, True), (90, False)])
+async def test_a_language_may_not_have_been_found_yet_by_a_server_that_has_just_started(
+    ago_s: float, *, told: bool
+) -> None:
+    starting = gate(Runs(started_at=time.time() - ago_s))
+    with pytest.raises(Rejected, match="is not installed on this server") as refused:
+        await starting.admit(replace(HELLO, language="c"), NOBODY)
+    assert ("not found yet" in str(refused.value)) == told
 
 
 async def test_without_nodes_a_promised_language_is_admitted_and_no_other() -> None:
