@@ -206,7 +206,7 @@ async def _unanswered(sandbox: "Sandbox", language: Language) -> list[str]:
 
 
 def _first(language: Language) -> str:
-    """What must be done before a language can be installed."""
+    """The steps before a language can be installed."""
     from occd.languages.loading import folder_of_languages, load_languages
 
     known = language.id in load_languages()

@@ -160,7 +160,7 @@ async def _wrong(trial: Trial) -> None:
 
 
 def told_of_places(language: Language, stage: Stage, *, compiled: bool) -> str:
-    """What a client's patterns see of a compiler, or of a program."""
+    """The text of a compiler or a program in which a client's patterns look."""
     if compiled or any(each.stdout for each in language.problems if each.stage == "run"):
         return stage.stdout + stage.stderr
     return stage.stderr

@@ -1,4 +1,4 @@
-"""What the page's own code finds in what compilers and runtimes say."""
+"""The page's own code looks for problems in the messages of compilers and runtimes."""
 
 import json
 import subprocess

@@ -1,9 +1,11 @@
 """Which languages are proved, and the table of what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from _pytest.mark import ParameterSet
+from sandboxed import Lab
 
 from occd.images import describe
 from occd.languages import Language
@@ -11,7 +13,7 @@ from occd.languages.debian import RELEASES, of_machine
 from occd.languages.installed import Installed
 from occd.languages.installing import in_set
 from occd.languages.loading import load_languages
-from occd.proving import Stage
+from occd.proving import Stage, Trial
 
 
 @dataclass
@@ -54,6 +56,18 @@ def proved(config: pytest.Config) -> list[Language]:
         had = describe(image).languages
         languages = [each for each in languages if each.id in had]
     return languages
+
+
+def among(config: pytest.Config, ids: Container[str]) -> list[ParameterSet]:
+    """Those of the set for a test of these languages."""
+    return [pytest.param(each, id=each.id) for each in proved(config) if each.id in ids]
+
+
+def trial_of(lab: Lab, language: Language, config: pytest.Config) -> Trial:
+    """A language that is not here is skipped where the options say so."""
+    if language.id not in lab.sandbox.available and config.getoption("missing") == "skip":
+        pytest.skip(f"{language.name} is not installed")
+    return Trial(lab.sandbox, language, lab.sandbox.available[language.id][0])
 
 
 def print_table(config: pytest.Config, reporter: pytest.TerminalReporter) -> None:

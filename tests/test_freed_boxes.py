@@ -1,5 +1,5 @@
-"""Who has a program's box last frees its memory. It takes a tenth of a second for a large one, and is never
-the loop, for which everybody waits."""
+"""The last holder of a program's box frees its memory. A large one takes a tenth of a second.
+The loop, for which everybody waits, is never the holder."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from occd.sandbox import Collect, Run, Sink
 
 LARGE = Limits(cpu_time=20.0, wall_time=60.0, memory=2**30, box=400 * 2**20, file_size=2**30)
 REPEATS = 5
-"""Who is last may depend on the kernel's haste."""
+"""The kernel's haste may decide who is the last."""
 
 
 class Steps(trio.abc.Instrument):

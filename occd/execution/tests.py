@@ -62,7 +62,7 @@ class Tests:
         self._over: dict[int, TestVerdict] = {}
         self._shares: dict[int, float] = {}
         self._running: dict[int, trio.Event] = {}
-        """What ends each test that runs, or is made ready."""
+        """For each test that runs or is made ready, the event that ends it."""
         self._waiting = deque(range(len(self.judging.tests)))
         """The tests that are still to be run."""
         self._slots = trio.Semaphore(1)

@@ -128,7 +128,7 @@ class _Cell:
             if number >= _MANY and not ready.template and not run.turn:
                 self._jailer.prepare()
             await self._fill(ready, run, files)
-            # Whoever drops a box last frees its memory, which may take 100 ms: neither of these is the loop.
+            # The last holder of a box frees its memory, which may take 100 ms: the loop must not be it.
             ours, looked = (held.enter_context(ExitStack()) for _ in range(2))
             shown = ours.enter_context(_detached(place)) if ready.forks else None
             box = looked.enter_context(opened(place.path)) if run.collect else None

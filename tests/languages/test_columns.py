@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from placing import build_parser, parse, place
-from proving import proved
+from proving import among, trial_of
 from sandboxed import Lab
 
 from occd.languages import Language
-from occd.proving import Stage, Trial, told_of_places
+from occd.proving import Stage, told_of_places
 
 pytestmark = pytest.mark.promise
 
@@ -131,9 +131,7 @@ not tell the end; nothing where it tells the line alone."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Those of the set."""
-    languages = [each for each in proved(metafunc.config) if each.id in MARKED]
-    metafunc.parametrize("language", languages, ids=[each.id for each in languages])
+    metafunc.parametrize("language", among(metafunc.config, MARKED))
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +142,7 @@ def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_what_the_tool_means_is_marked(
     lab: Lab, language: Language, parser: Path, request: pytest.FixtureRequest
 ) -> None:
-    if language.id not in lab.sandbox.available and request.config.getoption("missing") == "skip":
-        pytest.skip(f"{language.name} is not installed")
-    trial = Trial(lab.sandbox, language, lab.sandbox.available[language.id][0])
+    trial = trial_of(lab, language, request.config)
     asked = [_asked(language, source, await trial.run(source)) for source, _ in MARKED[language.id]]
     found = parse(parser, asked)
     for (source, marked), said, each in zip(MARKED[language.id], asked, found, strict=True):
@@ -155,7 +151,7 @@ async def test_what_the_tool_means_is_marked(
 
 
 def _asked(language: Language, source: str, stages: list[Stage]) -> dict[str, Any]:
-    """What the page looks at."""
+    """The page looks at this."""
     count = 1 if language.compile else 0
     compiled, ran = stages[:count], stages[count:]
     return {

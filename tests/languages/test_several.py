@@ -2,11 +2,10 @@
 are tried is as in test_proof.py."""
 
 import pytest
-from proving import proved
+from proving import among, trial_of
 from sandboxed import Lab
 
 from occd.languages import Language
-from occd.languages.loading import load_languages
 from occd.model import File
 from occd.proving import Trial
 
@@ -195,34 +194,29 @@ which some are in Latin-1, and some no modules."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Those of the set."""
-    languages = [each for each in proved(metafunc.config) if each.id in SEVERAL]
-    if "language" in metafunc.fixturenames:
-        metafunc.parametrize("language", languages, ids=[each.id for each in languages])
+    alone = metafunc.function is test_modules_are_compiled_as_the_compiler_wants_them
+    metafunc.parametrize("language", among(metafunc.config, MODULES if alone else SEVERAL))
 
 
 async def test_a_program_of_two_files_runs(
     lab: Lab, language: Language, request: pytest.FixtureRequest
 ) -> None:
-    if language.id not in lab.sandbox.available and request.config.getoption("missing") == "skip":
-        pytest.skip(f"{language.name} is not installed")
     source, name, content = SEVERAL[language.id]
-    assert await _wrote(lab, language, source, {name: content}) == "42"
+    trial = trial_of(lab, language, request.config)
+    assert await _wrote(trial, source, {name: content}) == "42"
 
 
-@pytest.mark.parametrize("name", MODULES)
-async def test_modules_are_compiled_as_the_compiler_wants_them(lab: Lab, name: str) -> None:
-    if name not in lab.sandbox.available:
-        pytest.skip(f"{name} is not installed")
-    source, files = MODULES[name]
-    assert await _wrote(lab, load_languages()[name], source, files) == "42"
+async def test_modules_are_compiled_as_the_compiler_wants_them(
+    lab: Lab, language: Language, request: pytest.FixtureRequest
+) -> None:
+    source, files = MODULES[language.id]
+    assert await _wrote(trial_of(lab, language, request.config), source, files) == "42"
 
 
-async def _wrote(lab: Lab, language: Language, source: str, files: dict[str, str]) -> str:
+async def _wrote(trial: Trial, source: str, files: dict[str, str]) -> str:
     beside = [
         File(name, content.encode(errors="surrogateescape")) for name, content in files.items()
     ]
-    trial = Trial(lab.sandbox, language, lab.sandbox.available[language.id][0])
     last = (await trial.run(source, beside=beside))[-1]
     assert last.outcome.succeeded, last
     return (last.stdout + last.stderr).strip()

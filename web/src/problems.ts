@@ -371,7 +371,7 @@ function column(line: string, units: number, { unit, tab }: Columns): number {
   let passed = 0
   for (const char of line) {
     const size = char === '\t' ? tabbed(passed, tab) : sizes[unit](char)
-    // What takes no column is not what is marked.
+    // A character that takes no column is not the one that is marked.
     if (passed >= units && size > 0) break
     passed += size
     index += char.length
